@@ -1,0 +1,1 @@
+"""Everything that touches the world: nodes, transports, data, coordinator, ledger, audit."""

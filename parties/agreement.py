@@ -1,0 +1,212 @@
+"""The run agreement: one canonical-JSON document that every party signs before any byte moves.
+
+Its SHA-256 is the run id, and every message carries it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import datetime
+from typing import Annotated, Literal
+
+import rfc8785
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import Field, StringConstraints, model_validator
+
+from parties.errors import AgreementError
+from psi.flow import Payload
+from vfl.plan import FixedPoint, OpeningTerms, SplitModel, Terms, WalkForward
+
+__all__ = [
+    "COORDINATOR",
+    "Agreement",
+    "AlignmentTerms",
+    "CalendarTerms",
+    "EvaluationTerms",
+    "LabelTerms",
+    "PartyName",
+    "PartyTerms",
+    "RewardTerms",
+    "sign_agreement",
+    "verify_signature",
+]
+
+COORDINATOR = "coordinator"
+
+PartyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
+class PartyTerms(Terms):
+    """One party as the others know it."""
+
+    name: PartyName
+    role: Literal["label", "feature"]
+    legal_entity: str = ""
+    address: str = Field(description="host:port of the party's node")
+    identity_key: str = Field(description="Ed25519 public key, hex")
+    certificate_sha256: str = Field(description="SHA-256 of the TLS certificate in DER, hex")
+    columns: tuple[str, ...] = Field(description="names of the feature columns used, missing indicators included")
+
+
+class AlignmentTerms(Terms):
+    """Which entity policy, and when to stop without revealing rows."""
+
+    policy: Literal["psi", "universe"] = "psi"
+    minimum_common: int = Field(default=30, ge=1)
+    maximum_set_size: int = Field(default=100_000, ge=1)
+    largest_change: float = Field(default=0.25, ge=0, le=1, description="share of a set that may change between runs")
+
+
+class CalendarTerms(Terms):
+    """The decision calendar. ``cutoffs[i]`` is the UTC instant up to which period i may use data."""
+
+    frequency: str
+    periods: tuple[str, ...]
+    period_ends: tuple[datetime, ...]
+    cutoffs: tuple[datetime, ...]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CalendarTerms:
+        if not len(self.periods) == len(self.period_ends) == len(self.cutoffs) > 0:
+            raise ValueError("calendar: periods, period_ends and cutoffs must have one length above zero")
+        if any(b <= a for a, b in zip(self.cutoffs, self.cutoffs[1:], strict=False)):
+            raise ValueError("calendar: cutoffs must rise")
+        return self
+
+
+class LabelTerms(Terms):
+    name: str
+    definition: str
+    party: PartyName
+
+
+class EvaluationTerms(Terms):
+    """Periods that count. Empty strings mean from the first prediction / to the last label."""
+
+    first: str = ""
+    last: str = ""
+    metrics_to_coordinator: bool = True
+
+
+class RewardTerms(Terms):
+    """How the pot of a run is split: integers in minor units, by score, largest remainder."""
+
+    unit: str = "USD"
+    scale: int = Field(default=2, ge=0, le=8, description="decimal digits of a minor unit")
+    pot: int = Field(default=0, ge=0, description="minor units")
+    risk_aversion: float = Field(default=0.0, ge=0, description="lambda in s = max(0, phi - lambda * SE)")
+
+
+class Agreement(Terms):
+    """Everything the parties agree on for one run."""
+
+    version: Literal[1] = 1
+    consortium: str
+    purpose: str
+    proposed_at: datetime
+    expires_at: datetime
+    nonce: str = Field(description="makes two runs of the same terms different")
+    coordinator_certificate_sha256: str
+    coordinator_address: str
+    parties: tuple[PartyTerms, ...]
+    label: LabelTerms
+    calendar: CalendarTerms
+    alignment: AlignmentTerms = AlignmentTerms()
+    fixed_point: FixedPoint = FixedPoint()
+    parameter_set: str = "bfv-8192"
+    model: SplitModel = SplitModel()
+    walk_forward: WalkForward = WalkForward()
+    openings: OpeningTerms = OpeningTerms()
+    evaluation: EvaluationTerms = EvaluationTerms()
+    reward: RewardTerms = RewardTerms()
+    recipients: tuple[PartyName, ...]
+    payloads: tuple[Payload, ...] = tuple(Payload)
+    code_version: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Agreement:
+        names = [p.name for p in self.parties]
+        if len(set(names)) != len(names):
+            raise ValueError("two parties share a name")
+        if COORDINATOR in names:
+            raise ValueError(f"no party may be called {COORDINATOR!r}")
+        labels = [p.name for p in self.parties if p.role == "label"]
+        if labels != [self.label.party]:
+            raise ValueError(f"exactly one label party is needed, and it must be {self.label.party!r}")
+        if not self.features:
+            raise ValueError("at least one feature party is needed")
+        if len(self.features) == 1 and not self.openings.single_party:
+            raise ValueError(
+                "with one feature party its embedding is opened alone: set openings.single_party = true to consent"
+            )
+        unknown = set(self.recipients) - set(names) - {COORDINATOR}
+        if unknown:
+            raise ValueError(f"recipients {sorted(unknown)} take no part in the run")
+        exposed = self.openings.limit_per_row * self.model.embedding_width
+        if exposed > self.openings.largest_fraction * self.total_features:
+            raise ValueError(
+                f"a row could be opened {self.openings.limit_per_row} times at width {self.model.embedding_width}, "
+                f"which is {exposed} linear forms of {self.total_features} features, above the agreed fraction "
+                f"{self.openings.largest_fraction}: lower openings.limit_per_row or model.embedding_width"
+            )
+        if self.fixed_point.headroom_bits(self.total_features) < 1:
+            raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
+        return self
+
+    @property
+    def features(self) -> tuple[PartyTerms, ...]:
+        """The feature parties, in agreed order."""
+        return tuple(p for p in self.parties if p.role == "feature")
+
+    @property
+    def total_features(self) -> int:
+        """Columns of all feature parties."""
+        return sum(len(p.columns) for p in self.features)
+
+    @property
+    def needed_openings(self) -> int:
+        """Openings per row that the plan itself uses: one prediction, the epochs, the coalitions."""
+        parties = len(self.features)
+        coalitions = 2 ** (parties - 1) - 1 if self.openings.contribution == "masked" and parties > 1 else 0
+        return 1 + self.model.epochs + coalitions
+
+    def party(self, name: str) -> PartyTerms:
+        for terms in self.parties:
+            if terms.name == name:
+                return terms
+        raise AgreementError(f"party {name!r} is not in this agreement")
+
+    def canonical(self) -> bytes:
+        """RFC 8785 bytes: what is hashed and signed."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+    @property
+    def run_id(self) -> str:
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    @property
+    def row_limit(self) -> int:
+        """Openings per row every feature node enforces."""
+        return min(
+            self.openings.limit_per_row,
+            math.floor(self.openings.largest_fraction * self.total_features / self.model.embedding_width),
+        )
+
+
+_DOMAIN = b"entente/run-agreement/1\x00"
+
+
+def sign_agreement(key: Ed25519PrivateKey, agreement: Agreement) -> str:
+    """Ed25519 over the domain tag and the canonical document, hex."""
+    return key.sign(_DOMAIN + agreement.canonical()).hex()
+
+
+def verify_signature(agreement: Agreement, name: str, signature: str) -> None:
+    """Raise :class:`AgreementError` unless ``name``'s key in the agreement made ``signature``."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(agreement.party(name).identity_key))
+        key.verify(bytes.fromhex(signature), _DOMAIN + agreement.canonical())
+    except (InvalidSignature, ValueError):
+        raise AgreementError(f"the signature of {name!r} does not fit this agreement: ask {name!r} to sign again") from None

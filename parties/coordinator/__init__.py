@@ -1,0 +1,1 @@
+"""The coordinator: schedules and accounts; sees no data."""

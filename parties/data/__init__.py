@@ -1,0 +1,1 @@
+"""A party's own data: connectors and the point-in-time panel."""

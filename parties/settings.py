@@ -1,0 +1,113 @@
+"""Files people write: ``consortium.toml`` (a run's terms and who brings what) and its parts.
+
+One file describes a whole consortium for ``entente demo`` and ``entente simulate``; a party's node
+reads the one ``[[party]]`` table that is its own.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from parties.agreement import AlignmentTerms, EvaluationTerms, PartyName, RewardTerms
+from parties.errors import ConfigError
+from vfl.plan import FixedPoint, OpeningTerms, SplitModel, Terms, WalkForward
+
+__all__ = ["CalendarSettings", "ConsortiumSettings", "LabelSettings", "PartySettings", "load_consortium"]
+
+
+class CalendarSettings(Terms):
+    """Decision periods from ``first`` to ``last``; the cutoff is the period's end plus a lag."""
+
+    frequency: str = Field(description="pandas period alias: Q, M, W-FRI, D")
+    first: date
+    last: date
+    decision_lag_days: int = Field(default=0, ge=0, description="days after a period's end at which features are cut off")
+
+
+class LabelSettings(Terms):
+    """The label party's target. The query yields entity, period, label, and label_available_at
+    or a lag; optionally in_universe (boolean)."""
+
+    name: str
+    definition: str
+    query: str = Field(description="SQL file, relative to consortium.toml")
+    lag_days: int | None = Field(default=None, ge=0)
+
+
+class PartySettings(Terms):
+    """One party's data. The query yields entity, period (the observation's date), available_at
+    (or a lag), and the columns; ``${data}`` in SQL stands for the data folder."""
+
+    name: PartyName
+    role: Literal["label", "feature"]
+    legal_entity: str = ""
+    query: str
+    columns: tuple[str, ...]
+    lag_days: int | None = Field(default=None, ge=0, description="days from period to availability, when the data does not say")
+    aliases: str = Field(default="", description="CSV with columns alias, entity; applied locally before alignment")
+    alias_query: str = Field(default="", description="SQL file that yields alias, entity instead of a CSV")
+    largest_age_days: int | None = Field(default=None, ge=1, description="older observations count as missing")
+    winsorise: float = Field(default=0.01, ge=0, lt=0.5, description="share cut at each tail per period")
+    missing_indicators: tuple[str, ...] = Field(default=(), description="columns that get a 0/1 companion NAME_missing")
+    whiten: bool = True
+
+    @model_validator(mode="after")
+    def _columns(self) -> PartySettings:
+        if len(set(self.columns)) != len(self.columns) or not self.columns:
+            raise ValueError("columns must be named, once each")
+        unknown = set(self.missing_indicators) - set(self.columns)
+        if unknown:
+            raise ValueError(f"missing_indicators name unknown columns {sorted(unknown)}")
+        return self
+
+    @property
+    def output_columns(self) -> tuple[str, ...]:
+        """Columns the model sees, missing indicators included."""
+        return self.columns + tuple(f"{c}_missing" for c in self.missing_indicators)
+
+
+class ConsortiumSettings(Terms):
+    """The whole of ``consortium.toml``."""
+
+    name: str
+    purpose: str = ""
+    calendar: CalendarSettings
+    label: LabelSettings
+    alignment: AlignmentTerms = AlignmentTerms()
+    fixed_point: FixedPoint = FixedPoint()
+    parameter_set: str = "bfv-8192"
+    model: SplitModel = SplitModel()
+    walk_forward: WalkForward = WalkForward()
+    openings: OpeningTerms = OpeningTerms()
+    evaluation: EvaluationTerms = EvaluationTerms()
+    reward: RewardTerms = RewardTerms()
+    recipients: tuple[PartyName, ...] = ()
+    party: tuple[PartySettings, ...]
+
+    @model_validator(mode="after")
+    def _one_label_party(self) -> ConsortiumSettings:
+        labels = [p.name for p in self.party if p.role == "label"]
+        if len(labels) != 1:
+            raise ValueError(f"exactly one [[party]] needs role = \"label\", found {len(labels)}")
+        return self
+
+
+def load_consortium(path: Path) -> ConsortiumSettings:
+    """Read and check a ``consortium.toml``; every fault is one :class:`ConfigError` sentence."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; name an existing consortium.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    try:
+        return ConsortiumSettings.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from None

@@ -1,0 +1,1 @@
+"""The wire format: protobuf frames and the message codec."""

@@ -1,0 +1,1 @@
+"""Entity alignment: private set intersection over ristretto255."""

@@ -1,0 +1,1 @@
+"""Secure arithmetic, split models, factors and contribution; no I/O."""

@@ -1,0 +1,1 @@
+"""Factor panels, evaluation and export."""

@@ -1,0 +1,64 @@
+"""Panels: what a node has after the point-in-time join, in the shared row order.
+
+A panel has T periods and n aligned entities; row id = period * n + entity. All times are UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Calendar", "FeaturePanel", "LabelPanel"]
+
+Times = NDArray[np.datetime64]
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Decision periods: names, period ends and cutoffs (datetime64[ns], UTC), each of length T."""
+
+    periods: tuple[str, ...]
+    ends: Times
+    cutoffs: Times
+
+    def __len__(self) -> int:
+        return len(self.periods)
+
+
+@dataclass(frozen=True)
+class FeaturePanel:
+    """One party's model-ready features.
+
+    values: float64 (T, n, d), finite, clipped, standardised per period; missing is 0.
+    covered: bool (T, n), true where the party had any observation.
+    asof: datetime64[ns] (T, n), date of the observation used, NaT where none.
+    available_at: datetime64[ns] (T, n), when it became available, NaT where none; never after the cutoff.
+    """
+
+    columns: tuple[str, ...]
+    values: NDArray[np.float64]
+    covered: NDArray[np.bool_]
+    asof: Times
+    available_at: Times
+
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        """values as (T * n, d), in row-id order."""
+        return self.values.reshape(-1, self.values.shape[-1])
+
+
+@dataclass(frozen=True)
+class LabelPanel:
+    """The label party's panel.
+
+    features: its own features. label: float64 (T, n), standardised per period, NaN where unknown.
+    known_from: int64 (T, n), index of the first period whose cutoff is at or after the label's
+    availability (T where never). universe: bool (T, n), rows the party predicts.
+    """
+
+    features: FeaturePanel
+    label: NDArray[np.float64]
+    known_from: NDArray[np.int64]
+    universe: NDArray[np.bool_]

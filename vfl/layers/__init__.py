@@ -1,0 +1,1 @@
+"""Layers of the split network, one file per kind."""

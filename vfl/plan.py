@@ -1,0 +1,78 @@
+"""The terms of a joint model that every party signs: shapes, arithmetic, schedule, openings.
+
+These are plain validated records. The run agreement embeds them; protocols receive them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["FixedPoint", "OpeningTerms", "SplitModel", "Terms", "WalkForward"]
+
+
+class Terms(BaseModel):
+    """A frozen record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FixedPoint(Terms):
+    """Fixed-point encoding in Z_t, t = 2**ring_bits. Weights live at scale feature_bits + gradient_bits."""
+
+    ring_bits: int = Field(default=56, ge=24, le=59)
+    feature_bits: int = Field(default=10, ge=4, le=14)
+    gradient_bits: int = Field(default=20, ge=8, le=30)
+    clip: float = Field(default=8.0, gt=0, le=64, description="features are clipped to +-clip")
+
+    @property
+    def weight_bits(self) -> int:
+        return self.feature_bits + self.gradient_bits
+
+    @property
+    def output_bits(self) -> int:
+        """Fractional bits of an opened embedding."""
+        return self.feature_bits + self.weight_bits
+
+    def headroom_bits(self, features: int) -> int:
+        """Bits left for the largest weight: b_x + b_w + ceil(log2 d) + 1 < ring_bits must hold."""
+        b_x = self.feature_bits + math.ceil(math.log2(self.clip)) + 1
+        return self.ring_bits - 1 - b_x - self.weight_bits - math.ceil(math.log2(max(features, 1))) - 1
+
+
+class SplitModel(Terms):
+    """The split network: sealed source layer of width h, then a top model at the label party."""
+
+    kind: Literal["split"] = "split"
+    embedding_width: int = Field(default=3, ge=1, le=64)
+    hidden: int = Field(default=16, ge=1, le=1024, description="units of the top model's small tanh layer")
+    epochs: int = Field(default=2, ge=1, le=50, description="passes over each period's rows once its labels resolved")
+    batch_rows: int = Field(default=512, ge=1, le=8192)
+    top_steps: int = Field(default=3, ge=1, le=50, description="top-model steps per opened batch")
+    source_learning_rate: float = Field(default=0.1, gt=0)
+    source_decay: float = Field(default=0.0, ge=0, description="rate at step s is rate / (1 + decay * s)")
+    top_learning_rate: float = Field(default=0.01, gt=0)
+    weight_decay: float = Field(default=1e-3, ge=0)
+    ic_weight: float = Field(default=0.5, ge=0, le=1, description="share of the per-date IC loss beside MSE")
+    seed: int = Field(default=0, ge=0)
+
+
+class WalkForward(Terms):
+    """Prequential schedule over the agreed calendar; all in periods."""
+
+    horizon: int = Field(default=1, ge=0, description="periods until a label is known")
+    embargo: int = Field(default=0, ge=0, description="extra periods held out after the horizon")
+    warmup: int = Field(default=4, ge=1, description="resolved periods needed before the first prediction")
+
+
+class OpeningTerms(Terms):
+    """How often a row's embedding sum may be opened; each feature node counts and enforces it."""
+
+    limit_per_row: int = Field(default=4, ge=1)
+    largest_fraction: float = Field(
+        default=0.6, gt=0, description="limit_per_row * embedding_width may not exceed this share of all features"
+    )
+    contribution: Literal["masked", "none"] = "masked"
+    single_party: bool = Field(default=False, description="signed consent to open a single party's sums (one feature party)")

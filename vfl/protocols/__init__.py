@@ -1,0 +1,1 @@
+"""Protocols built on one primitive, the private matrix product."""
