@@ -1,0 +1,76 @@
+# Every target makes what it needs in $(VENV) first; nothing is installed anywhere else, and nothing is installed twice.
+#
+#   make demo [CONFIG=FILE DATA=DIR] [OUT=DIR] [ARGS=...]   run a consortium, from alignment to the settled ledger
+#   make ui   [OUT=DIR] [ARGS=...]                          look at it in a browser
+#   make test [ARGS="-k words"]   make check   make bench   make clean
+#
+# TORCH_FLAGS goes to the one command that installs torch: on Linux name PyTorch's CPU wheel index there
+# (--index-url ...), or the CUDA build, which works as well, is downloaded.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= demo-out
+CONFIG ?=
+DATA ?=
+ARGS ?=
+TORCH_FLAGS ?=
+
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+EDITABLE := $(PIP) --no-build-isolation --editable
+
+.PHONY: help demo ui test bench check clean
+
+help:
+	@sed -n '3,8s/^# *//p' Makefile
+
+demo: $(STAMPS)/runtime
+	@$(BIN)/entente demo $(if $(CONFIG),--config "$(CONFIG)") $(if $(DATA),--data "$(DATA)") --out "$(OUT)" $(ARGS)
+
+ui: $(STAMPS)/runtime
+	@$(BIN)/entente ui --out "$(OUT)" $(ARGS)
+
+bench: $(STAMPS)/test
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# one worker per core of a small machine, so each computes on one thread
+test: $(STAMPS)/test
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(STAMPS)/check $(STAMPS)/test
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+clean:
+	rm -rf demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -path "./$(VENV)" -prune -o -name __pycache__ -type d -print0 | xargs -0 --no-run-if-empty rm -rf
+
+$(STAMPS)/venv:
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or later, or name it with make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: install 3.11 or later, or name it with make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@"$(PYTHON)" -m venv "$(VENV)" && mkdir -p "$(STAMPS)" && touch "$@"
+
+# torch comes first and alone, so that whatever index it is taken from serves nothing else
+$(STAMPS)/torch: constraints.txt | $(STAMPS)/venv
+	@echo "Installing torch into $(VENV) (some minutes, once)"
+	@$(PIP) setuptools && $(PIP) $(TORCH_FLAGS) torch && touch "$@"
+
+$(STAMPS)/runtime: pyproject.toml $(STAMPS)/torch
+	@echo "Installing Entente and what it runs on into $(VENV)"
+	@$(EDITABLE) . && touch "$@"
+
+$(STAMPS)/test: $(STAMPS)/runtime
+	@echo "Installing what the tests need into $(VENV)"
+	@$(EDITABLE) ".[test]" && touch "$@"
+
+$(STAMPS)/check: $(STAMPS)/runtime
+	@echo "Installing the linters and type checkers into $(VENV)"
+	@$(EDITABLE) ".[check]" && touch "$@"

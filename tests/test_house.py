@@ -1,0 +1,194 @@
+"""The rules of the house that linters do not know: lengths, docstrings, registers, and documents that stay true."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("psi", "vfl", "parties", "ui")
+LONGEST_MODULE = 500
+PROTOCOL_LINES = ("Learns:", "Leaks:", "Model:", "Source:")
+
+
+def modules() -> list[Path]:
+    """Every module people wrote, of every package."""
+    found = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    return [path for path in found if not re.search(r"_pb2(_grpc)?\.py$", path.name)]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=name_of(path))
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_modules_stay_short(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_MODULE, f"{name_of(path)} has {lines} lines: split it by meaning"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_all_lists_exactly_the_public_names(path: Path) -> None:
+    tree = parse(path)
+    public = {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    }
+    listed: set[str] = set()
+    defined = set(public)
+    for node in tree.body:
+        targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
+        defined |= names
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            defined |= {(alias.asname or alias.name) for alias in node.names}
+        if "__all__" in names and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            listed = set(ast.literal_eval(node.value))
+    assert public <= listed, f"{name_of(path)}: not in __all__: {sorted(public - listed)}"
+    assert listed <= defined, f"{name_of(path)}: in __all__ but not defined: {sorted(listed - defined)}"
+
+
+def is_protocol(function: ast.FunctionDef) -> bool:
+    """Whether a function is a flow: it says so, or it yields itself (not in a function inside it)."""
+    if function.returns is not None and re.match(r"(flow\.)?Flow\[", ast.unparse(function.returns)):
+        return True
+    pending: list[ast.AST] = list(function.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            pending.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def protocols() -> Iterator[tuple[str, ast.FunctionDef]]:
+    """The public flows of the protocol modules; private ones are steps of these."""
+    files = [path for path in sorted((ROOT / "psi").glob("*.py")) if path.name != "flow.py"]
+    files += [*sorted((ROOT / "vfl" / "protocols").glob("*.py")), ROOT / "vfl" / "layers" / "source.py"]
+    for path in files:
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and is_protocol(node):
+                yield f"{name_of(path)}:{node.name}", node
+
+
+def test_every_protocol_says_what_it_reveals() -> None:
+    found = dict(protocols())
+    assert any(where.startswith("psi/ring.py") for where in found)
+    assert any(where.startswith("vfl/layers/source.py") for where in found)
+    missing = {
+        where: [line for line in PROTOCOL_LINES if line not in (ast.get_docstring(node) or "")]
+        for where, node in found.items()
+    }
+    assert {where: lines for where, lines in missing.items() if lines} == {}
+
+
+def test_every_message_is_registered_with_what_it_reveals() -> None:
+    from psi.flow import REGISTER, Message, fields_of
+
+    for package in ("psi", "vfl", "parties"):
+        for module in pkgutil.walk_packages([str(ROOT / package)], prefix=f"{package}."):
+            if not re.search(r"_pb2(_grpc)?$|__main__$", module.name):
+                importlib.import_module(module.name)
+    allowed = {
+        "int", "float", "bool", "str", "bytes",
+        "tuple[int, ...]", "tuple[float, ...]", "tuple[str, ...]", "tuple[bytes, ...]",
+    }  # fmt: skip
+    product = {cls for cls in Message.__subclasses__() if cls.__module__.partition(".")[0] in PACKAGES}
+    assert product, "no message types found"
+    registered = {kind.cls.__qualname__ for kind in REGISTER.values()}
+    assert {cls.__qualname__ for cls in product} <= registered
+    for name, kind in REGISTER.items():
+        if kind.cls.__module__.partition(".")[0] not in PACKAGES:
+            continue
+        assert kind.reveals.strip(), f"{name}: reveals is empty"
+        assert kind.source.strip(), f"{name}: source is empty"
+        assert dataclasses.is_dataclass(kind.cls)
+        types = {field.type if isinstance(field.type, str) else str(field.type) for field in fields_of(kind.cls)}
+        types = {re.sub(r"<class '(\w+)'>", r"\1", text) for text in types}
+        assert types <= allowed, f"{name}: fields of types {sorted(types - allowed)} cannot travel"
+
+
+def documents() -> dict[str, str]:
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+    return {name_of(path): path.read_text(encoding="utf-8") for path in paths}
+
+
+def test_make_targets_and_documents_agree() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    declared = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert declared is not None
+    targets = set(declared[1].split())
+    for name, text in documents().items():
+        mentioned = set(re.findall(r"(?:`|^\s*|&& )make ([a-z]+)\b", text, re.MULTILINE))
+        assert mentioned <= targets, f"{name} names make targets that do not exist: {sorted(mentioned - targets)}"
+    readme = documents()["README.md"]
+    assert {t for t in targets - {"help"} if f"make {t}" not in readme} == set(), "targets the README does not name"
+
+
+def test_every_command_is_documented() -> None:
+    import typer.main
+    from parties.cli import app
+
+    text = "\n".join(documents().values())
+
+    def leaves(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        inner = getattr(command, "commands", None)
+        if inner:
+            for name, child in inner.items():
+                yield from leaves(child, (*path, name))
+        elif not getattr(command, "hidden", False):
+            yield path
+
+    commands = {" ".join(path) for path in leaves(typer.main.get_command(app), ("entente",))}
+    assert "entente demo" in commands
+    assert {name for name in commands if not re.search(rf"{name}\b", text)} == set()
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirement_names(requirements: list[str]) -> set[str]:
+    return {canonical(re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0]) for text in requirements}
+
+
+def test_what_the_product_imports_is_declared_and_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = requirement_names(project["dependencies"])
+    extras = set().union(*(requirement_names(names) for names in project["optional-dependencies"].values()))
+    pinned = requirement_names((ROOT / "constraints.txt").read_text(encoding="utf-8").split("\n"))
+    assert declared | extras <= pinned, f"not in constraints.txt: {sorted((declared | extras) - pinned)}"
+
+    providers = importlib.metadata.packages_distributions()
+    undeclared: dict[str, set[str]] = {}
+    for path in modules():
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Import):
+                roots = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                roots = {node.module.partition(".")[0]}
+            else:
+                continue
+            for root in roots - set(PACKAGES) - sys.stdlib_module_names:
+                if not {canonical(name) for name in providers.get(root, [root])} & declared:
+                    undeclared.setdefault(root, set()).add(name_of(path))
+    # the slow reference implementation of the private product is run by tests and benchmarks only
+    undeclared.pop("phe", None)
+    assert undeclared == {}, "imported by the product, but not a dependency in pyproject.toml"
