@@ -121,6 +121,7 @@ class Agreement(Terms):
     openings: OpeningTerms = OpeningTerms()
     evaluation: EvaluationTerms = EvaluationTerms()
     reward: RewardTerms = RewardTerms()
+    silence_seconds: int = Field(default=60, ge=1, description="a party silent for longer ends the run")
     recipients: tuple[PartyName, ...]
     payloads: tuple[Payload, ...] = tuple(Payload)
     code_version: str

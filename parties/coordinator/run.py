@@ -1,0 +1,182 @@
+"""What the coordinator knows of a run: who does what, the phases so far, and what must always hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.coordinator.events import PHASES, PhaseName
+
+__all__ = ["Outcome", "PhaseSpan", "Plan", "RunState", "Status", "state_from_json", "state_to_json", "validate_state"]
+
+Status = Literal[
+    "proposed",
+    "paused",
+    "approved",
+    "aligned",
+    "trained",
+    "evaluated",
+    "valued",
+    "exported",
+    "settled",
+    "aborted",
+]
+Outcome = Literal["running", "done", "skipped", "failed"]
+
+_REACHED: Mapping[PhaseName, Status] = {
+    "approve": "approved",
+    "align": "aligned",
+    "train": "trained",
+    "evaluate": "evaluated",
+    "value": "valued",
+    "export": "exported",
+    "settle": "settled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the agreement says about who does what."""
+
+    label: str
+    parties: tuple[str, ...]
+    recipients: tuple[str, ...]
+    matching: bool
+    masked: bool
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> Plan:
+        return cls(
+            label=agreement.label.party,
+            parties=tuple(p.name for p in agreement.parties),
+            recipients=agreement.recipients,
+            matching=agreement.alignment.policy == "psi",
+            masked=agreement.openings.contribution == "masked",
+        )
+
+    def participants(self, phase: PhaseName) -> tuple[str, ...]:
+        """Who takes part, in agreed order, the coordinator last. Empty: the phase is skipped."""
+        everyone = self.parties
+        if phase == "align":
+            return (*everyone, COORDINATOR) if self.matching else everyone
+        if phase == "evaluate":
+            return (self.label,)
+        if phase == "value":
+            return everyone if self.masked else ()
+        if phase == "export":
+            takers = {self.label, *self.recipients}
+            return tuple(name for name in (*everyone, COORDINATOR) if name in takers)
+        if phase == "settle":
+            return (COORDINATOR,)
+        return everyone
+
+    def needed_from(self, party: str, phase: PhaseName) -> bool:
+        """Whether the party takes part in this phase or a later one."""
+        return any(party in self.participants(p) for p in PHASES[PHASES.index(phase) :])
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSpan:
+    """One attempt at one phase, with the reports that came in."""
+
+    phase: PhaseName
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: Outcome = "running"
+    reports: Mapping[str, Mapping[str, Any]] | None = None
+
+    @property
+    def done(self) -> frozenset[str]:
+        """Parties that finished their part."""
+        return frozenset(self.reports or ())
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Everything the log says about one run."""
+
+    run: str
+    agreement: str
+    by: str
+    plan: Plan
+    proposed_at: datetime
+    spans: tuple[PhaseSpan, ...]
+    signatures: tuple[tuple[str, str, datetime], ...] = ()
+    absent: tuple[str, ...] = ()
+    ended_at: datetime | None = None
+    reason: str = ""
+    culprit: str = ""
+
+    @property
+    def span(self) -> PhaseSpan:
+        """The latest phase: the one under way, or the one the run ended in."""
+        return self.spans[-1]
+
+    @property
+    def phase(self) -> PhaseName | None:
+        """The phase under way; ``None`` once the run has ended."""
+        return None if self.ended else self.span.phase
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
+
+    @property
+    def signed(self) -> tuple[str, ...]:
+        return tuple(party for party, _, _ in self.signatures)
+
+    @property
+    def status(self) -> Status:
+        if self.reason:
+            return "aborted"
+        reached: Status = "proposed"
+        for span in self.spans:
+            if span.outcome in ("done", "skipped"):
+                reached = _REACHED[span.phase]
+        return "paused" if self.absent else reached
+
+
+def validate_state(state: RunState) -> None:
+    """Assert everything that must hold of a run between two events."""
+    names = [span.phase for span in state.spans]
+    assert names == list(PHASES[: len(names)]), "phases follow their order, each once"
+    for span in state.spans[:-1]:
+        assert span.outcome in ("done", "skipped")
+    for span in state.spans:
+        team = set(state.plan.participants(span.phase))
+        assert span.attempt >= 1
+        assert span.done <= team, "only those who take part report"
+        assert (span.outcome == "skipped") == (not team)
+        assert span.outcome != "done" or span.done == team
+        assert (span.outcome == "running") == (span.ended_at is None)
+    assert state.ended == (state.span.outcome != "running")
+    assert (state.status == "aborted") == bool(state.reason) == (state.span.outcome == "failed")
+    assert state.ended == (state.status in ("settled", "aborted"))
+    assert len(set(state.signed)) == len(state.signed)
+    assert set(state.signed) <= set(state.plan.parties)
+    assert set(state.absent) <= set(state.plan.parties)
+    if len(names) > 1:
+        assert set(state.signed) == set(state.plan.parties), "no phase begins unsigned"
+        assert not state.absent
+    if state.phase is not None and not state.absent:
+        assert state.span.done < set(state.plan.participants(state.phase)), "a finished phase was left open"
+
+
+_STATE: TypeAdapter[RunState] = TypeAdapter(RunState)
+
+
+def state_to_json(state: RunState) -> dict[str, Any]:
+    """The state as JSON-ready values."""
+    body: dict[str, Any] = _STATE.dump_python(state, mode="json")
+    return body
+
+
+def state_from_json(body: Mapping[str, Any]) -> RunState:
+    """The state a JSON form stands for."""
+    return _STATE.validate_python(dict(body))

@@ -1,0 +1,286 @@
+"""A run as a pure state machine: ``step(state, event) -> (state, actions)``.
+
+The coordinator appends each event that changes something to its log and carries the actions out;
+replaying the log rebuilds the state. A run goes
+
+    proposed -> approved -> aligned -> trained -> evaluated -> valued -> exported -> settled
+
+or ends in ``aborted`` with one reason. While it waits for signatures it may be ``paused``: a party that
+should sign is away. Once approved, a party that is lost while it is still needed ends the run.
+
+Who takes part: align: every party, and the coordinator as matcher when the policy is ``psi``; train: every
+party; evaluate: the label party; value: every party when contributions are ``masked``, else the phase
+is skipped; export: the label party and the recipients; settle: the coordinator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.coordinator.events import (
+    PHASES,
+    Cancelled,
+    CoordinatorDone,
+    CoordinatorFailed,
+    Event,
+    Expired,
+    Interrupted,
+    PartyBack,
+    PartyLost,
+    PhaseDone,
+    PhaseFailed,
+    PhaseName,
+    Proposed,
+    Rejected,
+    Signed,
+)
+from parties.coordinator.run import PhaseSpan, Plan, RunState
+from parties.errors import AgreementError
+
+__all__ = [
+    "Abort",
+    "Action",
+    "AskApproval",
+    "EventRefused",
+    "Finish",
+    "ReceiveBundle",
+    "RunMatching",
+    "Settle",
+    "StartPhase",
+    "replay",
+    "step",
+]
+
+
+class EventRefused(AgreementError):
+    """The event does not belong to the run, its parties, or the phase it is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskApproval:
+    """Show the agreement to the party and ask it to sign or reject."""
+
+    party: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartPhase:
+    """Tell the party to begin its part."""
+
+    party: str
+    phase: PhaseName
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunMatching:
+    """Play the coordinator's part of entity alignment."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveBundle:
+    """Receive the factor bundle: the coordinator is a recipient."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Post the run's rewards to the ledger."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Tell everyone that the run has ended, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Tell everyone that the run is settled."""
+
+
+Action = AskApproval | StartPhase | RunMatching | ReceiveBundle | Settle | Abort | Finish
+Step = tuple[RunState, tuple[Action, ...]]
+
+
+def step(state: RunState | None, event: Event) -> Step:
+    """Apply one event.
+
+    Returns the state unchanged, and no action, for what is late or repeated. Raises :class:`EventRefused`
+    for an event of another run, of someone who has no part in it, or of a phase not yet begun.
+    """
+    if isinstance(event, Proposed):
+        return _propose(state, event)
+    if state is None:
+        raise EventRefused(f"run {event.run[:12]} was never proposed here: propose it first")
+    if event.run != state.run:
+        raise EventRefused(f"an event of run {event.run[:12]} reached run {state.run[:12]}: send it to its own run")
+    if isinstance(event, Signed | Rejected | PhaseDone | PhaseFailed | PartyLost | PartyBack):
+        _require_party(state, event.party)
+    if state.ended:
+        return state, ()
+    if isinstance(event, Signed):
+        return _sign(state, event)
+    if isinstance(event, Rejected):
+        if state.phase != "approve":
+            raise EventRefused(f"{event.party} rejects a run that every party has approved: cancel it instead")
+        return _abort(state, event.at, f"{event.party} rejected the agreement: {event.why}", event.party)
+    if isinstance(event, PhaseDone | CoordinatorDone):
+        return _done(state, event)
+    if isinstance(event, PhaseFailed | CoordinatorFailed):
+        return _failed(state, event)
+    if isinstance(event, PartyLost):
+        return _lost(state, event)
+    if isinstance(event, PartyBack):
+        return _back(state, event)
+    if isinstance(event, Cancelled):
+        return _abort(state, event.at, f"cancelled by {event.by}: {event.why}", "")
+    if isinstance(event, Interrupted):
+        return _abort(state, event.at, event.why or "the coordinator stopped while the run was under way", COORDINATOR)
+    assert isinstance(event, Expired)
+    if state.phase != "approve":
+        return state, ()
+    waiting = [p for p in state.plan.parties if p not in state.signed or p in state.absent]
+    return _abort(state, event.at, f"the agreement expired while waiting for {', '.join(waiting)}", waiting[0])
+
+
+def replay(events: Iterable[Event]) -> RunState | None:
+    """The state the events lead to; their actions were carried out when they happened."""
+    state: RunState | None = None
+    for event in events:
+        state, _ = step(state, event)
+    return state
+
+
+def _propose(state: RunState | None, event: Proposed) -> Step:
+    if state is not None:
+        if event.run == state.run:
+            return state, ()
+        raise EventRefused(f"run {state.run[:12]} is already proposed: propose {event.run[:12]} as a run of its own")
+    try:
+        agreement = Agreement.model_validate_json(event.agreement)
+    except ValidationError as error:
+        raise EventRefused(f"the proposed agreement is not valid: {error.errors()[0]['msg']}") from None
+    if agreement.run_id != event.run:
+        raise EventRefused("the proposed agreement does not hash to its run id: compute the id again")
+    new = RunState(
+        run=event.run,
+        agreement=event.agreement,
+        by=event.by,
+        plan=Plan.of(agreement),
+        proposed_at=event.at,
+        spans=(PhaseSpan("approve", 1, event.at, reports={}),),
+    )
+    return new, tuple(AskApproval(party) for party in new.plan.parties)
+
+
+def _require_party(state: RunState, party: str) -> None:
+    if party not in state.plan.parties:
+        raise EventRefused(f"{party} has no part in run {state.run[:12]}")
+
+
+def _sign(state: RunState, event: Signed) -> Step:
+    if state.phase != "approve" or event.party in state.signed:
+        return state, ()
+    span = _with_report(state.span, event.party, {})
+    signatures = (*state.signatures, (event.party, event.signature, event.at))
+    return _go_on(replace(state, signatures=signatures, spans=(*state.spans[:-1], span)), event.at)
+
+
+def _done(state: RunState, event: PhaseDone | CoordinatorDone) -> Step:
+    party = event.party if isinstance(event, PhaseDone) else COORDINATOR
+    if not _current(state, event, party) or party in state.span.done:
+        return state, ()
+    span = _with_report(state.span, party, event.report)
+    return _go_on(replace(state, spans=(*state.spans[:-1], span)), event.at)
+
+
+def _failed(state: RunState, event: PhaseFailed | CoordinatorFailed) -> Step:
+    party = event.party if isinstance(event, PhaseFailed) else COORDINATOR
+    if not _current(state, event, party):
+        return state, ()
+    blamed = event.peer if event.peer in (*state.plan.parties, COORDINATOR) else party
+    return _abort(state, event.at, f"{party} stopped in {event.phase}: {event.reason}", blamed)
+
+
+def _current(state: RunState, event: PhaseDone | CoordinatorDone | PhaseFailed | CoordinatorFailed, party: str) -> bool:
+    """Whether the report is of the attempt under way; false when it is of an earlier one."""
+    now = (PHASES.index(state.span.phase), state.span.attempt)
+    then = (PHASES.index(event.phase), event.attempt)
+    if then > now:
+        raise EventRefused(
+            f"{party} reports {event.phase} attempt {event.attempt} while run {state.run[:12]} is in "
+            f"{state.span.phase} attempt {state.span.attempt}"
+        )
+    if then < now:
+        return False
+    if event.phase == "approve" and isinstance(event, PhaseDone):
+        raise EventRefused(f"{party} reports approve as done: an agreement is approved by signing it")
+    if party not in state.plan.participants(event.phase):
+        raise EventRefused(f"{party} has no part in {event.phase} of run {state.run[:12]}")
+    return True
+
+
+def _lost(state: RunState, event: PartyLost) -> Step:
+    assert state.phase is not None
+    if event.party in state.absent or not state.plan.needed_from(event.party, state.phase):
+        return state, ()
+    if state.phase == "approve":
+        return replace(state, absent=(*state.absent, event.party)), ()
+    silence = f"{event.party} has been silent for {event.silent_for:.0f} s during {state.phase}"
+    return _abort(state, event.at, f"{silence}: check that its node runs", event.party)
+
+
+def _back(state: RunState, event: PartyBack) -> Step:
+    if event.party not in state.absent:
+        return state, ()
+    here = replace(state, absent=tuple(p for p in state.absent if p != event.party))
+    if event.party not in here.signed:
+        return here, (AskApproval(event.party),)
+    return _go_on(here, event.at)
+
+
+def _with_report(span: PhaseSpan, party: str, report: Mapping[str, Any]) -> PhaseSpan:
+    return replace(span, reports={**(span.reports or {}), party: dict(report)})
+
+
+def _go_on(state: RunState, at: datetime) -> Step:
+    """Close the phase when everyone has done their part, and begin the next that has work in it."""
+    if state.absent or state.span.done != set(state.plan.participants(state.span.phase)):
+        return state, ()
+    spans = (*state.spans[:-1], replace(state.span, ended_at=at, outcome="done"))
+    for phase in PHASES[PHASES.index(state.span.phase) + 1 :]:
+        if state.plan.participants(phase):
+            spans = (*spans, PhaseSpan(phase, 1, at, reports={}))
+            return replace(state, spans=spans), _begin(state.plan, phase, 1)
+        spans = (*spans, PhaseSpan(phase, 1, at, at, "skipped", {}))
+    return replace(state, spans=spans, ended_at=at), (Finish(),)
+
+
+def _begin(plan: Plan, phase: PhaseName, attempt: int) -> tuple[Action, ...]:
+    own: Mapping[PhaseName, Action] = {
+        "align": RunMatching(attempt),
+        "export": ReceiveBundle(attempt),
+        "settle": Settle(attempt),
+    }
+    return tuple(
+        own[phase] if name == COORDINATOR else StartPhase(name, phase, attempt) for name in plan.participants(phase)
+    )
+
+
+def _abort(state: RunState, at: datetime, reason: str, culprit: str) -> Step:
+    closed = replace(state.span, ended_at=at, outcome="failed")
+    ended = replace(state, spans=(*state.spans[:-1], closed), absent=(), ended_at=at, reason=reason, culprit=culprit)
+    return ended, (Abort(reason),)

@@ -1,0 +1,364 @@
+"""The run's state machine: its path, what it ignores, what it refuses, and that it ends once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.coordinator.events import (
+    PHASES,
+    Cancelled,
+    CoordinatorDone,
+    CoordinatorFailed,
+    Event,
+    Expired,
+    Interrupted,
+    PartyBack,
+    PartyLost,
+    PhaseDone,
+    PhaseFailed,
+    PhaseName,
+    Proposed,
+    Rejected,
+    Signed,
+    event_from_json,
+    event_to_json,
+)
+from parties.coordinator.run import RunState, state_from_json, state_to_json, validate_state
+from parties.coordinator.state import (
+    Abort,
+    Action,
+    AskApproval,
+    EventRefused,
+    Finish,
+    ReceiveBundle,
+    RunMatching,
+    Settle,
+    StartPhase,
+    replay,
+    step,
+)
+from parties.errors import StorageError
+
+NAMES = ("bank", "sat", "card")
+T0 = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def agreement(
+    *, policy: str = "psi", contribution: str = "masked", recipients: tuple[str, ...] = ("sat",)
+) -> Agreement:
+    return Agreement.model_validate(
+        {
+            "consortium": "test",
+            "purpose": "tests",
+            "proposed_at": T0,
+            "expires_at": T0 + timedelta(days=1),
+            "nonce": "1",
+            "coordinator_certificate_sha256": "00" * 32,
+            "coordinator_address": "127.0.0.1:1",
+            "parties": [
+                {
+                    "name": name,
+                    "role": "label" if name == "bank" else "feature",
+                    "address": "127.0.0.1:2",
+                    "identity_key": "00" * 32,
+                    "certificate_sha256": "00" * 32,
+                    "columns": [f"{name}_{i}" for i in range(10)],
+                }
+                for name in NAMES
+            ],
+            "label": {"name": "y", "definition": "next return", "party": "bank"},
+            "calendar": {
+                "frequency": "Q",
+                "periods": ["2020Q1"],
+                "period_ends": [T0],
+                "cutoffs": [T0],
+            },
+            "alignment": {"policy": policy},
+            "openings": {"contribution": contribution},
+            "recipients": recipients,
+            "code_version": "0",
+        }
+    )
+
+
+def proposed(terms: Agreement | None = None) -> Proposed:
+    terms = terms or agreement()
+    return Proposed(terms.run_id, T0, terms.canonical().decode())
+
+
+RUN = agreement().run_id
+
+
+def signed(party: str) -> Signed:
+    return Signed(RUN, T0, party, "ab" * 64)
+
+
+def after(*events: Event, terms: Agreement | None = None) -> tuple[RunState, tuple[Action, ...]]:
+    state, actions = step(None, proposed(terms))
+    for event in events:
+        state, actions = step(state, event)
+        validate_state(state)
+    return state, actions
+
+
+def finish(state: RunState, actions: tuple[Action, ...]) -> Iterator[tuple[RunState, tuple[Action, ...]]]:
+    """Answer every action as its addressee would, until the run ends."""
+    queue = list(actions)
+    while queue:
+        event: Event
+        match queue.pop(0):
+            case AskApproval(party):
+                event = Signed(state.run, T0, party, "ab" * 64)
+            case StartPhase(party, phase, attempt):
+                event = PhaseDone(state.run, T0, party, phase, attempt, {"seconds": 1.0})
+            case RunMatching(attempt):
+                event = CoordinatorDone(state.run, T0, "align", attempt, {"n_common": 40})
+            case ReceiveBundle(attempt):
+                event = CoordinatorDone(state.run, T0, "export", attempt)
+            case Settle(attempt):
+                event = CoordinatorDone(state.run, T0, "settle", attempt)
+            case _:
+                return
+        state, new = step(state, event)
+        validate_state(state)
+        queue.extend(new)
+        yield state, new
+
+
+def test_a_run_goes_through_every_phase() -> None:
+    path = list(finish(*after()))
+    statuses = list(dict.fromkeys(state.status for state, _ in path))
+    assert statuses == ["proposed", "approved", "aligned", "trained", "evaluated", "valued", "exported", "settled"]
+    final, actions = path[-1]
+    assert actions == (Finish(),)
+    assert [span.phase for span in final.spans] == list(PHASES)
+    assert all(span.outcome == "done" for span in final.spans)
+
+
+@pytest.mark.parametrize(
+    ("terms", "phase", "expected"),
+    [
+        (agreement(), "align", {"bank", "sat", "card", COORDINATOR}),
+        (agreement(policy="universe"), "align", {"bank", "sat", "card"}),
+        (agreement(), "train", {"bank", "sat", "card"}),
+        (agreement(), "evaluate", {"bank"}),
+        (agreement(), "value", {"bank", "sat", "card"}),
+        (agreement(contribution="none"), "value", set()),
+        (agreement(), "export", {"bank", "sat"}),
+        (agreement(recipients=("card", COORDINATOR)), "export", {"bank", "card", COORDINATOR}),
+        (agreement(), "settle", {COORDINATOR}),
+    ],
+)
+def test_who_takes_part(terms: Agreement, phase: PhaseName, expected: set[str]) -> None:
+    state, actions = after(terms=terms)
+    for reached, new in finish(state, actions):
+        if reached.span.phase == phase and reached.phase == phase and new:
+            told = {a.party if isinstance(a, StartPhase) else COORDINATOR for a in new}
+            assert told == expected
+            return
+    (skipped,) = [span for span in reached.spans if span.phase == phase]
+    assert skipped.outcome == "skipped"
+    assert not expected
+
+
+def test_the_state_and_every_event_survive_json() -> None:
+    for state, _ in finish(*after()):
+        assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state
+    for event in every_event(RUN):
+        assert event_from_json(json.loads(json.dumps(event_to_json(event)))) == event
+
+
+def every_event(run: str) -> list[Event]:
+    return [
+        signed("bank"),
+        Rejected(run, T0, "sat", "no"),
+        PhaseDone(run, T0, "bank", "train", 1, {"rows": 3, "bytes_sent": {"a": 1}}),
+        PhaseFailed(run, T0, "bank", "train", 1, "disk full", "sat"),
+        PartyLost(run, T0, "card", 31.5),
+        PartyBack(run, T0, "card"),
+        CoordinatorDone(run, T0, "settle", 1, {"transactions": ["a"]}),
+        CoordinatorFailed(run, T0, "align", 1, "too few"),
+        Cancelled(run, T0, "admin", "changed my mind"),
+        Expired(run, T0),
+        Interrupted(run, T0, "restart"),
+        proposed(),
+    ]
+
+
+@pytest.mark.parametrize("body", [{}, {"kind": "nonsense"}, {"kind": "signed", "run": "x"}])
+def test_a_broken_log_entry_is_a_storage_error(body: dict[str, Any]) -> None:
+    with pytest.raises(StorageError, match="restore the log"):
+        event_from_json(body)
+
+
+def test_a_rejection_ends_the_run_with_the_partys_own_words() -> None:
+    state, actions = after(signed("bank"), Rejected(RUN, T0, "sat", "column not licensed"))
+    assert state.status == "aborted"
+    assert state.culprit == "sat"
+    assert actions == (Abort("sat rejected the agreement: column not licensed"),)
+
+
+def training() -> RunState:
+    for state, new in finish(*after()):
+        if state.phase == "train" and new:
+            return state
+    raise AssertionError
+
+
+def test_a_failure_names_who_stopped_and_who_is_held_responsible() -> None:
+    state, _ = step(training(), PhaseFailed(RUN, T0, "bank", "train", 1, "sat sent a frame of wrong length", "sat"))
+    assert state.reason == "bank stopped in train: sat sent a frame of wrong length"
+    assert state.culprit == "sat"
+    state, _ = step(training(), PhaseFailed(RUN, T0, "bank", "train", 1, "disk full", "<b>nobody</b>"))
+    assert state.culprit == "bank"
+
+
+def test_a_lost_party_ends_a_running_phase_and_pauses_an_unapproved_run() -> None:
+    state, _ = step(training(), PartyLost(RUN, T0, "card", 31.0))
+    assert state.status == "aborted"
+    assert state.reason.startswith("card has been silent for 31 s during train")
+
+    state, actions = after(PartyLost(RUN, T0, "card", 31.0), signed("bank"), signed("sat"))
+    assert (state.status, state.absent, actions) == ("paused", ("card",), ())
+    state, actions = step(state, PartyBack(RUN, T0, "card"))
+    assert actions == (AskApproval("card"),)
+    state, actions = step(state, signed("card"))
+    assert state.status == "approved"
+
+    state, actions = after(*map(signed, NAMES[:2]), PartyLost(RUN, T0, "bank", 31.0), signed("card"))
+    assert (state.status, actions) == ("paused", ())
+    state, actions = step(state, PartyBack(RUN, T0, "bank"))
+    assert state.status == "approved"
+    assert RunMatching(1) in actions
+
+
+def test_a_party_no_longer_needed_may_go() -> None:
+    for state, new in finish(*after()):
+        if state.phase == "export" and new:
+            assert step(state, PartyLost(RUN, T0, "card", 99.0)) == (state, ())
+            assert step(state, PartyLost(RUN, T0, "sat", 99.0))[0].status == "aborted"
+            return
+    raise AssertionError
+
+
+def test_expiry_names_who_was_waited_for_and_only_ends_unapproved_runs() -> None:
+    state, _ = after(signed("bank"), Expired(RUN, T0))
+    assert state.reason == "the agreement expired while waiting for sat, card"
+    assert step(training(), Expired(RUN, T0)) == (training(), ())
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (PhaseDone("0" * 64, T0, "bank", "train", 1), "an event of run 000000000000"),
+        (PhaseDone(RUN, T0, "stranger", "train", 1), "stranger has no part in run"),
+        (PhaseDone(RUN, T0, "sat", "evaluate", 1), "sat reports evaluate attempt 1 while"),
+        (PhaseDone(RUN, T0, "sat", "train", 2), "sat reports train attempt 2 while"),
+        (CoordinatorDone(RUN, T0, "train", 1), "coordinator has no part in train"),
+        (Rejected(RUN, T0, "sat", "late"), "cancel it instead"),
+    ],
+)
+def test_misplaced_events_are_refused_by_name(event: Event, words: str) -> None:
+    with pytest.raises(EventRefused, match=words):
+        step(training(), event)
+
+
+def test_before_its_proposal_a_run_is_unknown() -> None:
+    with pytest.raises(EventRefused, match="never proposed"):
+        step(None, signed("bank"))
+    with pytest.raises(EventRefused, match="does not hash"):
+        step(None, Proposed("0" * 64, T0, agreement().canonical().decode()))
+    with pytest.raises(EventRefused, match="not valid"):
+        step(None, Proposed("0" * 64, T0, "{}"))
+    with pytest.raises(EventRefused, match="signing it"):
+        step(after()[0], PhaseDone(RUN, T0, "bank", "approve", 1))
+
+
+def test_late_and_repeated_reports_change_nothing() -> None:
+    state = training()
+    done = PhaseDone(RUN, T0, "sat", "train", 1, {"rows": 1})
+    state, _ = step(state, done)
+    for late in (
+        done,
+        PhaseDone(RUN, T0, "sat", "train", 1, {"rows": 2}),
+        PhaseDone(RUN, T0, "sat", "align", 1),
+        PhaseFailed(RUN, T0, "sat", "align", 1, "late"),
+        signed("sat"),
+        proposed(),
+        PartyBack(RUN, T0, "sat"),
+    ):
+        assert step(state, late) == (state, ())
+
+
+PARTY = st.sampled_from([*NAMES, "stranger"])
+PHASE = st.sampled_from(PHASES)
+ATTEMPT = st.integers(1, 2)
+RUNS = st.sampled_from([RUN, RUN, RUN, RUN, "0" * 64])
+NOW = st.just(T0)
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    st.just(proposed()),
+    st.builds(Signed, RUNS, NOW, PARTY, st.just("ab" * 64)),
+    st.builds(PhaseDone, RUNS, NOW, PARTY, PHASE, ATTEMPT),
+    st.builds(CoordinatorDone, RUNS, NOW, PHASE, ATTEMPT),
+    st.builds(PartyBack, RUNS, NOW, PARTY),
+    st.one_of(
+        st.builds(Rejected, RUNS, NOW, PARTY, st.just("no")),
+        st.builds(PhaseFailed, RUNS, NOW, PARTY, PHASE, ATTEMPT, st.just("broken")),
+        st.builds(CoordinatorFailed, RUNS, NOW, PHASE, ATTEMPT, st.just("broken")),
+        st.builds(PartyLost, RUNS, NOW, PARTY, st.just(31.0)),
+        st.builds(Cancelled, RUNS, NOW, st.just("admin"), st.just("stop")),
+        st.builds(Expired, RUNS, NOW),
+        st.builds(Interrupted, RUNS, NOW, st.just("")),
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(noise=st.lists(st.tuples(EVENTS, st.integers(0, 4)), max_size=40))
+def test_whatever_arrives_the_run_stays_legal_and_ends_at_most_once(noise: list[tuple[Event, int]]) -> None:
+    """Random events among honest progress: legal after each, replay agrees, one end, nothing after it."""
+    log: list[Event] = [proposed()]
+    state, pending = step(None, log[0])
+    ends = 0
+    todo = list(pending)
+    for event, honest in noise:
+        batch: list[Event] = [event]
+        batch.extend(_answer(state, todo.pop(0)) for _ in range(min(honest, len(todo))))
+        for one in batch:
+            before = state
+            try:
+                state, actions = step(state, one)
+            except EventRefused:
+                assert state is before
+                continue
+            validate_state(state)
+            if before.ended:
+                assert (state, actions) == (before, ())
+            if state == before:
+                assert actions == ()
+            else:
+                log.append(one)
+            ends += sum(isinstance(a, Abort | Finish) for a in actions)
+            todo.extend(a for a in actions if not isinstance(a, Abort | Finish))
+            assert step(state, one) == (state, ()) or isinstance(one, Rejected)
+    assert ends == int(state.ended)
+    assert replay(log) == state
+    assert replay(event_from_json(json.loads(json.dumps(event_to_json(e)))) for e in log) == state
+
+
+def _answer(state: RunState, action: Action) -> Event:
+    if isinstance(action, AskApproval):
+        return Signed(RUN, T0, action.party, "ab" * 64)
+    if isinstance(action, StartPhase):
+        return PhaseDone(RUN, T0, action.party, action.phase, action.attempt)
+    assert not isinstance(action, Abort | Finish)
+    phase: PhaseName = {RunMatching: "align", ReceiveBundle: "export", Settle: "settle"}[type(action)]  # type: ignore[assignment]
+    return CoordinatorDone(RUN, T0, phase, action.attempt)
