@@ -44,9 +44,7 @@ test: $(STAMPS)/test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(STAMPS)/check $(STAMPS)/test
-	$(BIN)/ruff check .
-	$(BIN)/lint-imports
-	$(BIN)/mypy
+	@failed=0; for tool in "ruff check ." lint-imports mypy; do $(BIN)/$$tool || failed=1; done; exit $$failed
 
 clean:
 	rm -rf demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
