@@ -1,0 +1,284 @@
+"""The coordinator's typed client: the only door of the UI, the CLI and scripts.
+
+    with Client("127.0.0.1:7000", Path("admin")) as client:
+        for run in client.runs():
+            print(run.status, run.purpose)
+
+The credentials folder holds ``keys/`` (as ``parties.identity`` makes them) and ``roster.json``; the roster
+must name the coordinator's certificate, and the coordinator's roster this client's. Every method raises a
+subclass of :class:`EntenteError` whose text can be shown as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import Message as Protobuf
+from pydantic import TypeAdapter, ValidationError
+
+from parties import errors
+from parties.agreement import COORDINATOR, Agreement
+from parties.coordinator.views import (
+    BalanceView,
+    BytesView,
+    ContributionView,
+    CoordinatorView,
+    EvaluationView,
+    EventView,
+    FactorView,
+    FileView,
+    LedgerView,
+    OpeningsView,
+    PartyView,
+    PhaseView,
+    PostingView,
+    ProgressView,
+    RunSummary,
+    RunView,
+    SeriesPoint,
+    SignatureView,
+)
+from parties.errors import ConfigError, EntenteError, PeerError
+from parties.identity import Roster, certificate_name, load_identity
+from parties.wire.gen import coordinator_pb2 as wire
+
+__all__ = [
+    "ADMIN",
+    "ERROR_KEY",
+    "SERVICE",
+    "BalanceView",
+    "BytesView",
+    "Client",
+    "ClientProtocol",
+    "Connection",
+    "ContributionView",
+    "CoordinatorView",
+    "EntenteError",
+    "EvaluationView",
+    "EventView",
+    "FactorView",
+    "FileView",
+    "LedgerView",
+    "OpeningsView",
+    "PartyView",
+    "PhaseView",
+    "PostingView",
+    "ProgressView",
+    "RunSummary",
+    "RunView",
+    "SeriesPoint",
+    "SignatureView",
+    "Stream",
+]
+
+ADMIN = "admin"
+SERVICE = "entente.coordinator.v1.Coordinator"
+ERROR_KEY = "entente-error"
+
+_LARGEST_DOCUMENT = 32 << 20
+_RESPONSES: dict[str, type[Protobuf]] = {
+    "Attach": wire.Command,
+    "Report": wire.Receipt,
+    "Propose": wire.Document,
+    "Cancel": wire.Receipt,
+    "Read": wire.Document,
+    "FactorBundle": wire.Chunk,
+}
+
+P = TypeVar("P", bound=Protobuf)
+V = TypeVar("V")
+
+
+class ClientProtocol(Protocol):
+    """What views need of a client; a test may bring its own."""
+
+    def coordinator(self) -> CoordinatorView: ...
+
+    def parties(self) -> list[PartyView]: ...
+
+    def runs(self, *, limit: int = 100, offset: int = 0) -> list[RunSummary]: ...
+
+    def run(self, run_id: str) -> RunView: ...
+
+    def events(self, run_id: str = "", *, after: int = 0, limit: int = 500) -> list[EventView]: ...
+
+    def ledger(self, run_id: str = "", *, limit: int = 100, offset: int = 0) -> LedgerView: ...
+
+    def factors(self) -> list[FactorView]: ...
+
+    def download_factor(self, run_id: str) -> bytes: ...
+
+    def propose(self, agreement: Agreement) -> str: ...
+
+    def cancel(self, run_id: str, why: str) -> None: ...
+
+
+class Client:
+    """A connection to the coordinator with an admin's certificate. Safe to share between threads."""
+
+    def __init__(self, address: str, credentials: Path, *, name: str = ADMIN, timeout: float = 15.0) -> None:
+        self._timeout = timeout
+        self._line = Connection(address, credentials, name)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._line.close()
+
+    def coordinator(self) -> CoordinatorView:
+        """The coordinator's own state."""
+        return self._read(CoordinatorView, "coordinator")
+
+    def parties(self) -> list[PartyView]:
+        """Every member of the consortium, with its health."""
+        return self._read(list[PartyView], "parties")
+
+    def runs(self, *, limit: int = 100, offset: int = 0) -> list[RunSummary]:
+        """Runs, newest first."""
+        return self._read(list[RunSummary], "runs", limit=limit, offset=offset)
+
+    def run(self, run_id: str) -> RunView:
+        """Everything about one run; :class:`ConfigError` when there is no such run."""
+        return self._read(RunView, "run", run_id)
+
+    def events(self, run_id: str = "", *, after: int = 0, limit: int = 500) -> list[EventView]:
+        """Entries of the event log with a sequence number above ``after``, oldest first."""
+        return self._read(list[EventView], "events", run_id, limit=limit, offset=after)
+
+    def ledger(self, run_id: str = "", *, limit: int = 100, offset: int = 0) -> LedgerView:
+        """Balances and one page of the journal, newest first; of one run when it is named."""
+        return self._read(LedgerView, "ledger", run_id, limit=limit, offset=offset)
+
+    def factors(self) -> list[FactorView]:
+        """Exported factors, newest first."""
+        return self._read(list[FactorView], "factors")
+
+    def download_factor(self, run_id: str) -> bytes:
+        """The factor bundle as a zip archive."""
+        chunks = self._line.stream("FactorBundle", wire.Query(run_id=run_id), wire.Chunk, timeout=4 * self._timeout)
+        return b"".join(chunk.data for chunk in chunks)
+
+    def propose(self, agreement: Agreement) -> str:
+        """Put an agreement before its parties; returns the run id."""
+        request = wire.Document(json=json.dumps({"agreement": agreement.model_dump(mode="json")}).encode())
+        answer = self._line.call("Propose", request, wire.Document, timeout=self._timeout)
+        return str(json.loads(answer.json)["run_id"])
+
+    def cancel(self, run_id: str, why: str) -> None:
+        """Stop a run. One that has ended is left as it is."""
+        request = wire.Document(json=json.dumps({"run_id": run_id, "why": why}).encode())
+        self._line.call("Cancel", request, wire.Receipt, timeout=self._timeout)
+
+    def _read(self, shape: type[V], view: str, run_id: str = "", *, limit: int = 0, offset: int = 0) -> V:
+        query = wire.Query(view=view, run_id=run_id, limit=limit, offset=offset)
+        answer = self._line.call("Read", query, wire.Document, timeout=self._timeout)
+        try:
+            return TypeAdapter(shape).validate_json(answer.json)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or view
+            raise PeerError(
+                f"the coordinator's answer is not understood ({where}: {first['msg']}): use one version on both sides",
+                COORDINATOR,
+            ) from None
+
+
+class Connection:
+    """Calls to the coordinator over mutual TLS, pinned to the certificate in the roster."""
+
+    def __init__(self, address: str, credentials: Path, name: str) -> None:
+        identity = load_identity(name, credentials / "keys")
+        coordinator = Roster.load(credentials / "roster.json").member(COORDINATOR)
+        self.address = address or coordinator.address
+        self._channel = grpc.secure_channel(
+            self.address,
+            grpc.ssl_channel_credentials(coordinator.certificate.encode(), identity.tls_key, identity.certificate),
+            options=[
+                ("grpc.ssl_target_name_override", certificate_name(COORDINATOR)),
+                ("grpc.max_receive_message_length", _LARGEST_DOCUMENT),
+                ("grpc.max_send_message_length", _LARGEST_DOCUMENT),
+                ("grpc.enable_retries", 0),
+                ("grpc.min_reconnect_backoff_ms", 200),
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 2000),
+            ],
+        )
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def call(self, method: str, request: Protobuf, shape: type[P], *, timeout: float) -> P:
+        """One request, one answer. Raises the :class:`EntenteError` the coordinator meant."""
+        try:
+            answer = self._method(self._channel.unary_unary, method)(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise self._translated(error) from None
+        assert isinstance(answer, shape)
+        return answer
+
+    def stream(self, method: str, request: Protobuf, shape: type[P], *, timeout: float | None = None) -> Stream[P]:
+        """One request, many answers; iterate over the result, or :meth:`Stream.cancel` it."""
+        return Stream(
+            self._method(self._channel.unary_stream, method)(request, timeout=timeout), shape, self._translated
+        )
+
+    def _method(self, kind: Callable[..., Any], method: str) -> Any:
+        shape = _RESPONSES[method]
+        return kind(
+            f"/{SERVICE}/{method}",
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=shape.FromString,
+        )
+
+    def _translated(self, error: grpc.RpcError) -> EntenteError:
+        """The error the coordinator named, or what its status means to the person reading."""
+        call: Any = error
+        status, detail = call.code(), call.details() or ""
+        named = dict(call.trailing_metadata() or ()).get(ERROR_KEY, "")
+        if named in errors.__all__:
+            kind = getattr(errors, str(named))
+            return PeerError(detail, COORDINATOR) if kind is PeerError else kind(detail)
+        if status is grpc.StatusCode.UNAVAILABLE:
+            if "handshake" in detail.lower() or "certificate" in detail.lower() or "ssl" in detail.lower():
+                return ConfigError(
+                    f"the coordinator at {self.address} and these credentials do not accept each other: "
+                    "check that both rosters hold the other's present certificate"
+                )
+            return PeerError(
+                f"the coordinator at {self.address} cannot be reached: check the address, and that it runs",
+                COORDINATOR,
+            )
+        if status is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return PeerError(f"the coordinator at {self.address} did not answer in time: try again", COORDINATOR)
+        return PeerError(f"the coordinator at {self.address} failed ({status.name}): see its log", COORDINATOR)
+
+
+class Stream(Iterator[P]):
+    """Answers as they come; ends when the coordinator ends it or it is cancelled."""
+
+    def __init__(self, call: Any, shape: type[P], translated: Callable[[grpc.RpcError], EntenteError]) -> None:
+        self._call = call
+        self._shape = shape
+        self._translated = translated
+
+    def __next__(self) -> P:
+        try:
+            answer = next(self._call)
+        except grpc.RpcError as error:
+            if self._call.cancelled():
+                raise StopIteration from None
+            raise self._translated(error) from None
+        assert isinstance(answer, self._shape)
+        return answer
+
+    def cancel(self) -> None:
+        self._call.cancel()
