@@ -46,7 +46,8 @@ class FeaturePanel:
     @property
     def rows(self) -> NDArray[np.float64]:
         """values as (T * n, d), in row-id order."""
-        return self.values.reshape(-1, self.values.shape[-1])
+        periods, entities, columns = self.values.shape
+        return self.values.reshape(periods * entities, columns)
 
 
 @dataclass(frozen=True)

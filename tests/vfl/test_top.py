@@ -1,0 +1,158 @@
+"""The label head: losses against plain oracles, updates within their bound, exact restarts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vfl.layers.top import LabelHead, TopModel, information_coefficient
+from vfl.plan import SplitModel
+
+Batch = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
+
+
+def batch(rows: int, width: int, own: int, seed: int, dates: int = 3) -> Batch:
+    generator = np.random.default_rng(seed)
+    z, x = generator.normal(size=(rows, width)), generator.normal(size=(rows, own))
+    label = 0.5 * z.sum(axis=1) + 0.3 * x.sum(axis=1) + generator.normal(size=rows)
+    return z, x, label, generator.integers(0, dates, rows)
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows=st.integers(1, 40), dates=st.integers(1, 6), seed=st.integers(0, 10**6), flat=st.booleans())
+def test_ic_is_the_mean_of_numpys_per_date_correlation(rows: int, dates: int, seed: int, flat: bool) -> None:
+    generator = np.random.default_rng(seed)
+    when = generator.integers(0, dates, rows)
+    score, label = generator.normal(size=rows), generator.normal(size=rows)
+    if flat:
+        score[when == 0] = 1.5
+    wanted = [
+        np.corrcoef(score[when == d], label[when == d])[0, 1]
+        for d in np.unique(when)
+        if (when == d).sum() >= 3 and not (flat and d == 0)
+    ]
+    got = information_coefficient(torch.from_numpy(score), torch.from_numpy(label), torch.from_numpy(when))
+    if wanted:
+        assert got is not None
+        assert float(got) == pytest.approx(np.mean(wanted), abs=1e-10)
+    else:
+        assert got is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 30),
+    width=st.integers(1, 4),
+    own=st.integers(0, 3),
+    weight=st.sampled_from([0.0, 0.5, 1.0]),
+    spread=st.sampled_from([0.0, 1e-9, 1.0, 1e4]),
+    seed=st.integers(0, 10**6),
+)
+def test_update_is_finite_and_within_its_bound(
+    rows: int, width: int, own: int, weight: float, spread: float, seed: int
+) -> None:
+    z, x, label, dates = batch(rows, width, own, seed)
+    head = LabelHead(SplitModel(embedding_width=width, hidden=3, ic_weight=weight), own)
+    gradient = head.train_batch(z * spread, x, label * max(spread, 1.0), dates)
+    assert gradient.shape == (rows, width)
+    assert gradient.dtype == np.float64
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() <= head.gradient_bound
+
+
+def test_update_is_the_normalised_slope_of_the_loss() -> None:
+    terms = SplitModel(embedding_width=2, top_steps=1, source_learning_rate=0.25, source_decay=1.0, ic_weight=0.4)
+    z, x, label, dates = batch(50, 2, 3, 7)
+    head = LabelHead(terms, 3)
+    for expected_rate in (0.25, 0.125):
+        gradient = head.train_batch(z, x, label, dates)
+
+        def loss(at: NDArray[np.float64]) -> float:
+            score = head.predict(at, x)
+            ics = [np.corrcoef(score[dates == d], label[dates == d])[0, 1] for d in np.unique(dates)]
+            return float(0.6 * np.mean((score - label) ** 2) + 0.4 * (1 - np.mean(ics)))
+
+        slope = np.zeros_like(z)
+        for index in np.ndindex(*z.shape):
+            nudge = np.zeros_like(z)
+            nudge[index] = 1e-5
+            slope[index] = (loss(z + nudge) - loss(z - nudge)) / 2e-5
+        wanted = slope / np.sqrt((slope**2).mean(axis=0)) * expected_rate / len(z)
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-8)
+        assert head.loss == pytest.approx(loss(z), abs=1e-9)
+
+
+def test_head_and_source_updates_together_learn() -> None:
+    generator = np.random.default_rng(3)
+    features, own = generator.normal(size=(4000, 6)), generator.normal(size=(4000, 2))
+    truth = generator.normal(size=6)
+    label = features @ truth / np.linalg.norm(truth) + 0.5 * own[:, 0] + generator.normal(size=4000)
+    dates = np.arange(4000) // 100
+    weights = generator.normal(size=(6, 2)) * 0.1
+    head = LabelHead(SplitModel(embedding_width=2), 2)
+    for start in range(0, 3000, 100):
+        rows = slice(start, start + 100)
+        weights -= features[rows].T @ head.train_batch(features[rows] @ weights, own[rows], label[rows], dates[rows])
+    rest = slice(3000, 4000)
+    score = head.predict(features[rest] @ weights, own[rest])
+    best = features[rest] @ truth / np.linalg.norm(truth) + 0.5 * own[rest, 0]
+    assert np.corrcoef(score, label[rest])[0, 1] > 0.9 * np.corrcoef(best, label[rest])[0, 1]
+
+
+def test_restore_goes_on_exactly_and_scorer_only_predicts() -> None:
+    terms = SplitModel(embedding_width=2, hidden=5)
+    first = LabelHead(terms, 3)
+    for seed in range(3):
+        first.train_batch(*batch(30, 2, 3, seed))
+    second = LabelHead(terms, 3)
+    second.restore(first.snapshot())
+    probe = batch(30, 2, 3, 99)
+    np.testing.assert_array_equal(first.train_batch(*probe), second.train_batch(*probe))
+    np.testing.assert_array_equal(first.predict(*probe[:2]), second.predict(*probe[:2]))
+    third = LabelHead(terms, 3)
+    third.load_scorer(first.scorer())
+    np.testing.assert_array_equal(first.predict(*probe[:2]), third.predict(*probe[:2]))
+    with pytest.raises(ValueError, match="lacks the optimiser"):
+        third.restore(first.scorer())
+    with pytest.raises(ValueError, match="other shapes"):
+        LabelHead(terms, 2).restore(first.snapshot())
+
+
+def test_result_does_not_depend_on_the_thread_count() -> None:
+    threads = torch.get_num_threads()
+    outcomes = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            head = LabelHead(SplitModel(embedding_width=4, hidden=64), 8)
+            outcomes.append([head.train_batch(*batch(2000, 4, 8, seed)) for seed in range(3)])
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(outcomes[0], outcomes[1])
+
+
+def test_top_model_starts_linear_and_seeds_differ() -> None:
+    z, x, _, _ = batch(20, 3, 2, 0)
+    model = TopModel(3, 2, 8, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        scores = [model(torch.from_numpy(z * s), torch.from_numpy(x * s)).numpy() for s in (1.0, 2.0)]
+    np.testing.assert_allclose(2 * scores[0], scores[1])
+    a, b = (LabelHead(SplitModel(embedding_width=3, seed=s), 2).snapshot() for s in (1, 2))
+    assert a != b
+
+
+def test_wrong_batches_are_refused() -> None:
+    head = LabelHead(SplitModel(embedding_width=2), 3)
+    z, x, label, dates = batch(10, 2, 3, 0)
+    with pytest.raises(ValueError, match="2 embedding and 3 own columns"):
+        head.predict(z, x[:, :1])
+    with pytest.raises(ValueError, match="9 labels"):
+        head.train_batch(z, x, label[:9], dates)
+    label[4] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        head.train_batch(z, x, label, dates)

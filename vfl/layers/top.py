@@ -1,0 +1,212 @@
+"""The top model and everything adaptive about training, all at the label party.
+
+The label party sees each opened embedding Z, its own features and its labels, and nothing else. It
+fits the top model on them with Adam, and turns dLoss/dZ into an update of the source layer that is
+a plain integer addition on shares: learning rate, decay, normalisation and 1/batch are folded in here,
+because shares cannot be rescaled later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vfl.plan import SplitModel
+
+__all__ = ["LabelHead", "TopModel", "information_coefficient"]
+
+CLIP = 6.0
+"""Normalised gradients beyond this many standard deviations are clipped, so the encoder's bound is known."""
+
+SMALLEST_DATE = 3
+"""Rows a date needs for its correlation to mean anything."""
+
+
+class TopModel(nn.Module):
+    """score = skip([z, own]) + outer(tanh(inner([z, own]))), float64.
+
+    The linear skip makes the factor a split linear model plus a small correction; ``outer`` starts at zero,
+    so training begins exactly linear.
+    """
+
+    def __init__(self, width: int, own: int, hidden: int, generator: torch.Generator) -> None:
+        super().__init__()
+        inputs = width + own
+        self.skip = nn.Linear(inputs, 1, dtype=torch.float64)
+        self.inner = nn.Linear(inputs, hidden, dtype=torch.float64)
+        self.outer = nn.Linear(hidden, 1, bias=False, dtype=torch.float64)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+            self.skip.weight[:, :width] = torch.randn(1, width, generator=generator, dtype=torch.float64).sign() * 0.3
+            self.inner.weight.normal_(0.0, max(inputs, 1) ** -0.5, generator=generator)
+
+    def forward(self, z: Tensor, own: Tensor) -> Tensor:
+        """z (B, h), own (B, d_own) -> score (B,)."""
+        inputs = torch.cat([z, own], dim=1)
+        score: Tensor = self.skip(inputs) + self.outer(torch.tanh(self.inner(inputs)))
+        return score.squeeze(1)
+
+
+def information_coefficient(score: Tensor, label: Tensor, dates: Tensor) -> Tensor | None:
+    """Mean over dates of the Pearson correlation of score and label; differentiable.
+
+    Dates with fewer than three rows, or where score or label is constant, do not count; None when none counts.
+    """
+    _, index = torch.unique(dates, return_inverse=True)
+    count = torch.bincount(index).to(score.dtype)
+    groups = len(count)
+
+    def centred(x: Tensor) -> Tensor:
+        mean = torch.zeros(groups, dtype=x.dtype).index_add(0, index, x) / count
+        return x - mean[index]
+
+    def total(x: Tensor) -> Tensor:
+        return torch.zeros(groups, dtype=x.dtype).index_add(0, index, x)
+
+    s, y = centred(score), centred(label)
+    ss, yy, sy = total(s * s), total(y * y), total(s * y)
+    good = (count >= SMALLEST_DATE) & (ss > 1e-12) & (yy > 1e-12)
+    if not bool(good.any()):
+        return None
+    return (sy[good] / torch.sqrt(ss[good] * yy[good])).mean()
+
+
+class LabelHead:
+    """Top model, losses, optimiser and gradient scaling. Deterministic given the terms' seed.
+
+    ``own``: columns of the label party's own features. ``width``: overrides the embedding width (0 trains
+    on own features alone). ``loss`` and ``ic`` tell of the last training batch; ``ic`` is NaN where undefined.
+    """
+
+    def __init__(self, terms: SplitModel, own: int, *, width: int | None = None) -> None:
+        self.terms = terms
+        self.width = terms.embedding_width if width is None else width
+        self.own = own
+        generator = torch.Generator().manual_seed(terms.seed)
+        self.model = TopModel(self.width, own, terms.hidden, generator)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=terms.top_learning_rate, weight_decay=terms.weight_decay, foreach=False
+        )
+        self.batches = 0
+        self.loss = float("nan")
+        self.ic = float("nan")
+
+    @property
+    def gradient_bound(self) -> float:
+        """No entry of a gradient that :meth:`train_batch` returns is larger in magnitude."""
+        return self.terms.source_learning_rate * CLIP
+
+    def predict(self, z: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores float64 (B,) of embeddings (B, h) and own features (B, d_own)."""
+        with torch.no_grad(), _one_thread():
+            scores: NDArray[np.float64] = self.model(*self._inputs(z, own)).numpy()
+        return scores
+
+    def train_batch(
+        self,
+        z: NDArray[np.float64],
+        own: NDArray[np.float64],
+        label: NDArray[np.float64],
+        dates: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """Fit on one opened batch and return the source layer's update direction, float64 (B, h).
+
+        label (B,) finite, dates (B,) period of each row. Runs ``top_steps`` optimiser steps on the same
+        Z, then takes dLoss/dZ, scales each column to unit root mean square, clips, and
+        multiplies by learning rate / batch; the source layer does ``W -= X.T @ gradient``.
+        """
+        if not len(z) == len(own) == len(label) == len(dates) > 0:
+            sizes = f"{len(z)} embeddings, {len(own)} own rows, {len(label)} labels and {len(dates)} dates"
+            raise ValueError(f"a batch needs one of each per row, not {sizes}")
+        if not (np.isfinite(z).all() and np.isfinite(label).all()):
+            raise ValueError("embeddings and labels of a training batch must be finite")
+        with _one_thread():
+            embedding, features = self._inputs(z, own)
+            target, when = torch.from_numpy(np.array(label, dtype=np.float64)), torch.from_numpy(np.array(dates))
+            for _ in range(self.terms.top_steps):
+                self.optimiser.zero_grad()
+                torch.autograd.backward(self._loss(embedding, features, target, when))
+                self.optimiser.step()
+            if not self.width:
+                self.loss = float(self._loss(embedding, features, target, when).detach())
+                self.batches += 1
+                return np.zeros((len(label), 0))
+            embedding.requires_grad_(True)
+            loss = self._loss(embedding, features, target, when)
+            (slope,) = torch.autograd.grad(loss, embedding)
+        self.loss = float(loss.detach())
+        rate = self.terms.source_learning_rate / (1.0 + self.terms.source_decay * self.batches)
+        self.batches += 1
+        scale = torch.sqrt((slope**2).mean(dim=0, keepdim=True))
+        direction = torch.where(scale > 1e-12, slope / scale.clamp_min(1e-12), 0.0).clamp(-CLIP, CLIP)
+        gradient: NDArray[np.float64] = (direction * (rate / len(label))).numpy()
+        return gradient
+
+    def _inputs(self, z: NDArray[np.float64], own: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        if z.shape[1:] != (self.width,) or own.shape[1:] != (self.own,):
+            raise ValueError(
+                f"the top model takes {self.width} embedding and {self.own} own columns, "
+                f"not {z.shape[1:]} and {own.shape[1:]}"
+            )
+        return torch.from_numpy(np.array(z, dtype=np.float64)), torch.from_numpy(np.array(own, dtype=np.float64))
+
+    def _loss(self, z: Tensor, own: Tensor, label: Tensor, dates: Tensor) -> Tensor:
+        score = self.model(z, own)
+        weight = self.terms.ic_weight
+        squared: Tensor = ((score - label) ** 2).mean()
+        ic = information_coefficient(score, label, dates)
+        self.ic = float("nan") if ic is None else float(ic.detach())
+        return squared if ic is None else (1.0 - weight) * squared + weight * (1.0 - ic)
+
+    def scorer(self) -> bytes:
+        """The top model alone, as safetensors: enough for :meth:`predict`, a few kilobytes."""
+        return safetensors.torch.save({f"model.{k}": v.clone() for k, v in self.model.state_dict().items()})
+
+    def load_scorer(self, data: bytes) -> None:
+        """Take the top model from :meth:`scorer` or :meth:`snapshot`; the optimiser stays as it is."""
+        tensors = safetensors.torch.load(data)
+        wanted = self.model.state_dict()
+        got = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        if {k: v.shape for k, v in got.items()} != {k: v.shape for k, v in wanted.items()}:
+            raise ValueError("the saved top model has other shapes; use the terms it was trained under")
+        self.model.load_state_dict(got)
+
+    def snapshot(self) -> bytes:
+        """Everything needed to go on: model, optimiser and step count, as safetensors."""
+        tensors = {f"model.{k}": v.clone() for k, v in self.model.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{k}": v.clone() for k, v in state.items()}
+        tensors["batches"] = torch.tensor(self.batches, dtype=torch.int64)
+        return safetensors.torch.save(tensors)
+
+    def restore(self, data: bytes) -> None:
+        """Go on exactly where :meth:`snapshot` was taken. Raises ValueError when the shapes do not fit the terms."""
+        self.load_scorer(data)
+        tensors = safetensors.torch.load(data)
+        if "batches" not in tensors:
+            raise ValueError("this is a scorer, not a snapshot: it lacks the optimiser's state")
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, key = name.split(".", 2)
+                state.setdefault(int(index), {})[key] = tensor
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        self.batches = int(tensors["batches"])
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in a fixed order whatever the machine's core count; these products are too small to share anyway."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

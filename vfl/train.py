@@ -1,0 +1,119 @@
+"""Walk-forward training: one algorithm, whatever the source layer is made of.
+
+The sealed source layer (``vfl.layers.source``) and the plain one (``vfl.twin``) offer the same two flows, so the
+encrypted run and its plaintext twin execute this very code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, Progress
+from vfl.factors.panel import LabelPanel
+from vfl.layers.top import LabelHead
+from vfl.schedule import Step
+
+__all__ = ["Source", "TrainingResult", "score_coalition", "walk_forward"]
+
+
+class Source(Protocol):
+    """The label party's side of a source layer."""
+
+    def forward(self, step: int, rows: NDArray[np.int64]) -> Flow[NDArray[np.float64]]:
+        """Open the embedding sum of these rows: float64 (B, h)."""
+
+    def backward(self, step: int, rows: NDArray[np.int64], gradient: NDArray[np.float64]) -> Flow[None]:
+        """W_k -= X_k[rows].T @ gradient at every feature party; gradient float64 (B, h)."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a walk-forward run leaves at the label party: plain data.
+
+    scores: float64 (T, n), NaN where not predicted. embeddings: float64 (T, n, h), the opened sums behind
+    them. losses, ics: float64 per training step, in order. openings: int64 (T, n), forward passes of each
+    row. heads: the top model at each predicted period, as safetensors. steps: the schedule that was run.
+    """
+
+    scores: NDArray[np.float64]
+    embeddings: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    ics: NDArray[np.float64]
+    openings: NDArray[np.int64]
+    heads: dict[int, bytes]
+    steps: tuple[Step, ...]
+
+    @property
+    def predictions(self) -> tuple[Step, ...]:
+        """The prediction steps: when, and for which rows, coalitions can be scored."""
+        return tuple(step for step in self.steps if step.kind == "predict")
+
+
+def walk_forward(source: Source, head: LabelHead, steps: Sequence[Step], panel: LabelPanel) -> Flow[TrainingResult]:
+    """Run the schedule: open, predict or train, step by step.
+
+    Yields Progress in opened rows; its metrics are the decision period's index, and the loss and IC of the last
+    training batch.
+    """
+    periods, entities = panel.label.shape
+    own, label = panel.features.rows, panel.label.reshape(-1)
+    scores = np.full(periods * entities, np.nan)
+    embeddings = np.full((periods * entities, head.width), np.nan)
+    openings = np.zeros(periods * entities, dtype=np.int64)
+    heads: dict[int, bytes] = {}
+    losses: list[float] = []
+    ics: list[float] = []
+    done, total = 0, sum(len(step.rows) for step in steps)
+    for step in steps:
+        rows = step.rows
+        z = yield from source.forward(step.number, rows)
+        openings[rows] += 1
+        if step.kind == "predict":
+            scores[rows] = head.predict(z, own[rows])
+            embeddings[rows] = z
+            heads[step.period] = head.scorer()
+        else:
+            gradient = head.train_batch(z, own[rows], label[rows], rows // entities)
+            losses.append(head.loss)
+            ics.append(head.ic)
+            yield from source.backward(step.number, rows, gradient)
+        done += len(rows)
+        yield Progress(done, total, metrics={"period": float(step.period)} | _metrics(head))
+    return TrainingResult(
+        scores.reshape(periods, entities),
+        embeddings.reshape(periods, entities, head.width),
+        np.array(losses),
+        np.array(ics),
+        openings.reshape(periods, entities),
+        heads,
+        tuple(steps),
+    )
+
+
+def _metrics(head: LabelHead) -> dict[str, float]:
+    return {name: value for name, value in (("loss", head.loss), ("ic", head.ic)) if np.isfinite(value)}
+
+
+def score_coalition(
+    head: LabelHead, result: TrainingResult, panel: LabelPanel, embeddings: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Scores (T, n) had only a coalition taken part: NaN where ``result`` has no prediction.
+
+    embeddings: float64 (T, n, h), each predicted row's sum over the coalition alone, under the source weights
+    of its prediction step (zeros for the empty coalition). Each period is scored by the top model
+    as it was then; ``head`` lends its shape, and ends with the model of the last period.
+    """
+    scores = np.full_like(result.scores, np.nan)
+    for period, data in result.heads.items():
+        predicted = np.isfinite(result.scores[period])
+        z = embeddings[period, predicted]
+        if not np.isfinite(z).all():
+            raise ValueError(f"period {period}: the coalition's embeddings lack rows that were predicted")
+        head.load_scorer(data)
+        scores[period, predicted] = head.predict(z, panel.features.values[period, predicted])
+    return scores

@@ -1,0 +1,143 @@
+"""The plaintext twin: the same training on pooled features, without encryption.
+
+It is the oracle of the sealed layer, and on demo data it tells what each party reaches alone. In a
+real run nobody holds the pooled features, so nobody can run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, run_local
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.layers.initial import initial_share
+from vfl.layers.top import LabelHead
+from vfl.plan import FixedPoint, SplitModel, WalkForward
+from vfl.schedule import Step, prequential
+from vfl.train import TrainingResult, walk_forward
+
+__all__ = ["PlainSource", "alone", "initial_weights", "train_in_the_clear"]
+
+
+class PlainSource:
+    """Source layer on pooled float64 features: ``features[k]`` (T * n, d_k), ``weights[k]`` (d_k, h).
+
+    ``keep`` names steps whose weights will be asked for again by :meth:`coalition`.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[NDArray[np.float64]],
+        weights: Sequence[NDArray[np.float64]],
+        *,
+        width: int,
+        keep: Sequence[int] = (),
+    ) -> None:
+        if [x.shape[1] for x in features] != [w.shape[0] for w in weights]:
+            raise ValueError("each party needs one feature matrix (rows, d_k) and one weight matrix (d_k, h)")
+        self.features = list(features)
+        self.weights = [w.astype(np.float64) for w in weights]
+        self.width = width
+        self._keep = frozenset(keep)
+        self._kept: dict[int, list[NDArray[np.float64]]] = {}
+
+    def forward(self, step: int, rows: NDArray[np.int64]) -> Flow[NDArray[np.float64]]:
+        """Sum over parties of X_k[rows] W_k, float64 (B, h)."""
+        if step in self._keep:
+            self._kept[step] = [w.copy() for w in self.weights]
+        yield from ()
+        total = np.zeros((len(rows), self.width))
+        for x, w in zip(self.features, self.weights, strict=True):
+            total += x[rows] @ w
+        return total
+
+    def backward(self, step: int, rows: NDArray[np.int64], gradient: NDArray[np.float64]) -> Flow[None]:
+        """W_k -= X_k[rows].T @ gradient."""
+        yield from ()
+        for x, w in zip(self.features, self.weights, strict=True):
+            w -= x[rows].T @ gradient
+
+    def coalition(self, members: Sequence[int], steps: Sequence[Step], shape: tuple[int, int]) -> NDArray[np.float64]:
+        """Sums over ``members`` alone at these kept prediction steps: float64 (T, n, h), NaN elsewhere."""
+        sums = np.full((shape[0] * shape[1], self.width), np.nan)
+        for step in steps:
+            kept = self._kept[step.number]
+            sums[step.rows] = 0.0
+            for k in members:
+                sums[step.rows] += self.features[k][step.rows] @ kept[k]
+        return sums.reshape(*shape, self.width)
+
+
+def initial_weights(
+    seeds: Sequence[tuple[bytes, bytes]], columns: Sequence[int], width: int, fixed_point: FixedPoint
+) -> list[NDArray[np.float64]]:
+    """The weights that a sealed run starts from, given both sides' secret seeds per feature party."""
+    scale = 2.0**fixed_point.weight_bits
+    total = sum(columns)
+    return [
+        (
+            initial_share(ours, (d, width), fixed_point, total) + initial_share(theirs, (d, width), fixed_point, total)
+        ).astype(np.float64)
+        / scale
+        for (ours, theirs), d in zip(seeds, columns, strict=True)
+    ]
+
+
+def train_in_the_clear(
+    panels: Sequence[FeaturePanel],
+    label_panel: LabelPanel,
+    terms: SplitModel,
+    walk: WalkForward,
+    *,
+    row_limit: int,
+    reserved: int,
+    weights: Sequence[NDArray[np.float64]],
+    fixed_point: FixedPoint | None = None,
+) -> tuple[TrainingResult, PlainSource]:
+    """Walk forward on pooled panels, in feature-party order; also returns the source, for coalitions.
+
+    With ``fixed_point``, features are first rounded as the sealed layer encodes them, so what remains
+    between the two is the gradient's rounding. Without, plain floats throughout.
+    """
+    steps = tuple(
+        prequential(terms, walk, label_panel.known_from, label_panel.label, label_panel.universe, row_limit, reserved)
+    )
+    features = [panel.rows if fixed_point is None else _rounded(panel.rows, fixed_point) for panel in panels]
+    width = terms.embedding_width if panels else 0
+    source = PlainSource(features, weights, width=width, keep=[step.number for step in steps if step.kind == "predict"])
+    head = LabelHead(terms, label_panel.features.values.shape[-1], width=width)
+    result = run_local({"label": walk_forward(source, head, steps, label_panel)})["label"]
+    assert isinstance(result, TrainingResult)
+    return result, source
+
+
+def _rounded(values: NDArray[np.float64], fixed_point: FixedPoint) -> NDArray[np.float64]:
+    scale = 2.0**fixed_point.feature_bits
+    rounded: NDArray[np.float64] = np.rint(np.clip(values, -fixed_point.clip, fixed_point.clip) * scale) / scale
+    return rounded
+
+
+def alone(
+    panel: FeaturePanel | None,
+    label_panel: LabelPanel,
+    terms: SplitModel,
+    walk: WalkForward,
+    *,
+    weights: NDArray[np.float64] | None = None,
+) -> TrainingResult:
+    """The same training with one fund only: ``panel`` without the label party's features, or, with None, these alone.
+
+    Nothing is opened to anyone here, so no budget cuts the schedule short: each fund gets the full epochs.
+    """
+    row_limit = 1 + terms.epochs
+    if panel is None:
+        return train_in_the_clear([], label_panel, terms, walk, row_limit=row_limit, reserved=0, weights=[])[0]
+    if weights is None:
+        raise ValueError("a feature party trained alone needs initial weights, float64 (d, h)")
+    nothing = replace(label_panel.features, columns=(), values=np.zeros((*label_panel.label.shape, 0)))
+    blind = replace(label_panel, features=nothing)
+    return train_in_the_clear([panel], blind, terms, walk, row_limit=row_limit, reserved=0, weights=[weights])[0]
