@@ -1,0 +1,108 @@
+"""A party's ids: raw spellings, through its own alias table, to the canonical ids that alignment compares.
+
+Aliases are applied locally and never leave the node. An alias is matched by its normalised form,
+so ``$rds-b`` in the table covers ``RDS.B`` in the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from parties.data.query import read_label_rows, read_observations, run_query
+from parties.errors import ConfigError, DataError
+from parties.settings import LabelSettings, PartySettings
+from psi.identifiers import IdentifierError, canonical_ids
+
+__all__ = ["canonical_entities", "party_entities", "read_aliases"]
+
+Texts = NDArray[np.object_]
+Aliases = Sequence[tuple[str, str]]
+
+
+def party_entities(
+    settings: PartySettings, folder: Path, data: Path, label: LabelSettings | None = None
+) -> tuple[str, ...]:
+    """Distinct canonical ids of the party's data, sorted: what it brings to alignment.
+
+    The label party passes its label too and brings the entities it has both features and labels for.
+    Raises :class:`DataError` for unusable spellings (see :func:`canonical_entities`).
+    """
+    aliases = read_aliases(settings, folder, data)
+    observed = read_observations(settings, folder, data)
+    found = set(canonical_entities(observed.entity, aliases, observed.source))
+    if label is not None:
+        rows = read_label_rows(settings, label, folder, data)
+        found &= set(canonical_entities(rows.entity, aliases, rows.source))
+        if not found:
+            raise DataError(
+                f"{rows.source} and {observed.source} share no entity; make both spell entities alike or add aliases"
+            )
+    return tuple(sorted(found))
+
+
+def read_aliases(settings: PartySettings, folder: Path, data: Path) -> Aliases:
+    """The party's alias table as (alias, entity) pairs; empty where it has none.
+
+    Comes from the CSV ``aliases`` or the SQL file ``alias_query``, either with columns alias and
+    entity. Raises :class:`ConfigError` or :class:`DataError`.
+    """
+    if settings.aliases and settings.alias_query:
+        raise ConfigError(f"party {settings.name!r} has both aliases and alias_query; keep one")
+    if settings.aliases:
+        source, pairs = Path(settings.aliases).name, _csv_pairs(folder / settings.aliases)
+    elif settings.alias_query:
+        source, pairs = Path(settings.alias_query).name, _query_pairs(folder / settings.alias_query, data)
+    else:
+        return ()
+    for row, pair in enumerate(pairs, start=1):
+        if not all(name.strip() for name in pair):
+            raise DataError(f"{source}: row {row}: alias {pair[0]!r} of entity {pair[1]!r}: both need text; fill it in")
+    try:
+        canonical_ids((), pairs)
+    except IdentifierError as error:
+        raise DataError(f"{source}: {error}") from None
+    return tuple(pairs)
+
+
+def canonical_entities(raw: Texts, aliases: Aliases, source: str) -> Texts:
+    """Canonical id of each raw spelling, object (N,).
+
+    Raises :class:`DataError` when two spellings fall together without the alias table saying so, since
+    they may be two entities, and for a spelling of which nothing is left.
+    """
+    codes, distinct = pd.factorize(raw)
+    try:
+        canonical = canonical_ids(distinct, aliases, many_to_one=True)
+    except IdentifierError as error:
+        raise DataError(f"{source}: {error}") from None
+    return np.array([canonical[spelling] for spelling in distinct], dtype=object)[codes]
+
+
+def _csv_pairs(path: Path) -> Sequence[tuple[str, str]]:
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such alias file; name an existing CSV with columns alias and entity") from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path.name}: not a CSV file ({error}); save it as UTF-8 text with a header") from None
+    for name in ("alias", "entity"):
+        if name not in frame.columns:
+            raise DataError(f"{path.name}: column {name!r} is missing; the header must have alias and entity")
+    return list(zip(frame["alias"], frame["entity"], strict=True))
+
+
+def _query_pairs(path: Path, data: Path) -> Sequence[tuple[str, str]]:
+    def expressions(types: Mapping[str, str]) -> list[str]:
+        for name in ("alias", "entity"):
+            if types.get(name) != "VARCHAR":
+                found = types.get(name, "missing")
+                raise DataError(f"{path.name}: column {name!r} is {found}, not text; select alias and entity as text")
+        return ["coalesce(alias, '') AS alias", "coalesce(entity, '') AS entity"]
+
+    table = run_query(path, data, expressions)
+    return list(zip(table["alias"].to_pylist(), table["entity"].to_pylist(), strict=True))

@@ -1,0 +1,347 @@
+"""A party's connector: one SQL file, run by DuckDB over the party's own folder, checked row by row.
+
+The query yields ``entity`` (text), ``period`` (the last day the observation covers), optionally
+``available_at`` (when the party could first have known it) and the declared columns. DuckDB may
+read below the data folder and nowhere else; it may not write, attach, install or reach a network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandera import errors as schema_errors
+from pandera import pandas as schemas
+
+from parties.data.calendar import END_OF_DAY
+from parties.errors import ConfigError, DataError
+from parties.settings import LabelSettings, PartySettings
+
+__all__ = [
+    "LabelRows",
+    "Observations",
+    "QueryLimits",
+    "read_label_rows",
+    "read_observations",
+    "run_query",
+    "sql_text",
+]
+
+_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+_DATES = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE")
+_NUMBERS = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|DECIMAL\(.*\)|FLOAT|DOUBLE|BOOLEAN|\"NULL\")$")
+_EARLIEST, _LATEST = pd.Timestamp("1900-01-01"), pd.Timestamp("2200-01-01")
+
+
+@dataclass(frozen=True)
+class QueryLimits:
+    """What one query may use of the node's machine."""
+
+    threads: int = 2
+    memory: str = "2GB"
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What a feature query yielded, in its own order. N rows, d columns.
+
+    source: name of the SQL file. entity: object (N,), raw spellings. period: datetime64[ns] (N,).
+    available_at: datetime64[ns] (N,), stated or period plus lag. values: float64 (N, d), NaN where missing.
+    """
+
+    source: str
+    entity: NDArray[np.object_]
+    period: NDArray[np.datetime64]
+    available_at: NDArray[np.datetime64]
+    columns: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.entity)
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """What a label query yielded. label is NaN and available_at NaT where the label is not known yet.
+
+    universe: bool (N,), or None where the query has no in_universe column.
+    """
+
+    source: str
+    entity: NDArray[np.object_]
+    period: NDArray[np.datetime64]
+    available_at: NDArray[np.datetime64]
+    label: NDArray[np.float64]
+    universe: NDArray[np.bool_] | None
+
+
+def sql_text(path: Path, data: Path) -> str:
+    """The SQL of ``path`` with ``${data}`` replaced by the data folder, quoted for a SQL string.
+
+    Raises :class:`ConfigError` for a missing file or folder, an unknown placeholder, or one outside quotes.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a SQL file ({error}); name an existing UTF-8 file") from None
+    folder = _data_folder(data)
+
+    def fill(match: re.Match[str]) -> str:
+        if match.group(1) != "data":
+            raise ConfigError(f"{path}: unknown placeholder {match.group(0)}; only ${{data}} is known")
+        line = match.string[: match.start()].rpartition("\n")[2]
+        if not line.endswith("'") and "--" not in line:
+            raise ConfigError(f"{path}: ${{data}} must open a quoted path; write '${{data}}/file.parquet'")
+        return folder.replace("'", "''")
+
+    return _PLACEHOLDER.sub(fill, text)
+
+
+def run_query(
+    path: Path,
+    data: Path,
+    expressions: Callable[[Mapping[str, str]], Sequence[str]],
+    limits: QueryLimits = QueryLimits(),
+) -> Any:
+    """Run the SQL file and return ``expressions(types)`` of its columns as an Arrow table.
+
+    ``expressions`` gets each result column's DuckDB type, refuses what it cannot use, and returns
+    SQL expressions over the result. Raises :class:`DataError` with DuckDB's own first line.
+    """
+    text = sql_text(path, data)
+    with _connection(data, limits) as connection, _told(path):
+        statements = connection.extract_statements(text)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise ConfigError(f"{path}: must hold exactly one SELECT statement; a query may only read")
+        result = connection.sql(statements[0].query)
+        twice = sorted({name for name in result.columns if result.columns.count(name) > 1})
+        if twice:
+            raise DataError(f"{path.name}: column {twice[0]!r} appears twice in the result; rename one with AS")
+        types = dict(zip(result.columns, (str(kind) for kind in result.types), strict=True))
+        table = result.project(", ".join(expressions(types))).to_arrow_table()
+    if table.num_rows == 0:
+        raise DataError(f"{path.name}: the query yields no rows; check its filters and the files in {data}")
+    return table
+
+
+def read_observations(settings: PartySettings, folder: Path, data: Path) -> Observations:
+    """Run the party's feature query and check every row.
+
+    Raises :class:`ConfigError` when neither ``available_at`` nor ``lag_days`` says when a row was
+    known, and :class:`DataError`, naming file, column and row, for anything the panel could not trust.
+    """
+    path = folder / settings.query
+    source = path.name
+    frame, dated = _frame(path, data, settings.columns, "available_at", settings.lag_days, settings.name, ())
+    _check(frame, source, dict.fromkeys(settings.columns, "feature") | {"available_at": "known"})
+    period = _times(frame, "period")
+    available = _available(frame, "available_at", dated, settings.lag_days)
+    _refuse_early(source, frame, "available_at", available)
+    values = np.column_stack([frame[name].to_numpy(dtype=np.float64) for name in settings.columns])
+    return Observations(source, frame["entity"].to_numpy(dtype=object), period, available, settings.columns, values)
+
+
+def read_label_rows(settings: PartySettings, label: LabelSettings, folder: Path, data: Path) -> LabelRows:
+    """Run the label query: entity, period, label, label_available_at or a lag, optionally in_universe."""
+    path = folder / label.query
+    source = path.name
+    frame, dated = _frame(path, data, ("label",), "label_available_at", label.lag_days, settings.name, ("in_universe",))
+    _check(frame, source, {"label": "feature", "in_universe": "stated"})
+    values = frame["label"].to_numpy(dtype=np.float64)
+    available = _available(frame, "label_available_at", dated, label.lag_days)
+    unstated = np.flatnonzero(~np.isnan(values) & np.isnat(available))
+    if unstated.size:
+        raise DataError(
+            f"{source}: {_row(frame, unstated[0])} has a label but no label_available_at; state when it became known"
+        )
+    available = np.where(np.isnan(values), np.datetime64("NaT", "ns"), available)
+    _refuse_early(source, frame, "label_available_at", available)
+    universe = frame["in_universe"].to_numpy(dtype=np.float64) != 0 if "in_universe" in frame else None
+    return LabelRows(
+        source, frame["entity"].to_numpy(dtype=object), _times(frame, "period"), available, values, universe
+    )
+
+
+def _data_folder(data: Path) -> str:
+    folder = data.resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"{data}: no such data folder; name an existing folder")
+    if set("*?[") & set(str(folder)):
+        raise ConfigError(f"{data}: the data folder's path has one of *, ? and [, which DuckDB expands; rename it")
+    return str(folder)
+
+
+@contextmanager
+def _connection(data: Path, limits: QueryLimits) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB that reads below ``data`` and can change none of this."""
+    connection = duckdb.connect(":memory:", config={"threads": limits.threads, "memory_limit": limits.memory})
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET allowed_directories = ?", [[_data_folder(data)]])
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """DuckDB's errors as one sentence."""
+    try:
+        yield
+    except duckdb.Error as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = lines[0].rstrip(".") if lines else type(error).__name__
+        raise DataError(f"{path.name}: DuckDB refuses the query ({said}); mend the SQL or the file it reads") from None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _frame(
+    path: Path,
+    data: Path,
+    columns: Sequence[str],
+    availability: str,
+    lag_days: int | None,
+    party: str,
+    optional: Sequence[str],
+) -> tuple[pd.DataFrame, set[str]]:
+    """The query's result as a frame, and which of its time columns hold plain dates."""
+    source = path.name
+    dated: set[str] = set()
+
+    def expressions(types: Mapping[str, str]) -> list[str]:
+        missing = [name for name in ("entity", "period", *columns) if name not in types]
+        if missing:
+            raise DataError(
+                f"{source}: column {missing[0]!r} is missing from the result; add it to the SELECT "
+                f"(it has {', '.join(types)})"
+            )
+        if availability not in types and lag_days is None:
+            raise ConfigError(
+                f"{source}: nothing says when a row of party {party!r} became known; "
+                f"add a column {availability} to the query or lag_days to its settings"
+            )
+        times = ["period"] + [availability] * (availability in types)
+        dated.update(name for name in times if types[name] == "DATE")
+        numbers = [*columns, *(name for name in optional if name in types)]
+        return [
+            _text_column(source, "entity", types["entity"]),
+            *(_time_column(source, name, types[name]) for name in times),
+            *(_number_column(source, name, types[name]) for name in numbers),
+        ]
+
+    table = run_query(path, data, expressions)
+    frame = pd.DataFrame(
+        {
+            name: np.array(table[name].to_pylist(), dtype=object) if name == "entity" else table[name].to_numpy()
+            for name in table.column_names
+        }
+    )
+    frame["entity"] = frame["entity"].astype(object)
+    return frame, dated
+
+
+def _text_column(source: str, name: str, kind: str) -> str:
+    if kind not in {"VARCHAR", "UUID"} and not kind.startswith("ENUM"):
+        raise DataError(
+            f"{source}: column {name!r} is {kind}, not text, and numbers lose leading zeros; "
+            "read it as text, for example read_csv(..., all_varchar = true)"
+        )
+    return f"CAST({_quoted(name)} AS VARCHAR) AS {_quoted(name)}"
+
+
+def _time_column(source: str, name: str, kind: str) -> str:
+    if kind not in _DATES:
+        raise DataError(
+            f"{source}: column {name!r} is {kind}, not a date or timestamp; cast it, for example CAST({name} AS DATE)"
+        )
+    return f"CAST({_quoted(name)} AS TIMESTAMP) AS {_quoted(name)}"
+
+
+def _number_column(source: str, name: str, kind: str) -> str:
+    if not _NUMBERS.match(kind):
+        raise DataError(
+            f"{source}: column {name!r} is {kind}, not a number; cast it, for example TRY_CAST({name} AS DOUBLE)"
+        )
+    return f"CAST({_quoted(name)} AS DOUBLE) AS {_quoted(name)}"
+
+
+_FAULTS = {
+    "not_nullable": "is empty; fill it or filter the row out",
+    "blank": "is blank; fill it or filter the row out",
+    "finite": "is infinite; mend the division or logarithm that made it, or use NULLIF",
+    "in range": "lies outside 1900 to 2199; mend the date",
+}
+
+
+def _check(frame: pd.DataFrame, source: str, kinds: Mapping[str, str]) -> None:
+    """Hold the frame against its schema; the first fault is one :class:`DataError`.
+
+    kinds: per optional column, "feature" (NaN allowed, inf refused), "known" (a time, never null)
+    or "stated" (a number, never null).
+    """
+    in_range = schemas.Check(lambda s: s.isna() | s.between(_EARLIEST, _LATEST), name="in range")
+    columns: dict[str, Any] = {
+        "entity": schemas.Column(object, schemas.Check(lambda s: s.str.strip() != "", name="blank")),
+        "period": schemas.Column("datetime64[us]", in_range),
+    }
+    for name in frame.columns:
+        if name in columns:
+            continue
+        kind = kinds.get(name, "unknown")
+        if kind in {"feature", "stated"}:
+            finite = schemas.Check(lambda s: ~np.isinf(s), name="finite")
+            columns[name] = schemas.Column("float64", finite, nullable=kind == "feature")
+        else:
+            columns[name] = schemas.Column("datetime64[us]", in_range, nullable=kind == "unknown")
+    try:
+        schemas.DataFrameSchema(columns).validate(frame, lazy=True)
+    except schema_errors.SchemaErrors as error:
+        fault = error.failure_cases.iloc[0]
+        row = _row(frame, int(fault["index"]), show_entity=fault["column"] != "entity")
+        what = _FAULTS.get(str(fault["check"]), f"fails the check {fault['check']}")
+        raise DataError(f"{source}: {row}: column {fault['column']!r} {what}") from None
+
+
+def _row(frame: pd.DataFrame, index: int, *, show_entity: bool = True) -> str:
+    """How a row is named to its owner: its place in the result, its entity and its period."""
+    entity, period = frame["entity"].iloc[index], frame["period"].iloc[index]
+    if not show_entity or pd.isna(period):
+        return f"row {index + 1}"
+    return f"row {index + 1} (entity {entity!r}, period {str(period)[:10]})"
+
+
+def _times(frame: pd.DataFrame, name: str) -> NDArray[np.datetime64]:
+    return frame[name].to_numpy().astype("datetime64[ns]")
+
+
+def _available(frame: pd.DataFrame, name: str, dated: set[str], lag_days: int | None) -> NDArray[np.datetime64]:
+    """When each row was known: as stated, else its period plus the lag. A plain date means the end of that day."""
+    if name in frame:
+        return _times(frame, name) + (END_OF_DAY if name in dated else np.timedelta64(0, "ns"))
+    assert lag_days is not None
+    day_end = END_OF_DAY if "period" in dated else np.timedelta64(0, "ns")
+    return _times(frame, "period") + day_end + np.timedelta64(lag_days, "D")
+
+
+def _refuse_early(source: str, frame: pd.DataFrame, name: str, available: NDArray[np.datetime64]) -> None:
+    """A row known on a day before the period it describes would be look-ahead."""
+    early = np.flatnonzero(available.astype("datetime64[D]") < _times(frame, "period").astype("datetime64[D]"))
+    if early.size:
+        index = int(early[0])
+        raise DataError(
+            f"{source}: {_row(frame, index)} claims to be known on {available[index].astype('datetime64[D]')}, "
+            f"before its own period; mend {name}, or make period the last day that the row covers"
+        )
