@@ -210,4 +210,6 @@ def verify_signature(agreement: Agreement, name: str, signature: str) -> None:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(agreement.party(name).identity_key))
         key.verify(bytes.fromhex(signature), _DOMAIN + agreement.canonical())
     except (InvalidSignature, ValueError):
-        raise AgreementError(f"the signature of {name!r} does not fit this agreement: ask {name!r} to sign again") from None
+        raise AgreementError(
+            f"the signature of {name!r} does not fit this agreement: ask {name!r} to sign again"
+        ) from None

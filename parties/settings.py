@@ -17,7 +17,14 @@ from parties.agreement import AlignmentTerms, EvaluationTerms, PartyName, Reward
 from parties.errors import ConfigError
 from vfl.plan import FixedPoint, OpeningTerms, SplitModel, Terms, WalkForward
 
-__all__ = ["CalendarSettings", "ConsortiumSettings", "LabelSettings", "PartySettings", "load_consortium"]
+__all__ = [
+    "CalendarSettings",
+    "ConsortiumSettings",
+    "LabelSettings",
+    "PartySettings",
+    "TransportSettings",
+    "load_consortium",
+]
 
 
 class CalendarSettings(Terms):
@@ -26,7 +33,9 @@ class CalendarSettings(Terms):
     frequency: str = Field(description="pandas period alias: Q, M, W-FRI, D")
     first: date
     last: date
-    decision_lag_days: int = Field(default=0, ge=0, description="days after a period's end at which features are cut off")
+    decision_lag_days: int = Field(
+        default=0, ge=0, description="days after a period's end at which features are cut off"
+    )
 
 
 class LabelSettings(Terms):
@@ -48,7 +57,9 @@ class PartySettings(Terms):
     legal_entity: str = ""
     query: str
     columns: tuple[str, ...]
-    lag_days: int | None = Field(default=None, ge=0, description="days from period to availability, when the data does not say")
+    lag_days: int | None = Field(
+        default=None, ge=0, description="days from period to availability, when the data does not say"
+    )
     aliases: str = Field(default="", description="CSV with columns alias, entity; applied locally before alignment")
     alias_query: str = Field(default="", description="SQL file that yields alias, entity instead of a CSV")
     largest_age_days: int | None = Field(default=None, ge=1, description="older observations count as missing")
@@ -69,6 +80,17 @@ class PartySettings(Terms):
     def output_columns(self) -> tuple[str, ...]:
         """Columns the model sees, missing indicators included."""
         return self.columns + tuple(f"{c}_missing" for c in self.missing_indicators)
+
+
+class TransportSettings(Terms):
+    """Limits and patience of a node's channels; sizes in bytes, times in seconds."""
+
+    largest_message: int = Field(default=256 * 2**20, ge=1, le=2**32 - 1)
+    unread: int = Field(default=512 * 2**20, ge=1, description="arrived and not yet read, per peer and session")
+    unsent: int = Field(default=256 * 2**20, ge=1, description="queued and not yet taken, per peer and session")
+    contact_seconds: float = Field(default=60.0, gt=0, description="how long a peer may take to answer the first time")
+    reconnect_seconds: float = Field(default=5.0, gt=0, description="how long a lost connection may take to return")
+    silence_seconds: float = Field(default=120.0, gt=0, description="how long one message may keep us waiting")
 
 
 class ConsortiumSettings(Terms):
@@ -93,7 +115,7 @@ class ConsortiumSettings(Terms):
     def _one_label_party(self) -> ConsortiumSettings:
         labels = [p.name for p in self.party if p.role == "label"]
         if len(labels) != 1:
-            raise ValueError(f"exactly one [[party]] needs role = \"label\", found {len(labels)}")
+            raise ValueError(f'exactly one [[party]] needs role = "label", found {len(labels)}')
         return self
 
 

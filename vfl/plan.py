@@ -22,7 +22,7 @@ class Terms(BaseModel):
 class FixedPoint(Terms):
     """Fixed-point encoding in Z_t, t = 2**ring_bits. Weights live at scale feature_bits + gradient_bits."""
 
-    ring_bits: int = Field(default=56, ge=24, le=59)
+    ring_bits: int = Field(default=54, ge=24, le=54)
     feature_bits: int = Field(default=10, ge=4, le=14)
     gradient_bits: int = Field(default=20, ge=8, le=30)
     clip: float = Field(default=8.0, gt=0, le=64, description="features are clipped to +-clip")
@@ -75,4 +75,6 @@ class OpeningTerms(Terms):
         default=0.6, gt=0, description="limit_per_row * embedding_width may not exceed this share of all features"
     )
     contribution: Literal["masked", "none"] = "masked"
-    single_party: bool = Field(default=False, description="signed consent to open a single party's sums (one feature party)")
+    single_party: bool = Field(
+        default=False, description="signed consent to open a single party's sums (one feature party)"
+    )

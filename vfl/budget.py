@@ -1,0 +1,86 @@
+"""The opening budget: how often each row's embedding sum was opened, kept by the feature party itself.
+
+History is plain data: a list of charges. The counts are its fold, so whoever stores the charges
+durably before :meth:`OpeningBudget.charge` returns can rebuild them after any crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import LocalProtocolError
+
+__all__ = ["BudgetExceededError", "Charge", "OpeningBudget"]
+
+I64 = NDArray[np.int64]
+
+
+class BudgetExceededError(LocalProtocolError):
+    """An opening was refused because a row has reached its limit. Nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One opening: its label (unique in the run), the row ids and the number of linear forms shown."""
+
+    label: str
+    rows: I64
+    width: int
+
+
+class OpeningBudget:
+    """Counts openings per row and refuses those past ``limit``.
+
+    ``before`` (rows,) holds openings of the same rows in earlier runs, which count against the limit.
+    ``record`` stores a charge durably and returns only then; it is called before the charge takes effect.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        limit: int,
+        *,
+        before: I64 | None = None,
+        history: Iterable[Charge] = (),
+        record: Callable[[Charge], None] = lambda charge: None,
+    ) -> None:
+        self.limit = limit
+        self.counts: I64 = np.zeros(rows, dtype=np.int64) if before is None else before.astype(np.int64).copy()
+        self._record = record
+        self._charged: dict[str, bytes] = {}
+        for charge in history:
+            self._apply(charge)
+
+    def _apply(self, charge: Charge) -> None:
+        self.counts[charge.rows] += 1
+        self._charged[charge.label] = charge.rows.tobytes()
+
+    @property
+    def largest(self) -> int:
+        """Openings of the most opened row."""
+        return int(self.counts.max(initial=0))
+
+    def charge(self, label: str, rows: I64, width: int) -> None:
+        """Count one opening of ``rows`` at ``width`` forms, or raise and count nothing.
+
+        The same label with the same rows again (a step repeated after a crash, which opens the same
+        values) is not counted twice.
+        """
+        if len(np.unique(rows)) != len(rows) or (len(rows) and not 0 <= rows.min() <= rows.max() < len(self.counts)):
+            raise BudgetExceededError("an opening names a row twice or a row that does not exist")
+        if label in self._charged:
+            if self._charged[label] != rows.tobytes():
+                raise BudgetExceededError(f"opening {label!r} was charged for other rows before")
+            return
+        full = rows[self.counts[rows] >= self.limit]
+        if len(full):
+            raise BudgetExceededError(
+                f"{len(full)} rows, the first row {int(full[0])}, were opened {self.limit} times, which is the limit"
+            )
+        charge = Charge(label, rows, width)
+        self._record(charge)
+        self._apply(charge)
