@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11\x63oordinator.proto\x12\x16\x65ntente.coordinator.v1\" \n\rAttachRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"5\n\x07\x43ommand\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"9\n\x0bPartyReport\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\x1a\n\x07Receipt\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"D\n\x05Query\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05limit\x18\x04 \x01(\x04\"\x18\n\x08\x44ocument\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xe6\x03\n\x0b\x43oordinator\x12R\n\x06\x41ttach\x12%.entente.coordinator.v1.AttachRequest\x1a\x1f.entente.coordinator.v1.Command0\x01\x12N\n\x06Report\x12#.entente.coordinator.v1.PartyReport\x1a\x1f.entente.coordinator.v1.Receipt\x12M\n\x07Propose\x12 .entente.coordinator.v1.Document\x1a .entente.coordinator.v1.Document\x12K\n\x06\x43\x61ncel\x12 .entente.coordinator.v1.Document\x1a\x1f.entente.coordinator.v1.Receipt\x12G\n\x04Read\x12\x1d.entente.coordinator.v1.Query\x1a .entente.coordinator.v1.Document\x12N\n\x0c\x46\x61\x63torBundle\x12\x1d.entente.coordinator.v1.Query\x1a\x1d.entente.coordinator.v1.Chunk0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11\x63oordinator.proto\x12\x16\x65ntente.coordinator.v1\"?\n\rAttachRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04runs\x18\x03 \x03(\t\"5\n\x07\x43ommand\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"9\n\x0bPartyReport\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\x1a\n\x07Receipt\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"D\n\x05Query\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05limit\x18\x04 \x01(\x04\"\x18\n\x08\x44ocument\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xe5\x03\n\x0b\x43oordinator\x12R\n\x06\x41ttach\x12%.entente.coordinator.v1.AttachRequest\x1a\x1f.entente.coordinator.v1.Command0\x01\x12N\n\x06Report\x12#.entente.coordinator.v1.PartyReport\x1a\x1f.entente.coordinator.v1.Receipt\x12M\n\x07Propose\x12 .entente.coordinator.v1.Document\x1a .entente.coordinator.v1.Document\x12K\n\x06\x43\x61ncel\x12 .entente.coordinator.v1.Document\x1a\x1f.entente.coordinator.v1.Receipt\x12\x46\n\x04Read\x12\x1d.entente.coordinator.v1.Query\x1a\x1d.entente.coordinator.v1.Chunk0\x01\x12N\n\x0c\x46\x61\x63torBundle\x12\x1d.entente.coordinator.v1.Query\x1a\x1d.entente.coordinator.v1.Chunk0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,19 +32,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'coordinator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ATTACHREQUEST']._serialized_start=45
-  _globals['_ATTACHREQUEST']._serialized_end=77
-  _globals['_COMMAND']._serialized_start=79
-  _globals['_COMMAND']._serialized_end=132
-  _globals['_PARTYREPORT']._serialized_start=134
-  _globals['_PARTYREPORT']._serialized_end=191
-  _globals['_RECEIPT']._serialized_start=193
-  _globals['_RECEIPT']._serialized_end=219
-  _globals['_QUERY']._serialized_start=221
-  _globals['_QUERY']._serialized_end=289
-  _globals['_DOCUMENT']._serialized_start=291
-  _globals['_DOCUMENT']._serialized_end=315
-  _globals['_CHUNK']._serialized_start=317
-  _globals['_CHUNK']._serialized_end=338
-  _globals['_COORDINATOR']._serialized_start=341
-  _globals['_COORDINATOR']._serialized_end=827
+  _globals['_ATTACHREQUEST']._serialized_end=108
+  _globals['_COMMAND']._serialized_start=110
+  _globals['_COMMAND']._serialized_end=163
+  _globals['_PARTYREPORT']._serialized_start=165
+  _globals['_PARTYREPORT']._serialized_end=222
+  _globals['_RECEIPT']._serialized_start=224
+  _globals['_RECEIPT']._serialized_end=250
+  _globals['_QUERY']._serialized_start=252
+  _globals['_QUERY']._serialized_end=320
+  _globals['_DOCUMENT']._serialized_start=322
+  _globals['_DOCUMENT']._serialized_end=346
+  _globals['_CHUNK']._serialized_start=348
+  _globals['_CHUNK']._serialized_end=369
+  _globals['_COORDINATOR']._serialized_start=372
+  _globals['_COORDINATOR']._serialized_end=857
 # @@protoc_insertion_point(module_scope)

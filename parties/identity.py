@@ -1,0 +1,281 @@
+"""Who a node is: its keys and certificate on disk, and the roster of those it deals with.
+
+A node has an Ed25519 identity key (signs agreements and log heads) and an EC P-256 key with a
+self-signed certificate (TLS). Nobody certifies anybody: the roster names each peer's certificate and
+its SHA-256, exchanged out of band, and a connection is accepted only from and to exactly that certificate.
+The certificate is no authority (``CA:FALSE``), so a rostered party cannot vouch for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pydantic import StringConstraints, TypeAdapter, ValidationError, model_validator
+
+from parties.agreement import PartyName
+from parties.errors import ConfigError, PeerError
+from vfl.plan import Terms
+
+__all__ = ["Identity", "Member", "Roster", "certificate_name", "create_identity", "load_identity"]
+
+VALIDITY = timedelta(days=397)
+_SKEW = timedelta(minutes=5)
+_IDENTITY, _TLS_KEY, _TLS_CERTIFICATE = "identity.key", "tls.key", "tls.crt"
+_Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A node's own keys. Nothing secret shows in its ``repr``."""
+
+    name: str
+    key: Ed25519PrivateKey = field(repr=False)
+    tls_key: bytes = field(repr=False)
+    certificate: bytes = field(repr=False)
+
+    @property
+    def public_key(self) -> str:
+        """Ed25519 public key, hex."""
+        return self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+    @property
+    def certificate_sha256(self) -> str:
+        """SHA-256 of the TLS certificate in DER, hex."""
+        return _fingerprint(_parse(self.certificate))
+
+    def member(self, address: str) -> Member:
+        """The entry others keep of this node, reachable at ``address`` (host:port)."""
+        return Member(
+            address=address,
+            certificate=self.certificate.decode(),
+            certificate_sha256=self.certificate_sha256,
+            identity_key=self.public_key,
+        )
+
+
+class Member(Terms):
+    """One node as a roster knows it."""
+
+    address: Annotated[str, StringConstraints(pattern=r"^[^\s/]+:[0-9]{1,5}$")]
+    certificate: str
+    certificate_sha256: _Hex32
+    identity_key: _Hex32
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Member:
+        if _fingerprint(_parse(self.certificate.encode())) != self.certificate_sha256:
+            raise ValueError("the certificate does not have the SHA-256 written beside it")
+        return self
+
+    def check_valid(self, name: str, now: datetime) -> None:
+        """Raise :class:`PeerError` when the certificate is not valid at ``now`` (aware)."""
+        certificate = _parse(self.certificate.encode())
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            until = certificate.not_valid_after_utc.date()
+            raise PeerError(
+                f"the certificate of {name!r} is not valid today (it ends {until}): ask for a new one", name
+            )
+
+
+_Members = TypeAdapter(dict[PartyName, Member])
+
+
+class Roster(Mapping[str, Member]):
+    """The nodes this one deals with, by name. Every name, certificate and identity key occurs once."""
+
+    def __init__(self, members: Mapping[str, Member]) -> None:
+        self._members = dict(members)
+        self._names = {member.certificate_sha256: name for name, member in members.items()}
+        keys = {member.identity_key for member in members.values()}
+        if not len(self._names) == len(keys) == len(self._members):
+            raise ConfigError(
+                "two members of the roster share a certificate or an identity key: each node needs its own"
+            )
+
+    def __getitem__(self, name: str) -> Member:
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def member(self, name: str) -> Member:
+        """The member called ``name``; :class:`PeerError` when the roster has none."""
+        try:
+            return self._members[name]
+        except KeyError:
+            raise PeerError(f"{name!r} is not in the roster: add its address and certificate first", name) from None
+
+    def name_of(self, certificate: bytes) -> str | None:
+        """Who owns the TLS certificate (PEM), or None."""
+        try:
+            return self._names.get(_fingerprint(_parse(certificate)))
+        except ValueError:
+            return None
+
+    @classmethod
+    def load(cls, path: Path) -> Roster:
+        """Read ``roster.json``. Raises :class:`ConfigError` naming the file and the fault."""
+        try:
+            return cls(_Members.validate_json(path.read_bytes()))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file; ask the consortium admin for the roster") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+
+    def save(self, path: Path) -> None:
+        """Write ``roster.json`` so that a reader never sees half of it."""
+        text = json.dumps({name: member.model_dump() for name, member in sorted(self.items())}, indent=2)
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def certificate_name(name: str) -> str:
+    """The host name that ``name``'s certificate is made out to."""
+    return f"{name}.entente"
+
+
+def create_identity(
+    name: str,
+    directory: Path,
+    *,
+    hosts: Iterable[str] = (),
+    now: datetime | None = None,
+    validity: timedelta = VALIDITY,
+) -> Identity:
+    """Make keys and a certificate for ``name`` in ``directory`` (0700, files 0600).
+
+    ``hosts`` are further DNS names or IP addresses for the certificate; ``now`` is an aware datetime.
+    Raises :class:`ConfigError` when the directory already holds keys: they are never overwritten.
+    """
+    identity = Ed25519PrivateKey.generate()
+    tls = ec.generate_private_key(ec.SECP256R1())
+    certificate = _certificate(name, tls, hosts, now or datetime.now(UTC), validity)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.chmod(0o700)
+    _write(directory / _IDENTITY, _private_pem(identity))
+    _write(directory / _TLS_KEY, _private_pem(tls))
+    _write(directory / _TLS_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
+    return load_identity(name, directory)
+
+
+def load_identity(name: str, directory: Path) -> Identity:
+    """The keys of ``name`` from ``directory``.
+
+    Raises :class:`ConfigError` when one is missing, unreadable, open to other users or made for another name.
+    """
+    identity = _private_key(directory / _IDENTITY)
+    tls = _private_key(directory / _TLS_KEY)
+    path = directory / _TLS_CERTIFICATE
+    try:
+        certificate = _parse(path.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except OSError:
+        raise ConfigError(f"{path}: cannot be read; create this node's keys first") from None
+    except (ValueError, x509.ExtensionNotFound):
+        raise ConfigError(f"{path}: not a certificate; create this node's keys again") from None
+    if not isinstance(identity, Ed25519PrivateKey) or not isinstance(tls, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"{directory}: the keys are not of the expected type; create this node's keys again")
+    if certificate_name(name) not in names.get_values_for_type(x509.DNSName):
+        raise ConfigError(f"{path}: made for another node than {name!r}; use that node's own keys")
+    if certificate.public_key() != tls.public_key():
+        raise ConfigError(f"{path}: does not belong to the key beside it; create this node's keys again")
+    return Identity(name, identity, _private_pem(tls), certificate.public_bytes(Encoding.PEM))
+
+
+def _certificate(
+    name: str, key: ec.EllipticCurvePrivateKey, hosts: Iterable[str], now: datetime, validity: timedelta
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, certificate_name(name))])
+    names = dict.fromkeys([certificate_name(name), "localhost", "127.0.0.1", *hosts])
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + validity)
+        .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _parse(pem: bytes) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(pem)
+
+
+def _fingerprint(certificate: x509.Certificate) -> str:
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
+def _private_pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _private_key(path: Path) -> object:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: other users can read this key; run chmod 600 on it, or make a new one")
+        return load_pem_private_key(path.read_bytes(), password=None)
+    except OSError:
+        raise ConfigError(f"{path}: cannot be read; create this node's keys first") from None
+    except (ValueError, TypeError):
+        raise ConfigError(f"{path}: not a private key; create this node's keys again") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConfigError(f"{path}: exists already; keys are never overwritten, choose another directory") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)

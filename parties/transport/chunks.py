@@ -1,0 +1,57 @@
+"""One message to protobuf frames of about a mebibyte, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from parties.transport.channel import End, Frame, SessionTerms
+from parties.wire.gen import exchange_pb2 as wire
+from psi.flow import RemoteProtocolError
+
+__all__ = ["LARGEST_FRAME", "assemble", "wire_frames"]
+
+_CHUNK = 2**20
+LARGEST_FRAME = _CHUNK + 4096
+
+
+def wire_frames(item: Frame | End) -> Iterator[wire.Frame]:
+    """What travels for one message: a header with the first chunk, then the other chunks."""
+    if isinstance(item, End):
+        yield wire.Frame(end=wire.End(aborted=item.aborted))
+        return
+    header = wire.Header(
+        run_id=item.run_id,
+        session=item.session,
+        sender=item.sender,
+        sequence=item.sequence,
+        kind=item.kind,
+        size=len(item.body),
+    )
+    yield wire.Frame(header=header, data=item.body[:_CHUNK])
+    for start in range(_CHUNK, len(item.body), _CHUNK):
+        yield wire.Frame(data=item.body[start : start + _CHUNK])
+
+
+def assemble(frames: Iterator[wire.Frame], terms: SessionTerms, peer: str) -> Iterator[Frame | End]:
+    """Whole messages out of chunks. Nothing is kept of a message that the terms refuse."""
+    place = (terms.run_id, terms.session, peer)
+    for first in frames:
+        part = first.WhichOneof("part")
+        if part == "end":
+            yield End(*place, first.end.aborted)
+            return
+        header = first.header
+        if part != "header" or (header.run_id, header.session, header.sender) != place:
+            raise RemoteProtocolError("a frame without a header, or of another run, session or sender", peer)
+        terms.check_incoming(peer, header.kind, header.size)
+        pieces = [first.data]
+        size = len(first.data)
+        while size < header.size:
+            frame = next(frames, None)
+            if frame is None or frame.WhichOneof("part") or not frame.data:
+                raise RemoteProtocolError(f"{header.kind}: cut short after {size} of {header.size} bytes", peer)
+            pieces.append(frame.data)
+            size += len(frame.data)
+        if size > header.size:
+            raise RemoteProtocolError(f"{header.kind}: {size} bytes where {header.size} were announced", peer)
+        yield Frame(*place, header.sequence, header.kind, pieces[0] if len(pieces) == 1 else b"".join(pieces))

@@ -1,0 +1,159 @@
+"""All parties in one process: the transport of tests and simulations.
+
+Messages pass through the codec and every check of a real channel; only sockets are missing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from parties.errors import PeerError
+from parties.settings import TransportSettings
+from parties.transport.channel import End, Frame, SessionTerms
+from parties.transport.inbox import ConnectionReplaced, SessionClosed
+from parties.transport.meter import Recorder
+from parties.transport.session import SessionChannel
+from psi.flow import LocalProtocolError, Payload, RemoteProtocolError, Role
+
+__all__ = ["MemoryChannel", "MemoryNetwork", "MemoryNode", "Relay"]
+
+Relay = Callable[[str, Frame], Iterable[Frame]]
+"""``relay(receiver, frame)`` yields what arrives instead: the frame, several, another, or nothing."""
+
+_Place = tuple[str, str, str]
+
+
+class MemoryNetwork:
+    """Connects any number of parties. ``relay`` may record, delay or tamper with every frame."""
+
+    def __init__(self, *, relay: Relay | None = None, settings: TransportSettings | None = None) -> None:
+        self.settings = settings or TransportSettings()
+        self._relay = relay
+        self._lock = threading.Lock()
+        self._channels: dict[_Place, MemoryChannel] = {}
+        self._left: set[_Place] = set()
+        self._early: dict[_Place, list[Frame | End]] = {}
+
+    def node(self, party: str) -> MemoryNode:
+        """The endpoint of ``party``."""
+        return MemoryNode(self, party)
+
+    def inject(self, to: str, frame: Frame) -> None:
+        """Deliver ``frame`` to ``to`` past the relay, as its network would: for tests of a hostile peer."""
+        self._arrive(to, frame)
+
+    def lose(self, party: str) -> None:
+        """Cut every connection of ``party``, as when its process dies."""
+        with self._lock:
+            channels = dict(self._channels)
+            for place in [place for place in channels if place[0] == party]:
+                self._left.add(place)
+                del self._channels[place]
+        for (name, run_id, session), channel in channels.items():
+            if name != party and (party, run_id, session) in channels:
+                channel.inbox.lose(party, channel.tickets[party])
+
+    def _join(self, channel: MemoryChannel) -> None:
+        terms = channel.terms
+        place = (terms.party, terms.run_id, terms.session)
+        with self._lock:
+            if place in self._channels or place in self._left:
+                raise LocalProtocolError(f"{terms.party!r} has opened session {terms.session!r} of this run before")
+        while True:
+            with self._lock:
+                early = self._early.pop(place, [])
+                if not early:
+                    self._channels[place] = channel
+                    return
+            for item in early:
+                self._hand_over(channel, item)
+
+    def _leave(self, place: _Place) -> None:
+        with self._lock:
+            self._channels.pop(place, None)
+            self._left.add(place)
+
+    def _carry(self, to: str, frame: Frame) -> None:
+        for arriving in self._relay(to, frame) if self._relay else (frame,):
+            self._arrive(to, arriving)
+
+    def _arrive(self, to: str, item: Frame | End) -> None:
+        place = (to, item.run_id, item.session)
+        with self._lock:
+            channel = self._channels.get(place)
+            if channel is None:
+                if place not in self._left:
+                    self._keep(place, item)
+                return
+        self._hand_over(channel, item)
+
+    def _hand_over(self, channel: MemoryChannel, item: Frame | End) -> None:
+        if item.sender not in channel.tickets:
+            return
+        to = channel.party
+        ticket = channel.tickets[item.sender]
+        if isinstance(item, End):
+            channel.inbox.end(item.sender, ticket, aborted=item.aborted)
+            return
+        try:
+            channel.inbox.accept(item, ticket, patience=self.settings.silence_seconds)
+        except (SessionClosed, ConnectionReplaced):
+            return
+        except RemoteProtocolError:
+            self._refused(item, to)
+        except TimeoutError:
+            raise PeerError(f"{to!r} has read none of our messages: see whether its node is busy", to) from None
+
+    def _keep(self, place: _Place, item: Frame | End) -> None:
+        early = self._early.setdefault(place, [])
+        waiting = sum(len(frame.body) for frame in early if isinstance(frame, Frame))
+        if isinstance(item, Frame) and early and waiting + len(item.body) > self.settings.unread:
+            raise PeerError(f"{place[0]!r} has not opened session {place[2]!r}, and too much waits for it", place[0])
+        early.append(item)
+
+    def _refused(self, frame: Frame, by: str) -> None:
+        with self._lock:
+            channel = self._channels.get((frame.sender, frame.run_id, frame.session))
+        if channel is not None:
+            channel.inbox.fail(by, PeerError(f"{by!r} refused a message of ours: its own log says why", by))
+
+
+class MemoryNode:
+    """One party's way into a :class:`MemoryNetwork`."""
+
+    def __init__(self, network: MemoryNetwork, party: str) -> None:
+        self._network = network
+        self._party = party
+
+    def open(
+        self,
+        run_id: str,
+        session: str,
+        roles: Mapping[str, Role],
+        payloads: Collection[Payload],
+        *,
+        recorder: Recorder | None = None,
+    ) -> MemoryChannel:
+        terms = SessionTerms(run_id, session, self._party, dict(roles), frozenset(payloads), self._network.settings)
+        channel = MemoryChannel(self._network, terms, recorder)
+        self._network._join(channel)
+        return channel
+
+
+class MemoryChannel(SessionChannel):
+    """A channel of a :class:`MemoryNetwork`."""
+
+    def __init__(self, network: MemoryNetwork, terms: SessionTerms, recorder: Recorder | None) -> None:
+        super().__init__(terms, recorder)
+        self._network = network
+        self.tickets = {name: self.inbox.attach(name)[0] for name in terms.peers}
+
+    def _deliver(self, to: str, frame: Frame) -> None:
+        self._network._carry(to, frame)
+
+    def _leave(self, *, aborted: bool) -> None:
+        terms = self.terms
+        self._network._leave((terms.party, terms.run_id, terms.session))
+        for name in terms.peers:
+            self._network._arrive(name, End(terms.run_id, terms.session, terms.party, aborted))

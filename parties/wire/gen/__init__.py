@@ -1,0 +1,1 @@
+"""Code generated from the .proto files; see parties.wire.generate."""
