@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +25,7 @@ from vfl.factors.evaluate import (
     uplift,
 )
 
+DATA = Path(os.environ.get("ENTENTE_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 PERIODS = tuple(f"2020Q{q}" for q in range(1, 5)) + tuple(f"2021Q{q}" for q in range(1, 5))
 
 
@@ -198,3 +204,41 @@ def test_evaluate_refuses_what_does_not_fit():
         evaluate({"joint": joint}, labels, PERIODS[:7], horizon=1)
     with pytest.raises(ValueError, match="scores of 'own' have shape"):
         evaluate({"joint": joint, "own": joint[:, 1:]}, labels, PERIODS, horizon=1)
+
+
+@pytest.mark.data
+def test_published_scores_of_a_real_consortium_are_reproduced():
+    """Pooled ridge on the district panel, walked forward by quarter, against the scores published with it."""
+    folder = DATA / "india_districts"
+    if not folder.is_dir():
+        pytest.skip(f"no data at {folder}; set ENTENTE_SHARED_DATA")
+    rows = pd.read_parquet(folder / "reference_centralised_panel.parquet")
+    published = json.loads((folder / "reference_metrics.json").read_text())["results"]["with_label_holder_features"]
+    quarter, quarters = pd.factorize(rows["quarter"], sort=True)
+    entity, entities = pd.factorize(rows["id"], sort=True)
+    target = rows["label_credit_yoy_cs"].to_numpy()
+    labels = np.full((len(quarters), len(entities)), np.nan)
+    labels[quarter, entity] = target
+
+    def ridge(*parties: str) -> np.ndarray:
+        x = rows[[c for c in rows if c.split("_")[0] in parties]].to_numpy(dtype=np.float64)
+        scores = np.full_like(labels, np.nan)
+        for t in range(1, len(quarters)):
+            past, now = quarter < t, quarter == t
+            middle = x[past].mean(axis=0)
+            centered = x[past] - middle
+            gram = centered.T @ centered + 300 * np.eye(x.shape[1])
+            weights = np.linalg.solve(gram, centered.T @ (target[past] - target[past].mean()))
+            scores[t, entity[now]] = (x[now] - middle) @ weights
+        return scores
+
+    parties = ("sat", "pay", "app", "bnk")
+    models = {"joint": ridge(*parties)} | {name: ridge(name) for name in parties}
+    got = evaluate(models, labels, list(quarters), horizon=0, first="2020Q3", last="2022Q4")
+    for name, score in published.items():
+        summary = got.summaries[name.lower()]["rank"]
+        assert summary.mean == pytest.approx(score["rank_ic"], abs=6e-5)
+        assert summary.n_periods == score["n_quarters"]
+    assert got.rows.sum() == published["JOINT"]["n_test_rows"]
+    assert got.uplifts["bnk"]["rank"].better == 1.0
+    assert got.uplifts["bnk"]["rank"].difference.t > 3
