@@ -1,0 +1,112 @@
+"""The messages of N-party entity alignment, one per round. See ``docs/protocols/alignment.md``."""
+
+from __future__ import annotations
+
+from psi.flow import Message, Payload, Role, message
+
+__all__ = [
+    "AlignmentConfirmation",
+    "CirculatingList",
+    "CommonTokens",
+    "FinishedTokens",
+    "SetCommitment",
+    "TooFewCommon",
+]
+
+_RING = "Vaidya and Clifton, J. Computer Security 13(4), 2005, section 3, with a one-time factor per owner"
+
+
+@message(
+    "psi.commitment",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.COMMITMENT,
+    reveals="the size of the sender's set, that of its previous set, how many ids changed since; nothing of the ids",
+    source="Merkle tree of RFC 6962 section 2.1 over salted leaves, signed",
+)
+class SetCommitment(Message):
+    """Before round 1: the sender's set, fixed. ``previous_root`` is empty when there was no earlier run."""
+
+    size: int
+    root: bytes
+    previous_size: int
+    previous_root: bytes
+    changed: int
+    signature: bytes
+
+
+@message(
+    "psi.list",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.BLINDED,
+    reveals="nothing beyond its length: each point is uniform under the owner's one-time scalar (DDH, random oracle)",
+    source=_RING,
+)
+class CirculatingList(Message):
+    """``owner``'s blinded list after ``hop`` parties have worked on it, the owner among them. 32 bytes a point."""
+
+    owner: str
+    hop: int
+    commitments: bytes
+    points: bytes
+
+
+@message(
+    "psi.tokens",
+    sender=Role.PARTY,
+    receiver=Role.COORDINATOR,
+    payload=Payload.BLINDED,
+    reveals="all set sizes, and, once it has every list, how many entities each group of parties shares; no ids",
+    source=_RING,
+)
+class FinishedTokens(Message):
+    """The sender's tokens H(x)^(a_1 ... a_N), sorted, 32 bytes each; the sizes in the parties' agreed order."""
+
+    sizes: tuple[int, ...]
+    commitments: bytes
+    points: bytes
+
+
+@message(
+    "psi.common",
+    sender=Role.COORDINATOR,
+    receiver=Role.PARTY,
+    payload=Payload.BLINDED,
+    reveals="which of the receiver's own entities every party holds: the protocol's agreed result",
+    source=_RING,
+)
+class CommonTokens(Message):
+    """The tokens present in all sets, sorted, 32 bytes each."""
+
+    points: bytes
+
+
+@message(
+    "psi.too-few",
+    sender=Role.COORDINATOR,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="that fewer entities are common than the agreed minimum; neither which nor how many",
+    source="docs/protocols/alignment.md, section Below the minimum",
+)
+class TooFewCommon(Message):
+    """Stop: the intersection is below ``minimum``."""
+
+    minimum: int
+
+
+@message(
+    "psi.confirmation",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.COMMITMENT,
+    reveals="whether sender and receiver were given the same tokens and read the same entities from them",
+    source="digest comparison against an equivocating coordinator, signed",
+)
+class AlignmentConfirmation(Message):
+    """Digests of the common tokens and, keyed by them, of the entities in shared order."""
+
+    tokens: bytes
+    entities: bytes
+    signature: bytes
