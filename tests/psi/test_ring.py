@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ from psi.messages import (
     TooFewCommon,
 )
 from psi.ring import Alignment, IntersectionTooSmall, MatchReport, align_party, match_tokens
-from tests.psi.rig import COORDINATOR, LIMITS, RUN, Seeded, Wire, align, cut, flows, packed
+from tests.psi.rig import COORDINATOR, LIMITS, RUN, Seeded, Wire, align, cut, flows, packed, toy_signature, toy_verify
 
 NAMES = ("bank", "cards", "sky", "social", "web")
 UNIVERSE = [f"TICKER{i}" for i in range(24)]
@@ -111,6 +111,37 @@ def test_transcripts_hold_no_id_no_hash_of_one_and_no_bare_element() -> None:
     for sender, receiver, message in wire.sent:
         said = packed(message)
         assert not [secret for secret in secrets if secret in said], (sender, receiver, type(message).__name__)
+
+
+class Picking(Seeded):
+    """Seeded scalars; the shuffle's picks are given."""
+
+    def __init__(self, picks: tuple[int, ...]) -> None:
+        super().__init__("picking")
+        self.picks = iter(picks)
+        self.bounds: list[int] = []
+
+    def randbelow(self, exclusive_upper_bound: int, /) -> int:
+        self.bounds.append(exclusive_upper_bound)
+        return next(self.picks)
+
+
+def test_a_list_leaves_in_a_uniformly_shuffled_order() -> None:
+    """Each of the six choices of three ids gives another order of the same points."""
+    orders = set()
+    for picks in product(range(3), range(2)):
+        randomness = Picking(picks)
+        made = flows({"bank": ["AAPL", "META", "XOM"], "sky": ["AAPL", "META", "XOM"]})
+        made["bank"] = align_party(
+            "bank", ["bank", "sky"], COORDINATOR, ["AAPL", "META", "XOM"], run=RUN, limits=LIMITS,
+            randomness=randomness, sign=lambda data: toy_signature("bank", data), verify=toy_verify,
+        )  # fmt: skip
+        wire = Wire()
+        run_local(made, relay=wire)
+        assert randomness.bounds == [3, 2]
+        orders.add(next(tuple(cut(message.points)) for message in wire.received("sky", CirculatingList)))
+    assert len(orders) == 6
+    assert len({frozenset(order) for order in orders}) == 1
 
 
 def test_no_party_is_ever_sent_the_finished_tokens_of_another() -> None:
