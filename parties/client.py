@@ -44,7 +44,8 @@ from parties.coordinator.views import (
     SignatureView,
 )
 from parties.errors import ConfigError, EntenteError, PeerError
-from parties.identity import Roster, certificate_name, load_identity
+from parties.identity import Roster, load_identity
+from parties.transport.grpc import connect
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [
@@ -80,13 +81,12 @@ ADMIN = "admin"
 SERVICE = "entente.coordinator.v1.Coordinator"
 ERROR_KEY = "entente-error"
 
-_LARGEST_DOCUMENT = 32 << 20
 _RESPONSES: dict[str, type[Protobuf]] = {
     "Attach": wire.Command,
     "Report": wire.Receipt,
     "Propose": wire.Document,
     "Cancel": wire.Receipt,
-    "Read": wire.Document,
+    "Read": wire.Chunk,
     "FactorBundle": wire.Chunk,
 }
 
@@ -180,9 +180,9 @@ class Client:
 
     def _read(self, shape: type[V], view: str, run_id: str = "", *, limit: int = 0, offset: int = 0) -> V:
         query = wire.Query(view=view, run_id=run_id, limit=limit, offset=offset)
-        answer = self._line.call("Read", query, wire.Document, timeout=self._timeout)
+        chunks = self._line.stream("Read", query, wire.Chunk, timeout=self._timeout)
         try:
-            return TypeAdapter(shape).validate_json(answer.json)
+            return TypeAdapter(shape).validate_json(b"".join(chunk.data for chunk in chunks))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or view
@@ -198,20 +198,10 @@ class Connection:
     def __init__(self, address: str, credentials: Path, name: str) -> None:
         identity = load_identity(name, credentials / "keys")
         coordinator = Roster.load(credentials / "roster.json").member(COORDINATOR)
-        self.address = address or coordinator.address
-        self._channel = grpc.secure_channel(
-            self.address,
-            grpc.ssl_channel_credentials(coordinator.certificate.encode(), identity.tls_key, identity.certificate),
-            options=[
-                ("grpc.ssl_target_name_override", certificate_name(COORDINATOR)),
-                ("grpc.max_receive_message_length", _LARGEST_DOCUMENT),
-                ("grpc.max_send_message_length", _LARGEST_DOCUMENT),
-                ("grpc.enable_retries", 0),
-                ("grpc.min_reconnect_backoff_ms", 200),
-                ("grpc.initial_reconnect_backoff_ms", 200),
-                ("grpc.max_reconnect_backoff_ms", 2000),
-            ],
-        )
+        if address:
+            coordinator = coordinator.model_copy(update={"address": address})
+        self.address = coordinator.address
+        self._channel = connect(identity, Roster({COORDINATOR: coordinator}), COORDINATOR)
 
     def close(self) -> None:
         self._channel.close()
@@ -247,12 +237,13 @@ class Connection:
         if named in errors.__all__:
             kind = getattr(errors, str(named))
             return PeerError(detail, COORDINATOR) if kind is PeerError else kind(detail)
+        refused = any(word in detail.lower() for word in ("handshake", "certificate", "ssl"))
+        if status is grpc.StatusCode.UNAUTHENTICATED or (status is grpc.StatusCode.UNAVAILABLE and refused):
+            return ConfigError(
+                f"the coordinator at {self.address} and these credentials do not accept each other: "
+                "check that both rosters hold the other's present certificate"
+            )
         if status is grpc.StatusCode.UNAVAILABLE:
-            if "handshake" in detail.lower() or "certificate" in detail.lower() or "ssl" in detail.lower():
-                return ConfigError(
-                    f"the coordinator at {self.address} and these credentials do not accept each other: "
-                    "check that both rosters hold the other's present certificate"
-                )
             return PeerError(
                 f"the coordinator at {self.address} cannot be reached: check the address, and that it runs",
                 COORDINATOR,

@@ -27,6 +27,7 @@ __all__ = [
     "Interrupted",
     "PartyBack",
     "PartyLost",
+    "PartyRestarted",
     "PhaseDone",
     "PhaseFailed",
     "PhaseName",
@@ -137,6 +138,17 @@ class PartyBack:
 
 
 @dataclass(frozen=True, slots=True)
+class PartyRestarted:
+    """A party's node has begun anew and has forgotten what it was doing."""
+
+    __pydantic_config__ = _STRICT
+    run: RunId
+    at: datetime
+    party: PartyName
+    kind: Literal["party_restarted"] = "party_restarted"
+
+
+@dataclass(frozen=True, slots=True)
 class CoordinatorDone:
     """The coordinator finished its own part: matching, receiving the factor, settlement."""
 
@@ -204,6 +216,7 @@ Event = Annotated[
     | PhaseFailed
     | PartyLost
     | PartyBack
+    | PartyRestarted
     | CoordinatorDone
     | CoordinatorFailed
     | Cancelled

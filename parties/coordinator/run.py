@@ -11,8 +11,20 @@ from pydantic import TypeAdapter
 
 from parties.agreement import COORDINATOR, Agreement
 from parties.coordinator.events import PHASES, PhaseName
+from psi.flow import Role
 
-__all__ = ["Outcome", "PhaseSpan", "Plan", "RunState", "Status", "state_from_json", "state_to_json", "validate_state"]
+__all__ = [
+    "Outcome",
+    "PhaseSpan",
+    "Plan",
+    "RunState",
+    "Status",
+    "session_name",
+    "session_roles",
+    "state_from_json",
+    "state_to_json",
+    "validate_state",
+]
 
 Status = Literal[
     "proposed",
@@ -140,6 +152,17 @@ class RunState:
             if span.outcome in ("done", "skipped"):
                 reached = _REACHED[span.phase]
         return "paused" if self.absent else reached
+
+
+def session_name(phase: PhaseName, attempt: int) -> str:
+    """What the channels of one attempt at a phase are called."""
+    return f"{phase}-{attempt}"
+
+
+def session_roles(agreement: Agreement, phase: PhaseName) -> dict[str, Role]:
+    """Who is in a phase's session, and as what: the same at every member."""
+    known = {p.name: Role.LABEL if p.role == "label" else Role.FEATURE for p in agreement.parties}
+    return {name: known.get(name, Role.COORDINATOR) for name in Plan.of(agreement).participants(phase)}
 
 
 def validate_state(state: RunState) -> None:

@@ -33,6 +33,7 @@ from parties.coordinator.events import (
     Interrupted,
     PartyBack,
     PartyLost,
+    PartyRestarted,
     PhaseDone,
     PhaseFailed,
     PhaseName,
@@ -127,7 +128,7 @@ def step(state: RunState | None, event: Event) -> Step:
         raise EventRefused(f"run {event.run[:12]} was never proposed here: propose it first")
     if event.run != state.run:
         raise EventRefused(f"an event of run {event.run[:12]} reached run {state.run[:12]}: send it to its own run")
-    if isinstance(event, Signed | Rejected | PhaseDone | PhaseFailed | PartyLost | PartyBack):
+    if isinstance(event, Signed | Rejected | PhaseDone | PhaseFailed | PartyLost | PartyBack | PartyRestarted):
         _require_party(state, event.party)
     if state.ended:
         return state, ()
@@ -145,6 +146,8 @@ def step(state: RunState | None, event: Event) -> Step:
         return _lost(state, event)
     if isinstance(event, PartyBack):
         return _back(state, event)
+    if isinstance(event, PartyRestarted):
+        return _restarted(state, event)
     if isinstance(event, Cancelled):
         return _abort(state, event.at, f"cancelled by {event.by}: {event.why}", "")
     if isinstance(event, Interrupted):
@@ -250,6 +253,16 @@ def _back(state: RunState, event: PartyBack) -> Step:
     if event.party not in here.signed:
         return here, (AskApproval(event.party),)
     return _go_on(here, event.at)
+
+
+def _restarted(state: RunState, event: PartyRestarted) -> Step:
+    """Before approval nothing is lost; after it the node's part of the run is."""
+    assert state.phase is not None
+    if state.phase == "approve" or not state.plan.needed_from(event.party, state.phase):
+        return state, ()
+    return _abort(
+        state, event.at, f"{event.party}'s node restarted during {state.phase}: propose the run again", event.party
+    )
 
 
 def _with_report(span: PhaseSpan, party: str, report: Mapping[str, Any]) -> PhaseSpan:

@@ -302,10 +302,14 @@ class PostingView(_Money):
 
 
 class LedgerView(View):
-    """Balances, one page of the journal (newest first), and whether everything adds up."""
+    """Balances, one page of the journal (newest transaction first), and whether everything adds up.
+
+    ``offset`` counts transactions. ``finding`` is the first thing found wrong, or "".
+    """
 
     balances: tuple[BalanceView, ...] = ()
     postings: tuple[PostingView, ...] = ()
+    total_transactions: int = 0
     total_postings: int = 0
     offset: int = 0
     balanced: bool = True

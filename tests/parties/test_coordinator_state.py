@@ -22,6 +22,7 @@ from parties.coordinator.events import (
     Interrupted,
     PartyBack,
     PartyLost,
+    PartyRestarted,
     PhaseDone,
     PhaseFailed,
     PhaseName,
@@ -184,6 +185,7 @@ def every_event(run: str) -> list[Event]:
         PhaseFailed(run, T0, "bank", "train", 1, "disk full", "sat"),
         PartyLost(run, T0, "card", 31.5),
         PartyBack(run, T0, "card"),
+        PartyRestarted(run, T0, "card"),
         CoordinatorDone(run, T0, "settle", 1, {"transactions": ["a"]}),
         CoordinatorFailed(run, T0, "align", 1, "too few"),
         Cancelled(run, T0, "admin", "changed my mind"),
@@ -238,6 +240,13 @@ def test_a_lost_party_ends_a_running_phase_and_pauses_an_unapproved_run() -> Non
     state, actions = step(state, PartyBack(RUN, T0, "bank"))
     assert state.status == "approved"
     assert RunMatching(1) in actions
+
+
+def test_a_restarted_node_ends_an_approved_run_only() -> None:
+    assert step(after()[0], PartyRestarted(RUN, T0, "sat"))[1] == ()
+    state, _ = step(training(), PartyRestarted(RUN, T0, "sat"))
+    assert state.reason == "sat's node restarted during train: propose the run again"
+    assert state.culprit == "sat"
 
 
 def test_a_party_no_longer_needed_may_go() -> None:
@@ -314,6 +323,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         st.builds(PhaseFailed, RUNS, NOW, PARTY, PHASE, ATTEMPT, st.just("broken")),
         st.builds(CoordinatorFailed, RUNS, NOW, PHASE, ATTEMPT, st.just("broken")),
         st.builds(PartyLost, RUNS, NOW, PARTY, st.just(31.0)),
+        st.builds(PartyRestarted, RUNS, NOW, PARTY),
         st.builds(Cancelled, RUNS, NOW, st.just("admin"), st.just("stop")),
         st.builds(Expired, RUNS, NOW),
         st.builds(Interrupted, RUNS, NOW, st.just("")),

@@ -1,0 +1,388 @@
+"""What the coordinator does: takes events in, appends them to the log, carries the state machine's actions out.
+
+Everything that decides is under one lock and in ``state.step``; slow work (matching, receiving, settling) runs in
+threads that come back with an event. An event is on disk before any action it causes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from parties.agreement import COORDINATOR, Agreement, verify_signature
+from parties.coordinator.commands import Command, approve, last_word, pending, start
+from parties.coordinator.events import (
+    Cancelled,
+    CoordinatorDone,
+    CoordinatorFailed,
+    Event,
+    Expired,
+    Interrupted,
+    PartyBack,
+    PartyLost,
+    PartyRestarted,
+    PhaseDone,
+    PhaseFailed,
+    PhaseName,
+    Proposed,
+    Rejected,
+    Signed,
+)
+from parties.coordinator.facts import RunFacts
+from parties.coordinator.lines import Line, Lines
+from parties.coordinator.parts import OwnParts
+from parties.coordinator.progress import RunProgress
+from parties.coordinator.reports import (
+    ContributionRecord,
+    DoneBody,
+    FailedBody,
+    HeartbeatBody,
+    PartReport,
+    ProgressBody,
+    RejectedBody,
+    SignedBody,
+    Traffic,
+    parse,
+    phase_report,
+)
+from parties.coordinator.run import RunState, validate_state
+from parties.coordinator.state import (
+    Abort,
+    Action,
+    AskApproval,
+    EventRefused,
+    Finish,
+    ReceiveBundle,
+    RunMatching,
+    Settle,
+    StartPhase,
+    step,
+)
+from parties.coordinator.store import EventLog
+from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted
+from parties.identity import Roster
+from psi.flow import Progress, ProtocolError
+
+__all__ = ["Engine", "KnownRun"]
+
+_LOG = logging.getLogger(__name__)
+_SAVE_SECONDS = 5.0
+
+Watch = Callable[[Progress], None]
+Work = Callable[[Watch], tuple[dict[str, Any], dict[str, Traffic]]]
+
+
+@dataclass(slots=True)
+class KnownRun:
+    """A run as the coordinator holds it in memory."""
+
+    state: RunState
+    facts: RunFacts
+    progress: RunProgress
+    unsaved: bool = False
+
+    @property
+    def agreement(self) -> Agreement:
+        return Agreement.model_validate_json(self.state.agreement)
+
+
+class Engine:
+    """All runs of one coordinator. Thread-safe."""
+
+    def __init__(self, log: EventLog, roster: Roster, parts: OwnParts, *, version: str, heartbeat: float) -> None:
+        self.lock = threading.RLock()
+        self.lines = Lines()
+        self._log = log
+        self._roster = roster
+        self._parts = parts
+        self._version = version
+        self._heartbeat = heartbeat
+        self._runs: dict[str, KnownRun] = {}
+        self._saved = time.monotonic()
+        self._stopped = False
+
+    # -- life
+
+    def restore(self) -> None:
+        """Rebuild every run from the log; a run found under way is ended, for it cannot be resumed."""
+        with self.lock:
+            for logged in self._log.read():
+                known = self._runs.get(logged.event.run)
+                state, _ = step(known.state if known else None, logged.event)
+                self._enter(state)
+            for known in list(self._runs.values()):
+                known.progress.restore(self._log.load_progress(known.state.run))
+                if not known.state.ended:
+                    why = f"the coordinator restarted during {known.state.phase}: propose the run again"
+                    self._apply(Interrupted(known.state.run, _now(), why))
+
+    def stop(self) -> None:
+        """End what is under way, tell everyone, and take no more events."""
+        with self.lock:
+            for known in self._live():
+                why = f"the coordinator was stopped during {known.state.phase}: propose the run again"
+                self._apply(Interrupted(known.state.run, _now(), why))
+            self._save(everything=True)
+            self._stopped = True
+            self.lines.close()
+
+    def tick(self) -> None:
+        """Look at the clock: who is silent, who is back, what has expired. Call it a few times a second."""
+        with self.lock:
+            if self._stopped:
+                return
+            now = _now()
+            for known in self._live():
+                for event in self._due(known, now):
+                    self._apply(event)
+            if time.monotonic() - self._saved > _SAVE_SECONDS:
+                self._save()
+
+    def _due(self, known: KnownRun, now: datetime) -> Iterator[Event]:
+        state = known.state
+        for party in state.plan.parties:
+            silent = self.lines.silent_for(party)
+            if silent > known.facts.silence_seconds:
+                yield PartyLost(state.run, now, party, round(silent, 1))
+            elif party in state.absent and self.lines.attached(party):
+                yield PartyBack(state.run, now, party)
+        if now > known.facts.expires_at:
+            yield Expired(state.run, now)
+
+    # -- what comes in
+
+    def propose(self, agreement: Agreement, by: str) -> str:
+        """Take an agreement in, if it fits the roster. The same one again is the same run."""
+        now = _now()
+        for party in agreement.parties:
+            member = self._roster.get(party.name)
+            if member is None:
+                raise AgreementError(f"{party.name} is not in the coordinator's roster: add it before proposing a run")
+            pinned = (party.certificate_sha256, party.identity_key)
+            if pinned != (member.certificate_sha256, member.identity_key):
+                raise AgreementError(f"the agreement's keys of {party.name} are not those in the coordinator's roster")
+        if agreement.coordinator_certificate_sha256 != self._roster.member(COORDINATOR).certificate_sha256:
+            raise AgreementError("the agreement names another coordinator certificate than this coordinator's")
+        if agreement.expires_at.tzinfo is None or agreement.expires_at <= now:
+            raise AgreementError("the agreement has expired, or its expires_at has no time zone: set a later one")
+        self._take(Proposed(agreement.run_id, now, agreement.canonical().decode(), by))
+        return agreement.run_id
+
+    def cancel(self, run_id: str, by: str, why: str, *, admin: bool) -> bool:
+        """Stop a run for an admin, or for one of its parties."""
+        with self.lock:
+            known = self.known(run_id)
+            if not admin and by not in known.state.plan.parties:
+                raise AgreementError(f"{by} has no part in run {run_id[:12]} and cannot cancel it")
+            return self._take(Cancelled(run_id, _now(), by, why))
+
+    def said(self, party: str, kind: str, run_id: str, body: bytes) -> bool:
+        """Take a party's report in. False: it was late or repeated. Raises :class:`AgreementError` on bad input."""
+        with self.lock:
+            self.lines.heard(party)
+        what = f"{party}'s {kind[:20]} report"
+        now = _now()
+        if kind == "heartbeat":
+            parse(HeartbeatBody, body, what)
+            return True
+        if kind == "signed":
+            signature = parse(SignedBody, body, what).signature
+            verify_signature(self.known(run_id).agreement, party, signature)
+            return self._take(Signed(run_id, now, party, signature))
+        if kind == "rejected":
+            return self._take(Rejected(run_id, now, party, parse(RejectedBody, body, what).why))
+        if kind == "failed":
+            failed = parse(FailedBody, body, what)
+            return self._take(PhaseFailed(run_id, now, party, failed.phase, failed.attempt, failed.reason, failed.peer))
+        if kind == "done":
+            return self._finished(party, run_id, parse(DoneBody, body, what), now)
+        if kind == "progress":
+            return self._progressed(party, run_id, parse(ProgressBody, body, what), now)
+        raise AgreementError(f"{party} sent a report of a kind that does not exist: use one version on both sides")
+
+    def _finished(self, party: str, run_id: str, done: DoneBody, now: datetime) -> bool:
+        report = phase_report(done.phase, done.report, party)
+        with self.lock:
+            state = self.known(run_id).state
+            if done.phase == "value" and party == state.plan.label and report.get("contribution") is None:
+                raise AgreementError(f"{party}'s report on value has no contribution: send the contribution report")
+            changed = self._take(PhaseDone(run_id, now, party, done.phase, done.attempt, report))
+            if changed:
+                known = self._runs[run_id]
+                known.progress.closed(party, done.phase, _common(report), now)
+                known.unsaved = True
+            return changed
+
+    def _progressed(self, party: str, run_id: str, body: ProgressBody, now: datetime) -> bool:
+        with self.lock:
+            known = self.known(run_id)
+            state = known.state
+            if party not in state.plan.parties:
+                raise EventRefused(f"{party} has no part in run {run_id[:12]}")
+            if state.phase != body.phase or state.span.attempt != body.attempt or party in state.span.done:
+                return False
+            known.progress.heard(party, body, now, time.monotonic())
+            known.unsaved = True
+            return True
+
+    def attach(self, party: str, session: str, version: str, runs: Iterable[str]) -> Line:
+        """Open a party's standing line, and tell it where its runs stand."""
+        with self.lock:
+            if self._stopped:
+                raise ConfigError("the coordinator is stopping: attach again when it runs")
+            line, restarted = self.lines.attach(party, session, version)
+            line.put(Command("welcome", body={"version": self._version, "heartbeat_seconds": self._heartbeat}))
+            for known in [known for known in self._live() if party in known.state.plan.parties]:
+                if restarted:
+                    self._apply(PartyRestarted(known.state.run, _now(), party))
+                told = self._apply(PartyBack(known.state.run, _now(), party))
+                for command in () if told else pending(known.state, party):
+                    line.put(command)
+            for run_id in runs:
+                ended = self._runs.get(run_id)
+                if ended is not None and ended.state.ended and party in ended.state.plan.parties:
+                    line.put(last_word(ended.state))
+            return line
+
+    def detach(self, line: Line) -> None:
+        with self.lock:
+            self.lines.detach(line)
+
+    # -- what is known
+
+    def known(self, run_id: str) -> KnownRun:
+        """The run. Raises :class:`ConfigError` when there is none."""
+        with self.lock:
+            try:
+                return self._runs[run_id]
+            except KeyError:
+                raise ConfigError(f"there is no run {run_id[:64]!r} here: list the runs for their ids") from None
+
+    def all_runs(self) -> list[KnownRun]:
+        """Every run, newest first."""
+        with self.lock:
+            return list(reversed(self._runs.values()))
+
+    def _live(self) -> list[KnownRun]:
+        return [known for known in self._runs.values() if not known.state.ended]
+
+    # -- applying
+
+    def _take(self, event: Event) -> bool:
+        with self.lock:
+            if self._stopped:
+                raise ConfigError("the coordinator is stopping: try again when it runs")
+            return self._apply(event)
+
+    def _apply(self, event: Event) -> bool:
+        known = self._runs.get(event.run)
+        state, actions = step(known.state if known else None, event)
+        if known is not None and state is known.state:
+            return False
+        validate_state(state)
+        self._log.append(event)
+        self._enter(state)
+        _LOG.info("run %s: %s, now %s", state.run[:12], event.kind, state.status)
+        for action in actions:
+            self._perform(self._runs[state.run], action)
+        if state.ended:
+            self._save()
+        return True
+
+    def _enter(self, state: RunState) -> None:
+        known = self._runs.get(state.run)
+        if known is None:
+            facts = RunFacts.of(Agreement.model_validate_json(state.agreement))
+            self._runs[state.run] = KnownRun(state, facts, RunProgress(state.plan.label, facts.periods))
+        else:
+            known.state = state
+
+    def _perform(self, known: KnownRun, action: Action) -> None:
+        state = known.state
+        match action:
+            case AskApproval(party):
+                self.lines.put(party, approve(state))
+            case StartPhase(party, phase, attempt):
+                self.lines.put(party, start(state, phase, attempt))
+            case RunMatching(attempt):
+                self._spawn(known, "align", attempt, lambda watch: self._parts.match(known.agreement, attempt, watch))
+            case ReceiveBundle(attempt):
+                self._spawn(
+                    known, "export", attempt, lambda watch: self._parts.receive(known.agreement, attempt, watch)
+                )
+            case Settle(attempt):
+                self._spawn(known, "settle", attempt, lambda _: (self._settle(state), {}))
+            case Abort(reason):
+                self._parts.abort(state.run, reason)
+                self._tell_all(state)
+            case Finish():
+                self._tell_all(state)
+
+    def _tell_all(self, state: RunState) -> None:
+        for party in state.plan.parties:
+            self.lines.put(party, last_word(state))
+
+    def _settle(self, state: RunState) -> dict[str, Any]:
+        span = next((span for span in state.spans if span.phase == "value"), None)
+        report = dict((span.reports or {}).get(state.plan.label, {})) if span else {}
+        said = report.get("contribution")
+        contribution = None if said is None else ContributionRecord.model_validate(said)
+        return self._parts.settle(Agreement.model_validate_json(state.agreement), contribution, state.span.started_at)
+
+    def _spawn(self, known: KnownRun, phase: PhaseName, attempt: int, work: Work) -> None:
+        name = f"{phase}-{known.state.run[:8]}"
+        threading.Thread(target=self._own_part, args=(known, phase, attempt, work), name=name, daemon=True).start()
+
+    def _own_part(self, known: KnownRun, phase: PhaseName, attempt: int, work: Work) -> None:
+        run_id = known.state.run
+
+        def watch(progress: Progress) -> None:
+            body = ProgressBody(
+                phase=phase, attempt=attempt, done=progress.done, total=progress.total, unit=progress.unit
+            )
+            with self.lock:
+                known.progress.heard(COORDINATOR, body, _now(), time.monotonic())
+
+        event: Event
+        try:
+            report, traffic = work(watch)
+        except RunAborted:
+            return
+        except (EntenteError, ProtocolError, ValidationError, ValueError, OSError) as error:
+            peer = str(getattr(error, "peer", ""))[:32]
+            event = CoordinatorFailed(run_id, _now(), phase, attempt, str(error)[:2000], peer)
+        except Exception:
+            _LOG.exception("run %s: %s failed", run_id[:12], phase)
+            reason = "a fault in the coordinator's program; its log has the details"
+            event = CoordinatorFailed(run_id, _now(), phase, attempt, reason)
+        else:
+            with self.lock:
+                known.progress.closed(COORDINATOR, phase, PartReport(traffic=traffic), _now())
+            event = CoordinatorDone(run_id, _now(), phase, attempt, report)
+        try:
+            self._take(event)
+        except EntenteError as error:
+            _LOG.warning("run %s: %s came too late: %s", run_id[:12], event.kind, error)
+
+    def _save(self, *, everything: bool = False) -> None:
+        self._saved = time.monotonic()
+        for known in self._runs.values():
+            if known.unsaved or (everything and not known.state.ended):
+                self._log.save_progress(known.state.run, known.progress.to_json())
+                known.unsaved = False
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _common(report: dict[str, Any]) -> PartReport:
+    """The part of a checked report that every phase shares."""
+    return PartReport.model_validate({name: report[name] for name in PartReport.model_fields if name in report})

@@ -1,0 +1,116 @@
+"""The standing lines of attached parties: one queue of commands each, and when each was last heard of."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from parties.coordinator.commands import Command
+
+__all__ = ["Line", "Lines"]
+
+_MOST_QUEUED = 10_000
+
+
+class Line:
+    """One attachment of one party. Iterate to take commands; ends when it is closed or replaced."""
+
+    def __init__(self, party: str, session: str) -> None:
+        self.party = party
+        self.session = session
+        self._queue: queue.Queue[Command | None] = queue.Queue(_MOST_QUEUED)
+
+    def put(self, command: Command) -> None:
+        """Queue a command; a line whose party takes none is closed."""
+        try:
+            self._queue.put_nowait(command)
+        except queue.Full:
+            self.close()
+
+    def close(self) -> None:
+        while True:
+            try:
+                self._queue.put_nowait(None)
+                return
+            except queue.Full:
+                try:
+                    self._queue.get_nowait()
+                except queue.Empty:
+                    continue
+
+    def __iter__(self) -> Iterator[Command]:
+        while True:
+            command = self._queue.get()
+            if command is None:
+                return
+            yield command
+
+
+@dataclass(slots=True)
+class _Seen:
+    line: Line | None = None
+    session: str = ""
+    version: str = ""
+    clock: float | None = None
+    at: datetime | None = None
+
+
+class Lines:
+    """All lines. The caller serialises access."""
+
+    def __init__(self) -> None:
+        self._parties: dict[str, _Seen] = {}
+        self._since = time.monotonic()
+
+    def attach(self, party: str, session: str, version: str) -> tuple[Line, bool]:
+        """Open a line, closing an older one; and whether the party's node has restarted since the last."""
+        seen = self._parties.setdefault(party, _Seen())
+        restarted = bool(seen.session) and seen.session != session
+        if seen.line is not None:
+            seen.line.close()
+        seen.line, seen.session, seen.version = Line(party, session), session, version
+        self.heard(party)
+        return seen.line, restarted
+
+    def detach(self, line: Line) -> None:
+        """Forget a line that has ended, unless a newer one took its place."""
+        seen = self._parties.get(line.party)
+        if seen is not None and seen.line is line:
+            seen.line = None
+
+    def heard(self, party: str) -> None:
+        """Something came from the party."""
+        seen = self._parties.setdefault(party, _Seen())
+        seen.clock, seen.at = time.monotonic(), datetime.now(UTC)
+
+    def put(self, party: str, command: Command) -> None:
+        """Tell a party, if it is attached: what it missed it is told when it attaches."""
+        seen = self._parties.get(party)
+        if seen is not None and seen.line is not None:
+            seen.line.put(command)
+
+    def silent_for(self, party: str) -> float:
+        """Seconds since the party was heard of, or since we started listening."""
+        seen = self._parties.get(party)
+        return time.monotonic() - (self._since if seen is None or seen.clock is None else seen.clock)
+
+    def attached(self, party: str) -> bool:
+        seen = self._parties.get(party)
+        return seen is not None and seen.line is not None
+
+    def last_seen(self, party: str) -> datetime | None:
+        seen = self._parties.get(party)
+        return seen.at if seen else None
+
+    def version(self, party: str) -> str:
+        seen = self._parties.get(party)
+        return seen.version if seen else ""
+
+    def close(self) -> None:
+        """End every line."""
+        for seen in self._parties.values():
+            if seen.line is not None:
+                seen.line.close()

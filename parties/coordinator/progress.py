@@ -1,0 +1,172 @@
+"""Live progress of runs, in memory: what parties last said, with speed and remaining time.
+
+None of it decides anything: a run's fate is in the event log alone. It is bounded by the number of
+parties, phases, message types and periods, and a copy is kept in the database so that it outlives a restart.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from parties.coordinator.reports import OpeningsUsed, PartReport, Point, ProgressBody, Traffic
+from parties.coordinator.views import BytesView, OpeningsView, ProgressView, SeriesPoint
+
+__all__ = ["RunProgress"]
+
+_SAMPLES = 20
+_MOST_PERIODS = 4000
+
+
+@dataclass(slots=True)
+class _Part:
+    """One party in one phase."""
+
+    view: ProgressView
+    samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+
+
+class RunProgress:
+    """One run's progress. The caller serialises access."""
+
+    def __init__(self, label: str, periods: tuple[str, ...]) -> None:
+        self._label = label
+        self._periods = periods
+        self._known = frozenset(periods)
+        self._parts: dict[tuple[str, str], _Part] = {}
+        self._series: dict[str, SeriesPoint] = {}
+        self._traffic: dict[tuple[str, str, str], Traffic] = {}
+        self._openings: dict[str, OpeningsUsed] = {}
+        self._memory: dict[str, float] = {}
+
+    def heard(self, party: str, body: ProgressBody, at: datetime, clock: float) -> None:
+        """Take in a progress report; ``clock`` is monotonic seconds."""
+        key = (party, body.phase)
+        part = self._parts.get(key)
+        if part is None or part.view.done > body.done or part.view.unit != body.unit:
+            part = self._parts[key] = _Part(_view(party, body, at, None))
+        part.samples.append((clock, body.done))
+        (since, first), (until, last) = part.samples[0], part.samples[-1]
+        speed = (last - first) / (until - since) if until > since else None
+        part.view = _view(party, body, at, speed)
+        self._note_costs(party, body.phase, body.traffic, body.openings, body.peak_rss_mb)
+        if party == self._label:
+            self._note_points(body.points, at)
+            self._note_step(body.metrics, body.openings, at)
+
+    def closed(self, party: str, phase: str, report: PartReport, at: datetime) -> None:
+        """Take in what a party's final report on a phase says."""
+        part = self._parts.get((party, phase))
+        if part is not None:
+            done = {"done": max(part.view.done, part.view.total), "eta_seconds": 0.0, "at": at}
+            part.view = part.view.model_copy(update=done)
+        self._note_costs(party, phase, report.traffic, report.openings, report.peak_rss_mb)
+        if party == self._label:
+            self._note_points(report.points, at)
+
+    def _note_costs(
+        self,
+        party: str,
+        phase: str,
+        traffic: Mapping[str, Traffic],
+        openings: OpeningsUsed | None,
+        memory: float | None,
+    ) -> None:
+        for kind, tally in traffic.items():
+            self._traffic[party, phase, kind] = tally
+        if openings is not None:
+            self._openings[party] = openings
+        if memory is not None:
+            self._memory[party] = max(memory, self._memory.get(party, 0.0))
+
+    def _note_points(self, points: tuple[Point, ...], at: datetime) -> None:
+        for point in points:
+            self._merge(point.period, point.model_dump(exclude={"period"}, exclude_none=True), at)
+
+    def _note_step(self, metrics: Mapping[str, float], openings: OpeningsUsed | None, at: datetime) -> None:
+        """Walk-forward training tells the period it is in by index, with the loss of its last batch."""
+        index = metrics.get("period")
+        if index is None or not 0 <= index < len(self._periods):
+            return
+        known: dict[str, Any] = {name: metrics[name] for name in ("loss",) if name in metrics}
+        if openings is not None:
+            known["openings"] = openings.max_used
+        self._merge(self._periods[int(index)], known, at)
+
+    def _merge(self, period: str, known: dict[str, Any], at: datetime) -> None:
+        if period not in self._known or len(self._series) >= _MOST_PERIODS:
+            return
+        old = self._series.get(period) or SeriesPoint(period=period)
+        self._series[period] = old.model_copy(update={**known, "at": at})
+
+    def of_phase(self, phase: str) -> tuple[ProgressView, ...]:
+        """Each party's progress in a phase."""
+        return tuple(part.view for (_, name), part in self._parts.items() if name == phase)
+
+    def series(self) -> tuple[SeriesPoint, ...]:
+        """Points in calendar order."""
+        return tuple(self._series[period] for period in self._periods if period in self._series)
+
+    def openings(self) -> tuple[OpeningsView, ...]:
+        return tuple(
+            OpeningsView(party=party, limit=used.limit, max_used=used.max_used)
+            for party, used in sorted(self._openings.items())
+        )
+
+    def traffic(self) -> tuple[BytesView, ...]:
+        """Bytes by party and message type, over all phases."""
+        totals: dict[tuple[str, str], BytesView] = {}
+        for (party, _, kind), tally in sorted(self._traffic.items()):
+            old = totals.get((party, kind))
+            totals[party, kind] = BytesView(
+                party=party,
+                message=kind,
+                payload=tally.payload,
+                bytes=tally.bytes + (old.bytes if old else 0),
+                messages=tally.messages + (old.messages if old else 0),
+            )
+        return tuple(totals.values())
+
+    def memory(self) -> dict[str, float]:
+        """Peak resident memory by party, MB."""
+        return dict(sorted(self._memory.items()))
+
+    def to_json(self) -> dict[str, Any]:
+        """A record that :meth:`restore` takes back."""
+        return {
+            "parts": [part.view.model_dump(mode="json") for part in self._parts.values()],
+            "series": [point.model_dump(mode="json", exclude_none=True) for point in self.series()],
+            "traffic": [[*key, tally.model_dump()] for key, tally in self._traffic.items()],
+            "openings": {party: used.model_dump() for party, used in self._openings.items()},
+            "memory": self._memory,
+        }
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Take back what :meth:`to_json` gave, after a restart."""
+        for view in map(ProgressView.model_validate, record.get("parts", ())):
+            self._parts[view.party, view.phase] = _Part(view)
+        for point in map(SeriesPoint.model_validate, record.get("series", ())):
+            self._series[point.period] = point
+        for party, phase, kind, tally in record.get("traffic", ()):
+            self._traffic[party, phase, kind] = Traffic.model_validate(tally)
+        for party, used in record.get("openings", {}).items():
+            self._openings[party] = OpeningsUsed.model_validate(used)
+        self._memory.update(record.get("memory", {}))
+
+
+def _view(party: str, body: ProgressBody, at: datetime, speed: float | None) -> ProgressView:
+    left = max(body.total - body.done, 0)
+    return ProgressView(
+        party=party,
+        phase=body.phase,
+        done=body.done,
+        total=body.total,
+        unit=body.unit,
+        per_second=speed,
+        eta_seconds=left / speed if speed else None,
+        metrics=body.metrics,
+        at=at,
+    )

@@ -1,0 +1,256 @@
+"""What a party may say to the coordinator: JSON bodies, checked strictly.
+
+Everything here comes from another organisation. Numbers are finite, texts and maps are bounded, unknown keys
+are refused, and each fault is one :class:`AgreementError` sentence that names the field.
+
+    heartbeat   {}
+    signed      {"signature": hex}
+    rejected    {"why": text}
+    progress    :class:`ProgressBody`
+    done        {"phase", "attempt", "report": the phase's report below}
+    failed      {"phase", "attempt", "reason": text, "peer": name or ""}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError
+
+from parties.agreement import PartyName
+from parties.coordinator.events import Attempt, PhaseName, Text
+from parties.errors import AgreementError
+from vfl.plan import Terms
+
+__all__ = [
+    "AlignReport",
+    "ContributionRecord",
+    "DoneBody",
+    "EvaluateReport",
+    "EvaluationNumbers",
+    "ExportReport",
+    "FailedBody",
+    "HeartbeatBody",
+    "MatchReport",
+    "OpeningsUsed",
+    "PartReport",
+    "PartyContribution",
+    "Point",
+    "ProgressBody",
+    "RejectedBody",
+    "SettleReport",
+    "SignedBody",
+    "Traffic",
+    "TrainReport",
+    "ValueReport",
+    "parse",
+    "phase_report",
+]
+
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:+/-]{0,63}$")]
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Period = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+Number = float | None
+
+
+class _Said(Terms):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HeartbeatBody(_Said):
+    """Still here."""
+
+
+class SignedBody(_Said):
+    signature: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
+
+
+class RejectedBody(_Said):
+    why: Text
+
+
+class Traffic(_Said):
+    """What one party has sent of one message type since its phase began."""
+
+    payload: Word
+    bytes: Count
+    messages: Count = 0
+
+
+class OpeningsUsed(_Said):
+    """Openings of the most opened row, against the agreed limit."""
+
+    limit: Count
+    max_used: Count
+
+
+class Point(_Said):
+    """Numbers of one period; only what is known. ICs are out of sample; rank ICs unless they say otherwise."""
+
+    period: Period
+    ic_joint: Number = None
+    ic_own: Number = None
+    pearson_joint: Number = None
+    loss: Number = None
+    openings: Count | None = None
+
+
+Points = Annotated[tuple[Point, ...], Field(max_length=4000)]
+TrafficByKind = Annotated[dict[Word, Traffic], Field(max_length=128)]
+
+
+class ProgressBody(_Said):
+    """How far a party is. ``metrics`` may name ``period`` (an index into the calendar) and ``loss``."""
+
+    phase: PhaseName
+    attempt: Attempt
+    done: Count
+    total: Count
+    unit: Word = "rows"
+    metrics: Annotated[dict[Word, float], Field(max_length=32)] = Field(default_factory=dict)
+    points: Points = ()
+    traffic: TrafficByKind = Field(default_factory=dict)
+    openings: OpeningsUsed | None = None
+    peak_rss_mb: Annotated[float, Field(ge=0)] | None = None
+
+
+class DoneBody(_Said):
+    phase: PhaseName
+    attempt: Attempt
+    report: dict[str, Any] = Field(default_factory=dict)
+
+
+class FailedBody(_Said):
+    phase: PhaseName
+    attempt: Attempt
+    reason: Text
+    peer: Annotated[str, StringConstraints(max_length=32)] = ""
+
+
+class PartReport(_Said):
+    """What every phase report may carry. ``traffic`` is the phase's total."""
+
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    peak_rss_mb: Annotated[float, Field(ge=0)] | None = None
+    traffic: TrafficByKind = Field(default_factory=dict)
+    openings: OpeningsUsed | None = None
+    rows: Count | None = None
+    points: Points = ()
+    detail: Annotated[dict[Word, float | int | Text | None], Field(max_length=64)] = Field(default_factory=dict)
+
+
+class AlignReport(PartReport):
+    """Sizes only: of the common rows and of the party's own set."""
+
+    n_common: Count
+    set_size: Count
+
+
+class TrainReport(PartReport):
+    """The walk-forward pass is through."""
+
+
+class EvaluationNumbers(_Said):
+    """Out of sample; ``None`` where it is not defined. ``t`` is Newey-West; ``uplift`` is IC(joint) - IC(own)."""
+
+    ic_joint: Number = None
+    ic_own: Number = None
+    n_periods: Count = 0
+    t_joint: Number = None
+    t_own: Number = None
+    uplift: Number = None
+    t_uplift: Number = None
+
+
+class EvaluateReport(PartReport):
+    """The label party's numbers; empty when the agreement keeps metrics from the coordinator."""
+
+    evaluation: EvaluationNumbers | None = None
+
+
+class PartyContribution(_Said):
+    """One feature party's Shapley value (in rank IC), as ``vfl.contribution`` reports it."""
+
+    phi: float
+    standard_error: Number = None
+    t: Number = None
+    low: Number = None
+    high: Number = None
+    leave_one_out: Number = None
+    standalone: Number = None
+    phi_by_period: Annotated[tuple[Number, ...], Field(max_length=4000)] = ()
+
+
+class ContributionRecord(_Said):
+    """``vfl.contribution.ContributionReport.record()``."""
+
+    method: Word
+    definition: Text = ""
+    n_periods: Count = 0
+    v_everyone: Number = None
+    v_nobody: Number = None
+    parties: Annotated[dict[PartyName, PartyContribution], Field(max_length=64)]
+
+
+class ValueReport(PartReport):
+    """The label party brings ``contribution``; the others only their part's costs."""
+
+    contribution: ContributionRecord | None = None
+
+
+class ExportReport(PartReport):
+    """The bundle that was sent or received; ``sha256`` is of its ``SHA256SUMS``."""
+
+    factor_id: Word
+    version: Word
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Count = 0
+
+
+class MatchReport(_Said):
+    """The coordinator's part of alignment."""
+
+    n_common: Count
+    set_sizes: dict[PartyName, Count] = Field(default_factory=dict)
+
+
+class SettleReport(_Said):
+    """What was posted: transaction ids, and each party's reward in minor units."""
+
+    transactions: tuple[str, ...] = ()
+    rewards: dict[PartyName, Count] = Field(default_factory=dict)
+    rolled_over: Count = 0
+
+
+_BY_PHASE: Mapping[PhaseName, type[PartReport]] = {
+    "align": AlignReport,
+    "train": TrainReport,
+    "evaluate": EvaluateReport,
+    "value": ValueReport,
+    "export": ExportReport,
+}
+
+B = TypeVar("B", bound=Terms)
+
+
+def parse(shape: type[B], body: bytes | str | Mapping[str, Any], what: str) -> B:
+    """``body`` as a ``shape``. Raises :class:`AgreementError` with the first fault."""
+    try:
+        if isinstance(body, Mapping):
+            return shape.model_validate(dict(body))
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part)[:40] for part in first["loc"]) or "the body"
+        raise AgreementError(
+            f"{what}: {where}: {first['msg'][:200]}; send what parties/coordinator/reports.py says"
+        ) from None
+
+
+def phase_report(phase: PhaseName, report: Mapping[str, Any], party: str) -> dict[str, Any]:
+    """The report of a phase, checked and without what was left out, as it enters the event log."""
+    shape = _BY_PHASE.get(phase)
+    if shape is None:
+        raise AgreementError(f"{party} reports on {phase}, which no party reports on")
+    return parse(shape, report, f"{party}'s report on {phase}").model_dump(mode="json", exclude_defaults=True)
