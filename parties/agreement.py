@@ -168,10 +168,13 @@ class Agreement(Terms):
 
     @property
     def needed_openings(self) -> int:
-        """Openings per row that the plan itself uses: one prediction, the epochs, the coalitions."""
+        """Openings per row that the plan itself uses: one prediction, the epochs, the coalitions.
+
+        Rows before the first prediction have no prediction and no coalitions, and more passes.
+        """
         parties = len(self.features)
         coalitions = 2 ** (parties - 1) - 1 if self.openings.contribution == "masked" and parties > 1 else 0
-        return 1 + self.model.epochs + coalitions
+        return max(1 + self.model.epochs + coalitions, self.model.warmup_epochs)
 
     def party(self, name: str) -> PartyTerms:
         for terms in self.parties:

@@ -49,6 +49,9 @@ class SplitModel(Terms):
     embedding_width: int = Field(default=3, ge=1, le=64)
     hidden: int = Field(default=16, ge=1, le=1024, description="units of the top model's small tanh layer")
     epochs: int = Field(default=2, ge=1, le=50, description="passes over each period's rows once its labels resolved")
+    warmup_epochs: int = Field(
+        default=2, ge=1, description="passes over rows resolved before the first prediction, as openings allow"
+    )
     batch_rows: int = Field(default=512, ge=1, le=8192)
     top_steps: int = Field(default=3, ge=1, le=50, description="top-model steps per opened batch")
     source_learning_rate: float = Field(default=0.1, gt=0)

@@ -5,8 +5,9 @@ labels have become known, then predicts p once; those predictions are the factor
 whole out-of-sample history comes out of one pass, and each model continues from the last.
 
 A row (q, entity) has *resolved* at decision period p when its label was published by the cutoff of p
-(``known_from <= p``) and the purge is over (``q + horizon + embargo <= p``). Rows outside the
-universe, and rows whose label never becomes known, are never trained.
+(``known_from <= p``) and the purge is over (``q + horizon + embargo <= p``, and ``q < p`` in any case, so no
+row is trained before it is predicted). Rows outside the universe, and rows whose label never becomes known,
+are never trained.
 
 Every forward pass of a row is one opening of its embedding sum, so the schedule counts them:
 predictions, trainings and the openings reserved for coalitions stay within ``row_limit``.
@@ -51,7 +52,7 @@ def resolved_at(
 ) -> NDArray[np.int64]:
     """First decision period at which each row may be trained on, int64 (T, n); T where never."""
     periods = label.shape[0]
-    purged = np.arange(periods, dtype=np.int64)[:, None] + walk.horizon + walk.embargo
+    purged = np.arange(periods, dtype=np.int64)[:, None] + max(1, walk.horizon + walk.embargo)
     resolved = np.maximum(known_from, purged)
     return np.where(universe & np.isfinite(label), np.minimum(resolved, periods), periods)
 
@@ -79,10 +80,11 @@ def prequential(
     scoring will need for each predicted row. The label party alone can compute this (it knows which
     labels exist); it announces the rows step by step.
 
-    The rows that have resolved at the first prediction are shuffled together and passed ``epochs`` times. After
-    that each newly resolved row is passed once per period over the next ``epochs`` periods, mixed
-    with the rows that resolved in between: the same openings as repeating it at once, but the
-    repetitions see newer weights and each batch spans several dates.
+    The rows that have resolved at the first prediction are shuffled together and passed ``warmup_epochs``
+    times (they are never predicted, so their whole budget is for training). After that each newly resolved
+    row is passed once per period over the next ``epochs`` periods, mixed with the rows that resolved in
+    between: the same openings as repeating it at once, but the repetitions see newer weights and each
+    batch spans several dates.
 
     Raises ValueError when the budget leaves no opening for training, or nothing can be predicted.
     """
@@ -117,7 +119,7 @@ def _steps(
     left = budget.reshape(-1).copy()
     number = 0
     for period in range(start, periods):
-        for _ in range(terms.epochs if period == start else 1):
+        for _ in range(terms.warmup_epochs if period == start else 1):
             young = (since <= period) & (period < since + terms.epochs) & (left > 0)
             if period > start:
                 young &= since > start

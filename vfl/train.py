@@ -48,6 +48,15 @@ class TrainingResult:
     heads: dict[int, bytes]
     steps: tuple[Step, ...]
 
+    def in_place(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values (rows, h) of the predicted rows, in the order they were predicted, as (T, n, h); NaN elsewhere."""
+        rows = np.concatenate([step.rows for step in self.predictions])
+        if len(values) != len(rows):
+            raise ValueError(f"{len(rows)} rows were predicted, but there are values for {len(values)}")
+        placed = np.full((self.scores.size, values.shape[1]), np.nan)
+        placed[rows] = values
+        return placed.reshape(*self.scores.shape, values.shape[1])
+
     @property
     def predictions(self) -> tuple[Step, ...]:
         """The prediction steps: when, and for which rows, coalitions can be scored."""

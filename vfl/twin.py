@@ -61,15 +61,15 @@ class PlainSource:
         for x, w in zip(self.features, self.weights, strict=True):
             w -= x[rows].T @ gradient
 
-    def coalition(self, members: Sequence[int], steps: Sequence[Step], shape: tuple[int, int]) -> NDArray[np.float64]:
-        """Sums over ``members`` alone at these kept prediction steps: float64 (T, n, h), NaN elsewhere."""
-        sums = np.full((shape[0] * shape[1], self.width), np.nan)
+    def coalition(self, members: Sequence[int], steps: Sequence[Step]) -> NDArray[np.float64]:
+        """Sums over ``members`` alone at these kept prediction steps, float64 (rows, h) in their order."""
+        sums = []
         for step in steps:
-            kept = self._kept[step.number]
-            sums[step.rows] = 0.0
+            total = np.zeros((len(step.rows), self.width))
             for k in members:
-                sums[step.rows] += self.features[k][step.rows] @ kept[k]
-        return sums.reshape(*shape, self.width)
+                total += self.features[k][step.rows] @ self._kept[step.number][k]
+            sums.append(total)
+        return np.concatenate(sums)
 
 
 def initial_weights(
@@ -133,7 +133,7 @@ def alone(
 
     Nothing is opened to anyone here, so no budget cuts the schedule short: each fund gets the full epochs.
     """
-    row_limit = 1 + terms.epochs
+    row_limit = 1 + max(terms.epochs, terms.warmup_epochs)
     if panel is None:
         return train_in_the_clear([], label_panel, terms, walk, row_limit=row_limit, reserved=0, weights=[])[0]
     if weights is None:

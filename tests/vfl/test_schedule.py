@@ -37,7 +37,7 @@ class Case:
         n = self.label.shape[1]
         q, entity = divmod(row, n)
         known = int(self.known_from[q, entity]) <= period
-        purged = period - q >= self.walk.horizon + self.walk.embargo
+        purged = period - q >= max(1, self.walk.horizon + self.walk.embargo)
         return known and purged and bool(self.universe[q, entity]) and not np.isnan(self.label[q, entity])
 
     def ready(self, period: int) -> bool:
@@ -55,7 +55,12 @@ def cases(draw: st.DrawFn) -> Case:
     label = np.where(generator.random(shape) < 0.8, generator.normal(size=shape), np.nan)
     reserved = draw(st.integers(0, 3))
     return Case(
-        SplitModel(epochs=draw(st.integers(1, 4)), batch_rows=draw(st.integers(1, 9)), seed=draw(st.integers(0, 5))),
+        SplitModel(
+            epochs=draw(st.integers(1, 4)),
+            warmup_epochs=draw(st.integers(1, 6)),
+            batch_rows=draw(st.integers(1, 9)),
+            seed=draw(st.integers(0, 5)),
+        ),
         WalkForward(horizon=draw(st.integers(0, 2)), embargo=draw(st.integers(0, 2)), warmup=draw(st.integers(1, 4))),
         np.minimum(np.arange(periods)[:, None] + lag, periods).astype(np.int64),
         label,
@@ -90,18 +95,23 @@ def test_schedule_keeps_time_and_budget(case: Case) -> None:
             predicted.update(rows)
         else:
             assert all(case.may_train(row, step.period) for row in rows)
+            assert all(row in predicted for row in rows if row >= start * n)
             assert len(rows) <= case.terms.batch_rows
             trained.update(rows)
+
+    def passes(row: int) -> int:
+        return case.terms.warmup_epochs if case.may_train(row, start) else case.terms.epochs
+
     due = {p * n + e for p in range(start, periods) for e in range(n) if case.universe[p, e]}
     assert predicted == Counter(dict.fromkeys(due, 1))
-    assert max(trained.values()) <= case.terms.epochs
+    assert all(times <= passes(row) for row, times in trained.items())
     for row in range(case.label.size):
         assert predicted[row] * (1 + case.reserved) + trained[row] <= case.row_limit
     last_chance = periods - case.terms.epochs
     for row in range(case.label.size):
         if case.may_train(row, max(start, last_chance)):
             room = case.row_limit - (1 + case.reserved if row in due else 0)
-            assert trained[row] == min(case.terms.epochs, room)
+            assert trained[row] == min(passes(row), room)
 
 
 @settings(max_examples=60, deadline=None)

@@ -109,7 +109,8 @@ def test_coalitions_of_everyone_and_no_one() -> None:
     shape = (PERIODS, ENTITIES)
 
     def score(members: tuple[int, ...]) -> NDArray[np.float64]:
-        return score_coalition(head, result, label_panel, source.coalition(members, result.predictions, shape))
+        opened = source.coalition(members, result.predictions)
+        return score_coalition(head, result, label_panel, result.in_place(opened))
 
     np.testing.assert_allclose(score((0, 1, 2)), result.scores, atol=1e-12)
     last = max(result.heads)
@@ -118,6 +119,9 @@ def test_coalitions_of_everyone_and_no_one() -> None:
     np.testing.assert_array_equal(score(())[last, rows], bare)
     values = {m: ic(score(m), label_panel.label) for m in ((), (0,), (0, 1), (0, 1, 2))}
     assert values[()] < values[0,] < values[0, 1] < values[0, 1, 2]
+    np.testing.assert_array_equal(result.in_place(source.coalition((), result.predictions))[last, rows], 0.0)
+    with pytest.raises(ValueError, match="rows were predicted"):
+        result.in_place(np.zeros((3, 2)))
     with pytest.raises(ValueError, match="lack rows that were predicted"):
         score_coalition(head, result, label_panel, np.full((*shape, 2), np.nan))
 

@@ -31,4 +31,5 @@ def initial_share(seed: bytes, shape: tuple[int, int], fixed_point: FixedPoint, 
     half_width = INITIAL_SCALE * math.sqrt(1.5 / max(features, 1))
     bound = round(half_width * 2**fixed_point.weight_bits)
     draws = SecretStream(seed).below(2 * bound + 1, shape[0] * shape[1])
-    return draws.astype(np.int64).reshape(shape) - bound
+    share: NDArray[np.int64] = draws.astype(np.int64).reshape(shape) - bound
+    return share
