@@ -56,6 +56,7 @@ class AlignmentTerms(Terms):
     policy: Literal["psi", "universe"] = "psi"
     minimum_common: int = Field(default=30, ge=1)
     maximum_set_size: int = Field(default=100_000, ge=1)
+    universe_sha256: str = Field(default="", description="hash of the public list, for the universe policy")
     largest_change: float = Field(default=0.25, ge=0, le=1, description="share of a set that may change between runs")
 
 
@@ -133,6 +134,8 @@ class Agreement(Terms):
             raise ValueError("two parties share a name")
         if COORDINATOR in names:
             raise ValueError(f"no party may be called {COORDINATOR!r}")
+        if (self.alignment.policy == "universe") != bool(self.alignment.universe_sha256):
+            raise ValueError("alignment.universe_sha256 belongs to the universe policy, and to no other")
         labels = [p.name for p in self.parties if p.role == "label"]
         if labels != [self.label.party]:
             raise ValueError(f"exactly one label party is needed, and it must be {self.label.party!r}")

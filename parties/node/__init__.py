@@ -1,0 +1,1 @@
+"""A party's process: its data, its policy, its openings, its part in every phase."""

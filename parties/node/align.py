@@ -1,0 +1,111 @@
+"""Phase align: which entities all parties share, in one order."""
+
+from __future__ import annotations
+
+import csv
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from parties.agreement import COORDINATOR
+from parties.data.entities import party_entities
+from parties.errors import ConfigError, DataError
+from parties.node.alignments import load_previous, remember
+from parties.node.context import RunContext
+from psi.commitment import AlignmentLimits, PreviousAlignment
+from psi.identifiers import IdentifierError, normalise, universe_alignment, universe_digest
+from psi.ring import Alignment, align_party
+
+__all__ = ["AlignedRows", "alignment_limits", "perform_align"]
+
+
+class _Randomness:
+    """Operating-system randomness as the alignment protocol asks for it."""
+
+    def randbelow(self, exclusive_upper_bound: int, /) -> int:
+        return secrets.randbelow(exclusive_upper_bound)
+
+    def token_bytes(self, nbytes: int, /) -> bytes:
+        return secrets.token_bytes(nbytes)
+
+
+@dataclass(frozen=True)
+class AlignedRows:
+    """The shared row order; with ``psi`` also this party's set size and every party's commitment.
+
+    ``remember`` keeps the alignment for the next run's comparison: call it once every party is known to have it.
+    """
+
+    ids: tuple[str, ...]
+    set_size: int
+    roots: Mapping[str, bytes]
+    remember: Callable[[], None] = lambda: None
+
+
+def perform_align(context: RunContext, attempt: int) -> AlignedRows:
+    """Find the common rows as the agreement's policy says: private set intersection, or a public list."""
+    if context.agreement.alignment.policy == "universe":
+        return _public_universe(context)
+    memory = context.folder / "alignment.json"
+    previous = load_previous(memory)
+    alignment = _intersect(context, attempt, previous)
+    keep = partial(remember, memory, context.me, alignment, previous)
+    return AlignedRows(alignment.ids, alignment.set_sizes[context.me], alignment.roots, keep)
+
+
+def _public_universe(context: RunContext) -> AlignedRows:
+    path = context.folder / context.settings.universe
+    if not context.settings.universe:
+        raise ConfigError("node.toml: the agreement uses a public universe; set universe to its CSV file")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            raw = [row["entity"] for row in csv.DictReader(file)]
+    except (OSError, KeyError, UnicodeDecodeError):
+        raise ConfigError(f"{path}: not a readable CSV with a column entity; name the agreed universe file") from None
+    try:
+        ids = universe_alignment(normalise(name) for name in raw)
+    except IdentifierError as error:
+        raise DataError(f"{path}: {error}") from None
+    if universe_digest(ids).hex() != context.agreement.alignment.universe_sha256:
+        raise DataError(f"{path}: not the universe of the agreement (its hash differs); fetch the agreed file")
+    return AlignedRows(ids, len(ids), {})
+
+
+def _intersect(context: RunContext, attempt: int, previous: PreviousAlignment) -> Alignment:
+    """Run this party's side of private set intersection on its own entity list."""
+    agreement, settings = context.agreement, context.settings
+    ids = party_entities(settings.party, context.queries, context.data, settings.label)
+
+    def verify(party: str, data: bytes, signature: bytes) -> bool:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(agreement.party(party).identity_key))
+        try:
+            key.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+    flow = align_party(
+        context.me,
+        tuple(p.name for p in agreement.parties),
+        COORDINATOR,
+        ids,
+        run=bytes.fromhex(context.run_id),
+        limits=alignment_limits(context),
+        randomness=_Randomness(),
+        sign=context.identity.key.sign,
+        verify=verify,
+        previous=previous,
+    )
+    try:
+        return context.perform("align", attempt, flow)
+    except IdentifierError as error:
+        raise DataError(f"{settings.party.query}: {error}") from None
+
+
+def alignment_limits(context: RunContext) -> AlignmentLimits:
+    terms = context.agreement.alignment
+    return AlignmentLimits(terms.minimum_common, terms.maximum_set_size, terms.largest_change)

@@ -1,0 +1,150 @@
+"""What a phase of a run has at hand on a node, and how its part of a session is driven and measured."""
+
+from __future__ import annotations
+
+import resource
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from parties.agreement import Agreement
+from parties.coordinator.events import PhaseName
+from parties.coordinator.run import session_name, session_roles
+from parties.drive import drive
+from parties.errors import RunAborted
+from parties.identity import Identity
+from parties.node.openings import OpeningStore
+from parties.node.settings import NodeSettings
+from parties.transport.channel import Channel, Endpoint
+from parties.transport.meter import Recorder
+from psi.flow import REGISTER, Flow, Progress
+
+__all__ = ["RunContext", "peak_rss_mb"]
+
+T = TypeVar("T")
+
+Report = Callable[[Mapping[str, Any]], None]
+Traffic = dict[str, dict[str, Any]]
+
+
+def peak_rss_mb() -> float:
+    """Most memory this process has held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@dataclass
+class RunContext:
+    """One run at one node.
+
+    ``seed`` is the node's own 32-byte secret; ``tell`` passes a progress report to the coordinator.
+    """
+
+    agreement: Agreement
+    settings: NodeSettings
+    identity: Identity
+    folder: Path
+    endpoint: Endpoint
+    openings: OpeningStore
+    seed: bytes
+    tell: Report
+    recorder: Recorder | None = None
+    _channel: Channel | None = None
+    _aborted: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    traffic: Traffic = field(default_factory=dict)
+
+    @property
+    def me(self) -> str:
+        return self.identity.name
+
+    @property
+    def run_id(self) -> str:
+        return self.agreement.run_id
+
+    @property
+    def queries(self) -> Path:
+        return self.folder / self.settings.queries
+
+    @property
+    def data(self) -> Path:
+        return self.folder / self.settings.data
+
+    @property
+    def run_folder(self) -> Path:
+        return self.folder / "runs" / self.run_id
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes of this node's own for one purpose, the same whenever the node and the purpose are."""
+        return HKDF(SHA256(), 32, salt=None, info=f"entente/node/{purpose}".encode()).derive(self.seed)
+
+    def perform(self, phase: PhaseName, attempt: int, flow: Flow[T]) -> T:
+        """Drive this node's part of a phase's session to its result, counting what it sends."""
+        roles = session_roles(self.agreement, phase)
+        channel = self.endpoint.open(
+            self.run_id, session_name(phase, attempt), roles, self.agreement.payloads, recorder=self.recorder
+        )
+        with self._lock:
+            self._channel = channel
+            if self._aborted:
+                channel.abort(self._aborted)
+        watch = _Watch(self, channel, phase, attempt)
+        try:
+            return drive(flow, channel, silence=self.settings.transport.silence_seconds, watch=watch)
+        finally:
+            with self._lock:
+                self._channel = None
+            channel.close()
+            self.traffic = traffic_of(channel)
+
+    def abort(self, reason: str) -> None:
+        """End whatever is under way, now or as soon as it starts."""
+        with self._lock:
+            self._aborted = self._aborted or reason
+            if self._channel is not None:
+                self._channel.abort(reason)
+
+    def check(self) -> None:
+        """Raise :class:`RunAborted` when the run has been ended meanwhile."""
+        if self._aborted:
+            raise RunAborted(self._aborted)
+
+
+def traffic_of(channel: Channel) -> Traffic:
+    """What was sent, by message type, as the coordinator wants it."""
+    return {
+        kind: {"payload": str(REGISTER[kind].payload), "bytes": tally.bytes, "messages": tally.messages}
+        for kind, tally in channel.meter.by_kind("sent").items()
+    }
+
+
+class _Watch:
+    """Passes a flow's progress on, a few times a second at most."""
+
+    def __init__(self, context: RunContext, channel: Channel, phase: str, attempt: int) -> None:
+        self._context = context
+        self._channel = channel
+        self._head = {"phase": phase, "attempt": attempt}
+        self._last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last < 0.5 and progress.done < progress.total:
+            return
+        self._last = now
+        self._context.tell(
+            {
+                **self._head,
+                "done": progress.done,
+                "total": progress.total,
+                "unit": progress.unit,
+                "metrics": dict(progress.metrics),
+                "traffic": traffic_of(self._channel),
+                "peak_rss_mb": peak_rss_mb(),
+            }
+        )

@@ -1,0 +1,98 @@
+"""A feature party's part in training and valuation: it serves its features sealed, and counts every opening."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from parties.data.calendar import calendar_of
+from parties.data.panel import build_feature_panel
+from parties.node.context import RunContext
+from parties.node.zeros import ZerosAhead
+from psi.flow import Flow
+from vfl.budget import OpeningBudget
+from vfl.layers.initial import initial_share
+from vfl.layers.source import ServedSource, serve_source
+from vfl.protocols.coalitions import serve_coalitions
+from vfl.protocols.opening import ZeroSumMasks, agree_masks
+from vfl.randomness import SecretStream
+from vfl.ring import Ring, encode_features
+
+__all__ = ["FeatureParty"]
+
+
+class FeatureParty:
+    """Holds what one run needs between its phases: the panel, the weight share, the masks, the budget."""
+
+    def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
+        self.context = context
+        agreement = context.agreement
+        calendar = calendar_of(agreement.calendar)
+        panel = build_feature_panel(context.settings.party, context.queries, context.data, calendar, entities)
+        self.features = encode_features(panel.rows, agreement.fixed_point.feature_bits, agreement.fixed_point.clip)
+        self.coverage = float(panel.covered.mean())
+        self._stream = SecretStream(os.urandom(32))
+        self._ring = Ring(agreement.fixed_point.ring_bits)
+        store, run_id = context.openings, context.run_id
+        store.begin(run_id, entities, calendar.periods)
+        self.budget = OpeningBudget(
+            len(self.features),
+            agreement.row_limit,
+            before=store.before(run_id, entities, calendar.periods),
+            history=store.history(run_id),
+            record=partial(store.record, run_id),
+        )
+        self._masks: ZeroSumMasks | None = None
+        self._served: ServedSource | None = None
+
+    @property
+    def _parties(self) -> tuple[str, ...]:
+        return tuple(p.name for p in self.context.agreement.features)
+
+    def train(self, attempt: int) -> None:
+        """Serve the source layer until the label party is done."""
+        flow = self._train(f"train-{attempt}")
+        self._masks, self._served = self.context.perform("train", attempt, flow)
+
+    def _train(self, session: str) -> Flow[tuple[ZeroSumMasks, ServedSource]]:
+        agreement = self.context.agreement
+        masks = yield from agree_masks(self.context.me, self._parties, self.context.run_id, self._ring, self._stream)
+        share = initial_share(
+            self.context.secret(f"initial/{agreement.model.seed}"),
+            (self.features.shape[1], agreement.model.embedding_width),
+            agreement.fixed_point,
+            agreement.total_features,
+        )
+        served = yield from serve_source(
+            agreement.label.party,
+            self._parties,
+            self.features,
+            self._ring.wrap(share),
+            agreement.fixed_point,
+            agreement.parameter_set,
+            masks,
+            self.budget,
+            self._stream,
+            session=session,
+            single_party=agreement.openings.single_party,
+            supply=ZerosAhead,
+        )
+        return masks, served
+
+    def value(self, attempt: int) -> None:
+        """Open the coalition sums that the agreement consents to."""
+        assert self._masks is not None
+        assert self._served is not None
+        agreement = self.context.agreement
+        flow = serve_coalitions(
+            self.context.me,
+            agreement.label.party,
+            self._parties,
+            self._served.predictions,
+            agreement.fixed_point,
+            self._masks,
+            self.budget,
+            session=f"value-{attempt}",
+            consent=agreement.openings.contribution == "masked",
+        )
+        self.context.perform("value", attempt, flow)

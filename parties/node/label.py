@@ -1,0 +1,263 @@
+"""The label party's part: training, evaluation, valuation and export of the joint factor."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.coordinator.run import session_roles
+from parties.data.calendar import calendar_of
+from parties.data.panel import build_label_panel
+from parties.errors import ConfigError
+from parties.node.context import RunContext
+from parties.provenance import git_revision, lockfile_sha256
+from psi.flow import Flow
+from vfl.contribution import ContributionReport, coalitions, exact_shapley
+from vfl.factors.evaluate import Evaluation, Method, evaluate, evaluation_window, ic_by_period
+from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bundle, size_band
+from vfl.he import PARAMETER_SETS, Context, KeyHolder
+from vfl.layers.initial import initial_share
+from vfl.layers.source import SealedSource
+from vfl.layers.top import LabelHead
+from vfl.protocols.coalitions import open_coalitions
+from vfl.protocols.delivery import deliver_bundle
+from vfl.randomness import SecretStream
+from vfl.ring import Ring
+from vfl.schedule import prequential
+from vfl.train import TrainingResult, score_coalition, walk_forward
+from vfl.twin import alone
+
+__all__ = ["LabelParty"]
+
+F64 = NDArray[np.float64]
+
+
+class LabelParty:
+    """Holds what one run needs between its phases: panel, top model, opened sums, evaluation."""
+
+    def __init__(self, context: RunContext, entities: tuple[str, ...], roots: dict[str, bytes]) -> None:
+        self.context = context
+        self._entities = entities
+        self._roots = roots
+        agreement, settings = context.agreement, context.settings
+        assert settings.label is not None
+        self._calendar = calendar_of(agreement.calendar)
+        self.panel = build_label_panel(
+            settings.party, settings.label, context.queries, context.data, self._calendar, entities
+        )
+        try:
+            self._steps = tuple(
+                prequential(
+                    agreement.model,
+                    agreement.walk_forward,
+                    self.panel.known_from,
+                    self.panel.label,
+                    self.panel.universe,
+                    agreement.row_limit,
+                    agreement.needed_openings - 1 - agreement.model.epochs,
+                )
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        self._head = LabelHead(agreement.model, self.panel.features.values.shape[-1])
+        self._source: SealedSource | None = None
+        self._result: TrainingResult | None = None
+        self._evaluation: Evaluation | None = None
+        self._seconds = 0.0
+
+    @property
+    def _label(self) -> F64:
+        """Labels of the rows in the universe, NaN elsewhere."""
+        labels: F64 = np.where(self.panel.universe, self.panel.label, np.nan)
+        return labels
+
+    @property
+    def result(self) -> TrainingResult:
+        assert self._result is not None
+        return self._result
+
+    def train(self, attempt: int) -> None:
+        """Walk forward over the sealed source layer under a key made for this session."""
+        agreement = self.context.agreement
+        ring = Ring(agreement.fixed_point.ring_bits)
+        shares = {
+            p.name: ring.wrap(
+                initial_share(
+                    self.context.secret(f"initial/{agreement.model.seed}/{p.name}"),
+                    (len(p.columns), agreement.model.embedding_width),
+                    agreement.fixed_point,
+                    agreement.total_features,
+                )
+            )
+            for p in agreement.features
+        }
+        self._source = SealedSource(
+            shares,
+            agreement.fixed_point,
+            KeyHolder(Context(agreement.parameter_set, agreement.fixed_point.ring_bits)),
+            SecretStream(os.urandom(32)),
+            predictions=[step.number for step in self._steps if step.kind == "predict"],
+            single_party=agreement.openings.single_party,
+        )
+        began = time.monotonic()
+        self._result = self.context.perform("train", attempt, self._train(self._source))
+        self._seconds = time.monotonic() - began
+
+    def _train(self, source: SealedSource) -> Flow[TrainingResult]:
+        yield from source.start()
+        result = yield from walk_forward(source, self._head, self._steps, self.panel)
+        yield from source.finish()
+        return result
+
+    def training_points(self) -> list[dict[str, Any]]:
+        """Mean training loss by decision period."""
+        losses: dict[int, list[float]] = {}
+        trained = [step for step in self._steps if step.kind == "train"]
+        for step, loss in zip(trained, self.result.losses, strict=True):
+            losses.setdefault(step.period, []).append(float(loss))
+        periods = self._calendar.periods
+        return [{"period": periods[p], "loss": float(np.mean(values))} for p, values in sorted(losses.items())]
+
+    def evaluate(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Out-of-sample numbers of the joint factor and of the label party's own model: summary and by period."""
+        agreement = self.context.agreement
+        scores = {"joint": self.result.scores}
+        if self.panel.features.values.shape[-1]:
+            own = alone(None, self.panel, agreement.model, agreement.walk_forward)
+            scores["own"] = np.where(np.isnan(self.result.scores), np.nan, own.scores)
+        try:
+            self._evaluation = evaluate(
+                scores,
+                self._label,
+                self._calendar.periods,
+                horizon=max(agreement.walk_forward.horizon, 1),
+                first=agreement.evaluation.first,
+                last=agreement.evaluation.last,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return _numbers(self._evaluation), _points(self._evaluation)
+
+    def value(self, attempt: int) -> ContributionReport:
+        """Open the coalitions' sums and share out the rank IC they gain."""
+        assert self._source is not None
+        agreement = self.context.agreement
+        parties = tuple(p.name for p in agreement.features)
+        kept = self._source.kept
+        flow = open_coalitions(parties, kept, agreement.fixed_point)
+        sums = self.context.perform("value", attempt, flow)
+        rows = kept[parties[0]].rows
+        window = evaluation_window(self._calendar.periods, agreement.evaluation.first, agreement.evaluation.last)
+        values: dict[frozenset[str], F64] = {}
+        for members in coalitions(parties):
+            if members == frozenset(parties):
+                scores = self.result.scores
+            else:
+                scores = self._coalition_scores(rows, sums.get(members))
+            values[members] = ic_by_period(scores[window], self._label[window], "rank", when_constant=0.0)
+        return exact_shapley(values, parties=parties, horizon=max(agreement.walk_forward.horizon, 1), conditioned=True)
+
+    def _coalition_scores(self, rows: NDArray[np.int64], sums: F64 | None) -> F64:
+        """Scores (T, n) from a coalition's opened sums, or from nothing for the empty one."""
+        shape = self.result.embeddings.shape
+        embeddings = np.full((shape[0] * shape[1], shape[2]), np.nan)
+        embeddings[rows] = 0.0 if sums is None else sums
+        return score_coalition(self._head, self.result, self.panel, embeddings.reshape(shape))
+
+    def bundle(self, openings_used: int) -> dict[str, bytes]:
+        """The signed factor bundle's files."""
+        assert self._evaluation is not None
+        agreement, identity = self.context.agreement, self.context.identity
+        crypto = PARAMETER_SETS[agreement.parameter_set]
+        predicted = max(len(self.result.predictions), 1)
+        metadata = FactorMetadata(
+            factor_id=factor_id(agreement.consortium, agreement.label.name),
+            version=self.context.run_id[:12],
+            universe=f"entities common to all {len(agreement.parties)} parties, in the label party's universe",
+            identifier_scheme="normalised identifiers as agreed between the parties",
+            calendar=f"{agreement.calendar.frequency}, cutoffs in UTC",
+            frequency=agreement.calendar.frequency,
+            horizon=agreement.walk_forward.horizon,
+            purge=agreement.walk_forward.horizon,
+            embargo=agreement.walk_forward.embargo,
+            label_name=agreement.label.name,
+            label_definition=agreement.label.definition,
+            n_trials=1,
+            run_id=self.context.run_id,
+            parties=tuple(p.name for p in agreement.parties),
+            alignment_policy=agreement.alignment.policy,
+            intersection_size_band=size_band(len(self._entities)),
+            he_parameters={
+                "scheme": "BFV",
+                "set": crypto.name,
+                "degree": crypto.degree,
+                "prime_bits": (*crypto.prime_bits, crypto.special_bits),
+                "ring_bits": agreement.fixed_point.ring_bits,
+            },
+            openings_limit=agreement.row_limit,
+            openings_used=openings_used,
+            git_sha=git_revision(),
+            lockfile_sha256=lockfile_sha256(),
+            seed=agreement.model.seed,
+            input_commitments={name: root.hex() for name, root in self._roots.items()},
+            terms=agreement.purpose,
+        )
+        bundle = FactorBundle(
+            calendar=self._calendar,
+            instruments=self._entities,
+            scores=self.result.scores,
+            n_parties=len(agreement.parties),
+            computing_lag=timedelta(minutes=math.ceil(self._seconds / predicted / 60) or 1),
+            metadata=metadata,
+            validation=self._evaluation,
+        )
+        key = bytes.fromhex(identity.public_key)
+        return export_bundle(bundle, Signer(identity.name, key, identity.key.sign))
+
+    def deliver(self, attempt: int, files: dict[str, bytes]) -> None:
+        """Send the bundle to every recipient but ourselves."""
+        roles = session_roles(self.context.agreement, "export")
+        targets = {name: role for name, role in roles.items() if name != self.context.me}
+        if targets:
+            self.context.perform("export", attempt, deliver_bundle(targets, files))
+
+
+def factor_id(consortium: str, label: str) -> str:
+    """A file-system-safe name for the factor."""
+    raw = f"{consortium}-{label}".lower()
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in raw).strip("-._")
+    return safe[:120] or "factor"
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _numbers(evaluation: Evaluation) -> dict[str, Any]:
+    rank: Method = "rank"
+    joint = evaluation.summaries["joint"][rank]
+    numbers = {"ic_joint": _or_none(joint.mean), "t_joint": _or_none(joint.t), "n_periods": joint.n_periods}
+    if "own" in evaluation.summaries:
+        own, gain = evaluation.summaries["own"][rank], evaluation.uplifts["own"][rank].difference
+        numbers |= {"ic_own": _or_none(own.mean), "t_own": _or_none(own.t)}
+        numbers |= {"uplift": _or_none(gain.mean), "t_uplift": _or_none(gain.t)}
+    return numbers
+
+
+def _points(evaluation: Evaluation) -> list[dict[str, Any]]:
+    joint = evaluation.ics["joint"]
+    own = evaluation.ics.get("own", {}).get("rank")
+    points = []
+    for i, period in enumerate(evaluation.periods):
+        point: dict[str, Any] = {"period": period}
+        for name, series in (("ic_joint", joint["rank"]), ("pearson_joint", joint["pearson"]), ("ic_own", own)):
+            if series is not None and math.isfinite(series[i]):
+                point[name] = float(series[i])
+        points.append(point)
+    return points

@@ -1,0 +1,269 @@
+"""A party's process: attached to the coordinator, answering its peers, doing its part of each run.
+
+The coordinator only says when; what is done, and whether, is decided here: the agreement is checked against
+this node's own data, roster and limits before its key signs, signatures of all parties are verified before any byte
+moves, and every opening is counted in this node's own store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from parties.agreement import Agreement, sign_agreement
+from parties.coordinator.commands import Command
+from parties.errors import AgreementError, ConfigError, DataError, EntenteError, RunAborted, StorageError
+from parties.identity import Identity, Roster, load_identity
+from parties.node.context import RunContext
+from parties.node.openings import OpeningStore
+from parties.node.phases import PartyRun
+from parties.node.policy import check_agreement, summary_lines
+from parties.node.settings import NodeSettings, load_node_settings
+from parties.transport.channel import Endpoint
+from parties.transport.meter import FileRecorder
+from psi.flow import ProtocolError
+
+__all__ = ["DECISION_FILE", "Line", "Node", "NodeHome"]
+
+_LOG = logging.getLogger(__name__)
+DECISION_FILE = "decision.json"
+
+# The texts of these errors may name entities, values or paths, which are nobody else's business.
+_OWN_FAULTS: dict[type[EntenteError], str] = {
+    ConfigError: "its configuration does not fit the run",
+    DataError: "its data cannot be used",
+    StorageError: "its disk or database failed",
+}
+
+
+class Line(Protocol):
+    """The standing line to the coordinator, as a node uses it."""
+
+    def commands(self) -> Iterator[Command]:
+        """Commands as they come; ends when the line is closed."""
+
+    def report(self, kind: str, run_id: str, body: Mapping[str, Any]) -> None:
+        """Say something; delivered in order, once the coordinator can be reached."""
+
+    def progress(self, run_id: str, body: Mapping[str, Any]) -> None:
+        """Say how far we are; may be dropped."""
+
+
+class NodeHome:
+    """What lies in a node's folder: settings, keys, roster and its secret seed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.settings: NodeSettings = load_node_settings(self.folder / "node.toml")
+        self.identity: Identity = load_identity(self.settings.party.name, self.folder / "keys")
+        self.roster = Roster.load(self.folder / "roster.json")
+        self.seed = self._seed()
+
+    def _seed(self) -> bytes:
+        path = self.folder / "keys" / "seed"
+        try:
+            if path.stat().st_mode & 0o077:
+                raise ConfigError(f"{path}: other users can read this secret; run chmod 600 on it")
+            seed = path.read_bytes()
+        except OSError:
+            raise ConfigError(f"{path}: cannot be read; create this node's keys first") from None
+        if len(seed) != 32:
+            raise ConfigError(f"{path}: must hold 32 bytes, not {len(seed)}; create this node's keys again")
+        return seed
+
+    def openings(self) -> OpeningStore:
+        return OpeningStore(self.settings.state or f"sqlite:///{self.folder / 'state.db'}")
+
+
+class Node:
+    """Handles the coordinator's commands until the line ends, or until one run has ended."""
+
+    def __init__(self, home: NodeHome, endpoint: Endpoint, line: Line) -> None:
+        self._home = home
+        self._endpoint = endpoint
+        self._line = line
+        self._openings = home.openings()
+        self._recorder = FileRecorder(home.folder / home.settings.record) if home.settings.record else None
+        self._runs: dict[str, _Run] = {}
+        self._agreements: dict[str, Agreement] = {}
+        self._stopped = threading.Event()
+
+    def serve(self, *, until_run_ends: bool = False) -> int:
+        """Work through commands. Returns 0, or the exit code of the run that ended when only one is served."""
+        code = 0
+        try:
+            for command in self._line.commands():
+                ended = self._handle(command)
+                if ended is not None and until_run_ends:
+                    code = ended
+                    break
+        finally:
+            self._stopped.set()
+            for run in self._runs.values():
+                run.end("this node is stopping")
+            self._openings.close()
+            if self._recorder is not None:
+                self._recorder.close()
+        return code
+
+    def _handle(self, command: Command) -> int | None:
+        """Carry one command out; the exit code of a run that has ended by it."""
+        run_id, body = command.run_id, command.body
+        if command.kind == "approve":
+            self._consider(run_id, body)
+        elif command.kind == "start":
+            self._start(run_id, body)
+        elif command.kind == "abort":
+            reason = str(body.get("reason", ""))[:2000]
+            if run_id in self._runs:
+                self._runs.pop(run_id).end(reason)
+            _LOG.error("run %s has ended: %s", run_id[:12], reason)
+            return RunAborted.exit_code
+        elif command.kind == "finished":
+            self._runs.pop(run_id, None)
+            _LOG.info("run %s is settled", run_id[:12])
+            return 0
+        return None
+
+    def _consider(self, run_id: str, body: Mapping[str, Any]) -> None:
+        """Check an agreement; sign it, reject it, or wait for the operator."""
+        if run_id in self._agreements:
+            return
+        try:
+            agreement = Agreement.model_validate(body["agreement"])
+            if agreement.run_id != run_id:
+                raise AgreementError("the agreement does not hash to the run it was sent for")
+            home = self._home
+            check_agreement(agreement, home.settings, home.identity, home.roster, datetime.now(UTC))
+        except (ValidationError, KeyError):
+            self._reject(run_id, "the agreement is not one this version understands")
+            return
+        except AgreementError as error:
+            self._reject(run_id, str(error))
+            return
+        self._agreements[run_id] = agreement
+        folder = self._home.folder / "runs" / run_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "agreement.json").write_bytes(agreement.canonical())
+        except OSError as error:
+            raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
+        for line in summary_lines(agreement):
+            _LOG.info("agreement %s: %s", run_id[:12], line)
+        if self._home.settings.approve == "automatic":
+            self._sign(agreement)
+            return
+        _LOG.info(
+            "run %s waits for you: entente party approve %s --home %s", run_id[:12], run_id[:12], folder.parents[1]
+        )
+        threading.Thread(target=self._await_decision, args=(agreement, folder / DECISION_FILE), daemon=True).start()
+
+    def _await_decision(self, agreement: Agreement, path: Path) -> None:
+        """Wait for the operator's ``{"decision": "approve" | "reject", "why": text}``."""
+        while not self._stopped.wait(0.5) and datetime.now(UTC) < agreement.expires_at:
+            try:
+                decision = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError):
+                time.sleep(0.5)
+                continue
+            if decision.get("decision") == "approve":
+                self._sign(agreement)
+            else:
+                self._reject(agreement.run_id, str(decision.get("why") or "the operator rejected it"))
+            return
+
+    def _sign(self, agreement: Agreement) -> None:
+        signature = sign_agreement(self._home.identity.key, agreement)
+        self._line.report("signed", agreement.run_id, {"signature": signature})
+        _LOG.info("run %s: signed", agreement.run_id[:12])
+
+    def _reject(self, run_id: str, why: str) -> None:
+        self._line.report("rejected", run_id, {"why": why})
+        _LOG.error("run %s: rejected: %s", run_id[:12], why)
+
+    def _start(self, run_id: str, body: Mapping[str, Any]) -> None:
+        agreement = self._agreements.get(run_id)
+        phase, attempt = str(body["phase"]), int(body["attempt"])
+        if agreement is None:
+            why = "this node has not approved the run since it started"
+            self._line.report("failed", run_id, {"phase": phase, "attempt": attempt, "reason": why})
+            return
+        run = self._runs.get(run_id)
+        if run is None:
+            home = self._home
+            context = RunContext(
+                agreement,
+                home.settings,
+                home.identity,
+                home.folder,
+                self._endpoint,
+                self._openings,
+                home.seed,
+                tell=lambda progress: self._line.progress(run_id, progress),
+                recorder=self._recorder,
+            )
+            run = self._runs[run_id] = _Run(context, dict(body["signatures"]), self._line)
+        run.begin(phase, attempt)
+
+
+class _Run:
+    """One run's thread: performs phases in the order they are started, and reports each."""
+
+    def __init__(self, context: RunContext, signatures: Mapping[str, str], line: Line) -> None:
+        self._context = context
+        self._signatures = signatures
+        self._line = line
+        self._queue: queue.Queue[tuple[str, int] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name=f"run {context.run_id[:12]}", daemon=True)
+        self._thread.start()
+
+    def begin(self, phase: str, attempt: int) -> None:
+        self._queue.put((phase, attempt))
+
+    def end(self, reason: str) -> None:
+        """Stop what is under way."""
+        self._context.abort(reason)
+        self._queue.put(None)
+        self._thread.join(timeout=10.0)
+
+    def _work(self) -> None:
+        run: PartyRun | None = None
+        while (job := self._queue.get()) is not None:
+            phase, attempt = job
+            _LOG.info("run %s: %s begins", self._context.run_id[:12], phase)
+            try:
+                run = run or PartyRun(self._context, self._signatures)
+                report = run.perform(phase, attempt)
+            except RunAborted:
+                return
+            except Exception as error:
+                self._fail(phase, attempt, error)
+                return
+            self._line.report("done", self._context.run_id, {"phase": phase, "attempt": attempt, "report": report})
+            _LOG.info("run %s: %s done in %.1f s", self._context.run_id[:12], phase, report["seconds"])
+
+    def _fail(self, phase: str, attempt: int, error: Exception) -> None:
+        reason = str(error)
+        if isinstance(error, ConfigError | DataError | StorageError):
+            reason = f"{_OWN_FAULTS[type(error)]}: its operator finds the detail in the node's log"
+        elif not isinstance(error, EntenteError | ProtocolError):
+            _LOG.exception("run %s: %s failed", self._context.run_id[:12], phase)
+            reason = f"an internal error ({type(error).__name__}): see the node's log"
+        peer = str(getattr(error, "peer", ""))[:32]
+        self._line.report(
+            "failed",
+            self._context.run_id,
+            {"phase": phase, "attempt": attempt, "reason": reason[:2000], "peer": peer},
+        )
+        _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)

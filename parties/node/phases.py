@@ -1,0 +1,117 @@
+"""A run at one party, phase by phase: what the coordinator starts, and the report that goes back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from parties.agreement import verify_signature
+from parties.errors import AgreementError, StorageError
+from parties.node.align import AlignedRows, perform_align
+from parties.node.context import RunContext, peak_rss_mb
+from parties.node.feature import FeatureParty
+from parties.node.label import LabelParty
+from psi.flow import Role
+from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
+from vfl.protocols.delivery import receive_bundle
+
+__all__ = ["PartyRun"]
+
+Report = dict[str, Any]
+
+
+class PartyRun:
+    """Performs phases for one agreement. Each method returns the phase's report."""
+
+    def __init__(self, context: RunContext, signatures: Mapping[str, str]) -> None:
+        self.context = context
+        for party in context.agreement.parties:
+            if party.name not in signatures:
+                raise AgreementError(f"{party.name!r} has not signed the agreement: no byte moves before everyone has")
+            verify_signature(context.agreement, party.name, signatures[party.name])
+        self._alignment: AlignedRows | None = None
+        self._part: FeatureParty | LabelParty | None = None
+
+    def perform(self, phase: str, attempt: int) -> Report:
+        """Do this party's part of ``phase`` and measure it."""
+        began = time.monotonic()
+        self.context.check()
+        self.context.traffic = {}
+        report: Report = getattr(self, f"_{phase}")(attempt)
+        report |= {"seconds": time.monotonic() - began, "peak_rss_mb": peak_rss_mb(), "traffic": self.context.traffic}
+        return report
+
+    def _align(self, attempt: int) -> Report:
+        self._alignment = perform_align(self.context, attempt)
+        return {"n_common": len(self._alignment.ids), "set_size": self._alignment.set_size}
+
+    def _train(self, attempt: int) -> Report:
+        assert self._alignment is not None
+        self._alignment.remember()
+        if self.context.agreement.label.party == self.context.me:
+            label = LabelParty(self.context, self._alignment.ids, dict(self._alignment.roots))
+            self._part = label
+            label.train(attempt)
+            rows = int(sum(len(step.rows) for step in label.result.steps))
+            told = self.context.agreement.evaluation.metrics_to_coordinator
+            return {"rows": rows} | ({"points": label.training_points()} if told else {})
+        feature = FeatureParty(self.context, self._alignment.ids)
+        self._part = feature
+        feature.train(attempt)
+        return {"openings": self._openings()}
+
+    def _evaluate(self, _: int) -> Report:
+        assert isinstance(self._part, LabelParty)
+        numbers, points = self._part.evaluate()
+        told = self.context.agreement.evaluation.metrics_to_coordinator
+        return {"evaluation": numbers, "points": points} if told else {}
+
+    def _value(self, attempt: int) -> Report:
+        if isinstance(self._part, LabelParty):
+            return {"contribution": self._part.value(attempt).record()}
+        assert self._part is not None
+        self._part.value(attempt)
+        return {"openings": self._openings()}
+
+    def _openings(self) -> dict[str, int]:
+        assert isinstance(self._part, FeatureParty)
+        return {"limit": self._part.budget.limit, "max_used": self._part.budget.largest}
+
+    def _export(self, attempt: int) -> Report:
+        agreement = self.context.agreement
+        if isinstance(self._part, LabelParty):
+            files = self._part.bundle(min(agreement.needed_openings, agreement.row_limit))
+            folder = self._store(files)
+            self._part.deliver(attempt, files)
+            return self._bundle_report(files, folder)
+        flow = receive_bundle(agreement.label.party, Role.FEATURE)
+        files = self.context.perform("export", attempt, flow)
+        key = bytes.fromhex(agreement.party(agreement.label.party).identity_key)
+        verify_bundle(files, trusted={agreement.label.party: key}).require()
+        return self._bundle_report(files, self._store(files))
+
+    def _bundle_report(self, files: Mapping[str, bytes], folder: Path) -> Report:
+        return {
+            "factor_id": folder.parent.name,
+            "version": folder.name,
+            "sha256": hashlib.sha256(files[MANIFEST]).hexdigest(),
+            "bytes": sum(map(len, files.values())),
+        }
+
+    def _store(self, files: Mapping[str, bytes]) -> Path:
+        """Write the bundle below this node's ``factors`` folder, whole or not at all."""
+        described = json.loads(files[METADATA])
+        folder: Path = self.context.folder / "factors" / described["factor_id"] / described["version"]
+        partial = folder.with_name(folder.name + ".part")
+        try:
+            for name, content in files.items():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                (partial / name).write_bytes(content)
+            partial.replace(folder)
+        except OSError as error:
+            raise StorageError(f"{folder}: the factor cannot be written ({error.strerror}); check the disk") from None
+        return folder

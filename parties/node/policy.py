@@ -1,0 +1,93 @@
+"""What a node checks before its key signs an agreement: against its own data, roster and limits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from parties import __version__
+from parties.agreement import COORDINATOR, Agreement
+from parties.errors import AgreementError
+from parties.identity import Identity, Roster
+from parties.node.settings import NodeSettings
+
+__all__ = ["check_agreement", "summary_lines"]
+
+
+def check_agreement(
+    agreement: Agreement, settings: NodeSettings, identity: Identity, roster: Roster, now: datetime
+) -> None:
+    """Raise :class:`AgreementError` unless this node can and may take part as the agreement says."""
+    mine = agreement.party(identity.name)
+    if agreement.expires_at <= now:
+        raise AgreementError(f"the agreement expired at {agreement.expires_at:%Y-%m-%d %H:%M} UTC: propose it again")
+    if agreement.code_version != __version__:
+        raise AgreementError(
+            f"the agreement is for Entente {agreement.code_version} and this node runs {__version__}: use one version"
+        )
+    if (mine.role, mine.identity_key, mine.certificate_sha256) != (
+        settings.party.role,
+        identity.public_key,
+        identity.certificate_sha256,
+    ):
+        raise AgreementError(f"the agreement names another role, key or certificate for {identity.name!r} than it has")
+    if mine.role == "feature" and mine.columns != settings.party.output_columns:
+        differing = sorted(set(mine.columns) ^ set(settings.party.output_columns)) or ["their order"]
+        raise AgreementError(f"the agreed columns differ from node.toml: {', '.join(differing)}; propose it again")
+    for party in agreement.parties:
+        if party.name != identity.name:
+            _check_peer(party.name, party.identity_key, party.certificate_sha256, roster)
+    _check_peer(COORDINATOR, None, agreement.coordinator_certificate_sha256, roster)
+    _check_limits(agreement, settings)
+
+
+def _check_peer(name: str, key: str | None, certificate: str, roster: Roster) -> None:
+    if name not in roster:
+        raise AgreementError(f"{name!r} is in the agreement but not in this node's roster: add it or refuse")
+    if roster[name].certificate_sha256 != certificate or (key is not None and roster[name].identity_key != key):
+        raise AgreementError(f"the agreement names another key or certificate for {name!r} than this node's roster")
+
+
+def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
+    limits = settings.limits
+    if settings.party.role != "feature":
+        return
+    if agreement.openings.limit_per_row > limits.openings_per_row:
+        raise AgreementError(
+            f"the agreement opens a row up to {agreement.openings.limit_per_row} times; this node's standing limit "
+            f"is {limits.openings_per_row}: raise limits.openings_per_row or ask for fewer"
+        )
+    if agreement.openings.largest_fraction > limits.largest_fraction:
+        raise AgreementError(
+            f"the agreement may show linear forms of {agreement.openings.largest_fraction:.0%} of a row; "
+            f"this node's standing limit is {limits.largest_fraction:.0%}: raise limits.largest_fraction or ask for less"
+        )
+    never = sorted(set(limits.columns_never) & set(agreement.party(settings.party.name).columns))
+    if never:
+        raise AgreementError(f"columns {', '.join(never)} may enter no run (limits.columns_never)")
+    strangers = sorted({p.name for p in agreement.parties} - {settings.party.name} - set(limits.counterparties))
+    if limits.counterparties and strangers:
+        raise AgreementError(f"{', '.join(strangers)} are not among limits.counterparties of this node")
+
+
+def summary_lines(agreement: Agreement) -> tuple[str, ...]:
+    """What signing means, in sentences an operator reads before approving."""
+    features = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in agreement.features)
+    exposed = agreement.row_limit * agreement.model.embedding_width
+    lines = [
+        f"Purpose: {agreement.purpose or 'none given'}",
+        f"Label party: {agreement.label.party}; label: {agreement.label.definition}",
+        f"Feature parties: {features}",
+        "Every party learns which of its entities all parties hold, and every set's size."
+        if agreement.alignment.policy == "psi"
+        else "Rows are a public list: nobody learns anyone's coverage.",
+        f"The label party learns, for each opened row, the sum of {len(agreement.features)} embeddings of width "
+        f"{agreement.model.embedding_width}, at most {agreement.row_limit} times: {exposed} linear forms of "
+        f"{agreement.total_features} features ({exposed / agreement.total_features:.0%}).",
+    ]
+    if agreement.openings.contribution == "masked":
+        lines.append("For contribution it also learns the sums of every coalition, so each party's own embedding.")
+    if agreement.openings.single_party:
+        lines.append("WARNING: with one feature party, its own embedding is opened (single-party opening).")
+    lines.append(f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}")
+    lines.append(f"Expires: {agreement.expires_at:%Y-%m-%d %H:%M} UTC. Run id: {agreement.run_id}")
+    return tuple(lines)

@@ -1,0 +1,63 @@
+"""``node.toml``: what one party's operator writes about its own node."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from parties.agreement import PartyName
+from parties.errors import ConfigError
+from parties.settings import LabelSettings, PartySettings, TransportSettings
+from vfl.plan import Terms
+
+__all__ = ["NodeSettings", "StandingLimits", "load_node_settings"]
+
+
+class StandingLimits(Terms):
+    """What no agreement can exceed, whoever signs it."""
+
+    openings_per_row: int = Field(default=8, ge=1)
+    largest_fraction: float = Field(default=0.6, gt=0, description="linear forms shown of a row / all features")
+    columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
+    counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
+
+
+class NodeSettings(Terms):
+    """The whole of ``node.toml``. Paths are relative to the file's folder."""
+
+    listen: str = Field(description="host:port that peers reach this node at")
+    data: str = Field(description="folder that ${data} stands for in SQL")
+    queries: str = Field(default=".", description="folder of the SQL files and alias tables")
+    universe: str = Field(default="", description="CSV with a column entity, for agreements with a public universe")
+    approve: Literal["ask", "automatic"] = Field(
+        default="ask", description="automatic signs every agreement within the limits; ask waits for the operator"
+    )
+    party: PartySettings
+    label: LabelSettings | None = None
+    limits: StandingLimits = StandingLimits()
+    transport: TransportSettings = TransportSettings()
+    state: str = Field(default="", description="SQLAlchemy URL of the node's state; default state.db in its folder")
+    record: str = Field(default="", description="file that records every byte sent and received; for audits and tests")
+
+    @model_validator(mode="after")
+    def _label_where_it_belongs(self) -> NodeSettings:
+        if (self.label is not None) != (self.party.role == "label"):
+            raise ValueError("a [label] table belongs to the label party and to no other")
+        return self
+
+
+def load_node_settings(path: Path) -> NodeSettings:
+    """Read and check ``node.toml``; every fault is one :class:`ConfigError` sentence."""
+    try:
+        return NodeSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; name a node's folder that holds node.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from None
