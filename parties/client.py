@@ -212,6 +212,8 @@ class Connection:
             answer = self._method(self._channel.unary_unary, method)(request, timeout=timeout)
         except grpc.RpcError as error:
             raise self._translated(error) from None
+        except ValueError:
+            raise self._closed() from None
         assert isinstance(answer, shape)
         return answer
 

@@ -41,6 +41,10 @@ class Line:
                 except queue.Empty:
                     continue
 
+    @property
+    def empty(self) -> bool:
+        return self._queue.empty()
+
     def __iter__(self) -> Iterator[Command]:
         while True:
             command = self._queue.get()
@@ -108,6 +112,15 @@ class Lines:
     def version(self, party: str) -> str:
         seen = self._parties.get(party)
         return seen.version if seen else ""
+
+    def drained(self, patience: float) -> bool:
+        """Wait until every line has handed over its commands, ``patience`` seconds at most."""
+        deadline = time.monotonic() + patience
+        while any(seen.line is not None and not seen.line.empty for seen in list(self._parties.values())):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     def close(self) -> None:
         """End every line."""

@@ -18,13 +18,14 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 
-from parties.agreement import PartyName
-from parties.coordinator.events import Attempt, PhaseName, Text
+from parties.agreement import Agreement, PartyName
+from parties.coordinator.events import Attempt, PhaseName, RunId, Text
 from parties.errors import AgreementError
 from vfl.plan import Terms
 
 __all__ = [
     "AlignReport",
+    "CancelBody",
     "ContributionRecord",
     "DoneBody",
     "EvaluateReport",
@@ -38,6 +39,7 @@ __all__ = [
     "PartyContribution",
     "Point",
     "ProgressBody",
+    "ProposeBody",
     "RejectedBody",
     "SettleReport",
     "SignedBody",
@@ -56,6 +58,15 @@ Number = float | None
 
 class _Said(Terms):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ProposeBody(_Said):
+    agreement: Agreement
+
+
+class CancelBody(_Said):
+    run_id: RunId
+    why: Text = ""
 
 
 class HeartbeatBody(_Said):

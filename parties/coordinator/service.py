@@ -1,0 +1,347 @@
+"""The coordinator as a process: gRPC in front of the engine, a clock behind it.
+
+Who is who comes from the certificate alone. A party may attach, report for itself and cancel a run it is
+in; the member called ``admin`` may propose, cancel and read. Everything else is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import Message as Protobuf
+from pydantic import BaseModel
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.client import ADMIN, ERROR_KEY, SERVICE, CoordinatorView
+from parties.coordinator.bundles import BundleStore
+from parties.coordinator.documents import LedgerReader, event_view, factor_view, party_view, run_summary, run_view
+from parties.coordinator.engine import Engine
+from parties.coordinator.parts import OwnParts
+from parties.coordinator.reports import CancelBody, ProposeBody, parse
+from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
+from parties.coordinator.store import EventLog, open_engine
+from parties.errors import AgreementError, ConfigError, EntenteError, StorageError
+from parties.identity import Roster, load_identity
+from parties.ledger.store import LedgerStore
+from parties.transport.grpc import ExchangeServer, authenticated_peer
+from parties.wire.gen import coordinator_pb2 as wire
+
+__all__ = ["Coordinator", "serve"]
+
+_LOG = logging.getLogger(__name__)
+_TICK_SECONDS = 0.2
+_FAREWELL_SECONDS = 2.0
+_CHUNK = 1 << 20
+_MOST_ROWS = 1000
+
+A = TypeVar("A", bound=Protobuf)
+
+
+class Coordinator:
+    """A coordinator from its home folder: ``coordinator.toml``, ``keys/``, ``roster.json``, databases, ``factors/``."""
+
+    def __init__(self, home: Path, settings: CoordinatorSettings | None = None) -> None:
+        self.home = home
+        self.settings = settings or load_coordinator_settings(home)
+        self.started_at = datetime.now(UTC)
+        self._server: ExchangeServer | None = None
+        self._engine: Engine | None = None
+        self._ledger: LedgerStore | None = None
+        self._stopping = threading.Event()
+        self._clock = threading.Thread(target=self._tick, name="clock", daemon=True)
+
+    def __enter__(self) -> Coordinator:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        """host:port it listens on."""
+        assert self._server is not None, "start() first"
+        return self._server.address
+
+    def start(self) -> None:
+        """Rebuild the runs from the log and begin to serve. Raises :class:`EntenteError` when it cannot."""
+        identity = load_identity(COORDINATOR, self.home / "keys")
+        roster = Roster.load(self.home / "roster.json")
+        if roster.member(COORDINATOR).certificate_sha256 != identity.certificate_sha256:
+            raise ConfigError(
+                f"{self.home / 'roster.json'}: names another certificate for the coordinator than its own"
+            )
+        log = EventLog(open_engine(self.settings.database or f"sqlite:///{self.home / 'coordinator.db'}"))
+        self._ledger = LedgerStore(self.settings.ledger or self.home / "ledger.db")
+        bundles = BundleStore(self.home / "factors")
+        service = _Service(roster)
+        self._server = ExchangeServer(
+            identity, roster, self.settings.listen, settings=self.settings.transport, services=[service.handler()]
+        )
+        parts = OwnParts(self._server, roster, bundles, self._ledger)
+        version, heartbeat = metadata.version("entente"), self.settings.heartbeat_seconds
+        self._engine = Engine(log, roster, parts, version=version, heartbeat=heartbeat)
+        self._engine.restore()
+        reader = _Reader(self, self._engine, roster, log, bundles, LedgerReader(self._ledger), version)
+        service.begin(self._engine, reader)
+        self._clock.start()
+        _LOG.info("coordinator listens on %s", self.address)
+
+    def stop(self) -> None:
+        """End what is under way, tell the parties, and leave. Safe to call twice."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        if self._engine is not None:
+            self._engine.stop()
+            self._engine.lines.drained(_FAREWELL_SECONDS)
+        if self._server is not None:
+            self._server.close()
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def _tick(self) -> None:
+        assert self._engine is not None
+        while not self._stopping.wait(_TICK_SECONDS):
+            try:
+                self._engine.tick()
+            except StorageError as error:
+                _LOG.error("%s", error)
+
+
+def serve(home: Path, *, until: threading.Event, ready: Callable[[str], None] | None = None) -> None:
+    """Run a coordinator until ``until`` is set; ``ready`` hears the address it listens on."""
+    with Coordinator(home) as coordinator:
+        if ready is not None:
+            ready(coordinator.address)
+        until.wait()
+
+
+class _Reads(Protocol):
+    def document(self, query: wire.Query) -> bytes: ...
+
+    def archive(self, run_id: str) -> bytes: ...
+
+
+class _Reader:
+    """Answers an admin's reading calls."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        engine: Engine,
+        roster: Roster,
+        log: EventLog,
+        bundles: BundleStore,
+        ledger: LedgerReader,
+        version: str,
+    ) -> None:
+        self._coordinator = coordinator
+        self._engine = engine
+        self._roster = roster
+        self._log = log
+        self._bundles = bundles
+        self._ledger = ledger
+        self._version = version
+        self._views: dict[str, Callable[[wire.Query], Any]] = {
+            "coordinator": lambda _: self._self(),
+            "parties": lambda _: self._parties(),
+            "runs": self._runs,
+            "run": lambda query: self._under_lock(lambda: run_view(engine.known(query.run_id), bundles)),
+            "events": self._events,
+            "ledger": lambda query: ledger.view(query.run_id, _rows(query), query.offset),
+            "factors": lambda _: self._factors(),
+        }
+
+    def document(self, query: wire.Query) -> bytes:
+        view = self._views.get(query.view)
+        if view is None:
+            raise ConfigError("there is no such view: use one version on both sides")
+        found = view(query)
+        if isinstance(found, BaseModel):
+            return found.model_dump_json().encode()
+        return json.dumps([item.model_dump(mode="json") for item in found]).encode()
+
+    def archive(self, run_id: str) -> bytes:
+        return self._bundles.archive(self._engine.known(run_id).state.run)
+
+    def _under_lock(self, build: Callable[[], Any]) -> Any:
+        with self._engine.lock:
+            return build()
+
+    def _self(self) -> CoordinatorView:
+        with self._engine.lock:
+            runs = self._engine.all_runs()
+            return CoordinatorView(
+                name=self._coordinator.settings.name,
+                version=self._version,
+                started_at=self._coordinator.started_at,
+                runs=len(runs),
+                runs_in_progress=sum(not known.state.ended for known in runs),
+                parties_online=sum(map(self._engine.lines.attached, self._members())),
+            )
+
+    def _members(self) -> list[str]:
+        return [name for name in self._roster if name not in (COORDINATOR, ADMIN)]
+
+    def _parties(self) -> list[BaseModel]:
+        heartbeat = self._coordinator.settings.heartbeat_seconds
+        with self._engine.lock:
+            runs = self._engine.all_runs()
+            return [party_view(n, self._roster[n], self._engine.lines, runs, heartbeat) for n in self._members()]
+
+    def _runs(self, query: wire.Query) -> list[BaseModel]:
+        with self._engine.lock:
+            page = self._engine.all_runs()[query.offset : query.offset + _rows(query)]
+            return [run_summary(known) for known in page]
+
+    def _events(self, query: wire.Query) -> list[BaseModel]:
+        return [event_view(e) for e in self._log.read(run_id=query.run_id, after=query.offset, limit=_rows(query))]
+
+    def _factors(self) -> list[BaseModel]:
+        with self._engine.lock:
+            found = (factor_view(known, self._bundles) for known in self._engine.all_runs())
+            return [view for view in found if view is not None]
+
+
+class _Service:
+    """The gRPC methods. Until :meth:`begin` every call is told that the coordinator is starting."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self._engine: Engine | None = None
+        self._reader: _Reads | None = None
+
+    def begin(self, engine: Engine, reader: _Reads) -> None:
+        self._reader = reader
+        self._engine = engine
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """The methods under their names."""
+        one, many = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+        methods: dict[str, tuple[Any, Any, type[Protobuf]]] = {
+            "Attach": (many, self._attach, wire.AttachRequest),
+            "Report": (one, self._report, wire.PartyReport),
+            "Propose": (one, self._propose, wire.Document),
+            "Cancel": (one, self._cancel, wire.Document),
+            "Read": (many, self._read, wire.Query),
+            "FactorBundle": (many, self._bundle, wire.Query),
+        }
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                name: kind(
+                    method,
+                    request_deserializer=shape.FromString,
+                    response_serializer=lambda answer: answer.SerializeToString(),
+                )
+                for name, (kind, method, shape) in methods.items()
+            },
+        )
+
+    def _attach(self, request: wire.AttachRequest, context: grpc.ServicerContext) -> Iterator[wire.Command]:
+        party, engine = self._party(context), self._ready(context)
+        line = self._answered(
+            context, lambda: engine.attach(party, request.session[:64], request.version[:64], request.runs)
+        )
+
+        def leave() -> None:
+            engine.detach(line)
+            line.close()
+
+        if not context.add_callback(leave):
+            leave()
+        for command in line:
+            body = json.dumps(command.body).encode()
+            yield wire.Command(kind=command.kind, run_id=command.run_id, body=body)
+
+    def _report(self, request: wire.PartyReport, context: grpc.ServicerContext) -> wire.Receipt:
+        party, engine = self._party(context), self._ready(context)
+        changed = self._answered(context, lambda: engine.said(party, request.kind, request.run_id, request.body))
+        return wire.Receipt(changed=changed)
+
+    def _propose(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
+        self._admin(context)
+        engine = self._ready(context)
+
+        def take() -> str:
+            agreement: Agreement = parse(ProposeBody, request.json, "the proposal").agreement
+            return engine.propose(agreement, ADMIN)
+
+        return wire.Document(json=json.dumps({"run_id": self._answered(context, take)}).encode())
+
+    def _cancel(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
+        caller, engine = authenticated_peer(context, self._roster), self._ready(context)
+
+        def take() -> bool:
+            body = parse(CancelBody, request.json, "the cancellation")
+            return engine.cancel(body.run_id, caller, body.why, admin=caller == ADMIN)
+
+        return wire.Receipt(changed=self._answered(context, take))
+
+    def _read(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
+        self._admin(context)
+        self._ready(context)
+        reader = self._reader
+        assert reader is not None
+        return _chunks(self._answered(context, lambda: reader.document(request)))
+
+    def _bundle(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
+        self._admin(context)
+        self._ready(context)
+        reader = self._reader
+        assert reader is not None
+        return _chunks(self._answered(context, lambda: reader.archive(request.run_id)))
+
+    def _party(self, context: grpc.ServicerContext) -> str:
+        name = authenticated_peer(context, self._roster)
+        if name in (ADMIN, COORDINATOR):
+            _refuse(context, AgreementError(f"{name} is no party: use a party's own certificate to attach or report"))
+        return name
+
+    def _admin(self, context: grpc.ServicerContext) -> None:
+        name = authenticated_peer(context, self._roster)
+        if name != ADMIN:
+            _refuse(context, AgreementError(f"{name} may not do this: only the member called {ADMIN!r} may"))
+
+    def _ready(self, context: grpc.ServicerContext) -> Engine:
+        if self._engine is None:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the coordinator is starting")
+            raise AssertionError("abort does not return")
+        return self._engine
+
+    def _answered(self, context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:
+        """The work's result; an error of ours reaches the caller with its class and its sentence, no other does."""
+        try:
+            return work()
+        except EntenteError as error:
+            _refuse(context, error)
+        except Exception:
+            _LOG.exception("a call failed")
+            context.abort(grpc.StatusCode.INTERNAL, "a fault in the coordinator's program; its log has the details")
+            raise
+
+
+def _refuse(context: grpc.ServicerContext, error: EntenteError) -> NoReturn:
+    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == EntenteError.__module__)
+    _LOG.info("refused: %s", error)
+    context.set_trailing_metadata(((ERROR_KEY, kind),))
+    context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error)[:2000])
+    raise AssertionError("abort does not return")
+
+
+def _chunks(data: bytes) -> Iterator[wire.Chunk]:
+    return (wire.Chunk(data=data[start : start + _CHUNK]) for start in range(0, max(len(data), 1), _CHUNK))
+
+
+def _rows(query: wire.Query) -> int:
+    return min(query.limit or 100, _MOST_ROWS)

@@ -1,0 +1,40 @@
+"""``coordinator.toml``: how a coordinator listens and where it keeps its state."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from parties.errors import ConfigError
+from parties.settings import TransportSettings
+from vfl.plan import Terms
+
+__all__ = ["CoordinatorSettings", "load_coordinator_settings"]
+
+
+class CoordinatorSettings(Terms):
+    """The whole of ``coordinator.toml``. Every key has a default, so the file may be absent."""
+
+    name: str = Field(default="Entente", max_length=120, description="the consortium's name, as the UI shows it")
+    listen: str = Field(default="127.0.0.1:7400", description="host:port to listen on; port 0 takes a free one")
+    database: str = Field(default="", description="event log: SQLAlchemy URL; empty: coordinator.db in the home")
+    ledger: str = Field(default="", description="ledger: SQLAlchemy URL; empty: ledger.db in the home")
+    heartbeat_seconds: float = Field(default=2.0, gt=0, le=3600, description="how often parties say they are there")
+    transport: TransportSettings = TransportSettings()
+
+
+def load_coordinator_settings(home: Path) -> CoordinatorSettings:
+    """Read ``home/coordinator.toml``; defaults where there is none. Raises :class:`ConfigError` naming the fault."""
+    path = home / "coordinator.toml"
+    try:
+        return CoordinatorSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return CoordinatorSettings()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from None

@@ -1,0 +1,230 @@
+"""A party's standing line to the coordinator: commands come down, reports go up.
+
+    line = CoordinatorLine("sat", Path("sat-home"), version="0.1.0")
+    line.start()
+    for command in line.commands():     # until close()
+        ...
+
+The line attaches again by itself after a loss, says that the node is there, drops commands that it has handed out
+before, and repeats a report until the coordinator has it (repeated reports are harmless). A coordinator that
+stays away for longer than a run's agreed silence ends that run here: the line then makes an ``abort`` of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, get_args
+
+from parties.agreement import COORDINATOR
+from parties.client import Connection, Stream
+from parties.coordinator.commands import Command, CommandKind
+from parties.coordinator.events import PhaseName
+from parties.coordinator.reports import FailedBody, ProgressBody, RejectedBody, SignedBody
+from parties.errors import EntenteError, PeerError, RunAborted
+from parties.wire.gen import coordinator_pb2 as wire
+
+__all__ = ["CoordinatorLine"]
+
+_LOG = logging.getLogger(__name__)
+_PAUSE = 0.5
+_CALL_SECONDS = 10.0
+_DEFAULT_SILENCE = 60.0
+
+
+class CoordinatorLine:
+    """One node's line. ``home`` holds ``keys/`` and ``roster.json``. Any thread may report."""
+
+    def __init__(
+        self, name: str, home: Path, *, version: str = "", address: str = "", patience: float = _DEFAULT_SILENCE
+    ) -> None:
+        self._name = name
+        self._version = version
+        self._patience = patience
+        self._session = secrets.token_hex(16)
+        self._connection = Connection(address, home, name)
+        self._commands: queue.Queue[Command | EntenteError | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._seen: dict[str, set[tuple[str, str, int]]] = {}
+        self._silence: dict[str, float] = {}
+        self._progress: dict[tuple[str, str], bytes] = {}
+        self._heartbeat = 2.0
+        self._heard = time.monotonic()
+        self._attached = threading.Event()
+        self._closed = threading.Event()
+        self._stream: Stream[wire.Command] | None = None
+        self._threads = (
+            threading.Thread(target=self._listen, name="coordinator line", daemon=True),
+            threading.Thread(target=self._speak, name="coordinator heartbeat", daemon=True),
+        )
+
+    def __enter__(self) -> CoordinatorLine:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to attach, and go on until :meth:`close`."""
+        for thread in self._threads:
+            thread.start()
+
+    def wait_attached(self, timeout: float) -> bool:
+        """Wait for the first attachment, ``timeout`` seconds at most; whether the line is attached."""
+        return self._attached.wait(timeout)
+
+    def close(self) -> None:
+        """Leave: :meth:`commands` ends, reports raise."""
+        self._closed.set()
+        if self._stream is not None:
+            self._stream.cancel()
+        self._commands.put(None)
+        self._connection.close()
+
+    def commands(self) -> Iterator[Command]:
+        """Commands as they come: ``approve``, ``start``, ``abort``, ``finished``; each once.
+
+        Raises :class:`EntenteError` when the coordinator does not accept this node at all.
+        """
+        while True:
+            item = self._commands.get()
+            if item is None:
+                return
+            if isinstance(item, EntenteError):
+                raise item
+            yield item
+
+    # -- what a party says
+
+    def signed(self, run_id: str, signature: str) -> None:
+        """The agreement is approved and signed."""
+        self._report("signed", run_id, SignedBody(signature=signature).model_dump())
+
+    def rejected(self, run_id: str, why: str) -> None:
+        """The agreement is refused."""
+        self._report("rejected", run_id, RejectedBody(why=why[:2000]).model_dump())
+
+    def done(self, run_id: str, phase: PhaseName, attempt: int, report: Mapping[str, Any]) -> None:
+        """Our part of a phase is finished. ``report``: the phase's report of ``parties.coordinator.reports``."""
+        with self._lock:
+            last = self._progress.pop((run_id, phase), None)
+        if last is not None:
+            self._try("progress", run_id, last)
+        self._report("done", run_id, {"phase": phase, "attempt": attempt, "report": dict(report)})
+
+    def failed(self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "") -> None:
+        """Our part of a phase failed; ``peer`` is whom we hold responsible."""
+        body = FailedBody(phase=phase, attempt=attempt, reason=reason[:2000], peer=peer[:32])
+        self._report("failed", run_id, body.model_dump())
+
+    def progress(self, run_id: str, body: ProgressBody) -> None:
+        """How far we are. Returns at once; only the latest of each phase is sent, about twice a second."""
+        with self._lock:
+            self._progress[run_id, body.phase] = body.model_dump_json(exclude_defaults=True).encode()
+
+    def _report(self, kind: str, run_id: str, body: Mapping[str, Any]) -> None:
+        """Deliver, repeating while the coordinator is away. Raises what the coordinator objects, or PeerError."""
+        data = json.dumps(body, allow_nan=False).encode()
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                self._call(kind, run_id, data)
+                return
+            except PeerError:
+                if self._closed.is_set() or time.monotonic() > deadline:
+                    raise
+            self._closed.wait(_PAUSE)
+
+    def _call(self, kind: str, run_id: str, data: bytes) -> None:
+        if self._closed.is_set():
+            raise RunAborted(f"{self._name}'s line to the coordinator is closed")
+        request = wire.PartyReport(kind=kind, run_id=run_id, body=data)
+        self._connection.call("Report", request, wire.Receipt, timeout=_CALL_SECONDS)
+        self._heard = time.monotonic()
+
+    def _try(self, kind: str, run_id: str, data: bytes) -> None:
+        try:
+            self._call(kind, run_id, data)
+        except EntenteError as error:
+            _LOG.info("%s not delivered: %s", kind, error)
+
+    # -- threads
+
+    def _speak(self) -> None:
+        """Send progress as it comes and a heartbeat at the coordinator's pace; notice when nobody answers."""
+        last = 0.0
+        while not self._closed.wait(min(_PAUSE, self._heartbeat / 2)):
+            with self._lock:
+                waiting, self._progress = self._progress, {}
+            for (run_id, _), data in waiting.items():
+                self._try("progress", run_id, data)
+            if time.monotonic() - last >= self._heartbeat and self._attached.is_set():
+                last = time.monotonic()
+                self._try("heartbeat", "", b"{}")
+            self._give_up_silent_runs()
+
+    def _give_up_silent_runs(self) -> None:
+        silent = time.monotonic() - self._heard
+        with self._lock:
+            over = [run_id for run_id, limit in self._silence.items() if silent > limit]
+        for run_id in over:
+            reason = f"the coordinator has been silent for {silent:.0f} s: check that it runs"
+            self._hand_out(Command("abort", run_id, {"reason": reason, "culprit": COORDINATOR}))
+
+    def _listen(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._attach()
+            except PeerError as error:
+                _LOG.info("line lost: %s", error)
+            except EntenteError as error:
+                if not self._attached.is_set():
+                    self._commands.put(error)
+                    return
+                _LOG.warning("%s", error)
+            except (ValueError, KeyError, TypeError) as error:
+                _LOG.warning("the coordinator sent a command that is not understood: %s", error)
+            self._closed.wait(_PAUSE)
+
+    def _attach(self) -> None:
+        with self._lock:
+            runs = list(self._seen)
+        request = wire.AttachRequest(version=self._version, session=self._session, runs=runs)
+        self._stream = self._connection.stream("Attach", request, wire.Command)
+        if self._closed.is_set():
+            self._stream.cancel()
+        for told in self._stream:
+            self._heard = time.monotonic()
+            if told.kind not in get_args(CommandKind):
+                raise ValueError(f"unknown kind {told.kind[:20]!r}")
+            command = Command(told.kind, told.run_id, json.loads(told.body))  # type: ignore[arg-type]
+            if command.kind == "welcome":
+                self._heartbeat = float(command.body["heartbeat_seconds"])
+                self._attached.set()
+            else:
+                self._hand_out(command)
+
+    def _hand_out(self, command: Command) -> None:
+        """Queue a command unless the same was queued before; keep track of the runs under way."""
+        mark = (command.kind, str(command.body.get("phase", "")), int(command.body.get("attempt", 0)))
+        with self._lock:
+            if command.kind in ("abort", "finished"):
+                if self._seen.pop(command.run_id, None) is None:
+                    return
+                self._silence.pop(command.run_id, None)
+            else:
+                marks = self._seen.setdefault(command.run_id, set())
+                if mark in marks:
+                    return
+                marks.add(mark)
+                agreed = command.body.get("agreement", {}).get("silence_seconds")
+                self._silence.setdefault(command.run_id, float(agreed or self._patience))
+        self._commands.put(command)
