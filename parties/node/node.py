@@ -255,8 +255,9 @@ class _Run:
 
     def _fail(self, phase: str, attempt: int, error: Exception) -> None:
         reason = str(error)
-        if isinstance(error, ConfigError | DataError | StorageError):
-            reason = f"{_OWN_FAULTS[type(error)]}: its operator finds the detail in the node's log"
+        own = next((text for kind, text in _OWN_FAULTS.items() if isinstance(error, kind)), "")
+        if own:
+            reason = f"{own}: its operator finds the detail in the node's log"
         elif not isinstance(error, EntenteError | ProtocolError):
             _LOG.exception("run %s: %s failed", self._context.run_id[:12], phase)
             reason = f"an internal error ({type(error).__name__}): see the node's log"

@@ -59,7 +59,7 @@ def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
     if agreement.openings.largest_fraction > limits.largest_fraction:
         raise AgreementError(
             f"the agreement may show linear forms of {agreement.openings.largest_fraction:.0%} of a row; "
-            f"this node's standing limit is {limits.largest_fraction:.0%}: raise limits.largest_fraction or ask for less"
+            f"this node's standing limit is {limits.largest_fraction:.0%}: raise limits.largest_fraction or refuse"
         )
     never = sorted(set(limits.columns_never) & set(agreement.party(settings.party.name).columns))
     if never:
