@@ -21,6 +21,8 @@ from pydantic import ValidationError
 
 from parties.agreement import Agreement, sign_agreement
 from parties.coordinator.commands import Command
+from parties.coordinator.events import PhaseName
+from parties.coordinator.reports import ProgressBody
 from parties.errors import AgreementError, ConfigError, DataError, EntenteError, RunAborted, StorageError
 from parties.identity import Identity, Roster, load_identity
 from parties.node.context import RunContext
@@ -51,11 +53,15 @@ class Line(Protocol):
     def commands(self) -> Iterator[Command]:
         """Commands as they come; ends when the line is closed."""
 
-    def report(self, kind: str, run_id: str, body: Mapping[str, Any]) -> None:
-        """Say something; delivered in order, once the coordinator can be reached."""
+    def signed(self, run_id: str, signature: str) -> None: ...
 
-    def progress(self, run_id: str, body: Mapping[str, Any]) -> None:
-        """Say how far we are; may be dropped."""
+    def rejected(self, run_id: str, why: str) -> None: ...
+
+    def done(self, run_id: str, phase: PhaseName, attempt: int, report: Mapping[str, Any]) -> None: ...
+
+    def failed(self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "") -> None: ...
+
+    def progress(self, run_id: str, body: ProgressBody) -> None: ...
 
 
 class NodeHome:
@@ -185,19 +191,19 @@ class Node:
 
     def _sign(self, agreement: Agreement) -> None:
         signature = sign_agreement(self._home.identity.key, agreement)
-        self._line.report("signed", agreement.run_id, {"signature": signature})
+        self._line.signed(agreement.run_id, signature)
         _LOG.info("run %s: signed", agreement.run_id[:12])
 
     def _reject(self, run_id: str, why: str) -> None:
-        self._line.report("rejected", run_id, {"why": why})
+        self._line.rejected(run_id, why)
         _LOG.error("run %s: rejected: %s", run_id[:12], why)
 
     def _start(self, run_id: str, body: Mapping[str, Any]) -> None:
         agreement = self._agreements.get(run_id)
-        phase, attempt = str(body["phase"]), int(body["attempt"])
+        phase: PhaseName = body["phase"]
+        attempt = int(body["attempt"])
         if agreement is None:
-            why = "this node has not approved the run since it started"
-            self._line.report("failed", run_id, {"phase": phase, "attempt": attempt, "reason": why})
+            self._line.failed(run_id, phase, attempt, "this node has not approved the run since it started")
             return
         run = self._runs.get(run_id)
         if run is None:
@@ -210,7 +216,7 @@ class Node:
                 self._endpoint,
                 self._openings,
                 home.seed,
-                tell=lambda progress: self._line.progress(run_id, progress),
+                tell=lambda progress: self._line.progress(run_id, ProgressBody.model_validate(progress)),
                 recorder=self._recorder,
             )
             run = self._runs[run_id] = _Run(context, dict(body["signatures"]), self._line)
@@ -224,11 +230,11 @@ class _Run:
         self._context = context
         self._signatures = signatures
         self._line = line
-        self._queue: queue.Queue[tuple[str, int] | None] = queue.Queue()
+        self._queue: queue.Queue[tuple[PhaseName, int] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name=f"run {context.run_id[:12]}", daemon=True)
         self._thread.start()
 
-    def begin(self, phase: str, attempt: int) -> None:
+    def begin(self, phase: PhaseName, attempt: int) -> None:
         self._queue.put((phase, attempt))
 
     def end(self, reason: str) -> None:
@@ -250,10 +256,10 @@ class _Run:
             except Exception as error:
                 self._fail(phase, attempt, error)
                 return
-            self._line.report("done", self._context.run_id, {"phase": phase, "attempt": attempt, "report": report})
+            self._line.done(self._context.run_id, phase, attempt, report)
             _LOG.info("run %s: %s done in %.1f s", self._context.run_id[:12], phase, report["seconds"])
 
-    def _fail(self, phase: str, attempt: int, error: Exception) -> None:
+    def _fail(self, phase: PhaseName, attempt: int, error: Exception) -> None:
         reason = str(error)
         own = next((text for kind, text in _OWN_FAULTS.items() if isinstance(error, kind)), "")
         if own:
@@ -262,9 +268,5 @@ class _Run:
             _LOG.exception("run %s: %s failed", self._context.run_id[:12], phase)
             reason = f"an internal error ({type(error).__name__}): see the node's log"
         peer = str(getattr(error, "peer", ""))[:32]
-        self._line.report(
-            "failed",
-            self._context.run_id,
-            {"phase": phase, "attempt": attempt, "reason": reason[:2000], "peer": peer},
-        )
+        self._line.failed(self._context.run_id, phase, attempt, reason, peer)
         _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)

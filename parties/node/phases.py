@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parties.agreement import verify_signature
+from parties.coordinator.events import PhaseName
 from parties.errors import AgreementError, StorageError
 from parties.node.align import AlignedRows, perform_align
 from parties.node.context import RunContext, peak_rss_mb
@@ -36,7 +37,7 @@ class PartyRun:
         self._alignment: AlignedRows | None = None
         self._part: FeatureParty | LabelParty | None = None
 
-    def perform(self, phase: str, attempt: int) -> Report:
+    def perform(self, phase: PhaseName, attempt: int) -> Report:
         """Do this party's part of ``phase`` and measure it."""
         began = time.monotonic()
         self.context.check()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import cast
 
 from psi.flow import Flow, Message, Payload, Progress, RemoteProtocolError, Role, Send, message, receive
 
@@ -103,7 +102,7 @@ def deliver_bundle(recipients: Mapping[str, Role], files: Mapping[str, bytes]) -
         confirmation: type[BundleReceived] | type[BundleReceivedByCoordinator] = (
             BundleReceivedByCoordinator if role is Role.COORDINATOR else BundleReceived
         )
-        got = cast("BundleReceived | BundleReceivedByCoordinator", (yield from receive(name, confirmation)))
+        got = yield from receive(name, confirmation)
         if got.digest != _digest(names, contents):
             raise RemoteProtocolError("confirmed another bundle than was sent", name)
         yield Progress(number, len(recipients), unit="recipients")
@@ -119,7 +118,7 @@ def receive_bundle(label_party: str, me: Role) -> Flow[dict[str, bytes]]:
     """
     coordinator = me is Role.COORDINATOR
     kind: type[BundleForParty] | type[BundleForCoordinator] = BundleForCoordinator if coordinator else BundleForParty
-    got = cast("BundleForParty | BundleForCoordinator", (yield from receive(label_party, kind)))
+    got = yield from receive(label_party, kind)
     if len(got.names) != len(got.contents) or len(set(got.names)) != len(got.names):
         raise RemoteProtocolError("sent a bundle whose names and contents do not match", label_party)
     for name in got.names:
