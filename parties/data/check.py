@@ -1,0 +1,114 @@
+"""What a party's own data looks like over a calendar, before it takes part: figures for ``entente data check``.
+
+Everything here stays at home: it names the party's coverage, which no other party may learn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.data.calendar import period_index
+from parties.data.entities import canonical_entities, read_aliases
+from parties.data.panel import as_of, feature_panel_of, label_panel_of
+from parties.data.query import read_label_rows, read_observations
+from parties.settings import LabelSettings, PartySettings
+from vfl.factors.panel import Calendar
+
+__all__ = ["CoverageReport", "coverage_report"]
+
+_SPARSE = 0.5
+"""A column missing more often than this is worth a note."""
+
+
+@dataclass(frozen=True)
+class CoverageReport:
+    """One party's data in figures.
+
+    rows: what the query yielded. entities: canonical ids among them. vintages: rows that revise an earlier one.
+    first, last: dates of the earliest and latest observation (YYYY-MM-DD). covered: per period, entities with a usable
+    observation at its cutoff. age_days: per period, median age of these in days, NaN where none. missing: per
+    column, share of those usable observations without a value. labels: per period, labels in the
+    universe, empty for a feature party. notes: one sentence each on what deserves a look.
+    """
+
+    party: str
+    rows: int
+    entities: int
+    vintages: int
+    first: str
+    last: str
+    periods: tuple[str, ...]
+    covered: tuple[int, ...]
+    age_days: tuple[float, ...]
+    missing: dict[str, float]
+    labels: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def coverage_report(
+    settings: PartySettings, folder: Path, data: Path, calendar: Calendar, label: LabelSettings | None = None
+) -> CoverageReport:
+    """Run the party's queries and count. Raises what building its panel would raise: the same checks apply."""
+    observed = read_observations(settings, folder, data)
+    aliases = read_aliases(settings, folder, data)
+    canonical = canonical_entities(observed.entity, aliases, observed.source)
+    entities = sorted(set(canonical))
+    panel = feature_panel_of(settings, observed, canonical, calendar, entities)
+    position = np.searchsorted(np.array(entities, dtype=object), canonical).astype(np.int64)
+    age = None if settings.largest_age_days is None else np.timedelta64(settings.largest_age_days, "D")
+    chosen = as_of(position, observed.period, observed.available_at, calendar.cutoffs, len(entities), age)
+    used = observed.values[chosen[chosen >= 0]]
+    missing = np.isnan(used).mean(axis=0) if len(used) else np.ones(len(settings.columns))
+    keys = np.unique(np.stack([position, observed.period.astype(np.int64)]), axis=1)
+    labels: tuple[int, ...] = ()
+    if label is not None:
+        rows = read_label_rows(settings, label, folder, data)
+        names = canonical_entities(rows.entity, aliases, rows.source)
+        known = label_panel_of(settings, rows, names, panel, calendar, entities)
+        labels = tuple(int(count) for count in np.isfinite(known.label).sum(axis=1))
+    report = CoverageReport(
+        party=settings.name,
+        rows=len(observed),
+        entities=len(entities),
+        vintages=len(observed) - keys.shape[1],
+        first=str(observed.period.min().astype("datetime64[D]")),
+        last=str(observed.period.max().astype("datetime64[D]")),
+        periods=calendar.periods,
+        covered=tuple(int(count) for count in panel.covered.sum(axis=1)),
+        age_days=tuple(
+            round(float(np.median((cutoff - panel.asof[t][panel.covered[t]]) / np.timedelta64(1, "D"))), 2)
+            if panel.covered[t].any()
+            else float("nan")
+            for t, cutoff in enumerate(calendar.cutoffs)
+        ),
+        missing={name: float(share) for name, share in zip(settings.columns, missing, strict=True)},
+        labels=labels,
+        notes=(),
+    )
+    return replace(report, notes=tuple(_notes(settings, report, calendar, observed.period)))
+
+
+def _notes(
+    settings: PartySettings, report: CoverageReport, calendar: Calendar, period: NDArray[np.datetime64]
+) -> list[str]:
+    notes = []
+    dates = np.unique(period.astype("datetime64[D]"))
+    starts = dates == dates.astype("datetime64[M]").astype("datetime64[D]")
+    if len(dates) > 1 and starts.all():
+        notes.append("every observation is dated the first of a month; period must be the last day it covers")
+    if (period_index(calendar, period) < 0).all():
+        notes.append(f"no observation is dated inside the calendar ({calendar.periods[0]} to {calendar.periods[-1]})")
+    empty = [name for name, count in zip(report.periods, report.covered, strict=True) if count == 0]
+    if empty:
+        notes.append(f"{len(empty)} of {len(report.periods)} periods have no usable observation, the first {empty[0]}")
+    bare = [name for name, count in zip(report.periods, report.labels, strict=False) if count == 0]
+    if bare:
+        notes.append(f"{len(bare)} of {len(report.periods)} periods have no label, the first {bare[0]}")
+    for name, share in report.missing.items():
+        if share > _SPARSE and name not in settings.missing_indicators:
+            notes.append(f"column {name} is missing in {share:.0%} of usable observations; consider missing_indicators")
+    return notes
