@@ -37,7 +37,7 @@ ui: $(STAMPS)/runtime
 	@$(BIN)/entente ui --out "$(OUT)" $(ARGS)
 
 bench: $(STAMPS)/test
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@for file in benchmarks/[!_]*.py; do name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" $(ARGS); done
 
 # one worker per core of a small machine, so each computes on one thread
 test: $(STAMPS)/test

@@ -1,0 +1,107 @@
+"""A real browser for the tests: a headless Chromium driven over its debugging protocol."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+__all__ = ["CHROMIUM", "Browser", "browsing"]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
+    "--remote-debugging-port=0", "--remote-allow-origins=*",
+)  # fmt: skip
+
+
+@contextmanager
+def browsing(folder: Path, *, width: int = 1440, height: int = 1800) -> Iterator[Browser]:
+    """One page of one Chromium. ``folder`` will hold its profile and its downloads."""
+    assert CHROMIUM is not None
+    profile, downloads = folder / "profile", folder / "downloads"
+    downloads.mkdir(parents=True)
+    flags = [*_FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"]
+    process = subprocess.Popen([CHROMIUM, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        port = _port(process, profile / "DevToolsActivePort")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+            page = next(target for target in json.load(answer) if target["type"] == "page")
+        with connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None) as line:
+            yield Browser(line, downloads)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _port(process: subprocess.Popen[bytes], file: Path) -> int:
+    end = time.monotonic() + 30
+    while not (file.is_file() and file.read_text().strip()):
+        assert process.poll() is None, "chromium ended at once"
+        assert time.monotonic() < end, "chromium did not start"
+        time.sleep(0.05)
+    return int(file.read_text().split()[0])
+
+
+class Browser:
+    """The page that :func:`browsing` opened; ``downloads`` is where its files land."""
+
+    def __init__(self, line: ClientConnection, downloads: Path) -> None:
+        self.downloads = downloads
+        self._line = line
+        self._numbers = itertools.count(1)
+        self.do("Page.enable")
+        self.do("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+
+    def do(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One command of the debugging protocol and its result."""
+        number = next(self._numbers)
+        self._line.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self._line.recv(timeout=30))
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                result: dict[str, Any] = answer["result"]
+                return result
+
+    def open(self, address: str) -> None:
+        self.do("Page.navigate", url=address)
+
+    def value(self, script: str) -> Any:
+        """What the JavaScript expression is worth on the page."""
+        return self.do("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+
+    @property
+    def text(self) -> str:
+        """The visible text of the page."""
+        return str(self.value("document.body ? document.body.innerText : ''"))
+
+    def wait_for(self, script: str, *, seconds: float = 30) -> None:
+        """Until the expression is true. Fails with the page's text after ``seconds``."""
+        end = time.monotonic() + seconds
+        while not self.value(script):
+            assert time.monotonic() < end, f"still not true: {script}\n{self.text}"
+            time.sleep(0.1)
+
+    def wait_for_text(self, text: str, *, seconds: float = 30) -> None:
+        self.wait_for(f"document.body && document.body.innerText.includes({json.dumps(text)})", seconds=seconds)
+
+    def click(self, text: str) -> None:
+        """Click the button that shows this text."""
+        button = f"[...document.querySelectorAll('button')].find(b => b.innerText.includes({json.dumps(text)}))"
+        self.wait_for(f"!!{button}")
+        self.value(f"{button}.click()")
+
+    def screenshot(self, target: Path) -> None:
+        target.write_bytes(base64.b64decode(self.do("Page.captureScreenshot", format="png")["data"]))

@@ -1,0 +1,94 @@
+"""The pages in a real Chromium, served by Streamlit over a sample client."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ui.chromium import CHROMIUM, Browser, browsing
+from tests.ui.sample import HOSTILE, RUNNING, SETTLED, factor
+from ui.bundle import check_archive
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install the package chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where Streamlit serves the sample app."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = Path(__file__).with_name("sample_app.py")
+    log = tmp_path_factory.mktemp("streamlit") / "log"
+    options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
+    options += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, "ENTENTE_CREDENTIALS": "."}, cwd=log.parent
+        )
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2):
+                    break
+            except OSError:
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsing(tmp_path_factory.mktemp("chromium")) as opened:
+        yield opened
+
+
+def test_the_way_from_the_list_to_a_run(address: str, browser: Browser) -> None:
+    browser.open(address)
+    browser.wait_for_text("Parties online")
+    assert HOSTILE in browser.text  # shown as it is ...
+    assert not browser.value("!!document.querySelector('img[src=x]')")  # ... and not obeyed
+    browser.click("Open")
+    browser.wait_for_text("rows/s")
+    assert browser.value("location.pathname + location.search") == f"/run?run={RUNNING}"
+    assert HOSTILE in browser.text
+    assert not browser.value("!!document.querySelector('img[src=x], a[href=\"http://x\"]')")
+
+
+def test_a_settled_run_draws_its_charts_and_hands_over_its_factor(address: str, browser: Browser) -> None:
+    browser.open(f"{address}/run?run={SETTLED}")
+    browser.wait_for_text("Who contributed what")
+    browser.wait_for("document.querySelectorAll('[data-testid=stVegaLiteChart] :is(canvas, svg)').length >= 5")
+    browser.click("Fetch and check the files")
+    browser.wait_for_text("All 3 files have the fingerprints in SHA256SUMS.")
+    browser.click("Download the factor")
+    target = browser.downloads / f"factor-{SETTLED[:12]}.zip"
+    end = time.monotonic() + 30
+    while not target.is_file():
+        assert time.monotonic() < end, list(browser.downloads.iterdir())
+        time.sleep(0.1)
+    assert check_archive(target.read_bytes(), factor()).sound
+
+
+def test_the_ledger_says_that_it_balances(address: str, browser: Browser) -> None:
+    browser.open(f"{address}/ledger")
+    browser.wait_for_text("4 postings, newest first")
+    assert "balanced" in browser.text
+    assert "Not balanced" not in browser.text

@@ -1,0 +1,207 @@
+"""The pages themselves, run by Streamlit's own test harness over a sample client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from parties.errors import PeerError
+from tests.ui.sample import ABORTED, HOSTILE, PAUSED, RUNNING, SETTLED, SampleClient, bundle
+from ui.text import plain
+
+TIMEOUT = 30
+
+
+def runs_page(client: object, opened: list[str]) -> None:
+    from ui.views import runs
+
+    runs.render(client, opened.append)
+
+
+def run_page(client: object) -> None:
+    from ui.views import run
+
+    run.render(client)
+
+
+def ledger_page(client: object) -> None:
+    from ui.views import ledger
+
+    ledger.render(client)
+
+
+def show(page: Callable[..., None], *args: object, **query: str) -> AppTest:
+    app = AppTest.from_function(page, args=args, default_timeout=TIMEOUT)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def said(app: AppTest) -> str:
+    """Everything that is shown as text."""
+    kinds = ("title", "subheader", "markdown", "caption", "error", "warning", "info", "success", "metric")
+    parts = [f"{e.label} {e.value}" if kind == "metric" else str(e.value) for kind in kinds for e in getattr(app, kind)]
+    return "\n".join(parts)
+
+
+def numbers(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def button(app: AppTest, label: str) -> Any:
+    return next(b for b in app.button if b.label == label)
+
+
+def test_runs_are_counted_and_those_under_way_can_be_opened() -> None:
+    client, opened = SampleClient(), []
+    app = show(runs_page, client, opened)
+    assert numbers(app) == {"In progress": "2", "Settled": "1", "Best rank IC": "+0.110", "Parties online": "3 of 4"}
+    assert [len(frame.value) for frame in app.dataframe] == [2, 4]
+    app.button(key=f"open {PAUSED}").click().run()
+    assert opened == [PAUSED]
+
+
+def test_no_run_and_no_party_say_how_they_come() -> None:
+    client = SampleClient()
+    client.views.clear()
+    client.parties = list
+    app = show(runs_page, client, [])
+    assert "No run yet" in said(app)
+    assert "No party on the roster" in said(app)
+    assert "No run yet" in said(show(run_page, client))
+    assert "No posting yet" in said(show(ledger_page, client))
+
+
+@pytest.mark.parametrize(("page", "args"), [(runs_page, ([],)), (run_page, ()), (ledger_page, ())])
+def test_a_silent_coordinator_is_one_sentence_and_a_way_back(page: Callable[..., None], args: Any) -> None:
+    client = SampleClient()
+    client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
+    app = show(page, client, *args)
+    assert [error.value for error in app.error] == [plain(str(client.error))]
+    client.error = None
+    button(app, "Try again").click().run()
+    assert not app.error
+    assert not app.exception
+
+
+def test_a_settled_run_shows_its_results() -> None:
+    app = show(run_page, SampleClient(), run=SETTLED)
+    assert numbers(app) == {
+        "Rank IC, joint": "+0.110", "Rank IC, own": "+0.055", "Uplift": "+0.055", "Common entities": "463",
+        "Openings per row": "6 of 6",
+    }  # fmt: skip
+    assert all(metric.help for metric in app.metric)
+    assert len(app.get("vega_lite_chart")) == 7
+    assert "96 periods out of sample" in said(app)
+    assert "masked way" in said(app)
+    assert not app.error
+
+
+def test_a_run_under_way_shows_speed_and_time_left_and_keeps_names_harmless() -> None:
+    client = SampleClient()
+    app = show(run_page, client, run=RUNNING)
+    bars = [bar.proto.text for bar in app.get("progress")]
+    assert len(bars) == 4
+    assert "rows/s" in bars[0]
+    assert "8.8 s left" in bars[0]
+    assert app.title[0].value == plain(HOSTILE, longest=90)
+    assert HOSTILE not in said(app)
+    assert not any(getattr(element.proto, "allow_html", False) for element in (*app.markdown, *app.caption))
+
+
+def test_a_run_goes_on_showing_its_last_state_while_the_coordinator_is_away() -> None:
+    class Flaky(SampleClient):
+        def run(self, run_id: str) -> Any:
+            if len([call for call in self.asked if call.startswith("run ")]) > 0:
+                self.error = PeerError("the coordinator did not answer in time: try again")
+            return super().run(run_id)
+
+    app = show(run_page, Flaky(), run=RUNNING)
+    assert "did not answer in time" in app.error[0].value
+    assert "last state that was read" in said(app)
+    assert numbers(app)["Common entities"] == "463"
+
+
+def test_an_aborted_run_says_why_and_a_paused_one_for_whom() -> None:
+    client = SampleClient()
+    app = show(run_page, client, run=ABORTED)
+    assert "has been silent for 30 s" in app.error[0].value
+    assert "not reached" in said(app)
+    app = show(run_page, client, run=PAUSED)
+    assert "waiting for till" in app.warning[0].value
+
+
+def test_an_unknown_run_is_refused_by_name() -> None:
+    app = show(run_page, SampleClient(), run="ee" * 32)
+    assert "there is no run eeeeeeeeeeee" in app.error[0].value
+
+
+def test_choosing_another_run_changes_the_address() -> None:
+    app = show(run_page, SampleClient())
+    assert app.query_params["run"] == RUNNING
+    app.selectbox[0].set_value(SETTLED).run()
+    assert not app.exception
+    assert app.query_params["run"] == SETTLED
+    assert numbers(app)["Rank IC, joint"] == "+0.110"
+
+
+def test_the_event_log_is_read_when_asked_for() -> None:
+    client = SampleClient()
+    app = show(run_page, client, run=SETTLED)
+    assert "events" not in client.asked
+    app.toggle(key=f"events {SETTLED}").set_value(True).run()
+    assert "events" in client.asked
+    assert not app.exception
+
+
+def test_the_factor_is_handed_over_only_after_its_check() -> None:
+    client = SampleClient()
+    app = show(run_page, client, run=SETTLED)
+    assert not app.get("download_button")
+    app.button(key=f"fetch {SETTLED}").click().run()
+    assert f"download {SETTLED}" in client.asked
+    assert "All 3 files" in app.success[0].value
+    assert len(app.get("download_button")) == 1
+
+
+def test_a_factor_that_fails_its_check_is_not_handed_over() -> None:
+    client = SampleClient()
+    client.archive = bundle(spoil=True)
+    app = show(run_page, client, run=SETTLED)
+    app.button(key=f"fetch {SETTLED}").click().run()
+    assert "metadata" in app.error[0].value
+    assert not app.get("download_button")
+    client.archive = bundle()
+    app.button(key=f"refetch {SETTLED}").click().run()
+    app.button(key=f"fetch {SETTLED}").click().run()
+    assert len(app.get("download_button")) == 1
+
+
+def test_the_ledger_shows_balances_and_whether_they_add_up() -> None:
+    client = SampleClient()
+    app = show(ledger_page, client)
+    assert [len(frame.value) for frame in app.dataframe] == [4, 4]
+    assert not app.error
+    client.balanced = False
+    app.run()
+    assert "entry 7" in app.error[0].value
+
+
+def test_the_app_says_how_to_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ENTENTE_CREDENTIALS", raising=False)
+    app = AppTest.from_file("../../ui/app.py", default_timeout=TIMEOUT).run()
+    assert not app.exception
+    assert "entente ui" in app.error[0].value
+
+
+def test_the_app_explains_missing_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("ENTENTE_CREDENTIALS", str(tmp_path / "nowhere"))
+    app = AppTest.from_file("../../ui/app.py", default_timeout=TIMEOUT).run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "nowhere" in app.error[0].value

@@ -1,0 +1,160 @@
+"""Words and numbers on the pages: units, escaped names, and one sentence for each term of art.
+
+Names, reasons and purposes come from peers. Everything of theirs that reaches a place where Streamlit reads
+Markdown goes through :func:`plain` first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+__all__ = [
+    "HELP",
+    "MISSING",
+    "PHASE_DOINGS",
+    "PHASE_TITLES",
+    "STATUS_COLOURS",
+    "STATUS_ICONS",
+    "Colour",
+    "amount",
+    "correlation",
+    "count",
+    "data_size",
+    "duration",
+    "instant",
+    "percent",
+    "plain",
+    "short_id",
+    "t_value",
+]
+
+MISSING = "\N{EN DASH}"
+
+PHASE_TITLES: Mapping[str, str] = {
+    "approve": "Approve",
+    "align": "Align",
+    "train": "Train",
+    "evaluate": "Evaluate",
+    "value": "Value",
+    "export": "Export",
+    "settle": "Settle",
+}
+
+Colour = Literal["red", "orange", "green", "blue", "gray"]
+
+STATUS_COLOURS: Mapping[str, Colour] = {"settled": "green", "aborted": "red", "paused": "orange"}
+PHASE_DOINGS: Mapping[str, str] = {
+    "approve": "waiting for signatures",
+    "align": "aligning entities",
+    "train": "training",
+    "evaluate": "evaluating",
+    "value": "valuing contributions",
+    "export": "exporting",
+    "settle": "settling",
+}
+
+STATUS_ICONS: Mapping[str, str] = {
+    "settled": ":material/check_circle:",
+    "aborted": ":material/cancel:",
+    "paused": ":material/pause_circle:",
+}
+
+HELP: Mapping[str, str] = {
+    "run": "One job from a signed agreement to a settled ledger; its id is the SHA-256 of the agreement.",
+    "approve": "Every party checks the agreement against its own policy and signs it.",
+    "align": "The parties agree on common rows without showing each other their lists of entities.",
+    "train": "The split network is trained walk-forward; features never leave their owner.",
+    "evaluate": "The label party measures the factor on rows it had not been trained on.",
+    "value": "What each feature party added is worked out from sums without it.",
+    "export": "The label party sends the factor's files to the agreed recipients.",
+    "settle": "The reward is split and booked in the ledger.",
+    "rank_ic": "Spearman correlation, per period, of the factor with the label that follows; out of sample.",
+    "ic_own": "The same for the model that the label party trained at home on its own features alone.",
+    "uplift": "Mean over periods of the joint rank IC minus the label party's own: what joining brought.",
+    "t": "Newey-West t statistic: the mean divided by a standard error that allows for autocorrelation.",
+    "common": "Entities that every party covers; only these become known to the others.",
+    "openings": "How often the most opened row's sum was revealed, against the limit that each feature party enforces.",
+    "shapley": "The party's average gain in rank IC over all coalitions; the values sum to the gain of all together.",
+    "standard_error": "Lines show about 95 %: 1.96 Newey-West standard errors over periods each side.",
+    "share": "The party's part of the reward pot.",
+    "bytes": "What the parties sent to each other, by type of message and by what such a message can reveal.",
+    "loss": "Mean training loss of the top model in the period; only its direction matters.",
+    "pending": "Booked, but not final until the label's horizon has passed on live data.",
+    "balanced": "Every transaction sums to zero, and the balances follow from the entries.",
+    "sha256": "Fingerprint of the file; equal fingerprints mean equal files.",
+    "peak": "The most memory the party's process has held, in megabytes.",
+    "eta": "Time left at the present speed.",
+}  # fmt: skip
+
+_MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def plain(text: str, *, longest: int = 400) -> str:
+    """The text on one line as Markdown that shows it as it is, cut off after ``longest`` characters."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(flat) > longest:
+        flat = flat[: longest - 1] + "…"
+    return _MARKDOWN.sub(r"\\\1", flat)
+
+
+def short_id(run_id: str) -> str:
+    """The first twelve digits of a run id: enough to tell runs apart by eye."""
+    return run_id[:12]
+
+
+def correlation(value: float | None) -> str:
+    """A correlation with its sign: +0.123."""
+    return MISSING if value is None else f"{value:+.3f}"
+
+
+def t_value(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1f}"
+
+
+def percent(value: float | None) -> str:
+    """A share of one: 12.3 %."""
+    return MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thin thousands."""
+    return MISSING if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def data_size(size: float) -> str:
+    """Bytes in decimal units: 1.2 MB."""
+    for unit in ("B", "kB", "MB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds is None:
+        return MISSING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def instant(at: datetime | None) -> str:
+    """A moment in UTC, to the second."""
+    return MISSING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def amount(minor: int, unit: str, scale: int) -> str:
+    """Minor units as an exact decimal with its unit: 1 234.50 USD."""
+    digits = str(abs(minor)).rjust(scale + 1, "0")
+    whole, fraction = (digits[:-scale], "." + digits[-scale:]) if scale else (digits, "")
+    grouped = f"{int(whole):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{'-' if minor < 0 else ''}{grouped}{fraction} {unit}".rstrip()

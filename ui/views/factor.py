@@ -1,0 +1,67 @@
+"""The finished factor of a run: what it is, and its files to take away."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from parties.client import ClientProtocol, EntenteError, FactorView
+from ui.bundle import SUMS, check_archive
+from ui.states import explain
+from ui.tables import files_table
+from ui.text import HELP, count, data_size, instant, plain, short_id
+
+__all__ = ["render"]
+
+
+def render(client: ClientProtocol, factor: FactorView) -> None:
+    """The section of a run's page."""
+    st.subheader("The factor's files", help=HELP["sha256"])
+    with st.container(border=True):
+        words = [f"**{plain(factor.factor_id)}**", f"version {plain(factor.version)}" if factor.version else ""]
+        words += [f"{count(factor.rows)} rows" if factor.rows else "", data_size(factor.bytes) if factor.bytes else ""]
+        words.append(f"made {instant(factor.created_at)}" if factor.created_at else "")
+        st.markdown(" · ".join(word for word in words if word))
+        if factor.sha256:
+            st.code(f"SHA-256 {factor.sha256}", language=None)
+        if factor.recipients:
+            st.caption(f"Sent to {plain(', '.join(factor.recipients))}.")
+        if factor.available:
+            _download(client, factor)
+        else:
+            st.info("This coordinator is not among the recipients: the files are at the parties named above.")
+    if factor.files:
+        with st.expander(f"{len(factor.files)} files", icon=":material/folder_zip:"):
+            st.dataframe(files_table(factor.files), hide_index=True, alt="Files of the bundle")
+
+
+def _download(client: ClientProtocol, factor: FactorView) -> None:
+    """Fetch once, check every fingerprint, then hand over. An archive that fails its check is not handed over."""
+    key = f"bundle {factor.run_id}"
+    if key not in st.session_state:
+        if not st.button("Fetch and check the files", icon=":material/verified:", key=f"fetch {factor.run_id}"):
+            return
+        try:
+            with st.spinner("Fetching the files"):
+                archive = client.download_factor(factor.run_id)
+        except EntenteError as error:
+            explain(error)
+            return
+        st.session_state[key] = archive, check_archive(archive, factor)
+    archive, check = st.session_state[key]
+    if not check.sound:
+        st.error(plain("; ".join(check.faults[:5])), title="The files failed their check", icon=":material/gpp_bad:")
+        if st.button("Fetch again", icon=":material/refresh:", key=f"refetch {factor.run_id}"):
+            del st.session_state[key]
+            st.rerun()
+        return
+    st.success(f"All {check.files} files have the fingerprints in {SUMS}.", icon=":material/verified:")
+    st.download_button(
+        f"Download the factor ({data_size(len(archive))})",
+        archive,
+        file_name=f"factor-{short_id(factor.run_id)}.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        type="primary",
+        on_click="ignore",
+        key=f"save {factor.run_id}",
+    )
