@@ -109,16 +109,14 @@ def connect(identity: Identity, roster: Roster, name: str) -> grpc.Channel:
 def authenticated_peer(context: grpc.ServicerContext, roster: Roster) -> str:
     """The roster's name for the caller's certificate; ends the call when there is none or it is out of date."""
     certificates: Any = context.auth_context().get("x509_pem_cert", ())
-    for certificate in certificates:
-        name = roster.name_of(certificate)
-        if name is None:
-            continue
-        try:
-            roster[name].check_valid(name, datetime.now(UTC))
-        except PeerError as error:
-            _refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, str(error))
-        return name
-    _refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, "no rostered certificate")
+    owners = [name for name in map(roster.name_of, certificates) if name is not None]
+    if not owners:
+        _refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, "no rostered certificate")
+    try:
+        roster[owners[0]].check_valid(owners[0], datetime.now(UTC))
+    except PeerError as error:
+        _refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, str(error))
+    return owners[0]
 
 
 class ExchangeServer:
@@ -275,13 +273,14 @@ class _Courier:
 
     def stop(self, patience: float) -> None:
         """Wait for the peer to take everything, ``patience`` seconds at most, then end."""
-        self._thread.join(patience)
-        if self._thread.is_alive():
+        if not self.outbox.flush(patience):
             _LOG.warning("%s: %r had not taken all our messages when we left", self._terms.session, self._peer)
-            self._stopped.set()
+        self._stopped.set()
+        if not self.outbox.done:
             self.outbox.discard()
             if self._call is not None:
                 self._call.cancel()
+        self._thread.join(_FAREWELL)
 
     def _run(self) -> None:
         settings = self._terms.settings
@@ -300,6 +299,7 @@ class _Courier:
                 self._give_up(PeerError(text, self._peer))
                 return
             if not self.outbox.done:
+                self.outbox.missed()
                 self._stopped.wait(_PAUSE)
 
     def _connect(self) -> tuple[bool, str]:
@@ -314,7 +314,9 @@ class _Courier:
                     self.outbox.discard()
                 elif resumed:
                     self.outbox.acknowledge(receipt.next)
-                elif not receipt.waiting:
+                elif receipt.waiting:
+                    self.outbox.missed()
+                else:
                     resumed = True
                     self.outbox.resume(attempt, receipt.next)
             self.outbox.complete()

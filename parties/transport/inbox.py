@@ -60,8 +60,6 @@ class Inbox:
         self._fault: RemoteProtocolError | None = None
         self._closed = False
 
-    # -- the transport's side
-
     def attach(self, name: str) -> tuple[int, int]:
         """A new connection of ``name``: its ticket, and the sequence number we wait for. Older tickets are void."""
         with self._change:
@@ -137,8 +135,6 @@ class Inbox:
         with self._change:
             self._change.notify_all()
 
-    # -- the flow's side
-
     def take(self, options: Sequence[tuple[str, str]], timeout: float) -> tuple[int, Frame]:
         """The first frame among ``options`` (sender, kind), and the option's position; see ``Channel.receive``."""
         deadline = time.monotonic() + timeout
@@ -194,8 +190,6 @@ class Inbox:
     def transcripts(self) -> dict[tuple[str, str], TranscriptHead]:
         with self._change:
             return {(name, self._terms.party): sender.transcript.head for name, sender in self._senders.items()}
-
-    # -- under the lock
 
     def _admit(self, frame: Frame, ticket: int) -> _Sender:
         sender = self._senders[frame.sender]

@@ -33,6 +33,7 @@ class Outbox:
         self._end: End | None = None
         self._said_end = False
         self._over = False
+        self._absent = False
 
     def put(self, frame: Frame, patience: float) -> None:
         """Keep ``frame`` for sending. Raises :class:`PeerError` when there is no room for ``patience`` seconds."""
@@ -73,6 +74,16 @@ class Outbox:
         """The peer ended the call in order: if we had said our end, it has everything."""
         with self._change:
             self._over = self._over or self._said_end
+            self._change.notify_all()
+
+    def flush(self, patience: float) -> bool:
+        """Wait until the peer has everything, ``patience`` seconds at most; whether it has.
+
+        A peer that has nothing to get and is not there to hear our end is not waited for.
+        """
+        with self._change:
+            self._change.wait_for(lambda: self._over or (self._absent and not self._kept), patience)
+            return self._over or not self._kept
 
     @property
     def done(self) -> bool:
@@ -89,11 +100,18 @@ class Outbox:
             self._change.notify_all()
             return self._attempt
 
+    def missed(self) -> None:
+        """The peer could not be reached, or has not opened the session yet."""
+        with self._change:
+            self._absent = True
+            self._change.notify_all()
+
     def resume(self, attempt: int, expected: int) -> None:
         """The peer waits for ``expected``. Raises :class:`PeerError` when that frame is not here."""
         with self._change:
             if attempt != self._attempt:
                 return
+            self._absent = False
             if self._end is not None and self._end.aborted:
                 self._resumed = True
                 self._change.notify_all()

@@ -31,6 +31,8 @@ def generate(target: Path) -> None:
     code = protoc.main(["protoc", *options, *sources])
     if code:
         raise ConfigError(f"protoc refused the .proto files (exit code {code}): mend the lines it names")
+    for made in target.glob("*_pb2.py*"):
+        made.write_text(_EXEMPT + made.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 if __name__ == "__main__":
