@@ -111,9 +111,9 @@ class Ledger:
         """Every account's balance, in opening order."""
         return dict(self._balances)
 
-    def journal(self, offset: int = 0, limit: int | None = None) -> list[Entry]:
-        """Transactions in journal order."""
-        entries = list(self._entries.values())
+    def journal(self, offset: int = 0, limit: int | None = None, *, run_id: str | None = None) -> list[Entry]:
+        """Transactions in journal order; only those that carry ``run_id`` where one is given."""
+        entries = [e for e in self._entries.values() if run_id is None or e.transaction.run_id == run_id]
         return entries[offset:] if limit is None else entries[offset : offset + limit]
 
     def open_accounts(self, accounts: Iterable[Account], at: datetime) -> None:
@@ -135,7 +135,9 @@ class Ledger:
             self._entries[transaction.id] = Entry(receipt.sequence, receipt.digest, transaction)
             if transaction.resolves is not None:
                 pending = self._entries[transaction.resolves]
-                self._entries[transaction.resolves] = replace(pending, resolved_by=transaction.id)
+                self._entries[transaction.resolves] = replace(
+                    pending, resolved_by=transaction.id, resolved_as=transaction.state
+                )
             self._head = Head(receipt.sequence, receipt.digest)
         return admission.receipt
 

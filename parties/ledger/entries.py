@@ -202,17 +202,23 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A transaction in the journal. ``resolved_by`` is the id that posted or voided it, if pending."""
+    """A transaction in the journal; a pending one that was resolved says by which id and as what (POSTED, VOIDED)."""
 
     sequence: int
     digest: str
     transaction: Transaction
     resolved_by: str | None = None
+    resolved_as: State | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Pending and not resolved yet."""
+        return self.transaction.state is State.PENDING and self.resolved_by is None
 
 
 def instant(timestamp: datetime) -> str:
     """UTC with microseconds, fixed width, so that text order is time order."""
-    return timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rjust(26, "0") + "Z"
+    return timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
 
 
 def canonical(content: Content) -> bytes:

@@ -146,18 +146,19 @@ def read_balances(connection: Connection) -> dict[str, Balance]:
 
 
 def _journal(connection: Connection, rows: Sequence[Row[Any]]) -> list[Entry]:
-    """Entries of transaction ``rows`` (consecutive, or one)."""
+    """Entries of transaction ``rows``, which rise by sequence."""
     if not rows:
         return []
     postings = _postings(connection, rows[0].seq, rows[-1].seq)
     pending = [row.id for row in rows if row.state == State.PENDING]
-    resolved: dict[str, str] = {}
+    resolved: dict[str, tuple[str | None, State | None]] = {}
     for start in range(0, len(pending), _PAGE):
-        query = select(schema.transactions.c.resolves, schema.transactions.c.id)
+        query = select(schema.transactions.c.resolves, schema.transactions.c.id, schema.transactions.c.state)
         found = connection.execute(query.where(schema.transactions.c.resolves.in_(pending[start : start + _PAGE])))
-        resolved.update((row.resolves, row.id) for row in found)
+        resolved.update((row.resolves, (row.id, State(row.state))) for row in found)
     return [
-        Entry(row.seq, row.digest, _transaction(row, postings.get(row.seq, [])), resolved.get(row.id)) for row in rows
+        Entry(row.seq, row.digest, _transaction(row, postings.get(row.seq, [])), *resolved.get(row.id, (None, None)))
+        for row in rows
     ]
 
 
@@ -229,9 +230,11 @@ def read_accounts(connection: Connection) -> dict[str, Account]:
     return {row.name: _account(row) for row in connection.execute(_ACCOUNT.order_by(schema.accounts.c.seq))}
 
 
-def read_journal(connection: Connection, offset: int, limit: int | None) -> list[Entry]:
-    """Transactions in journal order."""
+def read_journal(connection: Connection, offset: int, limit: int | None, run_id: str | None) -> list[Entry]:
+    """Transactions in journal order; only those that carry ``run_id`` where one is given."""
     query = _TRANSACTION.order_by(schema.transactions.c.seq).offset(offset)
+    if run_id is not None:
+        query = query.where(schema.transactions.c.run_id == run_id)
     return _journal(connection, connection.execute(query if limit is None else query.limit(limit)).all())
 
 

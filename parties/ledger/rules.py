@@ -206,8 +206,14 @@ def _is_text(value: object, pattern: re.Pattern[str]) -> bool:
 
 
 def _check_timestamp(what: str, timestamp: object) -> None:
-    if not isinstance(timestamp, datetime) or timestamp.utcoffset() != timedelta(0):
-        raise Refused(Reason.TIMESTAMP_MALFORMED, f"{what}: timestamp {timestamp!r} must be a datetime in UTC")
+    if (
+        not isinstance(timestamp, datetime)
+        or timestamp.utcoffset() != timedelta(0)
+        or not 1970 <= timestamp.year < 2200
+    ):
+        raise Refused(
+            Reason.TIMESTAMP_MALFORMED, f"{what}: timestamp {timestamp!r} must be a datetime in UTC, from 1970 to 2199"
+        )
 
 
 def _check_shape(transaction: Transaction) -> None:

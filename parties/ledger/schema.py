@@ -90,7 +90,7 @@ transactions = Table(
     Column("state", Text, CheckConstraint("state IN ('posted', 'pending', 'voided')"), nullable=False),
     # unique: a pending transaction is resolved once
     Column("resolves", Text, ForeignKey("transactions.id"), unique=True),
-    Column("run_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False, index=True),
     Column("evidence", Text, nullable=False),
     CheckConstraint("state <> 'pending' OR resolves IS NULL"),
     CheckConstraint("state <> 'voided' OR resolves IS NOT NULL"),

@@ -29,10 +29,18 @@ class Split:
 def score(contribution: float, standard_error: float, risk_aversion: float) -> float:
     """s = max(0, phi - lambda * SE): what is paid for is contribution beyond its uncertainty.
 
-    With ``risk_aversion`` 0 the standard error is not looked at, so it may be NaN (one period only).
+    ``standard_error`` NaN means it cannot be told (one period only): nothing is then certain, so with a
+    ``risk_aversion`` above 0 the score is 0. Raises :class:`LedgerError` for other values that are no numbers.
     """
+    if not math.isfinite(contribution) or standard_error < 0 or not 0 <= risk_aversion < math.inf:
+        raise LedgerError(
+            f"contribution {contribution!r} with standard error {standard_error!r} at risk aversion {risk_aversion!r} "
+            "gives no score; value the run again"
+        )
     if risk_aversion == 0:
         return max(0.0, contribution)
+    if math.isnan(standard_error):
+        return 0.0
     return max(0.0, contribution - risk_aversion * standard_error)
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from parties.errors import ConfigError, StorageError
 from parties.ledger import schema
 from parties.ledger.core import Ledger
-from parties.ledger.entries import Account, Balance, Content, Entry, Head, Lock, Opening, Receipt, State, Transaction
+from parties.ledger.entries import Account, Balance, Content, Entry, Head, Lock, Opening, Receipt, Transaction
 from parties.ledger.guards import create, missing_guards
 from parties.ledger.records import (
     RecordedBook,
@@ -148,10 +148,10 @@ class LedgerStore:
         with self._reading() as connection:
             return RecordedBook(connection).locked_through()
 
-    def journal(self, offset: int = 0, limit: int | None = None) -> list[Entry]:
-        """Transactions in journal order."""
+    def journal(self, offset: int = 0, limit: int | None = None, *, run_id: str | None = None) -> list[Entry]:
+        """Transactions in journal order; only those that carry ``run_id`` where one is given."""
         with self._reading() as connection:
-            return read_journal(connection, offset, limit)
+            return read_journal(connection, offset, limit, run_id)
 
     def replay(self) -> Ledger:
         """Rebuild the ledger in memory from the journal alone; raise :class:`StorageError` where it does not fit."""
@@ -192,7 +192,7 @@ class LedgerStore:
             accounts=counts[schema.accounts],
             transactions=counts[schema.transactions],
             postings=counts[schema.postings],
-            unresolved=sum(e.transaction.state is State.PENDING and e.resolved_by is None for e in journal),
+            unresolved=sum(entry.waiting for entry in journal),
             digest=ledger.head().digest,
             balanced=ledger.is_balanced(),
             faults=tuple(faults),

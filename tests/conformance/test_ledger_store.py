@@ -207,7 +207,10 @@ def test_pending_is_posted_once(book: Book) -> None:
     assert book.journal()[0].resolved_by is None
     book.append(transfer("f", PENDING, PAYABLE, 5, resolves="p"))
     assert amounts(book) == {REWARD: (5, 0), PAYABLE: (5, 0)}
-    assert [e.resolved_by for e in book.journal()] == ["f", None]
+    assert [(e.resolved_by, e.resolved_as, e.waiting) for e in book.journal()] == [
+        ("f", State.POSTED, False),
+        (None, None, False),
+    ]
     assert refused(book, transfer("g", PENDING, PAYABLE, 5, resolves="p")) is Reason.ALREADY_RESOLVED
     assert refused(book, Transaction("v", DAY[1], "x", (), State.VOIDED, "p")) is Reason.ALREADY_RESOLVED
     assert book.append(transfer("f", PENDING, PAYABLE, 5, resolves="p")).repeated
@@ -215,8 +218,10 @@ def test_pending_is_posted_once(book: Book) -> None:
 
 def test_pending_is_voided_once(book: Book) -> None:
     book.append(pending("p"))
+    assert book.journal()[0].waiting
     book.append(Transaction("v", DAY[2], "x", (), State.VOIDED, "p"))
     assert amounts(book) == {}
+    assert (book.journal()[0].resolved_by, book.journal()[0].resolved_as) == ("v", State.VOIDED)
     assert refused(book, Transaction("f", DAY[2], "x", (), State.POSTED, "p")) is Reason.ALREADY_RESOLVED
 
 
@@ -293,8 +298,7 @@ def test_units_balance_apart(book: Book) -> None:
 
 def test_totals_never_overflow(book: Book) -> None:
     steps = 2**63 // LARGEST_AMOUNT
-    for i in range(steps):
-        book.append(transfer(f"t{i}", EURO_CASH, EURO_INCOME, LARGEST_AMOUNT))
+    book.append_all(transfer(f"t{i}", EURO_CASH, EURO_INCOME, LARGEST_AMOUNT) for i in range(steps))
     assert book.balances()[EURO_CASH].posted == steps * LARGEST_AMOUNT
     assert refused(book, transfer("last", EURO_CASH, EURO_INCOME, LARGEST_AMOUNT)) is Reason.TOTAL_TOO_LARGE
     if isinstance(book, LedgerStore):
@@ -309,6 +313,18 @@ def test_the_journal_is_paged(book: Book) -> None:
     assert book.journal(2, 3) == everything[2:5]
     assert book.journal(6, 3) == everything[6:]
     assert book.journal(7, 3) == []
+
+
+def test_the_journal_of_one_run(book: Book) -> None:
+    book.append(pending("p"))
+    book.append(transfer("a", CASH, INCOME, 1, run_id="r1"))
+    book.append(transfer("f", PENDING, PAYABLE, 5, resolves="p", run_id="r2"))
+    book.append(transfer("b", CASH, INCOME, 2, run_id="r1"))
+    everything = book.journal()
+    assert book.journal(run_id="r1") == [everything[1], everything[3]]
+    assert book.journal(1, 5, run_id="r1") == [everything[3]]
+    assert book.journal(run_id="") == [everything[0]]
+    assert book.journal(run_id="r3") == []
 
 
 # What only a database must do.
@@ -747,7 +763,7 @@ def histories(machine: Callable[[], Histories], examples: int, steps: int) -> No
 
 
 def test_random_histories_in_memory() -> None:
-    histories(lambda: Histories(None), 150, 40)
+    histories(lambda: Histories(None), 300, 40)
 
 
 def test_random_histories_in_a_database(url: Callable[[], str]) -> None:
