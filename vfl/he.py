@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from vfl.randomness import SecretStream
 from vfl.ring import pack, unpack
 
-__all__ = ["PARAMETER_SETS", "Context", "Evaluator", "FreshZeros", "KeyHolder", "ParameterSet", "ZeroSupply"]
+__all__ = ["PARAMETER_SETS", "Context", "Evaluator", "FreshZeros", "KeyHolder", "ParameterSet", "Plain", "ZeroSupply"]
 
 U64 = NDArray[np.uint64]
 Ciphertext = Any

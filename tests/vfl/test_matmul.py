@@ -16,9 +16,13 @@ from vfl.protocols.matmul import (
     Answer,
     Operand,
     Packing,
+    Prepared,
     choose_packing,
+    encrypt_right,
     evaluate_product,
     hold_product,
+    multiply,
+    open_answer,
 )
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, pack, unpack
@@ -34,17 +38,37 @@ def secret(seed: int) -> SecretStream:
     return SecretStream(hashlib.sha256(str(seed).encode()).digest())
 
 
-def product(left: np.ndarray, right: np.ndarray, parameter_set: str = "bfv-8192", relay=None) -> np.ndarray:  # type: ignore[no-untyped-def]
+def product(
+    left: np.ndarray, right: np.ndarray, parameter_set: str = "bfv-8192", relay=None, *, both: bool = False
+) -> np.ndarray:  # type: ignore[no-untyped-def]
     key, evaluator = SIDES[parameter_set]
     ring = Ring(RING_BITS[parameter_set])
+    packing = choose_packing(*left.shape, right.shape[1], evaluator.context.degree, both=both)
+    prepared = Prepared(evaluator, left, packing)
     shares = run_local(
         {
-            "label": hold_product("feature", "x", right, len(left), key),
-            "feature": evaluate_product("label", "x", left, right.shape[1], evaluator, secret(1)),
+            "label": hold_product("feature", "x", right, len(left), key, packing),
+            "feature": evaluate_product("label", "x", prepared, right.shape[1], secret(1)),
         },
         relay=relay,
     )
     return ring.add(shares["label"], shares["feature"])
+
+
+def transposed_product(left: np.ndarray, right: np.ndarray, parameter_set: str = "bfv-8192") -> np.ndarray:
+    """left.T @ right, from the blocks that serve left @ Y as well."""
+    key, evaluator = SIDES[parameter_set]
+    ring = Ring(RING_BITS[parameter_set])
+    rows, columns = right.shape
+    packing = choose_packing(*left.shape, columns, evaluator.context.degree, both=True)
+    blocks = encrypt_right(key, right, packing, transposed=True)
+    answer, share = multiply(
+        Prepared(evaluator, left, packing),
+        Operand("x", rows, columns, packing.sizes, blocks),
+        secret(2),
+        transposed=True,
+    )
+    return ring.add(share, open_answer(key, answer, left.shape[1], columns, packing, transposed=True))
 
 
 def oracle(left: np.ndarray, right: np.ndarray, bits: int) -> np.ndarray:
@@ -70,6 +94,11 @@ def test_exact_to_one_unit_in_the_last_place(
     right = ring.uniform(secret(seed), (inner, columns))
     difference = ring.signed(ring.sub(product(left, right, parameter_set), oracle(left, right, ring.bits)))
     assert int(np.abs(difference).max()) <= 1
+    shared = ring.signed(ring.sub(product(left, right, parameter_set, both=True), oracle(left, right, ring.bits)))
+    assert int(np.abs(shared).max()) <= 1
+    gradient = ring.uniform(secret(seed + 1), (rows, columns))
+    back = transposed_product(left, gradient, parameter_set)
+    assert int(np.abs(ring.signed(ring.sub(back, oracle(left.T, gradient, ring.bits)))).max()) <= 1
 
 
 @pytest.mark.parametrize(
@@ -95,9 +124,10 @@ def test_an_all_zero_left_operand_is_an_encryption_of_zero() -> None:
 def test_a_packing_fits_the_ring_and_its_positions_are_distinct(rows: int, inner: int, columns: int) -> None:
     packing = choose_packing(rows, inner, columns, 4096)
     assert packing.m * packing.n * packing.k <= 4096
-    positions = packing.positions(min(rows, packing.m), min(columns, packing.k))
-    assert len(np.unique(positions)) == len(positions)
-    assert int(positions.max()) < 4096
+    for transposed, height in ((False, min(rows, packing.m)), (True, packing.n)):
+        positions = packing.positions(height, min(columns, packing.k), transposed=transposed)
+        assert len(np.unique(positions)) == len(positions)
+        assert 0 <= int(positions.min()) <= int(positions.max()) < 4096
 
 
 def test_shapes_without_rows_are_refused() -> None:
@@ -155,9 +185,9 @@ def test_a_damaged_answer_is_refused_by_name(damage, says: str) -> None:  # type
         (lambda m: dataclasses.replace(m, blocks=(m.blocks[0][:-7],)), "bytes"),
         (lambda m: dataclasses.replace(m, blocks=(b"\xff" * len(m.blocks[0]),)), "range"),
         (lambda m: dataclasses.replace(m, blocks=(bytes(len(m.blocks[0])),)), "hides nothing"),
-        (lambda m: dataclasses.replace(m, packing=(1, 1)), "three"),
-        (lambda m: dataclasses.replace(m, packing=(9000, 9000, 9000)), "fit"),
-        (lambda m: dataclasses.replace(m, packing=(-1, 3, 2)), "fit"),
+        (lambda m: dataclasses.replace(m, packing=(1, 1)), "packed"),
+        (lambda m: dataclasses.replace(m, packing=(9000, 9000, 9000)), "packed"),
+        (lambda m: dataclasses.replace(m, packing=(-1, 3, 2)), "packed"),
         (lambda m: dataclasses.replace(m, inner=m.inner + 1), "rows"),
         (lambda m: dataclasses.replace(m, columns=m.columns + 1), "columns"),
     ],

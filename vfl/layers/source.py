@@ -32,6 +32,8 @@ from vfl.he import Context, Evaluator, FreshZeros, KeyHolder, ZeroSupply
 from vfl.plan import FixedPoint
 from vfl.protocols.matmul import (
     Operand,
+    Packing,
+    Prepared,
     choose_packing,
     encrypt_right,
     evaluate_product,
@@ -228,12 +230,16 @@ class SealedSource:
         Source: CRYPTO 4, steps 1 and 2.
         """
         train = step not in self._predictions
-        batch = Batch(step, train, rows.astype("<u4").tobytes())
+        packings = {party: self._packing(len(rows), share, train=train) for party, share in self._shares.items()}
+        announced = rows.astype("<u4").tobytes()
         for party in self.parties:
-            yield Send(party, batch)
+            yield Send(party, Batch(step, train, announced))
         label = f"forward/{step}"
         held = yield from gather(
-            [hold_product(party, label, share, len(rows), self._key) for party, share in self._shares.items()]
+            [
+                hold_product(party, label, share, len(rows), self._key, packings[party])
+                for party, share in self._shares.items()
+            ]
         )
         total = np.zeros((len(rows), self.width), dtype=np.uint64)
         sums = yield from gather([self._receive_sum(party, step, len(rows)) for party in self.parties])
@@ -243,6 +249,9 @@ class SealedSource:
                 self._kept[party].add(rows, share)
         self._steps += 1
         return self._ring.decode(total, self._fixed.output_bits)
+
+    def _packing(self, rows: int, share: U64, *, train: bool) -> Packing:
+        return choose_packing(rows, share.shape[0], self.width, self._key.context.degree, both=train)
 
     def _receive_sum(self, party: str, step: int, rows: int) -> Flow[U64]:
         kind = SingleSum if len(self._shares) == 1 else MaskedSum
@@ -261,19 +270,15 @@ class SealedSource:
         """
         encoded = self._ring.encode(gradient, self._fixed.gradient_bits, stream=self._stream)
         label = f"backward/{step}"
-        blocks: dict[tuple[int, int, int], tuple[bytes, ...]] = {}
-        packings = {}
-        for party, share in self._shares.items():
-            packing = choose_packing(share.shape[0], len(rows), self.width, self._key.context.degree)
-            packings[party] = packing
-            sizes = (packing.m, packing.n, packing.k)
-            right = (sizes[1], sizes[2], 0)
-            if right not in blocks:
-                blocks[right] = encrypt_right(self._key, encoded, packing)
-            yield Send(party, Operand(label, len(rows), self.width, sizes, blocks[right]))
+        packings = {party: self._packing(len(rows), share, train=True) for party, share in self._shares.items()}
+        blocks = {
+            packing: encrypt_right(self._key, encoded, packing, transposed=True) for packing in set(packings.values())
+        }
+        for party, packing in packings.items():
+            yield Send(party, Operand(label, len(rows), self.width, packing.sizes, blocks[packing]))
         updates = yield from gather(
             [
-                finish_product(party, label, share.shape[0], self.width, self._key, packings[party])
+                finish_product(party, label, share.shape[0], self.width, self._key, packings[party], transposed=True)
                 for party, share in self._shares.items()
             ]
         )
@@ -360,9 +365,9 @@ def serve_source(
             if len(rows) > largest_batch:
                 raise RemoteProtocolError(f"announced {len(rows)} rows where {largest_batch} are allowed", label_party)
             left = features[rows]
-            part = yield from evaluate_product(
-                label_party, f"forward/{batch.step}", left, width, evaluator, stream, zeros
-            )
+            packing = choose_packing(*left.shape, width, evaluator.context.degree, both=batch.train)
+            prepared = Prepared(evaluator, left, packing)
+            part = yield from evaluate_product(label_party, f"forward/{batch.step}", prepared, width, stream, zeros)
             part = ring.add(part, ring.matmul(left, state.share))
             budget.charge(f"{session}/{batch.step}", rows, width)
             mask = masks.mask(f"{session}/{batch.step}", parties, part.shape)
@@ -372,7 +377,7 @@ def serve_source(
                 keeper.add(rows, part)
                 continue
             update = yield from evaluate_product(
-                label_party, f"backward/{batch.step}", left.T, width, evaluator, stream, zeros
+                label_party, f"backward/{batch.step}", prepared, width, stream, zeros, transposed=True
             )
             state.share = ring.sub(state.share, update)
             state.steps += 1

@@ -7,6 +7,10 @@ Packing (coefficient encoding without rotations; the idea is Huang, Lu, Hong and
 USENIX Security 2022, section 3, generalised to blocks m x n and n x k with m*n*k <= N):
 left block coefficient i*n*k + n-1-j = X[i, j]; right block coefficient l*n + j = Y[j, l]; then
 coefficient i*n*k + (l+1)*n - 1 of the product is (X @ Y)[i, l]. Inner blocks add up in ciphertext.
+
+The same left block serves X.T @ G, so a batch is encoded once for the forward and the backward pass:
+with right block coefficient -i*n*k + l*n (mod 2N, negacyclic) = G[i, l], coefficient n-1-j + l*n of the
+product is (X.T @ G)[j, l]. Terms of different rows i differ by a multiple of n*k, so they never meet it.
 """
 
 from __future__ import annotations
@@ -19,19 +23,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
-from vfl.he import Evaluator, KeyHolder, ZeroSupply
+from vfl.he import Evaluator, KeyHolder, Plain, ZeroSupply
 from vfl.randomness import SecretStream
 
 __all__ = [
     "Answer",
     "Operand",
     "Packing",
+    "Prepared",
     "choose_packing",
     "encrypt_right",
     "evaluate_product",
     "finish_product",
     "hold_product",
-    "multiply_left",
+    "multiply",
     "open_answer",
 ]
 
@@ -41,6 +46,9 @@ I64 = NDArray[np.int64]
 # Relative times of one encrypted input, one output, one multiplication and one plaintext block at
 # equal ring degree; `entente bench product` prints them.
 _INPUT, _OUTPUT, _MULTIPLY, _PLAIN = 1.66, 2.6, 0.1, 0.2
+
+MOST_PREPARED_BYTES = 256 << 20
+"""A left operand whose plaintexts would take more is encoded as it is used instead."""
 
 
 @message(
@@ -80,7 +88,7 @@ class Answer(Message):
 
 @dataclass(frozen=True)
 class Packing:
-    """Block sizes: left m x n, right n x k, and the ring degree they fill."""
+    """Block sizes: left m x n, right n x k (or m x k for the transposed product), and the ring degree they fill."""
 
     m: int
     n: int
@@ -91,10 +99,9 @@ class Packing:
         if min(self.m, self.n, self.k) < 1 or self.m * self.n * self.k > self.degree:
             raise ValueError(f"blocks of {self.m} x {self.n} x {self.k} do not fit a ring of degree {self.degree}")
 
-    def positions(self, rows: int, columns: int) -> I64:
-        """Coefficients that hold the (rows x columns) part of a result block, row-major."""
-        i, l_ = np.arange(rows)[:, None], np.arange(columns)[None, :]
-        return (i * self.n * self.k + (l_ + 1) * self.n - 1).reshape(-1)
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return self.m, self.n, self.k
 
     def left(self, block: U64) -> U64:
         """Coefficients of one left block, shape (<=m, <=n)."""
@@ -103,16 +110,27 @@ class Packing:
         out[:rows, 0, self.n - inner :] = block[:, ::-1]
         return out.reshape(-1)
 
-    def right(self, block: U64) -> U64:
-        """Coefficients of one right block, shape (<=n, <=k)."""
-        out = np.zeros((self.k, self.n), dtype=np.uint64)
+    def right(self, block: U64, ring_bits: int, *, transposed: bool) -> U64:
+        """Coefficients of one right block: (<=n, <=k), or (<=m, <=k) when ``transposed``."""
         inner, columns = block.shape
-        out[:columns, :inner] = block.T
-        return out.reshape(-1)
+        if not transposed:
+            out = np.zeros((self.k, self.n), dtype=np.uint64)
+            out[:columns, :inner] = block.T
+            return out.reshape(-1)
+        # Row i stands at exponent -i*n*k + l*n; x**-e is -x**(degree - e) in the negacyclic ring.
+        whole = np.zeros(self.degree, dtype=np.uint64)
+        starts = -np.arange(inner) * self.n * self.k
+        places = (starts[:, None] + np.arange(columns)[None, :] * self.n) % self.degree
+        negated = (np.uint64(0) - block) & np.uint64((1 << ring_bits) - 1)
+        whole[places] = np.where(np.arange(inner)[:, None] == 0, block, negated)
+        return whole
 
-    def counts(self, rows: int, inner: int, columns: int) -> tuple[int, int, int]:
-        """Numbers of row, inner and column blocks."""
-        return math.ceil(rows / self.m), math.ceil(inner / self.n), math.ceil(columns / self.k)
+    def positions(self, rows: int, columns: int, *, transposed: bool) -> I64:
+        """Coefficients that hold the (rows x columns) part of a result block, row-major."""
+        i, l_ = np.arange(rows)[:, None], np.arange(columns)[None, :]
+        if transposed:
+            return (self.n - 1 - i + l_ * self.n).reshape(-1)
+        return (i * self.n * self.k + (l_ + 1) * self.n - 1).reshape(-1)
 
 
 def _pieces(size: int) -> list[int]:
@@ -121,8 +139,8 @@ def _pieces(size: int) -> list[int]:
 
 
 @lru_cache(maxsize=4096)
-def choose_packing(rows: int, inner: int, columns: int, degree: int) -> Packing:
-    """The cheapest block sizes for a (rows x inner) @ (inner x columns) product."""
+def choose_packing(rows: int, inner: int, columns: int, degree: int, *, both: bool = False) -> Packing:
+    """The cheapest blocks for X @ Y, X (rows x inner) and Y (inner x columns); ``both``: and for X.T @ G as well."""
     if min(rows, inner, columns) < 1:
         raise LocalProtocolError("a product needs at least one row, one inner column and one column")
     best: tuple[float, Packing] | None = None
@@ -130,86 +148,126 @@ def choose_packing(rows: int, inner: int, columns: int, degree: int) -> Packing:
         for n in _pieces(min(inner, degree // k)):
             m = min(rows, degree // (n * k))
             packing = Packing(math.ceil(rows / math.ceil(rows / m)), n, k, degree)
-            a, b, c = packing.counts(rows, inner, columns)
+            a, b, c = math.ceil(rows / packing.m), math.ceil(inner / n), math.ceil(columns / k)
             cost = b * c * _INPUT + a * c * _OUTPUT + a * b * c * _MULTIPLY + a * b * _PLAIN
+            if both:
+                cost += a * c * _INPUT + b * c * _OUTPUT + a * b * c * _MULTIPLY
             if best is None or cost < best[0]:
                 best = cost, packing
     assert best is not None
     return best[1]
 
 
-def encrypt_right(key: KeyHolder, right: U64, packing: Packing) -> tuple[bytes, ...]:
+def encrypt_right(key: KeyHolder, right: U64, packing: Packing, *, transposed: bool = False) -> tuple[bytes, ...]:
     """Encrypt the right operand (inner, columns) block by block: message 1."""
     inner, columns = right.shape
+    step = packing.m if transposed else packing.n
+    bits = key.context.ring_bits
     return tuple(
-        key.encrypt(packing.right(right[b : b + packing.n, c : c + packing.k]))
-        for b in range(0, inner, packing.n)
+        key.encrypt(packing.right(right[b : b + step, c : c + packing.k], bits, transposed=transposed))
+        for b in range(0, inner, step)
         for c in range(0, columns, packing.k)
     )
 
 
-def multiply_left(
-    evaluator: Evaluator,
-    left: I64,
+class Prepared:
+    """A left operand X (rows, inner) encoded once, for X @ Y and X.T @ G alike.
+
+    Blocks are kept in NTT form while they fit :data:`MOST_PREPARED_BYTES`, else encoded as they are used.
+    """
+
+    def __init__(self, evaluator: Evaluator, left: I64, packing: Packing) -> None:
+        context = evaluator.context
+        self.evaluator = evaluator
+        self.packing = packing
+        self.shape = left.shape
+        self._left = left.astype(np.uint64) & np.uint64((1 << context.ring_bits) - 1)
+        self.row_blocks = math.ceil(left.shape[0] / packing.m)
+        self.inner_blocks = math.ceil(left.shape[1] / packing.n)
+        size = self.row_blocks * self.inner_blocks * len(context.primes) * context.degree * 8
+        self._plains: list[list[Plain | None]] | None = None
+        if size <= MOST_PREPARED_BYTES:
+            self._plains = [[self._encode(a, b) for b in range(self.inner_blocks)] for a in range(self.row_blocks)]
+
+    def _encode(self, a: int, b: int) -> Plain | None:
+        m, n = self.packing.m, self.packing.n
+        return self.evaluator.plain(self.packing.left(self._left[a * m : (a + 1) * m, b * n : (b + 1) * n]))
+
+    def block(self, a: int, b: int) -> Plain | None:
+        """Row block a, inner block b, in NTT form; None when it is all zero."""
+        return self._encode(a, b) if self._plains is None else self._plains[a][b]
+
+
+def multiply(
+    prepared: Prepared,
     operand: Operand,
     stream: SecretStream,
     zeros: ZeroSupply | None = None,
+    *,
+    transposed: bool = False,
 ) -> tuple[Answer, U64]:
-    """Message 2 and the evaluator's share (rows, columns).
+    """Message 2 and the evaluator's share of X @ Y (rows, columns), or of X.T @ G (inner, columns).
 
     Every output ciphertext takes one fresh encryption of zero and one mask uniform in R_q.
-    Raises ValueError when the operand does not fit ``left`` or the parameter set.
+    Raises ValueError when the operand does not fit X or the parameter set.
     """
-    rows, inner = left.shape
-    if len(operand.packing) != 3:
-        raise ValueError("a packing has three numbers")
-    packing = Packing(*operand.packing, degree=evaluator.context.degree)
+    evaluator, packing = prepared.evaluator, prepared.packing
+    rows, inner = prepared.shape[::-1] if transposed else prepared.shape
+    if operand.packing != packing.sizes:
+        raise ValueError(f"the operand is packed as {operand.packing[:4]}, not as {packing.sizes}")
     if operand.inner != inner or operand.columns < 1:
         raise ValueError(f"the operand has {operand.inner} rows where {inner} are needed")
-    row_blocks, inner_blocks, column_blocks = packing.counts(rows, inner, operand.columns)
-    if len(operand.blocks) != inner_blocks * column_blocks:
-        raise ValueError(f"the operand has {len(operand.blocks)} blocks, not {inner_blocks * column_blocks}")
+    outer_blocks, summed_blocks = prepared.row_blocks, prepared.inner_blocks
+    if transposed:
+        outer_blocks, summed_blocks = summed_blocks, outer_blocks
+    column_blocks = math.ceil(operand.columns / packing.k)
+    if len(operand.blocks) != summed_blocks * column_blocks:
+        raise ValueError(f"the operand has {len(operand.blocks)} blocks, not {summed_blocks * column_blocks}")
     ciphers = [evaluator.load(block) for block in operand.blocks]
     take = zeros or evaluator.fresh_zero
-    ring_mask = np.uint64((1 << evaluator.context.ring_bits) - 1)
-    residues = left.astype(np.uint64) & ring_mask
+    height = packing.n if transposed else packing.m
     share = np.empty((rows, operand.columns), dtype=np.uint64)
     first, second = [], []
-    for a in range(row_blocks):
-        block = residues[a * packing.m : (a + 1) * packing.m]
+    for outer in range(outer_blocks):
+        top, bottom = outer * height, min((outer + 1) * height, rows)
         plains = [
-            evaluator.plain(packing.left(block[:, b * packing.n : (b + 1) * packing.n])) for b in range(inner_blocks)
+            prepared.block(summed, outer) if transposed else prepared.block(outer, summed)
+            for summed in range(summed_blocks)
         ]
         for c in range(column_blocks):
-            columns = min(packing.k, operand.columns - c * packing.k)
+            start, stop = c * packing.k, min((c + 1) * packing.k, operand.columns)
             total = evaluator.combine(ciphers[c::column_blocks], plains)
-            c0, c1, part = evaluator.finish(total, take(), packing.positions(len(block), columns), stream)
-            share[a * packing.m : a * packing.m + len(block), c * packing.k : c * packing.k + columns] = part.reshape(
-                len(block), columns
-            )
+            positions = packing.positions(bottom - top, stop - start, transposed=transposed)
+            c0, c1, part = evaluator.finish(total, take(), positions, stream)
+            share[top:bottom, start:stop] = part.reshape(bottom - top, stop - start)
             first.append(c0)
             second.append(c1)
     return Answer(operand.label, rows, tuple(first), tuple(second)), share
 
 
-def open_answer(key: KeyHolder, answer: Answer, rows: int, columns: int, packing: Packing) -> U64:
+def open_answer(
+    key: KeyHolder, answer: Answer, rows: int, columns: int, packing: Packing, *, transposed: bool = False
+) -> U64:
     """The key holder's share (rows, columns). Raises ValueError when the answer does not fit."""
-    row_blocks, _, column_blocks = packing.counts(rows, 1, columns)
-    count = row_blocks * column_blocks
+    height = packing.n if transposed else packing.m
+    column_blocks = math.ceil(columns / packing.k)
+    count = math.ceil(rows / height) * column_blocks
     if answer.rows != rows or len(answer.first) != count or len(answer.second) != count:
         raise ValueError(f"the answer has {answer.rows} rows in {len(answer.first)} blocks, not {rows} in {count}")
     share = np.empty((rows, columns), dtype=np.uint64)
     for index, (c0, c1) in enumerate(zip(answer.first, answer.second, strict=True)):
-        a, c = divmod(index, column_blocks)
-        height = min(packing.m, rows - a * packing.m)
-        width = min(packing.k, columns - c * packing.k)
-        part = key.decrypt(c0, c1, packing.positions(height, width)).reshape(height, width)
-        share[a * packing.m : a * packing.m + height, c * packing.k : c * packing.k + width] = part
+        outer, c = divmod(index, column_blocks)
+        top, bottom = outer * height, min((outer + 1) * height, rows)
+        start, stop = c * packing.k, min((c + 1) * packing.k, columns)
+        positions = packing.positions(bottom - top, stop - start, transposed=transposed)
+        share[top:bottom, start:stop] = key.decrypt(c0, c1, positions).reshape(bottom - top, stop - start)
     return share
 
 
-def finish_product(peer: str, label: str, rows: int, columns: int, key: KeyHolder, packing: Packing) -> Flow[U64]:
-    """Key holder: wait for the answer to an operand already sent.
+def finish_product(
+    peer: str, label: str, rows: int, columns: int, key: KeyHolder, packing: Packing, *, transposed: bool = False
+) -> Flow[U64]:
+    """Key holder: wait for the answer to an operand already sent; ``rows`` is the product's height.
 
     Learns: its own additive share of the product, uniform in Z_t.
     Leaks: nothing; noise and decryption errors stay here.
@@ -220,13 +278,13 @@ def finish_product(peer: str, label: str, rows: int, columns: int, key: KeyHolde
     if answer.label != label:
         raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
     try:
-        return open_answer(key, answer, rows, columns, packing)
+        return open_answer(key, answer, rows, columns, packing, transposed=transposed)
     except ValueError as error:
         raise RemoteProtocolError(str(error), peer) from None
 
 
-def hold_product(peer: str, label: str, right: U64, rows: int, key: KeyHolder) -> Flow[U64]:
-    """Key holder's side of one product with ``right`` (inner, columns); ``rows`` is X's height.
+def hold_product(peer: str, label: str, right: U64, rows: int, key: KeyHolder, packing: Packing) -> Flow[U64]:
+    """Key holder's side of X @ right, ``right`` (inner, columns) in Z_t; ``rows`` is X's height.
 
     Learns: its own additive share of X @ right, uniform in Z_t; the shape of X was known.
     Leaks: the shape of ``right`` to the evaluator; no value (BFV is IND-CPA).
@@ -234,24 +292,23 @@ def hold_product(peer: str, label: str, right: U64, rows: int, key: KeyHolder) -
     Source: CRYPTO 3.
     """
     inner, columns = right.shape
-    packing = choose_packing(rows, inner, columns, key.context.degree)
-    blocks = encrypt_right(key, right, packing)
-    yield Send(peer, Operand(label, inner, columns, (packing.m, packing.n, packing.k), blocks))
+    yield Send(peer, Operand(label, inner, columns, packing.sizes, encrypt_right(key, right, packing)))
     return (yield from finish_product(peer, label, rows, columns, key, packing))
 
 
 def evaluate_product(
     peer: str,
     label: str,
-    left: I64,
+    prepared: Prepared,
     columns: int,
-    evaluator: Evaluator,
     stream: SecretStream,
     zeros: ZeroSupply | None = None,
+    *,
+    transposed: bool = False,
 ) -> Flow[U64]:
-    """Evaluator's side of one product with its small integers ``left`` (rows, inner).
+    """Evaluator's side of X @ Y, or of X.T @ G, for the X that is ``prepared``.
 
-    Learns: its own additive share of left @ Y, uniform in Z_t; Y's shape, which was agreed.
+    Learns: its own additive share of the product, uniform in Z_t; the operand's shape, which was agreed.
     Leaks: its height to the key holder; what the key holder decrypts is uniform in Z_t.
     Model: semi-honest key holder; a public key made so that it hides nothing is refused when its second
         polynomial is zero, and is otherwise trusted to be well formed.
@@ -263,7 +320,7 @@ def evaluate_product(
             f"sent operand {operand.label!r} with {operand.columns} columns when {label!r} was due", peer
         )
     try:
-        answer, share = multiply_left(evaluator, left, operand, stream, zeros)
+        answer, share = multiply(prepared, operand, stream, zeros, transposed=transposed)
     except ValueError as error:
         raise RemoteProtocolError(str(error), peer) from None
     yield Send(peer, answer)
