@@ -30,6 +30,7 @@ class ArchiveCheck:
 def check_archive(archive: bytes, factor: FactorView) -> ArchiveCheck:
     """Hash each file of a bundle's zip archive and compare with its own SHA256SUMS and with the coordinator's list.
 
+    A factor's own fingerprint is that of its SHA256SUMS.
     Files may lie in one common folder, as they do in ``<factor_id>/<version>/``.
     """
     try:
@@ -42,8 +43,10 @@ def check_archive(archive: bytes, factor: FactorView) -> ArchiveCheck:
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError):
         return ArchiveCheck(0, ("the archive is damaged: download it again",))
     folder = listing.removesuffix(SUMS)
+    strange = factor.sha256 and found[listing] != factor.sha256
     actual = {name.removeprefix(folder): digest for name, digest in found.items()}
-    faults = [f"{name} is missing" for name in stated if name not in actual]
+    faults = [f"{SUMS} is not the one the coordinator was sent"] if strange else []
+    faults += [f"{name} is missing" for name in stated if name not in actual]
     faults += [f"{name} differs from {SUMS}" for name, digest in stated.items() if actual.get(name, digest) != digest]
     unlisted = sorted(set(actual) - set(stated) - {SUMS})
     faults += [f"{name} is not in {SUMS}" for name in unlisted if not name.startswith("signatures/")]

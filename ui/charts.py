@@ -109,7 +109,7 @@ def cumulative_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
 
 
 def loss_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
-    """Mean training loss per period (no unit)."""
+    """Training loss at the end of each period (no unit)."""
     points = [p for p in series if p.loss is not None]
     frame = pd.DataFrame({"period": [p.period for p in points], "loss": [p.loss for p in points]})
     line = (

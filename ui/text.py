@@ -81,7 +81,7 @@ HELP: Mapping[str, str] = {
     "standard_error": "Lines show about 95 %: 1.96 Newey-West standard errors over periods each side.",
     "share": "The party's part of the reward pot.",
     "bytes": "What the parties sent to each other, by type of message and by what such a message can reveal.",
-    "loss": "Mean training loss of the top model in the period; only its direction matters.",
+    "loss": "Training loss of the top model at the end of each period; only its direction matters.",
     "pending": "Booked, but not final until the label's horizon has passed on live data.",
     "balanced": "Every transaction sums to zero, and the balances follow from the entries.",
     "sha256": "Fingerprint of the file; equal fingerprints mean equal files.",

@@ -122,8 +122,9 @@ def factor() -> FactorView:
     files = tuple(
         FileView(path=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()) for name, data in contents.items()
     )
+    manifest = hashlib.sha256(contents["SHA256SUMS"]).hexdigest()
     return FactorView(
-        run_id=SETTLED, factor_id="weekly-large-caps", version="1", created_at=T0, available=True, sha256="5e" * 32,
+        run_id=SETTLED, factor_id="weekly-large-caps", version="1", created_at=T0, available=True, sha256=manifest,
         bytes=len(bundle()), rows=44_448, recipients=("harbor", "coordinator"), files=files,
     )  # fmt: skip
 

@@ -180,6 +180,11 @@ def test_a_changed_file_is_named() -> None:
     assert check.faults == ("metadata.json differs from SHA256SUMS", "metadata.json is not what the coordinator lists")
 
 
+def test_another_bundle_than_the_one_told_of_is_noticed() -> None:
+    check = check_archive(bundle(), factor().model_copy(update={"sha256": "00" * 32}))
+    assert check.faults == ("SHA256SUMS is not the one the coordinator was sent",)
+
+
 def test_missing_added_and_unreadable_files_are_named() -> None:
     def archive(files: dict[str, bytes]) -> bytes:
         out = io.BytesIO()
@@ -188,7 +193,7 @@ def test_missing_added_and_unreadable_files_are_named() -> None:
                 made.writestr(name, data)
         return out.getvalue()
 
-    none = factor().model_copy(update={"files": ()})
+    none = factor().model_copy(update={"files": (), "sha256": ""})
     sums = b"ab" * 32 + b"  gone.csv\n"
     assert check_archive(archive({"SHA256SUMS": sums, "extra.csv": b""}), none).faults == (
         "gone.csv is missing",

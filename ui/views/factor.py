@@ -22,7 +22,7 @@ def render(client: ClientProtocol, factor: FactorView) -> None:
         words.append(f"made {instant(factor.created_at)}" if factor.created_at else "")
         st.markdown(" · ".join(word for word in words if word))
         if factor.sha256:
-            st.code(f"SHA-256 {factor.sha256}", language=None)
+            st.code(f"SHA-256 of {SUMS}: {factor.sha256}", language=None)
         if factor.recipients:
             st.caption(f"Sent to {plain(', '.join(factor.recipients))}.")
         if factor.available:

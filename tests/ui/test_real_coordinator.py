@@ -1,0 +1,37 @@
+"""The real app over a real coordinator and its mutual TLS; only the nodes answer by rote."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from parties.client import ADMIN
+from tests.parties.coordinator_rig import PARTIES, Consortium, FakeNode, wait_for_status
+
+
+def test_a_run_seen_through_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    consortium = Consortium(tmp_path)
+    with ExitStack() as stack:
+        coordinator = stack.enter_context(consortium.coordinator())
+        for name in PARTIES:
+            stack.enter_context(FakeNode(consortium, name))
+        universe = {"policy": "universe", "universe_sha256": "ab" * 32}
+        agreement = consortium.agreement(purpose="<script>alert(1)</script>", alignment=universe)
+        with consortium.client() as client:
+            run_id = client.propose(agreement)
+            wait_for_status(client, run_id, "settled")
+        monkeypatch.setenv("ENTENTE_COORDINATOR", coordinator.address)
+        monkeypatch.setenv("ENTENTE_CREDENTIALS", str(consortium.home(ADMIN)))
+        app = AppTest.from_file("../../ui/app.py", default_timeout=30)
+        app.run()
+        assert not app.exception
+        assert {m.label: m.value for m in app.metric}["Parties online"] == "3 of 3"
+        assert len(app.dataframe[0].value) == 1
+
+        app = AppTest.from_file("../../ui/app.py", default_timeout=30)
+        app.query_params["run"] = run_id
+        app.run()
+        assert not app.error
