@@ -17,6 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+from parties.transport.grpc import connect  # first: it settles how grpc's C core starts
+
+# isort: split
 import grpc
 from google.protobuf.message import Message as Protobuf
 from pydantic import TypeAdapter, ValidationError
@@ -45,7 +48,6 @@ from parties.coordinator.views import (
 )
 from parties.errors import ConfigError, EntenteError, PeerError
 from parties.identity import Roster, load_identity
-from parties.transport.grpc import connect
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [
@@ -219,9 +221,14 @@ class Connection:
 
     def stream(self, method: str, request: Protobuf, shape: type[P], *, timeout: float | None = None) -> Stream[P]:
         """One request, many answers; iterate over the result, or :meth:`Stream.cancel` it."""
-        return Stream(
-            self._method(self._channel.unary_stream, method)(request, timeout=timeout), shape, self._translated
-        )
+        try:
+            answers = self._method(self._channel.unary_stream, method)(request, timeout=timeout)
+        except ValueError:
+            raise self._closed() from None
+        return Stream(answers, shape, self._translated)
+
+    def _closed(self) -> PeerError:
+        return PeerError(f"the connection to the coordinator at {self.address} is closed: open a new one", COORDINATOR)
 
     def _method(self, kind: Callable[..., Any], method: str) -> Any:
         shape = _RESPONSES[method]
@@ -244,6 +251,12 @@ class Connection:
             return ConfigError(
                 f"the coordinator at {self.address} and these credentials do not accept each other: "
                 "check that both rosters hold the other's present certificate"
+            )
+        if status is grpc.StatusCode.UNAVAILABLE and "socket closed" in detail.lower():
+            return PeerError(
+                f"the coordinator at {self.address} closed the connection: it is stopping, or its roster lacks "
+                "this member's present certificate",
+                COORDINATOR,
             )
         if status is grpc.StatusCode.UNAVAILABLE:
             return PeerError(

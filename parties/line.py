@@ -1,6 +1,6 @@
 """A party's standing line to the coordinator: commands come down, reports go up.
 
-    line = CoordinatorLine("sat", Path("sat-home"), version="0.1.0")
+    line = CoordinatorLine("sat", Path("sat-home"))
     line.start()
     for command in line.commands():     # until close()
         ...
@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
 
+from parties import __version__
 from parties.agreement import COORDINATOR
 from parties.client import Connection, Stream
 from parties.coordinator.commands import Command, CommandKind
@@ -43,7 +44,13 @@ class CoordinatorLine:
     """One node's line. ``home`` holds ``keys/`` and ``roster.json``. Any thread may report."""
 
     def __init__(
-        self, name: str, home: Path, *, version: str = "", address: str = "", patience: float = _DEFAULT_SILENCE
+        self,
+        name: str,
+        home: Path,
+        *,
+        version: str = __version__,
+        address: str = "",
+        patience: float = _DEFAULT_SILENCE,
     ) -> None:
         self._name = name
         self._version = version
@@ -184,7 +191,7 @@ class CoordinatorLine:
             try:
                 self._attach()
             except PeerError as error:
-                _LOG.info("line lost: %s", error)
+                _LOG.warning("no line to the coordinator: %s", error)
             except EntenteError as error:
                 if not self._attached.is_set():
                     self._commands.put(error)

@@ -11,15 +11,18 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from parties.transport.grpc import ExchangeServer, authenticated_peer  # first: it settles how grpc's C core starts
+
+# isort: split
 import grpc
 from google.protobuf.message import Message as Protobuf
 from pydantic import BaseModel
 
+from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
 from parties.client import ADMIN, ERROR_KEY, SERVICE, CoordinatorView
 from parties.coordinator.bundles import BundleStore
@@ -32,7 +35,6 @@ from parties.coordinator.store import EventLog, open_engine
 from parties.errors import AgreementError, ConfigError, EntenteError, StorageError
 from parties.identity import Roster, load_identity
 from parties.ledger.store import LedgerStore
-from parties.transport.grpc import ExchangeServer, authenticated_peer
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = ["Coordinator", "serve"]
@@ -88,7 +90,7 @@ class Coordinator:
             identity, roster, self.settings.listen, settings=self.settings.transport, services=[service.handler()]
         )
         parts = OwnParts(self._server, roster, bundles, self._ledger)
-        version, heartbeat = metadata.version("entente"), self.settings.heartbeat_seconds
+        version, heartbeat = __version__, self.settings.heartbeat_seconds
         self._engine = Engine(log, roster, parts, version=version, heartbeat=heartbeat)
         self._engine.restore()
         reader = _Reader(self, self._engine, roster, log, bundles, LedgerReader(self._ledger), version)

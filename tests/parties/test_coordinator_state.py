@@ -82,7 +82,7 @@ def agreement(
                 "period_ends": [T0],
                 "cutoffs": [T0],
             },
-            "alignment": {"policy": policy},
+            "alignment": {"policy": policy, "universe_sha256": "00" * 32 if policy == "universe" else ""},
             "openings": {"contribution": contribution},
             "recipients": recipients,
             "code_version": "0",

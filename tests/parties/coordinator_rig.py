@@ -1,0 +1,175 @@
+"""A consortium on loopback for coordinator tests: real keys, a real server, nodes that answer by rote."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from parties.agreement import COORDINATOR, Agreement, sign_agreement
+from parties.client import ADMIN, Client, RunView
+from parties.coordinator.commands import Command
+from parties.coordinator.service import Coordinator
+from parties.coordinator.settings import CoordinatorSettings
+from parties.identity import Identity, Roster, create_identity
+from parties.line import CoordinatorLine
+
+LABEL, FEATURES = "bank", ("sat", "card")
+PARTIES = (LABEL, *FEATURES)
+PERIODS = ("2020Q1", "2020Q2", "2020Q3")
+
+
+class Consortium:
+    """Homes with keys and rosters for a coordinator, an admin and three parties."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        names = (COORDINATOR, ADMIN, *PARTIES)
+        self.identities: dict[str, Identity] = {
+            name: create_identity(name, folder / name / "keys", hosts=["127.0.0.1"]) for name in names
+        }
+        self.write_rosters("127.0.0.1:1")
+
+    def home(self, name: str) -> Path:
+        return self.folder / name
+
+    def write_rosters(self, address: str) -> None:
+        roster = Roster(
+            {
+                name: identity.member(address if name == COORDINATOR else "127.0.0.1:1")
+                for name, identity in self.identities.items()
+            }
+        )
+        for name in self.identities:
+            roster.save(self.home(name) / "roster.json")
+
+    @contextmanager
+    def coordinator(self, **settings: Any) -> Iterator[Coordinator]:
+        """A running coordinator that everybody's roster names."""
+        terms = CoordinatorSettings(**{"listen": "127.0.0.1:0", "heartbeat_seconds": 0.2, **settings})
+        with Coordinator(self.home(COORDINATOR), terms) as running:
+            self.write_rosters(running.address)
+            yield running
+
+    def client(self) -> Client:
+        return Client("", self.home(ADMIN))
+
+    def agreement(self, nonce: str = "1", **changes: Any) -> Agreement:
+        now = datetime.now(UTC)
+        ends = [now - timedelta(days=400 - 90 * i) for i in range(len(PERIODS))]
+        terms: dict[str, Any] = {
+            "consortium": "Test funds",
+            "purpose": "tests",
+            "proposed_at": now,
+            "expires_at": now + timedelta(hours=1),
+            "nonce": nonce,
+            "coordinator_certificate_sha256": self.identities[COORDINATOR].certificate_sha256,
+            "coordinator_address": "127.0.0.1:1",
+            "parties": [self._party(name) for name in PARTIES],
+            "label": {"name": "y", "definition": "next return", "party": LABEL},
+            "calendar": {"frequency": "Q", "periods": PERIODS, "period_ends": ends, "cutoffs": ends},
+            "alignment": {"policy": "universe", "universe_sha256": "00" * 32},
+            "reward": {"pot": 10_001, "unit": "USD", "scale": 2},
+            "recipients": FEATURES,
+            "code_version": "0",
+        }
+        return Agreement.model_validate({**terms, **changes})
+
+    def _party(self, name: str) -> dict[str, Any]:
+        identity = self.identities[name]
+        return {
+            "name": name,
+            "role": "label" if name == LABEL else "feature",
+            "legal_entity": f"{name} <b>Fund</b> Ltd",
+            "address": "127.0.0.1:1",
+            "identity_key": identity.public_key,
+            "certificate_sha256": identity.certificate_sha256,
+            "columns": [f"{name}_{i}" for i in range(10)],
+        }
+
+
+REPORTS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "align": lambda name: {"n_common": 40, "set_size": 50, "seconds": 0.1},
+    "train": lambda name: {
+        "traffic": {"matmul.product": {"payload": "uniform share", "bytes": 1000, "messages": 4}},
+        "peak_rss_mb": 250.5,
+        **({} if name == LABEL else {"openings": {"limit": 6, "max_used": 4}}),
+    },
+    "evaluate": lambda name: {
+        "evaluation": {"ic_joint": 0.12, "ic_own": 0.05, "n_periods": 2, "t_joint": 2.5, "uplift": 0.07},
+        "points": [{"period": "2020Q2", "ic_joint": 0.11, "ic_own": 0.04}, {"period": "2020Q3", "ic_joint": 0.13}],
+    },
+    "value": lambda name: {
+        "traffic": {"matmul.product": {"payload": "uniform share", "bytes": 500, "messages": 1}},
+        **({"contribution": contribution(sat=0.03, card=0.01)} if name == LABEL else {}),
+    },
+    "export": lambda name: {
+        "factor_id": "joint-1", "version": "1", "sha256": "ab" * 32, "bytes": 1234, "rows": 80,
+    },
+}  # fmt: skip
+
+
+def contribution(**phi: float) -> dict[str, Any]:
+    parties = {name: {"phi": value, "standard_error": 0.01} for name, value in phi.items()}
+    return {"method": "masked", "n_periods": 2, "v_everyone": 0.12, "v_nobody": 0.05, "parties": parties}
+
+
+class FakeNode:
+    """A node over a real line that only answers. ``on(node, command)`` takes a command over by returning True."""
+
+    def __init__(
+        self, consortium: Consortium, name: str, on: Callable[[FakeNode, Command], bool] = lambda node, command: False
+    ) -> None:
+        self.name = name
+        self.identity = consortium.identities[name]
+        self.heard: list[Command] = []
+        self._on = on
+        self._home = consortium.home(name)
+        self.line: CoordinatorLine
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> FakeNode:
+        self.line = CoordinatorLine(self.name, self._home)
+        self.line.start()
+        self._thread.start()
+        assert self.line.wait_attached(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.line.close()
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        for command in self.line.commands():
+            self.heard.append(command)
+            if not self._on(self, command):
+                self.answer(command)
+
+    def answer(self, command: Command) -> None:
+        if command.kind == "approve":
+            agreement = Agreement.model_validate(command.body["agreement"])
+            assert agreement.run_id == command.run_id
+            self.line.signed(command.run_id, sign_agreement(self.identity.key, agreement))
+        elif command.kind == "start":
+            phase, attempt = command.body["phase"], command.body["attempt"]
+            self.line.done(command.run_id, phase, attempt, REPORTS[phase](self.name))
+
+    def told(self, kind: str) -> list[Command]:
+        return [command for command in self.heard if command.kind == kind]
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Poll; fail naming ``what`` if it never holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.02)
+
+
+def wait_for_status(client: Client, run_id: str, *statuses: str) -> RunView:
+    wait_until(lambda: client.run(run_id).status in statuses, f"status {statuses}")
+    return client.run(run_id)
