@@ -16,7 +16,7 @@ import ctypes
 import os
 import struct
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,17 @@ from numpy.typing import NDArray
 from vfl.randomness import SecretStream
 from vfl.ring import pack, unpack
 
-__all__ = ["PARAMETER_SETS", "Context", "Evaluator", "FreshZeros", "KeyHolder", "ParameterSet", "Plain", "ZeroSupply"]
+__all__ = [
+    "PARAMETER_SETS",
+    "Context",
+    "Evaluator",
+    "FreshZeros",
+    "KeyHolder",
+    "ParameterSet",
+    "Plain",
+    "ZeroSupply",
+    "raw_operations",
+]
 
 U64 = NDArray[np.uint64]
 Ciphertext = Any
@@ -368,3 +378,28 @@ class FreshZeros:
 
     def close(self) -> None:
         """Nothing is made ahead."""
+
+
+def raw_operations(key: KeyHolder, evaluator: Evaluator) -> dict[str, Callable[[], object]]:
+    """Each SEAL operation that a product cannot do without, alone, for benchmarks to time."""
+    context = key.context
+    parms = context.seal.first_parms_id()
+    words = np.arange(1, context.degree + 1, dtype=np.uint64)
+    plain, lifted, result = context.plain(words), seal.Plaintext(), seal.Plaintext()
+    cipher, other = seal.Ciphertext(context.seal), seal.Ciphertext(context.seal)
+    key._encryptor.encrypt_symmetric(plain, cipher)
+    in_ntt, product = seal.Ciphertext(context.seal), seal.Ciphertext(context.seal)
+    engine = evaluator._evaluator
+    engine.transform_to_ntt(cipher, in_ntt)
+    engine.transform_to_ntt(plain, parms, lifted)
+    engine.multiply_plain(in_ntt, lifted, product)
+    return {
+        "encrypt": lambda: key._encryptor.encrypt_symmetric(plain, other),
+        "zero": lambda: evaluator._encryptor.encrypt_zero(other),
+        "decrypt": lambda: key._decryptor.decrypt(cipher, result),
+        "ntt": lambda: engine.transform_to_ntt(cipher, other),
+        "inverse_ntt": lambda: engine.transform_from_ntt(in_ntt, other),
+        "plain_ntt": lambda: engine.transform_to_ntt(plain, parms, lifted),
+        "multiply": lambda: engine.multiply_plain(in_ntt, lifted, other),
+        "add": lambda: engine.add_inplace(product, product),
+    }

@@ -88,7 +88,7 @@ def _work(name: str, part: Part, roles: dict[str, Role], folder: str, outbox: An
 
 
 def _measure(name: str, part: Part, roles: dict[str, Role], folder: Path) -> Measured:
-    from parties.identity import load_identity  # noqa: PLC0415
+    from parties.identity import load_identity
 
     identity: Identity = load_identity(name, folder / name)
     roster = Roster.load(folder / "roster.json")

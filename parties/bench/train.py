@@ -114,7 +114,7 @@ def feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
 
 def plain_rows_per_second(shape: Shape) -> float:
     """The same forward and backward products in PyTorch, all parties in one process, without any protection."""
-    import torch  # noqa: PLC0415
+    import torch
 
     torch.manual_seed(0)
     x = torch.randn(shape.batch, shape.features * shape.parties)
