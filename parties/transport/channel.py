@@ -6,6 +6,7 @@ parties, in order and once, and refuses on both sides whatever the register or t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -79,6 +80,19 @@ class Frame:
     sequence: int
     kind: str
     body: bytes = field(repr=False)
+    _digest: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the body, computed once."""
+        if not self._digest:
+            self._digest.append(hashlib.sha256(self.body).digest())
+        return self._digest[0]
+
+    def hashed(self, digest: bytes) -> Frame:
+        """This frame, its body's SHA-256 being known to its maker."""
+        self._digest[:] = [digest]
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from parties.errors import PeerError, RunAborted
 from parties.transport.channel import Frame, SessionTerms
 from parties.transport.meter import Direction, Meter, Record, Recorder
-from parties.transport.transcript import Transcript, TranscriptHead, body_digest
+from parties.transport.transcript import Transcript, TranscriptHead
 from psi.flow import RemoteProtocolError
 
 __all__ = ["ConnectionReplaced", "Inbox", "SessionClosed", "record_of"]
@@ -81,7 +81,7 @@ class Inbox:
         """
         try:
             self._terms.check_incoming(frame.sender, frame.kind, len(frame.body))
-            digest = body_digest(frame.body)
+            digest = frame.digest
             with self._change:
                 sender = self._admit(frame, ticket)
                 self._wait_for_room(sender, frame, ticket, alive, patience)

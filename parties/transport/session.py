@@ -16,7 +16,7 @@ from parties.errors import RunAborted
 from parties.transport.channel import Frame, SessionTerms
 from parties.transport.inbox import Inbox, record_of
 from parties.transport.meter import Meter, Recorder
-from parties.transport.transcript import Transcript, TranscriptHead, body_digest
+from parties.transport.transcript import Transcript, TranscriptHead
 from parties.wire.codec import decode, encode, kind_of
 from psi.flow import LocalProtocolError, Message, Recv, RemoteProtocolError
 
@@ -54,12 +54,11 @@ class SessionChannel(ABC):
         self.inbox.check(to)
         kind, body = encode(message)
         self.terms.check_size(kind, len(body))
-        digest = body_digest(body)
         with self._sending:
             frame = Frame(self.terms.run_id, self.terms.session, self.party, self._next[to], kind, body)
             self._deliver(to, frame)
             self._next[to] += 1
-            self._sent[to].extend(kind, digest)
+            self._sent[to].extend(kind, frame.digest)
             if self._recorder:
                 self._recorder(record_of("sent", to, frame))
         self._meter.add("sent", to, kind, len(body))

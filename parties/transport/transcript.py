@@ -10,7 +10,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-__all__ = ["Transcript", "TranscriptHead", "body_digest"]
+__all__ = ["Transcript", "TranscriptHead"]
 
 _DOMAIN = b"entente/transcript/1"
 
@@ -41,11 +41,6 @@ class Transcript:
     @property
     def head(self) -> TranscriptHead:
         return TranscriptHead(self._count, self._hash.hex())
-
-
-def body_digest(body: bytes) -> bytes:
-    """SHA-256 of a body: apart from :meth:`Transcript.extend`, so that it needs no lock."""
-    return hashlib.sha256(body).digest()
 
 
 def _framed(*texts: str) -> bytes:

@@ -70,7 +70,7 @@ def test_messages_arrive_in_order_by_sender_and_type(net: World) -> None:
         assert cards.receive([Recv("skies", Note)], 10) == (0, Note(-number, "from skies"))
 
 
-@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 9_500_000])
+@pytest.mark.parametrize("size", [0, 1, 2**19 - 9, 2**19 - 8, 2**19 - 7, 9_500_000])
 def test_payloads_of_any_size_arrive_whole(net: World, size: int) -> None:
     label, cards = net.open("label"), net.open("cards")
     body = os.urandom(size)
