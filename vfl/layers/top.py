@@ -130,6 +130,8 @@ class LabelHead:
         with _one_thread():
             embedding, features = self._inputs(z, own)
             target, when = torch.from_numpy(np.array(label, dtype=np.float64)), torch.from_numpy(np.array(dates))
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.terms.top_learning_rate / (1.0 + self.terms.top_decay * self.batches)
             for _ in range(self.terms.top_steps):
                 self.optimiser.zero_grad()
                 torch.autograd.backward(self._loss(embedding, features, target, when))
