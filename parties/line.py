@@ -57,7 +57,9 @@ class CoordinatorLine:
         self._patience = patience
         self._session = secrets.token_hex(16)
         self._connection = Connection(address, home, name)
-        self._commands: queue.Queue[Command | EntenteError | None] = queue.Queue()
+        self._commands: queue.SimpleQueue[Command | EntenteError | None] = (
+            queue.SimpleQueue()
+        )  # its put may interrupt its get
         self._lock = threading.Lock()
         self._seen: dict[str, set[tuple[str, str, int]]] = {}
         self._silence: dict[str, float] = {}
@@ -89,7 +91,7 @@ class CoordinatorLine:
         return self._attached.wait(timeout)
 
     def close(self) -> None:
-        """Leave: :meth:`commands` ends, reports raise."""
+        """Leave: :meth:`commands` ends, reports raise. May be called from a signal handler."""
         self._closed.set()
         if self._stream is not None:
             self._stream.cancel()

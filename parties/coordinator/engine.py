@@ -6,6 +6,7 @@ threads that come back with an event. An event is on disk before any action it c
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -208,11 +209,19 @@ class Engine:
         raise AgreementError(f"{party} sent a report of a kind that does not exist: use one version on both sides")
 
     def _finished(self, party: str, run_id: str, done: DoneBody, now: datetime) -> bool:
-        report = phase_report(done.phase, done.report, party)
+        """A report that is refused ends the party's part: it will not make a better one."""
+        try:
+            report = phase_report(done.phase, done.report, party)
+            with self.lock:
+                state = self.known(run_id).state
+                if done.phase == "value" and party == state.plan.label and report.get("contribution") is None:
+                    raise AgreementError(f"{party}'s report on value has no contribution: send the contribution report")
+        except AgreementError as error:
+            if done.phase != "approve":
+                with contextlib.suppress(EventRefused):
+                    self._take(PhaseFailed(run_id, now, party, done.phase, done.attempt, str(error)[:2000]))
+            raise
         with self.lock:
-            state = self.known(run_id).state
-            if done.phase == "value" and party == state.plan.label and report.get("contribution") is None:
-                raise AgreementError(f"{party}'s report on value has no contribution: send the contribution report")
             changed = self._take(PhaseDone(run_id, now, party, done.phase, done.attempt, report))
             if changed:
                 known = self._runs[run_id]

@@ -19,7 +19,6 @@ from parties.coordinator.run import session_name, session_roles
 from parties.coordinator.settle import settle_run
 from parties.drive import drive
 from parties.errors import RunAborted
-from parties.identity import Roster
 from parties.ledger.store import LedgerStore
 from parties.transport.channel import Channel, Endpoint
 from psi.commitment import AlignmentLimits
@@ -38,9 +37,8 @@ PATIENCE = 7 * 24 * 3600.0
 class OwnParts:
     """Carries the coordinator's parts out; :meth:`abort` stops those of a run from any thread."""
 
-    def __init__(self, endpoint: Endpoint, roster: Roster, bundles: BundleStore, ledger: LedgerStore) -> None:
+    def __init__(self, endpoint: Endpoint, bundles: BundleStore, ledger: LedgerStore) -> None:
         self._endpoint = endpoint
-        self._roster = roster
         self._bundles = bundles
         self._ledger = ledger
         self._lock = threading.Lock()

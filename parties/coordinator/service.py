@@ -58,6 +58,7 @@ class Coordinator:
         self._server: ExchangeServer | None = None
         self._engine: Engine | None = None
         self._ledger: LedgerStore | None = None
+        self._log: EventLog | None = None
         self._stopping = threading.Event()
         self._clock = threading.Thread(target=self._tick, name="clock", daemon=True)
 
@@ -76,27 +77,33 @@ class Coordinator:
 
     def start(self) -> None:
         """Rebuild the runs from the log and begin to serve. Raises :class:`EntenteError` when it cannot."""
+        try:
+            self._open()
+        except BaseException:
+            self.stop()
+            raise
+        self._clock.start()
+        _LOG.info("coordinator listens on %s", self.address)
+
+    def _open(self) -> None:
         identity = load_identity(COORDINATOR, self.home / "keys")
         roster = Roster.load(self.home / "roster.json")
         if roster.member(COORDINATOR).certificate_sha256 != identity.certificate_sha256:
             raise ConfigError(
                 f"{self.home / 'roster.json'}: names another certificate for the coordinator than its own"
             )
-        log = EventLog(open_engine(self.settings.database or f"sqlite:///{self.home / 'coordinator.db'}"))
-        self._ledger = LedgerStore(self.settings.ledger or self.home / "ledger.db")
+        log = self._log = EventLog(open_engine(self.settings.database or f"sqlite:///{self.home / 'coordinator.db'}"))
+        ledger = self._ledger = LedgerStore(self.settings.ledger or self.home / "ledger.db")
         bundles = BundleStore(self.home / "factors")
         service = _Service(roster)
         self._server = ExchangeServer(
             identity, roster, self.settings.listen, settings=self.settings.transport, services=[service.handler()]
         )
-        parts = OwnParts(self._server, roster, bundles, self._ledger)
-        version, heartbeat = __version__, self.settings.heartbeat_seconds
-        self._engine = Engine(log, roster, parts, version=version, heartbeat=heartbeat)
-        self._engine.restore()
-        reader = _Reader(self, self._engine, roster, log, bundles, LedgerReader(self._ledger), version)
-        service.begin(self._engine, reader)
-        self._clock.start()
-        _LOG.info("coordinator listens on %s", self.address)
+        parts = OwnParts(self._server, bundles, ledger)
+        engine = Engine(log, roster, parts, version=__version__, heartbeat=self.settings.heartbeat_seconds)
+        engine.restore()
+        self._engine = engine
+        service.begin(engine, _Reader(self, engine, roster, log, bundles, LedgerReader(ledger)))
 
     def stop(self) -> None:
         """End what is under way, tell the parties, and leave. Safe to call twice."""
@@ -108,8 +115,9 @@ class Coordinator:
             self._engine.lines.drained(_FAREWELL_SECONDS)
         if self._server is not None:
             self._server.close()
-        if self._ledger is not None:
-            self._ledger.close()
+        for store in (self._ledger, self._log):
+            if store is not None:
+                store.close()
 
     def _tick(self) -> None:
         assert self._engine is not None
@@ -145,7 +153,6 @@ class _Reader:
         log: EventLog,
         bundles: BundleStore,
         ledger: LedgerReader,
-        version: str,
     ) -> None:
         self._coordinator = coordinator
         self._engine = engine
@@ -153,7 +160,6 @@ class _Reader:
         self._log = log
         self._bundles = bundles
         self._ledger = ledger
-        self._version = version
         self._views: dict[str, Callable[[wire.Query], Any]] = {
             "coordinator": lambda _: self._self(),
             "parties": lambda _: self._parties(),
@@ -185,7 +191,7 @@ class _Reader:
             runs = self._engine.all_runs()
             return CoordinatorView(
                 name=self._coordinator.settings.name,
-                version=self._version,
+                version=__version__,
                 started_at=self._coordinator.started_at,
                 runs=len(runs),
                 runs_in_progress=sum(not known.state.ended for known in runs),

@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Any
 
 import rfc8785
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, create_engine, event, func, select
+from sqlalchemy import Column, Engine, Integer, MetaData, RowMapping, String, Table, Text, create_engine, event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from parties.coordinator.events import Event, event_from_json, event_to_json
 from parties.errors import ConfigError, StorageError
@@ -61,12 +61,18 @@ class LoggedEvent:
 
 def open_engine(url: str) -> Engine:
     """A database engine for ``url``. SQLite is set to survive a crash of the machine: WAL, synchronous=FULL."""
+    remedy = "use sqlite:///FILE or postgresql://USER@HOST/DATABASE"
     try:
-        engine = create_engine(make_url(url), future=True)
-    except (SQLAlchemyError, ImportError) as error:
-        raise ConfigError(
-            f"database {url.rpartition('@')[2]!r}: {error}; use sqlite:///FILE or postgresql://..."
-        ) from None
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise ConfigError(f"event log URL {parsed.render_as_string()!r}: this database is not supported; {remedy}")
+        engine = create_engine(parsed)
+    except ArgumentError:
+        raise ConfigError(f"the event log's URL cannot be read; {remedy}") from None
+    except ImportError:
+        raise ConfigError("an event log on PostgreSQL needs the driver: pip install 'entente[postgresql]'") from None
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -128,7 +134,7 @@ class EventLog:
             with self._engine.connect() as connection:
                 for row in connection.execute(query).mappings():
                     body, expected = json.loads(row["body"]), expected + 1
-                    if checked and (row["sequence"], row["hash"]) != (expected, _link(previous, expected, body)):
+                    if checked and not _follows(row, previous, expected, body):
                         raise StorageError(
                             f"event log entry {row['sequence']} does not follow the one before it: restore a backup"
                         )
@@ -137,10 +143,9 @@ class EventLog:
         except (SQLAlchemyError, ValueError) as error:
             raise StorageError(f"the event log cannot be read ({_cause(error)}): restore a backup") from None
 
-    @property
-    def length(self) -> int:
-        with self._engine.connect() as connection:
-            return int(connection.execute(select(func.count()).select_from(_EVENTS)).scalar_one())
+    def close(self) -> None:
+        """Give the database connections back."""
+        self._engine.dispose()
 
     def save_progress(self, run_id: str, record: dict[str, Any]) -> None:
         """Keep the run's last progress record; one above ``LARGEST_PROGRESS`` characters is dropped."""
@@ -161,6 +166,12 @@ class EventLog:
             text = connection.execute(query).scalar_one_or_none()
         record: dict[str, Any] = json.loads(text) if text else {}
         return record
+
+
+def _follows(row: RowMapping, previous: str, sequence: int, body: Any) -> bool:
+    if not isinstance(body, dict) or row["sequence"] != sequence or row["hash"] != _link(previous, sequence, body):
+        return False
+    return (row["run_id"], row["at"], row["kind"]) == (body.get("run"), body.get("at"), body.get("kind"))
 
 
 def _link(previous: str, sequence: int, body: dict[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from parties.client import ADMIN, Client, RunView
 from parties.coordinator.commands import Command
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
+from parties.errors import PeerError, RunAborted
 from parties.identity import Identity, Roster, create_identity
 from parties.line import CoordinatorLine
 
@@ -32,6 +35,7 @@ class Consortium:
         self.identities: dict[str, Identity] = {
             name: create_identity(name, folder / name / "keys", hosts=["127.0.0.1"]) for name in names
         }
+        self.addresses = dict.fromkeys(names, "127.0.0.1:1")
         self.write_rosters("127.0.0.1:1")
 
     def home(self, name: str) -> Path:
@@ -40,7 +44,7 @@ class Consortium:
     def write_rosters(self, address: str) -> None:
         roster = Roster(
             {
-                name: identity.member(address if name == COORDINATOR else "127.0.0.1:1")
+                name: identity.member(address if name == COORDINATOR else self.addresses[name])
                 for name, identity in self.identities.items()
             }
         )
@@ -90,6 +94,12 @@ class Consortium:
             "certificate_sha256": identity.certificate_sha256,
             "columns": [f"{name}_{i}" for i in range(10)],
         }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 REPORTS: dict[str, Callable[[str], dict[str, Any]]] = {
@@ -146,8 +156,9 @@ class FakeNode:
     def _run(self) -> None:
         for command in self.line.commands():
             self.heard.append(command)
-            if not self._on(self, command):
-                self.answer(command)
+            with contextlib.suppress(RunAborted, PeerError):  # the line may be closed under an answer
+                if not self._on(self, command):
+                    self.answer(command)
 
     def answer(self, command: Command) -> None:
         if command.kind == "approve":

@@ -15,6 +15,7 @@ from parties.client import ADMIN, Client, Connection
 from parties.coordinator.commands import Command
 from parties.coordinator.reports import ProgressBody
 from parties.coordinator.service import Coordinator
+from parties.coordinator.settings import CoordinatorSettings
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError
 from parties.identity import Roster, create_identity
 from parties.line import CoordinatorLine
@@ -435,3 +436,32 @@ def test_a_home_with_the_wrong_certificate_does_not_start(consortium: Consortium
     Roster({COORDINATOR: other.member("127.0.0.1:1")}).save(consortium.home(COORDINATOR) / "roster.json")
     with pytest.raises(ConfigError, match="another certificate for the coordinator"):
         Coordinator(consortium.home(COORDINATOR)).start()
+
+
+def test_a_taken_port_is_named_and_nothing_stays_open(consortium: Consortium) -> None:
+    with consortium.coordinator() as running:
+        second = Coordinator(consortium.home(COORDINATOR), CoordinatorSettings(listen=running.address))
+        with pytest.raises(ConfigError, match="another program may use it"):
+            second.start()
+        second.stop()
+
+
+def test_a_report_that_makes_no_sense_ends_the_run(consortium: Consortium) -> None:
+    """Otherwise the others would wait for a party that believes it is finished."""
+    refused: list[str] = []
+
+    def mumble(node: FakeNode, command: Command) -> bool:
+        if command.kind != "start":
+            return False
+        try:
+            node.line.done(command.run_id, "align", 1, {"n_common": "many", "set_size": 3})
+        except AgreementError as error:
+            refused.append(str(error))
+        return True
+
+    sat = FakeNode(consortium, "sat", mumble)
+    with consortium.coordinator(), consortium.client() as client, nodes(consortium, sat=sat):
+        run = wait_for_status(client, client.propose(consortium.agreement()), "aborted")
+        assert run.culprit == "sat"
+        assert run.reason.startswith("sat stopped in align: sat's report on align: n_common: ")
+        wait_until(lambda: bool(refused), "refusal at the party")
