@@ -25,6 +25,7 @@ import pyarrow
 import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
+from vfl.public_key import SEED_BYTES, rebased, unpack_key
 from vfl.randomness import SecretStream
 from vfl.ring import pack, unpack
 
@@ -130,6 +131,10 @@ class Context:
         target.load(self.seal, self._path)
         return target
 
+    def words_of(self, plain: Plain, count: int) -> U64:
+        """The first ``count`` words of one of our own plaintexts."""
+        return self._words(plain, _PLAIN_LAYOUT, count)
+
     def _words(self, source: Any, layout: _Layout, count: int) -> U64:
         """A copy of the u64 words of one of our own SEAL objects."""
         if self._direct:
@@ -181,7 +186,7 @@ class Context:
         count = int(plain.coeff_count())
         out = np.zeros(self.degree, dtype=np.uint64)
         if count:
-            out[:count] = self._words(plain, _PLAIN_LAYOUT, count)
+            out[:count] = self.words_of(plain, count)
         return out
 
     def pack_polynomial(self, residues: U64) -> bytes:
@@ -235,8 +240,9 @@ class KeyHolder:
         secret = generator.secret_key()
         public = seal.PublicKey()
         generator.create_public_key(public)
-        words = context.residues(public, len(context.key_primes))
-        self.public_key = pack(words.reshape(-1), 8)
+        words = context.words_of(secret.data(), len(context.key_primes) * context.degree)
+        drawn = context.residues(public, len(context.key_primes))
+        self.public_key = rebased(drawn, words.reshape(drawn[0].shape), context.key_primes, os.urandom(SEED_BYTES))
         self._encryptor = seal.Encryptor(context.seal, secret)
         self._decryptor = seal.Decryptor(context.seal, secret)
 
@@ -270,16 +276,14 @@ class KeyHolder:
 
 
 class Evaluator:
-    """Computes on ciphertexts under a key holder's public key, with its own small plaintexts."""
+    """Computes on ciphertexts under a key holder's public key, with its own small plaintexts.
+
+    The key's second polynomial is derived here from a seed: a key holder that chose it would read X (vfl.public_key).
+    """
 
     def __init__(self, context: Context, public_key: bytes) -> None:
         self.context = context
-        primes = context.key_primes
-        words = unpack(public_key, 8, 2 * len(primes) * context.degree, 1 << 64).reshape(2, len(primes), -1)
-        if (words >= np.array(primes, dtype=np.uint64)[:, None]).any():
-            raise ValueError("a residue of the public key is not below its prime")
-        if not words[1].any(axis=-1).all():
-            raise ValueError("the public key's second polynomial is zero, so it hides nothing")
+        words = unpack_key(public_key, context.key_primes, context.degree)
         self._key = context.cipher(words, key_level=True, target=seal.PublicKey())
         self._encryptor = seal.Encryptor(context.seal, self._key)
         self._evaluator = seal.Evaluator(context.seal)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from psi.flow import LocalProtocolError, Message, RemoteProtocolError, run_local
 from vfl.he import PARAMETER_SETS, Context, Evaluator, KeyHolder
@@ -24,6 +25,7 @@ from vfl.protocols.matmul import (
     multiply,
     open_answer,
 )
+from vfl.public_key import expand
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, pack, unpack
 
@@ -200,13 +202,23 @@ def test_a_damaged_operand_is_refused_by_name(damage, says: str) -> None:  # typ
         product(np.ones((9, 3), dtype=np.int64), Ring(54).uniform(secret(6), (3, 2)), relay=relay)
 
 
-def test_a_public_key_that_hides_nothing_is_refused() -> None:
+def test_a_malformed_public_key_is_refused() -> None:
     context = SIDES["bfv-8192"][0].context
     good = SIDES["bfv-8192"][0].public_key
-    half = len(good) // 2
-    for bad in (good[:half] + bytes(half), good[:-1], b"\xff" * len(good)):
-        with pytest.raises(ValueError, match=r"hides nothing|bytes|prime"):
+    for bad in (b"", good[:31], good[:-1], good + bytes(8), good[:32] + b"\xff" * (len(good) - 32)):
+        with pytest.raises(ValueError, match=r"bytes|prime"):
             Evaluator(context, bad)
+
+
+def test_nobody_chooses_the_public_keys_second_polynomial() -> None:
+    context = SIDES["bfv-8192"][0].context
+    one, two = (expand(bytes([i]) * 32, context.key_primes, context.degree) for i in (1, 2))
+    assert (one < np.array(context.key_primes, dtype=np.uint64)[:, None]).all()
+    assert not (one == two).any(axis=1).all()
+    for row, prime in zip(one, context.key_primes, strict=True):
+        bins = (row.astype(np.float64) * (64 / prime)).astype(int)
+        assert stats.chisquare(np.bincount(bins, minlength=64)).pvalue > 1e-6
+    assert KeyHolder(context).public_key[:32] != KeyHolder(context).public_key[:32]
 
 
 def test_secrets_refuse_to_be_shown_or_pickled() -> None:

@@ -310,8 +310,8 @@ def evaluate_product(
 
     Learns: its own additive share of the product, uniform in Z_t; the operand's shape, which was agreed.
     Leaks: its height to the key holder; what the key holder decrypts is uniform in Z_t.
-    Model: semi-honest key holder; a public key made so that it hides nothing is refused when its second
-        polynomial is zero, and is otherwise trusted to be well formed.
+    Model: hides X from a malicious key holder too: the public key's second polynomial is the expansion of a seed, and
+        whatever operand comes, what leaves is uniform (c0) or masked by a fresh RLWE sample (c1).
     Source: CRYPTO 3; zero-encryption against reading X through c1, mask in R_q against reading it through the noise.
     """
     operand = yield from receive(peer, Operand)
