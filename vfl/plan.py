@@ -6,11 +6,11 @@ These are plain validated records. The run agreement embeds them; protocols rece
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-__all__ = ["FixedPoint", "OpeningTerms", "SplitModel", "Terms", "WalkForward"]
+__all__ = ["FixedPoint", "Model", "OpeningTerms", "RidgeModel", "SplitModel", "Terms", "WalkForward"]
 
 
 class Terms(BaseModel):
@@ -61,6 +61,49 @@ class SplitModel(Terms):
     weight_decay: float = Field(default=1e-3, ge=0)
     ic_weight: float = Field(default=0.5, ge=0, le=1, description="share of the per-date IC loss beside MSE")
     seed: int = Field(default=0, ge=0)
+
+
+class RidgeModel(Terms):
+    """Joint ridge regression from secure cross-moments: no per-row opening but the final score.
+
+    It has the shape of a split model of width 1 that passes once over each row: one entry into the moments.
+    """
+
+    kind: Literal["ridge"] = "ridge"
+    alpha: float = Field(default=300.0, ge=0, description="penalty beside the sum of squared errors, as scikit-learn's")
+    moment_bits: int = Field(default=12, ge=8, le=14, description="fractional bits of a column that enters a moment")
+    rows_per_column: int = Field(
+        default=5, ge=2, description="rows a block of moments needs for each column of the feature parties"
+    )
+
+    @property
+    def embedding_width(self) -> int:
+        return 1
+
+    @property
+    def epochs(self) -> int:
+        return 1
+
+    @property
+    def warmup_epochs(self) -> int:
+        return 1
+
+    @property
+    def seed(self) -> int:
+        """Nothing here is random."""
+        return 0
+
+    def smallest_block(self, features: int) -> int:
+        """Fewest rows whose moments may be opened, for ``features`` columns of all feature parties."""
+        return self.rows_per_column * features
+
+
+def _kind(value: Any) -> str:
+    return str(value.get("kind", "split") if isinstance(value, dict) else getattr(value, "kind", "split"))
+
+
+Model = Annotated[Annotated[SplitModel, Tag("split")] | Annotated[RidgeModel, Tag("ridge")], Discriminator(_kind)]
+"""A run's model; without ``kind`` it is the split network."""
 
 
 class WalkForward(Terms):

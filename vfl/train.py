@@ -18,7 +18,17 @@ from vfl.factors.panel import LabelPanel
 from vfl.layers.top import LabelHead
 from vfl.schedule import Step
 
-__all__ = ["Source", "TrainingResult", "score_coalition", "walk_forward"]
+__all__ = ["Scorer", "Source", "TrainingResult", "score_coalition", "walk_forward"]
+
+
+class Scorer(Protocol):
+    """What turns opened embeddings and own features into scores, and can be set back to an earlier period."""
+
+    def load_scorer(self, data: bytes) -> None:
+        """Take the state in ``data``."""
+
+    def predict(self, z: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores (B,) of embeddings (B, h) and own features (B, d_own)."""
 
 
 class Source(Protocol):
@@ -109,7 +119,7 @@ def _metrics(head: LabelHead) -> dict[str, float]:
 
 
 def score_coalition(
-    head: LabelHead, result: TrainingResult, panel: LabelPanel, embeddings: NDArray[np.float64]
+    head: Scorer, result: TrainingResult, panel: LabelPanel, embeddings: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Scores (T, n) had only a coalition taken part: NaN where ``result`` has no prediction.
 

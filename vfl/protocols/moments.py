@@ -1,0 +1,400 @@
+"""Secure cross-moments: the Gram matrix and X^T y of columns that several parties hold, opened at the label party.
+
+A *block* of rows gives X_k^T X_k and the column sums (computed at home), X_j^T X_i for every pair of feature
+parties (one private product; both ends keep uniform shares and learn nothing) and X_k^T [X_L, y] (one
+private product with the label party as key holder). Rows are worked off in chunks whose results add up on
+shares: nothing is truncated. What a block opens is a sum over all its rows; who serves it refuses a block with
+few rows, or with a row that was in a block before: differences of blocks would isolate rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import (
+    Flow,
+    LocalProtocolError,
+    Message,
+    Payload,
+    RemoteProtocolError,
+    Role,
+    Send,
+    gather,
+    message,
+    receive,
+)
+from vfl.he import Context, Evaluator, KeyHolder, ZeroSupply
+from vfl.protocols.matmul import (
+    Answer,
+    Operand,
+    Prepared,
+    choose_packing,
+    encrypt_right,
+    evaluate_product,
+    finish_product,
+    multiply,
+    open_answer,
+)
+from vfl.randomness import SecretStream
+from vfl.ring import Ring, pack, unpack
+
+__all__ = [
+    "CHUNK",
+    "REACH",
+    "MomentRows",
+    "OpenedBlock",
+    "OwnMoments",
+    "PairAnswer",
+    "PairKey",
+    "PairOperand",
+    "PairShares",
+    "Pairs",
+    "agree_pairs",
+    "collect_moments",
+    "serve_moments",
+]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+REACH = 32.0
+"""Largest magnitude of a value that enters a moment."""
+
+CHUNK = 4096
+"""Rows of one private product: bounds memory, and keeps sums of a chunk exact in float64."""
+
+
+@message(
+    "moments.rows",
+    sender=Role.LABEL,
+    receiver=Role.FEATURE,
+    payload=Payload.PUBLIC,
+    reveals="which aligned rows enter the model now, hence which labels have become known",
+    source="CRYPTO 4, step 1",
+)
+class MomentRows(Message):
+    """Announces a block: its number, and its row ids (little-endian u32)."""
+
+    block: int
+    rows: bytes
+
+
+@message(
+    "moments.pair-key",
+    sender=Role.FEATURE,
+    receiver=Role.FEATURE,
+    payload=Payload.PUBLIC,
+    reveals="a one-session BFV public key",
+    source="Fan and Vercauteren 2012",
+)
+class PairKey(Message):
+    """The sender's public key, for products in which it is the key holder."""
+
+    parameter_set: str
+    ring_bits: int
+    key: bytes
+
+
+@message(
+    "moments.operand",
+    sender=Role.FEATURE,
+    receiver=Role.FEATURE,
+    payload=Payload.CIPHERTEXT,
+    reveals="the shape of the sender's columns; nothing of their values",
+    source="BFV; secret-key encryption under the sender's own key",
+)
+class PairOperand(Message):
+    """The sender's columns of one chunk (inner x columns), encrypted block by block."""
+
+    label: str
+    inner: int
+    columns: int
+    packing: tuple[int, ...]
+    blocks: tuple[bytes, ...]
+
+
+@message(
+    "moments.answer",
+    sender=Role.FEATURE,
+    receiver=Role.FEATURE,
+    payload=Payload.CIPHERTEXT,
+    reveals="after decryption a share uniform in Z_t; nothing of the sender's columns",
+    source="mask uniform in R_q and a fresh public-key encryption of zero: CRYPTO 3, message 2",
+)
+class PairAnswer(Message):
+    """Masked cross-moment of one chunk."""
+
+    label: str
+    rows: int
+    first: tuple[bytes, ...]
+    second: tuple[bytes, ...]
+
+
+@message(
+    "moments.own",
+    sender=Role.FEATURE,
+    receiver=Role.LABEL,
+    payload=Payload.RESULT,
+    reveals="second moments and sums of the sender's columns over a block, in a basis only the sender knows",
+    source="docs/protocols/ridge.md",
+)
+class OwnMoments(Message):
+    """X_k^T X_k (row-major) and column sums of a block, fixed point in Z_t."""
+
+    block: int
+    gram: bytes
+    sums: bytes
+
+
+@message(
+    "moments.share",
+    sender=Role.FEATURE,
+    receiver=Role.LABEL,
+    payload=Payload.SHARE,
+    reveals="with the other ends' shares: a block's cross-moments of each pair of parties, and with the label",
+    source="docs/protocols/ridge.md",
+)
+class PairShares(Message):
+    """This party's shares: of X_k^T [X_L, y], and of its product with each other feature party in agreed order."""
+
+    block: int
+    label: bytes
+    pairs: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class OpenedBlock:
+    """A block at the label party. D: columns of all feature parties in agreed order; w: the label party's columns.
+
+    gram: float64 (D, D). sums: float64 (D,). cross: float64 (D, w).
+    """
+
+    gram: F64
+    sums: F64
+    cross: F64
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One session's keys between feature parties: the earlier of a pair holds the key, the later evaluates."""
+
+    key: KeyHolder | None
+    evaluators: dict[str, Evaluator]
+
+
+def agree_pairs(me: str, parties: Sequence[str], context: Context) -> Flow[Pairs]:
+    """Send every later feature party a key of this session, and take the earlier ones'.
+
+    Learns: the earlier parties' public keys.
+    Leaks: nothing.
+    Model: semi-honest.
+    Source: CRYPTO 3.
+    """
+    place = list(parties).index(me)
+    later, earlier = parties[place + 1 :], parties[:place]
+    key = KeyHolder(context) if later else None
+    for peer in later:
+        assert key is not None
+        yield Send(peer, PairKey(context.name, context.ring_bits, key.public_key))
+    evaluators: dict[str, Evaluator] = {}
+    for peer in earlier:
+        got = yield from receive(peer, PairKey)
+        if (got.parameter_set, got.ring_bits) != (context.name, context.ring_bits):
+            raise RemoteProtocolError("chose other encryption parameters than the agreement", peer)
+        try:
+            evaluators[peer] = Evaluator(context, got.key)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error), peer) from None
+    return Pairs(key, evaluators)
+
+
+def serve_moments(
+    me: str,
+    label_party: str,
+    parties: Mapping[str, int],
+    block: int,
+    features: I64,
+    label_columns: int,
+    evaluator: Evaluator,
+    pairs: Pairs,
+    ring: Ring,
+    stream: SecretStream,
+    zeros: ZeroSupply | None = None,
+) -> Flow[None]:
+    """Feature party: its part in one block that it has already allowed and charged.
+
+    parties: columns of every feature party, in agreed order. features: small integers (n, d), the block's
+    rows alone. label_columns: columns of [X_L, y].
+
+    Learns: its own shares of every product, uniform in Z_t.
+    Leaks: to the label party its own moments of the block, and shares that open its cross-moments; to other
+        feature parties nothing: one end of a pair has the share, the other has the mask.
+    Model: semi-honest. A label party that encrypts other columns than its own reads that many linear forms
+        over rows of X_k per block, as it would of the label; the agreement bounds blocks and columns.
+    Source: docs/protocols/ridge.md; private products after CRYPTO 3.
+    """
+    place = list(parties).index(me)
+    others = [p for p in parties if p != me]
+    earlier = others[:place]
+    own = parties[me]
+    label_share = np.zeros((own, label_columns), dtype=np.uint64)
+    shares = {p: np.zeros((own, parties[p]) if p in earlier else (parties[p], own), dtype=np.uint64) for p in others}
+    gram, sums = np.zeros((own, own), dtype=np.int64), np.zeros(own, dtype=np.int64)
+    for number, chunk in enumerate(_chunks(len(features))):
+        x = features[chunk]
+        label = f"moments/{block}/{number}"
+        prepared = _prepare(evaluator, x.T, label_columns)
+        flows: list[Flow[U64]] = [evaluate_product(label_party, label, prepared, label_columns, stream, zeros)]
+        flows += [_evaluate_pair(p, label, x.T, parties[p], pairs.evaluators[p], stream) for p in earlier]
+        cache: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        flows += [_hold_pair(p, label, x, parties[p], pairs, ring, cache) for p in others[place:]]
+        first, *rest = yield from gather(flows)
+        label_share = ring.add(label_share, first)
+        for p, part in zip(others, rest, strict=True):
+            shares[p] = ring.add(shares[p], part)
+        plain = x.astype(np.float64)
+        gram += (plain.T @ plain).astype(np.int64)
+        sums += x.sum(axis=0)
+    width = ring.width
+    yield Send(label_party, OwnMoments(block, pack(ring.wrap(gram), width), pack(ring.wrap(sums), width)))
+    yield Send(label_party, PairShares(block, pack(label_share, width), tuple(pack(shares[p], width) for p in others)))
+
+
+def collect_moments(
+    parties: Mapping[str, int], block: int, own: F64, bits: int, ring: Ring, key: KeyHolder
+) -> Flow[OpenedBlock]:
+    """Label party: the moments of one block that was announced with :class:`MomentRows`.
+
+    parties: columns of each feature party, in agreed order. own: float64 (n, w), [X_L, y] of the block's rows,
+    no value beyond REACH.
+
+    Learns: X_k^T X_k, X_i^T X_j, X_k^T [X_L, y] and column sums over the block, each party's columns in a basis that
+        only this party knows; to the fixed-point step.
+    Leaks: nothing of its own columns: they are encrypted under its key.
+    Model: semi-honest.
+    Source: docs/protocols/ridge.md.
+    """
+    if own.size and float(np.abs(own).max()) > REACH:
+        raise LocalProtocolError(f"the label party's columns must stay within +-{REACH}: scale them first")
+    encoded = ring.encode(own, bits)
+    width = own.shape[1]
+    held = {p: np.zeros((d, width), dtype=np.uint64) for p, d in parties.items()}
+    for number, chunk in enumerate(_chunks(len(own))):
+        label = f"moments/{block}/{number}"
+        part = encoded[chunk]
+        cache: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        flows = []
+        for p, d in parties.items():
+            packing = choose_packing(d, len(part), width, key.context.degree)
+            if (packing.n, packing.k) not in cache:
+                cache[packing.n, packing.k] = encrypt_right(key, part, packing)
+            yield Send(p, Operand(label, len(part), width, packing.sizes, cache[packing.n, packing.k]))
+            flows.append(finish_product(p, label, d, width, key, packing))
+        for p, share in zip(parties, (yield from gather(flows)), strict=True):
+            held[p] = ring.add(held[p], share)
+    got = yield from gather([_receive_block(p, block) for p in parties])
+    return _assemble(parties, held, dict(zip(parties, got, strict=True)), 2 * bits, ring)
+
+
+def _assemble(
+    parties: Mapping[str, int],
+    held: Mapping[str, U64],
+    got: Mapping[str, tuple[OwnMoments, PairShares]],
+    scale: int,
+    ring: Ring,
+) -> OpenedBlock:
+    """Put a block's parts in agreed order; ``scale``: fractional bits of a product."""
+
+    def read(peer: str, data: bytes, shape: tuple[int, ...]) -> U64:
+        try:
+            return unpack(data, ring.width, int(np.prod(shape)), ring.modulus).reshape(shape)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error), peer) from None
+
+    names = list(parties)
+    total = sum(parties.values())
+    ends = np.cumsum([0, *parties.values()])
+    at = {p: slice(int(ends[i]), int(ends[i + 1])) for i, p in enumerate(names)}
+    gram = np.zeros((total, total))
+    sums, cross = np.zeros(total), np.zeros((total, next(iter(held.values())).shape[1]))
+    for p, (own, shares) in got.items():
+        d = parties[p]
+        if len(shares.pairs) != len(names) - 1:
+            raise RemoteProtocolError(f"sent {len(shares.pairs)} pair shares where {len(names) - 1} are due", p)
+        gram[at[p], at[p]] = ring.decode(read(p, own.gram, (d, d)), scale)
+        sums[at[p]] = ring.decode(read(p, own.sums, (d,)), scale // 2)
+        cross[at[p]] = ring.decode(ring.add(held[p], read(p, shares.label, held[p].shape)), scale)
+    for i, j in combinations(range(len(names)), 2):
+        a, b = names[i], names[j]
+        shape = (parties[b], parties[a])
+        ours, theirs = read(a, got[a][1].pairs[j - 1], shape), read(b, got[b][1].pairs[i], shape)
+        moment = ring.decode(ring.add(ours, theirs), scale)
+        gram[at[b], at[a]], gram[at[a], at[b]] = moment, moment.T
+    return OpenedBlock(gram, sums, cross)
+
+
+def _receive_block(peer: str, block: int) -> Flow[tuple[OwnMoments, PairShares]]:
+    own = yield from receive(peer, OwnMoments)
+    shares = yield from receive(peer, PairShares)
+    if (own.block, shares.block) != (block, block):
+        raise RemoteProtocolError(f"sent moments of another block than {block}", peer)
+    return own, shares
+
+
+def _hold_pair(
+    peer: str,
+    label: str,
+    columns: I64,
+    peer_columns: int,
+    pairs: Pairs,
+    ring: Ring,
+    cache: dict[tuple[int, int], tuple[bytes, ...]],
+) -> Flow[U64]:
+    """The earlier party's side of one chunk; ``cache``: ciphertexts of this chunk already made, by block sizes."""
+    key = pairs.key
+    assert key is not None
+    rows, width = columns.shape
+    packing = choose_packing(peer_columns, rows, width, key.context.degree)
+    if (packing.n, packing.k) not in cache:
+        cache[packing.n, packing.k] = encrypt_right(key, ring.wrap(columns), packing)
+    yield Send(peer, PairOperand(label, rows, width, packing.sizes, cache[packing.n, packing.k]))
+    answer = yield from receive(peer, PairAnswer)
+    if answer.label != label:
+        raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
+    try:
+        same = Answer(answer.label, answer.rows, answer.first, answer.second)
+        share: U64 = open_answer(key, same, peer_columns, width, packing)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error), peer) from None
+    return share
+
+
+def _evaluate_pair(
+    peer: str, label: str, left: I64, columns: int, evaluator: Evaluator, stream: SecretStream
+) -> Flow[U64]:
+    """The later party's side of one chunk; ``left``: its columns transposed, (d, n)."""
+    got = yield from receive(peer, PairOperand)
+    if got.label != label or got.columns != columns:
+        raise RemoteProtocolError(f"sent operand {got.label!r} with {got.columns} columns when {label!r} was due", peer)
+    operand = Operand(got.label, got.inner, got.columns, got.packing, got.blocks)
+    try:
+        answer, share = multiply(_prepare(evaluator, left, columns), operand, stream)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error), peer) from None
+    yield Send(peer, PairAnswer(answer.label, answer.rows, answer.first, answer.second))
+    return share
+
+
+def _prepare(evaluator: Evaluator, left: I64, columns: int) -> Prepared:
+    return Prepared(evaluator, left, choose_packing(*left.shape, columns, evaluator.context.degree))
+
+
+def _chunks(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, CHUNK):
+        yield slice(start, min(start + CHUNK, rows))
