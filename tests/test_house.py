@@ -144,6 +144,7 @@ def test_make_targets_and_documents_agree() -> None:
 
 def test_every_command_is_documented() -> None:
     import typer.main
+
     from parties.cli import app
 
     text = "\n".join(documents().values())
