@@ -29,7 +29,7 @@ from parties.client import Connection, Stream
 from parties.coordinator.commands import Command, CommandKind
 from parties.coordinator.events import PhaseName
 from parties.coordinator.reports import FailedBody, ProgressBody, RejectedBody, SignedBody
-from parties.errors import EntenteError, PeerError, RunAborted
+from parties.errors import EntenteError, PeerError, RunAborted, StorageError
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = ["CoordinatorLine"]
@@ -147,7 +147,7 @@ class CoordinatorLine:
             try:
                 self._call(kind, run_id, data)
                 return
-            except PeerError:
+            except (PeerError, StorageError):
                 if self._closed.is_set() or time.monotonic() > deadline:
                     raise
             self._closed.wait(_PAUSE)

@@ -35,13 +35,13 @@ from parties.coordinator.events import (
     Proposed,
     Rejected,
     Signed,
+    printable,
 )
 from parties.coordinator.facts import RunFacts
 from parties.coordinator.lines import Line, Lines
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.progress import RunProgress
 from parties.coordinator.reports import (
-    ContributionRecord,
     DoneBody,
     FailedBody,
     HeartbeatBody,
@@ -67,7 +67,7 @@ from parties.coordinator.state import (
     step,
 )
 from parties.coordinator.store import EventLog
-from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted
+from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted, StorageError
 from parties.identity import Roster
 from psi.flow import Progress, ProtocolError
 
@@ -106,13 +106,15 @@ class Engine:
         self._version = version
         self._heartbeat = heartbeat
         self._runs: dict[str, KnownRun] = {}
+        self._unlogged: list[Event] = []
         self._saved = time.monotonic()
         self._stopped = False
 
     # -- life
 
     def restore(self) -> None:
-        """Rebuild every run from the log; a run found under way is ended, for it cannot be resumed."""
+        """Rebuild every run from the log. A run found under way is ended, for it cannot be resumed; only a
+        settlement is done again, which posts nothing twice."""
         with self.lock:
             for logged in self._log.read():
                 known = self._runs.get(logged.event.run)
@@ -120,14 +122,16 @@ class Engine:
                 self._enter(state)
             for known in list(self._runs.values()):
                 known.progress.restore(self._log.load_progress(known.state.run))
-                if not known.state.ended:
+                if known.state.phase == "settle":
+                    self._perform(known, Settle(known.state.span.attempt))
+                elif not known.state.ended:
                     why = f"the coordinator restarted during {known.state.phase}: propose the run again"
                     self._apply(Interrupted(known.state.run, _now(), why))
 
     def stop(self) -> None:
         """End what is under way, tell everyone, and take no more events."""
         with self.lock:
-            for known in self._live():
+            for known in [known for known in self._live() if known.state.phase != "settle"]:
                 why = f"the coordinator was stopped during {known.state.phase}: propose the run again"
                 self._apply(Interrupted(known.state.run, _now(), why))
             self._save(everything=True)
@@ -139,6 +143,9 @@ class Engine:
         with self.lock:
             if self._stopped:
                 return
+            while self._unlogged:
+                self._apply(self._unlogged[0])
+                self._unlogged.pop(0)
             now = _now()
             for known in self._live():
                 for event in self._due(known, now):
@@ -219,7 +226,7 @@ class Engine:
         except AgreementError as error:
             if done.phase != "approve":
                 with contextlib.suppress(EventRefused):
-                    self._take(PhaseFailed(run_id, now, party, done.phase, done.attempt, str(error)[:2000]))
+                    self._take(PhaseFailed(run_id, now, party, done.phase, done.attempt, printable(str(error)[:2000])))
             raise
         with self.lock:
             changed = self._take(PhaseDone(run_id, now, party, done.phase, done.attempt, report))
@@ -327,7 +334,8 @@ class Engine:
                     known, "export", attempt, lambda watch: self._parts.receive(known.agreement, attempt, watch)
                 )
             case Settle(attempt):
-                self._spawn(known, "settle", attempt, lambda _: (self._settle(state), {}))
+                # here and not in a thread: nothing may come between the posting and its event
+                self._own_part(known, "settle", attempt, lambda _: (self._parts.settle(state), {}))
             case Abort(reason):
                 self._parts.abort(state.run, reason)
                 self._tell_all(state)
@@ -337,13 +345,6 @@ class Engine:
     def _tell_all(self, state: RunState) -> None:
         for party in state.plan.parties:
             self.lines.put(party, last_word(state))
-
-    def _settle(self, state: RunState) -> dict[str, Any]:
-        span = next((span for span in state.spans if span.phase == "value"), None)
-        report = dict((span.reports or {}).get(state.plan.label, {})) if span else {}
-        said = report.get("contribution")
-        contribution = None if said is None else ContributionRecord.model_validate(said)
-        return self._parts.settle(Agreement.model_validate_json(state.agreement), contribution, state.span.started_at)
 
     def _spawn(self, known: KnownRun, phase: PhaseName, attempt: int, work: Work) -> None:
         name = f"{phase}-{known.state.run[:8]}"
@@ -366,7 +367,7 @@ class Engine:
             return
         except (EntenteError, ProtocolError, ValidationError, ValueError, OSError) as error:
             peer = str(getattr(error, "peer", ""))[:32]
-            event = CoordinatorFailed(run_id, _now(), phase, attempt, str(error)[:2000], peer)
+            event = CoordinatorFailed(run_id, _now(), phase, attempt, printable(str(error)[:2000]), peer)
         except Exception:
             _LOG.exception("run %s: %s failed", run_id[:12], phase)
             reason = "a fault in the coordinator's program; its log has the details"
@@ -374,17 +375,26 @@ class Engine:
         else:
             with self.lock:
                 known.progress.closed(COORDINATOR, phase, PartReport(traffic=traffic), _now())
+                known.unsaved = True
             event = CoordinatorDone(run_id, _now(), phase, attempt, report)
         try:
             self._take(event)
-        except EntenteError as error:
-            _LOG.warning("run %s: %s came too late: %s", run_id[:12], event.kind, error)
+        except ConfigError:
+            return  # the coordinator is stopping
+        except StorageError as error:
+            _LOG.error("run %s: %s waits: %s", run_id[:12], event.kind, error)
+            self._unlogged.append(event)
 
     def _save(self, *, everything: bool = False) -> None:
+        """Keep progress; when that fails nothing is lost that decides anything."""
         self._saved = time.monotonic()
         for known in self._runs.values():
             if known.unsaved or (everything and not known.state.ended):
-                self._log.save_progress(known.state.run, known.progress.to_json())
+                try:
+                    self._log.save_progress(known.state.run, known.progress.to_json())
+                except StorageError as error:
+                    _LOG.warning("run %s: %s", known.state.run[:12], error)
+                    return
                 known.unsaved = False
 
 

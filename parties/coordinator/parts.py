@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, TypeVar
 
 from parties.agreement import COORDINATOR, Agreement
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.events import PhaseName
 from parties.coordinator.reports import ContributionRecord, Traffic
-from parties.coordinator.run import session_name, session_roles
+from parties.coordinator.run import RunState, session_name, session_roles
 from parties.coordinator.settle import settle_run
 from parties.drive import drive
 from parties.errors import RunAborted
@@ -63,9 +62,13 @@ class OwnParts:
         digest = self._bundles.save(agreement.run_id, files, label, key)
         return {"sha256": digest, "bytes": sum(map(len, files.values())), "files": len(files)}, traffic
 
-    def settle(self, agreement: Agreement, contribution: ContributionRecord | None, at: datetime) -> dict[str, Any]:
+    def settle(self, state: RunState) -> dict[str, Any]:
         """Pending postings of the run's rewards."""
-        return settle_run(self._ledger, agreement, contribution, at).model_dump(mode="json")
+        agreement = Agreement.model_validate_json(state.agreement)
+        valued = next(span for span in state.spans if span.phase == "value")
+        said = (valued.reports or {}).get(state.plan.label, {}).get("contribution")
+        contribution = None if said is None else ContributionRecord.model_validate(said)
+        return settle_run(self._ledger, agreement, contribution, state.span.started_at).model_dump(mode="json")
 
     def abort(self, run_id: str, reason: str) -> None:
         """Stop what the coordinator does in this run, now and later."""

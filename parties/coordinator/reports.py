@@ -52,6 +52,7 @@ __all__ = [
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:+/-]{0,63}$")]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Whole = Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
 Period = Annotated[str, StringConstraints(min_length=1, max_length=40)]
 Number = float | None
 
@@ -148,7 +149,7 @@ class PartReport(_Said):
     openings: OpeningsUsed | None = None
     rows: Count | None = None
     points: Points = ()
-    detail: Annotated[dict[Word, float | int | Text | None], Field(max_length=64)] = Field(default_factory=dict)
+    detail: Annotated[dict[Word, Whole | float | Text | None], Field(max_length=64)] = Field(default_factory=dict)
 
 
 class AlignReport(PartReport):

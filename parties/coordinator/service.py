@@ -42,6 +42,7 @@ __all__ = ["Coordinator", "serve"]
 _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 0.2
 _FAREWELL_SECONDS = 2.0
+_TROUBLE_SECONDS = 5.0
 _CHUNK = 1 << 20
 _MOST_ROWS = 1000
 
@@ -111,8 +112,11 @@ class Coordinator:
             return
         self._stopping.set()
         if self._engine is not None:
-            self._engine.stop()
-            self._engine.lines.drained(_FAREWELL_SECONDS)
+            try:
+                self._engine.stop()
+                self._engine.lines.drained(_FAREWELL_SECONDS)
+            except StorageError as error:
+                _LOG.error("%s", error)
         if self._server is not None:
             self._server.close()
         for store in (self._ledger, self._log):
@@ -126,6 +130,7 @@ class Coordinator:
                 self._engine.tick()
             except StorageError as error:
                 _LOG.error("%s", error)
+                self._stopping.wait(_TROUBLE_SECONDS)
 
 
 def serve(home: Path, *, until: threading.Event, ready: Callable[[str], None] | None = None) -> None:

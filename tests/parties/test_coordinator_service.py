@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,15 +14,19 @@ import pytest
 from parties.agreement import COORDINATOR, Agreement
 from parties.client import ADMIN, Client, Connection
 from parties.coordinator.commands import Command
+from parties.coordinator.events import Event, PhaseDone, Proposed, Signed
 from parties.coordinator.reports import ProgressBody
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
+from parties.coordinator.state import AskApproval, Settle, StartPhase, step
+from parties.coordinator.store import EventLog, open_engine
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError
 from parties.identity import Roster, create_identity
 from parties.line import CoordinatorLine
 from parties.wire.gen import coordinator_pb2 as wire
 from tests.parties.coordinator_rig import (
     PARTIES,
+    REPORTS,
     Consortium,
     FakeNode,
     wait_for_status,
@@ -282,13 +287,13 @@ def test_live_progress_shows_speed_and_series(consortium: Consortium) -> None:
         return True
 
     def work(node: FakeNode, command: Command) -> None:
-        for step in range(1, 1000):
-            metrics = {"period": float(step % 3), "loss": 1.0 / step}
+        for number in range(1, 1000):
+            metrics = {"period": float(number % 3), "loss": 1.0 / number}
             node.line.progress(
                 command.run_id,
                 ProgressBody.model_validate(
                     {
-                        "phase": "train", "attempt": 1, "done": step * 10, "total": 20_000, "metrics": metrics,
+                        "phase": "train", "attempt": 1, "done": number * 10, "total": 20_000, "metrics": metrics,
                         "openings": {"limit": 6, "max_used": 2},
                     }
                 ),
@@ -340,6 +345,40 @@ def test_a_restart_keeps_the_past_and_ends_what_was_under_way(consortium: Consor
         assert client.run(done) == settled
         assert client.ledger().balanced
         assert [r.run_id for r in client.runs()] == [stuck, done]
+
+
+def test_a_settlement_cut_off_by_a_crash_is_done_once(consortium: Consortium) -> None:
+    """The log ends where the settlement was under way; the ledger may or may not have it already."""
+    agreement = consortium.agreement()
+    path = consortium.home(COORDINATOR) / "coordinator.db"
+    log = EventLog(open_engine(f"sqlite:///{path}"))
+    event: Event = Proposed(agreement.run_id, datetime.now(UTC), agreement.canonical().decode())
+    state, actions = step(None, event)
+    log.append(event)
+    todo = list(actions)
+    while not isinstance(action := todo.pop(0), Settle):
+        now = datetime.now(UTC)
+        if isinstance(action, AskApproval):
+            event = Signed(state.run, now, action.party, "ab" * 64)
+        else:
+            assert isinstance(action, StartPhase)
+            report = REPORTS[action.phase](action.party)
+            event = PhaseDone(state.run, now, action.party, action.phase, 1, report)
+        state, new = step(state, event)
+        log.append(event)
+        todo.extend(new)
+    log.close()
+
+    ledgers = []
+    for _ in range(3):
+        with consortium.coordinator(), consortium.client() as client:
+            assert client.run(agreement.run_id).status == "settled"
+            ledgers.append(client.ledger())
+        with sqlite3.connect(path) as database:
+            database.execute("DELETE FROM run_events WHERE kind = 'coordinator_done'")
+        database.close()
+    assert ledgers[0].total_transactions == 1
+    assert ledgers[0] == ledgers[1] == ledgers[2]
 
 
 def crash(coordinator: Coordinator) -> None:
