@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     SmallInteger,
@@ -122,7 +123,8 @@ TOTALS = ("debits_posted", "credits_posted", "debits_pending", "credits_pending"
 balances = Table(
     "balances",
     tables,
-    Column("account", Text, ForeignKey("accounts.name"), primary_key=True),
     _of_transaction(),
+    Column("account", Text, ForeignKey("accounts.name"), primary_key=True),
     *(Column(name, BigInteger, CheckConstraint(f"{name} >= 0"), nullable=False) for name in TOTALS),
+    Index("balances_latest", "account", "seq"),
 )

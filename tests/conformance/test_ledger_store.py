@@ -353,6 +353,22 @@ def test_a_store_is_the_model_written_down(url: Callable[[], str]) -> None:
     assert (report.unresolved, report.balanced, report.digest) == (0, True, model.head().digest)
 
 
+def test_no_guard_reads_the_whole_journal(tmp_path: Path) -> None:
+    """A guard runs at every insert, so one that scans a growing table would make appending slower and slower."""
+    with LedgerStore(tmp_path / "ledger.db") as store, store._engine.connect() as connection:
+        plans = {}
+        for name, statement in guards("sqlite").items():
+            condition = statement.partition(" WHEN ")[2].rpartition(" BEGIN SELECT")[0]
+            if condition:
+                explained = "EXPLAIN QUERY PLAN SELECT 1 WHERE " + re.sub(r"NEW\.\w+", "1", condition)
+                plans[name] = {row.detail for row in connection.exec_driver_sql(explained)}
+    assert len(plans) > 15
+    # "m" is what one entry moves, "a" in accounts_scale is the list of accounts
+    harmless = {"SCAN CONSTANT ROW", "SCAN m"}
+    scans = {name: {step for step in plan if step.startswith("SCAN")} - harmless for name, plan in plans.items()}
+    assert {name: steps for name, steps in scans.items() if steps} == {"accounts_scale": {"SCAN a"}}
+
+
 def settled(store: LedgerStore) -> None:
     store.append(transfer("a", CASH, INCOME, 3))
     store.append(pending("p"))
@@ -388,7 +404,7 @@ SEAL = f"INSERT INTO entries VALUES (13, 'transaction', {DIGEST})"
 
 
 def raw_balance(account: str, *totals: int) -> str:
-    return f"INSERT INTO balances VALUES ('{account}', 13, {', '.join(map(str, totals))})"
+    return f"INSERT INTO balances VALUES (13, '{account}', {', '.join(map(str, totals))})"
 
 
 WHOLE = (
