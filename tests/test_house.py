@@ -190,8 +190,13 @@ def test_what_the_product_imports_is_declared_and_pinned() -> None:
             for root in roots - set(PACKAGES) - sys.stdlib_module_names:
                 if not {canonical(name) for name in providers.get(root, [root])} & declared:
                     undeclared.setdefault(root, set()).add(name_of(path))
-    # development only: the slow reference implementation of the private product, and the code generator
-    for root, users in (("phe", {"vfl/paillier.py"}), ("grpc_tools", {"parties/wire/generate.py"})):
-        if undeclared.get(root) == users:
+    # the code generator is for development only; a cluster's client comes with the extra of its name
+    optional = (
+        ("grpc_tools", "parties/wire/generate.py"),
+        ("distributed", "parties/workers.py"),
+        ("ray", "parties/workers.py"),
+    )
+    for root, user in optional:
+        if undeclared.get(root) == {user}:
             del undeclared[root]
     assert undeclared == {}, "imported by the product, but not a dependency in pyproject.toml"

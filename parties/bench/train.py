@@ -44,8 +44,8 @@ def bench_train(shape: Shape) -> dict[str, Any]:
     """Time ``shape.steps`` training steps. rows_per_second counts the rows trained, times the feature parties."""
     names = [f"p{i}" for i in range(shape.parties)]
     arguments = {"shape": shape, "names": names}
-    parts = {"label": Part(Role.LABEL, label_part, arguments)}
-    parts |= {name: Part(Role.FEATURE, feature_part, arguments) for name in names}
+    parts = {"label": Part(Role.LABEL, _label_part, arguments)}
+    parts |= {name: Part(Role.FEATURE, _feature_part, arguments) for name in names}
     measured = run_session(parts)
     seconds = float(measured["label"].result)
     trained = shape.batch * shape.steps
@@ -58,11 +58,11 @@ def bench_train(shape: Shape) -> dict[str, Any]:
         "bytes_per_row_to_label": sum(_bytes(measured[name]) for name in names) / trained / shape.parties,
         "peak_rss_mb": {name: m.peak_rss_mb for name, m in measured.items()},
         "cpu_seconds": {name: m.cpu_seconds for name, m in measured.items()},
-        "plain_torch_rows_per_second": plain_rows_per_second(shape),
+        "plain_torch_rows_per_second": _plain_rows_per_second(shape),
     }
 
 
-def label_part(name: str, shape: Shape, names: list[str]) -> Flow[float]:
+def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[float]:
     """The label party: random gradients, so that nothing but the source layer is timed. Returns seconds."""
     del name
     ring, stream = Ring(FIXED.ring_bits), SecretStream(os.urandom(32))
@@ -85,7 +85,7 @@ def label_part(name: str, shape: Shape, names: list[str]) -> Flow[float]:
     return seconds
 
 
-def feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
+def _feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
     """A feature party with random features; returns its steps."""
     ring, stream = Ring(FIXED.ring_bits), SecretStream(os.urandom(32))
     features = np.random.default_rng(1).normal(size=(shape.rows, shape.features))
@@ -112,7 +112,7 @@ def feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
     return served.steps
 
 
-def plain_rows_per_second(shape: Shape) -> float:
+def _plain_rows_per_second(shape: Shape) -> float:
     """The same forward and backward products in PyTorch, all parties in one process, without any protection."""
     import torch
 

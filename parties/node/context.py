@@ -24,13 +24,19 @@ from parties.node.settings import NodeSettings
 from parties.transport.channel import Channel, Endpoint
 from parties.transport.meter import Recorder
 from psi.flow import REGISTER, Flow, Progress
+from vfl.protocols.spread import Workers
 
-__all__ = ["RunContext", "peak_rss_mb"]
+__all__ = ["RunContext", "node_secret", "peak_rss_mb", "traffic_of"]
 
 T = TypeVar("T")
 
 Report = Callable[[Mapping[str, Any]], None]
 Traffic = dict[str, dict[str, Any]]
+
+
+def node_secret(seed: bytes, purpose: str) -> bytes:
+    """32 bytes for one purpose, derived from a node's seed."""
+    return HKDF(SHA256(), 32, salt=None, info=f"entente/node/{purpose}".encode()).derive(seed)
 
 
 def peak_rss_mb() -> float:
@@ -54,6 +60,7 @@ class RunContext:
     seed: bytes
     tell: Report
     recorder: Recorder | None = None
+    workers: Workers | None = None
     _channel: Channel | None = None
     _aborted: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -81,7 +88,7 @@ class RunContext:
 
     def secret(self, purpose: str) -> bytes:
         """32 bytes of this node's own for one purpose, the same whenever the node and the purpose are."""
-        return HKDF(SHA256(), 32, salt=None, info=f"entente/node/{purpose}".encode()).derive(self.seed)
+        return node_secret(self.seed, purpose)
 
     def perform(self, phase: PhaseName, attempt: int, flow: Flow[T]) -> T:
         """Drive this node's part of a phase's session to its result, counting what it sends."""

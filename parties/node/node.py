@@ -33,6 +33,7 @@ from parties.node.settings import NodeSettings, load_node_settings
 from parties.transport.channel import Endpoint
 from parties.transport.meter import FileRecorder
 from psi.flow import ProtocolError
+from vfl.protocols.spread import Workers
 
 __all__ = ["DECISION_FILE", "Line", "Node", "NodeHome"]
 
@@ -93,10 +94,11 @@ class NodeHome:
 class Node:
     """Handles the coordinator's commands until the line ends, or until one run has ended."""
 
-    def __init__(self, home: NodeHome, endpoint: Endpoint, line: Line) -> None:
+    def __init__(self, home: NodeHome, endpoint: Endpoint, line: Line, workers: Workers | None = None) -> None:
         self._home = home
         self._endpoint = endpoint
         self._line = line
+        self._workers = workers
         self._openings = home.openings()
         self._recorder = FileRecorder(home.folder / home.settings.record) if home.settings.record else None
         self._runs: dict[str, _Run] = {}
@@ -218,6 +220,7 @@ class Node:
                 home.seed,
                 tell=lambda progress: self._line.progress(run_id, ProgressBody.model_validate(progress)),
                 recorder=self._recorder,
+                workers=self._workers,
             )
             run = self._runs[run_id] = _Run(context, dict(body["signatures"]), self._line)
         run.begin(phase, attempt)

@@ -9,6 +9,7 @@ from parties import __version__
 from parties.line import CoordinatorLine
 from parties.node.node import Node, NodeHome
 from parties.transport.grpc import ExchangeServer
+from parties.workers import open_workers
 
 __all__ = ["serve"]
 
@@ -28,7 +29,7 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     try:
-        with line:
-            return Node(place, endpoint, line).serve(until_run_ends=until_run_ends)
+        with open_workers(place.settings.compute) as workers, line:
+            return Node(place, endpoint, line, workers).serve(until_run_ends=until_run_ends)
     finally:
         endpoint.close()

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from parties.agreement import PartyName
 from parties.errors import ConfigError
 from parties.settings import LabelSettings, PartySettings, TransportSettings
+from parties.workers import ComputeSettings
 from vfl.plan import Terms
 
 __all__ = ["NodeSettings", "StandingLimits", "load_node_settings"]
@@ -39,6 +40,7 @@ class NodeSettings(Terms):
     label: LabelSettings | None = None
     limits: StandingLimits = StandingLimits()
     transport: TransportSettings = TransportSettings()
+    compute: ComputeSettings = ComputeSettings()
     state: str = Field(default="", description="SQLAlchemy URL of the node's state; default state.db in its folder")
     record: str = Field(default="", description="file that records every byte sent and received; for audits and tests")
 

@@ -41,6 +41,7 @@ from vfl.protocols.matmul import (
     hold_product,
 )
 from vfl.protocols.opening import ZeroSumMasks
+from vfl.protocols.spread import Spread, Workers
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, pack, unpack
 
@@ -328,6 +329,7 @@ def serve_source(
     single_party: bool = False,
     largest_batch: int = 8192,
     supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
+    workers: Workers | None = None,
 ) -> Flow[ServedSource]:
     """A feature party's side: answer steps until the label party is done.
 
@@ -366,7 +368,11 @@ def serve_source(
                 raise RemoteProtocolError(f"announced {len(rows)} rows where {largest_batch} are allowed", label_party)
             left = features[rows]
             packing = choose_packing(*left.shape, width, evaluator.context.degree, both=batch.train)
-            prepared = Prepared(evaluator, left, packing)
+            prepared = (
+                Prepared(evaluator, left, packing)
+                if workers is None
+                else Spread(workers, evaluator, announced.key, left, packing)
+            )
             part = yield from evaluate_product(label_party, f"forward/{batch.step}", prepared, width, stream, zeros)
             part = ring.add(part, ring.matmul(left, state.share))
             budget.charge(f"{session}/{batch.step}", rows, width)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from vfl.randomness import SecretStream
 
 __all__ = [
     "Answer",
+    "LeftOperand",
     "Operand",
     "Packing",
     "Prepared",
@@ -170,6 +172,13 @@ def encrypt_right(key: KeyHolder, right: U64, packing: Packing, *, transposed: b
     )
 
 
+class LeftOperand(Protocol):
+    """An X that is multiplied elsewhere, such as on a party's workers."""
+
+    def multiply(self, operand: Operand, *, transposed: bool = False) -> tuple[Answer, U64]:
+        """As :func:`multiply`."""
+
+
 class Prepared:
     """A left operand X (rows, inner) encoded once, for X @ Y and X.T @ G alike.
 
@@ -299,14 +308,14 @@ def hold_product(peer: str, label: str, right: U64, rows: int, key: KeyHolder, p
 def evaluate_product(
     peer: str,
     label: str,
-    prepared: Prepared,
+    left: Prepared | LeftOperand,
     columns: int,
     stream: SecretStream,
     zeros: ZeroSupply | None = None,
     *,
     transposed: bool = False,
 ) -> Flow[U64]:
-    """Evaluator's side of X @ Y, or of X.T @ G, for the X that is ``prepared``.
+    """Evaluator's side of X @ Y, or of X.T @ G, for the X in ``left``.
 
     Learns: its own additive share of the product, uniform in Z_t; the operand's shape, which was agreed.
     Leaks: its height to the key holder; what the key holder decrypts is uniform in Z_t.
@@ -320,7 +329,10 @@ def evaluate_product(
             f"sent operand {operand.label!r} with {operand.columns} columns when {label!r} was due", peer
         )
     try:
-        answer, share = multiply(prepared, operand, stream, zeros, transposed=transposed)
+        if isinstance(left, Prepared):
+            answer, share = multiply(left, operand, stream, zeros, transposed=transposed)
+        else:
+            answer, share = left.multiply(operand, transposed=transposed)
     except ValueError as error:
         raise RemoteProtocolError(str(error), peer) from None
     yield Send(peer, answer)

@@ -1,0 +1,80 @@
+"""The private product's evaluator side spread over a party's own workers: processes or machines it controls.
+
+Each worker gets a slice of X and the whole encrypted operand, and makes its own encryptions of zero and masks
+from its own operating-system randomness; masks never travel between workers except as the finished share. Only
+the evaluator's side is spread: the key holder's secret key stays in one process.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfl.he import Context, Evaluator
+from vfl.protocols.matmul import Answer, Operand, Packing, Prepared, multiply
+from vfl.randomness import SecretStream
+
+__all__ = ["Spread", "Workers"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+
+class Workers(Protocol):
+    """Runs calls somewhere else and returns their results in order."""
+
+    @property
+    def count(self) -> int:
+        """How many calls it works on at once."""
+
+    def __call__(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]: ...
+
+
+class Spread:
+    """A left operand X (rows, inner) whose products are computed by ``workers``, a range of output blocks each."""
+
+    def __init__(self, workers: Workers, evaluator: Evaluator, public_key: bytes, left: I64, packing: Packing) -> None:
+        self.packing = packing
+        self.shape = left.shape
+        self._workers = workers
+        self._key = (evaluator.context.name, evaluator.context.ring_bits, public_key)
+        self._left = left
+
+    def multiply(self, operand: Operand, *, transposed: bool = False) -> tuple[Answer, U64]:
+        """As :func:`vfl.protocols.matmul.multiply`; ValueError when the operand does not fit."""
+        height = self.packing.n if transposed else self.packing.m
+        rows = self.shape[1] if transposed else self.shape[0]
+        blocks = math.ceil(rows / height)
+        share = math.ceil(blocks / max(self._workers.count, 1)) * height
+        calls = []
+        for start in range(0, rows, share):
+            part = self._left[:, start : start + share] if transposed else self._left[start : start + share]
+            calls.append((*self._key, np.ascontiguousarray(part), self.packing, operand, transposed))
+        done: list[tuple[Answer, U64]] = self._workers(_part, calls)
+        answer = Answer(
+            operand.label,
+            rows,
+            tuple(c0 for part, _ in done for c0 in part.first),
+            tuple(c1 for part, _ in done for c1 in part.second),
+        )
+        return answer, np.concatenate([part for _, part in done])
+
+
+def _part(
+    name: str, ring_bits: int, public_key: bytes, left: I64, packing: Packing, operand: Operand, transposed: bool
+) -> tuple[Answer, U64]:
+    """A worker's slice: ``left`` holds the columns (transposed) or rows of X that its output blocks need."""
+    evaluator = _evaluator(name, ring_bits, public_key)
+    stream = SecretStream(secrets.token_bytes(32))
+    return multiply(Prepared(evaluator, left, packing), operand, stream, transposed=transposed)
+
+
+@lru_cache(maxsize=2)
+def _evaluator(name: str, ring_bits: int, public_key: bytes) -> Evaluator:
+    return Evaluator(Context(name, ring_bits), public_key)
