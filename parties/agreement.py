@@ -17,7 +17,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from parties.errors import AgreementError
 from psi.flow import Payload
-from vfl.plan import FixedPoint, OpeningTerms, SplitModel, Terms, WalkForward
+from vfl.plan import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 
 __all__ = [
     "COORDINATOR",
@@ -117,7 +117,7 @@ class Agreement(Terms):
     alignment: AlignmentTerms = AlignmentTerms()
     fixed_point: FixedPoint = FixedPoint()
     parameter_set: str = "bfv-8192"
-    model: SplitModel = SplitModel()
+    model: Model = SplitModel()
     walk_forward: WalkForward = WalkForward()
     openings: OpeningTerms = OpeningTerms()
     evaluation: EvaluationTerms = EvaluationTerms()
@@ -171,13 +171,13 @@ class Agreement(Terms):
 
     @property
     def needed_openings(self) -> int:
-        """Openings per row that the plan itself uses: one prediction, the epochs, the coalitions.
+        """Openings that the plan needs of a predicted row: one prediction, the epochs, the coalitions.
 
-        Rows before the first prediction have no prediction and no coalitions, and more passes.
+        Rows before the first prediction are only trained on: ``warmup_epochs`` times, as far as ``row_limit`` allows.
         """
         parties = len(self.features)
         coalitions = 2 ** (parties - 1) - 1 if self.openings.contribution == "masked" and parties > 1 else 0
-        return max(1 + self.model.epochs + coalitions, self.model.warmup_epochs)
+        return 1 + self.model.epochs + coalitions
 
     def party(self, name: str) -> PartyTerms:
         for terms in self.parties:

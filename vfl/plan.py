@@ -48,6 +48,7 @@ class SplitModel(Terms):
     kind: Literal["split"] = "split"
     embedding_width: int = Field(default=3, ge=1, le=64)
     hidden: int = Field(default=16, ge=1, le=1024, description="units of the top model's small tanh layer")
+    members: int = Field(default=4, ge=1, le=64, description="top models trained side by side; the score is their mean")
     epochs: int = Field(default=2, ge=1, le=50, description="passes over each period's rows once its labels resolved")
     warmup_epochs: int = Field(
         default=2, ge=1, description="passes over rows resolved before the first prediction, as openings allow"

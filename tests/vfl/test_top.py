@@ -65,16 +65,20 @@ def test_update_is_finite_and_within_its_bound(
 
 
 def test_update_is_the_normalised_slope_of_the_loss() -> None:
-    terms = SplitModel(embedding_width=2, top_steps=1, source_learning_rate=0.25, source_decay=1.0, ic_weight=0.4)
+    terms = SplitModel(
+        embedding_width=2, members=2, top_steps=1, source_learning_rate=0.25, source_decay=1.0, ic_weight=0.4
+    )
     z, x, label, dates = batch(50, 2, 3, 7)
     head = LabelHead(terms, 3)
     for expected_rate in (0.25, 0.125):
         gradient = head.train_batch(z, x, label, dates)
 
         def loss(at: NDArray[np.float64]) -> float:
-            score = head.predict(at, x)
-            ics = [np.corrcoef(score[dates == d], label[dates == d])[0, 1] for d in np.unique(dates)]
-            return float(0.6 * np.mean((score - label) ** 2) + 0.4 * (1 - np.mean(ics)))
+            with torch.no_grad():
+                members = head.model.members(torch.from_numpy(at), torch.from_numpy(x)).numpy()
+            np.testing.assert_allclose(members.mean(axis=0), head.predict(at, x))
+            ics = [np.corrcoef(s[dates == d], label[dates == d])[0, 1] for s in members for d in np.unique(dates)]
+            return float(0.6 * np.mean((members - label) ** 2) + 0.4 * (1 - np.mean(ics)))
 
         slope = np.zeros_like(z)
         for index in np.ndindex(*z.shape):
@@ -93,7 +97,7 @@ def test_head_and_source_updates_together_learn() -> None:
     label = features @ truth / np.linalg.norm(truth) + 0.5 * own[:, 0] + generator.normal(size=4000)
     dates = np.arange(4000) // 100
     weights = generator.normal(size=(6, 2)) * 0.1
-    head = LabelHead(SplitModel(embedding_width=2), 2)
+    head = LabelHead(SplitModel(embedding_width=2, top_steps=3, top_learning_rate=0.01), 2)
     for start in range(0, 3000, 100):
         rows = slice(start, start + 100)
         weights -= features[rows].T @ head.train_batch(features[rows] @ weights, own[rows], label[rows], dates[rows])
@@ -138,7 +142,7 @@ def test_result_does_not_depend_on_the_thread_count() -> None:
 
 def test_top_model_starts_linear_and_seeds_differ() -> None:
     z, x, _, _ = batch(20, 3, 2, 0)
-    model = TopModel(3, 2, 8, torch.Generator().manual_seed(1))
+    model = TopModel(3, 2, 8, 2, torch.Generator().manual_seed(1))
     with torch.no_grad():
         scores = [model(torch.from_numpy(z * s), torch.from_numpy(x * s)).numpy() for s in (1.0, 2.0)]
     np.testing.assert_allclose(2 * scores[0], scores[1])

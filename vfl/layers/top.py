@@ -29,60 +29,69 @@ SMALLEST_DATE = 3
 
 
 class TopModel(nn.Module):
-    """score = skip([z, own]) + outer(tanh(inner([z, own]))), float64.
+    """score = mean over members of skip([z, own]) + outer . tanh(inner([z, own])), all float64.
 
-    The linear skip makes the factor a split linear model plus a small correction; ``outer`` starts at zero,
-    so training begins exactly linear.
+    The linear skip makes each member a split linear model plus a small correction; ``outer`` starts at zero, so
+    training begins exactly linear. Members differ in their random ``inner`` layers. Averaging them steadies the
+    score and costs no further opening, since all of them read the same embedding.
     """
 
-    def __init__(self, width: int, own: int, hidden: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, own: int, hidden: int, members: int, generator: torch.Generator) -> None:
         super().__init__()
         inputs = width + own
-        self.skip = nn.Linear(inputs, 1, dtype=torch.float64)
-        self.inner = nn.Linear(inputs, hidden, dtype=torch.float64)
-        self.outer = nn.Linear(hidden, 1, bias=False, dtype=torch.float64)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.zero_()
-            self.skip.weight[:, :width] = torch.randn(1, width, generator=generator, dtype=torch.float64).sign() * 0.3
-            self.inner.weight.normal_(0.0, max(inputs, 1) ** -0.5, generator=generator)
+        skip = torch.zeros(members, inputs, dtype=torch.float64)
+        skip[:, :width] = 0.3 * torch.randn(width, generator=generator, dtype=torch.float64).sign()
+        inner = torch.randn(members, inputs, hidden, generator=generator, dtype=torch.float64) / max(inputs, 1) ** 0.5
+        self.skip = nn.Parameter(skip)
+        self.bias = nn.Parameter(torch.zeros(members, dtype=torch.float64))
+        self.inner = nn.Parameter(inner)
+        self.inner_bias = nn.Parameter(torch.zeros(members, 1, hidden, dtype=torch.float64))
+        self.outer = nn.Parameter(torch.zeros(members, hidden, 1, dtype=torch.float64))
+
+    def members(self, z: Tensor, own: Tensor) -> Tensor:
+        """Each member's scores (members, B) of z (B, h) and own (B, d_own)."""
+        inputs = torch.cat([z, own], dim=1)
+        bent = torch.tanh(inputs @ self.inner + self.inner_bias) @ self.outer
+        scores: Tensor = self.skip @ inputs.T + self.bias[:, None] + bent.squeeze(2)
+        return scores
 
     def forward(self, z: Tensor, own: Tensor) -> Tensor:
         """z (B, h), own (B, d_own) -> score (B,)."""
-        inputs = torch.cat([z, own], dim=1)
-        score: Tensor = self.skip(inputs) + self.outer(torch.tanh(self.inner(inputs)))
-        return score.squeeze(1)
+        return self.members(z, own).mean(dim=0)
 
 
 def information_coefficient(score: Tensor, label: Tensor, dates: Tensor) -> Tensor | None:
-    """Mean over dates of the Pearson correlation of score and label; differentiable.
+    """Mean over dates of the Pearson correlation of each score (..., B) with label (B,): (...,), differentiable.
 
-    Dates with fewer than three rows, or where score or label is constant, do not count; None when none counts.
+    Dates with fewer than three rows do not count, nor do those where the label or any score is constant; None
+    when no date counts.
     """
     _, index = torch.unique(dates, return_inverse=True)
     count = torch.bincount(index).to(score.dtype)
-    groups = len(count)
-
-    def centred(x: Tensor) -> Tensor:
-        mean = torch.zeros(groups, dtype=x.dtype).index_add(0, index, x) / count
-        return x - mean[index]
 
     def total(x: Tensor) -> Tensor:
-        return torch.zeros(groups, dtype=x.dtype).index_add(0, index, x)
+        return torch.zeros(*x.shape[:-1], len(count), dtype=x.dtype).index_add(-1, index, x)
+
+    def centred(x: Tensor) -> Tensor:
+        return x - (total(x) / count)[..., index]
 
     s, y = centred(score), centred(label)
     ss, yy, sy = total(s * s), total(y * y), total(s * y)
-    good = (count >= SMALLEST_DATE) & (ss > 1e-12) & (yy > 1e-12)
+    good = (count >= SMALLEST_DATE) & (ss > 1e-12).reshape(-1, len(count)).all(dim=0) & (yy > 1e-12)
     if not bool(good.any()):
         return None
-    return (sy[good] / torch.sqrt(ss[good] * yy[good])).mean()
+    return (sy[..., good] / torch.sqrt(ss[..., good] * yy[good])).mean(dim=-1)
 
 
 class LabelHead:
     """Top model, losses, optimiser and gradient scaling. Deterministic given the terms' seed.
 
+    The loss is the mean over members of (1 - w) * squared error + w * (1 - per-date IC), w = ``ic_weight``;
+    a batch in which no date has an IC counts its squared error alone.
+
     ``own``: columns of the label party's own features. ``width``: overrides the embedding width (0 trains
-    on own features alone). ``loss`` and ``ic`` tell of the last training batch; ``ic`` is NaN where undefined.
+    on own features alone). ``loss`` and ``ic`` tell of the last training batch, mean over
+    members; ``ic`` is NaN where undefined.
     """
 
     def __init__(self, terms: SplitModel, own: int, *, width: int | None = None) -> None:
@@ -90,7 +99,7 @@ class LabelHead:
         self.width = terms.embedding_width if width is None else width
         self.own = own
         generator = torch.Generator().manual_seed(terms.seed)
-        self.model = TopModel(self.width, own, terms.hidden, generator)
+        self.model = TopModel(self.width, own, terms.hidden, terms.members, generator)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=terms.top_learning_rate, weight_decay=terms.weight_decay, foreach=False
         )
@@ -160,12 +169,12 @@ class LabelHead:
         return torch.from_numpy(np.array(z, dtype=np.float64)), torch.from_numpy(np.array(own, dtype=np.float64))
 
     def _loss(self, z: Tensor, own: Tensor, label: Tensor, dates: Tensor) -> Tensor:
-        score = self.model(z, own)
+        scores = self.model.members(z, own)
         weight = self.terms.ic_weight
-        squared: Tensor = ((score - label) ** 2).mean()
-        ic = information_coefficient(score, label, dates)
-        self.ic = float("nan") if ic is None else float(ic.detach())
-        return squared if ic is None else (1.0 - weight) * squared + weight * (1.0 - ic)
+        squared: Tensor = ((scores - label) ** 2).mean()
+        ics = information_coefficient(scores, label, dates)
+        self.ic = float("nan") if ics is None else float(ics.detach().mean())
+        return squared if ics is None else (1.0 - weight) * squared + weight * (1.0 - ics.mean())
 
     def scorer(self) -> bytes:
         """The top model alone, as safetensors: enough for :meth:`predict`, a few kilobytes."""
