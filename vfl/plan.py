@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-__all__ = ["FixedPoint", "Model", "OpeningTerms", "RidgeModel", "SplitModel", "Terms", "WalkForward"]
+__all__ = ["LARGEST_OPERAND", "FixedPoint", "Model", "OpeningTerms", "RidgeModel", "SplitModel", "Terms", "WalkForward"]
+
+LARGEST_OPERAND = 2**15
+"""Features at their fixed-point scale stay below: what Ring.matmul and the noise bound count on."""
 
 
 class Terms(BaseModel):
@@ -26,6 +29,12 @@ class FixedPoint(Terms):
     feature_bits: int = Field(default=10, ge=4, le=14)
     gradient_bits: int = Field(default=20, ge=8, le=30)
     clip: float = Field(default=8.0, gt=0, le=64, description="features are clipped to +-clip")
+
+    @model_validator(mode="after")
+    def _small_operand(self) -> FixedPoint:
+        if math.ldexp(self.clip, self.feature_bits) >= LARGEST_OPERAND:
+            raise ValueError("fixed point: clip * 2**feature_bits must stay below 2**15; lower one of them")
+        return self
 
     @property
     def weight_bits(self) -> int:
@@ -72,7 +81,6 @@ class RidgeModel(Terms):
 
     kind: Literal["ridge"] = "ridge"
     alpha: float = Field(default=300.0, ge=0, description="penalty beside the sum of squared errors, as scikit-learn's")
-    moment_bits: int = Field(default=12, ge=8, le=14, description="fractional bits of a column that enters a moment")
     rows_per_column: int = Field(
         default=5, ge=2, description="rows a block of moments needs for each column of the feature parties"
     )

@@ -192,13 +192,20 @@ def ridge_walk_forward(
 
 
 def ridge_in_the_clear(
-    panels: Sequence[FeaturePanel], label_panel: LabelPanel, terms: RidgeModel, walk: WalkForward, *, features: int
+    panels: Sequence[FeaturePanel],
+    label_panel: LabelPanel,
+    terms: RidgeModel,
+    walk: WalkForward,
+    features: int,
+    *,
+    row_limit: int = 2,
+    reserved: int = 0,
 ) -> tuple[TrainingResult, PlainLinear]:
     """The same walk on pooled panels, or on the label party's own columns where there are none.
 
     ``features``: number of columns that sets the smallest block.
     """
-    steps = tuple(ridge_steps(terms, walk, label_panel, features, row_limit=2, reserved=0))
+    steps = tuple(ridge_steps(terms, walk, label_panel, max(features, 1), row_limit, reserved))
     source = PlainLinear([panel.rows for panel in panels], label_panel.label.size)
     head = RidgeHead(label_panel.features.values.shape[-1])
     result = run_local({"label": ridge_walk_forward(source, head, terms.alpha, steps, label_panel)})["label"]

@@ -16,7 +16,8 @@ from psi.flow import Flow, run_local
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.layers.initial import initial_share
 from vfl.layers.top import LabelHead
-from vfl.plan import FixedPoint, SplitModel, WalkForward
+from vfl.plan import FixedPoint, RidgeModel, SplitModel, WalkForward
+from vfl.ridge_walk import PlainLinear, ridge_in_the_clear
 from vfl.schedule import Step, prequential
 from vfl.train import TrainingResult, walk_forward
 
@@ -90,19 +91,24 @@ def initial_weights(
 def train_in_the_clear(
     panels: Sequence[FeaturePanel],
     label_panel: LabelPanel,
-    terms: SplitModel,
+    terms: SplitModel | RidgeModel,
     walk: WalkForward,
     *,
     row_limit: int,
     reserved: int,
     weights: Sequence[NDArray[np.float64]],
     fixed_point: FixedPoint | None = None,
-) -> tuple[TrainingResult, PlainSource]:
+) -> tuple[TrainingResult, PlainSource | PlainLinear]:
     """Walk forward on pooled panels, in feature-party order; also returns the source, for coalitions.
+
+    A ridge has neither initial weights nor a use for rounded features: it takes ``row_limit`` and ``reserved`` alone.
 
     With ``fixed_point``, features are first rounded as the sealed layer encodes them, so what remains
     between the two is the gradient's rounding. Without, plain floats throughout.
     """
+    if isinstance(terms, RidgeModel):
+        columns = sum(panel.values.shape[-1] for panel in panels)
+        return ridge_in_the_clear(panels, label_panel, terms, walk, columns, row_limit=row_limit, reserved=reserved)
     steps = tuple(
         prequential(terms, walk, label_panel.known_from, label_panel.label, label_panel.universe, row_limit, reserved)
     )
@@ -124,7 +130,7 @@ def _rounded(values: NDArray[np.float64], fixed_point: FixedPoint) -> NDArray[np
 def alone(
     panel: FeaturePanel | None,
     label_panel: LabelPanel,
-    terms: SplitModel,
+    terms: SplitModel | RidgeModel,
     walk: WalkForward,
     *,
     weights: NDArray[np.float64] | None = None,

@@ -12,7 +12,9 @@ from parties.node.zeros import ZerosAhead
 from psi.flow import Flow
 from vfl.budget import OpeningBudget
 from vfl.layers.initial import initial_share
+from vfl.layers.linear import serve_linear
 from vfl.layers.source import ServedSource, serve_source
+from vfl.plan import RidgeModel, SplitModel
 from vfl.protocols.coalitions import serve_coalitions
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.randomness import SecretStream
@@ -29,16 +31,16 @@ class FeatureParty:
         agreement = context.agreement
         calendar = calendar_of(agreement.calendar)
         panel = build_feature_panel(context.settings.party, context.queries, context.data, calendar, entities)
-        self.features = encode_features(panel.rows, agreement.fixed_point.feature_bits, agreement.fixed_point.clip)
+        self._values = panel.rows
         self.coverage = float(panel.covered.mean())
         self._stream = SecretStream(os.urandom(32))
         self._ring = Ring(agreement.fixed_point.ring_bits)
         store, run_id = context.openings, context.run_id
         store.begin(run_id, entities, calendar.periods)
         self.budget = OpeningBudget(
-            len(self.features),
+            len(self._values),
             agreement.row_limit,
-            before=store.before(run_id, entities, calendar.periods),
+            before=store.before(run_id, entities, calendar.periods, agreement.model.embedding_width),
             history=store.history(run_id),
             record=partial(store.record, run_id),
         )
@@ -57,16 +59,45 @@ class FeatureParty:
     def _train(self, session: str) -> Flow[tuple[ZeroSumMasks, ServedSource]]:
         agreement = self.context.agreement
         masks = yield from agree_masks(self.context.me, self._parties, self.context.run_id, self._ring, self._stream)
+        if isinstance(agreement.model, RidgeModel):
+            served = yield from self._serve_ridge(session, agreement.model, masks)
+        else:
+            served = yield from self._serve_split(session, agreement.model, masks)
+        return masks, served
+
+    def _serve_ridge(self, session: str, terms: RidgeModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
+        agreement = self.context.agreement
+        return (
+            yield from serve_linear(
+                self.context.me,
+                agreement.label.party,
+                {p.name: len(p.columns) for p in agreement.features},
+                self._values,
+                len(agreement.party(agreement.label.party).columns) + 1,
+                terms,
+                agreement.fixed_point,
+                agreement.parameter_set,
+                masks,
+                self.budget,
+                self._stream,
+                session=session,
+                single_party=agreement.openings.single_party,
+            )
+        )
+
+    def _serve_split(self, session: str, terms: SplitModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
+        agreement = self.context.agreement
+        features = encode_features(self._values, agreement.fixed_point.feature_bits, agreement.fixed_point.clip)
         share = initial_share(
-            self.context.secret(f"initial/{agreement.model.seed}"),
-            (self.features.shape[1], agreement.model.embedding_width),
+            self.context.secret(f"initial/{terms.seed}"),
+            (features.shape[1], terms.embedding_width),
             agreement.fixed_point,
             agreement.total_features,
         )
         served = yield from serve_source(
             agreement.label.party,
             self._parties,
-            self.features,
+            features,
             self._ring.wrap(share),
             agreement.fixed_point,
             agreement.parameter_set,
@@ -76,8 +107,9 @@ class FeatureParty:
             session=session,
             single_party=agreement.openings.single_party,
             supply=ZerosAhead,
+            workers=self.context.workers,
         )
-        return masks, served
+        return served
 
     def value(self, attempt: int) -> None:
         """Open the coalition sums that the agreement consents to."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from datetime import timedelta
 from typing import Any
@@ -16,21 +15,15 @@ from parties.data.calendar import calendar_of
 from parties.data.panel import build_label_panel
 from parties.errors import ConfigError
 from parties.node.context import RunContext
+from parties.node.joint import joint_model
 from parties.provenance import git_revision, lockfile_sha256
-from psi.flow import Flow
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
 from vfl.factors.evaluate import Evaluation, Method, evaluate, evaluation_window, ic_by_period
 from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bundle, size_band
-from vfl.he import PARAMETER_SETS, Context, KeyHolder
-from vfl.layers.initial import initial_share
-from vfl.layers.source import SealedSource
-from vfl.layers.top import LabelHead
+from vfl.he import PARAMETER_SETS
 from vfl.protocols.coalitions import open_coalitions
 from vfl.protocols.delivery import deliver_bundle
-from vfl.randomness import SecretStream
-from vfl.ring import Ring
-from vfl.schedule import prequential
-from vfl.train import TrainingResult, score_coalition, walk_forward
+from vfl.train import TrainingResult, score_coalition
 from vfl.twin import alone
 
 __all__ = ["LabelParty"]
@@ -51,22 +44,7 @@ class LabelParty:
         self.panel = build_label_panel(
             settings.party, settings.label, context.queries, context.data, self._calendar, entities
         )
-        try:
-            self._steps = tuple(
-                prequential(
-                    agreement.model,
-                    agreement.walk_forward,
-                    self.panel.known_from,
-                    self.panel.label,
-                    self.panel.universe,
-                    agreement.row_limit,
-                    agreement.needed_openings - 1 - agreement.model.epochs,
-                )
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-        self._head = LabelHead(agreement.model, self.panel.features.values.shape[-1])
-        self._source: SealedSource | None = None
+        self._model = joint_model(context, self.panel)
         self._result: TrainingResult | None = None
         self._evaluation: Evaluation | None = None
         self._seconds = 0.0
@@ -83,42 +61,15 @@ class LabelParty:
         return self._result
 
     def train(self, attempt: int) -> None:
-        """Walk forward over the sealed source layer under a key made for this session."""
-        agreement = self.context.agreement
-        ring = Ring(agreement.fixed_point.ring_bits)
-        shares = {
-            p.name: ring.wrap(
-                initial_share(
-                    self.context.secret(f"initial/{agreement.model.seed}/{p.name}"),
-                    (len(p.columns), agreement.model.embedding_width),
-                    agreement.fixed_point,
-                    agreement.total_features,
-                )
-            )
-            for p in agreement.features
-        }
-        self._source = SealedSource(
-            shares,
-            agreement.fixed_point,
-            KeyHolder(Context(agreement.parameter_set, agreement.fixed_point.ring_bits)),
-            SecretStream(os.urandom(32)),
-            predictions=[step.number for step in self._steps if step.kind == "predict"],
-            single_party=agreement.openings.single_party,
-        )
+        """Walk forward over sealed features under a key made for this session."""
         began = time.monotonic()
-        self._result = self.context.perform("train", attempt, self._train(self._source))
+        self._result = self.context.perform("train", attempt, self._model.train())
         self._seconds = time.monotonic() - began
-
-    def _train(self, source: SealedSource) -> Flow[TrainingResult]:
-        yield from source.start()
-        result = yield from walk_forward(source, self._head, self._steps, self.panel)
-        yield from source.finish()
-        return result
 
     def training_points(self) -> list[dict[str, Any]]:
         """Mean training loss by decision period."""
         losses: dict[int, list[float]] = {}
-        trained = [step for step in self._steps if step.kind == "train"]
+        trained = [step for step in self._model.steps if step.kind == "train"]
         for step, loss in zip(trained, self.result.losses, strict=True):
             losses.setdefault(step.period, []).append(float(loss))
         periods = self._calendar.periods
@@ -146,10 +97,9 @@ class LabelParty:
 
     def value(self, attempt: int) -> ContributionReport:
         """Open the coalitions' sums and share out the rank IC they gain."""
-        assert self._source is not None
         agreement = self.context.agreement
         parties = tuple(p.name for p in agreement.features)
-        kept = self._source.kept
+        kept = self._model.kept
         flow = open_coalitions(parties, kept, agreement.fixed_point)
         sums = self.context.perform("value", attempt, flow)
         rows = kept[parties[0]].rows
@@ -168,7 +118,7 @@ class LabelParty:
         shape = self.result.embeddings.shape
         embeddings = np.full((shape[0] * shape[1], shape[2]), np.nan)
         embeddings[rows] = 0.0 if sums is None else sums
-        return score_coalition(self._head, self.result, self.panel, embeddings.reshape(shape))
+        return score_coalition(self._model.head, self.result, self.panel, embeddings.reshape(shape))
 
     def bundle(self, openings_used: int) -> dict[str, bytes]:
         """The signed factor bundle's files."""
@@ -177,7 +127,7 @@ class LabelParty:
         crypto = PARAMETER_SETS[agreement.parameter_set]
         predicted = max(len(self.result.predictions), 1)
         metadata = FactorMetadata(
-            factor_id=factor_id(agreement.consortium, agreement.label.name),
+            factor_id=_factor_id(agreement.consortium, agreement.label.name),
             version=self.context.run_id[:12],
             universe=f"entities common to all {len(agreement.parties)} parties, in the label party's universe",
             identifier_scheme="normalised identifiers as agreed between the parties",
@@ -228,7 +178,7 @@ class LabelParty:
             self.context.perform("export", attempt, deliver_bundle(targets, files))
 
 
-def factor_id(consortium: str, label: str) -> str:
+def _factor_id(consortium: str, label: str) -> str:
     """A file-system-safe name for the factor."""
     raw = f"{consortium}-{label}".lower()
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in raw).strip("-._")

@@ -9,6 +9,7 @@ from parties.agreement import COORDINATOR, Agreement
 from parties.errors import AgreementError
 from parties.identity import Identity, Roster
 from parties.node.settings import NodeSettings
+from vfl.plan import RidgeModel
 
 __all__ = ["check_agreement", "summary_lines"]
 
@@ -84,6 +85,13 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
         f"{agreement.model.embedding_width}, at most {agreement.row_limit} times: {exposed} linear forms of "
         f"{agreement.total_features} features ({exposed / agreement.total_features:.0%}).",
     ]
+    if isinstance(agreement.model, RidgeModel):
+        least = agreement.model.smallest_block(agreement.total_features)
+        lines.append(
+            "The label party also learns second moments of all feature columns and the label, summed over blocks of at "
+            f"least {least} rows, each party's columns in a basis only that party knows; one that cheats reads up to "
+            f"{len(agreement.party(agreement.label.party).columns) + 1} linear forms over rows per block instead."
+        )
     if agreement.openings.contribution == "masked":
         lines.append("For contribution it also learns the sums of every coalition, so each party's own embedding.")
     if agreement.openings.single_party:

@@ -22,7 +22,7 @@ from psi.flow import Flow, LocalProtocolError, Message, RemoteProtocolError, run
 from vfl.budget import BudgetExceededError, OpeningBudget
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.he import Context, KeyHolder
-from vfl.layers.linear import SealedLinear, check_moment_headroom, secret_rotation, serve_linear
+from vfl.layers.linear import SealedLinear, moment_bits, secret_rotation, serve_linear
 from vfl.plan import FixedPoint, RidgeModel, WalkForward
 from vfl.protocols.coalitions import open_coalitions, opened_coalitions, serve_coalitions
 from vfl.protocols.moments import MomentRows, PairShares
@@ -71,7 +71,7 @@ def run(
     relay: Callable[[str, str, Message], Message] | None = None,
 ) -> tuple[Any, dict[str, Any], SealedLinear]:
     columns = {name: x.shape[1] for name, x in features.items()}
-    source = SealedLinear(columns, terms, FIXED, KeyHolder(CONTEXT), single_party=single)
+    source = SealedLinear(columns, FIXED, KeyHolder(CONTEXT), single_party=single)
 
     def label() -> Flow[Any]:
         yield from source.start()
@@ -124,7 +124,7 @@ def test_moments_equal_those_of_the_pooled_columns(columns: list[int], own: int,
     pooled = np.concatenate([*(x[rows] for x in turned(features).values()), mine], axis=1)
     want = moments_of(pooled, label)
     scale = np.sqrt(np.concatenate([np.full(sum(columns), n), np.diag(want.gram)[sum(columns) :]]) + 1e-9)
-    assert np.abs((got.gram - want.gram) / np.outer(scale, scale)).max() < 1e-4
+    assert np.abs((got.gram - want.gram) / np.outer(scale, scale)).max() < 1e-5
     assert np.abs((got.cross - want.cross) / scale / np.linalg.norm(label)).max() < 1e-4
     assert (got.rows, got.label_sum, got.label_square) == (want.rows, want.label_sum, want.label_square)
     assert all(budget.counts.sum() == n for _, _, budget in served.values())
@@ -191,11 +191,10 @@ def test_walk_forward_equals_the_twin_and_its_coalitions_add_up() -> None:
     panels, label = consortium()
     terms, walking = RidgeModel(alpha=5.0), WalkForward(horizon=1, warmup=2)
     sealed, served, source = walk(panels, label, terms, walking)
-    plain, twin = ridge_in_the_clear(list(panels.values()), label, terms, walking, features=9)
+    plain, twin = ridge_in_the_clear(list(panels.values()), label, terms, walking, 9)
     assert np.array_equal(np.isnan(sealed.scores), np.isnan(plain.scores))
     spread = np.nanstd(plain.scores)
-    assert np.nanmax(np.abs(sealed.scores - plain.scores)) < 1e-3 * spread
-    assert np.sqrt(np.nanmean((sealed.scores - plain.scores) ** 2)) < 1e-4 * spread
+    assert np.nanmax(np.abs(sealed.scores - plain.scores)) < 1e-4 * spread
     np.testing.assert_allclose(sealed.losses, plain.losses, rtol=1e-4)
     np.testing.assert_array_equal(sealed.openings, plain.openings)
 
@@ -222,8 +221,8 @@ def test_nothing_after_the_cutoff_moves_a_score() -> None:
         p.values[decision + 1 :] = rng.normal(size=p.values[decision + 1 :].shape)
     late = label.label.copy()
     late[decision - 1 :] = rng.normal(size=late[decision - 1 :].shape) * np.sign(np.abs(late[decision - 1 :]))
-    before, _ = ridge_in_the_clear(list(panels.values()), label, terms, walking, features=9)
-    after, _ = ridge_in_the_clear(list(changed.values()), replace(label, label=late), terms, walking, features=9)
+    before, _ = ridge_in_the_clear(list(panels.values()), label, terms, walking, 9)
+    after, _ = ridge_in_the_clear(list(changed.values()), replace(label, label=late), terms, walking, 9)
     np.testing.assert_array_equal(before.scores[: decision + 1], after.scores[: decision + 1])
     assert (before.scores[decision + 1 :] != after.scores[decision + 1 :]).any()
     for step in before.steps:
@@ -263,14 +262,17 @@ def test_small_and_repeated_blocks_are_refused_by_the_feature_party() -> None:
 
 
 def test_headroom_and_consent() -> None:
-    check_moment_headroom(100_000, 12, 54)
-    with pytest.raises(ValueError, match="moment_bits"):
-        check_moment_headroom(100_000, 14, 54)
-    source = SealedLinear({"a": 2, "b": 2}, RidgeModel(), FIXED, KeyHolder(CONTEXT))
+    for rows in (2, 500, 2**11, 2**11 + 1, 100_000):
+        bits = moment_bits(rows, 54)
+        assert rows * 32**2 * 4**bits < 2**53
+        assert bits == 16 or rows * 32**2 * 4 ** (bits + 1) >= 2**53
+    with pytest.raises(ValueError, match="ring_bits"):
+        moment_bits(100_000, 46)
+    source = SealedLinear({"a": 2, "b": 2}, FIXED, KeyHolder(CONTEXT))
     with pytest.raises(ValueError, match="alpha"):
         source.use(np.full(4, 1e3))
     with pytest.raises(LocalProtocolError, match="consent"):
-        SealedLinear({"a": 2}, RidgeModel(), FIXED, KeyHolder(CONTEXT))
+        SealedLinear({"a": 2}, FIXED, KeyHolder(CONTEXT))
 
 
 def test_a_damaged_share_is_named() -> None:
@@ -365,7 +367,7 @@ def test_india_panel_equals_pooled_walk_forward() -> None:
         now = np.isfinite(label[t])
         want = Ridge(alpha=300.0).fit(pooled[:t][past], label[:t][past]).predict(pooled[t][now])
         got = sealed.scores[t][now]
-        errors.append(np.linalg.norm(got - want) / np.linalg.norm(want))
+        errors.append(np.abs(got - want).max() / want.std())
         ics.append(stats.spearmanr(got, label[t][now]).statistic)
     assert max(errors) < 1e-4
     assert np.mean(ics) == pytest.approx(0.2943, abs=0.002)

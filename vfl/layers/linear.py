@@ -7,6 +7,7 @@ so nothing is lost, and moments and coefficients at the label party belong to di
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -32,23 +33,32 @@ from vfl.randomness import SecretStream
 from vfl.ridge import Moments
 from vfl.ring import Ring, encode_features, pack, unpack
 
-__all__ = ["SCORE_BITS", "SealedLinear", "check_moment_headroom", "secret_rotation", "serve_linear"]
+__all__ = ["SCORE_BITS", "SealedLinear", "moment_bits", "secret_rotation", "serve_linear"]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
-SCORE_BITS = 15
+SCORE_BITS = 17
 """Fractional bits of the columns a score is made of."""
 
+FEWEST_BITS, MOST_BITS = 10, 16
+"""Fractional bits of a column that enters a moment."""
 
-def check_moment_headroom(rows: int, bits: int, ring_bits: int) -> None:
-    """Raise ValueError unless a sum of ``rows`` products of values up to REACH at ``bits`` fits the ring."""
-    if float(rows) * REACH**2 * 4.0**bits >= 2.0 ** (ring_bits - 1):
+
+def moment_bits(rows: int, ring_bits: int) -> int:
+    """Fractional bits at which columns enter a block of ``rows`` rows: as many as surely fit the ring, 16 at most.
+
+    Raises ValueError when fewer than 10 fit: |sum| <= rows * REACH**2 * 4**bits must stay below 2**(ring_bits - 1).
+    """
+    room = ring_bits - 1 - math.log2(rows * REACH**2)
+    bits = min(math.ceil(room / 2) - 1, MOST_BITS)
+    if bits < FEWEST_BITS:
         raise ValueError(
-            f"moments of {rows} rows at {bits} fractional bits do not fit a ring of {ring_bits} bits: "
-            "lower model.moment_bits or raise fixed_point.ring_bits"
+            f"moments of {rows} rows do not fit a ring of {ring_bits} bits at {FEWEST_BITS} fractional bits: "
+            "raise fixed_point.ring_bits or take fewer rows"
         )
+    return bits
 
 
 def secret_rotation(stream: SecretStream, size: int) -> F64:
@@ -73,7 +83,6 @@ class SealedLinear:
     def __init__(
         self,
         parties: Mapping[str, int],
-        terms: RidgeModel,
         fixed: FixedPoint,
         key: KeyHolder,
         *,
@@ -82,7 +91,6 @@ class SealedLinear:
         if len(parties) < 2 and not single_party:
             raise LocalProtocolError("a single feature party's scores open only with the agreement's consent")
         self._parties = dict(parties)
-        self._terms = terms
         self._fixed = fixed
         self._ring = Ring(fixed.ring_bits)
         self._key = key
@@ -114,18 +122,16 @@ class SealedLinear:
         Model: semi-honest.
         Source: docs/protocols/ridge.md.
         """
-        check_moment_headroom(len(rows), self._terms.moment_bits, self._fixed.ring_bits)
-        block = Batch(step, True, rows.astype("<u4").tobytes())
+        bits = moment_bits(len(rows), self._fixed.ring_bits)
+        announced = rows.astype("<u4").tobytes()
         for party in self._parties:
-            yield Send(party, MomentRows(block.step, block.rows))
+            yield Send(party, MomentRows(step, announced))
         mine = np.column_stack([own, label])
         centre = mine.mean(axis=0)
         # centred and scaled to the full range, so that its encoding error is relative
         scale = np.abs(mine - centre).max(axis=0) / (REACH / 2)
         scale[scale == 0] = 1.0
-        opened = yield from collect_moments(
-            self._parties, step, (mine - centre) / scale, self._terms.moment_bits, self._ring, self._key
-        )
+        opened = yield from collect_moments(self._parties, step, (mine - centre) / scale, bits, self._ring, self._key)
         cross = opened.cross * scale + np.outer(opened.sums, centre)
         self._steps += 1
         return Moments(
@@ -218,9 +224,8 @@ class _Served:
         self.me, self.label_party, self.parties = me, label_party, parties
         self.terms, self.fixed, self.masks, self.budget = terms, fixed, masks, budget
         self.ring, self.stream, self.session = Ring(fixed.ring_bits), stream, session
-        turned = features @ secret_rotation(stream.child(f"rotation/{session}"), features.shape[1])
-        self.moment_columns = encode_features(turned, terms.moment_bits, REACH)
-        self.score_columns = encode_features(turned, SCORE_BITS, REACH)
+        clipped = np.clip(features, -fixed.clip, fixed.clip)
+        self.columns: F64 = clipped @ secret_rotation(stream.child(f"rotation/{session}"), features.shape[1])
         self.entered = np.zeros(len(features), dtype=np.bool_)
         self.kept: list[tuple[I64, U64]] = []
 
@@ -241,11 +246,11 @@ class _Served:
             raise RemoteProtocolError(f"asks for moments of {len(rows)} rows; {least} are needed", self.label_party)
         if self.entered[rows].any():
             raise RemoteProtocolError("asks for moments of rows that entered before", self.label_party)
-        check_moment_headroom(len(rows), self.terms.moment_bits, self.fixed.ring_bits)
+        columns = encode_features(self.columns[rows], moment_bits(len(rows), self.fixed.ring_bits), REACH)
         self.budget.charge(f"{self.session}/moments/{announced.block}", rows, 1)
         self.entered[rows] = True
         yield from serve_moments(
-            self.me, self.label_party, self.parties, announced.block, self.moment_columns[rows], label_columns,
+            self.me, self.label_party, self.parties, announced.block, columns, label_columns,
             evaluator, pairs, self.ring, self.stream, zeros,
         )  # fmt: skip
 
@@ -253,7 +258,7 @@ class _Served:
         if batch.train:
             raise RemoteProtocolError("asks to train a split network where a ridge was agreed", self.label_party)
         rows = self.rows(batch.rows, largest)
-        left = self.score_columns[rows]
+        left = encode_features(self.columns[rows], SCORE_BITS, REACH)
         prepared = Prepared(evaluator, left, _packing(evaluator.context, *left.shape))
         part = yield from evaluate_product(self.label_party, f"forward/{batch.step}", prepared, 1, self.stream, zeros)
         label = f"{self.session}/{batch.step}"
