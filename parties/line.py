@@ -63,6 +63,7 @@ class CoordinatorLine:
         self._lock = threading.Lock()
         self._seen: dict[str, set[tuple[str, str, int]]] = {}
         self._silence: dict[str, float] = {}
+        self._ended: dict[str, str] = {}
         self._progress: dict[tuple[str, str], bytes] = {}
         self._heartbeat = 2.0
         self._heard = time.monotonic()
@@ -140,7 +141,10 @@ class CoordinatorLine:
             self._progress[run_id, body.phase] = body.model_dump_json(exclude_defaults=True).encode()
 
     def _report(self, kind: str, run_id: str, body: Mapping[str, Any]) -> None:
-        """Deliver, repeating while the coordinator is away. Raises what the coordinator objects, or PeerError."""
+        """Deliver, repeating while the coordinator is away and the run goes on.
+
+        Raises what the coordinator objects, :class:`PeerError` or :class:`RunAborted`.
+        """
         data = json.dumps(body, allow_nan=False).encode()
         deadline = time.monotonic() + self._patience
         while True:
@@ -150,6 +154,8 @@ class CoordinatorLine:
             except (PeerError, StorageError):
                 if self._closed.is_set() or time.monotonic() > deadline:
                     raise
+                if run_id in self._ended:
+                    raise RunAborted(self._ended[run_id]) from None
             self._closed.wait(_PAUSE)
 
     def _call(self, kind: str, run_id: str, data: bytes) -> None:
@@ -189,18 +195,23 @@ class CoordinatorLine:
             self._hand_out(Command("abort", run_id, {"reason": reason, "culprit": COORDINATOR}))
 
     def _listen(self) -> None:
+        told = ""
         while not self._closed.is_set():
+            trouble = ""
             try:
                 self._attach()
             except PeerError as error:
-                _LOG.warning("no line to the coordinator: %s", error)
+                trouble = str(error)
             except EntenteError as error:
                 if not self._attached.is_set():
                     self._commands.put(error)
                     return
-                _LOG.warning("%s", error)
+                trouble = str(error)
             except (ValueError, KeyError, TypeError) as error:
-                _LOG.warning("the coordinator sent a command that is not understood: %s", error)
+                trouble = f"the coordinator sent a command that is not understood ({error})"
+            if trouble and trouble != told and not self._closed.is_set():
+                _LOG.warning("no line to the coordinator: %s", trouble)
+            told = trouble
             self._closed.wait(_PAUSE)
 
     def _attach(self) -> None:
@@ -229,6 +240,7 @@ class CoordinatorLine:
                 if self._seen.pop(command.run_id, None) is None:
                     return
                 self._silence.pop(command.run_id, None)
+                self._ended[command.run_id] = str(command.body.get("reason", "the run is settled"))
             else:
                 marks = self._seen.setdefault(command.run_id, set())
                 if mark in marks:

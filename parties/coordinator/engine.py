@@ -6,8 +6,8 @@ threads that come back with an event. An event is on disk before any action it c
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parties.agreement import COORDINATOR, Agreement, verify_signature
+from parties.agreement import COORDINATOR, Agreement
+from parties.coordinator.blames import Blames, reporter
 from parties.coordinator.commands import Command, approve, last_word, pending, start
 from parties.coordinator.events import (
     Cancelled,
@@ -29,12 +30,9 @@ from parties.coordinator.events import (
     PartyBack,
     PartyLost,
     PartyRestarted,
-    PhaseDone,
     PhaseFailed,
     PhaseName,
     Proposed,
-    Rejected,
-    Signed,
     printable,
 )
 from parties.coordinator.facts import RunFacts
@@ -42,23 +40,15 @@ from parties.coordinator.lines import Line, Lines
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.progress import RunProgress
 from parties.coordinator.reports import (
-    DoneBody,
-    FailedBody,
-    HeartbeatBody,
     PartReport,
     ProgressBody,
-    RejectedBody,
-    SignedBody,
     Traffic,
-    parse,
-    phase_report,
 )
 from parties.coordinator.run import RunState, validate_state
 from parties.coordinator.state import (
     Abort,
     Action,
     AskApproval,
-    EventRefused,
     Finish,
     ReceiveBundle,
     RunMatching,
@@ -67,7 +57,7 @@ from parties.coordinator.state import (
     step,
 )
 from parties.coordinator.store import EventLog
-from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted, StorageError
+from parties.errors import AgreementError, ConfigError, EntenteError, PeerError, RunAborted, StorageError
 from parties.identity import Roster
 from psi.flow import Progress, ProtocolError
 
@@ -75,6 +65,7 @@ __all__ = ["Engine", "KnownRun"]
 
 _LOG = logging.getLogger(__name__)
 _SAVE_SECONDS = 5.0
+_STOPPING = "the coordinator is stopping: try again when it runs"
 
 Watch = Callable[[Progress], None]
 Work = Callable[[Watch], tuple[dict[str, Any], dict[str, Traffic]]]
@@ -107,6 +98,7 @@ class Engine:
         self._heartbeat = heartbeat
         self._runs: dict[str, KnownRun] = {}
         self._unlogged: list[Event] = []
+        self._blames = Blames()
         self._saved = time.monotonic()
         self._stopped = False
 
@@ -131,6 +123,8 @@ class Engine:
     def stop(self) -> None:
         """End what is under way, tell everyone, and take no more events."""
         with self.lock:
+            for failure in self._blames.due(math.inf):
+                self._apply(failure)
             for known in [known for known in self._live() if known.state.phase != "settle"]:
                 why = f"the coordinator was stopped during {known.state.phase}: propose the run again"
                 self._apply(Interrupted(known.state.run, _now(), why))
@@ -146,6 +140,8 @@ class Engine:
             while self._unlogged:
                 self._apply(self._unlogged[0])
                 self._unlogged.pop(0)
+            for failure in self._blames.due(time.monotonic()):
+                self._apply(failure)
             now = _now()
             for known in self._live():
                 for event in self._due(known, now):
@@ -180,7 +176,7 @@ class Engine:
             raise AgreementError("the agreement names another coordinator certificate than this coordinator's")
         if agreement.expires_at.tzinfo is None or agreement.expires_at <= now:
             raise AgreementError("the agreement has expired, or its expires_at has no time zone: set a later one")
-        self._take(Proposed(agreement.run_id, now, agreement.canonical().decode(), by))
+        self.take(Proposed(agreement.run_id, now, agreement.canonical().decode(), by))
         return agreement.run_id
 
     def cancel(self, run_id: str, by: str, why: str, *, admin: bool) -> bool:
@@ -189,70 +185,13 @@ class Engine:
             known = self.known(run_id)
             if not admin and by not in known.state.plan.parties:
                 raise AgreementError(f"{by} has no part in run {run_id[:12]} and cannot cancel it")
-            return self._take(Cancelled(run_id, _now(), by, why))
-
-    def said(self, party: str, kind: str, run_id: str, body: bytes) -> bool:
-        """Take a party's report in. False: it was late or repeated. Raises :class:`AgreementError` on bad input."""
-        with self.lock:
-            self.lines.heard(party)
-        what = f"{party}'s {kind[:20]} report"
-        now = _now()
-        if kind == "heartbeat":
-            parse(HeartbeatBody, body, what)
-            return True
-        if kind == "signed":
-            signature = parse(SignedBody, body, what).signature
-            verify_signature(self.known(run_id).agreement, party, signature)
-            return self._take(Signed(run_id, now, party, signature))
-        if kind == "rejected":
-            return self._take(Rejected(run_id, now, party, parse(RejectedBody, body, what).why))
-        if kind == "failed":
-            failed = parse(FailedBody, body, what)
-            return self._take(PhaseFailed(run_id, now, party, failed.phase, failed.attempt, failed.reason, failed.peer))
-        if kind == "done":
-            return self._finished(party, run_id, parse(DoneBody, body, what), now)
-        if kind == "progress":
-            return self._progressed(party, run_id, parse(ProgressBody, body, what), now)
-        raise AgreementError(f"{party} sent a report of a kind that does not exist: use one version on both sides")
-
-    def _finished(self, party: str, run_id: str, done: DoneBody, now: datetime) -> bool:
-        """A report that is refused ends the party's part: it will not make a better one."""
-        try:
-            report = phase_report(done.phase, done.report, party)
-            with self.lock:
-                state = self.known(run_id).state
-                if done.phase == "value" and party == state.plan.label and report.get("contribution") is None:
-                    raise AgreementError(f"{party}'s report on value has no contribution: send the contribution report")
-        except AgreementError as error:
-            if done.phase != "approve":
-                with contextlib.suppress(EventRefused):
-                    self._take(PhaseFailed(run_id, now, party, done.phase, done.attempt, printable(str(error)[:2000])))
-            raise
-        with self.lock:
-            changed = self._take(PhaseDone(run_id, now, party, done.phase, done.attempt, report))
-            if changed:
-                known = self._runs[run_id]
-                known.progress.closed(party, done.phase, _common(report), now)
-                known.unsaved = True
-            return changed
-
-    def _progressed(self, party: str, run_id: str, body: ProgressBody, now: datetime) -> bool:
-        with self.lock:
-            known = self.known(run_id)
-            state = known.state
-            if party not in state.plan.parties:
-                raise EventRefused(f"{party} has no part in run {run_id[:12]}")
-            if state.phase != body.phase or state.span.attempt != body.attempt or party in state.span.done:
-                return False
-            known.progress.heard(party, body, now, time.monotonic())
-            known.unsaved = True
-            return True
+            return self.take(Cancelled(run_id, _now(), by, why))
 
     def attach(self, party: str, session: str, version: str, runs: Iterable[str]) -> Line:
         """Open a party's standing line, and tell it where its runs stand."""
         with self.lock:
             if self._stopped:
-                raise ConfigError("the coordinator is stopping: attach again when it runs")
+                raise PeerError(_STOPPING, COORDINATOR)
             line, restarted = self.lines.attach(party, session, version)
             line.put(Command("welcome", body={"version": self._version, "heartbeat_seconds": self._heartbeat}))
             for known in [known for known in self._live() if party in known.state.plan.parties]:
@@ -291,10 +230,22 @@ class Engine:
 
     # -- applying
 
-    def _take(self, event: Event) -> bool:
+    def take(self, event: Event) -> bool:
+        """Take an event in. False: it was late or repeated, and changed nothing.
+
+        Raises :class:`EventRefused` for one that is misplaced, :class:`StorageError` when it cannot be logged.
+        """
         with self.lock:
             if self._stopped:
-                raise ConfigError("the coordinator is stopping: try again when it runs")
+                raise PeerError(_STOPPING, COORDINATOR)
+            if isinstance(event, PhaseFailed | CoordinatorFailed) and event.peer:
+                known = self._runs.get(event.run)
+                state, _ = step(known.state if known else None, event)
+                if known is None or state is known.state:
+                    return False
+                if state.culprit != reporter(event):
+                    self._blames.hold(event, time.monotonic())
+                    return True
             return self._apply(event)
 
     def _apply(self, event: Event) -> bool:
@@ -309,6 +260,7 @@ class Engine:
         for action in actions:
             self._perform(self._runs[state.run], action)
         if state.ended:
+            self._blames.forget(state.run)
             self._save()
         return True
 
@@ -378,9 +330,9 @@ class Engine:
                 known.unsaved = True
             event = CoordinatorDone(run_id, _now(), phase, attempt, report)
         try:
-            self._take(event)
-        except ConfigError:
-            return  # the coordinator is stopping
+            self.take(event)
+        except PeerError:
+            return  # we are stopping
         except StorageError as error:
             _LOG.error("run %s: %s waits: %s", run_id[:12], event.kind, error)
             self._unlogged.append(event)
@@ -400,8 +352,3 @@ class Engine:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _common(report: dict[str, Any]) -> PartReport:
-    """The part of a checked report that every phase shares."""
-    return PartReport.model_validate({name: report[name] for name in PartReport.model_fields if name in report})

@@ -22,7 +22,7 @@ from parties.ledger.store import LedgerStore
 from parties.transport.channel import Channel, Endpoint
 from psi.commitment import AlignmentLimits
 from psi.flow import REGISTER, Flow, Progress, Role
-from psi.ring import match_tokens
+from psi.ring import IntersectionTooSmall, match_tokens
 from vfl.protocols.delivery import receive_bundle
 
 __all__ = ["OwnParts"]
@@ -91,6 +91,8 @@ class OwnParts:
             if stopped is not None:
                 raise RunAborted(stopped)
             result = drive(flow, channel, silence=PATIENCE, watch=watch)
+        except IntersectionTooSmall:
+            raise  # everybody is being told so by a message that must still arrive
         except Exception as error:
             channel.abort(str(error))
             raise

@@ -28,6 +28,7 @@ from parties.client import ADMIN, ERROR_KEY, SERVICE, CoordinatorView
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.documents import LedgerReader, event_view, factor_view, party_view, run_summary, run_view
 from parties.coordinator.engine import Engine
+from parties.coordinator.hearing import Hearing
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.reports import CancelBody, ProposeBody, parse
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
@@ -279,7 +280,9 @@ class _Service:
 
     def _report(self, request: wire.PartyReport, context: grpc.ServicerContext) -> wire.Receipt:
         party, engine = self._party(context), self._ready(context)
-        changed = self._answered(context, lambda: engine.said(party, request.kind, request.run_id, request.body))
+        changed = self._answered(
+            context, lambda: Hearing(engine).said(party, request.kind, request.run_id, request.body)
+        )
         return wire.Receipt(changed=changed)
 
     def _propose(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:

@@ -146,6 +146,28 @@ def test_a_failure_ends_the_run_once_and_names_the_culprit(consortium: Consortiu
         assert len([e for e in client.events(run_id) if e.kind == "phase_failed"]) == 1
 
 
+def test_the_culprits_own_reason_comes_before_its_peers_guesses(consortium: Consortium) -> None:
+    """Two peers notice first; the third, whom they name, says what really happened."""
+    noticed = threading.Barrier(3)
+
+    def notice(node: FakeNode, command: Command) -> bool:
+        if command.kind != "start" or command.body["phase"] != "train":
+            return False
+        if node.name == "sat":
+            noticed.wait(20)
+            node.line.failed(command.run_id, "train", 1, "its disk is full")
+        else:
+            node.line.failed(command.run_id, "train", 1, "'sat' has stopped its part of the run", "sat")
+            noticed.wait(20)
+        return True
+
+    special = {name: FakeNode(consortium, name, notice) for name in PARTIES}
+    with consortium.coordinator(), consortium.client() as client, nodes(consortium, **special):
+        run = wait_for_status(client, client.propose(consortium.agreement()), "aborted")
+        assert run.reason == "sat stopped in train: its disk is full"
+        assert run.culprit == "sat"
+
+
 def test_a_silent_party_ends_a_running_phase(consortium: Consortium) -> None:
     """Its line is cut without a word, as when its process is killed."""
     started = threading.Event()

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parties.agreement import COORDINATOR, Agreement
+from parties.coordinator.blames import GRACE_SECONDS, Blames
 from parties.coordinator.events import (
     PHASES,
     Cancelled,
@@ -372,3 +373,19 @@ def _answer(state: RunState, action: Action) -> Event:
     assert not isinstance(action, Abort | Finish)
     phase: PhaseName = {RunMatching: "align", ReceiveBundle: "export", Settle: "settle"}[type(action)]  # type: ignore[assignment]
     return CoordinatorDone(RUN, T0, phase, action.attempt)
+
+
+def test_blame_waits_for_the_blamed_and_then_follows_the_chain() -> None:
+    def failed(party: str, peer: str, run: str = RUN) -> PhaseFailed:
+        return PhaseFailed(run, T0, party, "train", 1, "why", peer)
+
+    blames = Blames()
+    blames.hold(failed("bank", "sat"), 10.0)
+    blames.hold(failed("sat", "card"), 11.0)
+    blames.hold(failed("bank", "sat", "0" * 64), 12.0)
+    assert blames.due(10.0 + GRACE_SECONDS - 0.01) == []
+    assert blames.due(10.0 + GRACE_SECONDS) == [failed("sat", "card")]
+    assert blames.due(12.0 + GRACE_SECONDS) == [failed("bank", "sat", "0" * 64)]
+    blames.hold(failed("bank", "sat"), 20.0)
+    blames.forget(RUN)
+    assert blames.due(99.0) == []
