@@ -87,8 +87,11 @@ class OpeningStore:
                 for row in connection.execute(query)
             )
 
-    def before(self, run_id: str, entities: Sequence[str], periods: Sequence[str]) -> NDArray[np.int64]:
-        """Openings of these rows in all other runs, int64 (T * n,)."""
+    def before(self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int) -> NDArray[np.int64]:
+        """What other runs have shown of these rows, in openings of ``width`` forms, rounded up: int64 (T * n,).
+
+        Runs differ in width, and what adds up over them is linear forms, not openings.
+        """
         counts = np.zeros(len(periods) * len(entities), dtype=np.int64)
         entity_at = {name: i for i, name in enumerate(entities)}
         period_at = {name: i for i, name in enumerate(periods)}
@@ -97,7 +100,7 @@ class OpeningStore:
         for run in runs:
             used = np.zeros(len(run.periods) * len(run.entities), dtype=np.int64)
             for charge in self.history(run.run_id):
-                used[charge.rows] += 1
+                used[charge.rows] += charge.width
             old = used.reshape(len(run.periods), len(run.entities))
             rows = [(i, period_at[p]) for i, p in enumerate(run.periods) if p in period_at]
             columns = [(j, entity_at[e]) for j, e in enumerate(run.entities) if e in entity_at]
@@ -105,7 +108,7 @@ class OpeningStore:
                 i, t = (np.array(x) for x in zip(*rows, strict=True))
                 j, e = (np.array(x) for x in zip(*columns, strict=True))
                 counts[(t[:, None] * len(entities) + e[None, :])] += old[np.ix_(i, j)]
-        return counts
+        return -(-counts // width)
 
     def _write(self) -> _Guarded:
         return _Guarded(self._engine)

@@ -16,6 +16,7 @@ from psi.flow import RemoteProtocolError
 __all__ = ["LARGEST_FRAME", "assemble", "wire_frames"]
 
 _CHUNK = 2**19
+_SMALLEST = 4096  # smaller chunks of a large message would cost many times their bytes to keep
 LARGEST_FRAME = _CHUNK + 4096
 
 
@@ -49,12 +50,14 @@ def assemble(frames: Iterator[wire.Frame], terms: SessionTerms, peer: str) -> It
         if part != "header" or (header.run_id, header.session, header.sender) != place:
             raise RemoteProtocolError("a frame without a header, or of another run, session or sender", peer)
         terms.check_incoming(peer, header.kind, header.size)
+        if len(first.data) < min(_SMALLEST, header.size):
+            raise RemoteProtocolError(f"{header.kind}: a first chunk of {len(first.data)} bytes", peer)
         pieces = [first.data]
         size = len(first.data)
         digest = hashlib.sha256(first.data)
         while size < header.size:
             frame = next(frames, None)
-            if frame is None or frame.WhichOneof("part") or not frame.data:
+            if frame is None or frame.WhichOneof("part") or len(frame.data) < min(_SMALLEST, header.size - size):
                 raise RemoteProtocolError(f"{header.kind}: cut short after {size} of {header.size} bytes", peer)
             pieces.append(frame.data)
             size += len(frame.data)

@@ -10,7 +10,7 @@ and leaves a decoder small enough to be fuzzed thoroughly. Protobuf frames carry
     float       8 bytes IEEE 754
     bool        0 or 1
     str, bytes  u32 length, then UTF-8 or raw bytes
-    tuple       u32 count; of int: one width for all, then the items; of float: 8 bytes each;
+    tuple       u32 count, 65,536 at most; of int: one width for all, then the items; of float: 8 bytes each;
                 of str or bytes: each with its own length
 
 All numbers are little-endian. A decoder parses or raises :class:`RemoteProtocolError`, and never
@@ -33,6 +33,7 @@ __all__ = ["decode", "encode", "kind_of"]
 _LENGTH = struct.Struct("<I")
 _DOUBLE = struct.Struct("<d")
 _LARGEST_LENGTH = 2**32 - 1
+_MOST_ITEMS = 2**16  # an item costs up to 40 times its bytes once it is an object: large arrays travel as bytes
 _FINGERPRINT = 4
 _WIDTHS = {1: "b", 2: "h", 4: "i", 8: "q"}
 
@@ -109,6 +110,12 @@ class _Source:
     def length(self) -> int:
         return int(_LENGTH.unpack(self.take(4))[0])
 
+    def items(self) -> int:
+        count = self.length()
+        if count > _MOST_ITEMS:
+            self.refuse(f"claims {count} items where {_MOST_ITEMS} are allowed")
+        return count
+
     def width(self) -> int:
         width = self.take(1)[0]
         if width not in _WIDTHS:
@@ -169,6 +176,12 @@ def _width_of(low: int, high: int) -> int:
         if -bound <= low and high < bound:
             return width
     raise OverflowError("integers beyond 64 bits travel as bytes")
+
+
+def _count_items(parts: Parts, count: int) -> None:
+    if count > _MOST_ITEMS:
+        raise OverflowError(f"more than {_MOST_ITEMS} items")
+    parts.append(_LENGTH.pack(count))
 
 
 def _write_int(parts: Parts, value: int) -> None:
@@ -234,12 +247,12 @@ def _write_ints(parts: Parts, values: tuple[int, ...]) -> None:
     if not set(map(type, values)) <= {int}:
         raise TypeError("a tuple of int expected")
     width = _width_of(min(values, default=0), max(values, default=0))
-    _count(parts, len(values))
+    _count_items(parts, len(values))
     parts.append(struct.pack(f"<B{len(values)}{_WIDTHS[width]}", width, *values))
 
 
 def _read_ints(source: _Source) -> tuple[int, ...]:
-    count = source.length()
+    count = source.items()
     width = source.width()
     values = struct.unpack(f"<{count}{_WIDTHS[width]}", source.take(count * width))
     if _width_of(min(values, default=0), max(values, default=0)) != width:
@@ -251,24 +264,24 @@ def _write_floats(parts: Parts, values: tuple[float, ...]) -> None:
     _only(values, tuple)
     if not all(isinstance(value, float) for value in values):
         raise TypeError("a tuple of float expected")
-    _count(parts, len(values))
+    _count_items(parts, len(values))
     parts.append(struct.pack(f"<{len(values)}d", *values))
 
 
 def _read_floats(source: _Source) -> tuple[float, ...]:
-    count = source.length()
+    count = source.items()
     return struct.unpack(f"<{count}d", source.take(8 * count))
 
 
 def _sequence(item: _Layout) -> _Layout:
     def write(parts: Parts, values: tuple[Any, ...]) -> None:
         _only(values, tuple)
-        _count(parts, len(values))
+        _count_items(parts, len(values))
         for value in values:
             item.write(parts, value)
 
     def read(source: _Source) -> tuple[Any, ...]:
-        count = source.length()
+        count = source.items()
         if count * _LENGTH.size > source.left:
             source.refuse(f"claims {count} items in {source.left} bytes")
         return tuple([item.read(source) for _ in range(count)])

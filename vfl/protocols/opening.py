@@ -80,7 +80,8 @@ def agree_masks(me: str, parties: Sequence[str], run_id: str, ring: Ring, stream
     Model: secure against everyone but the two ends; all other parties together cannot be hidden from.
     Source: Bonawitz et al. 2017, section 4; RFC 7748; RFC 5869.
     """
-    private = X25519PrivateKey.from_private_bytes(stream.child(f"x25519/{run_id}").take(32))
+    # drawn, not derived: whoever agrees a second time on one stream must not meet the first masks again
+    private = X25519PrivateKey.from_private_bytes(stream.take(32))
     public = private.public_key().public_bytes_raw()
     others = [p for p in parties if p != me]
     for peer in others:
