@@ -6,6 +6,7 @@ Messages pass through the codec and every check of a real channel; only sockets 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from parties.errors import PeerError
@@ -30,7 +31,7 @@ class MemoryNetwork:
     def __init__(self, *, relay: Relay | None = None, settings: TransportSettings | None = None) -> None:
         self.settings = settings or TransportSettings()
         self._relay = relay
-        self._lock = threading.Lock()
+        self._change = threading.Condition()
         self._channels: dict[_Place, MemoryChannel] = {}
         self._left: set[_Place] = set()
         self._early: dict[_Place, list[Frame | End]] = {}
@@ -45,11 +46,12 @@ class MemoryNetwork:
 
     def lose(self, party: str) -> None:
         """Cut every connection of ``party``, as when its process dies."""
-        with self._lock:
+        with self._change:
             channels = dict(self._channels)
             for place in [place for place in channels if place[0] == party]:
                 self._left.add(place)
                 del self._channels[place]
+            self._change.notify_all()
         for (name, run_id, session), channel in channels.items():
             if name != party and (party, run_id, session) in channels:
                 channel.inbox.lose(party, channel.tickets[party])
@@ -57,22 +59,25 @@ class MemoryNetwork:
     def _join(self, channel: MemoryChannel) -> None:
         terms = channel.terms
         place = (terms.party, terms.run_id, terms.session)
-        with self._lock:
+        with self._change:
             if place in self._channels or place in self._left:
                 raise LocalProtocolError(f"{terms.party!r} has opened session {terms.session!r} of this run before")
         while True:
-            with self._lock:
+            with self._change:
                 early = self._early.pop(place, [])
                 if not early:
                     self._channels[place] = channel
-                    return
+                self._change.notify_all()
+            if not early:
+                return
             for item in early:
                 self._hand_over(channel, item)
 
     def _leave(self, place: _Place) -> None:
-        with self._lock:
+        with self._change:
             self._channels.pop(place, None)
             self._left.add(place)
+            self._change.notify_all()
 
     def _carry(self, to: str, frame: Frame) -> None:
         for arriving in self._relay(to, frame) if self._relay else (frame,):
@@ -80,13 +85,10 @@ class MemoryNetwork:
 
     def _arrive(self, to: str, item: Frame | End) -> None:
         place = (to, item.run_id, item.session)
-        with self._lock:
-            channel = self._channels.get(place)
-            if channel is None:
-                if place not in self._left:
-                    self._keep(place, item)
-                return
-        self._hand_over(channel, item)
+        with self._change:
+            channel = self._wait_or_keep(place, item)
+        if channel is not None:
+            self._hand_over(channel, item)
 
     def _hand_over(self, channel: MemoryChannel, item: Frame | End) -> None:
         if item.sender not in channel.tickets:
@@ -105,15 +107,28 @@ class MemoryNetwork:
         except TimeoutError:
             raise PeerError(f"{to!r} has read none of our messages: see whether its node is busy", to) from None
 
-    def _keep(self, place: _Place, item: Frame | End) -> None:
-        early = self._early.setdefault(place, [])
-        waiting = sum(len(frame.body) for frame in early if isinstance(frame, Frame))
-        if isinstance(item, Frame) and early and waiting + len(item.body) > self.settings.unread:
-            raise PeerError(f"{place[0]!r} has not opened session {place[2]!r}, and too much waits for it", place[0])
-        early.append(item)
+    def _wait_or_keep(self, place: _Place, item: Frame | End) -> MemoryChannel | None:
+        """The open channel at ``place``; None when it has been left, or when ``item`` waits for it to open.
+
+        What waits is bounded per sender as an outbox is: beyond that the sender itself waits.
+        """
+        deadline = time.monotonic() + self.settings.silence_seconds
+        while place not in self._channels and place not in self._left:
+            early = self._early.setdefault(place, [])
+            size = sum(len(kept.body) for kept in early if isinstance(kept, Frame) and kept.sender == item.sender)
+            if isinstance(item, End) or not size or size + len(item.body) <= self.settings.unsent:
+                early.append(item)
+                return None
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise PeerError(
+                    f"{place[0]!r} has not opened session {place[2]!r}: see whether its node is busy", place[0]
+                )
+            self._change.wait(left)
+        return self._channels.get(place)
 
     def _refused(self, frame: Frame, by: str) -> None:
-        with self._lock:
+        with self._change:
             channel = self._channels.get((frame.sender, frame.run_id, frame.session))
         if channel is not None:
             channel.inbox.fail(by, PeerError(f"{by!r} refused a message of ours: its own log says why", by))

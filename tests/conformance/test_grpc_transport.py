@@ -270,6 +270,20 @@ def test_certificates_outside_the_roster_are_refused_by_both_sides(tmp_path: Pat
             assert caught.value.peer == "cards"
 
 
+def test_a_rostered_party_cannot_stand_in_for_another(tmp_path: Path) -> None:
+    identities, roster = make_roster(tmp_path, ROLES)
+    skies = create_identity("skies", tmp_path / "skies", hosts=["cards.entente"])
+    cards = identities["cards"].member(f"127.0.0.1:{free_port()}")
+    roster = Roster({**roster, "cards": cards, "skies": skies.member(cards.address)})
+    with (
+        ExchangeServer(skies, roster, cards.address, settings=SETTINGS),
+        ExchangeServer(identities["label"], roster, roster["label"].address, settings=SETTINGS) as label,
+    ):
+        victim = label.open(RUN, SESSION, ROLES, ALL)
+        with pytest.raises(PeerError, match="'cards' does not show the certificate"):
+            victim.receive([Recv("cards", Note)], 20)
+
+
 def test_expired_certificates_are_refused_by_both_sides(tmp_path: Path) -> None:
     past = datetime.now(UTC) - timedelta(days=30)
     old = create_identity("label", tmp_path / "label", now=past, validity=timedelta(days=7))

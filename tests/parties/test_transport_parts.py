@@ -58,12 +58,26 @@ def test_a_relay_that_loses_a_message_is_a_breach_at_both_ends() -> None:
         a.send("b", Count(2))
 
 
-def test_what_waits_for_a_session_nobody_opens_is_bounded() -> None:
-    network = MemoryNetwork(settings=TransportSettings(unread=50))
+def test_what_waits_for_a_session_nobody_opens_is_bounded_for_each_sender() -> None:
+    roles = {**ROLES, "c": Role.FEATURE}
+    network = MemoryNetwork(settings=TransportSettings(unsent=20, silence_seconds=0.01))
+    a, c = (network.node(name).open("r", "s", roles, list(Payload)) for name in "ac")
+    for channel in (a, c):
+        with pytest.raises(PeerError, match="'b' has not opened session 's'"):
+            for number in range(100):
+                channel.send("b", Count(number))
+    b = network.node("b").open("r", "s", roles, list(Payload))
+    assert [b.receive([Recv(name, Count)], 1)[1] for name in "acac"] == [Count(0), Count(0), Count(1), Count(1)]
+
+
+def test_a_sender_ahead_of_a_session_waits_and_goes_on_when_it_opens() -> None:
+    network = MemoryNetwork(settings=TransportSettings(unsent=20, silence_seconds=20))
     a = network.node("a").open("r", "s", ROLES, list(Payload))
-    with pytest.raises(PeerError, match="'b' has not opened session 's'"):
-        for number in range(100):
-            a.send("b", Count(number))
+    sender = threading.Thread(target=lambda: [a.send("b", Count(number)) for number in range(50)], daemon=True)
+    sender.start()
+    b = network.node("b").open("r", "s", ROLES, list(Payload))
+    assert [b.receive([Recv("a", Count)], 10)[1] for _ in range(50)] == [Count(number) for number in range(50)]
+    sender.join(10)
 
 
 def test_a_channel_needs_a_member() -> None:
