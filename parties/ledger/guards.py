@@ -54,14 +54,8 @@ _HIGHEST = """CASE a.side
 # name, table, condition that must not hold after an insert, what is wrong
 _RULES = (
     *(
-        (f"{table}_open", table, _UNSEALED, f"{table}: a row belongs to the next entry only")
+        (f"{table}_open", table, _UNSEALED, f"{table}: a row belongs to the next entry, without a gap")
         for table in ("accounts", "locks", "transactions", "postings", "balances")
-    ),
-    (
-        "entries_gapless",
-        "entries",
-        "NEW.seq > 1 AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.seq = NEW.seq - 1)",
-        "entries: the sequence has a gap",
     ),
     *(
         (
