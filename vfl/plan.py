@@ -26,8 +26,8 @@ class FixedPoint(Terms):
     """Fixed-point encoding in Z_t, t = 2**ring_bits. Weights live at scale feature_bits + gradient_bits."""
 
     ring_bits: int = Field(default=54, ge=24, le=54)
-    feature_bits: int = Field(default=10, ge=4, le=14)
-    gradient_bits: int = Field(default=20, ge=8, le=30)
+    feature_bits: int = Field(default=9, ge=4, le=14)
+    gradient_bits: int = Field(default=23, ge=8, le=30)
     clip: float = Field(default=8.0, gt=0, le=64, description="features are clipped to +-clip")
 
     @model_validator(mode="after")
@@ -46,8 +46,11 @@ class FixedPoint(Terms):
         return self.feature_bits + self.weight_bits
 
     def headroom_bits(self, features: int) -> int:
-        """Bits left for the largest weight: b_x + b_w + ceil(log2 d) + 1 < ring_bits must hold."""
-        b_x = self.feature_bits + math.ceil(math.log2(self.clip)) + 1
+        """Bits left for the largest weight's whole part: b_x + b_w + ceil(log2 d) + 1 < ring_bits must hold.
+
+        b_x and b_w are bits of magnitude; the 1 is the sign of the sum.
+        """
+        b_x = self.feature_bits + math.ceil(math.log2(self.clip))
         return self.ring_bits - 1 - b_x - self.weight_bits - math.ceil(math.log2(max(features, 1))) - 1
 
 

@@ -18,6 +18,7 @@ from vfl.layers.initial import initial_share
 from vfl.layers.top import LabelHead
 from vfl.plan import FixedPoint, RidgeModel, SplitModel, WalkForward
 from vfl.ridge_walk import PlainLinear, ridge_in_the_clear
+from vfl.ring import encode_features
 from vfl.schedule import Step, prequential
 from vfl.train import TrainingResult, walk_forward
 
@@ -122,8 +123,8 @@ def train_in_the_clear(
 
 
 def _rounded(values: NDArray[np.float64], fixed_point: FixedPoint) -> NDArray[np.float64]:
-    scale = 2.0**fixed_point.feature_bits
-    rounded: NDArray[np.float64] = np.rint(np.clip(values, -fixed_point.clip, fixed_point.clip) * scale) / scale
+    encoded = encode_features(values, fixed_point.feature_bits, fixed_point.clip)
+    rounded: NDArray[np.float64] = np.ldexp(encoded.astype(np.float64), -fixed_point.feature_bits)
     return rounded
 
 

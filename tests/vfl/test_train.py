@@ -13,6 +13,7 @@ from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.layers.initial import INITIAL_SCALE, initial_share
 from vfl.layers.top import LabelHead
 from vfl.plan import FixedPoint, SplitModel, WalkForward
+from vfl.ring import Ring, encode_features
 from vfl.schedule import prequential
 from vfl.train import score_coalition, walk_forward
 from vfl.twin import PlainSource, alone, initial_weights, train_in_the_clear
@@ -179,6 +180,19 @@ def test_initial_shares_have_the_stated_spread(features: int) -> None:
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03
     with pytest.raises(ValueError, match="32 bytes"):
         initial_share(b"short", (2, 2), fixed, features)
+
+
+@pytest.mark.parametrize("features", [1, 22, 31, 96])
+def test_headroom_holds_for_the_largest_sum(features: int) -> None:
+    fixed = FixedPoint()
+    headroom = fixed.headroom_bits(features)
+    assert headroom >= 1
+    ring = Ring(fixed.ring_bits)
+    encoded = encode_features(np.full((1, features), fixed.clip), fixed.feature_bits, fixed.clip)
+    for sign in (-1, 1):
+        weights = np.full((features, 1), sign * 2 ** (headroom + fixed.weight_bits), dtype=np.int64)
+        opened = ring.decode(ring.matmul(encoded, ring.wrap(weights)), fixed.output_bits)
+        assert opened.item() == sign * features * fixed.clip * 2**headroom
 
 
 def test_missing_weights_are_refused() -> None:
