@@ -33,7 +33,7 @@ from parties.identity import Identity, Roster, certificate_name
 from parties.settings import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
 from parties.transport.chunks import LARGEST_FRAME, assemble, wire_frames
-from parties.transport.inbox import ConnectionReplaced, Inbox, SessionClosed
+from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, Inbox, SessionClosed
 from parties.transport.meter import Recorder
 from parties.transport.outbox import Outbox
 from parties.transport.session import SessionChannel
@@ -78,11 +78,13 @@ _Deliver: TypeAlias = "grpc.StreamStreamMultiCallable[wire.Frame, wire.Receipt]"
 
 _UNAUTHENTICATED = "your certificate does not belong to the sender you name, or is not valid today"
 _BREACH = "a message broke the protocol"
+_FAULT = "this node failed while it took a message in"
 _STRANGER = "you take no part in this session"
 _BUSY = "too many sessions wait to be opened here"
 _REFUSALS = {
     grpc.StatusCode.UNAUTHENTICATED: "does not accept our certificate: compare its roster with ours",
     grpc.StatusCode.PERMISSION_DENIED: "does not accept us in this session: compare the agreements",
+    grpc.StatusCode.ABORTED: "failed while it took a message of ours in: its own log says why",
     grpc.StatusCode.INVALID_ARGUMENT: "refused a message of ours: its own log says why",
 }
 
@@ -370,6 +372,10 @@ def _take_in(
     except RemoteProtocolError as error:
         inbox.refuse(error)
         _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, _BREACH, str(error))
+    except Exception as error:  # a fault of ours: the peer learns no detail, and our flow does not wait in vain
+        _LOG.exception("could not take in a message of %r", peer)
+        inbox.abort(INTAKE_FAILED)
+        _refuse(context, grpc.StatusCode.ABORTED, _FAULT, repr(error))
     finally:
         inbox.lose(peer, ticket)
 

@@ -19,7 +19,9 @@ from parties.transport.meter import Direction, Meter, Record, Recorder
 from parties.transport.transcript import Transcript, TranscriptHead
 from psi.flow import RemoteProtocolError
 
-__all__ = ["ConnectionReplaced", "Inbox", "SessionClosed", "record_of"]
+__all__ = ["INTAKE_FAILED", "ConnectionReplaced", "Inbox", "SessionClosed", "record_of"]
+
+INTAKE_FAILED = "this node could not take in a message: its log says why"
 
 
 class SessionClosed(Exception):

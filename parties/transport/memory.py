@@ -5,6 +5,7 @@ Messages pass through the codec and every check of a real channel; only sockets 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from parties.errors import PeerError
 from parties.settings import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
-from parties.transport.inbox import ConnectionReplaced, SessionClosed
+from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, SessionClosed
 from parties.transport.meter import Recorder
 from parties.transport.session import SessionChannel
 from psi.flow import LocalProtocolError, Payload, RemoteProtocolError, Role
@@ -22,6 +23,7 @@ __all__ = ["MemoryChannel", "MemoryNetwork", "MemoryNode", "Relay"]
 Relay = Callable[[str, Frame], Iterable[Frame]]
 """``relay(receiver, frame)`` yields what arrives instead: the frame, several, another, or nothing."""
 
+_LOG = logging.getLogger(__name__)
 _Place = tuple[str, str, str]
 
 
@@ -103,9 +105,13 @@ class MemoryNetwork:
         except (SessionClosed, ConnectionReplaced):
             return
         except RemoteProtocolError:
-            self._refused(item, to)
+            self._refuse(item, to, "refused a message of ours: its own log says why")
         except TimeoutError:
             raise PeerError(f"{to!r} has read none of our messages: see whether its node is busy", to) from None
+        except Exception:
+            _LOG.exception("could not take in a message of %r", item.sender)
+            channel.inbox.abort(INTAKE_FAILED)
+            self._refuse(item, to, "failed while it took a message of ours in: its own log says why")
 
     def _wait_or_keep(self, place: _Place, item: Frame | End) -> MemoryChannel | None:
         """The open channel at ``place``; None when it has been left, or when ``item`` waits for it to open.
@@ -127,11 +133,11 @@ class MemoryNetwork:
             self._change.wait(left)
         return self._channels.get(place)
 
-    def _refused(self, frame: Frame, by: str) -> None:
+    def _refuse(self, frame: Frame, by: str, what: str) -> None:
         with self._change:
             channel = self._channels.get((frame.sender, frame.run_id, frame.session))
         if channel is not None:
-            channel.inbox.fail(by, PeerError(f"{by!r} refused a message of ours: its own log says why", by))
+            channel.inbox.fail(by, PeerError(f"{by!r} {what}", by))
 
 
 class MemoryNode:

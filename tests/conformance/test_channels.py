@@ -291,6 +291,21 @@ def test_both_ends_agree_on_transcripts_meters_and_records(net: World) -> None:
     assert sum(len(r.body) for r in out) == sum(t.bytes for t in sent.values())
 
 
+def test_a_receiver_that_fails_ends_both_ends_and_tells_no_detail(net: World) -> None:
+    class Full(list[Any]):
+        def append(self, record: Any) -> None:
+            if record.direction == "received":
+                raise OSError("no space left on device")
+
+    label, cards = net.open("label"), net.open("cards", recorder=Full())
+    label.send("cards", Note(1, "too much"))
+    with pytest.raises(RunAborted, match="could not take in a message: its log says why"):
+        cards.receive([NOTE], 30)
+    with pytest.raises(PeerError, match="'cards' failed while it took a message of ours in") as caught:
+        label.receive([Recv("cards", Note)], 30)
+    assert caught.value.peer == "cards"
+
+
 def summing(me: str, value: int) -> Flow[int]:
     """Everyone tells everyone a number, large enough to need chunks, and adds them up."""
     others = [name for name in ("label", "cards", "skies") if name != me]
