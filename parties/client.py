@@ -263,6 +263,8 @@ class Connection:
                 f"the coordinator at {self.address} cannot be reached: check the address, and that it runs",
                 COORDINATOR,
             )
+        if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return PeerError("the document is larger than one message may be: name fewer periods", COORDINATOR)
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
             return PeerError(f"the coordinator at {self.address} did not answer in time: try again", COORDINATOR)
         return PeerError(f"the coordinator at {self.address} failed ({status.name}): see its log", COORDINATOR)

@@ -194,6 +194,8 @@ def factor_view(known: KnownRun, bundles: BundleStore) -> FactorView | None:
         return None
     span = next(span for span in state.spans if span.phase == "export")
     here = bundles.has(state.run)
+    metadata = bundles.metadata(state.run) if here else {}
+    rows = export.get("rows") or metadata.get("n_rows")
     numbers = _evaluation(state)
     return FactorView(
         run_id=state.run,
@@ -204,13 +206,13 @@ def factor_view(known: KnownRun, bundles: BundleStore) -> FactorView | None:
         available=here,
         sha256=export["sha256"],
         bytes=export.get("bytes", 0),
-        rows=export.get("rows") or 0,
+        rows=rows if isinstance(rows, int) else 0,
         recipients=state.plan.recipients,
         files=bundles.files(state.run) if here else (),
         ic_joint=numbers.ic_joint if numbers else None,
         ic_own=numbers.ic_own if numbers else None,
         series=known.progress.series(),
-        metadata=bundles.metadata(state.run) if here else {},
+        metadata=metadata,
     )
 
 

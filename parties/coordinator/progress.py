@@ -97,7 +97,7 @@ class RunProgress:
         self._merge(self._periods[int(index)], known, at)
 
     def _merge(self, period: str, known: dict[str, Any], at: datetime) -> None:
-        if period not in self._known or len(self._series) >= _MOST_PERIODS:
+        if not known or period not in self._known or len(self._series) >= _MOST_PERIODS:
             return
         old = self._series.get(period) or SeriesPoint(period=period)
         self._series[period] = old.model_copy(update={**known, "at": at})

@@ -44,7 +44,7 @@ _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 0.2
 _FAREWELL_SECONDS = 2.0
 _TROUBLE_SECONDS = 5.0
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18  # below the largest frame of the transport whose server this shares
 _MOST_ROWS = 1000
 
 A = TypeVar("A", bound=Protobuf)

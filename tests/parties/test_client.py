@@ -131,6 +131,9 @@ def test_a_coordinator_that_fails_or_dawdles_is_named(consortium: Consortium) ->
     client.close()
     with pytest.raises(PeerError, match="is closed"):
         client.runs()
+    large = consortium.agreement(purpose="x" * 2_000_000)
+    with answering(consortium, fail) as client, pytest.raises(PeerError, match="name fewer periods"):
+        client.propose(large)
 
 
 @pytest.mark.parametrize("name", ["nobody", "sat"])

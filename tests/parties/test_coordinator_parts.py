@@ -121,7 +121,8 @@ class ProtocolNode(FakeNode):
 
 
 def signed_files(key: Ed25519PrivateKey, signer: str = LABEL, **changes: bytes) -> dict[str, bytes]:
-    files = {METADATA: json.dumps({"factor_id": "joint-1"}).encode(), "data/factor.csv": b"datetime,score\n", **changes}
+    table = hashlib.shake_256(b"scores that do not compress").digest(1_500_000)
+    files = {METADATA: json.dumps({"factor_id": "joint-1"}).encode(), "data/factor.csv": table, **changes}
     files["SHA256SUMS"] = manifest_of(files)
     return sign_bundle(files, Signer(signer, key.public_key().public_bytes_raw(), key.sign))
 
