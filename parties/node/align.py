@@ -54,7 +54,8 @@ def perform_align(context: RunContext, attempt: int) -> AlignedRows:
     previous = load_previous(memory)
     alignment = _intersect(context, attempt, previous)
     keep = partial(remember, memory, context.me, alignment, previous)
-    return AlignedRows(alignment.ids, alignment.set_sizes[context.me], alignment.roots, keep)
+    # tokens put the rows in another order in every run; by name the same rows make the same batches again
+    return AlignedRows(tuple(sorted(alignment.ids)), alignment.set_sizes[context.me], alignment.roots, keep)
 
 
 def _public_universe(context: RunContext) -> AlignedRows:

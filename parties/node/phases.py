@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parties.agreement import verify_signature
 from parties.coordinator.events import PhaseName
@@ -15,10 +15,12 @@ from parties.errors import AgreementError, StorageError
 from parties.node.align import AlignedRows, perform_align
 from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
-from parties.node.label import LabelParty
 from psi.flow import Role
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
 from vfl.protocols.delivery import receive_bundle
+
+if TYPE_CHECKING:
+    from parties.node.label import LabelParty
 
 __all__ = ["PartyRun"]
 
@@ -54,6 +56,9 @@ class PartyRun:
         assert self._alignment is not None
         self._alignment.remember()
         if self.context.agreement.label.party == self.context.me:
+            # torch and the statistics are the label party's alone: a feature party starts without them
+            from parties.node.label import LabelParty
+
             label = LabelParty(self.context, self._alignment.ids, dict(self._alignment.roots))
             self._part = label
             label.train(attempt)
@@ -66,15 +71,16 @@ class PartyRun:
         return {"openings": self._openings()}
 
     def _evaluate(self, _: int) -> Report:
-        assert isinstance(self._part, LabelParty)
+        assert self._part is not None
+        assert not isinstance(self._part, FeatureParty)
         numbers, points = self._part.evaluate()
         told = self.context.agreement.evaluation.metrics_to_coordinator
         return {"evaluation": numbers, "points": points} if told else {}
 
     def _value(self, attempt: int) -> Report:
-        if isinstance(self._part, LabelParty):
-            return {"contribution": self._part.value(attempt).record()}
         assert self._part is not None
+        if not isinstance(self._part, FeatureParty):
+            return {"contribution": self._part.value(attempt).record()}
         self._part.value(attempt)
         return {"openings": self._openings()}
 
@@ -84,7 +90,7 @@ class PartyRun:
 
     def _export(self, attempt: int) -> Report:
         agreement = self.context.agreement
-        if isinstance(self._part, LabelParty):
+        if self._part is not None and not isinstance(self._part, FeatureParty):
             files = self._part.bundle(min(agreement.needed_openings, agreement.row_limit))
             folder = self._store(files)
             self._part.deliver(attempt, files)

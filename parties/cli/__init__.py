@@ -1,0 +1,108 @@
+"""The command line: ``entente``. Each command is a thin door to the library; faults are one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from parties import __version__
+from parties.cli import books, checks, demo, runs, services
+from parties.cli.console import complain, plain, state
+from parties.errors import EntenteError
+from psi.flow import ProtocolError
+
+__all__ = ["app", "main", "run"]
+
+INTERRUPTED = 130
+_PROTOCOL_FAULT = 5
+
+app = typer.Typer(
+    name="entente",
+    help="Funds mine one joint alpha factor from their private data without showing each other a single feature.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("simulate")(demo.simulate)
+app.command("ui")(demo.ui)
+app.command("compare", hidden=True)(demo.compare)
+app.add_typer(services.coordinator, name="coordinator")
+app.add_typer(services.party, name="party")
+app.add_typer(runs.app, name="run")
+app.add_typer(checks.data, name="data")
+app.add_typer(checks.factors, name="factors")
+app.add_typer(books.app, name="ledger")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"entente {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", hidden=True, help="Show where an error was raised.")] = False,
+) -> None:
+    state.debug = debug
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line; returns the exit code. Nothing but :class:`SystemExit` gets out."""
+    state.debug = False
+    command: Any = typer.main.get_command(app)
+    try:
+        result = command.main(args=arguments, prog_name="entente", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except EntenteError as error:
+        return _failed(error, str(error), error.exit_code)
+    except ProtocolError as error:
+        return _failed(error, str(error), _PROTOCOL_FAULT)
+    except TyperException as error:
+        return _misused(error)
+    except (KeyboardInterrupt, typer.Abort):
+        complain("stopped")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has gone; the interpreter must not try to flush it again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        said = f": {error}" if str(error) else ""
+        return _failed(error, f"a fault in the program ({type(error).__name__}{said}); add --debug to see where", 1)
+
+
+def _failed(error: BaseException, text: str, code: int) -> int:
+    if state.debug:
+        traceback.print_exception(error)
+    complain(f"error: {text}")
+    return code
+
+
+def _misused(error: TyperException) -> int:
+    """A command line that does not parse."""
+    text = plain(error.format_message()).strip()
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        typer.echo(context.get_help(), err=True)
+        return error.exit_code
+    hint = f"; see {context.command_path} --help" if context is not None else ""
+    complain(f"error: {text.rstrip('.')}{hint}")
+    return error.exit_code
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    sys.exit(run())

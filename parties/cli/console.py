@@ -1,0 +1,74 @@
+"""Where commands write. Names, reasons and purposes come from peers, so no control character of theirs gets out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["State", "complain", "correlation", "money", "plain", "say", "screen", "state", "table"]
+
+
+_WIDE = 240
+
+
+@dataclass
+class State:
+    """What the options before the command set, for one command line."""
+
+    debug: bool = False
+
+
+state = State()
+
+
+def plain(text: object) -> str:
+    """Text on one line without control characters, which could move the cursor or recolour a terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
+def screen() -> Console:
+    """The terminal, or whatever standard output is. Square brackets are just text."""
+    return Console(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def say(*lines: str) -> None:
+    """Write lines of our own text to standard output."""
+    for line in lines:
+        sys.stdout.write(f"{plain(line)}\n")
+    sys.stdout.flush()
+
+
+def complain(line: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(f"{plain(line)}\n")
+    sys.stderr.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Show rows under headings; a column called ``>name`` is aligned to the right."""
+    grid = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        grid.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*(plain(cell) for cell in row))
+    terminal = screen()
+    if not terminal.is_terminal:
+        # a file or pipe has no edge to wrap at
+        terminal.width = _WIDE
+    terminal.print(grid)
+
+
+def correlation(value: float | None) -> str:
+    """An IC to four digits, with its sign; a dash where there is none."""
+    return "-" if value is None else f"{value:+.4f}"
+
+
+def money(minor: int, scale: int, unit: str) -> str:
+    """Minor units as an amount, exactly."""
+    return f"{Decimal(minor).scaleb(-scale):,.{scale}f} {unit}"

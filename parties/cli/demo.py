@@ -1,0 +1,106 @@
+"""``entente demo``, ``entente simulate`` and ``entente ui``: a whole consortium on one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parties.cli.console import say
+from parties.cli.runs import Coordinator, Credentials
+from parties.errors import ConfigError
+
+__all__ = ["compare", "demo", "simulate", "ui"]
+
+Entities = Annotated[int, typer.Option(help="Companies that all simulated parties cover.")]
+Periods = Annotated[int, typer.Option(help="Weekly decision periods.")]
+Parties = Annotated[int, typer.Option(help="Simulated feature parties.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same simulated data and same initial weights.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+
+
+def demo(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="consortium.toml of your own; by default data is simulated.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder that ${data} stands for in its SQL.")] = None,
+    out: Out = Path("demo-out"),
+    entities: Entities = 500,
+    periods: Periods = 104,
+    parties: Parties = 3,
+    seed: Seed = 7,
+    check_parity: Annotated[
+        bool, typer.Option("--check-parity/--no-check-parity", help="Compare with the same run without encryption.")
+    ] = True,
+    keep_running: Annotated[
+        bool, typer.Option("--keep-running", help="Leave the coordinator up afterwards, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Run a whole consortium on this machine: real processes and encryption, from alignment to the settled ledger."""
+    from parties.demo.run import DemoOptions, run_demo
+
+    if (config is None) != (data is None):
+        given, other = ("--config", "--data") if data is None else ("--data", "--config")
+        raise ConfigError(f"{given} needs {other} beside it: a consortium is its settings and its data")
+    run_demo(
+        DemoOptions(
+            config=config,
+            data=data,
+            out=out,
+            entities=entities,
+            periods=periods,
+            parties=parties,
+            seed=seed,
+            check_parity=check_parity,
+            keep_running=keep_running,
+        )
+    )
+
+
+def compare(
+    out: Path,
+    factor: Path,
+    parity: Annotated[bool, typer.Option("--parity")] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent")] = False,
+) -> None:
+    """Part of the demo: the plaintext twin of a finished run."""
+    from parties.cli.parent import follow_parent
+    from parties.demo.compare import write_comparison
+
+    if with_parent:
+        follow_parent()
+    write_comparison(out, factor, parity=parity)
+
+
+def simulate(
+    out: Out,
+    entities: Entities = 500,
+    periods: Periods = 104,
+    parties: Parties = 3,
+    seed: Seed = 7,
+) -> None:
+    """Write a simulated consortium: settings, SQL, alias tables and messy data with a signal of known size."""
+    from parties.data.simulate import simulate as write
+
+    made = write(out, entities=entities, periods=periods, parties=parties, seed=seed)
+    say(
+        f"{made.config} and {made.data} are written.", f"Run it: entente demo --config {made.config} --data {made.data}"
+    )
+
+
+def ui(
+    coordinator: Coordinator = "",
+    credentials: Credentials = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of a demo: its coordinator is started if it is not up.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web page, on this machine only.")] = 8501,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+) -> int:
+    """Open the coordinator's web page: runs, live progress, the factor, the ledger."""
+    from parties.demo.page import show_page
+
+    if (credentials is None) == (out is None):
+        raise ConfigError("name whose coordinator to show: --out DIR of a demo, or --credentials DIR of an admin")
+    return show_page(coordinator=coordinator, credentials=credentials, out=out, port=port, browser=browser)

@@ -1,0 +1,203 @@
+"""The folders of a demo: a home with keys for the coordinator, the admin and each party, and one roster for all."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from parties.agreement import COORDINATOR
+from parties.client import ADMIN
+from parties.coordinator.settings import CoordinatorSettings
+from parties.errors import ConfigError, StorageError
+from parties.identity import Identity, Member, Roster, create_identity
+from parties.node.settings import NodeSettings, StandingLimits
+from parties.settings import ConsortiumSettings, PartySettings
+
+__all__ = ["DemoHomes", "claim", "free_addresses", "lay_out", "to_toml"]
+
+_MARKER = ".entente-demo"
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class DemoHomes:
+    """Where a demo keeps what. ``roster`` is the admin's, of everyone."""
+
+    out: Path
+    roster: Roster
+
+    @property
+    def coordinator(self) -> Path:
+        return self.out / "coordinator"
+
+    @property
+    def admin(self) -> Path:
+        return self.out / "admin"
+
+    @property
+    def logs(self) -> Path:
+        return self.out / "logs"
+
+    def party(self, name: str) -> Path:
+        return self.out / "parties" / name
+
+    @property
+    def agreement(self) -> Path:
+        return self.out / "agreement.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.out / "summary.json"
+
+    @classmethod
+    def load(cls, out: Path) -> DemoHomes:
+        """A demo that was laid out before."""
+        if not (out / _MARKER).is_file():
+            raise ConfigError(f"{out}: no demo was run here; run entente demo --out {out} first")
+        return cls(out, Roster.load(out / "admin" / "roster.json"))
+
+
+def claim(out: Path) -> BinaryIO:
+    """Make ``out`` an empty folder of ours; the open file holds it until it is closed.
+
+    An earlier demo there is replaced, anything else is left alone. Raises :class:`ConfigError` for what is not
+    ours or in use, :class:`StorageError` where the disk refuses.
+    """
+    marker = out / _MARKER
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file; choose another folder with --out")
+    if out.is_dir() and not marker.is_file() and any(out.iterdir()):
+        raise ConfigError(f"{out}: is not empty and no demo made it; choose another folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        holder = marker.open("ab")
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder.close()
+            raise ConfigError(f"{out}: another demo is running here; stop it, or choose another --out") from None
+        for path in out.iterdir():
+            if path.name == _MARKER:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from None
+    return holder
+
+
+def lay_out(out: Path, settings: ConsortiumSettings, queries: Path, data: Path, seed: int) -> DemoHomes:
+    """Write every home below ``out``. ``queries`` is the folder of consortium.toml, ``data`` stands for ``${data}``.
+
+    Keys are new each time; a node's secret seed follows from ``seed`` and its name, so that a demo can be repeated.
+    """
+    names = [COORDINATOR, *(party.name for party in settings.party)]
+    addresses = dict(zip(names, free_addresses(len(names)), strict=True))
+    try:
+        (out / "logs").mkdir(parents=True)
+        identities = {name: create_identity(name, _home(out, name) / "keys") for name in (*names, ADMIN)}
+        members = {name: identities[name].member(addresses[name]) for name in names}
+        # nobody ever calls the admin, so its port is none
+        everyone = members | {ADMIN: identities[ADMIN].member(f"{_LOOPBACK}:0")}
+        for name, identity in identities.items():
+            known: Mapping[str, Member] = everyone if name in (COORDINATOR, ADMIN) else members
+            Roster(known).save(_home(out, name) / "roster.json")
+            _write_settings(_home(out, name), identity, settings, addresses, queries.resolve(), data.resolve())
+            if name not in (COORDINATOR, ADMIN):
+                _write_seed(_home(out, name) / "keys" / "seed", name, seed)
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from None
+    return DemoHomes(out, Roster(everyone))
+
+
+def _home(out: Path, name: str) -> Path:
+    return out / name if name in (COORDINATOR, ADMIN) else out / "parties" / name
+
+
+def _write_settings(
+    home: Path,
+    identity: Identity,
+    settings: ConsortiumSettings,
+    addresses: Mapping[str, str],
+    queries: Path,
+    data: Path,
+) -> None:
+    if identity.name == ADMIN:
+        return
+    if identity.name == COORDINATOR:
+        terms = CoordinatorSettings(name=settings.name, listen=addresses[COORDINATOR])
+        (home / "coordinator.toml").write_text(to_toml(terms.model_dump(mode="json", exclude_unset=True)))
+        return
+    party = next(party for party in settings.party if party.name == identity.name)
+    node = _node_settings(party, settings, addresses[party.name], queries, data)
+    (home / "node.toml").write_text(to_toml(node.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
+
+
+def _node_settings(
+    party: PartySettings, settings: ConsortiumSettings, address: str, queries: Path, data: Path
+) -> NodeSettings:
+    """A node that signs by itself whatever stays within the very terms of this consortium."""
+    limits = StandingLimits(
+        openings_per_row=settings.openings.limit_per_row,
+        largest_fraction=settings.openings.largest_fraction,
+        counterparties=tuple(other.name for other in settings.party if other.name != party.name),
+    )
+    return NodeSettings(
+        listen=address,
+        data=str(data),
+        queries=str(queries),
+        approve="automatic",
+        party=party,
+        label=settings.label if party.role == "label" else None,
+        limits=limits,
+    )
+
+
+def _write_seed(path: Path, name: str, seed: int) -> None:
+    secret = HKDF(SHA256(), 32, salt=None, info=f"entente/demo/{name}".encode()).derive(str(seed).encode())
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secret)
+
+
+def free_addresses(count: int) -> list[str]:
+    """``count`` different loopback addresses that nobody listens on now."""
+    held = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
+    try:
+        for one in held:
+            one.bind((_LOOPBACK, 0))
+        return [f"{_LOOPBACK}:{one.getsockname()[1]}" for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def to_toml(record: Mapping[str, Any], prefix: str = "") -> str:
+    """TOML of strings, numbers, booleans, lists of these and nested tables; ``None`` is left out."""
+    lines = [f"{key} = {_value(item)}" for key, item in record.items() if item is not None and not _is_table(item)]
+    for key, item in record.items():
+        if _is_table(item):
+            lines += ["", f"[{prefix}{key}]", to_toml(item, f"{prefix}{key}.").rstrip("\n")]
+    return "\n".join(lines) + "\n"
+
+
+def _is_table(item: object) -> bool:
+    return isinstance(item, Mapping)
+
+
+def _value(item: object) -> str:
+    if isinstance(item, Sequence) and not isinstance(item, str):
+        return f"[{', '.join(_value(one) for one in item)}]"
+    # JSON's strings, numbers and booleans are TOML's, but for DEL, which TOML wants escaped
+    return json.dumps(item, allow_nan=False).replace("\x7f", "\\u007F")

@@ -1,0 +1,245 @@
+"""One demo from start to end: homes, processes, a proposed run, its progress, and what it left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.cli.console import complain, say, screen
+from parties.client import Client, RunView
+from parties.demo.homes import DemoHomes, claim, lay_out
+from parties.demo.processes import Child, Processes
+from parties.demo.summary import show_summary, summary_of, write_summary
+from parties.demo.terms import agreement_of
+from parties.demo.watch import ProgressLines, ProgressScreen, watcher
+from parties.errors import EntenteError, PeerError, RunAborted
+from parties.settings import load_consortium
+from vfl.factors.verify import verify_bundle
+
+__all__ = ["DemoOptions", "run_demo", "start_coordinator"]
+
+_START_SECONDS = 120.0
+_POLL_SECONDS = 0.25
+_VERDICT_SECONDS = 20.0
+_FAREWELL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What ``entente demo`` was asked for. Without ``config`` and ``data`` a consortium is simulated."""
+
+    config: Path | None = None
+    data: Path | None = None
+    out: Path = Path("demo-out")
+    entities: int = 500
+    periods: int = 104
+    parties: int = 3
+    seed: int = 7
+    check_parity: bool = True
+    keep_running: bool = False
+
+
+def run_demo(options: DemoOptions) -> None:
+    """Run it. Returns only when all phases are finished; raises :class:`EntenteError` with one sentence otherwise."""
+    began = time.monotonic()
+    config, data = options.config, options.data
+    settings = None if config is None else load_consortium(config)
+    with claim(options.out), _terminable():
+        if settings is None or config is None or data is None:
+            from parties.data.simulate import simulate
+
+            made = simulate(
+                options.out / "data",
+                entities=options.entities,
+                periods=options.periods,
+                parties=options.parties,
+                seed=options.seed,
+            )
+            config, data = made.config, made.data
+            settings = load_consortium(config)
+        homes = lay_out(options.out.resolve(), settings, config.parent, data, options.seed)
+        agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
+        homes.agreement.write_bytes(agreement.canonical())
+        with Processes(homes.logs) as processes:
+            _Demo(homes, agreement, processes).run(check_parity=options.check_parity)
+            say(f"All phases finished in {time.monotonic() - began:.0f} s. Look at it: entente ui --out {options.out}")
+            if options.keep_running:
+                _keep(homes)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind like an exit, so that every process is ended."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        complain("stopped")
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _keep(homes: DemoHomes) -> None:
+    address = homes.roster.member(COORDINATOR).address
+    say(f"The coordinator stays up at {address} (credentials: {homes.admin}); stop it with Ctrl-C.")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            signal.pause()
+
+
+def start_coordinator(homes: DemoHomes, processes: Processes) -> Child:
+    """Start the demo's coordinator and wait until it listens. Raises :class:`PeerError` with its own reason."""
+    child = processes.start(COORDINATOR, "coordinator", "start", "--home", str(homes.coordinator))
+    host, _, port = homes.roster.member(COORDINATOR).address.rpartition(":")
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if child.ended() is not None:
+            raise PeerError(_could_not_start(child), COORDINATOR)
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1.0):
+            return child
+        time.sleep(0.05)
+    raise PeerError(f"the coordinator did not listen within {_START_SECONDS:.0f} s; see {child.log}", COORDINATOR)
+
+
+def _could_not_start(child: Child) -> str:
+    why = child.own_reason()
+    return f"{child.name} could not start: {why}" if why else f"{child.name} {child.how_it_ended()}; see {child.log}"
+
+
+class _Demo:
+    """The processes of one demo and the run they carry out."""
+
+    def __init__(self, homes: DemoHomes, agreement: Agreement, processes: Processes) -> None:
+        self._homes = homes
+        self._agreement = agreement
+        self._processes = processes
+        self._names = [party.name for party in agreement.parties]
+        self._watch: ProgressLines | ProgressScreen
+
+    def run(self, *, check_parity: bool) -> None:
+        """Start, propose, follow, compare, and leave the summary."""
+        homes, agreement = self._homes, self._agreement
+        with watcher(screen()) as self._watch:
+            self._watch.note(f"Starting the coordinator and {len(self._names)} parties: {', '.join(self._names)}")
+            started = {COORDINATOR: start_coordinator(homes, self._processes)}
+            for name in self._names:
+                started[name] = self._processes.start(
+                    name, "party", "start", "--home", str(homes.party(name)), "--until-run-ends"
+                )
+            with Client("", homes.admin) as client:
+                self._await_parties(client)
+                view = self._carried_out(client)
+                ledger = client.ledger(view.run_id)
+            self._processes.wait(self._names, _FAREWELL_SECONDS)
+            folder = self._factor(view)
+            twin = self._compare(folder, check_parity)
+        summary = summary_of(
+            agreement,
+            view,
+            ledger,
+            twin,
+            pids={name: child.pid for name, child in started.items()},
+            peak_rss_mb={name: child.peak_rss_mb for name, child in started.items()},
+            factor_dir=folder,
+        )
+        write_summary(homes.summary, summary)
+        show_summary(summary, agreement, view, twin)
+
+    def _await_parties(self, client: Client) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            for child in self._processes.ended():
+                raise PeerError(_could_not_start(child), child.name)
+            missing = [party.name for party in client.parties() if party.health == "offline"]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise PeerError(f"{', '.join(missing)} did not attach within {_START_SECONDS:.0f} s; see the logs")
+            time.sleep(0.1)
+
+    def _carried_out(self, client: Client) -> RunView:
+        """Propose and follow to the end. Raises :class:`RunAborted` naming who could not go on, and why."""
+        run_id = client.propose(self._agreement)
+        self._watch.note(f"Proposed run {run_id[:12]}")
+        try:
+            view = self._followed(client, run_id)
+        except KeyboardInterrupt:
+            with contextlib.suppress(EntenteError):
+                client.cancel(run_id, "the demo was stopped")
+            self._processes.wait(self._names, _FAREWELL_SECONDS)
+            raise
+        except PeerError as error:
+            lost = next(iter(self._processes.ended()), None)
+            if lost is None:
+                raise
+            raise RunAborted(f"{lost.name}'s process {lost.how_it_ended()}: {error}") from None
+        if view.status != "settled":
+            raise RunAborted(self._why(view))
+        return view
+
+    def _followed(self, client: Client, run_id: str) -> RunView:
+        """The run once it has ended. A process that died gets the others some time to notice by themselves."""
+        verdict = 0.0
+        while True:
+            view = client.run(run_id)
+            self._watch.show(view)
+            if view.ended:
+                return view
+            dead = self._processes.ended()
+            if dead and not verdict:
+                self._watch.note(f"{dead[0].name}'s process {dead[0].how_it_ended()}; waiting for the others to notice")
+                verdict = time.monotonic() + _VERDICT_SECONDS
+            elif dead and time.monotonic() > verdict:
+                client.cancel(run_id, f"the process of {dead[0].name} {dead[0].how_it_ended()}")
+            time.sleep(_POLL_SECONDS)
+
+    def _why(self, view: RunView) -> str:
+        """Who could not go on and its own reason, after every party has left by itself."""
+        crashed = [child for child in self._processes.ended() if (child.process.returncode or 0) < 0]
+        self._processes.wait(self._names, _FAREWELL_SECONDS)
+        phase = next((phase.name for phase in view.phases if phase.status == "failed"), view.phase)
+        if crashed:
+            return f"the run ended in {phase}: {crashed[0].name}'s process {crashed[0].how_it_ended()} ({view.reason})"
+        child = self._processes.children.get(view.culprit)
+        own = child.own_reason() if child is not None else ""
+        detail = f" ({view.culprit} says: {own})" if own and own not in view.reason else ""
+        return f"the run ended in {phase}: {view.reason}{detail}"
+
+    def _factor(self, view: RunView) -> Path:
+        """The label party's bundle, checked as any reader would."""
+        label = self._agreement.label.party
+        assert view.factor is not None
+        folder = self._homes.party(label) / "factors" / view.factor.factor_id / view.factor.version
+        files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        key = bytes.fromhex(self._homes.roster.member(label).identity_key)
+        report = verify_bundle(files, trusted={label: key})
+        if not report.authentic:
+            raise RunAborted(f"{folder}: the exported factor does not verify ({report.faults[0]})")
+        return folder
+
+    def _compare(self, folder: Path, check_parity: bool) -> dict[str, Any]:
+        """What the plaintext twin and each party alone reach, computed in another process."""
+        self._watch.note("Comparing with each party alone" + (" and with the run without encryption" * check_parity))
+        homes = self._homes
+        child = self._processes.start(
+            "compare", "compare", str(homes.out), str(folder), *(["--parity"] if check_parity else [])
+        )
+        while child.ended() is None:
+            time.sleep(_POLL_SECONDS)
+        if child.process.returncode != 0:
+            raise RunAborted(f"the comparison failed: {child.own_reason() or child.how_it_ended()}; see {child.log}")
+        record: dict[str, Any] = json.loads((homes.out / "twin.json").read_bytes())
+        return record

@@ -1,0 +1,115 @@
+"""What a demo leaves behind: ``summary.json``, and a closing table for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.cli.console import correlation, money, say, table
+from parties.client import LedgerView, RunView
+from parties.errors import StorageError
+
+__all__ = ["show_summary", "summary_of", "write_summary"]
+
+
+def summary_of(
+    agreement: Agreement,
+    view: RunView,
+    ledger: LedgerView,
+    twin: Mapping[str, Any],
+    *,
+    pids: Mapping[str, int],
+    peak_rss_mb: Mapping[str, float],
+    factor_dir: Path,
+) -> dict[str, Any]:
+    """The record of one settled run.
+
+    ic: mean rank ICs, out of sample; single are feature parties trained alone, in the clear. rows: common entities
+    times periods. parity: largest score difference to the plaintext twin, in standard deviations of the period's
+    scores; None when it was not checked. seconds: per phase of the run.
+    """
+    evaluation, traffic = view.evaluation, dict[str, dict[str, int]]()
+    for tally in view.bytes_by_message:
+        traffic.setdefault(tally.party, {})[tally.message] = tally.bytes
+    common = view.n_common or 0
+    memory = {name: round(max(peak_rss_mb.get(name, 0.0), view.peak_rss_mb.get(name, 0.0)), 1) for name in pids}
+    return {
+        "run_id": view.run_id,
+        "parties": [party.name for party in agreement.parties],
+        "processes": [{"name": name, "pid": pid} for name, pid in pids.items()],
+        "alignment": {"policy": agreement.alignment.policy, "n_common": common},
+        "rows": common * len(agreement.calendar.periods),
+        "openings": {
+            "limit": agreement.row_limit,
+            "max_used": max((used.max_used for used in view.openings), default=None),
+        },
+        "ic": {
+            "joint": evaluation.ic_joint if evaluation else None,
+            "own": evaluation.ic_own if evaluation else None,
+            "single": dict(twin["single"]),
+            "n_periods": evaluation.n_periods if evaluation else 0,
+            "t": evaluation.t_joint if evaluation else None,
+        },
+        "parity": twin["parity"],
+        "shapley": {part.party: part.shapley for part in view.contributions},
+        "ledger": {"balanced": ledger.balanced, "postings": ledger.total_postings},
+        "bytes_by_message_type": traffic,
+        "seconds": {phase.name: round(phase.seconds, 3) for phase in view.phases if phase.seconds is not None},
+        "peak_rss_mb": memory,
+        "factor_dir": str(factor_dir),
+    }
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write it whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); check the disk") from None
+
+
+def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView, twin: Mapping[str, Any]) -> None:
+    """The same for people."""
+    ic, reward = summary["ic"], agreement.reward
+    paid = {part.party: part.reward for part in view.contributions}
+    beaten = {name: f"{share:.0%}" for name, share in twin["better_than"].items()}
+    label = agreement.label.party
+    rows = [("joint factor", correlation(ic["joint"]), "", "", "")]
+    rows.append((f"{label} (label party) alone", correlation(ic["own"]), beaten.get(label, "-"), "", ""))
+    for party in agreement.features:
+        name = party.name
+        rows.append(
+            (
+                f"{name} alone",
+                correlation(ic["single"][name]),
+                beaten.get(name, "-"),
+                correlation(summary["shapley"].get(name)),
+                money(paid.get(name, 0), reward.scale, reward.unit),
+            )
+        )
+    t = "" if ic["t"] is None else f", joint t {ic['t']:.1f}"
+    table(
+        f"Rank IC out of sample over {ic['n_periods']} periods{t}",
+        ("model", ">rank IC", ">joint is better in", ">Shapley", ">reward, pending"),
+        rows,
+    )
+    used, alignment = summary["openings"], summary["alignment"]
+    sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
+    say(
+        f"{alignment['n_common']} common entities by {alignment['policy']}, {summary['rows']:,} rows; each opened "
+        f"{used['max_used']} times at most, {used['limit']} agreed",
+        f"{len(summary['processes'])} processes sent {sent / 2**20:.1f} MiB; most memory of one: "
+        f"{max(summary['peak_rss_mb'].values()):.0f} MiB",
+    )
+    if summary["parity"] is not None:
+        say(f"Largest difference to the same run without encryption: {summary['parity']:.1e} score standard deviations")
+    books = summary["ledger"]
+    say(f"Ledger: {books['postings']} postings, {'balanced' if books['balanced'] else 'NOT BALANCED'}")
+    if COORDINATOR not in agreement.recipients:
+        say("The coordinator is no recipient of the factor, so its web page shows no files.")
+    say(f"Factor: {summary['factor_dir']}")
