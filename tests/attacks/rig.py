@@ -34,8 +34,8 @@ def secret(name: str) -> SecretStream:
 
 
 @cache
-def key_for(fixed: FixedPoint = FIXED) -> KeyHolder:
-    return KeyHolder(Context(SET, fixed.ring_bits))
+def key_for() -> KeyHolder:
+    return KeyHolder(Context(SET, FIXED.ring_bits))
 
 
 def weight_share(name: str, shape: tuple[int, int], size: float = 0.25) -> NDArray[np.uint64]:
@@ -140,7 +140,7 @@ def label_session(
         shares = {n: weight_share(f"v/{n}", (features[n].shape[1], width)) for n in parties}
         gradients = [gradient(step) for step in range(steps)]
         source = SealedSource(
-            shares, FIXED, key_for(FIXED), secret("label"),
+            shares, FIXED, key_for(), secret("label"),
             predictions=[i for i, g in enumerate(gradients) if g is None], single_party=len(parties) == 1,
         )  # fmt: skip
         made: dict[str, Flow[Any]] = {"label": label_side(source, [(ids, g) for g in gradients])}

@@ -44,7 +44,7 @@ def openings(passes: int, budget: type[OpeningBudget], limit: int) -> list[NDArr
 
     def label() -> Flow[None]:
         shares = {n: weight_share(f"v/{n}", (x.shape[1], WIDTH)) for n, x in data.items()}
-        source = SealedSource(shares, FIXED, key_for(FIXED), secret("label"))
+        source = SealedSource(shares, FIXED, key_for(), secret("label"))
         yield from source.start()
         for step in range(passes):
             opened.append((yield from source.forward(step, rows)))
@@ -114,7 +114,7 @@ def chosen_columns(second: dict[str, NDArray[np.uint64]], limit: int) -> NDArray
 
     def label() -> Flow[NDArray[np.float64]]:
         first = {n: weight_share(f"v/{n}", (x.shape[1], WIDTH)) for n, x in data.items()}
-        source = SealedSource(first, FIXED, key_for(FIXED), secret("label"), predictions=(0, 1))
+        source = SealedSource(first, FIXED, key_for(), secret("label"), predictions=(0, 1))
         yield from source.start()
         one = yield from source.forward(0, np.arange(ROWS))
         source._shares = {n: RING.add(first[n], second[n]) for n in first}

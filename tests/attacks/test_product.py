@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ ROWS, INNER, COLUMNS = 48, 4, 8
 CONTEXT = key_for().context
 Q = int(np.prod([int(p) for p in CONTEXT.primes], dtype=object))
 T = RING.modulus
+NUMBERS = count()
 
 
 def left(seed: int = 0) -> NDArray[np.int64]:
@@ -103,11 +105,16 @@ def secret_key() -> Ints:
     )
 
 
+@cache
+def secret_spectrum(prime: int) -> Ints:
+    return spectrum(secret_key(), prime)
+
+
 def phase(c1: NDArray[np.uint64]) -> Ints:
     """c1 * s mod q."""
     rows = []
     for prime, row in zip(CONTEXT.primes, c1, strict=True):
-        rows.append(polynomial(spectrum(row, prime) * spectrum(secret_key(), prime) % prime, prime))
+        rows.append(polynomial(spectrum(row, prime) * secret_spectrum(prime) % prime, prime))
     return lifted(rows)
 
 
@@ -124,7 +131,7 @@ def halves(block: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 def exchange(evaluator: Evaluator, x: NDArray[np.int64]) -> tuple[Operand, Answer]:
     operand = Operand("x", INNER, COLUMNS, PACKING.sizes, encrypt_right(key_for(), RIGHT, PACKING))
-    answer, share = multiply(Prepared(evaluator, x, PACKING), operand, secret(f"mask/{x.sum()}"))
+    answer, share = multiply(Prepared(evaluator, x, PACKING), operand, secret(f"mask/{next(NUMBERS)}"))
     held = open_answer(key_for(), answer, ROWS, COLUMNS, PACKING)
     difference = RING.signed(RING.sub(RING.add(share, held), RING.matmul(x, RIGHT)))
     assert int(np.abs(difference).max()) <= 1, "the product is right, with the defence and without"
@@ -141,23 +148,24 @@ def read_through_c1(operand: Operand, answer: Answer) -> Ints:
     return centred(polynomial(ratio, prime), prime)[PLACES].reshape(ROWS, INNER)
 
 
-def read_through_noise(operand: Operand, answer: Answer) -> NDArray[np.float64]:
-    """Least squares on what the decryption's rounding left over: e * x, e being the holder's own noise."""
-    c0, c1 = halves(operand.blocks[0])
-    packed = PACKING.right(RIGHT, BITS, transposed=False)
-    message = np.pad(packed, (0, CONTEXT.degree - len(packed))).astype(object)
-    asked = lifted([row.astype(object) for row in c0]) + phase(c1)
-    noise = centred(asked - (2 * Q * message + T) // (2 * T), Q)
-    assert int(np.abs(noise).max()) < 64, "the holder knows its own noise"
+def read_through_noise(pairs: list[tuple[Operand, Answer]]) -> NDArray[np.float64]:
+    """Least squares on what the decryptions' rounding left over: e * x, e being the holder's own noise."""
+    message = np.pad(packed := PACKING.right(RIGHT, BITS, transposed=False), (0, CONTEXT.degree - len(packed)))
+    known, left_over = [], []
     positions = PACKING.positions(ROWS, COLUMNS, transposed=False)
-    got = CONTEXT.unpack_polynomial(answer.first[0], len(positions))
-    second = CONTEXT.unpack_polynomial(answer.second[0], CONTEXT.degree)
-    whole = (lifted([row.astype(object) for row in got]) + phase(second)[positions]) % Q
-    share = (2 * T * whole + Q) // (2 * Q)
-    left_over = centred(whole - (2 * Q * share + T) // (2 * T), Q).astype(np.float64)
     distance = positions[:, None] - PLACES[None, :]
-    known = np.where(distance < 0, -1.0, 1.0) * noise[distance % CONTEXT.degree].astype(np.float64)
-    solved: NDArray[np.float64] = np.linalg.lstsq(known, left_over, rcond=None)[0]
+    for operand, answer in pairs:
+        c0, c1 = halves(operand.blocks[0])
+        asked = lifted([row.astype(object) for row in c0]) + phase(c1)
+        noise = centred(asked - (2 * Q * message.astype(object) + T) // (2 * T), Q)
+        assert int(np.abs(noise).max()) < 64, "the holder knows its own noise"
+        got = CONTEXT.unpack_polynomial(answer.first[0], len(positions))
+        second = CONTEXT.unpack_polynomial(answer.second[0], CONTEXT.degree)
+        whole = (lifted([row.astype(object) for row in got]) + phase(second)[positions]) % Q
+        share = (2 * T * whole + Q) // (2 * Q)
+        left_over.append(centred(whole - (2 * Q * share + T) // (2 * T), Q).astype(np.float64))
+        known.append(np.where(distance < 0, -1.0, 1.0) * noise[distance % CONTEXT.degree].astype(np.float64))
+    solved: NDArray[np.float64] = np.linalg.lstsq(np.vstack(known), np.concatenate(left_over), rcond=None)[0]
     return solved.reshape(ROWS, INNER)
 
 
@@ -207,21 +215,23 @@ def test_with_a_fresh_zero_the_quotient_says_nothing(evaluator: Evaluator) -> No
     assert stats.chisquare(np.bincount(spread, minlength=8)).pvalue > 1e-4, "uniform"
 
 
+STEPS = 2
+
+
 def test_with_a_mask_in_the_plaintext_ring_the_noise_tells_everything() -> None:
+    """The same rows at two steps. More columns than features do it in one."""
     x = left(2)
-    solved = read_through_noise(*exchange(MaskInPlaintextRing(CONTEXT, key_for().public_key), x))
+    weak = MaskInPlaintextRing(CONTEXT, key_for().public_key)
+    solved = read_through_noise([exchange(weak, x) for _ in range(STEPS)])
     assert np.corrcoef(solved.reshape(-1), x.reshape(-1))[0, 1] > 0.9999
-    assert np.median(np.abs(solved - x)) < 20, "of values up to 2,048, from one ciphertext"
+    assert np.median(np.abs(solved - x)) < 8, "of values up to 2,048"
 
 
 def test_with_a_mask_in_r_q_the_noise_says_nothing(evaluator: Evaluator) -> None:
-    correlations = []
-    for seed in range(3):
-        x = left(seed)
-        solved = read_through_noise(*exchange(evaluator, x))
-        assert read(solved, x) < 0.02
-        correlations.append(np.corrcoef(solved.reshape(-1), x.reshape(-1))[0, 1])
-    assert abs(np.mean(correlations)) < 4 / np.sqrt(3 * ROWS * INNER)
+    x = left(3)
+    solved = read_through_noise([exchange(evaluator, x) for _ in range(STEPS)])
+    assert read(solved, x) < 0.03
+    assert abs(np.corrcoef(solved.reshape(-1), x.reshape(-1))[0, 1]) < 5 / np.sqrt(ROWS * INNER)
 
 
 # --- a key holder whose key is made for reading ---------------------------------------------------
@@ -250,8 +260,11 @@ def test_a_chosen_second_polynomial_would_read_everything(shape_of_a: str, monke
     assert read(read_through_c1(operand, answer), x) == 1.0
 
 
-@pytest.mark.parametrize("seed", [bytes(SEED_BYTES), b"\xff" * SEED_BYTES, b"\x01" + bytes(SEED_BYTES - 1)])
-@pytest.mark.parametrize("first", ["zero", "one", "honest"])
+@pytest.mark.parametrize(
+    ("seed", "first"),
+    [(bytes(SEED_BYTES), "zero"), (b"\xff" * SEED_BYTES, "one"), (b"\x01" + bytes(SEED_BYTES - 1), "honest")],
+    ids=["zero", "one", "honest"],
+)
 def test_whatever_the_key_holder_sends_the_second_polynomial_is_not_its_choice(seed: bytes, first: str) -> None:
     """Seed and first polynomial are all that a key carries; neither opens c1, and c0 leaves under a uniform mask."""
     words = {
