@@ -1,0 +1,237 @@
+"""Is it information, or identity? Placebos on openings already made, and what persistent features give away.
+
+A feature that hardly changes says who an entity is. A model with enough of them can learn every entity's usual label,
+scores well, and has learned nothing about the future that the label's own history does not say. Three tests:
+
+- *permuted*: other parties' rows belong to other entities, by one fixed permutation, and the model is fitted again.
+  Real information is lost; a fingerprint is not: a stranger's constant features name an entity as well as its own.
+- *stale*: each entity's embedding is replaced by its own past mean. What keeps its IC does not come from new data.
+- *memory*: the score is neutralised against the mean of the entity's labels known at the time.
+
+The first needs the features: in a run the label party permutes its own panel (:func:`permuted_panel`) and trains once
+more under encryption, which is the same and costs openings. The others need only what a run has opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfl.factors.evaluate import HacMean, hac_mean, ic_by_period
+from vfl.factors.exposures import neutralised
+from vfl.factors.findings import Findings, Number, Warn, hac_numbers
+from vfl.factors.panel import LabelPanel
+
+__all__ = [
+    "entity_order",
+    "label_memory",
+    "past_mean",
+    "permuted_panel",
+    "permuted_placebo",
+    "refit",
+    "stale_and_memory",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_CLEAR = 3.0
+_SOME = 2.0
+_KEPT = 0.9
+_NOTHING_LEFT = 0.25
+
+
+def entity_order(count: int, seed: int) -> Ints:
+    """A permutation of ``count`` entities, the same for the same seed. Public: it hides nothing."""
+    stream = hashlib.shake_256(f"entente placebo {seed}".encode()).digest(8 * count)
+    return np.argsort(np.frombuffer(stream, dtype="<u8"), kind="stable").astype(np.int64)
+
+
+def permuted_panel(panel: LabelPanel, order: Ints) -> LabelPanel:
+    """The label party's panel with entity ``order[i]`` in the place of entity i: other parties' rows become strangers'.
+
+    A run on it is the placebo of a run on ``panel``: the same protocol, messages and openings. Scores of place i belong
+    to entity ``order[i]``.
+    """
+    own = panel.features
+    features = replace(
+        own,
+        values=own.values[:, order],
+        covered=own.covered[:, order],
+        asof=own.asof[:, order],
+        available_at=own.available_at[:, order],
+    )
+    return LabelPanel(features, panel.label[:, order], panel.known_from[:, order], panel.universe[:, order])
+
+
+def past_mean(values: Floats) -> Floats:
+    """Mean of each entity's earlier values, float64 of the shape of ``values`` (T, n) or (T, n, h); NaN at first."""
+    present = ~np.isnan(values)
+    total = np.cumsum(np.where(present, values, 0.0), axis=0)
+    seen = np.cumsum(present, axis=0)
+    found = np.full(values.shape, np.nan)
+    known = seen[:-1] > 0
+    found[1:][known] = total[:-1][known] / seen[:-1][known]
+    return found
+
+
+def label_memory(labels: Floats, known_from: Ints) -> Floats:
+    """Mean of each entity's labels that are known at each period, float64 (T, n); NaN where none is."""
+    periods, entities = labels.shape
+    total, seen = np.zeros((periods, entities)), np.zeros((periods, entities))
+    row, column = np.nonzero(np.isfinite(labels) & (known_from < periods))
+    np.add.at(total, (known_from[row, column], column), labels[row, column])
+    np.add.at(seen, (known_from[row, column], column), 1.0)
+    total, seen = np.cumsum(total, axis=0), np.cumsum(seen, axis=0)
+    return np.where(seen > 0, total / np.maximum(seen, 1.0), np.nan)
+
+
+def refit(columns: Floats, labels: Floats, known_from: Ints, *, alpha: float = 10.0, warmup: int = 4) -> Floats:
+    """Walk-forward ridge of labels (T, n) on columns (T, n, d), scores float64 (T, n): a quick model for placebos.
+
+    Period t is scored by a fit on rows whose label was known by t and that are older than t. NaN where a column is, and
+    until ``warmup`` periods have known labels.
+    """
+    periods, _, width = columns.shape
+    design = np.concatenate([np.ones((*labels.shape, 1)), columns], axis=2)
+    usable = np.isfinite(labels) & np.isfinite(columns).all(axis=2)
+    ready = np.maximum(known_from, np.arange(periods)[:, None] + 1)
+    gram, cross = np.zeros((width + 1, width + 1)), np.zeros(width + 1)
+    seen: set[int] = set()
+    scores = np.full(labels.shape, np.nan)
+    penalty = alpha * np.diag(np.r_[0.0, np.ones(width)])
+    for t in range(periods):
+        row, entity = np.nonzero(usable & (ready == t))
+        x = design[row, entity]
+        gram += x.T @ x
+        cross += x.T @ labels[row, entity]
+        seen.update(row.tolist())
+        if len(seen) >= warmup:
+            weights = np.linalg.solve(gram + penalty + 1e-9 * np.eye(width + 1), cross)
+            scores[t] = design[t] @ weights
+    return scores
+
+
+def permuted_placebo(
+    fitted: Callable[[Ints | None], Floats],
+    labels: Floats,
+    *,
+    horizon: int,
+    own: Floats | None = None,
+    n_placebos: int = 3,
+    seed: int = 0,
+) -> Findings:
+    """Fit with the truth (None) and with other parties' rows permuted, and compare rank ICs on the same rows.
+
+    ``fitted(order)`` trains anew, entity i having the rows of entity ``order[i]``, and returns scores (T, n) in the
+    entities' true order. ``own``: scores of the label party alone, whose IC any placebo keeps. Warns ``fingerprint``
+    where the placebo gains half of what the truth gains, or more.
+    """
+    count = labels.shape[1]
+    truth = fitted(None)
+    shared = np.where(np.isnan(truth), np.nan, labels)
+    base = np.zeros(len(labels)) if own is None else ic_by_period(own, shared)
+    gain = ic_by_period(truth, shared) - base
+    gains = np.stack([ic_by_period(fitted(entity_order(count, seed + k)), shared) - base for k in range(n_placebos)])
+    placebo = gains.mean(axis=0)
+    of_truth, of_placebo = hac_mean(gain, horizon=horizon), hac_mean(placebo, horizon=horizon)
+    lost = hac_mean(gain - placebo, horizon=horizon)
+    over = "" if own is None else " less that of the label party alone"
+    numbers = hac_numbers("truth", of_truth, f"rank IC of the model fitted on true rows{over}", "correlation")
+    numbers |= hac_numbers(
+        "permuted",
+        of_placebo,
+        f"the same, fitted with other parties' rows under {n_placebos} fixed permutations of entities, mean over them",
+        "correlation",
+    )
+    numbers |= hac_numbers("truth_less_permuted", lost, "paired difference of the two", "correlation")
+    warnings = []
+    if of_truth.t > _SOME and of_placebo.mean >= 0.5 * of_truth.mean:
+        warnings.append(
+            Warn(
+                "fingerprint",
+                f"the placebo gains {of_placebo.mean:+.3f} of rank IC where the truth gains {of_truth.mean:+.3f}: with "
+                "strangers' rows the model does about as well, so persistent features identify entities and it has "
+                "learned their usual label; drop the features that hardly change, or take differences of them",
+            )
+        )
+    return Findings({"placebo": numbers}, warnings=tuple(warnings))
+
+
+def stale_and_memory(
+    scores: Floats,
+    labels: Floats,
+    known_from: Ints,
+    *,
+    horizon: int,
+    rescored: Callable[[Floats], Floats] | None = None,
+    embeddings: Floats | None = None,
+) -> Findings:
+    """The stale and the memory test, on scores (T, n) and, where given, the opened embeddings (T, n, h).
+
+    ``rescored(embeddings)`` scores other embeddings with the models as they were. Warns ``fingerprint`` where the score
+    keeps hardly any of its IC beside the memory of labels, ``persistent`` where it keeps nearly all of it when stale.
+    """
+    if rescored is None or embeddings is None:
+        stale = past_mean(scores)
+        what = "each entity's score replaced by the mean of its earlier scores"
+    else:
+        old = past_mean(embeddings)
+        usable = np.asarray(np.isfinite(old).all(axis=2))
+        stale = np.where(usable, rescored(np.where(usable[:, :, None], old, 0.0)), np.nan)
+        what = "each entity's embedding replaced by the mean of its earlier ones"
+    memory = label_memory(labels, known_from)
+    numbers: dict[str, Number] = {}
+    left_out: dict[str, str] = {}
+    warnings: list[Warn] = []
+    shared = np.where(np.isnan(stale) | np.isnan(scores), np.nan, labels)
+    fresh_mean, stale_mean = (hac_mean(ic_by_period(s, shared), horizon=horizon) for s in (scores, stale))
+    if not stale_mean.n_periods:
+        left_out["stale"] = "no period has scores with earlier ones behind them"
+    else:
+        numbers |= hac_numbers("fresh", fresh_mean, "rank IC of the score on the rows of the stale test", "correlation")
+        numbers |= hac_numbers("stale", stale_mean, f"rank IC with {what}", "correlation")
+    beside = neutralised(scores, [memory])
+    rows = np.where(np.isnan(beside), np.nan, labels)
+    whole, left = (hac_mean(ic_by_period(s, rows), horizon=horizon) for s in (scores, beside))
+    if not whole.n_periods:
+        left_out["memory"] = "no period has scores and labels with known ones behind them"
+    else:
+        numbers |= hac_numbers("whole", whole, "rank IC of the score on the rows of the memory test", "correlation")
+        numbers |= hac_numbers(
+            "beside_memory",
+            left,
+            "rank IC of the score's residual on the mean of each entity's labels known at the time",
+            "correlation",
+        )
+    old_news = stale_mean.n_periods > 0 and fresh_mean.t > _SOME and stale_mean.mean >= _KEPT * fresh_mean.mean
+    if _only_memory(whole, left):
+        warnings.append(
+            Warn(
+                "fingerprint",
+                f"beside the mean of each entity's known labels the score has a rank IC of {left.mean:+.3f} (t "
+                f"{left.t:.1f}), of {whole.mean:+.3f} before"
+                + (f", and {stale_mean.mean:+.3f} when its embeddings are old" if old_news else "")
+                + ": it has learned who the entities are, not what happens to them; the labels' history says as much",
+            )
+        )
+    elif old_news:
+        warnings.append(
+            Warn(
+                "persistent",
+                f"the score keeps {stale_mean.mean:+.3f} of its rank IC of {fresh_mean.mean:+.3f} when its embeddings "
+                "are old: it lives on features that hardly change; run the permuted placebo before you call it news",
+            )
+        )
+    return Findings({"placebo": numbers}, left_out=left_out, warnings=tuple(warnings))
+
+
+def _only_memory(whole: HacMean, left: HacMean) -> bool:
+    """Whether a clear IC is all but gone beside the memory of labels."""
+    if not whole.n_periods or not whole.t > _CLEAR:
+        return False
+    return left.mean < _NOTHING_LEFT * whole.mean
