@@ -63,7 +63,7 @@ class ParameterSet:
 PARAMETER_SETS = {
     p.name: p
     for p in (
-        ParameterSet("bfv-8192", 8192, (55, 55), 20),
+        ParameterSet("bfv-8192", 8192, (60, 60), 20),
         ParameterSet("bfv-4096", 4096, (46, 45), 18),
     )
 }

@@ -25,9 +25,9 @@ class Terms(BaseModel):
 class FixedPoint(Terms):
     """Fixed-point encoding in Z_t, t = 2**ring_bits. Weights live at scale feature_bits + gradient_bits."""
 
-    ring_bits: int = Field(default=54, ge=24, le=54)
-    feature_bits: int = Field(default=9, ge=4, le=14)
-    gradient_bits: int = Field(default=23, ge=8, le=30)
+    ring_bits: int = Field(default=58, ge=24, le=58)
+    feature_bits: int = Field(default=10, ge=4, le=14)
+    gradient_bits: int = Field(default=24, ge=8, le=30)
     clip: float = Field(default=8.0, gt=0, le=64, description="features are clipped to +-clip")
 
     @model_validator(mode="after")
@@ -59,7 +59,7 @@ class SplitModel(Terms):
 
     kind: Literal["split"] = "split"
     embedding_width: int = Field(default=3, ge=1, le=64)
-    hidden: int = Field(default=16, ge=1, le=1024, description="units of the top model's small tanh layer")
+    hidden: int = Field(default=16, ge=0, le=1024, description="units of the top model's small tanh layer")
     members: int = Field(default=4, ge=1, le=64, description="top models trained side by side; the score is their mean")
     epochs: int = Field(default=2, ge=1, le=50, description="passes over each period's rows once its labels resolved")
     warmup_epochs: int = Field(
@@ -73,7 +73,16 @@ class SplitModel(Terms):
     top_decay: float = Field(default=0.01, ge=0, description="as source_decay, for the top model")
     weight_decay: float = Field(default=1e-3, ge=0)
     ic_weight: float = Field(default=0.5, ge=0, le=1, description="share of the per-date IC loss beside MSE")
+    loss: Literal["regression", "logistic", "softmax"] = Field(
+        default="regression", description="logistic: labels 0 and 1; softmax: labels 0 to classes - 1"
+    )
+    classes: int = Field(default=2, ge=2, le=1000, description="classes of the softmax loss")
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def outputs(self) -> int:
+        """Scores of a row: one, or one for each class of the softmax loss."""
+        return self.classes if self.loss == "softmax" else 1
 
 
 class RidgeModel(Terms):

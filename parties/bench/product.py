@@ -18,7 +18,7 @@ from vfl.ring import Ring
 
 __all__ = ["bench_product"]
 
-RING_BITS = 54
+RING_BITS = 58
 
 
 def bench_product(

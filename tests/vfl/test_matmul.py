@@ -29,7 +29,7 @@ from vfl.public_key import expand
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, pack, unpack
 
-RING_BITS = {"bfv-8192": 54, "bfv-4096": 44}
+RING_BITS = {"bfv-8192": 58, "bfv-4096": 44}
 SIDES = {
     name: (key := KeyHolder(Context(name, RING_BITS[name])), Evaluator(key.context, key.public_key))
     for name in PARAMETER_SETS
@@ -109,7 +109,7 @@ def test_exact_to_one_unit_in_the_last_place(
 )
 def test_edge_shapes(rows: int, inner: int, columns: int) -> None:
     rng = np.random.default_rng(0)
-    ring = Ring(54)
+    ring = Ring(58)
     left = rng.integers(-8192, 8193, (rows, inner))
     right = ring.uniform(secret(3), (inner, columns))
     got = product(left, right)
@@ -117,7 +117,7 @@ def test_edge_shapes(rows: int, inner: int, columns: int) -> None:
 
 
 def test_an_all_zero_left_operand_is_an_encryption_of_zero() -> None:
-    ring = Ring(54)
+    ring = Ring(58)
     got = product(np.zeros((9, 4), dtype=np.int64), ring.uniform(secret(4), (4, 2)))
     assert int(np.abs(ring.signed(got)).max()) <= 1
 
@@ -155,7 +155,7 @@ def test_two_answers_to_the_same_operand_share_nothing() -> None:
     """Same X, same Y: without a fresh zero-encryption the second polynomials would be multiples of the operand's."""
     rng = np.random.default_rng(0)
     left = rng.integers(-100, 100, (8, 4))
-    right = Ring(54).uniform(secret(5), (4, 2))
+    right = Ring(58).uniform(secret(5), (4, 2))
     one, two = transcript(left, right), transcript(left, right)
     assert one.second[0] != two.second[0]
     assert one.first[0] != two.first[0]
@@ -177,7 +177,7 @@ def test_a_damaged_answer_is_refused_by_name(damage, says: str) -> None:  # type
         return damage(got) if isinstance(got, Answer) else got
 
     with pytest.raises(RemoteProtocolError, match=f"^feature: .*{says}"):
-        product(np.ones((9, 3), dtype=np.int64), Ring(54).uniform(secret(6), (3, 2)), relay=relay)
+        product(np.ones((9, 3), dtype=np.int64), Ring(58).uniform(secret(6), (3, 2)), relay=relay)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_damaged_operand_is_refused_by_name(damage, says: str) -> None:  # typ
         return damage(got) if isinstance(got, Operand) else got
 
     with pytest.raises(RemoteProtocolError, match=f"^label: .*{says}"):
-        product(np.ones((9, 3), dtype=np.int64), Ring(54).uniform(secret(6), (3, 2)), relay=relay)
+        product(np.ones((9, 3), dtype=np.int64), Ring(58).uniform(secret(6), (3, 2)), relay=relay)
 
 
 def test_a_malformed_public_key_is_refused() -> None:
