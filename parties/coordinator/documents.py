@@ -354,6 +354,6 @@ class LedgerReader:
 def _state(entry: Entry) -> Any:
     """A pending transaction that was resolved shows what became of it."""
     state = entry.transaction.state
-    if state is State.PENDING and entry.resolved_by is not None:
-        return "voided" if entry.resolved_by.endswith("/void") else "posted"
+    if state is State.PENDING and entry.resolved_as is not None:
+        return entry.resolved_as.value
     return state.value
