@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from vfl.plan import SplitModel, WalkForward
 
-__all__ = ["Step", "first_prediction", "prequential", "resolved_at"]
+__all__ = ["Step", "first_prediction", "prequential", "resolved_at", "static_steps"]
 
 Rows = NDArray[np.int64]
 
@@ -132,6 +132,27 @@ def _steps(
         for rows in _batches(due, PREDICT_ROWS):
             yield Step(number, "predict", period, rows)
             number += 1
+
+
+def static_steps(terms: SplitModel, rows: int, row_limit: int) -> Iterator[Step]:
+    """``terms.epochs`` shuffled passes over all rows, then predictions of all of them; the shuffle is public.
+
+    Raises ValueError when ``row_limit`` openings do not suffice for the passes and the prediction.
+    """
+    if row_limit < terms.epochs + 1:
+        raise ValueError(
+            f"{terms.epochs} passes and a prediction open each row {terms.epochs + 1} times, and {row_limit} are "
+            "allowed: lower model.epochs or raise openings.limit_per_row"
+        )
+    generator = np.random.default_rng(terms.seed)
+    number = 0
+    for _ in range(terms.epochs):
+        for batch in _batches(generator.permutation(rows).astype(np.int64), terms.batch_rows):
+            yield Step(number, "train", 0, batch)
+            number += 1
+    for batch in _batches(np.arange(rows, dtype=np.int64), PREDICT_ROWS):
+        yield Step(number, "predict", 0, batch)
+        number += 1
 
 
 def _batches(rows: Rows, size: int) -> list[Rows]:

@@ -59,6 +59,8 @@ class SplitJoint:
 
     def __init__(self, context: RunContext, terms: SplitModel, panel: LabelPanel) -> None:
         agreement = context.agreement
+        if terms.outputs > 1:
+            raise ConfigError("a factor is one score per row: model.loss softmax is for static data alone")
         self._context, self._terms, self._panel = context, terms, panel
         self.steps = tuple(
             prequential(

@@ -87,7 +87,8 @@ class LabelHead:
     """Top model, losses, optimiser and gradient scaling. Deterministic given the terms' seed.
 
     The loss is the mean over members of (1 - w) * squared error + w * (1 - per-date IC), w = ``ic_weight``;
-    a batch in which no date has an IC counts its squared error alone.
+    a batch in which no date has an IC counts its squared error alone. Classification has the cross-entropy of its
+    class instead; a class is to the top model what a member is, with a skip and a small network of its own.
 
     ``own``: columns of the label party's own features. ``width``: overrides the embedding width (0 trains
     on own features alone). ``loss`` and ``ic`` tell of the last training batch, mean over
@@ -99,7 +100,7 @@ class LabelHead:
         self.width = terms.embedding_width if width is None else width
         self.own = own
         generator = torch.Generator().manual_seed(terms.seed)
-        self.model = TopModel(self.width, own, terms.hidden, terms.members, generator)
+        self.model = TopModel(self.width, own, terms.hidden, terms.members * terms.outputs, generator)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=terms.top_learning_rate, weight_decay=terms.weight_decay, foreach=False
         )
@@ -113,10 +114,20 @@ class LabelHead:
         return self.terms.source_learning_rate * CLIP
 
     def predict(self, z: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scores float64 (B,) of embeddings (B, h) and own features (B, d_own)."""
+        """Scores float64 of embeddings (B, h) and own features (B, d_own): (B,), or (B, classes) under softmax.
+
+        A classification's scores are logits.
+        """
         with torch.no_grad(), _one_thread():
-            scores: NDArray[np.float64] = self.model(*self._inputs(z, own)).numpy()
+            if self.terms.loss != "softmax":
+                scores: NDArray[np.float64] = self.model(*self._inputs(z, own)).numpy()
+            else:
+                scores = self._by_class(*self._inputs(z, own)).mean(dim=0).T.numpy()
         return scores
+
+    def _by_class(self, z: Tensor, own: Tensor) -> Tensor:
+        """Each member's logits (members, classes, B)."""
+        return self.model.members(z, own).reshape(self.terms.members, self.terms.outputs, len(z))
 
     def train_batch(
         self,
@@ -136,6 +147,10 @@ class LabelHead:
             raise ValueError(f"a batch needs one of each per row, not {sizes}")
         if not (np.isfinite(z).all() and np.isfinite(label).all()):
             raise ValueError("embeddings and labels of a training batch must be finite")
+        if self.terms.loss != "regression":
+            classes = max(self.terms.outputs, 2)
+            if not np.isin(label, np.arange(classes)).all():
+                raise ValueError(f"labels of the {self.terms.loss} loss are whole numbers from 0 to {classes - 1}")
         with _one_thread():
             embedding, features = self._inputs(z, own)
             target, when = torch.from_numpy(np.array(label, dtype=np.float64)), torch.from_numpy(np.array(dates))
@@ -169,6 +184,12 @@ class LabelHead:
         return torch.from_numpy(np.array(z, dtype=np.float64)), torch.from_numpy(np.array(own, dtype=np.float64))
 
     def _loss(self, z: Tensor, own: Tensor, label: Tensor, dates: Tensor) -> Tensor:
+        if self.terms.loss == "logistic":
+            logits = self.model.members(z, own)
+            return nn.functional.binary_cross_entropy_with_logits(logits, label.expand_as(logits))
+        if self.terms.loss == "softmax":
+            by_class = self._by_class(z, own).transpose(1, 2).reshape(-1, self.terms.outputs)
+            return nn.functional.cross_entropy(by_class, label.long().repeat(self.terms.members))
         scores = self.model.members(z, own)
         weight = self.terms.ic_weight
         squared: Tensor = ((scores - label) ** 2).mean()
