@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from datetime import datetime
 from typing import Annotated, Literal
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from parties.errors import AgreementError
 from psi.flow import Payload
@@ -65,8 +64,8 @@ class CalendarTerms(Terms):
 
     frequency: str
     periods: tuple[str, ...]
-    period_ends: tuple[datetime, ...]
-    cutoffs: tuple[datetime, ...]
+    period_ends: tuple[AwareDatetime, ...]
+    cutoffs: tuple[AwareDatetime, ...]
 
     @model_validator(mode="after")
     def _ordered(self) -> CalendarTerms:
@@ -106,8 +105,8 @@ class Agreement(Terms):
     version: Literal[1] = 1
     consortium: str
     purpose: str
-    proposed_at: datetime
-    expires_at: datetime
+    proposed_at: AwareDatetime
+    expires_at: AwareDatetime
     nonce: str = Field(description="makes two runs of the same terms different")
     coordinator_certificate_sha256: str
     coordinator_address: str
@@ -157,6 +156,10 @@ class Agreement(Terms):
             )
         if self.fixed_point.headroom_bits(self.total_features) < 1:
             raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
+        try:
+            self.canonical()
+        except (ValueError, RecursionError):
+            raise ValueError("a number or text has no canonical JSON: keep it finite, below 2**53, Unicode") from None
         return self
 
     @property
