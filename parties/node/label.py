@@ -47,6 +47,7 @@ class LabelParty:
         self._model = joint_model(context, self.panel)
         self._result: TrainingResult | None = None
         self._evaluation: Evaluation | None = None
+        self._own: F64 | None = None
         self._seconds = 0.0
 
     @property
@@ -81,7 +82,7 @@ class LabelParty:
         scores = {"joint": self.result.scores}
         if self.panel.features.values.shape[-1]:
             own = alone(None, self.panel, agreement.model, agreement.walk_forward)
-            scores["own"] = np.where(np.isnan(self.result.scores), np.nan, own.scores)
+            self._own = scores["own"] = np.where(np.isnan(self.result.scores), np.nan, own.scores)
         try:
             self._evaluation = evaluate(
                 scores,
@@ -122,6 +123,8 @@ class LabelParty:
 
     def bundle(self, openings_used: int) -> dict[str, bytes]:
         """The signed factor bundle's files."""
+        from parties.node.validation import validate_run
+
         assert self._evaluation is not None
         agreement, identity = self.context.agreement, self.context.identity
         crypto = PARAMETER_SETS[agreement.parameter_set]
@@ -158,6 +161,15 @@ class LabelParty:
             input_commitments={name: root.hex() for name, root in self._roots.items()},
             terms=agreement.purpose,
         )
+        findings, trials = validate_run(
+            agreement,
+            self.context.run_id,
+            self._calendar,
+            self.panel,
+            self.result,
+            self._own,
+            lambda sums: score_coalition(self._model.head, self.result, self.panel, sums),
+        )
         bundle = FactorBundle(
             calendar=self._calendar,
             instruments=self._entities,
@@ -166,6 +178,8 @@ class LabelParty:
             computing_lag=timedelta(minutes=math.ceil(self._seconds / predicted / 60) or 1),
             metadata=metadata,
             validation=self._evaluation,
+            findings=findings,
+            trials=trials,
         )
         key = bytes.fromhex(identity.public_key)
         return export_bundle(bundle, Signer(identity.name, key, identity.key.sign))

@@ -7,6 +7,8 @@ Nothing is written here and no clock is read: the same bundle gives the same byt
     adapters/         the latest or whole factor as alphalens, Numerai Signals and zipline read it
     metadata.json     what the factor is and how it was made
     validation.json   out-of-sample numbers, each with its definition
+    report.html       the same to read, with charts; where the battery of checks was run
+    trials.parquet    every configuration tried; where they were recorded
     SHA256SUMS        hashes of all of these; signatures/ holds Ed25519 signatures over it
 """
 
@@ -37,7 +39,11 @@ from vfl.factors.adapters import (
     zipline_wide,
 )
 from vfl.factors.evaluate import CONFIDENCE, Evaluation, IcSummary, Uplift
+from vfl.factors.findings import Findings
 from vfl.factors.panel import Calendar
+from vfl.factors.report import render_report
+from vfl.factors.trials import FILE as TRIALS
+from vfl.factors.trials import Trial, write_trials
 from vfl.factors.verify import MANIFEST, METADATA, SIGNATURES, manifest_of
 from vfl.plan import Terms
 
@@ -89,7 +95,8 @@ class FactorBundle:
     scores: float64 (T, n), NaN where the model made none. n_parties: int64 (T, n), or one number, of parties behind
     each score. computing_lag: from the cutoff until the score was there. asof: datetime64[ns] (T, n), latest date
     of an observation used; by default the cutoff, which bounds it. embeddings: float64 (T, n, h), exported only
-    where the agreement says so. in_sample: bool (T,), by default False, as prequential scores are.
+    where the agreement says so. in_sample: bool (T,), by default False, as prequential scores are. findings: of the
+    battery, for ``validation.json`` and ``report.html``. trials: every configuration tried, one of them selected.
     """
 
     calendar: Calendar
@@ -104,6 +111,8 @@ class FactorBundle:
     in_sample: NDArray[np.bool_] | None = None
     vintage: int = 1
     id_column: str = SIGNALS_ID_COLUMNS[0]
+    findings: Findings | None = None
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,14 @@ def export_bundle(bundle: FactorBundle, signer: Signer | None = None) -> dict[st
     except NotApplicable as reason:
         adapters["signals"] = f"left out: {reason}"
     adapters |= {name.removeprefix("adapters/"): "written" for name in files if name.startswith("adapters/")}
-    files["validation.json"] = _json(_validation(bundle.validation, in_sample=bool(pit["in_sample"].any())))
+    validation = _validation(bundle.validation, in_sample=bool(pit["in_sample"].any()))
+    if bundle.findings is not None:
+        validation["battery"] = bundle.findings.record()
+        title = f"{bundle.metadata.factor_id} {bundle.metadata.version}"
+        files["report.html"] = render_report(title, _told(bundle.metadata), bundle.findings)
+    if bundle.trials:
+        files[TRIALS] = write_trials(bundle.trials)
+    files["validation.json"] = _json(validation)
     record = bundle.metadata.model_dump(mode="json") | _derived(bundle, factor) | {"adapters": adapters}
     record["files"] = {name: _facts(name, content) for name, content in files.items()}
     files[METADATA] = _json(record)
@@ -279,7 +295,8 @@ def _derived(bundle: FactorBundle, factor: pd.DataFrame) -> dict[str, Any]:
         "computing_lag_seconds": bundle.computing_lag.total_seconds(),
         "definitions": {
             "datetime": "decision session: UTC date of the cutoff up to which data may be used; no time zone",
-            "asof_date": "date of the latest observation used" if bundle.asof is not None
+            "asof_date": "date of the latest observation used"
+            if bundle.asof is not None
             else "the cutoff's date, which no observation used is later than; parties do not tell each other row dates",
             "available_at": "cutoff plus computing lag (UTC); all features were available at the cutoff or before",
             "vintage": "1 for the first issue of these scores; a revision is a new vintage",
@@ -297,7 +314,8 @@ def _validation(evaluation: Evaluation, *, in_sample: bool) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "unit": "correlation (no unit)",
-        "out_of_sample": "no: pit.parquet flags scores whose labels had been used in training" if in_sample
+        "out_of_sample": "no: pit.parquet flags scores whose labels had been used in training"
+        if in_sample
         else "yes: each period was scored by a model that had seen no label of that period or later",
         "horizon": evaluation.horizon,
         "confidence": CONFIDENCE,
@@ -321,6 +339,22 @@ def _validation(evaluation: Evaluation, *, in_sample: bool) -> dict[str, Any]:
 
 def _plain(result: IcSummary | Uplift) -> dict[str, Any]:
     return dataclasses.asdict(result) | {"definition": dict(result.definition)}
+
+
+def _told(metadata: FactorMetadata) -> dict[str, str]:
+    """What the report says of the factor."""
+    return {
+        "label": f"{metadata.label_name}: {metadata.label_definition}",
+        "higher scores": metadata.sign,
+        "universe": metadata.universe,
+        "calendar": f"{metadata.calendar}; horizon {metadata.horizon}, purge {metadata.purge}, "
+        f"embargo {metadata.embargo} periods",
+        "parties": ", ".join(metadata.parties),
+        "configurations tried": str(metadata.n_trials),
+        "openings per row": f"{metadata.openings_used} of {metadata.openings_limit} allowed",
+        "run": metadata.run_id,
+        "terms": metadata.terms or "none stated",
+    }
 
 
 def _facts(name: str, content: bytes) -> dict[str, int]:

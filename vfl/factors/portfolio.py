@@ -241,7 +241,9 @@ def capacity(scores: Floats, market: MarketData, terms: BookTerms) -> Findings:
     number = Number(
         float(limit), f"capital at which costs and impact eat the mean return; {law}; {_GROSS}", "currency", n
     )
-    curve = Series.of([f"{c:.0e}" for c in CAPITAL], net, f"net return per year by capital; {law}", "fraction per year")
+    curve = Series.of(
+        [f"{c / 1e6:,.0f}m" for c in CAPITAL], net, f"net return per year by capital; {law}", "fraction per year"
+    )
     return Findings({"capacity": {"capacity": number}}, {"capacity": curve})
 
 

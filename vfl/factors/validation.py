@@ -5,8 +5,8 @@ Each check is a module of its own; this one runs them in order. Missing input le
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class Subject:
 
     scores, labels: float64 (T, n), NaN where there is none. horizon: of the label, in periods. known_from: int64 (T, n)
     as in ``LabelPanel``, where known. own: scores (T, n) of the label party, or any fund, alone. features: (T, n) by
-    name, for the look-ahead test. label_unit: what one unit of label is.
+    name, for the look-ahead test. embeddings (T, n, h) and how to score others, for the stale test. label_unit: what
+    one unit of label is.
     """
 
     periods: tuple[str, ...]
@@ -47,6 +48,8 @@ class Subject:
     known_from: NDArray[np.int64] | None = None
     own: Floats | None = None
     features: Mapping[str, Floats] = field(default_factory=dict)
+    embeddings: Floats | None = None
+    rescored: Callable[[Floats], Floats] | None = None
     label_unit: str = "standard deviations of the label"
 
     def __post_init__(self) -> None:
@@ -108,12 +111,36 @@ def battery(
     if subject.known_from is None:
         found |= Findings(left_out={"memory": "not known when each label became available"})
     else:
-        found |= stale_and_memory(scores, labels, subject.known_from, horizon=horizon)
+        found |= stale_and_memory(
+            scores,
+            labels,
+            subject.known_from,
+            horizon=horizon,
+            rescored=subject.rescored,
+            embeddings=subject.embeddings,
+        )
     if subject.features:
         found |= lookahead_findings(subject.features, labels, horizon=horizon)
     else:
         found |= Findings(left_out={"look_ahead": "no features at hand; each party tests its own"})
-    return found
+    return _from_first_to_last(found, subject)
+
+
+def _from_first_to_last(found: Findings, subject: Subject) -> Findings:
+    """Series over periods without the ends at which nothing was scored."""
+    scored = np.flatnonzero(~np.isnan(subject.scores).all(axis=1))
+    if not len(scored):
+        return found
+    kept = slice(int(scored[0]), int(scored[-1]) + 1)
+    return replace(
+        found,
+        series={
+            name: Series(s.x[kept], s.y[kept], s.definition, s.unit, s.low[kept], s.high[kept])
+            if s.x == subject.periods
+            else s
+            for name, s in found.series.items()
+        },
+    )
 
 
 def ic_findings(subject: Subject) -> Findings:

@@ -1,0 +1,69 @@
+"""The battery over a finished run, with what a run has: scores, labels and opened sums; no prices, no sectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.agreement import Agreement
+from vfl.factors.evaluate import evaluation_window, ic_by_period
+from vfl.factors.findings import Findings
+from vfl.factors.lookahead import lookahead_findings
+from vfl.factors.panel import Calendar, LabelPanel
+from vfl.factors.portfolio import BookTerms
+from vfl.factors.trials import Trial
+from vfl.factors.validation import Subject, battery, periods_per_year
+from vfl.train import TrainingResult
+
+__all__ = ["validate_run"]
+
+F64 = NDArray[np.float64]
+
+
+def validate_run(
+    agreement: Agreement,
+    run_id: str,
+    calendar: Calendar,
+    panel: LabelPanel,
+    result: TrainingResult,
+    own: F64 | None,
+    rescored: Callable[[F64], F64],
+) -> tuple[Findings, tuple[Trial, ...]]:
+    """Findings for the bundle, and the run's trials: one, its model as agreed.
+
+    Of the label party's own features the recipients learn only which of them look ahead, if any, not their ICs.
+    """
+    window = evaluation_window(calendar.periods, agreement.evaluation.first, agreement.evaluation.last)
+    labels = np.where(panel.universe & window[:, None], panel.label, np.nan)
+    horizon = max(agreement.walk_forward.horizon, 1)
+    ics = ic_by_period(result.scores, labels)
+    counted = np.isfinite(ics)
+    trial = Trial(
+        run_id=run_id,
+        kind=agreement.model.kind,
+        terms=agreement.model.model_dump(mode="json"),
+        seed=agreement.model.seed,
+        periods=tuple(name for name, known in zip(calendar.periods, counted, strict=True) if known),
+        rank_ic=tuple(float(v) for v in ics[counted]),
+        selected=True,
+    )
+    subject = Subject(
+        periods=calendar.periods,
+        scores=result.scores,
+        labels=labels,
+        horizon=horizon,
+        known_from=panel.known_from,
+        own=own,
+        embeddings=result.embeddings,
+        rescored=rescored,
+    )
+    found = battery(subject, terms=BookTerms(periods_per_year=periods_per_year(calendar)), trials=(trial,))
+    columns = {name: panel.features.values[:, :, i] for i, name in enumerate(panel.features.columns)}
+    ahead = lookahead_findings(columns, np.where(panel.universe, panel.label, np.nan), horizon=horizon)
+    left_out = dict(found.left_out)
+    left_out["look_ahead"] = (
+        "of the label party's own features only warnings are told; each feature party tests its own"
+    )
+    return Findings(found.numbers, found.series, left_out, (*found.warnings, *ahead.warnings)), (trial,)

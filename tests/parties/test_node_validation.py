@@ -1,0 +1,73 @@
+"""What a finished run says of itself: the battery with what the label party has, and its one trial."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from parties.node.validation import validate_run
+from tests.vfl.bundles import calendar
+from vfl.factors.evaluate import ic_by_period
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.plan import RidgeModel, WalkForward
+from vfl.ridge_walk import RidgeHead
+from vfl.train import score_coalition
+from vfl.twin import alone, train_in_the_clear
+
+T, N = 30, 60
+RNG = np.random.default_rng(0)
+
+
+def features(values: np.ndarray) -> FeaturePanel:
+    never = np.full((T, N), np.datetime64("NaT", "ns"))
+    names = tuple(f"x{i}" for i in range(values.shape[2]))
+    return FeaturePanel(names, values, np.ones((T, N), dtype=bool), never, never)
+
+
+def run(own: np.ndarray, first: str = ""):
+    theirs = RNG.normal(size=(T, N, 4))
+    label = 0.3 * theirs.sum(axis=2) + own[:, :, 0] * 0.1 + RNG.normal(size=(T, N))
+    known = np.repeat(np.arange(1, T + 1)[:, None], N, axis=1)
+    panel = LabelPanel(features(own), label, known, np.ones((T, N), dtype=bool))
+    model, walk = RidgeModel(alpha=10.0), WalkForward()
+    result, _ = train_in_the_clear([features(theirs)], panel, model, walk, row_limit=4, reserved=0, weights=[])
+    head = RidgeHead(own.shape[2])
+    agreement = SimpleNamespace(evaluation=SimpleNamespace(first=first, last=""), walk_forward=walk, model=model)
+    found, trials = validate_run(
+        agreement, "ab" * 32, calendar(T), panel, result, alone(None, panel, model, walk).scores,
+        lambda sums: score_coalition(head, result, panel, sums),
+    )  # fmt: skip
+    return found, trials, result, panel
+
+
+def test_a_run_validates_itself_and_says_what_it_could_not():
+    found, trials, result, panel = run(RNG.normal(size=(T, N, 2)))
+    ics = ic_by_period(result.scores, panel.label)
+    assert found.value("ic", "rank_ic") == np.nanmean(ics)
+    assert len(trials) == 1
+    assert trials[0].selected
+    np.testing.assert_array_equal(trials[0].rank_ic, ics[np.isfinite(ics)])
+    assert trials[0].terms == RidgeModel(alpha=10.0).model_dump(mode="json")
+    assert {"long_short", "capacity", "neutral_sector", "library", "pbo", "look_ahead"} <= set(found.left_out)
+    assert found.value("uplift", "rank_ic_difference") > 0.1
+    assert "embedding" in found.numbers["placebo"]["stale"].definition
+    assert not found.warnings
+    assert "look_ahead" not in found.numbers
+    scored = np.isfinite(result.scores).any(axis=1)
+    assert len(found.series["rank_ic"].x) == scored.sum()
+
+
+def test_only_the_agreed_window_counts():
+    first = calendar(T).periods[20]
+    found, trials, _, _ = run(RNG.normal(size=(T, N, 2)), first)
+    assert trials[0].periods[0] == first
+    assert found.numbers["ic"]["rank_ic"].n == 10
+
+
+def test_a_look_ahead_in_the_label_partys_own_features_is_told_by_name():
+    own = RNG.normal(size=(T, N, 2))
+    own[:, :, 0] *= 5  # what the label is then mostly made of
+    found, *_ = run(own)
+    assert found.warned("look-ahead")
+    assert found.warnings[-1].text.startswith("x0 has a rank IC of")

@@ -1,0 +1,181 @@
+"""``report.html``: one page that a portfolio manager reads and a quant can check. Nothing is loaded from anywhere.
+
+Every text is escaped, there is no script, and the same findings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from html import escape
+
+from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, number_text
+from vfl.factors.findings import Findings, Number, Series
+
+__all__ = ["chart_of", "render_report"]
+
+_TITLES: dict[str, str] = {
+    "ic": "Information coefficient",
+    "uplift": "Uplift of joining",
+    "decay": "Decay",
+    "quantiles": "Quantiles",
+    "stability": "Stability and turnover",
+    "long_short": "Long-short book after costs",
+    "capacity": "Capacity",
+    "neutralised": "Neutralised",
+    "library": "Known factors",
+    "significance": "Strength of the evidence",
+    "search": "What the search is worth",
+    "placebo": "Placebos: information or identity",
+    "look_ahead": "Look-ahead",
+}
+
+_CHARTS: tuple[tuple[str, str, str, Callable[[str, Series], str]], ...] = (
+    ("ic", "cumulative_rank_ic", "Cumulative rank IC", line_chart),
+    ("ic", "rank_ic", "Rank IC by period", bar_chart),
+    ("uplift", "uplift", "Cumulative rank IC over the own factor", line_chart),
+    ("decay", "decay", "Rank IC by delay of the label, in periods", bar_chart),
+    ("quantiles", "quantiles", "Mean label by quantile of the score", bar_chart),
+    ("stability", "turnover", "Turnover", line_chart),
+    ("stability", "rank_autocorrelation", "Rank autocorrelation", line_chart),
+    ("stability", "coverage", "Coverage by period", line_chart),
+    ("long_short", "net_wealth", "Long-short return after costs", line_chart),
+    ("long_short", "drawdown", "Drawdown after costs", area_chart),
+    ("capacity", "capacity", "Net return per year by capital", line_chart),
+    ("neutralised", "neutralised", "Rank IC after neutralising", bar_chart),
+    ("library", "library", "Correlation with known factors", bar_chart),
+)
+
+_TILES: tuple[tuple[str, str, str], ...] = (
+    ("ic", "rank_ic", "rank IC"),
+    ("ic", "rank_ic_t", "Newey-West t"),
+    ("uplift", "rank_ic_difference", "uplift over own"),
+    ("uplift", "rank_ic_difference_t", "t of the uplift"),
+    ("search", "deflated_sharpe", "deflated Sharpe"),
+    ("search", "n_trials", "trials counted"),
+    ("stability", "turnover", "turnover"),
+    ("long_short", "break_even_cost", "break-even cost, bp"),
+)
+
+_STYLE = """
+:root{color-scheme:light}
+body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;background:#fff;margin:0 auto;max-width:72rem;padding:1.5rem}
+h1{font-size:1.6rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2.2rem 0 .4rem;border-bottom:1px solid #e5e7eb}
+h3{font-size:1rem;margin:1rem 0 .1rem}.quiet{color:#4b5563;font-size:.86rem;margin:.1rem 0}
+.tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:1rem 0}
+.tile{border:1px solid #e5e7eb;border-radius:.4rem;padding:.5rem .8rem;min-width:7.2rem}
+.tile b{display:block;font-size:1.3rem;font-variant-numeric:tabular-nums}.tile span{color:#4b5563;font-size:.82rem}
+.warn{border-left:.35rem solid #d55e00;background:#fff5ee;padding:.5rem .8rem;margin:.5rem 0}
+.fine{border-left:.35rem solid #009e73;background:#f0faf6;padding:.5rem .8rem;margin:.5rem 0}
+table{border-collapse:collapse;width:100%;font-size:.86rem}th,td{text-align:left;padding:.2rem .5rem;vertical-align:top}
+th{border-bottom:1px solid #9ca3af}td{border-bottom:1px solid #f3f4f6}
+td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}svg{width:100%;height:auto;display:block}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(30rem,100%),1fr));gap:.4rem 2rem}
+figure{margin:.2rem 0 .6rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;font-size:.88rem}
+dt{color:#4b5563}dd{margin:0;overflow-wrap:anywhere}summary{cursor:pointer;color:#0072b2}
+@media print{figure,tr{break-inside:avoid}}
+""".strip()
+
+
+def render_report(title: str, facts: Mapping[str, str], findings: Findings) -> bytes:
+    """The page as UTF-8 HTML. facts: what the factor is, in the order to show it."""
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="quiet">{escape(_summary(findings))}</p>',
+        _tiles(findings),
+        _warnings(findings),
+        "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>",
+    ]
+    shown = [name for name in _TITLES if name in findings.numbers]
+    shown += [name for name in findings.numbers if name not in _TITLES]
+    for section in shown:
+        parts.append(f"<h2>{escape(_TITLES.get(section, section))}</h2>")
+        figures = [
+            f"<figure><h3>{escape(name)}</h3>{svg}"
+            f'<figcaption class="quiet">{escape(findings.series[key].definition)}</figcaption></figure>'
+            for where, key, name, _ in _CHARTS
+            if where == section and (svg := chart_of(findings, key))
+        ]
+        beside = _values(findings.numbers[section]) if len(figures) % 2 else ""
+        parts.append(f'<div class="charts">{"".join(figures)}{beside}</div>')
+        parts.append(_table(findings.numbers[section]))
+    parts.append(_left_out(findings))
+    parts.append("</body></html>\n")
+    return "".join(parts).encode("utf-8")
+
+
+def chart_of(findings: Findings, key: str) -> str:
+    """The chart of one series as SVG text, "" where the findings have none or nothing in it is finite."""
+    series = findings.series.get(key)
+    if series is None or not any(math.isfinite(v) for v in series.y):
+        return ""
+    if key == "rank_ic":
+        return band_chart("Rank IC by period", series, findings.value("ic", "rank_ic"))
+    name, draw = next((name, draw) for _, known, name, draw in _CHARTS if known == key)
+    return draw(name, series)
+
+
+def _summary(findings: Findings) -> str:
+    if "ic" not in findings.numbers:
+        return "No information coefficient could be computed."
+    mean, t = findings.numbers["ic"]["rank_ic"], findings.numbers["ic"]["rank_ic_t"]
+    return (
+        f"Mean rank IC {number_text(mean.value)} over {mean.n} periods, Newey-West t {number_text(t.value)}. Every "
+        "number below says what it is and what it rests on."
+    )
+
+
+def _tiles(findings: Findings) -> str:
+    made = []
+    for section, name, text in _TILES:
+        number = findings.numbers.get(section, {}).get(name)
+        if number is not None:
+            made.append(
+                f'<div class="tile" title="{escape(number.definition)}"><b>{escape(number_text(number.value))}</b>'
+                f"<span>{escape(text)}</span></div>"
+            )
+    return f'<div class="tiles">{"".join(made)}</div>'
+
+
+def _warnings(findings: Findings) -> str:
+    if not findings.warnings:
+        return '<p class="fine">No check raised a warning. See at the end what could not be checked.</p>'
+    return "".join(f'<p class="warn"><b>{escape(w.name)}</b>: {escape(w.text)}</p>' for w in findings.warnings)
+
+
+def _values(numbers: Mapping[str, Number]) -> str:
+    """The values alone, to stand beside a chart; the ends of intervals are in the long table."""
+    rows = "".join(
+        f'<tr title="{escape(number.definition)}"><td>{escape(name.replace("_", " "))}</td>'
+        f'<td class="n">{escape(number_text(number.value))}</td><td>{escape(number.unit)}</td></tr>'
+        for name, number in numbers.items()
+        if not name.endswith(("_low", "_high"))
+    )
+    return f"<div><table><tbody>{rows}</tbody></table></div>"
+
+
+def _table(numbers: Mapping[str, Number]) -> str:
+    rows = "".join(
+        f'<tr><td>{escape(name.replace("_", " "))}</td><td class="n">{escape(number_text(number.value))}</td>'
+        f'<td>{escape(number.unit)}</td><td class="n">{number.n}</td><td>{escape(number.definition)}</td></tr>'
+        for name, number in numbers.items()
+    )
+    return (
+        f"<details><summary>{'1 number' if len(numbers) == 1 else f'{len(numbers)} numbers'} in full</summary><table><thead><tr><th>number</th>"
+        f'<th class="n">value</th><th>unit</th><th class="n">n</th><th>definition</th></tr></thead><tbody>{rows}'
+        "</tbody></table></details>"
+    )
+
+
+def _left_out(findings: Findings) -> str:
+    if not findings.left_out:
+        return "<h2>Left out</h2><p>Nothing: every check was made.</p>"
+    rows = "".join(
+        f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{escape(reason)}</td></tr>"
+        for name, reason in findings.left_out.items()
+    )
+    return f"<h2>Left out</h2><table><thead><tr><th>check</th><th>why</th></tr></thead><tbody>{rows}</tbody></table>"
