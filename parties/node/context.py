@@ -150,8 +150,13 @@ class _Watch:
                 "done": progress.done,
                 "total": progress.total,
                 "unit": progress.unit,
-                "metrics": dict(progress.metrics),
+                "metrics": self._metrics(progress),
                 "traffic": traffic_of(self._channel),
                 "peak_rss_mb": peak_rss_mb(),
             }
         )
+
+    def _metrics(self, progress: Progress) -> dict[str, float]:
+        """What the coordinator may hear: losses and ICs only where the agreement lets it."""
+        told = self._context.agreement.evaluation.metrics_to_coordinator
+        return {name: value for name, value in progress.metrics.items() if told or name == "period"}
