@@ -13,8 +13,11 @@ from vfl.factors.findings import Series
 
 __all__ = ["BLUE", "GREY", "ORANGE", "area_chart", "band_chart", "bar_chart", "line_chart", "number_text"]
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#6b7280"
-_GRID, _INK = "#e5e7eb", "#374151"
+BLUE = "#0072b2"
+ORANGE = "#d55e00"
+GREY = "#6b7280"
+_GRID = "#e5e7eb"
+_INK = "#374151"
 
 _WIDTH, _HEIGHT = 540, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 44

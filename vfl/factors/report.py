@@ -164,10 +164,11 @@ def _table(numbers: Mapping[str, Number]) -> str:
         f'<td>{escape(number.unit)}</td><td class="n">{number.n}</td><td>{escape(number.definition)}</td></tr>'
         for name, number in numbers.items()
     )
+    count = "1 number" if len(numbers) == 1 else f"{len(numbers)} numbers"
     return (
-        f"<details><summary>{'1 number' if len(numbers) == 1 else f'{len(numbers)} numbers'} in full</summary><table><thead><tr><th>number</th>"
-        f'<th class="n">value</th><th>unit</th><th class="n">n</th><th>definition</th></tr></thead><tbody>{rows}'
-        "</tbody></table></details>"
+        f'<details><summary>{count} in full</summary><table><thead><tr><th>number</th><th class="n">value</th>'
+        '<th>unit</th><th class="n">n</th><th>definition</th></tr></thead><tbody>'
+        f"{rows}</tbody></table></details>"
     )
 
 
