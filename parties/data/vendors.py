@@ -78,7 +78,7 @@ class Vendor:
 
 FUND = Vendor(
     "fund",
-    "Harbour Systematic Partners LP",
+    "Simulated label fund",
     "shares",
     (
         rate("value", 0, 0.75, 0.6, 0.25),
@@ -97,7 +97,7 @@ FUND = Vendor(
 VENDORS = (
     Vendor(
         "satellite",
-        "Orbital Counts LLC",
+        "Simulated satellite fund",
         "sites",
         (
             count("cars", 0, 0.80, 120),
@@ -123,7 +123,7 @@ VENDORS = (
     ),
     Vendor(
         "social",
-        "Murmur Analytics Ltd",
+        "Simulated social fund",
         "followers",
         (
             count("mentions", 0, 0.75, 40, 0.6),
@@ -146,7 +146,7 @@ VENDORS = (
     ),
     Vendor(
         "card",
-        "Tally Payments Data Inc",
+        "Simulated card-spend fund",
         "shoppers",
         (
             rate("sales_growth", 0, 0.80, 0.04, 0.08),
@@ -174,7 +174,7 @@ VENDORS = (
     ),
     Vendor(
         "web",
-        "Clickpath GmbH",
+        "Simulated web-traffic fund",
         "pages",
         (
             count("visits", 0, 0.75, 900),
@@ -196,7 +196,7 @@ VENDORS = (
     ),
     Vendor(
         "jobs",
-        "Vacancy Census SA",
+        "Simulated jobs fund",
         "employees",
         (
             count("openings", 0, 0.75, 12),
@@ -216,7 +216,7 @@ VENDORS = (
     ),
     Vendor(
         "shipping",
-        "Bill of Lading Partners",
+        "Simulated shipping fund",
         "lanes",
         (
             count("inbound", 0, 0.75, 60),
@@ -237,7 +237,7 @@ VENDORS = (
     ),
     Vendor(
         "apps",
-        "Thumbprint Panels KK",
+        "Simulated app-panel fund",
         "panel",
         (
             count("downloads", 0, 0.70, 70, 0.5),

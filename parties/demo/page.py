@@ -9,6 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+import webbrowser
 from pathlib import Path
 
 from parties.cli.console import say
@@ -22,6 +25,7 @@ __all__ = ["show_page"]
 
 _ANSWER_SECONDS = 3.0
 _GRACE_SECONDS = 5.0
+_OPEN_TRIES = 120
 
 
 def show_page(*, coordinator: str, credentials: Path | None, out: Path | None, port: int, browser: bool) -> int:
@@ -41,11 +45,24 @@ def show_page(*, coordinator: str, credentials: Path | None, out: Path | None, p
             raise ConfigError(f"{credentials}: no roster.json there; name the admin's folder with --credentials")
         say(f"Open http://127.0.0.1:{port} in a browser; stop with Ctrl-C.")
         command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
-        command += ["--server.address=127.0.0.1", f"--server.headless={str(not browser).lower()}"]
+        # headless: Streamlit otherwise asks for an e-mail address and advertises itself; the browser is opened here
+        command += ["--server.address=127.0.0.1", "--server.headless=true", "--logger.hideWelcomeMessage=true"]
         places = {"ENTENTE_COORDINATOR": coordinator, "ENTENTE_CREDENTIALS": str(credentials.resolve())}
         # its settings lie beside the script, and Streamlit looks for them where it is started
         page = subprocess.Popen(command, env=environment() | places, cwd=script.parent)
+        if browser:
+            threading.Thread(target=_open_browser, args=(port,), daemon=True).start()
         return _until_it_ends(page)
+
+
+def _open_browser(port: int) -> None:
+    """Open the page once it answers, where this machine has a browser to open."""
+    for _ in range(_OPEN_TRIES):
+        with contextlib.closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                webbrowser.open(f"http://127.0.0.1:{port}")
+                return
+        time.sleep(0.25)
 
 
 def _until_it_ends(page: subprocess.Popen[bytes]) -> int:

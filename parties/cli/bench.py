@@ -1,0 +1,111 @@
+"""``entente bench``: speed, bytes and memory of the encrypted parts on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from parties.cli.console import say, table
+from parties.errors import StorageError
+
+__all__ = ["app", "bench_product", "bench_ridge", "bench_train"]
+
+app = typer.Typer(help="Measure speed, bytes and memory on this machine.", no_args_is_help=True)
+
+Rows = Annotated[int, typer.Option(min=1, max=10_000_000, help="Rows of the data set.")]
+Batch = Annotated[int, typer.Option(min=1, max=8192, help="Rows of one step.")]
+Features = Annotated[int, typer.Option(min=1, max=512, help="Columns of each feature party.")]
+Hidden = Annotated[int, typer.Option(min=1, max=64, help="Embedding width.")]
+Parties = Annotated[int, typer.Option(min=1, max=8, help="Feature parties.")]
+Steps = Annotated[int, typer.Option(min=1, max=100_000, help="Steps to time, after one to warm up.")]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write every figure here.")]
+
+
+@app.command("product")
+def bench_product(rows: Rows = 512, features: Features = 32, hidden: Hidden = 8, json_file: Json = None) -> None:
+    """One private product, both sides in one process, against raw SEAL operations, Paillier and numpy."""
+    from parties.bench.product import bench_product as measure
+
+    figures = measure(rows, features, hidden)
+    table(
+        f"X ({rows} x {features}) @ Y ({features} x {hidden}), {figures['parameter_set']}, blocks {figures['packing']}",
+        ("way", ">rows/s"),
+        (
+            ("this product, one core", f"{figures['rows_per_second']:,.0f}"),
+            ("Paillier, 3072 bits (phe), one core", f"{figures['paillier_rows_per_second']:,.3f}"),
+            ("numpy in the clear, exact mod t", f"{figures['numpy_rows_per_second']:,.0f}"),
+        ),
+    )
+    say(f"{1000 * figures['seconds']:.1f} ms, of which raw SEAL operations {figures['share_of_raw']:.0%}")
+    table("", ("SEAL operation", ">ms"), ((name, f"{value:.3f}") for name, value in figures["milliseconds"].items()))
+    _keep(figures, json_file)
+
+
+@app.command("train")
+def bench_train(
+    rows: Rows = 8192,
+    batch: Batch = 512,
+    features: Features = 32,
+    hidden: Hidden = 8,
+    parties: Parties = 1,
+    steps: Steps = 20,
+    json_file: Json = None,
+) -> None:
+    """Encrypted training steps, forward and backward, every party in a process of its own over mutual TLS."""
+    from parties.bench.train import Shape
+    from parties.bench.train import bench_train as measure
+
+    figures = measure(Shape(max(rows, batch), batch, features, hidden, parties, steps))
+    say(
+        f"{parties} feature part{'y' if parties == 1 else 'ies'}, batch {batch}, {features} columns -> {hidden}: "
+        f"{figures['rows_per_second']:,.0f} rows/s ({figures['milliseconds_per_step']:.1f} ms a step), "
+        f"PyTorch in the clear {figures['plain_torch_rows_per_second']:,.0f} rows/s"
+    )
+    _show_costs(figures, ("bytes_per_row_to_features", "bytes_per_row_to_label"))
+    _keep(figures, json_file)
+
+
+@app.command("ridge")
+def bench_ridge(
+    rows: Rows = 100_000,
+    batch: Batch = 8192,
+    features: Features = 32,
+    parties: Parties = 2,
+    json_file: Json = None,
+) -> None:
+    """Joint ridge from secure cross-moments: all rows once, one solution, one block of scores."""
+    from parties.bench.ridge import bench_ridge as measure
+    from parties.bench.train import Shape
+
+    figures = measure(Shape(max(rows, batch), batch, features, 1, parties, 1))
+    say(
+        f"{parties} feature parties x {features} columns, {rows:,} rows: {figures['seconds']:.1f} s, "
+        f"{figures['rows_per_second']:,.0f} rows/s; largest difference to pooled ridge in a score "
+        f"{figures['largest_score_difference']:.1e}"
+    )
+    _show_costs(figures, ("bytes_per_row",))
+    _keep(figures, json_file)
+
+
+def _show_costs(figures: dict[str, Any], sizes: tuple[str, ...]) -> None:
+    say(*(f"{name.replace('_', ' ')}: {figures[name]:,.0f}" for name in sizes))
+    table(
+        "",
+        ("process", ">peak MiB", ">CPU s"),
+        (
+            (name, f"{figures['peak_rss_mb'][name]:.0f}", f"{figures['cpu_seconds'][name]:.1f}")
+            for name in figures["peak_rss_mb"]
+        ),
+    )
+
+
+def _keep(figures: dict[str, Any], path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); name another file") from None
