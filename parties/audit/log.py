@@ -1,0 +1,290 @@
+"""The audit log on disk: entries and heads in a database, append-only, one writer.
+
+An entry is canonical JSON ``{"at", "body", "kind", "run"}``; its bytes are the leaf. Every head that this node signed
+and every head of others that it saw is kept, so that neither can be denied later. SQLite (WAL, synchronous=FULL) or
+PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import rfc8785
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from parties.audit.heads import Head, Inclusion, check_head, continues, make_head
+from parties.audit.merkle import Tree, leaf_hash
+from parties.coordinator.store import open_engine
+from parties.errors import PeerError, StorageError
+
+__all__ = ["AuditLog", "Entry", "Findings"]
+
+_TABLES = sa.MetaData()
+_ENTRIES = sa.Table(
+    "audit_entries",
+    _TABLES,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.String(64), nullable=False, index=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("entry", sa.Text, nullable=False),
+    sa.Column("leaf", sa.String(64), nullable=False),
+)
+_HEADS = sa.Table(
+    "audit_heads",
+    _TABLES,
+    sa.Column("log", sa.String(32), primary_key=True),
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("root", sa.String(64), primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as it was logged. ``text`` is what the leaf is the hash of."""
+
+    index: int
+    at: str
+    kind: str
+    run_id: str
+    body: Mapping[str, Any]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What :meth:`AuditLog.verify` found. ``unlinked``: heads of others whose proof starts at one we never saw."""
+
+    size: int
+    root: str
+    own_heads: int
+    others: Mapping[str, int]
+    unlinked: int
+    faults: tuple[str, ...]
+
+
+class AuditLog:
+    """One node's log. ``name`` is its owner's; ``sign`` its Ed25519 key's, or None where it is only read. Thread-safe.
+
+    Raises :class:`StorageError` when the database cannot be opened, read or written.
+    """
+
+    def __init__(self, name: str, url: str, sign: Callable[[bytes], bytes] | None = None) -> None:
+        self.name = name
+        self._sign = sign
+        self._lock = threading.RLock()
+        self._engine = open_engine(url)
+        self._tree = Tree()
+        self._last: dict[str, Head] = {}
+        try:
+            _TABLES.create_all(self._engine)
+            if self._engine.dialect.name == "sqlite":
+                self._forbid_changes()
+        except SQLAlchemyError as error:
+            raise StorageError(f"the audit log cannot be opened ({_cause(error)}); check the disk") from None
+        for number, text, leaf in self._rows():
+            found = leaf_hash(text.encode())
+            if number != len(self._tree) or found.hex() != leaf:
+                raise StorageError(
+                    f"audit log entry {number} was changed or one before it is missing; restore a backup"
+                )
+            self._tree.append(found)
+        for head in self.heads():
+            self._last[head.log] = head
+        own = self._own_faults(self.heads(name)) if sign is not None else []
+        if own:
+            raise StorageError(f"the audit log of {name!r} is not what it signed ({own[0]}); restore a backup")
+
+    @classmethod
+    def at(cls, name: str, url: str, file: Path, sign: Callable[[bytes], bytes] | None = None) -> AuditLog:
+        """The log at ``url``, or in ``file`` when that is empty."""
+        return cls(name, url or f"sqlite:///{file}", sign)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    def close(self) -> None:
+        """Give the database connections back."""
+        self._engine.dispose()
+
+    # -- writing
+
+    def append(self, kind: str, run_id: str, body: Mapping[str, Any]) -> int:
+        """Log what happened; on return it survives a crash. The entry's index."""
+        fields: dict[str, Any] = {"at": _now(), "kind": kind, "run": run_id, "body": dict(body)}
+        text = rfc8785.dumps(fields).decode()
+        with self._lock:
+            leaf, number = leaf_hash(text.encode()), len(self._tree)
+            row = {"number": number, "run_id": run_id, "kind": kind, "entry": text, "leaf": leaf.hex()}
+            self._write(_ENTRIES, row)
+            self._tree.append(leaf)
+            return number
+
+    def head(self) -> Head:
+        """The signed head of everything so far, proved to continue the last one that was signed."""
+        assert self._sign is not None, "a log opened for reading signs nothing"
+        with self._lock:
+            last, size = self._last.get(self.name), len(self._tree)
+            if last is not None and last.size == size:
+                return last
+            since = last.size if last is not None else 0
+            proof = self._tree.consistency(since, size)
+            head = make_head(self.name, size, self._tree.root, _now(), self._sign, since=since, proof=proof)
+            self._keep(head)
+            return head
+
+    def saw(self, head: Head, key: bytes) -> None:
+        """Take in someone's head, ours as others hold it included.
+
+        Raises :class:`PeerError` naming the log's owner when the head is not signed by ``key``, or is not of the log
+        that earlier heads were of; :class:`StorageError` when others hold a head of ours that our log does not have.
+        """
+        with self._lock:
+            if not check_head(head, key):
+                raise PeerError(f"a head of {head.log!r}'s audit log is not signed by its key", head.log)
+            if head.log == self.name:
+                if head.size > len(self._tree) or self._tree.root_at(head.size).hex() != head.root:
+                    raise StorageError(
+                        f"this node signed a head of its audit log at {head.size} entries that the log no longer has: "
+                        "entries were removed or changed; restore the node's state from a backup"
+                    )
+                return
+            known = self.heads(head.log)
+            if head in known:
+                return
+            self._keep(head)  # the evidence is worth more than the order
+            for old in known:
+                first, second = (old, head) if old.size <= head.size else (head, old)
+                if continues(first, second) is False:
+                    raise PeerError(
+                        f"{head.log!r} signed two heads of its audit log that do not fit together (at {first.size} and "
+                        f"{second.size} entries): its log was cut or forked; both are kept as evidence",
+                        head.log,
+                    )
+
+    # -- reading
+
+    def entries(self, run_id: str = "") -> list[Entry]:
+        """Entries in order, those of one run when it is named."""
+        found = []
+        for number, text, _ in self._rows(run_id):
+            raw = json.loads(text)
+            found.append(Entry(number, raw["at"], raw["kind"], raw["run"], raw["body"], text))
+        return found
+
+    def heads(self, log: str = "") -> list[Head]:
+        """Heads that were signed or seen, of one log when it is named, by size."""
+        query = sa.select(_HEADS.c.body).order_by(_HEADS.c.log, _HEADS.c.size)
+        if log:
+            query = query.where(_HEADS.c.log == log)
+        try:
+            with self._engine.connect() as connection:
+                return [Head.model_validate_json(body) for body in connection.execute(query).scalars()]
+        except (SQLAlchemyError, ValueError) as error:
+            raise StorageError(f"the audit log cannot be read ({_cause(error)}); restore a backup") from None
+
+    def prove(self, index: int, head: Head | None = None) -> Inclusion:
+        """That entry ``index`` is in the log, against ``head`` or the latest signed head that covers it."""
+        with self._lock:
+            if head is None:
+                head = next((h for h in reversed(self.heads(self.name)) if h.size > index), None)
+            if head is None:
+                raise StorageError(f"no signed head covers entry {index} of {len(self._tree)}: name an earlier entry")
+            path = tuple(part.hex() for part in self._tree.inclusion(index, head.size))
+            [text] = [text for number, text, _ in self._rows() if number == index]
+            return Inclusion(entry=text, index=index, path=path, head=head)
+
+    def verify(self, keys: Mapping[str, bytes], held: Iterable[Head] = ()) -> Findings:
+        """Check every entry, every head of ours and every head seen; ``held``: heads that others hold, of any log."""
+        faults: list[str] = []
+        own, others, unlinked = 0, {}, 0
+        by_log: dict[str, list[Head]] = {}
+        for head in {(h.log, h.size, h.root): h for h in (*self.heads(), *held)}.values():
+            by_log.setdefault(head.log, []).append(head)
+        for log, heads in sorted(by_log.items()):
+            heads.sort(key=lambda head: head.size)
+            faults.extend(
+                f"{log}: the head at {head.size} entries is not signed by a key in the roster"
+                for head in heads
+                if log not in keys or not check_head(head, keys[log])
+            )
+            if log == self.name:
+                own = len(heads)
+                faults.extend(self._own_faults(heads))
+                continue
+            others[log] = len(heads)
+            for old, new in pairwise(heads):
+                linked = continues(old, new)
+                unlinked += linked is None
+                if linked is False:
+                    faults.append(f"{log}: heads at {old.size} and {new.size} entries do not fit: cut or forked")
+        return Findings(len(self._tree), self._tree.root.hex(), own, others, unlinked, tuple(faults))
+
+    def _own_faults(self, heads: list[Head]) -> list[str]:
+        faults = []
+        for head in heads:
+            if head.size > len(self._tree):
+                faults.append(
+                    f"a head of {head.size} entries was signed, and the log has {len(self._tree)}: it was cut"
+                )
+            elif self._tree.root_at(head.size).hex() != head.root:
+                faults.append(f"the first {head.size} entries are not those that were signed: they were changed")
+        return faults
+
+    # -- the database
+
+    def _forbid_changes(self) -> None:
+        with self._engine.begin() as connection:
+            for table in ("audit_entries", "audit_heads"):
+                for change in ("UPDATE", "DELETE"):
+                    connection.exec_driver_sql(
+                        f"CREATE TRIGGER IF NOT EXISTS {table}_no_{change.lower()} BEFORE {change} ON {table} "
+                        "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+                    )
+
+    def _rows(self, run_id: str = "") -> list[tuple[int, str, str]]:
+        query = sa.select(_ENTRIES.c.number, _ENTRIES.c.entry, _ENTRIES.c.leaf).order_by(_ENTRIES.c.number)
+        if run_id:
+            query = query.where(_ENTRIES.c.run_id == run_id)
+        try:
+            with self._engine.connect() as connection:
+                return [(row.number, row.entry, row.leaf) for row in connection.execute(query)]
+        except SQLAlchemyError as error:
+            raise StorageError(f"the audit log cannot be read ({_cause(error)}); restore a backup") from None
+
+    def _keep(self, head: Head) -> None:
+        row = {"log": head.log, "size": head.size, "root": head.root, "body": head.model_dump_json()}
+        self._write(_HEADS, row)
+        last = self._last.get(head.log)
+        if last is None or head.size > last.size:
+            self._last[head.log] = head
+
+    def _write(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(table.insert(), dict(row))
+        except SQLAlchemyError as error:
+            raise StorageError(f"the audit log cannot be written ({_cause(error)}); check the disk") from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _cause(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0][:200]
