@@ -29,8 +29,9 @@ __all__ = ["DemoOptions", "run_demo", "start_coordinator"]
 
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.25
-_VERDICT_SECONDS = 20.0
+_VERDICT_SECONDS = 10.0
 _FAREWELL_SECONDS = 10.0
+_DIED = "the process of"
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class _Demo:
                 self._watch.note(f"{dead[0].name}'s process {dead[0].how_it_ended()}; waiting for the others to notice")
                 verdict = time.monotonic() + _VERDICT_SECONDS
             elif dead and time.monotonic() > verdict:
-                client.cancel(run_id, f"the process of {dead[0].name} {dead[0].how_it_ended()}")
+                client.cancel(run_id, f"{_DIED} {dead[0].name} {dead[0].how_it_ended()}")
             time.sleep(_POLL_SECONDS)
 
     def _why(self, view: RunView) -> str:
@@ -212,7 +213,8 @@ class _Demo:
         self._processes.wait(self._names, _FAREWELL_SECONDS)
         phase = next((phase.name for phase in view.phases if phase.status == "failed"), view.phase)
         if crashed:
-            return f"the run ended in {phase}: {crashed[0].name}'s process {crashed[0].how_it_ended()} ({view.reason})"
+            noticed = "" if _DIED in view.reason else f" ({view.reason})"
+            return f"the run ended in {phase}: {crashed[0].name}'s process {crashed[0].how_it_ended()}{noticed}"
         child = self._processes.children.get(view.culprit)
         own = child.own_reason() if child is not None else ""
         detail = f" ({view.culprit} says: {own})" if own and own not in view.reason else ""

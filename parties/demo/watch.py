@@ -104,8 +104,8 @@ def _fraction(phase: PhaseView) -> float:
 def _took(phase: PhaseView) -> str:
     if phase.status == "skipped" or phase.seconds is None:
         return ""
-    last = max(phase.progress, key=lambda progress: progress.total, default=None)
-    rows = f", {last.total:,} {last.unit}" if last is not None else ""
+    last = max(phase.progress, key=lambda progress: progress.done, default=None)
+    rows = f", {last.done:,} {last.unit}" if last is not None else ""
     return f"{phase.seconds:.1f} s{rows}"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from parties.client import Client
+from parties.demo.homes import DemoHomes
 from parties.demo.processes import Child
 from tests.parties.demo_rig import PATIENCE, alive, demo, logged, pids_of, until
 
@@ -21,7 +23,7 @@ PARTIES = {"fund", "satellite", "social"}
 def test_a_party_killed_in_training_ends_the_run_for_everyone(tmp_path: Path, victim: str) -> None:
     out = tmp_path / "out"
     with demo(out, size=LONG) as process:
-        until(logged(out, victim, "train begins"), "training")
+        until(lambda: _rows_trained(out) > 0, "training")
         os.kill(pids_of(out)[victim], signal.SIGKILL)
         said, complaints = process.communicate(timeout=PATIENCE)
         assert process.returncode == 6
@@ -34,6 +36,16 @@ def test_a_party_killed_in_training_ends_the_run_for_everyone(tmp_path: Path, vi
         assert len(ends) == 1, f"{name} was told {len(ends)} times"
         assert victim in ends[0]
     assert f"{victim}'s process was killed" in said
+
+
+def _rows_trained(out: Path) -> int:
+    """How far the label party has come in training, as the coordinator shows it."""
+    if not logged(out, "fund", "train begins")():
+        return 0
+    with Client("", DemoHomes.load(out).admin) as client:
+        view = client.run(client.runs()[0].run_id)
+    phase = next(phase for phase in view.phases if phase.name == "train")
+    return max((progress.done for progress in phase.progress), default=0)
 
 
 def test_a_killed_coordinator_ends_the_demo(tmp_path: Path) -> None:
