@@ -59,6 +59,11 @@ class ParameterSet:
     prime_bits: tuple[int, ...]
     special_bits: int
 
+    @property
+    def most_ring_bits(self) -> int:
+        """Largest plaintext modulus, in bits: below every prime, so that shares rescale in 128-bit steps."""
+        return min(self.prime_bits) - 1
+
 
 PARAMETER_SETS = {
     p.name: p
@@ -101,6 +106,8 @@ class Context:
         if name not in PARAMETER_SETS:
             raise ValueError(f"parameter set {name!r} is not allowed: choose one of {sorted(PARAMETER_SETS)}")
         terms = PARAMETER_SETS[name]
+        if not 2 <= ring_bits <= terms.most_ring_bits:
+            raise ValueError(f"parameter set {name!r} takes rings of 2 to {terms.most_ring_bits} bits, not {ring_bits}")
         self.name = name
         self.degree = terms.degree
         self.ring_bits = ring_bits

@@ -9,6 +9,7 @@ from parties.agreement import COORDINATOR, Agreement
 from parties.errors import AgreementError
 from parties.identity import Identity, Roster
 from parties.node.settings import NodeSettings
+from vfl.he import PARAMETER_SETS
 from vfl.plan import RidgeModel
 
 __all__ = ["check_agreement", "summary_lines"]
@@ -38,7 +39,20 @@ def check_agreement(
         if party.name != identity.name:
             _check_peer(party.name, party.identity_key, party.certificate_sha256, roster)
     _check_peer(COORDINATOR, None, agreement.coordinator_certificate_sha256, roster)
+    _check_arithmetic(agreement)
     _check_limits(agreement, settings)
+
+
+def _check_arithmetic(agreement: Agreement) -> None:
+    terms, bits = PARAMETER_SETS.get(agreement.parameter_set), agreement.fixed_point.ring_bits
+    if terms is None:
+        known = ", ".join(sorted(PARAMETER_SETS))
+        raise AgreementError(f"parameter_set {agreement.parameter_set!r} is not one of {known}: propose one of these")
+    if bits > terms.most_ring_bits:
+        raise AgreementError(
+            f"fixed_point.ring_bits = {bits} is above the {terms.most_ring_bits} that parameter_set {terms.name!r} "
+            "takes: lower it, or choose a larger set"
+        )
 
 
 def _check_peer(name: str, key: str | None, certificate: str, roster: Roster) -> None:

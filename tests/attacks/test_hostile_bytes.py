@@ -248,8 +248,8 @@ def test_another_parameter_set_is_refused() -> None:
             EVALUATOR.load(bad)
     with pytest.raises(ValueError, match="not allowed"):
         Context("bfv-1024", 20)
-    for bits in (0, -1, 62, 64, 1000):
-        with pytest.raises((ValueError, RuntimeError, TypeError)):
+    for bits in (0, -1, 45, 54, 64, 1000):
+        with pytest.raises(ValueError, match="takes rings"):
             Context("bfv-4096", bits)
 
 
