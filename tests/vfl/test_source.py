@@ -17,6 +17,7 @@ from vfl.budget import BudgetExceededError, OpeningBudget
 from vfl.he import Context, KeyHolder
 from vfl.layers.source import MaskedSum, SealedSource, ServedSource, SingleSum, serve_source
 from vfl.plan import FixedPoint
+from vfl.protocols import matmul
 from vfl.protocols.coalitions import CoalitionSum, open_coalitions, opened_coalitions, serve_coalitions
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.randomness import SecretStream
@@ -123,6 +124,31 @@ def test_equals_plain_arithmetic(parties: int, batch: int, width: int, columns: 
     for got, want in zip(opened, plain(features, width, steps), strict=True):
         assert got.shape == (batch, width)
         assert np.abs(got - want).max() < rounding
+
+
+@pytest.mark.parametrize(
+    ("parties", "batch", "columns", "width"),
+    [(8, 5, 2, 2), (1, 1, 1, 1), (2, 1, 512, 64), (1, 8192, 3, 2), (2, 1000, 33, 7)],
+)
+def test_the_edges_of_what_is_allowed(parties: int, batch: int, columns: int, width: int) -> None:
+    rng = np.random.default_rng(batch)
+    features = {f"p{i}": rng.normal(size=(batch, columns)).clip(-8, 8) for i in range(parties)}
+    features["p0"][:, 0] = 0.0
+    steps = [(rng.permutation(batch), rng.normal(size=(batch, width)) * 1e-3), (np.arange(batch), None)]
+    opened, _, _ = run(features, width, steps, single=parties == 1)
+    for got, want in zip(opened, plain(features, width, steps), strict=True):
+        assert np.abs(got - want).max() < 1e-3 * (1 + columns * parties)
+
+
+def test_a_left_operand_too_large_to_keep_is_encoded_as_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    features = {n: rng.normal(size=(300, 9)).clip(-8, 8) for n in "ab"}
+    steps = [(np.arange(300), rng.normal(size=(300, 2)) * 1e-3), (np.arange(300), None)]
+    kept, _, _ = run(features, 2, steps)
+    monkeypatch.setattr(matmul, "MOST_PREPARED_BYTES", 0)
+    streamed, _, _ = run(features, 2, steps)
+    for one, two in zip(kept, streamed, strict=True):
+        assert np.abs(one - two).max() < 1e-5
 
 
 def test_coalitions_open_the_sums_of_their_members() -> None:
