@@ -4,16 +4,19 @@ v(S) is the out-of-sample IC of coalition S of feature parties; the label party 
 per-period ICs and the Shapley value is linear, so each party's phi exists per period and the phis sum to
 v(N) - v(empty). Integer money is made of these in the ledger; here they stay floats.
 
-Source: Shapley (1953), "A value for n-person games".
+Parties of one legal entity join together, in Owen's way: what they earn together is what the entity would earn as
+one party, so splitting a party in two changes nothing but how its own share is divided.
+
+Sources: Shapley (1953), "A value for n-person games"; Owen (1977), "Values of games with a priori unions".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +27,18 @@ __all__ = [
     "MOST_PARTIES",
     "ContributionMethod",
     "ContributionReport",
+    "Sampling",
+    "assemble",
     "coalitions",
+    "define",
     "exact_shapley",
     "scores_for_pay",
+    "unions_of",
 ]
 
 ContributionMethod = Literal["masked", "retrain"]
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 MOST_PARTIES = 8
 
@@ -39,9 +47,21 @@ _METHODS: dict[ContributionMethod, str] = {
     "retrain": "v(S) is the IC of a model trained anew by the parties of S",
 }
 _DEFINITION = (
-    "Exact Shapley value of the per-period IC over coalitions of the feature parties. {method}. {label}. "
+    "{value} of the per-period IC over coalitions of the feature parties. {method}. {label}. "
     "phi is the mean over the periods in which every coalition has an IC; the phis sum to v(all) - v(none)."
 )
+
+
+def define(method: ContributionMethod, *, conditioned: bool, united: bool, refitted: bool, value: str) -> str:
+    """One sentence each on what is computed, by which way, and with what of the label party's."""
+    label = "The label party's own features are in no coalition"
+    if conditioned:
+        label = "The label party's own features are in every coalition"
+        if refitted:
+            label += ", and it fits its blend of them and the coalition's score anew at each period on resolved labels"
+    if united:
+        value += " with the parties of a legal entity joining together (Owen value)"
+    return _DEFINITION.format(value=value, method=_METHODS[method], label=label)
 
 
 def coalitions(parties: Sequence[str]) -> tuple[frozenset[str], ...]:
@@ -57,11 +77,21 @@ def coalitions(parties: Sequence[str]) -> tuple[frozenset[str], ...]:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How orders of joining were drawn. errors: standard error of each party's phi from drawing, in IC."""
+
+    seed: int
+    orders: int
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class ContributionReport:
     """Shapley values of one game, all in units of the value (IC).
 
     phi: float64 (T,) per party, NaN in periods that do not count. estimates: the mean of phi per party with
-    Newey-West t and interval. leave_one_out: v(N) - v(N without i). standalone: v({i}) - v(empty).
+    Newey-West t and interval, which allow for the sampling error where orders were drawn. leave_one_out: v(N) - v(N
+    without i). standalone: v({i}) - v(empty). entities: the legal entity of each party, where some share one.
     """
 
     parties: tuple[str, ...]
@@ -74,15 +104,31 @@ class ContributionReport:
     everyone: float
     nobody: float
     n_periods: int
+    entities: Mapping[str, str] = field(default_factory=dict)
+    sampling: Sampling | None = None
 
     @property
     def total(self) -> float:
         """v(N) - v(empty), which the phis share out."""
         return self.everyone - self.nobody
 
+    @property
+    def by_entity(self) -> dict[str, float]:
+        """Mean phi of each legal entity; a party without one stands for itself."""
+        totals: dict[str, float] = {}
+        for party, estimate in self.estimates.items():
+            name = self.entities.get(party, party)
+            totals[name] = totals.get(name, 0.0) + estimate.mean
+        return totals
+
     def record(self) -> dict[str, Any]:
         """The report as plain JSON values; an undefined number is None."""
-        return {
+        said: dict[str, Any] = {}
+        if self.entities:
+            said["entities"] = self.by_entity
+        if self.sampling is not None:
+            said |= {"seed": self.sampling.seed, "orders": self.sampling.orders}
+        return said | {
             "method": self.method,
             "definition": self.definition,
             "n_periods": self.n_periods,
@@ -99,6 +145,7 @@ class ContributionReport:
                     "standalone": self.standalone[name],
                     "phi_by_period": [_or_none(float(value)) for value in self.phi[name]],
                 }
+                | ({} if self.sampling is None else {"sampling_error": self.sampling.errors[name]})
                 for name, estimate in self.estimates.items()
             },
         }
@@ -111,36 +158,75 @@ def exact_shapley(
     parties: Sequence[str] | None = None,
     horizon: int = 1,
     conditioned: bool = True,
+    refitted: bool = False,
+    entities: Mapping[str, str] | None = None,
 ) -> ContributionReport:
     """Shapley values of the game ``values``: coalition -> float64 (T,), NaN where a period has no value.
 
     ``parties`` fixes the order and who must be there (default: everyone named in a coalition, sorted).
     ``horizon`` is the label's in periods, for the standard errors. ``conditioned`` says that the label party's own
-    features are in every coalition, the empty one too. Only periods with a value for every coalition count.
+    features are in every coalition, the empty one too; ``refitted``, that it blended them anew with each coalition's
+    score. ``entities`` gives parties their legal entity: those of one join together (Owen value). Only periods with a
+    value for every coalition count.
     Raises ValueError on a missing or foreign coalition, lengths that differ, an infinite value, no period that counts.
     """
     if method not in _METHODS:
         raise ValueError(f"contribution method {method!r} is unknown; use one of {', '.join(_METHODS)}")
     players = tuple(sorted(frozenset().union(*values))) if parties is None else tuple(parties)
     game = _game(values, players)
-    counted = ~np.isnan(np.stack(list(game.values()))).any(axis=0)
+    counted = np.all(np.isfinite(np.stack(list(game.values()))), axis=0)
     if not counted.any():
         raise ValueError("no period has a value for every coalition: check the coalitions' scores and the labels")
-    phi = {party: _phi(game, players, party) for party in players}
+    unions = unions_of(players, entities or {})
+    phi = {party: _phi(game, unions, party) for party in players}
     for series in phi.values():
         series[~counted] = np.nan
+    united = len(unions) < len(players)
+    return assemble(
+        game,
+        phi,
+        counted,
+        players,
+        method=method,
+        definition=define(
+            method, conditioned=conditioned, united=united, refitted=refitted, value="Exact Shapley value"
+        ),
+        horizon=horizon,
+        entities={party: entities[party] for party in players if entities and entities.get(party)} if united else {},
+    )
 
-    means = {coalition: float(series[counted].mean()) for coalition, series in game.items()}
+
+def unions_of(players: Sequence[str], entities: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """The players by legal entity, in order of first appearance; one without an entity is alone."""
+    unions: dict[tuple[str, str], list[str]] = {}
+    for party in players:
+        entity = entities.get(party, "")
+        unions.setdefault(("entity", entity) if entity else ("party", party), []).append(party)
+    return tuple(tuple(members) for members in unions.values())
+
+
+def assemble(
+    game: Mapping[frozenset[str], Floats],
+    phi: Mapping[str, Floats],
+    counted: NDArray[np.bool_],
+    players: tuple[str, ...],
+    *,
+    method: ContributionMethod,
+    definition: str,
+    horizon: int,
+    entities: Mapping[str, str],
+    sampling: Sampling | None = None,
+) -> ContributionReport:
+    """The report of phis (T,), NaN outside ``counted``, over a game that holds what leave-one-out and alone need."""
     nobody, everyone = frozenset[str](), frozenset(players)
+    means = {coalition: float(series[counted].mean()) for coalition, series in game.items()}
     estimates = {party: hac_mean(series, horizon=horizon) for party, series in phi.items()}
+    if sampling is not None:
+        estimates = {party: _wider(estimate, sampling.errors[party]) for party, estimate in estimates.items()}
     report = ContributionReport(
         parties=players,
         method=method,
-        definition=_DEFINITION.format(
-            method=_METHODS[method],
-            label="The label party's own features are in every coalition" if conditioned
-            else "The label party's own features are in no coalition",
-        ),
+        definition=definition,
         phi=phi,
         estimates=estimates,
         leave_one_out={party: means[everyone] - means[everyone - {party}] for party in players},
@@ -148,10 +234,27 @@ def exact_shapley(
         everyone=means[everyone],
         nobody=means[nobody],
         n_periods=int(counted.sum()),
+        entities=entities,
+        sampling=sampling,
     )
     scale = max(float(np.abs(series[counted]).max()) for series in game.values())
     _assert_shared_out(report, game[everyone] - game[nobody], scale)
     return report
+
+
+def _wider(estimate: HacMean, error: float) -> HacMean:
+    """The estimate with an independent error added to its own: variances add, the interval keeps its quantile."""
+    total = math.hypot(estimate.standard_error, error)
+    if not math.isfinite(total) or not total:
+        return estimate
+    reach = (estimate.high - estimate.mean) / estimate.standard_error if estimate.standard_error else 1.96
+    return replace(
+        estimate,
+        standard_error=total,
+        t=estimate.mean / total,
+        low=estimate.mean - reach * total,
+        high=estimate.mean + reach * total,
+    )
 
 
 def scores_for_pay(report: ContributionReport, risk_aversion: float) -> dict[str, float]:
@@ -188,15 +291,28 @@ def _game(values: Mapping[frozenset[str], Floats], players: tuple[str, ...]) -> 
     return game
 
 
-def _phi(game: Mapping[frozenset[str], Floats], players: tuple[str, ...], party: str) -> Floats:
-    """One party's Shapley value per period: integer weights first, one division last."""
-    count = len(players)
+def _phi(game: Mapping[frozenset[str], Floats], unions: Sequence[Sequence[str]], party: str) -> Floats:
+    """One party's value per period: whole other unions join before its own, then part of its own before it.
+
+    Integer weights first, one division last. With unions of one this is the Shapley value.
+    """
+    mine = next(union for union in unions if party in union)
+    others = [frozenset(union) for union in unions if union is not mine]
+    mates = [mate for mate in mine if mate != party]
     total = np.zeros_like(game[frozenset()])
-    for coalition, series in game.items():
-        if party not in coalition:
-            orders = math.factorial(len(coalition)) * math.factorial(count - len(coalition) - 1)
-            total += orders * (game[coalition | {party}] - series)
-    return total / math.factorial(count)
+    for outside in _subsets(others):
+        before = frozenset[str]().union(*outside)
+        outer = math.factorial(len(outside)) * math.factorial(len(others) - len(outside))
+        for inside in _subsets(mates):
+            inner = math.factorial(len(inside)) * math.factorial(len(mates) - len(inside))
+            here = before | set(inside)
+            total += outer * inner * (game[here | {party}] - game[here])
+    return total / (math.factorial(len(unions)) * math.factorial(len(mine)))
+
+
+def _subsets(members: Sequence[T]) -> Iterator[tuple[T, ...]]:
+    for size in range(len(members) + 1):
+        yield from combinations(members, size)
 
 
 def _assert_shared_out(report: ContributionReport, gain: Floats, scale: float) -> None:
