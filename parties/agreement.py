@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from parties.errors import AgreementError
 from psi.flow import Payload
@@ -28,6 +35,7 @@ __all__ = [
     "PartyName",
     "PartyTerms",
     "RewardTerms",
+    "SettlementTerms",
     "sign_agreement",
     "verify_signature",
 ]
@@ -90,6 +98,38 @@ class EvaluationTerms(Terms):
     metrics_to_coordinator: bool = True
 
 
+class SettlementTerms(Terms):
+    """How rewards become final, what is at stake, and who must approve. Amounts are minor units, times are days."""
+
+    stakes: dict[PartyName, Annotated[int, Field(ge=1, le=2**53 - 1)]] = Field(
+        default_factory=dict, description="what each feature party stakes; empty: nobody stakes, nobody is capped"
+    )
+    clip: float = Field(default=0.25, gt=0, le=1, description="a reward or a loss is at most this share of the stake")
+    forfeits: Literal["burned", "pot"] = Field(default="pot", description="lost money: income, or back to the pot")
+    at_close: Literal["pending", "approved"] = Field(
+        default="pending", description="whether a pending settlement needs approvals too"
+    )
+    live_periods: int = Field(default=1, ge=0, description="resolved live periods that a final settlement needs")
+    final_after_days: int = Field(default=0, ge=0, le=3650, description="from the run's close to its final settlement")
+    dispute_deposit: int = Field(default=0, ge=0, le=2**53 - 1, description="from the accuser's stake; lost when wrong")
+    dispute_days: int = Field(default=30, ge=0, le=3650, description="how long after the close a dispute is heard")
+    cooling_days: int = Field(default=30, ge=0, le=3650, description="from asking a stake back to getting it")
+    approvals: int = Field(default=2, ge=2, le=16, description="different people who approve before anything is posted")
+    approvers: dict[PartyName, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict, description="Ed25519 public keys by name; empty: the members of the coordinator's roster"
+    )
+
+    @model_validator(mode="after")
+    def _enough_people(self) -> SettlementTerms:
+        if len(set(self.approvers.values())) != len(self.approvers):
+            raise ValueError("settlement.approvers: two names share a key; each person needs their own")
+        if self.approvers and len(self.approvers) < self.approvals:
+            raise ValueError(
+                f"settlement.approvers names {len(self.approvers)} people, {self.approvals} approvals are needed"
+            )
+        return self
+
+
 class RewardTerms(Terms):
     """How the pot of a run is split: integers in minor units, by score, largest remainder."""
 
@@ -97,6 +137,15 @@ class RewardTerms(Terms):
     scale: int = Field(default=2, ge=0, le=8, description="decimal digits of a minor unit")
     pot: int = Field(default=0, ge=0, description="minor units")
     risk_aversion: float = Field(default=0.0, ge=0, description="lambda in s = max(0, phi - lambda * SE)")
+    settlement: SettlementTerms | None = Field(default=None, description="None: no stakes, no roll-over account")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without settlement rules keep the hash they had before there were any."""
+        body: dict[str, Any] = handler(self)
+        if self.settlement is None:
+            body.pop("settlement", None)
+        return body
 
 
 class Agreement(Terms):
@@ -156,6 +205,10 @@ class Agreement(Terms):
             )
         if self.fixed_point.headroom_bits(self.total_features) < 1:
             raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
+        rules = self.reward.settlement
+        strangers = set(rules.stakes) - {p.name for p in self.features} if rules is not None else set()
+        if strangers:
+            raise ValueError(f"reward.settlement.stakes names {sorted(strangers)}, who are no feature parties")
         try:
             self.canonical()
         except (ValueError, RecursionError):

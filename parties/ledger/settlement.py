@@ -33,6 +33,7 @@ __all__ = [
     "CASH",
     "FORFEITS",
     "OPERATOR",
+    "POT",
     "REWARD",
     "SUBSCRIPTIONS",
     "chart_of_accounts",
@@ -50,6 +51,7 @@ SUBSCRIPTIONS = "Income:Subscriptions"
 FORFEITS = "Income:Forfeits"
 REWARD = "Expenses:Reward"
 OPERATOR = "Expenses:Operator"
+POT = "Liabilities:Consortium:Pot"
 
 _PREFIX, _PENDING = "Liabilities:Party:", ":Pending"
 
@@ -67,6 +69,7 @@ def chart_of_accounts(unit: Unit, parties: Iterable[str]) -> tuple[Account, ...]
         Account(FORFEITS, unit),
         Account(REWARD, unit),
         Account(OPERATOR, unit),
+        Account(POT, unit, least=0),
     )
     kinds: tuple[Literal["Stake", "Pending", "Payable"], ...] = ("Stake", "Pending", "Payable")
     return common + tuple(Account(party_account(p, kind), unit, least=0) for p in parties for kind in kinds)
