@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["data", "data_check", "factors", "factors_verify"]
 
 data = typer.Typer(help="Look at a party's own data.", no_args_is_help=True)
-factors = typer.Typer(help="Check a factor bundle.", no_args_is_help=True)
+factors = typer.Typer(help="Look at factors, check them, take them to other tools.", no_args_is_help=True)
 
 _FULL_LISTING = 24
 

@@ -1,4 +1,4 @@
-"""A factor in the shapes that research libraries read: Parquet, alphalens, Numerai Signals, zipline.
+"""A factor in the shapes that research libraries read: Parquet, alphalens, Numerai Signals, qlib, zipline.
 
 Functions take the factor as a frame and return the bytes of one file; the same frame gives the same bytes.
 """
@@ -21,6 +21,7 @@ __all__ = [
     "NotApplicable",
     "alphalens_csv",
     "parquet",
+    "qlib_parquet",
     "signals_csv",
     "zipline_wide",
 ]
@@ -66,6 +67,18 @@ def alphalens_csv(frame: pd.DataFrame) -> bytes:
     assets = frame.index.get_level_values("instrument")
     scores = frame["score"].to_numpy(dtype=np.float64)
     return _csv(("date", "asset", "factor"), zip(dates, assets, (repr(float(s)) for s in scores), strict=True))
+
+
+def qlib_parquet(frame: pd.DataFrame) -> bytes:
+    """The scores for qlib's ``StaticDataLoader("x.parquet")``: index (datetime, instrument), columns ("feature", name).
+
+    The two column levels let ``DataHandler.fetch(col_set="feature")`` find them. A column called ``factor`` is refused:
+    qlib takes that name for the price adjustment. Raises ValueError on one.
+    """
+    if "factor" in frame.columns:
+        raise ValueError('qlib reads a column "factor" as its price adjustment: give it another name')
+    columns = pd.MultiIndex.from_product([["feature"], frame.columns])
+    return parquet(frame.set_axis(columns, axis="columns"))
 
 
 def signals_csv(frame: pd.DataFrame, id_column: str = SIGNALS_ID_COLUMNS[0]) -> tuple[str, bytes]:

@@ -142,6 +142,8 @@ def export_bundle(bundle: FactorBundle, signer: Signer | None = None) -> dict[st
         adapters["signals"] = f"left out: {reason}"
     adapters |= {name.removeprefix("adapters/"): "written" for name in files if name.startswith("adapters/")}
     validation = _validation(bundle.validation, in_sample=bool(pit["in_sample"].any()))
+    days = dict(zip(bundle.calendar.periods, _sessions(bundle.calendar), strict=True))
+    validation["sessions"] = [str(days[period]) for period in bundle.validation.periods]
     if bundle.findings is not None:
         validation["battery"] = bundle.findings.record()
         title = f"{bundle.metadata.factor_id} {bundle.metadata.version}"

@@ -12,7 +12,7 @@ from html import escape
 from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, number_text
 from vfl.factors.findings import Findings, Number, Series
 
-__all__ = ["chart_of", "render_report"]
+__all__ = ["chart_of", "render_report", "section_titles"]
 
 _TITLES: dict[str, str] = {
     "ic": "Information coefficient",
@@ -28,6 +28,7 @@ _TITLES: dict[str, str] = {
     "search": "What the search is worth",
     "placebo": "Placebos: information or identity",
     "look_ahead": "Look-ahead",
+    "live": "Live",
 }
 
 _CHARTS: tuple[tuple[str, str, str, Callable[[str, Series], str]], ...] = (
@@ -90,10 +91,8 @@ def render_report(title: str, facts: Mapping[str, str], findings: Findings) -> b
         _warnings(findings),
         "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>",
     ]
-    shown = [name for name in _TITLES if name in findings.numbers]
-    shown += [name for name in findings.numbers if name not in _TITLES]
-    for section in shown:
-        parts.append(f"<h2>{escape(_TITLES.get(section, section))}</h2>")
+    for section, heading in section_titles(findings).items():
+        parts.append(f"<h2>{escape(heading)}</h2>")
         figures = [
             f"<figure><h3>{escape(name)}</h3>{svg}"
             f'<figcaption class="quiet">{escape(findings.series[key].definition)}</figcaption></figure>'
@@ -106,6 +105,12 @@ def render_report(title: str, facts: Mapping[str, str], findings: Findings) -> b
     parts.append(_left_out(findings))
     parts.append("</body></html>\n")
     return "".join(parts).encode("utf-8")
+
+
+def section_titles(findings: Findings) -> dict[str, str]:
+    """The sections that hold numbers, in the order to read them, with their headings."""
+    known = {name: title for name, title in _TITLES.items() if name in findings.numbers}
+    return known | {name: name.replace("_", " ") for name in findings.numbers if name not in known}
 
 
 def chart_of(findings: Findings, key: str) -> str:
