@@ -47,7 +47,7 @@ from parties.coordinator.views import (
     SignatureView,
 )
 from parties.errors import ConfigError, EntenteError, PeerError
-from parties.identity import Roster, load_identity
+from parties.identity import Identity, Member, Roster, load_identity
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [
@@ -89,6 +89,8 @@ _RESPONSES: dict[str, type[Protobuf]] = {
     "Propose": wire.Document,
     "Cancel": wire.Receipt,
     "Read": wire.Chunk,
+    "Join": wire.Document,
+    "Renew": wire.Receipt,
     "FactorBundle": wire.Chunk,
 }
 
@@ -202,6 +204,16 @@ class Connection:
         coordinator = Roster.load(credentials / "roster.json").member(COORDINATOR)
         if address:
             coordinator = coordinator.model_copy(update={"address": address})
+        self._connect(identity, coordinator)
+
+    @classmethod
+    def between(cls, identity: Identity, coordinator: Member) -> Connection:
+        """A connection of ``identity`` to the coordinator that ``coordinator`` describes."""
+        made = cls.__new__(cls)
+        made._connect(identity, coordinator)
+        return made
+
+    def _connect(self, identity: Identity, coordinator: Member) -> None:
         self.address = coordinator.address
         self._channel = connect(identity, Roster({COORDINATOR: coordinator}), COORDINATOR)
 

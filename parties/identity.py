@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Annotated
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
@@ -34,11 +37,23 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError, model_vali
 
 from parties.agreement import PartyName
 from parties.errors import ConfigError, PeerError
+from parties.passphrase import passphrase_for
 from vfl.plan import Terms
 
-__all__ = ["Identity", "Member", "Roster", "certificate_name", "create_identity", "load_identity"]
+__all__ = [
+    "EXPIRY_WARNING",
+    "Identity",
+    "Member",
+    "Roster",
+    "certificate_name",
+    "create_identity",
+    "load_identity",
+    "renew_certificate",
+    "store_certificate",
+]
 
 VALIDITY = timedelta(days=397)
+EXPIRY_WARNING = timedelta(days=30)
 _SKEW = timedelta(minutes=5)
 _IDENTITY, _TLS_KEY, _TLS_CERTIFICATE = "identity.key", "tls.key", "tls.crt"
 _Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -64,13 +79,19 @@ class Identity:
         return _fingerprint(_parse(self.certificate))
 
     def member(self, address: str) -> Member:
-        """The entry others keep of this node, reachable at ``address`` (host:port)."""
+        """The entry others keep of this node, reachable at ``address`` (host:port), signed by its identity key."""
         return Member(
             address=address,
             certificate=self.certificate.decode(),
             certificate_sha256=self.certificate_sha256,
             identity_key=self.public_key,
+            endorsement=self.key.sign(_endorsed(self.name, address, self.certificate_sha256)).hex(),
         )
+
+    @property
+    def expires(self) -> datetime:
+        """When the TLS certificate ends, UTC."""
+        return _parse(self.certificate).not_valid_after_utc
 
 
 class Member(Terms):
@@ -80,6 +101,21 @@ class Member(Terms):
     certificate: str
     certificate_sha256: _Hex32
     identity_key: _Hex32
+    endorsement: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{128})?$")] = ""
+
+    @property
+    def expires(self) -> datetime:
+        """When the certificate ends, UTC."""
+        return _parse(self.certificate.encode()).not_valid_after_utc
+
+    def endorsed(self, name: str) -> bool:
+        """Whether the identity key itself signed this name, address and certificate."""
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.identity_key))
+            key.verify(bytes.fromhex(self.endorsement), _endorsed(name, self.address, self.certificate_sha256))
+        except (InvalidSignature, ValueError):
+            return False
+        return True
 
     @model_validator(mode="after")
     def _pinned(self) -> Member:
@@ -101,37 +137,38 @@ _Members = TypeAdapter(dict[PartyName, Member])
 
 
 class Roster(Mapping[str, Member]):
-    """The nodes this one deals with, by name. Every name, certificate and identity key occurs once."""
+    """The nodes this one deals with, by name. Every name, certificate and identity key occurs once.
+
+    Those who hold a roster see members that :meth:`replace` brings in, each at its next look.
+    """
 
     def __init__(self, members: Mapping[str, Member]) -> None:
-        self._members = dict(members)
-        self._names = {member.certificate_sha256: name for name, member in members.items()}
-        keys = {member.identity_key for member in members.values()}
-        if not len(self._names) == len(keys) == len(self._members):
-            raise ConfigError(
-                "two members of the roster share a certificate or an identity key: each node needs its own"
-            )
+        self._held = _held(members)
 
     def __getitem__(self, name: str) -> Member:
-        return self._members[name]
+        return self._held[0][name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members)
+        return iter(self._held[0])
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._held[0])
+
+    def replace(self, members: Mapping[str, Member]) -> None:
+        """Hold other members from now on, all at once. Any thread."""
+        self._held = _held(members)
 
     def member(self, name: str) -> Member:
         """The member called ``name``; :class:`PeerError` when the roster has none."""
         try:
-            return self._members[name]
+            return self._held[0][name]
         except KeyError:
             raise PeerError(f"{name!r} is not in the roster: add its address and certificate first", name) from None
 
     def name_of(self, certificate: bytes) -> str | None:
         """Who owns the TLS certificate (PEM), or None."""
         try:
-            return self._names.get(_fingerprint(_parse(certificate)))
+            return self._held[1].get(_fingerprint(_parse(certificate)))
         except ValueError:
             return None
 
@@ -155,6 +192,19 @@ class Roster(Mapping[str, Member]):
         partial.replace(path)
 
 
+def _held(members: Mapping[str, Member]) -> tuple[dict[str, Member], dict[str, str]]:
+    """The members, and their names by certificate."""
+    names = {member.certificate_sha256: name for name, member in members.items()}
+    keys = {member.identity_key for member in members.values()}
+    if not len(names) == len(keys) == len(members):
+        raise ConfigError("two members of the roster share a certificate or an identity key: each node needs its own")
+    return dict(members), names
+
+
+def _endorsed(name: str, address: str, certificate_sha256: str) -> bytes:
+    return b"entente/member/1\x00" + json.dumps([name, address, certificate_sha256]).encode()
+
+
 def certificate_name(name: str) -> str:
     """The host name that ``name``'s certificate is made out to."""
     return f"{name}.entente"
@@ -167,10 +217,12 @@ def create_identity(
     hosts: Iterable[str] = (),
     now: datetime | None = None,
     validity: timedelta = VALIDITY,
+    passphrase: bytes | None = None,
 ) -> Identity:
     """Make keys and a certificate for ``name`` in ``directory`` (0700, files 0600).
 
-    ``hosts`` are further DNS names or IP addresses for the certificate; ``now`` is an aware datetime.
+    ``hosts`` are further DNS names or IP addresses for the certificate; ``now`` is an aware datetime; private keys are
+    encrypted under ``passphrase`` where there is one.
     Raises :class:`ConfigError` when the directory already holds keys: they are never overwritten.
     """
     identity = Ed25519PrivateKey.generate()
@@ -178,19 +230,41 @@ def create_identity(
     certificate = _certificate(name, tls, hosts, now or datetime.now(UTC), validity)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
-    _write(directory / _IDENTITY, _private_pem(identity))
-    _write(directory / _TLS_KEY, _private_pem(tls))
+    _write(directory / _IDENTITY, _private_pem(identity, passphrase))
+    _write(directory / _TLS_KEY, _private_pem(tls, passphrase))
     _write(directory / _TLS_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
-    return load_identity(name, directory)
+    return load_identity(name, directory, passphrase)
 
 
-def load_identity(name: str, directory: Path) -> Identity:
-    """The keys of ``name`` from ``directory``.
+def renew_certificate(
+    identity: Identity, *, hosts: Iterable[str] = (), now: datetime | None = None, validity: timedelta = VALIDITY
+) -> Identity:
+    """The same node with a new TLS key and certificate, in memory; :func:`store_certificate` puts them in force."""
+    tls = ec.generate_private_key(ec.SECP256R1())
+    certificate = _certificate(identity.name, tls, hosts, now or datetime.now(UTC), validity)
+    return Identity(identity.name, identity.key, _private_pem(tls), certificate.public_bytes(Encoding.PEM))
+
+
+def store_certificate(identity: Identity, directory: Path, passphrase: bytes | None = None) -> None:
+    """Replace the TLS key and certificate in ``directory`` by those of ``identity``; the old ones are kept as *.old."""
+    key = load_pem_private_key(identity.tls_key, password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    for name, content in ((_TLS_KEY, _private_pem(key, passphrase)), (_TLS_CERTIFICATE, identity.certificate)):
+        new, old = directory / f"{name}.new", directory / f"{name}.old"
+        new.unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+        _write(new, content)
+        (directory / name).rename(old)
+        new.rename(directory / name)
+
+
+def load_identity(name: str, directory: Path, passphrase: bytes | None = None) -> Identity:
+    """The keys of ``name`` from ``directory``; encrypted ones ask for the passphrase (``parties.passphrase``).
 
     Raises :class:`ConfigError` when one is missing, unreadable, open to other users or made for another name.
     """
-    identity = _private_key(directory / _IDENTITY)
-    tls = _private_key(directory / _TLS_KEY)
+    identity = _private_key(directory / _IDENTITY, passphrase)
+    tls = _private_key(directory / _TLS_KEY, passphrase)
     path = directory / _TLS_CERTIFICATE
     try:
         certificate = _parse(path.read_bytes())
@@ -257,18 +331,25 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
-def _private_pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def _private_pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> bytes:
+    way: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, way)
 
 
-def _private_key(path: Path) -> object:
+def _private_key(path: Path, passphrase: bytes | None) -> object:
     try:
         if path.stat().st_mode & 0o077:
             raise ConfigError(f"{path}: other users can read this key; run chmod 600 on it, or make a new one")
-        return load_pem_private_key(path.read_bytes(), password=None)
+        content = path.read_bytes()
     except OSError:
         raise ConfigError(f"{path}: cannot be read; create this node's keys first") from None
+    encrypted = b"BEGIN ENCRYPTED PRIVATE KEY" in content
+    password = (passphrase or passphrase_for(path)) if encrypted else None
+    try:
+        return load_pem_private_key(content, password=password)
     except (ValueError, TypeError):
+        if encrypted:
+            raise ConfigError(f"{path}: the passphrase does not open this key; name the right key file") from None
         raise ConfigError(f"{path}: not a private key; create this node's keys again") from None
 
 

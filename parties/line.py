@@ -41,7 +41,10 @@ _DEFAULT_SILENCE = 60.0
 
 
 class CoordinatorLine:
-    """One node's line. ``home`` holds ``keys/`` and ``roster.json``. Any thread may report."""
+    """One node's line. ``home`` holds ``keys/`` and ``roster.json``. Any thread may report.
+
+    ``introduction``: what the node offers to runs, said each time the line attaches.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class CoordinatorLine:
         version: str = __version__,
         address: str = "",
         patience: float = _DEFAULT_SILENCE,
+        introduction: Mapping[str, Any] | None = None,
     ) -> None:
         self._name = name
         self._version = version
@@ -65,6 +69,8 @@ class CoordinatorLine:
         self._silence: dict[str, float] = {}
         self._ended: dict[str, str] = {}
         self._progress: dict[tuple[str, str], bytes] = {}
+        self._introduction = json.dumps(introduction).encode() if introduction else b""
+        self._introduced = True
         self._heartbeat = 2.0
         self._heard = time.monotonic()
         self._attached = threading.Event()
@@ -179,6 +185,9 @@ class CoordinatorLine:
         while not self._closed.wait(min(_PAUSE, self._heartbeat / 2)):
             with self._lock:
                 waiting, self._progress = self._progress, {}
+            if not self._introduced and self._introduction:
+                self._introduced = True
+                self._try("introduction", "", self._introduction)
             for (run_id, _), data in waiting.items():
                 self._try("progress", run_id, data)
             if time.monotonic() - last >= self._heartbeat and self._attached.is_set():
@@ -229,6 +238,9 @@ class CoordinatorLine:
             if command.kind == "welcome":
                 self._heartbeat = float(command.body["heartbeat_seconds"])
                 self._attached.set()
+                self._introduced = False
+            elif command.kind == "roster":
+                self._commands.put(command)
             else:
                 self._hand_out(command)
 

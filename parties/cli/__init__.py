@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from parties import __version__
-from parties.cli import bench, books, checks, demo, factors, runs, services
+from parties.cli import audit, bench, books, checks, demo, factors, joining, runs, services
 from parties.cli.console import complain, plain, state
 from parties.errors import EntenteError
 from psi.flow import ProtocolError
@@ -35,12 +35,14 @@ app.command("demo")(demo.demo)
 app.command("simulate")(demo.simulate)
 app.command("ui")(demo.ui)
 app.command("compare", hidden=True)(demo.compare)
+app.command("invite")(joining.invite)
 app.add_typer(services.coordinator, name="coordinator")
 app.add_typer(services.party, name="party")
 app.add_typer(runs.app, name="run")
 app.add_typer(checks.data, name="data")
 app.add_typer(factors.app, name="factors")
 app.add_typer(books.app, name="ledger")
+app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
 
 

@@ -12,23 +12,35 @@ from typing import Annotated
 
 import typer
 
+from parties.cli import joining
 from parties.cli.console import say
+from parties.cli.joining import KeyFile
 from parties.cli.parent import follow_parent
 from parties.errors import AgreementError, ConfigError, StorageError
 
 __all__ = ["coordinator", "coordinator_start", "party", "party_approve", "party_start"]
 
-coordinator = typer.Typer(help="Run a coordinator.", no_args_is_help=True)
-party = typer.Typer(help="Run a party's node, and decide on the runs proposed to it.", no_args_is_help=True)
+coordinator = typer.Typer(help="Found a consortium and run its coordinator.", no_args_is_help=True)
+party = typer.Typer(
+    help="Join a consortium, run a node, and decide on the runs proposed to it.", no_args_is_help=True
+)
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of the node: its settings, keys, roster and state.")]
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="Stop when standard input closes.")]
 
 
+coordinator.command("init")(joining.coordinator_init)
+coordinator.command("revoke")(joining.coordinator_revoke)
+coordinator.command("roster")(joining.coordinator_roster)
+party.command("join")(joining.party_join)
+party.command("roster")(joining.party_roster)
+party.command("rotate")(joining.party_rotate)
+
+
 @coordinator.command("start")
-def coordinator_start(home: Home, with_parent: WithParent = False) -> None:
+def coordinator_start(home: Home, key_file: KeyFile = None, with_parent: WithParent = False) -> None:
     """Serve as the coordinator until stopped."""
-    _begin(home, with_parent)
+    _begin(home, with_parent, key_file)
     from parties.coordinator.service import serve
 
     stop = threading.Event()
@@ -47,10 +59,11 @@ def party_start(
     until_run_ends: Annotated[
         bool, typer.Option("--until-run-ends", help="Leave when one run has ended, with its exit code.")
     ] = False,
+    key_file: KeyFile = None,
     with_parent: WithParent = False,
 ) -> int:
     """Serve as a party's node until stopped."""
-    _begin(home, with_parent)
+    _begin(home, with_parent, key_file)
     from parties.node.serve import serve
 
     return serve(home, until_run_ends=until_run_ends)
@@ -106,12 +119,13 @@ def _decide(path: Path, decision: dict[str, str]) -> None:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None
 
 
-def _begin(home: Path, with_parent: bool) -> None:
+def _begin(home: Path, with_parent: bool, key_file: Path | None) -> None:
     """Log to standard error; with a parent, stop when its end of our standard input closes."""
     if not home.is_dir():
         raise ConfigError(f"{home}: no such folder; name the node's home")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    joining.use_key_file(key_file)
     if with_parent:
         follow_parent()

@@ -173,11 +173,14 @@ def _contributions(state: RunState, settled: Mapping[str, Any]) -> tuple[str, tu
         return "", ()
     rewards: Mapping[str, int] = settled.get("rewards", {})
     paid = sum(rewards.values())
+    explained = _report(state, "value", state.plan.label).get("attribution", {}).get("parties", {})
     views = tuple(
         ContributionView(
             party=party,
             shapley=numbers["phi"],
             standard_error=numbers.get("standard_error"),
+            plain=numbers.get("plain"),
+            attribution=explained.get(party),
             share=rewards.get(party, 0) / paid if paid else 0.0,
             reward=rewards.get(party, 0),
         )
@@ -217,7 +220,7 @@ def factor_view(known: KnownRun, bundles: BundleStore) -> FactorView | None:
 
 
 def party_view(name: str, member: Member, lines: Lines, runs: Sequence[KnownRun], heartbeat: float) -> PartyView:
-    """A member and its line; role and legal entity are those of its latest run."""
+    """A member and its line; role and legal entity are as it says, or those of its latest run."""
     role: Any = ""
     entity = running = ""
     for known in runs:
@@ -226,6 +229,11 @@ def party_view(name: str, member: Member, lines: Lines, runs: Sequence[KnownRun]
             role, entity = terms.role, terms.legal_entity
             running = "" if known.state.ended else known.state.run
             break
+    said = lines.introduction(name)
+    offered: dict[str, Any] = {}
+    if said is not None:
+        role, entity = said.role, said.legal_entity or entity
+        offered = said.model_dump(exclude={"role", "legal_entity"})
     attached, silent = lines.attached(name), lines.silent_for(name)
     seen = lines.last_seen(name)
     certificate = x509.load_pem_x509_certificate(member.certificate.encode())
@@ -241,6 +249,8 @@ def party_view(name: str, member: Member, lines: Lines, runs: Sequence[KnownRun]
         running=running,
         certificate_sha256=member.certificate_sha256,
         certificate_expires=certificate.not_valid_after_utc,
+        identity_key=member.identity_key,
+        **offered,
     )
 
 

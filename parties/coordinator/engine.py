@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from parties.agreement import COORDINATOR, Agreement
+from parties.client import ADMIN
 from parties.coordinator.blames import Blames, reporter
-from parties.coordinator.commands import Command, approve, last_word, pending, start
+from parties.coordinator.commands import Command, approve, last_word, pending, roster_told, start
 from parties.coordinator.events import (
     Cancelled,
     CoordinatorDone,
@@ -57,6 +58,7 @@ from parties.coordinator.state import (
     step,
 )
 from parties.coordinator.store import EventLog
+from parties.coordinator.witness import Witness
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError, RunAborted, StorageError
 from parties.identity import Roster
 from psi.flow import Progress, ProtocolError
@@ -88,7 +90,16 @@ class KnownRun:
 class Engine:
     """All runs of one coordinator. Thread-safe."""
 
-    def __init__(self, log: EventLog, roster: Roster, parts: OwnParts, *, version: str, heartbeat: float) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        roster: Roster,
+        parts: OwnParts,
+        *,
+        version: str,
+        heartbeat: float,
+        witness: Witness | None = None,
+    ) -> None:
         self.lock = threading.RLock()
         self.lines = Lines()
         self._log = log
@@ -96,6 +107,7 @@ class Engine:
         self._parts = parts
         self._version = version
         self._heartbeat = heartbeat
+        self._witness = witness
         self._runs: dict[str, KnownRun] = {}
         self._unlogged: list[Event] = []
         self._blames = Blames()
@@ -194,17 +206,43 @@ class Engine:
                 raise PeerError(_STOPPING, COORDINATOR)
             line, restarted = self.lines.attach(party, session, version)
             line.put(Command("welcome", body={"version": self._version, "heartbeat_seconds": self._heartbeat}))
+            line.put(self._roster_told())
             for known in [known for known in self._live() if party in known.state.plan.parties]:
                 if restarted:
                     self._apply(PartyRestarted(known.state.run, _now(), party))
                 told = self._apply(PartyBack(known.state.run, _now(), party))
-                for command in () if told else pending(known.state, party):
+                for command in () if told else pending(known.state, party, self._heads(known.state, party)):
                     line.put(command)
             for run_id in runs:
                 ended = self._runs.get(run_id)
                 if ended is not None and ended.state.ended and party in ended.state.plan.parties:
-                    line.put(last_word(ended.state))
+                    line.put(last_word(ended.state, self._heads(ended.state, party)))
             return line
+
+    def members_changed(self, gone: Collection[str]) -> None:
+        """Tell every attached party the roster. ``gone``: members revoked or renewed, whose runs under way end."""
+        with self.lock:
+            if self._stopped:
+                return
+            for name in sorted(gone):
+                left = name not in self._roster
+                for known in [known for known in self._live() if name in known.state.plan.parties]:
+                    why = f"{name} is no longer a member" if left else f"{name} has a new certificate: propose it again"
+                    self._apply(Cancelled(known.state.run, _now(), COORDINATOR, why))
+                if left:
+                    self.lines.dismiss(name)
+            for name in self._roster:
+                self.lines.put(name, self._roster_told())
+
+    def check_free(self, party: str) -> None:
+        """Raise :class:`AgreementError` while the party is in a run, whose agreement pins its certificate."""
+        with self.lock:
+            for known in self._live():
+                if party in known.state.plan.parties:
+                    raise AgreementError(f"{party} is in run {known.state.run[:12]}: renew its certificate afterwards")
+
+    def _roster_told(self) -> Command:
+        return roster_told({name: member for name, member in self._roster.items() if name != ADMIN})
 
     def detach(self, line: Line) -> None:
         with self.lock:
@@ -254,6 +292,8 @@ class Engine:
         if known is not None and state is known.state:
             return False
         validate_state(state)
+        if self._witness is not None:
+            self._witness.noticed(event)
         self._log.append(event)
         self._enter(state)
         _LOG.info("run %s: %s, now %s", state.run[:12], event.kind, state.status)
@@ -278,7 +318,7 @@ class Engine:
             case AskApproval(party):
                 self.lines.put(party, approve(state))
             case StartPhase(party, phase, attempt):
-                self.lines.put(party, start(state, phase, attempt))
+                self.lines.put(party, start(state, phase, attempt, self._heads(state, party)))
             case RunMatching(attempt):
                 self._spawn(known, "align", attempt, lambda watch: self._parts.match(known.agreement, attempt, watch))
             case ReceiveBundle(attempt):
@@ -296,7 +336,16 @@ class Engine:
 
     def _tell_all(self, state: RunState) -> None:
         for party in state.plan.parties:
-            self.lines.put(party, last_word(state))
+            self.lines.put(party, last_word(state, self._heads(state, party)))
+
+    def _heads(self, state: RunState, party: str) -> list[dict[str, Any]]:
+        return [] if self._witness is None else self._witness.heads(state, party)
+
+    def witnessed(self, party: str, head: Any) -> None:
+        """Hold a party to the head of its audit log. Raises :class:`AgreementError` when it does not fit."""
+        if self._witness is not None:
+            with self.lock:
+                self._witness.saw(party, head)
 
     def _spawn(self, known: KnownRun, phase: PhaseName, attempt: int, work: Work) -> None:
         name = f"{phase}-{known.state.run[:8]}"

@@ -14,6 +14,7 @@ from parties.coordinator.reports import (
     DoneBody,
     FailedBody,
     HeartbeatBody,
+    IntroductionBody,
     PartReport,
     ProgressBody,
     RejectedBody,
@@ -42,6 +43,10 @@ class Hearing:
         if kind == "heartbeat":
             parse(HeartbeatBody, body, what)
             return True
+        if kind == "introduction":
+            with self._engine.lock:
+                self._engine.lines.introduced(party, parse(IntroductionBody, body, what))
+            return True
         if kind == "signed":
             signature = parse(SignedBody, body, what).signature
             verify_signature(self._engine.known(run_id).agreement, party, signature)
@@ -63,9 +68,12 @@ class Hearing:
         """A report that is refused ends the party's part: it will not make a better one."""
         try:
             report = phase_report(done.phase, done.report, party)
+            if "head" in report:
+                self._engine.witnessed(party, report["head"])
             with self._engine.lock:
                 state = self._engine.known(run_id).state
-                if done.phase == "value" and party == state.plan.label and report.get("contribution") is None:
+                expected = done.phase == "value" and party == state.plan.label and state.plan.masked
+                if expected and report.get("contribution") is None:
                     raise AgreementError(f"{party}'s report on value has no contribution: send the contribution report")
         except AgreementError as error:
             if done.phase != "approve":

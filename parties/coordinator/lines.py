@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from parties.coordinator.commands import Command
+from parties.coordinator.reports import IntroductionBody
 
 __all__ = ["Line", "Lines"]
 
@@ -60,6 +61,7 @@ class _Seen:
     version: str = ""
     clock: float | None = None
     at: datetime | None = None
+    introduction: IntroductionBody | None = None
 
 
 class Lines:
@@ -84,6 +86,21 @@ class Lines:
         seen = self._parties.get(line.party)
         if seen is not None and seen.line is line:
             seen.line = None
+
+    def dismiss(self, party: str) -> None:
+        """End a party's line: it is no member any more."""
+        seen = self._parties.pop(party, None)
+        if seen is not None and seen.line is not None:
+            seen.line.close()
+
+    def introduced(self, party: str, said: IntroductionBody) -> None:
+        """What the party says it brings to runs."""
+        self._parties.setdefault(party, _Seen()).introduction = said
+
+    def introduction(self, party: str) -> IntroductionBody | None:
+        """What the party said last that it brings, since this coordinator started."""
+        seen = self._parties.get(party)
+        return seen.introduction if seen else None
 
     def heard(self, party: str) -> None:
         """Something came from the party."""

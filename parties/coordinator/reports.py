@@ -4,6 +4,7 @@ Everything here comes from another organisation. Numbers are finite, texts and m
 are refused, and each fault is one :class:`AgreementError` sentence that names the field.
 
     heartbeat   {}
+    introduction  :class:`IntroductionBody`
     signed      {"signature": hex}
     rejected    {"why": text}
     progress    :class:`ProgressBody`
@@ -14,17 +15,19 @@ are refused, and each fault is one :class:`AgreementError` sentence that names t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from parties.agreement import Agreement, PartyName
-from parties.coordinator.events import Attempt, PhaseName, RunId, Text
+from parties.audit.heads import Head
+from parties.coordinator.events import Attempt, PhaseName, RunId, Text, printable
 from parties.errors import AgreementError
 from vfl.plan import Terms
 
 __all__ = [
     "AlignReport",
+    "AttributionRecord",
     "CancelBody",
     "ContributionRecord",
     "DoneBody",
@@ -33,6 +36,7 @@ __all__ = [
     "ExportReport",
     "FailedBody",
     "HeartbeatBody",
+    "IntroductionBody",
     "MatchReport",
     "OpeningsUsed",
     "PartReport",
@@ -54,6 +58,7 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:+/-]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Whole = Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
 Period = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+Column = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
 Number = float | None
 
 
@@ -72,6 +77,17 @@ class CancelBody(_Said):
 
 class HeartbeatBody(_Said):
     """Still here."""
+
+
+class IntroductionBody(_Said):
+    """What a party offers to runs: its part of an agreement, before anyone proposes one. ``units`` are by column."""
+
+    role: Literal["label", "feature"]
+    legal_entity: Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)] = ""
+    columns: Annotated[tuple[Column, ...], Field(max_length=2000)]
+    units: Annotated[dict[Column, Column], Field(max_length=2000)] = Field(default_factory=dict)
+    label_name: Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)] = ""
+    label_definition: Text = ""
 
 
 class SignedBody(_Said):
@@ -141,7 +157,7 @@ class FailedBody(_Said):
 
 
 class PartReport(_Said):
-    """What every phase report may carry. ``traffic`` is the phase's total."""
+    """What every phase report may carry. ``traffic`` is the phase's total, ``head`` that of the party's audit log."""
 
     seconds: Annotated[float, Field(ge=0)] = 0.0
     peak_rss_mb: Annotated[float, Field(ge=0)] | None = None
@@ -149,6 +165,7 @@ class PartReport(_Said):
     openings: OpeningsUsed | None = None
     rows: Count | None = None
     points: Points = ()
+    head: Head | None = None
     detail: Annotated[dict[Word, Whole | float | Text | None], Field(max_length=64)] = Field(default_factory=dict)
 
 
@@ -182,7 +199,10 @@ class EvaluateReport(PartReport):
 
 
 class PartyContribution(_Said):
-    """One feature party's Shapley value (in rank IC), as ``vfl.contribution`` reports it."""
+    """One feature party's Shapley value (in rank IC), as ``vfl.contribution`` reports it.
+
+    ``phi`` is conditioned on the label party's own features and decides pay; ``plain`` leaves these out.
+    """
 
     phi: float
     standard_error: Number = None
@@ -191,24 +211,45 @@ class PartyContribution(_Said):
     high: Number = None
     leave_one_out: Number = None
     standalone: Number = None
+    plain: Number = None
+    plain_standard_error: Number = None
+    sampling_error: Number = None
     phi_by_period: Annotated[tuple[Number, ...], Field(max_length=4000)] = ()
 
 
 class ContributionRecord(_Said):
-    """``vfl.contribution.ContributionReport.record()``."""
+    """``vfl.contribution.ContributionReport.record()``, with the plain values beside it."""
 
     method: Word
     definition: Text = ""
+    plain_definition: Text = ""
+    plain_everyone: Number = None
+    entities: Annotated[dict[Text, float], Field(max_length=64)] = Field(default_factory=dict)
+    seed: Count | None = None
+    orders: Count | None = None
     n_periods: Count = 0
     v_everyone: Number = None
     v_nobody: Number = None
     parties: Annotated[dict[PartyName, PartyContribution], Field(max_length=64)]
 
 
+class AttributionRecord(_Said):
+    """``vfl.attribution.Attribution.record()``: it explains the output and decides no pay."""
+
+    definition: Text = ""
+    n_periods: Count = 0
+    total: float
+    parties: Annotated[dict[PartyName, float], Field(max_length=64)]
+    by_period: Annotated[
+        dict[PartyName, Annotated[tuple[float, ...], Field(max_length=4000)]], Field(max_length=64)
+    ] = Field(default_factory=dict)
+
+
 class ValueReport(PartReport):
-    """The label party brings ``contribution``; the others only their part's costs."""
+    """The label party brings ``contribution`` and ``attribution``; the others only their part's costs."""
 
     contribution: ContributionRecord | None = None
+    attribution: AttributionRecord | None = None
 
 
 class ExportReport(PartReport):

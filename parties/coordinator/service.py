@@ -15,7 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from parties.transport.grpc import ExchangeServer, authenticated_peer  # first: it settles how grpc's C core starts
+from parties.transport.grpc import (  # first: it settles how grpc's C core starts
+    ExchangeServer,
+    authenticated_peer,
+    shown_certificate,
+)
 
 # isort: split
 import grpc
@@ -24,17 +28,21 @@ from pydantic import BaseModel
 
 from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
+from parties.audit.log import AuditLog
 from parties.client import ADMIN, ERROR_KEY, SERVICE, CoordinatorView
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.documents import LedgerReader, event_view, factor_view, party_view, run_summary, run_view
 from parties.coordinator.engine import Engine
 from parties.coordinator.hearing import Hearing
+from parties.coordinator.membership import Membership, expiry_warnings
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.reports import CancelBody, ProposeBody, parse
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from parties.coordinator.store import EventLog, open_engine
+from parties.coordinator.witness import Witness
 from parties.errors import AgreementError, ConfigError, EntenteError, StorageError
-from parties.identity import Roster, load_identity
+from parties.identity import Member, Roster, load_identity
+from parties.joining.requests import JoinRequest
 from parties.ledger.store import LedgerStore
 from parties.wire.gen import coordinator_pb2 as wire
 
@@ -61,6 +69,8 @@ class Coordinator:
         self._engine: Engine | None = None
         self._ledger: LedgerStore | None = None
         self._log: EventLog | None = None
+        self._audit: AuditLog | None = None
+        self._membership: Membership | None = None
         self._stopping = threading.Event()
         self._clock = threading.Thread(target=self._tick, name="clock", daemon=True)
 
@@ -97,12 +107,30 @@ class Coordinator:
         log = self._log = EventLog(open_engine(self.settings.database or f"sqlite:///{self.home / 'coordinator.db'}"))
         ledger = self._ledger = LedgerStore(self.settings.ledger or self.home / "ledger.db")
         bundles = BundleStore(self.home / "factors")
-        service = _Service(roster)
+        membership = self._membership = Membership(self.home, roster)
+        service = _Service(roster, membership)
         self._server = ExchangeServer(
-            identity, roster, self.settings.listen, settings=self.settings.transport, services=[service.handler()]
+            identity,
+            roster,
+            self.settings.listen,
+            settings=self.settings.transport,
+            services=[service.handler()],
+            invited=membership.roots,
         )
+        for warning in expiry_warnings(roster, self.started_at):
+            _LOG.warning("%s", warning)
         parts = OwnParts(self._server, bundles, ledger)
-        engine = Engine(log, roster, parts, version=__version__, heartbeat=self.settings.heartbeat_seconds)
+        audit = self._audit = AuditLog.at(
+            COORDINATOR, self.settings.database, self.home / "coordinator.db", identity.key.sign
+        )
+        engine = Engine(
+            log,
+            roster,
+            parts,
+            version=__version__,
+            heartbeat=self.settings.heartbeat_seconds,
+            witness=Witness(audit, roster),
+        )
         engine.restore()
         self._engine = engine
         service.begin(engine, _Reader(self, engine, roster, log, bundles, LedgerReader(ledger)))
@@ -120,7 +148,7 @@ class Coordinator:
                 _LOG.error("%s", error)
         if self._server is not None:
             self._server.close()
-        for store in (self._ledger, self._log):
+        for store in (self._ledger, self._log, self._audit):
             if store is not None:
                 store.close()
 
@@ -129,9 +157,18 @@ class Coordinator:
         while not self._stopping.wait(_TICK_SECONDS):
             try:
                 self._engine.tick()
+                self._look_at_roster()
             except StorageError as error:
                 _LOG.error("%s", error)
                 self._stopping.wait(_TROUBLE_SECONDS)
+
+    def _look_at_roster(self) -> None:
+        """Take in what the command line did to the roster beside us."""
+        assert self._engine is not None
+        assert self._membership is not None
+        gone = self._membership.refresh()
+        if gone is not None:
+            self._engine.members_changed(gone)
 
 
 def serve(home: Path, *, until: threading.Event, ready: Callable[[str], None] | None = None) -> None:
@@ -230,8 +267,9 @@ class _Reader:
 class _Service:
     """The gRPC methods. Until :meth:`begin` every call is told that the coordinator is starting."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, membership: Membership) -> None:
         self._roster = roster
+        self._membership = membership
         self._engine: Engine | None = None
         self._reader: _Reads | None = None
 
@@ -249,6 +287,8 @@ class _Service:
             "Cancel": (one, self._cancel, wire.Document),
             "Read": (many, self._read, wire.Query),
             "FactorBundle": (many, self._bundle, wire.Query),
+            "Join": (one, self._join, wire.Document),
+            "Renew": (one, self._renew, wire.Document),
         }
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -294,6 +334,28 @@ class _Service:
             return engine.propose(agreement, ADMIN)
 
         return wire.Document(json=json.dumps({"run_id": self._answered(context, take)}).encode())
+
+    def _join(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
+        """Of an invited party only: its handshake showed the certificate that comes from its token."""
+        engine, shown = self._ready(context), shown_certificate(context)
+
+        def take() -> bytes:
+            answer = self._membership.admit(shown, parse(JoinRequest, request.json, "the request to join"))
+            engine.members_changed(())
+            return answer.model_dump_json().encode()
+
+        return wire.Document(json=self._answered(context, take))
+
+    def _renew(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
+        caller, engine = authenticated_peer(context, self._roster), self._ready(context)
+
+        def take() -> bool:
+            engine.check_free(caller)
+            self._membership.renew(caller, parse(Member, request.json, "the new certificate"))
+            engine.members_changed((caller,))
+            return True
+
+        return wire.Receipt(changed=self._answered(context, take))
 
     def _cancel(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
         caller, engine = authenticated_peer(context, self._roster), self._ready(context)

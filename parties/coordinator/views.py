@@ -71,6 +71,11 @@ class PartyView(View):
     running: str = ""
     certificate_sha256: str = ""
     certificate_expires: datetime | None = None
+    identity_key: str = ""
+    columns: tuple[str, ...] = ()
+    units: dict[str, str] = {}
+    label_name: str = ""
+    label_definition: str = ""
 
 
 class ProgressView(View):
@@ -159,11 +164,17 @@ class EvaluationView(View):
 
 
 class ContributionView(View):
-    """What a feature party added (Shapley value in rank IC), and what it earns for it."""
+    """What a feature party added (Shapley value in rank IC), and what it earns for it.
+
+    ``plain`` is its value without the label party's own features, ``attribution`` its part of the covariance of score
+    and label: both explain, neither is paid.
+    """
 
     party: str
     shapley: float
     standard_error: float | None = None
+    plain: float | None = None
+    attribution: float | None = None
     share: float = 0.0
     reward: int = 0
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -22,8 +21,9 @@ from parties.errors import ConfigError, StorageError
 from parties.identity import Identity, Member, Roster, create_identity
 from parties.node.settings import NodeSettings, StandingLimits
 from parties.settings import ConsortiumSettings, PartySettings
+from parties.toml import to_toml
 
-__all__ = ["DemoHomes", "claim", "free_addresses", "lay_out", "to_toml"]
+__all__ = ["DemoHomes", "claim", "free_addresses", "lay_out"]
 
 _MARKER = ".entente-demo"
 _LOOPBACK = "127.0.0.1"
@@ -181,23 +181,3 @@ def free_addresses(count: int) -> list[str]:
     finally:
         for one in held:
             one.close()
-
-
-def to_toml(record: Mapping[str, Any], prefix: str = "") -> str:
-    """TOML of strings, numbers, booleans, lists of these and nested tables; ``None`` is left out."""
-    lines = [f"{key} = {_value(item)}" for key, item in record.items() if item is not None and not _is_table(item)]
-    for key, item in record.items():
-        if _is_table(item):
-            lines += ["", f"[{prefix}{key}]", to_toml(item, f"{prefix}{key}.").rstrip("\n")]
-    return "\n".join(lines) + "\n"
-
-
-def _is_table(item: object) -> bool:
-    return isinstance(item, Mapping)
-
-
-def _value(item: object) -> str:
-    if isinstance(item, Sequence) and not isinstance(item, str):
-        return f"[{', '.join(_value(one) for one in item)}]"
-    # JSON's strings, numbers and booleans are TOML's, but for DEL, which TOML wants escaped
-    return json.dumps(item, allow_nan=False).replace("\x7f", "\\u007F")

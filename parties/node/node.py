@@ -17,19 +17,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ValidationError
 
 from parties.agreement import Agreement, sign_agreement
+from parties.audit.log import AuditLog
 from parties.coordinator.commands import Command
 from parties.coordinator.events import PhaseName
 from parties.coordinator.reports import ProgressBody
-from parties.errors import AgreementError, ConfigError, DataError, EntenteError, RunAborted, StorageError
+from parties.errors import AgreementError, ConfigError, DataError, EntenteError, PeerError, RunAborted, StorageError
 from parties.identity import Identity, Roster, load_identity
+from parties.joining.requests import members_from
 from parties.node.context import RunContext
 from parties.node.openings import OpeningStore
 from parties.node.phases import PartyRun
 from parties.node.policy import check_agreement, summary_lines
+from parties.node.roster import followed
 from parties.node.settings import NodeSettings, load_node_settings
+from parties.node.witness import OWN_LOG_FAULT, take_heads
 from parties.transport.channel import Endpoint
 from parties.transport.meter import FileRecorder
 from psi.flow import ProtocolError
@@ -77,6 +83,10 @@ class NodeHome:
 
     def _seed(self) -> bytes:
         path = self.folder / "keys" / "seed"
+        if not path.exists():
+            # the identity key is secret, never changes and may be encrypted at rest; its raw bytes serve as the seed
+            raw = self.identity.key.private_bytes_raw()
+            return HKDF(SHA256(), 32, salt=None, info=b"entente/node/seed").derive(raw)
         try:
             if path.stat().st_mode & 0o077:
                 raise ConfigError(f"{path}: other users can read this secret; run chmod 600 on it")
@@ -87,8 +97,35 @@ class NodeHome:
             raise ConfigError(f"{path}: must hold 32 bytes, not {len(seed)}; create this node's keys again")
         return seed
 
+    def follow(self, record: object) -> None:
+        """Take in the roster that the coordinator tells, as far as it may change what is known here."""
+        if not self.settings.follow_roster:
+            return
+        members = followed(self.identity.name, self.roster, members_from(record))
+        if members == dict(self.roster):
+            return
+        self.roster.replace(members)
+        try:
+            self.roster.save(self.folder / "roster.json")
+        except OSError as error:
+            raise StorageError(f"{self.folder}: roster.json cannot be written ({error.strerror})") from None
+
+    def introduction(self) -> dict[str, object]:
+        """What this node offers to runs: its part of an agreement, before anyone proposes one."""
+        party, label = self.settings.party, self.settings.label
+        return {
+            "role": party.role,
+            "legal_entity": party.legal_entity,
+            "columns": list(party.output_columns),
+            "label_name": label.name if label else "",
+            "label_definition": label.definition if label else "",
+        }
+
     def openings(self) -> OpeningStore:
         return OpeningStore(self.settings.state or f"sqlite:///{self.folder / 'state.db'}")
+
+    def audit(self) -> AuditLog:
+        return AuditLog.at(self.identity.name, self.settings.state, self.folder / "state.db", self.identity.key.sign)
 
 
 class Node:
@@ -100,6 +137,8 @@ class Node:
         self._line = line
         self._workers = workers
         self._openings = home.openings()
+        self._audit = home.audit()
+        self._known_size = 0
         self._recorder = FileRecorder(home.folder / home.settings.record) if home.settings.record else None
         self._runs: dict[str, _Run] = {}
         self._agreements: dict[str, Agreement] = {}
@@ -119,6 +158,7 @@ class Node:
             for run in self._runs.values():
                 run.end("this node is stopping")
             self._openings.close()
+            self._audit.close()
             if self._recorder is not None:
                 self._recorder.close()
         return code
@@ -126,7 +166,12 @@ class Node:
     def _handle(self, command: Command) -> int | None:
         """Carry one command out; the exit code of a run that has ended by it."""
         run_id, body = command.run_id, command.body
-        if command.kind == "approve":
+        if command.kind == "roster":
+            try:
+                self._home.follow(body.get("members"))
+            except (PeerError, StorageError) as error:
+                _LOG.error("roster kept as it was: %s", error)
+        elif command.kind == "approve":
             self._consider(run_id, body)
         elif command.kind == "start":
             self._start(run_id, body)
@@ -134,10 +179,13 @@ class Node:
             reason = str(body.get("reason", ""))[:2000]
             if run_id in self._runs:
                 self._runs.pop(run_id).end(reason)
+            self._audit.append("aborted", run_id, {"reason": reason[:300]})
             _LOG.error("run %s has ended: %s", run_id[:12], reason)
             return RunAborted.exit_code
         elif command.kind == "finished":
             self._runs.pop(run_id, None)
+            self._hear_heads(body)
+            self._audit.append("settled", run_id, {"settlement_sha256": str(body.get("settlement_sha256", ""))[:64]})
             _LOG.info("run %s is settled", run_id[:12])
             return 0
         return None
@@ -165,6 +213,7 @@ class Node:
             (folder / "agreement.json").write_bytes(agreement.canonical())
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
+        self._audit.append("agreement", run_id, {"agreement": run_id})
         for line in summary_lines(agreement):
             _LOG.info("agreement %s: %s", run_id[:12], line)
         if self._home.settings.approve == "automatic":
@@ -193,12 +242,24 @@ class Node:
 
     def _sign(self, agreement: Agreement) -> None:
         signature = sign_agreement(self._home.identity.key, agreement)
+        self._audit.append("approval", agreement.run_id, {"signature": signature})
         self._line.signed(agreement.run_id, signature)
         _LOG.info("run %s: signed", agreement.run_id[:12])
 
     def _reject(self, run_id: str, why: str) -> None:
+        self._audit.append("rejection", run_id, {"why": why[:300]})
         self._line.rejected(run_id, why)
         _LOG.error("run %s: rejected: %s", run_id[:12], why)
+
+    def _hear_heads(self, body: Mapping[str, Any]) -> EntenteError | None:
+        """Take in the heads of others' audit logs; what is wrong with them, if anything."""
+        try:
+            known = take_heads(self._audit, self._home.roster, body.get("heads", ()))
+        except EntenteError as error:
+            _LOG.error("%s", error)
+            return error
+        self._known_size = max(self._known_size, known)
+        return None
 
     def _start(self, run_id: str, body: Mapping[str, Any]) -> None:
         agreement = self._agreements.get(run_id)
@@ -206,6 +267,12 @@ class Node:
         attempt = int(body["attempt"])
         if agreement is None:
             self._line.failed(run_id, phase, attempt, "this node has not approved the run since it started")
+            return
+        trouble = self._hear_heads(body)
+        if trouble is not None:
+            own = isinstance(trouble, StorageError)
+            blamed = "" if own else str(getattr(trouble, "peer", ""))
+            self._line.failed(run_id, phase, attempt, OWN_LOG_FAULT if own else str(trouble), blamed)
             return
         run = self._runs.get(run_id)
         if run is None:
@@ -217,13 +284,14 @@ class Node:
                 home.folder,
                 self._endpoint,
                 self._openings,
+                self._audit,
                 home.seed,
                 tell=lambda progress: self._line.progress(run_id, ProgressBody.model_validate(progress)),
                 recorder=self._recorder,
                 workers=self._workers,
             )
             run = self._runs[run_id] = _Run(context, dict(body["signatures"]), self._line)
-        run.begin(phase, attempt)
+        run.begin(phase, attempt, self._known_size)
 
 
 class _Run:
@@ -233,11 +301,14 @@ class _Run:
         self._context = context
         self._signatures = signatures
         self._line = line
+        self._known = 0
         self._queue: queue.Queue[tuple[PhaseName, int] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name=f"run {context.run_id[:12]}", daemon=True)
         self._thread.start()
 
-    def begin(self, phase: PhaseName, attempt: int) -> None:
+    def begin(self, phase: PhaseName, attempt: int, known: int) -> None:
+        """``known``: how much of our audit log the coordinator has seen."""
+        self._known = known
         self._queue.put((phase, attempt))
 
     def end(self, reason: str) -> None:
@@ -254,13 +325,24 @@ class _Run:
             try:
                 run = run or PartyRun(self._context, self._signatures)
                 report = run.perform(phase, attempt)
+                report |= self._logged(phase, attempt, {"outcome": "done"})
             except RunAborted:
                 return
             except Exception as error:
                 self._fail(phase, attempt, error)
                 return
-            self._line.done(self._context.run_id, phase, attempt, report)
+            try:
+                self._line.done(self._context.run_id, phase, attempt, report)
+            except EntenteError as error:
+                _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, error)
+                return
             _LOG.info("run %s: %s done in %.1f s", self._context.run_id[:12], phase, report["seconds"])
+
+    def _logged(self, phase: PhaseName, attempt: int, what: Mapping[str, str]) -> dict[str, Any]:
+        """Log how a phase ended here; the head that the coordinator is to hold us to."""
+        audit = self._context.audit
+        audit.append("phase", self._context.run_id, {"phase": phase, "attempt": attempt, **what})
+        return {"head": audit.head(since=self._known).model_dump(mode="json")}
 
     def _fail(self, phase: PhaseName, attempt: int, error: Exception) -> None:
         reason = str(error)
@@ -271,5 +353,9 @@ class _Run:
             _LOG.exception("run %s: %s failed", self._context.run_id[:12], phase)
             reason = f"an internal error ({type(error).__name__}): see the node's log"
         peer = str(getattr(error, "peer", ""))[:32]
+        try:
+            self._logged(phase, attempt, {"outcome": "failed", "reason": reason[:300], "peer": peer})
+        except EntenteError as trouble:
+            _LOG.error("%s", trouble)
         self._line.failed(self._context.run_id, phase, attempt, reason, peer)
         _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)

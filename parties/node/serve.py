@@ -21,7 +21,7 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
     """
     place = NodeHome(home)
     endpoint = ExchangeServer(place.identity, place.roster, place.settings.listen, settings=place.settings.transport)
-    line = CoordinatorLine(place.identity.name, place.folder, version=__version__)
+    line = CoordinatorLine(place.identity.name, place.folder, version=__version__, introduction=place.introduction())
 
     def leave(*_: object) -> None:
         line.close()

@@ -36,6 +36,10 @@ class NodeSettings(Terms):
     approve: Literal["ask", "automatic"] = Field(
         default="ask", description="automatic signs every agreement within the limits; ask waits for the operator"
     )
+    follow_roster: bool = Field(
+        default=True,
+        description="take in whom the coordinator introduces; false: roster.json is changed by hand",
+    )
     party: PartySettings
     label: LabelSettings | None = None
     limits: StandingLimits = StandingLimits()

@@ -13,8 +13,10 @@ names for the peer it calls. Peers are told one of a few fixed sentences; the re
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,7 +31,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 
 from parties.errors import ConfigError, PeerError
-from parties.identity import Identity, Roster, certificate_name
+from parties.identity import Identity, Member, Roster, certificate_name
 from parties.settings import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
 from parties.transport.chunks import LARGEST_FRAME, assemble, wire_frames
@@ -42,7 +44,7 @@ from parties.transport.threads import DaemonThreads
 from parties.wire.gen import exchange_pb2 as wire
 from psi.flow import Payload, RemoteProtocolError, Role
 
-__all__ = ["ExchangeServer", "GrpcChannel", "authenticated_peer", "connect", "server_credentials"]
+__all__ = ["ExchangeServer", "GrpcChannel", "authenticated_peer", "connect", "server_credentials", "shown_certificate"]
 
 _LOG = logging.getLogger(__name__)
 _METHOD = "/entente.exchange.v1.Exchange/Deliver"
@@ -94,10 +96,31 @@ _CODECS: dict[str, Any] = {
 }
 
 
-def server_credentials(identity: Identity, roster: Roster) -> grpc.ServerCredentials:
-    """Mutual TLS that accepts exactly the roster's certificates."""
-    roots = "".join(member.certificate for member in roster.values()).encode()
-    return grpc.ssl_server_credentials([(identity.tls_key, identity.certificate)], roots, require_client_auth=True)
+def server_credentials(
+    identity: Identity, roster: Roster, invited: Callable[[], bytes] = bytes
+) -> grpc.ServerCredentials:
+    """Mutual TLS that accepts exactly the certificates of the roster, and of those ``invited`` (PEM), as they are then.
+
+    The handshake asks for both anew, so a member that joins is let in and one that was revoked is kept out at once.
+    """
+
+    def roots() -> bytes:
+        return "".join(member.certificate for member in roster.values()).encode() + invited()
+
+    def configuration(trusted: bytes) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(identity.tls_key, identity.certificate)], trusted)
+
+    in_force = roots()
+
+    def fetch() -> grpc.ServerCertificateConfiguration:
+        nonlocal in_force
+        trusted = roots()
+        if trusted == in_force:
+            return None  # type: ignore[return-value]  # what the library wants for no change
+        in_force = trusted
+        return configuration(trusted)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(in_force), fetch, require_client_authentication=True)
 
 
 def connect(identity: Identity, roster: Roster, name: str) -> grpc.Channel:
@@ -122,11 +145,21 @@ def authenticated_peer(context: grpc.ServicerContext, roster: Roster) -> str:
     return owners[0]
 
 
+def shown_certificate(context: grpc.ServicerContext) -> str:
+    """SHA-256 (DER, hex) of the certificate that the caller's handshake showed, whoever it belongs to."""
+    for certificate in context.auth_context().get("x509_pem_cert", ()):
+        der = ssl.PEM_cert_to_DER_cert(bytes(certificate).decode("ascii"))
+        return hashlib.sha256(der).hexdigest()
+    return ""
+
+
 class ExchangeServer:
     """A process's door: serves its peers' calls and opens channels. Many runs and sessions at once.
 
     ``address`` is host:port to listen on, port 0 for a free one; ``services`` are further gRPC handlers for
-    the same port (they use :func:`authenticated_peer`). Raises :class:`ConfigError` when the port is taken.
+    the same port (they use :func:`authenticated_peer`);
+    ``invited`` gives the certificates (PEM) of those who may shake hands beside the roster. Raises
+    :class:`ConfigError` when the port is taken.
     """
 
     def __init__(
@@ -137,12 +170,13 @@ class ExchangeServer:
         *,
         settings: TransportSettings | None = None,
         services: Sequence[grpc.GenericRpcHandler[Any, Any]] = (),
+        invited: Callable[[], bytes] = bytes,
     ) -> None:
         self.identity = identity
         self.settings = settings or TransportSettings()
         self._roster = roster
         self._sessions: Sessions[GrpcChannel] = Sessions()
-        self._lines: dict[str, grpc.Channel] = {}
+        self._lines: dict[str, tuple[Member, grpc.Channel]] = {}
         self._server = grpc.server(DaemonThreads(), options=_SERVER_OPTIONS, maximum_concurrent_rpcs=_CALLS)
         handler = grpc.stream_stream_rpc_method_handler(
             self._deliver,
@@ -155,7 +189,7 @@ class ExchangeServer:
         )
         host = address.rpartition(":")[0]
         try:
-            port = self._server.add_secure_port(address, server_credentials(identity, roster))
+            port = self._server.add_secure_port(address, server_credentials(identity, roster, invited))
         except RuntimeError:
             port = 0
         if not port:
@@ -185,7 +219,7 @@ class ExchangeServer:
         """Close every channel and stop serving."""
         for channel in self._sessions.stop():
             channel.close()
-        for line in self._lines.values():
+        for _, line in self._lines.values():
             line.close()
         self._server.stop(grace=0.5).wait()
 
@@ -196,9 +230,15 @@ class ExchangeServer:
         self.close()
 
     def _line(self, name: str) -> grpc.Channel:
-        if name not in self._lines:
-            self._lines[name] = connect(self.identity, self._roster, name)
-        return self._lines[name]
+        member = self._roster.member(name)
+        known = self._lines.get(name)
+        if known is not None and known[0] == member:
+            return known[1]
+        line = connect(self.identity, self._roster, name)
+        self._lines[name] = member, line
+        if known is not None:
+            known[1].close()
+        return line
 
     def _deliver(self, frames: Iterator[wire.Frame], context: grpc.ServicerContext) -> Iterator[wire.Receipt]:
         peer = authenticated_peer(context, self._roster)

@@ -18,11 +18,12 @@ from parties.agreement import Agreement
 from parties.cli import run as entente
 from parties.client import Client
 from parties.demo.compare import Pooled, largest_difference
-from parties.demo.homes import DemoHomes, free_addresses, to_toml
+from parties.demo.homes import DemoHomes, free_addresses
 from parties.demo.processes import Processes, environment
 from parties.demo.run import start_coordinator
 from parties.errors import DataError
 from parties.ledger.store import LedgerStore
+from parties.toml import to_toml
 from tests.parties.demo_rig import PATIENCE, alive, demo, logged, pids_of, until
 
 ENTENTE = (sys.executable, "-m", "parties.cli")

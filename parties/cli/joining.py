@@ -1,0 +1,298 @@
+"""Founding a consortium, inviting, joining, renewing and revoking."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from parties.cli.console import say, table
+from parties.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from parties.settings import ConsortiumSettings
+
+__all__ = [
+    "KeyFile",
+    "coordinator_init",
+    "coordinator_revoke",
+    "coordinator_roster",
+    "invite",
+    "party_join",
+    "party_roster",
+    "party_rotate",
+    "use_key_file",
+]
+
+Home = Annotated[Path, typer.Option("--home", help="Folder of the node: its settings, keys, roster and state.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key-file", envvar="ENTENTE_KEY_FILE", help="File with the passphrase that opens the keys (0600)."),
+]
+PlainKeys = Annotated[bool, typer.Option("--plain-keys", help="Leave the private keys unencrypted on disk.")]
+Host = Annotated[list[str] | None, typer.Option("--host", help="A further host name or address for the certificate.")]
+
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
+_LONGEST_VALID = timedelta(days=30)
+
+
+def use_key_file(path: Path | None) -> None:
+    """From now on this process opens and protects keys with this file's secret."""
+    if path is not None:
+        from parties.passphrase import KEY_FILE
+
+        os.environ[KEY_FILE] = str(path.resolve())
+
+
+def coordinator_init(
+    home: Home,
+    name: Annotated[str, typer.Option("--name", help="The consortium's name.")],
+    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where parties reach it.")],
+    key_file: KeyFile = None,
+    plain_keys: PlainKeys = False,
+    host: Host = None,
+) -> None:
+    """Found a consortium: the coordinator's keys, settings and roster, and the admin's credentials in HOME/admin."""
+    from parties.agreement import COORDINATOR
+    from parties.client import ADMIN
+    from parties.coordinator.settings import CoordinatorSettings
+    from parties.identity import Roster, create_identity
+    from parties.passphrase import new_passphrase
+    from parties.toml import to_toml
+
+    use_key_file(key_file)
+    if (home / "roster.json").exists() or (home / "keys").exists():
+        raise ConfigError(f"{home}: holds a coordinator already; choose another folder")
+    _address(listen)
+    passphrase = new_passphrase(plain=plain_keys)
+    settings = CoordinatorSettings(name=name, listen=listen)
+    _folder(home)
+    identity = create_identity(COORDINATOR, home / "keys", hosts=host or (), passphrase=passphrase)
+    admin = create_identity(ADMIN, home / "admin" / "keys", passphrase=passphrase)
+    try:
+        (home / "coordinator.toml").write_text(to_toml(settings.model_dump(exclude_unset=True)), encoding="utf-8")
+        coordinator = identity.member(listen)
+        # nobody ever calls the admin, so its port is none
+        Roster({COORDINATOR: coordinator, ADMIN: admin.member("127.0.0.1:0")}).save(home / "roster.json")
+        Roster({COORDINATOR: coordinator}).save(home / "admin" / "roster.json")
+    except OSError as error:
+        raise StorageError(f"{home}: cannot be written ({error.strerror}); check the disk") from None
+    say(
+        f"{name} is founded in {home}.",
+        f"certificate SHA-256: {identity.certificate_sha256} (until {identity.expires:%Y-%m-%d})",
+        f"Start it: entente coordinator start --home {home}",
+        f"Invite a party: entente invite NAME --home {home}",
+        f"Admin's credentials, to be kept apart: {home / 'admin'}",
+    )
+
+
+def invite(
+    name: Annotated[str, typer.Argument(help="The party's name: small letters, digits, - and _.")],
+    home: Annotated[Path, typer.Option("--home", help="Folder of the coordinator.")],
+    role: Annotated[Literal["feature", "label"], typer.Option("--role", help="What the party brings.")] = "feature",
+    valid: Annotated[
+        str, typer.Option("--valid", help="How long it can be used: 30m, 1h, 2d.")
+    ] = "1h",
+    file: Annotated[Path | None, typer.Option("--file", help="Write the token here (0600) instead.")] = None,
+) -> None:
+    """Print a token of one use with which a party joins. Hand it over on a private channel."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from parties.agreement import COORDINATOR, PartyName
+    from parties.client import ADMIN
+    from parties.identity import Roster
+    from parties.joining.invitations import Invitations, member_lock
+
+    try:
+        TypeAdapter(PartyName).validate_python(name)
+    except ValidationError:
+        raise ConfigError(f"{name!r} is no name for a party: small letters, digits, - and _, a letter first") from None
+    roster = Roster.load(home / "roster.json")
+    if name in roster or name in (COORDINATOR, ADMIN):
+        raise ConfigError(f"{name!r} is a member already: choose another name, or revoke it first")
+    coordinator = roster.member(COORDINATOR)
+    with member_lock(home):
+        token = Invitations(home).invite(
+            name, role, coordinator.address, coordinator.certificate_sha256, _duration(valid)
+        )
+    if file is None:
+        say(token.encode())
+        return
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
+            out.write(token.encode() + "\n")
+    except OSError as error:
+        raise StorageError(f"{file}: the token cannot be written ({error.strerror}); name a new file") from None
+    say(f"{file} holds the token for {name}, good once until {token.expires:%Y-%m-%d %H:%M} UTC.")
+
+
+def coordinator_revoke(
+    name: Annotated[str, typer.Argument(help="The member to put out.")],
+    home: Annotated[Path, typer.Option("--home", help="Folder of the coordinator.")],
+) -> None:
+    """Put a member out: its certificate is refused at once, its runs end, and every party is told."""
+    from parties.coordinator.membership import revoke
+
+    revoke(home, name)
+    say(f"{name} is no longer a member. A running coordinator takes it in within a second.")
+
+
+def coordinator_roster(home: Annotated[Path, typer.Option("--home", help="Folder of the coordinator.")]) -> None:
+    """List the members and when their certificates end."""
+    _show_roster(home)
+
+
+def party_roster(home: Home) -> None:
+    """List the members this node knows, to compare identities with them on another channel."""
+    _show_roster(home)
+
+
+def party_join(
+    token: Annotated[str, typer.Argument(help="The token, or the file that holds it.")],
+    home: Home,
+    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the other parties reach you.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="consortium.toml to take this party's own tables from, for a first node.toml."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder that ${data} stands for in SQL.")] = None,
+    key_file: KeyFile = None,
+    plain_keys: PlainKeys = False,
+    host: Host = None,
+) -> None:
+    """Join a consortium: make this party's keys, meet the coordinator that the token names, and be enrolled."""
+    from parties.joining.join import join
+    from parties.joining.token import Token
+    from parties.passphrase import new_passphrase
+    from parties.settings import load_consortium
+
+    use_key_file(key_file)
+    given = Token.decode(_token_text(token))
+    _address(listen)
+    settings = None if config is None else load_consortium(config)
+    first = _first_settings(given.name, given.role, listen, settings, config, data)
+    made = (home / "keys" / "tls.crt").exists()
+    passphrase = None if made else new_passphrase(plain=plain_keys)
+    identity, roster = join(given, home, listen, passphrase=passphrase, hosts=host or ())
+    if not (home / "node.toml").exists():
+        try:
+            (home / "node.toml").write_text(first, encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"{home / 'node.toml'}: cannot be written ({error.strerror}); check the disk") from None
+    say(
+        f"{given.name} has joined as {given.role} party; members: {', '.join(roster)}.",
+        f"identity: {identity.public_key} (read it to the others on another channel)",
+        f"certificate until {identity.expires:%Y-%m-%d}",
+        f"Settings: {home / 'node.toml'}; look at your data: entente data check --home {home} --config FILE",
+        f"Start it: entente party start --home {home}",
+    )
+
+
+def party_rotate(home: Home, key_file: KeyFile = None, host: Host = None) -> None:
+    """Make a new certificate under the same identity and tell the coordinator. Start the node again afterwards."""
+    from parties.joining.join import rotate
+    from parties.node.settings import load_node_settings
+
+    use_key_file(key_file)
+    name = load_node_settings(home / "node.toml").party.name
+    new = rotate(name, home, hosts=host or ())
+    say(f"{name} has a new certificate until {new.expires:%Y-%m-%d}; start the node again to use it.")
+
+
+def _token_text(given: str) -> str:
+    path = Path(given)
+    if given.startswith("entente1-"):
+        return given
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{given[:40]!r} is neither a token nor a file that holds one") from None
+
+
+def _first_settings(
+    name: str,
+    role: str,
+    listen: str,
+    settings: ConsortiumSettings | None,
+    config: Path | None,
+    data: Path | None,
+) -> str:
+    """A node.toml to start from: the party's own tables of ``config``, or a template to fill in."""
+    from parties.toml import to_toml
+
+    if settings is None or config is None:
+        return _TEMPLATE.format(name=name, role=role, listen=listen, data=data.resolve() if data else "data")
+    mine = next((party for party in settings.party if party.name == name), None)
+    if mine is None or mine.role != role:
+        raise ConfigError(f"{config}: has no [[party]] called {name!r} with role {role!r}; leave --config out")
+    record = {
+        "listen": listen,
+        "data": str((data or Path("data")).resolve()),
+        "queries": str(config.resolve().parent),
+        "approve": "ask",
+        "party": mine.model_dump(mode="json", exclude_unset=True),
+    }
+    if role == "label":
+        record["label"] = settings.label.model_dump(mode="json", exclude_unset=True)
+    return to_toml(record)
+
+
+_TEMPLATE = """\
+listen = "{listen}"
+data = "{data}"
+queries = "sql"
+approve = "ask"
+
+# What this party brings: docs/data.md says what the query must yield.
+[party]
+name = "{name}"
+role = "{role}"
+query = "features.sql"
+columns = []
+
+# What no agreement may exceed: docs/configuration.md lists all limits.
+[limits]
+openings_per_row = 8
+"""
+
+
+def _show_roster(home: Path) -> None:
+    from parties.coordinator.membership import expiry_warnings
+    from parties.identity import Roster
+
+    roster = Roster.load(home / "roster.json")
+    table(
+        "",
+        ("member", "address", "identity", "certificate until"),
+        (
+            (name, member.address, member.identity_key, f"{member.expires:%Y-%m-%d}")
+            for name, member in sorted(roster.items())
+        ),
+    )
+    say(*(f"warning: {told}" for told in expiry_warnings(roster, datetime.now(UTC))))
+
+
+def _address(text: str) -> None:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f"{text!r} is no address: give host:port, such as 10.0.0.5:7400")
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
+    length = timedelta(seconds=int(found[1]) * _UNITS[found[2]]) if found else timedelta(0)
+    if not timedelta(0) < length <= _LONGEST_VALID:
+        raise ConfigError(f"--valid {text!r}: give minutes, hours or days up to 30d, such as 30m, 1h or 2d")
+    return length
+
+
+def _folder(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.chmod(0o700)
+    except OSError as error:
+        raise StorageError(f"{home}: cannot be made ({error.strerror}); choose another folder") from None

@@ -1,0 +1,1 @@
+"""How a party becomes a member: a one-use token, a pinned handshake, and the roster that follows."""
