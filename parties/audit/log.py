@@ -135,24 +135,29 @@ class AuditLog:
             self._tree.append(leaf)
             return number
 
-    def head(self) -> Head:
-        """The signed head of everything so far, proved to continue the last one that was signed."""
+    def head(self, since: int | None = None) -> Head:
+        """The signed head of everything so far, proved to continue the first ``since`` entries.
+
+        ``since`` is the size that the reader knows of; without it, that of the last head signed.
+        """
         assert self._sign is not None, "a log opened for reading signs nothing"
         with self._lock:
             last, size = self._last.get(self.name), len(self._tree)
-            if last is not None and last.size == size:
-                return last
-            since = last.size if last is not None else 0
+            if since is None:
+                since = 0 if last is None else last.since if last.size == size else last.size
             proof = self._tree.consistency(since, size)
+            if last is not None and last.size == size:
+                return last.model_copy(update={"since": since, "proof": tuple(part.hex() for part in proof)})
             head = make_head(self.name, size, self._tree.root, _now(), self._sign, since=since, proof=proof)
             self._keep(head)
             return head
 
-    def saw(self, head: Head, key: bytes) -> None:
+    def saw(self, head: Head, key: bytes, *, linked: bool = False) -> None:
         """Take in someone's head, ours as others hold it included.
 
-        Raises :class:`PeerError` naming the log's owner when the head is not signed by ``key``, or is not of the log
-        that earlier heads were of; :class:`StorageError` when others hold a head of ours that our log does not have.
+        ``linked``: the head must prove that it continues the latest one known. Raises :class:`PeerError` naming the
+        log's owner when the head is not signed by ``key``, or is not of the log that earlier heads were of;
+        :class:`StorageError` when others hold a head of ours that our log does not have.
         """
         with self._lock:
             if not check_head(head, key):
@@ -165,7 +170,7 @@ class AuditLog:
                     )
                 return
             known = self.heads(head.log)
-            if head in known:
+            if any((old.size, old.root) == (head.size, head.root) for old in known):
                 return
             self._keep(head)  # the evidence is worth more than the order
             for old in known:
@@ -176,6 +181,12 @@ class AuditLog:
                         f"{second.size} entries): its log was cut or forked; both are kept as evidence",
                         head.log,
                     )
+            if linked and known and continues(known[-1], head) is None:
+                raise PeerError(
+                    f"{head.log!r} does not prove that its audit log of {head.size} entries continues the one of "
+                    f"{known[-1].size} that it signed before: its log was cut or forked",
+                    head.log,
+                )
 
     # -- reading
 

@@ -91,7 +91,8 @@ def factors_verify(
         Path | None, typer.Option("--roster", help="roster.json: whose keys count as known for which name.")
     ] = None,
 ) -> None:
-    """Check a bundle's hashes and signatures, offline. With a roster, also whose they are."""
+    """Check a bundle's hashes, signatures and proof of logging, offline. With a roster, also whose they are."""
+    from parties.audit.bundles import logged_exports
     from parties.identity import Roster
     from vfl.factors.verify import verify_bundle
 
@@ -110,6 +111,13 @@ def factors_verify(
         raise DataError(f"{folder}: {report.faults[0]}; do not use this bundle, fetch it again")
     for signature in report.signatures:
         say(f"signed by {signature.signer} with the key {signature.key[:16]}... ({_standing(signature.trusted)})")
+    proofs = logged_exports(files, {signature.signer: bytes.fromhex(signature.key) for signature in report.signatures})
+    for proof in proofs:
+        if proof.fault:
+            raise DataError(f"{folder}: the proof by {proof.signer} {proof.fault}; do not use this bundle")
+        say(f"logged by {proof.signer} at {proof.at} as entry {proof.index} of {proof.size} under a signed head")
+    if not proofs:
+        say("No proof is here that the bundle was logged when it was made.")
     say(f"{report.files} files are as signed.")
 
 

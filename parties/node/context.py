@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from parties.agreement import Agreement
+from parties.audit.log import AuditLog
+from parties.audit.record import session_entry
 from parties.coordinator.events import PhaseName
 from parties.coordinator.run import session_name, session_roles
 from parties.drive import drive
@@ -57,6 +59,7 @@ class RunContext:
     folder: Path
     endpoint: Endpoint
     openings: OpeningStore
+    audit: AuditLog
     seed: bytes
     tell: Report
     recorder: Recorder | None = None
@@ -92,22 +95,24 @@ class RunContext:
 
     def perform(self, phase: PhaseName, attempt: int, flow: Flow[T]) -> T:
         """Drive this node's part of a phase's session to its result, counting what it sends."""
-        roles = session_roles(self.agreement, phase)
-        channel = self.endpoint.open(
-            self.run_id, session_name(phase, attempt), roles, self.agreement.payloads, recorder=self.recorder
-        )
+        roles, session = session_roles(self.agreement, phase), session_name(phase, attempt)
+        channel = self.endpoint.open(self.run_id, session, roles, self.agreement.payloads, recorder=self.recorder)
         with self._lock:
             self._channel = channel
             if self._aborted:
                 channel.abort(self._aborted)
         watch = _Watch(self, channel, phase, attempt)
+        outcome = "failed"
         try:
-            return drive(flow, channel, silence=self.settings.transport.silence_seconds, watch=watch)
+            result = drive(flow, channel, silence=self.settings.transport.silence_seconds, watch=watch)
+            outcome = "done"
+            return result
         finally:
             with self._lock:
                 self._channel = None
             channel.close()
             self.traffic = traffic_of(channel)
+            self.audit.append("session", self.run_id, session_entry(channel, session, outcome))
 
     def abort(self, reason: str) -> None:
         """End whatever is under way, now or as soon as it starts."""

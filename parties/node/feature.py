@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 
+from parties.audit.record import opening_entry
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_feature_panel
 from parties.node.context import RunContext
 from parties.node.zeros import ZerosAhead
 from psi.flow import Flow
-from vfl.budget import OpeningBudget
+from vfl.budget import Charge, OpeningBudget
 from vfl.layers.initial import initial_share
 from vfl.layers.linear import serve_linear
 from vfl.layers.source import ServedSource, serve_source
@@ -42,10 +42,16 @@ class FeatureParty:
             agreement.row_limit,
             before=store.before(run_id, entities, calendar.periods, agreement.model.embedding_width),
             history=store.history(run_id),
-            record=partial(store.record, run_id),
+            record=self._record,
         )
         self._masks: ZeroSumMasks | None = None
         self._served: ServedSource | None = None
+
+    def _record(self, charge: Charge) -> None:
+        """Count and log an opening, durably, before it is made."""
+        context = self.context
+        context.openings.record(context.run_id, charge)
+        context.audit.append("opening", context.run_id, opening_entry(charge, context.secret("audit/rows")))
 
     @property
     def _parties(self) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parties.agreement import verify_signature
+from parties.audit.bundles import log_export, logged_exports
 from parties.coordinator.events import PhaseName
-from parties.errors import AgreementError, StorageError
+from parties.errors import AgreementError, DataError, StorageError
 from parties.node.align import AlignedRows, perform_align
 from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
@@ -91,7 +92,7 @@ class PartyRun:
     def _export(self, attempt: int) -> Report:
         agreement = self.context.agreement
         if self._part is not None and not isinstance(self._part, FeatureParty):
-            files = self._part.bundle(min(agreement.needed_openings, agreement.row_limit))
+            files = self._logged(self._part.bundle(min(agreement.needed_openings, agreement.row_limit)))
             folder = self._store(files)
             self._part.deliver(attempt, files)
             return self._bundle_report(files, folder)
@@ -99,7 +100,18 @@ class PartyRun:
         files = self.context.perform("export", attempt, flow)
         key = bytes.fromhex(agreement.party(agreement.label.party).identity_key)
         verify_bundle(files, trusted={agreement.label.party: key}).require()
-        return self._bundle_report(files, self._store(files))
+        for proof in logged_exports(files, {agreement.label.party: key}):
+            if proof.fault:
+                raise DataError(f"the factor bundle's proof by {proof.signer!r} {proof.fault}: ask for it again")
+        report = self._bundle_report(files, self._store(files))
+        told = {name: report[name] for name in ("factor_id", "version", "sha256")}
+        self.context.audit.append("received", agreement.run_id, told)
+        return report
+
+    def _logged(self, files: dict[str, bytes]) -> dict[str, bytes]:
+        described = json.loads(files[METADATA])
+        audit, run_id = self.context.audit, self.context.run_id
+        return log_export(audit, run_id, files, described["factor_id"], described["version"])
 
     def _bundle_report(self, files: Mapping[str, bytes], folder: Path) -> Report:
         return {

@@ -155,13 +155,13 @@ def _first_difference(content: bytes, expected: str, facts: Mapping[str, int]) -
 def _signatures(
     files: Mapping[str, bytes], trusted: Mapping[str, bytes] | None, faults: list[Fault]
 ) -> tuple[Signature, ...]:
-    """The signatures that fit, each faulty one reported."""
+    """The signatures that fit, each faulty one reported. Proofs of logging (.log) are for whoever knows logs."""
     names = sorted(name for name in files if name.startswith(SIGNATURES))
-    signers = sorted({name[len(SIGNATURES) :].rsplit(".", 1)[0] for name in names})
+    signers = sorted({name[len(SIGNATURES) :].rsplit(".", 1)[0] for name in names if not name.endswith(".log")})
     faults.extend(
         Fault(name, "is neither a signature (.sig) nor a public key (.pub)")
         for name in names
-        if not name.endswith((".sig", ".pub"))
+        if not name.endswith((".sig", ".pub", ".log"))
     )
     valid: list[Signature] = []
     for signer in signers:

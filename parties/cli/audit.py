@@ -1,0 +1,160 @@
+"""``entente audit``: read, check and prove what a node or a coordinator has logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parties.cli.console import say, table
+from parties.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from parties.audit.log import AuditLog
+
+__all__ = ["app", "audit_prove", "audit_report", "audit_show", "audit_verify"]
+
+app = typer.Typer(help="Read and check the audit log of a node or a coordinator.", no_args_is_help=True)
+
+Home = Annotated[Path, typer.Option("--home", help="Folder of the node, or of the coordinator.")]
+
+
+def _place(home: Path) -> tuple[str, str]:
+    """Whose log lies in ``home``, and its database URL."""
+    from parties.agreement import COORDINATOR
+    from parties.coordinator.settings import load_coordinator_settings
+    from parties.node.settings import load_node_settings
+
+    if not home.is_dir():
+        raise ConfigError(f"{home}: no such folder; name the node's home")
+    if (home / "node.toml").is_file():
+        settings = load_node_settings(home / "node.toml")
+        name, url, file = settings.party.name, settings.state, home / "state.db"
+    else:
+        name, url, file = COORDINATOR, load_coordinator_settings(home).database, home / "coordinator.db"
+    if not url and not file.is_file():
+        raise ConfigError(f"{home}: no audit log is here; name the home of a node that has been started")
+    return name, url or f"sqlite:///{file}"
+
+
+@contextmanager
+def _opened(home: Path) -> Iterator[AuditLog]:
+    from parties.audit.log import AuditLog
+
+    name, url = _place(home)
+    with AuditLog(name, url) as log:
+        yield log
+
+
+def _keys(home: Path) -> dict[str, bytes]:
+    """Identity keys by name, of the roster, which names the log's owner too."""
+    from parties.identity import Roster
+
+    return {name: bytes.fromhex(member.identity_key) for name, member in Roster.load(home / "roster.json").items()}
+
+
+@app.command("verify")
+def audit_verify(
+    home: Home,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="DIR", help="Another home: the heads it has seen are held against this log."),
+    ] = None,
+) -> None:
+    """Check every entry, and every signed head of this log and of the others'."""
+    held = []
+    for other in against or []:
+        with _opened(other) as log:
+            held.extend(log.heads())
+    with _opened(home) as log:
+        found = log.verify(_keys(home), held)
+        name = log.name
+    if found.faults:
+        say(*(f"fault: {fault}" for fault in found.faults[1:]))
+        raise StorageError(f"the audit log of {name!r} is not sound: {found.faults[0]}; keep it as evidence")
+    say(f"{name}: {found.size} entries, {found.own_heads} signed heads, all in order; root {found.root}")
+    for other_name, count in found.others.items():
+        say(f"{other_name}: {count} heads seen, none contradicts another")
+    if found.unlinked:
+        say(f"{found.unlinked} heads are signed but begin after one that was not seen here.")
+
+
+@app.command("show")
+def audit_show(
+    home: Home,
+    run: Annotated[str, typer.Option("--run", help="Only this run: its id, or its first characters.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most this many entries, the latest.")] = 50,
+) -> None:
+    """List entries, oldest first."""
+    with _opened(home) as log:
+        entries = [entry for entry in log.entries() if entry.run_id.startswith(run)]
+    table(
+        "",
+        (">entry", "at (UTC)", "run", "kind", "what"),
+        (
+            (entry.index, entry.at[:19].replace("T", " "), entry.run_id[:12], entry.kind, _words(entry.body))
+            for entry in entries[-limit:]
+        ),
+    )
+
+
+def _words(body: object) -> str:
+    """The short facts of an entry; what is long is in its proof."""
+    assert isinstance(body, dict)
+    facts = {name: value for name, value in body.items() if isinstance(value, str | int | float) and value != ""}
+    text = ", ".join(f"{name} {str(value)[:40]}" for name, value in facts.items())
+    lists = ", ".join(
+        f"{len(value)} {name}" for name, value in body.items() if isinstance(value, list | dict) and value
+    )
+    return ", ".join(part for part in (text, lists) if part)
+
+
+@app.command("prove")
+def audit_prove(
+    entry: Annotated[int, typer.Argument(min=0, help="The entry's number, as `entente audit show` lists it.")],
+    home: Home,
+) -> None:
+    """Print a proof, as JSON, that an entry is in the log: the entry, its path, and a signed head."""
+    with _opened(home) as log:
+        if entry >= len(log):
+            raise ConfigError(f"the log has {len(log)} entries, numbered from 0: name one of them")
+        say(log.prove(entry).model_dump_json())
+
+
+@app.command("report")
+def audit_report(
+    run: Annotated[str, typer.Argument(help="Run id, or its first characters.")],
+    home: Home,
+) -> None:
+    """Show what left this node in a run, message type by message type, and what each revealed."""
+    from parties.audit.record import minimisation, openings_of
+    from parties.node import phases  # noqa: F401  (it loads every protocol, so that the register is whole)
+
+    with _opened(home) as log:
+        found = {entry.run_id for entry in log.entries() if entry.run_id.startswith(run)}
+        if len(found) != 1:
+            raise ConfigError(f"{len(found)} runs begin with {run!r}: `entente audit show` lists them")
+        entries, name = log.entries(found.pop()), log.name
+    lines = minimisation(entries)
+    for way, title in (("sent", f"What {name} sent"), ("received", f"What {name} received")):
+        table(
+            title,
+            ("to" if way == "sent" else "from", "message", "class", ">messages", ">bytes", "what it reveals"),
+            (
+                (line.peer, line.message, line.payload, line.messages, f"{line.bytes:,}", line.reveals)
+                for line in lines
+                if line.way == way
+            ),
+        )
+    if not lines:
+        say("No session of this run has ended here, so nothing was sent.")
+    opened = openings_of(entries)
+    if opened:
+        table(
+            "What was opened",
+            ("session", ">openings", ">rows in all", ">forms per row"),
+            ((line.session, line.openings, f"{line.rows:,}", line.width) for line in opened),
+        )
