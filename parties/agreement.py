@@ -227,13 +227,13 @@ class Agreement(Terms):
 
     @property
     def needed_openings(self) -> int:
-        """Openings that the plan needs of a predicted row: one prediction, the epochs, the coalitions.
+        """Openings that the plan needs of a predicted row: one prediction, the epochs, the coalitions, the attribution.
 
         Rows before the first prediction are only trained on: ``warmup_epochs`` times, as far as ``row_limit`` allows.
         """
         parties = len(self.features)
         coalitions = 2 ** (parties - 1) - 1 if self.openings.contribution == "masked" and parties > 1 else 0
-        return 1 + self.model.epochs + coalitions
+        return 1 + self.model.epochs + coalitions + int(self.openings.attribution)
 
     def party(self, name: str) -> PartyTerms:
         for terms in self.parties:

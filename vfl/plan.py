@@ -143,6 +143,9 @@ class OpeningTerms(Terms):
         default=0.6, gt=0, description="limit_per_row * embedding_width may not exceed this share of all features"
     )
     contribution: Literal["masked", "none"] = "masked"
+    attribution: bool = Field(
+        default=False, description="sealed attribution: one number per feature party and period, one opening per row"
+    )
     single_party: bool = Field(
         default=False, description="signed consent to open a single party's sums (one feature party)"
     )

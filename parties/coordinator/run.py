@@ -60,6 +60,7 @@ class Plan:
     recipients: tuple[str, ...]
     matching: bool
     masked: bool
+    attributed: bool = False
 
     @classmethod
     def of(cls, agreement: Agreement) -> Plan:
@@ -69,6 +70,7 @@ class Plan:
             recipients=agreement.recipients,
             matching=agreement.alignment.policy == "psi",
             masked=agreement.openings.contribution == "masked",
+            attributed=agreement.openings.attribution,
         )
 
     def participants(self, phase: PhaseName) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ class Plan:
         if phase == "evaluate":
             return (self.label,)
         if phase == "value":
-            return everyone if self.masked else ()
+            return everyone if self.masked or self.attributed else ()
         if phase == "export":
             takers = {self.label, *self.recipients}
             return tuple(name for name in (*everyone, COORDINATOR) if name in takers)

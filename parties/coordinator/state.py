@@ -9,8 +9,8 @@ or ends in ``aborted`` with one reason. While it waits for signatures it may be 
 should sign is away. Once approved, a party that is lost while it is still needed ends the run.
 
 Who takes part: align: every party, and the coordinator as matcher when the policy is ``psi``; train: every
-party; evaluate: the label party; value: every party when contributions are ``masked``, else the phase
-is skipped; export: the label party and the recipients; settle: the coordinator.
+party; evaluate: the label party; value: every party when contributions are ``masked`` or attribution is
+agreed, else the phase is skipped; export: the label party and the recipients; settle: the coordinator.
 """
 
 from __future__ import annotations

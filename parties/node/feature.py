@@ -15,6 +15,7 @@ from vfl.layers.initial import initial_share
 from vfl.layers.linear import serve_linear
 from vfl.layers.source import ServedSource, serve_source
 from vfl.plan import RidgeModel, SplitModel
+from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.randomness import SecretStream
@@ -32,6 +33,7 @@ class FeatureParty:
         calendar = calendar_of(agreement.calendar)
         panel = build_feature_panel(context.settings.party, context.queries, context.data, calendar, entities)
         self._values = panel.rows
+        self._entities = len(entities)
         self.coverage = float(panel.covered.mean())
         self._stream = SecretStream(os.urandom(32))
         self._ring = Ring(agreement.fixed_point.ring_bits)
@@ -118,19 +120,36 @@ class FeatureParty:
         return served
 
     def value(self, attempt: int) -> None:
-        """Open the coalition sums that the agreement consents to."""
+        """Open the coalition sums and attributions that the agreement consents to."""
+        self.context.perform("value", attempt, self._value(f"value-{attempt}"))
+
+    def _value(self, session: str) -> Flow[None]:
         assert self._masks is not None
         assert self._served is not None
         agreement = self.context.agreement
-        flow = serve_coalitions(
-            self.context.me,
-            agreement.label.party,
-            self._parties,
-            self._served.predictions,
-            agreement.fixed_point,
-            self._masks,
-            self.budget,
-            session=f"value-{attempt}",
-            consent=agreement.openings.contribution == "masked",
-        )
-        self.context.perform("value", attempt, flow)
+        kept, fixed = self._served.predictions, agreement.fixed_point
+        if agreement.openings.contribution == "masked":
+            yield from serve_coalitions(
+                self.context.me,
+                agreement.label.party,
+                self._parties,
+                kept,
+                fixed,
+                self._masks,
+                self.budget,
+                session=session,
+                consent=True,
+            )
+        if agreement.openings.attribution:
+            yield from serve_attribution(
+                agreement.label.party,
+                kept,
+                self._entities,
+                fixed,
+                agreement.parameter_set,
+                self.budget,
+                self._stream,
+                session=session,
+                consent=True,
+                supply=ZerosAhead,
+            )

@@ -16,12 +16,11 @@ from parties.data.panel import build_label_panel
 from parties.errors import ConfigError
 from parties.node.context import RunContext
 from parties.node.joint import joint_model
+from parties.node.valuation import Valuation, value_run
 from parties.provenance import git_revision, lockfile_sha256
-from vfl.contribution import ContributionReport, coalitions, exact_shapley
-from vfl.factors.evaluate import Evaluation, Method, evaluate, evaluation_window, ic_by_period
+from vfl.factors.evaluate import Evaluation, Method, evaluate
 from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bundle, size_band
 from vfl.he import PARAMETER_SETS
-from vfl.protocols.coalitions import open_coalitions
 from vfl.protocols.delivery import deliver_bundle
 from vfl.train import TrainingResult, score_coalition
 from vfl.twin import alone
@@ -96,30 +95,9 @@ class LabelParty:
             raise ConfigError(str(error)) from None
         return _numbers(self._evaluation), _points(self._evaluation)
 
-    def value(self, attempt: int) -> ContributionReport:
-        """Open the coalitions' sums and share out the rank IC they gain."""
-        agreement = self.context.agreement
-        parties = tuple(p.name for p in agreement.features)
-        kept = self._model.kept
-        flow = open_coalitions(parties, kept, agreement.fixed_point)
-        sums = self.context.perform("value", attempt, flow)
-        rows = kept[parties[0]].rows
-        window = evaluation_window(self._calendar.periods, agreement.evaluation.first, agreement.evaluation.last)
-        values: dict[frozenset[str], F64] = {}
-        for members in coalitions(parties):
-            if members == frozenset(parties):
-                scores = self.result.scores
-            else:
-                scores = self._coalition_scores(rows, sums.get(members))
-            values[members] = ic_by_period(scores[window], self._label[window], "rank", when_constant=0.0)
-        return exact_shapley(values, parties=parties, horizon=max(agreement.walk_forward.horizon, 1), conditioned=True)
-
-    def _coalition_scores(self, rows: NDArray[np.int64], sums: F64 | None) -> F64:
-        """Scores (T, n) from a coalition's opened sums, or from nothing for the empty one."""
-        shape = self.result.embeddings.shape
-        embeddings = np.full((shape[0] * shape[1], shape[2]), np.nan)
-        embeddings[rows] = 0.0 if sums is None else sums
-        return score_coalition(self._model.head, self.result, self.panel, embeddings.reshape(shape))
+    def value(self, attempt: int) -> Valuation:
+        """Open what the agreement consents to, and share out the rank IC that the coalitions gain."""
+        return value_run(self.context, self._model, self.result, self.panel, self._calendar.periods, attempt)
 
     def bundle(self, openings_used: int) -> dict[str, bytes]:
         """The signed factor bundle's files."""

@@ -81,7 +81,7 @@ class PartyRun:
     def _value(self, attempt: int) -> Report:
         assert self._part is not None
         if not isinstance(self._part, FeatureParty):
-            return {"contribution": self._part.value(attempt).record()}
+            return self._part.value(attempt).record()
         self._part.value(attempt)
         return {"openings": self._openings()}
 

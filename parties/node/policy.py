@@ -108,6 +108,11 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
         )
     if agreement.openings.contribution == "masked":
         lines.append("For contribution it also learns the sums of every coalition, so each party's own embedding.")
+    if agreement.openings.attribution:
+        lines.append(
+            "For attribution it also learns one number per feature party and period, which explains the factor; "
+            "one that cheats reads one linear form of a period's rows instead, charged as an opening of each row."
+        )
     if agreement.openings.single_party:
         lines.append("WARNING: with one feature party, its own embedding is opened (single-party opening).")
     lines.append(f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}")

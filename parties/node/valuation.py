@@ -1,0 +1,171 @@
+"""The label party's valuation of a run: what every feature party contributed, and what explains the output.
+
+Pay rests on the conditioned values alone. The plain ones stand beside them, and attribution explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.agreement import Agreement
+from parties.node.context import RunContext
+from parties.node.joint import JointModel
+from psi.flow import Flow
+from vfl.attribution import Attribution, attribution_of, covariance_slopes, in_the_clear
+from vfl.contribution import ContributionReport, coalitions, exact_shapley, refit_with_own, without_own
+from vfl.factors.evaluate import evaluation_window, ic_by_period
+from vfl.factors.panel import LabelPanel
+from vfl.he import Context, KeyHolder
+from vfl.layers.top import LabelHead
+from vfl.protocols.attribution import attribute
+from vfl.protocols.coalitions import open_coalitions
+from vfl.ridge_walk import RidgeHead
+from vfl.train import TrainingResult, score_coalition
+
+__all__ = ["Valuation", "value_run"]
+
+F64 = NDArray[np.float64]
+Sums = dict[frozenset[str], F64]
+
+
+@dataclass(frozen=True)
+class Valuation:
+    """conditioned: what pay rests on. plain: without the label party's features. None where not agreed."""
+
+    conditioned: ContributionReport | None
+    plain: ContributionReport | None
+    attribution: Attribution | None
+
+    def record(self) -> dict[str, Any]:
+        """What goes into the report on the value phase."""
+        said: dict[str, Any] = {}
+        if self.conditioned is not None:
+            contribution = self.conditioned.record()
+            if self.plain is not None:
+                beside = self.plain.record()
+                contribution |= {"plain_definition": beside["definition"], "plain_everyone": beside["v_everyone"]}
+                for party, numbers in beside["parties"].items():
+                    named = {"plain": numbers["phi"], "plain_standard_error": numbers["standard_error"]}
+                    contribution["parties"][party] |= named
+            said["contribution"] = contribution
+        if self.attribution is not None:
+            said["attribution"] = self.attribution.record()
+        return said
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the label party holds after training."""
+
+    agreement: Agreement
+    model: JointModel
+    result: TrainingResult
+    panel: LabelPanel
+    periods: tuple[str, ...]
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        return tuple(party.name for party in self.agreement.features)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Predicted row ids, in the order of the kept shares."""
+        return self.model.kept[self.parties[0]].rows
+
+    @property
+    def window(self) -> NDArray[np.bool_]:
+        terms = self.agreement.evaluation
+        return evaluation_window(self.periods, terms.first, terms.last)
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """Legal entities of the feature parties that name one."""
+        return {party.name: party.legal_entity for party in self.agreement.features if party.legal_entity}
+
+    @property
+    def kin(self) -> frozenset[str]:
+        """Feature parties of the label party's own legal entity: always in, like its features, so they earn nothing."""
+        entity = self.agreement.party(self.agreement.label.party).legal_entity
+        return frozenset(name for name, of in self.entities.items() if of == entity)
+
+    def scores(self, sums: Sums, members: frozenset[str], seen: LabelPanel) -> F64:
+        """Scores (T, n) had only ``members`` taken part."""
+        shape = self.result.embeddings.shape
+        embeddings = np.full((shape[0] * shape[1], shape[2]), np.nan)
+        if members == frozenset(self.parties):
+            embeddings = self.result.embeddings.reshape(shape[0] * shape[1], shape[2])
+        else:
+            embeddings[self.rows] = sums[members] if members else 0.0
+        return score_coalition(self.model.head, self.result, seen, embeddings.reshape(shape))
+
+    def ics(self, scores: F64) -> F64:
+        labels = np.where(self.panel.universe, self.panel.label, np.nan)
+        return ic_by_period(scores[self.window], labels[self.window], "rank", when_constant=0.0)
+
+
+def value_run(
+    context: RunContext,
+    model: JointModel,
+    result: TrainingResult,
+    panel: LabelPanel,
+    periods: tuple[str, ...],
+    attempt: int,
+) -> Valuation:
+    """Open what the agreement consents to, and share out the rank IC that the coalitions gain."""
+    run = _Run(context.agreement, model, result, panel, periods)
+    terms = context.agreement.openings
+    slopes = embeddings = np.zeros((0, 0))
+    if terms.attribution or terms.contribution == "masked":
+        head = cast("LabelHead | RidgeHead", model.head)
+        slopes, embeddings = covariance_slopes(head, result, panel, run.rows, run.window)
+    sums, found = context.perform("value", attempt, _opened(run, slopes, embeddings))
+    conditioned = plain = None
+    if terms.contribution == "masked":
+        conditioned, plain = _valued(run, sums)
+        if not found:
+            parts = {party: sums.get(frozenset({party}), embeddings) for party in run.parties}
+            found = in_the_clear(slopes, parts, run.rows, panel.label.shape[1])
+    attribution = None
+    if found and slopes.any():
+        attribution = attribution_of(slopes, embeddings, found, run.rows, panel.label.shape[1])
+    return Valuation(conditioned, plain, attribution)
+
+
+def _opened(run: _Run, slopes: F64, embeddings: F64) -> Flow[tuple[Sums, dict[str, F64]]]:
+    """The session's flow: coalition sums, then attributions, each where it is agreed."""
+    agreement = run.agreement
+    sums: Sums = {}
+    found: dict[str, F64] = {}
+    if agreement.openings.contribution == "masked":
+        sums = yield from open_coalitions(run.parties, run.model.kept, agreement.fixed_point)
+    if agreement.openings.attribution:
+        key = KeyHolder(Context(agreement.parameter_set, agreement.fixed_point.ring_bits))
+        entities = run.panel.label.shape[1]
+        found = yield from attribute(
+            run.parties, run.model.kept, slopes, embeddings, entities, agreement.fixed_point, key
+        )
+    return sums, found
+
+
+def _valued(run: _Run, sums: Sums) -> tuple[ContributionReport, ContributionReport]:
+    """The conditioned and the plain values."""
+    walk = run.agreement.walk_forward
+    horizon = max(walk.horizon, 1)
+    wanted = coalitions(run.parties)
+    raw = {members: run.scores(sums, members | run.kin, run.panel) for members in wanted}
+    blended = {members: refit_with_own(scores, run.panel, walk) for members, scores in raw.items()}
+    game = {members: run.ics(scores) for members, scores in blended.items()}
+    refitted = any(blended[members] is not raw[members] for members in wanted)
+    if not np.isfinite(np.stack(list(game.values()))).all(axis=0).any():
+        # a calendar too short for any blend: the trained model's own weights decide, and the definition says so
+        game, refitted = {members: run.ics(scores) for members, scores in raw.items()}, False
+    conditioned = exact_shapley(game, parties=run.parties, horizon=horizon, refitted=refitted, entities=run.entities)
+    blind = without_own(run.panel)
+    bare: Mapping[frozenset[str], F64] = {m: run.ics(run.scores(sums, m, blind)) for m in wanted}
+    plain = exact_shapley(bare, parties=run.parties, horizon=horizon, conditioned=False, entities=run.entities)
+    return conditioned, plain

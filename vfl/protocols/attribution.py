@@ -1,0 +1,296 @@
+"""Sealed attribution: one number per feature party and period, and nothing about any row.
+
+The label party weights each predicted row's embedding by a slope of its own (:mod:`vfl.attribution`) and wants, per
+party and period, a = sum over rows of <slope, z>, where z is held in shares, A here and B at the party. The slopes are
+the label party's secret, so they travel encrypted; B is the party's, so it is the evaluator's operand.
+
+Shares of the ring do not survive a multiplication by numbers that carry fractional bits: the product leaves the ring.
+So both sides first turn their shares of z + t/4, which lies below t/2, into integer shares. Two residues below t that
+sum mod t to a number below t/2 have wrapped unless both are below t/2 themselves, so
+z + t/4 = A + B - t * (1 - [A < t/2] * [B < t/2]) over the integers, one product of a bit here and a bit there.
+Each side then drops the low bits of its own share, and the rest fits the ring again.
+Source: wrap from known signs as in Rathee et al., "SIRNN", IEEE S&P 2021, and Huang et al., "Cheetah", USENIX
+Security 2022, section 5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import (
+    Flow,
+    LocalProtocolError,
+    Message,
+    Payload,
+    Progress,
+    RemoteProtocolError,
+    Role,
+    Send,
+    gather,
+    message,
+    receive,
+)
+from vfl.budget import OpeningBudget
+from vfl.he import Context, Evaluator, FreshZeros, KeyHolder, ZeroSupply
+from vfl.layers.source import Kept, PublicKey
+from vfl.plan import FixedPoint
+from vfl.protocols.matmul import Prepared, choose_packing, evaluate_product, hold_product
+from vfl.randomness import SecretStream
+from vfl.ring import Ring, pack, unpack
+
+__all__ = ["REACH", "AttributionShares", "attribute", "serve_attribution"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+KEPT_BITS = 20
+"""Fractional bits of an embedding that an attribution is made of; the rest is dropped on both sides."""
+
+LIMB_BITS = 12
+"""Bits of a feature party's share per row of its operand: what the product's noise bound counts on is 15."""
+
+REACH = 64.0
+"""A party's embeddings may be this many times the largest opened sum, averaged with |slope| as weights.
+
+Two parties that cancel each other beyond it would wrap in opposite directions and still add up.
+"""
+
+
+@message(
+    "attribution.shares",
+    sender=Role.FEATURE,
+    receiver=Role.LABEL,
+    payload=Payload.SHARE,
+    reveals="with the label party's shares: the sender's attribution in each predicted period, one number each",
+    source="inner product on additive shares; wrap from known signs as in SIRNN, IEEE S&P 2021",
+)
+class AttributionShares(Message):
+    """The sender's shares of its attributions, one ring element per predicted period in order."""
+
+    periods: int
+    values: bytes
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How shares are cut: ``dropped`` low bits; ``width`` bits remain, of which ``fraction`` are fractional."""
+
+    ring: Ring
+    dropped: int
+    fraction: int
+
+    @classmethod
+    def of(cls, fixed: FixedPoint) -> _Cut:
+        dropped = max(fixed.output_bits - KEPT_BITS, 0)
+        return cls(Ring(fixed.ring_bits), dropped, fixed.output_bits - dropped)
+
+    @property
+    def width(self) -> int:
+        return self.ring.bits - self.dropped
+
+    @property
+    def limbs(self) -> int:
+        return math.ceil(self.width / LIMB_BITS)
+
+    @property
+    def weights(self) -> U64:
+        """What the rows of the evaluator's operand count: its limbs, then the wrap bits."""
+        return np.array([1 << (LIMB_BITS * limb) for limb in range(self.limbs)] + [1 << self.width], dtype=np.uint64)
+
+    def small(self, share: U64) -> U64:
+        """Which shares are below t/2."""
+        small: U64 = (share >> np.uint64(self.ring.bits - 1) == 0).astype(np.uint64)
+        return small
+
+    def combined(self, shares: U64) -> int:
+        """One ring element of the shares (limbs + 1, 1) of the products."""
+        if self.dropped == 0:
+            shares = shares[:-1]  # t times anything is 0 in the ring
+        total = (shares[:, 0] * self.weights[: len(shares)]).sum(dtype=np.uint64)
+        return int(total) & (self.ring.modulus - 1)
+
+    def operand(self, share: U64) -> I64:
+        """The evaluator's operand (limbs + 1, 2 N): limbs of its cut share, then its wrap bits on the second half."""
+        flat = share.reshape(-1)
+        kept = flat >> np.uint64(self.dropped)
+        left = np.zeros((self.limbs + 1, 2 * len(flat)), dtype=np.int64)
+        for limb in range(self.limbs):
+            left[limb, : len(flat)] = (kept >> np.uint64(LIMB_BITS * limb)) & np.uint64((1 << LIMB_BITS) - 1)
+        left[-1, len(flat) :] = self.small(flat)
+        return left
+
+
+def _encode(slopes: F64, largest: float, cut: _Cut) -> tuple[I64, int]:
+    """Slopes as integers and their fractional bits: as many as surely keep the inner product in the ring."""
+    weight = float(np.abs(slopes).sum())
+    if not weight:
+        return np.zeros(slopes.shape, dtype=np.int64), 0
+    room = cut.ring.bits - 2 - cut.fraction - math.log2(weight * max(REACH * largest, 2.0**-cut.fraction))
+    bits = min(math.floor(room), 40 - math.ceil(math.log2(float(np.abs(slopes).max()))))
+    encoded = np.rint(np.ldexp(slopes, bits)).astype(np.int64)
+    if not encoded.any():
+        raise LocalProtocolError("attribution slopes do not fit the ring: raise fixed_point.ring_bits")
+    return encoded, bits
+
+
+def attribute(
+    parties: Sequence[str],
+    kept: Mapping[str, Kept],
+    slopes: F64,
+    embeddings: F64,
+    entities: int,
+    fixed: FixedPoint,
+    key: KeyHolder,
+) -> Flow[dict[str, F64]]:
+    """Label party: each party's sum over rows of <slope, embedding>, float64 (periods,) in prediction order.
+
+    slopes, embeddings: float64 (rows, h) in the order of ``kept``, the label party's secret and the opened sums; a
+    slope of 0 leaves a row out without telling anyone. A number is off by 2**-21 times the sum of |slope| at most, and
+    by the rounding of the slopes, which all parties share: their numbers add up to <slope, opened sum>. Raises
+    LocalProtocolError where they do not.
+
+    Learns: one number per feature party and predicted period.
+    Leaks: the number of rows of each period, which was known; slopes are encrypted.
+    Model: semi-honest. A label party that cheats may choose its slopes, and so reads one linear form of a period's
+        rows instead, per party and period; each row is charged one opening for it.
+    Source: CRYPTO 3; wrap from known signs, SIRNN 2021.
+    """
+    cut = _Cut.of(fixed)
+    for party in parties:
+        yield Send(party, PublicKey(key.context.name, fixed.ring_bits, key.public_key))
+    rows = kept[parties[0]].rows
+    if any(not np.array_equal(kept[party].rows, rows) for party in parties) or slopes.shape != embeddings.shape:
+        raise LocalProtocolError("attribution needs every party's shares of the same rows, and a slope for each")
+    held: dict[str, list[int]] = {party: [] for party in parties}
+    extras: dict[str, list[float]] = {party: [] for party in parties}
+    bits: list[int] = []
+    groups = _by_period(rows, entities)
+    for number, inside in enumerate(groups):
+        encoded, scale = _encode(slopes[inside], float(np.abs(embeddings[inside]).max(initial=0.0)), cut)
+        bits.append(scale)
+        parts = [_Held(cut, kept[party].share[inside], encoded) for party in parties]
+        products = yield from gather(
+            [
+                hold_product(
+                    party,
+                    f"attribution/{number}",
+                    part.right,
+                    cut.limbs + 1,
+                    key,
+                    choose_packing(cut.limbs + 1, len(part.right), 1, key.context.degree),
+                )
+                for party, part in zip(parties, parts, strict=True)
+            ]
+        )
+        for party, part, product in zip(parties, parts, products, strict=True):
+            held[party].append((part.local + cut.combined(product)) % cut.ring.modulus)
+            extras[party].append(part.correction)
+        yield Progress(number + 1, len(groups), unit="periods")
+    found = {}
+    for party in parties:
+        theirs = yield from _receive_shares(party, len(groups), cut.ring)
+        total = cut.ring.add(np.array(held[party], dtype=np.uint64), theirs)
+        found[party] = np.ldexp(cut.ring.signed(total) + np.array(extras[party]), -cut.fraction - np.array(bits))
+    _check_total(found, slopes, embeddings, groups)
+    return found
+
+
+class _Held:
+    """The label party's part of one party's inner products in one period."""
+
+    def __init__(self, cut: _Cut, share: U64, slopes: I64) -> None:
+        ring, flat = cut.ring, slopes.reshape(-1)
+        moved = ring.add(share.reshape(-1), np.uint64(1 << (ring.bits - 2)))  # type: ignore[arg-type]
+        kept = (moved >> np.uint64(cut.dropped)).astype(np.int64)
+        whole = kept - (1 << cut.width) - (1 << (cut.width - 2))
+        self.local = sum(int(g) * int(z) for g, z in zip(flat, whole, strict=True)) % ring.modulus
+        wrapped = ring.wrap(flat)
+        self.right: U64 = np.concatenate([wrapped, wrapped * cut.small(moved)])[:, None]
+        low = (moved & np.uint64((1 << cut.dropped) - 1)).astype(np.float64)
+        # the party's own dropped bits are unknown here: half a unit is their mean
+        self.correction = float(flat @ (np.ldexp(low, -cut.dropped) + 0.5)) if cut.dropped else 0.0
+
+
+def _by_period(rows: I64, entities: int) -> list[I64]:
+    """Positions of each period's rows, in the order in which the periods were predicted."""
+    periods = rows // entities
+    _, first = np.unique(periods, return_index=True)
+    return [np.flatnonzero(periods == periods[start]) for start in np.sort(first)]
+
+
+def _receive_shares(party: str, periods: int, ring: Ring) -> Flow[U64]:
+    got = yield from receive(party, AttributionShares)
+    if got.periods != periods:
+        raise RemoteProtocolError(f"sent attributions of {got.periods} periods where {periods} were predicted", party)
+    try:
+        return unpack(got.values, ring.width, periods, ring.modulus)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error), party) from None
+
+
+def _check_total(found: Mapping[str, F64], slopes: F64, embeddings: F64, groups: Sequence[I64]) -> None:
+    """The parties' numbers add up to what the opened sums give."""
+    sums = np.sum(list(found.values()), axis=0)
+    for total, inside in zip(sums, groups, strict=True):
+        products = slopes[inside] * embeddings[inside]
+        norm = float(np.linalg.norm(slopes[inside])) * max(float(np.linalg.norm(embeddings[inside])), 1e-2)
+        if abs(float(products.sum()) - float(total)) > 1e-3 * norm:
+            raise LocalProtocolError(
+                "the attributions do not add up to the opened sums: a party's embeddings are beyond the agreed reach"
+            )
+
+
+def serve_attribution(
+    label_party: str,
+    kept: Kept,
+    entities: int,
+    fixed: FixedPoint,
+    parameter_set: str,
+    budget: OpeningBudget,
+    stream: SecretStream,
+    *,
+    session: str,
+    consent: bool,
+    supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
+) -> Flow[int]:
+    """Feature party: its part in one inner product per predicted period; returns how many numbers were opened.
+
+    Learns: nothing; the slopes come encrypted.
+    Leaks: one ring element per predicted period, with which the label party reads one number, charged to the budget
+        as one opening of each of the period's rows: a cheating label party could put all weight on one.
+    Model: semi-honest; refused without the agreement's consent.
+    Source: CRYPTO 3; wrap from known signs, SIRNN 2021.
+    """
+    if not consent:
+        raise LocalProtocolError("the agreement does not consent to attribution")
+    cut = _Cut.of(fixed)
+    announced = yield from receive(label_party, PublicKey)
+    if (announced.parameter_set, announced.ring_bits) != (parameter_set, fixed.ring_bits):
+        raise RemoteProtocolError("chose other encryption parameters than the agreement", label_party)
+    try:
+        evaluator = Evaluator(Context(parameter_set, fixed.ring_bits), announced.key)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error), label_party) from None
+    groups = _by_period(kept.rows, entities)
+    found = np.zeros(len(groups), dtype=np.uint64)
+    zeros = supply(evaluator)
+    try:
+        for number, inside in enumerate(groups):
+            left = cut.operand(kept.share[inside])
+            packing = choose_packing(*left.shape, 1, evaluator.context.degree)
+            label = f"attribution/{number}"
+            prepared = Prepared(evaluator, left, packing)
+            share = yield from evaluate_product(label_party, label, prepared, 1, stream, zeros)
+            budget.charge(f"{session}/{label}", kept.rows[inside], 1)
+            found[number] = cut.combined(share)
+            yield Progress(number + 1, len(groups), unit="periods")
+    finally:
+        zeros.close()
+    yield Send(label_party, AttributionShares(len(groups), pack(found, cut.ring.width)))
+    return len(groups)
