@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from parties import __version__
-from parties.cli import audit, bench, books, checks, demo, factors, joining, runs, services
+from parties.cli import audit, bench, books, checks, demo, factors, joining, runs, services, settling
 from parties.cli.console import complain, plain, state
 from parties.errors import EntenteError
 from psi.flow import ProtocolError
@@ -42,6 +42,7 @@ app.add_typer(runs.app, name="run")
 app.add_typer(checks.data, name="data")
 app.add_typer(factors.app, name="factors")
 app.add_typer(books.app, name="ledger")
+app.add_typer(settling.app, name="settle")
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
 

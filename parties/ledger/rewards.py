@@ -23,7 +23,18 @@ from fractions import Fraction
 from parties.errors import LedgerError
 from parties.ledger.split import score, split_reward
 
-__all__ = ["Award", "Claim", "Close", "Outcome", "Price", "Rules", "close_run", "live_score", "resolve_run"]
+__all__ = [
+    "Award",
+    "Claim",
+    "Close",
+    "Outcome",
+    "Price",
+    "Rules",
+    "close_run",
+    "live_score",
+    "prices_of",
+    "resolve_run",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +91,23 @@ class Close:
     rolled_over: int
 
     def prices(self) -> dict[str, Price]:
-        """The price each party was given: its own; what the run paid on average where it was given nothing."""
-        total = sum(Fraction(award.score) for award in self.awards.values())
-        average = Fraction(sum(award.amount for award in self.awards.values())) / total if total else Fraction(0)
-        return {
-            party: Price(award.amount, award.amount / Fraction(award.score) if award.amount else average, award.pledge)
-            for party, award in self.awards.items()
-        }
+        """The price each party was given."""
+        return prices_of(
+            {party: award.score for party, award in self.awards.items()},
+            {party: award.amount for party, award in self.awards.items()},
+            {party: award.pledge for party, award in self.awards.items()},
+        )
+
+
+def prices_of(scores: Mapping[str, float], pending: Mapping[str, int], pledges: Mapping[str, int]) -> dict[str, Price]:
+    """The price each party was given: its own; what the run paid on average where it was given nothing."""
+    total = sum(map(Fraction, scores.values()))
+    average = Fraction(sum(pending.values())) / total if total else Fraction(0)
+    prices = {}
+    for party, points in scores.items():
+        given = pending.get(party, 0)
+        prices[party] = Price(given, given / Fraction(points) if given else average, pledges.get(party, 0))
+    return prices
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,190 @@
+"""What the settlement commands share: showing numbers and dossiers, signing, and moving a dossier on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parties.cli.console import money, say, table
+from parties.errors import ConfigError, LedgerError
+
+if TYPE_CHECKING:
+    from parties.approval import Dossier
+    from parties.coordinator.closed import ClosedRun
+    from parties.coordinator.live import LiveRecord
+    from parties.identity import Identity
+    from parties.ledger.store import LedgerStore
+
+__all__ = [
+    "advance",
+    "cash_scale",
+    "is_posted",
+    "minor_units",
+    "now",
+    "own_keys",
+    "propose",
+    "read_live",
+    "show_close",
+    "show_dossier",
+    "show_final",
+]
+
+
+def propose(
+    home: Path, ledger: LedgerStore, run: ClosedRun | None, dossier: Dossier, credentials: Path | None, name: str
+) -> None:
+    """Sign as the proposer, record, and post if that is enough."""
+    identity = own_keys(credentials, name)
+    show_dossier(dossier)
+    advance(home, ledger, dossier.approved_by(name, identity.key, dossier.made_at), run)
+
+
+def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | None = None) -> None:
+    """Record a dossier and post it when it is complete."""
+    from parties.coordinator.closed import find_run
+    from parties.coordinator.dossiers import Dossiers, post, requirement
+    from parties.identity import Roster
+
+    roster, dossiers = Roster.load(home / "roster.json"), Dossiers(home)
+    if run is None and dossier.run_id:
+        run = find_run(home, dossier.run_id)
+    need = requirement(dossier, run.agreement if run else None, roster)
+    signed = dossier.signers(need.people)
+    unknown = {approval.name for approval in dossier.approvals} - set(need.people)
+    if unknown:
+        raise LedgerError(f"{sorted(unknown)[0]!r} may not approve this: only {', '.join(sorted(need.people))} may")
+    path = dossiers.save(dossier)
+    if len(signed) < need.needed:
+        say(
+            f"{len(signed)} of {need.needed} approvals. Next: entente settle approve {path} --home {home} "
+            "--credentials DIR --as NAME"
+        )
+        return
+    receipts = post(ledger, dossiers, dossier, run, roster, now())
+    new = sum(not receipt.repeated for receipt in receipts)
+    say(f"Posted: {new} new entries, approved by {', '.join(signed)}; evidence {dossier.digest}")
+
+
+def show_dossier(dossier: Dossier) -> None:
+    """Who proposed it, why, and what it posts."""
+    say(f"{dossier.kind}, proposed by {dossier.proposer}: dossier {dossier.digest}", *dossier.reasons)
+    for one in dossier.transactions:
+        say(f"  {one.state.value:8} {one.id}")
+        for account, amount in one.postings:
+            say(f"    {account:44} {amount:>16}")
+
+
+def show_close(ledger: LedgerStore, run: ClosedRun) -> None:
+    """Each party's number at the close, and why."""
+    from parties.coordinator.settle import claims_of, plan_close
+
+    terms = run.agreement.reward
+    plan = plan_close(ledger, run.agreement, run.contribution, run.closed_at or now())
+    claims = claims_of(run.agreement, run.contribution)
+    say(
+        f"Run {run.run_id[:12]}: pot {money(plan.close.pot, terms.scale, terms.unit)} plus "
+        f"{money(plan.close.carried, terms.scale, terms.unit)} rolled over; score = max(0, phi - "
+        f"{terms.risk_aversion:g} SE); payout factor {float(plan.close.factor):.4f}"
+    )
+    table(
+        "",
+        ("party", ">phi", ">SE", ">score", ">share", ">limit", ">reward", "why"),
+        (
+            (
+                party,
+                f"{claims[party].contribution:+.5f}",
+                f"{claims[party].standard_error:.5f}",
+                f"{award.score:.5f}",
+                money(award.share, terms.scale, terms.unit),
+                "-" if award.limit is None else money(award.limit, terms.scale, terms.unit),
+                money(award.amount, terms.scale, terms.unit),
+                award.why,
+            )
+            for party, award in plan.close.awards.items()
+        ),
+    )
+    say(f"Rolls over: {money(plan.close.rolled_over, terms.scale, terms.unit)}")
+
+
+def show_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None) -> None:
+    """Each party\'s number once live data has spoken, and why."""
+    from parties.coordinator.steps import outcomes
+
+    terms = run.agreement.reward
+    _, prices, due = outcomes(ledger, run, live)
+    table(
+        "",
+        ("party", ">pending", ">live score", ">payable", ">stake lost", "why"),
+        (
+            (
+                party,
+                money(prices[party].pending, terms.scale, terms.unit),
+                f"{outcome.score:+.5f}",
+                money(outcome.payable, terms.scale, terms.unit),
+                money(outcome.loss, terms.scale, terms.unit),
+                outcome.why,
+            )
+            for party, outcome in due.items()
+        ),
+    )
+
+
+def is_posted(ledger: LedgerStore, dossier: Dossier) -> bool:
+    """Whether the books hold what this dossier says."""
+    entry = ledger.entry(dossier.transactions[-1].id)
+    return entry is not None and entry.transaction.evidence == dossier.digest
+
+
+def own_keys(credentials: Path | None, name: str) -> Identity:
+    """The caller\'s keys, to sign with."""
+    from parties.identity import load_identity
+
+    if credentials is None:
+        raise ConfigError("name the folder with your keys: --credentials DIR, or ENTENTE_CREDENTIALS")
+    return load_identity(name, credentials / "keys")
+
+
+def read_live(path: Path | None) -> LiveRecord | None:
+    """Live contributions from a file, not yet verified."""
+    from pydantic import ValidationError
+
+    from parties.coordinator.live import LiveRecord
+
+    if path is None:
+        return None
+    try:
+        return LiveRecord.model_validate_json(path.read_bytes())
+    except OSError:
+        raise ConfigError(f"{path}: cannot be read; name the label party's record") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+
+
+def minor_units(text: str, scale: int) -> int:
+    """An amount in whole units as minor units, exactly."""
+    try:
+        minor = Decimal(text).scaleb(scale)
+    except InvalidOperation:
+        raise ConfigError(f"{text!r} is not an amount: write it like 1250.00") from None
+    if not minor.is_finite() or minor != minor.to_integral_value():
+        raise ConfigError(f"{text!r} has more than {scale} decimals: write whole minor units")
+    return int(minor)
+
+
+def cash_scale(ledger: LedgerStore) -> int:
+    """The scale of the ledger's cash."""
+    from parties.ledger.settlement import CASH
+
+    account = ledger.accounts().get(CASH)
+    if account is None:
+        raise LedgerError("the ledger has no accounts yet: settle a run first")
+    return account.unit.scale
+
+
+def now() -> datetime:
+    """The present, to the second, UTC."""
+    return datetime.now(UTC).replace(microsecond=0)

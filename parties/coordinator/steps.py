@@ -1,0 +1,270 @@
+"""The steps of a settlement, each as a dossier to approve: what would be posted, and every number behind it.
+
+Nothing here writes. Conditions that time brings (live periods, waiting times, open disputes) are judged when a step
+is proposed; what the books allow is judged again when it is posted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from parties.agreement import Agreement, SettlementTerms
+from parties.approval import Dossier, DossierKind, Intended
+from parties.coordinator.closed import ClosedRun
+from parties.coordinator.live import LiveRecord
+from parties.coordinator.settle import claims_of, evidence_of, forfeits_to, plan_close, rules_of
+from parties.errors import LedgerError
+from parties.ledger.entries import Transaction
+from parties.ledger.lifecycle import correction, pending_parts, resolve_transaction
+from parties.ledger.rewards import Claim, Outcome, Price, prices_of, resolve_run
+from parties.ledger.settlement import POT, REWARD, party_account, payout, pending_id, subscription, void_settlement
+from parties.ledger.split import score
+from parties.ledger.stakes import (
+    dispute,
+    dispute_id,
+    exit_due,
+    exit_release,
+    exit_request,
+    exits_of,
+    judged,
+    stake_deposit,
+)
+from parties.ledger.store import LedgerStore
+
+__all__ = [
+    "METHOD",
+    "open_disputes",
+    "outcomes",
+    "propose_close",
+    "propose_correction",
+    "propose_dispute",
+    "propose_exit",
+    "propose_final",
+    "propose_judgement",
+    "propose_payouts",
+    "propose_receipt",
+    "propose_release",
+    "propose_void",
+    "settlement_rules",
+]
+
+METHOD = "entente settlement 1"
+
+
+def settlement_rules(agreement: Agreement) -> SettlementTerms:
+    """The agreed rules; the defaults where the agreement has none."""
+    return agreement.reward.settlement or SettlementTerms()
+
+
+def propose_close(ledger: LedgerStore, run: ClosedRun, by: str, at: datetime) -> Dossier:
+    """The pending settlement, where the agreement wants it approved."""
+    if run.closed_at is None:
+        raise LedgerError(f"run {run.run_id[:12]} has not come to its settlement yet: wait until it is exported")
+    if ledger.entry(pending_id(run.run_id)) is not None:
+        raise LedgerError(f"run {run.run_id[:12]} is settled as pending already: finalise or void it")
+    plan = plan_close(ledger, run.agreement, run.contribution, at)
+    if not plan.transactions:
+        raise LedgerError(f"run {run.run_id[:12]} has nothing to post: the whole pot rolls over unbooked")
+    reasons = [
+        f"{party}: {_money(run.agreement, award.amount)}: {award.why}" for party, award in plan.close.awards.items()
+    ]
+    basis = {"contribution": evidence_of(run.contribution), "payout_factor": float(plan.close.factor)}
+    return _dossier("close", run.run_id, by, at, reasons, plan.transactions, basis)
+
+
+def outcomes(
+    ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None
+) -> tuple[Transaction, dict[str, Price], dict[str, Outcome]]:
+    """The pending settlement, the prices it fixed, and what live data leaves of it.
+
+    Without live data everything that is pending is due. Raises :class:`LedgerError` when nothing is pending.
+    """
+    pending = _waiting(ledger, pending_id(run.run_id), f"run {run.run_id[:12]} has no pending settlement")
+    shares, pledges = pending_parts(pending)
+    claims = claims_of(run.agreement, run.contribution)
+    aversion = run.agreement.reward.risk_aversion
+    scores = {party: score(claim.contribution, claim.standard_error, aversion) for party, claim in claims.items()}
+    prices = prices_of(scores, shares, pledges)
+    if live is None:
+        due = {
+            party: Outcome(scores[party], price.pending, 0, "no live data is agreed") for party, price in prices.items()
+        }
+    else:
+        said: Mapping[str, Claim] = claims_of(run.agreement, live.contribution)
+        due = resolve_run(rules_of(run.agreement), prices, said)
+    return pending, prices, due
+
+
+def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, by: str, at: datetime) -> Dossier:
+    """The final settlement. Raises :class:`LedgerError` saying what it still waits for."""
+    rules = settlement_rules(run.agreement)
+    if run.closed_at is not None and at < run.closed_at + timedelta(days=rules.final_after_days):
+        until = run.closed_at + timedelta(days=rules.final_after_days)
+        raise LedgerError(f"run {run.run_id[:12]} may be final from {until:%Y-%m-%d} on, as agreed: wait")
+    accused = open_disputes(ledger, run.run_id)
+    if accused:
+        raise LedgerError(f"{accused[0].id!r} is not judged yet: judge it before the settlement becomes final")
+    if live is not None:
+        live.verify(run.agreement, rules.live_periods)
+    elif rules.live_periods:
+        raise LedgerError(
+            f"the agreement wants {rules.live_periods} live periods: name the label party's record with --live"
+        )
+    pending, prices, due = outcomes(ledger, run, live)
+    plain = run.agreement.reward.settlement is None
+    final = resolve_transaction(
+        pending,
+        at,
+        {party: outcome.payable for party, outcome in due.items()},
+        {party: outcome.loss for party, outcome in due.items()},
+        unpaid=REWARD if plain else POT,
+        forfeits=forfeits_to(run.agreement.reward.settlement),
+    )
+    reasons = [
+        f"{party}: {_money(run.agreement, outcome.payable)} of {_money(run.agreement, prices[party].pending)} payable, "
+        f"{_money(run.agreement, outcome.loss)} of stake lost: {outcome.why}"
+        for party, outcome in due.items()
+    ]
+    basis: dict[str, Any] = {
+        "close": evidence_of(run.contribution),
+        "scores": {party: outcome.score for party, outcome in due.items()},
+        "live": None if live is None else live.model_dump(mode="json"),
+    }
+    return _dossier("final", run.run_id, by, at, reasons, [final], basis)
+
+
+def propose_void(ledger: LedgerStore, run: ClosedRun, why: str, by: str, at: datetime) -> Dossier:
+    """Nothing of the pending settlement is owed, and pledges are free."""
+    pending = _waiting(ledger, pending_id(run.run_id), f"run {run.run_id[:12]} has no pending settlement")
+    return _dossier("void", run.run_id, by, at, [f"void: {why}"], [void_settlement(pending, at, why)])
+
+
+def propose_correction(
+    ledger: LedgerStore, run: ClosedRun, amounts: Mapping[str, int], why: str, by: str, at: datetime
+) -> Dossier:
+    """More or less for some parties than the final settlement gave, as a new entry."""
+    if ledger.entry(f"{pending_id(run.run_id)}/final") is None:
+        raise LedgerError(f"run {run.run_id[:12]} is not final: void its pending settlement, or finalise it first")
+    known = {party.name for party in run.agreement.features}
+    if not amounts or set(amounts) - known:
+        raise LedgerError(f"a correction names feature parties of the run: {', '.join(sorted(known))}")
+    number = 1
+    while ledger.entry(f"{pending_id(run.run_id)}/correction/{number}") is not None:
+        number += 1
+    plain = run.agreement.reward.settlement is None
+    entry = correction(run.run_id, number, amounts, at, why, against=REWARD if plain else POT)
+    reasons = [f"{party}: {_money(run.agreement, amount)}: {why}" for party, amount in sorted(amounts.items())]
+    return _dossier("correction", run.run_id, by, at, reasons, [entry])
+
+
+def open_disputes(ledger: LedgerStore, run_id: str) -> list[Transaction]:
+    """Disputes of the run that wait for judgement."""
+    entries = ledger.journal(run_id=run_id)
+    return [entry.transaction for entry in entries if entry.waiting and entry.transaction.id.startswith("dispute/")]
+
+
+def propose_dispute(run: ClosedRun, accuser: str, claim: str, at: datetime) -> Dossier:
+    """A party stakes a deposit on its claim that the run was settled wrongly. The accuser alone signs it."""
+    rules = settlement_rules(run.agreement)
+    if not rules.dispute_deposit:
+        raise LedgerError("the agreement sets no deposit for disputes: agree on reward.settlement.dispute_deposit")
+    run.agreement.party(accuser)
+    if run.closed_at is None or at > run.closed_at + timedelta(days=rules.dispute_days):
+        raise LedgerError(f"run {run.run_id[:12]} can be disputed for {rules.dispute_days} days after its close only")
+    entry = dispute(
+        run.run_id, accuser, rules.dispute_deposit, at, claim, forfeits=forfeits_to(run.agreement.reward.settlement)
+    )
+    reasons = [f"{accuser} puts down {_money(run.agreement, rules.dispute_deposit)}: {claim}"]
+    return _dossier("dispute", run.run_id, accuser, at, reasons, [entry], party=accuser)
+
+
+def propose_judgement(
+    ledger: LedgerStore, run: ClosedRun, accuser: str, why: str, by: str, at: datetime, *, upheld: bool
+) -> Dossier:
+    """The deposit goes back (upheld), or is lost."""
+    claim = _waiting(ledger, dispute_id(run.run_id, accuser), f"{accuser!r} has no open dispute of this run")
+    word = "upheld: the deposit is free" if upheld else "rejected: the deposit is lost"
+    entry = judged(claim, at, why, upheld=upheld)
+    return _dossier("judgement", run.run_id, by, at, [f"dispute of {accuser} {word}: {why}"], [entry], party=accuser)
+
+
+def propose_receipt(party: str, amount: int, reference: str, by: str, at: datetime, *, stake: bool) -> Dossier:
+    """Cash that came in: a subscription, or a party's stake."""
+    made = (
+        stake_deposit(reference, party, amount, at)
+        if stake
+        else subscription(reference, amount, at, f"Subscription of {party} received")
+    )
+    return _dossier("receipt", "", by, at, [made.narration], [made], party=party)
+
+
+def propose_exit(party: str, amount: int, at: datetime) -> Dossier:
+    """The party asks stake back; it alone signs that."""
+    return _dossier("exit", "", party, at, [f"{party} asks stake back"], [exit_request(party, amount, at)], party=party)
+
+
+def propose_release(ledger: LedgerStore, party: str, cooling_days: int, by: str, at: datetime) -> Dossier:
+    """Stake whose cooling period is over becomes payable."""
+    asked = [entry.transaction for entry in ledger.journal(run_id=exits_of(party)) if entry.waiting]
+    if not asked:
+        raise LedgerError(f"{party!r} has not asked any stake back")
+    asked.sort(key=lambda request: exit_due(request, cooling_days))
+    due = [request for request in asked if exit_due(request, cooling_days) <= at] or asked[:1]
+    made = [exit_release(request, at, cooling_days) for request in due]
+    return _dossier("release", "", by, at, [f"stake of {party} has cooled for {cooling_days} days"], made, party=party)
+
+
+def propose_payouts(ledger: LedgerStore, parties: Sequence[str], reference: str, by: str, at: datetime) -> Dossier:
+    """Everything payable to these parties leaves the bank account."""
+    balances = ledger.balances()
+    due = {
+        party: balances[party_account(party, "Payable")].lowest
+        for party in parties
+        if party_account(party, "Payable") in balances
+    }
+    made = [payout(f"{reference}/{party}", party, amount, at) for party, amount in due.items() if amount > 0]
+    if not made:
+        raise LedgerError("nothing is payable to these parties: finalise a settlement first")
+    reasons = [f"{posting.account}: {posting.amount} minor units" for one in made for posting in one.postings[:1]]
+    return _dossier("pay", "", by, at, reasons, made)
+
+
+def _dossier(
+    kind: DossierKind,
+    run_id: str,
+    by: str,
+    at: datetime,
+    reasons: Sequence[str],
+    transactions: Sequence[Transaction],
+    basis: dict[str, Any] | None = None,
+    *,
+    party: str = "",
+) -> Dossier:
+    return Dossier(
+        kind=kind,
+        run_id=run_id,
+        party=party,
+        proposer=by,
+        made_at=at,
+        reasons=tuple(reasons),
+        basis={"method": METHOD} | (basis or {}),
+        transactions=tuple(map(Intended.of, transactions)),
+    )
+
+
+def _waiting(ledger: LedgerStore, transaction_id: str, fault: str) -> Transaction:
+    entry = ledger.entry(transaction_id)
+    if entry is None:
+        raise LedgerError(f"{fault}: list the journal for what there is")
+    if not entry.waiting:
+        raise LedgerError(f"{transaction_id!r} is resolved already, by {entry.resolved_by!r}")
+    return entry.transaction
+
+
+def _money(agreement: Agreement, amount: int) -> str:
+    terms = agreement.reward
+    sign, digits = "-" * (amount < 0), str(abs(amount)).rjust(terms.scale + 1, "0")
+    whole, fraction = (digits[: -terms.scale], "." + digits[-terms.scale :]) if terms.scale else (digits, "")
+    return f"{sign}{whole}{fraction} {terms.unit}"

@@ -1,0 +1,99 @@
+"""A coordinator's home with one run that came to its settlement, made from events; nothing is started."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from parties.agreement import COORDINATOR, sign_agreement
+from parties.coordinator.closed import find_run
+from parties.coordinator.events import CoordinatorDone, PhaseDone, Proposed, Signed
+from parties.coordinator.live import LiveRecord
+from parties.coordinator.run import RunState
+from parties.coordinator.settle import settle_run
+from parties.coordinator.state import step
+from parties.coordinator.store import EventLog, open_engine
+from parties.ledger.core import Unit
+from parties.ledger.settlement import chart_of_accounts, subscription
+from parties.ledger.stakes import stake_deposit
+from parties.ledger.store import LedgerStore
+from tests.parties.coordinator_rig import FEATURES, LABEL, REPORTS, Consortium
+
+__all__ = ["RULES", "SettledHome"]
+
+RULES: dict[str, Any] = {
+    "stakes": {"sat": 8_000, "card": 2_000},
+    "clip": 0.25,
+    "live_periods": 2,
+    "dispute_deposit": 100,
+    "cooling_days": 0,
+}
+
+
+class SettledHome:
+    """``Consortium`` whose coordinator recorded one run of the given rules (None: none agreed)."""
+
+    def __init__(self, folder: Path, rules: dict[str, Any] | None, phi: dict[str, float] | None = None) -> None:
+        self.consortium = Consortium(folder)
+        self.home = self.consortium.home(COORDINATOR)
+        self.closed_at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+        reward: dict[str, Any] = {"pot": 10_000, "unit": "USD", "scale": 2, "risk_aversion": 1.0}
+        if rules is not None:
+            reward["settlement"] = rules
+        self.agreement = self.consortium.agreement(reward=reward)
+        self._record(phi or {"sat": 0.04, "card": 0.02})
+        with self.ledger() as ledger:
+            at = self.closed_at - timedelta(days=9)
+            ledger.open_accounts(chart_of_accounts(Unit("USD", 2), (LABEL, *FEATURES)), at)
+            ledger.append(subscription("1", 50_000, at))
+            ledger.append(stake_deposit("sat", "sat", 8_000, at))
+            ledger.append(stake_deposit("card", "card", 2_000, at))
+            run = find_run(self.home, "")
+            settle_run(ledger, self.agreement, run.contribution, self.closed_at)
+
+    def ledger(self) -> LedgerStore:
+        return LedgerStore(self.home / "ledger.db")
+
+    def keys(self, name: str) -> Path:
+        """The folder to give as --credentials."""
+        return self.consortium.home(name)
+
+    def live(self, path: Path, **phi: float) -> Path:
+        """Live contributions attested by the label party."""
+        parties = {name: {"phi": value, "standard_error": 0.0} for name, value in phi.items()}
+        body = {"run_id": self.agreement.run_id, "periods": ["2020Q4", "2021Q1"]}
+        record = LiveRecord.model_validate_json(
+            json.dumps(body | {"contribution": {"method": "masked", "parties": parties}})
+        )
+        path.write_text(record.signed(self.consortium.identities[LABEL].key).model_dump_json(), encoding="utf-8")
+        return path
+
+    def _record(self, phi: dict[str, float]) -> None:
+        log = EventLog(open_engine(f"sqlite:///{self.home / 'coordinator.db'}"))
+        run, at = self.agreement.run_id, self.closed_at
+        state: RunState | None = None
+
+        def take(event: Any) -> RunState:
+            nonlocal state
+            state, _ = step(state, event)
+            log.append(event)
+            return state
+
+        take(Proposed(run, at, self.agreement.canonical().decode()))
+        for name in (LABEL, *FEATURES):
+            state = take(Signed(run, at, name, sign_agreement(self.consortium.identities[name].key, self.agreement)))
+        said = {name: {"phi": value, "standard_error": 0.01} for name, value in phi.items()}
+        while state is not None and state.phase not in (None, "settle"):
+            phase = state.phase
+            assert phase is not None
+            for name in state.plan.participants(phase):
+                if name == COORDINATOR:
+                    state = take(CoordinatorDone(run, at, phase, 1, {"n_common": 40}))
+                    continue
+                report = REPORTS[phase](name)
+                if phase == "value" and name == LABEL:
+                    report["contribution"] = {"method": "masked", "parties": said}
+                state = take(PhaseDone(run, at, name, phase, 1, report))
+        log.close()

@@ -1,0 +1,308 @@
+"""Settlement by two people, through the commands: what is shown, who may sign, what reaches the books."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from parties.approval import Dossier
+from parties.cli import run as run_command
+from parties.coordinator.closed import find_run
+from parties.coordinator.dossiers import Dossiers, post, requirement
+from parties.coordinator.steps import propose_final, propose_payouts, propose_receipt, propose_void
+from parties.errors import LedgerError
+from parties.identity import Roster
+from parties.ledger.core import State
+from parties.ledger.settlement import POT, party_account
+from tests.parties.settlement_rig import RULES, SettledHome
+
+NOW = datetime.now(UTC)
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Entente = Callable[..., Ran]
+
+
+@pytest.fixture
+def entente(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Entente:
+    monkeypatch.delenv("ENTENTE_CREDENTIALS", raising=False)
+
+    def call(*arguments: object) -> Ran:
+        capsys.readouterr()
+        code = run_command([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def settled(tmp_path: Path) -> SettledHome:
+    return SettledHome(tmp_path, RULES)
+
+
+def signing(settled: SettledHome, name: str) -> tuple[object, ...]:
+    return ("--credentials", settled.keys(name), "--as", name)
+
+
+def only_dossier(settled: SettledHome, kind: str) -> Path:
+    (path,) = settled.home.glob(f"settlements/{kind}-*.json")
+    return path
+
+
+def posted(settled: SettledHome, party: str, kind: str) -> int:
+    with settled.ledger() as ledger:
+        return ledger.balances()[party_account(party, kind)].posted  # type: ignore[arg-type]
+
+
+def test_a_dry_run_shows_each_number_and_why(entente: Entente, settled: SettledHome) -> None:
+    with settled.ledger() as ledger:
+        head = ledger.head()
+    ran = entente("settle", "--dry-run", "--home", settled.home)
+    assert ran.code == 0, ran.err
+    assert "score = max(0, phi - 1 SE)" in ran.out
+    rows = {line.split()[0]: line for line in ran.out.splitlines() if line.strip().startswith(("sat", "card"))}
+    assert "+0.04000" in rows["sat"]
+    assert "0.03000" in rows["sat"]
+    assert "held to the stake's limit" in rows["sat"]
+    by_id = entente("settle", settled.agreement.run_id[:8], "--dry-run", "--home", settled.home)
+    assert by_id.out == ran.out
+    with settled.ledger() as ledger:
+        assert ledger.head() == head
+    assert entente("settle", "ffff", "--dry-run", "--home", settled.home).code == 2
+
+
+def test_final_takes_live_data_and_two_people(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
+    run = settled.agreement.run_id
+    assert posted(settled, "sat", "Payable") == 0
+    without = entente("settle", "finalise", run, "--home", settled.home, *signing(settled, "admin"))
+    assert without.code == 8
+    assert "wants 2 live periods" in without.err
+    live = settled.live(tmp_path / "live.json", sat=0.015, card=-0.5)
+    dry = entente("settle", "finalise", run[:9], "--home", settled.home, "--live", live, "--dry-run")
+    assert dry.code == 0
+    assert not (settled.home / "settlements").exists()
+    proposed = entente("settle", "finalise", run, "--home", settled.home, "--live", live, *signing(settled, "admin"))
+    assert proposed.code == 0, proposed.err
+    assert "1 of 2 approvals" in proposed.out
+    file = only_dossier(settled, "final")
+    again = entente("settle", "approve", file, "--home", settled.home, "--yes", *signing(settled, "admin"))
+    assert "1 of 2 approvals" in again.out, "the proposer cannot approve alone"
+    assert posted(settled, "sat", "Payable") == 0
+    # an approver elsewhere signs the file; the coordinator takes it back
+    away = tmp_path / "away.json"
+    away.write_bytes(file.read_bytes())
+    assert entente("settle", "approve", away, "--yes", *signing(settled, "bank")).code == 0
+    done = entente("settle", "approve", away, "--home", settled.home, "--yes", *signing(settled, "bank"))
+    assert "Posted: 1 new entries, approved by admin, bank" in done.out
+    # the close paid sat 2000 for a score of 0.03: half of it live is worth half
+    assert posted(settled, "sat", "Payable") == 1_000
+    assert posted(settled, "sat", "Stake") == 8_000
+    assert posted(settled, "card", "Stake") == 1_500, "card harmed live and lost its whole pledge"
+    with settled.ledger() as ledger:
+        assert ledger.balances()[POT].posted == 10_000 - 1_000 + 500
+        entry = ledger.entry(f"settlement/{run}/final")
+        assert entry is not None
+        assert entry.transaction.evidence == Dossiers.load(file).digest
+        assert ledger.check().ok
+    assert "posted" in entente("settle", "list", "--home", settled.home).out
+    assert entente("settle", "check", "--home", settled.home).code == 0
+    repeated = entente("settle", "approve", away, "--home", settled.home, "--yes", *signing(settled, "sat"))
+    assert "Posted: 0 new entries" in repeated.out
+
+
+def test_void_correct_dispute_and_pay(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
+    run, home = settled.agreement.run_id, settled.home
+
+    def approve(kind: str) -> Ran:
+        return entente(
+            "settle", "approve", only_dossier(settled, kind), "--home", home, "--yes", *signing(settled, "bank")
+        )
+
+    accused = entente("settle", "dispute", run, "--party", "card", "--why", "late", "--home", home,
+                      "--credentials", settled.keys("card"))  # fmt: skip
+    assert "Posted: 1 new entries, approved by card" in accused.out
+    live = settled.live(tmp_path / "live.json", sat=0.03, card=0.01)
+    finalise = ("settle", "finalise", run, "--home", home, "--live", live, *signing(settled, "admin"))
+    assert "is not judged yet" in entente(*finalise).err
+    entente("settle", "judge", run, "--party", "card", "--reject", "--why", "in time", "--home", home,
+            *signing(settled, "admin"))  # fmt: skip
+    own = entente("settle", "approve", only_dossier(settled, "judgement"), "--home", home, "--yes",
+                  *signing(settled, "card"))  # fmt: skip
+    assert own.code == 8
+    assert "'card' may not approve this" in own.err
+    assert approve("judgement").code == 0
+    assert posted(settled, "card", "Stake") == 1_900
+    assert entente(*finalise).code == 0
+    assert approve("final").code == 0
+    assert posted(settled, "sat", "Payable") == 2_000
+    corrected = entente("settle", "correct", run, "--pay", "sat=-5.00", "--pay", "card=1.25", "--why", "restated",
+                        "--home", home, *signing(settled, "admin"))  # fmt: skip
+    assert corrected.code == 0, corrected.err
+    assert approve("correction").code == 0
+    assert posted(settled, "sat", "Payable") == 1_500
+    assert entente("settle", "correct", run, "--pay", "sat=0.001", "--why", "x", "--home", home,
+                   *signing(settled, "admin")).code == 2  # fmt: skip
+    entente("settle", "exit", "sat", "10.00", "--home", home, "--credentials", settled.keys("sat"))
+    entente("settle", "release", "sat", "--home", home, *signing(settled, "admin"))
+    assert approve("release").code == 0
+    assert posted(settled, "sat", "Payable") == 2_500
+    entente("settle", "receive", "sat", "3.00", "--reference", "b1", "--stake", "--home", home,
+            *signing(settled, "admin"))  # fmt: skip
+    assert approve("receipt").code == 0
+    assert posted(settled, "sat", "Stake") == 7_300
+    entente("settle", "pay", "--reference", "2026-06", "--party", "sat", "--home", home, *signing(settled, "admin"))
+    assert approve("pay").code == 0
+    assert posted(settled, "sat", "Payable") == 0
+    void = entente("settle", "void", run, "--why", "x", "--home", home, *signing(settled, "admin"))
+    assert "is resolved already" in void.err
+    assert entente("settle", "check", "--home", home).code == 0
+
+
+def test_a_close_that_needs_approval(entente: Entente, tmp_path: Path) -> None:
+    people = SettledHome(tmp_path / "a", None).consortium.identities
+    approvers = {name: people[name].public_key for name in ("admin", "sat")}
+    rules = RULES | {"at_close": "approved"}
+    settled = SettledHome(tmp_path / "b", rules)
+    assert approvers  # the keys of another consortium are nobody's here
+    proposed = entente("settle", settled.agreement.run_id, "--home", settled.home, *signing(settled, "admin"))
+    assert proposed.code == 0, proposed.err
+    with settled.ledger() as ledger:
+        assert ledger.entry(f"settlement/{settled.agreement.run_id}") is None
+    thief = entente("settle", "approve", only_dossier(settled, "close"), "--home", settled.home, "--yes",
+                    "--credentials", tmp_path / "a" / "bank", "--as", "bank")  # fmt: skip
+    assert thief.code == 8
+    assert "the approval of 'bank' does not fit" in thief.err
+    done = entente("settle", "approve", only_dossier(settled, "close"), "--home", settled.home, "--yes",
+                   *signing(settled, "card"))  # fmt: skip
+    assert done.code == 0, done.err
+    with settled.ledger() as ledger:
+        assert ledger.balances()[party_account("sat", "Pending")].pending == 2_000
+
+
+def test_without_agreed_rules_the_final_settlement_returns_to_the_expense(settled: SettledHome, tmp_path: Path) -> None:
+    plain = SettledHome(tmp_path / "plain", None)
+    run = find_run(plain.home, "")
+    live = plain.live(tmp_path / "live.json", sat=0.015, card=0.01)
+    from parties.coordinator.live import LiveRecord
+
+    record = LiveRecord.model_validate_json(live.read_bytes())
+    with plain.ledger() as ledger:
+        dossier = propose_final(ledger, run, record, "admin", NOW)
+    assert ("Expenses:Reward", -3_750) in dossier.transactions[0].postings
+
+
+class Forged(NamedTuple):
+    what: str
+    change: Callable[[Dossier], Dossier]
+
+
+def test_what_was_changed_after_approval_is_not_posted(settled: SettledHome, tmp_path: Path) -> None:
+    run, roster = find_run(settled.home, ""), Roster.load(settled.home / "roster.json")
+    keys = settled.consortium.identities
+    with settled.ledger() as ledger:
+        good = propose_void(ledger, run, "restated", "admin", NOW)
+        signed = good.approved_by("admin", keys["admin"].key, NOW).approved_by("bank", keys["bank"].key, NOW)
+        head = ledger.head()
+        forgeries = {
+            "does not fit this dossier": signed.model_copy(update={"reasons": ("another reason",)}),
+            "1 more approval needed": signed.model_copy(update={"approvals": signed.approvals[:1] * 2}),
+            "may: propose the step again": signed.model_copy(update={"kind": "exit", "run_id": "", "party": "sat"}),
+            "in the future": propose_void(ledger, run, "x", "admin", NOW.replace(year=2190))
+            .approved_by("admin", keys["admin"].key, NOW)
+            .approved_by("bank", keys["bank"].key, NOW),
+        }
+        for says, forged in forgeries.items():
+            with pytest.raises(LedgerError, match=says):
+                post(ledger, Dossiers(settled.home), forged, None if not forged.run_id else run, roster, NOW)
+        with pytest.raises(LedgerError, match="does not know"):
+            requirement(good, None, roster)
+        assert ledger.head() == head
+        assert len(post(ledger, Dossiers(settled.home), signed, run, roster, NOW)) == 1
+
+
+def test_a_party_cannot_pay_itself_under_the_name_of_an_exit(settled: SettledHome) -> None:
+    roster = Roster.load(settled.home / "roster.json")
+    with settled.ledger() as ledger:
+        honest = propose_receipt("sat", 5, "x", "sat", NOW, stake=True)
+        theft = honest.model_copy(
+            update={
+                "kind": "exit",
+                "transactions": (
+                    honest.transactions[0].model_copy(
+                        update={
+                            "id": "stake-exit/sat/20260101T000000Z/1",
+                            "postings": ((POT, 5_000), (party_account("sat", "Payable"), -5_000)),
+                            "state": State.PENDING,
+                        }
+                    ),
+                ),
+            }
+        )
+        signed = theft.approved_by("sat", settled.consortium.identities["sat"].key, NOW)
+        with pytest.raises(LedgerError, match="posts something else than a exit may"):
+            post(ledger, Dossiers(settled.home), signed, None, roster, NOW)
+
+
+def test_amounts_of_a_final_settlement_are_computed_again(settled: SettledHome, tmp_path: Path) -> None:
+    from parties.coordinator.live import LiveRecord
+
+    run, roster = find_run(settled.home, ""), Roster.load(settled.home / "roster.json")
+    live = LiveRecord.model_validate_json(settled.live(tmp_path / "l.json", sat=0.015, card=0.01).read_bytes())
+    keys = settled.consortium.identities
+    with settled.ledger() as ledger:
+        honest = propose_final(ledger, run, live, "admin", NOW)
+        body = json.loads(honest.model_dump_json())
+        for posting in body["transactions"][0]["postings"]:
+            if posting[0] == party_account("sat", "Payable"):
+                posting[1] -= 100
+            if posting[0] == POT:
+                posting[1] += 100
+        forged = Dossier.model_validate(body | {"transactions": tuple(body["transactions"])})
+        for name in ("admin", "bank"):
+            forged = forged.approved_by(name, keys[name].key, NOW)
+        with pytest.raises(LedgerError, match="not what the rules and the books give"):
+            post(ledger, Dossiers(settled.home), forged, run, roster, NOW)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"run_id": "ab" * 32}, "is of run abababababab"),
+        ({"periods": ("2020Q3", "2020Q4")}, "counts 2020Q3"),
+        ({"periods": ("2020Q4", "2020Q4")}, "a period twice"),
+        ({"periods": ("2020Q4",)}, "1 live periods have resolved, the agreement needs 2"),
+        ({"periods": ("2021Q3", "2021Q4")}, "does not carry the signature of 'bank'"),
+    ],
+)
+def test_live_records_that_do_not_count(settled: SettledHome, tmp_path: Path, change: dict, says: str) -> None:
+    from parties.coordinator.live import LiveRecord
+
+    record = LiveRecord.model_validate_json(settled.live(tmp_path / "l.json", sat=0.1, card=0.1).read_bytes())
+    record.verify(settled.agreement, 2)
+    with pytest.raises(LedgerError, match=says):
+        record.model_copy(update=change).verify(settled.agreement, 2)
+
+
+def test_a_posting_without_approvals_is_found(entente: Entente, settled: SettledHome) -> None:
+    with settled.ledger() as ledger:
+        dossier = propose_payouts(ledger, ["sat"], "x", "admin", NOW) if posted(settled, "sat", "Payable") else None
+        assert dossier is None
+        from parties.ledger.settlement import void_settlement
+
+        entry = ledger.entry(f"settlement/{settled.agreement.run_id}")
+        assert entry is not None
+        ledger.append(void_settlement(entry.transaction, NOW, "by night"))
+    ran = entente("settle", "check", "--home", settled.home)
+    assert ran.code == 8
+    assert "/void' was posted without a dossier" in ran.err
