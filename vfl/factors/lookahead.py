@@ -3,7 +3,7 @@
 The label of each period is first freed of what earlier, non-overlapping label windows say, since a label that persists
 can be foreseen honestly. What remains is news. A feature made of history resembles the news of the window that had just
 ended; one that was shifted into the future, or revised with hindsight, resembles the news of the coming window as
-well. It is flagged, by name, where that resemblance is large, clear, and half of the one with the past or more.
+well. It is flagged, by name, where that resemblance is large, clear, and at least three quarters of that with the past.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Times = NDArray[np.datetime64]
 EXCESS = 0.15
 """Rank IC with the news of a window that was not over: more is too much to be foresight. Real signals stay below."""
 _CLEAR = 3.0
-_SHARE = 0.5
+_SHARE = 0.75
 _PAST_WINDOWS = 3
 
 
@@ -59,7 +59,7 @@ def lookahead_findings(features: Mapping[str, Floats], labels: Floats, *, horizo
     series: dict[str, Series] = {}
     warnings: list[Warn] = []
     left_out: dict[str, str] = {}
-    lags = range(-step - 2, step + 1)
+    lags = (-2 * step, -step, 0, step)
     for name, values in features.items():
         future, past = (hac_mean(ic_by_period(values, part), horizon=step) for part in (news, last))
         if past.n_periods < 2:
