@@ -82,6 +82,10 @@ class RecordedBook:
         self._head = Head(receipt.sequence, receipt.digest)
         self._balances.update(balances)
 
+    def forget_lock(self) -> None:
+        """A lock was just inserted: ask for it again."""
+        self._lock_read = False
+
     def head(self) -> Head:
         if self._head is None:
             query = select(schema.entries.c.seq, schema.entries.c.digest).order_by(schema.entries.c.seq.desc()).limit(1)

@@ -7,7 +7,7 @@ returned is on disk. One that failed on the way may or may not be: repeat it, th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,9 +21,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from parties.errors import ConfigError, StorageError
 from parties.ledger import schema
 from parties.ledger.core import Ledger
-from parties.ledger.entries import Account, Balance, Content, Entry, Head, Lock, Opening, Receipt, Transaction
+from parties.ledger.entries import GENESIS, Account, Balance, Content, Entry, Head, Lock, Opening, Receipt, Transaction
 from parties.ledger.guards import create, missing_guards
 from parties.ledger.records import (
+    Recorded,
     RecordedBook,
     insert_account,
     insert_lock,
@@ -127,6 +128,38 @@ class LedgerStore:
         """Number of entries and the hash over all of them."""
         with self._reading() as connection:
             return RecordedBook(connection).head()
+
+    def digest_at(self, sequence: int) -> str | None:
+        """The hash over the first ``sequence`` entries, or None where there are fewer."""
+        if sequence == 0:
+            return GENESIS
+        with self._reading() as connection:
+            query = select(schema.entries.c.digest).where(schema.entries.c.seq == sequence)
+            digest: str | None = connection.execute(query).scalar_one_or_none()
+        return digest
+
+    def recorded(self) -> Iterator[Recorded]:
+        """Every entry in order, as it is stored, from one consistent view."""
+        with self._reading() as connection:
+            yield from read_entries(connection)
+
+    def load(self, entries: Iterable[tuple[str, Content]]) -> Head:
+        """Fill an empty ledger with entries and their hashes, in one commit, or raise and change nothing.
+
+        Raises :class:`StorageError` when the ledger is not empty or an entry does not have its hash.
+        """
+        with self._writing() as connection:
+            book = RecordedBook(connection)
+            if book.head().sequence:
+                raise StorageError("the ledger to restore into is not empty: name a new database")
+            for digest, content in entries:
+                receipt, balances = _insert(connection, book, content)
+                if receipt.repeated or receipt.digest != digest:
+                    raise StorageError(
+                        f"entry {book.head().sequence + 1} of the backup does not have the hash written beside it"
+                    )
+                book.advance(receipt, balances)
+            return book.head()
 
     def accounts(self) -> dict[str, Account]:
         """Every account, in opening order."""
@@ -275,6 +308,25 @@ def _apply(ledger: Ledger, content: Content) -> None:
         ledger.open_accounts([content.account], content.timestamp)
     else:
         ledger.lock(content.through, content.timestamp)
+
+
+def _insert(connection: Connection, book: RecordedBook, content: Content) -> tuple[Receipt, Mapping[str, Balance]]:
+    """Judge and write one entry."""
+    if isinstance(content, Transaction):
+        admission = admit(book, content)
+        if not admission.receipt.repeated:
+            insert_transaction(connection, content, admission.receipt, admission.balances)
+        return admission.receipt, admission.balances
+    if isinstance(content, Opening):
+        receipt = admit_account(book, content)
+        if not receipt.repeated:
+            insert_account(connection, content, receipt)
+        return receipt, {}
+    receipt = admit_lock(book, content)
+    if not receipt.repeated:
+        insert_lock(connection, content, receipt)
+        book.forget_lock()
+    return receipt, {}
 
 
 def _replay(connection: Connection) -> tuple[Ledger, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pwd
 import re
@@ -20,17 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from parties.errors import ConfigError, StorageError
+from parties.errors import ConfigError, LedgerError, StorageError
 from parties.ledger import schema
+from parties.ledger.backup import restore_backup, write_backup
 from parties.ledger.core import Account, Ledger, Posting, Reason, Refused, State, Transaction, Unit
 from parties.ledger.entries import LARGEST_AMOUNT
 from parties.ledger.guards import guards
+from parties.ledger.heads import head_from_json, sign_head
 from parties.ledger.store import LedgerStore
 
 Book = Ledger | LedgerStore
@@ -844,3 +848,94 @@ def test_random_histories_in_memory() -> None:
 
 def test_random_histories_in_a_database(url: Callable[[], str]) -> None:
     histories(lambda: Histories(LedgerStore(url())), 25, 20)
+
+
+# Backups and signed heads.
+
+
+def filled(store: LedgerStore) -> None:
+    """Every kind of entry, a lock in the middle included."""
+    store.append(transfer("in", CASH, INCOME, 7))
+    store.lock(DAY[1], DAY[2])
+    store.append_all(
+        [transfer("p", REWARD, PENDING, 5, 2, state=State.PENDING), transfer("e", EURO_CASH, EURO_INCOME, 3, 2)]
+    )
+    store.append(transfer("f", PENDING, PAYABLE, 4, 3, resolves="p", run_id="ab" * 32, evidence="cd" * 32))
+    store.append(transfer("q", REWARD, PENDING, 2, 3, state=State.PENDING))
+    store.append(Transaction("v", DAY[4], "x", (), State.VOIDED, "q"))
+
+
+def test_a_backup_restores_into_any_database(store: LedgerStore, url: Callable[[], str], tmp_path: Path) -> None:
+    filled(store)
+    file = tmp_path / "books.backup"
+    assert write_backup(store, file) == store.head()
+    for target in (url(), f"sqlite:///{tmp_path / 'restored.db'}"):
+        with LedgerStore(target) as restored:
+            assert restore_backup(file, restored) == store.head()
+            assert restored.balances() == store.balances()
+            assert restored.journal() == store.journal()
+            assert restored.locked_through() == DAY[1]
+            assert restored.check() == store.check()
+            assert restored.append(transfer("in", CASH, INCOME, 7)).repeated
+            with pytest.raises(StorageError, match="is not empty"):
+                restore_backup(file, restored)
+    with pytest.raises(StorageError, match="never overwritten"):
+        write_backup(store, file)
+
+
+def test_a_damaged_backup_restores_nothing(tmp_path: Path) -> None:
+    with LedgerStore(tmp_path / "a.db") as store, LedgerStore(tmp_path / "b.db") as target:
+        with pytest.raises(StorageError, match="nothing to back up"):
+            write_backup(store, tmp_path / "empty")
+        store.open_accounts(ACCOUNTS, DAY[0])
+        filled(store)
+        write_backup(store, tmp_path / "good")
+        lines = gzip.decompress((tmp_path / "good").read_bytes()).decode().splitlines()
+        other = [line.replace('"in"', '"out"') for line in lines]
+        damaged = {
+            "no end": lines[:-1], "no middle": lines[:4] + lines[5:], "another entry": other, "no beginning": lines[1:],
+            "more": [*lines, "{}"], "not JSON": [*lines[:3], "{", *lines[3:]],
+            "twice": [*lines[:5], lines[4], *lines[5:]],
+            "a list": [lines[0], "[]"], "no kind": [lines[0], '{"digest": "", "content": {}}'], "nothing": [],
+        }  # fmt: skip
+        for name, text in damaged.items():
+            file = tmp_path / name
+            file.write_bytes(gzip.compress("\n".join(text).encode()))
+            with pytest.raises(StorageError):
+                restore_backup(file, target)
+            assert target.head().sequence == 0, name
+        whole = (tmp_path / "good").read_bytes()
+        for cut in (0, 5, len(whole) // 2, len(whole) - 1):
+            (tmp_path / "cut").write_bytes(whole[:cut])
+            with pytest.raises(StorageError):
+                restore_backup(tmp_path / "cut", target)
+        assert target.head().sequence == 0
+        assert restore_backup(tmp_path / "good", target) == store.head()
+
+
+def test_a_signed_head_finds_a_rewritten_ledger(store: LedgerStore, url: Callable[[], str]) -> None:
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw().hex()
+    store.append(transfer("in", CASH, INCOME, 7))
+    head = head_from_json(sign_head(store.head(), DAY[1], "coordinator", key).to_json())
+    head.verify(public)
+    store.append(transfer("more", CASH, INCOME, 1))
+    head.check_against(store.digest_at(head.sequence))
+    with LedgerStore(url()) as rewritten:
+        with pytest.raises(LedgerError, match="has lost entries"):
+            head.check_against(rewritten.digest_at(head.sequence))
+        rewritten.open_accounts(ACCOUNTS, DAY[0])
+        rewritten.append(transfer("in", CASH, INCOME, 8))
+        assert rewritten.check().ok, "a chain that was rewritten as a whole is sound in itself"
+        with pytest.raises(LedgerError, match="was rewritten"):
+            head.check_against(rewritten.digest_at(head.sequence))
+    for forged in (
+        sign_head(store.head(), DAY[1], "coordinator", other),
+        replace(head, sequence=7), replace(head, digest="00" * 32),
+        replace(head, signer="admin"), replace(head, timestamp="2026"), replace(head, signature="zz"),
+    ):  # fmt: skip
+        with pytest.raises(LedgerError, match="does not carry the signature"):
+            forged.verify(public)
+    for wrong in ("", "[]", "{}", head.to_json().replace("8", '"8"', 1), head.to_json().replace(head.digest, "x")):
+        with pytest.raises(LedgerError, match="not a signed head"):
+            head_from_json(wrong)
