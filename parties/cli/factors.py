@@ -86,6 +86,9 @@ def factors_list(
 def factors_show(
     folder: Folder,
     everything: Annotated[bool, typer.Option("--all", help="Every number with its definition.")] = False,
+    charts: Annotated[
+        Path | None, typer.Option("--charts", metavar="FOLDER", help="Also write each chart of the report as SVG.")
+    ] = None,
 ) -> None:
     """Show what a factor is, how good it was and what to beware of."""
     from parties.factor_files import open_folder
@@ -106,6 +109,7 @@ def factors_show(
         say("The bundle holds no battery: make one with entente factors validate.")
     else:
         _show(bundle.findings, everything=everything)
+        _draw(bundle.findings, charts)
 
 
 @app.command("export")
@@ -341,6 +345,16 @@ def _show(found: Findings, *, everything: bool) -> None:
         say(f"left out: {name.replace('_', ' ')} ({reason})")
     for warning in found.warnings:
         say(f"warning, {warning.name}: {warning.text}")
+
+
+def _draw(found: Findings, folder: Path | None) -> None:
+    """Every chart that the findings have, as SVG files named by their series."""
+    from vfl.factors.report import chart_of, charted
+
+    for key in charted(found) if folder is not None else ():
+        assert folder is not None
+        _write(folder / f"{key}.svg", chart_of(found, key).encode())
+        say(f"{folder / key}.svg is written.")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -74,7 +74,7 @@ def entente(capsys: pytest.CaptureFixture[str]):
     return call
 
 
-def test_list_and_show(entente, bundle) -> None:
+def test_list_and_show(entente, bundle, tmp_path) -> None:
     code, out, _ = entente("list", bundle.parents[1])
     assert code == 0
     assert "demo-joint" in out
@@ -86,6 +86,11 @@ def test_list_and_show(entente, bundle) -> None:
     assert "left out: long short (no prices were given)" in out
     assert "Spearman" not in out
     assert "Spearman" in entente("show", bundle, "--all")[1]
+    assert entente("show", bundle, "--charts", tmp_path / "img")[0] == 0
+    drawn = {path.name: path.read_text() for path in (tmp_path / "img").iterdir()}
+    assert {"rank_ic.svg", "quantiles.svg", "uplift.svg", "coverage.svg"} <= set(drawn)
+    page = (bundle / "report.html").read_text()
+    assert all(svg in page for svg in drawn.values())
     assert entente("list", bundle / "adapters")[1].startswith("No factor bundle lies below")
 
 

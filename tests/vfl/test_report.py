@@ -8,6 +8,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree as ET  # our own output
 
 import numpy as np
@@ -164,3 +165,22 @@ def test_a_bundle_with_the_battery_is_signed_whole_and_one_without_is_as_before(
     plain = export_bundle(made_up())
     assert set(files) - set(plain) == {"report.html", "trials.parquet", "signatures/bank.pub", "signatures/bank.sig"}
     assert "battery" not in json.load(io.BytesIO(plain["validation.json"]))
+
+
+def test_the_guides_pictures_are_charts_that_we_draw():
+    docs = Path(__file__).parents[2] / "docs"
+    guide = (docs / "quant-guide.md").read_text(encoding="utf-8")
+    named = re.findall(r"!\[.+?\]\(img/(\w+)\.svg\)", guide)
+    assert len(named) >= 4
+    for key in named:
+        assert chart_of(FOUND, key), f"{key} is no chart of the report"
+        root = ET.fromstring((docs / "img" / f"{key}.svg").read_bytes())
+        assert root.attrib["viewBox"] == ET.fromstring(chart_of(FOUND, key)).attrib["viewBox"]
+
+
+def test_the_guide_explains_every_warning():
+    guide = (Path(__file__).parents[2] / "docs" / "quant-guide.md").read_text(encoding="utf-8")
+    sources = Path(__file__).parents[2] / "vfl" / "factors"
+    names = {n for path in sources.glob("*.py") for n in re.findall(r'Warn\(\s*"([\w-]+)"', path.read_text())}
+    assert {"noise", "weak", "overfit", "fingerprint", "persistent", "look-ahead"} <= names
+    assert {n for n in names | {"watch", "retrain"} if f"`{n}`" not in guide} == set()

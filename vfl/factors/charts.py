@@ -75,6 +75,7 @@ class _Plot:
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
             f'font-family="system-ui, sans-serif" font-size="12"><title>{escape(self._title)}</title>'
+            f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
         ]
         lines = round((self.high - self.low) / self._step)
         for k in range(lines + 1):

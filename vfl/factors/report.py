@@ -12,7 +12,7 @@ from html import escape
 from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, number_text
 from vfl.factors.findings import Findings, Number, Series
 
-__all__ = ["chart_of", "render_report", "section_titles"]
+__all__ = ["chart_of", "charted", "render_report", "section_titles"]
 
 _TITLES: dict[str, str] = {
     "ic": "Information coefficient",
@@ -111,6 +111,11 @@ def section_titles(findings: Findings) -> dict[str, str]:
     """The sections that hold numbers, in the order to read them, with their headings."""
     known = {name: title for name, title in _TITLES.items() if name in findings.numbers}
     return known | {name: name.replace("_", " ") for name in findings.numbers if name not in known}
+
+
+def charted(findings: Findings) -> tuple[str, ...]:
+    """The series that :func:`chart_of` can draw of these findings, in the report's order."""
+    return tuple(key for _, key, _, _ in _CHARTS if chart_of(findings, key))
 
 
 def chart_of(findings: Findings, key: str) -> str:
