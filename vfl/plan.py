@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 __all__ = ["LARGEST_OPERAND", "FixedPoint", "Model", "OpeningTerms", "RidgeModel", "SplitModel", "Terms", "WalkForward"]
 
-LARGEST_OPERAND = 2**15
+LARGEST_OPERAND = 2**16
 """Features at their fixed-point scale stay below: what Ring.matmul and the noise bound count on."""
 
 
@@ -25,15 +25,15 @@ class Terms(BaseModel):
 class FixedPoint(Terms):
     """Fixed-point encoding in Z_t, t = 2**ring_bits. Weights live at scale feature_bits + gradient_bits."""
 
-    ring_bits: int = Field(default=58, ge=24, le=58)
-    feature_bits: int = Field(default=10, ge=4, le=14)
-    gradient_bits: int = Field(default=24, ge=8, le=30)
+    ring_bits: int = Field(default=59, ge=24, le=59)
+    feature_bits: int = Field(default=12, ge=4, le=14)
+    gradient_bits: int = Field(default=23, ge=8, le=30)
     clip: float = Field(default=8.0, gt=0, le=64, description="features are clipped to +-clip")
 
     @model_validator(mode="after")
     def _small_operand(self) -> FixedPoint:
         if math.ldexp(self.clip, self.feature_bits) >= LARGEST_OPERAND:
-            raise ValueError("fixed point: clip * 2**feature_bits must stay below 2**15; lower one of them")
+            raise ValueError("fixed point: clip * 2**feature_bits must stay below 2**16; lower one of them")
         return self
 
     @property

@@ -58,10 +58,10 @@ class Ring:
     def matmul(self, left: I64, right: U64) -> U64:
         """Small plaintext integers (B, d) times elements (d, h), mod t.
 
-        Exact through three float64 products on 18-bit limbs when |left| < 2**15 and d < 2**20;
+        Exact through three float64 products on 18-bit limbs when |left| < 2**16 and d < 2**19;
         numpy has no fast integer product.
         """
-        if left.size and (int(np.abs(left).max()) >= 1 << 15 or left.shape[1] >= 1 << 20):
+        if left.size and (int(np.abs(left).max()) >= 1 << 16 or left.shape[1] >= 1 << 19):
             raise ValueError("left operand too large for an exact product")
         result = np.zeros((left.shape[0], right.shape[1]), dtype=np.uint64)
         plain = left.astype(np.float64)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from parties.agreement import COORDINATOR
 from parties.data.vendors import FUND, Vendor
+from vfl.plan import FixedPoint
 
 __all__ = ["FUND_COLUMNS", "opening_plan", "write_texts"]
 
@@ -162,6 +163,9 @@ unit = "USD"
 scale = 2
 pot = 1000000
 """
+    if FixedPoint().headroom_bits(features) < 1:
+        # more columns need more room in the ring for the same weights
+        text += f"\n[fixed_point]\ngradient_bits = {FixedPoint().gradient_bits - 1}\n"
     return (
         text
         + _party(FUND, "label", FUND_COLUMNS)

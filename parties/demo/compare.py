@@ -102,7 +102,6 @@ class Pooled:
             row_limit=agreement.row_limit,
             reserved=agreement.needed_openings - 1 - agreement.model.epochs,
             weights=initial_weights(seeds, columns, agreement.model.embedding_width, agreement.fixed_point),
-            fixed_point=agreement.fixed_point,
         )
         return result.scores
 

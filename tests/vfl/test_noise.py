@@ -73,9 +73,9 @@ def test_a_ring_too_large_for_the_set_is_a_named_error(name: str) -> None:
 
 
 def test_the_largest_operand_is_held_by_the_terms() -> None:
-    FixedPoint(feature_bits=11, clip=8.0)
-    with pytest.raises(ValueError, match=r"below 2\*\*15"):
-        FixedPoint(feature_bits=12, clip=8.0)
+    FixedPoint(feature_bits=12, clip=8.0)
+    with pytest.raises(ValueError, match=r"below 2\*\*16"):
+        FixedPoint(feature_bits=13, clip=8.0)
 
 
 def test_the_headroom_that_the_document_states() -> None:

@@ -182,9 +182,9 @@ def test_initial_shares_have_the_stated_spread(features: int) -> None:
         initial_share(b"short", (2, 2), fixed, features)
 
 
-@pytest.mark.parametrize("features", [1, 22, 31, 96])
-def test_headroom_holds_for_the_largest_sum(features: int) -> None:
-    fixed = FixedPoint()
+@pytest.mark.parametrize(("features", "gradient_bits"), [(1, 23), (22, 23), (31, 23), (64, 23), (96, 22)])
+def test_headroom_holds_for_the_largest_sum(features: int, gradient_bits: int) -> None:
+    fixed = FixedPoint(gradient_bits=gradient_bits)
     headroom = fixed.headroom_bits(features)
     assert headroom >= 1
     ring = Ring(fixed.ring_bits)
