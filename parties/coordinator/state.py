@@ -15,6 +15,7 @@ agreed, else the phase is skipped; export: the label party and the recipients; s
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -176,7 +177,8 @@ def _propose(state: RunState | None, event: Proposed) -> Step:
         agreement = Agreement.model_validate_json(event.agreement)
     except ValidationError as error:
         raise EventRefused(f"the proposed agreement is not valid: {error.errors()[0]['msg']}") from None
-    if agreement.run_id != event.run:
+    # the document as it was signed: a later version reads it with defaults that its hash does not cover
+    if hashlib.sha256(event.agreement.encode()).hexdigest() != event.run:
         raise EventRefused("the proposed agreement does not hash to its run id: compute the id again")
     new = RunState(
         run=event.run,
