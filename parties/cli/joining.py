@@ -25,6 +25,7 @@ __all__ = [
     "party_join",
     "party_roster",
     "party_rotate",
+    "duration",
     "use_key_file",
 ]
 
@@ -94,9 +95,7 @@ def invite(
     name: Annotated[str, typer.Argument(help="The party's name: small letters, digits, - and _.")],
     home: Annotated[Path, typer.Option("--home", help="Folder of the coordinator.")],
     role: Annotated[Literal["feature", "label"], typer.Option("--role", help="What the party brings.")] = "feature",
-    valid: Annotated[
-        str, typer.Option("--valid", help="How long it can be used: 30m, 1h, 2d.")
-    ] = "1h",
+    valid: Annotated[str, typer.Option("--valid", help="How long it can be used: 30m, 1h, 2d.")] = "1h",
     file: Annotated[Path | None, typer.Option("--file", help="Write the token here (0600) instead.")] = None,
 ) -> None:
     """Print a token of one use with which a party joins. Hand it over on a private channel."""
@@ -117,7 +116,7 @@ def invite(
     coordinator = roster.member(COORDINATOR)
     with member_lock(home):
         token = Invitations(home).invite(
-            name, role, coordinator.address, coordinator.certificate_sha256, _duration(valid)
+            name, role, coordinator.address, coordinator.certificate_sha256, duration(valid)
         )
     if file is None:
         say(token.encode())
@@ -282,11 +281,14 @@ def _address(text: str) -> None:
         raise ConfigError(f"{text!r} is no address: give host:port, such as 10.0.0.5:7400")
 
 
-def _duration(text: str) -> timedelta:
+def duration(text: str) -> timedelta:
+    """The length that ``30m``, ``1h`` or ``2d`` stands for, at most 30 days."""
     found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
     length = timedelta(seconds=int(found[1]) * _UNITS[found[2]]) if found else timedelta(0)
     if not timedelta(0) < length <= _LONGEST_VALID:
-        raise ConfigError(f"--valid {text!r}: give minutes, hours or days up to 30d, such as 30m, 1h or 2d")
+        raise ConfigError(
+            f"{text!r} is no length of time: give minutes, hours or days up to 30d, such as 30m, 1h or 2d"
+        )
     return length
 
 

@@ -13,9 +13,20 @@ from parties.errors import ConfigError
 if TYPE_CHECKING:
     from parties.client import Client, RunView
 
-__all__ = ["Coordinator", "Credentials", "app", "connect", "run_cancel", "run_list", "run_show"]
+__all__ = [
+    "Coordinator",
+    "Credentials",
+    "app",
+    "cancel_as_party",
+    "connect",
+    "full_id",
+    "proposed_run",
+    "run_cancel",
+    "run_list",
+    "run_show",
+]
 
-app = typer.Typer(help="Look at runs, or stop one.", no_args_is_help=True)
+app = typer.Typer(help="Propose, decide on, follow and stop runs.", no_args_is_help=True)
 
 Coordinator = Annotated[
     str,
@@ -81,7 +92,7 @@ def run_list(
 def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials = None) -> None:
     """Show one run: phases, quality, contributions, openings."""
     with connect(coordinator, credentials) as client:
-        view = client.run(_full_id(client, run))
+        view = client.run(full_id(client, run))
     say(f"Run {view.run_id}", f"{view.consortium}: {view.purpose}" if view.purpose else view.consortium)
     say(f"Status: {view.status}" + (f" ({view.reason})" if view.reason else ""))
     table(
@@ -124,13 +135,18 @@ def _show_results(view: RunView) -> None:
 @app.command("cancel")
 def run_cancel(
     run: Run,
-    why: Annotated[str, typer.Option("--why", help="The reason every party reads.")] = "cancelled by the admin",
+    why: Annotated[str, typer.Option("--why", help="The reason every party reads.")] = "",
     coordinator: Coordinator = "",
     credentials: Credentials = None,
+    home: Annotated[Path | None, typer.Option("--home", help="Or as a party of the run: its node's folder.")] = None,
 ) -> None:
-    """Stop a run for everyone."""
+    """Stop a run for everyone, as the admin or as a party of it."""
+    if home is not None:
+        cancel_as_party(run, home, why, coordinator)
+        return
+    why = why or "cancelled by the admin"
     with connect(coordinator, credentials) as client:
-        run_id = _full_id(client, run)
+        run_id = full_id(client, run)
         if client.run(run_id).ended:
             say(f"Run {run_id[:12]} has ended already; nothing was changed.")
             return
@@ -138,11 +154,35 @@ def run_cancel(
     say(f"Run {run_id[:12]} is cancelled.")
 
 
-def _full_id(client: Client, start: str) -> str:
+def full_id(client: Client, start: str) -> str:
     """The one run whose id begins like this."""
     found = [view.run_id for view in client.runs(limit=1000) if view.run_id.startswith(start)]
     if not found:
         raise ConfigError(f"no run begins with {start!r}: list the runs for their ids")
     if len(found) > 1:
         raise ConfigError(f"{len(found)} runs begin with {start!r}: give more characters of the id")
+    return found[0]
+
+
+def cancel_as_party(run: str, home: Path, why: str, coordinator: str) -> None:
+    """Stop a run that this node was asked to sign, or is in."""
+    from parties.client import Client
+    from parties.node.settings import load_node_settings
+
+    name = load_node_settings(home / "node.toml").party.name
+    run_id = proposed_run(home, run).name
+    with Client(coordinator, home, name=name) as client:
+        client.cancel(run_id, why or f"cancelled by {name}")
+    say(f"Run {run_id[:12]} is cancelled.")
+
+
+def proposed_run(home: Path, start: str) -> Path:
+    """The folder of the run proposed to the node in ``home`` whose id begins like this."""
+    found = sorted(
+        path.parent for path in (home / "runs").glob("*/agreement.json") if path.parent.name.startswith(start)
+    )
+    if not found:
+        raise ConfigError(f"{home}: no run begins with {start!r}; the node's log names the runs that wait")
+    if len(found) > 1:
+        raise ConfigError(f"{home}: {len(found)} runs begin with {start!r}; give more characters of the id")
     return found[0]

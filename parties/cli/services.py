@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
@@ -12,18 +11,16 @@ from typing import Annotated
 
 import typer
 
-from parties.cli import joining
+from parties.cli import joining, proposals
 from parties.cli.console import say
 from parties.cli.joining import KeyFile
 from parties.cli.parent import follow_parent
-from parties.errors import AgreementError, ConfigError, StorageError
+from parties.errors import ConfigError
 
 __all__ = ["coordinator", "coordinator_start", "party", "party_approve", "party_start"]
 
 coordinator = typer.Typer(help="Found a consortium and run its coordinator.", no_args_is_help=True)
-party = typer.Typer(
-    help="Join a consortium, run a node, and decide on the runs proposed to it.", no_args_is_help=True
-)
+party = typer.Typer(help="Join a consortium, run a node, and decide on the runs proposed to it.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of the node: its settings, keys, roster and state.")]
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="Stop when standard input closes.")]
@@ -76,47 +73,11 @@ def party_approve(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     reject: Annotated[str, typer.Option("--reject", metavar="WHY", help="Refuse the run; the others read why.")] = "",
 ) -> None:
-    """Read what signing a proposed run means, and decide. The node signs once it sees the approval."""
-    from parties.agreement import Agreement
-    from parties.node.node import DECISION_FILE
-    from parties.node.policy import summary_lines
-
-    folder = _proposed(home, run)
-    decision = folder / DECISION_FILE
-    if decision.exists():
-        raise AgreementError(f"run {folder.name[:12]} was decided on already, in {decision}: nothing was changed")
-    try:
-        agreement = Agreement.model_validate_json((folder / "agreement.json").read_bytes())
-    except (OSError, ValueError):
-        raise StorageError(f"{folder / 'agreement.json'}: damaged; start the node again and it is asked anew") from None
-    say(*summary_lines(agreement))
+    """Read what signing a proposed run means, and decide: entente run approve and run reject in one."""
     if reject:
-        _decide(decision, {"decision": "reject", "why": reject})
-        say(f"Run {folder.name[:12]} is rejected.")
-    elif yes or typer.confirm("Sign this agreement?", default=False):
-        _decide(decision, {"decision": "approve"})
-        say(f"Run {folder.name[:12]} is approved; the node signs it now.")
+        proposals.run_reject(run, home, why=reject)
     else:
-        say("Nothing was decided: the run waits. Refuse it for good with --reject WHY.")
-
-
-def _proposed(home: Path, run: str) -> Path:
-    """The folder of the run whose id begins like this."""
-    found = sorted(path.parent for path in (home / "runs").glob("*/agreement.json") if path.parent.name.startswith(run))
-    if not found:
-        raise ConfigError(f"{home}: no run begins with {run!r}; the node's log names the runs that wait")
-    if len(found) > 1:
-        raise ConfigError(f"{home}: {len(found)} runs begin with {run!r}; give more characters of the id")
-    return found[0]
-
-
-def _decide(path: Path, decision: dict[str, str]) -> None:
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(json.dumps(decision), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None
+        proposals.run_approve(run, home, yes=yes)
 
 
 def _begin(home: Path, with_parent: bool, key_file: Path | None) -> None:

@@ -7,11 +7,9 @@ moves, and every opening is counted in this node's own store.
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +28,7 @@ from parties.errors import AgreementError, ConfigError, DataError, EntenteError,
 from parties.identity import Identity, Roster, load_identity
 from parties.joining.requests import members_from
 from parties.node.context import RunContext
+from parties.node.decisions import Verdict, verdict
 from parties.node.openings import OpeningStore
 from parties.node.phases import PartyRun
 from parties.node.policy import check_agreement, summary_lines
@@ -41,10 +40,9 @@ from parties.transport.meter import FileRecorder
 from psi.flow import ProtocolError
 from vfl.protocols.spread import Workers
 
-__all__ = ["DECISION_FILE", "Line", "Node", "NodeHome"]
+__all__ = ["Line", "Node", "NodeHome"]
 
 _LOG = logging.getLogger(__name__)
-DECISION_FILE = "decision.json"
 
 # The texts of these errors may name entities, values or paths, which are nobody else's business.
 _OWN_FAULTS: dict[type[EntenteError], str] = {
@@ -216,29 +214,32 @@ class Node:
         self._audit.append("agreement", run_id, {"agreement": run_id})
         for line in summary_lines(agreement):
             _LOG.info("agreement %s: %s", run_id[:12], line)
-        if self._home.settings.approve == "automatic":
+        settings = self._home.settings
+        if settings.approve == "automatic" and settings.limits.open_at(datetime.now(UTC)):
             self._sign(agreement)
             return
-        _LOG.info(
-            "run %s waits for you: entente party approve %s --home %s", run_id[:12], run_id[:12], folder.parents[1]
-        )
-        threading.Thread(target=self._await_decision, args=(agreement, folder / DECISION_FILE), daemon=True).start()
+        if settings.approve == "ask":
+            _LOG.info(
+                "run %s waits for you: entente run review %s --home %s", run_id[:12], run_id[:12], folder.parents[1]
+            )
+        threading.Thread(target=self._await_decision, args=(agreement, folder), daemon=True).start()
 
-    def _await_decision(self, agreement: Agreement, path: Path) -> None:
-        """Wait for the operator's ``{"decision": "approve" | "reject", "why": text}``."""
+    def _await_decision(self, agreement: Agreement, folder: Path) -> None:
+        """Wait for the operators' verdict, and for the hours in which this node signs."""
+        settings, told = self._home.settings, False
         while not self._stopped.wait(0.5) and datetime.now(UTC) < agreement.expires_at:
-            try:
-                decision = json.loads(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
+            decided = Verdict(True, ()) if settings.approve == "automatic" else verdict(folder, settings)
+            if decided is None:
                 continue
-            except (OSError, ValueError):
-                time.sleep(0.5)
-                continue
-            if decision.get("decision") == "approve":
+            if not decided.approved:
+                self._reject(agreement.run_id, decided.why)
+                return
+            if settings.limits.open_at(datetime.now(UTC)):
                 self._sign(agreement)
-            else:
-                self._reject(agreement.run_id, str(decision.get("why") or "the operator rejected it"))
-            return
+                return
+            if not told:
+                told = True
+                _LOG.info("run %s: signed at the next of this node's hours", agreement.run_id[:12])
 
     def _sign(self, agreement: Agreement) -> None:
         signature = sign_agreement(self._home.identity.key, agreement)
@@ -275,6 +276,11 @@ class Node:
             self._line.failed(run_id, phase, attempt, OWN_LOG_FAULT if own else str(trouble), blamed)
             return
         run = self._runs.get(run_id)
+        limits = self._home.settings.limits
+        if run is None and not limits.open_at(datetime.now(UTC)):
+            reason = f"this node begins runs in its own hours only ({limits.hours} UTC): propose it for then"
+            self._line.failed(run_id, phase, attempt, reason)
+            return
         if run is None:
             home = self._home
             context = RunContext(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from parties.agreement import PartyName
 from parties.errors import ConfigError
@@ -24,6 +26,24 @@ class StandingLimits(Terms):
     largest_fraction: float = Field(default=0.6, gt=0, description="linear forms shown of a row / all features")
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
+    hours: str = Field(
+        default="", description="UTC, such as 18:00-06:00: when this node signs and begins runs; empty: always"
+    )
+
+    @field_validator("hours")
+    @classmethod
+    def _hours(cls, text: str) -> str:
+        if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
+            raise ValueError("give hours as 18:00-06:00, in UTC")
+        return text
+
+    def open_at(self, now: datetime) -> bool:
+        """Whether the hours allow this node to sign and begin a run at ``now`` (aware)."""
+        if not self.hours:
+            return True
+        start, end = (time.fromisoformat(part) for part in self.hours.split("-"))
+        at = now.astimezone(UTC).time()
+        return start <= at < end if start < end else at >= start or at < end
 
 
 class NodeSettings(Terms):
@@ -40,6 +60,11 @@ class NodeSettings(Terms):
         default=True,
         description="take in whom the coordinator introduces; false: roster.json is changed by hand",
     )
+    approvers: tuple[str, ...] = Field(
+        default=(),
+        description="the people who may approve runs; empty: whoever can write to this folder",
+    )
+    approvals_needed: int = Field(default=1, ge=1, le=9, description="how many people must approve; 2 is four eyes")
     party: PartySettings
     label: LabelSettings | None = None
     limits: StandingLimits = StandingLimits()
@@ -52,6 +77,10 @@ class NodeSettings(Terms):
     def _label_where_it_belongs(self) -> NodeSettings:
         if (self.label is not None) != (self.party.role == "label"):
             raise ValueError("a [label] table belongs to the label party and to no other")
+        if self.approvers and len(set(self.approvers)) < self.approvals_needed:
+            raise ValueError("approvers must name at least approvals_needed different people")
+        if self.approve == "automatic" and self.approvals_needed > 1:
+            raise ValueError('approvals_needed above 1 needs approve = "ask"')
         return self
 
 

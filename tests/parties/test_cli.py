@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -15,11 +14,12 @@ from parties.agreement import COORDINATOR
 from parties.cli import run
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, claim, lay_out
-from parties.demo.terms import agreement_of
 from parties.ledger.entries import Unit
 from parties.ledger.settlement import CASH, chart_of_accounts, settlement_transactions, subscription
 from parties.ledger.store import LedgerStore
+from parties.node.decisions import decisions
 from parties.settings import load_consortium
+from parties.terms import agreement_of
 
 AT = datetime(2026, 1, 30, 12, tzinfo=UTC)
 
@@ -208,18 +208,23 @@ def test_approval_is_asked_for_shown_and_given_once(
     monkeypatch.setattr("sys.stdin", None)
     ran = entente("party", "approve", "ffff", "--home", tmp_path)
     assert (ran.code, "no run begins with 'ffff'" in ran.fault) == (2, True)
+    party = agreement.features[0].name
+    shutil.copy(homes.party(party) / "node.toml", tmp_path / "node.toml")
     ran = entente("party", "approve", agreement.run_id[:12], "--home", tmp_path, "--yes")
     assert ran.code == 0
     assert "linear forms" in ran.out, "the operator must read what is revealed"
     assert agreement.run_id in ran.out
-    assert json.loads((folder / "decision.json").read_text()) == {"decision": "approve"}
+    [decided] = decisions(folder)
+    assert (decided.decision, decided.why) == ("approve", "")
     ran = entente("party", "approve", agreement.run_id[:12], "--home", tmp_path, "--reject", "changed my mind")
     assert ran.code == 4
     assert "decided on already" in ran.fault
-    assert json.loads((folder / "decision.json").read_text()) == {"decision": "approve"}
-    (folder / "decision.json").unlink()
-    entente("party", "approve", agreement.run_id[:12], "--home", tmp_path, "--reject", "too many openings")
-    assert json.loads((folder / "decision.json").read_text()) == {"decision": "reject", "why": "too many openings"}
+    assert decisions(folder) == (decided,)
+    shutil.rmtree(folder / "decisions")
+    assert entente("run", "reject", agreement.run_id[:12], "--home", tmp_path, "--why", " ").code == 2
+    entente("run", "reject", agreement.run_id[:12], "--home", tmp_path, "--why", "too many openings", "--as", "ann")
+    [decided] = decisions(folder)
+    assert (decided.decision, decided.by, decided.why) == ("reject", "ann", "too many openings")
 
 
 def test_the_agreement_expires(homes: DemoHomes) -> None:

@@ -1,0 +1,234 @@
+"""``entente run propose|review|approve|reject|watch``: from terms in a file to signatures, and the run that follows."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parties.cli.console import say, screen, table
+from parties.cli.joining import duration
+from parties.cli.runs import Coordinator, Credentials, Run, app, connect, full_id, proposed_run
+from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted, StorageError
+
+if TYPE_CHECKING:
+    from parties.agreement import Agreement
+    from parties.node.settings import NodeSettings
+    from parties.preflight import Estimate
+    from parties.terms import Node
+
+__all__ = ["run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
+
+Home = Annotated[Path, typer.Option("--home", help="Folder of this party's node.")]
+As = Annotated[str, typer.Option("--as", metavar="NAME", help="Who decides; by default the user of this system.")]
+
+_POLL_SECONDS = 0.5
+
+
+@app.command("propose")
+def run_propose(
+    file: Annotated[Path, typer.Argument(help="The terms: a consortium.toml, or one without queries.")],
+    coordinator: Coordinator = "",
+    credentials: Credentials = None,
+    valid: Annotated[str, typer.Option("--valid", help="How long it can be signed, such as 8h or 2d.")] = "1d",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Put a run before its parties. Roles and columns are as each party's node offers them."""
+    from parties.agreement import COORDINATOR
+    from parties.identity import Roster
+    from parties.node.policy import summary_lines
+    from parties.terms import agreement_of, load_proposal
+
+    with connect(coordinator, credentials) as client:
+        assert credentials is not None
+        views = {view.name: view for view in client.parties()}
+        settings = load_proposal(file, views)
+        nodes: dict[str, Node] = {COORDINATOR: Roster.load(credentials / "roster.json").member(COORDINATOR), **views}
+        agreement = agreement_of(settings, nodes, datetime.now(UTC), duration(valid))
+        say(*summary_lines(agreement))
+        if not yes and not typer.confirm("Propose this run?", default=False):
+            say("Nothing was proposed.")
+            return
+        run_id = client.propose(agreement)
+    say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
+
+
+@app.command("review")
+def run_review(
+    run: Run,
+    home: Home,
+    preflight: Annotated[
+        bool, typer.Option("--preflight/--no-preflight", help="Measure what the run would cost this machine.")
+    ] = True,
+) -> None:
+    """Read what a proposed run would reveal to whom, and what it would cost, before you sign. Nothing leaves here."""
+    from parties.node.decisions import decisions, waiting_for
+    from parties.node.settings import load_node_settings
+
+    folder = proposed_run(home, run)
+    settings = load_node_settings(home / "node.toml")
+    agreement = _agreement(folder)
+    _show(agreement, settings, home)
+    if preflight:
+        _show_cost(agreement, settings, home)
+    for made in decisions(folder):
+        say(f"{made.by}: {made.decision} at {made.at:%Y-%m-%d %H:%M} UTC" + (f" ({made.why})" if made.why else ""))
+    say(
+        f"Approvals missing: {waiting_for(folder, settings)}. Decide: entente run approve {folder.name[:12]} "
+        f"--home {home}, or entente run reject {folder.name[:12]} --why TEXT --home {home}"
+    )
+
+
+@app.command("approve")
+def run_approve(
+    run: Run, home: Home, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, by: As = ""
+) -> None:
+    """Approve a proposed run. The node signs once as many people as it needs have approved."""
+    from parties.node.decisions import decide, waiting_for
+    from parties.node.policy import summary_lines
+    from parties.node.settings import load_node_settings
+
+    folder = proposed_run(home, run)
+    settings = load_node_settings(home / "node.toml")
+    say(*summary_lines(_agreement(folder)))
+    if not yes and not typer.confirm("Sign this agreement?", default=False):
+        say("Nothing was decided: the run waits. Refuse it for good with entente run reject.")
+        return
+    _, outcome = decide(folder, settings, "approve", by=by)
+    if outcome is None:
+        say(f"Run {folder.name[:12]}: {waiting_for(folder, settings)} more must approve before the node signs.")
+    else:
+        say(f"Run {folder.name[:12]} is approved; the node signs it now.")
+
+
+@app.command("reject")
+def run_reject(
+    run: Run,
+    home: Home,
+    why: Annotated[str, typer.Option("--why", help="The reason, which every party reads.")],
+    by: As = "",
+) -> None:
+    """Refuse a proposed run for good."""
+    from parties.node.decisions import decide
+    from parties.node.settings import load_node_settings
+
+    folder = proposed_run(home, run)
+    if not why.strip():
+        raise ConfigError("say why with --why TEXT: the other parties read it")
+    decide(folder, load_node_settings(home / "node.toml"), "reject", by=by, why=why)
+    say(f"Run {folder.name[:12]} is rejected.")
+
+
+@app.command("watch")
+def run_watch(run: Run, coordinator: Coordinator = "", credentials: Credentials = None) -> None:
+    """Follow a run to its end: phases, rows, speed, openings. Ends with exit code 6 if the run is aborted."""
+    from parties.demo.watch import watcher
+
+    with connect(coordinator, credentials) as client, watcher(screen()) as shown:
+        run_id = full_id(client, run)
+        while True:
+            view = client.run(run_id)
+            shown.show(view)
+            if view.ended:
+                break
+            time.sleep(_POLL_SECONDS)
+    if view.status != "settled":
+        raise RunAborted(view.reason or "the run has ended")
+    say(f"Run {run_id[:12]} is settled. Look at it: entente run show {run_id[:12]} --credentials {credentials}")
+
+
+def _agreement(folder: Path) -> Agreement:
+    from parties.agreement import Agreement
+
+    try:
+        return Agreement.model_validate_json((folder / "agreement.json").read_bytes())
+    except (OSError, ValueError):
+        raise StorageError(f"{folder / 'agreement.json'}: damaged; start the node again and it is asked anew") from None
+
+
+def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
+    """Who learns what, what of ours is used, and whether our own limits allow it."""
+    from parties.identity import Roster, load_identity
+    from parties.node.policy import check_agreement, summary_lines
+
+    say(*summary_lines(agreement))
+    mine = agreement.party(settings.party.name)
+    unused = [column for column in settings.party.output_columns if column not in mine.columns]
+    table(
+        "Your columns",
+        ("column", "unit", "in this run"),
+        (
+            *((column, _unit(settings, column), "used, never sent") for column in mine.columns),
+            *((column, _unit(settings, column), "not used") for column in unused),
+        ),
+    )
+    table(
+        "Openings of a row",
+        ("what", ">at most"),
+        (
+            ("predictions", 1),
+            ("training passes", min(agreement.model.epochs, agreement.row_limit - 1)),
+            ("for contributions", max(agreement.needed_openings - 1 - agreement.model.epochs, 0)),
+            ("agreed limit", agreement.row_limit),
+            ("this node's standing limit", settings.limits.openings_per_row),
+        ),
+    )
+    try:
+        name = settings.party.name
+        roster = Roster.load(home / "roster.json")
+        check_agreement(agreement, settings, load_identity(name, home / "keys"), roster, datetime.now(UTC))
+    except AgreementError as error:
+        say(f"This node would refuse: {error}")
+    else:
+        say("Within this node's standing limits; names, keys and columns are as this node knows them.")
+
+
+def _unit(settings: NodeSettings, column: str) -> str:
+    rules = getattr(settings.party, "column_schema", {}).get(column)
+    return rules.unit if rules is not None else ""
+
+
+def _show_cost(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
+    from parties.data.entities import party_entities
+    from parties.preflight import estimate
+    from parties.transport.reach import round_trip
+
+    try:
+        data = home / settings.data
+        ids = party_entities(settings.party, home / settings.queries, data, settings.label)
+    except EntenteError as error:
+        say(f"No preflight: {error}")
+        return
+    slowest: float | None = None
+    unreachable = []
+    for other in agreement.parties:
+        if other.name != settings.party.name:
+            took = round_trip(other.address)
+            if took is None:
+                unreachable.append(other.name)
+            else:
+                slowest = max(took, slowest or 0.0)
+    cost = estimate(agreement, settings.party.name, len(ids), round_trip_seconds=slowest)
+    _show_estimate(cost, len(ids))
+    for name in unreachable:
+        say(f"warning: {name}'s node does not answer from here")
+
+
+def _show_estimate(cost: Estimate, entities: int) -> None:
+    link = "-" if cost.round_trip_seconds is None else f"{cost.waiting_seconds:,.0f} s"
+    table(
+        f"Preflight on this machine, if all {entities} of your entities are common",
+        ("what", ">at most"),
+        (
+            ("rows", f"{cost.rows:,}"),
+            ("steps", f"{cost.steps:,}"),
+            ("computing, both sides on one core", f"{cost.seconds:,.0f} s"),
+            ("waiting for the slowest link", link),
+            ("sent", f"{cost.bytes_sent / 1e6:,.0f} MB"),
+            ("received", f"{cost.bytes_received / 1e6:,.0f} MB"),
+            ("memory", f"{cost.memory_mb:,.0f} MiB"),
+        ),
+    )

@@ -1,0 +1,153 @@
+"""From ``consortium.toml`` and who the parties are to the agreement that an admin proposes."""
+
+from __future__ import annotations
+
+import secrets
+import tomllib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import ValidationError
+
+from parties import __version__
+from parties.agreement import COORDINATOR, Agreement, LabelTerms, PartyTerms
+from parties.data.calendar import calendar_terms
+from parties.errors import ConfigError
+from parties.settings import ConsortiumSettings, LabelSettings, PartySettings
+
+__all__ = ["Node", "Offer", "agreement_of", "load_proposal"]
+
+_VALIDITY = timedelta(days=1)
+_AT_HOME = "(at its own node)"
+
+
+class Node(Protocol):
+    """Where a node is and by which keys it is known: a roster's member, or what the coordinator shows of one."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def identity_key(self) -> str: ...
+
+    @property
+    def certificate_sha256(self) -> str: ...
+
+
+class Offer(Protocol):
+    """What a party's node says it brings to runs."""
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def legal_entity(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def label_name(self) -> str: ...
+
+    @property
+    def label_definition(self) -> str: ...
+
+
+def load_proposal(path: Path, offers: Mapping[str, Offer]) -> ConsortiumSettings:
+    """The terms in ``path``, with each party's role and columns as its own node offers them.
+
+    The file is a consortium.toml, or one without queries: its parties are ``[[party]]`` tables, of which only ``name``
+    is needed, or a list ``parties = ["bank", ...]``. Raises :class:`ConfigError` where file and offers do not fit.
+    """
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ConfigError(f"{path}: cannot be read; name an existing file of terms") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    tables = raw.pop("party", None) or [{"name": name} for name in raw.get("parties", ())]
+    raw.pop("parties", None)
+    if not all(isinstance(table, dict) and isinstance(table.get("name"), str) for table in tables):
+        raise ConfigError(f"{path}: every [[party]] needs a name")
+    raw["party"] = tuple(_offered(path, table, offers) for table in tables)
+    label = next((offers[party.name] for party in raw["party"] if party.role == "label"), None)
+    said = {key: value for key, value in raw.get("label", {}).items() if key in ("name", "definition")}
+    raw["label"] = LabelSettings(
+        name=said.get("name") or (label.label_name if label else ""),
+        definition=said.get("definition") or (label.label_definition if label else ""),
+        query=_AT_HOME,
+    )
+    try:
+        return ConsortiumSettings.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+
+
+def _offered(path: Path, table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySettings:
+    """A party as its node offers itself; columns and role in the file must be those."""
+    name = str(table["name"])
+    offer = offers.get(name)
+    if offer is None:
+        raise ConfigError(f"{path}: {name!r} is no member of this consortium: invite it first")
+    if offer.role not in ("label", "feature") or not offer.columns:
+        raise ConfigError(f"{path}: {name!r} has not said what it brings: its node must have been started once")
+    indicators = (f"{column}_missing" for column in table.get("missing_indicators", ()))
+    wanted = (*table.get("columns", ()), *indicators)
+    differing = sorted(set(wanted) ^ set(offer.columns)) if wanted else []
+    if differing:
+        raise ConfigError(f"{path}: {name!r} offers other columns than the file: {', '.join(differing[:5])}")
+    if table.get("role", offer.role) != offer.role:
+        raise ConfigError(f"{path}: {name!r} takes part as {offer.role} party, not as {table['role']}")
+    role: Literal["label", "feature"] = "label" if offer.role == "label" else "feature"
+    return PartySettings(
+        name=name, role=role, legal_entity=offer.legal_entity, query=_AT_HOME, columns=tuple(offer.columns)
+    )
+
+
+def agreement_of(
+    settings: ConsortiumSettings, nodes: Mapping[str, Node], now: datetime, validity: timedelta = _VALIDITY
+) -> Agreement:
+    """The terms of one run, to be signed within ``validity``. Raises :class:`ConfigError` for terms that contradict."""
+    label = next(party.name for party in settings.party if party.role == "label")
+    coordinator = nodes[COORDINATOR]
+    try:
+        return Agreement(
+            consortium=settings.name,
+            purpose=settings.purpose,
+            proposed_at=now,
+            expires_at=now + validity,
+            nonce=secrets.token_hex(16),
+            coordinator_certificate_sha256=coordinator.certificate_sha256,
+            coordinator_address=coordinator.address,
+            parties=tuple(
+                PartyTerms(
+                    name=party.name,
+                    role=party.role,
+                    legal_entity=party.legal_entity,
+                    address=nodes[party.name].address,
+                    identity_key=nodes[party.name].identity_key,
+                    certificate_sha256=nodes[party.name].certificate_sha256,
+                    columns=party.output_columns,
+                )
+                for party in settings.party
+            ),
+            label=LabelTerms(name=settings.label.name, definition=settings.label.definition, party=label),
+            calendar=calendar_terms(settings.calendar),
+            alignment=settings.alignment,
+            fixed_point=settings.fixed_point,
+            parameter_set=settings.parameter_set,
+            model=settings.model,
+            walk_forward=settings.walk_forward,
+            openings=settings.openings,
+            evaluation=settings.evaluation,
+            reward=settings.reward,
+            recipients=settings.recipients or (label,),
+            code_version=__version__,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"the consortium's terms do not hold together: {first['msg']}") from None
