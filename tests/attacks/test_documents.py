@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import parties.node.node  # noqa: F401 - every message type of the product is declared
+import vfl.fees  # noqa: F401 - as above
 from psi.flow import REGISTER
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,121 @@
+"""Confidential totals: every party reports an amount nobody else sees, and only the sum is opened.
+
+The coordinator multiplies the encrypted reports, which adds the amounts, and sees none; the key holder sees the product
+alone, opens it, and reveals its randomness too, so that everyone encrypts the total again and compares: the key
+holder cannot name another total. ``vfl.fees`` has the messages and the checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
+from vfl.fees import (
+    FEWEST_REPORTERS,
+    FeeAggregate,
+    FeeBook,
+    FeeReport,
+    FeeResult,
+    FeesOpened,
+    FeeTerms,
+    FeeTotal,
+    check_opened,
+    make_report,
+    report_statement,
+    total_statement,
+)
+from vfl.paillier import PaillierKey
+from vfl.randomness import SecretStream
+
+__all__ = ["collect_fees", "open_fees", "report_fees"]
+
+Sign = Callable[[bytes], bytes]
+
+
+def report_fees(
+    coordinator: str, terms: FeeTerms, me: str, period: str, fee: int, sign: Sign, stream: SecretStream
+) -> Flow[FeeResult]:
+    """A party: report its fee, then check the opened total and that its own report is in it.
+
+    Learns: the total, who is in it and who is absent.
+    Leaks: that its fee is below 2**bits.
+    Model: the fee is hidden from everybody unless key holder and coordinator collude; a coordinator that hands the key
+        holder one report alone opens that fee, which the published ciphertext then shows to that report's sender. All
+        other parties together with the total know a last fee: so it is with any sum.
+    Source: Paillier 1999; FACTORS, Settlement.
+    """
+    report = make_report(terms, me, period, fee, sign, stream)
+    yield Send(coordinator, report)
+    got = yield from receive(coordinator, FeesOpened)
+    result = check_opened(terms, period, got, coordinator)
+    held = dict(zip(got.reporters, got.digests, strict=True))
+    if held.get(me) != hashlib.sha256(report.ciphertext).digest():
+        raise RemoteProtocolError("left this party's fee report out of the total, or changed it", coordinator)
+    return result
+
+
+def collect_fees(terms: FeeTerms, period: str, absent: Sequence[str] = ()) -> Flow[tuple[FeeResult, FeeBook]]:
+    """Coordinator: take all reports, have their sum opened, and tell everybody.
+
+    absent: parties excused beforehand; a party that is expected and away ends the round with its name.
+
+    Learns: who reports, and the total.
+    Leaks: nothing.
+    Model: semi-honest; reports are kept, so that an auditor who is not the key holder multiplies them again.
+    Source: Paillier 1999; FACTORS, Settlement.
+    """
+    book = FeeBook(terms, period)
+    expected = [name for name in sorted(terms.keys) if name not in absent]
+    if terms.key_holder in absent:
+        raise LocalProtocolError(f"the key holder {terms.key_holder!r} cannot be absent: only it opens the total")
+    reports = yield from gather([receive(name, FeeReport) for name in expected])
+    for name, report in zip(expected, reports, strict=True):
+        book.take(name, report)
+    aggregate = book.aggregate(absent)
+    yield Send(terms.key_holder, aggregate)
+    said = yield from receive(terms.key_holder, FeeTotal)
+    opened = book.opened(aggregate, said, absent)
+    for name in expected:
+        yield Send(name, opened)
+    return check_opened(terms, period, opened, terms.key_holder), book
+
+
+def open_fees(
+    coordinator: str, terms: FeeTerms, period: str, key: PaillierKey, sign: Sign, once: Callable[[str], None]
+) -> Flow[int]:
+    """Key holder: open one period's total, once.
+
+    once: stores durably that the period was opened, and raises if it was before. Two totals that differ in one report
+    would give that report away.
+
+    Learns: the total.
+    Leaks: the total with the product's randomness, which proves it.
+    Model: whatever a coordinator sends, at most one sum per period opens, and only with signed reports of
+        enough parties. That the ciphertext is the product of these is checked by whoever holds the reports.
+    Source: Paillier 1999; FACTORS, Settlement.
+    """
+    if key.shared.modulus != terms.modulus:
+        raise LocalProtocolError("this node's Paillier key is not the one the agreement names")
+    asked = yield from receive(coordinator, FeeAggregate)
+    if (asked.terms, asked.period) != (terms.digest, period):
+        raise RemoteProtocolError(f"asked to open other terms or another period than {period!r}", coordinator)
+    if len(set(asked.reporters)) < FEWEST_REPORTERS or not len(asked.digests) == len(asked.signatures) == len(
+        asked.reporters
+    ) == len(set(asked.digests)):
+        raise RemoteProtocolError("asked to open a total of too few different reports", coordinator)
+    for name, digest, signature in zip(asked.reporters, asked.digests, asked.signatures, strict=True):
+        statement = report_statement(terms.digest, period, name, digest)
+        if name not in terms.keys or not terms.verify(name, statement, signature):
+            raise RemoteProtocolError(f"asked to open a total with a report that {name!r} did not sign", coordinator)
+    once(period)
+    try:
+        total, randomness = key.open(int.from_bytes(asked.ciphertext, "little"))
+    except ValueError as error:
+        raise RemoteProtocolError(f"asked to open a total, but {error}", coordinator) from None
+    if total >= len(asked.reporters) << terms.bits:
+        raise RemoteProtocolError("asked to open what no fees in range add up to", coordinator)
+    signature = sign(total_statement(terms.digest, period, asked.ciphertext, total))
+    width = terms.public.width
+    yield Send(coordinator, FeeTotal(terms.digest, period, total, randomness.to_bytes(width, "little"), signature))
+    return total
