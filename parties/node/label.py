@@ -101,15 +101,27 @@ class LabelParty:
 
     def bundle(self, openings_used: int) -> dict[str, bytes]:
         """The signed factor bundle's files."""
-        from parties.node.validation import validate_run
+        from parties.node.validation import earlier_trials, validate_run
 
         assert self._evaluation is not None
         agreement, identity = self.context.agreement, self.context.identity
         crypto = PARAMETER_SETS[agreement.parameter_set]
         predicted = max(len(self.result.predictions), 1)
+        name, version = _factor_id(agreement.consortium, agreement.label.name), self.context.run_id[:12]
+        earlier = earlier_trials(self.context.folder / "factors" / name, version)
+        findings, trials = validate_run(
+            agreement,
+            self.context.run_id,
+            self._calendar,
+            self.panel,
+            self.result,
+            self._own,
+            lambda sums: score_coalition(self._model.head, self.result, self.panel, sums),
+            earlier,
+        )
         metadata = FactorMetadata(
-            factor_id=_factor_id(agreement.consortium, agreement.label.name),
-            version=self.context.run_id[:12],
+            factor_id=name,
+            version=version,
             universe=f"entities common to all {len(agreement.parties)} parties, in the label party's universe",
             identifier_scheme="normalised identifiers as agreed between the parties",
             calendar=f"{agreement.calendar.frequency}, cutoffs in UTC",
@@ -119,7 +131,7 @@ class LabelParty:
             embargo=agreement.walk_forward.embargo,
             label_name=agreement.label.name,
             label_definition=agreement.label.definition,
-            n_trials=1,
+            n_trials=len(trials) + earlier[1],
             run_id=self.context.run_id,
             parties=tuple(p.name for p in agreement.parties),
             alignment_policy=agreement.alignment.policy,
@@ -138,15 +150,6 @@ class LabelParty:
             seed=agreement.model.seed,
             input_commitments={name: root.hex() for name, root in self._roots.items()},
             terms=agreement.purpose,
-        )
-        findings, trials = validate_run(
-            agreement,
-            self.context.run_id,
-            self._calendar,
-            self.panel,
-            self.result,
-            self._own,
-            lambda sums: score_coalition(self._model.head, self.result, self.panel, sums),
         )
         bundle = FactorBundle(
             calendar=self._calendar,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,26 @@ from vfl.factors.findings import Findings
 from vfl.factors.lookahead import lookahead_findings
 from vfl.factors.panel import Calendar, LabelPanel
 from vfl.factors.portfolio import BookTerms
-from vfl.factors.trials import Trial
+from vfl.factors.trials import FILE, Trial, all_trials, read_trials
 from vfl.factors.validation import Subject, battery, periods_per_year
 from vfl.train import TrainingResult
 
-__all__ = ["validate_run"]
+__all__ = ["earlier_trials", "validate_run"]
 
 F64 = NDArray[np.float64]
+
+
+def earlier_trials(folder: Path, version: str) -> tuple[tuple[Trial, ...], int]:
+    """The trials of a factor's other versions this node stored, oldest first, and how many files are unreadable."""
+    groups, unreadable = [], 0
+    for path in sorted(folder.glob(f"*/{FILE}"), key=lambda path: path.stat().st_mtime_ns):
+        if path.parent.name == version:
+            continue
+        try:
+            groups.append([replace(trial, selected=False) for trial in read_trials(path.read_bytes())])
+        except (OSError, ValueError):
+            unreadable += 1
+    return all_trials(groups), unreadable
 
 
 def validate_run(
@@ -30,8 +45,9 @@ def validate_run(
     result: TrainingResult,
     own: F64 | None,
     rescored: Callable[[F64], F64],
+    earlier: tuple[tuple[Trial, ...], int] = ((), 0),
 ) -> tuple[Findings, tuple[Trial, ...]]:
-    """Findings for the bundle, and the run's trials: one, its model as agreed.
+    """Findings for the bundle, and the trials: the run's own, then those of ``earlier`` runs for the same factor.
 
     Of the label party's own features the recipients learn only which of them look ahead, if any, not their ICs.
     """
@@ -43,12 +59,20 @@ def validate_run(
     trial = Trial(
         run_id=run_id,
         kind=agreement.model.kind,
-        terms=agreement.model.model_dump(mode="json"),
+        terms={
+            "model": agreement.model.model_dump(mode="json"),
+            "walk_forward": agreement.walk_forward.model_dump(mode="json"),
+            "columns": {party.name: list(party.columns) for party in agreement.parties},
+            "label": agreement.label.definition,
+            "frequency": agreement.calendar.frequency,
+        },
         seed=agreement.model.seed,
         periods=tuple(name for name, known in zip(calendar.periods, counted, strict=True) if known),
         rank_ic=tuple(float(v) for v in ics[counted]),
         selected=True,
+        predecessor=earlier[0][-1].run_id if earlier[0] else "",
     )
+    trials = all_trials([[trial], earlier[0]])
     subject = Subject(
         periods=calendar.periods,
         scores=result.scores,
@@ -59,11 +83,16 @@ def validate_run(
         embeddings=result.embeddings,
         rescored=rescored,
     )
-    found = battery(subject, terms=BookTerms(periods_per_year=periods_per_year(calendar)), trials=(trial,))
+    found = battery(
+        subject,
+        terms=BookTerms(periods_per_year=periods_per_year(calendar)),
+        trials=trials,
+        n_trials=len(trials) + earlier[1],
+    )
     columns = {name: panel.features.values[:, :, i] for i, name in enumerate(panel.features.columns)}
     ahead = lookahead_findings(columns, np.where(panel.universe, panel.label, np.nan), horizon=horizon)
     left_out = dict(found.left_out)
     left_out["look_ahead"] = (
         "of the label party's own features only warnings are told; each feature party tests its own"
     )
-    return Findings(found.numbers, found.series, left_out, (*found.warnings, *ahead.warnings)), (trial,)
+    return Findings(found.numbers, found.series, left_out, (*found.warnings, *ahead.warnings)), trials

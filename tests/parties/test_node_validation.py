@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 
-from parties.node.validation import validate_run
+from parties.node.validation import earlier_trials, validate_run
 from tests.vfl.bundles import calendar
 from vfl.factors.evaluate import ic_by_period
 from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.factors.trials import FILE, write_trials
 from vfl.plan import RidgeModel, WalkForward
 from vfl.ridge_walk import RidgeHead
 from vfl.train import score_coalition
@@ -25,7 +27,7 @@ def features(values: np.ndarray) -> FeaturePanel:
     return FeaturePanel(names, values, np.ones((T, N), dtype=bool), never, never)
 
 
-def run(own: np.ndarray, first: str = ""):
+def run(own: np.ndarray, first: str = "", earlier=((), 0)):
     theirs = RNG.normal(size=(T, N, 4))
     label = 0.3 * theirs.sum(axis=2) + own[:, :, 0] * 0.1 + RNG.normal(size=(T, N))
     known = np.repeat(np.arange(1, T + 1)[:, None], N, axis=1)
@@ -33,10 +35,14 @@ def run(own: np.ndarray, first: str = ""):
     model, walk = RidgeModel(alpha=10.0), WalkForward()
     result, _ = train_in_the_clear([features(theirs)], panel, model, walk, row_limit=4, reserved=0, weights=[])
     head = RidgeHead(own.shape[2])
-    agreement = SimpleNamespace(evaluation=SimpleNamespace(first=first, last=""), walk_forward=walk, model=model)
+    agreement = SimpleNamespace(
+        evaluation=SimpleNamespace(first=first, last=""), walk_forward=walk, model=model,
+        parties=[SimpleNamespace(name="bank", columns=("x0",))], label=SimpleNamespace(definition="next week"),
+        calendar=SimpleNamespace(frequency="W-FRI"),
+    )  # fmt: skip
     found, trials = validate_run(
         agreement, "ab" * 32, calendar(T), panel, result, alone(None, panel, model, walk).scores,
-        lambda sums: score_coalition(head, result, panel, sums),
+        lambda sums: score_coalition(head, result, panel, sums), earlier,
     )  # fmt: skip
     return found, trials, result, panel
 
@@ -48,7 +54,7 @@ def test_a_run_validates_itself_and_says_what_it_could_not():
     assert len(trials) == 1
     assert trials[0].selected
     np.testing.assert_array_equal(trials[0].rank_ic, ics[np.isfinite(ics)])
-    assert trials[0].terms == RidgeModel(alpha=10.0).model_dump(mode="json")
+    assert trials[0].terms["model"] == RidgeModel(alpha=10.0).model_dump(mode="json")
     assert {"long_short", "capacity", "neutral_sector", "library", "pbo", "look_ahead"} <= set(found.left_out)
     assert found.value("uplift", "rank_ic_difference") > 0.1
     assert "embedding" in found.numbers["placebo"]["stale"].definition
@@ -71,3 +77,24 @@ def test_a_look_ahead_in_the_label_partys_own_features_is_told_by_name():
     found, *_ = run(own)
     assert found.warned("look-ahead")
     assert found.warnings[-1].text.startswith("x0 has a rank IC of")
+
+
+def test_earlier_runs_of_the_factor_count_as_trials(tmp_path):
+    _, (own,), _, _ = run(RNG.normal(size=(T, N, 2)))
+    names = ("first", "second", "again", "now")
+    for i, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        other = replace(own, run_id=name, seed=own.seed if name == "again" else i + 1)
+        (tmp_path / name / FILE).write_bytes(write_trials([other]))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / FILE).write_bytes(b"?")
+    earlier, unreadable = earlier_trials(tmp_path, "now")
+    assert [t.run_id for t in earlier] == ["first", "second", "again"]
+    assert unreadable == 1
+    assert not any(t.selected for t in earlier)
+    found, trials, _, _ = run(RNG.normal(size=(T, N, 2)), earlier=(earlier, unreadable))
+    assert [t.run_id for t in trials] == ["ab" * 32, "first", "second"], "what was run again is no new trial"
+    assert trials[0].predecessor == "again"
+    assert found.value("search", "n_trials") == 4
+    assert write_trials(trials)
+    assert earlier_trials(tmp_path / "nowhere", "now") == ((), 0)

@@ -46,9 +46,9 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration of one run. rank_ic: per name in ``periods``, NaN where there is none.
+    """One configuration. rank_ic: per name in ``periods``, NaN where there is none.
 
-    ``predecessor`` is the run that this one continues a search of, "" where it is the first.
+    ``terms`` hold all that was chosen: model, schedule, columns, label. ``predecessor`` is the run before, "" if none.
     """
 
     run_id: str
@@ -66,8 +66,8 @@ class Trial:
 
     @property
     def identity(self) -> str:
-        """SHA-256 (hex) of run, kind, terms and seed: the same configuration of one run is one trial."""
-        told = json.dumps([self.run_id, self.kind, dict(self.terms), self.seed], sort_keys=True, allow_nan=False)
+        """SHA-256 (hex) of kind, terms and seed: a configuration that is run again is no new trial."""
+        told = json.dumps([self.kind, dict(self.terms), self.seed], sort_keys=True, allow_nan=False)
         return hashlib.sha256(told.encode()).hexdigest()
 
 
