@@ -20,11 +20,15 @@ __all__ = ["ClosedRun", "find_run", "open_ledger", "valued_runs"]
 
 @dataclass(frozen=True)
 class ClosedRun:
-    """A run whose contributions are known. ``closed_at``: when it went to settlement, None before that."""
+    """A run whose contributions are known. ``closed_at``: when it went to settlement, None before that.
+
+    ``bundle``: SHA-256 of the manifest of the factor its label party exported, hex, "" before that.
+    """
 
     agreement: Agreement
     contribution: ContributionRecord | None
     closed_at: datetime | None
+    bundle: str = ""
 
     @property
     def run_id(self) -> str:
@@ -80,5 +84,7 @@ def _closed(state: RunState) -> ClosedRun | None:
     said = (valued.reports or {}).get(state.plan.label, {}).get("contribution")
     contribution = None if said is None else ContributionRecord.model_validate(said)
     settling = spans.get("settle")
+    exported = spans.get("export")
+    bundle = str((exported.reports or {}).get(state.plan.label, {}).get("sha256", "")) if exported else ""
     agreement = Agreement.model_validate_json(state.agreement)
-    return ClosedRun(agreement, contribution, settling.started_at if settling else None)
+    return ClosedRun(agreement, contribution, settling.started_at if settling else None, bundle)

@@ -1,4 +1,7 @@
-"""A party's statement: opening balance, every entry, closing balance; as data, CSV and HTML. Pure."""
+"""A party's statement: opening balance, every entry, closing balance; as data, CSV and HTML. Pure.
+
+The PDF is in ``pdf.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,16 @@ from parties.ledger.entries import Account, Entry, Side, Unit, instant
 from parties.ledger.export import to_csv
 from parties.ledger.movements import movements
 
-__all__ = ["AccountStatement", "Line", "Statement", "statement", "statement_csv", "statement_html", "statement_rows"]
+__all__ = [
+    "AccountStatement",
+    "Line",
+    "RunEvidence",
+    "Statement",
+    "statement",
+    "statement_csv",
+    "statement_html",
+    "statement_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +50,20 @@ class AccountStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEvidence:
+    """What a run's amounts rest on, in hex: hashes of contributions or dossiers, and of the bundle's manifest."""
+
+    run_id: str
+    evidence: tuple[str, ...]
+    bundle: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """A party's accounts from ``first`` up to, not including, ``until`` (UTC), as of journal entry ``sequence``."""
+    """A party's accounts from ``first`` up to, not including, ``until`` (UTC), as of journal entry ``sequence``.
+
+    ``method`` names the version of the rules the amounts were computed by.
+    """
 
     party: str
     first: datetime
@@ -47,12 +71,23 @@ class Statement:
     sequence: int
     digest: str
     accounts: tuple[AccountStatement, ...]
+    method: str = ""
+    runs: tuple[RunEvidence, ...] = ()
 
 
 def statement(
-    journal: Iterable[Entry], accounts: Mapping[str, Account], party: str, first: datetime, until: datetime
+    journal: Iterable[Entry],
+    accounts: Mapping[str, Account],
+    party: str,
+    first: datetime,
+    until: datetime,
+    *,
+    method: str = "",
+    bundles: Mapping[str, str] | None = None,
 ) -> Statement:
     """The statement of ``party`` from the whole ``journal``. Entries count by timestamp, then journal order.
+
+    ``bundles``: run id -> hash of the factor bundle's manifest; runs it names are listed with their evidence.
 
     Raises :class:`LedgerError` when the party has no account or the period is empty.
     """
@@ -65,19 +100,23 @@ def statement(
     moved = list(movements(journal))
     last = moved[-1][0] if moved else None
     moved.sort(key=lambda pair: (pair[0].transaction.timestamp, pair[0].sequence))
-    return Statement(
-        party,
-        first,
-        until,
-        last.sequence if last else 0,
-        last.digest if last else "",
-        tuple(
-            _account(
-                account, [(e, m.posted, m.pending) for e, ms in moved for m in ms if m.account == name], first, until
-            )
-            for name, account in chosen.items()
-        ),
+    made = tuple(
+        _account(account, [(e, m.posted, m.pending) for e, ms in moved for m in ms if m.account == name], first, until)
+        for name, account in chosen.items()
     )
+    sequence, digest = (last.sequence, last.digest) if last else (0, "")
+    return Statement(party, first, until, sequence, digest, made, method, _runs(made, bundles or {}))
+
+
+def _runs(accounts: Iterable[AccountStatement], bundles: Mapping[str, str]) -> tuple[RunEvidence, ...]:
+    """The runs that the statement's lines are of, in order."""
+    found: dict[str, dict[str, None]] = {}
+    for account in accounts:
+        for line in account.lines:
+            transaction = line.entry.transaction
+            if transaction.run_id in bundles:
+                found.setdefault(transaction.run_id, {})[transaction.evidence] = None
+    return tuple(RunEvidence(run, tuple(filter(None, hashes)), bundles[run]) for run, hashes in found.items())
 
 
 def _account(
@@ -95,8 +134,9 @@ def _account(
 
 
 def statement_rows(made: Statement) -> list[dict[str, str]]:
-    """One row per account's opening, line and closing."""
+    """One row per account's opening, line and closing; every row says by which method, and of which bundle."""
     rows = []
+    bundles = {run.run_id: run.bundle for run in made.runs}
     for account in made.accounts:
         rows.append(_row(account, instant(made.first), "Opening balance", None, *account.opening))
         for line in account.lines:
@@ -104,7 +144,7 @@ def statement_rows(made: Statement) -> list[dict[str, str]]:
             when = instant(transaction.timestamp)
             rows.append(_row(account, when, transaction.narration, line, line.posted_after, line.pending_after))
         rows.append(_row(account, instant(made.until), "Closing balance", None, *account.closing))
-    return rows
+    return [row | {"bundle": bundles.get(row["run_id"], ""), "method": made.method} for row in rows]
 
 
 def _row(
@@ -146,9 +186,20 @@ def statement_html(made: Statement, *, title: str = "Statement of account") -> s
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}: {escape(made.party)}</title>',
         f"<style>{_STYLE}</style><h1>{escape(title)}</h1>",
         f"<p>Party <strong>{escape(made.party)}</strong>, {period}.<br>",
-        f"Journal entry {made.sequence}, ledger hash <code>{escape(made.digest)}</code>.</p>",
+        f"Journal entry {made.sequence}, ledger hash <code>{escape(made.digest)}</code>.",
+        f"<br>Method: {escape(made.method)}.</p>" if made.method else "</p>",
     ]
     parts += [_section(account) for account in made.accounts]
+    if made.runs:
+        parts.append(
+            "<h2>Runs and their evidence</h2><table><tr><th>Run</th><th>Evidence</th><th>Factor bundle</th></tr>"
+        )
+        parts += [
+            f"<tr><td><code>{escape(run.run_id)}</code></td><td><code>{escape(' '.join(run.evidence))}</code></td>"
+            f"<td><code>{escape(run.bundle)}</code></td></tr>"
+            for run in made.runs
+        ]
+        parts.append("</table>")
     return "".join(parts) + "</html>\n"
 
 
