@@ -57,9 +57,15 @@ def factors_list(
     """List the factor bundles below a folder."""
     from parties.factor_files import find_folders, open_folder
 
-    folders = [open_folder(path) for path in find_folders(root)]
+    folders, faults = [], []
+    for path in find_folders(root):
+        try:
+            folders.append(open_folder(path))
+        except DataError as fault:
+            faults.append(str(fault))
+    say(*(f"fault: {fault}" for fault in faults))
     if not folders:
-        say(f"No factor bundle lies below {root}.")
+        say(f"No{' sound' if faults else ''} factor bundle lies below {root}.")
         return
     table(
         "",
@@ -235,6 +241,8 @@ def factors_monitor(
         later = read_values(scores, "score")
         live = pd.concat([live[~live.index.isin(later.index)], later])
     days = pd.DatetimeIndex(live.index.get_level_values("datetime").unique()).sort_values()
+    if "sessions" not in bundle.validation:
+        raise DataError(f"{folder}: made by an earlier version that does not date its ICs; export the factor again")
     published = zip(bundle.validation["sessions"], joint["by_period"], strict=True)
     days = days[days > max(day for day, ic in published if ic is not None)]
     if not len(days):
@@ -290,6 +298,7 @@ def factors_validate(
         bundle.scores,
         truth,
         bundle.horizon,
+        known_from=_known_from(bundle),
         own=None if own is None else bundle.grid(read_values(own, "score")),
         label_unit="label",
     )
@@ -310,6 +319,15 @@ def factors_validate(
 def _joint(bundle: FactorFolder) -> dict[str, Any]:
     summary: dict[str, Any] = bundle.validation["models"]["joint"]["rank"]
     return summary
+
+
+def _known_from(bundle: FactorFolder) -> Any:
+    """Labels count as known one horizon after their date, (T, n)."""
+    import numpy as np
+
+    count = len(bundle.dates)
+    known = np.minimum(np.arange(count) + bundle.horizon, count).astype(np.int64)
+    return np.repeat(known[:, None], len(bundle.instruments), axis=1)
 
 
 def _names(bundle: FactorFolder) -> tuple[str, ...]:

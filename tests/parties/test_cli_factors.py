@@ -103,6 +103,10 @@ def test_a_changed_byte_is_named_before_anything_is_shown(entente, bundle, tmp_p
         assert code == 3
         assert "factor.parquet: was changed" in err
     assert not (tmp_path / "x.csv").exists()
+    code, out, _ = entente("list", tmp_path)
+    assert code == 0
+    assert "fault: " in out
+    assert "No sound factor bundle" in out
     assert entente("show", tmp_path)[0] == 2
 
 

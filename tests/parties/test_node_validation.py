@@ -58,6 +58,7 @@ def test_a_run_validates_itself_and_says_what_it_could_not():
     assert {"long_short", "capacity", "neutral_sector", "library", "pbo", "look_ahead"} <= set(found.left_out)
     assert found.value("uplift", "rank_ic_difference") > 0.1
     assert "embedding" in found.numbers["placebo"]["stale"].definition
+    assert found.value("placebo", "truth_less_permuted_t") > 3
     assert not found.warnings
     assert "look_ahead" not in found.numbers
     scored = np.isfinite(result.scores).any(axis=1)

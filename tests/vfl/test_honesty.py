@@ -13,6 +13,7 @@ from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
 from vfl.factors.placebo import (
     entity_order,
     label_memory,
+    opened_placebo,
     past_mean,
     permuted_panel,
     permuted_placebo,
@@ -71,6 +72,17 @@ def test_news_passes_the_placebos():
     assert not without.warnings
     assert without.value("placebo", "stale") < 0.1
     assert without.value("placebo", "beside_memory") > 0.4
+
+
+def test_the_placebo_on_openings_says_what_embeddings_add_to_the_own_score():
+    labels = 0.5 * NEWS[:, :, 0] + 0.4 * NEWS[:, :, 1] + NOISE
+    opened = np.where(np.arange(T)[:, None, None] < 3, np.nan, 2 * NEWS[:, :, 1:2])
+    found = opened_placebo(opened, labels, KNOWN, horizon=1, own=NEWS[:, :, 0])
+    assert found.value("placebo", "truth") > 0.05
+    assert abs(found.value("placebo", "permuted")) < 0.02
+    assert not found.warnings
+    few = opened_placebo(opened[:5], labels[:5], KNOWN[:5], horizon=1)
+    assert "permuted" in few.left_out
 
 
 def test_slow_but_true_features_are_persistent_not_fingerprints():

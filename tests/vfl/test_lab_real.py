@@ -54,7 +54,7 @@ def test_the_joint_volatility_factor_beats_the_best_single_fund(stocks):
     assert stocks.value("ic", "rank_ic") == pytest.approx(0.742, abs=0.005)
     assert stocks.value("uplift", "rank_ic_difference_t") > 3
     assert stocks.value("uplift", "encompassing_joint_t") > 3
-    assert stocks.left_out.keys() == {"neutral_size", "neutral_beta", "pbo", "look_ahead"}
+    assert stocks.left_out.keys() == {"neutral_size", "neutral_beta", "pbo", "permuted", "look_ahead"}
 
 
 @needs_stocks

@@ -40,7 +40,7 @@ def test_every_number_says_what_it_is():
     for name, series in FOUND.series.items():
         assert series.definition, name
         assert series.unit
-    assert FOUND.left_out == {"pbo": "needs the series of two trials or more, there is one"}
+    assert set(FOUND.left_out) == {"pbo", "permuted"}
     assert FOUND.warnings == ()
 
 
@@ -54,13 +54,21 @@ def test_findings_survive_json():
 
 def test_without_a_market_checks_are_left_out_by_name():
     found = battery(replace(LAB.subject, own=None, known_from=None, features={}))
-    assert set(found.left_out) == NEEDS_MARKET | {"uplift", "memory", "pbo", "look_ahead"}
+    assert set(found.left_out) == NEEDS_MARKET | {"uplift", "memory", "permuted", "pbo", "look_ahead"}
     assert found.left_out["long_short"] == "no prices were given"
     assert {"ic", "decay", "stability", "quantiles", "significance", "search"} == set(found.numbers)
     partly = battery(LAB.subject, MarketData(prices=LAB.market.prices, caps=LAB.market.caps))
     assert "long_short" in partly.numbers
     assert partly.left_out["capacity"] == "no dollar_volume, volatility given"
-    assert set(partly.left_out) == {"capacity", "neutral_sector", "neutral_beta", "neutral_style", "library", "pbo"}
+    assert set(partly.left_out) == {
+        "capacity",
+        "neutral_sector",
+        "neutral_beta",
+        "neutral_style",
+        "library",
+        "pbo",
+        "permuted",
+    }
 
 
 def test_headline_numbers_agree_with_scipy_and_statsmodels():

@@ -29,6 +29,7 @@ from vfl.factors.panel import LabelPanel
 __all__ = [
     "entity_order",
     "label_memory",
+    "opened_placebo",
     "past_mean",
     "permuted_panel",
     "permuted_placebo",
@@ -160,6 +161,26 @@ def permuted_placebo(
             )
         )
     return Findings({"placebo": numbers}, warnings=tuple(warnings))
+
+
+def opened_placebo(
+    embeddings: Floats, labels: Floats, known_from: Ints, *, horizon: int, own: Floats | None = None
+) -> Findings:
+    """The permuted placebo on what a run has opened: a ridge on own scores and embeddings, true or strangers'.
+
+    It tells what the embeddings add to the label party's own score (T, n), and that strangers' add nothing. The source
+    weights were trained on true rows, so a fingerprint inside them shows in the memory test, not here.
+    """
+    alone = None if own is None else refit(own[:, :, None], labels, known_from)
+
+    def fitted(order: Ints | None) -> Floats:
+        theirs = embeddings if order is None else embeddings[:, order]
+        return refit(theirs if own is None else np.concatenate([own[:, :, None], theirs], axis=2), labels, known_from)
+
+    found = permuted_placebo(fitted, labels, horizon=horizon, own=alone)
+    if not found.numbers["placebo"]["truth"].n:
+        return Findings(left_out={"permuted": "too few periods are scored with resolved labels behind them"})
+    return found
 
 
 def stale_and_memory(

@@ -18,7 +18,7 @@ from vfl.factors.joining import uplift_findings
 from vfl.factors.lookahead import lookahead_findings
 from vfl.factors.market import MarketData
 from vfl.factors.panel import Calendar
-from vfl.factors.placebo import stale_and_memory
+from vfl.factors.placebo import opened_placebo, stale_and_memory
 from vfl.factors.portfolio import BookTerms, book_findings, capacity, long_short, quantile_spread
 from vfl.factors.significance import HURDLE, search_evidence, track_record
 from vfl.factors.trials import Trial, series_of
@@ -119,6 +119,10 @@ def battery(
             rescored=subject.rescored,
             embeddings=subject.embeddings,
         )
+    if subject.known_from is None or subject.embeddings is None:
+        found |= Findings(left_out={"permuted": "no embeddings at hand: the label party can make this placebo"})
+    else:
+        found |= opened_placebo(subject.embeddings, labels, subject.known_from, horizon=horizon, own=subject.own)
     if subject.features:
         found |= lookahead_findings(subject.features, labels, horizon=horizon)
     else:

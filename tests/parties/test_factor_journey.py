@@ -1,0 +1,139 @@
+"""A factor's whole way: trained, validated, bundled, exported by command, and read by the libraries it is made for."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parties.cli import run
+from tests.vfl.bundles import METADATA, calendar, instruments, made_up, signer
+from vfl.factors.evaluate import evaluate, ic_by_period
+from vfl.factors.export import export_bundle
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.factors.validation import Subject, battery
+from vfl.plan import RidgeModel, WalkForward
+from vfl.twin import train_in_the_clear
+
+T, N = 26, 120
+WHEN = calendar(T)
+DATES = pd.DatetimeIndex(WHEN.periods)
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray, np.ndarray]:
+    """The bundle of a walk-forward run over three funds' features, its scores and the labels."""
+    rng = np.random.default_rng(2)
+    never = np.full((T, N), np.datetime64("NaT", "ns"))
+    funds = [
+        FeaturePanel(("a", "b"), rng.normal(size=(T, N, 2)), np.ones((T, N), dtype=bool), never, never)
+        for _ in range(3)
+    ]
+    label = 0.3 * sum(fund.values.sum(axis=2) for fund in funds) + rng.normal(size=(T, N))
+    known = np.repeat(np.arange(1, T + 1)[:, None], N, axis=1)
+    panel = LabelPanel(funds[0], label, known, np.ones((T, N), dtype=bool))
+    result, _ = train_in_the_clear(
+        funds[1:], panel, RidgeModel(alpha=10.0), WalkForward(), row_limit=4, reserved=0, weights=[]
+    )
+    bundle = made_up(
+        periods=T,
+        count=N,
+        scores=result.scores,
+        metadata=METADATA,
+        validation=evaluate({"joint": result.scores}, label, WHEN.periods, horizon=1),
+        findings=battery(
+            Subject(WHEN.periods, result.scores, label, 1, known_from=known, embeddings=result.embeddings)
+        ),
+    )
+    folder = tmp_path_factory.mktemp("journey")
+    for name, content in export_bundle(bundle, signer()).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder, result.scores, label
+
+
+def exported(folder: Path, form: str, out: Path) -> Path:
+    assert run(["factors", "export", str(folder), "--format", form, "--out", str(out)]) == 0
+    return out
+
+
+def ours(scores: np.ndarray, labels: np.ndarray) -> pd.Series:
+    return pd.Series(ic_by_period(scores, labels), index=DATES).dropna()
+
+
+def test_into_alphalens(journey, tmp_path) -> None:
+    alphalens = pytest.importorskip("alphalens")
+    folder, scores, label = journey
+    path = exported(folder, "alphalens", tmp_path / "factor.csv")
+    table = pd.read_csv(path, dtype={"asset": str}, parse_dates=["date"], keep_default_na=False)
+    factor = table.set_index(["date", "asset"])["factor"]
+    returns = 0.01 * label
+    days = DATES.append(pd.DatetimeIndex([DATES[-1] + pd.Timedelta(days=7)]))
+    prices = pd.DataFrame(
+        100 * np.vstack([np.ones(N), np.cumprod(1 + returns, axis=0)]), index=days, columns=list(instruments(N))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = alphalens.utils.get_clean_factor_and_forward_returns(factor, prices, periods=(1,), filter_zscore=None)
+        ic = alphalens.performance.factor_information_coefficient(data).dropna()
+        spread, _ = alphalens.performance.mean_return_by_quantile(data)
+        turned = alphalens.performance.quantile_turnover(data["factor_quantile"], 5).dropna()
+    np.testing.assert_allclose(ic.iloc[:, 0], ours(scores, label), atol=1e-9)
+    assert spread.iloc[:, 0].is_monotonic_increasing
+    assert turned.between(0, 1).all()
+
+
+def test_into_numerai(journey, tmp_path) -> None:
+    from numerai_tools.scoring import numerai_corr
+    from numerai_tools.submissions import clean_submission, validate_submission_signals
+
+    folder, scores, label = journey
+    path = exported(folder, "numerai", tmp_path / "signals.csv")
+    submission = pd.read_csv(path, dtype={"numerai_ticker": str}, keep_default_na=False)
+    universe = pd.DataFrame({"numerai_ticker": instruments(N)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ids, signal, _, valid, unknown = validate_submission_signals(universe, submission)
+        filled = clean_submission(universe, valid, ids, signal, rank_and_fill=True)
+    assert unknown == []
+    target = pd.Series(label[-1], index=list(instruments(N)), name="target").rank().pipe(lambda r: (r - 0.5) / len(r))
+    score = float(numerai_corr(filled.to_frame(), target.reindex(filled.index))["signal"])
+    assert score == pytest.approx(ours(scores, label).iloc[-1], abs=0.1)
+
+
+def test_into_qlib(journey, tmp_path) -> None:
+    folder, scores, label = journey
+    path = exported(folder, "qlib", tmp_path / "factor.parquet")
+    frame = pd.read_parquet(path)
+    if importlib.util.find_spec("qlib") is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from qlib.data.dataset.loader import StaticDataLoader
+
+            frame = StaticDataLoader(str(path)).load()
+    index = pd.MultiIndex.from_product([DATES, instruments(N)], names=["datetime", "instrument"])
+    both = pd.DataFrame(
+        {"score": frame[("feature", "score")], "label": pd.Series(label.reshape(-1), index=index)}
+    ).dropna()
+    ic = both.groupby(level="datetime").apply(lambda day: day["score"].corr(day["label"], method="spearman"))
+    np.testing.assert_allclose(ic, ours(scores, label), atol=1e-12)
+
+
+def test_into_zipline(journey, tmp_path) -> None:
+    """Row and column as ``DataFrameLoader`` asks for them: each session's row is what was known before it opened."""
+    folder, scores, _ = journey
+    wide = pd.read_parquet(exported(folder, "zipline", tmp_path / "wide.parquet"))
+    sids = {name: sid for sid, name in enumerate(wide.columns)}
+    baseline = wide.rename(columns=sids)
+    baseline.columns = baseline.columns.astype("int64")
+    sessions = pd.bdate_range(wide.index[0], wide.index[-1])
+    held = baseline.reindex(sessions).ffill()
+    pit = pd.read_parquet(folder / "pit.parquet")["available_at"].dt.tz_localize(None)
+    for session in sessions[::9]:
+        known = pit[pit <= session].index.get_level_values("datetime").max()
+        expected = scores[DATES.get_loc(known)]
+        np.testing.assert_array_equal(held.loc[session].reindex([sids[n] for n in instruments(N)]), expected)
