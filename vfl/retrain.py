@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.plan import FixedPoint, RidgeModel, SplitModel, WalkForward
+from vfl.plan import RidgeModel, SplitModel, WalkForward
 from vfl.twin import alone, train_in_the_clear
 
 __all__ = ["retrained_scores"]
@@ -28,14 +28,15 @@ def retrained_scores(
     walk: WalkForward,
     *,
     row_limit: int,
+    reserved: int = 0,
     weights: Mapping[str, Floats],
-    fixed_point: FixedPoint | None = None,
 ) -> dict[frozenset[str], Floats]:
     """Scores (T, n) of a model trained anew by each ``wanted`` coalition of feature parties with the label party.
 
     weights: initial weights (d_k, h) per party, the same in every coalition, so that only membership differs.
-    row_limit: openings of a row that training and prediction may use. The empty coalition trains on the label party's
-    own features; without any it scores nobody: 0 where the others predict. Raises ValueError on an unknown party.
+    row_limit, reserved: as in ``prequential``, so that the schedule is the joint run's. The empty coalition trains on
+    the label party's own features; without any it scores nobody: 0 where the others predict. Raises ValueError on an
+    unknown party.
     """
     scores: dict[frozenset[str], Floats] = {}
     for coalition in wanted:
@@ -50,9 +51,8 @@ def retrained_scores(
                 terms,
                 walk,
                 row_limit=row_limit,
-                reserved=0,
+                reserved=reserved,
                 weights=[weights[name] for name in members],
-                fixed_point=fixed_point,
             )
             scores[coalition] = result.scores
         elif label_panel.features.values.shape[-1]:

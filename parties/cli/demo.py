@@ -62,6 +62,7 @@ def compare(
     out: Path,
     factor: Path,
     parity: Annotated[bool, typer.Option("--parity")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Also train every coalition anew.")] = False,
     with_parent: Annotated[bool, typer.Option("--with-parent")] = False,
 ) -> None:
     """Part of the demo: the plaintext twin of a finished run."""
@@ -70,7 +71,7 @@ def compare(
 
     if with_parent:
         follow_parent()
-    write_comparison(out, factor, parity=parity)
+    write_comparison(out, factor, parity=parity, retrain=retrain)
 
 
 def simulate(

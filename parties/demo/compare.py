@@ -6,6 +6,7 @@ It reads the homes below the demo's folder and writes ``twin.json`` there, in a 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from parties.data.panel import build_feature_panel, build_label_panel
 from parties.errors import DataError
 from parties.node.context import node_secret
 from parties.node.node import NodeHome
-from vfl.factors.evaluate import Evaluation, evaluate
+from vfl.contribution import ContributionReport, coalitions, exact_shapley
+from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_period
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
+from vfl.retrain import retrained_scores
 from vfl.twin import alone, initial_weights, train_in_the_clear
 
 __all__ = ["TWIN_FILE", "Pooled", "compare", "largest_difference", "write_comparison"]
@@ -87,13 +90,7 @@ class Pooled:
     def twin_scores(self) -> Floats:
         """The same run without encryption, from the same initial weights, float64 (T, n)."""
         agreement = self.agreement
-        purpose = f"initial/{agreement.model.seed}"
-        holder = self.homes[agreement.label.party].seed
         names = [party.name for party in agreement.features]
-        seeds = [
-            (node_secret(self.homes[name].seed, purpose), node_secret(holder, f"{purpose}/{name}")) for name in names
-        ]
-        columns = [len(party.columns) for party in agreement.features]
         result, _ = train_in_the_clear(
             [self.panels[name] for name in names],
             self.label,
@@ -101,9 +98,47 @@ class Pooled:
             agreement.walk_forward,
             row_limit=agreement.row_limit,
             reserved=agreement.needed_openings - 1 - agreement.model.epochs,
-            weights=initial_weights(seeds, columns, agreement.model.embedding_width, agreement.fixed_point),
+            weights=self._initial_weights(names),
         )
         return result.scores
+
+    def _initial_weights(self, names: Sequence[str]) -> list[Floats]:
+        """What the sealed run started from, (d_k, h) per party."""
+        agreement = self.agreement
+        purpose = f"initial/{agreement.model.seed}"
+        holder = self.homes[agreement.label.party].seed
+        seeds = [
+            (node_secret(self.homes[name].seed, purpose), node_secret(holder, f"{purpose}/{name}")) for name in names
+        ]
+        columns = [len(agreement.party(name).columns) for name in names]
+        return initial_weights(seeds, columns, agreement.model.embedding_width, agreement.fixed_point)
+
+    def retrained(self) -> ContributionReport:
+        """Contributions by a training per coalition, from the run's initial weights and on its schedule."""
+        agreement = self.agreement
+        names = [party.name for party in agreement.features]
+        joint = self._initial_weights(names)
+        scores = retrained_scores(
+            {name: self.panels[name] for name in names},
+            self.label,
+            coalitions(names),
+            agreement.model,
+            agreement.walk_forward,
+            row_limit=agreement.row_limit,
+            reserved=agreement.needed_openings - 1 - agreement.model.epochs,
+            weights=dict(zip(names, joint, strict=True)),
+        )
+        terms = agreement.evaluation
+        window = evaluation_window(self.calendar.periods, terms.first, terms.last)
+        labels = np.where(self.label.universe, self.label.label, np.nan)[window]
+        game = {c: ic_by_period(s[window], labels, "rank", when_constant=0.0) for c, s in scores.items()}
+        return exact_shapley(
+            game,
+            parties=names,
+            method="retrain",
+            horizon=max(agreement.walk_forward.horizon, 1),
+            entities={party.name: party.legal_entity for party in agreement.features},
+        )
 
     def alone(self, name: str) -> Floats:
         """What one party's features reach without anyone else's, float64 (T, n)."""
@@ -130,7 +165,7 @@ class Pooled:
         )
 
 
-def compare(out: Path, folder: Path, *, parity: bool) -> dict[str, Any]:
+def compare(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> dict[str, Any]:
     """The record that goes into twin.json. ``folder``: the exported bundle.
 
     single: rank IC of each feature party trained alone. rank_ic: per model and period. parity: largest absolute score
@@ -151,6 +186,7 @@ def compare(out: Path, folder: Path, *, parity: bool) -> dict[str, Any]:
         "rank_ic": {name: [_or_none(value) for value in by["rank"]] for name, by in found.ics.items()},
         "better_than": {name: gain["rank"].better for name, gain in found.uplifts.items()},
         "parity": largest_difference(joint, pooled.twin_scores()) if parity else None,
+        "retrain": pooled.retrained().record() if retrain else None,
     }
 
 
@@ -178,7 +214,7 @@ def _or_none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def write_comparison(out: Path, folder: Path, *, parity: bool) -> None:
+def write_comparison(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> None:
     """Compare and leave the record in ``out/twin.json``."""
-    record = compare(out, folder, parity=parity)
+    record = compare(out, folder, parity=parity, retrain=retrain)
     (out / TWIN_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
