@@ -35,7 +35,13 @@ class ConfigError(EntenteError):
 
 
 class DataError(EntenteError):
+    """``column`` is the agreed column that is not as it was declared, if that is what is wrong."""
+
     exit_code = 3
+
+    def __init__(self, message: str, column: str = "") -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class AgreementError(EntenteError):

@@ -6,22 +6,25 @@ reads the one ``[[party]]`` table that is its own.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
-from parties.agreement import AlignmentTerms, EvaluationTerms, PartyName, RewardTerms
+from parties.agreement import AlignmentTerms, EvaluationTerms, FeeUseTerms, PartyName, RewardTerms
 from parties.errors import ConfigError
-from vfl.plan import FixedPoint, OpeningTerms, SplitModel, Terms, WalkForward
+from vfl.plan import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 
 __all__ = [
     "CalendarSettings",
+    "ColumnRules",
     "ConsortiumSettings",
     "LabelSettings",
     "PartySettings",
+    "PostgresSettings",
     "TransportSettings",
     "load_consortium",
 ]
@@ -48,6 +51,35 @@ class LabelSettings(Terms):
     lag_days: int | None = Field(default=None, ge=0)
 
 
+class ColumnRules(Terms):
+    """What a column must be, beyond a number. A value outside stops the run with the column's name."""
+
+    unit: str = Field(default="", max_length=60, description="of the raw values, such as USD m; others may read it")
+    minimum: float | None = None
+    maximum: float | None = None
+    required: bool = Field(default=False, description="no value may be missing")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ColumnRules:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("minimum is above maximum")
+        return self
+
+
+class PostgresSettings(Terms):
+    """Tables of the party's PostgreSQL, for its own node only. No password here: use ~/.pgpass or PGPASSFILE."""
+
+    url: str = Field(description="postgresql://USER@HOST/DATABASE")
+    tables: dict[str, str] = Field(description="name in the party's SQL = query that PostgreSQL runs, read only")
+
+    @model_validator(mode="after")
+    def _named(self) -> PostgresSettings:
+        strange = [name for name in self.tables if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)]
+        if strange or not self.tables:
+            raise ValueError(f"tables need plain names: letters, digits, _ ({', '.join(strange) or 'none is given'})")
+        return self
+
+
 class PartySettings(Terms):
     """One party's data. The query yields entity, period (the observation's date), available_at
     (or a lag), and the columns; ``${data}`` in SQL stands for the data folder."""
@@ -66,6 +98,10 @@ class PartySettings(Terms):
     winsorise: float = Field(default=0.01, ge=0, lt=0.5, description="share cut at each tail per period")
     missing_indicators: tuple[str, ...] = Field(default=(), description="columns that get a 0/1 companion NAME_missing")
     whiten: bool = True
+    column_schema: dict[str, ColumnRules] = Field(
+        default={}, validation_alias=AliasChoices("schema", "column_schema"), description="rules by column"
+    )
+    postgres: PostgresSettings | None = None
 
     @model_validator(mode="after")
     def _columns(self) -> PartySettings:
@@ -74,6 +110,9 @@ class PartySettings(Terms):
         unknown = set(self.missing_indicators) - set(self.columns)
         if unknown:
             raise ValueError(f"missing_indicators name unknown columns {sorted(unknown)}")
+        unknown = set(self.column_schema) - set(self.columns)
+        if unknown:
+            raise ValueError(f"schema names unknown columns {sorted(unknown)}")
         return self
 
     @property
@@ -103,11 +142,12 @@ class ConsortiumSettings(Terms):
     alignment: AlignmentTerms = AlignmentTerms()
     fixed_point: FixedPoint = FixedPoint()
     parameter_set: str = "bfv-8192"
-    model: SplitModel = SplitModel()
+    model: Model = SplitModel()
     walk_forward: WalkForward = WalkForward()
     openings: OpeningTerms = OpeningTerms()
     evaluation: EvaluationTerms = EvaluationTerms()
     reward: RewardTerms = RewardTerms()
+    fees: FeeUseTerms | None = None
     recipients: tuple[PartyName, ...] = ()
     party: tuple[PartySettings, ...]
 

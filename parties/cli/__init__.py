@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from parties import __version__
-from parties.cli import audit, bench, books, checks, demo, factors, joining, runs, services, settling
+from parties.cli import audit, bench, books, checks, demo, factors, fees, joining, runs, services, settling
 from parties.cli.console import complain, plain, state
 from parties.errors import EntenteError
 from psi.flow import ProtocolError
@@ -40,9 +40,11 @@ app.add_typer(services.coordinator, name="coordinator")
 app.add_typer(services.party, name="party")
 app.add_typer(runs.app, name="run")
 app.add_typer(checks.data, name="data")
+app.add_typer(checks.entities, name="entities")
 app.add_typer(factors.app, name="factors")
 app.add_typer(books.app, name="ledger")
 app.add_typer(settling.app, name="settle")
+app.add_typer(fees.app, name="fees")
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
 

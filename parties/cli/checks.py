@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,14 +14,23 @@ from parties.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
     from parties.agreement import CalendarTerms
-    from parties.data.check import CoverageReport
+    from parties.data.check import CoverageReport, Fault
 
-__all__ = ["data", "data_check", "factors", "factors_verify"]
+__all__ = ["data", "data_check", "entities", "entities_check", "factors", "factors_verify"]
 
 data = typer.Typer(help="Look at a party's own data.", no_args_is_help=True)
+entities = typer.Typer(help="Look at a party's own entity names.", no_args_is_help=True)
 factors = typer.Typer(help="Look at factors, check them, take them to other tools.", no_args_is_help=True)
 
 _FULL_LISTING = 24
+_MOST_SHOWN = 40
+_KINDS = {
+    "same": "spelled as listed",
+    "exact": "alike but for spelling",
+    "close": "close",
+    "ambiguous": "ambiguous",
+    "none": "not found",
+}
 
 
 @data.command("check")
@@ -33,14 +43,56 @@ def data_check(
 ) -> None:
     """Run the party's queries and count what they cover. Everything shown stays at home."""
     from parties.data.calendar import calendar_of
-    from parties.data.check import coverage_report
+    from parties.data.check import coverage_report, row_faults
     from parties.node.settings import load_node_settings
 
     settings = load_node_settings(home / "node.toml")
     calendar = calendar_of(_calendar(home, config))
-    _show(
-        coverage_report(settings.party, home / settings.queries, home / settings.data, calendar, settings.label),
+    queries, data_folder = home / settings.queries, home / settings.data
+    _refuse_faults(row_faults(settings.party, queries, data_folder))
+    _show(coverage_report(settings.party, queries, data_folder, calendar, settings.label))
+
+
+def _refuse_faults(faults: Sequence[Fault]) -> None:
+    """Name rows that no run would take, all at once."""
+    counts = {what: sum(fault.what == what for fault in faults) for what in ("look-ahead", "duplicate")}
+    say(f"Look-ahead: {counts['look-ahead'] or 'none'}. Duplicates: {counts['duplicate'] or 'none'}.")
+    if not faults:
+        return
+    table("", ("fault", ">row", "detail"), ((f.what, f.row, f.detail) for f in faults[:_FULL_LISTING]))
+    raise DataError(f"{len(faults)} rows would stop every run: mend them, or filter them out in the query")
+
+
+@entities.command("check")
+def entities_check(
+    home: Annotated[Path, typer.Option("--home", help="Folder of the party's node.")],
+    reference: Annotated[Path, typer.Option("--reference", help="CSV with a header: the public list of names.")],
+    column: Annotated[str, typer.Option("--column", help="Its column; by default the first.")] = "",
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="FILE", help="Write the proposed alias table to a new file.")
+    ] = None,
+    least: Annotated[float, typer.Option("--least", min=50, max=100, help="How close a name must be, of 100.")] = 88.0,
+) -> None:
+    """Match the party's names against a public list, here, and propose aliases. Nothing is written unasked."""
+    from parties.data.matching import match_names, read_reference, write_aliases
+    from parties.data.query import read_observations
+    from parties.node.settings import load_node_settings
+
+    settings = load_node_settings(home / "node.toml")
+    observed = read_observations(settings.party, home / settings.queries, home / settings.data)
+    matches = match_names(sorted(set(map(str, observed.entity))), read_reference(reference, column), least=least)
+    counts = {kind: sum(match.kind == kind for match in matches) for kind in _KINDS}
+    say(f"{len(matches)} names: " + ", ".join(f"{count} {_KINDS[kind]}" for kind, count in counts.items() if count))
+    doubtful = [match for match in matches if match.kind in ("close", "ambiguous", "none")]
+    table(
+        f"To look at (the first {_MOST_SHOWN} of {len(doubtful)})" if len(doubtful) > _MOST_SHOWN else "To look at",
+        ("name", "proposal", ">score", "verdict", "or"),
+        ((m.name, m.reference, f"{m.score:.0f}", m.kind, m.next_best) for m in doubtful[:_MOST_SHOWN]),
     )
+    if write is None:
+        say("Nothing was written. --write FILE writes exact and close matches as an alias table for you to read.")
+    else:
+        say(f"{write}: {write_aliases(write, matches)} aliases. Read it, then name it as aliases in node.toml.")
 
 
 def _calendar(home: Path, config: Path | None) -> CalendarTerms:
@@ -81,6 +133,15 @@ def _show(report: CoverageReport) -> None:
         ),
     )
     table("Missing values", ("column", ">share"), ((name, f"{share:.1%}") for name, share in report.missing.items()))
+    if report.preview:
+        table(
+            f"Cross-section at {report.preview_period}, raw values",
+            ("column", "unit", ">filled", ">least", ">5%", ">median", ">95%", ">most"),
+            (
+                (p.column, p.unit, f"{p.filled:.0%}", *(f"{x:.4g}" for x in (p.least, p.low, p.median, p.high, p.most)))
+                for p in report.preview
+            ),
+        )
     say(*(f"note: {note}" for note in report.notes))
 
 

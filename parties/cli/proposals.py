@@ -187,7 +187,7 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
 
 
 def _unit(settings: NodeSettings, column: str) -> str:
-    rules = getattr(settings.party, "column_schema", {}).get(column)
+    rules = settings.party.column_schema.get(column)
     return rules.unit if rules is not None else ""
 
 

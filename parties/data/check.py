@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from parties.data.calendar import period_index
@@ -18,10 +20,51 @@ from parties.data.query import read_label_rows, read_observations
 from parties.settings import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
 
-__all__ = ["CoverageReport", "coverage_report"]
+__all__ = ["ColumnPreview", "CoverageReport", "Fault", "coverage_report", "row_faults"]
 
 _SPARSE = 0.5
 """A column missing more often than this is worth a note."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row that no run would take. ``row`` counts from 1; ``what`` is look-ahead or duplicate."""
+
+    what: Literal["look-ahead", "duplicate"]
+    row: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class ColumnPreview:
+    """One column over the entities of one cutoff: raw quantiles, and the share of entities with a value."""
+
+    column: str
+    unit: str
+    filled: float
+    least: float
+    low: float
+    median: float
+    high: float
+    most: float
+
+
+def row_faults(settings: PartySettings, folder: Path, data: Path) -> tuple[Fault, ...]:
+    """All rows known before their own period, and all that repeat an entity, period and time of availability."""
+    observed = read_observations(settings, folder, data, strict=False)
+    aliases = read_aliases(settings, folder, data)
+    canonical = canonical_entities(observed.entity, aliases, observed.source)
+    known, period = observed.available_at.astype("datetime64[D]"), observed.period.astype("datetime64[D]")
+    faults = [
+        Fault("look-ahead", int(i) + 1, f"entity {observed.entity[i]!r}, period {period[i]}: known on {known[i]}")
+        for i in np.flatnonzero(known < period)
+    ]
+    keys = pd.DataFrame({"entity": canonical, "period": observed.period, "known": observed.available_at})
+    faults += [
+        Fault("duplicate", int(i) + 1, f"entity {observed.entity[i]!r}, period {period[i]}: given before")
+        for i in np.flatnonzero(keys.duplicated().to_numpy())
+    ]
+    return tuple(faults)
 
 
 @dataclass(frozen=True)
@@ -47,6 +90,8 @@ class CoverageReport:
     missing: dict[str, float]
     labels: tuple[int, ...]
     notes: tuple[str, ...]
+    preview_period: str = ""
+    preview: tuple[ColumnPreview, ...] = ()
 
 
 def coverage_report(
@@ -89,7 +134,24 @@ def coverage_report(
         labels=labels,
         notes=(),
     )
-    return replace(report, notes=tuple(_notes(settings, report, calendar, observed.period)))
+    last = max((t for t in range(len(calendar)) if (chosen[t] >= 0).any()), default=None)
+    return replace(
+        report,
+        notes=tuple(_notes(settings, report, calendar, observed.period)),
+        preview_period="" if last is None else calendar.periods[last],
+        preview=() if last is None else _preview(settings, observed.values[chosen[last][chosen[last] >= 0]]),
+    )
+
+
+def _preview(settings: PartySettings, values: NDArray[np.float64]) -> tuple[ColumnPreview, ...]:
+    """Quantiles of each column of raw values (entities, columns)."""
+    found = []
+    for place, name in enumerate(settings.columns):
+        known = values[~np.isnan(values[:, place]), place]
+        points = np.quantile(known, (0, 0.05, 0.5, 0.95, 1)) if known.size else np.full(5, np.nan)
+        unit = settings.column_schema[name].unit if name in settings.column_schema else ""
+        found.append(ColumnPreview(name, unit, known.size / len(values), *(float(point) for point in points)))
+    return tuple(found)
 
 
 def _notes(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -23,7 +24,7 @@ from pandera import pandas as schemas
 
 from parties.data.calendar import END_OF_DAY
 from parties.errors import ConfigError, DataError
-from parties.settings import LabelSettings, PartySettings
+from parties.settings import ColumnRules, LabelSettings, PartySettings, PostgresSettings
 
 __all__ = [
     "LabelRows",
@@ -110,6 +111,8 @@ def run_query(
     data: Path,
     expressions: Callable[[Mapping[str, str]], Sequence[str]],
     limits: QueryLimits = QueryLimits(),
+    *,
+    postgres: PostgresSettings | None = None,
 ) -> Any:
     """Run the SQL file and return ``expressions(types)`` of its columns as an Arrow table.
 
@@ -117,7 +120,8 @@ def run_query(
     SQL expressions over the result. Raises :class:`DataError` with DuckDB's own first line.
     """
     text = sql_text(path, data)
-    with _connection(data, limits) as connection, _told(path):
+    tables = {} if postgres is None else _attached(postgres)
+    with _connection(data, limits, tables) as connection, _told(path):
         statements = connection.extract_statements(text)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ConfigError(f"{path}: must hold exactly one SELECT statement; a query may only read")
@@ -132,19 +136,22 @@ def run_query(
     return table
 
 
-def read_observations(settings: PartySettings, folder: Path, data: Path) -> Observations:
-    """Run the party's feature query and check every row.
+def read_observations(settings: PartySettings, folder: Path, data: Path, *, strict: bool = True) -> Observations:
+    """Run the party's feature query and check every row; not ``strict`` leaves look-ahead for others to count.
 
     Raises :class:`ConfigError` when neither ``available_at`` nor ``lag_days`` says when a row was
     known, and :class:`DataError`, naming file, column and row, for anything the panel could not trust.
     """
     path = folder / settings.query
     source = path.name
-    frame, dated = _frame(path, data, settings.columns, "available_at", settings.lag_days, settings.name, ())
-    _check(frame, source, dict.fromkeys(settings.columns, "feature") | {"available_at": "known"})
+    frame, dated = _frame(path, data, settings.columns, "available_at", settings.lag_days, settings, ())
+    _check(
+        frame, source, dict.fromkeys(settings.columns, "feature") | {"available_at": "known"}, settings.column_schema
+    )
     period = _times(frame, "period")
     available = _available(frame, "available_at", dated, settings.lag_days)
-    _refuse_early(source, frame, "available_at", available)
+    if strict:
+        _refuse_early(source, frame, "available_at", available)
     values = np.column_stack([frame[name].to_numpy(dtype=np.float64) for name in settings.columns])
     return Observations(source, frame["entity"].to_numpy(dtype=object), period, available, settings.columns, values)
 
@@ -153,7 +160,7 @@ def read_label_rows(settings: PartySettings, label: LabelSettings, folder: Path,
     """Run the label query: entity, period, label, label_available_at or a lag, optionally in_universe."""
     path = folder / label.query
     source = path.name
-    frame, dated = _frame(path, data, ("label",), "label_available_at", label.lag_days, settings.name, ("in_universe",))
+    frame, dated = _frame(path, data, ("label",), "label_available_at", label.lag_days, settings, ("in_universe",))
     _check(frame, source, {"label": "feature", "in_universe": "stated"})
     values = frame["label"].to_numpy(dtype=np.float64)
     available = _available(frame, "label_available_at", dated, label.lag_days)
@@ -180,17 +187,26 @@ def _data_folder(data: Path) -> str:
 
 
 @contextmanager
-def _connection(data: Path, limits: QueryLimits) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB that reads below ``data`` and can change none of this."""
+def _connection(data: Path, limits: QueryLimits, tables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB that holds ``tables``, reads below ``data`` and can change none of this."""
     connection = duckdb.connect(":memory:", config={"threads": limits.threads, "memory_limit": limits.memory})
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        for name, table in tables.items():
+            connection.register(name, table)
         connection.execute("SET allowed_directories = ?", [[_data_folder(data)]])
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection
     finally:
         connection.close()
+
+
+def _attached(settings: PostgresSettings) -> dict[str, Any]:
+    # the driver is an extra that most parties do without
+    from parties.data.postgres import read_tables
+
+    return read_tables(settings)
 
 
 @contextmanager
@@ -214,7 +230,7 @@ def _frame(
     columns: Sequence[str],
     availability: str,
     lag_days: int | None,
-    party: str,
+    party: PartySettings,
     optional: Sequence[str],
 ) -> tuple[pd.DataFrame, set[str]]:
     """The query's result as a frame, and which of its time columns hold plain dates."""
@@ -226,11 +242,12 @@ def _frame(
         if missing:
             raise DataError(
                 f"{source}: column {missing[0]!r} is missing from the result; add it to the SELECT "
-                f"(it has {', '.join(types)})"
+                f"(it has {', '.join(types)})",
+                missing[0] if missing[0] in columns else "",
             )
         if availability not in types and lag_days is None:
             raise ConfigError(
-                f"{source}: nothing says when a row of party {party!r} became known; "
+                f"{source}: nothing says when a row of party {party.name!r} became known; "
                 f"add a column {availability} to the query or lag_days to its settings"
             )
         times = ["period"] + [availability] * (availability in types)
@@ -242,7 +259,7 @@ def _frame(
             *(_number_column(source, name, types[name]) for name in numbers),
         ]
 
-    table = run_query(path, data, expressions)
+    table = run_query(path, data, expressions, postgres=party.postgres)
     frame = pd.DataFrame(
         {
             name: np.array(table[name].to_pylist(), dtype=object) if name == "entity" else table[name].to_numpy()
@@ -273,7 +290,8 @@ def _time_column(source: str, name: str, kind: str) -> str:
 def _number_column(source: str, name: str, kind: str) -> str:
     if not _NUMBERS.match(kind):
         raise DataError(
-            f"{source}: column {name!r} is {kind}, not a number; cast it, for example TRY_CAST({name} AS DOUBLE)"
+            f"{source}: column {name!r} is {kind}, not a number; cast it, for example TRY_CAST({name} AS DOUBLE)",
+            name,
         )
     return f"CAST({_quoted(name)} AS DOUBLE) AS {_quoted(name)}"
 
@@ -286,7 +304,9 @@ _FAULTS = {
 }
 
 
-def _check(frame: pd.DataFrame, source: str, kinds: Mapping[str, str]) -> None:
+def _check(
+    frame: pd.DataFrame, source: str, kinds: Mapping[str, str], rules: Mapping[str, ColumnRules] = MappingProxyType({})
+) -> None:
     """Hold the frame against its schema; the first fault is one :class:`DataError`.
 
     kinds: per optional column, "feature" (NaN allowed, inf refused), "known" (a time, never null)
@@ -302,8 +322,9 @@ def _check(frame: pd.DataFrame, source: str, kinds: Mapping[str, str]) -> None:
             continue
         kind = kinds.get(name, "unknown")
         if kind in {"feature", "stated"}:
-            finite = schemas.Check(lambda s: ~np.isinf(s), name="finite")
-            columns[name] = schemas.Column("float64", finite, nullable=kind == "feature")
+            rule = rules.get(name, ColumnRules())
+            optional = kind == "feature" and not rule.required
+            columns[name] = schemas.Column("float64", _numeric_checks(rule), nullable=optional)
         else:
             columns[name] = schemas.Column("datetime64[us]", in_range, nullable=kind == "unknown")
     try:
@@ -311,8 +332,22 @@ def _check(frame: pd.DataFrame, source: str, kinds: Mapping[str, str]) -> None:
     except schema_errors.SchemaErrors as error:
         fault = error.failure_cases.iloc[0]
         row = _row(frame, int(fault["index"]), show_entity=fault["column"] != "entity")
-        what = _FAULTS.get(str(fault["check"]), f"fails the check {fault['check']}")
-        raise DataError(f"{source}: {row}: column {fault['column']!r} {what}") from None
+        what = _FAULTS.get(str(fault["check"]), f"{fault['check']}; mend the data, or the column's schema in node.toml")
+        declared = str(fault["column"]) if fault["column"] in rules else ""
+        raise DataError(f"{source}: {row}: column {fault['column']!r} {what}", declared) from None
+
+
+def _numeric_checks(rule: ColumnRules) -> list[Any]:
+    """Finite, and within the declared range."""
+    unit = f" {rule.unit}" if rule.unit else ""
+    checks = [schemas.Check(lambda s: ~np.isinf(s), name="finite")]
+    if rule.minimum is not None:
+        low = rule.minimum
+        checks.append(schemas.Check(lambda s: s >= low, name=f"is below its declared minimum {low:g}{unit}"))
+    if rule.maximum is not None:
+        high = rule.maximum
+        checks.append(schemas.Check(lambda s: s <= high, name=f"is above its declared maximum {high:g}{unit}"))
+    return checks
 
 
 def _row(frame: pd.DataFrame, index: int, *, show_entity: bool = True) -> str:

@@ -115,6 +115,7 @@ class NodeHome:
             "role": party.role,
             "legal_entity": party.legal_entity,
             "columns": list(party.output_columns),
+            "units": {name: rules.unit for name, rules in party.column_schema.items() if rules.unit},
             "label_name": label.name if label else "",
             "label_definition": label.definition if label else "",
         }
@@ -354,6 +355,8 @@ class _Run:
         reason = str(error)
         own = next((text for kind, text in _OWN_FAULTS.items() if isinstance(error, kind)), "")
         if own:
+            if isinstance(error, DataError) and error.column:
+                own = f"its data drifted from the agreed schema at column {error.column!r}"
             reason = f"{own}: its operator finds the detail in the node's log"
         elif not isinstance(error, EntenteError | ProtocolError):
             _LOG.exception("run %s: %s failed", self._context.run_id[:12], phase)
