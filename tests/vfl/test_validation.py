@@ -9,6 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
@@ -17,6 +19,8 @@ from vfl.factors.evaluate import hac_lags
 from vfl.factors.exposures import neutralised, r_squared
 from vfl.factors.findings import Findings
 from vfl.factors.market import MarketData, market_data, on_grid
+from vfl.factors.report import render_report
+from vfl.factors.trials import Trial
 from vfl.factors.validation import DECAY_WINDOWS, Subject, battery, decay
 
 LAB = made_up_lab()
@@ -188,3 +192,62 @@ def test_what_does_not_fit_is_refused(changes, said):
     with pytest.raises(ValueError, match="prices has shape"):
         battery(LAB.subject, MarketData(prices=np.ones((2, 2))))
     assert isinstance(LAB.subject, Subject)
+
+
+KINDS = ("normal", "constant", "ties", "by entity", "by period", "tiny", "huge")
+
+
+def panel(rng: np.random.Generator, shape: tuple[int, int], kind: str, holes: float) -> np.ndarray:
+    """Values that real panels have on bad days, with gaps, and sometimes nothing from some period on."""
+    values = {
+        "normal": rng.normal(size=shape),
+        "constant": np.ones(shape),
+        "ties": rng.integers(0, 3, size=shape).astype(float),
+        "by entity": np.repeat(rng.normal(size=(1, shape[1])), shape[0], axis=0),
+        "by period": np.repeat(rng.normal(size=(shape[0], 1)), shape[1], axis=1),
+        "tiny": 1e-300 * rng.normal(size=shape),
+        "huge": 1e150 * rng.normal(size=shape),
+    }[kind]
+    values[rng.random(shape) < holes] = np.nan
+    if rng.random() < 0.3:
+        values[rng.integers(0, shape[0]) :] = np.nan
+    return values
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 24),
+    st.integers(1, 40),
+    st.integers(1, 5),
+    st.tuples(*[st.sampled_from(KINDS)] * 4),
+    st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+)
+def test_no_panel_however_poor_stops_a_run(seed, periods, count, horizon, kinds, holes):
+    rng, shape = np.random.default_rng(seed), (periods, count)
+    scores, labels, own, style = (panel(rng, shape, kind, holes) for kind in kinds)
+    names = tuple(f"{t:02d}" for t in range(periods))
+    subject = Subject(
+        names,
+        scores,
+        labels,
+        horizon,
+        known_from=np.minimum(np.arange(periods)[:, None] + rng.integers(1, 4, size=shape), periods),
+        own=own,
+        features={"style": style},
+        embeddings=np.where(np.isnan(scores), np.nan, rng.normal(size=shape))[:, :, None],
+        rescored=lambda sums: sums[:, :, 0],
+    )
+    market = MarketData(
+        prices=np.exp(rng.normal(size=shape)),
+        sectors=rng.integers(-1, 3, size=shape),
+        caps=np.abs(style),
+        volatility=np.abs(style),
+        dollar_volume=np.abs(panel(rng, shape, "normal", 0.2)),
+        library={"itself": scores.copy(), "style": style},
+    )
+    trials = [Trial("r", "k", {"a": j}, 0, names, tuple(rng.normal(size=periods)), selected=j == 0) for j in range(3)]
+    found = battery(subject, market, trials=trials, n_trials=5)
+    text = json.dumps(found.record(), allow_nan=False)
+    assert render_report("poor", {}, found) == render_report("poor", {}, Findings.read(json.loads(text)))
+    assert (found.numbers["ic"]["rank_ic"].n > 0) or found.warned("noise")
