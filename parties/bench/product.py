@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ import numpy as np
 from psi.flow import run_local
 from vfl.he import Context, Evaluator, KeyHolder, raw_operations
 from vfl.paillier import KEY_BITS, PaillierKey, paillier_product
-from vfl.protocols.matmul import Prepared, choose_packing, encrypt_right, evaluate_product, hold_product
+from vfl.plan import FixedPoint
+from vfl.protocols.matmul import Packing, Prepared, choose_packing, encrypt_right, evaluate_product, hold_product
 from vfl.randomness import SecretStream
 from vfl.ring import Ring
 
-__all__ = ["bench_product"]
+__all__ = ["bench_product", "operation_times", "paillier_rows_per_second", "raw_seconds", "timed"]
 
-RING_BITS = 58
+RING_BITS = FixedPoint().ring_bits
 
 
 def bench_product(
@@ -42,15 +43,9 @@ def bench_product(
             }
         )
 
-    took = _time(once, seconds)
-    times = {name: _time(operation, 0.1) for name, operation in raw_operations(key, evaluator).items()}
-    a, b, c = -(-rows // packing.m), -(-features // packing.n), -(-hidden // packing.k)
-    raw = (
-        b * c * (times["encrypt"] + times["ntt"])
-        + a * c * (times["zero"] + times["inverse_ntt"] + times["decrypt"])
-        + a * b * c * (times["multiply"] + times["add"])
-        + a * b * times["plain_ntt"]
-    )
+    took = timed(once, seconds)
+    times = operation_times(key, evaluator)
+    raw = raw_seconds(times, packing, rows, features, hidden)
     return {
         "rows": rows,
         "features": features,
@@ -63,22 +58,41 @@ def bench_product(
         "share_of_raw": raw / took,
         "milliseconds": {name: 1000 * value for name, value in times.items()},
         "operand_bytes": sum(map(len, encrypt_right(key, right, packing))),
-        "paillier_rows_per_second": _paillier_rows_per_second(features, hidden),
-        "numpy_rows_per_second": rows / _time(lambda: ring.matmul(left, right), 0.2),
+        "paillier_rows_per_second": paillier_rows_per_second(features, hidden),
+        "numpy_rows_per_second": rows / timed(lambda: ring.matmul(left, right), 0.2),
     }
 
 
-def _paillier_rows_per_second(features: int, hidden: int) -> float:
+def operation_times(key: KeyHolder, evaluator: Evaluator) -> dict[str, float]:
+    """Seconds of each raw SEAL operation."""
+    return {name: timed(operation, 0.1) for name, operation in raw_operations(key, evaluator).items()}
+
+
+def raw_seconds(
+    times: Mapping[str, float], packing: Packing, rows: int, features: int, hidden: int, *, both: bool = False
+) -> float:
+    """The SEAL operations of one product, or of a training step's two, added up over both sides."""
+    a, b, c = -(-rows // packing.m), -(-features // packing.n), -(-hidden // packing.k)
+    inputs, outputs = (b * c + a * c, a * c + b * c) if both else (b * c, a * c)
+    return (
+        inputs * (times["encrypt"] + times["ntt"])
+        + outputs * (times["zero"] + times["inverse_ntt"] + times["decrypt"])
+        + (1 + both) * a * b * c * (times["multiply"] + times["add"])
+        + a * b * times["plain_ntt"]
+    )
+
+
+def paillier_rows_per_second(features: int, hidden: int) -> float:
     """From a sample: encryptions of one operand are shared by all rows, so only a row's own work counts."""
     key, ring, stream = PaillierKey(KEY_BITS), Ring(RING_BITS), SecretStream(os.urandom(32))
     columns = min(features, 4)
     left = np.random.default_rng(0).integers(-4096, 4097, (1, columns))
     right = ring.uniform(stream, (columns, 1))
-    took = _time(lambda: paillier_product(left, right, key, RING_BITS, stream), 0.5)
+    took = timed(lambda: paillier_product(left, right, key, RING_BITS, stream), 0.5)
     return 1 / (took / columns * features * hidden)
 
 
-def _time(work: Callable[[], object], seconds: float) -> float:
+def timed(work: Callable[[], object], seconds: float) -> float:
     """Mean seconds of one call, over at least ``seconds``, after one call to warm up."""
     work()
     began, calls = time.perf_counter(), 0

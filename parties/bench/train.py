@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from parties.bench.product import operation_times, paillier_rows_per_second, raw_seconds
 from parties.bench.session import Measured, Part, run_session
 from parties.node.zeros import ZerosAhead
 from psi.flow import Flow, Role
 from vfl.budget import OpeningBudget
-from vfl.he import Context, KeyHolder
+from vfl.he import Context, Evaluator, KeyHolder
 from vfl.layers.initial import initial_share
 from vfl.layers.source import SealedSource, serve_source
 from vfl.plan import FixedPoint
+from vfl.protocols.matmul import choose_packing
 from vfl.protocols.opening import agree_masks
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, encode_features
@@ -49,6 +51,7 @@ def bench_train(shape: Shape) -> dict[str, Any]:
     measured = run_session(parts)
     seconds = float(measured["label"].result)
     trained = shape.batch * shape.steps
+    raw = shape.parties * _raw_seconds(shape)
     return {
         **asdict(shape),
         "seconds": seconds,
@@ -58,8 +61,19 @@ def bench_train(shape: Shape) -> dict[str, Any]:
         "bytes_per_row_to_label": sum(_bytes(measured[name]) for name in names) / trained / shape.parties,
         "peak_rss_mb": {name: m.peak_rss_mb for name, m in measured.items()},
         "cpu_seconds": {name: m.cpu_seconds for name, m in measured.items()},
+        "raw_seal_seconds_per_step": raw,
+        "share_of_raw": raw * shape.steps / seconds,
         "plain_torch_rows_per_second": _plain_rows_per_second(shape),
+        "paillier_rows_per_second": paillier_rows_per_second(shape.features, shape.hidden) / 2,
     }
+
+
+def _raw_seconds(shape: Shape) -> float:
+    """SEAL operations of one step with one feature party, both sides added up; measured after the run, alone."""
+    key = KeyHolder(Context(shape.parameter_set, FIXED.ring_bits))
+    times = operation_times(key, Evaluator(key.context, key.public_key))
+    packing = choose_packing(shape.batch, shape.features, shape.hidden, key.context.degree, both=True)
+    return raw_seconds(times, packing, shape.batch, shape.features, shape.hidden, both=True)
 
 
 def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[float]:

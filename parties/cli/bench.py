@@ -62,7 +62,11 @@ def bench_train(
     say(
         f"{parties} feature part{'y' if parties == 1 else 'ies'}, batch {batch}, {features} columns -> {hidden}: "
         f"{figures['rows_per_second']:,.0f} rows/s ({figures['milliseconds_per_step']:.1f} ms a step), "
-        f"PyTorch in the clear {figures['plain_torch_rows_per_second']:,.0f} rows/s"
+        f"raw SEAL operations {figures['share_of_raw']:.0%} of it"
+    )
+    say(
+        f"beside it: PyTorch in the clear {figures['plain_torch_rows_per_second']:,.0f} rows/s, "
+        f"Paillier (phe, 3072 bits) {figures['paillier_rows_per_second']:.4f} rows/s"
     )
     _show_costs(figures, ("bytes_per_row_to_features", "bytes_per_row_to_label"))
     _keep(figures, json_file)
