@@ -31,6 +31,7 @@ __all__ = [
     "AlignmentTerms",
     "CalendarTerms",
     "EvaluationTerms",
+    "FeeUseTerms",
     "LabelTerms",
     "PartyName",
     "PartyTerms",
@@ -148,6 +149,23 @@ class RewardTerms(Terms):
         return body
 
 
+class FeeUseTerms(Terms):
+    """Usage fees that are reported confidentially: only their total opens (docs/incentives.md)."""
+
+    key_holder: PartyName
+    modulus: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{768}$")] = Field(
+        description="the key holder's Paillier modulus, 3072 bits in hex: entente fees key prints it"
+    )
+    bits: int = Field(default=40, ge=1, le=56, description="a fee is below 2**bits minor units")
+    rate_millionths: int = Field(default=20, ge=0, le=10**6, description="fee per period, in millionths of assets")
+
+    @model_validator(mode="after")
+    def _whole_key(self) -> FeeUseTerms:
+        if int(self.modulus, 16).bit_length() != 3072 or int(self.modulus, 16) % 2 == 0:
+            raise ValueError("fees.modulus is no Paillier modulus of 3072 bits: copy what entente fees key prints")
+        return self
+
+
 class Agreement(Terms):
     """Everything the parties agree on for one run."""
 
@@ -170,6 +188,7 @@ class Agreement(Terms):
     openings: OpeningTerms = OpeningTerms()
     evaluation: EvaluationTerms = EvaluationTerms()
     reward: RewardTerms = RewardTerms()
+    fees: FeeUseTerms | None = Field(default=None, description="None: no usage fees")
     silence_seconds: int = Field(default=60, ge=1, description="a party silent for longer ends the run")
     recipients: tuple[PartyName, ...]
     payloads: tuple[Payload, ...] = tuple(Payload)
@@ -205,6 +224,8 @@ class Agreement(Terms):
             )
         if self.fixed_point.headroom_bits(self.total_features) < 1:
             raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
+        if self.fees is not None and (self.fees.key_holder not in names or len(names) < 3):
+            raise ValueError("fees need three parties or more, and fees.key_holder must be one of them")
         rules = self.reward.settlement
         strangers = set(rules.stakes) - {p.name for p in self.features} if rules is not None else set()
         if strangers:

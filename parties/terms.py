@@ -145,6 +145,7 @@ def agreement_of(
             openings=settings.openings,
             evaluation=settings.evaluation,
             reward=settings.reward,
+            fees=settings.fees,
             recipients=settings.recipients or (label,),
             code_version=__version__,
         )

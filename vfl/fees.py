@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
-from vfl.paillier import PaillierPublic
+from vfl.paillier import PaillierKey, PaillierPublic
 from vfl.protocols.ranges import MOST_BITS, encrypt_in_range, proves_range
 from vfl.randomness import SecretStream
 
@@ -29,6 +29,7 @@ __all__ = [
     "FeesOpened",
     "check_opened",
     "make_report",
+    "open_aggregate",
     "report_statement",
     "total_statement",
     "usage_fee",
@@ -297,6 +298,36 @@ class FeeBook:
         held = self.aggregate(result.absent)
         if (held.reporters, held.digests, held.ciphertext) != (result.reporters, result.digests, result.ciphertext):
             raise RemoteProtocolError("had a total opened that is not the sum of the reports", "coordinator")
+
+
+def open_aggregate(
+    terms: FeeTerms, period: str, asked: FeeAggregate, key: PaillierKey, sign: Sign, once: Callable[[str], None]
+) -> FeeTotal:
+    """The key holder's answer. ``once`` stores durably that the period is opened, and raises if it was before.
+
+    Raises :class:`LocalProtocolError` for another key than the agreed one, :class:`RemoteProtocolError` for an
+    aggregate of other terms, of too few reports, of unsigned ones, or that no fees in range add up to.
+    """
+    if key.shared.modulus != terms.modulus:
+        raise LocalProtocolError("this node's Paillier key is not the one the agreement names")
+    if (asked.terms, asked.period) != (terms.digest, period):
+        raise RemoteProtocolError(f"asked to open other terms or another period than {period!r}", "coordinator")
+    counts = {len(asked.reporters), len(asked.signatures), len(set(asked.reporters)), len(set(asked.digests))}
+    if len(counts) != 1 or len(asked.digests) < FEWEST_REPORTERS:
+        raise RemoteProtocolError("asked to open a total of too few different reports", "coordinator")
+    for name, digest, signature in zip(asked.reporters, asked.digests, asked.signatures, strict=True):
+        statement = report_statement(terms.digest, period, name, digest)
+        if name not in terms.keys or not terms.verify(name, statement, signature):
+            raise RemoteProtocolError(f"asked to open a total with a report that {name!r} did not sign", "coordinator")
+    once(period)
+    try:
+        total, randomness = key.open(int.from_bytes(asked.ciphertext, "little"))
+    except ValueError as error:
+        raise RemoteProtocolError(f"asked to open a total, but {error}", "coordinator") from None
+    if total >= len(asked.reporters) << terms.bits:
+        raise RemoteProtocolError("asked to open what no fees in range add up to", "coordinator")
+    signature = sign(total_statement(terms.digest, period, asked.ciphertext, total))
+    return FeeTotal(terms.digest, period, total, randomness.to_bytes(terms.public.width, "little"), signature)
 
 
 def check_opened(terms: FeeTerms, period: str, got: FeesOpened, sender: str) -> FeeResult:

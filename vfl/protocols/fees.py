@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
 from vfl.fees import (
-    FEWEST_REPORTERS,
     FeeAggregate,
     FeeBook,
     FeeReport,
@@ -22,8 +21,7 @@ from vfl.fees import (
     FeeTotal,
     check_opened,
     make_report,
-    report_statement,
-    total_statement,
+    open_aggregate,
 )
 from vfl.paillier import PaillierKey
 from vfl.randomness import SecretStream
@@ -95,27 +93,7 @@ def open_fees(
         enough parties. That the ciphertext is the product of these is checked by whoever holds the reports.
     Source: Paillier 1999; FACTORS, Settlement.
     """
-    if key.shared.modulus != terms.modulus:
-        raise LocalProtocolError("this node's Paillier key is not the one the agreement names")
     asked = yield from receive(coordinator, FeeAggregate)
-    if (asked.terms, asked.period) != (terms.digest, period):
-        raise RemoteProtocolError(f"asked to open other terms or another period than {period!r}", coordinator)
-    if len(set(asked.reporters)) < FEWEST_REPORTERS or not len(asked.digests) == len(asked.signatures) == len(
-        asked.reporters
-    ) == len(set(asked.digests)):
-        raise RemoteProtocolError("asked to open a total of too few different reports", coordinator)
-    for name, digest, signature in zip(asked.reporters, asked.digests, asked.signatures, strict=True):
-        statement = report_statement(terms.digest, period, name, digest)
-        if name not in terms.keys or not terms.verify(name, statement, signature):
-            raise RemoteProtocolError(f"asked to open a total with a report that {name!r} did not sign", coordinator)
-    once(period)
-    try:
-        total, randomness = key.open(int.from_bytes(asked.ciphertext, "little"))
-    except ValueError as error:
-        raise RemoteProtocolError(f"asked to open a total, but {error}", coordinator) from None
-    if total >= len(asked.reporters) << terms.bits:
-        raise RemoteProtocolError("asked to open what no fees in range add up to", coordinator)
-    signature = sign(total_statement(terms.digest, period, asked.ciphertext, total))
-    width = terms.public.width
-    yield Send(coordinator, FeeTotal(terms.digest, period, total, randomness.to_bytes(width, "little"), signature))
-    return total
+    said = open_aggregate(terms, period, asked, key, sign, once)
+    yield Send(coordinator, said)
+    return said.total

@@ -1,0 +1,179 @@
+"""``entente fees``: report usage fees that nobody reads, and open their total."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parties.cli.console import money, say
+from parties.errors import ConfigError
+
+if TYPE_CHECKING:
+    from parties.agreement import Agreement
+    from parties.identity import Identity
+    from vfl.fees import FeeBook
+
+__all__ = ["app", "fees_add", "fees_check", "fees_key", "fees_open", "fees_publish", "fees_report"]
+
+app = typer.Typer(help="Usage fees: encrypted reports, one opened total.", no_args_is_help=True)
+
+Home = Annotated[Path, typer.Option("--home", help="Folder of your node.")]
+Signed = Annotated[Path, typer.Option("--agreement", help="The agreement's JSON file.")]
+Period = Annotated[str, typer.Option("--period", help="The billing period, such as 2026Q3.")]
+Out = Annotated[Path, typer.Option("--out", help="File to write; never overwritten.")]
+Reports = Annotated[list[Path], typer.Argument(help="The parties' report files.")]
+Absent = Annotated[list[str] | None, typer.Option("--absent", help="A party excused this period; repeat for more.")]
+
+_COORDINATOR = "coordinator"
+
+
+def _identity(home: Path) -> Identity:
+    from parties.identity import load_identity
+    from parties.node.settings import load_node_settings
+
+    return load_identity(load_node_settings(home / "node.toml").party.name, home / "keys")
+
+
+def _agreement(path: Path) -> Agreement:
+    from pydantic import ValidationError
+
+    from parties.agreement import Agreement
+
+    try:
+        return Agreement.model_validate_json(path.read_bytes())
+    except OSError:
+        raise ConfigError(f"{path}: cannot be read; name the agreement's file") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: not an agreement ({error.errors()[0]['msg']}); name the right file") from None
+
+
+def _book(agreement: Agreement, period: str, reports: list[Path]) -> FeeBook:
+    from parties.fees import fee_terms, read_message
+    from vfl.fees import FeeBook, FeeReport
+
+    book = FeeBook(fee_terms(agreement), period)
+    for path in reports:
+        sender, report = read_message(path, FeeReport)
+        book.take(sender, report)
+    return book
+
+
+@app.command("key")
+def fees_key(home: Home) -> None:
+    """Make the key holder's 3072-bit Paillier key; prints what goes into [fees] of the agreement."""
+    from parties.fees import create_fee_key
+
+    identity = _identity(home)
+    modulus = create_fee_key(home, identity)
+    say("[fees]", f'key_holder = "{identity.name}"', f'modulus = "{modulus:x}"')
+
+
+@app.command("report")
+def fees_report(
+    home: Home,
+    agreement: Signed,
+    period: Period,
+    assets: Annotated[str, typer.Option("--assets", help="Assets that use the factor, such as 1250000000.00.")],
+    out: Out,
+) -> None:
+    """Encrypt and sign your fee for a period, with the proof that it is in range (some seconds)."""
+    from parties.fees import fee_terms, minor_amount, write_message
+    from vfl.fees import make_report, usage_fee
+    from vfl.randomness import SecretStream
+
+    identity, agreed = _identity(home), _agreement(agreement)
+    terms, scale = fee_terms(agreed), agreed.reward.scale
+    assert agreed.fees is not None
+    fee = usage_fee(minor_amount(assets, scale), agreed.fees.rate_millionths)
+    if fee >= 1 << terms.bits:
+        raise ConfigError(f"the fee is above the agreed range of {terms.bits} bits: agree on a wider one")
+    report = make_report(terms, identity.name, period, fee, identity.key.sign, SecretStream(os.urandom(32)))
+    write_message(out, identity.name, report)
+    say(f"Your fee for {period}: {money(fee, scale, agreed.reward.unit)}. {out} goes to the coordinator.")
+
+
+@app.command("add")
+def fees_add(agreement: Signed, period: Period, reports: Reports, out: Out, absent: Absent = None) -> None:
+    """Coordinator: check every report and multiply them, for the key holder to open."""
+    from parties.fees import write_message
+
+    book = _book(_agreement(agreement), period, reports)
+    write_message(out, _COORDINATOR, book.aggregate(absent or ()))
+    say(f"{len(book.reports)} reports added up, none read. {out} goes to {book.terms.key_holder}, the reports do not.")
+
+
+@app.command("open")
+def fees_open(
+    aggregate: Annotated[Path, typer.Argument(help="What entente fees add wrote.")],
+    home: Home,
+    agreement: Signed,
+    period: Period,
+    out: Out,
+) -> None:
+    """Key holder: open a period's total, once, with the proof that it is the total."""
+    from parties.fees import fee_terms, load_fee_key, opened_once, read_message, write_message
+    from vfl.fees import FeeAggregate, open_aggregate
+
+    identity, agreed = _identity(home), _agreement(agreement)
+    terms = fee_terms(agreed)
+    if out.exists():
+        raise ConfigError(f"{out}: exists already; name another file, because a total opens only once")
+    _, asked = read_message(aggregate, FeeAggregate)
+    key = load_fee_key(home, identity)
+    said = open_aggregate(terms, period, asked, key, identity.key.sign, opened_once(home, terms))
+    write_message(out, identity.name, said)
+    say(f"Total for {period}: {money(said.total, agreed.reward.scale, agreed.reward.unit)}. {out} goes back.")
+
+
+@app.command("publish")
+def fees_publish(
+    agreement: Signed,
+    period: Period,
+    reports: Reports,
+    total: Annotated[Path, typer.Option("--total", help="What the key holder sent back.")],
+    out: Out,
+    absent: Absent = None,
+) -> None:
+    """Coordinator: check the opened total against the reports, and write the result for everybody."""
+    from parties.fees import read_message, write_message
+    from vfl.fees import FeeTotal
+
+    agreed = _agreement(agreement)
+    book = _book(agreed, period, reports)
+    _, said = read_message(total, FeeTotal)
+    result = book.opened(book.aggregate(absent or ()), said, absent or ())
+    write_message(out, _COORDINATOR, result)
+    say(f"Total for {period}: {money(said.total, agreed.reward.scale, agreed.reward.unit)}, proved. {out} goes to all.")
+
+
+@app.command("check")
+def fees_check(
+    result: Annotated[Path, typer.Argument(help="What entente fees publish wrote.")],
+    agreement: Signed,
+    period: Period,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Your own report, which must be in the total.")
+    ] = None,
+) -> None:
+    """Check a published total: proof, key holder's signature, and that your report is in it."""
+    import hashlib
+
+    from parties.errors import LedgerError
+    from parties.fees import fee_terms, read_message
+    from vfl.fees import FeeReport, FeesOpened, check_opened
+
+    agreed = _agreement(agreement)
+    _, opened = read_message(result, FeesOpened)
+    found = check_opened(fee_terms(agreed), period, opened, _COORDINATOR)
+    if report is not None:
+        sender, mine = read_message(report, FeeReport)
+        held = dict(zip(opened.reporters, opened.digests, strict=True))
+        if held.get(sender) != hashlib.sha256(mine.ciphertext).digest():
+            raise LedgerError(f"{report}: this report is not in the total: ask the coordinator for its copy")
+    say(
+        f"Total for {period}: {money(found.total, agreed.reward.scale, agreed.reward.unit)}, proved.",
+        f"Reported: {', '.join(found.reporters)}. Absent: {', '.join(found.absent) or 'nobody'}.",
+    )
