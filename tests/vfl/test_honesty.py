@@ -58,7 +58,7 @@ def test_a_fingerprint_is_caught_by_name():
         rescored=lambda z: np.where(z[:, :, 0] == 0, np.nan, scores),
     )
     assert told.warned("fingerprint")
-    assert "when its embeddings are old" in told.warnings[0].text
+    assert "old values do as well as new ones" in told.warnings[0].text
 
 
 def test_news_passes_the_placebos():
@@ -72,6 +72,23 @@ def test_news_passes_the_placebos():
     assert not without.warnings
     assert without.value("placebo", "stale") < 0.1
     assert without.value("placebo", "beside_memory") > 0.4
+
+
+def test_a_fresh_own_score_does_not_hide_stale_embeddings():
+    """Half of the score is the label party's own news, half are constants: only the second half is judged."""
+    own, opened = NEWS[:, :, 0], CONSTANTS[:, :, :1]
+    labels = own + opened[:, :, 0] + 2 * NOISE + 2 * NEWS[:, :, 1]
+    known = np.full((T, N), T)  # no label is ever known, so that there is no memory to test
+    slow, fast = (
+        stale_and_memory(
+            own + z[:, :, 0], labels, known, horizon=1, embeddings=z, rescored=lambda z: own + z[:, :, 0], own=own
+        )
+        for z in (opened, NEWS[:, :, 1:2])
+    )
+    assert slow.warned("persistent")
+    assert "over the label party's own" in slow.warnings[0].text
+    assert not fast.warnings
+    assert "memory" in slow.left_out
 
 
 def test_the_placebo_on_openings_says_what_embeddings_add_to_the_own_score():

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from vfl.factors.evaluate import HacMean, hac_mean, ic_by_period
 from vfl.factors.exposures import neutralised
-from vfl.factors.findings import Findings, Number, Warn, hac_numbers
+from vfl.factors.findings import Findings, Warn, hac_numbers
 from vfl.factors.panel import LabelPanel
 
 __all__ = [
@@ -191,68 +191,77 @@ def stale_and_memory(
     horizon: int,
     rescored: Callable[[Floats], Floats] | None = None,
     embeddings: Floats | None = None,
+    own: Floats | None = None,
 ) -> Findings:
     """The stale and the memory test, on scores (T, n) and, where given, the opened embeddings (T, n, h).
 
-    ``rescored(embeddings)`` scores other embeddings with the models as they were. Warns ``fingerprint`` where the score
-    keeps hardly any of its IC beside the memory of labels, ``persistent`` where it keeps nearly all of it when stale.
+    ``rescored(embeddings)`` scores other embeddings with the models as they were; the IC of ``own``, scores (T, n) of the
+    label party alone, is then taken off both sides, since its features stay fresh. Warns ``fingerprint`` where the score keeps
+    hardly any of its IC beside the memory of labels, ``persistent`` where the embeddings keep nearly all of theirs.
     """
     if rescored is None or embeddings is None:
-        stale = past_mean(scores)
+        stale, own = past_mean(scores), None
         what = "each entity's score replaced by the mean of its earlier scores"
     else:
         old = past_mean(embeddings)
         usable = np.asarray(np.isfinite(old).all(axis=2))
         stale = np.where(usable, rescored(np.where(usable[:, :, None], old, 0.0)), np.nan)
         what = "each entity's embedding replaced by the mean of its earlier ones"
-    memory = label_memory(labels, known_from)
-    numbers: dict[str, Number] = {}
-    left_out: dict[str, str] = {}
-    warnings: list[Warn] = []
+    aged, lives_on_old = _stale(scores, stale, labels, own, horizon, what)
+    remembered, whole, left = _memory(scores, labels, label_memory(labels, known_from), horizon)
+    warnings: tuple[Warn, ...] = ()
+    also = ", and old values do as well as new ones" if lives_on_old else ""
+    if whole.n_periods and whole.t > _CLEAR and left.mean < _NOTHING_LEFT * whole.mean:
+        warnings = (
+            Warn(
+                "fingerprint",
+                f"beside the mean of each entity's known labels the score has a rank IC of {left.mean:+.3f} (t "
+                f"{left.t:.1f}), of {whole.mean:+.3f} before{also}: "
+                "it has learned who the entities are, not what happens to them; the labels' history says as much",
+            ),
+        )
+    elif lives_on_old:
+        told = (
+            f"{lives_on_old}: it lives on features that hardly change; see the permuted placebo before you call it news"
+        )
+        warnings = (Warn("persistent", told),)
+    return aged | remembered | Findings(warnings=warnings)
+
+
+def _stale(
+    scores: Floats, stale: Floats, labels: Floats, own: Floats | None, horizon: int, what: str
+) -> tuple[Findings, str]:
+    """Numbers, and one sentence where old values do nearly as well as new ones."""
     shared = np.where(np.isnan(stale) | np.isnan(scores), np.nan, labels)
-    fresh_mean, stale_mean = (hac_mean(ic_by_period(s, shared), horizon=horizon) for s in (scores, stale))
-    if not stale_mean.n_periods:
-        left_out["stale"] = "no period has scores with earlier ones behind them"
-    else:
-        numbers |= hac_numbers("fresh", fresh_mean, "rank IC of the score on the rows of the stale test", "correlation")
-        numbers |= hac_numbers("stale", stale_mean, f"rank IC with {what}", "correlation")
+    fresh_ics, stale_ics = ic_by_period(scores, shared), ic_by_period(stale, shared)
+    fresh, aged = hac_mean(fresh_ics, horizon=horizon), hac_mean(stale_ics, horizon=horizon)
+    if not aged.n_periods:
+        return Findings(left_out={"stale": "no period has scores with earlier ones behind them"}), ""
+    numbers = hac_numbers("fresh", fresh, "rank IC of the score on the rows of the stale test", "correlation")
+    numbers |= hac_numbers("stale", aged, f"rank IC with {what}", "correlation")
+    base = np.zeros(len(labels)) if own is None else ic_by_period(own, shared)
+    gain, kept = hac_mean(fresh_ics - base, horizon=horizon), hac_mean(stale_ics - base, horizon=horizon)
+    if not (gain.t > _SOME and kept.mean >= _KEPT * gain.mean):
+        return Findings({"placebo": numbers}), ""
+    over = "" if own is None else " over the label party's own"
+    return Findings({"placebo": numbers}), (
+        f"the score keeps {kept.mean:+.3f} of its rank IC of {gain.mean:+.3f}{over} when what was opened is old"
+    )
+
+
+def _memory(scores: Floats, labels: Floats, memory: Floats, horizon: int) -> tuple[Findings, HacMean, HacMean]:
+    """Numbers, and the rank IC before and after neutralising against the memory of labels."""
     beside = neutralised(scores, [memory])
     rows = np.where(np.isnan(beside), np.nan, labels)
     whole, left = (hac_mean(ic_by_period(s, rows), horizon=horizon) for s in (scores, beside))
     if not whole.n_periods:
-        left_out["memory"] = "no period has scores and labels with known ones behind them"
-    else:
-        numbers |= hac_numbers("whole", whole, "rank IC of the score on the rows of the memory test", "correlation")
-        numbers |= hac_numbers(
-            "beside_memory",
-            left,
-            "rank IC of the score's residual on the mean of each entity's labels known at the time",
-            "correlation",
-        )
-    old_news = stale_mean.n_periods > 0 and fresh_mean.t > _SOME and stale_mean.mean >= _KEPT * fresh_mean.mean
-    if _only_memory(whole, left):
-        warnings.append(
-            Warn(
-                "fingerprint",
-                f"beside the mean of each entity's known labels the score has a rank IC of {left.mean:+.3f} (t "
-                f"{left.t:.1f}), of {whole.mean:+.3f} before"
-                + (f", and {stale_mean.mean:+.3f} when its embeddings are old" if old_news else "")
-                + ": it has learned who the entities are, not what happens to them; the labels' history says as much",
-            )
-        )
-    elif old_news:
-        warnings.append(
-            Warn(
-                "persistent",
-                f"the score keeps {stale_mean.mean:+.3f} of its rank IC of {fresh_mean.mean:+.3f} when its embeddings "
-                "are old: it lives on features that hardly change; run the permuted placebo before you call it news",
-            )
-        )
-    return Findings({"placebo": numbers}, left_out=left_out, warnings=tuple(warnings))
-
-
-def _only_memory(whole: HacMean, left: HacMean) -> bool:
-    """Whether a clear IC is all but gone beside the memory of labels."""
-    if not whole.n_periods or not whole.t > _CLEAR:
-        return False
-    return left.mean < _NOTHING_LEFT * whole.mean
+        reason = "no period has scores and labels with known ones behind them"
+        return Findings(left_out={"memory": reason}), whole, left
+    numbers = hac_numbers("whole", whole, "rank IC of the score on the rows of the memory test", "correlation")
+    numbers |= hac_numbers(
+        "beside_memory",
+        left,
+        "rank IC of the score's residual on the mean of each entity's labels known at the time",
+        "correlation",
+    )
+    return Findings({"placebo": numbers}), whole, left

@@ -118,6 +118,7 @@ def battery(
             horizon=horizon,
             rescored=subject.rescored,
             embeddings=subject.embeddings,
+            own=subject.own,
         )
     if subject.known_from is None or subject.embeddings is None:
         found |= Findings(left_out={"permuted": "no embeddings at hand: the label party can make this placebo"})
