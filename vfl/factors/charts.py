@@ -22,7 +22,7 @@ _INK = "#374151"
 _WIDTH, _HEIGHT = 540, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 44
 _LETTER = 7.0
-_ALL_NAMED = 12
+_ALL_NAMED = 6
 _POINTS_SHOWN = 40
 
 
@@ -89,8 +89,9 @@ class _Plot:
             )
         parts += self.marks
         every, letters = 1, max(int(self.slot / _LETTER), 2)
-        if not self._slots or len(self._x) > _ALL_NAMED:
-            letters = min(max(map(len, self._x), default=1), 14)
+        longest = min(max(map(len, self._x), default=1), 14)
+        if not self._slots or (len(self._x) > _ALL_NAMED and longest * _LETTER + 8 > self.slot):
+            letters = longest
             most = max((_WIDTH - _LEFT - _RIGHT) // (letters * _LETTER + 16), 1)
             every = math.ceil(len(self._x) / most) or 1
         for i in range(0, len(self._x), every):

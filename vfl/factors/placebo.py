@@ -195,9 +195,9 @@ def stale_and_memory(
 ) -> Findings:
     """The stale and the memory test, on scores (T, n) and, where given, the opened embeddings (T, n, h).
 
-    ``rescored(embeddings)`` scores other embeddings with the models as they were; the IC of ``own``, scores (T, n) of the
-    label party alone, is then taken off both sides, since its features stay fresh. Warns ``fingerprint`` where the score keeps
-    hardly any of its IC beside the memory of labels, ``persistent`` where the embeddings keep nearly all of theirs.
+    ``rescored(embeddings)`` scores other embeddings with the models as they were; the IC of ``own``, scores (T, n) of
+    the label party alone, is then taken off both sides, since its features stay fresh. Warns ``fingerprint`` where the
+    score keeps hardly any IC beside the memory of labels, ``persistent`` where old embeddings keep nearly all of it.
     """
     if rescored is None or embeddings is None:
         stale, own = past_mean(scores), None
