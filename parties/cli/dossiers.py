@@ -81,7 +81,7 @@ def show_close(ledger: LedgerStore, run: ClosedRun) -> None:
     from parties.coordinator.settle import claims_of, plan_close
 
     terms = run.agreement.reward
-    plan = plan_close(ledger, run.agreement, run.contribution, run.closed_at or now())
+    plan = plan_close(ledger, run.agreement, run.contribution, run.closed_at or now(), run_id=run.run_id)
     claims = claims_of(run.agreement, run.contribution)
     say(
         f"Run {run.run_id[:12]}: pot {money(plan.close.pot, terms.scale, terms.unit)} plus "

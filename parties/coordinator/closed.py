@@ -25,14 +25,11 @@ class ClosedRun:
     ``bundle``: SHA-256 of the manifest of the factor its label party exported, hex, "" before that.
     """
 
+    run_id: str
     agreement: Agreement
     contribution: ContributionRecord | None
     closed_at: datetime | None
     bundle: str = ""
-
-    @property
-    def run_id(self) -> str:
-        return self.agreement.run_id
 
 
 def open_ledger(home: Path) -> LedgerStore:
@@ -87,4 +84,4 @@ def _closed(state: RunState) -> ClosedRun | None:
     exported = spans.get("export")
     bundle = str((exported.reports or {}).get(state.plan.label, {}).get("sha256", "")) if exported else ""
     agreement = Agreement.model_validate_json(state.agreement)
-    return ClosedRun(agreement, contribution, settling.started_at if settling else None, bundle)
+    return ClosedRun(state.run, agreement, contribution, settling.started_at if settling else None, bundle)

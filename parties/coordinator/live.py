@@ -34,11 +34,11 @@ class LiveRecord(Terms):
         """This record with the label party's signature."""
         return self.model_copy(update={"signature": key.sign(self._message()).hex()})
 
-    def verify(self, agreement: Agreement, needed: int) -> None:
+    def verify(self, run_id: str, agreement: Agreement, needed: int) -> None:
         """Raise :class:`LedgerError` unless it is of this run, long enough, and signed by its label party."""
         label = agreement.label.party
-        if self.run_id != agreement.run_id:
-            raise LedgerError(f"the live record is of run {self.run_id[:12]}, not of {agreement.run_id[:12]}")
+        if self.run_id != run_id:
+            raise LedgerError(f"the live record is of run {self.run_id[:12]}, not of {run_id[:12]}")
         known = sorted(set(self.periods) & set(agreement.calendar.periods))
         if known or len(set(self.periods)) != len(self.periods):
             raise LedgerError(

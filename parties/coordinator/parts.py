@@ -68,13 +68,21 @@ class OwnParts:
         valued = next(span for span in state.spans if span.phase == "value")
         said = (valued.reports or {}).get(state.plan.label, {}).get("contribution")
         contribution = None if said is None else ContributionRecord.model_validate(said)
-        return settle_run(self._ledger, agreement, contribution, state.span.started_at).model_dump(mode="json")
+        at = state.span.started_at
+        return settle_run(self._ledger, agreement, contribution, at, run_id=state.run).model_dump(mode="json")
 
     def abort(self, run_id: str, reason: str) -> None:
         """Stop what the coordinator does in this run, now and later."""
         with self._lock:
             self._aborted[run_id] = reason
             channel = self._open.get(run_id)
+        if channel is not None:
+            channel.abort(reason)
+
+    def interrupt(self, run_id: str, reason: str) -> None:
+        """Stop what the coordinator does in the attempt under way; another may follow."""
+        with self._lock:
+            channel = self._open.pop(run_id, None)
         if channel is not None:
             channel.abort(reason)
 
@@ -98,7 +106,8 @@ class OwnParts:
             raise
         finally:
             with self._lock:
-                self._open.pop(run_id, None)
+                if self._open.get(run_id) is channel:
+                    del self._open[run_id]
             channel.close()
         sent = channel.meter.by_kind("sent").items()
         traffic = {

@@ -104,15 +104,23 @@ def evidence_of(contribution: ContributionRecord | None) -> str:
 
 
 def plan_close(
-    ledger: LedgerStore, agreement: Agreement, contribution: ContributionRecord | None, at: datetime
+    ledger: LedgerStore,
+    agreement: Agreement,
+    contribution: ContributionRecord | None,
+    at: datetime,
+    *,
+    run_id: str = "",
 ) -> ClosePlan:
-    """How the run closes on the books as they are; nothing is written."""
-    terms, rules = agreement.reward, agreement.reward.settlement
+    """How the run closes on the books as they are; nothing is written.
+
+    ``run_id`` is the hash of the document that was signed, for an agreement that an earlier version wrote.
+    """
+    terms, rules, run = agreement.reward, agreement.reward.settlement, run_id or agreement.run_id
     if rules is None:
         close = close_run(terms.pot, 0, rules_of(agreement), claims_of(agreement, contribution))
         shares = {party: award.amount for party, award in close.awards.items()}
         evidence = evidence_of(contribution)
-        return ClosePlan(close, settlement_transactions(agreement.run_id, shares, at, evidence=evidence))
+        return ClosePlan(close, settlement_transactions(run, shares, at, evidence=evidence))
     balances = ledger.balances()
     leaving = {party: _leaving(ledger, party) for party in rules.stakes}
     free = {party: _free(balances, party_account(party, "Stake")) for party in rules.stakes}
@@ -122,14 +130,14 @@ def plan_close(
     }
     close = close_run(terms.pot, _free(balances, POT), rules_of(agreement), claims_of(agreement, contribution, stakes))
     pledges = {party: award.pledge for party, award in close.awards.items()}
-    why = f"run {agreement.run_id[:12]} pledges it"
+    why = f"run {run[:12]} pledges it"
     freed = [
         transaction
         for party, requests in leaving.items()
         for transaction in reclaim(requests, pledges[party] - free[party], at, why)
     ]
     closing = close_transaction(
-        agreement.run_id,
+        run,
         {party: award.amount for party, award in close.awards.items()},
         at,
         pot=terms.pot,
@@ -146,23 +154,28 @@ def forfeits_to(rules: SettlementTerms | None) -> str:
 
 
 def settle_run(
-    ledger: LedgerStore, agreement: Agreement, contribution: ContributionRecord | None, at: datetime
+    ledger: LedgerStore,
+    agreement: Agreement,
+    contribution: ContributionRecord | None,
+    at: datetime,
+    *,
+    run_id: str = "",
 ) -> SettleReport:
     """Post the run's rewards as pending. ``at`` must be the same whenever the same run is settled again.
 
     Where the agreement wants approvals at the close already, nothing is posted: people do that.
     """
-    terms = agreement.reward
+    terms, run = agreement.reward, run_id or agreement.run_id
     ledger.open_accounts(chart_of_accounts(Unit(terms.unit, terms.scale), (p.name for p in agreement.parties)), at)
     if terms.settlement is not None and terms.settlement.at_close == "approved":
-        plan = plan_close(ledger, agreement, contribution, at)
+        plan = plan_close(ledger, agreement, contribution, at, run_id=run)
         rewards = {party: award.amount for party, award in plan.close.awards.items()}
         return SettleReport(rewards=rewards, rolled_over=_rolled(agreement, rewards))
     for attempt in range(_TRIES):
-        recorded = ledger.entry(pending_id(agreement.run_id)) if terms.settlement is not None else None
+        recorded = ledger.entry(pending_id(run)) if terms.settlement is not None else None
         if recorded is not None:
             return _recorded(agreement, contribution, recorded.transaction)
-        plan = plan_close(ledger, agreement, contribution, at)
+        plan = plan_close(ledger, agreement, contribution, at, run_id=run)
         try:
             ledger.append_all(plan.transactions)
         except Refused as refusal:

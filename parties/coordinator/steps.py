@@ -64,7 +64,7 @@ def propose_close(ledger: LedgerStore, run: ClosedRun, by: str, at: datetime) ->
         raise LedgerError(f"run {run.run_id[:12]} has not come to its settlement yet: wait until it is exported")
     if ledger.entry(pending_id(run.run_id)) is not None:
         raise LedgerError(f"run {run.run_id[:12]} is settled as pending already: finalise or void it")
-    plan = plan_close(ledger, run.agreement, run.contribution, at)
+    plan = plan_close(ledger, run.agreement, run.contribution, at, run_id=run.run_id)
     if not plan.transactions:
         raise LedgerError(f"run {run.run_id[:12]} has nothing to post: the whole pot rolls over unbooked")
     reasons = [
@@ -107,7 +107,7 @@ def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, 
     if accused:
         raise LedgerError(f"{accused[0].id!r} is not judged yet: judge it before the settlement becomes final")
     if live is not None:
-        live.verify(run.agreement, rules.live_periods)
+        live.verify(run.run_id, run.agreement, rules.live_periods)
     elif rules.live_periods:
         raise LedgerError(
             f"the agreement wants {rules.live_periods} live periods: name the label party's record with --live"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import rfc8785
 
 from parties.agreement import COORDINATOR, sign_agreement
 from parties.coordinator.closed import find_run
@@ -35,7 +38,8 @@ RULES: dict[str, Any] = {
 class SettledHome:
     """``Consortium`` whose coordinator recorded one run of the given rules (None: none agreed)."""
 
-    def __init__(self, folder: Path, rules: dict[str, Any] | None, phi: dict[str, float] | None = None) -> None:
+    def __init__(self, folder: Path, rules: dict[str, Any] | None, *, unwritten: tuple[str, ...] = ()) -> None:
+        """``unwritten``: terms that the version which proposed the run did not know, and left out of its document."""
         self.consortium = Consortium(folder)
         self.home = self.consortium.home(COORDINATOR)
         self.closed_at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
@@ -43,7 +47,10 @@ class SettledHome:
         if rules is not None:
             reward["settlement"] = rules
         self.agreement = self.consortium.agreement(reward=reward)
-        self._record(phi or {"sat": 0.04, "card": 0.02})
+        body = self.agreement.model_dump(mode="json")
+        self.document = rfc8785.dumps({name: value for name, value in body.items() if name not in unwritten}).decode()
+        self.run_id = hashlib.sha256(self.document.encode()).hexdigest()
+        self._record({"sat": 0.04, "card": 0.02})
         with self.ledger() as ledger:
             at = self.closed_at - timedelta(days=9)
             ledger.open_accounts(chart_of_accounts(Unit("USD", 2), (LABEL, *FEATURES)), at)
@@ -51,7 +58,7 @@ class SettledHome:
             ledger.append(stake_deposit("sat", "sat", 8_000, at))
             ledger.append(stake_deposit("card", "card", 2_000, at))
             run = find_run(self.home, "")
-            settle_run(ledger, self.agreement, run.contribution, self.closed_at)
+            settle_run(ledger, self.agreement, run.contribution, self.closed_at, run_id=run.run_id)
 
     def ledger(self) -> LedgerStore:
         return LedgerStore(self.home / "ledger.db")
@@ -63,7 +70,7 @@ class SettledHome:
     def live(self, path: Path, **phi: float) -> Path:
         """Live contributions attested by the label party."""
         parties = {name: {"phi": value, "standard_error": 0.0} for name, value in phi.items()}
-        body = {"run_id": self.agreement.run_id, "periods": ["2020Q4", "2021Q1"]}
+        body = {"run_id": self.run_id, "periods": ["2020Q4", "2021Q1"]}
         record = LiveRecord.model_validate_json(
             json.dumps(body | {"contribution": {"method": "masked", "parties": parties}})
         )
@@ -72,7 +79,7 @@ class SettledHome:
 
     def _record(self, phi: dict[str, float]) -> None:
         log = EventLog(open_engine(f"sqlite:///{self.home / 'coordinator.db'}"))
-        run, at = self.agreement.run_id, self.closed_at
+        run, at = self.run_id, self.closed_at
         state: RunState | None = None
 
         def take(event: Any) -> RunState:
@@ -81,7 +88,7 @@ class SettledHome:
             log.append(event)
             return state
 
-        take(Proposed(run, at, self.agreement.canonical().decode()))
+        take(Proposed(run, at, self.document))
         for name in (LABEL, *FEATURES):
             state = take(Signed(run, at, name, sign_agreement(self.consortium.identities[name].key, self.agreement)))
         said = {name: {"phi": value, "standard_error": 0.01} for name, value in phi.items()}

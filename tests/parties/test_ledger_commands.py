@@ -63,7 +63,7 @@ def test_a_statement_on_paper_says_method_run_and_bundle(
     entente: Entente, settled: SettledHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reportlab.rl_config.pageCompression", 0)
-    run = settled.agreement.run_id
+    run = settled.run_id
     files = {suffix: tmp_path / f"sat.{suffix}" for suffix in ("pdf", "html", "csv")}
     for file in files.values():
         ran = entente("ledger", "statement", "sat", "--home", settled.home, "--out", file)
@@ -123,7 +123,7 @@ def test_from_the_final_settlement_to_the_payment_order(entente: Entente, tmp_pa
         return ("--home", settled.home, "--credentials", settled.keys(name), "--as", name)
 
     for kind, command in (
-        ("final", ("settle", "finalise", settled.agreement.run_id)),
+        ("final", ("settle", "finalise", settled.run_id)),
         ("pay", ("settle", "pay", "--reference", "2026-06", "--party", "sat")),
     ):
         assert entente(*command, *signed("admin")).code == 0

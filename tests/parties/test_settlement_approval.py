@@ -75,7 +75,7 @@ def test_a_dry_run_shows_each_number_and_why(entente: Entente, settled: SettledH
     assert "+0.04000" in rows["sat"]
     assert "0.03000" in rows["sat"]
     assert "held to the stake's limit" in rows["sat"]
-    by_id = entente("settle", settled.agreement.run_id[:8], "--dry-run", "--home", settled.home)
+    by_id = entente("settle", settled.run_id[:8], "--dry-run", "--home", settled.home)
     assert by_id.out == ran.out
     with settled.ledger() as ledger:
         assert ledger.head() == head
@@ -83,7 +83,7 @@ def test_a_dry_run_shows_each_number_and_why(entente: Entente, settled: SettledH
 
 
 def test_final_takes_live_data_and_two_people(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
-    run = settled.agreement.run_id
+    run = settled.run_id
     assert posted(settled, "sat", "Payable") == 0
     without = entente("settle", "finalise", run, "--home", settled.home, *signing(settled, "admin"))
     assert without.code == 8
@@ -122,7 +122,7 @@ def test_final_takes_live_data_and_two_people(entente: Entente, settled: Settled
 
 
 def test_void_correct_dispute_and_pay(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
-    run, home = settled.agreement.run_id, settled.home
+    run, home = settled.run_id, settled.home
 
     def approve(kind: str) -> Ran:
         return entente(
@@ -175,10 +175,10 @@ def test_a_close_that_needs_approval(entente: Entente, tmp_path: Path) -> None:
     rules = RULES | {"at_close": "approved"}
     settled = SettledHome(tmp_path / "b", rules)
     assert approvers  # the keys of another consortium are nobody's here
-    proposed = entente("settle", settled.agreement.run_id, "--home", settled.home, *signing(settled, "admin"))
+    proposed = entente("settle", settled.run_id, "--home", settled.home, *signing(settled, "admin"))
     assert proposed.code == 0, proposed.err
     with settled.ledger() as ledger:
-        assert ledger.entry(f"settlement/{settled.agreement.run_id}") is None
+        assert ledger.entry(f"settlement/{settled.run_id}") is None
     thief = entente("settle", "approve", only_dossier(settled, "close"), "--home", settled.home, "--yes",
                     "--credentials", tmp_path / "a" / "bank", "--as", "bank")  # fmt: skip
     assert thief.code == 8
@@ -289,9 +289,9 @@ def test_live_records_that_do_not_count(settled: SettledHome, tmp_path: Path, ch
     from parties.coordinator.live import LiveRecord
 
     record = LiveRecord.model_validate_json(settled.live(tmp_path / "l.json", sat=0.1, card=0.1).read_bytes())
-    record.verify(settled.agreement, 2)
+    record.verify(settled.run_id, settled.agreement, 2)
     with pytest.raises(LedgerError, match=says):
-        record.model_copy(update=change).verify(settled.agreement, 2)
+        record.model_copy(update=change).verify(settled.run_id, settled.agreement, 2)
 
 
 def test_a_posting_without_approvals_is_found(entente: Entente, settled: SettledHome) -> None:
@@ -300,9 +300,20 @@ def test_a_posting_without_approvals_is_found(entente: Entente, settled: Settled
         assert dossier is None
         from parties.ledger.settlement import void_settlement
 
-        entry = ledger.entry(f"settlement/{settled.agreement.run_id}")
+        entry = ledger.entry(f"settlement/{settled.run_id}")
         assert entry is not None
         ledger.append(void_settlement(entry.transaction, NOW, "by night"))
     ran = entente("settle", "check", "--home", settled.home)
     assert ran.code == 8
     assert "/void' was posted without a dossier" in ran.err
+
+
+def test_a_run_that_an_earlier_version_proposed_keeps_its_id(entente: Entente, tmp_path: Path) -> None:
+    settled = SettledHome(tmp_path / "home", RULES, unwritten=("silence_seconds",))
+    assert settled.run_id != settled.agreement.run_id
+    assert find_run(settled.home, settled.run_id).run_id == settled.run_id
+    live = settled.live(tmp_path / "live.json", sat=0.03, card=0.01)
+    ran = entente("settle", "finalise", settled.run_id, "--home", settled.home, "--live", live,
+                  *signing(settled, "admin"))  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert f"settlement/{settled.run_id}/final" in ran.out
