@@ -22,7 +22,7 @@ _INK = "#374151"
 _WIDTH, _HEIGHT = 540, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 44
 _LETTER = 7.0
-_ALL_NAMED = 6
+_ALL_NAMED = 16
 _POINTS_SHOWN = 40
 
 
@@ -45,12 +45,24 @@ def number_text(value: float) -> str:
 
 
 class _Plot:
-    """A frame with axes: x positions 0..count-1, y from ``low`` to ``high``, and the marks drawn so far."""
+    """A frame with axes: x positions 0..count-1, y from ``low`` to ``high``, and the marks drawn so far.
 
-    def __init__(self, title: str, x: Sequence[str], values: Sequence[float], unit: str, *, slots: bool) -> None:
+    slots: positions are as wide as bars. named: each is a thing with a name, not one of many periods.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        x: Sequence[str],
+        values: Sequence[float],
+        unit: str,
+        *,
+        slots: bool = False,
+        named: bool = False,
+    ) -> None:
         finite = [v for v in values if math.isfinite(v)] or [0.0]
         self.low, self.high, self._step = _scale(min(0.0, *finite), max(0.0, *finite))
-        self._x, self._slots, self._unit, self._title = x, slots, unit, title
+        self._x, self._slots, self._named, self._unit, self._title = x, slots, named, unit, title
         self.marks: list[str] = []
 
     def at(self, index: float) -> float:
@@ -90,12 +102,12 @@ class _Plot:
         parts += self.marks
         every, letters = 1, max(int(self.slot / _LETTER), 2)
         longest = min(max(map(len, self._x), default=1), 14)
-        if not self._slots or (len(self._x) > _ALL_NAMED and longest * _LETTER + 8 > self.slot):
+        if not self._named or len(self._x) > _ALL_NAMED:
             letters = longest
             most = max((_WIDTH - _LEFT - _RIGHT) // (letters * _LETTER + 16), 1)
             every = math.ceil(len(self._x) / most) or 1
         for i in range(0, len(self._x), every):
-            half = len(_short(self._x[i], letters)) * _LETTER / 2
+            half = len(_short(self._x[i], letters)) * _LETTER / 2 + 3
             x = min(self.at(i), _WIDTH - half)
             parts.append(
                 f'<text x="{x:.2f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle" fill="{_INK}">'
@@ -125,7 +137,7 @@ class _Plot:
 
 def line_chart(title: str, series: Series) -> str:
     """One line over periods, with its band where it has one. Gaps stay gaps."""
-    plot = _Plot(title, series.x, [*series.y, *series.low, *series.high], series.unit, slots=False)
+    plot = _Plot(title, series.x, [*series.y, *series.low, *series.high], series.unit)
     for run in _runs(series.low, series.high):
         edge = [(i, series.high[i]) for i in run] + [(i, series.low[i]) for i in reversed(run)]
         points = " ".join(f"{plot.at(i):.2f},{plot.height(v):.2f}" for i, v in edge)
@@ -140,7 +152,7 @@ def line_chart(title: str, series: Series) -> str:
 
 def area_chart(title: str, series: Series) -> str:
     """A line filled down, or up, to zero."""
-    plot = _Plot(title, series.x, series.y, series.unit, slots=False)
+    plot = _Plot(title, series.x, series.y, series.unit)
     zero = plot.height(0.0)
     for run in _runs(series.y):
         top = " ".join(f"{plot.at(i):.2f},{plot.height(series.y[i]):.2f}" for i in run)
@@ -152,7 +164,7 @@ def area_chart(title: str, series: Series) -> str:
 
 def bar_chart(title: str, series: Series) -> str:
     """A bar for each position, with whiskers where the series has a band."""
-    plot = _Plot(title, series.x, [*series.y, *series.low, *series.high], series.unit, slots=True)
+    plot = _Plot(title, series.x, [*series.y, *series.low, *series.high], series.unit, slots=True, named=True)
     _bars(plot, series, BLUE)
     for i, (low, high) in enumerate(zip(series.low, series.high, strict=True)):
         if math.isfinite(low) and math.isfinite(high):
