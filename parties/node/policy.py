@@ -8,6 +8,7 @@ from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
 from parties.errors import AgreementError
 from parties.identity import Identity, Roster
+from parties.ledger.entries import Unit
 from parties.node.settings import NodeSettings
 from vfl.he import PARAMETER_SETS
 from vfl.plan import RidgeModel
@@ -116,5 +117,29 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
     if agreement.openings.single_party:
         lines.append("WARNING: with one feature party, its own embedding is opened (single-party opening).")
     lines.append(f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}")
+    lines += _money_lines(agreement)
     lines.append(f"Expires: {agreement.expires_at:%Y-%m-%d %H:%M} UTC. Run id: {agreement.run_id}")
     return tuple(lines)
+
+
+def _money_lines(agreement: Agreement) -> list[str]:
+    """What the reward terms bind the parties to."""
+    terms, rules = agreement.reward, agreement.reward.settlement
+    unit = Unit(terms.unit, terms.scale)
+    pot = f"{unit.format(terms.pot)} {terms.unit}"
+    lines = [f"Reward pot: {pot}, by contribution less {terms.risk_aversion:g} standard errors"]
+    if rules is None:
+        return lines
+    stakes = ", ".join(f"{party} {unit.format(stake)}" for party, stake in rules.stakes.items())
+    if stakes:
+        lines.append(
+            f"At stake: {stakes} {terms.unit}. Up to {rules.clip:.0%} of it is won or lost on live data; lost stake "
+            + ("pays later rewards." if rules.forfeits == "pot" else "is the consortium's income.")
+        )
+    people = ", ".join(rules.approvers) or "members of the roster"
+    lines.append(
+        f"Rewards are final after {rules.live_periods} live periods, at least {rules.final_after_days} days after the "
+        f"close; {rules.approvals} people must approve ({people}). A dispute "
+        f"puts {unit.format(rules.dispute_deposit)} at risk; stake asked back leaves after {rules.cooling_days} days."
+    )
+    return lines

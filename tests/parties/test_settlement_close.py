@@ -18,6 +18,7 @@ from parties.ledger.core import Unit
 from parties.ledger.settlement import POT, chart_of_accounts, party_account
 from parties.ledger.stakes import exit_request, stake_deposit
 from parties.ledger.store import LedgerStore
+from parties.node.policy import summary_lines
 from tests.parties.coordinator_rig import Consortium
 
 AT = datetime(2026, 1, 31, tzinfo=UTC)
@@ -70,6 +71,14 @@ def test_terms_without_settlement_rules_hash_as_before() -> None:
 def test_rules_that_make_no_sense(consortium: Consortium, wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         agreed(consortium, **wrong)
+
+
+def test_who_signs_reads_what_is_at_stake(consortium: Consortium) -> None:
+    plain = consortium.agreement(reward={"pot": 10_001, "unit": "JPY", "scale": 0})
+    assert "Reward pot: 10001 JPY, by contribution less 0 standard errors" in summary_lines(plain)
+    said = "\n".join(summary_lines(agreed(consortium, forfeits="burned", cooling_days=9)))
+    for part in ("sat 80.00, card 20.00 USD", "Up to 25% of it", "consortium's income", "2 people", "after 9 days"):
+        assert part in said
 
 
 def test_a_close_books_rewards_pledges_and_what_rolls_over(consortium: Consortium, ledger: LedgerStore) -> None:
