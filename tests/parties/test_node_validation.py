@@ -27,9 +27,11 @@ def features(values: np.ndarray) -> FeaturePanel:
     return FeaturePanel(names, values, np.ones((T, N), dtype=bool), never, never)
 
 
-def run(own: np.ndarray, first: str = "", earlier=((), 0)):
-    theirs = RNG.normal(size=(T, N, 4))
-    label = 0.3 * theirs.sum(axis=2) + own[:, :, 0] * 0.1 + RNG.normal(size=(T, N))
+def run(own: np.ndarray, first: str = "", earlier=((), 0), theirs: np.ndarray | None = None, usual: float = 0.0):
+    if theirs is None:
+        theirs = RNG.normal(size=(T, N, 4))
+    news = 0.3 * theirs.sum(axis=2) + own[:, :, 0] * 0.1
+    label = (usual * RNG.normal(size=(1, N)) if usual else news) + RNG.normal(size=(T, N))
     known = np.repeat(np.arange(1, T + 1)[:, None], N, axis=1)
     panel = LabelPanel(features(own), label, known, np.ones((T, N), dtype=bool))
     model, walk = RidgeModel(alpha=10.0), WalkForward()
@@ -99,3 +101,10 @@ def test_earlier_runs_of_the_factor_count_as_trials(tmp_path):
     assert found.value("search", "n_trials") == 4
     assert write_trials(trials)
     assert earlier_trials(tmp_path / "nowhere", "now") == ((), 0)
+
+
+def test_a_run_that_learned_who_the_entities_are_says_so():
+    constants = np.repeat(RNG.normal(size=(1, N, 30)), T, axis=0)
+    found, *_ = run(RNG.normal(size=(T, N, 1)), theirs=constants, usual=1.0)
+    assert found.value("ic", "rank_ic") > 0.2
+    assert found.warned("fingerprint")
