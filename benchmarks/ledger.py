@@ -2,6 +2,7 @@
 
 Every transaction has two postings. "one by one" commits each to disk before the next, as a settlement does;
 "in batches" commits ``--batch`` at a time, as an import does. "check" replays all, verifies the hashes and balances.
+"backup" writes everything to one file; "restore" judges and writes every entry of it anew, in SQLite.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from parties.ledger.backup import restore_backup, write_backup
 from parties.ledger.core import Posting, Transaction, Unit
 from parties.ledger.settlement import CASH, SUBSCRIPTIONS, chart_of_accounts
 from parties.ledger.store import LedgerStore
@@ -55,6 +57,10 @@ def measure(url: str, postings: int, batch: int, single: int) -> dict[str, float
         start = time.perf_counter()
         report = store.check()
         rates["check"] = report.postings / (time.perf_counter() - start)
+        with tempfile.TemporaryDirectory() as folder, LedgerStore(Path(folder) / "restored.db") as restored:
+            file = Path(folder) / "backup"
+            rates["backup"] = report.postings / seconds(lambda: write_backup(store, file))
+            rates["restore"] = report.postings / seconds(lambda: restore_backup(file, restored))
     if not report.ok:
         raise SystemExit(f"the ledger is not sound: {report.faults[0]}")
     return rates

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import doctest
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parties.ledger.lifecycle
 import parties.ledger.rewards
 import parties.ledger.stakes
 from parties.errors import LedgerError
-from parties.ledger.core import Ledger, Reason, Refused, State, Unit
+from parties.ledger.core import Ledger, Reason, Refused, State, Transaction, Unit
 from parties.ledger.lifecycle import close_transaction, correction, pending_parts, resolve_transaction
 from parties.ledger.rewards import Claim, Rules, close_run, live_score, resolve_run
-from parties.ledger.settlement import FORFEITS, POT, REWARD, chart_of_accounts, party_account, subscription
+from parties.ledger.settlement import (
+    CASH,
+    FORFEITS,
+    POT,
+    REWARD,
+    chart_of_accounts,
+    party_account,
+    payout,
+    subscription,
+    void_settlement,
+)
 from parties.ledger.stakes import (
     dispute,
     exit_release,
@@ -234,3 +245,119 @@ def test_a_dispute_costs_the_accuser_who_is_wrong(ledger: Ledger, upheld: bool, 
     assert ledger.balances()[stake("chatter")].lowest == left
     with pytest.raises(LedgerError, match="is not a dispute"):
         judged(exit_request("chatter", 5, AT), LATER, "x", upheld=True)
+
+
+class Lifecycle:
+    """Random settlements on a ledger, with an account of its own of what everybody should have."""
+
+    PARTIES = ("orbit", "chatter", "till")
+
+    def __init__(self, draw: Callable[[int, int], int], forfeits: str) -> None:
+        self.draw, self.forfeits = draw, forfeits
+        self.ledger = Ledger()
+        self.ledger.open_accounts(chart_of_accounts(Unit("USD", 2), self.PARTIES), AT)
+        self.ledger.append(subscription("1", 10**9, AT))
+        self.open: list[Transaction] = []
+        self.number = 0
+        self.expected = {"reward": 0, "lost": 0, "kept": 0, "staked": 0, "paid": 0, "owed": 0}
+
+    def try_append(self, *transactions: Transaction) -> bool:
+        try:
+            self.ledger.append_all(transactions)
+        except Refused as refusal:
+            if refusal.reason is not Reason.BELOW_LEAST:
+                raise  # only money that is not there may be refused
+            return False
+        return True
+
+    def close(self) -> None:
+        self.number += 1
+        claims = {
+            party: Claim(self.draw(-50, 100) / 1000, self.draw(0, 20) / 1000, max(0, self.free(stake(party))))
+            for party in self.PARTIES
+        }
+        pot = self.draw(0, 5_000)
+        made = close_run(pot, self.free(POT), STAKED, claims)
+        shares = {party: award.amount for party, award in made.awards.items()}
+        pledges = {party: award.pledge for party, award in made.awards.items()}
+        closing = close_transaction(f"r{self.number}", shares, AT, pot=pot, pledges=pledges, forfeits=self.forfeits)
+        if closing.postings:
+            assert self.try_append(closing), "what is free can be paid and pledged"
+            self.open.append(closing)
+
+    def resolve(self) -> None:
+        if not self.open:
+            return
+        pending = self.open.pop(self.draw(0, len(self.open) - 1))
+        if self.draw(0, 3) == 0:
+            self.ledger.append(void_settlement(pending, LATER, "x"))
+            return
+        shares, pledges = pending_parts(pending)
+        payable = {party: self.draw(0, share) for party, share in shares.items()}
+        losses = {party: self.draw(0, pledge) for party, pledge in pledges.items()}
+        final = resolve_transaction(pending, LATER, payable, losses, forfeits=self.forfeits)
+        # a pot that was counted on for this settlement is set aside in it, so a final settlement always fits
+        assert self.try_append(final)
+        self.expected["reward"] += sum(p.amount for p in pending.postings if p.account == REWARD)
+        self.expected["lost"] += sum(losses.values())
+        self.expected["owed"] += sum(payable.values())
+
+    def move_stake(self) -> None:
+        self.number += 1
+        party = self.PARTIES[self.draw(0, 2)]
+        amount = self.draw(1, 2_000)
+        if self.draw(0, 1):
+            self.ledger.append(stake_deposit(str(self.number), party, amount, AT))
+            self.expected["staked"] += amount
+        else:
+            asked = exit_request(party, amount, AT + timedelta(seconds=self.number))
+            if self.try_append(asked):
+                self.ledger.append(exit_release(asked, LATER, 30))
+                self.expected["staked"] -= amount
+                self.expected["owed"] += amount
+
+    def quarrel(self) -> None:
+        self.number += 1
+        party = self.PARTIES[self.draw(0, 2)]
+        accusation = dispute(f"r{self.number}", party, self.draw(1, 300), AT, "x", forfeits=self.forfeits)
+        if self.try_append(accusation):
+            upheld = bool(self.draw(0, 1))
+            self.ledger.append(judged(accusation, LATER, "x", upheld=upheld))
+            self.expected["lost"] += 0 if upheld else accusation.postings[0].amount
+
+    def pay(self) -> None:
+        self.number += 1
+        party = self.PARTIES[self.draw(0, 2)]
+        amount = self.draw(1, 2_000)
+        if self.try_append(payout(str(self.number), party, amount, LATER)):
+            self.expected["paid"] += amount
+
+    def free(self, account: str) -> int:
+        return self.ledger.balances()[account].lowest
+
+    def check(self) -> None:
+        balances = self.ledger.balances()
+        assert self.ledger.is_balanced()
+        assert all(b.lowest >= 0 for name, b in balances.items() if name.startswith("Liabilities"))
+        total = {
+            kind: sum(balances[party_account(party, kind)].posted for party in self.PARTIES)  # type: ignore[arg-type]
+            for kind in ("Stake", "Payable", "Pending")
+        }
+        assert balances[REWARD].posted == self.expected["reward"]
+        assert total["Pending"] == 0
+        assert total["Stake"] == self.expected["staked"] - self.expected["lost"]
+        assert total["Payable"] == self.expected["owed"] - self.expected["paid"]
+        assert (
+            balances[CASH].posted
+            == 10**9 + balances[POT].posted + balances[FORFEITS].posted + sum(total.values()) - self.expected["reward"]
+        )
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from([POT, FORFEITS]))
+def test_random_lifecycles_leave_nobody_short(data: st.DataObject, forfeits: str) -> None:
+    life = Lifecycle(lambda low, high: data.draw(st.integers(low, high)), forfeits)
+    steps = (life.close, life.resolve, life.move_stake, life.quarrel, life.pay)
+    for number in data.draw(st.lists(st.integers(0, 4), max_size=25)):
+        steps[number]()
+        life.check()
