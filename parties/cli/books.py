@@ -27,6 +27,7 @@ __all__ = [
     "ledger_export",
     "ledger_head",
     "ledger_journal",
+    "ledger_open",
     "ledger_replay",
     "ledger_restore",
     "ledger_statement",
@@ -71,6 +72,25 @@ def _opened(home: Path | None, url: str) -> Iterator[LedgerStore]:
         raise ConfigError(f"{file}: no such ledger; name the coordinator's folder")
     with LedgerStore(place) as store:
         yield store
+
+
+@app.command("open")
+def ledger_open(
+    party: Annotated[list[str], typer.Option("--party", help="A member; may be repeated.")],
+    unit: Annotated[str, typer.Option("--unit", help="Currency.")],
+    scale: Annotated[int, typer.Option("--scale", min=0, max=8, help="Decimal digits of a minor unit.")] = 2,
+    home: Home = None,
+    url: Url = "",
+) -> None:
+    """Open the accounts before the first run, so that stakes can be paid in; those open already stay as they are."""
+    from parties.ledger.core import Unit
+    from parties.ledger.settlement import chart_of_accounts
+
+    with _opened(home, url) as store:
+        before = len(store.accounts())
+        store.open_accounts(chart_of_accounts(Unit(unit, scale), party), datetime.now(UTC))
+        made = len(store.accounts()) - before
+    say(f"{made} accounts opened.")
 
 
 @app.command("balance")

@@ -181,7 +181,7 @@ def cash_scale(ledger: LedgerStore) -> int:
 
     account = ledger.accounts().get(CASH)
     if account is None:
-        raise LedgerError("the ledger has no accounts yet: settle a run first")
+        raise LedgerError("the ledger has no accounts yet: entente ledger open makes them")
     return account.unit.scale
 
 

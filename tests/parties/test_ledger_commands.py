@@ -14,6 +14,7 @@ from parties.cli import run as run_command
 from parties.coordinator.steps import METHOD
 from parties.ledger.pdf import statement_pdf
 from parties.ledger.statements import statement
+from parties.ledger.store import LedgerStore
 from tests.parties.settlement_rig import RULES, SettledHome
 
 PAYEES = """
@@ -137,6 +138,37 @@ def test_from_the_final_settlement_to_the_payment_order(entente: Entente, tmp_pa
     text = order.read_text(encoding="utf-8")
     assert '<InstdAmt Ccy="USD">20.00</InstdAmt>' in text
     assert "<Dt>2026-07-01</Dt>" in text
+
+
+def test_stakes_can_be_paid_in_before_the_first_run(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
+    home = tmp_path / "coordinator"
+    home.mkdir()
+    (home / "roster.json").write_bytes((settled.home / "roster.json").read_bytes())
+    LedgerStore(home / "ledger.db").close()
+    receive = ("settle", "receive", "sat", "80.00", "--stake", "--reference", "b-1", "--home", home)
+    early = entente(*receive, "--credentials", settled.keys("admin"))
+    assert (early.code, "no accounts yet" in early.err) == (8, True)
+    opened = entente("ledger", "open", "--party", "sat", "--party", "card", "--unit", "USD", "--home", home)
+    assert "12 accounts opened" in opened.out
+    assert "0 accounts opened" in entente("ledger", "open", "--party", "sat", "--unit", "USD", "--home", home).out
+    other = entente("ledger", "open", "--party", "sat", "--unit", "USD", "--scale", "3", "--home", home)
+    assert (other.code, "has scale 2" in other.err) == (8, True)
+    assert entente(*receive, "--credentials", settled.keys("admin")).code == 0
+    (dossier,) = home.glob("settlements/receipt-*.json")
+    approve = (
+        "settle",
+        "approve",
+        dossier,
+        "--yes",
+        "--home",
+        home,
+        "--credentials",
+        settled.keys("sat"),
+        "--as",
+        "sat",
+    )
+    assert entente(*approve).code == 0
+    assert "80.00 USD" in entente("ledger", "balance", "--home", home).out
 
 
 def test_a_backup_and_a_signed_head(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
