@@ -89,6 +89,7 @@ _RESPONSES: dict[str, type[Protobuf]] = {
     "Propose": wire.Document,
     "Cancel": wire.Receipt,
     "Read": wire.Chunk,
+    "Hello": wire.Document,
     "Join": wire.Document,
     "Renew": wire.Receipt,
     "FactorBundle": wire.Chunk,

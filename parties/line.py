@@ -97,6 +97,11 @@ class CoordinatorLine:
         """Wait for the first attachment, ``timeout`` seconds at most; whether the line is attached."""
         return self._attached.wait(timeout)
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago the coordinator was heard of."""
+        return time.monotonic() - self._heard
+
     def close(self) -> None:
         """Leave: :meth:`commands` ends, reports raise. May be called from a signal handler."""
         self._closed.set()

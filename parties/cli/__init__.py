@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from parties import __version__
-from parties.cli import audit, bench, books, checks, demo, factors, fees, joining, runs, services, settling
+from parties.cli import audit, bench, books, checks, demo, doctoring, factors, fees, joining, runs, services, settling
 from parties.cli.console import complain, plain, state
 from parties.errors import EntenteError
 from psi.flow import ProtocolError
@@ -36,6 +36,7 @@ app.command("simulate")(demo.simulate)
 app.command("ui")(demo.ui)
 app.command("compare", hidden=True)(demo.compare)
 app.command("invite")(joining.invite)
+app.command("doctor")(doctoring.doctor)
 app.add_typer(services.coordinator, name="coordinator")
 app.add_typer(services.party, name="party")
 app.add_typer(runs.app, name="run")

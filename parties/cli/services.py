@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +14,7 @@ from parties.cli.console import say
 from parties.cli.joining import KeyFile
 from parties.cli.parent import follow_parent
 from parties.errors import ConfigError
+from parties.logs import log_to
 
 __all__ = ["coordinator", "coordinator_start", "party", "party_approve", "party_start"]
 
@@ -23,6 +22,7 @@ coordinator = typer.Typer(help="Found a consortium and run its coordinator.", no
 party = typer.Typer(help="Join a consortium, run a node, and decide on the runs proposed to it.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of the node: its settings, keys, roster and state.")]
+LogJson = Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")]
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="Stop when standard input closes.")]
 
 
@@ -35,9 +35,11 @@ party.command("rotate")(joining.party_rotate)
 
 
 @coordinator.command("start")
-def coordinator_start(home: Home, key_file: KeyFile = None, with_parent: WithParent = False) -> None:
+def coordinator_start(
+    home: Home, key_file: KeyFile = None, log_json: LogJson = False, with_parent: WithParent = False
+) -> None:
     """Serve as the coordinator until stopped."""
-    _begin(home, with_parent, key_file)
+    _begin(home, with_parent, key_file, log_json)
     from parties.coordinator.service import serve
 
     stop = threading.Event()
@@ -57,10 +59,11 @@ def party_start(
         bool, typer.Option("--until-run-ends", help="Leave when one run has ended, with its exit code.")
     ] = False,
     key_file: KeyFile = None,
+    log_json: LogJson = False,
     with_parent: WithParent = False,
 ) -> int:
     """Serve as a party's node until stopped."""
-    _begin(home, with_parent, key_file)
+    _begin(home, with_parent, key_file, log_json)
     from parties.node.serve import serve
 
     return serve(home, until_run_ends=until_run_ends)
@@ -80,13 +83,11 @@ def party_approve(
         proposals.run_approve(run, home, yes=yes)
 
 
-def _begin(home: Path, with_parent: bool, key_file: Path | None) -> None:
+def _begin(home: Path, with_parent: bool, key_file: Path | None, log_json: bool) -> None:
     """Log to standard error; with a parent, stop when its end of our standard input closes."""
     if not home.is_dir():
         raise ConfigError(f"{home}: no such folder; name the node's home")
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
+    log_to(json_lines=True if log_json else None)
     joining.use_key_file(key_file)
     if with_parent:
         follow_parent()

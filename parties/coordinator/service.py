@@ -6,6 +6,7 @@ in; the member called ``admin`` may propose, cancel and read. Everything else is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -33,6 +34,7 @@ from parties.client import ADMIN, ERROR_KEY, SERVICE, CoordinatorView
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.documents import LedgerReader, event_view, factor_view, party_view, run_summary, run_view
 from parties.coordinator.engine import Engine
+from parties.coordinator.gauges import coordinator_samples
 from parties.coordinator.hearing import Hearing
 from parties.coordinator.membership import Membership, expiry_warnings
 from parties.coordinator.parts import OwnParts
@@ -41,6 +43,7 @@ from parties.coordinator.settings import CoordinatorSettings, load_coordinator_s
 from parties.coordinator.store import EventLog, open_engine
 from parties.coordinator.witness import Witness
 from parties.errors import AgreementError, ConfigError, EntenteError, StorageError
+from parties.health import HealthServer
 from parties.identity import Member, Roster, load_identity
 from parties.joining.requests import JoinRequest
 from parties.ledger.store import LedgerStore
@@ -162,6 +165,17 @@ class Coordinator:
                 _LOG.error("%s", error)
                 self._stopping.wait(_TROUBLE_SECONDS)
 
+    def health(self) -> contextlib.AbstractContextManager[object]:
+        """The health and metrics endpoint, where the settings want one."""
+        engine, membership = self._engine, self._membership
+        if not self.settings.metrics or engine is None or membership is None:
+            return contextlib.nullcontext()
+        return HealthServer(
+            self.settings.metrics,
+            lambda: "" if self._clock.is_alive() and not self._stopping.is_set() else "the coordinator is stopping",
+            lambda: coordinator_samples(self.home, engine, membership.public()),
+        )
+
     def _look_at_roster(self) -> None:
         """Take in what the command line did to the roster beside us."""
         assert self._engine is not None
@@ -173,7 +187,7 @@ class Coordinator:
 
 def serve(home: Path, *, until: threading.Event, ready: Callable[[str], None] | None = None) -> None:
     """Run a coordinator until ``until`` is set; ``ready`` hears the address it listens on."""
-    with Coordinator(home) as coordinator:
+    with Coordinator(home) as coordinator, coordinator.health():
         if ready is not None:
             ready(coordinator.address)
         until.wait()
@@ -287,6 +301,7 @@ class _Service:
             "Cancel": (one, self._cancel, wire.Document),
             "Read": (many, self._read, wire.Query),
             "FactorBundle": (many, self._bundle, wire.Query),
+            "Hello": (one, self._hello, wire.Document),
             "Join": (one, self._join, wire.Document),
             "Renew": (one, self._renew, wire.Document),
         }
@@ -334,6 +349,11 @@ class _Service:
             return engine.propose(agreement, ADMIN)
 
         return wire.Document(json=json.dumps({"run_id": self._answered(context, take)}).encode())
+
+    def _hello(self, _: wire.Document, context: grpc.ServicerContext) -> wire.Document:
+        """Of any member: which version answers here, and what the time is."""
+        authenticated_peer(context, self._roster)
+        return wire.Document(json=json.dumps({"version": __version__, "now": datetime.now(UTC).isoformat()}).encode())
 
     def _join(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
         """Of an invited party only: its handshake showed the certificate that comes from its token."""

@@ -22,6 +22,9 @@ class CoordinatorSettings(Terms):
     database: str = Field(default="", description="event log: SQLAlchemy URL; empty: coordinator.db in the home")
     ledger: str = Field(default="", description="ledger: SQLAlchemy URL; empty: ledger.db in the home")
     heartbeat_seconds: float = Field(default=2.0, gt=0, le=3600, description="how often parties say they are there")
+    metrics: str = Field(
+        default="", description="port, on loopback, or HOST:PORT of /health and /metrics (Prometheus text); empty: none"
+    )
     transport: TransportSettings = TransportSettings()
 
 

@@ -143,6 +143,11 @@ class Node:
         self._agreements: dict[str, Agreement] = {}
         self._stopped = threading.Event()
 
+    @property
+    def runs_in_progress(self) -> int:
+        """Runs that have begun here and not ended."""
+        return len(self._runs)
+
     def serve(self, *, until_run_ends: bool = False) -> int:
         """Work through commands. Returns 0, or the exit code of the run that ended when only one is served."""
         code = 0

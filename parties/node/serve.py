@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from parties import __version__
+from parties.coordinator.membership import expiry_warnings
+from parties.health import HealthServer, Sample, process_samples
 from parties.line import CoordinatorLine
 from parties.node.node import Node, NodeHome
 from parties.transport.grpc import ExchangeServer
 from parties.workers import open_workers
 
 __all__ = ["serve"]
+
+_LOG = logging.getLogger(__name__)
+_SILENCE_SECONDS = 60.0
+
+
+def _health(place: NodeHome, line: CoordinatorLine, node: Node) -> contextlib.AbstractContextManager[object]:
+    """The health and metrics endpoint, where node.toml wants one."""
+    if not place.settings.metrics:
+        return contextlib.nullcontext()
+
+    def samples() -> Iterator[Sample]:
+        yield from process_samples(place.folder, place.settings.party.role, place.identity.name)
+        silent = line.silent_seconds
+        yield Sample("coordinator_silent_seconds", "How long ago the coordinator was heard of.", silent)
+        yield Sample("runs_in_progress", "Runs under way at this node.", node.runs_in_progress)
+        for name, member in place.roster.items():
+            until = member.expires.timestamp()
+            yield Sample("certificate_expires_timestamp_seconds", "When a certificate ends.", until, {"member": name})
+
+    def healthy() -> str:
+        silent = line.silent_seconds
+        return f"the coordinator has been silent for {silent:.0f} s" if silent > _SILENCE_SECONDS else ""
+
+    return HealthServer(place.settings.metrics, healthy, samples)
 
 
 def serve(home: Path, *, until_run_ends: bool = False) -> int:
@@ -20,6 +50,8 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
     Raises :class:`EntenteError` for what the operator has to mend.
     """
     place = NodeHome(home)
+    for warning in expiry_warnings(place.roster, datetime.now(UTC)):
+        _LOG.warning("%s", warning)
     endpoint = ExchangeServer(place.identity, place.roster, place.settings.listen, settings=place.settings.transport)
     line = CoordinatorLine(place.identity.name, place.folder, version=__version__, introduction=place.introduction())
 
@@ -30,6 +62,8 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
     signal.signal(signal.SIGINT, leave)
     try:
         with open_workers(place.settings.compute) as workers, line:
-            return Node(place, endpoint, line, workers).serve(until_run_ends=until_run_ends)
+            node = Node(place, endpoint, line, workers)
+            with _health(place, line, node):
+                return node.serve(until_run_ends=until_run_ends)
     finally:
         endpoint.close()

@@ -68,6 +68,9 @@ class NodeSettings(Terms):
     party: PartySettings
     label: LabelSettings | None = None
     limits: StandingLimits = StandingLimits()
+    metrics: str = Field(
+        default="", description="port, on loopback, or HOST:PORT of /health and /metrics (Prometheus text); empty: none"
+    )
     transport: TransportSettings = TransportSettings()
     compute: ComputeSettings = ComputeSettings()
     state: str = Field(default="", description="SQLAlchemy URL of the node's state; default state.db in its folder")

@@ -1,0 +1,29 @@
+"""What the coordinator tells its machine's monitoring: runs, lines and certificate dates, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from parties.agreement import COORDINATOR
+from parties.coordinator.engine import Engine
+from parties.health import Sample, process_samples
+from parties.identity import Member
+
+__all__ = ["coordinator_samples"]
+
+
+def coordinator_samples(home: Path, engine: Engine, members: Mapping[str, Member]) -> Iterator[Sample]:
+    """The metrics as of now."""
+    yield from process_samples(home, "coordinator", COORDINATOR)
+    with engine.lock:
+        statuses = Counter(known.state.status for known in engine.all_runs())
+        online = {name: engine.lines.attached(name) for name in members if name != COORDINATOR}
+    for status, count in sorted(statuses.items()):
+        yield Sample("runs", "Runs by status.", count, {"status": status})
+    for name, attached in online.items():
+        yield Sample("party_attached", "Whether a party's line is up.", int(attached), {"party": name})
+    for name, member in members.items():
+        until = member.expires.timestamp()
+        yield Sample("certificate_expires_timestamp_seconds", "When a certificate ends.", until, {"member": name})
