@@ -112,7 +112,7 @@ def test_exact_shapley_agrees_with_retraining_every_coalition_within_its_interva
     masked, retrained, _ = reports(seed)
     for name, oracle in retrained.estimates.items():
         assert oracle.low <= masked.estimates[name].mean <= oracle.high, name
-    assert masked.total == pytest.approx(retrained.total, abs=0.01)
+    assert masked.total == pytest.approx(retrained.total, abs=0.015)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -142,8 +142,8 @@ def test_without_a_new_blend_the_copy_would_be_paid_for_weight_it_took() -> None
     assert raw.estimates["copycat"].mean > 0.005
     assert raw.estimates["copycat"].t > 3
     fair = world.conditioned()
-    assert abs(fair.estimates["copycat"].mean) < 0.003
-    assert scores_for_pay(fair, 1.0)["copycat"] == 0.0
+    assert abs(fair.estimates["copycat"].mean) < 0.002
+    assert scores_for_pay(fair, 1.0)["copycat"] < 0.0005
 
 
 @cache

@@ -2,9 +2,10 @@
 
 The masked way scores a coalition by the one model that was trained with everybody. That model splits the weight of a
 signal over all columns that carry it, so a party that brings a copy of one of the label party's columns would be paid
-for weight that the label party's column had to give up. So the label party blends each coalition's score with its own
-columns anew, by a ridge on labels that have resolved: once its own columns may take their weight back, the copy is
-worth nothing. Only values that the label party holds already go in.
+for weight that the label party's column had to give up. So the label party corrects each coalition's score by its own
+columns, by a ridge on labels that have resolved: once its own columns may take their weight back, the copy is
+worth nothing. The score's weight is free and the corrections start from none, so that few labels change little. Only
+values that the label party holds already go in.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from vfl.factors.panel import LabelPanel
 from vfl.plan import WalkForward
 from vfl.schedule import resolved_at
 
-__all__ = ["PENALTY", "ROWS_PER_COLUMN", "refit_with_own", "without_own"]
+__all__ = ["PRIOR_ROWS", "ROWS_PER_COLUMN", "refit_with_own", "without_own"]
 
 Floats = NDArray[np.float64]
 
-PENALTY = 0.01
-"""Ridge penalty beside the mean of squares: enough to share a weight between a column and its copy, no more."""
+PRIOR_ROWS = 500
+"""Rows that the belief in no correction counts for: a column that explains 0.2 % of the label is worth as many."""
 
 ROWS_PER_COLUMN = 10
 """Rows with a resolved label that a blend needs for each of its columns."""
@@ -33,8 +34,9 @@ def refit_with_own(scores: Floats, panel: LabelPanel, walk: WalkForward) -> Floa
     """A coalition's scores (T, n) blended with the label party's own features, walk-forward: (T, n).
 
     The blend of period t is a ridge regression of the label on [score, own features], the score standardised per
-    period, over rows scored earlier whose labels were known by t's cutoff, with horizon and embargo as in training.
-    Periods before there are enough such rows are NaN for every coalition alike. Without own features the scores stay.
+    period and not penalised, over rows scored earlier whose labels were known by t's cutoff, with horizon and embargo
+    as in training. Periods before there are enough such rows are NaN for every coalition alike. Without own features
+    the scores stay.
     """
     own = panel.features.values
     if not own.shape[-1]:
@@ -44,6 +46,8 @@ def refit_with_own(scores: Floats, panel: LabelPanel, walk: WalkForward) -> Floa
     inputs = np.concatenate([_standardised(scores)[..., None], own], axis=-1)
     columns = inputs.shape[-1]
     square, product, rows = np.zeros((columns, columns)), np.zeros(columns), 0
+    # a constant score needs some penalty too, or its weight is undefined
+    penalty = np.diag([1e-3, *[float(PRIOR_ROWS)] * (columns - 1)])
     blended = np.full_like(scores, np.nan)
     seen = -1
     for period in np.flatnonzero(scored.any(axis=1)):
@@ -52,7 +56,7 @@ def refit_with_own(scores: Floats, panel: LabelPanel, walk: WalkForward) -> Floa
         x, y = inputs[fresh], panel.label[fresh]
         square, product, rows = square + x.T @ x, product + x.T @ y, rows + len(y)
         if rows >= ROWS_PER_COLUMN * columns:
-            weights = np.linalg.solve(square / rows + PENALTY * np.eye(columns), product / rows)
+            weights = np.linalg.solve(square + penalty, product)
             blended[period, scored[period]] = inputs[period, scored[period]] @ weights
     return blended
 
