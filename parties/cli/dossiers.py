@@ -77,11 +77,19 @@ def show_dossier(dossier: Dossier) -> None:
 
 
 def show_close(ledger: LedgerStore, run: ClosedRun) -> None:
-    """Each party's number at the close, and why."""
+    """Each party's number at the close, and why: as it was booked, or as it would be on the books of today."""
     from parties.coordinator.settle import claims_of, plan_close
+    from parties.ledger.settlement import pending_id
 
     terms = run.agreement.reward
-    plan = plan_close(ledger, run.agreement, run.contribution, run.closed_at or now(), run_id=run.run_id)
+    booked = ledger.entry(pending_id(run.run_id))
+    if booked is None:
+        plan = plan_close(ledger, run.agreement, run.contribution, run.closed_at or now(), run_id=run.run_id)
+        say("Not booked yet; on the books of today it would close like this.")
+    else:
+        before, at = ledger.replay(entries=booked.sequence - 1), booked.transaction.timestamp
+        plan = plan_close(before, run.agreement, run.contribution, at, run_id=run.run_id)
+        say(f"Booked {at:%Y-%m-%d %H:%M} UTC as entry {booked.sequence}, like this.")
     claims = claims_of(run.agreement, run.contribution)
     say(
         f"Run {run.run_id[:12]}: pot {money(plan.close.pot, terms.scale, terms.unit)} plus "

@@ -17,7 +17,7 @@ import rfc8785
 from parties.agreement import Agreement, SettlementTerms
 from parties.coordinator.reports import ContributionRecord, SettleReport
 from parties.errors import LedgerError
-from parties.ledger.core import Balance, Reason, Refused
+from parties.ledger.core import Balance, Ledger, Reason, Refused
 from parties.ledger.entries import Side, Transaction, Unit
 from parties.ledger.lifecycle import close_transaction, pending_parts
 from parties.ledger.rewards import Claim, Close, Rules, close_run
@@ -104,7 +104,7 @@ def evidence_of(contribution: ContributionRecord | None) -> str:
 
 
 def plan_close(
-    ledger: LedgerStore,
+    ledger: LedgerStore | Ledger,
     agreement: Agreement,
     contribution: ContributionRecord | None,
     at: datetime,
@@ -209,6 +209,6 @@ def _free(balances: dict[str, Balance], account: str) -> int:
     return max(0, balances.get(account, Balance(Side.CREDIT)).lowest)
 
 
-def _leaving(ledger: LedgerStore, party: str) -> list[Transaction]:
+def _leaving(ledger: LedgerStore | Ledger, party: str) -> list[Transaction]:
     """Requests for stake that wait."""
     return [entry.transaction for entry in ledger.journal(run_id=exits_of(party)) if entry.waiting]

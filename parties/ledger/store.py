@@ -186,10 +186,13 @@ class LedgerStore:
         with self._reading() as connection:
             return read_journal(connection, offset, limit, run_id)
 
-    def replay(self) -> Ledger:
-        """Rebuild the ledger in memory from the journal alone; raise :class:`StorageError` where it does not fit."""
+    def replay(self, *, entries: int | None = None) -> Ledger:
+        """Rebuild the ledger in memory from the journal alone, or from its first ``entries``.
+
+        Raises :class:`StorageError` where it does not fit.
+        """
         with self._reading() as connection:
-            ledger, faults = _replay(connection)
+            ledger, faults = _replay(connection, entries)
         if faults:
             raise StorageError(f"the ledger cannot be replayed: {faults[0]}; restore it from a backup")
         return ledger
@@ -329,10 +332,12 @@ def _insert(connection: Connection, book: RecordedBook, content: Content) -> tup
     return receipt, {}
 
 
-def _replay(connection: Connection) -> tuple[Ledger, list[str]]:
-    """The ledger up to the first fault, and that fault."""
+def _replay(connection: Connection, entries: int | None = None) -> tuple[Ledger, list[str]]:
+    """The ledger up to the first fault or so many entries, and that fault."""
     ledger = Ledger()
     for recorded in read_entries(connection):
+        if entries is not None and recorded.sequence > entries:
+            break
         where = f"entry {recorded.sequence}"
         if recorded.content is None:
             return ledger, [f"{where} has lost its content"]

@@ -75,6 +75,8 @@ def test_a_dry_run_shows_each_number_and_why(entente: Entente, settled: SettledH
     assert "+0.04000" in rows["sat"]
     assert "0.03000" in rows["sat"]
     assert "held to the stake's limit" in rows["sat"]
+    assert rows["sat"].split()[6:10] == ["20.00", "USD", "20.00", "USD"], "as it was booked, not as the books are now"
+    assert "Booked " in ran.out
     by_id = entente("settle", settled.run_id[:8], "--dry-run", "--home", settled.home)
     assert by_id.out == ran.out
     with settled.ledger() as ledger:
