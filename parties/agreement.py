@@ -42,6 +42,8 @@ __all__ = [
 ]
 
 COORDINATOR = "coordinator"
+_MOST_MASKED = 8
+"""Feature parties up to which all coalitions are opened."""
 
 PartyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
@@ -224,6 +226,11 @@ class Agreement(Terms):
             )
         if self.fixed_point.headroom_bits(self.total_features) < 1:
             raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
+        if self.openings.contribution == "masked" and len(self.features) > _MOST_MASKED:
+            raise ValueError(
+                f"masked contributions open every coalition's sums, too many above {_MOST_MASKED} feature parties: set "
+                'openings.contribution = "none", and estimate from runs of sampled coalitions (docs/incentives.md)'
+            )
         if self.fees is not None and (self.fees.key_holder not in names or len(names) < 3):
             raise ValueError("fees need three parties or more, and fees.key_holder must be one of them")
         rules = self.reward.settlement

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from parties.agreement import Agreement
 from parties.coordinator.reports import ContributionRecord, ValueReport, phase_report
@@ -201,3 +202,12 @@ def test_what_signing_means_names_attribution_and_its_opening_is_counted() -> No
     assert with_.needed_openings == without.needed_openings + 1
     assert any("one number per feature party and period" in line for line in summary_lines(with_))
     assert not any("one number per feature party and period" in line for line in summary_lines(without))
+
+
+def test_more_than_eight_feature_parties_cannot_be_valued_the_masked_way() -> None:
+    body = agreement().model_dump(mode="json")
+    body["parties"] += [{**body["parties"][1], "name": f"more{i}"} for i in range(6)]
+    with pytest.raises(ValidationError, match="too many above 8 feature parties"):
+        Agreement.model_validate(body)
+    body["openings"]["contribution"] = "none"
+    assert len(Agreement.model_validate(body).features) == 9
