@@ -206,7 +206,7 @@ def test_what_signing_means_names_attribution_and_its_opening_is_counted() -> No
 
 def test_more_than_eight_feature_parties_cannot_be_valued_the_masked_way() -> None:
     body = agreement().model_dump(mode="json")
-    body["parties"] += [{**body["parties"][1], "name": f"more{i}"} for i in range(6)]
+    body["parties"] += [{**body["parties"][1], "name": f"more{i}", "columns": ["x"]} for i in range(6)]
     with pytest.raises(ValidationError, match="too many above 8 feature parties"):
         Agreement.model_validate(body)
     body["openings"]["contribution"] = "none"
