@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from parties.agreement import PartyName
 from parties.errors import LedgerError
@@ -87,6 +87,14 @@ class Dossier(Terms):
     basis: dict[str, Any] = Field(default_factory=dict, description="the numbers the amounts were computed from")
     transactions: tuple[Intended, ...] = Field(min_length=1)
     approvals: tuple[Approval, ...] = ()
+
+    @model_validator(mode="after")
+    def _hashable(self) -> Dossier:
+        try:
+            _ = self.digest
+        except (ValueError, RecursionError):
+            raise ValueError("a number or text has no canonical JSON: keep it finite, below 2**53, Unicode") from None
+        return self
 
     @property
     def digest(self) -> str:

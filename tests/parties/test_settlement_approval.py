@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,16 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from parties.approval import Dossier
 from parties.cli import run as run_command
 from parties.coordinator.closed import find_run
 from parties.coordinator.dossiers import Dossiers, post, requirement
 from parties.coordinator.steps import propose_final, propose_payouts, propose_receipt, propose_void
-from parties.errors import LedgerError
+from parties.errors import ConfigError, LedgerError, StorageError
 from parties.identity import Roster
 from parties.ledger.core import State
 from parties.ledger.settlement import POT, party_account
+from parties.ledger.store import LedgerStore
 from tests.parties.settlement_rig import RULES, SettledHome
 
 NOW = datetime.now(UTC)
@@ -319,3 +323,40 @@ def test_a_run_that_an_earlier_version_proposed_keeps_its_id(entente: Entente, t
                   *signing(settled, "admin"))  # fmt: skip
     assert ran.code == 0, ran.err
     assert f"settlement/{settled.run_id}/final" in ran.out
+
+
+def test_a_step_recorded_but_not_posted_is_posted_once(
+    entente: Entente, settled: SettledHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entente("settle", "void", settled.run_id, "--why", "x", "--home", settled.home, *signing(settled, "admin"))
+    file = only_dossier(settled, "void")
+    approve = ("settle", "approve", file, "--home", settled.home, "--yes", *signing(settled, "bank"))
+    with monkeypatch.context() as crash:
+        crash.setattr(LedgerStore, "append_all", lambda *_: (_ for _ in ()).throw(StorageError("the disk is gone")))
+        assert entente(*approve).code == 7
+    assert len(Dossiers.load(file).approvals) == 2, "what was approved is on disk before anything is posted"
+    assert "Posted: 1 new entries" in entente(*approve).out
+    assert "Posted: 0 new entries" in entente(*approve).out
+    with settled.ledger() as ledger:
+        assert ledger.check().ok
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_damaged_dossier_is_named_or_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    made = propose_receipt("sat", 5, "x", "admin", NOW, stake=True).model_dump_json()
+    start = data.draw(st.integers(0, len(made)))
+    end = data.draw(st.integers(start, min(len(made), start + 30)))
+    odd = st.sampled_from(["NaN", "1e999", "99999999999999999999", "null", '"\\ud800"', "[]", "{", "\x00"])
+    changed = made[:start] + data.draw(st.one_of(odd, st.text(max_size=5))) + made[end:]
+    file = tmp_path_factory.mktemp("fuzz") / "dossier.json"
+    file.write_text(changed, encoding="utf-8", errors="replace")
+    with contextlib.suppress(ConfigError):  # anything else would be a fault in the program
+        assert len(Dossiers.load(file).digest) == 64
+
+
+def test_numbers_that_cannot_be_signed_are_refused(tmp_path: Path) -> None:
+    made = propose_receipt("sat", 5, "x", "admin", NOW, stake=True).model_dump_json()
+    (tmp_path / "d.json").write_text(made.replace('"basis":{', '"basis":{"n":9007199254740993,', 1))
+    with pytest.raises(ConfigError, match="no canonical JSON"):
+        Dossiers.load(tmp_path / "d.json")
