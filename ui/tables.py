@@ -104,18 +104,21 @@ def phases_table(phases: Sequence[PhaseView]) -> pd.DataFrame:
 
 
 def contributions_table(contributions: Sequence[ContributionView], unit: str, scale: int) -> pd.DataFrame:
-    """One row per feature party, the largest contribution first."""
+    """One row per feature party, the largest contribution first. Only the first number is paid for."""
     rows = [
         (
             c.party,
             correlation(c.shapley),
             MISSING if c.standard_error is None else f"{c.standard_error:.4f}",
+            correlation(c.plain),
+            MISSING if c.attribution is None else f"{c.attribution:+.4f}",
             percent(c.share),
             amount(c.reward, unit, scale),
         )
         for c in sorted(contributions, key=lambda c: -c.shapley)
     ]
-    return _frame(["Party", "Shapley (rank IC)", "Standard error", "Share", "Reward"], rows)
+    columns = ["Party", "Shapley (rank IC)", "Standard error", "Plain value", "Attribution", "Share", "Reward"]
+    return _frame(columns, rows)
 
 
 def bytes_table(sent: Sequence[BytesView]) -> pd.DataFrame:

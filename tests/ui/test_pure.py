@@ -95,6 +95,11 @@ def test_contributions_are_sorted_and_priced() -> None:
     table = tables.contributions_table(run.contributions[::-1], run.unit, run.scale)
     assert list(table["Party"]) == ["orbit", "chatter", "till"]
     assert table["Reward"][0].endswith("375.00 USD")
+    shown = [ContributionView(party="a", shapley=0.01, plain=0.02, attribution=0.0031), *run.contributions[:1]]
+    beside = tables.contributions_table(shown, run.unit, run.scale).set_index("Party")
+    assert beside.loc["a", "Plain value"] == "+0.020"
+    assert beside.loc["a", "Attribution"] == "+0.0031"
+    assert beside.loc["orbit", "Plain value"] == beside.loc["orbit", "Attribution"] == tables.MISSING
 
 
 def values(chart: object, layer: int) -> list[dict[str, object]]:
