@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from parties.data.query import read_observations
 from parties.demo.homes import free_addresses
 from parties.demo.processes import environment
+from parties.settings import load_consortium
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "operator-guide.md"
@@ -52,5 +54,16 @@ def test_the_operator_guide_ends_in_a_settled_run(tmp_path: Path) -> None:
         keys = [*(tmp_path / name / "keys").glob("*.key")]
         assert keys
         assert all(b"ENCRYPTED" in key.read_bytes() for key in keys)
-    secret = (tmp_path / "key").read_text().strip()
-    assert all(secret not in path.read_text() for path in tmp_path.glob("*.log"))
+    logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert (tmp_path / "key").read_text().strip() not in logs
+    private = private_texts(tmp_path / "sim")
+    assert len(private) > 1000
+    assert [text for text in private if text in logs] == []
+
+
+def private_texts(simulated: Path) -> set[str]:
+    """Every party's feature values, as far as they are too long to occur by chance."""
+    settings = load_consortium(simulated / "consortium.toml")
+    observed = [read_observations(party, simulated, simulated / "data") for party in settings.party]
+    values = (f"{value}" for rows in observed for value in rows.values[:300].ravel())
+    return {text[:9] for text in values if len(text) >= 9}
