@@ -31,7 +31,6 @@ from parties.coordinator.views import (
 )
 from parties.identity import Member
 from parties.ledger.entries import Entry, State
-from parties.ledger.settlement import pending_id
 from parties.ledger.store import LedgerStore
 
 __all__ = ["LedgerReader", "event_view", "factor_view", "party_view", "run_summary", "run_view"]
@@ -128,6 +127,8 @@ def _n_common(state: RunState) -> int | None:
 def _waiting_for(state: RunState) -> tuple[str, ...]:
     if state.phase is None:
         return ()
+    if state.absent and state.phase != "approve":
+        return state.absent
     done = state.span.done
     return tuple(p for p in state.plan.participants(state.phase) if p not in done or p in state.absent)
 
@@ -310,8 +311,7 @@ class LedgerReader:
         balanced, finding, transactions, postings = self._check()
         accounts, balances = self._ledger.accounts(), self._ledger.balances()
         if run_id:
-            ids = (pending_id(run_id) + suffix for suffix in ("", "/final", "/void"))
-            found = [entry for entry in map(self._ledger.entry, ids) if entry is not None]
+            found = self._ledger.journal(run_id=run_id)
             transactions, postings = len(found), sum(len(entry.transaction.postings) for entry in found)
             page: Iterable[Entry] = reversed(found)
         else:
