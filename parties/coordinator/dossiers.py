@@ -21,8 +21,8 @@ from parties.coordinator.live import LiveRecord
 from parties.coordinator.steps import propose_close, propose_final, settlement_rules
 from parties.errors import ConfigError, LedgerError, StorageError
 from parties.identity import Roster
-from parties.ledger.entries import Entry, Receipt, State
-from parties.ledger.settlement import FORFEITS, POT, party_account
+from parties.ledger.entries import Entry, Receipt, State, Transaction
+from parties.ledger.settlement import FORFEITS, POT, party_account, pending_id
 from parties.ledger.store import LedgerStore
 
 __all__ = ["Dossiers", "audit", "post", "requirement"]
@@ -167,7 +167,7 @@ def audit(
     faults = []
     for entry in journal:
         transaction = entry.transaction
-        if not _needs_dossier(transaction.id):
+        if not _needs_dossier(transaction, runs):
             continue
         dossier = by_digest.get(transaction.evidence)
         if dossier is None:
@@ -183,8 +183,12 @@ def audit(
     return faults
 
 
-def _needs_dossier(transaction_id: str) -> bool:
-    return transaction_id.startswith("payout/") or (
-        transaction_id.startswith(("settlement/", "dispute/", "stake-exit/"))
-        and (transaction_id.endswith(_NEEDS_DOSSIER) or "/correction/" in transaction_id)
+def _needs_dossier(transaction: Transaction, runs: Mapping[str, ClosedRun]) -> bool:
+    """Money that comes or goes, and whatever ends what was pending; the close too where that is agreed."""
+    if transaction.id == pending_id(transaction.run_id):
+        run = runs.get(transaction.run_id)
+        return run is not None and settlement_rules(run.agreement).at_close == "approved"
+    return transaction.id.startswith(("payout/", "stake/", "subscription/")) or (
+        transaction.id.startswith(("settlement/", "dispute/", "stake-exit/"))
+        and (transaction.id.endswith(_NEEDS_DOSSIER) or "/correction/" in transaction.id)
     )

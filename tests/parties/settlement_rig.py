@@ -11,16 +11,19 @@ from typing import Any
 import rfc8785
 
 from parties.agreement import COORDINATOR, sign_agreement
+from parties.approval import Dossier
 from parties.coordinator.closed import find_run
+from parties.coordinator.dossiers import Dossiers, post
 from parties.coordinator.events import CoordinatorDone, PhaseDone, Proposed, Signed
 from parties.coordinator.live import LiveRecord
 from parties.coordinator.run import RunState
 from parties.coordinator.settle import settle_run
 from parties.coordinator.state import step
+from parties.coordinator.steps import propose_receipt
 from parties.coordinator.store import EventLog, open_engine
+from parties.identity import Roster
 from parties.ledger.core import Unit
-from parties.ledger.settlement import chart_of_accounts, subscription
-from parties.ledger.stakes import stake_deposit
+from parties.ledger.settlement import chart_of_accounts
 from parties.ledger.store import LedgerStore
 from tests.parties.coordinator_rig import FEATURES, LABEL, REPORTS, Consortium
 
@@ -54,9 +57,9 @@ class SettledHome:
         with self.ledger() as ledger:
             at = self.closed_at - timedelta(days=9)
             ledger.open_accounts(chart_of_accounts(Unit("USD", 2), (LABEL, *FEATURES)), at)
-            ledger.append(subscription("1", 50_000, at))
-            ledger.append(stake_deposit("sat", "sat", 8_000, at))
-            ledger.append(stake_deposit("card", "card", 2_000, at))
+            self._receive(ledger, propose_receipt("bank", 50_000, "1", "admin", at, stake=False))
+            self._receive(ledger, propose_receipt("sat", 8_000, "sat", "admin", at, stake=True))
+            self._receive(ledger, propose_receipt("card", 2_000, "card", "admin", at, stake=True))
             run = find_run(self.home, "")
             settle_run(ledger, self.agreement, run.contribution, self.closed_at, run_id=run.run_id)
 
@@ -76,6 +79,11 @@ class SettledHome:
         )
         path.write_text(record.signed(self.consortium.identities[LABEL].key).model_dump_json(), encoding="utf-8")
         return path
+
+    def _receive(self, ledger: LedgerStore, dossier: Dossier) -> None:
+        for name in ("admin", "bank"):
+            dossier = dossier.approved_by(name, self.consortium.identities[name].key, dossier.made_at)
+        post(ledger, Dossiers(self.home), dossier, None, Roster.load(self.home / "roster.json"), self.closed_at)
 
     def _record(self, phi: dict[str, float]) -> None:
         log = EventLog(open_engine(f"sqlite:///{self.home / 'coordinator.db'}"))

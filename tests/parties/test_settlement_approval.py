@@ -23,6 +23,7 @@ from parties.errors import ConfigError, LedgerError, StorageError
 from parties.identity import Roster
 from parties.ledger.core import State
 from parties.ledger.settlement import POT, party_account
+from parties.ledger.stakes import stake_deposit
 from parties.ledger.store import LedgerStore
 from tests.parties.settlement_rig import RULES, SettledHome
 
@@ -61,8 +62,10 @@ def signing(settled: SettledHome, name: str) -> tuple[object, ...]:
 
 
 def only_dossier(settled: SettledHome, kind: str) -> Path:
-    (path,) = settled.home.glob(f"settlements/{kind}-*.json")
-    return path
+    waiting = [
+        path for path, one in Dossiers(settled.home).all().items() if one.kind == kind and len(one.approvals) == 1
+    ]
+    return waiting[0] if waiting else next(settled.home.glob(f"settlements/{kind}-*.json"))
 
 
 def posted(settled: SettledHome, party: str, kind: str) -> int:
@@ -98,7 +101,7 @@ def test_final_takes_live_data_and_two_people(entente: Entente, settled: Settled
     live = settled.live(tmp_path / "live.json", sat=0.015, card=-0.5)
     dry = entente("settle", "finalise", run[:9], "--home", settled.home, "--live", live, "--dry-run")
     assert dry.code == 0
-    assert not (settled.home / "settlements").exists()
+    assert not list(settled.home.glob("settlements/final-*"))
     proposed = entente("settle", "finalise", run, "--home", settled.home, "--live", live, *signing(settled, "admin"))
     assert proposed.code == 0, proposed.err
     assert "1 of 2 approvals" in proposed.out
@@ -302,6 +305,13 @@ def test_live_records_that_do_not_count(settled: SettledHome, tmp_path: Path, ch
     record.verify(settled.run_id, settled.agreement, 2)
     with pytest.raises(LedgerError, match=says):
         record.model_copy(update=change).verify(settled.run_id, settled.agreement, 2)
+
+
+def test_a_stake_that_nobody_saw_arrive_is_found(entente: Entente, settled: SettledHome) -> None:
+    assert entente("settle", "check", "--home", settled.home).code == 0
+    with settled.ledger() as ledger:
+        ledger.append(stake_deposit("gift", "sat", 5, NOW))
+    assert "'stake/gift' was posted without a dossier" in entente("settle", "check", "--home", settled.home).err
 
 
 def test_a_posting_without_approvals_is_found(entente: Entente, settled: SettledHome) -> None:
