@@ -28,6 +28,4 @@ def doctor(
     table("", ("check", "verdict", "detail"), ((check.what, check.verdict, check.detail) for check in found))
     failed = [check for check in found if check.verdict == "fail"]
     if failed:
-        raise ConfigError(
-            f"{len(failed)} checks failed, the first: {failed[0].what}: {failed[0].detail}"
-        )
+        raise ConfigError(f"{len(failed)} checks failed, the first: {failed[0].what}: {failed[0].detail}")

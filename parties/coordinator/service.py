@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from parties.transport.grpc import (  # first: it settles how grpc's C core starts
     ExchangeServer,
@@ -25,19 +25,19 @@ from parties.transport.grpc import (  # first: it settles how grpc's C core star
 # isort: split
 import grpc
 from google.protobuf.message import Message as Protobuf
-from pydantic import BaseModel
 
 from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
 from parties.audit.log import AuditLog
-from parties.client import ADMIN, ERROR_KEY, SERVICE, CoordinatorView
+from parties.client import ADMIN, ERROR_KEY, SERVICE
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.documents import LedgerReader, event_view, factor_view, party_view, run_summary, run_view
+from parties.coordinator.documents import LedgerReader
 from parties.coordinator.engine import Engine
 from parties.coordinator.gauges import coordinator_samples
 from parties.coordinator.hearing import Hearing
 from parties.coordinator.membership import Membership, expiry_warnings
 from parties.coordinator.parts import OwnParts
+from parties.coordinator.reading import Reader
 from parties.coordinator.reports import CancelBody, ProposeBody, parse
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from parties.coordinator.store import EventLog, open_engine
@@ -56,7 +56,6 @@ _TICK_SECONDS = 0.2
 _FAREWELL_SECONDS = 2.0
 _TROUBLE_SECONDS = 5.0
 _CHUNK = 1 << 18  # below the largest frame of the transport whose server this shares
-_MOST_ROWS = 1000
 
 A = TypeVar("A", bound=Protobuf)
 
@@ -136,7 +135,9 @@ class Coordinator:
         )
         engine.restore()
         self._engine = engine
-        service.begin(engine, _Reader(self, engine, roster, log, bundles, LedgerReader(ledger)))
+        service.begin(
+            engine, Reader(self.settings, self.started_at, engine, roster, log, bundles, LedgerReader(ledger))
+        )
 
     def stop(self) -> None:
         """End what is under way, tell the parties, and leave. Safe to call twice."""
@@ -193,91 +194,6 @@ def serve(home: Path, *, until: threading.Event, ready: Callable[[str], None] | 
         until.wait()
 
 
-class _Reads(Protocol):
-    def document(self, query: wire.Query) -> bytes: ...
-
-    def archive(self, run_id: str) -> bytes: ...
-
-
-class _Reader:
-    """Answers an admin's reading calls."""
-
-    def __init__(
-        self,
-        coordinator: Coordinator,
-        engine: Engine,
-        roster: Roster,
-        log: EventLog,
-        bundles: BundleStore,
-        ledger: LedgerReader,
-    ) -> None:
-        self._coordinator = coordinator
-        self._engine = engine
-        self._roster = roster
-        self._log = log
-        self._bundles = bundles
-        self._ledger = ledger
-        self._views: dict[str, Callable[[wire.Query], Any]] = {
-            "coordinator": lambda _: self._self(),
-            "parties": lambda _: self._parties(),
-            "runs": self._runs,
-            "run": lambda query: self._under_lock(lambda: run_view(engine.known(query.run_id), bundles)),
-            "events": self._events,
-            "ledger": lambda query: ledger.view(query.run_id, _rows(query), query.offset),
-            "factors": lambda _: self._factors(),
-        }
-
-    def document(self, query: wire.Query) -> bytes:
-        view = self._views.get(query.view)
-        if view is None:
-            raise ConfigError("there is no such view: use one version on both sides")
-        found = view(query)
-        if isinstance(found, BaseModel):
-            return found.model_dump_json().encode()
-        return json.dumps([item.model_dump(mode="json") for item in found]).encode()
-
-    def archive(self, run_id: str) -> bytes:
-        return self._bundles.archive(self._engine.known(run_id).state.run)
-
-    def _under_lock(self, build: Callable[[], Any]) -> Any:
-        with self._engine.lock:
-            return build()
-
-    def _self(self) -> CoordinatorView:
-        with self._engine.lock:
-            runs = self._engine.all_runs()
-            return CoordinatorView(
-                name=self._coordinator.settings.name,
-                version=__version__,
-                started_at=self._coordinator.started_at,
-                runs=len(runs),
-                runs_in_progress=sum(not known.state.ended for known in runs),
-                parties_online=sum(map(self._engine.lines.attached, self._members())),
-            )
-
-    def _members(self) -> list[str]:
-        return [name for name in self._roster if name not in (COORDINATOR, ADMIN)]
-
-    def _parties(self) -> list[BaseModel]:
-        heartbeat = self._coordinator.settings.heartbeat_seconds
-        with self._engine.lock:
-            runs = self._engine.all_runs()
-            return [party_view(n, self._roster[n], self._engine.lines, runs, heartbeat) for n in self._members()]
-
-    def _runs(self, query: wire.Query) -> list[BaseModel]:
-        with self._engine.lock:
-            page = self._engine.all_runs()[query.offset : query.offset + _rows(query)]
-            return [run_summary(known) for known in page]
-
-    def _events(self, query: wire.Query) -> list[BaseModel]:
-        return [event_view(e) for e in self._log.read(run_id=query.run_id, after=query.offset, limit=_rows(query))]
-
-    def _factors(self) -> list[BaseModel]:
-        with self._engine.lock:
-            found = (factor_view(known, self._bundles) for known in self._engine.all_runs())
-            return [view for view in found if view is not None]
-
-
 class _Service:
     """The gRPC methods. Until :meth:`begin` every call is told that the coordinator is starting."""
 
@@ -285,9 +201,9 @@ class _Service:
         self._roster = roster
         self._membership = membership
         self._engine: Engine | None = None
-        self._reader: _Reads | None = None
+        self._reader: Reader | None = None
 
-    def begin(self, engine: Engine, reader: _Reads) -> None:
+    def begin(self, engine: Engine, reader: Reader) -> None:
         self._reader = reader
         self._engine = engine
 
@@ -439,7 +355,3 @@ def _refuse(context: grpc.ServicerContext, error: EntenteError) -> NoReturn:
 
 def _chunks(data: bytes) -> Iterator[wire.Chunk]:
     return (wire.Chunk(data=data[start : start + _CHUNK]) for start in range(0, max(len(data), 1), _CHUNK))
-
-
-def _rows(query: wire.Query) -> int:
-    return min(query.limit or 100, _MOST_ROWS)

@@ -19,10 +19,10 @@ from parties.client import Client, RunView
 from parties.demo.homes import DemoHomes, claim, lay_out
 from parties.demo.processes import Child, Processes
 from parties.demo.summary import show_summary, summary_of, write_summary
-from parties.terms import agreement_of
 from parties.demo.watch import ProgressLines, ProgressScreen, watcher
 from parties.errors import EntenteError, PeerError, RunAborted
 from parties.settings import load_consortium
+from parties.terms import agreement_of
 from vfl.factors.verify import verify_bundle
 
 __all__ = ["DemoOptions", "run_demo", "start_coordinator"]

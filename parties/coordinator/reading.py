@@ -1,0 +1,113 @@
+"""What an admin may read: the views by name, built from what the coordinator knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from parties import __version__
+from parties.agreement import COORDINATOR
+from parties.client import ADMIN, CoordinatorView
+from parties.coordinator.bundles import BundleStore
+from parties.coordinator.documents import LedgerReader, event_view, factor_view, party_view, run_summary, run_view
+from parties.coordinator.engine import Engine
+from parties.coordinator.settings import CoordinatorSettings
+from parties.coordinator.store import EventLog
+from parties.errors import ConfigError
+from parties.identity import Roster
+from parties.wire.gen import coordinator_pb2 as wire
+
+__all__ = ["Reader"]
+
+_MOST_ROWS = 1000
+
+
+class Reader:
+    """Answers an admin's reading calls; each answer is JSON."""
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        started_at: datetime,
+        engine: Engine,
+        roster: Roster,
+        log: EventLog,
+        bundles: BundleStore,
+        ledger: LedgerReader,
+    ) -> None:
+        self._settings = settings
+        self._started_at = started_at
+        self._engine = engine
+        self._roster = roster
+        self._log = log
+        self._bundles = bundles
+        self._ledger = ledger
+        self._views: dict[str, Callable[[wire.Query], Any]] = {
+            "coordinator": lambda _: self._self(),
+            "parties": lambda _: self._parties(),
+            "runs": self._runs,
+            "run": lambda query: self._under_lock(lambda: run_view(engine.known(query.run_id), bundles)),
+            "events": self._events,
+            "ledger": lambda query: ledger.view(query.run_id, _rows(query), query.offset),
+            "factors": lambda _: self._factors(),
+        }
+
+    def document(self, query: wire.Query) -> bytes:
+        """One of the views. Raises :class:`ConfigError` for one that does not exist."""
+        view = self._views.get(query.view)
+        if view is None:
+            raise ConfigError("there is no such view: use one version on both sides")
+        found = view(query)
+        if isinstance(found, BaseModel):
+            return found.model_dump_json().encode()
+        return json.dumps([item.model_dump(mode="json") for item in found]).encode()
+
+    def archive(self, run_id: str) -> bytes:
+        """A run's factor bundle as a zip archive."""
+        return self._bundles.archive(self._engine.known(run_id).state.run)
+
+    def _under_lock(self, build: Callable[[], Any]) -> Any:
+        with self._engine.lock:
+            return build()
+
+    def _self(self) -> CoordinatorView:
+        with self._engine.lock:
+            runs = self._engine.all_runs()
+            return CoordinatorView(
+                name=self._settings.name,
+                version=__version__,
+                started_at=self._started_at,
+                runs=len(runs),
+                runs_in_progress=sum(not known.state.ended for known in runs),
+                parties_online=sum(map(self._engine.lines.attached, self._members())),
+            )
+
+    def _members(self) -> list[str]:
+        return [name for name in self._roster if name not in (COORDINATOR, ADMIN)]
+
+    def _parties(self) -> list[BaseModel]:
+        heartbeat = self._settings.heartbeat_seconds
+        with self._engine.lock:
+            runs = self._engine.all_runs()
+            return [party_view(n, self._roster[n], self._engine.lines, runs, heartbeat) for n in self._members()]
+
+    def _runs(self, query: wire.Query) -> list[BaseModel]:
+        with self._engine.lock:
+            page = self._engine.all_runs()[query.offset : query.offset + _rows(query)]
+            return [run_summary(known) for known in page]
+
+    def _events(self, query: wire.Query) -> list[BaseModel]:
+        return [event_view(e) for e in self._log.read(run_id=query.run_id, after=query.offset, limit=_rows(query))]
+
+    def _factors(self) -> list[BaseModel]:
+        with self._engine.lock:
+            found = (factor_view(known, self._bundles) for known in self._engine.all_runs())
+            return [view for view in found if view is not None]
+
+
+def _rows(query: wire.Query) -> int:
+    return min(query.limit or 100, _MOST_ROWS)
