@@ -50,11 +50,13 @@ __all__ = [
     "load_identity",
     "renew_certificate",
     "store_certificate",
+    "succeeds",
 ]
 
 VALIDITY = timedelta(days=397)
 EXPIRY_WARNING = timedelta(days=30)
 _SKEW = timedelta(minutes=5)
+_SUCCESSION = x509.ObjectIdentifier("2.25.139562741897362045110987231765430928711")
 _IDENTITY, _TLS_KEY, _TLS_CERTIFICATE = "identity.key", "tls.key", "tls.crt"
 _Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -227,7 +229,7 @@ def create_identity(
     """
     identity = Ed25519PrivateKey.generate()
     tls = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(name, tls, hosts, now or datetime.now(UTC), validity)
+    certificate = _certificate(name, identity, tls, hosts, now or datetime.now(UTC), validity)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
     _write(directory / _IDENTITY, _private_pem(identity, passphrase))
@@ -241,7 +243,10 @@ def renew_certificate(
 ) -> Identity:
     """The same node with a new TLS key and certificate, in memory; :func:`store_certificate` puts them in force."""
     tls = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(identity.name, tls, hosts, now or datetime.now(UTC), validity)
+    # a successor begins later than what it succeeds, in the whole seconds of a certificate
+    least = _parse(identity.certificate).not_valid_before_utc + _SKEW + timedelta(seconds=1)
+    begins = max(now or datetime.now(UTC), least)
+    certificate = _certificate(identity.name, identity.key, tls, hosts, begins, validity)
     return Identity(identity.name, identity.key, _private_pem(tls), certificate.public_bytes(Encoding.PEM))
 
 
@@ -283,8 +288,14 @@ def load_identity(name: str, directory: Path, passphrase: bytes | None = None) -
 
 
 def _certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, hosts: Iterable[str], now: datetime, validity: timedelta
+    name: str,
+    identity: Ed25519PrivateKey,
+    key: ec.EllipticCurvePrivateKey,
+    hosts: Iterable[str],
+    now: datetime,
+    validity: timedelta,
 ) -> x509.Certificate:
+    """Self-signed for TLS; an extension holds the identity key's signature, by which a successor is recognised."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, certificate_name(name))])
     names = dict.fromkeys([certificate_name(name), "localhost", "127.0.0.1", *hosts])
     usage = x509.KeyUsage(
@@ -312,8 +323,32 @@ def _certificate(
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
+        .add_extension(
+            x509.UnrecognizedExtension(_SUCCESSION, identity.sign(_succession(name, key.public_key()))), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
+
+
+def _succession(name: str, key: ec.EllipticCurvePublicKey) -> bytes:
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return b"entente/certificate/1\x00" + name.encode() + b"\x00" + spki
+
+
+def succeeds(name: str, known: Member, certificate: bytes) -> bool:
+    """Whether ``certificate`` (PEM) is a later one of the member ``known``, signed by its identity key."""
+    try:
+        found, before = _parse(certificate), _parse(known.certificate.encode())
+        key = found.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or found.not_valid_before_utc <= before.not_valid_before_utc:
+            return False
+        extension = found.extensions.get_extension_for_oid(_SUCCESSION).value
+        assert isinstance(extension, x509.UnrecognizedExtension)
+        identity = Ed25519PublicKey.from_public_bytes(bytes.fromhex(known.identity_key))
+        identity.verify(extension.value, _succession(name, key))
+    except (ValueError, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    return True
 
 
 def _general_name(host: str) -> x509.GeneralName:

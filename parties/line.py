@@ -29,7 +29,8 @@ from parties.client import Connection, Stream
 from parties.coordinator.commands import Command, CommandKind
 from parties.coordinator.events import PhaseName
 from parties.coordinator.reports import FailedBody, ProgressBody, RejectedBody, SignedBody
-from parties.errors import EntenteError, PeerError, RunAborted, StorageError
+from parties.errors import ConfigError, EntenteError, PeerError, RunAborted, StorageError
+from parties.joining.succession import adopt_successor
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = ["CoordinatorLine"]
@@ -60,6 +61,7 @@ class CoordinatorLine:
         self._version = version
         self._patience = patience
         self._session = secrets.token_hex(16)
+        self._home, self._address = home, address
         self._connection = Connection(address, home, name)
         self._commands: queue.SimpleQueue[Command | EntenteError | None] = (
             queue.SimpleQueue()
@@ -217,6 +219,8 @@ class CoordinatorLine:
             except PeerError as error:
                 trouble = str(error)
             except EntenteError as error:
+                if isinstance(error, ConfigError) and self._follow_successor():
+                    continue
                 if not self._attached.is_set():
                     self._commands.put(error)
                     return
@@ -227,6 +231,15 @@ class CoordinatorLine:
                 _LOG.warning("no line to the coordinator: %s", trouble)
             told = trouble
             self._closed.wait(_PAUSE)
+
+    def _follow_successor(self) -> bool:
+        """Connect anew where the coordinator shows a new certificate of its own."""
+        before = self._connection
+        if not adopt_successor(self._home, before.address):
+            return False
+        self._connection = Connection(self._address, self._home, self._name)
+        before.close()
+        return True
 
     def _attach(self) -> None:
         with self._lock:

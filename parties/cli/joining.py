@@ -21,6 +21,7 @@ __all__ = [
     "coordinator_init",
     "coordinator_revoke",
     "coordinator_roster",
+    "coordinator_rotate",
     "invite",
     "party_join",
     "party_roster",
@@ -188,6 +189,23 @@ def party_join(
         f"certificate until {identity.expires:%Y-%m-%d}",
         f"Settings: {home / 'node.toml'}; look at your data: entente data check --home {home} --config FILE",
         f"Start it: entente party start --home {home}",
+    )
+
+
+def coordinator_rotate(
+    home: Annotated[Path, typer.Option("--home", help="Folder of the coordinator.")],
+    key_file: KeyFile = None,
+    host: Host = None,
+) -> None:
+    """Make a new certificate for the coordinator. Start it again; members recognise it by its identity key."""
+    from parties.joining.join import rotate_coordinator
+
+    use_key_file(key_file)
+    new = rotate_coordinator(home, hosts=host or ())
+    say(
+        f"The coordinator has a new certificate until {new.expires:%Y-%m-%d}; start it again to use it.",
+        f"certificate SHA-256: {new.certificate_sha256}",
+        "Open invitations name the old one: invite again.",
     )
 
 

@@ -52,10 +52,19 @@ Run = Annotated[str, typer.Argument(help="Run id, or its first characters.")]
 def connect(coordinator: str, credentials: Path | None) -> Client:
     """A client of the coordinator, as the admin."""
     from parties.client import Client
+    from parties.joining.succession import adopt_successor
 
     if credentials is None:
         raise ConfigError("name the admin's folder with --credentials DIR, or in ENTENTE_CREDENTIALS")
-    return Client(coordinator, credentials)
+    client = Client(coordinator, credentials)
+    try:
+        client.coordinator()
+    except ConfigError:
+        client.close()
+        if not adopt_successor(credentials, coordinator):
+            raise
+        return Client(coordinator, credentials)
+    return client
 
 
 @app.command("list")

@@ -29,6 +29,7 @@ WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="St
 coordinator.command("init")(joining.coordinator_init)
 coordinator.command("revoke")(joining.coordinator_revoke)
 coordinator.command("roster")(joining.coordinator_roster)
+coordinator.command("rotate")(joining.coordinator_rotate)
 party.command("join")(joining.party_join)
 party.command("roster")(joining.party_roster)
 party.command("rotate")(joining.party_rotate)

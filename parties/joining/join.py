@@ -22,12 +22,14 @@ from parties.identity import (
     renew_certificate,
     store_certificate,
 )
+from parties.joining.invitations import member_lock
 from parties.joining.requests import JoinAnswer, JoinRequest
 from parties.joining.token import Token
+from parties.passphrase import passphrase_for
 from parties.transport.pinned import fetch_certificate
 from parties.wire.gen import coordinator_pb2 as wire
 
-__all__ = ["join", "rotate"]
+__all__ = ["join", "rotate", "rotate_coordinator"]
 
 _SECONDS = 20.0
 
@@ -125,9 +127,24 @@ def rotate(name: str, home: Path, *, passphrase: bytes | None = None, hosts: Ite
         line.close()
     encrypted = b"ENCRYPTED" in (home / "keys" / "tls.key").read_bytes()
     if encrypted and passphrase is None:
-        from parties.passphrase import passphrase_for
-
         passphrase = passphrase_for(home / "keys" / "tls.key")
     store_certificate(new, home / "keys", passphrase if encrypted else None)
     Roster({**roster, name: member}).save(home / "roster.json")
+    return new
+
+
+def rotate_coordinator(home: Path, *, hosts: Iterable[str] = ()) -> Identity:
+    """Give the coordinator in ``home`` a new TLS key and certificate under the same identity key.
+
+    It takes effect when the coordinator is started again; members recognise the new certificate by the identity key's
+    signature in it.
+    """
+    keys = home / "keys"
+    old = load_identity(COORDINATOR, keys)
+    new = renew_certificate(old, hosts=hosts)
+    encrypted = b"ENCRYPTED" in (keys / "tls.key").read_bytes()
+    with member_lock(home):
+        roster = Roster.load(home / "roster.json")
+        store_certificate(new, keys, passphrase_for(keys / "tls.key") if encrypted else None)
+        Roster({**roster, COORDINATOR: new.member(roster[COORDINATOR].address)}).save(home / "roster.json")
     return new

@@ -9,7 +9,7 @@ import ssl
 
 from parties.errors import PeerError
 
-__all__ = ["fetch_certificate"]
+__all__ = ["fetch_certificate", "shown_at"]
 
 
 def fetch_certificate(address: str, fingerprint: str, *, timeout: float = 10.0) -> bytes:
@@ -18,6 +18,18 @@ def fetch_certificate(address: str, fingerprint: str, *, timeout: float = 10.0) 
     Nothing is sent but the handshake: what comes back is to be used as the only trusted root of the real connection.
     Raises :class:`PeerError` when nobody answers or the fingerprint differs.
     """
+    shown = shown_at(address, timeout=timeout)
+    found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown.decode("ascii"))).hexdigest()
+    if not hmac.compare_digest(found, fingerprint.lower()):
+        raise PeerError(
+            f"the server at {address} does not show the certificate that was announced: somebody may stand in between, "
+            "or the coordinator has new keys; ask the consortium admin for a new token"
+        )
+    return shown
+
+
+def shown_at(address: str, *, timeout: float = 10.0) -> bytes:
+    """Whatever certificate (PEM) the server at ``address`` shows: worth nothing until held against something known."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # trust is the comparison below, not a chain
     context.check_hostname = False
@@ -35,9 +47,6 @@ def fetch_certificate(address: str, fingerprint: str, *, timeout: float = 10.0) 
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PeerError(f"nobody can be reached at {address} ({reason}): check the address, and that it runs") from None
-    if found is None or not hmac.compare_digest(hashlib.sha256(found).hexdigest(), fingerprint.lower()):
-        raise PeerError(
-            f"the server at {address} does not show the certificate that was announced: somebody may stand in between, "
-            "or the coordinator has new keys; ask the consortium admin for a new token"
-        )
+    if found is None:
+        raise PeerError(f"the server at {address} shows no certificate: check the address")
     return ssl.DER_cert_to_PEM_cert(found).encode()

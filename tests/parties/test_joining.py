@@ -21,10 +21,11 @@ from parties.client import ADMIN, Connection
 from parties.coordinator.membership import expiry_warnings, revoke
 from parties.coordinator.service import Coordinator
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError
-from parties.identity import Identity, Member, Roster, create_identity, load_identity
+from parties.identity import Identity, Member, Roster, create_identity, load_identity, succeeds
 from parties.joining.invitations import Invitations
 from parties.joining.join import join, rotate
 from parties.joining.requests import JoinAnswer, JoinRequest
+from parties.joining.succession import adopt_successor
 from parties.joining.token import Token
 from parties.line import CoordinatorLine
 from parties.node.roster import followed
@@ -242,6 +243,33 @@ def attaches(identity: Identity, coordinator: Member) -> bool:
         return False
     finally:
         line.close()
+
+
+def test_the_coordinators_successor_is_recognised_and_nobody_else_is(hub: Hub, tmp_path: Path) -> None:
+    home = tmp_path / "sat"
+    join(hub.invite("sat"), home, "127.0.0.1:1", passphrase=SECRET.encode())
+    known = Roster.load(home / "roster.json")[COORDINATOR]
+    assert not adopt_successor(home), "it shows the certificate that is known"
+    with CoordinatorLine("sat", home) as line:
+        assert line.wait_attached(10)
+        assert run(["coordinator", "rotate", "--home", str(hub.home)]) == 0
+        hub.running.stop()
+        with Coordinator(hub.home) as again:
+            engine = again._engine
+            assert engine is not None
+            until(lambda: engine.lines.attached("sat"))
+            credentials = str(hub.home / "admin")
+            assert run(["run", "list", "--credentials", credentials]) == 0, "the admin recognises it too"
+    renewed = Roster.load(home / "roster.json")[COORDINATOR]
+    assert renewed.certificate_sha256 != known.certificate_sha256
+    assert renewed.identity_key == known.identity_key
+    new = load_identity(COORDINATOR, hub.home / "keys").certificate
+    assert succeeds(COORDINATOR, known, new)
+    assert not succeeds("sat", known, new), "made for another name"
+    assert not succeeds(COORDINATOR, renewed, known.certificate.encode()), "an older one is no successor"
+    impostor = create_identity(COORDINATOR, tmp_path / "impostor", now=datetime.now(UTC) + timedelta(hours=1))
+    assert not succeeds(COORDINATOR, known, impostor.certificate)
+    assert not succeeds(COORDINATOR, known, b"nothing")
 
 
 def test_a_node_follows_the_roster_but_lets_nobody_take_a_place(tmp_path: Path) -> None:
