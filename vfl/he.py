@@ -25,7 +25,8 @@ import pyarrow
 import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
-from vfl.public_key import SEED_BYTES, rebased, unpack_key
+from vfl.public_key import SEED_BYTES as KEY_SEED_BYTES
+from vfl.public_key import rebased, unpack_key
 from vfl.randomness import SecretStream
 from vfl.ring import pack, unpack
 
@@ -48,6 +49,9 @@ Plain = Any
 _HEADER = struct.Struct("<HBBBBHQ")
 _PLAIN = struct.Struct("<4QQd")
 _CIPHER = struct.Struct("<4Q?QQQdQ")
+SEED_BYTES = 64
+# what SEAL writes before a ciphertext's seed: a header of its own, and the generator's type, Blake2xb
+_SEED_HEADER = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 16 + 1 + SEED_BYTES) + b"\x01"
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,9 @@ class Context:
         self._direct = self._reads_memory()
         self.rescale = [_Rescale(q, modulus, ring_bits) for q in self.primes]
 
-    def _load(self, target: Any, body: bytes, words: U64) -> Any:
+    def _load(self, target: Any, body: bytes, words: U64, tail: bytes = b"") -> Any:
         array = np.ascontiguousarray(words, dtype="<u8").tobytes()
-        nested = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 24 + len(array)) + struct.pack("<Q", words.size) + array
+        nested = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 24 + len(array)) + struct.pack("<Q", words.size) + array + tail
         whole = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 16 + len(body) + len(nested)) + body + nested
         os.pwrite(self._file, whole, 0)
         target.load(self.seal, self._path)
@@ -152,14 +156,36 @@ class Context:
 
     def _saved_words(self, source: Any, skip: int, count: int) -> U64:
         """The same through SEAL's own (compressed) save, after ``skip`` bytes of the body."""
+        body = self._saved(source, skip + 24 + 8 * count)
+        return np.frombuffer(body, dtype="<u8", count=count, offset=skip + 24)
+
+    def _saved(self, source: Any, size: int) -> bytes:
+        """The body of ``size`` bytes that SEAL writes for one of our own objects."""
         os.ftruncate(self._file, 0)
         source.save(self._path)
         raw = os.pread(self._file, os.fstat(self._file).st_size, 0)
-        compressed = _HEADER.unpack_from(raw)[4]
-        body = raw[16:]
-        if compressed:
-            body = self._codec.decompress(body, decompressed_size=skip + 24 + 8 * count, asbytes=True)
-        return np.frombuffer(body, dtype="<u8", count=count, offset=skip + 24)
+        if not _HEADER.unpack_from(raw)[4]:
+            return raw[16:]
+        body: bytes = self._codec.decompress(raw[16:], decompressed_size=size, asbytes=True)
+        return body
+
+    def seeded_block(self, source: Any) -> bytes:
+        """Wire bytes of one of our own fresh secret-key encryptions: first polynomial, then the second's seed."""
+        count, start = len(self.primes) * self.degree, _CIPHER.size + 24
+        body = self._saved(source, start + 8 * count + len(_SEED_HEADER) + SEED_BYTES)
+        words = np.frombuffer(body, dtype="<u8", count=count, offset=start).reshape(len(self.primes), -1)
+        tail = body[start + 8 * count :]
+        assert tail.startswith(_SEED_HEADER), "SEAL wrote a seed in another form"
+        return self.pack_polynomial(words) + tail[len(_SEED_HEADER) :]
+
+    def from_block(self, block: bytes) -> Ciphertext:
+        """The ciphertext that :meth:`seeded_block` stands for; SEAL expands the seed. Raises ValueError."""
+        size = self.degree * sum(self.widths)
+        if len(block) != size + SEED_BYTES:
+            raise ValueError(f"a ciphertext has {size + SEED_BYTES} bytes, not {len(block)}")
+        words = self.unpack_polynomial(block[:size], self.degree)
+        body = _CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
+        return self._load(seal.Ciphertext(), body, words, _SEED_HEADER + block[size:])
 
     def _reads_memory(self) -> bool:
         """Whether words read from memory equal those SEAL saves, on a random object of each type."""
@@ -249,7 +275,7 @@ class KeyHolder:
         generator.create_public_key(public)
         words = context.words_of(secret.data(), len(context.key_primes) * context.degree)
         drawn = context.residues(public, len(context.key_primes))
-        self.public_key = rebased(drawn, words.reshape(drawn[0].shape), context.key_primes, os.urandom(SEED_BYTES))
+        self.public_key = rebased(drawn, words.reshape(drawn[0].shape), context.key_primes, os.urandom(KEY_SEED_BYTES))
         self._encryptor = seal.Encryptor(context.seal, secret)
         self._decryptor = seal.Decryptor(context.seal, secret)
 
@@ -260,11 +286,8 @@ class KeyHolder:
         raise TypeError("a secret key is not pickled")
 
     def encrypt(self, coefficients: U64) -> bytes:
-        """Secret-key encryption of one polynomial, as wire bytes (both polynomials)."""
-        cipher = seal.Ciphertext(self.context.seal)
-        self._encryptor.encrypt_symmetric(self.context.plain(coefficients), cipher)
-        residues = self.context.residues(cipher, len(self.context.primes))
-        return self.context.pack_polynomial(residues[0]) + self.context.pack_polynomial(residues[1])
+        """Secret-key encryption of one polynomial, as wire bytes: the second polynomial is a seed."""
+        return self.context.seeded_block(self._encryptor.encrypt_symmetric(self.context.plain(coefficients)))
 
     def decrypt(self, c0: bytes, c1: bytes, positions: NDArray[np.int64]) -> U64:
         """The plaintext at ``positions``; c0 carries residues for these coefficients only.
@@ -297,15 +320,7 @@ class Evaluator:
 
     def load(self, data: bytes) -> Ciphertext:
         """A received ciphertext, checked, in NTT form. Raises ValueError."""
-        half = self.context.degree * sum(self.context.widths)
-        if len(data) != 2 * half:
-            raise ValueError(f"a ciphertext has {2 * half} bytes, not {len(data)}")
-        residues = np.stack(
-            [self.context.unpack_polynomial(data[s : s + half], self.context.degree) for s in (0, half)]
-        )
-        if not residues[1].any():
-            raise ValueError("a ciphertext with a zero second polynomial hides nothing")
-        cipher = self.context.cipher(residues)
+        cipher = self.context.from_block(data)
         self._evaluator.transform_to_ntt_inplace(cipher)
         return cipher
 

@@ -162,8 +162,8 @@ def ciphertext_lines(backward: bool) -> list[F64]:
         if not operand.label.startswith(wanted):
             continue
         packing = Packing(*operand.packing, context.degree)
-        half = len(operand.blocks[0]) // 2
-        blocks = [context.unpack_polynomial(b[:half], context.degree)[0].astype(np.float64) for b in operand.blocks]
+        first = context.degree * sum(context.widths)
+        blocks = [context.unpack_polynomial(b[:first], context.degree)[0].astype(np.float64) for b in operand.blocks]
         step = []
         for row in range(ENTITIES):
             block, i = divmod(row, packing.m)

@@ -119,11 +119,8 @@ def phase(c1: NDArray[np.uint64]) -> Ints:
 
 
 def halves(block: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    half = len(block) // 2
-    return (
-        CONTEXT.unpack_polynomial(block[:half], CONTEXT.degree),
-        CONTEXT.unpack_polynomial(block[half:], CONTEXT.degree),
-    )
+    first, second = CONTEXT.residues(CONTEXT.from_block(block), len(CONTEXT.primes))
+    return first, second
 
 
 # --- the exchange, with a given evaluator -------------------------------------------------------

@@ -58,8 +58,9 @@ def test_measured_noise_is_within_the_bound_and_the_step(name: str) -> None:
     key = KeyHolder(Context(name, bits))
     context = key.context
     message = Ring(bits).wrap(np.arange(context.degree, dtype=np.int64) * (2**30))
-    half = len(cipher := key.encrypt(message)) // 2
-    got = key.decrypt(cipher[:half], cipher[half:], np.arange(context.degree))
+    first, second = context.residues(context.from_block(key.encrypt(message)), len(context.primes))
+    places = np.arange(context.degree)
+    got = key.decrypt(context.pack_polynomial(first), context.pack_polynomial(second), places)
     assert np.array_equal(got, message)
 
 
