@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -38,6 +39,11 @@ KeyFile = Annotated[
 PlainKeys = Annotated[bool, typer.Option("--plain-keys", help="Leave the private keys unencrypted on disk.")]
 Host = Annotated[list[str] | None, typer.Option("--host", help="A further host name or address for the certificate.")]
 
+Reached = Annotated[
+    str,
+    typer.Option("--address", metavar="HOST:PORT", help="Where the others reach it, if that is not where it listens."),
+]
+
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _LONGEST_VALID = timedelta(days=30)
 
@@ -53,7 +59,8 @@ def use_key_file(path: Path | None) -> None:
 def coordinator_init(
     home: Home,
     name: Annotated[str, typer.Option("--name", help="The consortium's name.")],
-    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where parties reach it.")],
+    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")],
+    address: Reached = "",
     key_file: KeyFile = None,
     plain_keys: PlainKeys = False,
     host: Host = None,
@@ -69,7 +76,7 @@ def coordinator_init(
     use_key_file(key_file)
     if (home / "roster.json").exists() or (home / "keys").exists():
         raise ConfigError(f"{home}: holds a coordinator already; choose another folder")
-    _address(listen)
+    reached = _reached(address, listen)
     passphrase = new_passphrase(plain=plain_keys)
     settings = CoordinatorSettings(name=name, listen=listen)
     _folder(home)
@@ -77,7 +84,7 @@ def coordinator_init(
     admin = create_identity(ADMIN, home / "admin" / "keys", passphrase=passphrase)
     try:
         (home / "coordinator.toml").write_text(to_toml(settings.model_dump(exclude_unset=True)), encoding="utf-8")
-        coordinator = identity.member(listen)
+        coordinator = identity.member(reached)
         # nobody ever calls the admin, so its port is none
         Roster({COORDINATOR: coordinator, ADMIN: admin.member("127.0.0.1:0")}).save(home / "roster.json")
         Roster({COORDINATOR: coordinator}).save(home / "admin" / "roster.json")
@@ -152,9 +159,10 @@ def party_roster(home: Home) -> None:
 
 
 def party_join(
-    token: Annotated[str, typer.Argument(help="The token, or the file that holds it.")],
+    token: Annotated[str, typer.Argument(help="The file that holds the token, - for standard input, or the token.")],
     home: Home,
-    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the other parties reach you.")],
+    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where this node listens.")],
+    address: Reached = "",
     config: Annotated[
         Path | None,
         typer.Option("--config", help="consortium.toml to take this party's own tables from, for a first node.toml."),
@@ -172,12 +180,12 @@ def party_join(
 
     use_key_file(key_file)
     given = Token.decode(_token_text(token))
-    _address(listen)
+    reached = _reached(address, listen)
     settings = None if config is None else load_consortium(config)
     first = _first_settings(given.name, given.role, listen, settings, config, data)
     made = (home / "keys" / "tls.crt").exists()
     passphrase = None if made else new_passphrase(plain=plain_keys)
-    identity, roster = join(given, home, listen, passphrase=passphrase, hosts=host or ())
+    identity, roster = join(given, home, reached, passphrase=passphrase, hosts=host or ())
     if not (home / "node.toml").exists():
         try:
             (home / "node.toml").write_text(first, encoding="utf-8")
@@ -224,6 +232,8 @@ def _token_text(given: str) -> str:
     path = Path(given)
     if given.startswith("entente1-"):
         return given
+    if given == "-":
+        return sys.stdin.read(4096)
     try:
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
@@ -297,6 +307,16 @@ def _address(text: str) -> None:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigError(f"{text!r} is no address: give host:port, such as 10.0.0.5:7400")
+
+
+def _reached(address: str, listen: str) -> str:
+    """The address that the roster gives to others: ``address``, or where it listens if that names one interface."""
+    _address(listen)
+    reached = address or listen
+    _address(reached)
+    if reached.rpartition(":")[0].strip("[]") in ("0.0.0.0", "::", "*"):
+        raise ConfigError(f"nobody can call {reached}: name with --address the HOST:PORT at which others reach it")
+    return reached
 
 
 def duration(text: str) -> timedelta:

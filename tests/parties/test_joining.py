@@ -324,7 +324,9 @@ def test_without_a_key_file_or_terminal_keys_stay_closed(tmp_path: Path, monkeyp
         load_identity("sat", tmp_path / "keys")
 
 
-def test_the_command_line_joins_and_lists(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_joins_and_lists(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "token"
     assert run(["invite", "sat", "--home", str(hub.home), "--valid", "10m", "--file", str(file)]) == 0
     assert file.stat().st_mode & 0o777 == 0o600
@@ -335,6 +337,15 @@ def test_the_command_line_joins_and_lists(hub: Hub, tmp_path: Path, capsys: pyte
     assert run(["coordinator", "roster", "--home", str(hub.home)]) == 0
     assert "127.0.0.1:7999" in capsys.readouterr().out
     assert json.loads((hub.home / "invitations.json").read_text()) == []
+    card = tmp_path / "card"
+    monkeypatch.setattr("sys.stdin", io.StringIO(hub.invite("card").encode() + "\n"))
+    everywhere = ["party", "join", "-", "--home", str(card), "--listen", "0.0.0.0:7998"]
+    assert run(everywhere) == 2
+    assert "nobody can call 0.0.0.0:7998" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO(hub.invite("card").encode() + "\n"))
+    assert run([*everywhere, "--address", "card.example:443"]) == 0
+    assert Roster.load(card / "roster.json")["card"].address == "card.example:443"
+    assert 'listen = "0.0.0.0:7998"' in (card / "node.toml").read_text()
     assert run(["party", "join", "entente1-nonsense", "--home", str(home), "--listen", "127.0.0.1:1"]) == 2
     assert run(["party", "join", str(file), "--home", str(tmp_path / "x"), "--listen", "nowhere"]) == 2
     assert run(["invite", "Bad Name", "--home", str(hub.home)]) == 2
