@@ -16,8 +16,10 @@ from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted
 
 if TYPE_CHECKING:
     from parties.agreement import Agreement
+    from parties.client import Client, PartyView
     from parties.node.settings import NodeSettings
     from parties.preflight import Estimate
+    from parties.settings import ConsortiumSettings
     from parties.terms import Node
 
 __all__ = ["run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
@@ -34,18 +36,20 @@ def run_propose(
     coordinator: Coordinator = "",
     credentials: Credentials = None,
     valid: Annotated[str, typer.Option("--valid", help="How long it can be signed, such as 8h or 2d.")] = "1d",
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, max=3600, help="Seconds to wait for nodes that are still to start.")
+    ] = 0.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Put a run before its parties. Roles and columns are as each party's node offers them."""
     from parties.agreement import COORDINATOR
     from parties.identity import Roster
     from parties.node.policy import summary_lines
-    from parties.terms import agreement_of, load_proposal
+    from parties.terms import agreement_of
 
     with connect(coordinator, credentials) as client:
         assert credentials is not None
-        views = {view.name: view for view in client.parties()}
-        settings = load_proposal(file, views)
+        views, settings = _offered(client, file, wait)
         nodes: dict[str, Node] = {COORDINATOR: Roster.load(credentials / "roster.json").member(COORDINATOR), **views}
         agreement = agreement_of(settings, nodes, datetime.now(UTC), duration(valid))
         say(*summary_lines(agreement))
@@ -54,6 +58,21 @@ def run_propose(
             return
         run_id = client.propose(agreement)
     say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
+
+
+def _offered(client: Client, file: Path, wait: float) -> tuple[dict[str, PartyView], ConsortiumSettings]:
+    """The members, and the terms of ``file`` with what they offer, once every party named there has said what."""
+    from parties.terms import load_proposal
+
+    deadline = time.monotonic() + wait
+    while True:
+        views = {view.name: view for view in client.parties()}
+        try:
+            return views, load_proposal(file, views)
+        except ConfigError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_SECONDS)
 
 
 @app.command("review")
