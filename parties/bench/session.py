@@ -51,6 +51,8 @@ def run_session(parts: Mapping[str, Part]) -> dict[str, Measured]:
 
     Raises :class:`PeerError` naming the part that failed.
     """
+    # as the demo's nodes: each process computes on one thread; read when a child first loads numpy
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         identities = {name: create_identity(name, Path(folder) / name) for name in parts}
@@ -80,7 +82,6 @@ def run_session(parts: Mapping[str, Part]) -> dict[str, Measured]:
 
 
 def _work(name: str, part: Part, roles: dict[str, Role], folder: str, outbox: Any) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         outbox.put((name, _measure(name, part, roles, Path(folder))))
     except Exception as error:

@@ -18,7 +18,7 @@ class ZerosAhead:
     protocol's own thread waits for a message.
     """
 
-    def __init__(self, evaluator: Evaluator, depth: int = 8) -> None:
+    def __init__(self, evaluator: Evaluator, depth: int = 32) -> None:
         self._evaluator = evaluator
         self._ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
