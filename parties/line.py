@@ -143,9 +143,11 @@ class CoordinatorLine:
             self._try("progress", run_id, last)
         self._report("done", run_id, {"phase": phase, "attempt": attempt, "report": dict(report)})
 
-    def failed(self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "") -> None:
-        """Our part of a phase failed; ``peer`` is whom we hold responsible."""
-        body = FailedBody(phase=phase, attempt=attempt, reason=reason[:2000], peer=peer[:32])
+    def failed(
+        self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "", *, lost: bool = False
+    ) -> None:
+        """Our part of a phase failed; ``peer`` is whom we hold responsible, ``lost`` that we lost touch with it."""
+        body = FailedBody(phase=phase, attempt=attempt, reason=reason[:2000], peer=peer[:32], lost=lost)
         self._report("failed", run_id, body.model_dump())
 
     def progress(self, run_id: str, body: ProgressBody) -> None:
@@ -208,7 +210,7 @@ class CoordinatorLine:
             over = [run_id for run_id, limit in self._silence.items() if silent > limit]
         for run_id in over:
             reason = f"the coordinator has been silent for {silent:.0f} s: check that it runs"
-            self._hand_out(Command("abort", run_id, {"reason": reason, "culprit": COORDINATOR}))
+            self._hand_out(Command("abort", run_id, {"reason": reason, "culprit": COORDINATOR, "silent": True}))
 
     def _listen(self) -> None:
         told = ""
@@ -276,6 +278,7 @@ class CoordinatorLine:
                 if mark in marks:
                     return
                 marks.add(mark)
+                self._ended.pop(command.run_id, None)
                 agreed = command.body.get("agreement", {}).get("silence_seconds")
                 self._silence.setdefault(command.run_id, float(agreed or self._patience))
         self._commands.put(command)

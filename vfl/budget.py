@@ -51,13 +51,13 @@ class OpeningBudget:
         self.limit = limit
         self.counts: I64 = np.zeros(rows, dtype=np.int64) if before is None else before.astype(np.int64).copy()
         self._record = record
-        self._charged: set[str] = set()
+        self._charged: dict[str, I64] = {}
         for charge in history:
             self._apply(charge)
 
     def _apply(self, charge: Charge) -> None:
         self.counts[charge.rows] += 1
-        self._charged.add(charge.label)
+        self._charged[charge.label] = charge.rows
 
     @property
     def largest(self) -> int:
@@ -82,3 +82,14 @@ class OpeningBudget:
         charge = Charge(label, rows, width)
         self._record(charge)
         self._apply(charge)
+
+    def charge_once(self, label: str, rows: I64, width: int) -> None:
+        """Count an opening whose value was fixed before it was first charged: made again, it shows nothing new.
+
+        Only for what this party keeps and sends again as it is, never for what a peer's input goes into.
+        """
+        before = self._charged.get(label)
+        if before is None:
+            self.charge(label, rows, width)
+        elif not np.array_equal(before, rows):
+            raise BudgetExceededError(f"opening {label!r} was made of other rows: it cannot be made again of these")

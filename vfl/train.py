@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from psi.flow import Flow, Progress
 from vfl.factors.panel import LabelPanel
 from vfl.layers.top import LabelHead
+from vfl.protocols.resume import Resumed, WalkJournal
 from vfl.schedule import Step
 
 __all__ = ["Scorer", "Source", "TrainingResult", "score_coalition", "walk_forward"]
@@ -73,9 +74,18 @@ class TrainingResult:
         return tuple(step for step in self.steps if step.kind == "predict")
 
 
-def walk_forward(source: Source, head: LabelHead, steps: Sequence[Step], panel: LabelPanel) -> Flow[TrainingResult]:
+def walk_forward(
+    source: Source,
+    head: LabelHead,
+    steps: Sequence[Step],
+    panel: LabelPanel,
+    *,
+    journal: WalkJournal | None = None,
+    resumed: Resumed | None = None,
+) -> Flow[TrainingResult]:
     """Run the schedule: open, predict or train, step by step.
 
+    ``journal`` keeps what a crash must not lose; ``resumed`` is its record of the step to go on from.
     Yields Progress in opened rows; its metrics are the decision period's index, and the loss and IC of the last
     training batch.
     """
@@ -88,14 +98,28 @@ def walk_forward(source: Source, head: LabelHead, steps: Sequence[Step], panel: 
     losses: list[float] = []
     ics: list[float] = []
     done, total = 0, sum(len(step.rows) for step in steps)
-    for step in steps:
+    if resumed is not None:
+        head.restore(resumed.head)
+        losses, ics = resumed.losses.tolist(), resumed.ics.tolist()
+        for step in steps[: resumed.step]:
+            openings[step.rows] += 1
+            done += len(step.rows)
+            if step.kind == "predict":
+                outcome = resumed.outcomes[step.number]
+                scores[step.rows], embeddings[step.rows] = outcome.scores, outcome.z
+                heads[step.period] = outcome.scorer
+    for step in steps[resumed.step if resumed is not None else 0 :]:
         rows = step.rows
+        if journal is not None:
+            journal.begin(step.number, head.snapshot(), losses, ics)
         z = yield from source.forward(step.number, rows)
         openings[rows] += 1
         if step.kind == "predict":
             scores[rows] = head.predict(z, own[rows])
             embeddings[rows] = z
             heads[step.period] = head.scorer()
+            if journal is not None:
+                journal.predicted(step.number, z, scores[rows], heads[step.period])
         else:
             gradient = head.train_batch(z, own[rows], label[rows], rows // entities)
             losses.append(head.loss)

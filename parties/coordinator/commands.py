@@ -29,7 +29,7 @@ class Command:
     roster    {"members": {name: member}}: everyone but the admin, as of now
     approve   {"agreement": the document to check and sign}
     start     {"phase", "attempt", "signatures": {party: hex}, "heads": [Head]}; the session is called "PHASE-ATTEMPT"
-    abort     {"reason", "culprit": party name or ""}
+    abort     {"reason", "culprit": party name or ""}; "silent": true when the line gave the coordinator up by itself
     finished  {"settlement_sha256", "heads": [Head]}
 
     ``heads`` are the signed heads of audit logs (:class:`parties.audit.heads.Head`): those the parties reported in
@@ -76,5 +76,7 @@ def pending(state: RunState, party: str, heads: Heads = ()) -> Iterator[Command]
         return
     if state.phase == "approve":
         yield approve(state)
+    elif state.absent:
+        return  # the phase begins anew when everyone is there
     elif party in state.plan.participants(state.phase):
         yield start(state, state.phase, state.span.attempt, heads)

@@ -51,6 +51,7 @@ from parties.coordinator.state import (
     Action,
     AskApproval,
     Finish,
+    Interrupt,
     ReceiveBundle,
     RunMatching,
     Settle,
@@ -117,8 +118,8 @@ class Engine:
     # -- life
 
     def restore(self) -> None:
-        """Rebuild every run from the log. A run found under way is ended, for it cannot be resumed; only a
-        settlement is done again, which posts nothing twice."""
+        """Rebuild every run from the log. A run found under way waits for its parties and is taken up again; one that
+        waited for signatures is ended; a settlement is done again, which posts nothing twice."""
         with self.lock:
             for logged in self._log.read():
                 known = self._runs.get(logged.event.run)
@@ -129,7 +130,8 @@ class Engine:
                 if known.state.phase == "settle":
                     self._perform(known, Settle(known.state.span.attempt))
                 elif not known.state.ended:
-                    why = f"the coordinator restarted during {known.state.phase}: propose the run again"
+                    why = f"the coordinator restarted during {known.state.phase}"
+                    why += ": propose the run again" if known.state.phase == "approve" else ""
                     self._apply(Interrupted(known.state.run, _now(), why))
 
     def stop(self) -> None:
@@ -138,7 +140,8 @@ class Engine:
             for failure in self._blames.due(math.inf):
                 self._apply(failure)
             for known in [known for known in self._live() if known.state.phase != "settle"]:
-                why = f"the coordinator was stopped during {known.state.phase}: propose the run again"
+                why = f"the coordinator was stopped during {known.state.phase}"
+                why += ": propose the run again" if known.state.phase == "approve" else ""
                 self._apply(Interrupted(known.state.run, _now(), why))
             self._save(everything=True)
             self._stopped = True
@@ -328,6 +331,9 @@ class Engine:
             case Settle(attempt):
                 # here and not in a thread: nothing may come between the posting and its event
                 self._own_part(known, "settle", attempt, lambda _: (self._parts.settle(state), {}))
+            case Interrupt(reason):
+                _LOG.warning("run %s waits: %s", state.run[:12], reason)
+                self._parts.interrupt(state.run, reason)
             case Abort(reason):
                 self._parts.abort(state.run, reason)
                 self._tell_all(state)
@@ -367,8 +373,8 @@ class Engine:
         except RunAborted:
             return
         except (EntenteError, ProtocolError, ValidationError, ValueError, OSError) as error:
-            peer = str(getattr(error, "peer", ""))[:32]
-            event = CoordinatorFailed(run_id, _now(), phase, attempt, printable(str(error)[:2000]), peer)
+            peer, lost = str(getattr(error, "peer", ""))[:32], isinstance(error, PeerError)
+            event = CoordinatorFailed(run_id, _now(), phase, attempt, printable(str(error)[:2000]), peer, lost)
         except Exception:
             _LOG.exception("run %s: %s failed", run_id[:12], phase)
             reason = "a fault in the coordinator's program; its log has the details"

@@ -108,7 +108,10 @@ class PhaseDone:
 
 @dataclass(frozen=True, slots=True)
 class PhaseFailed:
-    """A party could not do its part of a phase, and says why; ``peer`` is whom it holds responsible, or ""."""
+    """A party could not do its part of a phase, and says why; ``peer`` is whom it holds responsible, or "".
+
+    ``lost``: nothing is wrong but that it lost touch with ``peer``, so that the phase can be tried again.
+    """
 
     __pydantic_config__ = _STRICT
     run: RunId
@@ -118,6 +121,7 @@ class PhaseFailed:
     attempt: Attempt
     reason: Text
     peer: Annotated[str, StringConstraints(max_length=32)] = ""
+    lost: bool = False
     kind: Literal["phase_failed"] = "phase_failed"
 
 
@@ -146,7 +150,7 @@ class PartyBack:
 
 @dataclass(frozen=True, slots=True)
 class PartyRestarted:
-    """A party's node has begun anew and has forgotten what it was doing."""
+    """A party's node has begun anew: what it was doing has to be taken up from its records."""
 
     __pydantic_config__ = _STRICT
     run: RunId
@@ -170,7 +174,7 @@ class CoordinatorDone:
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorFailed:
-    """The coordinator could not do its own part."""
+    """The coordinator could not do its own part. ``lost``: as of :class:`PhaseFailed`."""
 
     __pydantic_config__ = _STRICT
     run: RunId
@@ -179,6 +183,7 @@ class CoordinatorFailed:
     attempt: Attempt
     reason: Text
     peer: Annotated[str, StringConstraints(max_length=32)] = ""
+    lost: bool = False
     kind: Literal["coordinator_failed"] = "coordinator_failed"
 
 

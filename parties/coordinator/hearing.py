@@ -56,7 +56,7 @@ class Hearing:
         if kind == "failed":
             failed = parse(FailedBody, body, what)
             return self._engine.take(
-                PhaseFailed(run_id, now, party, failed.phase, failed.attempt, failed.reason, failed.peer)
+                PhaseFailed(run_id, now, party, failed.phase, failed.attempt, failed.reason, failed.peer, failed.lost)
             )
         if kind == "done":
             return self._finished(party, run_id, parse(DoneBody, body, what), now)

@@ -9,7 +9,7 @@ are refused, and each fault is one :class:`AgreementError` sentence that names t
     rejected    {"why": text}
     progress    :class:`ProgressBody`
     done        {"phase", "attempt", "report": the phase's report below}
-    failed      {"phase", "attempt", "reason": text, "peer": name or ""}
+    failed      {"phase", "attempt", "reason": text, "peer": name or "", "lost": whether touch was lost with the peer}
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class FailedBody(_Said):
     attempt: Attempt
     reason: Text
     peer: Annotated[str, StringConstraints(max_length=32)] = ""
+    lost: bool = False
 
 
 class PartReport(_Said):

@@ -188,7 +188,7 @@ def validate_state(state: RunState) -> None:
     assert set(state.absent) <= set(state.plan.parties)
     if len(names) > 1:
         assert set(state.signed) == set(state.plan.parties), "no phase begins unsigned"
-        assert not state.absent
+        assert not (state.absent and state.span.done), "nobody reports on an attempt that has not begun"
     if state.phase is not None and not state.absent:
         assert state.span.done < set(state.plan.participants(state.phase)), "a finished phase was left open"
 

@@ -5,8 +5,8 @@ replaying the log rebuilds the state. A run goes
 
     proposed -> approved -> aligned -> trained -> evaluated -> valued -> exported -> settled
 
-or ends in ``aborted`` with one reason. While it waits for signatures it may be ``paused``: a party that
-should sign is away. Once approved, a party that is lost while it is still needed ends the run.
+or ends in ``aborted`` with one reason. It is ``paused`` while a party that is still needed is away. When everyone is
+there again the phase under way is begun anew, as its next attempt, and the parties take it up from their records.
 
 Who takes part: align: every party, and the coordinator as matcher when the policy is ``psi``; train: every
 party; evaluate: the label party; value: every party when contributions are ``masked`` or attribution is
@@ -16,7 +16,7 @@ agreed, else the phase is skipped; export: the label party and the recipients; s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -51,6 +51,7 @@ __all__ = [
     "AskApproval",
     "EventRefused",
     "Finish",
+    "Interrupt",
     "ReceiveBundle",
     "RunMatching",
     "Settle",
@@ -109,12 +110,21 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Stop the coordinator's own part in the attempt under way: another will follow."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Tell everyone that the run is settled."""
 
 
-Action = AskApproval | StartPhase | RunMatching | ReceiveBundle | Settle | Abort | Finish
+Action = AskApproval | StartPhase | RunMatching | ReceiveBundle | Settle | Interrupt | Abort | Finish
 Step = tuple[RunState, tuple[Action, ...]]
+
+MOST_ATTEMPTS = 20
 
 
 def step(state: RunState | None, event: Event) -> Step:
@@ -152,7 +162,14 @@ def step(state: RunState | None, event: Event) -> Step:
     if isinstance(event, Cancelled):
         return _abort(state, event.at, f"cancelled by {event.by}: {event.why}", "")
     if isinstance(event, Interrupted):
-        return _abort(state, event.at, event.why or "the coordinator stopped while the run was under way", COORDINATOR)
+        why = event.why or "the coordinator stopped while the run was under way"
+        if state.phase == "approve":
+            return _abort(state, event.at, why, COORDINATOR)
+        assert state.phase is not None
+        if state.phase == "settle":
+            return state, ()  # the coordinator's alone: it does it again by itself
+        needed = [p for p in state.plan.parties if state.plan.needed_from(p, state.phase)]
+        return _interrupt(state, event.at, why, COORDINATOR, needed)
     assert isinstance(event, Expired)
     if state.phase != "approve":
         return state, ()
@@ -217,7 +234,11 @@ def _failed(state: RunState, event: PhaseFailed | CoordinatorFailed) -> Step:
     if not _current(state, event, party):
         return state, ()
     blamed = event.peer if event.peer in (*state.plan.parties, COORDINATOR) else party
-    return _abort(state, event.at, f"{party} stopped in {event.phase}: {event.reason}", blamed)
+    reason = f"{party} stopped in {event.phase}: {event.reason}"
+    if event.lost and event.phase not in ("approve", "settle"):
+        away = [blamed] if blamed in state.plan.parties and state.plan.needed_from(blamed, event.phase) else []
+        return _interrupt(state, event.at, reason, blamed, away)
+    return _abort(state, event.at, reason, blamed)
 
 
 def _current(state: RunState, event: PhaseDone | CoordinatorDone | PhaseFailed | CoordinatorFailed, party: str) -> bool:
@@ -235,7 +256,7 @@ def _current(state: RunState, event: PhaseDone | CoordinatorDone | PhaseFailed |
         raise EventRefused(f"{party} reports approve as done: an agreement is approved by signing it")
     if party not in state.plan.participants(event.phase):
         raise EventRefused(f"{party} has no part in {event.phase} of run {state.run[:12]}")
-    return True
+    return not state.absent or state.phase == "approve"  # while the run waits, no attempt is under way
 
 
 def _lost(state: RunState, event: PartyLost) -> Step:
@@ -245,7 +266,7 @@ def _lost(state: RunState, event: PartyLost) -> Step:
     if state.phase == "approve":
         return replace(state, absent=(*state.absent, event.party)), ()
     silence = f"{event.party} has been silent for {event.silent_for:.0f} s during {state.phase}"
-    return _abort(state, event.at, f"{silence}: check that its node runs", event.party)
+    return _interrupt(state, event.at, f"{silence}: check that its node runs", event.party, [event.party])
 
 
 def _back(state: RunState, event: PartyBack) -> Step:
@@ -254,17 +275,34 @@ def _back(state: RunState, event: PartyBack) -> Step:
     here = replace(state, absent=tuple(p for p in state.absent if p != event.party))
     if event.party not in here.signed:
         return here, (AskApproval(event.party),)
-    return _go_on(here, event.at)
+    if here.phase == "approve":
+        return _go_on(here, event.at)
+    return here, () if here.absent else _begin(here.plan, here.span.phase, here.span.attempt)
 
 
 def _restarted(state: RunState, event: PartyRestarted) -> Step:
-    """Before approval nothing is lost; after it the node's part of the run is."""
+    """Before approval nothing is lost; after it the phase is taken up again once the node is back."""
     assert state.phase is not None
-    if state.phase == "approve" or not state.plan.needed_from(event.party, state.phase):
+    if state.phase == "approve" or event.party in state.absent:
         return state, ()
-    return _abort(
-        state, event.at, f"{event.party}'s node restarted during {state.phase}: propose the run again", event.party
-    )
+    if not state.plan.needed_from(event.party, state.phase):
+        return state, ()
+    why = f"{event.party}'s node restarted during {state.phase}"
+    return _interrupt(state, event.at, why, event.party, [event.party])
+
+
+def _interrupt(state: RunState, at: datetime, reason: str, culprit: str, away: Sequence[str]) -> Step:
+    """Give the attempt up; the next one begins when nobody is away."""
+    absent = tuple(p for p in state.plan.parties if p in state.absent or p in away)
+    if state.absent:
+        return (state, ()) if absent == state.absent else (replace(state, absent=absent), ())
+    span = state.span
+    if span.attempt >= MOST_ATTEMPTS:
+        return _abort(state, at, f"{reason} (the {MOST_ATTEMPTS}th attempt at {span.phase})", culprit)
+    fresh = PhaseSpan(span.phase, span.attempt + 1, at, reports={})
+    paused = replace(state, spans=(*state.spans[:-1], fresh), absent=absent)
+    begin = () if absent else _begin(state.plan, fresh.phase, fresh.attempt)
+    return paused, (Interrupt(reason), *begin)
 
 
 def _with_report(span: PhaseSpan, party: str, report: Mapping[str, Any]) -> PhaseSpan:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -15,12 +17,13 @@ from parties.agreement import COORDINATOR
 from parties.data.entities import party_entities
 from parties.errors import ConfigError, DataError
 from parties.node.alignments import load_previous, remember
+from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext
 from psi.commitment import AlignmentLimits, PreviousAlignment
 from psi.identifiers import IdentifierError, normalise, universe_alignment, universe_digest
 from psi.ring import Alignment, align_party
 
-__all__ = ["AlignedRows", "alignment_limits", "perform_align"]
+__all__ = ["AlignedRows", "alignment_limits", "keep_alignment", "kept_alignment", "perform_align"]
 
 
 class _Randomness:
@@ -110,3 +113,23 @@ def _intersect(context: RunContext, attempt: int, previous: PreviousAlignment) -
 def alignment_limits(context: RunContext) -> AlignmentLimits:
     terms = context.agreement.alignment
     return AlignmentLimits(terms.minimum_common, terms.maximum_set_size, terms.largest_change)
+
+
+def keep_alignment(store: CheckpointStore, aligned: AlignedRows) -> None:
+    """Keep the common rows among the run's checkpoints."""
+    body = {
+        "ids": list(aligned.ids),
+        "set_size": aligned.set_size,
+        "roots": {name: root.hex() for name, root in aligned.roots.items()},
+    }
+    store.put("alignment", {"json": np.frombuffer(json.dumps(body).encode(), np.uint8)})
+
+
+def kept_alignment(store: CheckpointStore) -> AlignedRows | None:
+    """The common rows as they were kept; None when they were not, or are damaged."""
+    kept = store.get("alignment") if "alignment" in store.names() else None
+    if kept is None:
+        return None
+    body = json.loads(kept["json"].tobytes())
+    roots = {name: bytes.fromhex(root) for name, root in body["roots"].items()}
+    return AlignedRows(tuple(body["ids"]), body["set_size"], roots)

@@ -21,6 +21,7 @@ from parties.coordinator.run import session_name, session_roles
 from parties.drive import drive
 from parties.errors import RunAborted
 from parties.identity import Identity
+from parties.node.checkpoints import CheckpointStore
 from parties.node.openings import OpeningStore
 from parties.node.settings import NodeSettings
 from parties.transport.channel import Channel, Endpoint
@@ -66,6 +67,7 @@ class RunContext:
     workers: Workers | None = None
     _channel: Channel | None = None
     _aborted: str = ""
+    _latest: tuple[PhaseName, int] = ("approve", 1)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     traffic: Traffic = field(default_factory=dict)
 
@@ -93,14 +95,18 @@ class RunContext:
         """32 bytes of this node's own for one purpose, the same whenever the node and the purpose are."""
         return node_secret(self.seed, purpose)
 
+    def checkpoints(self) -> CheckpointStore:
+        """What this node keeps of the run so that it can go on after a crash."""
+        return CheckpointStore(self.run_folder / "checkpoints", self.secret(f"checkpoint/{self.run_id}"), self.me)
+
     def perform(self, phase: PhaseName, attempt: int, flow: Flow[T]) -> T:
         """Drive this node's part of a phase's session to its result, counting what it sends."""
         roles, session = session_roles(self.agreement, phase), session_name(phase, attempt)
         channel = self.endpoint.open(self.run_id, session, roles, self.agreement.payloads, recorder=self.recorder)
         with self._lock:
             self._channel = channel
-            if self._aborted:
-                channel.abort(self._aborted)
+            if self._aborted or self._latest != (phase, attempt):
+                channel.abort(self._aborted or "a later attempt has begun")
         watch = _Watch(self, channel, phase, attempt)
         outcome = "failed"
         try:
@@ -108,11 +114,18 @@ class RunContext:
             outcome = "done"
             return result
         finally:
+            channel.close()
             with self._lock:
                 self._channel = None
-            channel.close()
             self.traffic = traffic_of(channel)
             self.audit.append("session", self.run_id, session_entry(channel, session, outcome))
+
+    def supersede(self, phase: PhaseName, attempt: int) -> None:
+        """The attempt to work on from now: end an earlier one that is under way."""
+        with self._lock:
+            self._latest = (phase, attempt)
+            if self._channel is not None:
+                self._channel.abort("a later attempt has begun")
 
     def abort(self, reason: str) -> None:
         """End whatever is under way, now or as soon as it starts."""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+
+import numpy as np
 
 from parties.audit.record import opening_entry
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_feature_panel
+from parties.errors import AgreementError
+from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.zeros import ZerosAhead
 from psi.flow import Flow
 from vfl.budget import Charge, OpeningBudget
 from vfl.layers.initial import initial_share
 from vfl.layers.linear import serve_linear
-from vfl.layers.source import ServedSource, serve_source
+from vfl.layers.source import Kept, ServedSource, serve_source
 from vfl.plan import RidgeModel, SplitModel
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
+from vfl.protocols.resume import offer_place
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, encode_features
 
@@ -46,7 +52,6 @@ class FeatureParty:
             history=store.history(run_id),
             record=self._record,
         )
-        self._masks: ZeroSumMasks | None = None
         self._served: ServedSource | None = None
 
     def _record(self, charge: Charge) -> None:
@@ -62,16 +67,27 @@ class FeatureParty:
     def train(self, attempt: int) -> None:
         """Serve the source layer until the label party is done."""
         flow = self._train(f"train-{attempt}")
-        self._masks, self._served = self.context.perform("train", attempt, flow)
+        self._served = self.context.perform("train", attempt, flow)
 
-    def _train(self, session: str) -> Flow[tuple[ZeroSumMasks, ServedSource]]:
+    def restore(self) -> None:
+        """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""
+        found = self._records().finished()
+        if found is None:
+            raise AgreementError("what training left is not among this node's records: propose the run again")
+        share, predicted = found
+        rows = np.concatenate([record.rows for record in predicted])
+        self._served = ServedSource(share, Kept(rows, np.concatenate([record.part for record in predicted])))
+
+    def _records(self) -> ServedRecords:
+        digest = hashlib.sha256(repr(self._values.shape).encode() + self._values.tobytes()).hexdigest()
+        return ServedRecords(self.context.checkpoints(), digest)
+
+    def _train(self, session: str) -> Flow[ServedSource]:
         agreement = self.context.agreement
         masks = yield from agree_masks(self.context.me, self._parties, self.context.run_id, self._ring, self._stream)
         if isinstance(agreement.model, RidgeModel):
-            served = yield from self._serve_ridge(session, agreement.model, masks)
-        else:
-            served = yield from self._serve_split(session, agreement.model, masks)
-        return masks, served
+            return (yield from self._serve_ridge(session, agreement.model, masks))
+        return (yield from self._serve_split(session, agreement.model, masks))
 
     def _serve_ridge(self, session: str, terms: RidgeModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
         agreement = self.context.agreement
@@ -95,6 +111,9 @@ class FeatureParty:
 
     def _serve_split(self, session: str, terms: SplitModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
         agreement = self.context.agreement
+        records = self._records()
+        place = yield from offer_place(agreement.label.party, records.places())
+        resumed, predicted = records.go_on(place)
         features = encode_features(self._values, agreement.fixed_point.feature_bits, agreement.fixed_point.clip)
         share = initial_share(
             self.context.secret(f"initial/{terms.seed}"),
@@ -116,7 +135,11 @@ class FeatureParty:
             single_party=agreement.openings.single_party,
             supply=ZerosAhead,
             workers=self.context.workers,
+            journal=records,
+            resumed=resumed,
+            predicted=predicted,
         )
+        records.finish(served.share)
         return served
 
     def value(self, attempt: int) -> None:
@@ -124,9 +147,10 @@ class FeatureParty:
         self.context.perform("value", attempt, self._value(f"value-{attempt}"))
 
     def _value(self, session: str) -> Flow[None]:
-        assert self._masks is not None
         assert self._served is not None
         agreement = self.context.agreement
+        # of this session, so that one that is repeated after a crash meets no old mask
+        masks = yield from agree_masks(self.context.me, self._parties, self.context.run_id, self._ring, self._stream)
         kept, fixed = self._served.predictions, agreement.fixed_point
         if agreement.openings.contribution == "masked":
             yield from serve_coalitions(
@@ -135,7 +159,7 @@ class FeatureParty:
                 self._parties,
                 kept,
                 fixed,
-                self._masks,
+                masks,
                 self.budget,
                 session=session,
                 consent=True,

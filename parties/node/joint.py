@@ -6,9 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parties.errors import ConfigError
+from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
-from psi.flow import Flow
+from psi.flow import Flow, run_local
 from vfl.factors.panel import LabelPanel
 from vfl.he import Context, KeyHolder
 from vfl.layers.initial import initial_share
@@ -16,13 +20,14 @@ from vfl.layers.linear import SealedLinear
 from vfl.layers.source import Kept, SealedSource
 from vfl.layers.top import LabelHead
 from vfl.plan import RidgeModel, SplitModel
+from vfl.protocols.resume import agree_place
 from vfl.randomness import SecretStream
 from vfl.ridge_walk import RidgeHead, ridge_steps, ridge_walk_forward
 from vfl.ring import Ring
 from vfl.schedule import Step, prequential
 from vfl.train import Scorer, TrainingResult, walk_forward
 
-__all__ = ["JointModel", "RidgeJoint", "SplitJoint", "joint_model"]
+__all__ = ["JointModel", "NoSource", "RidgeJoint", "SplitJoint", "joint_model"]
 
 
 class JointModel(Protocol):
@@ -41,7 +46,10 @@ class JointModel(Protocol):
         """Its shares of each party's part of the opened predictions."""
 
     def train(self) -> Flow[TrainingResult]:
-        """The label party's part of one training session."""
+        """The label party's part of one training session: from the start, or from where everyone can go on."""
+
+    def restore(self) -> TrainingResult | None:
+        """What training left, from this node's records; None when they do not have it."""
 
 
 def _key(context: RunContext) -> KeyHolder:
@@ -74,15 +82,22 @@ class SplitJoint:
             )
         )
         self.head = LabelHead(terms, panel.features.values.shape[-1])
-        self._source: SealedSource | None = None
+        self._kept: Mapping[str, Kept] = {}
 
     @property
     def kept(self) -> Mapping[str, Kept]:
-        assert self._source is not None
-        return self._source.kept
+        return self._kept
+
+    def _records(self) -> WalkRecords:
+        names = tuple(p.name for p in self._context.agreement.features)
+        return WalkRecords(self._context.checkpoints(), self.steps, names)
 
     def train(self) -> Flow[TrainingResult]:
         agreement, terms = self._context.agreement, self._terms
+        records = self._records()
+        place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
+        resumed = records.go_on(place)
+        self.head = LabelHead(terms, self._panel.features.values.shape[-1])
         ring = Ring(agreement.fixed_point.ring_bits)
         shares = {
             p.name: ring.wrap(
@@ -95,18 +110,49 @@ class SplitJoint:
             )
             for p in agreement.features
         }
-        self._source = SealedSource(
+        source = SealedSource(
             shares,
             agreement.fixed_point,
             _key(self._context),
             SecretStream(os.urandom(32)),
             predictions=[step.number for step in self.steps if step.kind == "predict"],
             single_party=agreement.openings.single_party,
+            journal=records,
+            resumed=resumed,
         )
-        yield from self._source.start()
-        result = yield from walk_forward(self._source, self.head, self.steps, self._panel)
-        yield from self._source.finish()
+        for number, outcome in sorted(resumed.outcomes.items()) if resumed is not None else ():
+            source.keep(self.steps[number].rows, outcome.held)
+        yield from source.start()
+        result = yield from walk_forward(source, self.head, self.steps, self._panel, journal=records, resumed=resumed)
+        records.finish(self.head.snapshot(), result.losses, result.ics)
+        self._kept = source.kept
+        yield from source.finish()
         return result
+
+    def restore(self) -> TrainingResult | None:
+        resumed = self._records().finished()
+        if resumed is None:
+            return None
+        rows = np.concatenate([self.steps[number].rows for number in sorted(resumed.outcomes)])
+        outcomes = [outcome for _, outcome in sorted(resumed.outcomes.items())]
+        self._kept = {
+            p.name: Kept(rows, np.concatenate([outcome.held[p.name] for outcome in outcomes]))
+            for p in self._context.agreement.features
+        }
+        # nothing is left to open, so the walk asks its source for nothing
+        walk = walk_forward(NoSource(), self.head, self.steps, self._panel, resumed=resumed)
+        result: TrainingResult = run_local({"label": walk})["label"]
+        return result
+
+
+class NoSource:
+    """A source of which nothing is asked."""
+
+    def forward(self, step: int, rows: NDArray[np.int64]) -> Flow[NDArray[np.float64]]:
+        raise AssertionError("training had ended")
+
+    def backward(self, step: int, rows: NDArray[np.int64], gradient: NDArray[np.float64]) -> Flow[None]:
+        raise AssertionError("training had ended")
 
 
 class RidgeJoint:
@@ -148,6 +194,9 @@ class RidgeJoint:
         result = yield from ridge_walk_forward(self._source, self.head, self._terms.alpha, self.steps, self._panel)
         yield from self._source.finish()
         return result
+
+    def restore(self) -> TrainingResult | None:
+        return None
 
 
 def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:

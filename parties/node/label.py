@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from parties.coordinator.run import session_roles
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_label_panel
-from parties.errors import ConfigError
+from parties.errors import AgreementError, ConfigError
 from parties.node.context import RunContext
 from parties.node.joint import joint_model
 from parties.node.valuation import Valuation, value_run
@@ -66,6 +67,12 @@ class LabelParty:
         self._result = self.context.perform("train", attempt, self._model.train())
         self._seconds = time.monotonic() - began
 
+    def restore(self) -> None:
+        """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""
+        self._result = self._model.restore()
+        if self._result is None:
+            raise AgreementError("what training left is not among this node's records: propose the run again")
+
     def training_points(self) -> list[dict[str, Any]]:
         """Mean training loss by decision period."""
         losses: dict[int, list[float]] = {}
@@ -99,15 +106,24 @@ class LabelParty:
         """Open what the agreement consents to, and share out the rank IC that the coalitions gain."""
         return value_run(self.context, self._model, self.result, self.panel, self._calendar.periods, attempt)
 
+    @property
+    def folder(self) -> Path:
+        """Where this node keeps the run's factor."""
+        agreement = self.context.agreement
+        name = _factor_id(agreement.consortium, agreement.label.name)
+        return self.context.folder / "factors" / name / self.context.run_id[:12]
+
     def bundle(self, openings_used: int) -> dict[str, bytes]:
         """The signed factor bundle's files."""
         from parties.node.validation import earlier_trials, validate_run
 
+        if self._evaluation is None:
+            self.evaluate()
         assert self._evaluation is not None
         agreement, identity = self.context.agreement, self.context.identity
         crypto = PARAMETER_SETS[agreement.parameter_set]
         predicted = max(len(self.result.predictions), 1)
-        name, version = _factor_id(agreement.consortium, agreement.label.name), self.context.run_id[:12]
+        name, version = self.folder.parent.name, self.folder.name
         earlier = earlier_trials(self.context.folder / "factors" / name, version)
         findings, trials = validate_run(
             agreement,

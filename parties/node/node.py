@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ValidationError
 
-from parties.agreement import Agreement, sign_agreement
+from parties.agreement import Agreement, sign_agreement, verify_signature
 from parties.audit.log import AuditLog
 from parties.coordinator.commands import Command
 from parties.coordinator.events import PhaseName
@@ -64,7 +66,9 @@ class Line(Protocol):
 
     def done(self, run_id: str, phase: PhaseName, attempt: int, report: Mapping[str, Any]) -> None: ...
 
-    def failed(self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "") -> None: ...
+    def failed(
+        self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "", *, lost: bool = False
+    ) -> None: ...
 
     def progress(self, run_id: str, body: ProgressBody) -> None: ...
 
@@ -183,11 +187,14 @@ class Node:
             reason = str(body.get("reason", ""))[:2000]
             if run_id in self._runs:
                 self._runs.pop(run_id).end(reason)
+            if not body.get("silent"):
+                self._forget(run_id)
             self._audit.append("aborted", run_id, {"reason": reason[:300]})
             _LOG.error("run %s has ended: %s", run_id[:12], reason)
             return RunAborted.exit_code
         elif command.kind == "finished":
             self._runs.pop(run_id, None)
+            self._forget(run_id)
             self._hear_heads(body)
             self._audit.append("settled", run_id, {"settlement_sha256": str(body.get("settlement_sha256", ""))[:64]})
             _LOG.info("run %s is settled", run_id[:12])
@@ -268,13 +275,31 @@ class Node:
         self._known_size = max(self._known_size, known)
         return None
 
+    def _forget(self, run_id: str) -> None:
+        """The run has ended for everyone: its records are of no use any more."""
+        if re.fullmatch("[0-9a-f]{64}", run_id):
+            shutil.rmtree(self._home.folder / "runs" / run_id / "checkpoints", ignore_errors=True)
+
+    def _signed_before(self, run_id: str, signatures: object) -> Agreement | None:
+        """The agreement that this node signed before it restarted: its own copy, under its own signature."""
+        path = self._home.folder / "runs" / run_id / "agreement.json"
+        if not isinstance(signatures, dict) or not re.fullmatch("[0-9a-f]{64}", run_id):
+            return None
+        try:
+            agreement = Agreement.model_validate_json(path.read_bytes())
+            verify_signature(agreement, self._home.identity.name, str(signatures.get(self._home.identity.name, "")))
+        except (OSError, ValidationError, AgreementError):
+            return None
+        return agreement if agreement.run_id == run_id else None
+
     def _start(self, run_id: str, body: Mapping[str, Any]) -> None:
-        agreement = self._agreements.get(run_id)
+        agreement = self._agreements.get(run_id) or self._signed_before(run_id, body.get("signatures"))
         phase: PhaseName = body["phase"]
         attempt = int(body["attempt"])
         if agreement is None:
-            self._line.failed(run_id, phase, attempt, "this node has not approved the run since it started")
+            self._line.failed(run_id, phase, attempt, "this node has not approved the run")
             return
+        self._agreements[run_id] = agreement
         trouble = self._hear_heads(body)
         if trouble is not None:
             own = isinstance(trouble, StorageError)
@@ -283,7 +308,8 @@ class Node:
             return
         run = self._runs.get(run_id)
         limits = self._home.settings.limits
-        if run is None and not limits.open_at(datetime.now(UTC)):
+        begun = (self._home.folder / "runs" / run_id / "checkpoints").is_dir()
+        if run is None and not begun and not limits.open_at(datetime.now(UTC)):
             reason = f"this node begins runs in its own hours only ({limits.hours} UTC): propose it for then"
             self._line.failed(run_id, phase, attempt, reason)
             return
@@ -314,24 +340,27 @@ class _Run:
         self._signatures = signatures
         self._line = line
         self._known = 0
+        self._ended = False
         self._queue: queue.Queue[tuple[PhaseName, int] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name=f"run {context.run_id[:12]}", daemon=True)
         self._thread.start()
 
     def begin(self, phase: PhaseName, attempt: int, known: int) -> None:
         """``known``: how much of our audit log the coordinator has seen."""
-        self._known = known
+        self._known = max(self._known, known)
+        self._context.supersede(phase, attempt)
         self._queue.put((phase, attempt))
 
     def end(self, reason: str) -> None:
-        """Stop what is under way."""
+        """Stop what is under way, for good."""
+        self._ended = True
         self._context.abort(reason)
         self._queue.put(None)
         self._thread.join(timeout=10.0)
 
     def _work(self) -> None:
         run: PartyRun | None = None
-        while (job := self._queue.get()) is not None:
+        while (job := self._queue.get()) is not None and not self._ended:
             phase, attempt = job
             _LOG.info("run %s: %s begins", self._context.run_id[:12], phase)
             try:
@@ -339,15 +368,18 @@ class _Run:
                 report = run.perform(phase, attempt)
                 report |= self._logged(phase, attempt, {"outcome": "done"})
             except RunAborted:
-                return
+                run = None  # another attempt takes it up from the records
+                continue
             except Exception as error:
+                run = None
                 self._fail(phase, attempt, error)
-                return
+                continue
             try:
                 self._line.done(self._context.run_id, phase, attempt, report)
             except EntenteError as error:
                 _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, error)
-                return
+                continue
+            self._known = max(self._known, int(report["head"]["size"]))
             _LOG.info("run %s: %s done in %.1f s", self._context.run_id[:12], phase, report["seconds"])
 
     def _logged(self, phase: PhaseName, attempt: int, what: Mapping[str, str]) -> dict[str, Any]:
@@ -371,5 +403,9 @@ class _Run:
             self._logged(phase, attempt, {"outcome": "failed", "reason": reason[:300], "peer": peer})
         except EntenteError as trouble:
             _LOG.error("%s", trouble)
-        self._line.failed(self._context.run_id, phase, attempt, reason, peer)
         _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
+        try:
+            lost = isinstance(error, PeerError)
+            self._line.failed(self._context.run_id, phase, attempt, reason, peer, lost=lost)
+        except EntenteError as trouble:
+            _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, trouble)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from parties.agreement import verify_signature
 from parties.audit.bundles import log_export, logged_exports
 from parties.coordinator.events import PhaseName
 from parties.errors import AgreementError, DataError, StorageError
-from parties.node.align import AlignedRows, perform_align
+from parties.node.align import AlignedRows, keep_alignment, kept_alignment, perform_align
 from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
 from psi.flow import Role
@@ -51,38 +52,63 @@ class PartyRun:
 
     def _align(self, attempt: int) -> Report:
         self._alignment = perform_align(self.context, attempt)
+        keep_alignment(self.context.checkpoints(), self._alignment)
         return {"n_common": len(self._alignment.ids), "set_size": self._alignment.set_size}
 
-    def _train(self, attempt: int) -> Report:
-        assert self._alignment is not None
-        self._alignment.remember()
-        if self.context.agreement.label.party == self.context.me:
-            # torch and the statistics are the label party's alone: a feature party starts without them
-            from parties.node.label import LabelParty
+    def _aligned(self) -> AlignedRows:
+        """The alignment, from before a restart where there was one."""
+        found = self._alignment or kept_alignment(self.context.checkpoints())
+        if found is None:
+            raise AgreementError("the alignment is not among this node's records: propose the run again")
+        self._alignment = found
+        return found
 
-            label = LabelParty(self.context, self._alignment.ids, dict(self._alignment.roots))
+    @property
+    def _is_label(self) -> bool:
+        return self.context.agreement.label.party == self.context.me
+
+    def _label(self) -> LabelParty:
+        # torch and the statistics are the label party's alone: a feature party starts without them
+        from parties.node.label import LabelParty
+
+        rows = self._aligned()
+        return LabelParty(self.context, rows.ids, dict(rows.roots))
+
+    def _trained(self) -> FeatureParty | LabelParty:
+        """This party's part after training, from its records where the node has restarted since."""
+        if self._part is None:
+            part = self._label() if self._is_label else FeatureParty(self.context, self._aligned().ids)
+            part.restore()
+            self._part = part
+        return self._part
+
+    def _train(self, attempt: int) -> Report:
+        rows = self._aligned()
+        rows.remember()
+        if self._is_label:
+            label = self._label()
             self._part = label
             label.train(attempt)
-            rows = int(sum(len(step.rows) for step in label.result.steps))
+            count = int(sum(len(step.rows) for step in label.result.steps))
             told = self.context.agreement.evaluation.metrics_to_coordinator
-            return {"rows": rows} | ({"points": label.training_points()} if told else {})
-        feature = FeatureParty(self.context, self._alignment.ids)
+            return {"rows": count} | ({"points": label.training_points()} if told else {})
+        feature = FeatureParty(self.context, rows.ids)
         self._part = feature
         feature.train(attempt)
         return {"openings": self._openings()}
 
     def _evaluate(self, _: int) -> Report:
-        assert self._part is not None
-        assert not isinstance(self._part, FeatureParty)
-        numbers, points = self._part.evaluate()
+        part = self._trained()
+        assert not isinstance(part, FeatureParty)
+        numbers, points = part.evaluate()
         told = self.context.agreement.evaluation.metrics_to_coordinator
         return {"evaluation": numbers, "points": points} if told else {}
 
     def _value(self, attempt: int) -> Report:
-        assert self._part is not None
-        if not isinstance(self._part, FeatureParty):
-            return self._part.value(attempt).record()
-        self._part.value(attempt)
+        part = self._trained()
+        if not isinstance(part, FeatureParty):
+            return part.value(attempt).record()
+        part.value(attempt)
         return {"openings": self._openings()}
 
     def _openings(self) -> dict[str, int]:
@@ -91,10 +117,14 @@ class PartyRun:
 
     def _export(self, attempt: int) -> Report:
         agreement = self.context.agreement
-        if self._part is not None and not isinstance(self._part, FeatureParty):
-            files = self._logged(self._part.bundle(min(agreement.needed_openings, agreement.row_limit)))
-            folder = self._store(files)
-            self._part.deliver(attempt, files)
+        if self._is_label:
+            part = self._trained()
+            assert not isinstance(part, FeatureParty)
+            folder = part.folder
+            if not folder.is_dir():
+                folder = self._store(self._logged(part.bundle(min(agreement.needed_openings, agreement.row_limit))))
+            files = _read(folder)
+            part.deliver(attempt, files)
             return self._bundle_report(files, folder)
         flow = receive_bundle(agreement.label.party, Role.FEATURE)
         files = self.context.perform("export", attempt, flow)
@@ -126,7 +156,10 @@ class PartyRun:
         described = json.loads(files[METADATA])
         folder: Path = self.context.folder / "factors" / described["factor_id"] / described["version"]
         partial = folder.with_name(folder.name + ".part")
+        if folder.is_dir() and _read(folder) == dict(files):
+            return folder  # delivered before an interruption
         try:
+            shutil.rmtree(partial, ignore_errors=True)
             for name, content in files.items():
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 (partial / name).write_bytes(content)
@@ -134,3 +167,11 @@ class PartyRun:
         except OSError as error:
             raise StorageError(f"{folder}: the factor cannot be written ({error.strerror}); check the disk") from None
         return folder
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    """The bundle's files as they lie there."""
+    try:
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    except OSError as error:
+        raise StorageError(f"{folder}: the factor cannot be read ({error.strerror}); check the disk") from None

@@ -284,6 +284,9 @@ class GrpcChannel(SessionChannel):
         super().abort(reason)
         for courier in self._couriers.values():
             courier.outbox.finish(self._end(aborted=True))
+            if self._closed:
+                # we are leaving: nobody waits any more for what peers have not taken
+                courier.outbox.discard()
 
     def _deliver(self, to: str, frame: Frame) -> None:
         self._couriers[to].outbox.put(frame, self.terms.settings.silence_seconds)

@@ -168,7 +168,7 @@ def test_the_culprits_own_reason_comes_before_its_peers_guesses(consortium: Cons
         assert run.culprit == "sat"
 
 
-def test_a_silent_party_ends_a_running_phase(consortium: Consortium) -> None:
+def test_a_silent_party_pauses_the_run_and_its_return_continues_it(consortium: Consortium) -> None:
     """Its line is cut without a word, as when its process is killed."""
     started = threading.Event()
 
@@ -182,11 +182,14 @@ def test_a_silent_party_ends_a_running_phase(consortium: Consortium) -> None:
         with FakeNode(consortium, "card", vanish):
             run_id = client.propose(consortium.agreement(silence_seconds=1))
             assert started.wait(20)
-        run = wait_for_status(client, run_id, "aborted")
-        assert run.culprit == "card"
-        assert run.reason.startswith("card has been silent for 1 s during train")
-        wait_until(lambda: all(node.told("abort") for node in parties.values()), "abort at the others")
+        run = wait_for_status(client, run_id, "paused")
+        assert (run.phase, run.waiting_for, run.reason) == ("train", ("card",), "")
+        assert not any(node.told("abort") for node in parties.values())
         assert {v.name: v.health for v in client.parties()} == {"bank": "online", "sat": "online", "card": "offline"}
+        with FakeNode(consortium, "card"):
+            assert wait_for_status(client, run_id, "settled", "aborted").reason == ""
+        attempts = [c.body["attempt"] for c in parties["sat"].told("start") if c.body["phase"] == "train"]
+        assert attempts == [1, 2]
 
 
 def test_an_absent_party_pauses_the_proposal_until_it_comes(consortium: Consortium) -> None:
@@ -205,7 +208,7 @@ def test_a_proposal_nobody_answers_expires(consortium: Consortium) -> None:
         assert run.reason == "the agreement expired while waiting for bank, sat, card"
 
 
-def test_a_restarted_node_ends_the_run(consortium: Consortium) -> None:
+def test_a_restarted_node_takes_the_run_up(consortium: Consortium) -> None:
     started = threading.Event()
 
     def hang(node: FakeNode, command: Command) -> bool:
@@ -218,9 +221,9 @@ def test_a_restarted_node_ends_the_run(consortium: Consortium) -> None:
         with FakeNode(consortium, "card", hang):
             run_id = client.propose(consortium.agreement())
             assert started.wait(20)
-        with FakeNode(consortium, "card", hang):
-            run = wait_for_status(client, run_id, "aborted")
-        assert run.reason == "card's node restarted during align: propose the run again"
+        with FakeNode(consortium, "card") as card:
+            assert wait_for_status(client, run_id, "settled", "aborted").reason == ""
+        assert card.told("start")[0].body["attempt"] == 2
 
 
 def test_admin_and_parties_may_cancel_and_strangers_may_not(consortium: Consortium) -> None:
@@ -349,7 +352,7 @@ def test_live_progress_shows_speed_and_series(consortium: Consortium) -> None:
         assert wait_for_status(client, run_id, "settled", "aborted").reason == ""
 
 
-def test_a_restart_keeps_the_past_and_ends_what_was_under_way(consortium: Consortium) -> None:
+def test_a_restart_keeps_the_past_and_takes_up_what_was_under_way(consortium: Consortium) -> None:
     hang = FakeNode(consortium, "sat", lambda node, command: command.run_id == stuck and command.kind == "start")
     stuck = consortium.agreement(nonce="2").run_id
     with consortium.coordinator() as running, consortium.client() as client, nodes(consortium, sat=hang):
@@ -362,11 +365,12 @@ def test_a_restart_keeps_the_past_and_ends_what_was_under_way(consortium: Consor
 
     with consortium.coordinator(), consortium.client() as client:
         run = client.run(stuck)
-        assert run.status == "aborted"
-        assert run.reason == "the coordinator restarted during align: propose the run again"
+        assert (run.status, run.waiting_for) == ("paused", PARTIES)
         assert client.run(done) == settled
         assert client.ledger().balanced
         assert [r.run_id for r in client.runs()] == [stuck, done]
+        with nodes(consortium):
+            assert wait_for_status(client, stuck, "settled", "aborted").reason == ""
 
 
 def test_a_settlement_cut_off_by_a_crash_is_done_once(consortium: Consortium) -> None:
@@ -410,12 +414,14 @@ def crash(coordinator: Coordinator) -> None:
     coordinator._server.close()
 
 
-def test_stopping_the_coordinator_tells_the_parties(consortium: Consortium) -> None:
+def test_a_stopped_coordinator_leaves_the_run_waiting(consortium: Consortium) -> None:
     hang = FakeNode(consortium, "sat", lambda node, command: command.kind == "start")
     with nodes_of_stopped(consortium, hang) as (coordinator, parties):
         coordinator.stop()
-        wait_until(lambda: all(node.told("abort") for node in parties.values()), "abort at every node")
-        assert "was stopped during align" in parties["bank"].told("abort")[0].body["reason"]
+        assert not any(node.told("abort") for node in parties.values())
+    with consortium.coordinator(), consortium.client() as client:
+        [run] = client.runs()
+        assert (run.status, run.waiting_for) == ("paused", PARTIES)
 
 
 @contextmanager

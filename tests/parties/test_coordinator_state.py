@@ -40,6 +40,7 @@ from parties.coordinator.state import (
     AskApproval,
     EventRefused,
     Finish,
+    Interrupt,
     ReceiveBundle,
     RunMatching,
     Settle,
@@ -224,10 +225,23 @@ def test_a_failure_names_who_stopped_and_who_is_held_responsible() -> None:
     assert state.culprit == "bank"
 
 
-def test_a_lost_party_ends_a_running_phase_and_pauses_an_unapproved_run() -> None:
-    state, _ = step(training(), PartyLost(RUN, T0, "card", 31.0))
-    assert state.status == "aborted"
-    assert state.reason.startswith("card has been silent for 31 s during train")
+def test_a_lost_party_pauses_a_run_and_its_return_begins_the_phase_anew() -> None:
+    before = training()
+    state, actions = step(before, PartyLost(RUN, T0, "card", 31.0))
+    assert (state.status, state.absent, state.phase) == ("paused", ("card",), "train")
+    assert actions == (Interrupt("card has been silent for 31 s during train: check that its node runs"),)
+    late = PhaseDone(RUN, T0, "sat", "train", 1, {"rows": 2})
+    assert step(state, late) == (state, ()), "a report of the attempt that was given up"
+    early = PhaseDone(RUN, T0, "sat", "train", 2, {"rows": 2})
+    assert step(state, early) == (state, ()), "nothing is under way while the run waits"
+    state, actions = step(state, PartyLost(RUN, T0, "sat", 31.0))
+    assert (state.absent, actions) == (("sat", "card"), ())
+    state, actions = step(state, PartyBack(RUN, T0, "card"))
+    assert actions == ()
+    state, actions = step(state, PartyBack(RUN, T0, "sat"))
+    validate_state(state)
+    assert actions == tuple(StartPhase(name, "train", 2) for name in NAMES)
+    assert state.status == "aligned"
 
     state, actions = after(PartyLost(RUN, T0, "card", 31.0), signed("bank"), signed("sat"))
     assert (state.status, state.absent, actions) == ("paused", ("card",), ())
@@ -243,18 +257,52 @@ def test_a_lost_party_ends_a_running_phase_and_pauses_an_unapproved_run() -> Non
     assert RunMatching(1) in actions
 
 
-def test_a_restarted_node_ends_an_approved_run_only() -> None:
+def test_a_restarted_node_takes_an_approved_run_up_again() -> None:
     assert step(after()[0], PartyRestarted(RUN, T0, "sat"))[1] == ()
-    state, _ = step(training(), PartyRestarted(RUN, T0, "sat"))
-    assert state.reason == "sat's node restarted during train: propose the run again"
-    assert state.culprit == "sat"
+    state, actions = step(training(), PartyRestarted(RUN, T0, "sat"))
+    assert actions == (Interrupt("sat's node restarted during train"),)
+    state, actions = step(state, PartyBack(RUN, T0, "sat"))
+    assert actions == tuple(StartPhase(name, "train", 2) for name in NAMES)
+
+
+def test_a_lost_link_is_tried_again_and_a_fault_is_not() -> None:
+    lost = PhaseFailed(RUN, T0, "bank", "train", 1, "sat is gone", "sat", lost=True)
+    state, actions = step(training(), lost)
+    assert (state.status, state.absent, len(actions)) == ("paused", ("sat",), 1)
+    state, actions = step(state, PartyBack(RUN, T0, "sat"))
+    assert StartPhase("sat", "train", 2) in actions
+    state, actions = step(state, PhaseFailed(RUN, T0, "bank", "train", 2, "the coordinator?", "coordinator", lost=True))
+    assert StartPhase("sat", "train", 3) in actions, "nobody is away"
+    state, actions = step(state, PhaseFailed(RUN, T0, "sat", "train", 3, "disk full"))
+    assert state.reason == "sat stopped in train: disk full"
+
+
+def test_attempts_come_to_an_end() -> None:
+    state = training()
+    for attempt in range(1, 20):
+        state, _ = step(state, PhaseFailed(RUN, T0, "bank", "train", attempt, "no answer", "coordinator", lost=True))
+        assert state.span.attempt == attempt + 1
+    state, actions = step(state, PhaseFailed(RUN, T0, "bank", "train", 20, "no answer", "coordinator", lost=True))
+    assert state.reason == "bank stopped in train: no answer (the 20th attempt at train)"
+    assert actions == (Abort(state.reason),)
+
+
+def test_a_restarted_coordinator_waits_for_everyone_who_is_needed() -> None:
+    state, _ = step(training(), Interrupted(RUN, T0, "the coordinator restarted during train"))
+    assert (state.status, state.absent) == ("paused", NAMES)
+    for name in NAMES:
+        state, actions = step(state, PartyBack(RUN, T0, name))
+    assert actions == tuple(StartPhase(name, "train", 2) for name in NAMES)
+    assert step(after()[0], Interrupted(RUN, T0, ""))[0].status == "aborted", "before approval nothing is lost"
+    settling = next(state for state, _ in finish(*after()) if state.phase == "settle")
+    assert step(settling, Interrupted(RUN, T0, "")) == (settling, ())
 
 
 def test_a_party_no_longer_needed_may_go() -> None:
     for state, new in finish(*after()):
         if state.phase == "export" and new:
             assert step(state, PartyLost(RUN, T0, "card", 99.0)) == (state, ())
-            assert step(state, PartyLost(RUN, T0, "sat", 99.0))[0].status == "aborted"
+            assert step(state, PartyLost(RUN, T0, "sat", 99.0))[0].status == "paused"
             return
     raise AssertionError
 
@@ -321,8 +369,8 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(PartyBack, RUNS, NOW, PARTY),
     st.one_of(
         st.builds(Rejected, RUNS, NOW, PARTY, st.just("no")),
-        st.builds(PhaseFailed, RUNS, NOW, PARTY, PHASE, ATTEMPT, st.just("broken")),
-        st.builds(CoordinatorFailed, RUNS, NOW, PHASE, ATTEMPT, st.just("broken")),
+        st.builds(PhaseFailed, RUNS, NOW, PARTY, PHASE, ATTEMPT, st.just("broken"), st.just(""), st.booleans()),
+        st.builds(CoordinatorFailed, RUNS, NOW, PHASE, ATTEMPT, st.just("broken"), PARTY, st.booleans()),
         st.builds(PartyLost, RUNS, NOW, PARTY, st.just(31.0)),
         st.builds(PartyRestarted, RUNS, NOW, PARTY),
         st.builds(Cancelled, RUNS, NOW, st.just("admin"), st.just("stop")),
@@ -358,7 +406,7 @@ def test_whatever_arrives_the_run_stays_legal_and_ends_at_most_once(noise: list[
             else:
                 log.append(one)
             ends += sum(isinstance(a, Abort | Finish) for a in actions)
-            todo.extend(a for a in actions if not isinstance(a, Abort | Finish))
+            todo.extend(a for a in actions if not isinstance(a, Abort | Finish | Interrupt))
             assert step(state, one) == (state, ()) or isinstance(one, Rejected)
     assert ends == int(state.ended)
     assert replay(log) == state
@@ -370,7 +418,7 @@ def _answer(state: RunState, action: Action) -> Event:
         return Signed(RUN, T0, action.party, "ab" * 64)
     if isinstance(action, StartPhase):
         return PhaseDone(RUN, T0, action.party, action.phase, action.attempt)
-    assert not isinstance(action, Abort | Finish)
+    assert not isinstance(action, Abort | Finish | Interrupt)
     phase: PhaseName = {RunMatching: "align", ReceiveBundle: "export", Settle: "settle"}[type(action)]  # type: ignore[assignment]
     return CoordinatorDone(RUN, T0, phase, action.attempt)
 

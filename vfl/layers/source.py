@@ -41,6 +41,7 @@ from vfl.protocols.matmul import (
     hold_product,
 )
 from vfl.protocols.opening import ZeroSumMasks
+from vfl.protocols.resume import Forward, Open, Ready, Resumed, SourceJournal, WalkJournal
 from vfl.protocols.spread import Spread, Workers
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, pack, unpack
@@ -177,7 +178,9 @@ class SealedSource:
     """The label party's side. ``forward`` and ``backward`` are flows; call ``start`` first, ``finish`` last.
 
     shares: V_k per feature party, (d_k, h) in Z_t, in agreed order. predictions: numbers of the steps that
-    only predict. single_party: the agreement's consent to open a lone feature party's embedding.
+    only predict. single_party: the agreement's consent to open a lone feature party's embedding. journal: where each
+    step is recorded before it is opened; the feature parties must keep one too. resumed: the record to go on from, in
+    place of ``shares``.
     """
 
     def __init__(
@@ -189,10 +192,14 @@ class SealedSource:
         *,
         predictions: Collection[int] = (),
         single_party: bool = False,
+        journal: WalkJournal | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         if len(shares) < 2 and not single_party:
             raise LocalProtocolError("a single feature party's embedding opens only with the agreement's consent")
-        self._shares = dict(shares)
+        self._shares = dict(shares if resumed is None else resumed.shares)
+        self._journal = journal
+        self._resumed = resumed
         self._fixed = fixed
         self._ring = Ring(fixed.ring_bits)
         self._key = key
@@ -201,6 +208,11 @@ class SealedSource:
         self._steps = 0
         self.width = next(iter(shares.values())).shape[1]
         self._kept = {name: _Keeper(self.width) for name in shares}
+
+    def keep(self, rows: I64, held: Mapping[str, U64]) -> None:
+        """Take in the shares of a prediction made in an earlier session."""
+        for name, share in held.items():
+            self._kept[name].add(rows, share)
 
     @property
     def parties(self) -> tuple[str, ...]:
@@ -235,13 +247,7 @@ class SealedSource:
         announced = rows.astype("<u4").tobytes()
         for party in self.parties:
             yield Send(party, Batch(step, train, announced))
-        label = f"forward/{step}"
-        held = yield from gather(
-            [
-                hold_product(party, label, share, len(rows), self._key, packings[party])
-                for party, share in self._shares.items()
-            ]
-        )
+        held = yield from self._hold(step, len(rows), packings)
         total = np.zeros((len(rows), self.width), dtype=np.uint64)
         sums = yield from gather([self._receive_sum(party, step, len(rows)) for party in self.parties])
         for party, share, masked in zip(self.parties, held, sums, strict=True):
@@ -250,6 +256,32 @@ class SealedSource:
                 self._kept[party].add(rows, share)
         self._steps += 1
         return self._ring.decode(total, self._fixed.output_bits)
+
+    def _hold(self, step: int, rows: int, packings: Mapping[str, Packing]) -> Flow[list[U64]]:
+        """This side's share of each party's product, fresh or as recorded, with every party's record on disk."""
+        record, self._resumed = self._resumed, None
+        again = record is not None and record.step == step
+        if record is not None and again:
+            held = [record.held[party] for party in self.parties]
+        else:
+            label = f"forward/{step}"
+            held = yield from gather(
+                [
+                    hold_product(party, label, share, rows, self._key, packings[party])
+                    for party, share in self._shares.items()
+                ]
+            )
+        if self._journal is None:
+            return held
+        for party in self.parties:
+            ready = yield from receive(party, Ready)
+            if ready.step != step:
+                raise RemoteProtocolError(f"is ready for step {ready.step} at step {step}", party)
+        if not again:
+            self._journal.hold(step, self._shares, dict(zip(self.parties, held, strict=True)))
+        for party in self.parties:
+            yield Send(party, Open(step))
+        return held
 
     def _packing(self, rows: int, share: U64, *, train: bool) -> Packing:
         return choose_packing(rows, share.shape[0], self.width, self._key.context.degree, both=train)
@@ -314,6 +346,20 @@ def _row_ids(data: bytes, limit: int, peer: str) -> I64:
     return rows
 
 
+def _again(record: Forward, batch: Batch, rows: I64, label_party: str) -> Forward:
+    """The record of the step under way, which must be repeated as it was."""
+    if (record.step, record.train) != (batch.step, batch.train) or not np.array_equal(record.rows, rows):
+        raise RemoteProtocolError("goes on with another batch than the one recorded", label_party)
+    return record
+
+
+def _await_open(label_party: str, step: int) -> Flow[None]:
+    yield Send(label_party, Ready(step))
+    told = yield from receive(label_party, Open)
+    if told.step != step:
+        raise RemoteProtocolError(f"opens step {told.step} at step {step}", label_party)
+
+
 def serve_source(
     label_party: str,
     parties: Sequence[str],
@@ -330,11 +376,16 @@ def serve_source(
     largest_batch: int = 8192,
     supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
     workers: Workers | None = None,
+    journal: SourceJournal | None = None,
+    resumed: Forward | None = None,
+    predicted: Sequence[Forward] = (),
 ) -> Flow[ServedSource]:
     """A feature party's side: answer steps until the label party is done.
 
     features: small integers (rows, d) at scale f_x. share: U_k, (d, h) in Z_t. session: name of this
-    attempt, part of every mask's label, so that a repeated step never meets an old mask.
+    attempt, part of every mask's label, so that a repeated step never meets an old mask. journal: where each step is
+    recorded before it is opened; the label party must keep one too. resumed: the record to go on from, in
+    place of ``share``; predicted: the records of earlier predictions.
 
     Learns: which rows are opened when; its own shares, uniform in Z_t.
     Leaks: its share of each opened batch under a zero-sum mask (uniform in Z_t), charged to the budget first;
@@ -353,9 +404,11 @@ def serve_source(
     except ValueError as error:
         raise RemoteProtocolError(str(error), label_party) from None
     zeros = supply(evaluator)
-    state = ServedSource(share.copy(), _Keeper(share.shape[1]).kept())
-    keeper = _Keeper(share.shape[1])
     width = share.shape[1]
+    state = ServedSource((share if resumed is None else resumed.share).copy(), _Keeper(width).kept())
+    keeper = _Keeper(width)
+    for record in predicted:
+        keeper.add(record.rows, record.part)
     try:
         while True:
             chosen, got = yield RecvAny((Recv(label_party, Batch), Recv(label_party, Done)))
@@ -373,9 +426,20 @@ def serve_source(
                 if workers is None
                 else Spread(workers, evaluator, announced.key, left, packing)
             )
-            part = yield from evaluate_product(label_party, f"forward/{batch.step}", prepared, width, stream, zeros)
-            part = ring.add(part, ring.matmul(left, state.share))
-            budget.charge(f"{session}/{batch.step}", rows, width)
+            again, resumed = resumed, None
+            if again is not None:
+                made = _again(again, batch, rows, label_party)
+            else:
+                part = yield from evaluate_product(label_party, f"forward/{batch.step}", prepared, width, stream, zeros)
+                part = ring.add(part, ring.matmul(left, state.share))
+                made = Forward(session, batch.step, batch.train, rows, state.share, part)
+                if journal is not None:
+                    journal.hold(made)
+            if journal is not None:
+                yield from _await_open(label_party, batch.step)
+            # a sum kept from before shows what it would have shown, whoever asks; anything else is charged anew
+            (budget.charge if again is None else budget.charge_once)(made.label, rows, width)
+            part = made.part
             mask = masks.mask(f"{session}/{batch.step}", parties, part.shape)
             values = pack(ring.add(part, mask), ring.width)
             yield Send(label_party, (SingleSum if len(parties) == 1 else MaskedSum)(batch.step, values))

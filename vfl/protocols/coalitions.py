@@ -8,6 +8,7 @@ opening budget of each member.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -109,11 +110,13 @@ def serve_coalitions(
     if not consent:
         raise LocalProtocolError("the agreement does not consent to coalition openings")
     ring = Ring(fixed.ring_bits)
+    digest = hashlib.sha256(kept.rows.tobytes() + kept.share.tobytes()).hexdigest()[:16]
     coalitions = [members for members in opened_coalitions(parties) if me in members]
     for number, members in enumerate(coalitions, 1):
-        label = f"{session}/{'+'.join(members)}"
-        budget.charge(label, kept.rows, kept.share.shape[1])
-        masked = ring.add(kept.share, masks.mask(label, members, kept.share.shape))
+        # these very shares, opened again in a later session, show nothing new: they are charged once
+        name = "+".join(members)
+        budget.charge_once(f"value/{name}/{digest}", kept.rows, kept.share.shape[1])
+        masked = ring.add(kept.share, masks.mask(f"{session}/{name}", members, kept.share.shape))
         yield Send(label_party, CoalitionSum(members, pack(masked, ring.width)))
         yield Progress(number, len(coalitions), unit="coalitions")
     return len(coalitions)

@@ -1,0 +1,118 @@
+"""A small consortium of real processes that a test kills and starts again as it likes."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.client import Client, RunView
+from parties.data.simulate import simulate
+from parties.demo.homes import DemoHomes, lay_out
+from parties.demo.processes import Processes
+from parties.demo.run import start_coordinator
+from parties.errors import PeerError
+from parties.settings import load_consortium
+from parties.terms import agreement_of
+from tests.parties.demo_rig import until
+
+LABEL = "fund"
+PARTIES = ("fund", "satellite", "social")
+
+
+@dataclass
+class Living:
+    """Homes, processes and the one run of a test."""
+
+    homes: DemoHomes
+    agreement: Agreement
+    processes: Processes
+
+    def start(self, name: str) -> None:
+        if name == COORDINATOR:
+            start_coordinator(self.homes, self.processes)
+        else:
+            self.processes.start(name, "party", "start", "--home", str(self.homes.party(name)))
+
+    def kill(self, name: str) -> None:
+        child = self.processes.children[name]
+        child.signal(signal.SIGKILL)
+        child.process.wait()
+        child.close()
+
+    def client(self) -> Client:
+        return Client("", self.homes.admin)
+
+    def view(self) -> RunView:
+        with self.client() as client:
+            return client.run(self.agreement.run_id)
+
+    def ended(self) -> bool:
+        """Whether the label party was told that the run is over; the coordinator may be down."""
+        log = (self.homes.logs / f"{LABEL}.log").read_text(errors="replace")
+        return "has ended:" in log or "is settled" in log
+
+    def checkpoints(self, name: str) -> Path:
+        return self.homes.party(name) / "runs" / self.agreement.run_id / "checkpoints"
+
+    def at_step(self, name: str, step: int) -> Callable[[], bool]:
+        """Whether the party has the record of this step or of a later one."""
+
+        def check() -> bool:
+            folder = self.checkpoints(name)
+            return (
+                folder.is_dir() and max((p.name for p in folder.glob("step-*[0-9]")), default="") >= f"step-{step:08}"
+            )
+
+        return check
+
+    def begun(self, name: str, phase: str) -> Callable[[], bool]:
+        log = self.homes.logs / f"{name}.log"
+        return lambda: f"{phase} begins" in log.read_text(errors="replace")
+
+    def scores(self) -> NDArray[np.float64]:
+        """The label party's factor, sorted by date and instrument."""
+        [path] = self.homes.party(LABEL).glob("factors/*/*/factor.parquet")
+        return pd.read_parquet(path)["score"].sort_index().to_numpy()
+
+    def settled(self) -> RunView:
+        """Wait for the end, which must be the good one."""
+        deadline = time.monotonic() + 180
+        while not (view := self.view()).ended:
+            assert time.monotonic() < deadline, f"still {view.status} in {view.phase}, waiting for {view.waiting_for}"
+            time.sleep(0.2)
+        assert view.status == "settled", view.reason
+        return view
+
+
+@contextmanager
+def living(folder: Path) -> Iterator[Living]:
+    """A run that has just been proposed."""
+    made = simulate(folder / "data", entities=60, periods=24, parties=2, seed=11)
+    settings = load_consortium(made.config)
+    homes = lay_out(folder.resolve(), settings, made.config.parent, made.data, 11)
+    agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
+    with Processes(homes.logs) as processes:
+        alive = Living(homes, agreement, processes)
+        for name in (COORDINATOR, *PARTIES):
+            alive.start(name)
+        with alive.client() as client:
+            until(lambda: _attached(client), "every party")
+            client.propose(agreement)
+        yield alive
+
+
+def _attached(client: Client) -> bool:
+    try:
+        return all(party.health != "offline" for party in client.parties())
+    except PeerError:
+        return False  # it listens before it has read its log

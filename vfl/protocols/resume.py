@@ -1,0 +1,197 @@
+"""Going on after an interruption: which step everyone can resume at, and what each side keeps of the one under way.
+
+A step has one durable record at each party, written between the private product and the opening:
+
+    feature party: product answered -> record (U, and the share it will send) -> Ready
+    label party:   all Ready -> record (every V, its shares of the products, the top model) -> Open
+    feature party: Open -> charge the opening -> send the sum under a fresh mask
+
+So once anything may be opened, everyone's record is on disk. A step that is resumed sends the very sum that was kept:
+it opens what it would have opened, whatever the label party now claims, and is charged once. Keys, encryptions of
+zero and masks are of a session and never kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, Message, Payload, RemoteProtocolError, Role, Send, message, receive
+
+__all__ = [
+    "START",
+    "Forward",
+    "Open",
+    "Outcome",
+    "Place",
+    "Ready",
+    "ResumeAt",
+    "Resumed",
+    "SourceJournal",
+    "WalkJournal",
+    "agree_place",
+    "offer_place",
+]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+START = -1
+"""No record: from the first step."""
+
+
+@message(
+    "resume.place",
+    sender=Role.FEATURE,
+    receiver=Role.LABEL,
+    payload=Payload.PUBLIC,
+    reveals="which steps the sender has records of",
+    source="docs/protocols/resume.md",
+)
+class Place(Message):
+    """The steps this party can go on from, rising; empty: only from the start."""
+
+    steps: tuple[int, ...]
+
+
+@message(
+    "resume.at",
+    sender=Role.LABEL,
+    receiver=Role.FEATURE,
+    payload=Payload.PUBLIC,
+    reveals="the step that everyone goes on from",
+    source="docs/protocols/resume.md",
+)
+class ResumeAt(Message):
+    """The step to go on from: one that every party has a record of, or ``START``."""
+
+    step: int
+
+
+@message(
+    "source.ready",
+    sender=Role.FEATURE,
+    receiver=Role.LABEL,
+    payload=Payload.PUBLIC,
+    reveals="that the sender's record of this step is on disk",
+    source="docs/protocols/resume.md",
+)
+class Ready(Message):
+    """This party can repeat the step's opening after a crash."""
+
+    step: int
+
+
+@message(
+    "source.open",
+    sender=Role.LABEL,
+    receiver=Role.FEATURE,
+    payload=Payload.PUBLIC,
+    reveals="that every party's record of this step is on disk",
+    source="docs/protocols/resume.md",
+)
+class Open(Message):
+    """Every record is kept: open the step."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A feature party's record of a step.
+
+    session: in which the product was made; with ``step`` it labels the opening's charge. share: U before the step,
+    (d, h). part: its share of the batch's embedding, (B, h), which is what it sends under a mask. All in Z_t.
+    """
+
+    session: str
+    step: int
+    train: bool
+    rows: I64
+    share: U64
+    part: U64
+
+    @property
+    def label(self) -> str:
+        """The label of the opening that this record is bound to."""
+        return f"{self.session}/{self.step}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the label party keeps of a prediction: opened sums (B, h), scores (B,), the top model, its shares (B, h)."""
+
+    z: F64
+    scores: F64
+    scorer: bytes
+    held: Mapping[str, U64]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The label party's record of the step to go on from, and the predictions before it, by step number."""
+
+    step: int
+    shares: Mapping[str, U64]
+    held: Mapping[str, U64]
+    head: bytes
+    losses: F64
+    ics: F64
+    outcomes: Mapping[int, Outcome] = field(default_factory=dict)
+
+
+class SourceJournal(Protocol):
+    """Where a feature party keeps its records. On return a record survives a crash."""
+
+    def hold(self, record: Forward) -> None: ...
+
+
+class WalkJournal(Protocol):
+    """Where the label party keeps its records. On return of ``hold`` and ``predicted`` they survive a crash."""
+
+    def begin(self, step: int, head: bytes, losses: Sequence[float], ics: Sequence[float]) -> None:
+        """What is to go into the record of ``step``."""
+
+    def hold(self, step: int, shares: Mapping[str, U64], held: Mapping[str, U64]) -> None:
+        """Keep the record of ``step``."""
+
+    def predicted(self, step: int, z: F64, scores: F64, scorer: bytes) -> None:
+        """Keep a prediction; the record of ``step`` has its shares."""
+
+
+def agree_place(parties: Sequence[str], own: Collection[int]) -> Flow[int]:
+    """The label party's side: the latest step that everyone has a record of, or ``START``.
+
+    Learns: which steps each feature party has records of.
+    Leaks: the step chosen.
+    Model: semi-honest; a wrong answer costs openings, which are counted, and reveals nothing.
+    Source: docs/protocols/resume.md.
+    """
+    common = set(own)
+    for party in parties:
+        place = yield from receive(party, Place)
+        common &= set(place.steps)
+    chosen = max(common, default=START)
+    for party in parties:
+        yield Send(party, ResumeAt(chosen))
+    return chosen
+
+
+def offer_place(label_party: str, own: Collection[int]) -> Flow[int]:
+    """A feature party's side.
+
+    Learns: the step chosen.
+    Leaks: which steps it has records of.
+    Model: semi-honest; it goes on only from a record of its own.
+    Source: docs/protocols/resume.md.
+    """
+    yield Send(label_party, Place(tuple(sorted(own))))
+    chosen = yield from receive(label_party, ResumeAt)
+    if chosen.step != START and chosen.step not in own:
+        raise RemoteProtocolError("wants to go on from a step that this party has no record of", label_party)
+    return chosen.step
