@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from typing import Any
 
 from vfl.he import Evaluator
@@ -38,6 +39,8 @@ class ZerosAhead:
     def _fill(self) -> None:
         while not self._stop.is_set():
             zero = self._evaluator.fresh_zero()
+            # let go of the interpreter lock after each, so that a message never waits for more than one
+            time.sleep(0)
             while not self._stop.is_set():
                 try:
                     self._ready.put(zero, timeout=0.2)

@@ -7,6 +7,7 @@ other says goodbye. Everything that both transports must do alike is done here.
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -62,6 +63,8 @@ class SessionChannel(ABC):
             if self._recorder:
                 self._recorder(record_of("sent", to, frame))
         self._meter.add("sent", to, kind, len(body))
+        # let the courier have the interpreter lock before the caller computes on
+        time.sleep(0)
 
     def receive(self, options: Sequence[Recv], timeout: float) -> tuple[int, Message]:
         wanted = [(option.sender, kind_of(option.kind)) for option in options]
