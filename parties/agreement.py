@@ -257,7 +257,8 @@ class Agreement(Terms):
     def needed_openings(self) -> int:
         """Openings that the plan needs of a predicted row: one prediction, the epochs, the coalitions, the attribution.
 
-        Rows before the first prediction are only trained on: ``warmup_epochs`` times, as far as ``row_limit`` allows.
+        Rows before the first prediction are only trained on: ``warmup_epochs`` times, as far as ``row_limit`` allows
+        after the one opening of a warm start, which no predicted row has.
         """
         parties = len(self.features)
         coalitions = 2 ** (parties - 1) - 1 if self.openings.contribution == "masked" and parties > 1 else 0

@@ -64,6 +64,10 @@ class OpeningBudget:
         """Openings of the most opened row."""
         return int(self.counts.max(initial=0))
 
+    def charged(self, prefix: str) -> dict[str, I64]:
+        """Rows of this run's charges, by label, of those whose label begins with ``prefix``."""
+        return {label: rows for label, rows in self._charged.items() if label.startswith(prefix)}
+
     def charge(self, label: str, rows: I64, width: int) -> None:
         """Count one opening of ``rows`` at ``width`` forms, or raise and count nothing.
 

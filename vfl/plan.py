@@ -8,12 +8,34 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
-__all__ = ["LARGEST_OPERAND", "FixedPoint", "Model", "OpeningTerms", "RidgeModel", "SplitModel", "Terms", "WalkForward"]
+__all__ = [
+    "LARGEST_OPERAND",
+    "ROWS_PER_COLUMN",
+    "FixedPoint",
+    "Model",
+    "OpeningTerms",
+    "RidgeModel",
+    "SplitModel",
+    "Terms",
+    "WalkForward",
+]
 
 LARGEST_OPERAND = 2**16
 """Features at their fixed-point scale stay below: what Ring.matmul and the noise bound count on."""
+
+ROWS_PER_COLUMN = 5
+"""Rows that a block of moments needs for each column of the feature parties, unless a ridge's terms say otherwise."""
 
 
 class Terms(BaseModel):
@@ -78,6 +100,31 @@ class SplitModel(Terms):
     )
     classes: int = Field(default=2, ge=2, le=1000, description="classes of the softmax loss")
     seed: int = Field(default=0, ge=0)
+    warm_start: Literal["none", "ridge"] = Field(
+        default="none",
+        description="ridge: moments of the warm-up rows open once, and the first embedding column starts along the "
+        "joint ridge (docs/protocols/ridge.md)",
+    )
+    warm_start_alpha: float = Field(default=300.0, gt=0, description="penalty of the warm start's ridge")
+
+    @model_validator(mode="after")
+    def _ridge_of_a_regression(self) -> SplitModel:
+        if self.warm_start == "ridge" and self.loss != "regression":
+            raise ValueError('model.warm_start = "ridge" needs model.loss = "regression": set it to "none"')
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without a warm start keep the hash they had before there was one."""
+        body: dict[str, Any] = handler(self)
+        if self.warm_start == "none":
+            body.pop("warm_start", None)
+            body.pop("warm_start_alpha", None)
+        return body
+
+    def smallest_block(self, features: int) -> int:
+        """Fewest rows whose moments a warm start may open, for ``features`` columns of all feature parties."""
+        return ROWS_PER_COLUMN * features
 
     @property
     def outputs(self) -> int:
@@ -94,7 +141,9 @@ class RidgeModel(Terms):
     kind: Literal["ridge"] = "ridge"
     alpha: float = Field(default=300.0, ge=0, description="penalty beside the sum of squared errors, as scikit-learn's")
     rows_per_column: int = Field(
-        default=5, ge=2, description="rows a block of moments needs for each column of the feature parties"
+        default=ROWS_PER_COLUMN,
+        ge=2,
+        description="rows a block of moments needs for each column of the feature parties",
     )
 
     @property

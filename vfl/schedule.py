@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from vfl.plan import SplitModel, WalkForward
 
-__all__ = ["Step", "first_prediction", "prequential", "resolved_at", "static_steps"]
+__all__ = ["Step", "first_prediction", "prequential", "resolved_at", "static_steps", "warm_up_rows"]
 
 Rows = NDArray[np.int64]
 
@@ -64,6 +64,15 @@ def first_prediction(walk: WalkForward, resolved: NDArray[np.int64]) -> int:
     return int(ready[walk.warmup - 1]) if walk.warmup <= periods else periods
 
 
+def warm_up_rows(
+    walk: WalkForward, known_from: NDArray[np.int64], label: NDArray[np.float64], universe: NDArray[np.bool_]
+) -> Rows:
+    """Row ids that have resolved at the first prediction, rising: they are only ever trained on."""
+    resolved = resolved_at(walk, known_from, label, universe)
+    start = min(first_prediction(walk, resolved), len(label) - 1)
+    return np.flatnonzero(resolved.reshape(-1) <= start).astype(np.int64)
+
+
 def prequential(
     terms: SplitModel,
     walk: WalkForward,
@@ -84,7 +93,7 @@ def prequential(
     times (they are never predicted, so their whole budget is for training). After that each newly resolved
     row is passed once per period over the next ``epochs`` periods, mixed with the rows that resolved in
     between: the same openings as repeating it at once, but the repetitions see newer weights and each
-    batch spans several dates.
+    batch spans several dates. A warm start takes one opening of each warm-up row, before any pass.
 
     Raises ValueError when the budget leaves no opening for training, or nothing can be predicted.
     """
@@ -102,6 +111,8 @@ def prequential(
         )
     budget = np.full((periods, entities), row_limit, dtype=np.int64)
     budget[start:] -= np.where(universe[start:], 1 + reserved, 0)
+    if terms.warm_start == "ridge":
+        budget[resolved <= start] -= 1
     if row_limit - 1 - reserved < 1:
         raise ValueError(
             f"row_limit {row_limit} leaves no opening to train on after one prediction and {reserved} for coalitions: "
@@ -137,8 +148,10 @@ def _steps(
 def static_steps(terms: SplitModel, rows: int, row_limit: int) -> Iterator[Step]:
     """``terms.epochs`` shuffled passes over all rows, then predictions of all of them; the shuffle is public.
 
-    Raises ValueError when ``row_limit`` openings do not suffice for the passes and the prediction.
+    Raises ValueError when ``row_limit`` openings do not suffice for the passes and the prediction, or for a warm start.
     """
+    if terms.warm_start != "none":
+        raise ValueError('a warm start needs periods: set model.warm_start = "none" for static data')
     if row_limit < terms.epochs + 1:
         raise ValueError(
             f"{terms.epochs} passes and a prediction open each row {terms.epochs + 1} times, and {row_limit} are "

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, run_local
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.layers.initial import initial_share
+from vfl.layers.initial import initial_share, warm_column
 from vfl.layers.top import LabelHead
 from vfl.plan import FixedPoint, RidgeModel, SplitModel, WalkForward
+from vfl.ridge import moments_of
 from vfl.ridge_walk import PlainLinear, ridge_in_the_clear
 from vfl.ring import encode_features
-from vfl.schedule import Step, prequential
+from vfl.schedule import Step, prequential, warm_up_rows
 from vfl.train import TrainingResult, walk_forward
 
 __all__ = ["PlainSource", "alone", "initial_weights", "train_in_the_clear"]
@@ -105,7 +106,8 @@ def train_in_the_clear(
     A ridge has neither initial weights nor a use for rounded features: it takes ``row_limit`` and ``reserved`` alone.
 
     With ``fixed_point``, features are first rounded as the sealed layer encodes them, so what remains
-    between the two is the gradient's rounding. Without, plain floats throughout.
+    between the two is the gradient's rounding. Without, plain floats throughout. A warm-started run's panels are
+    to be given as :func:`turned_columns` left them, since the initial weights belong to those bases.
     """
     if isinstance(terms, RidgeModel):
         columns = sum(panel.values.shape[-1] for panel in panels)
@@ -114,12 +116,32 @@ def train_in_the_clear(
         prequential(terms, walk, label_panel.known_from, label_panel.label, label_panel.universe, row_limit, reserved)
     )
     features = [panel.rows if fixed_point is None else _rounded(panel.rows, fixed_point) for panel in panels]
+    if terms.warm_start == "ridge" and panels:
+        weights = _warmed([panel.rows for panel in panels], label_panel, terms, walk, weights)
     width = terms.embedding_width if panels else 0
     source = PlainSource(features, weights, width=width, keep=[step.number for step in steps if step.kind == "predict"])
     head = LabelHead(terms, label_panel.features.values.shape[-1], width=width)
     result = run_local({"label": walk_forward(source, head, steps, label_panel)})["label"]
     assert isinstance(result, TrainingResult)
     return result, source
+
+
+def _warmed(
+    features: Sequence[NDArray[np.float64]],
+    panel: LabelPanel,
+    terms: SplitModel,
+    walk: WalkForward,
+    weights: Sequence[NDArray[np.float64]],
+) -> list[NDArray[np.float64]]:
+    """Initial weights with the ridge on the warm-up rows added to their first column."""
+    rows = warm_up_rows(walk, panel.known_from, panel.label, panel.universe)
+    pooled = np.concatenate([*(x[rows] for x in features), panel.features.rows[rows]], axis=1)
+    ends = np.cumsum([0, *(x.shape[1] for x in features)])
+    column = warm_column(moments_of(pooled, panel.label.reshape(-1)[rows]), terms.warm_start_alpha, int(ends[-1]))
+    warmed = [w.copy() for w in weights]
+    for w, first, last in zip(warmed, ends, ends[1:], strict=False):
+        w[:, 0] += column[first:last]
+    return warmed
 
 
 def _rounded(values: NDArray[np.float64], fixed_point: FixedPoint) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ from parties.node.node import NodeHome
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
 from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_period
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
+from vfl.layers.initial import turned_columns
+from vfl.layers.linear import secret_rotation
+from vfl.plan import SplitModel
+from vfl.randomness import SecretStream
 from vfl.retrain import retrained_scores
 from vfl.twin import alone, initial_weights, train_in_the_clear
 
@@ -92,7 +96,7 @@ class Pooled:
         agreement = self.agreement
         names = [party.name for party in agreement.features]
         result, _ = train_in_the_clear(
-            [self.panels[name] for name in names],
+            [self._columns(name) for name in names],
             self.label,
             agreement.model,
             agreement.walk_forward,
@@ -101,6 +105,16 @@ class Pooled:
             weights=self._initial_weights(names),
         )
         return result.scores
+
+    def _columns(self, name: str) -> FeaturePanel:
+        """What the sealed source layer worked on: a warm start has a party's columns in its secret basis."""
+        agreement, panel = self.agreement, self.panels[name]
+        if not isinstance(agreement.model, SplitModel) or agreement.model.warm_start == "none":
+            return panel
+        secret = SecretStream(node_secret(self.homes[name].seed, f"rotation/{agreement.run_id}"))
+        rotation = secret_rotation(secret, len(panel.columns))
+        turned = turned_columns(panel.rows, rotation, agreement.fixed_point.clip)
+        return replace(panel, values=turned.reshape(panel.values.shape))
 
     def _initial_weights(self, names: Sequence[str]) -> list[Floats]:
         """What the sealed run started from, (d_k, h) per party."""
@@ -119,7 +133,7 @@ class Pooled:
         names = [party.name for party in agreement.features]
         joint = self._initial_weights(names)
         scores = retrained_scores(
-            {name: self.panels[name] for name in names},
+            {name: self._columns(name) for name in names},
             self.label,
             coalitions(names),
             agreement.model,

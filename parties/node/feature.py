@@ -6,6 +6,7 @@ import hashlib
 import os
 
 import numpy as np
+from numpy.typing import NDArray
 
 from parties.audit.record import opening_entry
 from parties.data.calendar import calendar_of
@@ -16,14 +17,14 @@ from parties.node.context import RunContext
 from parties.node.zeros import ZerosAhead
 from psi.flow import Flow
 from vfl.budget import Charge, OpeningBudget
-from vfl.layers.initial import initial_share
-from vfl.layers.linear import serve_linear
+from vfl.layers.initial import initial_share, turned_columns
+from vfl.layers.linear import secret_rotation, serve_linear, serve_warm_start
 from vfl.layers.source import Kept, ServedSource, serve_source
 from vfl.plan import RidgeModel, SplitModel
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
-from vfl.protocols.resume import offer_place
+from vfl.protocols.resume import START, offer_place
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, encode_features
 
@@ -114,7 +115,16 @@ class FeatureParty:
         records = self._records()
         place = yield from offer_place(agreement.label.party, records.places())
         resumed, predicted = records.go_on(place)
-        features = encode_features(self._values, agreement.fixed_point.feature_bits, agreement.fixed_point.clip)
+        values = self._values
+        if terms.warm_start == "ridge":
+            # of this run, and the same in every attempt: weight shares that were recorded belong to this basis
+            rotation = secret_rotation(
+                SecretStream(self.context.secret(f"rotation/{self.context.run_id}")), values.shape[1]
+            )
+            values = turned_columns(values, rotation, agreement.fixed_point.clip)
+            if place == START:
+                yield from self._serve_warm_start(session, terms, values)
+        features = encode_features(values, agreement.fixed_point.feature_bits, agreement.fixed_point.clip)
         share = initial_share(
             self.context.secret(f"initial/{terms.seed}"),
             (features.shape[1], terms.embedding_width),
@@ -141,6 +151,23 @@ class FeatureParty:
         )
         records.finish(served.share)
         return served
+
+    def _serve_warm_start(self, session: str, terms: SplitModel, columns: NDArray[np.float64]) -> Flow[None]:
+        agreement = self.context.agreement
+        yield from serve_warm_start(
+            self.context.me,
+            agreement.label.party,
+            {p.name: len(p.columns) for p in agreement.features},
+            columns,
+            len(agreement.party(agreement.label.party).columns) + 1,
+            terms,
+            agreement.fixed_point,
+            agreement.parameter_set,
+            self.budget,
+            self._stream,
+            session=session,
+            single_party=agreement.openings.single_party,
+        )
 
     def value(self, attempt: int) -> None:
         """Open the coalition sums and attributions that the agreement consents to."""

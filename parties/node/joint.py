@@ -15,16 +15,16 @@ from parties.node.context import RunContext
 from psi.flow import Flow, run_local
 from vfl.factors.panel import LabelPanel
 from vfl.he import Context, KeyHolder
-from vfl.layers.initial import initial_share
-from vfl.layers.linear import SealedLinear
+from vfl.layers.initial import initial_share, warm_column
+from vfl.layers.linear import SealedLinear, moment_bits
 from vfl.layers.source import Kept, SealedSource
 from vfl.layers.top import LabelHead
 from vfl.plan import RidgeModel, SplitModel
-from vfl.protocols.resume import agree_place
+from vfl.protocols.resume import START, agree_place
 from vfl.randomness import SecretStream
 from vfl.ridge_walk import RidgeHead, ridge_steps, ridge_walk_forward
 from vfl.ring import Ring
-from vfl.schedule import Step, prequential
+from vfl.schedule import Step, prequential, warm_up_rows
 from vfl.train import Scorer, TrainingResult, walk_forward
 
 __all__ = ["JointModel", "NoSource", "RidgeJoint", "SplitJoint", "joint_model"]
@@ -62,6 +62,14 @@ def _for_coalitions(context: RunContext) -> int:
     return context.agreement.needed_openings - 1 - context.agreement.model.epochs
 
 
+def _check_own_columns(context: RunContext, panel: LabelPanel) -> int:
+    """The label party's own columns, as many as the feature parties will answer for in a block of moments."""
+    own = int(panel.features.values.shape[-1])
+    if own != len(context.agreement.party(context.me).columns):
+        raise ConfigError("the label party's columns differ from the agreement's: propose it again")
+    return own
+
+
 class SplitJoint:
     """The split network over the sealed source layer."""
 
@@ -83,6 +91,23 @@ class SplitJoint:
         )
         self.head = LabelHead(terms, panel.features.values.shape[-1])
         self._kept: Mapping[str, Kept] = {}
+        if terms.warm_start == "ridge":
+            _check_own_columns(context, panel)
+            self._check_block()
+
+    def _check_block(self) -> None:
+        rows, least = len(self._warm_rows), self._terms.smallest_block(self._context.agreement.total_features)
+        if rows < least:
+            raise ConfigError(
+                f"{rows} rows have labels at the first prediction and a warm start needs {least}: "
+                'raise walk_forward.warmup, or set model.warm_start = "none"'
+            )
+        moment_bits(rows, self._context.agreement.fixed_point.ring_bits)
+
+    @property
+    def _warm_rows(self) -> NDArray[np.int64]:
+        panel = self._panel
+        return warm_up_rows(self._context.agreement.walk_forward, panel.known_from, panel.label, panel.universe)
 
     @property
     def kept(self) -> Mapping[str, Kept]:
@@ -110,6 +135,13 @@ class SplitJoint:
             )
             for p in agreement.features
         }
+        if terms.warm_start == "ridge" and place == START:
+            column = yield from self._open_warm_start()
+            for p in agreement.features:
+                part, column = column[: len(p.columns)], column[len(p.columns) :]
+                shares[p.name][:, 0] = ring.add(
+                    shares[p.name][:, 0], ring.encode(part, agreement.fixed_point.weight_bits)
+                )
         source = SealedSource(
             shares,
             agreement.fixed_point,
@@ -128,6 +160,20 @@ class SplitJoint:
         self._kept = source.kept
         yield from source.finish()
         return result
+
+    def _open_warm_start(self) -> Flow[NDArray[np.float64]]:
+        """Open the moments of the warm-up rows; what they add to the first column of V, over all feature parties."""
+        agreement, rows = self._context.agreement, self._warm_rows
+        linear = SealedLinear(
+            {p.name: len(p.columns) for p in agreement.features},
+            agreement.fixed_point,
+            _key(self._context),
+            single_party=agreement.openings.single_party,
+        )
+        yield from linear.start()
+        own, label = self._panel.features.rows[rows], self._panel.label.reshape(-1)[rows]
+        moments = yield from linear.moments(0, rows, own, label)
+        return warm_column(moments, self._terms.warm_start_alpha, agreement.total_features)
 
     def restore(self) -> TrainingResult | None:
         resumed = self._records().finished()
@@ -160,9 +206,7 @@ class RidgeJoint:
 
     def __init__(self, context: RunContext, terms: RidgeModel, panel: LabelPanel) -> None:
         agreement = context.agreement
-        own = panel.features.values.shape[-1]
-        if own != len(agreement.party(context.me).columns):
-            raise ConfigError("the label party's columns differ from the agreement's: propose it again")
+        own = _check_own_columns(context, panel)
         self._context, self._terms, self._panel = context, terms, panel
         self.steps = tuple(
             ridge_steps(

@@ -107,6 +107,14 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
             f"least {least} rows, each party's columns in a basis only that party knows; one that cheats reads up to "
             f"{len(agreement.party(agreement.label.party).columns) + 1} linear forms over rows per block instead."
         )
+    elif agreement.model.warm_start == "ridge":
+        least = agreement.model.smallest_block(agreement.total_features)
+        lines.append(
+            "For a warm start the label party also learns second moments of all feature columns and the label, "
+            f"summed over the warm-up rows, at least {least}, each party's columns in a basis only that party knows; "
+            f"one that cheats reads up to {len(agreement.party(agreement.label.party).columns) + 1} linear forms over "
+            "these rows instead, each time training begins anew. It is charged as an opening of each of these rows."
+        )
     if agreement.openings.contribution == "masked":
         lines.append("For contribution it also learns the sums of every coalition, so each party's own embedding.")
     if agreement.openings.attribution:

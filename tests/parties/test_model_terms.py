@@ -92,3 +92,21 @@ def test_signing_a_ridge_says_what_its_moments_show() -> None:
     assert f"at least {7 * 16} rows" in said
     assert "up to 2 linear forms" in said
     assert "second moments" not in "\n".join(summary_lines(agreement({"embedding_width": 1}, limit_per_row=5)))
+
+
+def test_a_warm_start_is_off_and_then_leaves_the_terms_as_they_were(tmp_path: Path) -> None:
+    plain = agreement({"embedding_width": 1}, limit_per_row=5)
+    assert b"warm_start" not in plain.canonical()
+    warm = agreement({"embedding_width": 1, "warm_start": "ridge", "warm_start_alpha": 7.0}, limit_per_row=5)
+    assert warm.run_id != plain.run_id
+    assert Agreement.model_validate_json(warm.canonical()).model == warm.model
+    assert warm.needed_openings == plain.needed_openings
+    with pytest.raises(ConfigError, match="regression"):
+        load(tmp_path, '[model]\nwarm_start = "ridge"\nloss = "logistic"')
+
+
+def test_signing_a_warm_start_says_what_it_shows() -> None:
+    said = "\n".join(summary_lines(agreement({"embedding_width": 1, "warm_start": "ridge"}, limit_per_row=5)))
+    assert "second moments" in said
+    assert f"at least {5 * 16}, each party's columns in a basis only that party knows" in said
+    assert "up to 2 linear forms" in said

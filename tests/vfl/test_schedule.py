@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vfl.plan import SplitModel, WalkForward
-from vfl.schedule import PREDICT_ROWS, Step, prequential
+from vfl.schedule import PREDICT_ROWS, Step, prequential, warm_up_rows
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def cases(draw: st.DrawFn) -> Case:
             warmup_epochs=draw(st.integers(1, 6)),
             batch_rows=draw(st.integers(1, 9)),
             seed=draw(st.integers(0, 5)),
+            warm_start=draw(st.sampled_from(["none", "ridge"])),
         ),
         WalkForward(horizon=draw(st.integers(0, 2)), embargo=draw(st.integers(0, 2)), warmup=draw(st.integers(1, 4))),
         np.minimum(np.arange(periods)[:, None] + lag, periods).astype(np.int64),
@@ -105,12 +106,16 @@ def test_schedule_keeps_time_and_budget(case: Case) -> None:
     due = {p * n + e for p in range(start, periods) for e in range(n) if case.universe[p, e]}
     assert predicted == Counter(dict.fromkeys(due, 1))
     assert all(times <= passes(row) for row, times in trained.items())
+    warm = {row for row in range(case.label.size) if case.may_train(row, start)}
+    assert set(warm_up_rows(case.walk, case.known_from, case.label, case.universe).tolist()) == warm
+    assert not warm & due
+    entered = warm if case.terms.warm_start == "ridge" else set()
     for row in range(case.label.size):
-        assert predicted[row] * (1 + case.reserved) + trained[row] <= case.row_limit
+        assert predicted[row] * (1 + case.reserved) + trained[row] + (row in entered) <= case.row_limit
     last_chance = periods - case.terms.epochs
     for row in range(case.label.size):
         if case.may_train(row, max(start, last_chance)):
-            room = case.row_limit - (1 + case.reserved if row in due else 0)
+            room = case.row_limit - (1 + case.reserved if row in due else int(row in entered))
             assert trained[row] == min(passes(row), room)
 
 

@@ -95,6 +95,8 @@ def test_static_steps_pass_over_every_row_and_respect_the_limit() -> None:
     assert np.concatenate([s.rows for s in steps if s.kind == "predict"]).tolist() == list(range(50))
     with pytest.raises(ValueError, match="limit_per_row"):
         next(static_steps(terms, 50, 3))
+    with pytest.raises(ValueError, match="periods"):
+        next(static_steps(terms.model_copy(update={"warm_start": "ridge"}), 50, 4))
 
 
 def sealed(features: dict[str, F64], own: F64, label: F64, terms: SplitModel, limit: int) -> StaticResult:

@@ -18,7 +18,7 @@ from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolErro
 from vfl.budget import OpeningBudget
 from vfl.he import Context, Evaluator, FreshZeros, KeyHolder
 from vfl.layers.source import Batch, Done, Kept, MaskedSum, PublicKey, ServedSource, SingleSum
-from vfl.plan import FixedPoint, RidgeModel
+from vfl.plan import FixedPoint, RidgeModel, SplitModel
 from vfl.protocols.matmul import Packing, Prepared, choose_packing, evaluate_product, hold_product
 from vfl.protocols.moments import (
     REACH,
@@ -33,7 +33,7 @@ from vfl.randomness import SecretStream
 from vfl.ridge import Moments
 from vfl.ring import Ring, encode_features, pack, unpack
 
-__all__ = ["SCORE_BITS", "SealedLinear", "moment_bits", "secret_rotation", "serve_linear"]
+__all__ = ["SCORE_BITS", "SealedLinear", "moment_bits", "secret_rotation", "serve_linear", "serve_warm_start"]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -44,6 +44,9 @@ SCORE_BITS = 17
 
 FEWEST_BITS, MOST_BITS = 10, 16
 """Fractional bits of a column that enters a moment."""
+
+_WARM = "warm-start/"
+"""What the label of a warm start's charge begins with."""
 
 
 def moment_bits(rows: int, ring_bits: int) -> int:
@@ -205,8 +208,59 @@ class SealedLinear:
             yield Send(party, Done(self._steps))
 
 
-class _Served:
-    """What a feature party holds during a session, and its two answers."""
+class _Blocks:
+    """A feature party's turned columns, and its answer to a block of moments. Each row enters once."""
+
+    def __init__(
+        self,
+        me: str,
+        label_party: str,
+        parties: Mapping[str, int],
+        columns: F64,
+        terms: RidgeModel | SplitModel,
+        fixed: FixedPoint,
+        budget: OpeningBudget,
+        stream: SecretStream,
+    ) -> None:
+        self.me, self.label_party, self.parties, self.columns = me, label_party, parties, columns
+        self.terms, self.fixed, self.budget = terms, fixed, budget
+        self.ring, self.stream = Ring(fixed.ring_bits), stream
+        self.entered = np.zeros(len(columns), dtype=np.bool_)
+
+    def rows(self, data: bytes, largest: int) -> I64:
+        rows = np.frombuffer(data, dtype="<u4").astype(np.int64) if len(data) % 4 == 0 else np.zeros(0, np.int64)
+        if not len(rows) or len(np.unique(rows)) != len(rows) or int(rows.max()) >= len(self.entered):
+            raise RemoteProtocolError("announced rows that do not exist or repeat", self.label_party)
+        if len(rows) > largest:
+            raise RemoteProtocolError(f"announced {len(rows)} rows where {largest} are allowed", self.label_party)
+        return rows
+
+    def block(
+        self,
+        charge: str,
+        announced: MomentRows,
+        label_columns: int,
+        evaluator: Evaluator,
+        pairs: Pairs,
+        zeros: FreshZeros,
+    ) -> Flow[None]:
+        rows = self.rows(announced.rows, len(self.entered))
+        least = self.terms.smallest_block(sum(self.parties.values()))
+        if len(rows) < least:
+            raise RemoteProtocolError(f"asks for moments of {len(rows)} rows; {least} are needed", self.label_party)
+        if self.entered[rows].any():
+            raise RemoteProtocolError("asks for moments of rows that entered before", self.label_party)
+        columns = encode_features(self.columns[rows], moment_bits(len(rows), self.fixed.ring_bits), REACH)
+        self.budget.charge(charge, rows, 1)
+        self.entered[rows] = True
+        yield from serve_moments(
+            self.me, self.label_party, self.parties, announced.block, columns, label_columns,
+            evaluator, pairs, self.ring, self.stream, zeros,
+        )  # fmt: skip
+
+
+class _Served(_Blocks):
+    """What a feature party of a ridge holds during a session, and its two answers."""
 
     def __init__(
         self,
@@ -221,38 +275,11 @@ class _Served:
         stream: SecretStream,
         session: str,
     ) -> None:
-        self.me, self.label_party, self.parties = me, label_party, parties
-        self.terms, self.fixed, self.masks, self.budget = terms, fixed, masks, budget
-        self.ring, self.stream, self.session = Ring(fixed.ring_bits), stream, session
-        clipped = np.clip(features, -fixed.clip, fixed.clip)
-        self.columns: F64 = clipped @ secret_rotation(stream.child(f"rotation/{session}"), features.shape[1])
-        self.entered = np.zeros(len(features), dtype=np.bool_)
+        rotation = secret_rotation(stream.child(f"rotation/{session}"), features.shape[1])
+        columns = np.clip(features, -fixed.clip, fixed.clip) @ rotation
+        super().__init__(me, label_party, parties, columns, terms, fixed, budget, stream)
+        self.masks, self.session = masks, session
         self.kept: list[tuple[I64, U64]] = []
-
-    def rows(self, data: bytes, largest: int) -> I64:
-        rows = np.frombuffer(data, dtype="<u4").astype(np.int64) if len(data) % 4 == 0 else np.zeros(0, np.int64)
-        if not len(rows) or len(np.unique(rows)) != len(rows) or int(rows.max()) >= len(self.entered):
-            raise RemoteProtocolError("announced rows that do not exist or repeat", self.label_party)
-        if len(rows) > largest:
-            raise RemoteProtocolError(f"announced {len(rows)} rows where {largest} are allowed", self.label_party)
-        return rows
-
-    def block(
-        self, announced: MomentRows, label_columns: int, evaluator: Evaluator, pairs: Pairs, zeros: FreshZeros
-    ) -> Flow[None]:
-        rows = self.rows(announced.rows, len(self.entered))
-        least = self.terms.smallest_block(sum(self.parties.values()))
-        if len(rows) < least:
-            raise RemoteProtocolError(f"asks for moments of {len(rows)} rows; {least} are needed", self.label_party)
-        if self.entered[rows].any():
-            raise RemoteProtocolError("asks for moments of rows that entered before", self.label_party)
-        columns = encode_features(self.columns[rows], moment_bits(len(rows), self.fixed.ring_bits), REACH)
-        self.budget.charge(f"{self.session}/moments/{announced.block}", rows, 1)
-        self.entered[rows] = True
-        yield from serve_moments(
-            self.me, self.label_party, self.parties, announced.block, columns, label_columns,
-            evaluator, pairs, self.ring, self.stream, zeros,
-        )  # fmt: skip
 
     def score(self, batch: Batch, largest: int, evaluator: Evaluator, zeros: FreshZeros) -> Flow[None]:
         if batch.train:
@@ -300,10 +327,72 @@ def serve_linear(
         block) of X_k^T Y; a second run over other rows would isolate the difference, which the budget bounds.
     Source: docs/protocols/ridge.md; CRYPTO 4.
     """
+    _check_columns(me, parties, features, single_party)
+    evaluator, pairs = yield from _agree_keys(me, label_party, parties, fixed, parameter_set)
+    served = _Served(me, label_party, parties, features, terms, fixed, masks, budget, stream, session)
+    zeros, steps = FreshZeros(evaluator), 0
+    options = (Recv(label_party, MomentRows), Recv(label_party, Batch), Recv(label_party, Done))
+    while True:
+        chosen, got = yield RecvAny(options)
+        if chosen == 2:
+            return ServedSource(np.zeros((parties[me], 1), dtype=np.uint64), _joined(served.kept), steps)
+        if chosen == 0:
+            block = cast("MomentRows", got)
+            charge = f"{session}/moments/{block.block}"
+            yield from served.block(charge, block, label_columns, evaluator, pairs, zeros)
+            steps += 1
+        else:
+            yield from served.score(cast("Batch", got), largest_batch, evaluator, zeros)
+
+
+def serve_warm_start(
+    me: str,
+    label_party: str,
+    parties: Mapping[str, int],
+    columns: F64,
+    label_columns: int,
+    terms: SplitModel,
+    fixed: FixedPoint,
+    parameter_set: str,
+    budget: OpeningBudget,
+    stream: SecretStream,
+    *,
+    session: str,
+    single_party: bool = False,
+) -> Flow[None]:
+    """A feature party's side of a warm start: one block of moments, before the source layer is served.
+
+    columns: float64 (rows, d), turned by this run's secret rotation, as the source layer will use them. A run that
+    begins training again may open the block again, counted again: of the same rows, since the rotation is the same.
+
+    Learns: which rows have resolved at the first prediction.
+    Leaks: of at least ``terms.smallest_block`` rows, charged first: moments of its columns and their products with
+        the others' and with the label, in a basis only it knows. The basis is the one its embeddings are made in.
+    Model: semi-honest label party. One that deviates reads label_columns linear forms over rows of X_k instead, at
+        each time the block is opened.
+    Source: docs/protocols/ridge.md, "Warm start".
+    """
+    _check_columns(me, parties, columns, single_party)
+    evaluator, pairs = yield from _agree_keys(me, label_party, parties, fixed, parameter_set)
+    served = _Blocks(me, label_party, parties, columns, terms, fixed, budget, stream)
+    announced = yield from receive(label_party, MomentRows)
+    rows = served.rows(announced.rows, len(columns))
+    if any(set(before.tolist()) != set(rows.tolist()) for before in budget.charged(_WARM).values()):
+        raise RemoteProtocolError("asks for a warm start from other rows than before in this run", label_party)
+    yield from served.block(f"{_WARM}{session}", announced, label_columns, evaluator, pairs, FreshZeros(evaluator))
+
+
+def _check_columns(me: str, parties: Mapping[str, int], features: F64, single_party: bool) -> None:
     if len(parties) < 2 and not single_party:
         raise LocalProtocolError("a single feature party's scores open only with the agreement's consent")
     if features.shape[1:] != (parties[me],):
         raise LocalProtocolError(f"{parties[me]} columns were agreed and {features.shape[1:]} brought")
+
+
+def _agree_keys(
+    me: str, label_party: str, parties: Mapping[str, int], fixed: FixedPoint, parameter_set: str
+) -> Flow[tuple[Evaluator, Pairs]]:
+    """The label party's key for this session, and those between feature parties."""
     context = Context(parameter_set, fixed.ring_bits)
     announced = yield from receive(label_party, PublicKey)
     if (announced.parameter_set, announced.ring_bits) != (parameter_set, fixed.ring_bits):
@@ -313,18 +402,7 @@ def serve_linear(
     except ValueError as error:
         raise RemoteProtocolError(str(error), label_party) from None
     pairs = yield from agree_pairs(me, list(parties), context)
-    served = _Served(me, label_party, parties, features, terms, fixed, masks, budget, stream, session)
-    zeros, steps = FreshZeros(evaluator), 0
-    options = (Recv(label_party, MomentRows), Recv(label_party, Batch), Recv(label_party, Done))
-    while True:
-        chosen, got = yield RecvAny(options)
-        if chosen == 2:
-            return ServedSource(np.zeros((parties[me], 1), dtype=np.uint64), _joined(served.kept), steps)
-        if chosen == 0:
-            yield from served.block(cast("MomentRows", got), label_columns, evaluator, pairs, zeros)
-            steps += 1
-        else:
-            yield from served.score(cast("Batch", got), largest_batch, evaluator, zeros)
+    return evaluator, pairs
 
 
 def _packing(context: Context, rows: int, columns: int) -> Packing:
