@@ -69,9 +69,7 @@ def new_passphrase(*, plain: bool = False) -> bytes | None:
             _make(path)
         return read_key_file(path)
     if not sys.stdin.isatty():
-        raise ConfigError(
-            f"new keys need protection: name a key file, --key-file or {KEY_FILE}, or say --plain-keys"
-        )
+        raise ConfigError(f"new keys need protection: name a key file, --key-file or {KEY_FILE}, or say --plain-keys")
     typed = getpass.getpass("New passphrase: ")
     if len(typed) < _SHORTEST:
         raise ConfigError(f"the passphrase has fewer than {_SHORTEST} characters; choose a longer one")
