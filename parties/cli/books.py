@@ -69,7 +69,7 @@ def _opened(home: Path | None, url: str) -> Iterator[LedgerStore]:
         place = load_coordinator_settings(home).ledger or home / "ledger.db"
     file = place if isinstance(place, Path) else Path(place.removeprefix("sqlite:///"))
     if (isinstance(place, Path) or place.startswith("sqlite:///")) and not file.is_file():
-        raise ConfigError(f"{file}: no such ledger; name the coordinator's folder")
+        raise ConfigError(f"{file}: no such ledger; name the coordinator's folder, and start the coordinator once")
     with LedgerStore(place) as store:
         yield store
 

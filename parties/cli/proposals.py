@@ -95,8 +95,11 @@ def run_propose(
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Names between commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """Names between commas, none where the option was not given."""
+    names = tuple(name.strip() for name in text.split(","))
+    if text and not all(names):
+        raise ConfigError(f"{text!r} is no list of names: write them like satellite,social")
+    return names if text else ()
 
 
 def _offered(client: Client, file: Path, wait: float) -> tuple[dict[str, PartyView], ConsortiumSettings]:
