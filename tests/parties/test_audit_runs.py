@@ -128,7 +128,7 @@ def test_a_head_of_a_stranger_or_a_bad_one_is_the_coordinators_fault(tmp_path: P
         key = Ed25519PrivateKey.generate()
         with AuditLog("nobody", f"sqlite:///{tmp_path / 'b.db'}", key.sign) as other:
             head = other.head().model_dump(mode="json")
-        with pytest.raises(PeerError, match="'nobody'.s audit log, who is not in the roster") as caught:
+        with pytest.raises(PeerError, match=r"'nobody'.s audit log, who is not in the roster") as caught:
             take_heads(log, roster, [head])
         assert caught.value.peer == "coordinator"
         assert log.heads() == []

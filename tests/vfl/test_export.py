@@ -31,11 +31,22 @@ def frame(files: dict[str, bytes], name: str) -> pd.DataFrame:
 
 
 def test_the_files_of_a_bundle():
-    assert sorted(SIGNED) == list(SIGNED) == [
-        "SHA256SUMS", "adapters/alphalens.csv", "adapters/signals_20240322.csv", "adapters/zipline_wide.parquet",
-        "factor.parquet", "metadata.json", "pit.parquet", "signatures/bank.pub", "signatures/bank.sig",
-        "validation.json",
-    ]
+    assert (
+        sorted(SIGNED)
+        == list(SIGNED)
+        == [
+            "SHA256SUMS",
+            "adapters/alphalens.csv",
+            "adapters/signals_20240322.csv",
+            "adapters/zipline_wide.parquet",
+            "factor.parquet",
+            "metadata.json",
+            "pit.parquet",
+            "signatures/bank.pub",
+            "signatures/bank.sig",
+            "validation.json",
+        ]
+    )
 
 
 def test_factor_holds_the_scores_sorted_by_session_and_instrument():
@@ -58,7 +69,9 @@ def test_factor_holds_the_scores_sorted_by_session_and_instrument():
     assert factor["score"].to_dict() == oracle
     schema = pq.read_schema(io.BytesIO(SIGNED["factor.parquet"]))
     assert {f.name: str(f.type) for f in schema} == {
-        "score": "double", "datetime": "timestamp[ns]", "instrument": "string"
+        "score": "double",
+        "datetime": "timestamp[ns]",
+        "instrument": "string",
     }
 
 
@@ -350,8 +363,19 @@ def test_standard_tools_verify_the_bundle(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True)
-    check = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "signatures/bank.pub", "-rawin",
-             "-in", "SHA256SUMS", "-sigfile", "signatures/bank.sig"]
+    check = [
+        "openssl",
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-inkey",
+        "signatures/bank.pub",
+        "-rawin",
+        "-in",
+        "SHA256SUMS",
+        "-sigfile",
+        "signatures/bank.sig",
+    ]
     subprocess.run(check, cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "SHA256SUMS").write_bytes(SIGNED["SHA256SUMS"] + b"\n")
     assert subprocess.run(check, cwd=tmp_path, check=False, capture_output=True).returncode != 0
