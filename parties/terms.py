@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -12,12 +12,13 @@ from typing import Any, Literal, Protocol
 from pydantic import ValidationError
 
 from parties import __version__
-from parties.agreement import COORDINATOR, Agreement, LabelTerms, PartyTerms
+from parties.agreement import COORDINATOR, Agreement, LabelTerms, PartyTerms, RewardTerms
 from parties.data.calendar import calendar_terms
 from parties.errors import ConfigError
 from parties.settings import ConsortiumSettings, LabelSettings, PartySettings
+from vfl.plan import OpeningTerms
 
-__all__ = ["Node", "Offer", "agreement_of", "load_proposal"]
+__all__ = ["Node", "Offer", "agreement_of", "coalition_of", "load_proposal"]
 
 _VALIDITY = timedelta(days=1)
 _AT_HOME = "(at its own node)"
@@ -108,10 +109,65 @@ def _offered(path: Path, table: Mapping[str, Any], offers: Mapping[str, Offer]) 
     )
 
 
+def coalition_of(
+    settings: ConsortiumSettings,
+    *,
+    only: Collection[str] = (),
+    without: Collection[str] = (),
+    limit_per_row: int | None = None,
+    largest_fraction: float | None = None,
+    single_party: bool = False,
+) -> ConsortiumSettings:
+    """The terms of the retrain run of a coalition: the label party and some feature parties, the rest as agreed.
+
+    Such a run measures and pays nothing: no openings for contributions, no pot, no stakes, no fees. Recipients stay, as
+    far as they take part. Opening limits replace the file's where given; ``single_party`` is asked of a coalition of
+    one and dropped for others. Raises :class:`ConfigError` for strangers, and for a coalition of nobody.
+    """
+    features = [party.name for party in settings.party if party.role == "feature"]
+    strangers = sorted({*only, *without} - set(features))
+    if strangers:
+        raise ConfigError(f"{strangers[0]!r} is no feature party of these terms: choose from {', '.join(features)}")
+    members = tuple(name for name in features if (name in only or not only) and name not in without)
+    if not members:
+        raise ConfigError("a coalition of nobody needs no run: every run tells the label party's own rank IC")
+    openings: dict[str, Any] = {"contribution": "none", "attribution": False}
+    openings["single_party"] = (single_party or settings.openings.single_party) and len(members) == 1
+    if limit_per_row is not None:
+        openings["limit_per_row"] = limit_per_row
+    if largest_fraction is not None:
+        openings["largest_fraction"] = largest_fraction
+    try:
+        opened = OpeningTerms.model_validate(settings.openings.model_dump() | openings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"openings.{first['loc'][0]}: {first['msg']}") from None
+    staying = tuple(party for party in settings.party if party.role == "label" or party.name in members)
+    present = {COORDINATOR, *(party.name for party in staying)}
+    about = f"retrain run of the coalition {', '.join(members)}"
+    return settings.model_copy(
+        update={
+            "purpose": f"{settings.purpose} ({about})" if settings.purpose else about,
+            "party": staying,
+            "openings": opened,
+            "reward": RewardTerms(unit=settings.reward.unit, scale=settings.reward.scale),
+            "fees": None,
+            "recipients": tuple(name for name in settings.recipients if name in present),
+        }
+    )
+
+
 def agreement_of(
-    settings: ConsortiumSettings, nodes: Mapping[str, Node], now: datetime, validity: timedelta = _VALIDITY
+    settings: ConsortiumSettings,
+    nodes: Mapping[str, Node],
+    now: datetime,
+    validity: timedelta = _VALIDITY,
+    coalition: str = "",
 ) -> Agreement:
-    """The terms of one run, to be signed within ``validity``. Raises :class:`ConfigError` for terms that contradict."""
+    """The terms of one run, to be signed within ``validity``. Raises :class:`ConfigError` for terms that contradict.
+
+    ``coalition`` goes into the nonce, so that a retrain run says in what it signs that it is one.
+    """
     label = next(party.name for party in settings.party if party.role == "label")
     coordinator = nodes[COORDINATOR]
     try:
@@ -120,7 +176,7 @@ def agreement_of(
             purpose=settings.purpose,
             proposed_at=now,
             expires_at=now + validity,
-            nonce=secrets.token_hex(16),
+            nonce=f"{coalition}:{secrets.token_hex(16)}" if coalition else secrets.token_hex(16),
             coordinator_certificate_sha256=coordinator.certificate_sha256,
             coordinator_address=coordinator.address,
             parties=tuple(

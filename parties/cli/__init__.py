@@ -13,7 +13,21 @@ import typer
 from typer.exceptions import TyperException
 
 from parties import __version__
-from parties.cli import audit, bench, books, checks, demo, doctoring, factors, fees, joining, runs, services, settling
+from parties.cli import (
+    audit,
+    bench,
+    books,
+    checks,
+    contributing,
+    demo,
+    doctoring,
+    factors,
+    fees,
+    joining,
+    runs,
+    services,
+    settling,
+)
 from parties.cli.console import complain, plain, state
 from parties.errors import EntenteError
 from psi.flow import ProtocolError
@@ -47,6 +61,7 @@ app.add_typer(books.app, name="ledger")
 app.add_typer(settling.app, name="settle")
 app.add_typer(fees.app, name="fees")
 app.add_typer(audit.app, name="audit")
+app.add_typer(contributing.app, name="contribution")
 app.add_typer(bench.app, name="bench")
 
 

@@ -69,7 +69,7 @@ def _opened(home: Path | None, url: str) -> Iterator[LedgerStore]:
         place = load_coordinator_settings(home).ledger or home / "ledger.db"
     file = place if isinstance(place, Path) else Path(place.removeprefix("sqlite:///"))
     if (isinstance(place, Path) or place.startswith("sqlite:///")) and not file.is_file():
-        raise ConfigError(f"{file}: no such ledger; name the coordinator's folder")
+        raise ConfigError(f"{file}: no such ledger; name the coordinator's folder, and start the coordinator once")
     with LedgerStore(place) as store:
         yield store
 
@@ -221,7 +221,8 @@ def ledger_statement(
         _write(out, (statement_html(made) if kind is StatementFormat.HTML else statement_csv(made)).encode())
     say(f"{out}: {party}, {begin:%Y-%m-%d} to {until - timedelta(days=1):%Y-%m-%d}")
     for account in made.accounts:
-        say(f"  {account.account:44} {money(account.closing[0], account.unit.scale, account.unit.code):>24}")
+        posted, pending = (money(amount, account.unit.scale, account.unit.code) for amount in account.closing)
+        say(f"  {account.account:44} {posted:>24}" + (f", pending {pending}" if account.closing[1] else ""))
 
 
 @app.command("export")

@@ -37,6 +37,7 @@ def propose(
 ) -> None:
     """Sign as the proposer, record, and post if that is enough."""
     identity = own_keys(credentials, name)
+    _check_accounts(ledger, dossier)
     show_dossier(dossier)
     advance(home, ledger, dossier.approved_by(name, identity.key, dossier.made_at), run)
 
@@ -67,9 +68,20 @@ def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | 
     say(f"Posted: {new} new entries, approved by {', '.join(signed)}; evidence {dossier.digest}")
 
 
+def _check_accounts(ledger: LedgerStore, dossier: Dossier) -> None:
+    """Nobody should sign what the books cannot take."""
+    known = ledger.accounts()
+    closed = [account for one in dossier.transactions for account, _ in one.postings if account not in known]
+    if closed:
+        raise LedgerError(
+            f"account {closed[0]!r} is not open: check the party's name, or open its accounts with entente ledger open"
+        )
+
+
 def show_dossier(dossier: Dossier) -> None:
     """Who proposed it, why, and what it posts."""
     say(f"{dossier.kind}, proposed by {dossier.proposer}: dossier {dossier.digest}", *dossier.reasons)
+    say("It posts these amounts, in minor units; a debit is above zero:")
     for one in dossier.transactions:
         say(f"  {one.state.value:8} {one.id}")
         for account, amount in one.postings:

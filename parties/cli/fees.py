@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from parties.identity import Identity
     from vfl.fees import FeeBook
 
-__all__ = ["app", "fees_add", "fees_check", "fees_key", "fees_open", "fees_publish", "fees_report"]
+__all__ = ["app", "fees_add", "fees_book", "fees_check", "fees_key", "fees_open", "fees_publish", "fees_report"]
 
 app = typer.Typer(help="Usage fees: encrypted reports, one opened total.", no_args_is_help=True)
 
@@ -177,3 +177,35 @@ def fees_check(
         f"Total for {period}: {money(found.total, agreed.reward.scale, agreed.reward.unit)}, proved.",
         f"Reported: {', '.join(found.reporters)}. Absent: {', '.join(found.absent) or 'nobody'}.",
     )
+
+
+@app.command("book")
+def fees_book(
+    result: Annotated[Path, typer.Argument(help="What entente fees publish wrote.")],
+    home: Annotated[Path, typer.Option("--home", help="Folder of the coordinator.")],
+    agreement: Signed,
+    period: Period,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            "--credentials", metavar="DIR", envvar="ENTENTE_CREDENTIALS", help="Folder with your keys/, to sign with."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="Who you are, as the roster says.")] = "admin",
+) -> None:
+    """Propose the booking of a published total as income, once it is paid in; every proof is checked again."""
+    import hashlib
+
+    from parties.cli.dossiers import now, propose
+    from parties.coordinator.closed import open_ledger
+    from parties.coordinator.steps import propose_fee_income
+    from parties.fees import fee_terms, read_message
+    from vfl.fees import FeesOpened, check_opened
+
+    agreed = _agreement(agreement)
+    _, opened = read_message(result, FeesOpened)
+    found = check_opened(fee_terms(agreed), period, opened, _COORDINATOR)
+    proof = hashlib.sha256(result.read_bytes()).hexdigest()
+    with open_ledger(home) as ledger:
+        dossier = propose_fee_income(ledger, agreed, found, proof, name, now())
+        propose(home, ledger, None, dossier, credentials, name)

@@ -40,24 +40,66 @@ def run_propose(
         float, typer.Option("--wait", min=0, max=3600, help="Seconds to wait for nodes that are still to start.")
     ] = 0.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    only: Annotated[
+        str, typer.Option("--only", metavar="NAME,NAME", help="A retrain run of these feature parties alone.")
+    ] = "",
+    without: Annotated[
+        str, typer.Option("--without", metavar="NAME,NAME", help="A retrain run of all but these.")
+    ] = "",
+    limit_per_row: Annotated[
+        int | None, typer.Option("--limit-per-row", min=1, help="Retrain run: openings of a row, for the file's.")
+    ] = None,
+    largest_fraction: Annotated[
+        float | None, typer.Option("--largest-fraction", help="Retrain run: share of a row's features, for the file's.")
+    ] = None,
+    single_party: Annotated[
+        bool, typer.Option("--single-party", help="Retrain run of one: ask that party to let its own sums be opened.")
+    ] = False,
 ) -> None:
-    """Put a run before its parties. Roles and columns are as each party's node offers them."""
+    """Put a run before its parties. Roles and columns are as each party's node offers them.
+
+    With --only or --without it is a retrain run: the same terms for a coalition, which pays nothing and is there to be
+    compared by entente contribution retrain.
+    """
     from parties.agreement import COORDINATOR
     from parties.identity import Roster
     from parties.node.policy import summary_lines
-    from parties.terms import agreement_of
+    from parties.terms import agreement_of, coalition_of
 
     with connect(coordinator, credentials) as client:
         assert credentials is not None
         views, settings = _offered(client, file, wait)
         nodes: dict[str, Node] = {COORDINATOR: Roster.load(credentials / "roster.json").member(COORDINATOR), **views}
-        agreement = agreement_of(settings, nodes, datetime.now(UTC), duration(valid))
+        coalition = ""
+        if only or without:
+            settings = coalition_of(
+                settings,
+                only=_names(only),
+                without=_names(without),
+                limit_per_row=limit_per_row,
+                largest_fraction=largest_fraction,
+                single_party=single_party,
+            )
+            coalition = "+".join(party.name for party in settings.party if party.role == "feature")
+        elif single_party or limit_per_row is not None or largest_fraction is not None:
+            raise ConfigError(
+                "opening limits on the command line are for --only and --without: else they stand in FILE"
+            )
+        agreement = agreement_of(settings, nodes, datetime.now(UTC), duration(valid), coalition)
         say(*summary_lines(agreement))
         if not yes and not typer.confirm("Propose this run?", default=False):
             say("Nothing was proposed.")
             return
         run_id = client.propose(agreement)
     say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names between commas, none where the option was not given."""
+    names = tuple(name.strip() for name in text.split(","))
+    if text and not all(names):
+        raise ConfigError(f"{text!r} is no list of names: write them like satellite,social")
+    return names if text else ()
 
 
 def _offered(client: Client, file: Path, wait: float) -> tuple[dict[str, PartyView], ConsortiumSettings]:

@@ -22,7 +22,7 @@ from parties.cli.dossiers import (
     show_dossier,
     show_final,
 )
-from parties.errors import LedgerError
+from parties.errors import ConfigError, LedgerError, StorageError
 
 __all__ = [
     "app",
@@ -103,10 +103,12 @@ def settle_finalise(
 ) -> None:
     """Propose the final settlement of a run from live data."""
     from parties.coordinator.closed import find_run, open_ledger
-    from parties.coordinator.steps import propose_final
+    from parties.coordinator.steps import propose_final, settlement_rules
 
     closed = find_run(home, run)
     record = read_live(live)
+    if record is not None:
+        record.verify(closed.run_id, closed.agreement, settlement_rules(closed.agreement).live_periods)
     with open_ledger(home) as ledger:
         show_final(ledger, closed, record)
         if not dry_run:
@@ -139,6 +141,9 @@ def settle_correct(
 
     closed = find_run(home, run)
     scale = closed.agreement.reward.scale
+    unreadable = [item for item in pay if "=" not in item]
+    if unreadable:
+        raise ConfigError(f"--pay {unreadable[0]}: write it as PARTY=AMOUNT, such as orbit=1250.00")
     amounts = {party: minor_units(text, scale) for party, _, text in (item.partition("=") for item in pay)}
     with open_ledger(home) as ledger:
         dossier = propose_correction(ledger, closed, amounts, why, name, now())
@@ -284,7 +289,10 @@ def settle_attest(
     record = read_live(file)
     assert record is not None
     signed = record.signed(own_keys(credentials, name).key)
-    out.write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    try:
+        out.write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written ({error.strerror}); check disk and permissions") from None
     say(f"{out}: {len(signed.periods)} live periods of run {signed.run_id[:12]}, attested by {name}.")
 
 

@@ -37,7 +37,7 @@ def open_ledger(home: Path) -> LedgerStore:
     place: str | Path = _settings(home).ledger or home / "ledger.db"
     file = place if isinstance(place, Path) else Path(place.removeprefix("sqlite:///"))
     if (isinstance(place, Path) or place.startswith("sqlite:///")) and not file.is_file():
-        raise ConfigError(f"{file}: no such ledger; name the coordinator's folder")
+        raise ConfigError(f"{file}: no such ledger; name the coordinator's folder, and start the coordinator once")
     return LedgerStore(place)
 
 

@@ -16,10 +16,19 @@ from parties.coordinator.closed import ClosedRun
 from parties.coordinator.live import LiveRecord
 from parties.coordinator.settle import claims_of, evidence_of, forfeits_to, plan_close, rules_of
 from parties.errors import LedgerError
-from parties.ledger.entries import Transaction
+from parties.ledger.entries import Transaction, Unit
 from parties.ledger.lifecycle import correction, pending_parts, resolve_transaction
 from parties.ledger.rewards import Claim, Outcome, Price, prices_of, resolve_run
-from parties.ledger.settlement import POT, REWARD, party_account, payout, pending_id, subscription, void_settlement
+from parties.ledger.settlement import (
+    CASH,
+    POT,
+    REWARD,
+    party_account,
+    payout,
+    pending_id,
+    subscription,
+    void_settlement,
+)
 from parties.ledger.split import score
 from parties.ledger.stakes import (
     dispute,
@@ -32,6 +41,7 @@ from parties.ledger.stakes import (
     stake_deposit,
 )
 from parties.ledger.store import LedgerStore
+from vfl.fees import FeeResult
 
 __all__ = [
     "METHOD",
@@ -41,6 +51,7 @@ __all__ = [
     "propose_correction",
     "propose_dispute",
     "propose_exit",
+    "propose_fee_income",
     "propose_final",
     "propose_judgement",
     "propose_payouts",
@@ -89,7 +100,8 @@ def outcomes(
     prices = prices_of(scores, shares, pledges)
     if live is None:
         due = {
-            party: Outcome(scores[party], price.pending, 0, "no live data is agreed") for party, price in prices.items()
+            party: Outcome(scores[party], price.pending, 0, "as at the close, without live data")
+            for party, price in prices.items()
         }
     else:
         said: Mapping[str, Claim] = claims_of(run.agreement, live.contribution)
@@ -110,7 +122,8 @@ def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, 
         live.verify(run.run_id, run.agreement, rules.live_periods)
     elif rules.live_periods:
         raise LedgerError(
-            f"the agreement wants {rules.live_periods} live periods: name the label party's record with --live"
+            f"the agreement wants live data of {rules.live_periods} or more resolved periods: name the label party's "
+            "record with --live"
         )
     pending, prices, due = outcomes(ledger, run, live)
     plain = run.agreement.reward.settlement is None
@@ -138,7 +151,9 @@ def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, 
 def propose_void(ledger: LedgerStore, run: ClosedRun, why: str, by: str, at: datetime) -> Dossier:
     """Nothing of the pending settlement is owed, and pledges are free."""
     pending = _waiting(ledger, pending_id(run.run_id), f"run {run.run_id[:12]} has no pending settlement")
-    return _dossier("void", run.run_id, by, at, [f"void: {why}"], [void_settlement(pending, at, why)])
+    shares, _ = pending_parts(pending)
+    freed = [f"{party}: {_money(run.agreement, amount)} is owed no more" for party, amount in sorted(shares.items())]
+    return _dossier("void", run.run_id, by, at, [f"void: {why}", *freed], [void_settlement(pending, at, why)])
 
 
 def propose_correction(
@@ -191,7 +206,9 @@ def propose_judgement(
 
 
 def propose_receipt(party: str, amount: int, reference: str, by: str, at: datetime, *, stake: bool) -> Dossier:
-    """Cash that came in: a subscription, or a party's stake."""
+    """Cash that came in: a subscription, or a party's stake. Raises :class:`LedgerError` for nothing or less."""
+    if amount <= 0:
+        raise LedgerError("what came in is above zero: money that leaves is paid out with entente settle pay")
     made = (
         stake_deposit(reference, party, amount, at)
         if stake
@@ -200,8 +217,37 @@ def propose_receipt(party: str, amount: int, reference: str, by: str, at: dateti
     return _dossier("receipt", "", by, at, [made.narration], [made], party=party)
 
 
+def propose_fee_income(
+    ledger: LedgerStore, agreement: Agreement, result: FeeResult, proof: str, by: str, at: datetime
+) -> Dossier:
+    """The checked total of a period's usage fees as cash and income, once per consortium and period.
+
+    ``proof``: SHA-256 of the published result, hex. Raises :class:`LedgerError` for a period that was booked, a total
+    of nothing, and books in another unit.
+    """
+    reference = f"fees/{agreement.consortium}/{result.period}"
+    terms, cash = agreement.reward, ledger.accounts().get(CASH)
+    if cash is None:
+        raise LedgerError("the ledger has no accounts yet: entente ledger open makes them")
+    if cash.unit != Unit(terms.unit, terms.scale):
+        raise LedgerError(
+            f"the fees are in {terms.unit} and the books in {cash.unit.code}: book them where they belong"
+        )
+    if ledger.entry(f"subscription/{reference}") is not None:
+        raise LedgerError(f"the fees of {result.period!r} are in the books already, as 'subscription/{reference}'")
+    if not result.total:
+        raise LedgerError(f"the fees of {result.period!r} come to nothing: there is nothing to book")
+    who = f"{', '.join(result.reporters)} reported; absent: {', '.join(result.absent) or 'nobody'}"
+    made = subscription(reference, result.total, at, f"Usage fees of {result.period}, opened total")
+    reasons = [f"usage fees of {result.period}: {_money(agreement, result.total)}, proved; {who}"]
+    basis = {"agreement": agreement.run_id, "period": result.period, "result_sha256": proof}
+    return _dossier("receipt", "", by, at, reasons, [made], basis)
+
+
 def propose_exit(party: str, amount: int, at: datetime) -> Dossier:
-    """The party asks stake back; it alone signs that."""
+    """The party asks stake back; it alone signs that. Raises :class:`LedgerError` for nothing or less."""
+    if amount <= 0:
+        raise LedgerError("ask more than zero back: stake is paid in with entente settle receive --stake")
     return _dossier("exit", "", party, at, [f"{party} asks stake back"], [exit_request(party, amount, at)], party=party)
 
 

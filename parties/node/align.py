@@ -54,7 +54,7 @@ def perform_align(context: RunContext, attempt: int) -> AlignedRows:
     if context.agreement.alignment.policy == "universe":
         return _public_universe(context)
     memory = context.folder / "alignment.json"
-    previous = load_previous(memory)
+    previous = load_previous(memory, {p.name for p in context.agreement.parties} - {context.me})
     alignment = _intersect(context, attempt, previous)
     keep = partial(remember, memory, context.me, alignment, previous)
     # tokens put the rows in another order in every run; by name the same rows make the same batches again

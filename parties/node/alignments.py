@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from parties.errors import StorageError
 from psi.commitment import PreviousAlignment
@@ -13,28 +15,61 @@ from psi.ring import Alignment
 __all__ = ["load_previous", "remember"]
 
 
-def load_previous(path: Path) -> PreviousAlignment:
-    """The last alignment's salted set and every root seen of each party; empty when there was none."""
+def load_previous(path: Path, peers: Collection[str]) -> PreviousAlignment:
+    """Our last salted set that all ``peers`` have seen, and every root seen of each party; empty when there was none.
+
+    Runs of coalitions do not all have the same parties, and who missed one cannot take a set from it as known. Where no
+    set was seen by all peers it is the last one.
+    """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        salted = SaltedSet(bytes.fromhex(raw["salt"]), tuple(bytes.fromhex(leaf) for leaf in raw["leaves"]))
+        sets = [
+            (SaltedSet(bytes.fromhex(one["salt"]), tuple(map(bytes.fromhex, one["leaves"]))), frozenset(one["peers"]))
+            for one in _sets(raw)
+        ]
         seen = {name: frozenset(bytes.fromhex(root) for root in roots) for name, roots in raw["seen"].items()}
+        last = sets[-1][0]
     except FileNotFoundError:
         return PreviousAlignment()
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise StorageError(f"{path}: damaged; restore it from a backup, or remove it and tell the others") from None
+    known = (salted for salted, saw in reversed(sets) if set(peers) <= saw)
+    return PreviousAlignment(next(known, last), seen)
+
+
+def _sets(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """Our sets, oldest first, one for each group of peers; a file of an earlier version holds one, seen by all."""
+    if "sets" in raw:
+        return list(raw["sets"])
+    return [{"salt": raw["salt"], "leaves": raw["leaves"], "peers": list(raw["seen"])}]
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    try:
+        return _sets(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise StorageError(f"{path}: damaged; restore it from a backup, or remove it and tell the others") from None
-    return PreviousAlignment(salted, seen)
 
 
 def remember(path: Path, me: str, alignment: Alignment, before: PreviousAlignment) -> None:
-    """Replace the file with this alignment. The salt stays on this machine, in a file for the owner alone."""
+    """Add this alignment to the file, in place of the last one among the same parties.
+
+    The salts stay on this machine, in a file for the owner alone.
+    """
     seen = {name: set(roots) for name, roots in before.seen.items()}
     for name, root in alignment.roots.items():
         if name != me:
             seen.setdefault(name, set()).add(root)
-    body = {
+    peers = sorted(set(alignment.roots) - {me})
+    mine = {
         "salt": alignment.salted.salt.hex(),
         "leaves": [leaf.hex() for leaf in alignment.salted.leaves],
+        "peers": peers,
+    }
+    body = {
+        "sets": [*(one for one in _kept(path) if sorted(one["peers"]) != peers), mine],
         "seen": {name: sorted(root.hex() for root in roots) for name, roots in sorted(seen.items())},
     }
     partial = path.with_name(path.name + ".part")

@@ -17,6 +17,9 @@ from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import AgreementError, LedgerError
 from parties.fees import fee_terms, minor_amount
+from parties.ledger.entries import Unit
+from parties.ledger.settlement import CASH, SUBSCRIPTIONS, chart_of_accounts
+from parties.ledger.store import LedgerStore
 from parties.settings import load_consortium
 from parties.terms import agreement_of
 
@@ -113,6 +116,38 @@ def test_a_round_from_the_key_to_the_checked_total(office: Office, entente: Call
     assert (
         "holds 'fees.report', not what is needed here" in entente("fees", "check", reports["fund"], *office.terms())[1]
     )
+
+    books = office.homes.coordinator
+    booking = ("fees", "book", result, *office.terms(), "--home", books, "--credentials", office.homes.admin)
+    assert "no such ledger" in entente(*booking)[1]
+    with LedgerStore(books / "ledger.db") as ledger:
+        ledger.open_accounts(chart_of_accounts(Unit("EUR", 2), ()), NOW)
+    assert "the fees are in USD and the books in EUR" in entente(*booking)[1]
+    (books / "ledger.db").unlink()
+    with LedgerStore(books / "ledger.db") as ledger:
+        ledger.open_accounts(chart_of_accounts(Unit("USD", 2), ASSETS), NOW)
+    code, said = entente(*booking)
+    assert code == 0, said
+    assert "usage fees of 2026Q1: 0.03 USD, proved; fund, satellite, social reported; absent: nobody" in said
+    assert "1 of 2 approvals" in said
+    [dossier] = (books / "settlements").glob("receipt-*.json")
+    approving = ("settle", "approve", dossier, "--home", books, "--yes", "--as", "fund")
+    code, said = entente(*approving, "--credentials", office.home("fund"))
+    assert "Posted: 1 new entries, approved by admin, fund" in said
+    with LedgerStore(books / "ledger.db") as ledger:
+        balances = ledger.balances()
+        assert (balances[CASH].posted, balances[SUBSCRIPTIONS].posted) == (3, 3)
+        assert ledger.check().ok
+    assert "Posted: 0 new entries" in entente(*approving, "--credentials", office.home("fund"))[1]
+    code, said = entente(*booking)
+    assert (code, "are in the books already, as 'subscription/fees/simulated/2026Q1'" in said) == (8, True)
+    assert entente("settle", "check", "--home", books)[0] == 2, "no coordinator ran there"
+
+    head, _, body = result.read_bytes().partition(b"\n")
+    unproved = tmp_path / "unproved"
+    unproved.write_bytes(head + b"\n" + body[:-10] + bytes(10))
+    code, said = entente(*booking[:2], unproved, *booking[3:])
+    assert (code, "that the key holder did not sign" in said) == (5, True)
 
     head, _, body = total.read_bytes().partition(b"\n")
     forged = tmp_path / "forged"

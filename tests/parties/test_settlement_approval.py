@@ -97,7 +97,14 @@ def test_final_takes_live_data_and_two_people(entente: Entente, settled: Settled
     assert posted(settled, "sat", "Payable") == 0
     without = entente("settle", "finalise", run, "--home", settled.home, *signing(settled, "admin"))
     assert without.code == 8
-    assert "wants 2 live periods" in without.err
+    assert "wants live data of 2 or more resolved periods" in without.err
+    unsigned = json.loads(settled.live(tmp_path / "unsigned.json", sat=9.0).read_text()) | {"signature": ""}
+    (tmp_path / "unsigned.json").write_text(json.dumps(unsigned))
+    shown = entente(
+        "settle", "finalise", run, "--home", settled.home, "--live", tmp_path / "unsigned.json", "--dry-run"
+    )
+    assert shown.code == 8
+    assert shown.out == "", "numbers that nobody attested are not shown"
     live = settled.live(tmp_path / "live.json", sat=0.015, card=-0.5)
     dry = entente("settle", "finalise", run[:9], "--home", settled.home, "--live", live, "--dry-run")
     assert dry.code == 0
@@ -180,6 +187,44 @@ def test_void_correct_dispute_and_pay(entente: Entente, settled: SettledHome, tm
     void = entente("settle", "void", run, "--why", "x", "--home", home, *signing(settled, "admin"))
     assert "is resolved already" in void.err
     assert entente("settle", "check", "--home", home).code == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "says"),
+    [
+        (("receive", "sat", "--reference", "r", "--", "-5.00"), 8, "what came in is above zero"),
+        (("receive", "stranger", "5.00", "--reference", "r", "--stake"), 8, "check the party's name, or open"),
+        (("exit", "sat", "--", "-5.00"), 8, "ask more than zero back"),
+        (("correct", "RUN", "--pay", "sat", "--why", "x"), 2, "write it as PARTY=AMOUNT"),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused_before_anybody_signs(
+    entente: Entente, settled: SettledHome, step: tuple[str, ...], code: int, says: str
+) -> None:
+    before = set(settled.home.glob("settlements/*"))
+    who = signing(settled, "admin") if step[0] != "exit" else ("--credentials", settled.keys("sat"))
+    words = [settled.run_id if word == "RUN" else word for word in step]
+    ran = entente("settle", words[0], "--home", settled.home, *who, *words[1:])
+    assert (ran.code, says in ran.err) == (code, True), ran.err
+    assert set(settled.home.glob("settlements/*")) == before
+
+
+def test_a_void_says_what_is_owed_no_more(entente: Entente, settled: SettledHome) -> None:
+    ran = entente("settle", "void", settled.run_id, "--why", "late", "--home", settled.home, *signing(settled, "admin"))
+    assert "sat: 20.00 USD is owed no more" in ran.out
+
+
+def test_an_attested_record_that_cannot_be_written(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
+    live = settled.live(tmp_path / "live.json", sat=0.01)
+    out = tmp_path / "no" / "live.json"
+    ran = entente("settle", "attest", live, "--out", out, "--as", "bank", "--credentials", settled.keys("bank"))
+    assert ran.code == 7
+    assert "cannot be written" in ran.err
+
+
+def test_a_statement_shows_what_is_pending(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
+    ran = entente("ledger", "statement", "sat", "--home", settled.home, "--out", tmp_path / "s.csv")
+    assert "pending 20.00 USD" in ran.out
 
 
 def test_a_close_that_needs_approval(entente: Entente, tmp_path: Path) -> None:
