@@ -1,12 +1,12 @@
 """``payees.toml``: whom the consortium pays, and from which account. The operator keeps it; it never enters the ledger.
 
 [debtor]
-name = "Consortium e.V."
+name = "Example consortium"
 iban = "DE89370400440532013000"
 bic = "COBADEFFXXX"
 
 [payee.orbit]
-name = "Orbit Fund Ltd"
+name = "Example fund"
 iban = "GB82WEST12345698765432"
 """
 
