@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import socket
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from parties.toml import to_toml
 __all__ = ["DemoHomes", "claim", "free_addresses", "lay_out"]
 
 _MARKER = ".entente-demo"
+_FIRST_PORT, _PORTS = 20_000, 12_000
 _LOOPBACK = "127.0.0.1"
 
 
@@ -172,12 +174,22 @@ def _write_seed(path: Path, name: str, seed: int) -> None:
 
 
 def free_addresses(count: int) -> list[str]:
-    """``count`` different loopback addresses that nobody listens on now."""
-    held = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
+    """``count`` different loopback addresses that nobody listens on now.
+
+    Below the range that outgoing connections take their ports from, so that none of them is taken before it is used.
+    """
+    found: list[str] = []
+    held: list[socket.socket] = []
     try:
-        for one in held:
-            one.bind((_LOOPBACK, 0))
-        return [f"{_LOOPBACK}:{one.getsockname()[1]}" for one in held]
+        while len(found) < count:
+            one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            held.append(one)
+            try:
+                one.bind((_LOOPBACK, _FIRST_PORT + secrets.randbelow(_PORTS)))
+            except OSError:
+                continue
+            found.append(f"{_LOOPBACK}:{one.getsockname()[1]}")
+        return found
     finally:
         for one in held:
             one.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,12 +103,13 @@ def _keep(homes: DemoHomes) -> None:
 def start_coordinator(homes: DemoHomes, processes: Processes) -> Child:
     """Start the demo's coordinator and wait until it listens. Raises :class:`PeerError` with its own reason."""
     child = processes.start(COORDINATOR, "coordinator", "start", "--home", str(homes.coordinator))
-    host, _, port = homes.roster.member(COORDINATOR).address.rpartition(":")
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if child.ended() is not None:
             raise PeerError(_could_not_start(child), COORDINATOR)
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1.0):
+        # an open port is not yet an answer
+        with contextlib.suppress(PeerError), Client("", homes.admin, timeout=3.0) as client:
+            client.coordinator()
             return child
         time.sleep(0.05)
     raise PeerError(f"the coordinator did not listen within {_START_SECONDS:.0f} s; see {child.log}", COORDINATOR)
