@@ -26,6 +26,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from parties import errors
 from parties.agreement import COORDINATOR, Agreement
+from parties.calls.asking import Question, Role
+from parties.calls.people import PeopleCalls, ViewerView
 from parties.coordinator.views import (
     BalanceView,
     BytesView,
@@ -72,11 +74,13 @@ __all__ = [
     "PhaseView",
     "PostingView",
     "ProgressView",
+    "Role",
     "RunSummary",
     "RunView",
     "SeriesPoint",
     "SignatureView",
     "Stream",
+    "ViewerView",
 ]
 
 ADMIN = "admin"
@@ -93,13 +97,14 @@ _RESPONSES: dict[str, type[Protobuf]] = {
     "Join": wire.Document,
     "Renew": wire.Receipt,
     "FactorBundle": wire.Chunk,
+    "Ask": wire.Chunk,
 }
 
 P = TypeVar("P", bound=Protobuf)
 V = TypeVar("V")
 
 
-class ClientProtocol(Protocol):
+class ClientProtocol(PeopleCalls, Protocol):
     """What views need of a client; a test may bring its own."""
 
     def coordinator(self) -> CoordinatorView: ...
@@ -123,7 +128,7 @@ class ClientProtocol(Protocol):
     def cancel(self, run_id: str, why: str) -> None: ...
 
 
-class Client:
+class Client(PeopleCalls):
     """A connection to the coordinator with an admin's certificate. Safe to share between threads."""
 
     def __init__(self, address: str, credentials: Path, *, name: str = ADMIN, timeout: float = 15.0) -> None:
@@ -183,14 +188,28 @@ class Client:
         request = wire.Document(json=json.dumps({"run_id": run_id, "why": why}).encode())
         self._line.call("Cancel", request, wire.Receipt, timeout=self._timeout)
 
+    def ask(self, what: str, question: Question, shape: type[V]) -> V:
+        """The answer of one of the desk's doors, validated as ``shape``."""
+        return self._understood(shape, what, self.fetch(what, question))
+
+    def fetch(self, what: str, question: Question) -> bytes:
+        """The answer of a door as it comes: a file, or JSON."""
+        body = {"what": what, "arguments": question.model_dump(mode="json")}
+        request = wire.Document(json=json.dumps(body).encode())
+        chunks = self._line.stream("Ask", request, wire.Chunk, timeout=4 * self._timeout)
+        return b"".join(chunk.data for chunk in chunks)
+
     def _read(self, shape: type[V], view: str, run_id: str = "", *, limit: int = 0, offset: int = 0) -> V:
         query = wire.Query(view=view, run_id=run_id, limit=limit, offset=offset)
         chunks = self._line.stream("Read", query, wire.Chunk, timeout=self._timeout)
+        return self._understood(shape, view, b"".join(chunk.data for chunk in chunks))
+
+    def _understood(self, shape: type[V], what: str, answer: bytes) -> V:
         try:
-            return TypeAdapter(shape).validate_json(b"".join(chunk.data for chunk in chunks))
+            return TypeAdapter(shape).validate_json(answer)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or view
+            where = ".".join(str(part) for part in first["loc"]) or what
             raise PeerError(
                 f"the coordinator's answer is not understood ({where}: {first['msg']}): use one version on both sides",
                 COORDINATOR,

@@ -7,14 +7,13 @@ The address and the credentials folder of the coordinator come from the environm
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from parties.client import Client, EntenteError
-from ui.states import explain
-from ui.views import ledger, run, runs
+from ui.pages import lay_out
+from ui.states import ask, explain
 
 __all__ = ["COORDINATOR", "CREDENTIALS", "main"]
 
@@ -40,13 +39,9 @@ def main() -> None:
         explain(error)
         return
 
-    def open_run(run_id: str) -> None:
-        st.switch_page(run_page, query_params={"run": run_id})
-
-    runs_page = st.Page(partial(runs.render, client, open_run), title="Runs", icon=":material/list:", default=True)
-    run_page = st.Page(partial(run.render, client), title="Run", icon=":material/monitoring:", url_path="run")
-    ledger_page = st.Page(partial(ledger.render, client), title="Ledger", icon=":material/balance:", url_path="ledger")
-    st.navigation([runs_page, run_page, ledger_page], position="top").run()
+    viewer = ask("who is there", client.viewer)
+    if viewer is not None:
+        lay_out(client, viewer).run()
 
 
 if __name__ == "__main__":

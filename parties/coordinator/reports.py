@@ -27,6 +27,7 @@ from vfl.plan import Terms
 
 __all__ = [
     "AlignReport",
+    "AskBody",
     "AttributionRecord",
     "CancelBody",
     "ContributionRecord",
@@ -73,6 +74,13 @@ class ProposeBody(_Said):
 class CancelBody(_Said):
     run_id: RunId
     why: Text = ""
+
+
+class AskBody(_Said):
+    """A question to the desk; ``arguments`` are validated by the door that ``what`` names."""
+
+    what: Text
+    arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class HeartbeatBody(_Said):

@@ -31,6 +31,8 @@ from parties.agreement import COORDINATOR, Agreement
 from parties.audit.log import AuditLog
 from parties.client import ADMIN, ERROR_KEY, SERVICE
 from parties.coordinator.bundles import BundleStore
+from parties.coordinator.desk.doors import Caller, Doors, pass_through
+from parties.coordinator.desk.house import House, all_doors
 from parties.coordinator.documents import LedgerReader
 from parties.coordinator.engine import Engine
 from parties.coordinator.gauges import coordinator_samples
@@ -38,7 +40,7 @@ from parties.coordinator.hearing import Hearing
 from parties.coordinator.membership import Membership, expiry_warnings
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.reading import Reader
-from parties.coordinator.reports import CancelBody, ProposeBody, parse
+from parties.coordinator.reports import AskBody, CancelBody, ProposeBody, parse
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from parties.coordinator.store import EventLog, open_engine
 from parties.coordinator.witness import Witness
@@ -135,9 +137,20 @@ class Coordinator:
         )
         engine.restore()
         self._engine = engine
-        service.begin(
-            engine, Reader(self.settings, self.started_at, engine, roster, log, bundles, LedgerReader(ledger))
+        reader = Reader(self.settings, self.started_at, engine, roster, log, bundles, LedgerReader(ledger))
+        house = House(
+            home=self.home,
+            settings=self.settings,
+            engine=engine,
+            roster=roster,
+            membership=membership,
+            log=log,
+            bundles=bundles,
+            ledger=ledger,
+            audit=audit,
+            now=lambda: datetime.now(UTC),
         )
+        service.begin(engine, reader, all_doors(house))
 
     def stop(self) -> None:
         """End what is under way, tell the parties, and leave. Safe to call twice."""
@@ -202,9 +215,11 @@ class _Service:
         self._membership = membership
         self._engine: Engine | None = None
         self._reader: Reader | None = None
+        self._doors: Doors = {}
 
-    def begin(self, engine: Engine, reader: Reader) -> None:
+    def begin(self, engine: Engine, reader: Reader, doors: Doors) -> None:
         self._reader = reader
+        self._doors = doors
         self._engine = engine
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
@@ -217,6 +232,7 @@ class _Service:
             "Cancel": (one, self._cancel, wire.Document),
             "Read": (many, self._read, wire.Query),
             "FactorBundle": (many, self._bundle, wire.Query),
+            "Ask": (many, self._ask, wire.Document),
             "Hello": (one, self._hello, wire.Document),
             "Join": (one, self._join, wire.Document),
             "Renew": (one, self._renew, wire.Document),
@@ -315,6 +331,17 @@ class _Service:
         reader = self._reader
         assert reader is not None
         return _chunks(self._answered(context, lambda: reader.archive(request.run_id)))
+
+    def _ask(self, request: wire.Document, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
+        self._admin(context)
+        self._ready(context)
+        caller = Caller(ADMIN, "admin")
+
+        def pass_door() -> bytes:
+            asked = parse(AskBody, request.json, "the question")
+            return pass_through(self._doors, asked.what, asked.arguments, caller)
+
+        return _chunks(self._answered(context, pass_door))
 
     def _party(self, context: grpc.ServicerContext) -> str:
         name = authenticated_peer(context, self._roster)

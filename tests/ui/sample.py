@@ -6,8 +6,12 @@ import hashlib
 import io
 import math
 import zipfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from parties.calls.asking import Question
+from parties.calls.people import PeopleCalls
 from parties.client import (
     BalanceView,
     BytesView,
@@ -24,10 +28,12 @@ from parties.client import (
     PhaseView,
     PostingView,
     ProgressView,
+    Role,
     RunSummary,
     RunView,
     SeriesPoint,
     SignatureView,
+    ViewerView,
 )
 from parties.errors import ConfigError
 
@@ -168,8 +174,11 @@ def paused_run() -> RunView:
     return aborted_run().model_copy(update=waits)
 
 
-class SampleClient:
-    """Answers from memory. ``error`` makes every call fail; ``calls`` counts them."""
+VIEWER = ViewerView(name="admin", role="admin")
+
+
+class SampleClient(PeopleCalls):
+    """Answers from memory. ``error`` makes every call fail; ``doors`` answers for the desk, from the question."""
 
     def __init__(self, *_: object) -> None:
         self.views = {run.run_id: run for run in (training_run(), paused_run(), settled_run(), aborted_run())}
@@ -177,11 +186,25 @@ class SampleClient:
         self.archive = bundle()
         self.balanced = True
         self.asked: list[str] = []
+        self.role: Role = "admin"
+        self.doors: dict[str, Callable[[Any], Any]] = {
+            "viewer": lambda _: ViewerView(name=self.role, role=self.role),
+        }
 
     def _answer(self, what: str) -> None:
         self.asked.append(what)
         if self.error is not None:
             raise self.error
+
+    def ask(self, what: str, question: Question, shape: Any) -> Any:
+        self._answer(what)
+        return self.doors[what](question)
+
+    def fetch(self, what: str, question: Question) -> bytes:
+        self._answer(what)
+        found = self.doors[what](question)
+        assert isinstance(found, bytes)
+        return found
 
     def coordinator(self) -> CoordinatorView:
         self._answer("coordinator")

@@ -16,21 +16,25 @@ TIMEOUT = 30
 
 
 def runs_page(client: object, opened: list[str]) -> None:
+    from tests.ui.sample import VIEWER
     from ui.views import runs
 
-    runs.render(client, opened.append)
+    runs.go = lambda _, run: opened.append(run)
+    runs.render(client, VIEWER)
 
 
 def run_page(client: object) -> None:
+    from tests.ui.sample import VIEWER
     from ui.views import run
 
-    run.render(client)
+    run.render(client, VIEWER)
 
 
 def ledger_page(client: object) -> None:
+    from tests.ui.sample import VIEWER
     from ui.views import ledger
 
-    ledger.render(client)
+    ledger.render(client, VIEWER)
 
 
 def show(page: Callable[..., None], *args: object, **query: str) -> AppTest:

@@ -1,1 +1,1 @@
-"""One module per view; each has render(client)."""
+"""One module per view; each page has render(client, viewer)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from parties.client import ClientProtocol, LedgerView
+from parties.client import ClientProtocol, LedgerView, ViewerView
 from ui.states import ask, empty
 from ui.tables import balances_table, postings_table
 from ui.text import HELP, count, plain, short_id
@@ -14,7 +14,7 @@ __all__ = ["PAGE", "render"]
 PAGE = 100
 
 
-def render(client: ClientProtocol) -> None:
+def render(client: ClientProtocol, _: ViewerView) -> None:
     """The page."""
     st.title("Ledger")
     runs = ask("runs", client.runs)

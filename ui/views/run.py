@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from parties.client import ClientProtocol, EntenteError, PhaseView, RunSummary, RunView
+from parties.client import ClientProtocol, EntenteError, PhaseView, RunSummary, RunView, ViewerView
 from ui import charts, tables
 from ui.states import ask, empty, explain
 from ui.text import (
@@ -42,7 +42,7 @@ _PHASE_BADGES: Mapping[str, tuple[Colour, str]] = {
 }
 
 
-def render(client: ClientProtocol) -> None:
+def render(client: ClientProtocol, _: ViewerView) -> None:
     """The page of the run named in the address (``?run=``), or of the newest one."""
     runs = ask("runs", client.runs)
     if runs is None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import streamlit as st
 
-from parties.client import ClientProtocol, PartyView, RunSummary
+from parties.client import ClientProtocol, PartyView, RunSummary, ViewerView
+from ui.links import go
 from ui.states import ask, empty
 from ui.tables import parties_table, runs_table, status_text
 from ui.text import (
@@ -27,13 +26,13 @@ __all__ = ["render"]
 _REFRESH_SECONDS = 3.0
 
 
-def render(client: ClientProtocol, open_run: Callable[[str], None]) -> None:
-    """The page. ``open_run`` goes to a run's own page."""
+def render(client: ClientProtocol, _: ViewerView) -> None:
+    """The page."""
     st.title("Runs")
-    st.fragment(_live, run_every=_REFRESH_SECONDS)(client, open_run)
+    st.fragment(_live, run_every=_REFRESH_SECONDS)(client)
 
 
-def _live(client: ClientProtocol, open_run: Callable[[str], None]) -> None:
+def _live(client: ClientProtocol) -> None:
     read = ask("runs", lambda: (client.runs(), client.parties()))
     if read is None:
         return
@@ -42,9 +41,9 @@ def _live(client: ClientProtocol, open_run: Callable[[str], None]) -> None:
     if not runs:
         empty("No run yet", "A run appears here as soon as an admin proposes one; `make demo` runs a whole consortium.")
     for run in (run for run in runs if not run.ended):
-        _card(run, open_run)
+        _card(run)
     if ended := [run for run in runs if run.ended]:
-        _history(ended, open_run)
+        _history(ended)
     st.subheader("Parties")
     if parties:
         st.dataframe(parties_table(parties), hide_index=True, alt="Members of the consortium")
@@ -63,7 +62,7 @@ def _numbers(runs: list[RunSummary], parties: list[PartyView]) -> None:
     last.metric("Parties online", f"{online} of {len(parties)}", border=True)
 
 
-def _card(run: RunSummary, open_run: Callable[[str], None]) -> None:
+def _card(run: RunSummary) -> None:
     """A run under way: what it does now, how far it is, and the way to its page."""
     with st.container(border=True):
         words, button = st.columns([5, 1], vertical_alignment="center")
@@ -76,11 +75,11 @@ def _card(run: RunSummary, open_run: Callable[[str], None]) -> None:
             st.caption(f"{plain(run.consortium)} · `{short_id(run.run_id)}` · proposed {instant(run.proposed_at)}")
         with button:
             if st.button("Open", key=f"open {run.run_id}", icon=":material/monitoring:", width="stretch"):
-                open_run(run.run_id)
+                go("run", run=run.run_id)
         st.progress(min(1.0, max(0.0, run.progress)), text=percent(run.progress))
 
 
-def _history(ended: list[RunSummary], open_run: Callable[[str], None]) -> None:
+def _history(ended: list[RunSummary]) -> None:
     st.subheader("Finished")
     st.caption("Select a row to open the run.")
     config = {
@@ -100,4 +99,4 @@ def _history(ended: list[RunSummary], open_run: Callable[[str], None]) -> None:
         alt="Finished runs",
     )
     if rows := event["selection"]["rows"]:
-        open_run(ended[rows[0]].run_id)
+        go("run", run=ended[rows[0]].run_id)

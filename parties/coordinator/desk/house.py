@@ -1,0 +1,42 @@
+"""What the desk's subjects work on, and all their doors together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from parties.audit.log import AuditLog
+from parties.coordinator.bundles import BundleStore
+from parties.coordinator.desk import people
+from parties.coordinator.desk.doors import Doors
+from parties.coordinator.engine import Engine
+from parties.coordinator.membership import Membership
+from parties.coordinator.settings import CoordinatorSettings
+from parties.coordinator.store import EventLog
+from parties.identity import Roster
+from parties.ledger.store import LedgerStore
+
+__all__ = ["House", "all_doors"]
+
+
+@dataclass(frozen=True)
+class House:
+    """A running coordinator's parts. Whoever reads the engine's runs holds ``engine.lock``. ``now`` is UTC."""
+
+    home: Path
+    settings: CoordinatorSettings
+    engine: Engine
+    roster: Roster
+    membership: Membership
+    log: EventLog
+    bundles: BundleStore
+    ledger: LedgerStore
+    audit: AuditLog
+    now: Callable[[], datetime]
+
+
+def all_doors(_: House) -> Doors:
+    """Every door of the desk, by name."""
+    return {**people.doors()}

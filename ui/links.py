@@ -1,0 +1,23 @@
+"""Getting from one page to another, whatever a view is asked to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+__all__ = ["go", "remember"]
+
+_PAGES = "pages of the site"
+
+
+def remember(pages: Mapping[str, StreamlitPage]) -> None:
+    """Say which pages this session has, by key."""
+    st.session_state[_PAGES] = dict(pages)
+
+
+def go(key: str, **parameters: str) -> None:
+    """Leave for another page, such as ``go("run", run=run_id)``; raises KeyError for one the session does not have."""
+    pages: Mapping[str, StreamlitPage] = st.session_state[_PAGES]
+    st.switch_page(pages[key], query_params=parameters)

@@ -1,0 +1,58 @@
+"""The pages of the site: which there are, and who sees them.
+
+A view is one module with ``render(client, viewer)``; adding a page is adding a line to :data:`PAGES`. What a role may
+not see is left out of the navigation here and refused by the coordinator all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from parties.client import ClientProtocol, Role, ViewerView
+from ui.links import remember
+from ui.views import ledger, run, runs
+
+__all__ = ["PAGES", "Page", "lay_out"]
+
+_EVERYONE: tuple[Role, ...] = ("admin", "operator", "auditor", "reader")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: ``key`` is its path. ``section`` groups pages in the navigation."""
+
+    key: str
+    title: str
+    icon: str
+    render: Callable[[ClientProtocol, ViewerView], None]
+    section: str = ""
+    roles: tuple[Role, ...] = _EVERYONE
+
+
+PAGES: tuple[Page, ...] = (
+    Page("runs", "Runs", ":material/list:", runs.render),
+    Page("run", "Run", ":material/monitoring:", run.render),
+    Page("ledger", "Ledger", ":material/balance:", ledger.render),
+)
+
+
+def lay_out(client: ClientProtocol, viewer: ViewerView) -> StreamlitPage:
+    """The navigation as the viewer's role sees it, and the page that was asked for; ``run()`` shows it."""
+    pages: dict[str, StreamlitPage] = {}
+    sections: dict[str, list[StreamlitPage]] = {}
+    for page in PAGES:
+        if viewer.role not in page.roles:
+            continue
+        first = not pages
+        shown = st.Page(
+            partial(page.render, client, viewer), title=page.title, icon=page.icon, url_path=page.key, default=first
+        )
+        pages[page.key] = shown
+        sections.setdefault(page.section, []).append(shown)
+    remember(pages)
+    return st.navigation(sections, position="top")
