@@ -50,6 +50,7 @@ from parties.coordinator.views import (
 )
 from parties.errors import ConfigError, EntenteError, PeerError
 from parties.identity import Identity, Member, Roster, load_identity
+from parties.transport.threads import apart
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [
@@ -174,8 +175,7 @@ class Client(PeopleCalls):
 
     def download_factor(self, run_id: str) -> bytes:
         """The factor bundle as a zip archive."""
-        chunks = self._line.stream("FactorBundle", wire.Query(run_id=run_id), wire.Chunk, timeout=4 * self._timeout)
-        return b"".join(chunk.data for chunk in chunks)
+        return self._line.collect("FactorBundle", wire.Query(run_id=run_id), timeout=4 * self._timeout)
 
     def propose(self, agreement: Agreement) -> str:
         """Put an agreement before its parties; returns the run id."""
@@ -196,13 +196,11 @@ class Client(PeopleCalls):
         """The answer of a door as it comes: a file, or JSON."""
         body = {"what": what, "arguments": question.model_dump(mode="json")}
         request = wire.Document(json=json.dumps(body).encode())
-        chunks = self._line.stream("Ask", request, wire.Chunk, timeout=4 * self._timeout)
-        return b"".join(chunk.data for chunk in chunks)
+        return self._line.collect("Ask", request, timeout=4 * self._timeout)
 
     def _read(self, shape: type[V], view: str, run_id: str = "", *, limit: int = 0, offset: int = 0) -> V:
         query = wire.Query(view=view, run_id=run_id, limit=limit, offset=offset)
-        chunks = self._line.stream("Read", query, wire.Chunk, timeout=self._timeout)
-        return self._understood(shape, view, b"".join(chunk.data for chunk in chunks))
+        return self._understood(shape, view, self._line.collect("Read", query, timeout=self._timeout))
 
     def _understood(self, shape: type[V], what: str, answer: bytes) -> V:
         try:
@@ -243,13 +241,19 @@ class Connection:
     def call(self, method: str, request: Protobuf, shape: type[P], *, timeout: float) -> P:
         """One request, one answer. Raises the :class:`EntenteError` the coordinator meant."""
         try:
-            answer = self._method(self._channel.unary_unary, method)(request, timeout=timeout)
+            answer = apart(lambda: self._method(self._channel.unary_unary, method)(request, timeout=timeout))
         except grpc.RpcError as error:
             raise self._translated(error) from None
         except ValueError:
             raise self._closed() from None
         assert isinstance(answer, shape)
         return answer
+
+    def collect(self, method: str, request: Protobuf, *, timeout: float) -> bytes:
+        """One request, one document that comes in pieces."""
+        return apart(
+            lambda: b"".join(chunk.data for chunk in self.stream(method, request, wire.Chunk, timeout=timeout))
+        )
 
     def stream(self, method: str, request: Protobuf, shape: type[P], *, timeout: float | None = None) -> Stream[P]:
         """One request, many answers; iterate over the result, or :meth:`Stream.cancel` it."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -33,6 +36,7 @@ from parties.client import (
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError, StorageError
 from parties.identity import Roster
 from parties.transport.grpc import ExchangeServer
+from parties.transport.threads import apart
 from parties.wire.gen import coordinator_pb2 as wire
 from tests.parties.coordinator_rig import Consortium
 
@@ -166,3 +170,35 @@ def test_views_do_their_own_arithmetic() -> None:
         name="n", version="1", started_at=T0, runs=1, runs_in_progress=0, parties_online=2
     )  # fmt: skip
     assert CoordinatorView.model_validate_json(view.model_dump_json()) == view
+
+
+def test_a_signal_that_interrupts_a_call_leaves_a_connection_that_closes(consortium: Consortium) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def never(_: wire.Query, context: Any) -> Iterator[wire.Chunk]:
+        signal.raise_signal(signal.SIGUSR1)
+        while context.is_active():
+            time.sleep(0.01)
+        yield wire.Chunk()
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with answering(consortium, never) as client, pytest.raises(Interrupted):
+            client.coordinator()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_calls_leave_the_main_thread_free_for_signals() -> None:
+    def where() -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+    assert where()
+    assert not apart(where)
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(lambda: (apart(threading.get_ident), threading.get_ident())).result()
+    assert elsewhere[0] == elsewhere[1]
