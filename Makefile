@@ -3,6 +3,7 @@
 #   make demo [CONFIG=FILE DATA=DIR] [OUT=DIR] [ARGS=...]   run a consortium, from alignment to the settled ledger
 #   make ui   [OUT=DIR] [ARGS=...]                          look at it in a browser
 #   make test [ARGS="-k words"]   make check   make bench   make clean
+#   make qlib                                               what the tests of the qlib file need, in a folder of its own
 #
 # TORCH_FLAGS goes to the one command that installs torch: on Linux name PyTorch's CPU wheel index there
 # (--index-url ...), or the CUDA build, which works as well, is downloaded.
@@ -14,6 +15,7 @@ SHELL := bash
 
 PYTHON ?= python3
 VENV ?= .venv
+QLIB_VENV ?= .venv-qlib
 OUT ?= demo-out
 CONFIG ?=
 DATA ?=
@@ -25,10 +27,10 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EDITABLE := $(PIP) --no-build-isolation --editable
 
-.PHONY: help demo ui test bench check clean
+.PHONY: help demo ui test qlib bench check clean
 
 help:
-	@sed -n '3,8s/^# *//p' Makefile
+	@sed -n '3,9s/^# *//p' Makefile
 
 demo: $(STAMPS)/runtime
 	@$(BIN)/entente demo $(if $(CONFIG),--config "$(CONFIG)") $(if $(DATA),--data "$(DATA)") --out "$(OUT)" $(ARGS)
@@ -46,9 +48,11 @@ test: $(STAMPS)/test
 check: $(STAMPS)/check $(STAMPS)/test
 	@failed=0; for tool in "ruff check ." lint-imports mypy; do $(BIN)/$$tool || failed=1; done; exit $$failed
 
+qlib: $(QLIB_VENV)/ready
+
 clean:
 	rm -rf demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . -path "./$(VENV)" -prune -o -name __pycache__ -type d -print0 | xargs -0 --no-run-if-empty rm -rf
+	find . \( -path "./$(VENV)" -o -path "./$(QLIB_VENV)" \) -prune -o -name __pycache__ -type d -print0 | xargs -0 --no-run-if-empty rm -rf
 
 $(STAMPS)/venv:
 	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or later, or name it with make PYTHON=..." >&2; exit 1; }
@@ -72,3 +76,9 @@ $(STAMPS)/test: $(STAMPS)/runtime
 $(STAMPS)/check: $(STAMPS)/runtime
 	@echo "Installing the linters and type checkers into $(VENV)"
 	@$(EDITABLE) ".[check]" && touch "$@"
+
+# qlib asks for packages that do not go along with ours, so it lives apart; the list is whole, hence --no-deps
+$(QLIB_VENV)/ready: tests/qlib.txt
+	@echo "Installing qlib into $(QLIB_VENV) (a minute, once)"
+	@"$(PYTHON)" -m venv --clear "$(QLIB_VENV)"
+	@timeout 300 "$(QLIB_VENV)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/qlib.txt && touch "$@"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from parties.cli import run
 from tests.vfl.bundles import METADATA, calendar, instruments, made_up, signer
+from tests.vfl.qlib_rig import needs_qlib, read_by_qlib
 from vfl.factors.evaluate import evaluate, ic_by_period
 from vfl.factors.export import export_bundle
 from vfl.factors.panel import FeaturePanel, LabelPanel
@@ -105,22 +105,13 @@ def test_into_numerai(journey, tmp_path) -> None:
     assert score == pytest.approx(ours(scores, label).iloc[-1], abs=0.1)
 
 
+@needs_qlib
 def test_into_qlib(journey, tmp_path) -> None:
     folder, scores, label = journey
     path = exported(folder, "qlib", tmp_path / "factor.parquet")
-    frame = pd.read_parquet(path)
-    if importlib.util.find_spec("qlib") is not None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from qlib.data.dataset.loader import StaticDataLoader
-
-            frame = StaticDataLoader(str(path)).load()
     index = pd.MultiIndex.from_product([DATES, instruments(N)], names=["datetime", "instrument"])
-    both = pd.DataFrame(
-        {"score": frame[("feature", "score")], "label": pd.Series(label.reshape(-1), index=index)}
-    ).dropna()
-    ic = both.groupby(level="datetime").apply(lambda day: day["score"].corr(day["label"], method="spearman"))
-    np.testing.assert_allclose(ic, ours(scores, label), atol=1e-12)
+    told = read_by_qlib(path, pd.Series(label.reshape(-1), index=index), tmp_path)
+    np.testing.assert_allclose(told["rank_ic"], ours(scores, label), atol=1e-12)
 
 
 def test_into_zipline(journey, tmp_path) -> None:
