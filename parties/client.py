@@ -28,6 +28,7 @@ from parties import errors
 from parties.agreement import COORDINATOR, Agreement
 from parties.calls.asking import Question, Role
 from parties.calls.people import PeopleCalls, ViewerView
+from parties.calls.runs import RunCalls, RunGroup, RunOrder, RunPage, RunsQuestion
 from parties.coordinator.views import (
     BalanceView,
     BytesView,
@@ -76,8 +77,12 @@ __all__ = [
     "PostingView",
     "ProgressView",
     "Role",
+    "RunGroup",
+    "RunOrder",
+    "RunPage",
     "RunSummary",
     "RunView",
+    "RunsQuestion",
     "SeriesPoint",
     "SignatureView",
     "Stream",
@@ -105,7 +110,7 @@ P = TypeVar("P", bound=Protobuf)
 V = TypeVar("V")
 
 
-class ClientProtocol(PeopleCalls, Protocol):
+class ClientProtocol(PeopleCalls, RunCalls, Protocol):
     """What views need of a client; a test may bring its own."""
 
     def coordinator(self) -> CoordinatorView: ...
@@ -129,7 +134,7 @@ class ClientProtocol(PeopleCalls, Protocol):
     def cancel(self, run_id: str, why: str) -> None: ...
 
 
-class Client(PeopleCalls):
+class Client(PeopleCalls, RunCalls):
     """A connection to the coordinator with an admin's certificate. Safe to share between threads."""
 
     def __init__(self, address: str, credentials: Path, *, name: str = ADMIN, timeout: float = 15.0) -> None:

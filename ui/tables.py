@@ -61,11 +61,11 @@ def _frame(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> pd.DataF
 
 
 def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
-    """One row per run, in the order given. Progress is in percent."""
-    columns = ["Proposed", "Run", "Purpose", "Status", "Progress", "Rank IC", "Own rank IC", "Common entities"]
+    """One row per run, in the order given. Progress is in percent, times are instants for the viewer's zone."""
+    columns = ["Proposed", "Run", "Purpose", "Status", "Progress", "Rank IC", "Own rank IC", "Common entities", "Took"]
     rows = [
         (
-            instant(run.proposed_at),
+            run.proposed_at,
             short_id(run.run_id),
             run.purpose or run.consortium,
             f"waiting for {', '.join(run.waiting_for)}" if run.status == "paused" and run.waiting_for else run.status,
@@ -73,6 +73,7 @@ def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
             run.ic_joint,
             run.ic_own,
             run.n_common,
+            duration((run.ended_at - run.proposed_at).total_seconds() if run.ended_at else None),
         )
         for run in runs
     ]

@@ -64,6 +64,7 @@ STATUS_ICONS: Mapping[str, str] = {
 
 HELP: Mapping[str, str] = {
     "run": "One job from a signed agreement to a settled ledger; its id is the SHA-256 of the agreement.",
+    "aborted": "Ended without a factor, for one reason that the run's page tells; nothing is paid for such a run.",
     "approve": "Every party checks the agreement against its own policy and signs it.",
     "align": "The parties agree on common rows without showing each other their lists of entities.",
     "train": "The split network is trained walk-forward; features never leave their owner.",

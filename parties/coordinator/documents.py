@@ -33,7 +33,16 @@ from parties.identity import Member
 from parties.ledger.entries import Entry, State
 from parties.ledger.store import LedgerStore
 
-__all__ = ["LedgerReader", "event_view", "factor_view", "party_view", "run_summary", "run_view"]
+__all__ = [
+    "LedgerReader",
+    "evaluation_numbers",
+    "event_view",
+    "factor_view",
+    "n_common",
+    "party_view",
+    "run_summary",
+    "run_view",
+]
 
 _WEIGHT: Mapping[PhaseName, float] = {
     "approve": 0.01,
@@ -53,7 +62,7 @@ def run_summary(known: KnownRun) -> RunSummary:
 
 def _summary(known: KnownRun) -> dict[str, Any]:
     state, facts = known.state, known.facts
-    numbers = _evaluation(state)
+    numbers = evaluation_numbers(state)
     return {
         "run_id": state.run,
         "consortium": facts.consortium,
@@ -68,7 +77,7 @@ def _summary(known: KnownRun) -> dict[str, Any]:
         "parties": state.plan.parties,
         "label_party": state.plan.label,
         "progress": _fraction(known),
-        "n_common": _n_common(state),
+        "n_common": n_common(state),
         "ic_joint": numbers.ic_joint if numbers else None,
         "ic_own": numbers.ic_own if numbers else None,
         "pot": facts.pot,
@@ -82,7 +91,7 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
     state, progress = known.state, known.progress
     settled = _report(state, "settle", "coordinator")
     way, contributions = _contributions(state, settled)
-    numbers = _evaluation(state)
+    numbers = evaluation_numbers(state)
     evaluation = _report(state, "evaluate", state.plan.label)
     shown = None if numbers is None else EvaluationView(**numbers.model_dump(), detail=evaluation.get("detail", {}))
     return RunView(
@@ -111,12 +120,14 @@ def _report(state: RunState, phase: PhaseName, party: str) -> Mapping[str, Any]:
     return {}
 
 
-def _evaluation(state: RunState) -> EvaluationNumbers | None:
+def evaluation_numbers(state: RunState) -> EvaluationNumbers | None:
+    """What the label party measured, if it has and the agreement lets it say so."""
     said = _report(state, "evaluate", state.plan.label).get("evaluation")
     return None if said is None else EvaluationNumbers.model_validate(said)
 
 
-def _n_common(state: RunState) -> int | None:
+def n_common(state: RunState) -> int | None:
+    """How many entities every party holds, once they are aligned."""
     for party in ("coordinator", *state.plan.parties):
         found = _report(state, "align", party).get("n_common")
         if found is not None:
@@ -200,7 +211,7 @@ def factor_view(known: KnownRun, bundles: BundleStore) -> FactorView | None:
     here = bundles.has(state.run)
     metadata = bundles.metadata(state.run) if here else {}
     rows = export.get("rows") or metadata.get("n_rows")
-    numbers = _evaluation(state)
+    numbers = evaluation_numbers(state)
     return FactorView(
         run_id=state.run,
         factor_id=export["factor_id"],

@@ -12,6 +12,7 @@ from typing import Any
 
 from parties.calls.asking import Question
 from parties.calls.people import PeopleCalls
+from parties.calls.runs import RunCalls
 from parties.client import (
     BalanceView,
     BytesView,
@@ -36,6 +37,7 @@ from parties.client import (
     ViewerView,
 )
 from parties.errors import ConfigError
+from tests.ui import sample_runs
 
 __all__ = ["ABORTED", "HOSTILE", "PAUSED", "RUNNING", "SETTLED", "SampleClient", "bundle", "settled_run"]
 
@@ -177,7 +179,7 @@ def paused_run() -> RunView:
 VIEWER = ViewerView(name="admin", role="admin")
 
 
-class SampleClient(PeopleCalls):
+class SampleClient(PeopleCalls, RunCalls):
     """Answers from memory. ``error`` makes every call fail; ``doors`` answers for the desk, from the question."""
 
     def __init__(self, *_: object) -> None:
@@ -189,6 +191,7 @@ class SampleClient(PeopleCalls):
         self.role: Role = "admin"
         self.doors: dict[str, Callable[[Any], Any]] = {
             "viewer": lambda _: ViewerView(name=self.role, role=self.role),
+            **sample_runs.doors(self.views),
         }
 
     def _answer(self, what: str) -> None:

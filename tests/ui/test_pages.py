@@ -9,18 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from parties.errors import PeerError
+from tests.ui.pages_rig import TIMEOUT, button, numbers, said, show
 from tests.ui.sample import ABORTED, HOSTILE, PAUSED, RUNNING, SETTLED, SampleClient, bundle
 from ui.text import plain
-
-TIMEOUT = 30
-
-
-def runs_page(client: object, opened: list[str]) -> None:
-    from tests.ui.sample import VIEWER
-    from ui.views import runs
-
-    runs.go = lambda _, run: opened.append(run)
-    runs.render(client, VIEWER)
 
 
 def run_page(client: object) -> None:
@@ -37,51 +28,14 @@ def ledger_page(client: object) -> None:
     ledger.render(client, VIEWER)
 
 
-def show(page: Callable[..., None], *args: object, **query: str) -> AppTest:
-    app = AppTest.from_function(page, args=args, default_timeout=TIMEOUT)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
-def said(app: AppTest) -> str:
-    """Everything that is shown as text."""
-    kinds = ("title", "subheader", "markdown", "caption", "error", "warning", "info", "success", "metric")
-    parts = [f"{e.label} {e.value}" if kind == "metric" else str(e.value) for kind in kinds for e in getattr(app, kind)]
-    return "\n".join(parts)
-
-
-def numbers(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
-
-
-def button(app: AppTest, label: str) -> Any:
-    return next(b for b in app.button if b.label == label)
-
-
-def test_runs_are_counted_and_those_under_way_can_be_opened() -> None:
-    client, opened = SampleClient(), []
-    app = show(runs_page, client, opened)
-    assert numbers(app) == {"In progress": "2", "Settled": "1", "Best rank IC": "+0.110", "Parties online": "3 of 4"}
-    assert [len(frame.value) for frame in app.dataframe] == [2, 4]
-    app.button(key=f"open {PAUSED}").click().run()
-    assert opened == [PAUSED]
-
-
-def test_no_run_and_no_party_say_how_they_come() -> None:
+def test_nothing_yet_says_how_it_comes() -> None:
     client = SampleClient()
     client.views.clear()
-    client.parties = list
-    app = show(runs_page, client, [])
-    assert "No run yet" in said(app)
-    assert "No party on the roster" in said(app)
     assert "No run yet" in said(show(run_page, client))
     assert "No posting yet" in said(show(ledger_page, client))
 
 
-@pytest.mark.parametrize(("page", "args"), [(runs_page, ([],)), (run_page, ()), (ledger_page, ())])
+@pytest.mark.parametrize(("page", "args"), [(run_page, ()), (ledger_page, ())])
 def test_a_silent_coordinator_is_one_sentence_and_a_way_back(page: Callable[..., None], args: Any) -> None:
     client = SampleClient()
     client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")

@@ -28,7 +28,7 @@ def test_a_run_seen_through_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         app = AppTest.from_file("../../ui/app.py", default_timeout=30)
         app.run()
         assert not app.exception
-        assert {m.label: m.value for m in app.metric}["Parties online"] == "3 of 3"
+        assert {m.label: m.value for m in app.metric}["Settled"] == "1"
         assert len(app.dataframe[0].value) == 1
 
         app = AppTest.from_file("../../ui/app.py", default_timeout=30)

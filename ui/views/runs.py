@@ -1,13 +1,18 @@
-"""All runs of the consortium, and who is there."""
+"""All runs of the consortium: what is under way, and a list to search, sort, page and take away."""
 
 from __future__ import annotations
 
+from datetime import UTC, date, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
 import streamlit as st
 
-from parties.client import ClientProtocol, PartyView, RunSummary, ViewerView
+from parties.client import ClientProtocol, RunPage, RunsQuestion, RunSummary, ViewerView
 from ui.links import go
+from ui.live import latest, seen, shared
+from ui.run_search import GROUPS, ORDERS, page_words, pages, question
 from ui.states import ask, empty
-from ui.tables import parties_table, runs_table, status_text
+from ui.tables import runs_table, status_text
 from ui.text import (
     HELP,
     MISSING,
@@ -24,42 +29,43 @@ from ui.text import (
 __all__ = ["render"]
 
 _REFRESH_SECONDS = 3.0
+_MOST_CARDS = 6
+_ROWS = (25, 50, 100)
+_UNDER_WAY = RunsQuestion(groups=("waiting", "running", "paused"), limit=_MOST_CARDS)
 
 
-def render(client: ClientProtocol, _: ViewerView) -> None:
+def render(client: ClientProtocol, viewer: ViewerView) -> None:
     """The page."""
-    st.title("Runs")
-    st.fragment(_live, run_every=_REFRESH_SECONDS)(client)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title("Runs", width="content")
+        if viewer.role == "admin" and st.button("New run", type="primary", icon=":material/add:"):
+            go("new_run")
+    st.fragment(_under_way, run_every=_REFRESH_SECONDS)(client, viewer)
+    if seen("runs"):
+        st.fragment(_list)(client, viewer)
 
 
-def _live(client: ClientProtocol) -> None:
-    read = ask("runs", lambda: (client.runs(), client.parties()))
-    if read is None:
+def _under_way(client: ClientProtocol, viewer: ViewerView) -> None:
+    """Numbers and the runs under way; refreshes by itself."""
+    page = latest("runs", lambda: shared(client, viewer, "runs under way", lambda: client.runs_page(_UNDER_WAY)))
+    if page is None:
+        if st.button("Try again", icon=":material/refresh:", key="again runs"):
+            st.rerun()
         return
-    runs, parties = read
-    _numbers(runs, parties)
-    if not runs:
-        empty("No run yet", "A run appears here as soon as an admin proposes one; `make demo` runs a whole consortium.")
-    for run in (run for run in runs if not run.ended):
+    _numbers(page)
+    for run in page.runs:
         _card(run)
-    if ended := [run for run in runs if run.ended]:
-        _history(ended)
-    st.subheader("Parties")
-    if parties:
-        st.dataframe(parties_table(parties), hide_index=True, alt="Members of the consortium")
-    else:
-        empty("No party on the roster", "A party appears here once it is enrolled.")
+    if page.total > len(page.runs):
+        st.caption(f"{count(page.total - len(page.runs))} more are under way: filter the list below by status.")
 
 
-def _numbers(runs: list[RunSummary], parties: list[PartyView]) -> None:
-    online = sum(party.health == "online" for party in parties)
-    settled = [run for run in runs if run.status == "settled"]
-    best = max((run.ic_joint for run in settled if run.ic_joint is not None), default=None)
+def _numbers(page: RunPage) -> None:
+    ended = page.counts.get("settled", 0), page.counts.get("aborted", 0)
     left, middle, right, last = st.columns(4)
-    left.metric("In progress", count(sum(not run.ended for run in runs)), border=True, help=HELP["run"])
-    middle.metric("Settled", count(len(settled)), border=True, help=HELP["settle"])
-    right.metric("Best rank IC", correlation(best), border=True, help=HELP["rank_ic"])
-    last.metric("Parties online", f"{online} of {len(parties)}", border=True)
+    left.metric("In progress", count(page.total), border=True, help=HELP["run"])
+    middle.metric("Settled", count(ended[0]), border=True, help=HELP["settle"])
+    right.metric("Aborted", count(ended[1]), border=True, help=HELP["aborted"])
+    last.metric("Best rank IC", correlation(page.best_ic), border=True, help=HELP["rank_ic"])
 
 
 def _card(run: RunSummary) -> None:
@@ -79,24 +85,97 @@ def _card(run: RunSummary) -> None:
         st.progress(min(1.0, max(0.0, run.progress)), text=percent(run.progress))
 
 
-def _history(ended: list[RunSummary]) -> None:
-    st.subheader("Finished")
+def _list(client: ClientProtocol, viewer: ViewerView) -> None:
+    """The filters, and the page of the list that they ask for. The coordinator filters, sorts and pages."""
+    st.subheader("All runs")
+    asked = _filters(client, viewer)
+    page = ask("runs", lambda: client.runs_page(asked))
+    if page is None:
+        return
+    if not page.runs:
+        if not sum(page.counts.values()):
+            empty("No run yet", "A run appears here as soon as an admin proposes one; `make demo` runs a consortium.")
+        else:
+            empty("Nothing fits", "No run fits these filters: take one of them away.")
+        return
+    _table(page)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(page_words(page.total, page.offset, len(page.runs)), width="content")
+        if (number := pages(page.total, asked.limit)) > 1:
+            st.pagination(number, key=_page_key(asked))
+        st.download_button(
+            f"Export {count(page.total)} as CSV",
+            lambda: client.runs_export(asked),
+            file_name="runs.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
+    """What is asked for. Text, status and party stand in the page's address, so that a search can be shared."""
+    words, status, party = st.columns([3, 4, 2])
+    text = words.text_input(
+        "Search", key="find", type="search", live=True, bind="query-params", placeholder="purpose, party or run id",
+        max_chars=200,
+    )  # fmt: skip
+    groups = status.pills(
+        "Status", list(GROUPS), format_func=lambda group: GROUPS[group], selection_mode="multi", key="status",
+        bind="query-params",
+    )  # fmt: skip
+    members = ask("the parties", lambda: shared(client, viewer, "parties", client.parties, seconds=30)) or []
+    named = [view.name for view in members]
+    chosen = party.selectbox(
+        "Party", named, index=None, key="party", format_func=plain, placeholder="any", bind="query-params"
+    )
+    days, order, rows = st.columns([3, 4, 2])
+    between = days.date_input("Proposed between", [], key="days", format="YYYY-MM-DD")
+    by = order.selectbox("Sorted by", list(ORDERS), key="order")
+    size = rows.selectbox("Rows", _ROWS, key="rows")
+    asked = question(
+        groups=groups or (), party=chosen or "", text=text or "", days=_days(between), zone=_zone(), order=by, rows=size
+    )
+    page = st.session_state.get(_page_key(asked), 1)
+    return asked.model_copy(update={"offset": (page - 1) * size})
+
+
+def _page_key(asked: RunsQuestion) -> str:
+    """Another search begins at its own first page."""
+    return f"page {hash(asked.model_copy(update={'offset': 0}))}"
+
+
+def _days(chosen: object) -> tuple[date, ...]:
+    return tuple(chosen) if isinstance(chosen, tuple) else (chosen,) if isinstance(chosen, date) else ()
+
+
+def _zone() -> tzinfo:
+    """The viewer's zone, or UTC where the browser does not say."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
+def _table(page: RunPage) -> None:
     st.caption("Select a row to open the run.")
     config = {
+        "Proposed": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(_zone())),
         "Progress": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width="small"),
         "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
         "Own rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["ic_own"]),
         "Common entities": st.column_config.NumberColumn(help=HELP["common"]),
     }
     event = st.dataframe(
-        runs_table(ended),
+        runs_table(page.runs),
         hide_index=True,
         column_config=config,
         on_select="rerun",
         selection_mode="single-row",
-        key="finished runs",
+        key="list of runs",
         placeholder=MISSING,
-        alt="Finished runs",
+        alt="Runs",
+        height="content",
     )
     if rows := event["selection"]["rows"]:
-        go("run", run=ended[rows[0]].run_id)
+        go("run", run=page.runs[rows[0]].run_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parties.audit.log import AuditLog
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk import people
+from parties.coordinator.desk import people, runs
 from parties.coordinator.desk.doors import Doors
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
@@ -37,6 +37,6 @@ class House:
     now: Callable[[], datetime]
 
 
-def all_doors(_: House) -> Doors:
+def all_doors(house: House) -> Doors:
     """Every door of the desk, by name."""
-    return {**people.doors()}
+    return {**people.doors(), **runs.doors(house.engine)}

@@ -1,0 +1,29 @@
+"""Runs at the desk: pages of the list, and its export."""
+
+from __future__ import annotations
+
+from parties.calls.runs import RunPage, RunsQuestion
+from parties.coordinator.desk.doors import Caller, Door, Doors
+from parties.coordinator.documents import run_summary
+from parties.coordinator.engine import Engine
+from parties.coordinator.run_index import RunIndex
+
+__all__ = ["doors"]
+
+
+def doors(engine: Engine) -> Doors:
+    """The doors about runs."""
+    index = RunIndex()
+
+    def page(question: RunsQuestion, _: Caller) -> RunPage:
+        taken, found = index.find(engine.all_runs(), question)
+        with engine.lock:
+            return found.model_copy(update={"runs": tuple(run_summary(known) for known in taken)})
+
+    def export(question: RunsQuestion, _: Caller) -> bytes:
+        return index.export(engine.all_runs(), question)
+
+    return {
+        "runs/page": Door(page, shape=RunsQuestion),
+        "runs/export": Door(export, shape=RunsQuestion),
+    }
