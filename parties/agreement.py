@@ -26,6 +26,7 @@ from psi.flow import Payload
 from vfl.plan import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 
 __all__ = [
+    "ADMIN",
     "COORDINATOR",
     "Agreement",
     "AlignmentTerms",
@@ -41,6 +42,7 @@ __all__ = [
     "verify_signature",
 ]
 
+ADMIN = "admin"
 COORDINATOR = "coordinator"
 _MOST_MASKED = 8
 """Feature parties up to which all coalitions are opened."""

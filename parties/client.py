@@ -25,7 +25,7 @@ from google.protobuf.message import Message as Protobuf
 from pydantic import TypeAdapter, ValidationError
 
 from parties import errors
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement import ADMIN, COORDINATOR, Agreement
 from parties.calls.asking import Question, Role
 from parties.calls.people import PeopleCalls, ViewerView
 from parties.calls.runs import RunCalls, RunGroup, RunOrder, RunPage, RunsQuestion
@@ -41,6 +41,7 @@ from parties.coordinator.views import (
     LedgerView,
     OpeningsView,
     PartyView,
+    PauseView,
     PhaseView,
     PostingView,
     ProgressView,
@@ -73,6 +74,7 @@ __all__ = [
     "LedgerView",
     "OpeningsView",
     "PartyView",
+    "PauseView",
     "PhaseView",
     "PostingView",
     "ProgressView",
@@ -89,7 +91,6 @@ __all__ = [
     "ViewerView",
 ]
 
-ADMIN = "admin"
 SERVICE = "entente.coordinator.v1.Coordinator"
 ERROR_KEY = "entente-error"
 
@@ -98,6 +99,8 @@ _RESPONSES: dict[str, type[Protobuf]] = {
     "Report": wire.Receipt,
     "Propose": wire.Document,
     "Cancel": wire.Receipt,
+    "Pause": wire.Receipt,
+    "Resume": wire.Receipt,
     "Read": wire.Chunk,
     "Hello": wire.Document,
     "Join": wire.Document,
@@ -132,6 +135,10 @@ class ClientProtocol(PeopleCalls, RunCalls, Protocol):
     def propose(self, agreement: Agreement) -> str: ...
 
     def cancel(self, run_id: str, why: str) -> None: ...
+
+    def pause(self, run_id: str, why: str) -> None: ...
+
+    def resume(self, run_id: str) -> None: ...
 
 
 class Client(PeopleCalls, RunCalls):
@@ -190,8 +197,25 @@ class Client(PeopleCalls, RunCalls):
 
     def cancel(self, run_id: str, why: str) -> None:
         """Stop a run. One that has ended is left as it is."""
-        request = wire.Document(json=json.dumps({"run_id": run_id, "why": why}).encode())
-        self._line.call("Cancel", request, wire.Receipt, timeout=self._timeout)
+        self._order("Cancel", {"run_id": run_id, "why": why})
+
+    def pause(self, run_id: str, why: str) -> None:
+        """Hold a run at its next boundary until :meth:`resume`. One that we hold, or that has ended, is left as it is.
+
+        Raises :class:`AgreementError` while it is being settled.
+        """
+        self._order("Pause", {"run_id": run_id, "why": why})
+
+    def resume(self, run_id: str) -> None:
+        """Take our pause back: it goes on once nobody holds it. The admin takes back everyone's.
+
+        Raises :class:`AgreementError` for a party when others hold the run and it does not.
+        """
+        self._order("Resume", {"run_id": run_id})
+
+    def _order(self, method: str, body: dict[str, str]) -> None:
+        request = wire.Document(json=json.dumps(body).encode())
+        self._line.call(method, request, wire.Receipt, timeout=self._timeout)
 
     def ask(self, what: str, question: Question, shape: type[V]) -> V:
         """The answer of one of the desk's doors, validated as ``shape``."""

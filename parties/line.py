@@ -28,7 +28,7 @@ from parties.agreement import COORDINATOR
 from parties.client import Connection, Stream
 from parties.coordinator.commands import Command, CommandKind
 from parties.coordinator.events import PhaseName
-from parties.coordinator.reports import FailedBody, ProgressBody, RejectedBody, SignedBody
+from parties.coordinator.reports import FailedBody, HeldBody, ProgressBody, RejectedBody, SignedBody
 from parties.errors import ConfigError, EntenteError, PeerError, RunAborted, StorageError
 from parties.joining.succession import adopt_successor
 from parties.wire.gen import coordinator_pb2 as wire
@@ -113,7 +113,7 @@ class CoordinatorLine:
         self._connection.close()
 
     def commands(self) -> Iterator[Command]:
-        """Commands as they come: ``approve``, ``start``, ``abort``, ``finished``; each once.
+        """Commands as they come: ``approve``, ``start``, ``pause``, ``resume``, ``abort``, ``finished``; each once.
 
         Raises :class:`EntenteError` when the coordinator does not accept this node at all.
         """
@@ -149,6 +149,10 @@ class CoordinatorLine:
         """Our part of a phase failed; ``peer`` is whom we hold responsible, ``lost`` that we lost touch with it."""
         body = FailedBody(phase=phase, attempt=attempt, reason=reason[:2000], peer=peer[:32], lost=lost)
         self._report("failed", run_id, body.model_dump())
+
+    def held(self, run_id: str, phase: PhaseName, attempt: int) -> None:
+        """Our part of a phase has stopped behind a record, as the run is paused."""
+        self._report("held", run_id, HeldBody(phase=phase, attempt=attempt).model_dump())
 
     def progress(self, run_id: str, body: ProgressBody) -> None:
         """How far we are. Returns at once; only the latest of each phase is sent, about twice a second."""
@@ -266,7 +270,8 @@ class CoordinatorLine:
 
     def _hand_out(self, command: Command) -> None:
         """Queue a command unless the same was queued before; keep track of the runs under way."""
-        mark = (command.kind, str(command.body.get("phase", "")), int(command.body.get("attempt", 0)))
+        count = command.body.get("number", command.body.get("attempt", 0))
+        mark = (command.kind, str(command.body.get("phase", "")), int(count))
         with self._lock:
             if command.kind in ("abort", "finished"):
                 if self._seen.pop(command.run_id, None) is None:

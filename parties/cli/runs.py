@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +19,13 @@ __all__ = [
     "Coordinator",
     "Credentials",
     "app",
-    "cancel_as_party",
     "connect",
     "full_id",
     "proposed_run",
     "run_cancel",
     "run_list",
+    "run_pause",
+    "run_resume",
     "run_show",
 ]
 
@@ -46,6 +49,7 @@ Credentials = Annotated[
         help="Folder with the admin's keys/ and roster.json.",
     ),
 ]
+OrHome = Annotated[Path | None, typer.Option("--home", help="Or as a party of the run: its node's folder.")]
 Run = Annotated[str, typer.Argument(help="Run id, or its first characters.")]
 
 
@@ -90,7 +94,7 @@ def run_list(
                 run.consortium,
                 correlation(run.ic_joint),
                 "-" if run.n_common is None else run.n_common,
-                run.reason or ", ".join(run.waiting_for),
+                run.reason or ", ".join((*(f"paused by {pause.by}" for pause in run.pauses), *run.waiting_for)),
             )
             for run in runs
         ),
@@ -103,7 +107,7 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
     with connect(coordinator, credentials) as client:
         view = client.run(full_id(client, run))
     say(f"Run {view.run_id}", f"{view.consortium}: {view.purpose}" if view.purpose else view.consortium)
-    say(f"Status: {view.status}" + (f" ({view.reason})" if view.reason else ""))
+    say(f"Status: {view.status}" + (f" ({view.reason})" if view.reason else ""), *_waits(view))
     table(
         "",
         ("phase", "status", ">seconds", "finished"),
@@ -118,6 +122,16 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
         ),
     )
     _show_results(view)
+
+
+def _waits(view: RunView) -> Iterator[str]:
+    """What keeps a run from going on."""
+    for pause in view.pauses:
+        yield f"Paused by {pause.by} at {pause.at:%Y-%m-%d %H:%M} UTC" + (f": {pause.why}" if pause.why else "")
+    if view.stopping:
+        yield f"It stops at the next boundary of {view.phase}."
+    if view.waiting_for:
+        yield f"Waiting for: {', '.join(view.waiting_for)}"
 
 
 def _show_results(view: RunView) -> None:
@@ -147,20 +161,57 @@ def run_cancel(
     why: Annotated[str, typer.Option("--why", help="The reason every party reads.")] = "",
     coordinator: Coordinator = "",
     credentials: Credentials = None,
-    home: Annotated[Path | None, typer.Option("--home", help="Or as a party of the run: its node's folder.")] = None,
+    home: OrHome = None,
 ) -> None:
     """Stop a run for everyone, as the admin or as a party of it."""
-    if home is not None:
-        cancel_as_party(run, home, why, coordinator)
-        return
-    why = why or "cancelled by the admin"
-    with connect(coordinator, credentials) as client:
-        run_id = full_id(client, run)
-        if client.run(run_id).ended:
+    with _asker(run, coordinator, credentials, home) as (client, run_id, name):
+        if home is None and client.run(run_id).ended:
             say(f"Run {run_id[:12]} has ended already; nothing was changed.")
             return
-        client.cancel(run_id, why)
+        client.cancel(run_id, why or f"cancelled by {'the admin' if home is None else name}")
     say(f"Run {run_id[:12]} is cancelled.")
+
+
+@app.command("pause")
+def run_pause(
+    run: Run,
+    why: Annotated[str, typer.Option("--why", help="The reason every party reads.")] = "",
+    coordinator: Coordinator = "",
+    credentials: Credentials = None,
+    home: OrHome = None,
+) -> None:
+    """Hold a run, as the admin or as a party of it. Training stops behind a record all have; other phases end first."""
+    with _asker(run, coordinator, credentials, home) as (client, run_id, name):
+        client.pause(run_id, why or f"paused by {name}")
+    say(
+        f"Run {run_id[:12]} is paused. It goes on when {name} says so: entente run resume {run_id[:12]} "
+        + (f"--home {home}" if home is not None else f"--credentials {credentials}")
+    )
+
+
+@app.command("resume")
+def run_resume(run: Run, coordinator: Coordinator = "", credentials: Credentials = None, home: OrHome = None) -> None:
+    """Take back a pause: a party its own, the admin everyone's. The run goes on when nobody holds it."""
+    with _asker(run, coordinator, credentials, home) as (client, run_id, name):
+        client.resume(run_id)
+    say(f"Run {run_id[:12]}: {name} does not hold it any more.")
+
+
+@contextmanager
+def _asker(
+    run: str, coordinator: str, credentials: Path | None, home: Path | None
+) -> Iterator[tuple[Client, str, str]]:
+    """Who asks: the admin, or the party whose node is in ``home``. The client, the run's whole id, and the name."""
+    from parties.client import ADMIN, Client
+    from parties.node.settings import load_node_settings
+
+    if home is None:
+        with connect(coordinator, credentials) as client:
+            yield client, full_id(client, run), ADMIN
+        return
+    name = load_node_settings(home / "node.toml").party.name
+    with Client(coordinator, home, name=name) as client:
+        yield client, proposed_run(home, run).name, name
 
 
 def full_id(client: Client, start: str) -> str:
@@ -171,18 +222,6 @@ def full_id(client: Client, start: str) -> str:
     if len(found) > 1:
         raise ConfigError(f"{len(found)} runs begin with {start!r}: give more characters of the id")
     return found[0]
-
-
-def cancel_as_party(run: str, home: Path, why: str, coordinator: str) -> None:
-    """Stop a run that this node was asked to sign, or is in."""
-    from parties.client import Client
-    from parties.node.settings import load_node_settings
-
-    name = load_node_settings(home / "node.toml").party.name
-    run_id = proposed_run(home, run).name
-    with Client(coordinator, home, name=name) as client:
-        client.cancel(run_id, why or f"cancelled by {name}")
-    say(f"Run {run_id[:12]} is cancelled.")
 
 
 def proposed_run(home: Path, start: str) -> Path:

@@ -15,10 +15,10 @@ from parties.coordinator.events import PhaseName
 from parties.coordinator.run import RunState
 from parties.identity import Member
 
-__all__ = ["Command", "CommandKind", "approve", "last_word", "pending", "roster_told", "start"]
+__all__ = ["Command", "CommandKind", "approve", "last_word", "paused", "pending", "resumed", "roster_told", "start"]
 
 Heads = Sequence[Mapping[str, Any]]
-CommandKind = Literal["welcome", "roster", "approve", "start", "abort", "finished"]
+CommandKind = Literal["welcome", "roster", "approve", "start", "pause", "resume", "abort", "finished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Command:
     roster    {"members": {name: member}}: everyone but the admin, as of now
     approve   {"agreement": the document to check and sign}
     start     {"phase", "attempt", "signatures": {party: hex}, "heads": [Head]}; the session is called "PHASE-ATTEMPT"
+    pause     {"phase", "attempt", "number", "by", "why"}: training stops behind its next record, others phases end
+    resume    {"phase", "attempt", "number", "by"}; a ``start`` follows when something is to begin
     abort     {"reason", "culprit": party name or ""}; "silent": true when the line gave the coordinator up by itself
     finished  {"settlement_sha256", "heads": [Head]}
 
@@ -57,6 +59,21 @@ def start(state: RunState, phase: PhaseName, attempt: int, heads: Heads = ()) ->
     return Command("start", state.run, {"phase": phase, "attempt": attempt, "signatures": signatures} | _with(heads))
 
 
+def paused(state: RunState) -> Command:
+    """Who holds the run: the latest of them."""
+    hold = state.holds[-1]
+    return Command("pause", state.run, _turn(state) | {"by": hold.by, "why": hold.why})
+
+
+def resumed(state: RunState, by: str) -> Command:
+    """Nobody holds the run any more."""
+    return Command("resume", state.run, _turn(state) | {"by": by})
+
+
+def _turn(state: RunState) -> dict[str, Any]:
+    return {"phase": state.span.phase, "attempt": state.span.attempt, "number": state.turns}
+
+
 def last_word(state: RunState, heads: Heads = ()) -> Command:
     """How the run ended."""
     if state.status == "settled":
@@ -72,11 +89,12 @@ def _with(heads: Heads) -> dict[str, Any]:
 
 def pending(state: RunState, party: str, heads: Heads = ()) -> Iterator[Command]:
     """What a party that attaches now has still to be told."""
-    if state.phase is None or party in state.span.done:
+    if state.phase is None:
         return
-    if state.phase == "approve":
-        yield approve(state)
-    elif state.absent:
-        return  # the phase begins anew when everyone is there
-    elif party in state.plan.participants(state.phase):
-        yield start(state, state.phase, state.span.attempt, heads)
+    if party not in state.span.done:
+        if state.phase == "approve":
+            yield approve(state)
+        elif not state.idle and party in state.plan.participants(state.phase):
+            yield start(state, state.phase, state.span.attempt, heads)
+    if state.holds:
+        yield paused(state)

@@ -23,6 +23,7 @@ from parties.coordinator.views import (
     FactorView,
     LedgerView,
     PartyView,
+    PauseView,
     PhaseView,
     PostingView,
     RunSummary,
@@ -70,6 +71,8 @@ def _summary(known: KnownRun) -> dict[str, Any]:
         "status": state.status,
         "phase": state.phase or "",
         "waiting_for": _waiting_for(state),
+        "pauses": tuple(PauseView(by=hold.by, why=hold.why, at=hold.at) for hold in state.holds),
+        "stopping": bool(state.holds) and not state.halted and state.phase != "approve",
         "reason": state.reason,
         "culprit": state.culprit,
         "proposed_at": state.proposed_at,
@@ -138,7 +141,7 @@ def n_common(state: RunState) -> int | None:
 def _waiting_for(state: RunState) -> tuple[str, ...]:
     if state.phase is None:
         return ()
-    if state.absent and state.phase != "approve":
+    if state.idle and state.phase != "approve":
         return state.absent
     done = state.span.done
     return tuple(p for p in state.plan.participants(state.phase) if p not in done or p in state.absent)
@@ -292,6 +295,8 @@ def _words(event: Event) -> str:
             return f"{event.party} finished {event.phase}"
         case "phase_failed":
             return f"{event.party} stopped in {event.phase}: {event.reason}"
+        case "phase_held":
+            return f"{event.party} has stopped in {event.phase}, as the run is paused"
         case "party_lost":
             return f"{event.party} silent for {event.silent_for:.0f} s"
         case "party_back":
@@ -302,6 +307,10 @@ def _words(event: Event) -> str:
             return f"coordinator finished {event.phase}"
         case "coordinator_failed":
             return f"coordinator stopped in {event.phase}: {event.reason}"
+        case "paused":
+            return f"paused by {event.by}" + (f": {event.why}" if event.why else "")
+        case "resumed":
+            return f"resumed by {event.by}"
         case "cancelled":
             return f"cancelled by {event.by}: {event.why}"
         case "expired":

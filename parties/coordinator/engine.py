@@ -17,10 +17,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parties.agreement import COORDINATOR, Agreement
-from parties.client import ADMIN
+from parties.agreement import ADMIN, COORDINATOR, Agreement
 from parties.coordinator.blames import Blames, reporter
-from parties.coordinator.commands import Command, approve, last_word, pending, roster_told, start
+from parties.coordinator.commands import Command, approve, last_word, paused, pending, resumed, roster_told, start
 from parties.coordinator.events import (
     Cancelled,
     CoordinatorDone,
@@ -31,9 +30,11 @@ from parties.coordinator.events import (
     PartyBack,
     PartyLost,
     PartyRestarted,
+    Paused,
     PhaseFailed,
     PhaseName,
     Proposed,
+    Resumed,
     printable,
 )
 from parties.coordinator.facts import RunFacts
@@ -53,9 +54,11 @@ from parties.coordinator.state import (
     Finish,
     Interrupt,
     ReceiveBundle,
+    Release,
     RunMatching,
     Settle,
     StartPhase,
+    Stop,
     step,
 )
 from parties.coordinator.store import EventLog
@@ -127,7 +130,7 @@ class Engine:
                 self._enter(state)
             for known in list(self._runs.values()):
                 known.progress.restore(self._log.load_progress(known.state.run))
-                if known.state.phase == "settle":
+                if known.state.phase == "settle" and not known.state.halted:
                     self._perform(known, Settle(known.state.span.attempt))
                 elif not known.state.ended:
                     why = f"the coordinator restarted during {known.state.phase}"
@@ -202,6 +205,16 @@ class Engine:
                 raise AgreementError(f"{by} has no part in run {run_id[:12]} and cannot cancel it")
             return self.take(Cancelled(run_id, _now(), by, why))
 
+    def pause(self, run_id: str, by: str, why: str) -> bool:
+        """Hold a run at its next boundary, for the admin or for one of its parties."""
+        with self.lock:
+            return self.take(Paused(self.known(run_id).state.run, _now(), by, why))
+
+    def resume(self, run_id: str, by: str) -> bool:
+        """Take a pause back."""
+        with self.lock:
+            return self.take(Resumed(self.known(run_id).state.run, _now(), by))
+
     def attach(self, party: str, session: str, version: str, runs: Iterable[str]) -> Line:
         """Open a party's standing line, and tell it where its runs stand."""
         with self.lock:
@@ -214,8 +227,9 @@ class Engine:
                 if restarted:
                     self._apply(PartyRestarted(known.state.run, _now(), party))
                 told = self._apply(PartyBack(known.state.run, _now(), party))
-                for command in () if told else pending(known.state, party, self._heads(known.state, party)):
-                    line.put(command)
+                for command in pending(known.state, party, self._heads(known.state, party)):
+                    if not told or command.kind == "pause":
+                        line.put(command)
             for run_id in runs:
                 ended = self._runs.get(run_id)
                 if ended is not None and ended.state.ended and party in ended.state.plan.parties:
@@ -334,15 +348,19 @@ class Engine:
             case Interrupt(reason):
                 _LOG.warning("run %s waits: %s", state.run[:12], reason)
                 self._parts.interrupt(state.run, reason)
+            case Stop():
+                self._tell(state, lambda _: paused(state))
+            case Release(by):
+                self._tell(state, lambda _: resumed(state, by))
             case Abort(reason):
                 self._parts.abort(state.run, reason)
-                self._tell_all(state)
+                self._tell(state, lambda party: last_word(state, self._heads(state, party)))
             case Finish():
-                self._tell_all(state)
+                self._tell(state, lambda party: last_word(state, self._heads(state, party)))
 
-    def _tell_all(self, state: RunState) -> None:
+    def _tell(self, state: RunState, command: Callable[[str], Command]) -> None:
         for party in state.plan.parties:
-            self.lines.put(party, last_word(state, self._heads(state, party)))
+            self.lines.put(party, command(party))
 
     def _heads(self, state: RunState, party: str) -> list[dict[str, Any]]:
         return [] if self._witness is None else self._witness.heads(state, party)

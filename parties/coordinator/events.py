@@ -28,11 +28,14 @@ __all__ = [
     "PartyBack",
     "PartyLost",
     "PartyRestarted",
+    "Paused",
     "PhaseDone",
     "PhaseFailed",
+    "PhaseHeld",
     "PhaseName",
     "Proposed",
     "Rejected",
+    "Resumed",
     "RunId",
     "Signed",
     "event_from_json",
@@ -126,6 +129,19 @@ class PhaseFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseHeld:
+    """A party has stopped its part of the phase because the run is paused: what it needs to go on is on its disk."""
+
+    __pydantic_config__ = _STRICT
+    run: RunId
+    at: datetime
+    party: PartyName
+    phase: PhaseName
+    attempt: Attempt
+    kind: Literal["phase_held"] = "phase_held"
+
+
+@dataclass(frozen=True, slots=True)
 class PartyLost:
     """A party has been silent for ``silent_for`` seconds, longer than agreed."""
 
@@ -188,6 +204,29 @@ class CoordinatorFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """An admin, or a party of the run, holds it until it resumes it."""
+
+    __pydantic_config__ = _STRICT
+    run: RunId
+    at: datetime
+    by: Annotated[str, StringConstraints(max_length=32)]
+    why: Text
+    kind: Literal["paused"] = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Who paused the run holds it no longer; the admin lifts everyone's pause."""
+
+    __pydantic_config__ = _STRICT
+    run: RunId
+    at: datetime
+    by: Annotated[str, StringConstraints(max_length=32)]
+    kind: Literal["resumed"] = "resumed"
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """An admin, or a party of the run, stopped it."""
 
@@ -226,11 +265,14 @@ Event = Annotated[
     | Rejected
     | PhaseDone
     | PhaseFailed
+    | PhaseHeld
     | PartyLost
     | PartyBack
     | PartyRestarted
     | CoordinatorDone
     | CoordinatorFailed
+    | Paused
+    | Resumed
     | Cancelled
     | Expired
     | Interrupted,

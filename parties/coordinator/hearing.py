@@ -9,11 +9,12 @@ from typing import Any
 
 from parties.agreement import verify_signature
 from parties.coordinator.engine import Engine
-from parties.coordinator.events import PhaseDone, PhaseFailed, Rejected, Signed, printable
+from parties.coordinator.events import PhaseDone, PhaseFailed, PhaseHeld, Rejected, Signed, printable
 from parties.coordinator.reports import (
     DoneBody,
     FailedBody,
     HeartbeatBody,
+    HeldBody,
     IntroductionBody,
     PartReport,
     ProgressBody,
@@ -58,6 +59,9 @@ class Hearing:
             return self._engine.take(
                 PhaseFailed(run_id, now, party, failed.phase, failed.attempt, failed.reason, failed.peer, failed.lost)
             )
+        if kind == "held":
+            held = parse(HeldBody, body, what)
+            return self._engine.take(PhaseHeld(run_id, now, party, held.phase, held.attempt))
         if kind == "done":
             return self._finished(party, run_id, parse(DoneBody, body, what), now)
         if kind == "progress":

@@ -10,6 +10,7 @@ are refused, and each fault is one :class:`AgreementError` sentence that names t
     progress    :class:`ProgressBody`
     done        {"phase", "attempt", "report": the phase's report below}
     failed      {"phase", "attempt", "reason": text, "peer": name or "", "lost": whether touch was lost with the peer}
+    held        {"phase", "attempt"}: stopped behind a record, as the run is paused
 """
 
 from __future__ import annotations
@@ -37,15 +38,18 @@ __all__ = [
     "ExportReport",
     "FailedBody",
     "HeartbeatBody",
+    "HeldBody",
     "IntroductionBody",
     "MatchReport",
     "OpeningsUsed",
     "PartReport",
     "PartyContribution",
     "Point",
+    "PauseBody",
     "ProgressBody",
     "ProposeBody",
     "RejectedBody",
+    "ResumeBody",
     "SettleReport",
     "SignedBody",
     "Traffic",
@@ -81,6 +85,15 @@ class AskBody(_Said):
 
     what: Text
     arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class PauseBody(_Said):
+    run_id: RunId
+    why: Text = ""
+
+
+class ResumeBody(_Said):
+    run_id: RunId
 
 
 class HeartbeatBody(_Said):
@@ -163,6 +176,11 @@ class FailedBody(_Said):
     reason: Text
     peer: Annotated[str, StringConstraints(max_length=32)] = ""
     lost: bool = False
+
+
+class HeldBody(_Said):
+    phase: PhaseName
+    attempt: Attempt
 
 
 class PartReport(_Said):

@@ -14,6 +14,7 @@ from parties.coordinator.events import PHASES, PhaseName
 from psi.flow import Role
 
 __all__ = [
+    "Hold",
     "Outcome",
     "PhaseSpan",
     "Plan",
@@ -61,6 +62,8 @@ class Plan:
     matching: bool
     masked: bool
     attributed: bool = False
+    stepwise: bool = True
+    """Training has a record of every step, so that it can stop between two."""
 
     @classmethod
     def of(cls, agreement: Agreement) -> Plan:
@@ -71,6 +74,7 @@ class Plan:
             matching=agreement.alignment.policy == "psi",
             masked=agreement.openings.contribution == "masked",
             attributed=agreement.openings.attribution,
+            stepwise=agreement.model.kind == "split",
         )
 
     def participants(self, phase: PhaseName) -> tuple[str, ...]:
@@ -104,11 +108,22 @@ class PhaseSpan:
     ended_at: datetime | None = None
     outcome: Outcome = "running"
     reports: Mapping[str, Mapping[str, Any]] | None = None
+    held: int = 0
+    """Earlier attempts that ended by a pause: they are no failures."""
 
     @property
     def done(self) -> frozenset[str]:
         """Parties that finished their part."""
         return frozenset(self.reports or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One pause: who holds the run, why, and since when."""
+
+    by: str
+    why: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +138,12 @@ class RunState:
     spans: tuple[PhaseSpan, ...]
     signatures: tuple[tuple[str, str, datetime], ...] = ()
     absent: tuple[str, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    """Pauses that have not been taken back."""
+    halted: bool = False
+    """The run is paused and has come to a stop: the attempt shown has not begun."""
+    turns: int = 0
+    """How often it was paused or resumed."""
     ended_at: datetime | None = None
     reason: str = ""
     culprit: str = ""
@@ -153,7 +174,13 @@ class RunState:
         for span in self.spans:
             if span.outcome in ("done", "skipped"):
                 reached = _REACHED[span.phase]
-        return "paused" if self.absent else reached
+        waits = self.absent or self.halted or (self.holds and self.phase == "approve")
+        return "paused" if waits else reached
+
+    @property
+    def idle(self) -> bool:
+        """Whether the phase shown waits for parties, or for who paused the run."""
+        return bool(self.absent) or self.halted
 
 
 def session_name(phase: PhaseName, attempt: int) -> str:
@@ -188,7 +215,11 @@ def validate_state(state: RunState) -> None:
     assert set(state.absent) <= set(state.plan.parties)
     if len(names) > 1:
         assert set(state.signed) == set(state.plan.parties), "no phase begins unsigned"
-        assert not (state.absent and state.span.done), "nobody reports on an attempt that has not begun"
+        assert not (state.idle and state.span.done), "nobody reports on an attempt that has not begun"
+        assert state.halted or not (state.absent and state.holds)
+    assert not state.halted or (state.holds and state.phase not in (None, "approve")), "only a pause halts"
+    assert not (state.ended and state.holds)
+    assert len({hold.by for hold in state.holds}) == len(state.holds)
     if state.phase is not None and not state.absent:
         assert state.span.done < set(state.plan.participants(state.phase)), "a finished phase was left open"
 

@@ -1,7 +1,7 @@
 """The coordinator as a process: gRPC in front of the engine, a clock behind it.
 
-Who is who comes from the certificate alone. A party may attach, report for itself and cancel a run it is
-in; the member called ``admin`` may propose, cancel and read. Everything else is refused.
+Who is who comes from the certificate alone. A party may attach, report for itself, and cancel, pause and resume a run
+of its own; the member called ``admin`` may do these, propose and read. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from parties.coordinator.hearing import Hearing
 from parties.coordinator.membership import Membership, expiry_warnings
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.reading import Reader
-from parties.coordinator.reports import AskBody, CancelBody, ProposeBody, parse
+from parties.coordinator.reports import AskBody, CancelBody, PauseBody, ProposeBody, ResumeBody, parse
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from parties.coordinator.store import EventLog, open_engine
 from parties.coordinator.witness import Witness
@@ -230,6 +230,8 @@ class _Service:
             "Report": (one, self._report, wire.PartyReport),
             "Propose": (one, self._propose, wire.Document),
             "Cancel": (one, self._cancel, wire.Document),
+            "Pause": (one, self._pause, wire.Document),
+            "Resume": (one, self._resume, wire.Document),
             "Read": (many, self._read, wire.Query),
             "FactorBundle": (many, self._bundle, wire.Query),
             "Ask": (many, self._ask, wire.Document),
@@ -315,6 +317,23 @@ class _Service:
         def take() -> bool:
             body = parse(CancelBody, request.json, "the cancellation")
             return engine.cancel(body.run_id, caller, body.why, admin=caller == ADMIN)
+
+        return wire.Receipt(changed=self._answered(context, take))
+
+    def _pause(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
+        caller, engine = authenticated_peer(context, self._roster), self._ready(context)
+
+        def take() -> bool:
+            body = parse(PauseBody, request.json, "the pause")
+            return engine.pause(body.run_id, caller, body.why)
+
+        return wire.Receipt(changed=self._answered(context, take))
+
+    def _resume(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
+        caller, engine = authenticated_peer(context, self._roster), self._ready(context)
+
+        def take() -> bool:
+            return engine.resume(parse(ResumeBody, request.json, "the resumption").run_id, caller)
 
         return wire.Receipt(changed=self._answered(context, take))
 

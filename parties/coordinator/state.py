@@ -8,6 +8,10 @@ replaying the log rebuilds the state. A run goes
 or ends in ``aborted`` with one reason. It is ``paused`` while a party that is still needed is away. When everyone is
 there again the phase under way is begun anew, as its next attempt, and the parties take it up from their records.
 
+The admin and every party of the run may pause it too. Training then stops behind the record of a step that all parties
+have; any other phase ends first. The next phase or attempt begins when every pause was taken back: each by who made it,
+or all of them by the admin.
+
 Who takes part: align: every party, and the coordinator as matcher when the policy is ``psi``; train: every
 party; evaluate: the label party; value: every party when contributions are ``masked`` or attribution is
 agreed, else the phase is skipped; export: the label party and the recipients; settle: the coordinator.
@@ -23,7 +27,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement import ADMIN, COORDINATOR, Agreement
 from parties.coordinator.events import (
     PHASES,
     Cancelled,
@@ -35,14 +39,17 @@ from parties.coordinator.events import (
     PartyBack,
     PartyLost,
     PartyRestarted,
+    Paused,
     PhaseDone,
     PhaseFailed,
+    PhaseHeld,
     PhaseName,
     Proposed,
     Rejected,
+    Resumed,
     Signed,
 )
-from parties.coordinator.run import PhaseSpan, Plan, RunState
+from parties.coordinator.run import Hold, PhaseSpan, Plan, RunState
 from parties.errors import AgreementError
 
 __all__ = [
@@ -53,9 +60,11 @@ __all__ = [
     "Finish",
     "Interrupt",
     "ReceiveBundle",
+    "Release",
     "RunMatching",
     "Settle",
     "StartPhase",
+    "Stop",
     "replay",
     "step",
 ]
@@ -117,11 +126,23 @@ class Interrupt:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """Tell everyone that the run is paused: training stops behind its next record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Tell everyone that the run is paused no longer."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Tell everyone that the run is settled."""
 
 
-Action = AskApproval | StartPhase | RunMatching | ReceiveBundle | Settle | Interrupt | Abort | Finish
+Action = AskApproval | StartPhase | RunMatching | ReceiveBundle | Settle | Interrupt | Stop | Release | Abort | Finish
 Step = tuple[RunState, tuple[Action, ...]]
 
 MOST_ATTEMPTS = 20
@@ -139,7 +160,9 @@ def step(state: RunState | None, event: Event) -> Step:
         raise EventRefused(f"run {event.run[:12]} was never proposed here: propose it first")
     if event.run != state.run:
         raise EventRefused(f"an event of run {event.run[:12]} reached run {state.run[:12]}: send it to its own run")
-    if isinstance(event, Signed | Rejected | PhaseDone | PhaseFailed | PartyLost | PartyBack | PartyRestarted):
+    if isinstance(
+        event, Signed | Rejected | PhaseDone | PhaseFailed | PhaseHeld | PartyLost | PartyBack | PartyRestarted
+    ):
         _require_party(state, event.party)
     if state.ended:
         return state, ()
@@ -153,6 +176,12 @@ def step(state: RunState | None, event: Event) -> Step:
         return _done(state, event)
     if isinstance(event, PhaseFailed | CoordinatorFailed):
         return _failed(state, event)
+    if isinstance(event, PhaseHeld):
+        return _held(state, event)
+    if isinstance(event, Paused):
+        return _pause(state, event)
+    if isinstance(event, Resumed):
+        return _resume(state, event)
     if isinstance(event, PartyLost):
         return _lost(state, event)
     if isinstance(event, PartyBack):
@@ -241,7 +270,50 @@ def _failed(state: RunState, event: PhaseFailed | CoordinatorFailed) -> Step:
     return _abort(state, event.at, reason, blamed)
 
 
-def _current(state: RunState, event: PhaseDone | CoordinatorDone | PhaseFailed | CoordinatorFailed, party: str) -> bool:
+def _held(state: RunState, event: PhaseHeld) -> Step:
+    """The first party to stop ends the attempt: without it nobody goes on."""
+    if not _current(state, event, event.party) or not state.holds or event.phase != "train":
+        return state, ()
+    return _interrupt(state, event.at, f"{event.party} has stopped: the run is paused", event.party, [], planned=True)
+
+
+def _pause(state: RunState, event: Paused) -> Step:
+    if event.by not in (*state.plan.parties, ADMIN):
+        raise EventRefused(f"{event.by} has no part in run {state.run[:12]} and cannot pause it")
+    if any(hold.by == event.by for hold in state.holds):
+        return state, ()
+    if state.phase == "settle" and not state.halted:
+        raise EventRefused(f"run {state.run[:12]} is being settled, which is not paused: void the settlement instead")
+    holds = (*state.holds, Hold(event.by, event.why, event.at))
+    halted = state.halted or (bool(state.absent) and state.phase != "approve")
+    return replace(state, holds=holds, halted=halted, turns=state.turns + 1), (Stop(),)
+
+
+def _resume(state: RunState, event: Resumed) -> Step:
+    if not state.holds:
+        return state, ()
+    left = () if event.by == ADMIN else tuple(hold for hold in state.holds if hold.by != event.by)
+    if left == state.holds:
+        holders = ", ".join(hold.by for hold in state.holds)
+        raise EventRefused(
+            f"run {state.run[:12]} is paused by {holders}, not by {event.by}: they or the admin can resume it"
+        )
+    here = replace(state, holds=left, halted=state.halted and bool(left), turns=state.turns + 1)
+    if left:
+        return here, ()
+    if state.halted:
+        begin = () if here.absent else _begin(here.plan, here.span.phase, here.span.attempt)
+        return here, (Release(event.by), *begin)
+    if here.phase == "train" and here.plan.stepwise:
+        # a party may have stopped already, its word being under way: everyone goes on from the records
+        here, actions = _interrupt(here, event.at, f"resumed by {event.by}", event.by, [], planned=True)
+        return here, (Release(event.by), *actions)
+    return here, (Release(event.by),)
+
+
+def _current(
+    state: RunState, event: PhaseDone | CoordinatorDone | PhaseFailed | CoordinatorFailed | PhaseHeld, party: str
+) -> bool:
     """Whether the report is of the attempt under way; false when it is of an earlier one."""
     now = (PHASES.index(state.span.phase), state.span.attempt)
     then = (PHASES.index(event.phase), event.attempt)
@@ -256,7 +328,7 @@ def _current(state: RunState, event: PhaseDone | CoordinatorDone | PhaseFailed |
         raise EventRefused(f"{party} reports approve as done: an agreement is approved by signing it")
     if party not in state.plan.participants(event.phase):
         raise EventRefused(f"{party} has no part in {event.phase} of run {state.run[:12]}")
-    return not state.absent or state.phase == "approve"  # while the run waits, no attempt is under way
+    return not state.idle or state.phase == "approve"  # while the run waits, no attempt is under way
 
 
 def _lost(state: RunState, event: PartyLost) -> Step:
@@ -277,7 +349,7 @@ def _back(state: RunState, event: PartyBack) -> Step:
         return here, (AskApproval(event.party),)
     if here.phase == "approve":
         return _go_on(here, event.at)
-    return here, () if here.absent else _begin(here.plan, here.span.phase, here.span.attempt)
+    return here, () if here.idle else _begin(here.plan, here.span.phase, here.span.attempt)
 
 
 def _restarted(state: RunState, event: PartyRestarted) -> Step:
@@ -291,17 +363,19 @@ def _restarted(state: RunState, event: PartyRestarted) -> Step:
     return _interrupt(state, event.at, why, event.party, [event.party])
 
 
-def _interrupt(state: RunState, at: datetime, reason: str, culprit: str, away: Sequence[str]) -> Step:
-    """Give the attempt up; the next one begins when nobody is away."""
+def _interrupt(
+    state: RunState, at: datetime, reason: str, culprit: str, away: Sequence[str], *, planned: bool = False
+) -> Step:
+    """Give the attempt up; the next one begins when nobody is away and nobody holds the run."""
     absent = tuple(p for p in state.plan.parties if p in state.absent or p in away)
-    if state.absent:
+    if state.idle:
         return (state, ()) if absent == state.absent else (replace(state, absent=absent), ())
     span = state.span
-    if span.attempt >= MOST_ATTEMPTS:
+    if span.attempt - span.held >= MOST_ATTEMPTS and not planned:
         return _abort(state, at, f"{reason} (the {MOST_ATTEMPTS}th attempt at {span.phase})", culprit)
-    fresh = PhaseSpan(span.phase, span.attempt + 1, at, reports={})
-    paused = replace(state, spans=(*state.spans[:-1], fresh), absent=absent)
-    begin = () if absent else _begin(state.plan, fresh.phase, fresh.attempt)
+    fresh = PhaseSpan(span.phase, span.attempt + 1, at, reports={}, held=span.held + planned)
+    paused = replace(state, spans=(*state.spans[:-1], fresh), absent=absent, halted=bool(state.holds))
+    begin = () if paused.idle else _begin(state.plan, fresh.phase, fresh.attempt)
     return paused, (Interrupt(reason), *begin)
 
 
@@ -317,6 +391,8 @@ def _go_on(state: RunState, at: datetime) -> Step:
     for phase in PHASES[PHASES.index(state.span.phase) + 1 :]:
         if state.plan.participants(phase):
             spans = (*spans, PhaseSpan(phase, 1, at, reports={}))
+            if state.holds:
+                return replace(state, spans=spans, halted=True), ()
             return replace(state, spans=spans), _begin(state.plan, phase, 1)
         spans = (*spans, PhaseSpan(phase, 1, at, at, "skipped", {}))
     return replace(state, spans=spans, ended_at=at), (Finish(),)
@@ -335,5 +411,6 @@ def _begin(plan: Plan, phase: PhaseName, attempt: int) -> tuple[Action, ...]:
 
 def _abort(state: RunState, at: datetime, reason: str, culprit: str) -> Step:
     closed = replace(state.span, ended_at=at, outcome="failed")
-    ended = replace(state, spans=(*state.spans[:-1], closed), absent=(), ended_at=at, reason=reason, culprit=culprit)
+    spans = (*state.spans[:-1], closed)
+    ended = replace(state, spans=spans, absent=(), holds=(), halted=False, ended_at=at, reason=reason, culprit=culprit)
     return ended, (Abort(reason),)

@@ -24,6 +24,7 @@ __all__ = [
     "LedgerView",
     "OpeningsView",
     "PartyView",
+    "PauseView",
     "PhaseView",
     "PostingView",
     "ProgressView",
@@ -213,8 +214,16 @@ class FactorView(View):
     metadata: dict[str, Any] = {}
 
 
+class PauseView(View):
+    """A pause that was not taken back."""
+
+    by: str
+    why: str = ""
+    at: datetime
+
+
 class RunSummary(View):
-    """A run in one line."""
+    """A run in one line. ``pauses``: by whom it is held; ``stopping`` until it has come to its boundary."""
 
     run_id: str
     consortium: str
@@ -222,6 +231,8 @@ class RunSummary(View):
     status: RunStatus
     phase: str = ""
     waiting_for: tuple[str, ...] = ()
+    pauses: tuple[PauseView, ...] = ()
+    stopping: bool = False
     reason: str = ""
     culprit: str = ""
     proposed_at: datetime

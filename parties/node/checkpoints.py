@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +191,17 @@ class ServedRecords:
 
 
 class WalkRecords:
-    """The label party's records of one schedule."""
+    """The label party's records of one schedule. ``kept`` is called whenever everyone's record of a step is on disk."""
 
-    def __init__(self, store: CheckpointStore, steps: Sequence[Step], parties: Sequence[str]) -> None:
+    def __init__(
+        self,
+        store: CheckpointStore,
+        steps: Sequence[Step],
+        parties: Sequence[str],
+        kept: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
+        self._kept = kept
         self._parties = tuple(parties)
         self._predictions = [step.number for step in steps if step.kind == "predict"]
         self._count = len(steps)
@@ -219,6 +226,7 @@ class WalkRecords:
         self._recent.append(step)
         if len(self._recent) > _KEPT:
             self._store.drop([_step_name(self._recent.pop(0))])
+        self._kept()
 
     def predicted(self, step: int, z: NDArray[np.float64], scores: NDArray[np.float64], scorer: bytes) -> None:
         """Keep a prediction with the shares of its step's record."""

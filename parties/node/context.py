@@ -29,12 +29,14 @@ from parties.transport.meter import Recorder
 from psi.flow import REGISTER, Flow, Progress
 from vfl.protocols.spread import Workers
 
-__all__ = ["RunContext", "node_secret", "peak_rss_mb", "traffic_of"]
+__all__ = ["PAUSED", "RunContext", "node_secret", "peak_rss_mb", "traffic_of"]
 
 T = TypeVar("T")
 
 Report = Callable[[Mapping[str, Any]], None]
 Traffic = dict[str, dict[str, Any]]
+
+PAUSED = "the run is paused"
 
 
 def node_secret(seed: bytes, purpose: str) -> bytes:
@@ -68,6 +70,7 @@ class RunContext:
     _channel: Channel | None = None
     _aborted: str = ""
     _latest: tuple[PhaseName, int] = ("approve", 1)
+    _paused: tuple[PhaseName, int] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     traffic: Traffic = field(default_factory=dict)
 
@@ -126,6 +129,25 @@ class RunContext:
             self._latest = (phase, attempt)
             if self._channel is not None:
                 self._channel.abort("a later attempt has begun")
+
+    def pause(self, phase: PhaseName, attempt: int) -> None:
+        """Stop this attempt at its next boundary. Only training has any: other phases end."""
+        with self._lock:
+            if phase == "train" and self._latest == (phase, attempt):
+                self._paused = (phase, attempt)
+
+    def pausing(self, phase: PhaseName, attempt: int) -> bool:
+        """Whether this attempt is to stop."""
+        with self._lock:
+            return not self._aborted and self._paused == self._latest == (phase, attempt)
+
+    def boundary(self) -> None:
+        """Everyone can go on from here: raise :class:`RunAborted` when the run is paused."""
+        with self._lock:
+            if self._paused is not None and self._paused == self._latest:
+                if self._channel is not None:
+                    self._channel.abort(PAUSED)
+                raise RunAborted(PAUSED)
 
     def abort(self, reason: str) -> None:
         """End whatever is under way, now or as soon as it starts."""

@@ -115,7 +115,7 @@ class SplitJoint:
 
     def _records(self) -> WalkRecords:
         names = tuple(p.name for p in self._context.agreement.features)
-        return WalkRecords(self._context.checkpoints(), self.steps, names)
+        return WalkRecords(self._context.checkpoints(), self.steps, names, self._context.boundary)
 
     def train(self) -> Flow[TrainingResult]:
         agreement, terms = self._context.agreement, self._terms

@@ -70,6 +70,8 @@ class Line(Protocol):
         self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "", *, lost: bool = False
     ) -> None: ...
 
+    def held(self, run_id: str, phase: PhaseName, attempt: int) -> None: ...
+
     def progress(self, run_id: str, body: ProgressBody) -> None: ...
 
 
@@ -183,6 +185,8 @@ class Node:
             self._consider(run_id, body)
         elif command.kind == "start":
             self._start(run_id, body)
+        elif command.kind in ("pause", "resume"):
+            self._turn(run_id, command.kind, body)
         elif command.kind == "abort":
             reason = str(body.get("reason", ""))[:2000]
             if run_id in self._runs:
@@ -200,6 +204,16 @@ class Node:
             _LOG.info("run %s is settled", run_id[:12])
             return 0
         return None
+
+    def _turn(self, run_id: str, kind: str, body: Mapping[str, Any]) -> None:
+        """The run is paused, or is not any more: training stops behind its next record."""
+        by, why = str(body.get("by", ""))[:32], str(body.get("why", ""))[:300]
+        word = "paused" if kind == "pause" else "resumed"
+        self._audit.append(word, run_id, {"by": by} | ({"why": why} if kind == "pause" else {}))
+        _LOG.warning("run %s is %s by %s%s", run_id[:12], word, by, f": {why}" if why else "")
+        run = self._runs.get(run_id)
+        if run is not None and kind == "pause":
+            run.pause(body["phase"], int(body["attempt"]))
 
     def _consider(self, run_id: str, body: Mapping[str, Any]) -> None:
         """Check an agreement; sign it, reject it, or wait for the operator."""
@@ -351,6 +365,10 @@ class _Run:
         self._context.supersede(phase, attempt)
         self._queue.put((phase, attempt))
 
+    def pause(self, phase: PhaseName, attempt: int) -> None:
+        """Stop where everyone can go on from."""
+        self._context.pause(phase, attempt)
+
     def end(self, reason: str) -> None:
         """Stop what is under way, for good."""
         self._ended = True
@@ -369,10 +387,15 @@ class _Run:
                 report |= self._logged(phase, attempt, {"outcome": "done"})
             except RunAborted:
                 run = None  # another attempt takes it up from the records
+                if self._context.pausing(phase, attempt):
+                    self._hold(phase, attempt)
                 continue
             except Exception as error:
                 run = None
-                self._fail(phase, attempt, error)
+                if isinstance(error, PeerError) and self._context.pausing(phase, attempt):
+                    self._hold(phase, attempt)  # whoever drives the steps has stopped before us
+                else:
+                    self._fail(phase, attempt, error)
                 continue
             try:
                 self._line.done(self._context.run_id, phase, attempt, report)
@@ -387,6 +410,15 @@ class _Run:
         audit = self._context.audit
         audit.append("phase", self._context.run_id, {"phase": phase, "attempt": attempt, **what})
         return {"head": audit.head(since=self._known).model_dump(mode="json")}
+
+    def _hold(self, phase: PhaseName, attempt: int) -> None:
+        """The run is paused, and our part has stopped."""
+        try:
+            self._logged(phase, attempt, {"outcome": "held"})
+            self._line.held(self._context.run_id, phase, attempt)
+        except EntenteError as trouble:
+            _LOG.error("run %s: the stop in %s was not taken: %s", self._context.run_id[:12], phase, trouble)
+        _LOG.info("run %s: %s stopped, as the run is paused", self._context.run_id[:12], phase)
 
     def _fail(self, phase: PhaseName, attempt: int, error: Exception) -> None:
         reason = str(error)

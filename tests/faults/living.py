@@ -15,12 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parties.agreement import COORDINATOR, Agreement
-from parties.client import Client, RunView
+from parties.client import Client, EventView, RunView
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.demo.processes import Processes
 from parties.demo.run import start_coordinator
 from parties.errors import PeerError
+from parties.node.openings import OpeningStore
 from parties.settings import load_consortium
 from parties.terms import agreement_of
 from tests.parties.demo_rig import until
@@ -79,6 +80,18 @@ class Living:
         log = self.homes.logs / f"{name}.log"
         return lambda: f"{phase} begins" in log.read_text(errors="replace")
 
+    def records(self, name: str) -> dict[str, bytes]:
+        """What the party keeps of the run, byte for byte."""
+        return {path.name: path.read_bytes() for path in sorted(self.checkpoints(name).iterdir())}
+
+    def events(self) -> list[EventView]:
+        with self.client() as client:
+            return client.events(self.agreement.run_id)
+
+    def everyone_attached(self) -> bool:
+        with self.client() as client:
+            return _attached(client)
+
     def scores(self) -> NDArray[np.float64]:
         """The label party's factor, sorted by date and instrument."""
         [path] = self.homes.party(LABEL).glob("factors/*/*/factor.parquet")
@@ -92,6 +105,18 @@ class Living:
             time.sleep(0.2)
         assert view.status == "settled", view.reason
         return view
+
+
+def opened(alive: Living, party: str) -> dict[str, int]:
+    """Charges by what they opened: a training step's rows, or a coalition; how often each was charged."""
+    store = OpeningStore(f"sqlite:///{alive.homes.party(party) / 'state.db'}")
+    counts: dict[str, int] = {}
+    for charge in store.history(alive.agreement.run_id):
+        kind, _, rest = charge.label.partition("/")
+        name = rest.split("/")[0] if kind == "value" else str(int(rest))
+        counts[f"{kind.split('-')[0]}/{name}"] = counts.get(f"{kind.split('-')[0]}/{name}", 0) + 1
+    store.close()
+    return counts
 
 
 @contextmanager

@@ -12,25 +12,12 @@ from parties.agreement import COORDINATOR
 from parties.audit.log import AuditLog
 from parties.identity import Roster
 from parties.ledger.store import LedgerStore
-from parties.node.openings import OpeningStore
-from tests.faults.living import LABEL, PARTIES, Living, living
+from tests.faults.living import LABEL, PARTIES, Living, living, opened
 from tests.parties.demo_rig import until
 
 pytestmark = pytest.mark.system
 
 FEATURES = ("satellite", "social")
-
-
-def opened(alive: Living, party: str) -> dict[str, int]:
-    """Charges by what they opened: a training step's rows, or a coalition; how often each was charged."""
-    store = OpeningStore(f"sqlite:///{alive.homes.party(party) / 'state.db'}")
-    counts: dict[str, int] = {}
-    for charge in store.history(alive.agreement.run_id):
-        kind, _, rest = charge.label.partition("/")
-        name = rest.split("/")[0] if kind == "value" else str(int(rest))
-        counts[f"{kind.split('-')[0]}/{name}"] = counts.get(f"{kind.split('-')[0]}/{name}", 0) + 1
-    store.close()
-    return counts
 
 
 def killed_and_started_again(alive: Living, victim: str, when: Callable[[], bool], what: str) -> None:

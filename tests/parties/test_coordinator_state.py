@@ -24,11 +24,14 @@ from parties.coordinator.events import (
     PartyBack,
     PartyLost,
     PartyRestarted,
+    Paused,
     PhaseDone,
     PhaseFailed,
+    PhaseHeld,
     PhaseName,
     Proposed,
     Rejected,
+    Resumed,
     Signed,
     event_from_json,
     event_to_json,
@@ -42,9 +45,11 @@ from parties.coordinator.state import (
     Finish,
     Interrupt,
     ReceiveBundle,
+    Release,
     RunMatching,
     Settle,
     StartPhase,
+    Stop,
     replay,
     step,
 )
@@ -190,6 +195,9 @@ def every_event(run: str) -> list[Event]:
         PartyRestarted(run, T0, "card"),
         CoordinatorDone(run, T0, "settle", 1, {"transactions": ["a"]}),
         CoordinatorFailed(run, T0, "align", 1, "too few"),
+        PhaseHeld(run, T0, "bank", "train", 1),
+        Paused(run, T0, "sat", "looking into our data"),
+        Resumed(run, T0, "admin"),
         Cancelled(run, T0, "admin", "changed my mind"),
         Expired(run, T0),
         Interrupted(run, T0, "restart"),
@@ -255,6 +263,74 @@ def test_a_lost_party_pauses_a_run_and_its_return_begins_the_phase_anew() -> Non
     state, actions = step(state, PartyBack(RUN, T0, "bank"))
     assert state.status == "approved"
     assert RunMatching(1) in actions
+
+
+def test_a_pause_stops_training_behind_a_record_and_only_its_maker_or_the_admin_resumes() -> None:
+    state, actions = step(training(), Paused(RUN, T0, "sat", "looking"))
+    assert (actions, state.status, state.span.attempt) == ((Stop(),), "aligned", 1), "the step under way goes on"
+    assert step(state, Paused(RUN, T0, "sat", "again")) == (state, ())
+    state, actions = step(state, PhaseHeld(RUN, T0, "bank", "train", 1))
+    validate_state(state)
+    assert (state.status, state.halted, state.span.attempt) == ("paused", True, 2)
+    assert [type(action) for action in actions] == [Interrupt]
+    state, _ = step(state, Paused(RUN, T0, "admin", ""))
+    with pytest.raises(EventRefused, match="paused by sat, admin, not by card: they or the admin can resume it"):
+        step(state, Resumed(RUN, T0, "card"))
+    with pytest.raises(EventRefused, match="stranger has no part"):
+        step(state, Paused(RUN, T0, "stranger", ""))
+    one, actions = step(state, Resumed(RUN, T0, "sat"))
+    assert (actions, one.halted, [hold.by for hold in one.holds]) == ((), True, ["admin"])
+    state, actions = step(state, Resumed(RUN, T0, "admin"))
+    validate_state(state)
+    assert actions == (Release("admin"), *(StartPhase(name, "train", 2) for name in NAMES))
+    assert step(state, Resumed(RUN, T0, "admin")) == (state, ())
+
+
+def test_whatever_restarts_while_a_run_is_paused_it_stays_paused() -> None:
+    state = training()
+    events: list[Event] = [Paused(RUN, T0, "admin", ""), PhaseHeld(RUN, T0, "sat", "train", 1)]
+    for turn in range(30):
+        events += [PartyRestarted(RUN, T0, "sat"), PartyBack(RUN, T0, "sat")]
+        events += [Interrupted(RUN, T0, "the coordinator restarted"), *(PartyBack(RUN, T0, name) for name in NAMES)]
+        if turn < 25:
+            events += [Resumed(RUN, T0, "admin"), Paused(RUN, T0, "admin", "")]
+            events += [PhaseHeld(RUN, T0, "sat", "train", turn + 2)]
+    for event in events:
+        state, actions = step(state, event)
+        validate_state(state)
+        assert isinstance(event, Resumed) or not any(isinstance(action, StartPhase) for action in actions)
+    assert (state.status, state.span.attempt) == ("paused", 27), "pauses and restarts while paused are no failures"
+    state, actions = step(state, PartyLost(RUN, T0, "card", 31.0))
+    state, actions = step(state, Resumed(RUN, T0, "admin"))
+    assert (state.status, actions) == ("paused", (Release("admin"),)), "it waits for the party that is away"
+    state, actions = step(state, PartyBack(RUN, T0, "card"))
+    assert actions == tuple(StartPhase(name, "train", 27) for name in NAMES)
+
+
+def test_a_resumption_before_the_stop_begins_training_anew_from_the_records() -> None:
+    state, _ = step(training(), Paused(RUN, T0, "sat", ""))
+    state, actions = step(state, Resumed(RUN, T0, "sat"))
+    assert actions[2:] == tuple(StartPhase(name, "train", 2) for name in NAMES)
+    assert step(state, PhaseHeld(RUN, T0, "bank", "train", 1)) == (state, ()), "its word came late"
+
+
+def test_other_phases_end_and_what_follows_does_not_begin() -> None:
+    for phase, after_it in (("approve", "align"), ("align", "train"), ("value", "export"), ("export", "settle")):
+        state, todo = after()
+        while state.phase != phase:
+            state, new = step(state, _answer(state, todo[0]))
+            todo = (*todo[1:], *new)
+        state, actions = step(state, Paused(RUN, T0, "card", ""))
+        assert actions == (Stop(),)
+        while todo:
+            state, actions = step(state, _answer(state, todo[0]))
+            validate_state(state)
+            todo = (*todo[1:], *actions)
+        assert (state.phase, state.status, state.halted) == (after_it, "paused", True)
+        state, actions = step(state, Resumed(RUN, T0, "card"))
+        assert len(actions) > 1
+    with pytest.raises(EventRefused, match="being settled"):
+        step(state, Paused(RUN, T0, "admin", ""))
 
 
 def test_a_restarted_node_takes_an_approved_run_up_again() -> None:
@@ -357,6 +433,7 @@ def test_late_and_repeated_reports_change_nothing() -> None:
 
 
 PARTY = st.sampled_from([*NAMES, "stranger"])
+HOLDER = st.sampled_from([*NAMES, "admin", "stranger"])
 PHASE = st.sampled_from(PHASES)
 ATTEMPT = st.integers(1, 2)
 RUNS = st.sampled_from([RUN, RUN, RUN, RUN, "0" * 64])
@@ -367,6 +444,9 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(PhaseDone, RUNS, NOW, PARTY, PHASE, ATTEMPT),
     st.builds(CoordinatorDone, RUNS, NOW, PHASE, ATTEMPT),
     st.builds(PartyBack, RUNS, NOW, PARTY),
+    st.builds(Paused, RUNS, NOW, HOLDER, st.just("a while")),
+    st.builds(Resumed, RUNS, NOW, HOLDER),
+    st.builds(PhaseHeld, RUNS, NOW, PARTY, PHASE, ATTEMPT),
     st.one_of(
         st.builds(Rejected, RUNS, NOW, PARTY, st.just("no")),
         st.builds(PhaseFailed, RUNS, NOW, PARTY, PHASE, ATTEMPT, st.just("broken"), st.just(""), st.booleans()),
@@ -406,7 +486,7 @@ def test_whatever_arrives_the_run_stays_legal_and_ends_at_most_once(noise: list[
             else:
                 log.append(one)
             ends += sum(isinstance(a, Abort | Finish) for a in actions)
-            todo.extend(a for a in actions if not isinstance(a, Abort | Finish | Interrupt))
+            todo.extend(a for a in actions if not isinstance(a, Abort | Finish | Interrupt | Stop | Release))
             assert step(state, one) == (state, ()) or isinstance(one, Rejected)
     assert ends == int(state.ended)
     assert replay(log) == state
@@ -418,7 +498,7 @@ def _answer(state: RunState, action: Action) -> Event:
         return Signed(RUN, T0, action.party, "ab" * 64)
     if isinstance(action, StartPhase):
         return PhaseDone(RUN, T0, action.party, action.phase, action.attempt)
-    assert not isinstance(action, Abort | Finish | Interrupt)
+    assert not isinstance(action, Abort | Finish | Interrupt | Stop | Release)
     phase: PhaseName = {RunMatching: "align", ReceiveBundle: "export", Settle: "settle"}[type(action)]  # type: ignore[assignment]
     return CoordinatorDone(RUN, T0, phase, action.attempt)
 

@@ -273,3 +273,9 @@ class SampleClient(PeopleCalls, RunCalls):
 
     def cancel(self, run_id: str, why: str) -> None:
         raise ConfigError("a sample takes no orders")
+
+    def pause(self, run_id: str, why: str) -> None:
+        raise ConfigError("a sample takes no orders")
+
+    def resume(self, run_id: str) -> None:
+        raise ConfigError("a sample takes no orders")
