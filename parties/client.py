@@ -27,6 +27,19 @@ from pydantic import TypeAdapter, ValidationError
 from parties import errors
 from parties.agreement import ADMIN, COORDINATOR, Agreement
 from parties.calls.asking import Question, Role
+from parties.calls.money import (
+    AccountView,
+    BalancesView,
+    EntryView,
+    JournalFile,
+    JournalFilter,
+    JournalPage,
+    JournalQuestion,
+    LineView,
+    MoneyCalls,
+    StandingView,
+    StatementQuestion,
+)
 from parties.calls.people import PeopleCalls, ViewerView
 from parties.calls.runs import RunCalls, RunGroup, RunOrder, RunPage, RunsQuestion
 from parties.coordinator.views import (
@@ -59,7 +72,9 @@ __all__ = [
     "ADMIN",
     "ERROR_KEY",
     "SERVICE",
+    "AccountView",
     "BalanceView",
+    "BalancesView",
     "BytesView",
     "Client",
     "ClientProtocol",
@@ -67,11 +82,17 @@ __all__ = [
     "ContributionView",
     "CoordinatorView",
     "EntenteError",
+    "EntryView",
     "EvaluationView",
     "EventView",
     "FactorView",
     "FileView",
+    "JournalFile",
+    "JournalFilter",
+    "JournalPage",
+    "JournalQuestion",
     "LedgerView",
+    "LineView",
     "OpeningsView",
     "PartyView",
     "PauseView",
@@ -87,6 +108,8 @@ __all__ = [
     "RunsQuestion",
     "SeriesPoint",
     "SignatureView",
+    "StandingView",
+    "StatementQuestion",
     "Stream",
     "ViewerView",
 ]
@@ -113,7 +136,7 @@ P = TypeVar("P", bound=Protobuf)
 V = TypeVar("V")
 
 
-class ClientProtocol(PeopleCalls, RunCalls, Protocol):
+class ClientProtocol(PeopleCalls, RunCalls, MoneyCalls, Protocol):
     """What views need of a client; a test may bring its own."""
 
     def coordinator(self) -> CoordinatorView: ...
@@ -141,7 +164,7 @@ class ClientProtocol(PeopleCalls, RunCalls, Protocol):
     def resume(self, run_id: str) -> None: ...
 
 
-class Client(PeopleCalls, RunCalls):
+class Client(PeopleCalls, RunCalls, MoneyCalls):
     """A connection to the coordinator with an admin's certificate. Safe to share between threads."""
 
     def __init__(self, address: str, credentials: Path, *, name: str = ADMIN, timeout: float = 15.0) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography import x509
 
+from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.engine import KnownRun
 from parties.coordinator.events import PHASES, Event, PhaseName, event_to_json
@@ -320,15 +321,16 @@ def _words(event: Event) -> str:
 
 
 class LedgerReader:
-    """Pages of the ledger. The full check is repeated only when the journal has grown."""
+    """Balances and pages of the ledger for commands and scripts; the desk searches."""
 
-    def __init__(self, ledger: LedgerStore) -> None:
+    def __init__(self, ledger: LedgerStore, keeper: Bookkeeper) -> None:
         self._ledger = ledger
-        self._checked: tuple[int, bool, str, int, int] | None = None
+        self._keeper = keeper
 
     def view(self, run_id: str, limit: int, offset: int) -> LedgerView:
         """Balances and a page of ``limit`` transactions, newest first; those of one run when it is named."""
-        balanced, finding, transactions, postings = self._check()
+        standing = self._keeper.current()
+        transactions, postings = standing.transactions, standing.postings
         accounts, balances = self._ledger.accounts(), self._ledger.balances()
         if run_id:
             found = self._ledger.journal(run_id=run_id)
@@ -368,17 +370,9 @@ class LedgerReader:
             total_transactions=transactions,
             total_postings=postings,
             offset=offset,
-            balanced=balanced,
-            finding=finding,
+            balanced=standing.balanced,
+            finding=standing.finding,
         )
-
-    def _check(self) -> tuple[bool, str, int, int]:
-        head = self._ledger.head().sequence
-        if self._checked is None or self._checked[0] != head:
-            report = self._ledger.check()
-            finding = report.faults[0] if report.faults else ""
-            self._checked = (head, report.ok and report.balanced, finding, report.transactions, report.postings)
-        return self._checked[1:]
 
 
 def _state(entry: Entry) -> Any:

@@ -30,6 +30,7 @@ from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
 from parties.audit.log import AuditLog
 from parties.client import ADMIN, ERROR_KEY, SERVICE
+from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.desk.doors import Caller, Doors, pass_through
 from parties.coordinator.desk.house import House, all_doors
@@ -73,6 +74,7 @@ class Coordinator:
         self._engine: Engine | None = None
         self._ledger: LedgerStore | None = None
         self._log: EventLog | None = None
+        self._keeper: Bookkeeper | None = None
         self._audit: AuditLog | None = None
         self._membership: Membership | None = None
         self._stopping = threading.Event()
@@ -137,7 +139,8 @@ class Coordinator:
         )
         engine.restore()
         self._engine = engine
-        reader = Reader(self.settings, self.started_at, engine, roster, log, bundles, LedgerReader(ledger))
+        keeper = self._keeper = Bookkeeper(ledger)
+        reader = Reader(self.settings, self.started_at, engine, roster, log, bundles, LedgerReader(ledger, keeper))
         house = House(
             home=self.home,
             settings=self.settings,
@@ -147,6 +150,7 @@ class Coordinator:
             log=log,
             bundles=bundles,
             ledger=ledger,
+            keeper=keeper,
             audit=audit,
             now=lambda: datetime.now(UTC),
         )
@@ -165,6 +169,8 @@ class Coordinator:
                 _LOG.error("%s", error)
         if self._server is not None:
             self._server.close()
+        if self._keeper is not None:
+            self._keeper.close()
         for store in (self._ledger, self._log, self._audit):
             if store is not None:
                 store.close()

@@ -10,11 +10,14 @@ no row may join an entry once it is sealed, and none is ever changed or removed.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from parties.ledger.schema import FORMAT, TOTALS, ledger_format, tables
 
-__all__ = ["create", "guards", "missing_guards"]
+__all__ = ["create", "guards", "index", "missing_guards"]
 
 # What transaction NEW.seq does to each account: its own postings, and those of the pending one it resolves.
 _MOVES = """
@@ -190,6 +193,19 @@ def create(connection: Connection) -> bool:
         connection.exec_driver_sql(statement.replace("%", "%%"))
     connection.execute(ledger_format.insert().values(version=FORMAT))
     return True
+
+
+def index(connection: Connection) -> None:
+    """Make the indexes that a ledger of an earlier version lacks. Caller holds the write lock.
+
+    Searches are slow without them and right all the same, so a database whose owner is another is left as it is.
+    """
+    present = {found["name"] for table in tables.tables for found in inspect(connection).get_indexes(table)}
+    for table in tables.tables.values():
+        for missing in sorted(table.indexes, key=lambda one: str(one.name)):
+            if missing.name not in present:
+                with suppress(DBAPIError), connection.begin_nested():
+                    missing.create(connection)
 
 
 def missing_guards(connection: Connection) -> list[str]:

@@ -42,6 +42,8 @@ __all__ = [
     "read_balances",
     "read_entries",
     "read_journal",
+    "read_page",
+    "read_transactions",
 ]
 
 _PAGE = 1000
@@ -153,7 +155,8 @@ def _journal(connection: Connection, rows: Sequence[Row[Any]]) -> list[Entry]:
     """Entries of transaction ``rows``, which rise by sequence."""
     if not rows:
         return []
-    postings = _postings(connection, rows[0].seq, rows[-1].seq)
+    apart = rows[-1].seq - rows[0].seq >= 2 * len(rows)
+    postings = _apart(connection, rows) if apart else _postings(connection, rows[0].seq, rows[-1].seq)
     pending = [row.id for row in rows if row.state == State.PENDING]
     resolved: dict[str, tuple[str | None, State | None]] = {}
     for start in range(0, len(pending), _PAGE):
@@ -182,19 +185,24 @@ def _transaction(row: Row[Any], chosen: list[Posting]) -> Transaction:
 def read_entries(connection: Connection) -> Iterator[Recorded]:
     """Every sealed entry in order, rebuilt from its rows, a page at a time."""
     last = 0
-    while True:
-        query = select(schema.entries).where(schema.entries.c.seq > last).order_by(schema.entries.c.seq).limit(_PAGE)
-        page = connection.execute(query).all()
-        if not page:
-            return
-        first, last = page[0].seq, page[-1].seq
-        contents = _contents(connection, first, last)
-        after: dict[int, dict[str, Balance]] = {}
-        for row in connection.execute(_BALANCES.where(schema.balances.c.seq.between(first, last))):
-            totals = (row.debits_posted, row.credits_posted, row.debits_pending, row.credits_pending)
-            after.setdefault(row.seq, {})[row.account] = Balance(Side(row.side), *totals)
-        for row in page:
-            yield Recorded(row.seq, row.digest, contents.get(row.seq), after.get(row.seq, {}))
+    while page := read_page(connection, last):
+        yield from page
+        last = page[-1].sequence
+
+
+def read_page(connection: Connection, after: int) -> list[Recorded]:
+    """The sealed entries that follow entry ``after``, rebuilt from their rows, up to a page of them."""
+    query = select(schema.entries).where(schema.entries.c.seq > after).order_by(schema.entries.c.seq).limit(_PAGE)
+    page = connection.execute(query).all()
+    if not page:
+        return []
+    first, last = page[0].seq, page[-1].seq
+    contents = _contents(connection, first, last)
+    balances: dict[int, dict[str, Balance]] = {}
+    for row in connection.execute(_BALANCES.where(schema.balances.c.seq.between(first, last))):
+        totals = (row.debits_posted, row.credits_posted, row.debits_pending, row.credits_pending)
+        balances.setdefault(row.seq, {})[row.account] = Balance(Side(row.side), *totals)
+    return [Recorded(row.seq, row.digest, contents.get(row.seq), balances.get(row.seq, {})) for row in page]
 
 
 def _contents(connection: Connection, first: int, last: int) -> dict[int, Content]:
@@ -221,6 +229,17 @@ def _time(text: str) -> datetime:
     return time
 
 
+def _apart(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, list[Posting]]:
+    """Postings of rows that lie apart in the journal."""
+    found: dict[int, list[Posting]] = {}
+    for start in range(0, len(rows), _PAGE):
+        chosen = schema.postings.c.seq.in_([row.seq for row in rows[start : start + _PAGE]])
+        query = select(schema.postings).where(chosen).order_by(schema.postings.c.seq, schema.postings.c.position)
+        for row in connection.execute(query):
+            found.setdefault(row.seq, []).append(Posting(row.account, row.amount))
+    return found
+
+
 def _postings(connection: Connection, first: int, last: int) -> dict[int, list[Posting]]:
     query = select(schema.postings).where(schema.postings.c.seq.between(first, last))
     found: dict[int, list[Posting]] = {}
@@ -240,6 +259,15 @@ def read_journal(connection: Connection, offset: int, limit: int | None, run_id:
     if run_id is not None:
         query = query.where(schema.transactions.c.run_id == run_id)
     return _journal(connection, connection.execute(query if limit is None else query.limit(limit)).all())
+
+
+def read_transactions(connection: Connection, sequences: Sequence[int]) -> dict[int, Entry]:
+    """The transactions at these places of the journal, by place."""
+    found: list[Row[Any]] = []
+    for start in range(0, len(sequences), _PAGE):
+        chosen = schema.transactions.c.seq.in_(sequences[start : start + _PAGE])
+        found += connection.execute(_TRANSACTION.where(chosen)).all()
+    return {entry.sequence: entry for entry in _journal(connection, sorted(found, key=lambda row: row.seq))}
 
 
 def _seal(connection: Connection, kind: str, receipt: Receipt) -> None:

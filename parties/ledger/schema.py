@@ -95,6 +95,8 @@ transactions = Table(
     Column("evidence", Text, nullable=False),
     CheckConstraint("state <> 'pending' OR resolves IS NULL"),
     CheckConstraint("state <> 'voided' OR resolves IS NOT NULL"),
+    Index("transactions_by_date", "timestamp", "seq"),
+    Index("transactions_by_state", "state", "seq"),
 )
 
 
@@ -116,6 +118,7 @@ postings = Table(
         nullable=False,
     ),
     UniqueConstraint("seq", "account"),
+    Index("postings_by_amount", "amount", "seq"),
 )
 
 TOTALS = ("debits_posted", "credits_posted", "debits_pending", "credits_pending")

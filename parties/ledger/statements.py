@@ -11,7 +11,7 @@ from datetime import datetime
 from html import escape
 
 from parties.errors import LedgerError
-from parties.ledger.entries import Account, Entry, Side, Unit, instant
+from parties.ledger.entries import Account, Entry, Head, Side, Unit, instant
 from parties.ledger.export import to_csv
 from parties.ledger.movements import movements
 
@@ -84,8 +84,11 @@ def statement(
     *,
     method: str = "",
     bundles: Mapping[str, str] | None = None,
+    head: Head | None = None,
 ) -> Statement:
     """The statement of ``party`` from the whole ``journal``. Entries count by timestamp, then journal order.
+
+    With ``head``, the journal may hold only what moves the party's accounts and what that resolves.
 
     ``bundles``: run id -> hash of the factor bundle's manifest; runs it names are listed with their evidence.
 
@@ -104,7 +107,10 @@ def statement(
         _account(account, [(e, m.posted, m.pending) for e, ms in moved for m in ms if m.account == name], first, until)
         for name, account in chosen.items()
     )
-    sequence, digest = (last.sequence, last.digest) if last else (0, "")
+    if head is not None:
+        sequence, digest = head.sequence, head.digest
+    else:
+        sequence, digest = (last.sequence, last.digest) if last else (0, "")
     return Statement(party, first, until, sequence, digest, made, method, _runs(made, bundles or {}))
 
 

@@ -7,7 +7,7 @@ returned is on disk. One that failed on the way may or may not be: repeat it, th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ from parties.errors import ConfigError, StorageError
 from parties.ledger import schema
 from parties.ledger.core import Ledger
 from parties.ledger.entries import GENESIS, Account, Balance, Content, Entry, Head, Lock, Opening, Receipt, Transaction
-from parties.ledger.guards import create, missing_guards
+from parties.ledger.guards import create, index, missing_guards
 from parties.ledger.records import (
     Recorded,
     RecordedBook,
@@ -35,6 +35,8 @@ from parties.ledger.records import (
     read_journal,
 )
 from parties.ledger.rules import Refused, admit, admit_account, admit_lock
+from parties.ledger.search import Criteria, Found, read_moving, read_named, search
+from parties.ledger.verify import Verifier
 
 __all__ = ["LedgerStore", "Report"]
 
@@ -72,7 +74,8 @@ class LedgerStore:
         self._engine = _engine(url)
         self._accounts: dict[str, Account] = {}
         with self._writing() as connection:
-            create(connection)
+            if not create(connection):
+                index(connection)
             version = connection.execute(select(schema.ledger_format.c.version)).scalar_one_or_none()
         if version != schema.FORMAT:
             self.close()
@@ -199,40 +202,31 @@ class LedgerStore:
 
     def check(self) -> Report:
         """Replay the journal, verify every hash, and compare the balances and the database's own guards."""
+        verifier = Verifier()
         with self._reading() as connection:
-            ledger, faults = _replay(connection)
-            journal, replayed = ledger.journal(), ledger.balances()
-            found = {
-                schema.entries: ledger.head().sequence,
-                schema.accounts: len(replayed),
-                schema.transactions: len(journal),
-                schema.postings: sum(len(e.transaction.postings) for e in journal),
-            }
-            sound = not faults
-            faults += [f"the guard {name} is missing or altered" for name in missing_guards(connection)]
-            counts = {t: connection.execute(select(func.count()).select_from(t)).scalar_one() for t in found}
-            stored = read_balances(connection)
-        if sound:
-            faults += [
-                f"{table.name} has {counts[table]} rows where the chain accounts for {n}"
-                for table, n in found.items()
-                if counts[table] != n
-            ]
-            faults += [
-                f"the balance of {name} is not what the journal gives"
-                for name in replayed
-                if stored.get(name) != replayed[name]
-            ]
-        return Report(
-            entries=counts[schema.entries],
-            accounts=counts[schema.accounts],
-            transactions=counts[schema.transactions],
-            postings=counts[schema.postings],
-            unresolved=sum(entry.waiting for entry in journal),
-            digest=ledger.head().digest,
-            balanced=ledger.is_balanced(),
-            faults=tuple(faults),
-        )
+            while verifier.advance(connection):
+                pass
+            return _report(connection, verifier)
+
+    def follow(self, verifier: Verifier) -> Report | None:
+        """Verify the next page of the journal; what there is to say once it has come to its end, or to a fault."""
+        with self._reading() as connection:
+            return None if verifier.advance(connection) else _report(connection, verifier)
+
+    def search(self, criteria: Criteria) -> Found:
+        """A page of the transactions that fit. Raises :class:`ConfigError` for a cursor of another order."""
+        with self._reading() as connection:
+            return search(connection, criteria)
+
+    def journal_of(self, accounts: Collection[str]) -> tuple[list[Entry], Head]:
+        """Every transaction that moves one of these accounts, with those it resolves, and the head at that moment."""
+        with self._reading() as connection:
+            return read_moving(connection, accounts), RecordedBook(connection).head()
+
+    def entries(self, ids: Collection[str]) -> dict[str, Entry]:
+        """The transactions with these ids, by id, as far as they are recorded."""
+        with self._reading() as connection:
+            return read_named(connection, ids)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -302,6 +296,41 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("entente_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _report(connection: Connection, verifier: Verifier) -> Report:
+    """What is found at the end of a verification, or where it stopped, against what is recorded now."""
+    faults = [verifier.fault] if verifier.fault else []
+    found = {
+        schema.entries: verifier.head().sequence,
+        schema.accounts: len(verifier.accounts()),
+        schema.transactions: verifier.transactions,
+        schema.postings: verifier.postings,
+    }
+    faults += [f"the guard {name} is missing or altered" for name in missing_guards(connection)]
+    counts = {t: connection.execute(select(func.count()).select_from(t)).scalar_one() for t in found}
+    if not verifier.fault:
+        stored = read_balances(connection)
+        faults += [
+            f"{table.name} has {counts[table]} rows where the chain accounts for {n}"
+            for table, n in found.items()
+            if counts[table] != n
+        ]
+        faults += [
+            f"the balance of {name} is not what the journal gives"
+            for name, balance in verifier.balances().items()
+            if stored.get(name) != balance
+        ]
+    return Report(
+        entries=counts[schema.entries],
+        accounts=counts[schema.accounts],
+        transactions=counts[schema.transactions],
+        postings=counts[schema.postings],
+        unresolved=verifier.unresolved,
+        digest=verifier.head().digest,
+        balanced=verifier.is_balanced(),
+        faults=tuple(faults),
+    )
 
 
 def _apply(ledger: Ledger, content: Content) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from parties.approval import Dossier
 from parties.cli import run as run_command
+from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.closed import find_run
 from parties.coordinator.documents import LedgerReader
 from parties.coordinator.dossiers import Dossiers, post, requirement
@@ -182,7 +183,7 @@ def test_void_correct_dispute_and_pay(entente: Entente, settled: SettledHome, tm
     assert approve("pay").code == 0
     assert posted(settled, "sat", "Payable") == 0
     with settled.ledger() as ledger:
-        shown = {posting.transaction for posting in LedgerReader(ledger).view(run, 100, 0).postings}
+        shown = {posting.transaction for posting in LedgerReader(ledger, Bookkeeper(ledger)).view(run, 100, 0).postings}
     assert shown == {f"settlement/{run}{end}" for end in ("", "/final", "/correction/1")} | {f"dispute/{run}/card"}
     void = entente("settle", "void", run, "--why", "x", "--home", home, *signing(settled, "admin"))
     assert "is resolved already" in void.err

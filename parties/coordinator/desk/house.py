@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from parties.audit.log import AuditLog
+from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk import people, runs
+from parties.coordinator.desk import money, people, runs
 from parties.coordinator.desk.doors import Doors
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
@@ -33,10 +34,15 @@ class House:
     log: EventLog
     bundles: BundleStore
     ledger: LedgerStore
+    keeper: Bookkeeper
     audit: AuditLog
     now: Callable[[], datetime]
 
 
 def all_doors(house: House) -> Doors:
     """Every door of the desk, by name."""
-    return {**people.doors(), **runs.doors(house.engine)}
+    return {
+        **people.doors(),
+        **runs.doors(house.engine),
+        **money.doors(house.ledger, house.keeper, house.engine),
+    }
