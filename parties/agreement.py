@@ -216,6 +216,7 @@ class Agreement(Terms):
             raise ValueError(
                 "with one feature party its embedding is opened alone: set openings.single_party = true to consent"
             )
+        self._check_horizons()
         unknown = set(self.recipients) - set(names) - {COORDINATOR}
         if unknown:
             raise ValueError(f"recipients {sorted(unknown)} take no part in the run")
@@ -244,6 +245,17 @@ class Agreement(Terms):
         except (ValueError, RecursionError):
             raise ValueError("a number or text has no canonical JSON: keep it finite, below 2**53, Unicode") from None
         return self
+
+    def _check_horizons(self) -> None:
+        if not self.walk_forward.horizons:
+            return
+        if not isinstance(self.model, SplitModel) or self.model.outputs > 1:
+            raise ValueError("walk_forward.horizons need the split network with one output per label, not this model")
+        if self.model.correlation_share == 1 and self.walk_forward.shares[0] < 1:
+            raise ValueError(
+                "horizons cannot share a score whose outputs have no common unit: choose a model.loss with some "
+                "squared error in it, or leave every share 0"
+            )
 
     @property
     def features(self) -> tuple[PartyTerms, ...]:

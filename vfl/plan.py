@@ -21,8 +21,10 @@ from pydantic import (
 
 __all__ = [
     "LARGEST_OPERAND",
+    "MOST_RANKED",
     "ROWS_PER_COLUMN",
     "FixedPoint",
+    "Horizon",
     "Model",
     "OpeningTerms",
     "RidgeModel",
@@ -36,6 +38,9 @@ LARGEST_OPERAND = 2**16
 
 ROWS_PER_COLUMN = 5
 """Rows that a block of moments needs for each column of the feature parties, unless a ridge's terms say otherwise."""
+
+MOST_RANKED = 2048
+"""Rows of a batch up to which every pair is compared."""
 
 
 class Terms(BaseModel):
@@ -81,8 +86,17 @@ class SplitModel(Terms):
 
     kind: Literal["split"] = "split"
     embedding_width: int = Field(default=3, ge=1, le=64)
+    top: Literal["linear", "mlp", "residual"] = Field(
+        default="residual", description="the top model: a line, a tanh layer, or a line and a tanh layer's correction"
+    )
     hidden: int = Field(default=16, ge=0, le=1024, description="units of the top model's small tanh layer")
-    members: int = Field(default=4, ge=1, le=64, description="top models trained side by side; the score is their mean")
+    members: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="top models trained side by side from different random layers on the same openings; the score is "
+        "their mean",
+    )
     epochs: int = Field(default=2, ge=1, le=50, description="passes over each period's rows once its labels resolved")
     warmup_epochs: int = Field(
         default=2, ge=1, description="passes over rows resolved before the first prediction, as openings allow"
@@ -95,8 +109,14 @@ class SplitModel(Terms):
     top_decay: float = Field(default=0.01, ge=0, description="as source_decay, for the top model")
     weight_decay: float = Field(default=1e-3, ge=0)
     ic_weight: float = Field(default=0.5, ge=0, le=1, description="share of the per-date IC loss beside MSE")
-    loss: Literal["regression", "logistic", "softmax"] = Field(
-        default="regression", description="logistic: labels 0 and 1; softmax: labels 0 to classes - 1"
+    loss: Literal["regression", "mse", "ic", "rank_ic", "logistic", "softmax"] = Field(
+        default="regression",
+        description="regression: MSE and Pearson IC, shared out by ic_weight; mse or ic: one of them alone; rank_ic: "
+        "as regression with the IC of soft ranks; logistic: whether a label is above its period's mean (static data: "
+        "labels 0 and 1); softmax: labels 0 to classes - 1, static data only",
+    )
+    rank_temperature: float = Field(
+        default=0.25, gt=0, le=10, description="of the rank_ic loss: how soft its ranks are, in deviations of the score"
     )
     classes: int = Field(default=2, ge=2, le=1000, description="classes of the softmax loss")
     seed: int = Field(default=0, ge=0)
@@ -108,23 +128,34 @@ class SplitModel(Terms):
     warm_start_alpha: float = Field(default=300.0, gt=0, description="penalty of the warm start's ridge")
 
     @model_validator(mode="after")
-    def _ridge_of_a_regression(self) -> SplitModel:
-        if self.warm_start == "ridge" and self.loss != "regression":
-            raise ValueError('model.warm_start = "ridge" needs model.loss = "regression": set it to "none"')
+    def _consistent(self) -> SplitModel:
+        if self.warm_start == "ridge" and self.loss in ("logistic", "softmax"):
+            raise ValueError('model.warm_start = "ridge" needs a regression: set it to "none", or choose another loss')
+        if self.top == "mlp" and not self.hidden:
+            raise ValueError('model.top = "mlp" needs model.hidden of 1 or more: raise it, or choose "linear"')
+        if self.loss == "rank_ic" and self.batch_rows > MOST_RANKED:
+            raise ValueError(f'model.loss = "rank_ic" compares every pair of a batch: batch_rows <= {MOST_RANKED}')
         return self
 
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Terms without a warm start keep the hash they had before there was one."""
+        """Terms that do without what came later keep the hash they had before it."""
         body: dict[str, Any] = handler(self)
-        if self.warm_start == "none":
-            body.pop("warm_start", None)
-            body.pop("warm_start_alpha", None)
+        unused = ["warm_start", "warm_start_alpha"] if self.warm_start == "none" else []
+        unused += ["rank_temperature"] if self.loss != "rank_ic" else []
+        unused += ["top"] if self.top == "residual" else []
+        for name in unused:
+            body.pop(name, None)
         return body
 
     def smallest_block(self, features: int) -> int:
         """Fewest rows whose moments a warm start may open, for ``features`` columns of all feature parties."""
         return ROWS_PER_COLUMN * features
+
+    @property
+    def correlation_share(self) -> float:
+        """Share of the per-date correlation in the loss, beside the squared error."""
+        return {"mse": 0.0, "ic": 1.0}.get(self.loss, self.ic_weight)
 
     @property
     def outputs(self) -> int:
@@ -176,12 +207,52 @@ Model = Annotated[Annotated[SplitModel, Tag("split")] | Annotated[RidgeModel, Ta
 """A run's model; without ``kind`` it is the split network."""
 
 
+class Horizon(Terms):
+    """A further label of the same rows, known ``periods`` after the decision."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
+    definition: str = ""
+    periods: int = Field(ge=0, description="periods until this label is known")
+    share: float = Field(default=0.0, ge=0, lt=1, description="of this horizon's output in the exported score")
+
+
 class WalkForward(Terms):
     """Prequential schedule over the agreed calendar; all in periods."""
 
     horizon: int = Field(default=1, ge=0, description="periods until a label is known")
-    embargo: int = Field(default=0, ge=0, description="extra periods held out after the horizon")
+    embargo: int = Field(default=0, ge=0, description="extra periods held out after the longest horizon")
     warmup: int = Field(default=4, ge=1, description="resolved periods needed before the first prediction")
+    horizons: tuple[Horizon, ...] = Field(
+        default=(), description="further labels beside [label], each an output of the one top model"
+    )
+
+    @model_validator(mode="after")
+    def _shared_out(self) -> WalkForward:
+        names = [horizon.name for horizon in self.horizons]
+        if len(set(names)) != len(names):
+            raise ValueError("walk_forward.horizons: two horizons share a name")
+        if sum(horizon.share for horizon in self.horizons) >= 1:
+            raise ValueError("walk_forward.horizons: the shares must leave some of the score to the first label")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms with one horizon keep the hash they had before there could be more."""
+        body: dict[str, Any] = handler(self)
+        if not self.horizons:
+            body.pop("horizons", None)
+        return body
+
+    @property
+    def longest(self) -> int:
+        """Periods until all labels of a row are known: what training is purged by."""
+        return max((self.horizon, *(horizon.periods for horizon in self.horizons)))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of each output in the exported score, the first label's first; they add up to 1."""
+        further = tuple(horizon.share for horizon in self.horizons)
+        return (1.0 - sum(further), *further)
 
 
 class OpeningTerms(Terms):

@@ -5,9 +5,9 @@ labels have become known, then predicts p once; those predictions are the factor
 whole out-of-sample history comes out of one pass, and each model continues from the last.
 
 A row (q, entity) has *resolved* at decision period p when its label was published by the cutoff of p
-(``known_from <= p``) and the purge is over (``q + horizon + embargo <= p``, and ``q < p`` in any case, so no
-row is trained before it is predicted). Rows outside the universe, and rows whose label never becomes known,
-are never trained.
+(``known_from <= p``) and the purge is over (``q + horizon + embargo <= p`` with the longest horizon of all
+labels, and ``q < p`` in any case, so no row is trained before it is predicted). Rows outside the universe, and
+rows whose label never becomes known, are never trained.
 
 Every forward pass of a row is one opening of its embedding sum, so the schedule counts them:
 predictions, trainings and the openings reserved for coalitions stay within ``row_limit``.
@@ -52,7 +52,7 @@ def resolved_at(
 ) -> NDArray[np.int64]:
     """First decision period at which each row may be trained on, int64 (T, n); T where never."""
     periods = label.shape[0]
-    purged = np.arange(periods, dtype=np.int64)[:, None] + max(1, walk.horizon + walk.embargo)
+    purged = np.arange(periods, dtype=np.int64)[:, None] + max(1, walk.longest + walk.embargo)
     resolved = np.maximum(known_from, purged)
     return np.where(universe & np.isfinite(label), np.minimum(resolved, periods), periods)
 

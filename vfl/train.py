@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, Progress
 from vfl.factors.panel import LabelPanel
+from vfl.layers.losses import targets
 from vfl.layers.top import LabelHead
 from vfl.protocols.resume import Resumed, WalkJournal
 from vfl.schedule import Step
 
-__all__ = ["Scorer", "Source", "TrainingResult", "score_coalition", "walk_forward"]
+__all__ = ["Scorer", "Source", "TrainingResult", "score_coalition", "scores_by_horizon", "walk_forward"]
 
 
 class Scorer(Protocol):
@@ -90,7 +91,7 @@ def walk_forward(
     training batch.
     """
     periods, entities = panel.label.shape
-    own, label = panel.features.rows, panel.label.reshape(-1)
+    own = panel.features.rows
     scores = np.full(periods * entities, np.nan)
     embeddings = np.full((periods * entities, head.width), np.nan)
     openings = np.zeros(periods * entities, dtype=np.int64)
@@ -121,7 +122,8 @@ def walk_forward(
             if journal is not None:
                 journal.predicted(step.number, z, scores[rows], heads[step.period])
         else:
-            gradient = head.train_batch(z, own[rows], label[rows], rows // entities)
+            label = targets(head.terms.loss, panel.labels_at(step.period, rows))
+            gradient = head.train_batch(z, own[rows], label, rows // entities)
             losses.append(head.loss)
             ics.append(head.ic)
             yield from source.backward(step.number, rows, gradient)
@@ -140,6 +142,20 @@ def walk_forward(
 
 def _metrics(head: LabelHead) -> dict[str, float]:
     return {name: value for name, value in (("loss", head.loss), ("ic", head.ic)) if np.isfinite(value)}
+
+
+def scores_by_horizon(head: LabelHead, result: TrainingResult, panel: LabelPanel) -> NDArray[np.float64]:
+    """Each output's scores (T, n, horizons), NaN where nothing was predicted, by the top models as they were then.
+
+    ``head`` lends its shape, and ends with the model of the last period.
+    """
+    scores = np.full((*result.scores.shape, head.horizons), np.nan)
+    for period, data in result.heads.items():
+        predicted = np.isfinite(result.scores[period])
+        head.load_scorer(data)
+        z, own = result.embeddings[period, predicted], panel.features.values[period, predicted]
+        scores[period, predicted] = head.predict_each(z, own)
+    return scores
 
 
 def score_coalition(

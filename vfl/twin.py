@@ -120,7 +120,7 @@ def train_in_the_clear(
         weights = _warmed([panel.rows for panel in panels], label_panel, terms, walk, weights)
     width = terms.embedding_width if panels else 0
     source = PlainSource(features, weights, width=width, keep=[step.number for step in steps if step.kind == "predict"])
-    head = LabelHead(terms, label_panel.features.values.shape[-1], width=width)
+    head = LabelHead(terms, label_panel.features.values.shape[-1], width=width, shares=walk.shares)
     result = run_local({"label": walk_forward(source, head, steps, label_panel)})["label"]
     assert isinstance(result, TrainingResult)
     return result, source

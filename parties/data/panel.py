@@ -8,6 +8,7 @@ earlier one only from the cutoffs that come after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +51,23 @@ def build_label_panel(
     data: Path,
     calendar: Calendar,
     entities: Sequence[str],
+    horizons: Sequence[str] = (),
 ) -> LabelPanel:
-    """The label party's own features, built as any other party's, and its label."""
+    """The label party's own features, built as any other party's, its label, and those of further ``horizons``."""
     features = build_feature_panel(settings, folder, data, calendar, entities)
-    rows = read_label_rows(settings, label, folder, data)
-    canonical = canonical_entities(rows.entity, read_aliases(settings, folder, data), rows.source)
-    return label_panel_of(settings, rows, canonical, features, calendar, entities)
+    aliases = read_aliases(settings, folder, data)
+
+    def labelled(one: LabelSettings) -> LabelPanel:
+        rows = read_label_rows(settings, one, folder, data)
+        canonical = canonical_entities(rows.entity, aliases, rows.source)
+        return label_panel_of(settings, rows, canonical, features, calendar, entities)
+
+    first, others = labelled(label), [labelled(label.at(name)) for name in horizons]
+    return replace(
+        first,
+        further=tuple(np.where(first.universe, other.label, np.nan) for other in others),
+        further_known=tuple(other.known_from for other in others),
+    )
 
 
 def feature_panel_of(

@@ -75,7 +75,13 @@ class Pooled:
         held = homes[agreement.label.party]
         assert held.settings.label is not None
         label = build_label_panel(
-            held.settings.party, held.settings.label, _queries(held), _data(held), calendar, entities
+            held.settings.party,
+            held.settings.label,
+            _queries(held),
+            _data(held),
+            calendar,
+            entities,
+            tuple(horizon.name for horizon in agreement.walk_forward.horizons),
         )
         return cls(agreement, homes, calendar, entities, panels, label)
 

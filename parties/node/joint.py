@@ -89,11 +89,15 @@ class SplitJoint:
                 _for_coalitions(context),
             )
         )
-        self.head = LabelHead(terms, panel.features.values.shape[-1])
+        self.head = self._new_head()
         self._kept: Mapping[str, Kept] = {}
         if terms.warm_start == "ridge":
             _check_own_columns(context, panel)
             self._check_block()
+
+    def _new_head(self) -> LabelHead:
+        shares = self._context.agreement.walk_forward.shares
+        return LabelHead(self._terms, self._panel.features.values.shape[-1], shares=shares)
 
     def _check_block(self) -> None:
         rows, least = len(self._warm_rows), self._terms.smallest_block(self._context.agreement.total_features)
@@ -122,7 +126,7 @@ class SplitJoint:
         records = self._records()
         place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
         resumed = records.go_on(place)
-        self.head = LabelHead(terms, self._panel.features.values.shape[-1])
+        self.head = self._new_head()
         ring = Ring(agreement.fixed_point.ring_bits)
         shares = {
             p.name: ring.wrap(

@@ -42,7 +42,13 @@ class LabelParty:
         assert settings.label is not None
         self._calendar = calendar_of(agreement.calendar)
         self.panel = build_label_panel(
-            settings.party, settings.label, context.queries, context.data, self._calendar, entities
+            settings.party,
+            settings.label,
+            context.queries,
+            context.data,
+            self._calendar,
+            entities,
+            tuple(horizon.name for horizon in agreement.walk_forward.horizons),
         )
         self._model = joint_model(context, self.panel)
         self._result: TrainingResult | None = None
@@ -115,7 +121,7 @@ class LabelParty:
 
     def bundle(self, openings_used: int) -> dict[str, bytes]:
         """The signed factor bundle's files."""
-        from parties.node.validation import earlier_trials, validate_run
+        from parties.node.validation import earlier_trials, horizon_outputs, validate_run
 
         if self._evaluation is None:
             self.evaluate()
@@ -135,6 +141,7 @@ class LabelParty:
             lambda sums: score_coalition(self._model.head, self.result, self.panel, sums),
             earlier,
         )
+        outputs = horizon_outputs(agreement, self._model.head, self.result, self.panel)
         metadata = FactorMetadata(
             factor_id=name,
             version=version,
@@ -143,10 +150,11 @@ class LabelParty:
             calendar=f"{agreement.calendar.frequency}, cutoffs in UTC",
             frequency=agreement.calendar.frequency,
             horizon=agreement.walk_forward.horizon,
-            purge=agreement.walk_forward.horizon,
+            purge=agreement.walk_forward.longest,
             embargo=agreement.walk_forward.embargo,
             label_name=agreement.label.name,
             label_definition=agreement.label.definition,
+            outputs=dict(outputs.meaning),
             n_trials=len(trials) + earlier[1],
             run_id=self.context.run_id,
             parties=tuple(p.name for p in agreement.parties),
@@ -175,7 +183,8 @@ class LabelParty:
             computing_lag=timedelta(minutes=math.ceil(self._seconds / predicted / 60) or 1),
             metadata=metadata,
             validation=self._evaluation,
-            findings=findings,
+            embeddings=outputs.scores,
+            findings=findings | outputs.findings,
             trials=trials,
         )
         key = bytes.fromhex(identity.public_key)

@@ -36,6 +36,9 @@ def check_agreement(
     if mine.role == "feature" and mine.columns != settings.party.output_columns:
         differing = sorted(set(mine.columns) ^ set(settings.party.output_columns)) or ["their order"]
         raise AgreementError(f"the agreed columns differ from node.toml: {', '.join(differing)}; propose it again")
+    missing = {h.name for h in agreement.walk_forward.horizons} - set(settings.label.horizons if settings.label else ())
+    if mine.role == "label" and missing:
+        raise AgreementError(f"this node has no query for the labels {', '.join(sorted(missing))}: add label.horizons")
     for party in agreement.parties:
         if party.name != identity.name:
             _check_peer(party.name, party.identity_key, party.certificate_sha256, roster)
@@ -124,6 +127,11 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
         )
     if agreement.openings.single_party:
         lines.append("WARNING: with one feature party, its own embedding is opened (single-party opening).")
+    lines += [
+        f"Further label {horizon.name}, {horizon.periods} periods ahead: {horizon.definition or 'no definition'}; "
+        f"{horizon.share:.0%} of the score. It costs no opening; training waits for the longest horizon."
+        for horizon in agreement.walk_forward.horizons
+    ]
     lines.append(f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}")
     lines += _money_lines(agreement)
     lines.append(f"Expires: {agreement.expires_at:%Y-%m-%d %H:%M} UTC. Run id: {agreement.run_id}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from parties.agreement import Agreement
 from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.findings import Findings
+from vfl.factors.horizons import horizon_findings
 from vfl.factors.lookahead import lookahead_findings
 from vfl.factors.panel import Calendar, LabelPanel
 from vfl.factors.portfolio import BookTerms
 from vfl.factors.trials import FILE, Trial, all_trials, read_trials
 from vfl.factors.validation import Subject, battery, periods_per_year
-from vfl.train import TrainingResult
+from vfl.layers.top import LabelHead
+from vfl.train import Scorer, TrainingResult, scores_by_horizon
 
-__all__ = ["earlier_trials", "validate_run"]
+__all__ = ["Outputs", "earlier_trials", "horizon_outputs", "validate_run"]
 
 F64 = NDArray[np.float64]
 
@@ -35,6 +37,35 @@ def earlier_trials(folder: Path, version: str) -> tuple[tuple[Trial, ...], int]:
         except (OSError, ValueError):
             unreadable += 1
     return all_trials(groups), unreadable
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of several horizons: scores (T, n, H), None with one horizon; what each predicts and is worth."""
+
+    scores: F64 | None = None
+    meaning: Mapping[str, str] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+
+
+def horizon_outputs(agreement: Agreement, head: Scorer, result: TrainingResult, panel: LabelPanel) -> Outputs:
+    """Each agreed horizon's output over the evaluation window; nothing where the agreement names one horizon alone."""
+    walk = agreement.walk_forward
+    if not walk.horizons:
+        return Outputs()
+    assert isinstance(head, LabelHead)
+    scores = scores_by_horizon(head, result, panel)
+    window = evaluation_window(agreement.calendar.periods, agreement.evaluation.first, agreement.evaluation.last)
+    counted = panel.universe & window[:, None]
+    labels = [np.where(counted, label, np.nan) for label in (panel.label, *panel.further)]
+    names = (agreement.label.name, *(horizon.name for horizon in walk.horizons))
+    lengths = (walk.horizon, *(horizon.periods for horizon in walk.horizons))
+    told = (agreement.label.definition, *(horizon.definition for horizon in walk.horizons))
+    meaning = {
+        f"f{place}": f"{name}, {length} periods ahead, {share:.0%} of score" + (f": {definition}" if definition else "")
+        for place, (name, length, share, definition) in enumerate(zip(names, lengths, walk.shares, told, strict=True))
+    }
+    return Outputs(scores, meaning, horizon_findings(scores, result.scores, labels, lengths, names))
 
 
 def validate_run(

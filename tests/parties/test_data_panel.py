@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parties.data.panel import as_of, build_feature_panel, build_label_panel, feature_panel_of
 from parties.data.query import Observations
-from parties.errors import DataError
+from parties.errors import ConfigError, DataError
 from parties.settings import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
 
@@ -221,3 +221,30 @@ def test_two_labels_in_one_period_are_named(tmp_path: Path) -> None:
 def test_an_aligned_entity_listed_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'AA' is listed twice"):
         build_feature_panel(party(), home_with(tmp_path, FEATURES), tmp_path, quarters(), ("AA", "AA"))
+
+
+def test_further_labels_come_from_their_own_queries(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "rows.csv").write_text(
+        "entity,period,x,y,slow\n"
+        + "\n".join(f"{e},2020-0{3 * q}-15,{q},{k + q},{10 - k}" for q in (1, 2, 3) for k, e in enumerate("ABC"))
+    )
+    (tmp_path / "q.sql").write_text("SELECT entity, period::DATE AS period, x FROM '${data}/rows.csv'")
+    for name, column in (("y", "y"), ("slow", "slow")):
+        text = f"SELECT entity, period::DATE AS period, {column} AS label FROM '${{data}}/rows.csv'"
+        (tmp_path / f"{name}.sql").write_text(text)
+    label = LabelSettings.model_validate(
+        {
+            "name": "y", "definition": "y", "query": "y.sql", "lag_days": 120,
+            "horizons": {"slow": {"query": "slow.sql", "lag_days": 210}},
+        }
+    )  # fmt: skip
+    held = party(role="label", lag_days=1)
+    panel = build_label_panel(held, label, tmp_path, data, quarters(), ("A", "B", "C"), ("slow",))
+    assert panel.known_from[0].tolist() == [1, 1, 1]
+    assert panel.further_known[0][0].tolist() == [2, 2, 2]
+    assert panel.further_known[0][1].tolist() == [3, 3, 3]
+    np.testing.assert_allclose(panel.further[0][0], -panel.label[0])
+    with pytest.raises(ConfigError, match=r"label\.horizons\.fast"):
+        build_label_panel(held, label, tmp_path, data, quarters(), ("A", "B", "C"), ("fast",))

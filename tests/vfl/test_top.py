@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
-from vfl.layers.top import LabelHead, TopModel, information_coefficient
+from vfl.layers.losses import information_coefficient, rank_coefficient, soft_ranks
+from vfl.layers.top import LabelHead, TopModel
 from vfl.plan import SplitModel
 
 Batch = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
@@ -142,7 +144,7 @@ def test_result_does_not_depend_on_the_thread_count() -> None:
 
 def test_top_model_starts_linear_and_seeds_differ() -> None:
     z, x, _, _ = batch(20, 3, 2, 0)
-    model = TopModel(3, 2, 8, 2, torch.Generator().manual_seed(1))
+    model = TopModel(3, 2, SplitModel(hidden=8, members=2), torch.Generator().manual_seed(1))
     with torch.no_grad():
         scores = [model(torch.from_numpy(z * s), torch.from_numpy(x * s)).numpy() for s in (1.0, 2.0)]
     np.testing.assert_allclose(2 * scores[0], scores[1])
@@ -160,3 +162,88 @@ def test_wrong_batches_are_refused() -> None:
     label[4] = np.nan
     with pytest.raises(ValueError, match="finite"):
         head.train_batch(z, x, label, dates)
+
+
+KINDS = [
+    SplitModel(embedding_width=2, members=2, hidden=3, batch_rows=64, top=top, loss=loss, ic_weight=0.4)
+    for top in ("linear", "mlp", "residual")
+    for loss in ("regression", "mse", "ic", "rank_ic", "logistic")
+]
+
+
+@pytest.mark.parametrize("terms", KINDS, ids=lambda t: f"{t.top}-{t.loss}")
+def test_every_kind_and_loss_has_the_slope_of_its_differences(terms: SplitModel) -> None:
+    z, x, label, dates = (torch.from_numpy(part) for part in batch(14, 2, 2, 5))
+    label = (label > 0).double() if terms.loss == "logistic" else label
+    head = LabelHead(terms, 2)
+    with torch.no_grad():
+        for weight in head.model.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    learned = [p for p in head.model.parameters() if p.requires_grad and p.numel()]
+    assert torch.autograd.gradcheck(
+        lambda at, *_: head._loss(at, x, label, dates), (z.requires_grad_(True), *learned), fast_mode=True
+    )
+
+
+@pytest.mark.parametrize("terms", KINDS, ids=lambda t: f"{t.top}-{t.loss}")
+def test_every_kind_and_loss_learns_and_restores(terms: SplitModel) -> None:
+    generator = np.random.default_rng(3)
+    features = generator.normal(size=(4000, 6))
+    label = features @ np.array([1.0, -1, 1, 0, 0, 0]) + generator.normal(size=4000)
+    target = (label > 0).astype(float) if terms.loss == "logistic" else label
+    dates = np.arange(4000) // 100
+    weights = generator.normal(size=(6, 2)) * 0.1
+    terms = terms.model_copy(update={"top_steps": 3, "top_learning_rate": 0.01})
+    head = LabelHead(terms, 0)
+    for start in range(0, 3000, 100):
+        rows = slice(start, start + 100)
+        if start == 1500:
+            saved, head = head.snapshot(), LabelHead(terms, 0)
+            head.restore(saved)
+        gradient = head.train_batch(features[rows] @ weights, np.zeros((100, 0)), target[rows], dates[rows])
+        weights -= features[rows].T @ gradient
+    score = head.predict(features[3000:] @ weights, np.zeros((1000, 0)))
+    assert np.corrcoef(score, label[3000:])[0, 1] > 0.75
+
+
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(1, 30), seed=st.integers(0, 10**6), scale=st.sampled_from([1e-6, 1.0, 1e6]))
+def test_soft_ranks_harden_into_ranks(count: int, seed: int, scale: float) -> None:
+    values = np.random.default_rng(seed).permutation(count) * scale
+    ranks = soft_ranks(torch.from_numpy(values)[None], 1e-3)[0]
+    np.testing.assert_allclose(ranks.numpy(), np.argsort(np.argsort(values)) + 1.0, atol=1e-9)
+    soft = soft_ranks(torch.from_numpy(values)[None], 0.5)[0]
+    assert float(soft.sum()) == pytest.approx(count * (count + 1) / 2)
+    np.testing.assert_allclose(soft_ranks(torch.from_numpy(values * 3 + 1)[None], 0.5)[0].numpy(), soft.numpy())
+
+
+def test_rank_coefficient_nears_the_rank_ic_and_ignores_outliers() -> None:
+    generator = np.random.default_rng(2)
+    score, dates = generator.normal(size=200), generator.integers(0, 4, 200)
+    label = np.round(score + generator.normal(size=200), 1)
+    wanted = np.mean([spearmanr(score[dates == d], label[dates == d]).statistic for d in range(4)])
+    got, far = (
+        rank_coefficient(torch.from_numpy(score), torch.from_numpy(y), torch.from_numpy(dates), 1e-4)
+        for y in (label, np.where(label == label.max(), 1e6, label))
+    )
+    assert got is not None
+    assert far is not None
+    assert float(got) == pytest.approx(wanted, abs=1e-4)
+    assert float(far) == pytest.approx(float(got), abs=1e-9)
+    few = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]), torch.tensor([0, 0])
+    assert rank_coefficient(*few, 0.1) is None
+
+
+def test_members_of_a_line_are_one_and_others_differ() -> None:
+    z, x, label, dates = batch(80, 2, 1, 0)
+    spread = {}
+    for top in ("linear", "mlp", "residual"):
+        head = LabelHead(SplitModel(embedding_width=2, members=3, top=top), 1)
+        for _ in range(5):
+            head.train_batch(z, x, label, dates)
+        with torch.no_grad():
+            members = head.model.members(torch.from_numpy(z), torch.from_numpy(x)).numpy()
+        np.testing.assert_allclose(members.mean(axis=0), head.predict(z, x))
+        spread[top] = members.std(axis=0).max()
+    assert spread["linear"] < 1e-12
+    assert min(spread["mlp"], spread["residual"]) > 1e-4

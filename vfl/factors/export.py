@@ -72,6 +72,7 @@ class FactorMetadata(Terms):
     embargo: int = Field(ge=0, description="extra periods held out")
     label_name: str
     label_definition: str
+    outputs: dict[str, str] = Field(default_factory=dict, description="what each of f0, f1, ... predicts")
     neutralised_against: tuple[str, ...] = ()
     n_trials: int = Field(ge=1, description="all configurations tried by all parties for this factor")
     run_id: str

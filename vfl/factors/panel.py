@@ -56,10 +56,27 @@ class LabelPanel:
 
     features: its own features. label: float64 (T, n), standardised per period, NaN where unknown.
     known_from: int64 (T, n), index of the first period whose cutoff is at or after the label's
-    availability (T where never). universe: bool (T, n), rows the party predicts.
+    availability (T where never). universe: bool (T, n), rows the party predicts. further, further_known: the same of
+    the labels of further horizons, in agreed order.
     """
 
     features: FeaturePanel
     label: NDArray[np.float64]
     known_from: NDArray[np.int64]
     universe: NDArray[np.bool_]
+    further: tuple[NDArray[np.float64], ...] = ()
+    further_known: tuple[NDArray[np.int64], ...] = ()
+
+    def labels_at(self, period: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Labels of these row ids for training at decision ``period``: (B,), or (B, horizons) where there are several.
+
+        A further horizon's label that is not known by then is NaN. The first label's rows are the schedule's to choose.
+        """
+        first: NDArray[np.float64] = self.label.reshape(-1)[rows]
+        if not self.further:
+            return first
+        others = [
+            np.where(known.reshape(-1)[rows] <= period, label.reshape(-1)[rows], np.nan)
+            for label, known in zip(self.further, self.further_known, strict=True)
+        ]
+        return np.stack([first, *others], axis=1)

@@ -16,6 +16,7 @@ __all__ = ["chart_of", "charted", "render_report", "section_titles"]
 
 _TITLES: dict[str, str] = {
     "ic": "Information coefficient",
+    "horizons": "Horizons",
     "uplift": "Uplift of joining",
     "decay": "Decay",
     "quantiles": "Quantiles",

@@ -9,7 +9,7 @@ because shares cannot be rescaled later.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import safetensors.torch
@@ -17,36 +17,44 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vfl.layers.losses import loss_of
 from vfl.plan import SplitModel
 
-__all__ = ["LabelHead", "TopModel", "information_coefficient"]
+__all__ = ["LabelHead", "TopModel"]
 
 CLIP = 6.0
 """Normalised gradients beyond this many standard deviations are clipped, so the encoder's bound is known."""
-
-SMALLEST_DATE = 3
-"""Rows a date needs for its correlation to mean anything."""
 
 
 class TopModel(nn.Module):
     """score = mean over members of skip([z, own]) + outer . tanh(inner([z, own])), all float64.
 
-    The linear skip makes each member a split linear model plus a small correction; ``outer`` starts at zero, so
-    training begins exactly linear. Members differ in their random ``inner`` layers. Averaging them steadies the
-    score and costs no further opening, since all of them read the same embedding.
+    residual: the linear skip makes each member a split linear model plus a small correction; ``outer`` starts at zero,
+    so training begins exactly linear. linear: the skip alone, so that all members are one. mlp: no skip, and a random
+    ``outer``. Members differ in their random layers. Averaging them steadies the score and costs no further opening,
+    since all of them read the same embedding. Several outputs (``shares``) are members of their own each; the score is
+    their mean weighted by shares that add up to 1.
     """
 
-    def __init__(self, width: int, own: int, hidden: int, members: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, width: int, own: int, terms: SplitModel, generator: torch.Generator, shares: Sequence[float] = (1.0,)
+    ) -> None:
         super().__init__()
-        inputs = width + own
+        inputs, members = width + own, terms.members * len(shares)
+        hidden = 0 if terms.top == "linear" else terms.hidden
         skip = torch.zeros(members, inputs, dtype=torch.float64)
         skip[:, :width] = 0.3 * torch.randn(width, generator=generator, dtype=torch.float64).sign()
         inner = torch.randn(members, inputs, hidden, generator=generator, dtype=torch.float64) / max(inputs, 1) ** 0.5
-        self.skip = nn.Parameter(skip)
+        outer = torch.zeros(members, hidden, 1, dtype=torch.float64)
+        if terms.top == "mlp":
+            skip = torch.zeros_like(skip)
+            outer = 0.3 * torch.randn(members, hidden, 1, generator=generator, dtype=torch.float64) / hidden**0.5
+        self.shares = None if len(shares) == 1 else torch.tensor(shares, dtype=torch.float64)
+        self.skip = nn.Parameter(skip, requires_grad=terms.top != "mlp")
         self.bias = nn.Parameter(torch.zeros(members, dtype=torch.float64))
         self.inner = nn.Parameter(inner)
         self.inner_bias = nn.Parameter(torch.zeros(members, 1, hidden, dtype=torch.float64))
-        self.outer = nn.Parameter(torch.zeros(members, hidden, 1, dtype=torch.float64))
+        self.outer = nn.Parameter(outer)
 
     def members(self, z: Tensor, own: Tensor) -> Tensor:
         """Each member's scores (members, B) of z (B, h) and own (B, d_own)."""
@@ -57,50 +65,36 @@ class TopModel(nn.Module):
 
     def forward(self, z: Tensor, own: Tensor) -> Tensor:
         """z (B, h), own (B, d_own) -> score (B,)."""
-        return self.members(z, own).mean(dim=0)
-
-
-def information_coefficient(score: Tensor, label: Tensor, dates: Tensor) -> Tensor | None:
-    """Mean over dates of the Pearson correlation of each score (..., B) with label (B,): (...,), differentiable.
-
-    Dates with fewer than three rows do not count, nor do those where the label or any score is constant; None
-    when no date counts.
-    """
-    _, index = torch.unique(dates, return_inverse=True)
-    count = torch.bincount(index).to(score.dtype)
-
-    def total(x: Tensor) -> Tensor:
-        return torch.zeros(*x.shape[:-1], len(count), dtype=x.dtype).index_add(-1, index, x)
-
-    def centred(x: Tensor) -> Tensor:
-        return x - (total(x) / count)[..., index]
-
-    s, y = centred(score), centred(label)
-    ss, yy, sy = total(s * s), total(y * y), total(s * y)
-    good = (count >= SMALLEST_DATE) & (ss > 1e-12).reshape(-1, len(count)).all(dim=0) & (yy > 1e-12)
-    if not bool(good.any()):
-        return None
-    return (sy[..., good] / torch.sqrt(ss[..., good] * yy[good])).mean(dim=-1)
+        scores = self.members(z, own)
+        if self.shares is None:
+            return scores.mean(dim=0)
+        return self.shares @ scores.reshape(-1, len(self.shares), len(z)).mean(dim=0)
 
 
 class LabelHead:
     """Top model, losses, optimiser and gradient scaling. Deterministic given the terms' seed.
 
-    The loss is the mean over members of (1 - w) * squared error + w * (1 - per-date IC), w = ``ic_weight``;
-    a batch in which no date has an IC counts its squared error alone. Classification has the cross-entropy of its
-    class instead; a class is to the top model what a member is, with a skip and a small network of its own.
+    The loss is that of :func:`vfl.layers.losses.loss_of`. Classification has the cross-entropy of its class instead; a
+    class is to the top model what a member is, with a skip and a small network of its own. So is a horizon: the loss is
+    then the mean of theirs, over those of which the batch has labels.
 
     ``own``: columns of the label party's own features. ``width``: overrides the embedding width (0 trains
-    on own features alone). ``loss`` and ``ic`` tell of the last training batch, mean over
-    members; ``ic`` is NaN where undefined.
+    on own features alone). ``shares``: of each horizon in the score, adding up to 1. ``loss`` and ``ic`` tell of the
+    last training batch, mean over members, the IC of the first horizon; ``ic`` is NaN where undefined.
     """
 
-    def __init__(self, terms: SplitModel, own: int, *, width: int | None = None) -> None:
+    def __init__(
+        self, terms: SplitModel, own: int, *, width: int | None = None, shares: Sequence[float] = (1.0,)
+    ) -> None:
+        if len(shares) > 1 and terms.outputs > 1:
+            raise ValueError("several horizons and several classes do not go together: choose another model.loss")
         self.terms = terms
         self.width = terms.embedding_width if width is None else width
         self.own = own
+        self.horizons = len(shares)
         generator = torch.Generator().manual_seed(terms.seed)
-        self.model = TopModel(self.width, own, terms.hidden, terms.members * terms.outputs, generator)
+        outputs = shares if terms.outputs == 1 else [1 / terms.outputs] * terms.outputs
+        self.model = TopModel(self.width, own, terms, generator, outputs)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=terms.top_learning_rate, weight_decay=terms.weight_decay, foreach=False
         )
@@ -122,12 +116,18 @@ class LabelHead:
             if self.terms.loss != "softmax":
                 scores: NDArray[np.float64] = self.model(*self._inputs(z, own)).numpy()
             else:
-                scores = self._by_class(*self._inputs(z, own)).mean(dim=0).T.numpy()
+                scores = self._by_output(*self._inputs(z, own)).mean(dim=0).T.numpy()
         return scores
 
-    def _by_class(self, z: Tensor, own: Tensor) -> Tensor:
-        """Each member's logits (members, classes, B)."""
-        return self.model.members(z, own).reshape(self.terms.members, self.terms.outputs, len(z))
+    def predict_each(self, z: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores float64 (B, horizons), one column per horizon, in agreed order."""
+        with torch.no_grad(), _one_thread():
+            scores: NDArray[np.float64] = self._by_output(*self._inputs(z, own)).mean(dim=0).T.numpy()
+        return scores
+
+    def _by_output(self, z: Tensor, own: Tensor) -> Tensor:
+        """Each member's outputs (members, horizons or classes, B)."""
+        return self.model.members(z, own).reshape(self.terms.members, -1, len(z))
 
     def train_batch(
         self,
@@ -138,18 +138,22 @@ class LabelHead:
     ) -> NDArray[np.float64]:
         """Fit on one opened batch and return the source layer's update direction, float64 (B, h).
 
-        label (B,) finite, dates (B,) period of each row. Runs ``top_steps`` optimiser steps on the same
+        label (B,) finite, or (B, horizons) with NaN where a label beyond the first is not known; dates (B,) period of
+        each row. Runs ``top_steps`` optimiser steps on the same
         Z, then takes dLoss/dZ, scales each column to unit root mean square, clips, and
         multiplies by learning rate / batch; the source layer does ``W -= X.T @ gradient``.
         """
         if not len(z) == len(own) == len(label) == len(dates) > 0:
             sizes = f"{len(z)} embeddings, {len(own)} own rows, {len(label)} labels and {len(dates)} dates"
             raise ValueError(f"a batch needs one of each per row, not {sizes}")
-        if not (np.isfinite(z).all() and np.isfinite(label).all()):
+        first = label.reshape(len(label), -1)[:, 0]
+        if not (np.isfinite(z).all() and np.isfinite(first).all()):
             raise ValueError("embeddings and labels of a training batch must be finite")
-        if self.terms.loss != "regression":
+        if label.size != len(label) * self.horizons:
+            raise ValueError(f"labels have shape {label.shape}, and the top model has {self.horizons} horizons")
+        if self.terms.loss in ("logistic", "softmax"):
             classes = max(self.terms.outputs, 2)
-            if not np.isin(label, np.arange(classes)).all():
+            if not np.isin(label[~np.isnan(label)], np.arange(classes)).all():
                 raise ValueError(f"labels of the {self.terms.loss} loss are whole numbers from 0 to {classes - 1}")
         with _one_thread():
             embedding, features = self._inputs(z, own)
@@ -184,18 +188,18 @@ class LabelHead:
         return torch.from_numpy(np.array(z, dtype=np.float64)), torch.from_numpy(np.array(own, dtype=np.float64))
 
     def _loss(self, z: Tensor, own: Tensor, label: Tensor, dates: Tensor) -> Tensor:
-        if self.terms.loss == "logistic":
-            logits = self.model.members(z, own)
-            return nn.functional.binary_cross_entropy_with_logits(logits, label.expand_as(logits))
         if self.terms.loss == "softmax":
-            by_class = self._by_class(z, own).transpose(1, 2).reshape(-1, self.terms.outputs)
+            by_class = self._by_output(z, own).transpose(1, 2).reshape(-1, self.terms.outputs)
             return nn.functional.cross_entropy(by_class, label.long().repeat(self.terms.members))
-        scores = self.model.members(z, own)
-        weight = self.terms.ic_weight
-        squared: Tensor = ((scores - label) ** 2).mean()
-        ics = information_coefficient(scores, label, dates)
-        self.ic = float("nan") if ics is None else float(ics.detach().mean())
-        return squared if ics is None else (1.0 - weight) * squared + weight * (1.0 - ics.mean())
+        scores = self._by_output(z, own)
+        losses: list[Tensor] = []
+        for horizon, wanted in enumerate(label.reshape(len(label), -1).T):
+            known = ~torch.isnan(wanted)
+            if bool(known.any()):
+                loss, ic = loss_of(self.terms, scores[:, horizon, known], wanted[known], dates[known])
+                losses.append(loss)
+                self.ic = self.ic if horizon else ic
+        return torch.stack(losses).mean()
 
     def scorer(self) -> bytes:
         """The top model alone, as safetensors: enough for :meth:`predict`, a few kilobytes."""
