@@ -20,11 +20,16 @@ from typing import Any
 
 import grpc
 
+from parties.agreement import COORDINATOR
+from parties.coordinator.relaying import relay_handler
 from parties.identity import Roster, create_identity, load_identity
+from parties.settings import TransportSettings
 from parties.transport.channel import Channel, Frame
 from parties.transport.chunks import wire_frames
 from parties.transport.grpc import ExchangeServer, authenticated_peer, connect
 from parties.transport.memory import MemoryNetwork
+from parties.transport.relay import CoordinatorDoor
+from parties.transport.switchboard import Switchboard
 from parties.wire.codec import encode
 from parties.wire.gen import exchange_pb2 as wire
 from psi.flow import Message, Payload, Recv, Role, message
@@ -119,33 +124,45 @@ def take_call(frames: Iterator[wire.Frame], context: grpc.ServicerContext, roste
 
 
 def server(folder: Path, name: str) -> ExchangeServer:
-    roster = Roster.load(folder / "roster.json")
+    roster, identity = Roster.load(folder / "roster.json"), load_identity(name, folder / name)
     handler = grpc.stream_unary_rpc_method_handler(
         lambda frames, context: take_call(frames, context, roster),
         request_deserializer=wire.Frame.FromString,
         response_serializer=wire.Receipt.SerializeToString,
     )
-    service = grpc.method_handlers_generic_handler(SERVICE, {"Deliver": handler})
-    return ExchangeServer(load_identity(name, folder / name), roster, roster[name].address, services=[service])
+    services = [grpc.method_handlers_generic_handler(SERVICE, {"Deliver": handler})]
+    if name == COORDINATOR:
+        services.append(relay_handler(Switchboard(lambda caller, to: ""), roster))
+    relayed = COORDINATOR in roster and name != COORDINATOR
+    door = CoordinatorDoor(identity, roster) if relayed else None
+    settings = TransportSettings(relay="always" if relayed else "never")
+    return ExchangeServer(identity, roster, roster[name].address, services=services, door=door, settings=settings)
 
 
-def over_grpc(folder: Path) -> list[tuple[str, str]]:
-    identities = {name: create_identity(name, folder / name) for name in ROLES}
+def over_grpc(folder: Path, *, relayed: bool = False) -> list[tuple[str, str]]:
+    names = [*ROLES, COORDINATOR] if relayed else list(ROLES)
+    identities = {name: create_identity(name, folder / name) for name in names}
     ports = {}
     for name, identity in identities.items():
         with ExchangeServer(identity, Roster({name: identity.member("127.0.0.1:0")}), "127.0.0.1:0") as probe:
             ports[name] = probe.address
     roster = Roster({name: identity.member(ports[name]) for name, identity in identities.items()})
     roster.save(folder / "roster.json")
-    other = subprocess.Popen([sys.executable, "-m", "benchmarks.transport", "--echo", str(folder)])
+    program = [sys.executable, "-m", "benchmarks.transport"]
+    between = [subprocess.Popen([*program, "--relay", str(folder)])] if relayed else []
+    other = subprocess.Popen([*program, "--echo", str(folder)])
     try:
         with server(folder, "label") as own, own.open(RUN, SESSION, ROLES, list(Payload)) as channel:
             rows = measure(channel)
-            with connect(identities["label"], roster, "cards") as line:
-                rows += per_call(line)
+            if not relayed:
+                with connect(identities["label"], roster, "cards") as line:
+                    rows += per_call(line)
             channel.send("cards", Blob(-2, b""))
     finally:
         other.wait(SILENCE)
+        for process in between:
+            process.terminate()
+            process.wait(SILENCE)
     return rows
 
 
@@ -163,15 +180,25 @@ def over_memory() -> list[tuple[str, str]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Speed of the channels on this machine.")
     parser.add_argument("--echo", type=Path, help=argparse.SUPPRESS)
-    folder = parser.parse_args(arguments).echo
+    parser.add_argument("--relay", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    folder = asked.echo
+    if asked.relay:
+        with server(asked.relay, COORDINATOR):
+            threading.Event().wait()
     if folder:
         with server(folder, "cards") as own, own.open(RUN, SESSION, ROLES, list(Payload)) as channel:
             echo(channel)
         return
-    with tempfile.TemporaryDirectory() as made:
-        for title, rows in (("gRPC, mutual TLS, two processes", over_grpc(Path(made))), ("memory", over_memory())):
+    with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as other:
+        ways: dict[str, Callable[[], list[tuple[str, str]]]] = {
+            "gRPC, mutual TLS, two processes": lambda: over_grpc(Path(made)),
+            "the same, led through a coordinator's process": lambda: over_grpc(Path(other), relayed=True),
+            "memory": over_memory,
+        }
+        for title, rows in ways.items():
             print(title)
-            for what, figure in rows:
+            for what, figure in rows():
                 print(f"  {what:44} {figure}")
 
 

@@ -59,8 +59,8 @@ def examine(home: Path) -> tuple[Check, ...]:
         return (*found, Check("keys and roster", "fail", str(error)))
     found += _certificates(identity, roster)
     if is_node:
-        found += _guarded("coordinator", lambda: _coordinator(identity, roster))
-        found += _peers(name, roster)
+        found += _guarded("coordinator", lambda: _coordinator(home, identity, roster))
+        found += _guarded("peers", lambda: _peers(home, name, roster))
     return tuple(found)
 
 
@@ -144,7 +144,7 @@ def _certificates(identity: Identity, roster: Roster) -> Iterator[Check]:
     yield Check("roster", "ok", f"{len(roster)} members: {', '.join(sorted(roster))}")
 
 
-def _coordinator(identity: Identity, roster: Roster) -> Iterator[Check]:
+def _coordinator(home: Path, identity: Identity, roster: Roster) -> Iterator[Check]:
     member = roster.member(COORDINATOR)
     fetch_certificate(member.address, member.certificate_sha256, timeout=5.0)
     line = Connection.between(identity, member)
@@ -160,6 +160,7 @@ def _coordinator(identity: Identity, roster: Roster) -> Iterator[Check]:
         yield Check("version", "ok", f"the coordinator has {__version__} too")
     else:
         yield Check("version", "fail", f"the coordinator has {told['version']}, and here is {__version__}: use one")
+    yield _relay(load_node_settings(home / "node.toml").transport.relay, offered=bool(told.get("relays")))
     now = datetime.fromisoformat(told["now"])
     skew = max((before - now).total_seconds(), (now - after).total_seconds(), 0.0)
     remedy = "" if skew < _SKEW_SECONDS else ": set it by NTP"
@@ -169,12 +170,29 @@ def _coordinator(identity: Identity, roster: Roster) -> Iterator[Check]:
     yield Check("clock", verdict, f"{skew:.1f} s from the coordinator's{remedy}")
 
 
-def _peers(me: str, roster: Roster) -> Iterator[Check]:
+def _relay(wanted: str, *, offered: bool) -> Check:
+    """Which way connections to peers may take."""
+    ways = {
+        "never": "directly only",
+        "when_unreachable": "directly, or through the coordinator where a peer cannot be reached",
+        "always": "through the coordinator",
+    }
+    if offered or wanted == "never":
+        return Check("relay", "ok", f'transport.relay = "{wanted}": peers are called {ways[wanted]}')
+    detail = f'transport.relay = "{wanted}", but this coordinator does not relay'
+    return Check("relay", "fail" if wanted == "always" else "warn", detail)
+
+
+def _peers(home: Path, me: str, roster: Roster) -> Iterator[Check]:
+    relay = load_node_settings(home / "node.toml").transport.relay
+    if relay == "always":
+        return
     for name, member in sorted(roster.items()):
         if name in (me, COORDINATOR):
             continue
         took = round_trip(member.address, timeout=2.0)
         if took is None:
-            yield Check("peer", "warn", f"{name} does not answer at {member.address}: it may not run yet")
+            instead = ", or be reached through the coordinator" if relay == "when_unreachable" else ""
+            yield Check("peer", "warn", f"{name} does not answer at {member.address}: it may not run yet{instead}")
         else:
             yield Check("peer", "ok", f"{name} answers at {member.address} in {1000 * took:.1f} ms")

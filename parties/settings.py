@@ -146,6 +146,10 @@ class TransportSettings(Terms):
     contact_seconds: float = Field(default=60.0, gt=0, description="how long a peer may take to answer the first time")
     reconnect_seconds: float = Field(default=5.0, gt=0, description="how long a lost connection may take to return")
     silence_seconds: float = Field(default=120.0, gt=0, description="how long one message may keep us waiting")
+    relay: Literal["never", "when_unreachable", "always"] = Field(
+        default="when_unreachable",
+        description="whether connections to peers lead through the coordinator, which cannot read them",
+    )
 
 
 class ConsortiumSettings(Terms):

@@ -87,6 +87,7 @@ HELP: Mapping[str, str] = {
     "balanced": "Every transaction sums to zero, and the balances follow from the entries.",
     "sha256": "Fingerprint of the file; equal fingerprints mean equal files.",
     "peak": "The most memory the party's process has held, in megabytes.",
+    "relayed": "Connections that led through the coordinator: encrypted between the two, it sees sizes and times.",
     "eta": "Time left at the present speed.",
 }  # fmt: skip
 

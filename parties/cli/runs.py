@@ -108,6 +108,9 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
         view = client.run(full_id(client, run))
     say(f"Run {view.run_id}", f"{view.consortium}: {view.purpose}" if view.purpose else view.consortium)
     say(f"Status: {view.status}" + (f" ({view.reason})" if view.reason else ""), *_waits(view))
+    if view.relayed:
+        pairs = (f"{one.sender} to {one.receiver} {one.bytes / 1e6:.1f} MB" for one in view.relayed)
+        say(f"Led through the coordinator, encrypted between the two: {', '.join(pairs)}")
     table(
         "",
         ("phase", "status", ">seconds", "finished"),

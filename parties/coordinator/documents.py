@@ -104,6 +104,7 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
         series=progress.series(),
         openings=progress.openings(),
         bytes_by_message=progress.traffic(),
+        relayed=progress.relays(),
         peak_rss_mb=progress.memory(),
         evaluation=shown,
         contribution_way=way,

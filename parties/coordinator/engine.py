@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -279,6 +279,22 @@ class Engine:
         """Every run, newest first."""
         with self.lock:
             return list(reversed(self._runs.values()))
+
+    def share_a_run(self, one: str, other: str) -> bool:
+        """Whether both are members and take part in a run under way, as the coordinator does in every run."""
+        with self.lock:
+            wanted = {one, other} - {COORDINATOR}
+            known = all(name in self._roster for name in wanted)
+            return one != other and known and any(wanted <= set(run.state.plan.parties) for run in self._live())
+
+    def relayed(self, passed: Mapping[tuple[str, str], int]) -> None:
+        """Bytes that went from one member to another through the coordinator, for the runs under way of both."""
+        with self.lock:
+            for (sender, receiver), size in passed.items():
+                for known in self._live():
+                    if {sender, receiver} - {COORDINATOR} <= set(known.state.plan.parties):
+                        known.progress.relayed(sender, receiver, size)
+                        known.unsaved = True
 
     def _live(self) -> list[KnownRun]:
         return [known for known in self._runs.values() if not known.state.ended]

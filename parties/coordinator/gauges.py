@@ -14,8 +14,10 @@ from parties.identity import Member
 __all__ = ["coordinator_samples"]
 
 
-def coordinator_samples(home: Path, engine: Engine, members: Mapping[str, Member]) -> Iterator[Sample]:
-    """The metrics as of now."""
+def coordinator_samples(
+    home: Path, engine: Engine, members: Mapping[str, Member], relayed: Mapping[tuple[str, str], int]
+) -> Iterator[Sample]:
+    """The metrics as of now. ``relayed``: bytes by sender and receiver."""
     yield from process_samples(home, "coordinator", COORDINATOR)
     with engine.lock:
         statuses = Counter(known.state.status for known in engine.all_runs())
@@ -27,3 +29,6 @@ def coordinator_samples(home: Path, engine: Engine, members: Mapping[str, Member
     for name, member in members.items():
         until = member.expires.timestamp()
         yield Sample("certificate_expires_timestamp_seconds", "When a certificate ends.", until, {"member": name})
+    for (sender, receiver), size in relayed.items():
+        labels = {"sender": sender, "receiver": receiver}
+        yield Sample("relayed_bytes", "Bytes led from one member to another since the start.", size, labels)

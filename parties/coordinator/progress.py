@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from parties.coordinator.reports import OpeningsUsed, PartReport, Point, ProgressBody, Traffic
-from parties.coordinator.views import BytesView, OpeningsView, ProgressView, SeriesPoint
+from parties.coordinator.views import BytesView, OpeningsView, ProgressView, RelayView, SeriesPoint
 
 __all__ = ["RunProgress"]
 
@@ -41,6 +41,7 @@ class RunProgress:
         self._traffic: dict[tuple[str, str, str], Traffic] = {}
         self._openings: dict[str, OpeningsUsed] = {}
         self._memory: dict[str, float] = {}
+        self._relayed: dict[tuple[str, str], int] = {}
 
     def heard(self, party: str, body: ProgressBody, at: datetime, clock: float) -> None:
         """Take in a progress report; ``clock`` is monotonic seconds."""
@@ -130,6 +131,17 @@ class RunProgress:
             )
         return tuple(totals.values())
 
+    def relayed(self, sender: str, receiver: str, size: int) -> None:
+        """Take in that ``size`` more bytes went from one member to another through the coordinator."""
+        self._relayed[sender, receiver] = self._relayed.get((sender, receiver), 0) + size
+
+    def relays(self) -> tuple[RelayView, ...]:
+        """Which members' connections led through the coordinator."""
+        return tuple(
+            RelayView(sender=sender, receiver=receiver, bytes=size)
+            for (sender, receiver), size in sorted(self._relayed.items())
+        )
+
     def memory(self) -> dict[str, float]:
         """Peak resident memory by party, MB."""
         return dict(sorted(self._memory.items()))
@@ -142,6 +154,7 @@ class RunProgress:
             "traffic": [[*key, tally.model_dump()] for key, tally in self._traffic.items()],
             "openings": {party: used.model_dump() for party, used in self._openings.items()},
             "memory": self._memory,
+            "relayed": [[*pair, size] for pair, size in self._relayed.items()],
         }
 
     def restore(self, record: Mapping[str, Any]) -> None:
@@ -155,6 +168,7 @@ class RunProgress:
         for party, used in record.get("openings", {}).items():
             self._openings[party] = OpeningsUsed.model_validate(used)
         self._memory.update(record.get("memory", {}))
+        self._relayed.update({(sender, receiver): size for sender, receiver, size in record.get("relayed", ())})
 
 
 def _view(party: str, body: ProgressBody, at: datetime, speed: float | None) -> ProgressView:

@@ -41,6 +41,7 @@ from parties.coordinator.hearing import Hearing
 from parties.coordinator.membership import Membership, expiry_warnings
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.reading import Reader
+from parties.coordinator.relaying import OwnDoor, relay_handler
 from parties.coordinator.reports import AskBody, CancelBody, PauseBody, ProposeBody, ResumeBody, parse
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from parties.coordinator.store import EventLog, open_engine
@@ -50,6 +51,7 @@ from parties.health import HealthServer
 from parties.identity import Member, Roster, load_identity
 from parties.joining.requests import JoinRequest
 from parties.ledger.store import LedgerStore
+from parties.transport.switchboard import Switchboard
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = ["Coordinator", "serve"]
@@ -77,6 +79,7 @@ class Coordinator:
         self._keeper: Bookkeeper | None = None
         self._audit: AuditLog | None = None
         self._membership: Membership | None = None
+        self._board: Switchboard | None = None
         self._stopping = threading.Event()
         self._clock = threading.Thread(target=self._tick, name="clock", daemon=True)
 
@@ -114,14 +117,17 @@ class Coordinator:
         ledger = self._ledger = LedgerStore(self.settings.ledger or self.home / "ledger.db")
         bundles = BundleStore(self.home / "factors")
         membership = self._membership = Membership(self.home, roster)
-        service = _Service(roster, membership)
+        relays = self.settings.relay
+        service = _Service(roster, membership, relays=relays.offer)
+        board = self._board = Switchboard(self._may_call, per_second=relays.bytes_per_second)
         self._server = ExchangeServer(
             identity,
             roster,
             self.settings.listen,
             settings=self.settings.transport,
-            services=[service.handler()],
+            services=[service.handler(), *([relay_handler(board, roster)] if relays.offer else [])],
             invited=membership.roots,
+            door=OwnDoor(board) if relays.offer else None,
         )
         for warning in expiry_warnings(roster, self.started_at):
             _LOG.warning("%s", warning)
@@ -181,20 +187,29 @@ class Coordinator:
             try:
                 self._engine.tick()
                 self._look_at_roster()
+                if self._board is not None:
+                    self._board.sweep()
+                    self._engine.relayed(self._board.passed())
             except StorageError as error:
                 _LOG.error("%s", error)
                 self._stopping.wait(_TROUBLE_SECONDS)
 
     def health(self) -> contextlib.AbstractContextManager[object]:
         """The health and metrics endpoint, where the settings want one."""
-        engine, membership = self._engine, self._membership
+        engine, membership, board = self._engine, self._membership, self._board
         if not self.settings.metrics or engine is None or membership is None:
             return contextlib.nullcontext()
         return HealthServer(
             self.settings.metrics,
             lambda: "" if self._clock.is_alive() and not self._stopping.is_set() else "the coordinator is stopping",
-            lambda: coordinator_samples(self.home, engine, membership.public()),
+            lambda: coordinator_samples(self.home, engine, membership.public(), board.totals() if board else {}),
         )
+
+    def _may_call(self, caller: str, to: str) -> str:
+        """Why one member may not be connected with another now, or ""."""
+        if self._engine is None:
+            return "the coordinator is starting"
+        return "" if self._engine.share_a_run(caller, to) else "no run under way has both of them"
 
     def _look_at_roster(self) -> None:
         """Take in what the command line did to the roster beside us."""
@@ -216,7 +231,8 @@ def serve(home: Path, *, until: threading.Event, ready: Callable[[str], None] | 
 class _Service:
     """The gRPC methods. Until :meth:`begin` every call is told that the coordinator is starting."""
 
-    def __init__(self, roster: Roster, membership: Membership) -> None:
+    def __init__(self, roster: Roster, membership: Membership, *, relays: bool) -> None:
+        self._relays = relays
         self._roster = roster
         self._membership = membership
         self._engine: Engine | None = None
@@ -291,9 +307,10 @@ class _Service:
         return wire.Document(json=json.dumps({"run_id": self._answered(context, take)}).encode())
 
     def _hello(self, _: wire.Document, context: grpc.ServicerContext) -> wire.Document:
-        """Of any member: which version answers here, and what the time is."""
+        """Of any member: which version answers here, what the time is, and whether parties may meet here."""
         authenticated_peer(context, self._roster)
-        return wire.Document(json=json.dumps({"version": __version__, "now": datetime.now(UTC).isoformat()}).encode())
+        told = {"version": __version__, "now": datetime.now(UTC).isoformat(), "relays": self._relays}
+        return wire.Document(json=json.dumps(told).encode())
 
     def _join(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
         """Of an invited party only: its handshake showed the certificate that comes from its token."""

@@ -11,7 +11,14 @@ from parties.errors import ConfigError
 from parties.settings import TransportSettings
 from vfl.plan import Terms
 
-__all__ = ["CoordinatorSettings", "load_coordinator_settings"]
+__all__ = ["CoordinatorSettings", "RelaySettings", "load_coordinator_settings"]
+
+
+class RelaySettings(Terms):
+    """Leading parties' connections through the coordinator, encrypted between the parties."""
+
+    offer: bool = Field(default=True, description="whether parties of a run may meet here; each decides for itself too")
+    bytes_per_second: int = Field(default=0, ge=0, description="how much of each member's bytes passes; 0: no limit")
 
 
 class CoordinatorSettings(Terms):
@@ -26,6 +33,7 @@ class CoordinatorSettings(Terms):
         default="", description="port, on loopback, or HOST:PORT of /health and /metrics (Prometheus text); empty: none"
     )
     transport: TransportSettings = TransportSettings()
+    relay: RelaySettings = RelaySettings()
 
 
 def load_coordinator_settings(home: Path) -> CoordinatorSettings:

@@ -28,6 +28,7 @@ __all__ = [
     "PhaseView",
     "PostingView",
     "ProgressView",
+    "RelayView",
     "RunSummary",
     "RunView",
     "SeriesPoint",
@@ -151,6 +152,17 @@ class BytesView(View):
     messages: int = 0
 
 
+class RelayView(View):
+    """Bytes of one party's connections to another, or the coordinator's own, that led through the coordinator.
+
+    They are encrypted between the two; TLS included.
+    """
+
+    sender: str
+    receiver: str
+    bytes: int
+
+
 class EvaluationView(View):
     """Rank IC, out of sample. ``t`` values are Newey-West; ``uplift`` is the mean of IC(joint) - IC(own)."""
 
@@ -259,6 +271,7 @@ class RunView(RunSummary):
     series: tuple[SeriesPoint, ...] = ()
     openings: tuple[OpeningsView, ...] = ()
     bytes_by_message: tuple[BytesView, ...] = ()
+    relayed: tuple[RelayView, ...] = ()
     peak_rss_mb: dict[str, float] = {}
     evaluation: EvaluationView | None = None
     contribution_way: str = ""

@@ -15,6 +15,7 @@ from parties.health import HealthServer, Sample, process_samples
 from parties.line import CoordinatorLine
 from parties.node.node import Node, NodeHome
 from parties.transport.grpc import ExchangeServer
+from parties.transport.relay import CoordinatorDoor
 from parties.workers import open_workers
 
 __all__ = ["serve"]
@@ -52,7 +53,13 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
     place = NodeHome(home)
     for warning in expiry_warnings(place.roster, datetime.now(UTC)):
         _LOG.warning("%s", warning)
-    endpoint = ExchangeServer(place.identity, place.roster, place.settings.listen, settings=place.settings.transport)
+    endpoint = ExchangeServer(
+        place.identity,
+        place.roster,
+        place.settings.listen,
+        settings=place.settings.transport,
+        door=CoordinatorDoor(place.identity, place.roster),
+    )
     line = CoordinatorLine(place.identity.name, place.folder, version=__version__, introduction=place.introduction())
 
     def leave(*_: object) -> None:

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NoReturn, Self, TypeAlias
+from typing import Any, NoReturn, Self
 
 # Both are read when the C core starts. Parties are never forked with channels open, and the core's
 # fork handlers would stall unrelated child processes.
@@ -30,17 +30,20 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
+from parties.agreement import COORDINATOR
 from parties.errors import ConfigError, PeerError
 from parties.identity import Identity, Member, Roster, certificate_name
 from parties.settings import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
-from parties.transport.chunks import LARGEST_FRAME, assemble, wire_frames
-from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, Inbox, SessionClosed
+from parties.transport.chunks import LARGEST_FRAME, assemble
+from parties.transport.courier import FAREWELL, Caller, Courier, Deliver
+from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, SessionClosed
 from parties.transport.meter import Recorder
-from parties.transport.outbox import Outbox
+from parties.transport.routes import Routes, Way
 from parties.transport.session import SessionChannel
 from parties.transport.sessions import Sessions, TooManyWaiting
 from parties.transport.threads import DaemonThreads
+from parties.transport.tunnel import Door, Tunnel
 from parties.wire.gen import exchange_pb2 as wire
 from psi.flow import Payload, RemoteProtocolError, Role
 
@@ -50,8 +53,6 @@ _LOG = logging.getLogger(__name__)
 _METHOD = "/entente.exchange.v1.Exchange/Deliver"
 _RECEIPT_MESSAGES, _RECEIPT_BYTES = 32, 2 * 2**20
 _CALLS = 512
-_PAUSE = 0.1
-_FAREWELL = 1.0
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", LARGEST_FRAME),
@@ -77,20 +78,11 @@ _CLIENT_OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
-_Deliver: TypeAlias = "grpc.StreamStreamMultiCallable[wire.Frame, wire.Receipt]"
-
 _UNAUTHENTICATED = "your certificate does not belong to the sender you name, or is not valid today"
 _BREACH = "a message broke the protocol"
 _FAULT = "this node failed while it took a message in"
 _STRANGER = "you take no part in this session"
 _BUSY = "too many sessions wait to be opened here"
-_REFUSALS = {
-    grpc.StatusCode.UNAUTHENTICATED: "does not accept our certificate: compare its roster with ours",
-    grpc.StatusCode.PERMISSION_DENIED: "does not accept us in this session: compare the agreements",
-    grpc.StatusCode.ABORTED: "failed while it took a message of ours in: its own log says why",
-    grpc.StatusCode.INVALID_ARGUMENT: "refused a message of ours: its own log says why",
-}
-
 _CODECS: dict[str, Any] = {
     "request_serializer": wire.Frame.SerializeToString,
     "response_deserializer": wire.Receipt.FromString,
@@ -124,13 +116,13 @@ def server_credentials(
     return grpc.dynamic_ssl_server_credentials(configuration(in_force), fetch, require_client_authentication=True)
 
 
-def connect(identity: Identity, roster: Roster, name: str) -> grpc.Channel:
-    """A channel to ``name`` that trusts its rostered certificate and no other."""
+def connect(identity: Identity, roster: Roster, name: str, *, through: str = "") -> grpc.Channel:
+    """A channel to ``name`` that trusts its rostered certificate and no other; ``through``: not at its own address."""
     member = roster.member(name)
     member.check_valid(name, datetime.now(UTC))
     credentials = grpc.ssl_channel_credentials(member.certificate.encode(), identity.tls_key, identity.certificate)
     options = [*_CLIENT_OPTIONS, ("grpc.ssl_target_name_override", certificate_name(name))]
-    return grpc.secure_channel(member.address, credentials, options)
+    return grpc.secure_channel(through or member.address, credentials, options)
 
 
 def authenticated_peer(context: grpc.ServicerContext, roster: Roster) -> str:
@@ -159,8 +151,8 @@ class ExchangeServer:
 
     ``address`` is host:port to listen on, port 0 for a free one; ``services`` are further gRPC handlers for
     the same port (they use :func:`authenticated_peer`);
-    ``invited`` gives the certificates (PEM) of those who may shake hands beside the roster. Raises
-    :class:`ConfigError` when the port is taken.
+    ``invited`` gives the certificates (PEM) of those who may shake hands beside the roster; ``door`` leads to the
+    coordinator's switchboard, where ``settings.relay`` wants it. Raises :class:`ConfigError` when the port is taken.
     """
 
     def __init__(
@@ -172,12 +164,16 @@ class ExchangeServer:
         settings: TransportSettings | None = None,
         services: Sequence[grpc.GenericRpcHandler[Any, Any]] = (),
         invited: Callable[[], bytes] = bytes,
+        door: Door | None = None,
     ) -> None:
         self.identity = identity
         self.settings = settings or TransportSettings()
         self._roster = roster
         self._sessions: Sessions[GrpcChannel] = Sessions()
-        self._lines: dict[str, tuple[Member, grpc.Channel]] = {}
+        self._lines: dict[tuple[str, Way], tuple[Member, grpc.Channel]] = {}
+        self._lock = threading.Lock()
+        self.routes = Routes("never" if door is None else self.settings.relay)
+        self._tunnel = None if door is None or self.settings.relay == "never" else Tunnel(door)
         self._server = grpc.server(DaemonThreads(), options=_SERVER_OPTIONS, maximum_concurrent_rpcs=_CALLS)
         handler = grpc.stream_stream_rpc_method_handler(
             self._deliver,
@@ -188,15 +184,14 @@ class ExchangeServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {method: handler}), *services)
         )
-        host = address.rpartition(":")[0]
-        try:
-            port = self._server.add_secure_port(address, server_credentials(identity, roster, invited))
-        except RuntimeError:
-            port = 0
-        if not port:
+        host, port = address.rpartition(":")[0], self._listen(address, invited)
+        if not port or (self._tunnel is not None and not self._listen(self._tunnel.own, invited)):
+            self._close_tunnel()
             raise ConfigError(f"cannot listen on {address}: another program may use it; choose another port")
         self.address = f"{host}:{port}"
         self._server.start()
+        if self._tunnel is not None:
+            self._tunnel.listen()
 
     def open(
         self,
@@ -213,16 +208,23 @@ class ExchangeServer:
         """
         terms = SessionTerms(run_id, session, self.identity.name, dict(roles), frozenset(payloads), self.settings)
         key = (run_id, session)
-        calls = {name: self._line(name).stream_stream(_METHOD, **_CODECS) for name in terms.peers}
-        return self._sessions.add(key, lambda: GrpcChannel(terms, recorder, calls, lambda: self._sessions.retire(key)))
+        for name in terms.peers:
+            self._roster.member(name).check_valid(name, datetime.now(UTC))
+        callers = {name: _PeerCaller(self, name) for name in terms.peers}
+        return self._sessions.add(
+            key, lambda: GrpcChannel(terms, recorder, callers, lambda: self._sessions.retire(key))
+        )
 
     def close(self) -> None:
         """Close every channel and stop serving."""
         for channel in self._sessions.stop():
             channel.close()
-        for _, line in self._lines.values():
+        with self._lock:
+            lines = list(self._lines.values())
+        for _, line in lines:
             line.close()
         self._server.stop(grace=0.5).wait()
+        self._close_tunnel()
 
     def __enter__(self) -> Self:
         return self
@@ -230,16 +232,45 @@ class ExchangeServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _line(self, name: str) -> grpc.Channel:
+    def _listen(self, address: str, invited: Callable[[], bytes]) -> int:
+        try:
+            # credentials of its own: each port asks for the roster in force when it changes
+            return self._server.add_secure_port(address, server_credentials(self.identity, self._roster, invited))
+        except RuntimeError:
+            return 0
+
+    def _close_tunnel(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.close()
+
+    def choose(self, name: str, trouble: float) -> Way | None:
+        """The way for the next call to ``name``; None when it is too early to try."""
+        if name == COORDINATOR:  # the relay itself
+            return "direct"
+        return self.routes.choose(name, self._roster.member(name).address, trouble)
+
+    def line(self, name: str, way: Way) -> grpc.Channel:
+        """The channel to ``name`` on this way, made anew where the roster's entry has changed."""
         member = self._roster.member(name)
-        known = self._lines.get(name)
-        if known is not None and known[0] == member:
-            return known[1]
-        line = connect(self.identity, self._roster, name)
-        self._lines[name] = member, line
+        through = self._tunnel.to(name) if way == "relay" and self._tunnel is not None else ""
+        with self._lock:
+            known = self._lines.get((name, way))
+            if known is not None and known[0] == member:
+                return known[1]
+            line = connect(self.identity, self._roster, name, through=through)
+            self._lines[name, way] = member, line
         if known is not None:
             known[1].close()
         return line
+
+    def reached(self, name: str, way: Way) -> None:
+        """A call to ``name`` was answered on this way."""
+        if name != COORDINATOR:
+            self.routes.reached(name, self._roster.member(name).address, way)
+
+    def relay_trouble(self, name: str) -> str:
+        """Why ``name`` was not reached through the coordinator, or ""."""
+        return "" if self._tunnel is None else self._tunnel.reason(name)
 
     def _deliver(self, frames: Iterator[wire.Frame], context: grpc.ServicerContext) -> Iterator[wire.Receipt]:
         peer = authenticated_peer(context, self._roster)
@@ -268,18 +299,18 @@ class ExchangeServer:
 
 
 class GrpcChannel(SessionChannel):
-    """A channel of an :class:`ExchangeServer`: one :class:`_Courier` per peer carries its outbox."""
+    """A channel of an :class:`ExchangeServer`: one :class:`Courier` per peer carries its outbox."""
 
     def __init__(
         self,
         terms: SessionTerms,
         recorder: Recorder | None,
-        deliver: Mapping[str, _Deliver],
+        callers: Mapping[str, Caller],
         retire: Callable[[], None],
     ) -> None:
         super().__init__(terms, recorder)
         self._retire = retire
-        self._couriers = {name: _Courier(name, terms, self.inbox, method) for name, method in deliver.items()}
+        self._couriers = {name: Courier(name, terms, self.inbox, caller) for name, caller in callers.items()}
 
     def abort(self, reason: str) -> None:
         super().abort(reason)
@@ -296,7 +327,7 @@ class GrpcChannel(SessionChannel):
         for courier in self._couriers.values():
             courier.outbox.finish(self._end(aborted=aborted))
         self._retire()
-        deadline = time.monotonic() + (_FAREWELL if aborted else self.terms.settings.contact_seconds)
+        deadline = time.monotonic() + (FAREWELL if aborted else self.terms.settings.contact_seconds)
         for courier in self._couriers.values():
             courier.stop(max(0.0, deadline - time.monotonic()))
 
@@ -304,88 +335,24 @@ class GrpcChannel(SessionChannel):
         return End(self.terms.run_id, self.terms.session, self.party, aborted)
 
 
-class _Courier:
-    """Carries one outbox to one peer, over as many calls as that takes."""
+class _PeerCaller:
+    """How one courier calls one peer."""
 
-    def __init__(self, peer: str, terms: SessionTerms, inbox: Inbox, deliver: _Deliver) -> None:
-        self.outbox = Outbox(peer, terms.settings.unsent)
-        self._peer = peer
-        self._terms = terms
-        self._inbox = inbox
-        self._deliver = deliver
-        self._call: Any = None
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"to {peer}", daemon=True)
-        self._thread.start()
+    def __init__(self, server: ExchangeServer, name: str) -> None:
+        self._server = server
+        self._name = name
 
-    def stop(self, patience: float) -> None:
-        """Wait for the peer to take everything, ``patience`` seconds at most, then end."""
-        if not self.outbox.flush(patience):
-            _LOG.warning("%s: %r had not taken all our messages when we left", self._terms.session, self._peer)
-        self._stopped.set()
-        if not self.outbox.done:
-            self.outbox.discard()
-            if self._call is not None:
-                self._call.cancel()
-        self._thread.join(_FAREWELL)
+    def method(self, trouble: float) -> tuple[Deliver, Way] | None:
+        way = self._server.choose(self._name, trouble)
+        if way is None:
+            return None
+        return self._server.line(self._name, way).stream_stream(_METHOD, **_CODECS), way
 
-    def _run(self) -> None:
-        settings = self._terms.settings
-        window, since = settings.contact_seconds, time.monotonic()
-        while not self.outbox.done:
-            try:
-                reached, detail = self._connect()
-            except PeerError as error:
-                self._give_up(error)
-                return
-            if reached:
-                window, since = settings.reconnect_seconds, time.monotonic()
-            elif time.monotonic() - since >= window:
-                _LOG.warning("%s: no connection to %r: %s", self._terms.session, self._peer, detail)
-                text = f"{self._peer!r} cannot be reached: see whether its node is running and knows our certificate"
-                self._give_up(PeerError(text, self._peer))
-                return
-            if not self.outbox.done:
-                self.outbox.missed()
-                self._stopped.wait(_PAUSE)
+    def reached(self, way: Way) -> None:
+        self._server.reached(self._name, way)
 
-    def _connect(self) -> tuple[bool, str]:
-        """One call from beginning to end: whether the peer answered, and how the call ended."""
-        reached = resumed = False
-        attempt = self.outbox.attach()
-        try:
-            self._call = self._deliver(self._frames(attempt))
-            for receipt in self._call:
-                reached = True
-                if receipt.closed:
-                    self.outbox.discard()
-                elif resumed:
-                    self.outbox.acknowledge(receipt.next)
-                elif receipt.waiting:
-                    self.outbox.missed()
-                else:
-                    resumed = True
-                    self.outbox.resume(attempt, receipt.next)
-            self.outbox.complete()
-            return reached, "ended by the peer"
-        except grpc.RpcError as error:
-            detail = f"{error.code()}: {error.details()}"
-            _LOG.info("%s: call to %r ended: %s", self._terms.session, self._peer, detail)
-            refusal = _REFUSALS.get(error.code())
-            if refusal or "CERTIFICATE_VERIFY_FAILED" in detail:
-                text = f"{self._peer!r} {refusal or 'does not show the certificate that our roster names'}"
-                raise PeerError(text, self._peer) from None
-            return reached, detail
-
-    def _frames(self, attempt: int) -> Iterator[wire.Frame]:
-        terms = self._terms
-        yield wire.Frame(hello=wire.Hello(run_id=terms.run_id, session=terms.session, sender=terms.party))
-        while (item := self.outbox.pull(attempt)) is not None:
-            yield from wire_frames(item)
-
-    def _give_up(self, error: PeerError) -> None:
-        self._inbox.fail(self._peer, error)
-        self.outbox.discard()
+    def trouble(self) -> str:
+        return self._server.relay_trouble(self._name)
 
 
 def _take_in(

@@ -91,6 +91,18 @@ class Outbox:
         with self._change:
             return self._over
 
+    @property
+    def taken(self) -> int:
+        """How many frames the peer has taken."""
+        with self._change:
+            return self._taken
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to be taken."""
+        with self._change:
+            return not self._kept
+
     def attach(self) -> int:
         """Start a connection; pulls of earlier ones end. Returns its number."""
         with self._change:

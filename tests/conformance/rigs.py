@@ -1,4 +1,4 @@
-"""The message types and the two worlds that the channel suite runs in: memory, and gRPC on loopback."""
+"""The message types and the worlds that the channel suite runs in: memory, gRPC on loopback, gRPC through a relay."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Protocol
 
 import grpc
 
+from parties.agreement import COORDINATOR
+from parties.coordinator.relaying import relay_handler
 from parties.identity import Identity, Roster, create_identity
 from parties.settings import TransportSettings
 from parties.transport.channel import Channel, End, Endpoint, Frame
 from parties.transport.chunks import wire_frames
 from parties.transport.grpc import ExchangeServer, connect
 from parties.transport.memory import MemoryNetwork
+from parties.transport.relay import CoordinatorDoor
+from parties.transport.switchboard import Switchboard
 from parties.wire.codec import encode
 from parties.wire.gen import exchange_pb2 as wire
 from psi.flow import Message, Payload, Role, message
@@ -105,20 +109,56 @@ class GrpcWorld(_Opener):
         super().__init__(self.servers, stack)
 
     def inject(self, to: str, sender: str, items: Iterable[Frame | End]) -> None:
-        call_raw(self.identities[sender], self.roster, to, conversation(sender, items))
+        call_raw(self.identities[sender], self.roster, to, conversation(sender, items), self.through(sender, to))
 
     def vanish(self, party: str, to: str) -> None:
-        with connect(self.identities[party], self.roster, to) as line:
+        with connect(self.identities[party], self.roster, to, through=self.through(party, to)) as line:
             call = deliver(line)(iter([hello(party)]))
             while next(call).waiting:
                 pass
             call.cancel()
 
+    def through(self, party: str, to: str) -> str:
+        """The address that ``party`` calls ``to`` at, "" for the roster's."""
+        return ""
+
+
+class RelayWorld(GrpcWorld):
+    """Nobody can be reached but the coordinator, whose switchboard is ``board``."""
+
+    def __init__(
+        self,
+        settings: TransportSettings,
+        stack: ExitStack,
+        folder: Path,
+        board: Switchboard | None = None,
+        relay: str = "always",
+    ) -> None:
+        self.identities, self.roster = make_roster(folder, [*ROLES, COORDINATOR])
+        self.board = board or Switchboard(lambda caller, to: "")
+        place = self.roster[COORDINATOR].address
+        services = [relay_handler(self.board, self.roster)]
+        stack.enter_context(ExchangeServer(self.identities[COORDINATOR], self.roster, place, services=services))
+        settings = settings.model_copy(update={"relay": relay})
+        self.servers = {}
+        for name in ROLES:
+            key, nowhere = self.identities[name], "127.0.0.1:0"  # not where the roster says
+            door = CoordinatorDoor(key, self.roster)
+            server = ExchangeServer(key, self.roster, nowhere, settings=settings, door=door)
+            self.servers[name] = stack.enter_context(server)
+        _Opener.__init__(self, self.servers, stack)
+
+    def through(self, party: str, to: str) -> str:
+        return self.servers[party]._tunnel.to(to)
+
 
 @contextmanager
 def world(kind: str, folder: Path, settings: TransportSettings) -> Iterator[World]:
     with ExitStack() as stack:
-        yield MemoryWorld(settings, stack) if kind == "memory" else GrpcWorld(settings, stack, folder)
+        if kind == "memory":
+            yield MemoryWorld(settings, stack)
+        else:
+            yield (RelayWorld if kind == "relay" else GrpcWorld)(settings, stack, folder)
 
 
 def free_port() -> int:
@@ -152,9 +192,11 @@ def deliver(line: grpc.Channel):
     )
 
 
-def call_raw(identity: Identity, roster: Roster, to: str, frames: Iterator[wire.Frame]) -> grpc.RpcError | None:
+def call_raw(
+    identity: Identity, roster: Roster, to: str, frames: Iterator[wire.Frame], through: str = ""
+) -> grpc.RpcError | None:
     """Send frames past our own channel, to the end of the call: the error it ended with, if any."""
-    with connect(identity, roster, to) as line:
+    with connect(identity, roster, to, through=through) as line:
         try:
             for _ in deliver(line)(frames, timeout=20):
                 pass

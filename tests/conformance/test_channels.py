@@ -37,7 +37,7 @@ SETTINGS = TransportSettings(
 NOTE, BLOB = Recv("label", Note), Recv("label", Blob)
 
 
-@pytest.fixture(params=["memory", "grpc"])
+@pytest.fixture(params=["memory", "grpc", "relay"])
 def net(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with world(request.param, tmp_path, SETTINGS) as made:
         yield made

@@ -120,12 +120,13 @@ def opened(alive: Living, party: str) -> dict[str, int]:
 
 
 @contextmanager
-def living(folder: Path) -> Iterator[Living]:
-    """A run that has just been proposed."""
+def living(folder: Path, prepare: Callable[[DemoHomes], None] = lambda homes: None) -> Iterator[Living]:
+    """A run that has just been proposed. ``prepare`` may change the homes before anything starts."""
     made = simulate(folder / "data", entities=60, periods=24, parties=2, seed=11)
     settings = load_consortium(made.config)
     homes = lay_out(folder.resolve(), settings, made.config.parent, made.data, 11)
     agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
+    prepare(homes)
     with Processes(homes.logs) as processes:
         alive = Living(homes, agreement, processes)
         for name in (COORDINATOR, *PARTIES):

@@ -227,6 +227,10 @@ def _revealed(run: RunView) -> None:
                 st.dataframe(tables.bytes_table(run.bytes_by_message), hide_index=True, alt="Bytes by sender and type")
         else:
             st.caption("Nothing has been counted yet.")
+        if run.relayed:
+            st.markdown("**Led through the coordinator**", help=HELP["relayed"])
+            pairs = (f"{plain(v.sender)} to {plain(v.receiver)} {data_size(v.bytes)}" for v in run.relayed)
+            st.caption(" · ".join(pairs))
 
 
 def _terms(run: RunView) -> None:
