@@ -27,6 +27,25 @@ from pydantic import TypeAdapter, ValidationError
 from parties import errors
 from parties.agreement import ADMIN, COORDINATOR, Agreement
 from parties.calls.asking import Question, Role
+from parties.calls.factors import (
+    ChartView,
+    FactorCard,
+    FactorCheck,
+    FactorDetail,
+    FactorForm,
+    FactorOrder,
+    FactorPage,
+    FactorsCalls,
+    FactorsQuestion,
+    FaultView,
+    LiveView,
+    LoggedView,
+    NumberView,
+    SectionView,
+    SeriesView,
+    SignerView,
+    WarnView,
+)
 from parties.calls.money import (
     AccountView,
     BalancesView,
@@ -77,6 +96,7 @@ __all__ = [
     "BalanceView",
     "BalancesView",
     "BytesView",
+    "ChartView",
     "Client",
     "ClientProtocol",
     "Connection",
@@ -86,7 +106,15 @@ __all__ = [
     "EntryView",
     "EvaluationView",
     "EventView",
+    "FactorCard",
+    "FactorCheck",
+    "FactorDetail",
+    "FactorForm",
+    "FactorOrder",
+    "FactorPage",
     "FactorView",
+    "FactorsQuestion",
+    "FaultView",
     "FileView",
     "JournalFile",
     "JournalFilter",
@@ -94,6 +122,9 @@ __all__ = [
     "JournalQuestion",
     "LedgerView",
     "LineView",
+    "LiveView",
+    "LoggedView",
+    "NumberView",
     "OpeningsView",
     "PartyView",
     "PauseView",
@@ -108,12 +139,16 @@ __all__ = [
     "RunSummary",
     "RunView",
     "RunsQuestion",
+    "SectionView",
     "SeriesPoint",
+    "SeriesView",
     "SignatureView",
     "StandingView",
     "StatementQuestion",
+    "SignerView",
     "Stream",
     "ViewerView",
+    "WarnView",
 ]
 
 SERVICE = "entente.coordinator.v1.Coordinator"
@@ -138,7 +173,7 @@ P = TypeVar("P", bound=Protobuf)
 V = TypeVar("V")
 
 
-class ClientProtocol(PeopleCalls, RunCalls, MoneyCalls, Protocol):
+class ClientProtocol(PeopleCalls, RunCalls, MoneyCalls, FactorsCalls, Protocol):
     """What views need of a client; a test may bring its own."""
 
     def coordinator(self) -> CoordinatorView: ...
@@ -166,7 +201,7 @@ class ClientProtocol(PeopleCalls, RunCalls, MoneyCalls, Protocol):
     def resume(self, run_id: str) -> None: ...
 
 
-class Client(PeopleCalls, RunCalls, MoneyCalls):
+class Client(PeopleCalls, RunCalls, MoneyCalls, FactorsCalls):
     """A connection to the coordinator with an admin's certificate. Safe to share between threads."""
 
     def __init__(self, address: str, credentials: Path, *, name: str = ADMIN, timeout: float = 15.0) -> None:

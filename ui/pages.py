@@ -15,7 +15,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from parties.client import ClientProtocol, Role, ViewerView
 from ui.links import remember
-from ui.views import ledger, run, runs
+from ui.views import factor_page, factors, ledger, run, runs
 
 __all__ = ["PAGES", "Page", "lay_out"]
 
@@ -37,6 +37,8 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page("runs", "Runs", ":material/list:", runs.render),
     Page("run", "Run", ":material/monitoring:", run.render),
+    Page("factors", "Factors", ":material/query_stats:", factors.render),
+    Page("factor", "Factor", ":material/insights:", factor_page.render),
     Page("ledger", "Ledger", ":material/balance:", ledger.render),
 )
 

@@ -153,9 +153,8 @@ def factors_verify(
     ] = None,
 ) -> None:
     """Check a bundle's hashes, signatures and proof of logging, offline. With a roster, also whose they are."""
-    from parties.audit.bundles import logged_exports
+    from parties.factor_checks import check_bundle
     from parties.identity import Roster
-    from vfl.factors.verify import verify_bundle
 
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; name the one that holds SHA256SUMS")
@@ -166,20 +165,17 @@ def factors_verify(
         files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
     except OSError as error:
         raise StorageError(f"{folder}: cannot be read ({error.strerror}); check the permissions") from None
-    report = verify_bundle(files, trusted=trusted)
-    if not report.ok:
-        say(*(f"fault: {fault}" for fault in report.faults[1:]))
-        raise DataError(f"{folder}: {report.faults[0]}; do not use this bundle, fetch it again")
-    for signature in report.signatures:
+    found = check_bundle(files, trusted)
+    if not found.sound:
+        say(*(f"fault: {fault}" for fault in found.faults[1:]))
+        raise DataError(f"{folder}: {found.faults[0]}; do not use this bundle, fetch it again")
+    for signature in found.report.signatures:
         say(f"signed by {signature.signer} with the key {signature.key[:16]}... ({_standing(signature.trusted)})")
-    proofs = logged_exports(files, {signature.signer: bytes.fromhex(signature.key) for signature in report.signatures})
-    for proof in proofs:
-        if proof.fault:
-            raise DataError(f"{folder}: the proof by {proof.signer} {proof.fault}; do not use this bundle")
+    for proof in found.logged:
         say(f"logged by {proof.signer} at {proof.at} as entry {proof.index} of {proof.size} under a signed head")
-    if not proofs:
+    if not found.logged:
         say("No proof is here that the bundle was logged when it was made.")
-    say(f"{report.files} files are as signed.")
+    say(f"{found.report.files} files are as signed.")
 
 
 def _standing(trusted: bool) -> str:

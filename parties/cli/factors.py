@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +13,13 @@ import typer
 from parties.cli.checks import factors as app
 from parties.cli.console import correlation, say, table
 from parties.errors import ConfigError, DataError, StorageError
+from parties.factor_forms import Format
 
 if TYPE_CHECKING:
     from parties.factor_files import FactorFolder
     from vfl.factors.findings import Findings
 
 __all__ = [
-    "Format",
     "app",
     "factors_compare",
     "factors_export",
@@ -39,15 +38,6 @@ Labels = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write every number as JSON.")]
-
-
-class Format(StrEnum):
-    """Where a factor goes."""
-
-    ALPHALENS = "alphalens"
-    QLIB = "qlib"
-    NUMERAI = "numerai"
-    ZIPLINE = "zipline"
 
 
 @app.command("list")
@@ -130,28 +120,17 @@ def factors_export(
 ) -> None:
     """Write a factor as alphalens, qlib, Numerai Signals or zipline read it."""
     from parties.factor_files import open_folder
-    from vfl.factors.adapters import NotApplicable, alphalens_csv, qlib_parquet, signals_csv, zipline_wide
+    from parties.factor_forms import write_form
 
     bundle = open_folder(folder)
+    if form is Format.QLIB and out.suffix != ".parquet":
+        raise ConfigError(f"{out}: qlib goes by the file's name, which must end in .parquet")
     try:
-        if form is Format.ALPHALENS:
-            content, hint = alphalens_csv(bundle.factor), "date,asset,factor; pass filter_zscore=None to alphalens"
-        elif form is Format.QLIB:
-            content, hint = qlib_parquet(bundle.factor), f'StaticDataLoader("{out.name}") loads it'
-            if out.suffix != ".parquet":
-                raise ConfigError(f"{out}: qlib goes by the file's name, which must end in .parquet")
-        elif form is Format.NUMERAI:
-            name, content = signals_csv(bundle.factor, id_column)
-            hint = f"the latest period, {name[8:16]}; fill it to Numerai's universe before scoring"
-        else:
-            content = zipline_wide(bundle.factor, bundle.pit["available_at"])
-            hint = "rows are the first sessions the scores can be traded on; map the columns to int64 sids"
-    except NotApplicable as reason:
+        written = write_form(form, bundle.factor, bundle.pit["available_at"], id_column)
+    except DataError as reason:
         raise DataError(f"{folder}: {reason}") from None
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    _write(out, content)
-    say(f"{out} is written ({hint}).")
+    _write(out, written.content)
+    say(f"{out} is written ({written.hint.format(name=out.name)}).")
 
 
 @app.command("compare")

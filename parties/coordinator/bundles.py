@@ -81,11 +81,30 @@ class BundleStore:
 
     def metadata(self, run_id: str) -> dict[str, Any]:
         """``metadata.json``, or nothing where it cannot be read."""
+        return self._record(run_id, METADATA)
+
+    def validation(self, run_id: str) -> dict[str, Any]:
+        """``validation.json``, or nothing where it cannot be read."""
+        return self._record(run_id, "validation.json")
+
+    def _record(self, run_id: str, name: str) -> dict[str, Any]:
         try:
-            record = json.loads((self._folder / run_id / METADATA).read_bytes())
+            record = json.loads((self._folder / run_id / name).read_bytes())
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}
+
+    def contents(self, run_id: str) -> dict[str, bytes]:
+        """Every file by its name, as it lies there. Raises :class:`StorageError` where the disk refuses."""
+        try:
+            return {name: path.read_bytes() for name, path in self._paths(run_id)}
+        except OSError as error:
+            raise StorageError(f"{error.filename}: {error.strerror}; mend the permissions") from None
+
+    def digest(self, run_id: str) -> str:
+        """SHA-256 of the manifest as it lies there, hex; of nothing where it is missing."""
+        path = self._folder / run_id / MANIFEST
+        return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
     def archive(self, run_id: str) -> bytes:
         """The bundle as a zip archive, the same bytes every time."""

@@ -42,6 +42,7 @@ __all__ = [
     "factor_view",
     "n_common",
     "party_view",
+    "run_report",
     "run_summary",
     "run_view",
 ]
@@ -93,10 +94,10 @@ def _summary(known: KnownRun) -> dict[str, Any]:
 def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
     """Everything about one run."""
     state, progress = known.state, known.progress
-    settled = _report(state, "settle", "coordinator")
+    settled = run_report(state, "settle", "coordinator")
     way, contributions = _contributions(state, settled)
     numbers = evaluation_numbers(state)
-    evaluation = _report(state, "evaluate", state.plan.label)
+    evaluation = run_report(state, "evaluate", state.plan.label)
     shown = None if numbers is None else EvaluationView(**numbers.model_dump(), detail=evaluation.get("detail", {}))
     return RunView(
         **_summary(known),
@@ -118,7 +119,8 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
     )
 
 
-def _report(state: RunState, phase: PhaseName, party: str) -> Mapping[str, Any]:
+def run_report(state: RunState, phase: PhaseName, party: str) -> Mapping[str, Any]:
+    """What the party said at the end of the phase; empty where it has not."""
     for span in state.spans:
         if span.phase == phase:
             return (span.reports or {}).get(party, {})
@@ -127,14 +129,14 @@ def _report(state: RunState, phase: PhaseName, party: str) -> Mapping[str, Any]:
 
 def evaluation_numbers(state: RunState) -> EvaluationNumbers | None:
     """What the label party measured, if it has and the agreement lets it say so."""
-    said = _report(state, "evaluate", state.plan.label).get("evaluation")
+    said = run_report(state, "evaluate", state.plan.label).get("evaluation")
     return None if said is None else EvaluationNumbers.model_validate(said)
 
 
 def n_common(state: RunState) -> int | None:
     """How many entities every party holds, once they are aligned."""
     for party in ("coordinator", *state.plan.parties):
-        found = _report(state, "align", party).get("n_common")
+        found = run_report(state, "align", party).get("n_common")
         if found is not None:
             return int(found)
     return None
@@ -185,12 +187,12 @@ def _phases(known: KnownRun) -> tuple[PhaseView, ...]:
 
 
 def _contributions(state: RunState, settled: Mapping[str, Any]) -> tuple[str, tuple[ContributionView, ...]]:
-    said = _report(state, "value", state.plan.label).get("contribution")
+    said = run_report(state, "value", state.plan.label).get("contribution")
     if said is None:
         return "", ()
     rewards: Mapping[str, int] = settled.get("rewards", {})
     paid = sum(rewards.values())
-    explained = _report(state, "value", state.plan.label).get("attribution", {}).get("parties", {})
+    explained = run_report(state, "value", state.plan.label).get("attribution", {}).get("parties", {})
     views = tuple(
         ContributionView(
             party=party,
@@ -209,7 +211,7 @@ def _contributions(state: RunState, settled: Mapping[str, Any]) -> tuple[str, tu
 def factor_view(known: KnownRun, bundles: BundleStore) -> FactorView | None:
     """The run's factor, once the label party has exported it."""
     state = known.state
-    export = _report(state, "export", state.plan.label)
+    export = run_report(state, "export", state.plan.label)
     if not export:
         return None
     span = next(span for span in state.spans if span.phase == "export")

@@ -73,6 +73,11 @@ class Dossiers:
         """Every dossier, by file."""
         return {path: self.load(path) for path in sorted(self._folder.glob("*.json"))}
 
+    def of_run(self, run_id: str) -> list[Dossier]:
+        """The dossiers about one run."""
+        found = (self.load(path) for path in sorted(self._folder.glob(f"*-{run_id[:12]}-*.json")))
+        return [dossier for dossier in found if dossier.run_id == run_id]
+
 
 def requirement(dossier: Dossier, agreement: Agreement | None, roster: Roster) -> Requirement:
     """Who must approve: the party alone for what is its own; else different people of those agreed on.

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parties.calls.asking import Question
+from parties.calls.factors import FactorsCalls
 from parties.calls.people import PeopleCalls
 from parties.calls.runs import RunCalls
 from parties.client import (
@@ -37,7 +38,7 @@ from parties.client import (
     ViewerView,
 )
 from parties.errors import ConfigError
-from tests.ui import sample_runs
+from tests.ui import sample_factors, sample_runs
 
 __all__ = ["ABORTED", "HOSTILE", "PAUSED", "RUNNING", "SETTLED", "SampleClient", "bundle", "settled_run"]
 
@@ -179,7 +180,7 @@ def paused_run() -> RunView:
 VIEWER = ViewerView(name="admin", role="admin")
 
 
-class SampleClient(PeopleCalls, RunCalls):
+class SampleClient(PeopleCalls, RunCalls, FactorsCalls):
     """Answers from memory. ``error`` makes every call fail; ``doors`` answers for the desk, from the question."""
 
     def __init__(self, *_: object) -> None:
@@ -192,6 +193,7 @@ class SampleClient(PeopleCalls, RunCalls):
         self.doors: dict[str, Callable[[Any], Any]] = {
             "viewer": lambda _: ViewerView(name=self.role, role=self.role),
             **sample_runs.doors(self.views),
+            **sample_factors.doors(),
         }
 
     def _answer(self, what: str) -> None:

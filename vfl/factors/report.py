@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, number_text
 from vfl.factors.findings import Findings, Number, Series
 
-__all__ = ["chart_of", "charted", "render_report", "section_titles"]
+__all__ = ["Drawn", "chart_of", "charted", "drawn", "render_report", "section_titles"]
 
 _TITLES: dict[str, str] = {
     "ic": "Information coefficient",
@@ -79,6 +81,16 @@ dt{color:#4b5563}dd{margin:0;overflow-wrap:anywhere}summary{cursor:pointer;color
 """.strip()
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A series that can be drawn: where, what it is called, and how."""
+
+    section: str
+    key: str
+    title: str
+    kind: Literal["line", "bar", "band", "area"]
+
+
 def render_report(title: str, facts: Mapping[str, str], findings: Findings) -> bytes:
     """The page as UTF-8 HTML. facts: what the factor is, in the order to show it."""
     parts = [
@@ -117,6 +129,20 @@ def section_titles(findings: Findings) -> dict[str, str]:
 def charted(findings: Findings) -> tuple[str, ...]:
     """The series that :func:`chart_of` can draw of these findings, in the report's order."""
     return tuple(key for _, key, _, _ in _CHARTS if chart_of(findings, key))
+
+
+def drawn(findings: Findings) -> tuple[Drawn, ...]:
+    """What there is to draw of these findings, for another page than this one, in the report's order."""
+    kinds: dict[Callable[[str, Series], str], Literal["line", "bar", "area"]] = {
+        line_chart: "line",
+        bar_chart: "bar",
+        area_chart: "area",
+    }
+    return tuple(
+        Drawn(section, key, title, "band" if key == "rank_ic" else kinds[draw])
+        for section, key, title, draw in _CHARTS
+        if chart_of(findings, key)
+    )
 
 
 def chart_of(findings: Findings, key: str) -> str:

@@ -119,9 +119,7 @@ class _Desk:
 
     def _beancount(self, caller: Caller) -> bytes:
         if caller.role not in _EVERYTHING:
-            raise AgreementError(
-                "Beancount text has every account in it: an operator exports its own entries as CSV"
-            )
+            raise AgreementError("Beancount text has every account in it: an operator exports its own entries as CSV")
         if self._ledger.head().sequence > _MOST_EXPORTED:
             raise LedgerError("the journal is too long for one page: write it with entente ledger export")
         return beancount_text(self._ledger.journal(), self._ledger.accounts()).encode()

@@ -1,0 +1,34 @@
+"""Who may see what of a run, beyond the role a door asks for.
+
+Admins and auditors see every run. An operator sees the runs that its party takes part in, and gets a factor's files
+only where its party is an agreed recipient. A reader sees runs and what their reports say, and takes nothing away.
+"""
+
+from __future__ import annotations
+
+from parties.coordinator.desk.doors import Caller
+from parties.coordinator.engine import Engine, KnownRun
+from parties.coordinator.run import Plan
+from parties.errors import AgreementError
+
+__all__ = ["holds_factor", "run_of", "takes_part"]
+
+
+def takes_part(caller: Caller, plan: Plan) -> bool:
+    """Whether the run concerns the caller: everyone but an operator of a party outside it."""
+    return caller.role != "operator" or caller.party in plan.parties
+
+
+def holds_factor(caller: Caller, plan: Plan) -> bool:
+    """Whether the factor's files are the caller's to have: the coordinator's own staff, and operators of recipients."""
+    if caller.role == "operator":
+        return caller.party in (plan.label, *plan.recipients)
+    return caller.role in ("admin", "auditor")
+
+
+def run_of(engine: Engine, run_id: str, caller: Caller) -> KnownRun:
+    """The run, for somebody whom it concerns. Raises :class:`AgreementError` otherwise. The caller holds the lock."""
+    known = engine.known(run_id)
+    if not takes_part(caller, known.state.plan):
+        raise AgreementError(f"{caller.party or caller.name} takes no part in run {run_id[:12]}")
+    return known

@@ -1,0 +1,43 @@
+"""Is a factor bundle what was signed and logged? One answer for the command line and the coordinator's desk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from parties.audit.bundles import LoggedExport, logged_exports
+from vfl.factors.verify import SIGNATURES, Fault, VerifyReport, verify_bundle
+
+__all__ = ["BundleCheck", "check_bundle"]
+
+
+@dataclass(frozen=True)
+class BundleCheck:
+    """Hashes and signatures, and the proofs that the bundle was logged by those who signed it."""
+
+    report: VerifyReport
+    logged: tuple[LoggedExport, ...]
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Everything that is wrong, the first to be told first. Empty: sound."""
+        unproved = (
+            Fault(f"{SIGNATURES}{proof.signer}.log", f"the proof by {proof.signer} {proof.fault}")
+            for proof in self.logged
+            if proof.fault
+        )
+        return (*self.report.faults, *unproved)
+
+    @property
+    def sound(self) -> bool:
+        return self.report.ok and not self.faults
+
+
+def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, bytes] | None = None) -> BundleCheck:
+    """Verify a bundle offline. ``trusted``: raw Ed25519 keys by name; None compares signatures with no known key.
+
+    Never raises on what the files hold.
+    """
+    report = verify_bundle(files, trusted=trusted)
+    keys = {signature.signer: bytes.fromhex(signature.key) for signature in report.signatures}
+    return BundleCheck(report, tuple(logged_exports(files, keys)))

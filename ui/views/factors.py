@@ -1,0 +1,85 @@
+"""Finished factors as cards: how good, how old, whose, and the way to each one's page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from parties.client import ClientProtocol, FactorCard, FactorOrder, FactorPage, FactorsQuestion, ViewerView
+from ui.links import go
+from ui.paging import offset_of, turn_pages
+from ui.states import ask, empty
+from ui.text import HELP, correlation, instant, plain, short_id, t_value
+
+__all__ = ["render"]
+
+_COLUMNS = 3
+_CARDS = 12
+_ORDERS: Mapping[FactorOrder, str] = {
+    "newest": "Newest first",
+    "rank_ic": "Highest rank IC",
+    "uplift": "Largest uplift",
+    "t": "Highest t",
+    "name": "Name",
+}
+
+
+def render(client: ClientProtocol, _: ViewerView) -> None:
+    """The page."""
+    st.title("Factors")
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    search = left.text_input(
+        "Search",
+        placeholder="Name, version, purpose, recipient or run id",
+        icon=":material/search:",
+        key="factor words",
+    )
+    order = right.selectbox("Order", list(_ORDERS), format_func=_ORDERS.__getitem__, key="factor order")
+    pages = f"factors {order} {search}"
+    question = FactorsQuestion(search=search[:200], sort=order, limit=_CARDS, offset=offset_of(pages, _CARDS))
+    page = ask("factors", lambda: client.factor_page(question))
+    if page is None:
+        return
+    if not page.total:
+        _nothing(search)
+        return
+    _cards(page)
+    turn_pages(pages, page.total, _CARDS, "factors")
+
+
+def _nothing(search: str) -> None:
+    if search:
+        empty("No factor fits", f"Nothing has the words “{plain(search, longest=60)}”. Use fewer words.")
+    else:
+        empty("No factor yet", "A run's factor appears here as soon as its label party has exported it.")
+
+
+def _cards(page: FactorPage) -> None:
+    for start in range(0, len(page.cards), _COLUMNS):
+        for column, card in zip(st.columns(_COLUMNS), page.cards[start : start + _COLUMNS], strict=False):
+            with column, st.container(border=True, height="stretch"):
+                _card(card)
+
+
+def _card(card: FactorCard) -> None:
+    st.markdown(f"**{plain(card.factor_id, longest=60)}**")
+    st.caption(f"{plain(card.consortium, longest=40)} · version {plain(card.version, longest=20)}")
+    t = f"t = {t_value(card.t_joint)}" if card.t_joint is not None else "no t statistic"
+    chart = list(card.spark) if len(card.spark) > 1 else None
+    st.metric(
+        "Rank IC, and its running sum", correlation(card.ic_joint), t, help=HELP["rank_ic"], chart_data=chart,
+        chart_type="area", delta_color="off", delta_arrow="off",
+    )  # fmt: skip
+    uplift = f"Uplift **{correlation(card.uplift)}**" if card.uplift is not None else f"Own {correlation(card.ic_own)}"
+    st.markdown(f"{uplift} · {card.n_periods} periods", help=HELP["uplift"])
+    with st.container(horizontal=True):
+        if card.available:
+            st.badge("files here", color="green", icon=":material/folder_zip:")
+        else:
+            st.badge("at the recipients", color="gray", icon=":material/cloud_off:")
+        for name in card.warnings[:3]:
+            st.badge(plain(name, longest=24), color="orange", icon=":material/warning:")
+    st.caption(f"Made {instant(card.created_at)} · run `{short_id(card.run_id)}`")
+    if st.button("Open", key=f"open factor {card.run_id}", icon=":material/query_stats:", width="stretch"):
+        go("factor", run=card.run_id)
