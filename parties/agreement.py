@@ -36,6 +36,7 @@ __all__ = [
     "LabelTerms",
     "PartyName",
     "PartyTerms",
+    "PlaceboTerms",
     "RewardTerms",
     "SettlementTerms",
     "sign_agreement",
@@ -170,6 +171,18 @@ class FeeUseTerms(Terms):
         return self
 
 
+class PlaceboTerms(Terms):
+    """This run is another one again, with the feature parties' rows given to other entities: what is left is identity.
+
+    One public permutation of the entities serves every period, so a feature that never changes still names somebody.
+    """
+
+    of: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="run id of the run tested")
+    seed: int = Field(ge=0, le=2**53 - 1, description="of the permutation, public")
+    row_limit: int = Field(ge=1, description="openings of a row that the schedule plans with: those of the run tested")
+    reserved: int = Field(ge=0, description="openings of a predicted row that the run tested kept for contributions")
+
+
 class Agreement(Terms):
     """Everything the parties agree on for one run."""
 
@@ -195,8 +208,21 @@ class Agreement(Terms):
     fees: FeeUseTerms | None = Field(default=None, description="None: no usage fees")
     silence_seconds: int = Field(default=60, ge=1, description="a party silent for longer ends the run")
     recipients: tuple[PartyName, ...]
+    readers: dict[PartyName, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict, description="recipients that run no node: X25519 public keys, hex, by name"
+    )
+    placebo: PlaceboTerms | None = Field(default=None, description="None: no placebo")
     payloads: tuple[Payload, ...] = tuple(Payload)
     code_version: str
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without readers or a placebo keep the hash they had before there were any."""
+        body: dict[str, Any] = handler(self)
+        for name in ("readers", "placebo"):
+            if not getattr(self, name):
+                body.pop(name, None)
+        return body
 
     @model_validator(mode="after")
     def _consistent(self) -> Agreement:
@@ -220,6 +246,12 @@ class Agreement(Terms):
         unknown = set(self.recipients) - set(names) - {COORDINATOR}
         if unknown:
             raise ValueError(f"recipients {sorted(unknown)} take no part in the run")
+        if set(self.readers) & {*names, COORDINATOR} or len(set(self.readers.values())) < len(self.readers):
+            raise ValueError("readers need names and keys of their own: who runs a node belongs under recipients")
+        if self.placebo is not None and (
+            self.openings.contribution != "none" or self.openings.attribution or self.reward.pot
+        ):
+            raise ValueError('a placebo pays nothing: set openings.contribution = "none", and no attribution or pot')
         exposed = self.openings.limit_per_row * self.model.embedding_width
         if exposed > self.openings.largest_fraction * self.total_features:
             raise ValueError(
@@ -277,6 +309,16 @@ class Agreement(Terms):
         parties = len(self.features)
         coalitions = 2 ** (parties - 1) - 1 if self.openings.contribution == "masked" and parties > 1 else 0
         return 1 + self.model.epochs + coalitions + int(self.openings.attribution)
+
+    @property
+    def schedule_limit(self) -> int:
+        """Openings of a row that the schedule plans with: a placebo keeps the schedule of the run it tests."""
+        return self.row_limit if self.placebo is None else self.placebo.row_limit
+
+    @property
+    def reserved_openings(self) -> int:
+        """Openings of a predicted row that the schedule leaves for valuation."""
+        return self.needed_openings - 1 - self.model.epochs if self.placebo is None else self.placebo.reserved
 
     def party(self, name: str) -> PartyTerms:
         for terms in self.parties:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -17,7 +18,16 @@ from vfl.factors.findings import Findings
 from vfl.factors.market import MarketData, market_data, on_grid
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
 
-__all__ = ["FactorFolder", "bundle_files", "find_folders", "open_folder", "read_market", "read_table", "read_values"]
+__all__ = [
+    "FactorFolder",
+    "bundle_files",
+    "find_folders",
+    "open_folder",
+    "read_market",
+    "read_table",
+    "read_values",
+    "superseding",
+]
 
 Floats = NDArray[np.float64]
 
@@ -103,6 +113,22 @@ def find_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise ConfigError(f"{root}: no such folder; name one that holds factors")
     return sorted(path.parent for path in root.rglob(MANIFEST))
+
+
+def superseding(folder: Path) -> str:
+    """The version beside ``folder`` whose metadata says that it supersedes this one; "" where none does.
+
+    For what is shown: a bundle's own hashes are checked where it is opened.
+    """
+    digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() if (folder / MANIFEST).is_file() else ""
+    for path in sorted(folder.parent.glob(f"*/{METADATA}")):
+        try:
+            said = json.loads(path.read_bytes()).get("supersedes") or {}
+        except (OSError, ValueError, AttributeError):
+            continue
+        if digest and said.get("sha256") == digest:
+            return path.parent.name
+    return ""
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -47,7 +48,9 @@ __all__ = [
     "Roster",
     "certificate_name",
     "create_identity",
+    "create_reading_key",
     "load_identity",
+    "load_reading_key",
     "renew_certificate",
     "store_certificate",
     "succeeds",
@@ -287,6 +290,22 @@ def load_identity(name: str, directory: Path, passphrase: bytes | None = None) -
     return Identity(name, identity, _private_pem(tls), certificate.public_bytes(Encoding.PEM))
 
 
+def create_reading_key(path: Path, passphrase: bytes | None = None) -> X25519PrivateKey:
+    """A key for a reader without a node, in a new file (0600). ConfigError where the file exists."""
+    key = X25519PrivateKey.generate()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, _private_pem(key, passphrase))
+    return key
+
+
+def load_reading_key(path: Path, passphrase: bytes | None = None) -> X25519PrivateKey:
+    """The key of :func:`create_reading_key`; ConfigError when it is missing, open to other users or of another kind."""
+    key = _private_key(path, passphrase)
+    if not isinstance(key, X25519PrivateKey):
+        raise ConfigError(f"{path}: not a reading key; name the file that entente factors key wrote")
+    return key
+
+
 def _certificate(
     name: str,
     identity: Ed25519PrivateKey,
@@ -366,7 +385,9 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
-def _private_pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> bytes:
+def _private_pem(
+    key: Ed25519PrivateKey | X25519PrivateKey | ec.EllipticCurvePrivateKey, passphrase: bytes | None = None
+) -> bytes:
     way: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, way)
 

@@ -169,6 +169,9 @@ class ConsortiumSettings(Terms):
     reward: RewardTerms = RewardTerms()
     fees: FeeUseTerms | None = None
     recipients: tuple[PartyName, ...] = ()
+    readers: dict[PartyName, str] = Field(
+        default={}, description="recipients without a node: what entente factors key printed, by name"
+    )
     party: tuple[PartySettings, ...]
 
     @model_validator(mode="after")

@@ -203,6 +203,7 @@ def agreement_of(
             reward=settings.reward,
             fees=settings.fees,
             recipients=settings.recipients or (label,),
+            readers=settings.readers,
             code_version=__version__,
         )
     except ValidationError as error:

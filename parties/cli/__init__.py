@@ -19,9 +19,9 @@ from parties.cli import (
     books,
     checks,
     contributing,
+    deliveries,
     demo,
     doctoring,
-    factors,
     fees,
     joining,
     runs,
@@ -56,7 +56,7 @@ app.add_typer(services.party, name="party")
 app.add_typer(runs.app, name="run")
 app.add_typer(checks.data, name="data")
 app.add_typer(checks.entities, name="entities")
-app.add_typer(factors.app, name="factors")
+app.add_typer(deliveries.app, name="factors")
 app.add_typer(books.app, name="ledger")
 app.add_typer(settling.app, name="settle")
 app.add_typer(fees.app, name="fees")

@@ -45,7 +45,7 @@ def factors_list(
     root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, with all folders below.")] = Path(),
 ) -> None:
     """List the factor bundles below a folder."""
-    from parties.factor_files import find_folders, open_folder
+    from parties.factor_files import find_folders, open_folder, superseding
 
     folders, faults = [], []
     for path in find_folders(root):
@@ -59,11 +59,12 @@ def factors_list(
         return
     table(
         "",
-        ("factor", "version", "first", "last", ">rank IC", ">t", "warnings", "folder"),
+        ("factor", "version", "superseded by", "first", "last", ">rank IC", ">t", "warnings", "folder"),
         (
             (
                 folder.metadata["factor_id"],
                 folder.metadata["version"],
+                superseding(folder.path) or "-",
                 folder.metadata["date_range"]["first"],
                 folder.metadata["date_range"]["last"],
                 correlation(_joint(folder)["mean"]),
@@ -87,10 +88,10 @@ def factors_show(
     ] = None,
 ) -> None:
     """Show what a factor is, how good it was and what to beware of."""
-    from parties.factor_files import open_folder
+    from parties.factor_files import open_folder, superseding
 
     bundle = open_folder(folder)
-    told = bundle.metadata
+    told, newer = bundle.metadata, superseding(folder)
     say(
         f"{bundle.name}: {told['label_name']} ({told['label_definition']})",
         f"{told['n_rows']} scores of {told['n_instruments']} instruments on {told['n_dates']} dates, "
@@ -98,6 +99,11 @@ def factors_show(
         f"Universe: {told['universe']}. Parties: {', '.join(told['parties'])}. Trials: {told['n_trials']}.",
         f"Signed by {', '.join(bundle.signers)}." if bundle.signers else "Signed by nobody.",
     )
+    before = told.get("supersedes")
+    if before:
+        say(f"Supersedes version {before['version']}: {before['why']}.")
+    if newer:
+        say(f"Superseded by version {newer}, which lies beside it.")
     joint = _joint(bundle)
     say(f"Rank IC {correlation(joint['mean'])} over {joint['n_periods']} periods, out of sample: "
         f"{bundle.validation['out_of_sample']}")  # fmt: skip

@@ -18,7 +18,10 @@ from parties.coordinator.run import RunState, session_name, session_roles
 from parties.coordinator.settle import settle_run
 from parties.drive import drive
 from parties.errors import RunAborted
+from parties.factor_delivery import opener
+from parties.identity import Identity
 from parties.ledger.store import LedgerStore
+from parties.sealing import reading_key
 from parties.transport.channel import Channel, Endpoint
 from psi.commitment import AlignmentLimits
 from psi.flow import REGISTER, Flow, Progress, Role
@@ -36,7 +39,8 @@ PATIENCE = 7 * 24 * 3600.0
 class OwnParts:
     """Carries the coordinator's parts out; :meth:`abort` stops those of a run from any thread."""
 
-    def __init__(self, endpoint: Endpoint, bundles: BundleStore, ledger: LedgerStore) -> None:
+    def __init__(self, identity: Identity, endpoint: Endpoint, bundles: BundleStore, ledger: LedgerStore) -> None:
+        self._identity = identity
         self._endpoint = endpoint
         self._bundles = bundles
         self._ledger = ledger
@@ -56,7 +60,7 @@ class OwnParts:
     def receive(self, agreement: Agreement, attempt: int, watch: Watch) -> tuple[dict[str, Any], dict[str, Traffic]]:
         """Factor delivery, verified against the label party's key before it is kept."""
         label = agreement.label.party
-        flow = receive_bundle(label, Role.COORDINATOR)
+        flow = receive_bundle(label, Role.COORDINATOR, opener(agreement, COORDINATOR, reading_key(self._identity.key)))
         files, traffic = self._play(agreement, "export", attempt, flow, watch)
         key = bytes.fromhex(agreement.party(label).identity_key)
         digest = self._bundles.save(agreement.run_id, files, label, key)

@@ -131,7 +131,7 @@ class Coordinator:
         )
         for warning in expiry_warnings(roster, self.started_at):
             _LOG.warning("%s", warning)
-        parts = OwnParts(self._server, bundles, ledger)
+        parts = OwnParts(identity, self._server, bundles, ledger)
         audit = self._audit = AuditLog.at(
             COORDINATOR, self.settings.database, self.home / "coordinator.db", identity.key.sign
         )

@@ -20,7 +20,7 @@ from parties.coordinator.events import PhaseName
 from parties.coordinator.run import session_name, session_roles
 from parties.drive import drive
 from parties.errors import RunAborted
-from parties.identity import Identity
+from parties.identity import Identity, Roster
 from parties.node.checkpoints import CheckpointStore
 from parties.node.openings import OpeningStore
 from parties.node.settings import NodeSettings
@@ -67,6 +67,7 @@ class RunContext:
     tell: Report
     recorder: Recorder | None = None
     workers: Workers | None = None
+    roster: Roster | None = None
     _channel: Channel | None = None
     _aborted: str = ""
     _latest: tuple[PhaseName, int] = ("approve", 1)

@@ -57,11 +57,6 @@ def _key(context: RunContext) -> KeyHolder:
     return KeyHolder(Context(context.agreement.parameter_set, context.agreement.fixed_point.ring_bits))
 
 
-def _for_coalitions(context: RunContext) -> int:
-    """Openings of a predicted row that valuation will need."""
-    return context.agreement.needed_openings - 1 - context.agreement.model.epochs
-
-
 def _check_own_columns(context: RunContext, panel: LabelPanel) -> int:
     """The label party's own columns, as many as the feature parties will answer for in a block of moments."""
     own = int(panel.features.values.shape[-1])
@@ -85,8 +80,8 @@ class SplitJoint:
                 panel.known_from,
                 panel.label,
                 panel.universe,
-                agreement.row_limit,
-                _for_coalitions(context),
+                agreement.schedule_limit,
+                agreement.reserved_openings,
             )
         )
         self.head = self._new_head()
@@ -218,8 +213,8 @@ class RidgeJoint:
                 agreement.walk_forward,
                 panel,
                 agreement.total_features,
-                agreement.row_limit,
-                _for_coalitions(context),
+                agreement.schedule_limit,
+                agreement.reserved_openings,
             )
         )
         self.head = RidgeHead(own)

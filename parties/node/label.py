@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from datetime import timedelta
@@ -15,6 +16,7 @@ from parties.coordinator.run import session_roles
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_label_panel
 from parties.errors import AgreementError, ConfigError
+from parties.factor_delivery import reading_keys, sealer, write_sealed
 from parties.node.context import RunContext
 from parties.node.joint import joint_model
 from parties.node.valuation import Valuation, value_run
@@ -29,6 +31,8 @@ from vfl.twin import alone
 __all__ = ["LabelParty"]
 
 F64 = NDArray[np.float64]
+
+_LOG = logging.getLogger(__name__)
 
 
 class LabelParty:
@@ -191,11 +195,18 @@ class LabelParty:
         return export_bundle(bundle, Signer(identity.name, key, identity.key.sign))
 
     def deliver(self, attempt: int, files: dict[str, bytes]) -> None:
-        """Send the bundle to every recipient but ourselves."""
-        roles = session_roles(self.context.agreement, "export")
-        targets = {name: role for name, role in roles.items() if name != self.context.me}
+        """Seal the bundle for every recipient but ourselves: send it to nodes, leave a file for readers without one."""
+        context, agreement = self.context, self.context.agreement
+        keys = reading_keys(agreement, context.roster or {})
+        if agreement.readers:
+            folder = context.folder / "sealed"
+            for path in write_sealed(folder, agreement, context.identity, agreement.readers, files):
+                _LOG.info("run %s: hand %s to its reader; nobody else can open it", agreement.run_id[:12], path)
+        roles = session_roles(agreement, "export")
+        targets = {name: role for name, role in roles.items() if name != context.me}
         if targets:
-            self.context.perform("export", attempt, deliver_bundle(targets, files))
+            flow = deliver_bundle(targets, files, sealer(agreement, context.identity, keys, files))
+            context.perform("export", attempt, flow)
 
 
 def _factor_id(consortium: str, label: str) -> str:

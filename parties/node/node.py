@@ -341,6 +341,7 @@ class Node:
                 tell=lambda progress: self._line.progress(run_id, ProgressBody.model_validate(progress)),
                 recorder=self._recorder,
                 workers=self._workers,
+                roster=home.roster,
             )
             run = self._runs[run_id] = _Run(context, dict(body["signatures"]), self._line)
         run.begin(phase, attempt, self._known_size)

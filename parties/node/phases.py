@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from parties.agreement import verify_signature
 from parties.audit.bundles import log_export, logged_exports
 from parties.coordinator.events import PhaseName
-from parties.errors import AgreementError, DataError, StorageError
+from parties.errors import AgreementError, DataError
+from parties.factor_delivery import bundle_digest, described, opener, read_bundle, store_bundle
 from parties.node.align import AlignedRows, keep_alignment, kept_alignment, perform_align
 from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
+from parties.sealing import reading_key
 from psi.flow import Role
-from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
+from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle
 
 if TYPE_CHECKING:
@@ -122,56 +121,36 @@ class PartyRun:
             assert not isinstance(part, FeatureParty)
             folder = part.folder
             if not folder.is_dir():
-                folder = self._store(self._logged(part.bundle(min(agreement.needed_openings, agreement.row_limit))))
-            files = _read(folder)
+                made = self._logged(part.bundle(min(agreement.needed_openings, agreement.row_limit)))
+                folder = store_bundle(self._factors, made)
+            files = read_bundle(folder)
             part.deliver(attempt, files)
             return self._bundle_report(files, folder)
-        flow = receive_bundle(agreement.label.party, Role.FEATURE)
+        mine = opener(agreement, self.context.me, reading_key(self.context.identity.key))
+        flow = receive_bundle(agreement.label.party, Role.FEATURE, mine)
         files = self.context.perform("export", attempt, flow)
         key = bytes.fromhex(agreement.party(agreement.label.party).identity_key)
         verify_bundle(files, trusted={agreement.label.party: key}).require()
         for proof in logged_exports(files, {agreement.label.party: key}):
             if proof.fault:
                 raise DataError(f"the factor bundle's proof by {proof.signer!r} {proof.fault}: ask for it again")
-        report = self._bundle_report(files, self._store(files))
+        report = self._bundle_report(files, store_bundle(self._factors, files))
         told = {name: report[name] for name in ("factor_id", "version", "sha256")}
         self.context.audit.append("received", agreement.run_id, told)
         return report
 
+    @property
+    def _factors(self) -> Path:
+        return self.context.folder / "factors"
+
     def _logged(self, files: dict[str, bytes]) -> dict[str, bytes]:
-        described = json.loads(files[METADATA])
-        audit, run_id = self.context.audit, self.context.run_id
-        return log_export(audit, run_id, files, described["factor_id"], described["version"])
+        told = described(files)
+        return log_export(self.context.audit, self.context.run_id, files, told["factor_id"], told["version"])
 
     def _bundle_report(self, files: Mapping[str, bytes], folder: Path) -> Report:
         return {
             "factor_id": folder.parent.name,
             "version": folder.name,
-            "sha256": hashlib.sha256(files[MANIFEST]).hexdigest(),
+            "sha256": bundle_digest(files),
             "bytes": sum(map(len, files.values())),
         }
-
-    def _store(self, files: Mapping[str, bytes]) -> Path:
-        """Write the bundle below this node's ``factors`` folder, whole or not at all."""
-        described = json.loads(files[METADATA])
-        folder: Path = self.context.folder / "factors" / described["factor_id"] / described["version"]
-        partial = folder.with_name(folder.name + ".part")
-        if folder.is_dir() and _read(folder) == dict(files):
-            return folder  # delivered before an interruption
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            for name, content in files.items():
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                (partial / name).write_bytes(content)
-            partial.replace(folder)
-        except OSError as error:
-            raise StorageError(f"{folder}: the factor cannot be written ({error.strerror}); check the disk") from None
-        return folder
-
-
-def _read(folder: Path) -> dict[str, bytes]:
-    """The bundle's files as they lie there."""
-    try:
-        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-    except OSError as error:
-        raise StorageError(f"{folder}: the factor cannot be read ({error.strerror}); check the disk") from None

@@ -44,7 +44,21 @@ def check_agreement(
             _check_peer(party.name, party.identity_key, party.certificate_sha256, roster)
     _check_peer(COORDINATOR, None, agreement.coordinator_certificate_sha256, roster)
     _check_arithmetic(agreement)
+    if agreement.placebo is not None:
+        raise AgreementError("this version carries out no placebo run: use a later one")
+    _check_readers(agreement, settings)
     _check_limits(agreement, settings)
+
+
+def _check_readers(agreement: Agreement, settings: NodeSettings) -> None:
+    """What the operator has checked of readers without a node outweighs what was proposed."""
+    known = settings.limits.readers
+    for name, key in agreement.readers.items():
+        if known and known.get(name) != key:
+            raise AgreementError(
+                f"the agreement seals the factor for {name!r} under the key {key[:16]}..., which is not in "
+                "limits.readers of this node: compare it with its owner, then add it there or refuse"
+            )
 
 
 def _check_arithmetic(agreement: Agreement) -> None:
@@ -133,6 +147,10 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
         for horizon in agreement.walk_forward.horizons
     ]
     lines.append(f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}")
+    lines += [
+        f"It is also sealed for {name}, who runs no node, under the key {key}: compare the key with its owner."
+        for name, key in agreement.readers.items()
+    ]
     lines += _money_lines(agreement)
     lines.append(f"Expires: {agreement.expires_at:%Y-%m-%d %H:%M} UTC. Run id: {agreement.run_id}")
     return tuple(lines)

@@ -26,6 +26,10 @@ class StandingLimits(Terms):
     largest_fraction: float = Field(default=0.6, gt=0, description="linear forms shown of a row / all features")
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
+    readers: dict[PartyName, str] = Field(
+        default={},
+        description="readers without a node by name, with the key that this operator has checked; empty: as agreed",
+    )
     hours: str = Field(
         default="", description="UTC, such as 18:00-06:00: when this node signs and begins runs; empty: always"
     )

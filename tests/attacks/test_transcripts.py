@@ -110,8 +110,8 @@ def whole_run() -> Whole:
     session.run()
     files = {"factor.bin": result.scores.astype("<f4").tobytes()}
     session.flows = lambda: {
-        "label": deliver_bundle({"a": Role.FEATURE}, files),
-        "a": receive_bundle("label", Role.FEATURE),
+        "label": deliver_bundle({"a": Role.FEATURE}, files, lambda reader, packed: packed),
+        "a": receive_bundle("label", Role.FEATURE, lambda sealed: sealed),
     }
     session.run()
     private = {f"features of {n}": x for n, x in features.items()}

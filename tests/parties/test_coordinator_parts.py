@@ -27,8 +27,10 @@ from parties.coordinator.run import session_name, session_roles
 from parties.coordinator.settle import reward_split, settle_run
 from parties.drive import drive
 from parties.errors import ConfigError, LedgerError, StorageError
+from parties.factor_delivery import sealer
 from parties.identity import Roster
 from parties.ledger.store import LedgerStore
+from parties.sealing import node_reading_key
 from parties.transport.grpc import ExchangeServer
 from psi.commitment import AlignmentLimits
 from psi.flow import Flow, Role
@@ -57,6 +59,7 @@ class ProtocolNode(FakeNode):
     def __init__(self, consortium: Consortium, name: str, files: dict[str, bytes], minimum: int = 30) -> None:
         super().__init__(consortium, name, ProtocolNode.take)
         self._files = files
+        self._consortium = consortium
         self._agreements: dict[str, Agreement] = {}
         self.alignment: Alignment | None = None
         roster = Roster.load(consortium.home(name) / "roster.json")
@@ -117,12 +120,14 @@ class ProtocolNode(FakeNode):
 
     def _export(self, agreement: Agreement) -> Flow[None]:
         takers = {n: r for n, r in session_roles(agreement, "export").items() if r is not Role.LABEL}
-        return deliver_bundle(takers, self._files)
+        keys = {COORDINATOR: node_reading_key(self._consortium.identities[COORDINATOR].public_key)}
+        return deliver_bundle(takers, self._files, sealer(agreement, self.identity, keys, self._files))
 
 
 def signed_files(key: Ed25519PrivateKey, signer: str = LABEL, **changes: bytes) -> dict[str, bytes]:
     table = hashlib.shake_256(b"scores that do not compress").digest(1_500_000)
-    files = {METADATA: json.dumps({"factor_id": "joint-1"}).encode(), "data/factor.csv": table, **changes}
+    told = {"factor_id": "joint-1", "version": "1"}
+    files = {METADATA: json.dumps(told).encode(), "data/factor.csv": table, **changes}
     files["SHA256SUMS"] = manifest_of(files)
     return sign_bundle(files, Signer(signer, key.public_key().public_bytes_raw(), key.sign))
 
@@ -157,7 +162,7 @@ def test_the_coordinator_matches_tokens_and_keeps_the_factor(tmp_path: Path) -> 
 
         assert run.factor is not None
         assert run.factor.available
-        assert run.factor.metadata == {"factor_id": "joint-1"}
+        assert run.factor.metadata == {"factor_id": "joint-1", "version": "1"}
         archive = zipfile.ZipFile(io.BytesIO(client.download_factor(run_id)))
         files = signed_files(consortium.identities[LABEL].key)
         assert {name: archive.read(name) for name in archive.namelist()} == files

@@ -15,6 +15,7 @@ Nothing is written here and no clock is read: the same bundle gives the same byt
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -47,10 +48,28 @@ from vfl.factors.trials import Trial, write_trials
 from vfl.factors.verify import MANIFEST, METADATA, SIGNATURES, manifest_of
 from vfl.plan import Terms
 
-__all__ = ["FactorBundle", "FactorMetadata", "Signer", "export_bundle", "sign_bundle", "size_band"]
+__all__ = [
+    "FactorBundle",
+    "FactorMetadata",
+    "Signer",
+    "Supersedes",
+    "export_bundle",
+    "reissue_bundle",
+    "sign_bundle",
+    "size_band",
+]
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
+
+
+class Supersedes(Terms):
+    """What a later version takes the place of, and why. The earlier one stays as it is."""
+
+    version: str
+    sha256: str = Field(description="of the earlier version's SHA256SUMS")
+    why: str
+    run_id: str = Field(default="", description="the run that gave cause, such as a placebo")
 
 
 class FactorMetadata(Terms):
@@ -87,6 +106,7 @@ class FactorMetadata(Terms):
     seed: int
     input_commitments: dict[str, str] = Field(default_factory=dict, description="party -> commitment to its inputs")
     terms: str = Field(default="", description="what the recipients may do with the factor")
+    supersedes: Supersedes | None = Field(default=None, description="None: the first version of this run's factor")
 
 
 @dataclass(frozen=True)
@@ -159,6 +179,40 @@ def export_bundle(bundle: FactorBundle, signer: Signer | None = None) -> dict[st
     if signer is not None:
         files = sign_bundle(files, signer)
     return dict(sorted(files.items()))
+
+
+def reissue_bundle(
+    files: Mapping[str, bytes],
+    signer: Signer,
+    *,
+    version: str,
+    why: str,
+    run_id: str = "",
+    found: Findings | None = None,
+) -> dict[str, bytes]:
+    """A verified bundle again under a new version: the same scores, and metadata that say what it supersedes and why.
+
+    ``found``: further findings, for ``validation.json`` and ``report.html``; ``run_id``: the run that gave cause.
+    Raises ValueError where the bundle is not one that this version writes.
+    """
+    record, validation = json.loads(files[METADATA]), json.loads(files["validation.json"])
+    before = hashlib.sha256(files[MANIFEST]).hexdigest()
+    supersedes = Supersedes(version=record["version"], sha256=before, why=why, run_id=run_id)
+    told = {name: record[name] for name in FactorMetadata.model_fields if name in record}
+    metadata = FactorMetadata.model_validate(told | {"version": version, "supersedes": supersedes})
+    made = {name: content for name, content in files.items() if name != MANIFEST and not name.startswith(SIGNATURES)}
+    if found is not None:
+        battery = validation.get("battery")
+        findings = found if battery is None else Findings.read(battery) | found
+        validation["battery"] = findings.record()
+        made["report.html"] = render_report(f"{metadata.factor_id} {version}", _told(metadata), findings)
+        made["validation.json"] = _json(validation)
+    record |= metadata.model_dump(mode="json")
+    del made[METADATA]
+    record["files"] = {name: _facts(name, content) for name, content in sorted(made.items())}
+    made[METADATA] = _json(record)
+    made[MANIFEST] = manifest_of(made)
+    return dict(sorted(sign_bundle(made, signer).items()))
 
 
 def sign_bundle(files: Mapping[str, bytes], signer: Signer) -> dict[str, bytes]:
@@ -346,7 +400,8 @@ def _plain(result: IcSummary | Uplift) -> dict[str, Any]:
 
 def _told(metadata: FactorMetadata) -> dict[str, str]:
     """What the report says of the factor."""
-    return {
+    before = metadata.supersedes
+    return ({} if before is None else {"supersedes": f"version {before.version}: {before.why}"}) | {
         "label": f"{metadata.label_name}: {metadata.label_definition}",
         "higher scores": metadata.sign,
         "universe": metadata.universe,
