@@ -27,6 +27,16 @@ from pydantic import TypeAdapter, ValidationError
 from parties import errors
 from parties.agreement import ADMIN, COORDINATOR, Agreement
 from parties.calls.asking import Question, Role
+from parties.calls.drafts import (
+    CostView,
+    DraftCalls,
+    DraftQuestion,
+    DraftView,
+    LearnsView,
+    OpeningUseView,
+    PartyCostView,
+    TemplateView,
+)
 from parties.calls.factors import (
     ChartView,
     FactorCard,
@@ -102,6 +112,9 @@ __all__ = [
     "Connection",
     "ContributionView",
     "CoordinatorView",
+    "CostView",
+    "DraftQuestion",
+    "DraftView",
     "EntenteError",
     "EntryView",
     "EvaluationView",
@@ -120,12 +133,15 @@ __all__ = [
     "JournalFilter",
     "JournalPage",
     "JournalQuestion",
+    "LearnsView",
     "LedgerView",
     "LineView",
     "LiveView",
     "LoggedView",
     "NumberView",
+    "OpeningUseView",
     "OpeningsView",
+    "PartyCostView",
     "PartyView",
     "PauseView",
     "PhaseView",
@@ -143,10 +159,11 @@ __all__ = [
     "SeriesPoint",
     "SeriesView",
     "SignatureView",
+    "SignerView",
     "StandingView",
     "StatementQuestion",
-    "SignerView",
     "Stream",
+    "TemplateView",
     "ViewerView",
     "WarnView",
 ]
@@ -173,7 +190,7 @@ P = TypeVar("P", bound=Protobuf)
 V = TypeVar("V")
 
 
-class ClientProtocol(PeopleCalls, RunCalls, MoneyCalls, FactorsCalls, Protocol):
+class ClientProtocol(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, Protocol):
     """What views need of a client; a test may bring its own."""
 
     def coordinator(self) -> CoordinatorView: ...
@@ -201,7 +218,7 @@ class ClientProtocol(PeopleCalls, RunCalls, MoneyCalls, FactorsCalls, Protocol):
     def resume(self, run_id: str) -> None: ...
 
 
-class Client(PeopleCalls, RunCalls, MoneyCalls, FactorsCalls):
+class Client(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls):
     """A connection to the coordinator with an admin's certificate. Safe to share between threads."""
 
     def __init__(self, address: str, credentials: Path, *, name: str = ADMIN, timeout: float = 15.0) -> None:

@@ -15,19 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from parties.agreement import Agreement
+from parties.costs import LABEL_MB, NODE_MB, PREDICT_ROWS, panel_mb, steps_of
 from vfl.he import Context, Evaluator, KeyHolder
-from vfl.plan import SplitModel
 from vfl.protocols.matmul import Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
 from vfl.randomness import SecretStream
 from vfl.ring import Ring
 
 __all__ = ["Estimate", "estimate"]
-
-_PREDICT_ROWS = 4096
-_NODE_MB, _LABEL_MB = 280.0, 400.0
-"""A node's programs in memory, and what the label party's model and statistics add: measured, rounded up."""
-_PANEL_COPIES = 6
-"""Panel, its rounded and encoded forms, prepared blocks: measured on runs of the demo, rounded up."""
 
 
 @dataclass(frozen=True)
@@ -61,32 +55,26 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
 
     For a ridge model the steps of a split model of its shape are counted, which its blocks of moments stay below.
     """
-    model, periods = agreement.model, len(agreement.calendar.periods)
-    rows = periods * entities
-    batch = min(model.batch_rows if isinstance(model, SplitModel) else _PREDICT_ROWS, rows)
-    coalitions = agreement.needed_openings - 1 - model.epochs
-    trained = min(model.epochs, agreement.row_limit - 1)
-    train_steps = trained * max(periods * -(-entities // batch), 1)
-    predict_steps = (1 + coalitions) * max(periods * -(-entities // _PREDICT_ROWS), 1)
+    planned = steps_of(agreement, entities)
     widest = max(agreement.features, key=lambda p: len(p.columns))
     mine = agreement.party(party)
     columns = len((mine if mine.role == "feature" else widest).columns)
-    train = _measured(agreement, batch, columns, backward=True)
-    predict = _measured(agreement, min(entities, _PREDICT_ROWS), columns, backward=False)
-    seconds = train_steps * train.seconds + predict_steps * predict.seconds
-    operand = train_steps * train.operand + predict_steps * predict.operand
-    answer = train_steps * train.answer + predict_steps * predict.answer
+    train = _measured(agreement, planned.batch, columns, backward=True)
+    predict = _measured(agreement, min(entities, PREDICT_ROWS), columns, backward=False)
+    seconds = planned.train * train.seconds + planned.predict * predict.seconds
+    operand = planned.train * train.operand + planned.predict * predict.operand
+    answer = planned.train * train.answer + planned.predict * predict.answer
     if mine.role == "label":
         others = len(agreement.features)
         seconds, operand, answer = seconds * others, operand * others, answer * others
-    panel = rows * max(len(mine.columns), 1) * 8 * _PANEL_COPIES / 2**20
-    base = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, _NODE_MB)
+    panel = panel_mb(planned.rows, len(mine.columns))
+    base = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, NODE_MB)
     if mine.role == "label":
-        base += _LABEL_MB
+        base += LABEL_MB
     return Estimate(
-        rows=rows,
+        rows=planned.rows,
         openings=agreement.row_limit,
-        steps=train_steps + predict_steps,
+        steps=planned.all,
         seconds=seconds,
         bytes_sent=int(operand if mine.role == "label" else answer),
         bytes_received=int(answer if mine.role == "label" else operand),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import tomllib
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,7 +19,16 @@ from parties.errors import ConfigError
 from parties.settings import ConsortiumSettings, LabelSettings, PartySettings
 from vfl.plan import OpeningTerms
 
-__all__ = ["Node", "Offer", "agreement_of", "coalition_of", "load_proposal"]
+__all__ = [
+    "Node",
+    "Offer",
+    "TermsFault",
+    "agreement_of",
+    "coalition_of",
+    "load_proposal",
+    "offered_terms",
+    "terms_of",
+]
 
 _VALIDITY = timedelta(days=1)
 _AT_HOME = "(at its own node)"
@@ -56,25 +66,48 @@ class Offer(Protocol):
     def label_definition(self) -> str: ...
 
 
-def load_proposal(path: Path, offers: Mapping[str, Offer]) -> ConsortiumSettings:
-    """The terms in ``path``, with each party's role and columns as its own node offers them.
+class TermsFault(ConfigError):
+    """Terms that cannot be proposed. ``field`` says where, such as model.embedding_width, or is ""; ``fault`` what."""
 
-    The file is a consortium.toml, or one without queries: its parties are ``[[party]]`` tables, of which only ``name``
-    is needed, or a list ``parties = ["bank", ...]``. Raises :class:`ConfigError` where file and offers do not fit.
-    """
+    def __init__(self, field: str, fault: str) -> None:
+        super().__init__(f"{field}: {fault}" if field else fault)
+        self.field = field
+        self.fault = fault
+
+
+def load_proposal(path: Path, offers: Mapping[str, Offer]) -> ConsortiumSettings:
+    """The terms in ``path``, as :func:`offered_terms` reads them. Raises :class:`ConfigError` naming the file."""
     try:
         raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise ConfigError(f"{path}: cannot be read; name an existing file of terms") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
-    tables = raw.pop("party", None) or [{"name": name} for name in raw.get("parties", ())]
+    try:
+        return offered_terms(raw, offers)
+    except TermsFault as fault:
+        # its sentence names the party already
+        told = fault.fault if fault.field in ("party", "parties") else str(fault)
+        raise ConfigError(f"{path}: {told}") from None
+
+
+def offered_terms(terms: Mapping[str, Any], offers: Mapping[str, Offer]) -> ConsortiumSettings:
+    """The terms, with each party's role and columns as its own node offers them.
+
+    They have the shape of a consortium.toml, or of one without queries: its parties are ``[[party]]`` tables, of which
+    only ``name`` is needed, or a list ``parties = ["bank", ...]``. Raises :class:`TermsFault` where they do not fit.
+    """
+    raw = dict(terms)
+    tables = raw.pop("party", None) or [{"name": name} for name in raw.get("parties") or ()]
     raw.pop("parties", None)
-    if not all(isinstance(table, dict) and isinstance(table.get("name"), str) for table in tables):
-        raise ConfigError(f"{path}: every [[party]] needs a name")
-    raw["party"] = tuple(_offered(path, table, offers) for table in tables)
+    if not all(isinstance(table, Mapping) and isinstance(table.get("name"), str) for table in tables):
+        raise TermsFault("party", "every [[party]] needs a name")
+    raw["party"] = tuple(_offered(table, offers) for table in tables)
     label = next((offers[party.name] for party in raw["party"] if party.role == "label"), None)
-    said = {key: value for key, value in raw.get("label", {}).items() if key in ("name", "definition")}
+    given = raw.get("label", {})
+    if not isinstance(given, Mapping):
+        raise TermsFault("label", "give its name and its definition")
+    said = {key: value for key, value in given.items() if key in ("name", "definition")}
     raw["label"] = LabelSettings(
         name=said.get("name") or (label.label_name if label else ""),
         definition=said.get("definition") or (label.label_definition if label else ""),
@@ -83,26 +116,36 @@ def load_proposal(path: Path, offers: Mapping[str, Offer]) -> ConsortiumSettings
     try:
         return ConsortiumSettings.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+        raise _fault(error) from None
 
 
-def _offered(path: Path, table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySettings:
-    """A party as its node offers itself; columns and role in the file must be those."""
+def _fault(error: ValidationError) -> TermsFault:
+    """The first thing that is wrong. A sentence about several fields is put at the one that it tells to change."""
+    first = error.errors()[0]
+    # a union's tag, such as the model's kind, stands in the place but in nobody's file
+    place = ".".join(str(part) for part in first["loc"] if part not in ("split", "ridge"))
+    text = first["msg"].removeprefix("Value error, ")
+    if not place:
+        named = re.search(r"\b((?:model|openings|alignment|fees|walk_forward|reward\.settlement)\.[a-z_]+)", text)
+        place = named[1] if named else ""
+    return TermsFault(place, text)
+
+
+def _offered(table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySettings:
+    """A party as its node offers itself; columns and role in the terms must be those."""
     name = str(table["name"])
     offer = offers.get(name)
     if offer is None:
-        raise ConfigError(f"{path}: {name!r} is no member of this consortium: invite it first")
+        raise TermsFault("parties", f"{name!r} is no member of this consortium: invite it first")
     if offer.role not in ("label", "feature") or not offer.columns:
-        raise ConfigError(f"{path}: {name!r} has not said what it brings: its node must have been started once")
+        raise TermsFault("parties", f"{name!r} has not said what it brings: its node must have been started once")
     indicators = (f"{column}_missing" for column in table.get("missing_indicators", ()))
     wanted = (*table.get("columns", ()), *indicators)
     differing = sorted(set(wanted) ^ set(offer.columns)) if wanted else []
     if differing:
-        raise ConfigError(f"{path}: {name!r} offers other columns than the file: {', '.join(differing[:5])}")
+        raise TermsFault("parties", f"{name!r} offers other columns than the file: {', '.join(differing[:5])}")
     if table.get("role", offer.role) != offer.role:
-        raise ConfigError(f"{path}: {name!r} takes part as {offer.role} party, not as {table['role']}")
+        raise TermsFault("parties", f"{name!r} takes part as {offer.role} party, not as {table['role']}")
     role: Literal["label", "feature"] = "label" if offer.role == "label" else "feature"
     return PartySettings(
         name=name, role=role, legal_entity=offer.legal_entity, query=_AT_HOME, columns=tuple(offer.columns)
@@ -141,7 +184,7 @@ def coalition_of(
         opened = OpeningTerms.model_validate(settings.openings.model_dump() | openings)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"openings.{first['loc'][0]}: {first['msg']}") from None
+        raise TermsFault(f"openings.{first['loc'][0]}", first["msg"]) from None
     staying = tuple(party for party in settings.party if party.role == "label" or party.name in members)
     present = {COORDINATOR, *(party.name for party in staying)}
     about = f"retrain run of the coalition {', '.join(members)}"
@@ -207,5 +250,29 @@ def agreement_of(
             code_version=__version__,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"the consortium's terms do not hold together: {first['msg']}") from None
+        raise _contradiction(error) from None
+
+
+def _contradiction(error: ValidationError) -> TermsFault:
+    found = _fault(error)
+    return TermsFault(found.field, f"the consortium's terms do not hold together: {found.fault}")
+
+
+def terms_of(agreement: Agreement) -> dict[str, Any]:
+    """The terms of a run, to propose another like it: :func:`offered_terms` takes them. Columns are not among them."""
+    calendar = agreement.calendar
+    lag = calendar.cutoffs[0] - calendar.period_ends[0]
+    same = ("alignment", "fixed_point", "model", "walk_forward", "openings", "evaluation", "reward", "fees", "readers")
+    body = agreement.model_dump(mode="json", include={*same, "purpose", "parameter_set", "recipients"})
+    return {
+        **{key: value for key, value in body.items() if value is not None},
+        "name": agreement.consortium,
+        "label": {"name": agreement.label.name, "definition": agreement.label.definition},
+        "calendar": {
+            "frequency": calendar.frequency,
+            "first": calendar.period_ends[0].astimezone(UTC).date().isoformat(),
+            "last": calendar.period_ends[-1].astimezone(UTC).date().isoformat(),
+            "decision_lag_days": lag.days,
+        },
+        "parties": [party.name for party in agreement.parties],
+    }

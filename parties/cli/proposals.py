@@ -63,7 +63,7 @@ def run_propose(
     """
     from parties.agreement import COORDINATOR
     from parties.identity import Roster
-    from parties.node.policy import summary_lines
+    from parties.meaning import summary_lines
     from parties.terms import agreement_of, coalition_of
 
     with connect(coordinator, credentials) as client:
@@ -148,8 +148,8 @@ def run_approve(
     run: Run, home: Home, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, by: As = ""
 ) -> None:
     """Approve a proposed run. The node signs once as many people as it needs have approved."""
+    from parties.meaning import summary_lines
     from parties.node.decisions import decide, waiting_for
-    from parties.node.policy import summary_lines
     from parties.node.settings import load_node_settings
 
     folder = proposed_run(home, run)
@@ -213,7 +213,8 @@ def _agreement(folder: Path) -> Agreement:
 def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """Who learns what, what of ours is used, and whether our own limits allow it."""
     from parties.identity import Roster, load_identity
-    from parties.node.policy import check_agreement, summary_lines
+    from parties.meaning import summary_lines
+    from parties.node.policy import check_agreement
 
     say(*summary_lines(agreement))
     mine = agreement.party(settings.party.name)

@@ -79,7 +79,7 @@ def opening_plan(features: int, parties: int) -> tuple[int, int, str]:
 
     A row is opened for one prediction, for each epoch and for each coalition that contains it. Width 3
     where the allowed share of linear forms leaves room for that, else narrower; no coalitions where not
-    even width 1 does.
+    even width 1 does. Raises ValueError for too few features.
     """
     coalitions = 2 ** (parties - 1) - 1 if parties > 1 else 0
     for contribution, extra in (("masked", coalitions), ("none", 0)):
@@ -88,7 +88,7 @@ def opening_plan(features: int, parties: int) -> tuple[int, int, str]:
             room = int(_LARGEST_FRACTION * features / width)
             if room >= needed:
                 return width, min(room, max(needed, _OPENINGS)), contribution
-    raise AssertionError(f"{features} features are too few for one prediction and {_EPOCHS} epochs")
+    raise ValueError(f"{features} features are too few for one prediction and {_EPOCHS} epochs: bring more columns")
 
 
 def write_texts(out: Path, vendors: Sequence[Vendor], *, first: date, last: date, entities: int) -> Path:

@@ -29,11 +29,12 @@ from parties.coordinator.reports import ProgressBody
 from parties.errors import AgreementError, ConfigError, DataError, EntenteError, PeerError, RunAborted, StorageError
 from parties.identity import Identity, Roster, load_identity
 from parties.joining.requests import members_from
+from parties.meaning import summary_lines
 from parties.node.context import RunContext
 from parties.node.decisions import Verdict, verdict
 from parties.node.openings import OpeningStore
 from parties.node.phases import PartyRun
-from parties.node.policy import check_agreement, summary_lines
+from parties.node.policy import check_agreement
 from parties.node.roster import followed
 from parties.node.settings import NodeSettings, load_node_settings
 from parties.node.witness import OWN_LOG_FAULT, take_heads

@@ -8,12 +8,10 @@ from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
 from parties.errors import AgreementError
 from parties.identity import Identity, Roster
-from parties.ledger.entries import Unit
+from parties.meaning import check_arithmetic
 from parties.node.settings import NodeSettings
-from vfl.he import PARAMETER_SETS
-from vfl.plan import RidgeModel
 
-__all__ = ["check_agreement", "summary_lines"]
+__all__ = ["check_agreement"]
 
 
 def check_agreement(
@@ -43,7 +41,7 @@ def check_agreement(
         if party.name != identity.name:
             _check_peer(party.name, party.identity_key, party.certificate_sha256, roster)
     _check_peer(COORDINATOR, None, agreement.coordinator_certificate_sha256, roster)
-    _check_arithmetic(agreement)
+    check_arithmetic(agreement)
     if agreement.placebo is not None:
         raise AgreementError("this version carries out no placebo run: use a later one")
     _check_readers(agreement, settings)
@@ -59,18 +57,6 @@ def _check_readers(agreement: Agreement, settings: NodeSettings) -> None:
                 f"the agreement seals the factor for {name!r} under the key {key[:16]}..., which is not in "
                 "limits.readers of this node: compare it with its owner, then add it there or refuse"
             )
-
-
-def _check_arithmetic(agreement: Agreement) -> None:
-    terms, bits = PARAMETER_SETS.get(agreement.parameter_set), agreement.fixed_point.ring_bits
-    if terms is None:
-        known = ", ".join(sorted(PARAMETER_SETS))
-        raise AgreementError(f"parameter_set {agreement.parameter_set!r} is not one of {known}: propose one of these")
-    if bits > terms.most_ring_bits:
-        raise AgreementError(
-            f"fixed_point.ring_bits = {bits} is above the {terms.most_ring_bits} that parameter_set {terms.name!r} "
-            "takes: lower it, or choose a larger set"
-        )
 
 
 def _check_peer(name: str, key: str | None, certificate: str, roster: Roster) -> None:
@@ -100,80 +86,3 @@ def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
     strangers = sorted({p.name for p in agreement.parties} - {settings.party.name} - set(limits.counterparties))
     if limits.counterparties and strangers:
         raise AgreementError(f"{', '.join(strangers)} are not among limits.counterparties of this node")
-
-
-def summary_lines(agreement: Agreement) -> tuple[str, ...]:
-    """What signing means, in sentences an operator reads before approving."""
-    features = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in agreement.features)
-    exposed = agreement.row_limit * agreement.model.embedding_width
-    lines = [
-        f"Purpose: {agreement.purpose or 'none given'}",
-        f"Label party: {agreement.label.party}; label: {agreement.label.definition}",
-        f"Feature parties: {features}",
-        "Every party learns which of its entities all parties hold, and every set's size."
-        if agreement.alignment.policy == "psi"
-        else "Rows are a public list: nobody learns anyone's coverage.",
-        f"The label party learns, for each opened row, the sum of {len(agreement.features)} embeddings of width "
-        f"{agreement.model.embedding_width}, at most {agreement.row_limit} times: {exposed} linear forms of "
-        f"{agreement.total_features} features ({exposed / agreement.total_features:.0%}).",
-    ]
-    if isinstance(agreement.model, RidgeModel):
-        least = agreement.model.smallest_block(agreement.total_features)
-        lines.append(
-            "The label party also learns second moments of all feature columns and the label, summed over blocks of at "
-            f"least {least} rows, each party's columns in a basis only that party knows; one that cheats reads up to "
-            f"{len(agreement.party(agreement.label.party).columns) + 1} linear forms over rows per block instead."
-        )
-    elif agreement.model.warm_start == "ridge":
-        least = agreement.model.smallest_block(agreement.total_features)
-        lines.append(
-            "For a warm start the label party also learns second moments of all feature columns and the label, "
-            f"summed over the warm-up rows, at least {least}, each party's columns in a basis only that party knows; "
-            f"one that cheats reads up to {len(agreement.party(agreement.label.party).columns) + 1} linear forms over "
-            "these rows instead, each time training begins anew. It is charged as an opening of each of these rows."
-        )
-    if agreement.openings.contribution == "masked":
-        lines.append("For contribution it also learns the sums of every coalition, so each party's own embedding.")
-    if agreement.openings.attribution:
-        lines.append(
-            "For attribution it also learns one number per feature party and period, which explains the factor; "
-            "one that cheats reads one linear form of a period's rows instead, charged as an opening of each row."
-        )
-    if agreement.openings.single_party:
-        lines.append("WARNING: with one feature party, its own embedding is opened (single-party opening).")
-    lines += [
-        f"Further label {horizon.name}, {horizon.periods} periods ahead: {horizon.definition or 'no definition'}; "
-        f"{horizon.share:.0%} of the score. It costs no opening; training waits for the longest horizon."
-        for horizon in agreement.walk_forward.horizons
-    ]
-    lines.append(f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}")
-    lines += [
-        f"It is also sealed for {name}, who runs no node, under the key {key}: compare the key with its owner."
-        for name, key in agreement.readers.items()
-    ]
-    lines += _money_lines(agreement)
-    lines.append(f"Expires: {agreement.expires_at:%Y-%m-%d %H:%M} UTC. Run id: {agreement.run_id}")
-    return tuple(lines)
-
-
-def _money_lines(agreement: Agreement) -> list[str]:
-    """What the reward terms bind the parties to."""
-    terms, rules = agreement.reward, agreement.reward.settlement
-    unit = Unit(terms.unit, terms.scale)
-    pot = f"{unit.format(terms.pot)} {terms.unit}"
-    lines = [f"Reward pot: {pot}, by contribution less {terms.risk_aversion:g} standard errors"]
-    if rules is None:
-        return lines
-    stakes = ", ".join(f"{party} {unit.format(stake)}" for party, stake in rules.stakes.items())
-    if stakes:
-        lines.append(
-            f"At stake: {stakes} {terms.unit}. Up to {rules.clip:.0%} of it is won or lost on live data; lost stake "
-            + ("pays later rewards." if rules.forfeits == "pot" else "is the consortium's income.")
-        )
-    people = ", ".join(rules.approvers) or "members of the roster"
-    lines.append(
-        f"Rewards are final after {rules.live_periods} live periods, at least {rules.final_after_days} days after the "
-        f"close; {rules.approvals} people must approve ({people}). A dispute "
-        f"puts {unit.format(rules.dispute_deposit)} at risk; stake asked back leaves after {rules.cooling_days} days."
-    )
-    return lines

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,6 +83,13 @@ class Consortium:
         }
         return Agreement.model_validate({**terms, **changes})
 
+    def offer(self, name: str) -> dict[str, Any]:
+        """What the party's node says that it brings."""
+        columns = [f"{name}_{i}" for i in range(10)]
+        label = {"label_name": "y", "label_definition": "next return"} if name == LABEL else {}
+        role = "label" if name == LABEL else "feature"
+        return {"role": role, "columns": columns, "units": {columns[0]: "USD m"}, **label}
+
     def _party(self, name: str) -> dict[str, Any]:
         identity = self.identities[name]
         return {
@@ -132,18 +139,24 @@ class FakeNode:
     """A node over a real line that only answers. ``on(node, command)`` takes a command over by returning True."""
 
     def __init__(
-        self, consortium: Consortium, name: str, on: Callable[[FakeNode, Command], bool] = lambda node, command: False
+        self,
+        consortium: Consortium,
+        name: str,
+        on: Callable[[FakeNode, Command], bool] = lambda node, command: False,
+        *,
+        introduction: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.identity = consortium.identities[name]
         self.heard: list[Command] = []
         self._on = on
         self._home = consortium.home(name)
+        self._introduction = introduction
         self.line: CoordinatorLine
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> FakeNode:
-        self.line = CoordinatorLine(self.name, self._home)
+        self.line = CoordinatorLine(self.name, self._home, introduction=self._introduction)
         self.line.start()
         self._thread.start()
         assert self.line.wait_attached(20)

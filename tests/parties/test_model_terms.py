@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from parties.agreement import Agreement, CalendarTerms, LabelTerms, PartyTerms
 from parties.errors import ConfigError
-from parties.node.policy import summary_lines
+from parties.meaning import summary_lines
 from parties.settings import load_consortium
 from vfl.plan import OpeningTerms, RidgeModel, SplitModel
 

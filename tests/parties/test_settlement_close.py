@@ -18,7 +18,7 @@ from parties.ledger.core import Unit
 from parties.ledger.settlement import POT, chart_of_accounts, party_account
 from parties.ledger.stakes import exit_request, stake_deposit
 from parties.ledger.store import LedgerStore
-from parties.node.policy import summary_lines
+from parties.meaning import summary_lines
 from tests.parties.coordinator_rig import Consortium
 
 AT = datetime(2026, 1, 31, tzinfo=UTC)

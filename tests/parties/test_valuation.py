@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from parties.agreement import Agreement
 from parties.coordinator.reports import ContributionRecord, ValueReport, phase_report
+from parties.meaning import summary_lines
 from parties.node.context import RunContext
-from parties.node.policy import summary_lines
 from parties.node.valuation import Valuation, value_run
 from psi.flow import Flow, run_local
 from vfl.budget import OpeningBudget

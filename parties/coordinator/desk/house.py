@@ -10,7 +10,7 @@ from pathlib import Path
 from parties.audit.log import AuditLog
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk import factors, money, people, runs
+from parties.coordinator.desk import drafts, factors, money, people, runs
 from parties.coordinator.desk.doors import Doors
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
@@ -44,6 +44,7 @@ def all_doors(house: House) -> Doors:
     return {
         **people.doors(),
         **runs.doors(house.engine),
+        **drafts.doors(house.engine, house.roster),
         **factors.doors(house),
         **money.doors(house.ledger, house.keeper, house.engine),
     }

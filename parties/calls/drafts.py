@@ -1,0 +1,139 @@
+"""Drafts of runs: terms in, and out comes what they would mean and cost, or the first thing that is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field, StringConstraints
+
+from parties.agreement import Agreement, PartyName
+from parties.calls.asking import Asking, Nothing, Question
+from parties.coordinator.views import View
+
+__all__ = [
+    "CostView",
+    "DraftCalls",
+    "DraftQuestion",
+    "DraftView",
+    "LearnsView",
+    "LikeQuestion",
+    "OpeningUseView",
+    "PartyCostView",
+    "ProposeQuestion",
+    "ProposedView",
+    "TemplateView",
+]
+
+RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class DraftQuestion(Question):
+    """Terms in the shape of a consortium.toml without queries, ``parties`` being names.
+
+    ``coalition``: a retrain run of these feature parties alone. ``entities``: how many the parties are thought to have
+    in common, for the cost.
+    """
+
+    terms: dict[str, Any]
+    valid_hours: int = Field(default=24, ge=1, le=720)
+    entities: int = Field(default=500, ge=1, le=1_000_000)
+    coalition: tuple[PartyName, ...] = ()
+
+
+class LikeQuestion(Question):
+    """Terms like those of this run."""
+
+    run_id: RunId
+
+
+class ProposeQuestion(Question):
+    """The agreement of a draft, as it was shown."""
+
+    agreement: Agreement
+
+
+class LearnsView(View):
+    """What one party, or the coordinator, learns from the run."""
+
+    who: str
+    role: str = ""
+    what: tuple[str, ...] = ()
+
+
+class OpeningUseView(View):
+    """How often a predicted row is opened for one purpose, at most."""
+
+    what: str
+    most: int
+
+
+class PartyCostView(View):
+    """Upper bounds for one party. ``memory_mb`` is in 2**20 bytes."""
+
+    party: str
+    bytes_sent: int
+    bytes_received: int
+    memory_mb: float
+
+
+class CostView(View):
+    """Upper bounds for the run: ``seconds`` on one core of the machine in docs/performance.md, all parties' parts."""
+
+    rows: int
+    steps: int
+    seconds: float
+    predicted_periods: int
+    parties: tuple[PartyCostView, ...] = ()
+
+
+class DraftView(View):
+    """What the terms come to. With a ``fault`` there is no agreement: ``field`` says where it is, or is ""."""
+
+    fault: str = ""
+    field: str = ""
+    warnings: tuple[str, ...] = ()
+    run_id: str = ""
+    agreement: dict[str, Any] = Field(default_factory=dict)
+    summary: tuple[str, ...] = ()
+    learns: tuple[LearnsView, ...] = ()
+    openings: tuple[OpeningUseView, ...] = ()
+    row_limit: int = 0
+    exposed: int = 0
+    features: int = 0
+    cost: CostView | None = None
+
+
+class TemplateView(View):
+    """Terms to begin with."""
+
+    key: str
+    title: str
+    words: str
+    terms: dict[str, Any] = Field(default_factory=dict)
+
+
+class ProposedView(View):
+    """The run that was put before its parties."""
+
+    run_id: str
+
+
+class DraftCalls(Asking, Protocol):
+    """Calls about runs that are still to be proposed."""
+
+    def run_templates(self) -> list[TemplateView]:
+        """Terms to begin with, made for the members as they are."""
+        return self.ask("runs/templates", Nothing(), list[TemplateView])
+
+    def run_like(self, run_id: str) -> TemplateView:
+        """The terms of a run, to propose another like it."""
+        return self.ask("runs/like", LikeQuestion(run_id=run_id), TemplateView)
+
+    def run_draft(self, question: DraftQuestion) -> DraftView:
+        """What the terms would mean and cost. Nothing is proposed."""
+        return self.ask("runs/draft", question, DraftView)
+
+    def propose_draft(self, draft: DraftView) -> str:
+        """Put a draft before its parties; returns the run id. Nothing begins before each party's node has signed."""
+        agreement = Agreement.model_validate(draft.agreement)
+        return self.ask("runs/propose", ProposeQuestion(agreement=agreement), ProposedView).run_id

@@ -1,0 +1,217 @@
+"""New runs at the desk: templates for the members as they are, drafts with their meaning and cost, and the proposal.
+
+A draft is an agreement that nobody has seen: only :func:`doors`'s ``runs/propose`` puts one before the parties, whose
+nodes decide by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.calls.drafts import (
+    CostView,
+    DraftQuestion,
+    DraftView,
+    LearnsView,
+    LikeQuestion,
+    OpeningUseView,
+    PartyCostView,
+    ProposedView,
+    ProposeQuestion,
+    TemplateView,
+)
+from parties.client import ADMIN
+from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
+from parties.coordinator.desk.templates import templates
+from parties.coordinator.engine import Engine
+from parties.coordinator.reports import IntroductionBody
+from parties.costs import run_cost
+from parties.errors import AgreementError, ConfigError
+from parties.identity import Roster
+from parties.meaning import check_arithmetic, summary_lines, who_learns
+from parties.settings import ConsortiumSettings
+from parties.terms import TermsFault, agreement_of, coalition_of, offered_terms, terms_of
+
+__all__ = ["Drafts", "doors"]
+
+_FEW_PERIODS = 12
+_LONG_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """What a member that has not introduced itself offers."""
+
+    role: str = ""
+    legal_entity: str = ""
+    columns: tuple[str, ...] = ()
+    label_name: str = ""
+    label_definition: str = ""
+
+
+def doors(engine: Engine, roster: Roster) -> Doors:
+    """The doors about runs that are still to be proposed: an admin's alone."""
+    drafts = Drafts(engine, roster)
+    return {
+        "runs/templates": Door(lambda _, __: drafts.templates(), ADMINS),
+        "runs/like": Door(lambda said, _: drafts.like(said), ADMINS, LikeQuestion),
+        "runs/draft": Door(lambda said, _: drafts.draft(said), ADMINS, DraftQuestion),
+        "runs/propose": Door(drafts.propose, ADMINS, ProposeQuestion, acts=True),
+    }
+
+
+class Drafts:
+    """Drafts for the members of one consortium."""
+
+    def __init__(self, engine: Engine, roster: Roster) -> None:
+        self._engine = engine
+        self._roster = roster
+
+    def templates(self) -> list[TemplateView]:
+        """Terms to begin with, as the members' offers allow."""
+        offers = {name: said for name, said in self._offers().items() if isinstance(said, IntroductionBody)}
+        with self._engine.lock:
+            latest = next(iter(self._engine.all_runs()), None)
+        return templates(offers, latest.facts.consortium if latest else "", datetime.now(UTC).date())
+
+    def like(self, said: LikeQuestion) -> TemplateView:
+        """The terms of a run that there was."""
+        known = self._engine.known(said.run_id)
+        return TemplateView(
+            key=said.run_id,
+            title=known.facts.purpose or known.facts.consortium,
+            words=f"The terms of run {said.run_id[:12]}; columns are as the parties offer them now.",
+            terms=terms_of(known.agreement),
+        )
+
+    def draft(self, said: DraftQuestion) -> DraftView:
+        """The agreement that the terms make, and what follows from it; or the first fault, and where it is."""
+        try:
+            settings = offered_terms(said.terms, self._offers())
+            if said.coalition:
+                settings = coalition_of(settings, only=said.coalition)
+            agreement = self._agreement(settings, said)
+        except TermsFault as fault:
+            return DraftView(fault=fault.fault, field=fault.field)
+        except (ConfigError, AgreementError) as error:
+            field, _, text = str(error).partition(": ")
+            return DraftView(fault=text, field=field) if field == "calendar" else DraftView(fault=str(error))
+        cost = run_cost(agreement, said.entities)
+        predicted = _predicted(agreement)
+        return DraftView(
+            warnings=tuple(self._warnings(agreement, predicted, cost.seconds)),
+            run_id=agreement.run_id,
+            agreement=agreement.model_dump(mode="json"),
+            summary=summary_lines(agreement),
+            learns=tuple(_learns(agreement)),
+            openings=tuple(_uses(agreement)),
+            row_limit=agreement.row_limit,
+            exposed=agreement.row_limit * agreement.model.embedding_width,
+            features=agreement.total_features,
+            cost=CostView(
+                rows=cost.steps.rows,
+                steps=cost.steps.all,
+                seconds=cost.seconds,
+                predicted_periods=predicted,
+                parties=tuple(PartyCostView(**vars(party)) for party in cost.parties),
+            ),
+        )
+
+    def propose(self, said: ProposeQuestion, caller: Caller) -> ProposedView:
+        """Put the agreement of a draft before its parties."""
+        return ProposedView(run_id=self._engine.propose(said.agreement, caller.name))
+
+    def _offers(self) -> Mapping[str, IntroductionBody | _Nothing]:
+        """What each member's node says it brings; of one that has said nothing, that it brings nothing."""
+        members = [name for name in self._roster if name not in (COORDINATOR, ADMIN)]
+        with self._engine.lock:
+            return {name: self._engine.lines.introduction(name) or _Nothing() for name in members}
+
+    def _agreement(self, settings: ConsortiumSettings, said: DraftQuestion) -> Agreement:
+        """Raises :class:`TermsFault` also for what a run would only find out once it is under way."""
+        now, validity = datetime.now(UTC), timedelta(hours=said.valid_hours)
+        agreement = agreement_of(settings, self._roster, now, validity, "+".join(said.coalition))
+        try:
+            check_arithmetic(agreement)
+        except AgreementError as error:
+            raise TermsFault("parameter_set", str(error)) from None
+        reserved = agreement.needed_openings - 1 - agreement.model.epochs
+        if agreement.row_limit < 2 + reserved:
+            raise TermsFault(
+                "openings.limit_per_row",
+                f"{agreement.row_limit} openings of a row leave none to train on after one prediction and {reserved} "
+                f"for contributions and attribution: allow {2 + reserved} or more, or leave these out",
+            )
+        for name in ("first", "last"):
+            period = getattr(agreement.evaluation, name)
+            if period and period not in agreement.calendar.periods:
+                first, last = agreement.calendar.periods[0], agreement.calendar.periods[-1]
+                raise TermsFault(f"evaluation.{name}", f"{period!r} is none of the periods {first} to {last}")
+        if _predicted(agreement) < 1:
+            raise TermsFault(
+                "walk_forward.warmup",
+                f"nothing can be predicted: the calendar has {len(agreement.calendar.periods)} periods, and the first "
+                f"prediction waits for {agreement.walk_forward.warmup} whose labels are known: lower it, or begin "
+                "the calendar earlier",
+            )
+        return agreement
+
+    def _warnings(self, agreement: Agreement, predicted: int, seconds: float) -> Iterator[str]:
+        """What is allowed, and worth a second look."""
+        busy: dict[str, str] = {}
+        with self._engine.lock:
+            away = [party.name for party in agreement.parties if not self._engine.lines.attached(party.name)]
+            for known in self._engine.all_runs():
+                if not known.state.ended:
+                    busy.update(dict.fromkeys(known.state.plan.parties, known.state.run[:12]))
+        for name in away:
+            yield f"{name} is not connected: it can sign once its node is back."
+        for party in agreement.parties:
+            if party.name in busy:
+                yield f"{party.name} is in run {busy[party.name]}, which has not ended."
+        if predicted < _FEW_PERIODS:
+            yield f"Only {predicted} periods are predicted: a rank IC over so few says little."
+        passes = min(agreement.model.epochs, _left_to_train(agreement))
+        if passes < agreement.model.epochs:
+            yield f"The openings leave {passes} of the {agreement.model.epochs} passes over each row."
+        if agreement.openings.contribution == "masked":
+            yield "Masked contributions open each feature party's own embedding to the label party."
+        if agreement.openings.single_party:
+            yield "With one feature party, its own embedding is opened: it must consent with openings.single_party."
+        if agreement.calendar.period_ends[-1] > agreement.proposed_at:
+            yield "The calendar ends in the future: the last periods have no labels yet."
+        if not agreement.reward.pot:
+            yield "The pot is empty: contributions are measured, and nothing is paid."
+        if seconds > _LONG_SECONDS:
+            yield "It may take more than an hour on one core: fewer passes, wider batches or a ridge are quicker."
+
+
+def _left_to_train(agreement: Agreement) -> int:
+    """Openings of a predicted row that its predictions and the contributions leave."""
+    return agreement.row_limit - 1 - (agreement.needed_openings - 1 - agreement.model.epochs)
+
+
+def _predicted(agreement: Agreement) -> int:
+    """How many periods are predicted, if every label is known as soon as the horizon has passed."""
+    walk = agreement.walk_forward
+    return max(0, len(agreement.calendar.periods) - walk.warmup - max(1, walk.longest + walk.embargo) + 1)
+
+
+def _learns(agreement: Agreement) -> Iterator[LearnsView]:
+    roles = {party.name: f"{party.role} party" for party in agreement.parties}
+    for who, what in who_learns(agreement).items():
+        yield LearnsView(who=who, role=roles.get(who, ""), what=what)
+
+
+def _uses(agreement: Agreement) -> Iterator[OpeningUseView]:
+    terms, parties = agreement.openings, len(agreement.features)
+    passes = min(agreement.model.epochs, _left_to_train(agreement))
+    yield OpeningUseView(what="the prediction", most=1)
+    yield OpeningUseView(what="training", most=passes)
+    if terms.contribution == "masked" and parties > 1:
+        yield OpeningUseView(what="contributions: every coalition", most=2 ** (parties - 1) - 1)
+    if terms.attribution:
+        yield OpeningUseView(what="attribution", most=1)

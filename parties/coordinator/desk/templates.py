@@ -1,0 +1,73 @@
+"""Terms to begin a new run with, made for the members as they are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+from parties.agreement import COORDINATOR
+from parties.calls.drafts import TemplateView
+from parties.coordinator.reports import IntroductionBody
+from parties.data.consortium_files import opening_plan
+
+__all__ = ["templates"]
+
+_WEEKS = 156
+
+
+def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: date) -> list[TemplateView]:
+    """A split network as in the demo, and a joint ridge; over the last three years, by weeks.
+
+    ``offers`` are those of the members that have said what they bring. With too few of them the terms still come, and
+    the draft says what is missing.
+    """
+    labels = [name for name, said in offers.items() if said.role == "label"]
+    features = [name for name, said in offers.items() if said.role == "feature"]
+    columns = sum(len(offers[name].columns) for name in features)
+    width, limit, contribution = 1, 4, "masked"
+    if columns and features:
+        try:
+            width, limit, contribution = opening_plan(columns, len(features))
+        except ValueError:
+            width, limit, contribution = 1, 1, "none"
+    friday = today - timedelta(days=(today.weekday() - 4) % 7 or 7)
+    shared: dict[str, Any] = {
+        "name": consortium or "Our consortium",
+        "purpose": "",
+        "parties": [*labels[:1], *features],
+        "recipients": [*labels[:1], *features, COORDINATOR],
+        "calendar": {
+            "frequency": "W-FRI",
+            "first": (friday - timedelta(weeks=_WEEKS - 1)).isoformat(),
+            "last": friday.isoformat(),
+            "decision_lag_days": 0,
+        },
+        "alignment": {"policy": "psi", "minimum_common": 30},
+        "walk_forward": {"horizon": 1, "embargo": 0, "warmup": 4},
+        "reward": {"unit": "USD", "scale": 2, "pot": 1_000_000},
+    }
+    alone = {"single_party": len(features) == 1}
+    split = {
+        "model": {"kind": "split", "embedding_width": width, "epochs": 2, "batch_rows": 512},
+        "openings": {"limit_per_row": limit, "largest_fraction": 0.6, "contribution": contribution, **alone},
+    }
+    ridge = {
+        "model": {"kind": "ridge", "alpha": 300.0},
+        "openings": {"limit_per_row": 2, "largest_fraction": 0.6, "contribution": "none", **alone},
+    }
+    return [
+        TemplateView(
+            key="split",
+            title="Split network",
+            words="As in the demo: a sealed source layer across the parties and a small network at the label party; "
+            "contributions from masked sums.",
+            terms=shared | split,
+        ),
+        TemplateView(
+            key="ridge",
+            title="Joint ridge",
+            words="A joint linear model from secure cross-moments: quick, and no row is opened but for its score.",
+            terms=shared | ridge,
+        ),
+    ]
