@@ -27,6 +27,8 @@ from vfl.plan import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkFor
 
 __all__ = [
     "ADMIN",
+    "DESK",
+    "NO_PARTIES",
     "COORDINATOR",
     "Agreement",
     "AlignmentTerms",
@@ -44,7 +46,9 @@ __all__ = [
 ]
 
 ADMIN = "admin"
+DESK = "desk"
 COORDINATOR = "coordinator"
+NO_PARTIES = frozenset((ADMIN, DESK, COORDINATOR))
 _MOST_MASKED = 8
 """Feature parties up to which all coalitions are opened."""
 

@@ -25,7 +25,7 @@ from google.protobuf.message import Message as Protobuf
 from pydantic import TypeAdapter, ValidationError
 
 from parties import errors
-from parties.agreement import ADMIN, COORDINATOR, Agreement
+from parties.agreement import ADMIN, COORDINATOR, DESK, NO_PARTIES, Agreement
 from parties.calls.asking import Question, Role
 from parties.calls.drafts import (
     CostView,
@@ -69,7 +69,7 @@ from parties.calls.money import (
     StandingView,
     StatementQuestion,
 )
-from parties.calls.people import PeopleCalls, ViewerView
+from parties.calls.people import ActionsView, ActionView, PeopleCalls, SessionView, ViewerView
 from parties.calls.runs import RunCalls, RunGroup, RunOrder, RunPage, RunsQuestion
 from parties.coordinator.views import (
     BalanceView,
@@ -93,16 +93,21 @@ from parties.coordinator.views import (
     SeriesPoint,
     SignatureView,
 )
-from parties.errors import ConfigError, EntenteError, PeerError
-from parties.identity import Identity, Member, Roster, load_identity
+from parties.errors import ConfigError, EntenteError, PeerError, SignInError
+from parties.identity import Identity, Member, Roster, TlsKeys, load_tls_keys
 from parties.transport.threads import apart
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [
     "ADMIN",
+    "DESK",
     "ERROR_KEY",
+    "NO_PARTIES",
     "SERVICE",
+    "SESSION_KEY",
     "AccountView",
+    "ActionView",
+    "ActionsView",
     "BalanceView",
     "BalancesView",
     "BytesView",
@@ -158,6 +163,8 @@ __all__ = [
     "SectionView",
     "SeriesPoint",
     "SeriesView",
+    "SessionView",
+    "SignInError",
     "SignatureView",
     "SignerView",
     "StandingView",
@@ -170,6 +177,7 @@ __all__ = [
 
 SERVICE = "entente.coordinator.v1.Coordinator"
 ERROR_KEY = "entente-error"
+SESSION_KEY = "entente-session"
 
 _RESPONSES: dict[str, type[Protobuf]] = {
     "Attach": wire.Command,
@@ -184,6 +192,7 @@ _RESPONSES: dict[str, type[Protobuf]] = {
     "Renew": wire.Receipt,
     "FactorBundle": wire.Chunk,
     "Ask": wire.Chunk,
+    "SignIn": wire.Document,
 }
 
 P = TypeVar("P", bound=Protobuf)
@@ -219,11 +228,29 @@ class ClientProtocol(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls
 
 
 class Client(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls):
-    """A connection to the coordinator with an admin's certificate. Safe to share between threads."""
+    """A connection to the coordinator with the certificate of ``name``. Safe to share between threads.
+
+    The admin's certificate says who acts. That of the desk, :data:`DESK`, says nothing: people sign in over it, and
+    :meth:`within` their session it acts for them.
+    """
 
     def __init__(self, address: str, credentials: Path, *, name: str = ADMIN, timeout: float = 15.0) -> None:
+        self.root = self
         self._timeout = timeout
         self._line = Connection(address, credentials, name)
+
+    def within(self, session: str) -> Client:
+        """This client as the person whose session's secret this is; the connection, of ``root``, stays shared."""
+        made = type(self).__new__(type(self))
+        made.root, made._timeout = self.root, self._timeout
+        made._line = self._line.within(session)
+        return made
+
+    def sign_in(self, token: str) -> str:
+        """Exchange a one-time token for a session; gives the session's secret. Raises :class:`SignInError`."""
+        request = wire.Document(json=json.dumps({"token": token}).encode())
+        answer = self._line.call("SignIn", request, wire.Document, timeout=self._timeout)
+        return str(json.loads(answer.json)["session"])
 
     def __enter__(self) -> Client:
         return self
@@ -324,7 +351,7 @@ class Connection:
     """Calls to the coordinator over mutual TLS, pinned to the certificate in the roster."""
 
     def __init__(self, address: str, credentials: Path, name: str) -> None:
-        identity = load_identity(name, credentials / "keys")
+        identity = load_tls_keys(name, credentials / "keys")
         coordinator = Roster.load(credentials / "roster.json").member(COORDINATOR)
         if address:
             coordinator = coordinator.model_copy(update={"address": address})
@@ -337,7 +364,15 @@ class Connection:
         made._connect(identity, coordinator)
         return made
 
-    def _connect(self, identity: Identity, coordinator: Member) -> None:
+    def within(self, session: str) -> Connection:
+        """The same connection, with the session's secret beside every call."""
+        made = type(self).__new__(type(self))
+        made.address, made._channel = self.address, self._channel
+        made._beside = ((SESSION_KEY, session),)
+        return made
+
+    def _connect(self, identity: Identity | TlsKeys, coordinator: Member) -> None:
+        self._beside: tuple[tuple[str, str], ...] = ()
         self.address = coordinator.address
         self._channel = connect(identity, Roster({COORDINATOR: coordinator}), COORDINATOR)
 
@@ -347,7 +382,8 @@ class Connection:
     def call(self, method: str, request: Protobuf, shape: type[P], *, timeout: float) -> P:
         """One request, one answer. Raises the :class:`EntenteError` the coordinator meant."""
         try:
-            answer = apart(lambda: self._method(self._channel.unary_unary, method)(request, timeout=timeout))
+            method_of = self._method(self._channel.unary_unary, method)
+            answer = apart(lambda: method_of(request, timeout=timeout, metadata=self._beside))
         except grpc.RpcError as error:
             raise self._translated(error) from None
         except ValueError:
@@ -364,7 +400,7 @@ class Connection:
     def stream(self, method: str, request: Protobuf, shape: type[P], *, timeout: float | None = None) -> Stream[P]:
         """One request, many answers; iterate over the result, or :meth:`Stream.cancel` it."""
         try:
-            answers = self._method(self._channel.unary_stream, method)(request, timeout=timeout)
+            answers = self._method(self._channel.unary_stream, method)(request, timeout=timeout, metadata=self._beside)
         except ValueError:
             raise self._closed() from None
         return Stream(answers, shape, self._translated)

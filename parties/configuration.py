@@ -37,6 +37,7 @@ _ENVIRONMENT = (
     ("ENTENTE_KEY_FILE", "file with the passphrase of this node's keys; as --key-file"),
     ("ENTENTE_LOG_FORMAT", "`json` logs one object per line; as --log-json"),
     ("ENTENTE_CREDENTIALS", "the admin's folder; as --credentials"),
+    ("ENTENTE_DESK", "the web page's folder; as --credentials of entente ui"),
     ("ENTENTE_COORDINATOR", "host:port of the coordinator; as --coordinator"),
 )
 

@@ -7,7 +7,8 @@ EntenteError
 ├── PeerError         a peer is unreachable, silent, wrongly identified or misbehaves
 ├── RunAborted        the run has ended for everyone, with the reason
 ├── StorageError      a disk, database or file cannot be written or read
-└── LedgerError       a transaction is refused
+├── LedgerError       a transaction is refused
+└── SignInError       nobody is signed in, or no longer: sign in again
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = [
     "LedgerError",
     "PeerError",
     "RunAborted",
+    "SignInError",
     "StorageError",
 ]
 
@@ -68,3 +70,7 @@ class StorageError(EntenteError):
 
 class LedgerError(EntenteError):
     exit_code = 8
+
+
+class SignInError(EntenteError):
+    exit_code = 9

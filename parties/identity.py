@@ -46,11 +46,14 @@ __all__ = [
     "Identity",
     "Member",
     "Roster",
+    "TlsKeys",
     "certificate_name",
     "create_identity",
     "create_reading_key",
+    "create_tls_keys",
     "load_identity",
     "load_reading_key",
+    "load_tls_keys",
     "renew_certificate",
     "store_certificate",
     "succeeds",
@@ -97,6 +100,15 @@ class Identity:
     def expires(self) -> datetime:
         """When the TLS certificate ends, UTC."""
         return _parse(self.certificate).not_valid_after_utc
+
+
+@dataclass(frozen=True, slots=True)
+class TlsKeys:
+    """What it takes to call others as ``name``, and no more: it signs nothing that anybody would take as its word."""
+
+    name: str
+    tls_key: bytes = field(repr=False)
+    certificate: bytes = field(repr=False)
 
 
 class Member(Terms):
@@ -241,6 +253,35 @@ def create_identity(
     return load_identity(name, directory, passphrase)
 
 
+def create_tls_keys(
+    name: str,
+    directory: Path,
+    address: str,
+    *,
+    now: datetime | None = None,
+    validity: timedelta = VALIDITY,
+    passphrase: bytes | None = None,
+) -> Member:
+    """Make a TLS key and a certificate for ``name`` in ``directory``, and the roster's entry for it.
+
+    Its identity key endorses the entry here, once, and is forgotten: nobody can sign as ``name`` afterwards, and the
+    certificate has no successor but new keys of this kind. Files are as :func:`create_identity` makes them; earlier
+    ones of the same names are replaced, since nothing but a connection hangs on them.
+    """
+    signer = Ed25519PrivateKey.generate()
+    tls = ec.generate_private_key(ec.SECP256R1())
+    certificate = _certificate(name, signer, tls, (), now or datetime.now(UTC), validity)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.chmod(0o700)
+    content = {_TLS_KEY: _private_pem(tls, passphrase), _TLS_CERTIFICATE: certificate.public_bytes(Encoding.PEM)}
+    for file, text in content.items():
+        new = directory / f"{file}.new"
+        new.unlink(missing_ok=True)
+        _write(new, text)
+        new.replace(directory / file)
+    return Identity(name, signer, _private_pem(tls), content[_TLS_CERTIFICATE]).member(address)
+
+
 def renew_certificate(
     identity: Identity, *, hosts: Iterable[str] = (), now: datetime | None = None, validity: timedelta = VALIDITY
 ) -> Identity:
@@ -272,6 +313,17 @@ def load_identity(name: str, directory: Path, passphrase: bytes | None = None) -
     Raises :class:`ConfigError` when one is missing, unreadable, open to other users or made for another name.
     """
     identity = _private_key(directory / _IDENTITY, passphrase)
+    keys = load_tls_keys(name, directory, passphrase)
+    if not isinstance(identity, Ed25519PrivateKey):
+        raise ConfigError(f"{directory}: the keys are not of the expected type; create this node's keys again")
+    return Identity(name, identity, keys.tls_key, keys.certificate)
+
+
+def load_tls_keys(name: str, directory: Path, passphrase: bytes | None = None) -> TlsKeys:
+    """The TLS key and certificate of ``name`` from ``directory``; the identity key is left alone.
+
+    Raises :class:`ConfigError` when one is missing, unreadable, open to other users or made for another name.
+    """
     tls = _private_key(directory / _TLS_KEY, passphrase)
     path = directory / _TLS_CERTIFICATE
     try:
@@ -281,13 +333,13 @@ def load_identity(name: str, directory: Path, passphrase: bytes | None = None) -
         raise ConfigError(f"{path}: cannot be read; create this node's keys first") from None
     except (ValueError, x509.ExtensionNotFound):
         raise ConfigError(f"{path}: not a certificate; create this node's keys again") from None
-    if not isinstance(identity, Ed25519PrivateKey) or not isinstance(tls, ec.EllipticCurvePrivateKey):
+    if not isinstance(tls, ec.EllipticCurvePrivateKey):
         raise ConfigError(f"{directory}: the keys are not of the expected type; create this node's keys again")
     if certificate_name(name) not in names.get_values_for_type(x509.DNSName):
         raise ConfigError(f"{path}: made for another node than {name!r}; use that node's own keys")
     if certificate.public_key() != tls.public_key():
         raise ConfigError(f"{path}: does not belong to the key beside it; create this node's keys again")
-    return Identity(name, identity, _private_pem(tls), certificate.public_bytes(Encoding.PEM))
+    return TlsKeys(name, _private_pem(tls), certificate.public_bytes(Encoding.PEM))
 
 
 def create_reading_key(path: Path, passphrase: bytes | None = None) -> X25519PrivateKey:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 FRESH_SECONDS = 1.0
 _MOST_KEPT = 256
+_SURE_SECONDS = 5.0
+_SURE = "when this session's right was last proved"
 
 
 @dataclass(slots=True)
@@ -44,20 +46,22 @@ def shared(
 ) -> T:
     """The answer of ``read``, or the one that a session of the same role had within ``seconds``.
 
-    ``what`` names the question and its arguments. An error reaches the session that met it, and is not kept.
+    ``what`` names the question and its arguments. An error reaches the session that met it, and is not kept. Every
+    session asks for itself once in a while, so that one that has ended does not go on seeing what others read.
     """
     key = (viewer.role, viewer.party, what)
     with _GUARD:
-        reads = _READS.setdefault(client, {})
+        reads = _READS.setdefault(getattr(client, "root", client), {})
         if len(reads) > _MOST_KEPT:
             old = time.monotonic() - 60 * seconds
             for stale in [name for name, kept in reads.items() if kept.at < old and not kept.lock.locked()]:
                 del reads[stale]
         entry = reads.setdefault(key, _Read())
     with entry.lock:
-        if time.monotonic() - entry.at > seconds:
+        sure = time.monotonic() - st.session_state.get(_SURE, float("-inf")) <= _SURE_SECONDS
+        if not sure or time.monotonic() - entry.at > seconds:
             entry.value = read()
-            entry.at = time.monotonic()
+            entry.at = st.session_state[_SURE] = time.monotonic()
         found: T = entry.value
         return found
 

@@ -24,6 +24,7 @@ from parties.cli import (
     doctoring,
     fees,
     joining,
+    page,
     runs,
     services,
     settling,
@@ -47,12 +48,12 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("simulate")(demo.simulate)
-app.command("ui")(demo.ui)
 app.command("compare", hidden=True)(demo.compare)
 app.command("invite")(joining.invite)
 app.command("doctor")(doctoring.doctor)
 app.add_typer(services.coordinator, name="coordinator")
 app.add_typer(services.party, name="party")
+app.add_typer(page.app, name="ui")
 app.add_typer(runs.app, name="run")
 app.add_typer(checks.data, name="data")
 app.add_typer(checks.entities, name="entities")

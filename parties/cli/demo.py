@@ -1,4 +1,4 @@
-"""``entente demo``, ``entente simulate`` and ``entente ui``: a whole consortium on one machine."""
+"""``entente demo`` and ``entente simulate``: a whole consortium on one machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from parties.cli.console import say
-from parties.cli.runs import Coordinator, Credentials
 from parties.errors import ConfigError
 
-__all__ = ["compare", "demo", "simulate", "ui"]
+__all__ = ["compare", "demo", "simulate"]
 
 Entities = Annotated[int, typer.Option(help="Companies that all simulated parties cover.")]
 Periods = Annotated[int, typer.Option(help="Weekly decision periods.")]
@@ -88,20 +87,3 @@ def simulate(
     say(
         f"{made.config} and {made.data} are written.", f"Run it: entente demo --config {made.config} --data {made.data}"
     )
-
-
-def ui(
-    coordinator: Coordinator = "",
-    credentials: Credentials = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of a demo: its coordinator is started if it is not up.")
-    ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web page, on this machine only.")] = 8501,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
-) -> int:
-    """Open the coordinator's web page: runs, live progress, the factor, the ledger."""
-    from parties.demo.page import show_page
-
-    if (credentials is None) == (out is None):
-        raise ConfigError("name whose coordinator to show: --out DIR of a demo, or --credentials DIR of an admin")
-    return show_page(coordinator=coordinator, credentials=credentials, out=out, port=port, browser=browser)

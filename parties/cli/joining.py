@@ -65,9 +65,10 @@ def coordinator_init(
     plain_keys: PlainKeys = False,
     host: Host = None,
 ) -> None:
-    """Found a consortium: the coordinator's keys, settings and roster, and the admin's credentials in HOME/admin."""
+    """Found a consortium: the coordinator's keys, settings and roster, and credentials in HOME/admin, HOME/desk."""
     from parties.agreement import COORDINATOR
     from parties.client import ADMIN
+    from parties.coordinator.desk.enrol import enrol_desk
     from parties.coordinator.settings import CoordinatorSettings
     from parties.identity import Roster, create_identity
     from parties.passphrase import new_passphrase
@@ -90,12 +91,14 @@ def coordinator_init(
         Roster({COORDINATOR: coordinator}).save(home / "admin" / "roster.json")
     except OSError as error:
         raise StorageError(f"{home}: cannot be written ({error.strerror}); check the disk") from None
+    desk = enrol_desk(home)
     say(
         f"{name} is founded in {home}.",
         f"certificate SHA-256: {identity.certificate_sha256} (until {identity.expires:%Y-%m-%d})",
         f"Start it: entente coordinator start --home {home}",
         f"Invite a party: entente invite NAME --home {home}",
         f"Admin's credentials, to be kept apart: {home / 'admin'}",
+        f"The web page's credentials, which sign nothing: {desk}",
     )
 
 
@@ -110,7 +113,7 @@ def invite(
     from pydantic import TypeAdapter, ValidationError
 
     from parties.agreement import COORDINATOR, PartyName
-    from parties.client import ADMIN
+    from parties.client import NO_PARTIES
     from parties.identity import Roster
     from parties.joining.invitations import Invitations, member_lock
 
@@ -119,7 +122,7 @@ def invite(
     except ValidationError:
         raise ConfigError(f"{name!r} is no name for a party: small letters, digits, - and _, a letter first") from None
     roster = Roster.load(home / "roster.json")
-    if name in roster or name in (COORDINATOR, ADMIN):
+    if name in roster or name in NO_PARTIES:
         raise ConfigError(f"{name!r} is a member already: choose another name, or revoke it first")
     coordinator = roster.member(COORDINATOR)
     with member_lock(home):

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parties.agreement import ADMIN, COORDINATOR, Agreement
+from parties.agreement import ADMIN, COORDINATOR, DESK, Agreement
 from parties.coordinator.blames import Blames, reporter
 from parties.coordinator.commands import Command, approve, last_word, paused, pending, resumed, roster_told, start
 from parties.coordinator.events import (
@@ -259,7 +259,7 @@ class Engine:
                     raise AgreementError(f"{party} is in run {known.state.run[:12]}: renew its certificate afterwards")
 
     def _roster_told(self) -> Command:
-        return roster_told({name: member for name, member in self._roster.items() if name != ADMIN})
+        return roster_told({name: member for name, member in self._roster.items() if name not in (ADMIN, DESK)})
 
     def detach(self, line: Line) -> None:
         with self.lock:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from parties.agreement import COORDINATOR
-from parties.client import ADMIN
+from parties.agreement import ADMIN, COORDINATOR, DESK
 from parties.errors import AgreementError, ConfigError, StorageError
 from parties.identity import EXPIRY_WARNING, Member, Roster
 from parties.joining.invitations import Invitation, Invitations, member_lock
@@ -117,8 +116,8 @@ class Membership:
             _LOG.info("%s has a new certificate, valid until %s", name, member.expires.date())
 
     def public(self) -> dict[str, Member]:
-        """What parties may know: everyone but the admin, who deals with the coordinator alone."""
-        return {name: member for name, member in self._roster.items() if name != ADMIN}
+        """What parties may know: everyone but the admin and the desk, who deal with the coordinator alone."""
+        return {name: member for name, member in self._roster.items() if name not in (ADMIN, DESK)}
 
     def _store(self, members: Mapping[str, Member]) -> None:
         changed = Roster(members)

@@ -1,4 +1,4 @@
-"""What an admin may read: the views by name, built from what the coordinator knows."""
+"""What may be read: the views by name, built from what the coordinator knows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from parties import __version__
-from parties.agreement import COORDINATOR
-from parties.client import ADMIN, CoordinatorView
+from parties.client import NO_PARTIES, CoordinatorView
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.documents import LedgerReader, event_view, factor_view, party_view, run_summary, run_view
 from parties.coordinator.engine import Engine
@@ -27,7 +26,7 @@ _MOST_ROWS = 1000
 
 
 class Reader:
-    """Answers an admin's reading calls; each answer is JSON."""
+    """Answers reading calls; each answer is JSON."""
 
     def __init__(
         self,
@@ -87,7 +86,7 @@ class Reader:
             )
 
     def _members(self) -> list[str]:
-        return [name for name in self._roster if name not in (COORDINATOR, ADMIN)]
+        return [name for name in self._roster if name not in NO_PARTIES]
 
     def _parties(self) -> list[BaseModel]:
         heartbeat = self._settings.heartbeat_seconds

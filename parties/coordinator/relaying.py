@@ -17,8 +17,7 @@ from parties.transport.grpc import authenticated_peer  # first: it settles how g
 # isort: split
 import grpc
 
-from parties.agreement import COORDINATOR
-from parties.client import ADMIN
+from parties.agreement import COORDINATOR, NO_PARTIES
 from parties.errors import PeerError
 from parties.identity import Roster
 from parties.transport.relay import SERVICE
@@ -128,7 +127,7 @@ def _take_in(parcels: Iterator[wire.Parcel], end: End) -> None:
 
 def _party(context: grpc.ServicerContext, roster: Roster) -> str:
     name = authenticated_peer(context, roster)
-    if name in (ADMIN, COORDINATOR):
+    if name in NO_PARTIES:
         _refuse(context, _NO_PARTY)
     return name
 

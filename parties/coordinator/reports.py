@@ -51,6 +51,7 @@ __all__ = [
     "RejectedBody",
     "ResumeBody",
     "SettleReport",
+    "SignInBody",
     "SignedBody",
     "Traffic",
     "TrainReport",
@@ -94,6 +95,12 @@ class PauseBody(_Said):
 
 class ResumeBody(_Said):
     run_id: RunId
+
+
+class SignInBody(_Said):
+    """A person's one-time token."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class HeartbeatBody(_Said):

@@ -1,7 +1,8 @@
 """The coordinator as a process: gRPC in front of the engine, a clock behind it.
 
 Who is who comes from the certificate alone. A party may attach, report for itself, and cancel, pause and resume a run
-of its own; the member called ``admin`` may do these, propose and read. Everything else is refused.
+of its own; the member called ``admin`` may do these, propose and read. Over the certificate of the member called
+``desk`` come signed-in people, each with a session whose role says what they may. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from parties.transport.grpc import (  # first: it settles how grpc's C core starts
     ExchangeServer,
@@ -29,11 +30,15 @@ from google.protobuf.message import Message as Protobuf
 from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
 from parties.audit.log import AuditLog
-from parties.client import ADMIN, ERROR_KEY, SERVICE
+from parties.calls.asking import Role
+from parties.client import ADMIN, ERROR_KEY, NO_PARTIES, SERVICE, SESSION_KEY
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk.doors import Caller, Doors, pass_through
+from parties.coordinator.desk.actions import Actions
+from parties.coordinator.desk.doors import ADMINS, AUDITORS, EVERYONE, Caller, Doors, admit, pass_through
+from parties.coordinator.desk.gate import Gate
 from parties.coordinator.desk.house import House, all_doors
+from parties.coordinator.desk.sessions import Sessions
 from parties.coordinator.documents import LedgerReader
 from parties.coordinator.engine import Engine
 from parties.coordinator.gauges import coordinator_samples
@@ -42,7 +47,7 @@ from parties.coordinator.membership import Membership, expiry_warnings
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.reading import Reader
 from parties.coordinator.relaying import OwnDoor, relay_handler
-from parties.coordinator.reports import AskBody, CancelBody, PauseBody, ProposeBody, ResumeBody, parse
+from parties.coordinator.reports import AskBody, CancelBody, PauseBody, ProposeBody, ResumeBody, SignInBody, parse
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from parties.coordinator.store import EventLog, open_engine
 from parties.coordinator.witness import Witness
@@ -61,8 +66,12 @@ _TICK_SECONDS = 0.2
 _FAREWELL_SECONDS = 2.0
 _TROUBLE_SECONDS = 5.0
 _CHUNK = 1 << 18  # below the largest frame of the transport whose server this shares
+_NOT_READERS: frozenset[Role] = EVERYONE - {"reader"}
+_ORDERERS: frozenset[Role] = frozenset(("admin", "operator"))
+_LEDGER = "ledger"
 
 A = TypeVar("A", bound=Protobuf)
+B = TypeVar("B", CancelBody, PauseBody, ResumeBody)
 
 
 class Coordinator:
@@ -78,6 +87,8 @@ class Coordinator:
         self._log: EventLog | None = None
         self._keeper: Bookkeeper | None = None
         self._audit: AuditLog | None = None
+        self._sessions: Sessions | None = None
+        self._actions: Actions | None = None
         self._membership: Membership | None = None
         self._board: Switchboard | None = None
         self._stopping = threading.Event()
@@ -113,7 +124,8 @@ class Coordinator:
             raise ConfigError(
                 f"{self.home / 'roster.json'}: names another certificate for the coordinator than its own"
             )
-        log = self._log = EventLog(open_engine(self.settings.database or f"sqlite:///{self.home / 'coordinator.db'}"))
+        database, now = self.settings.database_at(self.home), lambda: datetime.now(UTC)
+        log = self._log = EventLog(open_engine(database))
         ledger = self._ledger = LedgerStore(self.settings.ledger or self.home / "ledger.db")
         bundles = BundleStore(self.home / "factors")
         membership = self._membership = Membership(self.home, roster)
@@ -135,6 +147,11 @@ class Coordinator:
         audit = self._audit = AuditLog.at(
             COORDINATOR, self.settings.database, self.home / "coordinator.db", identity.key.sign
         )
+        terms = self.settings.desk
+        sessions = self._sessions = Sessions(
+            database, now, idle=timedelta(minutes=terms.idle_minutes), longest=timedelta(hours=terms.longest_hours)
+        )
+        actions = self._actions = Actions(database, audit, now)
         engine = Engine(
             log,
             roster,
@@ -158,9 +175,11 @@ class Coordinator:
             ledger=ledger,
             keeper=keeper,
             audit=audit,
-            now=lambda: datetime.now(UTC),
+            sessions=sessions,
+            actions=actions,
+            now=now,
         )
-        service.begin(engine, reader, all_doors(house))
+        service.begin(engine, reader, all_doors(house), Gate(roster, sessions, actions))
 
     def stop(self) -> None:
         """End what is under way, tell the parties, and leave. Safe to call twice."""
@@ -177,7 +196,7 @@ class Coordinator:
             self._server.close()
         if self._keeper is not None:
             self._keeper.close()
-        for store in (self._ledger, self._log, self._audit):
+        for store in (self._ledger, self._log, self._sessions, self._actions, self._audit):
             if store is not None:
                 store.close()
 
@@ -237,11 +256,13 @@ class _Service:
         self._membership = membership
         self._engine: Engine | None = None
         self._reader: Reader | None = None
+        self._gate: Gate | None = None
         self._doors: Doors = {}
 
-    def begin(self, engine: Engine, reader: Reader, doors: Doors) -> None:
+    def begin(self, engine: Engine, reader: Reader, doors: Doors, gate: Gate) -> None:
         self._reader = reader
         self._doors = doors
+        self._gate = gate
         self._engine = engine
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
@@ -257,6 +278,7 @@ class _Service:
             "Read": (many, self._read, wire.Query),
             "FactorBundle": (many, self._bundle, wire.Query),
             "Ask": (many, self._ask, wire.Document),
+            "SignIn": (one, self._sign_in, wire.Document),
             "Hello": (one, self._hello, wire.Document),
             "Join": (one, self._join, wire.Document),
             "Renew": (one, self._renew, wire.Document),
@@ -297,14 +319,25 @@ class _Service:
         return wire.Receipt(changed=changed)
 
     def _propose(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
-        self._admin(context)
-        engine = self._ready(context)
+        engine, gate = self._ready(context), self._gated(context)
+        caller = self._caller(context)
 
         def take() -> str:
             agreement: Agreement = parse(ProposeBody, request.json, "the proposal").agreement
-            return engine.propose(agreement, ADMIN)
+            with gate.actions.during(caller, "propose", agreement.run_id):
+                admit(caller, ADMINS)
+                return engine.propose(agreement, caller.signature)
 
         return wire.Document(json=json.dumps({"run_id": self._answered(context, take)}).encode())
+
+    def _sign_in(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
+        member, gate = authenticated_peer(context, self._roster), self._gated(context)
+
+        def take() -> str:
+            said = parse(SignInBody, request.json, "the sign-in")
+            return gate.sign_in(member, shown_certificate(context), said.token)
+
+        return wire.Document(json=json.dumps({"session": self._answered(context, take)}).encode())
 
     def _hello(self, _: wire.Document, context: grpc.ServicerContext) -> wire.Document:
         """Of any member: which version answers here, what the time is, and whether parties may meet here."""
@@ -335,66 +368,105 @@ class _Service:
         return wire.Receipt(changed=self._answered(context, take))
 
     def _cancel(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
-        caller, engine = authenticated_peer(context, self._roster), self._ready(context)
+        engine = self._ready(context)
 
-        def take() -> bool:
-            body = parse(CancelBody, request.json, "the cancellation")
-            return engine.cancel(body.run_id, caller, body.why, admin=caller == ADMIN)
+        def cancel(body: CancelBody, member: str, caller: Caller | None) -> bool:
+            if caller is None:
+                return engine.cancel(body.run_id, member, body.why, admin=False)
+            return engine.cancel(body.run_id, caller.signature, body.why, admin=True)
 
-        return wire.Receipt(changed=self._answered(context, take))
+        return self._ordered(request, context, "cancel", CancelBody, cancel)
 
     def _pause(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
-        caller, engine = authenticated_peer(context, self._roster), self._ready(context)
+        engine = self._ready(context)
 
-        def take() -> bool:
-            body = parse(PauseBody, request.json, "the pause")
-            return engine.pause(body.run_id, caller, body.why)
+        def pause(body: PauseBody, member: str, caller: Caller | None) -> bool:
+            why = f"{caller.signature}: {body.why}" if caller is not None and caller.session else body.why
+            return engine.pause(body.run_id, member, why)
 
-        return wire.Receipt(changed=self._answered(context, take))
+        return self._ordered(request, context, "pause", PauseBody, pause)
 
     def _resume(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
-        caller, engine = authenticated_peer(context, self._roster), self._ready(context)
+        engine = self._ready(context)
+        return self._ordered(request, context, "resume", ResumeBody, lambda body, by, _: engine.resume(body.run_id, by))
+
+    def _ordered(
+        self,
+        request: wire.Document,
+        context: grpc.ServicerContext,
+        what: str,
+        shape: type[B],
+        work: Callable[[B, str, Caller | None], bool],
+    ) -> wire.Receipt:
+        """An order about a run: of a party by its own certificate (no caller), or of somebody at the desk.
+
+        Who works for a party acts as that party, the others as the admin; what they ordered is recorded.
+        """
+        engine, gate = self._ready(context), self._gated(context)
+        member = authenticated_peer(context, self._roster)
+        caller = self._caller(context) if member in NO_PARTIES else None
 
         def take() -> bool:
-            return engine.resume(parse(ResumeBody, request.json, "the resumption").run_id, caller)
+            body = parse(shape, request.json, f"the order to {what}")
+            if caller is None:
+                return work(body, member, None)
+            with gate.actions.during(caller, what, body.run_id):
+                admit(caller, _ORDERERS)
+                if caller.party and caller.party not in engine.known(body.run_id).state.plan.parties:
+                    raise AgreementError(f"{caller.party} has no part in run {body.run_id[:12]} and cannot {what} it")
+                return work(body, caller.party or ADMIN, caller)
 
         return wire.Receipt(changed=self._answered(context, take))
 
     def _read(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
-        self._admin(context)
-        self._ready(context)
-        reader = self._reader
-        assert reader is not None
-        return _chunks(self._answered(context, lambda: reader.document(request)))
+        reader, caller = self._reading(context), self._caller(context)
+
+        def found() -> bytes:
+            if request.view == _LEDGER:
+                admit(caller, AUDITORS)
+            return reader.document(request)
+
+        return _chunks(self._answered(context, found))
 
     def _bundle(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
-        self._admin(context)
-        self._ready(context)
-        reader = self._reader
-        assert reader is not None
-        return _chunks(self._answered(context, lambda: reader.archive(request.run_id)))
+        reader, caller = self._reading(context), self._caller(context)
+
+        def found() -> bytes:
+            admit(caller, _NOT_READERS)
+            return reader.archive(request.run_id)
+
+        return _chunks(self._answered(context, found))
 
     def _ask(self, request: wire.Document, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
-        self._admin(context)
-        self._ready(context)
-        caller = Caller(ADMIN, "admin")
+        gate, caller = self._gated(context), self._caller(context)
 
         def pass_door() -> bytes:
             asked = parse(AskBody, request.json, "the question")
-            return pass_through(self._doors, asked.what, asked.arguments, caller)
+            return pass_through(self._doors, asked.what, asked.arguments, caller, gate.actions.during)
 
         return _chunks(self._answered(context, pass_door))
 
     def _party(self, context: grpc.ServicerContext) -> str:
         name = authenticated_peer(context, self._roster)
-        if name in (ADMIN, COORDINATOR):
+        if name in NO_PARTIES:
             _refuse(context, AgreementError(f"{name} is no party: use a party's own certificate to attach or report"))
         return name
 
-    def _admin(self, context: grpc.ServicerContext) -> None:
-        name = authenticated_peer(context, self._roster)
-        if name != ADMIN:
-            _refuse(context, AgreementError(f"{name} may not do this: only the member called {ADMIN!r} may"))
+    def _caller(self, context: grpc.ServicerContext) -> Caller:
+        """Who acts: by the admin's own certificate, or within a session over the desk's."""
+        member, gate = authenticated_peer(context, self._roster), self._gated(context)
+        secret = next((str(value) for key, value in context.invocation_metadata() or () if key == SESSION_KEY), "")
+        return cast(Caller, self._answered(context, lambda: gate.caller(member, shown_certificate(context), secret)))
+
+    def _gated(self, context: grpc.ServicerContext) -> Gate:
+        self._ready(context)
+        assert self._gate is not None
+        return self._gate
+
+    def _reading(self, context: grpc.ServicerContext) -> Reader:
+        self._ready(context)
+        assert self._reader is not None
+        return self._reader
 
     def _ready(self, context: grpc.ServicerContext) -> Engine:
         if self._engine is None:

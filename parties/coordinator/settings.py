@@ -11,7 +11,7 @@ from parties.errors import ConfigError
 from parties.settings import TransportSettings
 from vfl.plan import Terms
 
-__all__ = ["CoordinatorSettings", "RelaySettings", "load_coordinator_settings"]
+__all__ = ["CoordinatorSettings", "DeskSettings", "RelaySettings", "load_coordinator_settings"]
 
 
 class RelaySettings(Terms):
@@ -19,6 +19,13 @@ class RelaySettings(Terms):
 
     offer: bool = Field(default=True, description="whether parties of a run may meet here; each decides for itself too")
     bytes_per_second: int = Field(default=0, ge=0, description="how much of each member's bytes passes; 0: no limit")
+
+
+class DeskSettings(Terms):
+    """How long people stay signed in to the web page."""
+
+    idle_minutes: int = Field(default=30, ge=1, le=1440, description="a session that nobody uses ends after this")
+    longest_hours: int = Field(default=12, ge=1, le=168, description="every session ends after this")
 
 
 class CoordinatorSettings(Terms):
@@ -34,6 +41,11 @@ class CoordinatorSettings(Terms):
     )
     transport: TransportSettings = TransportSettings()
     relay: RelaySettings = RelaySettings()
+    desk: DeskSettings = DeskSettings()
+
+    def database_at(self, home: Path) -> str:
+        """SQLAlchemy URL of the coordinator's database."""
+        return self.database or f"sqlite:///{home / 'coordinator.db'}"
 
 
 def load_coordinator_settings(home: Path) -> CoordinatorSettings:

@@ -1,4 +1,4 @@
-"""The folders of a demo: a home with keys for the coordinator, the admin and each party, and one roster for all."""
+"""The folders of a demo: a home with keys for the coordinator, the admin, the desk and each party."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from parties.agreement import COORDINATOR
 from parties.client import ADMIN
+from parties.coordinator.desk.enrol import enrol_desk
 from parties.coordinator.settings import CoordinatorSettings
 from parties.errors import ConfigError, StorageError
 from parties.identity import Identity, Member, Roster, create_identity
@@ -45,6 +46,10 @@ class DemoHomes:
     @property
     def admin(self) -> Path:
         return self.out / "admin"
+
+    @property
+    def desk(self) -> Path:
+        return self.out / "desk"
 
     @property
     def logs(self) -> Path:
@@ -119,9 +124,11 @@ def lay_out(out: Path, settings: ConsortiumSettings, queries: Path, data: Path, 
             _write_settings(_home(out, name), identity, settings, addresses, queries.resolve(), data.resolve())
             if name not in (COORDINATOR, ADMIN):
                 _write_seed(_home(out, name) / "keys" / "seed", name, seed)
+        homes = DemoHomes(out, Roster(everyone))
+        enrol_desk(homes.coordinator, homes.desk)
     except OSError as error:
         raise StorageError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from None
-    return DemoHomes(out, Roster(everyone))
+    return homes
 
 
 def _home(out: Path, name: str) -> Path:

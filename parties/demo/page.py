@@ -12,55 +12,69 @@ import sys
 import threading
 import time
 import webbrowser
+from datetime import timedelta
 from pathlib import Path
 
 from parties.cli.console import say
-from parties.client import Client
+from parties.client import DESK, Client
+from parties.coordinator.desk.enrol import enrol_desk
+from parties.coordinator.desk.granting import grant_token
 from parties.demo.homes import DemoHomes
 from parties.demo.processes import Processes, environment
 from parties.demo.run import start_coordinator
-from parties.errors import ConfigError, PeerError
+from parties.errors import ConfigError, PeerError, SignInError
 
 __all__ = ["show_page"]
 
 _ANSWER_SECONDS = 3.0
 _GRACE_SECONDS = 5.0
 _OPEN_TRIES = 120
+_LINK_VALID = timedelta(days=1)
 
 
 def show_page(*, coordinator: str, credentials: Path | None, out: Path | None, port: int, browser: bool) -> int:
-    """Serve the page until Ctrl-C; returns Streamlit's exit code. ``out`` names a demo, ``credentials`` an admin."""
+    """Serve the page until Ctrl-C; returns Streamlit's exit code. ``out`` names a demo, ``credentials`` the desk.
+
+    On a demo, whoever may read this output is its admin: the link that is printed signs in, once.
+    """
     script = _script()
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ConfigError(f"port {port} is in use; choose another with --port")
+    address, link = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
     with contextlib.ExitStack() as stack:
         if out is not None:
             homes = DemoHomes.load(out.resolve())
-            credentials = homes.admin
+            credentials = homes.desk
+            if not (homes.desk / "keys").is_dir():
+                enrol_desk(homes.coordinator, homes.desk)
             if not coordinator and not _answers(homes):
                 start_coordinator(homes, stack.enter_context(Processes(homes.logs)))
+            token = grant_token(homes.coordinator, name="Demo admin", role="admin", party="", valid=_LINK_VALID)
+            link = f"{address}/sign-in?token={token}"
         assert credentials is not None
         if not (credentials / "roster.json").is_file():
-            raise ConfigError(f"{credentials}: no roster.json there; name the admin's folder with --credentials")
-        say(f"Open http://127.0.0.1:{port} in a browser; stop with Ctrl-C.")
+            raise ConfigError(f"{credentials}: no roster.json there; name the desk's folder with --credentials")
+        say(f"Open {link} in a browser; stop with Ctrl-C.")
+        if out is not None:
+            say(f"The link signs in once, within a day. Another: entente ui token --home {homes.coordinator} ...")
         command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
         # headless: Streamlit otherwise asks for an e-mail address and advertises itself; the browser is opened here
         command += ["--server.address=127.0.0.1", "--server.headless=true", "--logger.hideWelcomeMessage=true"]
-        places = {"ENTENTE_COORDINATOR": coordinator, "ENTENTE_CREDENTIALS": str(credentials.resolve())}
+        places = {"ENTENTE_COORDINATOR": coordinator, "ENTENTE_DESK": str(credentials.resolve())}
         # its settings lie beside the script, and Streamlit looks for them where it is started
         page = subprocess.Popen(command, env=environment() | places, cwd=script.parent)
         if browser:
-            threading.Thread(target=_open_browser, args=(port,), daemon=True).start()
+            threading.Thread(target=_open_browser, args=(port, link), daemon=True).start()
         return _until_it_ends(page)
 
 
-def _open_browser(port: int) -> None:
+def _open_browser(port: int, link: str) -> None:
     """Open the page once it answers, where this machine has a browser to open."""
     for _ in range(_OPEN_TRIES):
         with contextlib.closing(socket.socket()) as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                webbrowser.open(f"http://127.0.0.1:{port}")
+                webbrowser.open(link)
                 return
         time.sleep(0.25)
 
@@ -86,8 +100,10 @@ def _until_it_ends(page: subprocess.Popen[bytes]) -> int:
 def _answers(homes: DemoHomes) -> bool:
     """Whether the demo's own coordinator is up."""
     try:
-        with Client("", homes.admin, timeout=_ANSWER_SECONDS) as client:
+        with Client("", homes.desk, name=DESK, timeout=_ANSWER_SECONDS) as client:
             client.coordinator()
+    except SignInError:
+        return True
     except PeerError:
         return False
     return True
@@ -97,4 +113,4 @@ def _script() -> Path:
     found = importlib.util.find_spec("ui")
     if found is None or not found.submodule_search_locations:
         raise ConfigError("the ui package is not installed: install Entente again")
-    return Path(next(iter(found.submodule_search_locations))) / "app.py"
+    return Path(next(iter(found.submodule_search_locations))) / "site.py"

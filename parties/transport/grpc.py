@@ -32,7 +32,7 @@ import grpc
 
 from parties.agreement import COORDINATOR
 from parties.errors import ConfigError, PeerError
-from parties.identity import Identity, Member, Roster, certificate_name
+from parties.identity import Identity, Member, Roster, TlsKeys, certificate_name
 from parties.settings import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
 from parties.transport.chunks import LARGEST_FRAME, assemble
@@ -116,7 +116,7 @@ def server_credentials(
     return grpc.dynamic_ssl_server_credentials(configuration(in_force), fetch, require_client_authentication=True)
 
 
-def connect(identity: Identity, roster: Roster, name: str, *, through: str = "") -> grpc.Channel:
+def connect(identity: Identity | TlsKeys, roster: Roster, name: str, *, through: str = "") -> grpc.Channel:
     """A channel to ``name`` that trusts its rostered certificate and no other; ``through``: not at its own address."""
     member = roster.member(name)
     member.check_valid(name, datetime.now(UTC))

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from parties.agreement import COORDINATOR, Agreement, sign_agreement
-from parties.client import ADMIN, Client, RunView
+from parties.calls.asking import Role
+from parties.client import ADMIN, DESK, Client, RunView
 from parties.coordinator.commands import Command
+from parties.coordinator.desk.granting import grant_token
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
 from parties.errors import PeerError, RunAborted
-from parties.identity import Identity, Roster, create_identity
+from parties.identity import Identity, Roster, create_identity, create_tls_keys
 from parties.line import CoordinatorLine
 
 LABEL, FEATURES = "bank", ("sat", "card")
@@ -27,7 +29,7 @@ PERIODS = ("2020Q1", "2020Q2", "2020Q3")
 
 
 class Consortium:
-    """Homes with keys and rosters for a coordinator, an admin and three parties."""
+    """Homes with keys and rosters for a coordinator, an admin, a desk and three parties."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,6 +37,7 @@ class Consortium:
         self.identities: dict[str, Identity] = {
             name: create_identity(name, folder / name / "keys", hosts=["127.0.0.1"]) for name in names
         }
+        self.desk_member = create_tls_keys(DESK, folder / DESK / "keys", "127.0.0.1:1")
         self.addresses = dict.fromkeys(names, "127.0.0.1:1")
         self.write_rosters("127.0.0.1:1")
 
@@ -47,8 +50,9 @@ class Consortium:
                 name: identity.member(address if name == COORDINATOR else self.addresses[name])
                 for name, identity in self.identities.items()
             }
+            | {DESK: self.desk_member}
         )
-        for name in self.identities:
+        for name in (*self.identities, DESK):
             roster.save(self.home(name) / "roster.json")
 
     @contextmanager
@@ -61,6 +65,13 @@ class Consortium:
 
     def client(self) -> Client:
         return Client("", self.home(ADMIN))
+
+    def desk(self) -> Client:
+        """The web page's own client, with nobody signed in."""
+        return Client("", self.home(DESK), name=DESK)
+
+    def token(self, role: Role = "admin", name: str = "Ada", party: str = "", valid: float = 60.0) -> str:
+        return grant_token(self.home(COORDINATOR), name=name, role=role, party=party, valid=timedelta(seconds=valid))
 
     def agreement(self, nonce: str = "1", **changes: Any) -> Agreement:
         now = datetime.now(UTC)

@@ -96,7 +96,7 @@ def test_no_command_shows_the_help_and_fails(entente) -> None:
         (("ledger", "check", "--url", "mysql://x"), "this database is not supported"),
         (("factors", "verify", "nowhere"), "nowhere: no such folder"),
         (("ui", "--out", "nowhere"), "no demo was run here"),
-        (("ui",), "--out DIR of a demo, or --credentials DIR of an admin"),
+        (("ui",), "--out DIR of a demo, or --credentials DIR of the desk"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(

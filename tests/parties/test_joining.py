@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from parties.agreement import COORDINATOR
 from parties.cli import run
-from parties.client import ADMIN, Connection
+from parties.client import NO_PARTIES, Connection
 from parties.coordinator.membership import expiry_warnings, revoke
 from parties.coordinator.service import Coordinator
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError
@@ -63,7 +63,7 @@ class Hub:
         return Invitations(self.home).invite(name, role, coordinator.address, coordinator.certificate_sha256, valid)
 
     def members(self) -> set[str]:
-        return set(Roster.load(self.home / "roster.json")) - {COORDINATOR, ADMIN}
+        return set(Roster.load(self.home / "roster.json")) - NO_PARTIES
 
 
 @pytest.fixture

@@ -196,6 +196,9 @@ class SampleClient(PeopleCalls, RunCalls, FactorsCalls):
             **sample_factors.doors(),
         }
 
+    def within(self, _: str) -> SampleClient:
+        return self
+
     def _answer(self, what: str) -> None:
         self.asked.append(what)
         if self.error is not None:

@@ -1,4 +1,4 @@
-"""The real pages over the sample client: ``ENTENTE_CREDENTIALS=. streamlit run tests/ui/sample_app.py``."""
+"""The real pages over the sample client, with nobody to sign in: ``streamlit run tests/ui/sample_app.py``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import streamlit as st
+
 from tests.ui.sample import SampleClient
 from ui import app
 
-app.Client = SampleClient
+app.connection = st.cache_resource(SampleClient)
+app.present_secret = lambda: "sample"
 app.main()

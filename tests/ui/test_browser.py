@@ -35,9 +35,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
     command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
     with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, "ENTENTE_CREDENTIALS": "."}, cwd=log.parent
-        )
+        server = subprocess.Popen(command, stdout=output, stderr=output, env=dict(os.environ), cwd=log.parent)
     try:
         end = time.monotonic() + 60
         while True:

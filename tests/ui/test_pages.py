@@ -151,14 +151,14 @@ def test_the_ledger_shows_balances_and_whether_they_add_up() -> None:
 
 
 def test_the_app_says_how_to_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ENTENTE_CREDENTIALS", raising=False)
+    monkeypatch.delenv("ENTENTE_DESK", raising=False)
     app = AppTest.from_file("../../ui/app.py", default_timeout=TIMEOUT).run()
     assert not app.exception
     assert "entente ui" in app.error[0].value
 
 
 def test_the_app_explains_missing_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setenv("ENTENTE_CREDENTIALS", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("ENTENTE_DESK", str(tmp_path / "nowhere"))
     app = AppTest.from_file("../../ui/app.py", default_timeout=TIMEOUT).run()
     assert not app.exception
     assert len(app.error) == 1

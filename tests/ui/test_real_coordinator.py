@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from parties.client import ADMIN
+from parties.client import DESK
 from tests.parties.coordinator_rig import PARTIES, Consortium, FakeNode, wait_for_status
+from ui.people import HELD
 
 
 def test_a_run_seen_through_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,8 +25,14 @@ def test_a_run_seen_through_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             run_id = client.propose(agreement)
             wait_for_status(client, run_id, "settled")
         monkeypatch.setenv("ENTENTE_COORDINATOR", coordinator.address)
-        monkeypatch.setenv("ENTENTE_CREDENTIALS", str(consortium.home(ADMIN)))
+        monkeypatch.setenv("ENTENTE_DESK", str(consortium.home(DESK)))
         app = AppTest.from_file("../../ui/app.py", default_timeout=30)
+        app.run()
+        assert "not signed in" in app.info[0].value
+        assert not app.metric
+        assert not app.dataframe
+        with consortium.desk() as desk:
+            app.session_state[HELD] = secret = desk.sign_in(consortium.token())
         app.run()
         assert not app.exception
         assert {m.label: m.value for m in app.metric}["Settled"] == "1"
@@ -33,5 +40,6 @@ def test_a_run_seen_through_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
         app = AppTest.from_file("../../ui/app.py", default_timeout=30)
         app.query_params["run"] = run_id
+        app.session_state[HELD] = secret
         app.run()
         assert not app.error

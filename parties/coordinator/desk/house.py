@@ -11,7 +11,9 @@ from parties.audit.log import AuditLog
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.desk import drafts, factors, money, people, runs
+from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.doors import Doors
+from parties.coordinator.desk.sessions import Sessions
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
 from parties.coordinator.settings import CoordinatorSettings
@@ -36,13 +38,15 @@ class House:
     ledger: LedgerStore
     keeper: Bookkeeper
     audit: AuditLog
+    sessions: Sessions
+    actions: Actions
     now: Callable[[], datetime]
 
 
 def all_doors(house: House) -> Doors:
     """Every door of the desk, by name."""
     return {
-        **people.doors(),
+        **people.doors(house.sessions, house.actions),
         **runs.doors(house.engine),
         **drafts.doors(house.engine, house.roster),
         **factors.doors(house),

@@ -1,0 +1,14 @@
+"""The web page as a server: ``entente ui`` starts Streamlit on this file, and every visit runs :mod:`ui.app`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.middleware import Middleware
+from streamlit.starlette import App
+
+from ui.door import Welcome, routes
+
+__all__ = ["app"]
+
+app = App(Path(__file__).with_name("app.py"), routes=routes(), middleware=[Middleware(Welcome)])
