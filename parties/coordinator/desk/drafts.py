@@ -122,7 +122,7 @@ class Drafts:
 
     def propose(self, said: ProposeQuestion, caller: Caller) -> ProposedView:
         """Put the agreement of a draft before its parties."""
-        return ProposedView(run_id=self._engine.propose(said.agreement, caller.name))
+        return ProposedView(run_id=self._engine.propose(said.agreement, caller.signature))
 
     def _offers(self) -> Mapping[str, IntroductionBody | _Nothing]:
         """What each member's node says it brings; of one that has said nothing, that it brings nothing."""
