@@ -33,6 +33,7 @@ __all__ = [
     "Agreement",
     "AlignmentTerms",
     "CalendarTerms",
+    "ContinuationTerms",
     "EvaluationTerms",
     "FeeUseTerms",
     "LabelTerms",
@@ -187,6 +188,17 @@ class PlaceboTerms(Terms):
     reserved: int = Field(ge=0, description="openings of a predicted row that the run tested kept for contributions")
 
 
+class ContinuationTerms(Terms):
+    """Which run this one goes on from, without whom, and what of it is kept (docs/protocols/resume.md)."""
+
+    run_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    without: tuple[PartyName, ...] = Field(min_length=1)
+    rows: Literal["kept", "fresh"] = Field(
+        description="kept: the entities that all parties of that run share; fresh: aligned anew among those who remain"
+    )
+    opened: int = Field(ge=0, description="openings of a row that the earlier runs may have made: they count")
+
+
 class Agreement(Terms):
     """Everything the parties agree on for one run."""
 
@@ -218,12 +230,13 @@ class Agreement(Terms):
     placebo: PlaceboTerms | None = Field(default=None, description="None: no placebo")
     payloads: tuple[Payload, ...] = tuple(Payload)
     code_version: str
+    continues: ContinuationTerms | None = Field(default=None, description="None: a run of its own")
 
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Terms without readers or a placebo keep the hash they had before there were any."""
+        """Terms without readers, a placebo or an earlier run keep the hash they had before there were any."""
         body: dict[str, Any] = handler(self)
-        for name in ("readers", "placebo"):
+        for name in ("readers", "placebo", "continues"):
             if not getattr(self, name):
                 body.pop(name, None)
         return body
@@ -272,6 +285,8 @@ class Agreement(Terms):
             )
         if self.fees is not None and (self.fees.key_holder not in names or len(names) < 3):
             raise ValueError("fees need three parties or more, and fees.key_holder must be one of them")
+        if self.continues is not None:
+            self._check_continuation(self.continues)
         rules = self.reward.settlement
         strangers = set(rules.stakes) - {p.name for p in self.features} if rules is not None else set()
         if strangers:
@@ -291,6 +306,20 @@ class Agreement(Terms):
             raise ValueError(
                 "horizons cannot share a score whose outputs have no common unit: choose a model.loss with some "
                 "squared error in it, or leave every share 0"
+            )
+
+    def _check_continuation(self, terms: ContinuationTerms) -> None:
+        still = sorted(set(terms.without) & {p.name for p in self.parties})
+        if still:
+            raise ValueError(f"continues.without names {still}, who take part in the run")
+        if self.placebo is not None:
+            raise ValueError("a placebo does not go on from another run: propose it anew")
+        if terms.rows == "kept" and self.alignment.policy != "psi":
+            raise ValueError('a public universe needs no rows kept: set continues.rows = "fresh"')
+        if self.openings_left < 2:
+            raise ValueError(
+                f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs two or "
+                "more: raise openings.limit_per_row"
             )
 
     @property
@@ -317,7 +346,7 @@ class Agreement(Terms):
     @property
     def schedule_limit(self) -> int:
         """Openings of a row that the schedule plans with: a placebo keeps the schedule of the run it tests."""
-        return self.row_limit if self.placebo is None else self.placebo.row_limit
+        return self.openings_left if self.placebo is None else self.placebo.row_limit
 
     @property
     def reserved_openings(self) -> int:
@@ -345,6 +374,29 @@ class Agreement(Terms):
             self.openings.limit_per_row,
             math.floor(self.openings.largest_fraction * self.total_features / self.model.embedding_width),
         )
+
+    @property
+    def openings_left(self) -> int:
+        """Openings per row to plan with: the limit, less what earlier runs that this goes on from may have made."""
+        return self.row_limit - (self.continues.opened if self.continues is not None else 0)
+
+    @property
+    def rows_kept(self) -> bool:
+        """Whether the rows are those of an earlier run, so that nothing is intersected."""
+        return self.continues is not None and self.continues.rows == "kept"
+
+    @property
+    def initial_purpose(self) -> str:
+        """What a node derives its initial weights for.
+
+        The same in every run of these terms, so that a seed gives the same factor; another where a party is missing.
+        Were the others' weights the same as before, the difference of two opened sums would be the missing party's own.
+        """
+        coalition = self.nonce.rpartition(":")[0]
+        anew = f"/{coalition}" if coalition else ""
+        if self.continues is not None:
+            anew += f"/{self.continues.run_id}/{'+'.join(self.continues.without)}"
+        return f"initial/{self.model.seed}{anew}"
 
 
 _DOMAIN = b"entente/run-agreement/1\x00"

@@ -82,7 +82,7 @@ def steps_of(agreement: Agreement, entities: int) -> Steps:
     rows = periods * entities
     batch = min(model.batch_rows if isinstance(model, SplitModel) else PREDICT_ROWS, rows)
     extra = agreement.needed_openings - 1 - model.epochs
-    trained = min(model.epochs, agreement.row_limit - 1)
+    trained = min(model.epochs, agreement.openings_left - 1)
     return Steps(
         rows=rows,
         batch=batch,

@@ -18,7 +18,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
@@ -44,7 +44,8 @@ _DEFAULT_SILENCE = 60.0
 class CoordinatorLine:
     """One node's line. ``home`` holds ``keys/`` and ``roster.json``. Any thread may report.
 
-    ``introduction``: what the node offers to runs, said each time the line attaches.
+    ``introduction``: what the node offers to runs, said each time the line attaches. ``runs``: those it has records of,
+    so that it is told how they ended while it was away.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class CoordinatorLine:
         address: str = "",
         patience: float = _DEFAULT_SILENCE,
         introduction: Mapping[str, Any] | None = None,
+        runs: Iterable[str] = (),
     ) -> None:
         self._name = name
         self._version = version
@@ -67,7 +69,7 @@ class CoordinatorLine:
             queue.SimpleQueue()
         )  # its put may interrupt its get
         self._lock = threading.Lock()
-        self._seen: dict[str, set[tuple[str, str, int]]] = {}
+        self._seen: dict[str, set[tuple[str, str, int]]] = {run_id: set() for run_id in runs}
         self._silence: dict[str, float] = {}
         self._ended: dict[str, str] = {}
         self._progress: dict[tuple[str, str], bytes] = {}

@@ -29,6 +29,7 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
     features = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in agreement.features)
     return (
         f"Purpose: {agreement.purpose or 'none given'}",
+        *_continuation_lines(agreement),
         f"Label party: {agreement.label.party}; label: {agreement.label.definition}",
         f"Feature parties: {features}",
         _alignment_line(agreement),
@@ -49,9 +50,29 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
 
 
 def _alignment_line(agreement: Agreement) -> str:
-    if agreement.alignment.policy == "psi":
+    if agreement.alignment.policy == "universe":
+        return "Rows are a public list: nobody learns anyone's coverage."
+    if agreement.continues is None:
         return "Every party learns which of its entities all parties hold, and every set's size."
-    return "Rows are a public list: nobody learns anyone's coverage."
+    gone = ", ".join(agreement.continues.without)
+    if agreement.rows_kept:
+        return f"Rows are those that all had in common, {gone} included: nobody learns any entity."
+    return (
+        "Every party learns which of its entities all who stay hold, and every set's size; rows that are new in it are "
+        f"ones that {gone} does not hold."
+    )
+
+
+def _continuation_lines(agreement: Agreement) -> list[str]:
+    """What becomes of the run that this one goes on from."""
+    terms = agreement.continues
+    if terms is None:
+        return []
+    return [
+        f"Goes on from run {terms.run_id[:12]} without {', '.join(terms.without)}: once all who stay have signed, that "
+        "run ends and pays nobody. Training begins anew, from new weights.",
+        f"Openings of that run count: up to {terms.opened} of each row's {agreement.row_limit}.",
+    ]
 
 
 def _label_lines(agreement: Agreement) -> list[str]:
@@ -105,7 +126,7 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
             )
             learns[party.name] = (common, rows, *got)
     coordinator = ["It sees the agreement, and sizes, times, memory and openings as the parties report them."]
-    if agreement.alignment.policy == "psi":
+    if agreement.alignment.policy == "psi" and not agreement.rows_kept:
         coordinator.append("It matches blinded entity ids: it learns how many each party has and how many are common.")
     if agreement.evaluation.metrics_to_coordinator:
         coordinator.append("The label party tells it losses and rank ICs.")

@@ -18,6 +18,7 @@ from parties.cli import (
     bench,
     books,
     checks,
+    continuing,
     contributing,
     deliveries,
     demo,
@@ -64,6 +65,7 @@ app.add_typer(fees.app, name="fees")
 app.add_typer(audit.app, name="audit")
 app.add_typer(contributing.app, name="contribution")
 app.add_typer(bench.app, name="bench")
+runs.app.command("continue")(continuing.run_continue)
 
 
 def _show_version(wanted: bool) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from parties.settings import ConsortiumSettings
     from parties.terms import Node
 
-__all__ = ["run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
+__all__ = ["names_in", "run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of this party's node.")]
 As = Annotated[str, typer.Option("--as", metavar="NAME", help="Who decides; by default the user of this system.")]
@@ -74,8 +74,8 @@ def run_propose(
         if only or without:
             settings = coalition_of(
                 settings,
-                only=_names(only),
-                without=_names(without),
+                only=names_in(only),
+                without=names_in(without),
                 limit_per_row=limit_per_row,
                 largest_fraction=largest_fraction,
                 single_party=single_party,
@@ -94,7 +94,7 @@ def run_propose(
     say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names_in(text: str) -> tuple[str, ...]:
     """Names between commas, none where the option was not given."""
     names = tuple(name.strip() for name in text.split(","))
     if text and not all(names):
@@ -232,7 +232,7 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
         ("what", ">at most"),
         (
             ("predictions", 1),
-            ("training passes", min(agreement.model.epochs, agreement.row_limit - 1)),
+            ("training passes", min(agreement.model.epochs, agreement.openings_left - 1)),
             ("for contributions", max(agreement.needed_openings - 1 - agreement.model.epochs, 0)),
             ("agreed limit", agreement.row_limit),
             ("this node's standing limit", settings.limits.openings_per_row),

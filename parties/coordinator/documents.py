@@ -317,6 +317,8 @@ def _words(event: Event) -> str:
             return f"resumed by {event.by}"
         case "cancelled":
             return f"cancelled by {event.by}: {event.why}"
+        case "continued":
+            return f"the others go on without {', '.join(event.without)}, as run {event.as_run[:12]}"
         case "expired":
             return "expired"
         case "interrupted":

@@ -18,10 +18,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from parties.agreement import ADMIN, COORDINATOR, DESK, Agreement
+from parties.continuing import check_continuation
 from parties.coordinator.blames import Blames, reporter
 from parties.coordinator.commands import Command, approve, last_word, paused, pending, resumed, roster_told, start
 from parties.coordinator.events import (
     Cancelled,
+    Continued,
     CoordinatorDone,
     CoordinatorFailed,
     Event,
@@ -35,6 +37,7 @@ from parties.coordinator.events import (
     PhaseName,
     Proposed,
     Resumed,
+    Signed,
     printable,
 )
 from parties.coordinator.facts import RunFacts
@@ -128,6 +131,9 @@ class Engine:
                 known = self._runs.get(logged.event.run)
                 state, _ = step(known.state if known else None, logged.event)
                 self._enter(state)
+            for known in self._live():
+                if known.state.phase != "approve":
+                    self._close_earlier(known.state)
             for known in list(self._runs.values()):
                 known.progress.restore(self._log.load_progress(known.state.run))
                 if known.state.phase == "settle" and not known.state.halted:
@@ -194,8 +200,29 @@ class Engine:
             raise AgreementError("the agreement names another coordinator certificate than this coordinator's")
         if agreement.expires_at.tzinfo is None or agreement.expires_at <= now:
             raise AgreementError("the agreement has expired, or its expires_at has no time zone: set a later one")
+        self._check_earlier(agreement)
         self.take(Proposed(agreement.run_id, now, agreement.canonical().decode(), by))
         return agreement.run_id
+
+    def _check_earlier(self, agreement: Agreement) -> None:
+        """A run that goes on from another needs one that is not settled, and goes on from it as it says."""
+        terms = agreement.continues
+        if terms is None:
+            return
+        with self.lock:
+            earlier = self.known(terms.run_id)
+            if earlier.state.status == "settled":
+                raise AgreementError(f"run {terms.run_id[:12]} is settled: there is nothing to go on from")
+            check_continuation(agreement, earlier.agreement)
+
+    def _close_earlier(self, state: RunState) -> bool:
+        """Everyone who stays has signed: end the run that this one goes on from. False when that was settled first."""
+        terms = Agreement.model_validate_json(state.agreement).continues
+        earlier = self._runs.get(terms.run_id) if terms is not None else None
+        if terms is None or earlier is None:
+            return True
+        self._apply(Continued(terms.run_id, _now(), state.run, terms.without))
+        return earlier.state.status != "settled"
 
     def cancel(self, run_id: str, by: str, why: str, *, admin: bool) -> bool:
         """Stop a run for an admin, or for one of its parties."""
@@ -324,12 +351,17 @@ class Engine:
         state, actions = step(known.state if known else None, event)
         if known is not None and state is known.state:
             return False
+        was = known.state.phase if known is not None else None
         validate_state(state)
         if self._witness is not None:
             self._witness.noticed(event)
         self._log.append(event)
         self._enter(state)
         _LOG.info("run %s: %s, now %s", state.run[:12], event.kind, state.status)
+        approved = isinstance(event, Signed | PartyBack) and was == "approve" != state.phase
+        if approved and not self._close_earlier(state):
+            why = "the run that it goes on from was settled meanwhile"
+            return self._apply(Cancelled(state.run, _now(), COORDINATOR, why))
         for action in actions:
             self._perform(self._runs[state.run], action)
         if state.ended:

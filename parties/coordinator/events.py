@@ -20,6 +20,7 @@ from parties.errors import StorageError
 __all__ = [
     "PHASES",
     "Cancelled",
+    "Continued",
     "CoordinatorDone",
     "CoordinatorFailed",
     "Event",
@@ -239,6 +240,18 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Continued:
+    """All but ``without`` have signed to go on as the run ``as_run``: this one is closed, unpaid."""
+
+    __pydantic_config__ = _STRICT
+    run: RunId
+    at: datetime
+    as_run: RunId
+    without: tuple[PartyName, ...]
+    kind: Literal["continued"] = "continued"
+
+
+@dataclass(frozen=True, slots=True)
 class Expired:
     """The agreement's ``expires_at`` passed before every party had signed and was present."""
 
@@ -274,6 +287,7 @@ Event = Annotated[
     | Paused
     | Resumed
     | Cancelled
+    | Continued
     | Expired
     | Interrupted,
     Field(discriminator="kind"),

@@ -71,7 +71,7 @@ class Plan:
             label=agreement.label.party,
             parties=tuple(p.name for p in agreement.parties),
             recipients=agreement.recipients,
-            matching=agreement.alignment.policy == "psi",
+            matching=agreement.alignment.policy == "psi" and not agreement.rows_kept,
             masked=agreement.openings.contribution == "masked",
             attributed=agreement.openings.attribution,
             stepwise=agreement.model.kind == "split",

@@ -31,6 +31,7 @@ from parties.agreement import ADMIN, COORDINATOR, Agreement
 from parties.coordinator.events import (
     PHASES,
     Cancelled,
+    Continued,
     CoordinatorDone,
     CoordinatorFailed,
     Event,
@@ -190,6 +191,9 @@ def step(state: RunState | None, event: Event) -> Step:
         return _restarted(state, event)
     if isinstance(event, Cancelled):
         return _abort(state, event.at, f"cancelled by {event.by}: {event.why}", "")
+    if isinstance(event, Continued):
+        gone = ", ".join(event.without)
+        return _abort(state, event.at, f"the others go on without {gone}, as run {event.as_run[:12]}", event.without[0])
     if isinstance(event, Interrupted):
         why = event.why or "the coordinator stopped while the run was under way"
         if state.phase == "approve":

@@ -106,7 +106,7 @@ class Pooled:
             self.label,
             agreement.model,
             agreement.walk_forward,
-            row_limit=agreement.row_limit,
+            row_limit=agreement.openings_left,
             reserved=agreement.needed_openings - 1 - agreement.model.epochs,
             weights=self._initial_weights(names),
         )
@@ -125,7 +125,7 @@ class Pooled:
     def _initial_weights(self, names: Sequence[str]) -> list[Floats]:
         """What the sealed run started from, (d_k, h) per party."""
         agreement = self.agreement
-        purpose = f"initial/{agreement.model.seed}"
+        purpose = agreement.initial_purpose
         holder = self.homes[agreement.label.party].seed
         seeds = [
             (node_secret(self.homes[name].seed, purpose), node_secret(holder, f"{purpose}/{name}")) for name in names
@@ -144,7 +144,7 @@ class Pooled:
             coalitions(names),
             agreement.model,
             agreement.walk_forward,
-            row_limit=agreement.row_limit,
+            row_limit=agreement.openings_left,
             reserved=agreement.needed_openings - 1 - agreement.model.epochs,
             weights=dict(zip(names, joint, strict=True)),
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from cryptography.exceptions import InvalidSignature
@@ -15,15 +17,28 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from parties.agreement import COORDINATOR
 from parties.data.entities import party_entities
-from parties.errors import ConfigError, DataError
+from parties.errors import AgreementError, ConfigError, DataError
 from parties.node.alignments import load_previous, remember
 from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext
 from psi.commitment import AlignmentLimits, PreviousAlignment
 from psi.identifiers import IdentifierError, normalise, universe_alignment, universe_digest
+from psi.kept import confirm_kept
 from psi.ring import Alignment, align_party
 
-__all__ = ["AlignedRows", "alignment_limits", "keep_alignment", "kept_alignment", "perform_align"]
+__all__ = [
+    "AlignedRows",
+    "alignment_limits",
+    "earlier_rows",
+    "forget_steps",
+    "keep_alignment",
+    "kept_alignment",
+    "perform_align",
+    "runs_begun",
+]
+
+
+_ROWS = "alignment"
 
 
 class _Randomness:
@@ -53,12 +68,29 @@ def perform_align(context: RunContext, attempt: int) -> AlignedRows:
     """Find the common rows as the agreement's policy says: private set intersection, or a public list."""
     if context.agreement.alignment.policy == "universe":
         return _public_universe(context)
+    if context.agreement.rows_kept:
+        return _rows_kept(context, attempt)
     memory = context.folder / "alignment.json"
     previous = load_previous(memory, {p.name for p in context.agreement.parties} - {context.me})
     alignment = _intersect(context, attempt, previous)
     keep = partial(remember, memory, context.me, alignment, previous)
     # tokens put the rows in another order in every run; by name the same rows make the same batches again
     return AlignedRows(tuple(sorted(alignment.ids)), alignment.set_sizes[context.me], alignment.roots, keep)
+
+
+def _rows_kept(context: RunContext, attempt: int) -> AlignedRows:
+    """The rows of the run that this one goes on from, once everyone is known to have kept the same."""
+    agreement, terms = context.agreement, context.agreement.continues
+    assert terms is not None
+    found = earlier_rows(context.folder, context.secret, context.me, terms.run_id)
+    if found is None:
+        raise AgreementError(f"this node has no rows of run {terms.run_id[:12]} any more: go on with --rows fresh")
+    names = tuple(p.name for p in agreement.parties)
+    flow = confirm_kept(
+        context.me, names, found.ids, run=bytes.fromhex(context.run_id), earlier=bytes.fromhex(terms.run_id)
+    )
+    context.perform("align", attempt, flow)
+    return AlignedRows(found.ids, found.set_size, {name: found.roots[name] for name in names if name in found.roots})
 
 
 def _public_universe(context: RunContext) -> AlignedRows:
@@ -115,6 +147,28 @@ def alignment_limits(context: RunContext) -> AlignmentLimits:
     return AlignmentLimits(terms.minimum_common, terms.maximum_set_size, terms.largest_change)
 
 
+def earlier_rows(folder: Path, secret: Callable[[str], bytes], me: str, run_id: str) -> AlignedRows | None:
+    """The common rows that the node in ``folder`` kept of a run, under its own ``secret``; None: it has none."""
+    kept = folder / "runs" / run_id / "checkpoints"
+    if not kept.is_dir():
+        return None
+    return kept_alignment(CheckpointStore(kept, secret(f"checkpoint/{run_id}"), me))
+
+
+def runs_begun(folder: Path) -> list[str]:
+    """Runs of which the node in ``folder`` has more than kept rows: it does not know that they have ended."""
+    return sorted({path.parents[1].name for path in folder.glob("runs/*/checkpoints/*") if path.name != _ROWS})
+
+
+def forget_steps(folder: Path, *, rows: bool) -> None:
+    """A run has ended: remove what a node kept of it, but for the ``rows`` that others may go on with."""
+    for path in folder.glob("*") if rows else ():
+        if path.name != _ROWS:
+            path.unlink(missing_ok=True)
+    if not rows or not (folder / _ROWS).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def keep_alignment(store: CheckpointStore, aligned: AlignedRows) -> None:
     """Keep the common rows among the run's checkpoints."""
     body = {
@@ -122,12 +176,12 @@ def keep_alignment(store: CheckpointStore, aligned: AlignedRows) -> None:
         "set_size": aligned.set_size,
         "roots": {name: root.hex() for name, root in aligned.roots.items()},
     }
-    store.put("alignment", {"json": np.frombuffer(json.dumps(body).encode(), np.uint8)})
+    store.put(_ROWS, {"json": np.frombuffer(json.dumps(body).encode(), np.uint8)})
 
 
 def kept_alignment(store: CheckpointStore) -> AlignedRows | None:
     """The common rows as they were kept; None when they were not, or are damaged."""
-    kept = store.get("alignment") if "alignment" in store.names() else None
+    kept = store.get(_ROWS) if _ROWS in store.names() else None
     if kept is None:
         return None
     body = json.loads(kept["json"].tobytes())

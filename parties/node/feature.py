@@ -126,7 +126,7 @@ class FeatureParty:
                 yield from self._serve_warm_start(session, terms, values)
         features = encode_features(values, agreement.fixed_point.feature_bits, agreement.fixed_point.clip)
         share = initial_share(
-            self.context.secret(f"initial/{terms.seed}"),
+            self.context.secret(agreement.initial_purpose),
             (features.shape[1], terms.embedding_width),
             agreement.fixed_point,
             agreement.total_features,

@@ -126,7 +126,7 @@ class SplitJoint:
         shares = {
             p.name: ring.wrap(
                 initial_share(
-                    self._context.secret(f"initial/{terms.seed}/{p.name}"),
+                    self._context.secret(f"{agreement.initial_purpose}/{p.name}"),
                     (len(p.columns), terms.embedding_width),
                     agreement.fixed_point,
                     agreement.total_features,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import queue
 import re
-import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 
 from parties.agreement import Agreement, sign_agreement, verify_signature
 from parties.audit.log import AuditLog
+from parties.continuing import check_continuation
 from parties.coordinator.commands import Command
 from parties.coordinator.events import PhaseName
 from parties.coordinator.reports import ProgressBody
@@ -30,7 +30,8 @@ from parties.errors import AgreementError, ConfigError, DataError, EntenteError,
 from parties.identity import Identity, Roster, load_identity
 from parties.joining.requests import members_from
 from parties.meaning import summary_lines
-from parties.node.context import RunContext
+from parties.node.align import AlignedRows, earlier_rows, forget_steps
+from parties.node.context import RunContext, node_secret
 from parties.node.decisions import Verdict, verdict
 from parties.node.openings import OpeningStore
 from parties.node.phases import PartyRun
@@ -127,6 +128,29 @@ class NodeHome:
             "label_definition": label.definition if label else "",
         }
 
+    def agreement(self, run_id: str) -> Agreement | None:
+        """What was proposed to this node as this run; None when nothing was."""
+        try:
+            return Agreement.model_validate_json((self.folder / "runs" / run_id / "agreement.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def check_earlier(self, agreement: Agreement) -> None:
+        """Raise :class:`AgreementError` unless the run that the agreement goes on from is one of this node's."""
+        terms = agreement.continues
+        if terms is None:
+            return
+        check_continuation(agreement, self.agreement(terms.run_id))
+        if agreement.rows_kept and self.rows_of(terms.run_id) is None:
+            raise AgreementError(
+                f"this node has no rows of run {terms.run_id[:12]}: the run ended before they were found, or they are "
+                "gone; go on with --rows fresh"
+            )
+
+    def rows_of(self, run_id: str) -> AlignedRows | None:
+        """The common rows that this node kept of an earlier run."""
+        return earlier_rows(self.folder, lambda purpose: node_secret(self.seed, purpose), self.identity.name, run_id)
+
     def openings(self) -> OpeningStore:
         return OpeningStore(self.settings.state or f"sqlite:///{self.folder / 'state.db'}")
 
@@ -193,13 +217,14 @@ class Node:
             if run_id in self._runs:
                 self._runs.pop(run_id).end(reason)
             if not body.get("silent"):
-                self._forget(run_id)
+                self._forget(run_id, rows=True)
             self._audit.append("aborted", run_id, {"reason": reason[:300]})
             _LOG.error("run %s has ended: %s", run_id[:12], reason)
             return RunAborted.exit_code
         elif command.kind == "finished":
             self._runs.pop(run_id, None)
             self._forget(run_id)
+            self._forget_earlier(run_id)
             self._hear_heads(body)
             self._audit.append("settled", run_id, {"settlement_sha256": str(body.get("settlement_sha256", ""))[:64]})
             _LOG.info("run %s is settled", run_id[:12])
@@ -226,6 +251,7 @@ class Node:
                 raise AgreementError("the agreement does not hash to the run it was sent for")
             home = self._home
             check_agreement(agreement, home.settings, home.identity, home.roster, datetime.now(UTC))
+            home.check_earlier(agreement)
         except (ValidationError, KeyError):
             self._reject(run_id, "the agreement is not one this version understands")
             return
@@ -290,10 +316,17 @@ class Node:
         self._known_size = max(self._known_size, known)
         return None
 
-    def _forget(self, run_id: str) -> None:
-        """The run has ended for everyone: its records are of no use any more."""
+    def _forget(self, run_id: str, *, rows: bool = False) -> None:
+        """The run has ended for everyone: its records are of no use, but for ``rows`` that others may go on with."""
         if re.fullmatch("[0-9a-f]{64}", run_id):
-            shutil.rmtree(self._home.folder / "runs" / run_id / "checkpoints", ignore_errors=True)
+            forget_steps(self._home.folder / "runs" / run_id / "checkpoints", rows=rows)
+
+    def _forget_earlier(self, run_id: str) -> None:
+        """A run that went on with rows of others is settled: these are of no use any more."""
+        agreement = self._agreements.get(run_id)
+        while agreement is not None and agreement.continues is not None:
+            self._forget(agreement.continues.run_id)
+            agreement = self._home.agreement(agreement.continues.run_id)
 
     def _signed_before(self, run_id: str, signatures: object) -> Agreement | None:
         """The agreement that this node signed before it restarted: its own copy, under its own signature."""

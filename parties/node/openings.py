@@ -87,6 +87,11 @@ class OpeningStore:
                 for row in connection.execute(query)
             )
 
+    def runs(self) -> list[tuple[str, list[str], list[str]]]:
+        """Every run that was begun here: its id, entities and periods."""
+        with self._read() as connection:
+            return [(row.run_id, row.entities, row.periods) for row in connection.execute(sa.select(_ROWS))]
+
     def before(self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int) -> NDArray[np.int64]:
         """What other runs have shown of these rows, in openings of ``width`` forms, rounded up: int64 (T * n,).
 

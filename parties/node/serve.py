@@ -13,6 +13,7 @@ from parties import __version__
 from parties.coordinator.membership import expiry_warnings
 from parties.health import HealthServer, Sample, process_samples
 from parties.line import CoordinatorLine
+from parties.node.align import runs_begun
 from parties.node.node import Node, NodeHome
 from parties.transport.grpc import ExchangeServer
 from parties.transport.relay import CoordinatorDoor
@@ -60,7 +61,13 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
         settings=place.settings.transport,
         door=CoordinatorDoor(place.identity, place.roster),
     )
-    line = CoordinatorLine(place.identity.name, place.folder, version=__version__, introduction=place.introduction())
+    line = CoordinatorLine(
+        place.identity.name,
+        place.folder,
+        version=__version__,
+        introduction=place.introduction(),
+        runs=runs_begun(place.folder),
+    )
 
     def leave(*_: object) -> None:
         line.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -120,16 +120,26 @@ def opened(alive: Living, party: str) -> dict[str, int]:
 
 
 @contextmanager
-def living(folder: Path, prepare: Callable[[DemoHomes], None] = lambda homes: None) -> Iterator[Living]:
-    """A run that has just been proposed. ``prepare`` may change the homes before anything starts."""
-    made = simulate(folder / "data", entities=60, periods=24, parties=2, seed=11)
+def living(
+    folder: Path,
+    prepare: Callable[[DemoHomes], None] = lambda homes: None,
+    *,
+    features: int = 2,
+    room: Mapping[str, float] | None = None,
+) -> Iterator[Living]:
+    """A run that has just been proposed. ``prepare`` may change the homes before anything starts.
+
+    ``room``: what the nodes' standing limits allow beyond the run's own terms.
+    """
+    made = simulate(folder / "data", entities=60, periods=24, parties=features, seed=11)
     settings = load_consortium(made.config)
-    homes = lay_out(folder.resolve(), settings, made.config.parent, made.data, 11)
+    allowed = settings.model_copy(update={"openings": settings.openings.model_copy(update=dict(room or {}))})
+    homes = lay_out(folder.resolve(), allowed, made.config.parent, made.data, 11)
     agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
     prepare(homes)
     with Processes(homes.logs) as processes:
         alive = Living(homes, agreement, processes)
-        for name in (COORDINATOR, *PARTIES):
+        for name in (COORDINATOR, *(party.name for party in settings.party)):
             alive.start(name)
         with alive.client() as client:
             until(lambda: _attached(client), "every party")

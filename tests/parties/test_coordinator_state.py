@@ -16,6 +16,7 @@ from parties.coordinator.blames import GRACE_SECONDS, Blames
 from parties.coordinator.events import (
     PHASES,
     Cancelled,
+    Continued,
     CoordinatorDone,
     CoordinatorFailed,
     Event,
@@ -199,6 +200,7 @@ def every_event(run: str) -> list[Event]:
         Paused(run, T0, "sat", "looking into our data"),
         Resumed(run, T0, "admin"),
         Cancelled(run, T0, "admin", "changed my mind"),
+        Continued(run, T0, "1" * 64, ("card",)),
         Expired(run, T0),
         Interrupted(run, T0, "restart"),
         proposed(),
@@ -333,6 +335,14 @@ def test_other_phases_end_and_what_follows_does_not_begin() -> None:
         step(state, Paused(RUN, T0, "admin", ""))
 
 
+def test_a_run_that_others_go_on_from_is_closed_with_that_reason() -> None:
+    state, _ = step(training(), PartyLost(RUN, T0, "card", 31.0))
+    state, actions = step(state, Continued(RUN, T0, "1" * 64, ("card",)))
+    validate_state(state)
+    assert (state.status, state.culprit) == ("aborted", "card")
+    assert actions == (Abort("the others go on without card, as run 111111111111"),)
+
+
 def test_a_restarted_node_takes_an_approved_run_up_again() -> None:
     assert step(after()[0], PartyRestarted(RUN, T0, "sat"))[1] == ()
     state, actions = step(training(), PartyRestarted(RUN, T0, "sat"))
@@ -454,6 +464,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         st.builds(PartyLost, RUNS, NOW, PARTY, st.just(31.0)),
         st.builds(PartyRestarted, RUNS, NOW, PARTY),
         st.builds(Cancelled, RUNS, NOW, st.just("admin"), st.just("stop")),
+        st.builds(Continued, RUNS, NOW, st.just("1" * 64), st.just(("card",))),
         st.builds(Expired, RUNS, NOW),
         st.builds(Interrupted, RUNS, NOW, st.just("")),
     ),

@@ -1,0 +1,256 @@
+"""The agreement on which the others go on: what it keeps, what it refuses, and what its weights must not show."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.continuing import check_continuation, continued_without
+from parties.coordinator.engine import Engine
+from parties.coordinator.events import PhaseDone, Signed
+from parties.coordinator.run import Plan
+from parties.coordinator.store import EventLog, open_engine
+from parties.errors import AgreementError, ConfigError
+from parties.identity import Roster
+from parties.meaning import summary_lines
+from tests.parties.coordinator_rig import (
+    FEATURES,
+    LABEL,
+    PARTIES,
+    REPORTS,
+    Consortium,
+    FakeNode,
+    contribution,
+    wait_for_status,
+)
+from vfl.layers.initial import initial_share
+from vfl.plan import FixedPoint
+
+NOW = datetime.now(UTC)
+ROOM = {"limit_per_row": 4, "largest_fraction": 2.5}
+
+
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
+    return Consortium(tmp_path_factory.mktemp("consortium"))
+
+
+def terms(consortium: Consortium, **changes: Any) -> Agreement:
+    reward = {"pot": 100, "settlement": {"stakes": {"sat": 50, "card": 70}}}
+    return consortium.agreement(
+        **{"alignment": {"policy": "psi"}, "openings": ROOM, "reward": reward, "recipients": (*PARTIES, COORDINATOR)}
+        | changes
+    )
+
+
+def go_on(consortium: Consortium, earlier: Agreement, *without: str, began: bool = True, **changes: Any) -> Agreement:
+    nodes = {name: identity.member("127.0.0.1:9") for name, identity in consortium.identities.items()}
+    return continued_without(earlier, without, nodes, NOW, timedelta(hours=1), began=began, **changes)
+
+
+def test_it_keeps_the_terms_less_what_belongs_to_the_party_that_left(consortium: Consortium) -> None:
+    earlier = terms(consortium)
+    made = go_on(consortium, earlier, "card", single_party=True)
+    assert [party.name for party in made.parties] == [LABEL, "sat"]
+    assert made.recipients == (LABEL, "sat", COORDINATOR)
+    assert made.reward.settlement is not None
+    assert made.reward.settlement.stakes == {"sat": 50}
+    assert made.party("sat").address == "127.0.0.1:9", "where it is now"
+    assert (made.label, made.calendar, made.alignment) == (earlier.label, earlier.calendar, earlier.alignment)
+    assert made.continues is not None
+    assert (made.continues.run_id, made.continues.without) == (earlier.run_id, ("card",))
+    check_continuation(made, earlier)
+    assert not Plan.of(made).matching, "rows are kept: the coordinator matches nothing"
+    assert Plan.of(go_on(consortium, earlier, "card", rows="fresh", single_party=True)).matching
+    said = " ".join(summary_lines(made))
+    assert "without card" in said
+    assert "nobody learns any entity" in said
+    fresh = " ".join(summary_lines(go_on(consortium, earlier, "card", rows="fresh", single_party=True)))
+    assert "ones that card does not hold" in fresh
+
+
+def test_openings_of_the_earlier_run_count_and_are_left_out_of_the_plan(consortium: Consortium) -> None:
+    earlier = terms(consortium)
+    made = go_on(consortium, earlier, "card", single_party=True)
+    assert made.continues is not None
+    assert (made.continues.opened, made.openings_left) == (4, made.needed_openings)
+    assert made.openings.limit_per_row == 4 + made.needed_openings
+    unbegun = go_on(consortium, earlier, "card", began=False, single_party=True)
+    assert unbegun.openings.limit_per_row == unbegun.needed_openings
+    with pytest.raises(ConfigError, match=r"above the agreed fraction.*4 openings of a row count as used"):
+        go_on(consortium, terms(consortium, openings=ROOM | {"largest_fraction": 0.6}), "card", single_party=True)
+    with pytest.raises(ConfigError, match="a run needs two or more"):
+        go_on(consortium, earlier, "card", limit_per_row=5, single_party=True)
+
+
+def test_a_second_loss_counts_the_openings_of_both_runs(consortium: Consortium) -> None:
+    earlier = terms(consortium, openings={"limit_per_row": 4, "largest_fraction": 9.0})
+    parties = [party.model_dump() for party in earlier.parties]
+    third = parties[1] | {"name": "third", "columns": [f"third_{i}" for i in range(10)]}
+    wide = Agreement.model_validate(earlier.model_dump() | {"parties": [*parties, third]})
+    nodes = {name: identity.member("127.0.0.1:9") for name, identity in consortium.identities.items()}
+    nodes["third"] = nodes["sat"]
+    once = continued_without(wide, ["third"], nodes, NOW, timedelta(hours=1), began=True)
+    twice = continued_without(once, ["card"], nodes, NOW, timedelta(hours=1), began=True, single_party=True)
+    assert once.continues is not None
+    assert twice.continues is not None
+    assert twice.continues.opened == once.row_limit >= once.continues.opened + once.needed_openings
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        (("stranger",), "stranger took no part in that run: choose from bank, sat, card"),
+        ((), "nobody took no part"),
+        (("bank",), "holds the labels"),
+        (("sat", "card"), "no feature party would be left"),
+        (("card",), "set openings.single_party = true to consent"),
+    ],
+)
+def test_what_cannot_go_on_is_refused_with_the_reason(
+    consortium: Consortium, without: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        go_on(consortium, terms(consortium), *without)
+
+
+def test_a_side_that_knows_the_earlier_run_holds_the_agreement_to_it(consortium: Consortium) -> None:
+    earlier = terms(consortium)
+    made = go_on(consortium, earlier, "card", single_party=True)
+
+    def changed(**changes: Any) -> Agreement:
+        return Agreement.model_validate(made.model_dump() | changes)
+
+    with pytest.raises(AgreementError, match="which is not known here"):
+        check_continuation(made, None)
+    with pytest.raises(AgreementError, match="which is not known here"):
+        check_continuation(made, terms(consortium, nonce="2"))
+    assert made.continues is not None
+    strangers = made.continues.model_dump() | {"without": ("card", "web")}
+    with pytest.raises(AgreementError, match="not those of run"):
+        check_continuation(changed(continues=strangers), earlier)
+    with pytest.raises(AgreementError, match=r"differs from run .* in label"):
+        check_continuation(changed(label={"name": "z", "definition": "another", "party": LABEL}), earlier)
+    other = [party.model_dump() | {"columns": [f"x{i}" for i in range(10)]} for party in made.parties]
+    with pytest.raises(AgreementError, match="another role, key or columns"):
+        check_continuation(changed(parties=other), earlier)
+
+
+def test_runs_of_their_own_keep_the_hash_they_had(consortium: Consortium) -> None:
+    assert b"continues" not in terms(consortium).canonical()
+    made = go_on(consortium, terms(consortium), "card", single_party=True)
+    assert Agreement.model_validate_json(made.canonical()).run_id == made.run_id
+
+
+def test_with_the_old_weights_the_missing_partys_sum_would_show_and_with_new_ones_it_does_not(
+    consortium: Consortium,
+) -> None:
+    """The first sum opened with a party, less the first without it, is that party's own: were the weights the same."""
+    earlier = terms(consortium)
+    made = go_on(consortium, earlier, "card", single_party=True)
+    fixed, draw = FixedPoint(), np.random.default_rng(0)
+    rows = {name: draw.normal(size=(64, 10)) for name in FEATURES}
+
+    def weights(name: str, purpose: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        seed = (purpose + name).encode().ljust(32, b"\0")[-32:]
+        return initial_share(seed, (10, 3), fixed, 20) / 2**fixed.weight_bits
+
+    joint = sum(rows[name] @ weights(name, earlier.initial_purpose) for name in FEATURES)
+    own = rows["card"] @ weights("card", earlier.initial_purpose)
+    same = joint - rows["sat"] @ weights("sat", earlier.initial_purpose)
+    assert np.abs(same - own).max() < 1e-9, "the attack, with the defence taken out"
+    assert made.initial_purpose != earlier.initial_purpose
+    other = joint - rows["sat"] @ weights("sat", made.initial_purpose)
+    assert np.corrcoef(other.ravel(), own.ravel())[0, 1] < 0.9
+    assert np.abs(other - own).std() > own.std() / 2
+
+
+def test_every_set_of_parties_starts_from_weights_of_its_own(consortium: Consortium) -> None:
+    earlier = terms(consortium)
+    without_card = go_on(consortium, earlier, "card", single_party=True)
+    without_sat = go_on(consortium, earlier, "sat", single_party=True)
+    coalition = terms(consortium, nonce="sat:1")
+    purposes = [run.initial_purpose for run in (earlier, without_card, without_sat, coalition)]
+    assert len(set(purposes)) == 4
+    assert terms(consortium, nonce="again").initial_purpose == earlier.initial_purpose, "a seed gives the same factor"
+
+
+OPEN = {"alignment": {"policy": "universe", "universe_sha256": "00" * 32}, "recipients": FEATURES}
+
+
+def test_the_earlier_run_ends_when_all_who_stay_have_signed(consortium: Consortium) -> None:
+    earlier = terms(consortium, **OPEN)
+    with consortium.coordinator() as running, consortium.client() as admin:
+
+        def stuck(node: FakeNode, command: Any) -> bool:
+            return bool(command.kind == "start" and command.run_id == earlier.run_id and node.name == "card")
+
+        def value_alone(node: FakeNode, command: Any) -> bool:
+            if command.kind != "start" or command.body["phase"] != "value":
+                return False
+            report = {"contribution": contribution(sat=0.03)}
+            node.line.done(command.run_id, "value", command.body["attempt"], report)
+            return True
+
+        with (
+            FakeNode(consortium, LABEL, value_alone) as bank,
+            FakeNode(consortium, "sat", stuck),
+            FakeNode(consortium, "card", stuck),
+        ):
+            admin.propose(earlier)
+            wait_for_status(admin, earlier.run_id, "approved")
+            made = go_on(consortium, earlier, "card", began=False, single_party=True)
+            made = Agreement.model_validate(
+                made.model_dump() | {"coordinator_address": running.address, "silence_seconds": 60}
+            )
+            admin.propose(made)
+            assert wait_for_status(admin, made.run_id, "settled").status == "settled"
+            view = admin.run(earlier.run_id)
+            assert (view.status, view.culprit) == ("aborted", "card")
+            assert view.reason == f"the others go on without card, as run {made.run_id[:12]}"
+            ledger = admin.ledger()
+            assert ledger.balanced
+            assert {posting.run_id for posting in ledger.postings} == {made.run_id}
+            order = [command.kind for command in bank.heard if command.run_id in (earlier.run_id, made.run_id)]
+            assert order.index("abort") < max(i for i, kind in enumerate(order) if kind == "start")
+            with pytest.raises(AgreementError, match="is settled: there is nothing to go on from"):
+                admin.propose(_again(made))
+
+
+def _again(settled: Agreement) -> Agreement:
+    """An agreement that would go on from a run that is settled."""
+    body = settled.model_dump()
+    body["continues"] = body["continues"] | {"run_id": settled.run_id}
+    return Agreement.model_validate(body | {"nonce": "again"})
+
+
+def test_a_crash_between_the_last_signature_and_the_earlier_runs_end_is_made_up_for(
+    consortium: Consortium, tmp_path: Path
+) -> None:
+    earlier = terms(consortium, nonce="crash", **OPEN)
+    made = go_on(consortium, earlier, "card", began=False, single_party=True)
+    log = EventLog(open_engine(f"sqlite:///{tmp_path / 'log.db'}"))
+    roster = Roster({name: identity.member("127.0.0.1:1") for name, identity in consortium.identities.items()})
+
+    def engine() -> Engine:
+        return Engine(log, roster, parts=None, version="0", heartbeat=1.0)  # type: ignore[arg-type]
+
+    first = engine()
+    for run in (earlier, made):
+        first.propose(run, "admin")
+    for name in PARTIES:
+        first.take(Signed(earlier.run_id, NOW, name, "ab" * 64))
+    first.take(PhaseDone(earlier.run_id, NOW, LABEL, "align", 1, REPORTS["align"](LABEL)))
+    first.take(Signed(made.run_id, NOW, LABEL, "ab" * 64))
+    log.append(Signed(made.run_id, NOW, "sat", "ab" * 64))  # the process dies here
+    second = engine()
+    second._parts = type("Parts", (), {"abort": lambda *_: None, "interrupt": lambda *_: None})()  # type: ignore[assignment]
+    second.restore()
+    assert second.known(earlier.run_id).state.reason == f"the others go on without card, as run {made.run_id[:12]}"
+    assert second.known(made.run_id).state.phase == "align"
+    log.close()
