@@ -27,6 +27,15 @@ from pydantic import TypeAdapter, ValidationError
 from parties import errors
 from parties.agreement import ADMIN, COORDINATOR, DESK, NO_PARTIES, Agreement
 from parties.calls.asking import Question, Role
+from parties.calls.contributions import (
+    BandPoint,
+    ContributionCalls,
+    ContributionDetail,
+    ContributionPage,
+    ContributionsQuestion,
+    PartyShare,
+    RunShares,
+)
 from parties.calls.drafts import (
     CostView,
     DraftCalls,
@@ -110,12 +119,16 @@ __all__ = [
     "ActionsView",
     "BalanceView",
     "BalancesView",
+    "BandPoint",
     "BytesView",
     "ChartView",
     "Client",
     "ClientProtocol",
     "Connection",
+    "ContributionDetail",
+    "ContributionPage",
     "ContributionView",
+    "ContributionsQuestion",
     "CoordinatorView",
     "CostView",
     "DraftQuestion",
@@ -147,6 +160,7 @@ __all__ = [
     "OpeningUseView",
     "OpeningsView",
     "PartyCostView",
+    "PartyShare",
     "PartyView",
     "PauseView",
     "PhaseView",
@@ -157,6 +171,7 @@ __all__ = [
     "RunGroup",
     "RunOrder",
     "RunPage",
+    "RunShares",
     "RunSummary",
     "RunView",
     "RunsQuestion",
@@ -199,7 +214,7 @@ P = TypeVar("P", bound=Protobuf)
 V = TypeVar("V")
 
 
-class ClientProtocol(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, Protocol):
+class ClientProtocol(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, ContributionCalls, Protocol):
     """What views need of a client; a test may bring its own."""
 
     def coordinator(self) -> CoordinatorView: ...
@@ -227,7 +242,7 @@ class ClientProtocol(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls
     def resume(self, run_id: str) -> None: ...
 
 
-class Client(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls):
+class Client(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, ContributionCalls):
     """A connection to the coordinator with the certificate of ``name``. Safe to share between threads.
 
     The admin's certificate says who acts. That of the desk, :data:`DESK`, says nothing: people sign in over it, and

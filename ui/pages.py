@@ -15,11 +15,12 @@ from streamlit.navigation.page import StreamlitPage
 
 from parties.client import ClientProtocol, Role, ViewerView
 from ui.links import remember
-from ui.views import factor_page, factors, ledger, run, runs
+from ui.views import contributions, factor_page, factors, ledger, run, runs
 
 __all__ = ["PAGES", "Page", "lay_out"]
 
 _EVERYONE: tuple[Role, ...] = ("admin", "operator", "auditor", "reader")
+_CONCERNED: tuple[Role, ...] = ("admin", "operator", "auditor")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ PAGES: tuple[Page, ...] = (
     Page("run", "Run", ":material/monitoring:", run.render),
     Page("factors", "Factors", ":material/query_stats:", factors.render),
     Page("factor", "Factor", ":material/insights:", factor_page.render),
+    Page("contributions", "Contributions", ":material/group_work:", contributions.render, roles=_CONCERNED),
     Page("ledger", "Ledger", ":material/balance:", ledger.render),
 )
 

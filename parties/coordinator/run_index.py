@@ -6,8 +6,6 @@ summaries of its own few runs.
 
 from __future__ import annotations
 
-import csv
-import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from parties.calls.runs import RunGroup, RunOrder, RunPage, RunsQuestion
 from parties.coordinator.documents import evaluation_numbers, n_common
 from parties.coordinator.engine import KnownRun
 from parties.coordinator.run import RunState
+from parties.coordinator.sheets import cell, sheet
 
 __all__ = ["RunIndex"]
 
@@ -104,16 +103,14 @@ class RunIndex:
 
     def export(self, runs: Sequence[KnownRun], question: RunsQuestion) -> bytes:
         """Every run that was asked for as CSV, one row each, times in UTC."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\r\n")
-        writer.writerow(_COLUMNS)
+        rows = []
         for row in _matching(self._updated(runs), question):
             state, facts = row.state, row.known.facts
             words = (state.run, facts.consortium, facts.purpose, state.status, state.reason)
             times = (_instant(state.proposed_at), _instant(state.ended_at))
             parties = (state.plan.label, " ".join(state.plan.parties))
-            writer.writerow([*map(_cell, words), *times, *parties, row.n_common, row.ic_joint, row.ic_own])
-        return out.getvalue().encode()
+            rows.append([*map(cell, words), *times, *parties, row.n_common, row.ic_joint, row.ic_own])
+        return sheet(_COLUMNS, rows)
 
     def _updated(self, runs: Sequence[KnownRun]) -> list[_Row]:
         with self._lock:
@@ -145,8 +142,3 @@ def _matching(rows: Sequence[_Row], question: RunsQuestion) -> list[_Row]:
 
 def _instant(at: datetime | None) -> str:
     return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _cell(text: str) -> str:
-    """Text of a peer's that a spreadsheet takes for text: one that would begin a formula gets an apostrophe."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parties.calls.asking import Question
+from parties.calls.contributions import ContributionCalls
 from parties.calls.factors import FactorsCalls
 from parties.calls.people import PeopleCalls
 from parties.calls.runs import RunCalls
@@ -38,7 +39,7 @@ from parties.client import (
     ViewerView,
 )
 from parties.errors import ConfigError
-from tests.ui import sample_factors, sample_runs
+from tests.ui import sample_contributions, sample_factors, sample_runs
 
 __all__ = ["ABORTED", "HOSTILE", "PAUSED", "RUNNING", "SETTLED", "SampleClient", "bundle", "settled_run"]
 
@@ -180,7 +181,7 @@ def paused_run() -> RunView:
 VIEWER = ViewerView(name="admin", role="admin")
 
 
-class SampleClient(PeopleCalls, RunCalls, FactorsCalls):
+class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls):
     """Answers from memory. ``error`` makes every call fail; ``doors`` answers for the desk, from the question."""
 
     def __init__(self, *_: object) -> None:
@@ -194,6 +195,7 @@ class SampleClient(PeopleCalls, RunCalls, FactorsCalls):
             "viewer": lambda _: ViewerView(name=self.role, role=self.role),
             **sample_runs.doors(self.views),
             **sample_factors.doors(),
+            **sample_contributions.doors(),
         }
 
     def within(self, _: str) -> SampleClient:

@@ -10,7 +10,7 @@ from pathlib import Path
 from parties.audit.log import AuditLog
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk import drafts, factors, money, people, runs
+from parties.coordinator.desk import contributions, drafts, factors, money, people, runs
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.doors import Doors
 from parties.coordinator.desk.sessions import Sessions
@@ -50,5 +50,6 @@ def all_doors(house: House) -> Doors:
         **runs.doors(house.engine),
         **drafts.doors(house.engine, house.roster),
         **factors.doors(house),
+        **contributions.doors(house.engine),
         **money.doors(house.ledger, house.keeper, house.engine),
     }
