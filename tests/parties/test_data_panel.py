@@ -245,6 +245,6 @@ def test_further_labels_come_from_their_own_queries(tmp_path: Path) -> None:
     assert panel.known_from[0].tolist() == [1, 1, 1]
     assert panel.further_known[0][0].tolist() == [2, 2, 2]
     assert panel.further_known[0][1].tolist() == [3, 3, 3]
-    np.testing.assert_allclose(panel.further[0][0], -panel.label[0])
+    np.testing.assert_allclose(panel.further[0][0], -panel.label[0], atol=1e-12)
     with pytest.raises(ConfigError, match=r"label\.horizons\.fast"):
         build_label_panel(held, label, tmp_path, data, quarters(), ("A", "B", "C"), ("fast",))
