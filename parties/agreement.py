@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from typing import Annotated, Any, Literal
 
 import rfc8785
@@ -66,6 +67,15 @@ class PartyTerms(Terms):
     identity_key: str = Field(description="Ed25519 public key, hex")
     certificate_sha256: str = Field(description="SHA-256 of the TLS certificate in DER, hex")
     columns: tuple[str, ...] = Field(description="names of the feature columns used, missing indicators included")
+    encoder: str = Field(default="", max_length=2000, description="where columns of its own encoder come from")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A party without an encoder keeps the terms it had before there were any."""
+        body: dict[str, Any] = handler(self)
+        if not self.encoder:
+            body.pop("encoder", None)
+        return body
 
 
 class AlignmentTerms(Terms):
@@ -270,10 +280,10 @@ class Agreement(Terms):
         ):
             raise ValueError('a placebo pays nothing: set openings.contribution = "none", and no attribution or pot')
         exposed = self.openings.limit_per_row * self.model.embedding_width
-        if exposed > self.openings.largest_fraction * self.total_features:
+        if exposed > self.openings.largest_fraction * self.counted_features:
             raise ValueError(
                 f"a row could be opened {self.openings.limit_per_row} times at width {self.model.embedding_width}, "
-                f"which is {exposed} linear forms of {self.total_features} features, above the agreed fraction "
+                f"which is {exposed} linear forms of {self.counted_features} features, above the agreed fraction "
                 f"{self.openings.largest_fraction}: lower openings.limit_per_row or model.embedding_width"
             )
         if self.fixed_point.headroom_bits(self.total_features) < 1:
@@ -333,6 +343,13 @@ class Agreement(Terms):
         return sum(len(p.columns) for p in self.features)
 
     @property
+    def counted_features(self) -> int:
+        """Columns that openings are measured against: all but those an encoder made, which are functions of others."""
+        return sum(
+            sum(not (p.encoder and re.fullmatch(r"enc_\d+", column)) for column in p.columns) for p in self.features
+        )
+
+    @property
     def needed_openings(self) -> int:
         """Openings that the plan needs of a predicted row: one prediction, the epochs, the coalitions, the attribution.
 
@@ -372,7 +389,7 @@ class Agreement(Terms):
         """Openings per row every feature node enforces."""
         return min(
             self.openings.limit_per_row,
-            math.floor(self.openings.largest_fraction * self.total_features / self.model.embedding_width),
+            math.floor(self.openings.largest_fraction * self.counted_features / self.model.embedding_width),
         )
 
     @property

@@ -22,6 +22,7 @@ __all__ = [
     "CalendarSettings",
     "ColumnRules",
     "ConsortiumSettings",
+    "EncoderSettings",
     "FurtherLabel",
     "LabelSettings",
     "PartySettings",
@@ -96,6 +97,47 @@ class PostgresSettings(Terms):
         return self
 
 
+class EncoderSettings(Terms):
+    """A sequence encoder that this party trains on its own history, without labels; its codes are columns enc_0, ..."""
+
+    kind: Literal["lstm", "transformer"] = Field(default="lstm", description="lstm: with attention over its steps")
+    task: Literal["masked", "next"] = Field(
+        default="masked", description="what it is trained to restore: hidden periods of a window, or the one after it"
+    )
+    columns: tuple[str, ...] = Field(default=(), description="columns it reads; empty: all of the party's")
+    window: int = Field(default=12, ge=3, le=260, description="decision periods it looks back over")
+    outputs: int = Field(default=4, ge=1, le=32, description="columns it makes")
+    hidden: int = Field(default=16, ge=2, le=256, multiple_of=2)
+    fit_periods: int = Field(
+        default=26, ge=4, description="first periods of the calendar that it is fitted on; it makes no codes for these"
+    )
+    refit_every: int = Field(
+        default=0, ge=0, description="periods after which it trains on, on all before; 0: fitted once, then frozen"
+    )
+    steps: int = Field(default=400, ge=1, le=100_000, description="optimiser steps of a fit")
+    batch_rows: int = Field(default=256, ge=1, le=65_536)
+    masked_share: float = Field(default=0.25, gt=0, lt=1, description="of a window's periods that are hidden")
+    learning_rate: float = Field(default=0.005, gt=0)
+    seed: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="cuda is faster and need not repeat to the last bit, as going on after a crash needs"
+    )
+
+    @property
+    def output_columns(self) -> tuple[str, ...]:
+        """The columns it makes."""
+        return tuple(f"enc_{k}" for k in range(self.outputs))
+
+    def declared(self, columns: tuple[str, ...]) -> str:
+        """What the other parties sign of it: where enc_0, ... come from, and what it may have seen."""
+        fitted = f"then refitted every {self.refit_every} on all before" if self.refit_every else "then frozen"
+        return (
+            f"{self.output_columns[0]} to {self.output_columns[-1]}: {self.kind} encoder ({self.task} task) over "
+            f"{self.window} periods of {', '.join(self.columns or columns)}; fitted without labels on this party's "
+            f"first {self.fit_periods} periods, {fitted}; seed {self.seed}"
+        )
+
+
 class PartySettings(Terms):
     """One party's data. The query yields entity, period (the observation's date), available_at
     (or a lag), and the columns; ``${data}`` in SQL stands for the data folder."""
@@ -118,6 +160,18 @@ class PartySettings(Terms):
         default={}, validation_alias=AliasChoices("schema", "column_schema"), description="rules by column"
     )
     postgres: PostgresSettings | None = None
+    encoder: EncoderSettings | None = None
+
+    @model_validator(mode="after")
+    def _encodable(self) -> PartySettings:
+        if self.encoder is not None:
+            unknown = set(self.encoder.columns) - set(self.columns)
+            if unknown:
+                raise ValueError(f"encoder.columns name unknown columns {sorted(unknown)}")
+            taken = set(self.columns) & set(self.encoder.output_columns)
+            if taken:
+                raise ValueError(f"columns {sorted(taken)} have names that the encoder's own columns need")
+        return self
 
     @model_validator(mode="after")
     def _columns(self) -> PartySettings:
@@ -133,8 +187,14 @@ class PartySettings(Terms):
 
     @property
     def output_columns(self) -> tuple[str, ...]:
-        """Columns the model sees, missing indicators included."""
-        return self.columns + tuple(f"{c}_missing" for c in self.missing_indicators)
+        """Columns the model sees, those of an encoder and missing indicators included."""
+        made = self.encoder.output_columns if self.encoder is not None else ()
+        return self.columns + made + tuple(f"{c}_missing" for c in self.missing_indicators)
+
+    @property
+    def encoder_declared(self) -> str:
+        """What an agreement says of this party's encoder; empty without one."""
+        return self.encoder.declared(self.columns) if self.encoder is not None else ""
 
 
 class TransportSettings(Terms):

@@ -16,7 +16,7 @@ from parties import __version__
 from parties.agreement import COORDINATOR, Agreement, LabelTerms, PartyTerms, RewardTerms
 from parties.data.calendar import calendar_terms
 from parties.errors import ConfigError
-from parties.settings import ConsortiumSettings, LabelSettings, PartySettings
+from parties.settings import ConsortiumSettings, EncoderSettings, LabelSettings, PartySettings
 from vfl.plan import OpeningTerms
 
 __all__ = [
@@ -140,7 +140,8 @@ def _offered(table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySett
     if offer.role not in ("label", "feature") or not offer.columns:
         raise TermsFault("parties", f"{name!r} has not said what it brings: its node must have been started once")
     indicators = (f"{column}_missing" for column in table.get("missing_indicators", ()))
-    wanted = (*table.get("columns", ()), *indicators)
+    encoder = EncoderSettings.model_validate(table["encoder"]).output_columns if "encoder" in table else ()
+    wanted = (*table.get("columns", ()), *encoder, *indicators)
     differing = sorted(set(wanted) ^ set(offer.columns)) if wanted else []
     if differing:
         raise TermsFault("parties", f"{name!r} offers other columns than the file: {', '.join(differing[:5])}")
@@ -231,6 +232,7 @@ def agreement_of(
                     identity_key=nodes[party.name].identity_key,
                     certificate_sha256=nodes[party.name].certificate_sha256,
                     columns=party.output_columns,
+                    encoder=party.encoder_declared or str(getattr(nodes[party.name], "encoder", "")),
                 )
                 for party in settings.party
             ),

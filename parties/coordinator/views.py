@@ -75,6 +75,7 @@ class PartyView(View):
     certificate_expires: datetime | None = None
     identity_key: str = ""
     columns: tuple[str, ...] = ()
+    encoder: str = ""
     units: dict[str, str] = {}
     label_name: str = ""
     label_definition: str = ""

@@ -34,6 +34,8 @@ def check_agreement(
     if mine.role == "feature" and mine.columns != settings.party.output_columns:
         differing = sorted(set(mine.columns) ^ set(settings.party.output_columns)) or ["their order"]
         raise AgreementError(f"the agreed columns differ from node.toml: {', '.join(differing)}; propose it again")
+    if mine.encoder != settings.party.encoder_declared:
+        raise AgreementError("the agreement declares another encoder for this party than node.toml: propose it again")
     missing = {h.name for h in agreement.walk_forward.horizons} - set(settings.label.horizons if settings.label else ())
     if mine.role == "label" and missing:
         raise AgreementError(f"this node has no query for the labels {', '.join(sorted(missing))}: add label.horizons")
