@@ -34,6 +34,7 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
         f"Feature parties: {features}",
         _alignment_line(agreement),
         *_label_lines(agreement),
+        *(f"Encoder of {party.name}: {party.encoder}." for party in agreement.parties if party.encoder),
         *(
             f"Further label {horizon.name}, {horizon.periods} periods ahead: {horizon.definition or 'no definition'}; "
             f"{horizon.share:.0%} of the score. It costs no opening; training waits for the longest horizon."
@@ -81,7 +82,7 @@ def _label_lines(agreement: Agreement) -> list[str]:
     lines = [
         f"The label party learns, for each opened row, the sum of {len(agreement.features)} embeddings of width "
         f"{agreement.model.embedding_width}, at most {agreement.row_limit} times: {exposed} linear forms of "
-        f"{agreement.total_features} features ({exposed / agreement.total_features:.0%}).",
+        f"{agreement.counted_features} features ({exposed / max(agreement.counted_features, 1):.0%}).",
     ]
     if isinstance(agreement.model, RidgeModel):
         least = agreement.model.smallest_block(agreement.total_features)
