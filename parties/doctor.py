@@ -15,7 +15,7 @@ from typing import Literal
 
 from parties import __version__
 from parties.agreement import COORDINATOR
-from parties.client import Connection
+from parties.connection import Connection
 from parties.coordinator.membership import expiry_warnings
 from parties.coordinator.settings import load_coordinator_settings
 from parties.errors import EntenteError

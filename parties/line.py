@@ -25,7 +25,7 @@ from typing import Any, get_args
 
 from parties import __version__
 from parties.agreement import COORDINATOR
-from parties.client import Connection, Stream
+from parties.connection import Connection, Stream
 from parties.coordinator.commands import Command, CommandKind
 from parties.coordinator.events import PhaseName
 from parties.coordinator.reports import FailedBody, HeldBody, ProgressBody, RejectedBody, SignedBody

@@ -28,10 +28,10 @@ import grpc
 from google.protobuf.message import Message as Protobuf
 
 from parties import __version__
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement import ADMIN, COORDINATOR, NO_PARTIES, Agreement
 from parties.audit.log import AuditLog
 from parties.calls.asking import Role
-from parties.client import ADMIN, ERROR_KEY, NO_PARTIES, SERVICE, SESSION_KEY
+from parties.connection import ERROR_KEY, SERVICE, SESSION_KEY
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.desk.actions import Actions

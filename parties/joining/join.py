@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from parties.agreement import COORDINATOR
-from parties.client import Connection
+from parties.connection import Connection
 from parties.errors import AgreementError, ConfigError, PeerError, StorageError
 from parties.identity import (
     Identity,

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from parties.agreement import COORDINATOR, Agreement
-from parties.client import ADMIN, Client, Connection
+from parties.client import ADMIN, Client
+from parties.connection import Connection
 from parties.coordinator.commands import Command
 from parties.coordinator.events import Event, PhaseDone, Proposed, Signed
 from parties.coordinator.reports import ProgressBody

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parties.agreement import COORDINATOR
+from parties.agreement import COORDINATOR, NO_PARTIES
 from parties.cli import run
-from parties.client import NO_PARTIES, Connection
+from parties.connection import Connection
 from parties.coordinator.membership import expiry_warnings, revoke
 from parties.coordinator.service import Coordinator
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError
