@@ -39,12 +39,14 @@ class Blames:
         self._until.pop(run, None)
 
     def due(self, clock: float) -> list[Failure]:
-        """The failure to believe of each run whose wait is over: the last in a chain of blame, else the first."""
+        """The failure to believe of each run whose wait is over: the last in a chain of blame, else the first.
+
+        They stay due until :meth:`forget`: taking one in may fail, as when the disk is full.
+        """
         over = [run for run, until in self._until.items() if until <= clock]
         chosen = []
         for run in over:
             held = self._held[run]
             named = {event.peer for event in held}
             chosen.append(next((event for event in held if reporter(event) in named), held[0]))
-            self.forget(run)
         return chosen

@@ -148,6 +148,7 @@ class Engine:
         with self.lock:
             for failure in self._blames.due(math.inf):
                 self._apply(failure)
+                self._blames.forget(failure.run)
             for known in [known for known in self._live() if known.state.phase != "settle"]:
                 why = f"the coordinator was stopped during {known.state.phase}"
                 why += ": propose the run again" if known.state.phase == "approve" else ""
@@ -166,6 +167,7 @@ class Engine:
                 self._unlogged.pop(0)
             for failure in self._blames.due(time.monotonic()):
                 self._apply(failure)
+                self._blames.forget(failure.run)
             now = _now()
             for known in self._live():
                 for event in self._due(known, now):
@@ -248,20 +250,29 @@ class Engine:
             if self._stopped:
                 raise PeerError(_STOPPING, COORDINATOR)
             line, restarted = self.lines.attach(party, session, version)
-            line.put(Command("welcome", body={"version": self._version, "heartbeat_seconds": self._heartbeat}))
-            line.put(self._roster_told())
-            for known in [known for known in self._live() if party in known.state.plan.parties]:
-                if restarted:
-                    self._apply(PartyRestarted(known.state.run, _now(), party))
-                told = self._apply(PartyBack(known.state.run, _now(), party))
-                for command in pending(known.state, party, self._heads(known.state, party)):
-                    if not told or command.kind == "pause":
-                        line.put(command)
-            for run_id in runs:
-                ended = self._runs.get(run_id)
-                if ended is not None and ended.state.ended and party in ended.state.plan.parties:
-                    line.put(last_word(ended.state, self._heads(ended.state, party)))
+            try:
+                self._catch_up(line, party, restarted, runs)
+            except StorageError:
+                self.lines.detach(line)  # the party tries again, and is to find everything as it was
+                raise
+            self.lines.noted(party)
             return line
+
+    def _catch_up(self, line: Line, party: str, restarted: bool, runs: Iterable[str]) -> None:
+        """Put down what the attachment means for the party's runs, and tell it where they stand."""
+        line.put(Command("welcome", body={"version": self._version, "heartbeat_seconds": self._heartbeat}))
+        line.put(self._roster_told())
+        for known in [known for known in self._live() if party in known.state.plan.parties]:
+            if restarted:
+                self._apply(PartyRestarted(known.state.run, _now(), party))
+            told = self._apply(PartyBack(known.state.run, _now(), party))
+            for command in pending(known.state, party, self._heads(known.state, party)):
+                if not told or command.kind == "pause":
+                    line.put(command)
+        for run_id in runs:
+            ended = self._runs.get(run_id)
+            if ended is not None and ended.state.ended and party in ended.state.plan.parties:
+                line.put(last_word(ended.state, self._heads(ended.state, party)))
 
     def members_changed(self, gone: Collection[str]) -> None:
         """Tell every attached party the roster. ``gone``: members revoked or renewed, whose runs under way end."""

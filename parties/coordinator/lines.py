@@ -58,6 +58,7 @@ class Line:
 class _Seen:
     line: Line | None = None
     session: str = ""
+    restarted: bool = False
     version: str = ""
     clock: float | None = None
     at: datetime | None = None
@@ -72,14 +73,18 @@ class Lines:
         self._since = time.monotonic()
 
     def attach(self, party: str, session: str, version: str) -> tuple[Line, bool]:
-        """Open a line, closing an older one; and whether the party's node has restarted since the last."""
+        """Open a line, closing an older one; and whether the node has restarted since the last, until :meth:`noted`."""
         seen = self._parties.setdefault(party, _Seen())
-        restarted = bool(seen.session) and seen.session != session
+        seen.restarted |= bool(seen.session) and seen.session != session
         if seen.line is not None:
             seen.line.close()
         seen.line, seen.session, seen.version = Line(party, session), session, version
         self.heard(party)
-        return seen.line, restarted
+        return seen.line, seen.restarted
+
+    def noted(self, party: str) -> None:
+        """What follows from the party's restart is on record."""
+        self._parties[party].restarted = False
 
     def detach(self, line: Line) -> None:
         """Forget a line that has ended, unless a newer one took its place."""

@@ -91,6 +91,7 @@ class Coordinator:
         self._actions: Actions | None = None
         self._membership: Membership | None = None
         self._board: Switchboard | None = None
+        self._gone: frozenset[str] = frozenset()
         self._stopping = threading.Event()
         self._clock = threading.Thread(target=self._tick, name="clock", daemon=True)
 
@@ -235,8 +236,10 @@ class Coordinator:
         assert self._engine is not None
         assert self._membership is not None
         gone = self._membership.refresh()
-        if gone is not None:
-            self._engine.members_changed(gone)
+        if gone is not None or self._gone:
+            self._gone |= gone or frozenset()  # until their runs have ended, which a full disk may put off
+            self._engine.members_changed(self._gone)
+            self._gone = frozenset()
 
 
 def serve(home: Path, *, until: threading.Event, ready: Callable[[str], None] | None = None) -> None:
