@@ -21,8 +21,6 @@ from parties import client as module
 from parties.agreement import COORDINATOR
 from parties.client import (
     ADMIN,
-    ERROR_KEY,
-    SERVICE,
     BalanceView,
     Client,
     ClientProtocol,
@@ -33,6 +31,7 @@ from parties.client import (
     RunSummary,
     RunView,
 )
+from parties.connection import ERROR_KEY, SERVICE
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError, StorageError
 from parties.identity import Roster
 from parties.transport.grpc import ExchangeServer
