@@ -227,9 +227,12 @@ class Client(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, Contri
         made._line = self._line.within(session)
         return made
 
-    def sign_in(self, token: str) -> str:
-        """Exchange a one-time token for a session; gives the session's secret. Raises :class:`SignInError`."""
-        request = wire.Document(json=json.dumps({"token": token}).encode())
+    def sign_in(self, token: str = "", *, id_token: str = "") -> str:
+        """Exchange a one-time token, or an identity provider's ID token, for a session; gives its secret.
+
+        Raises :class:`SignInError`.
+        """
+        request = wire.Document(json=json.dumps({"token": token, "id_token": id_token}).encode())
         answer = self._line.call("SignIn", request, wire.Document, timeout=self._timeout)
         return str(json.loads(answer.json)["session"])
 

@@ -7,7 +7,7 @@ import streamlit as st
 from parties.client import EntenteError, SignInError
 from ui.connection import connection
 from ui.pages import lay_out
-from ui.people import leave, present_secret
+from ui.people import arrive, leave, present_secret
 from ui.states import explain
 
 __all__ = ["main"]
@@ -20,7 +20,8 @@ def main() -> None:
         desk = connection()
         secret = present_secret()
         if not secret:
-            leave()
+            if not arrive(desk):
+                leave()
             return
         client = desk.within(secret)
         viewer = client.viewer()

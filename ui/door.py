@@ -24,9 +24,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from parties.client import EntenteError
 from ui.connection import connection
 
-__all__ = ["SIGN_IN", "Tickets", "Welcome", "cookie_name", "routes", "tickets"]
+__all__ = ["PROVIDER", "SIGN_IN", "Tickets", "Welcome", "cookie_name", "routes", "tickets"]
 
 SIGN_IN = "/sign-in"
+PROVIDER = "provider"
 _KEEP = "/signed-in"
 _LARGEST_FORM = 4096
 _TICKET_SECONDS = 60.0

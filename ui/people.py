@@ -9,10 +9,11 @@ import contextlib
 
 import streamlit as st
 
-from parties.client import Client, EntenteError
-from ui.door import SIGN_IN, cookie_name, tickets
+from parties.client import Client, EntenteError, SignInError
+from ui.door import PROVIDER, SIGN_IN, cookie_name, tickets
+from ui.text import plain
 
-__all__ = ["HELD", "forget", "keep", "leave", "present_secret", "sign_out"]
+__all__ = ["HELD", "arrive", "forget", "keep", "leave", "present_secret", "sign_out"]
 
 HELD = "whose session"
 
@@ -36,6 +37,29 @@ def leave(why: str = "") -> None:
     st.markdown(f"[Sign in]({SIGN_IN})")
 
 
+def arrive(desk: Client) -> bool:
+    """Sign in whoever comes back from the identity provider, or send there who asks for it; whether there was one.
+
+    The provider's word goes to the coordinator as it is: this page is not believed.
+    """
+    if PROVIDER in st.query_params:
+        st.login()
+        return True
+    if not getattr(st.user, "is_logged_in", False):
+        return False
+    try:
+        secret = desk.sign_in(id_token=str(st.user.tokens.get("id", "")))
+    except SignInError as error:
+        st.error(plain(str(error)), icon=":material/lock:")
+        with st.container(horizontal=True):
+            st.button("Sign in again", on_click=st.login, type="primary")
+            st.button("Sign out of your organisation", on_click=st.logout)
+        st.markdown(f"[Sign in with a one-time token]({SIGN_IN})")
+        return True
+    keep(secret)
+    return True
+
+
 def keep(secret: str) -> None:
     """Go on with a new session, and put it into the browser's cookie."""
     st.session_state[HELD] = secret
@@ -46,6 +70,10 @@ def sign_out(client: Client) -> None:
     """End the session at the coordinator and here; one that cannot be told now ends by itself."""
     with contextlib.suppress(EntenteError):
         client.sign_out()
+    if getattr(st.user, "is_logged_in", False):
+        forget()
+        st.logout()
+        return
     leave("out")
 
 

@@ -37,6 +37,10 @@ def ui(
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web page, on this machine only.")] = 8501,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+    secrets: Annotated[
+        Path | None,
+        typer.Option("--secrets", help="Streamlit's secrets.toml, whose [auth] names an identity provider."),
+    ] = None,
 ) -> int | None:
     """Open the coordinator's web page: runs, live progress, factors, the ledger."""
     from parties.demo.page import show_page
@@ -45,7 +49,9 @@ def ui(
         return None
     if (credentials is None) == (out is None):
         raise ConfigError("name whose coordinator to show: --out DIR of a demo, or --credentials DIR of the desk")
-    return show_page(coordinator=coordinator, credentials=credentials, out=out, port=port, browser=browser)
+    return show_page(
+        coordinator=coordinator, credentials=credentials, out=out, port=port, browser=browser, secrets=secrets
+    )
 
 
 @app.command("token")

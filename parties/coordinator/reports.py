@@ -98,9 +98,10 @@ class ResumeBody(_Said):
 
 
 class SignInBody(_Said):
-    """A person's one-time token."""
+    """A person's one-time token, or an identity provider's word on who it is."""
 
-    token: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    token: Annotated[str, StringConstraints(max_length=200)] = ""
+    id_token: Annotated[str, StringConstraints(max_length=16_000)] = ""
 
 
 class HeartbeatBody(_Said):

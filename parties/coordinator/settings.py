@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from parties.errors import ConfigError
 from parties.settings import TransportSettings
 from vfl.plan import Terms
 
-__all__ = ["CoordinatorSettings", "DeskSettings", "RelaySettings", "load_coordinator_settings"]
+__all__ = [
+    "CoordinatorSettings",
+    "DeskSettings",
+    "OidcPerson",
+    "OidcSettings",
+    "RelaySettings",
+    "load_coordinator_settings",
+]
 
 
 class RelaySettings(Terms):
@@ -21,11 +29,38 @@ class RelaySettings(Terms):
     bytes_per_second: int = Field(default=0, ge=0, description="how much of each member's bytes passes; 0: no limit")
 
 
+class OidcPerson(Terms):
+    """What one person may do who signs in with an organisation: named by e-mail, or by the issuer's subject."""
+
+    email: str = Field(default="", max_length=200, description="an address that the issuer has verified")
+    subject: str = Field(default="", max_length=255, description="instead of email: the issuer's own id of the person")
+    name: str = Field(default="", max_length=80, description="how lists call the person; empty: the e-mail or subject")
+    role: Literal["admin", "operator", "auditor", "reader"]
+    party: str = Field(default="", description="whom an operator works for")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> OidcPerson:
+        if bool(self.email) == bool(self.subject):
+            raise ValueError("name a person by email or by subject")
+        if (self.role == "operator") != bool(self.party):
+            raise ValueError("an operator works for a party, and nobody else does")
+        return self
+
+
+class OidcSettings(Terms):
+    """An OpenID Connect issuer whose word the coordinator takes on who somebody is, checked by its published keys."""
+
+    issuer: str = Field(pattern=r"^https?://", description="as the issuer writes it, such as https://login.example.com")
+    audience: str = Field(min_length=1, description="the client id that the web page is registered under")
+    people: tuple[OidcPerson, ...] = ()
+
+
 class DeskSettings(Terms):
     """How long people stay signed in to the web page."""
 
     idle_minutes: int = Field(default=30, ge=1, le=1440, description="a session that nobody uses ends after this")
     longest_hours: int = Field(default=12, ge=1, le=168, description="every session ends after this")
+    oidc: OidcSettings | None = None
 
 
 class CoordinatorSettings(Terms):

@@ -32,7 +32,15 @@ _OPEN_TRIES = 120
 _LINK_VALID = timedelta(days=1)
 
 
-def show_page(*, coordinator: str, credentials: Path | None, out: Path | None, port: int, browser: bool) -> int:
+def show_page(
+    *,
+    coordinator: str,
+    credentials: Path | None,
+    out: Path | None,
+    port: int,
+    browser: bool,
+    secrets: Path | None = None,
+) -> int:
     """Serve the page until Ctrl-C; returns Streamlit's exit code. ``out`` names a demo, ``credentials`` the desk.
 
     On a demo, whoever may read this output is its admin: the link that is printed signs in, once.
@@ -41,6 +49,8 @@ def show_page(*, coordinator: str, credentials: Path | None, out: Path | None, p
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ConfigError(f"port {port} is in use; choose another with --port")
+    if secrets is not None and not secrets.is_file():
+        raise ConfigError(f"{secrets}: no such file; name Streamlit's secrets.toml with --secrets")
     address, link = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
     with contextlib.ExitStack() as stack:
         if out is not None:
@@ -61,6 +71,8 @@ def show_page(*, coordinator: str, credentials: Path | None, out: Path | None, p
         command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
         # headless: Streamlit otherwise asks for an e-mail address and advertises itself; the browser is opened here
         command += ["--server.address=127.0.0.1", "--server.headless=true", "--logger.hideWelcomeMessage=true"]
+        if secrets is not None:
+            command.append(f"--secrets.files={secrets.resolve()}")
         places = {"ENTENTE_COORDINATOR": coordinator, "ENTENTE_DESK": str(credentials.resolve())}
         # its settings lie beside the script, and Streamlit looks for them where it is started
         page = subprocess.Popen(command, env=environment() | places, cwd=script.parent)

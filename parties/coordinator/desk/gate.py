@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from parties.agreement import ADMIN, DESK
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.doors import Caller
+from parties.coordinator.desk.oidc import Issuer
 from parties.coordinator.desk.sessions import Session, Sessions
 from parties.errors import AgreementError, SignInError
 from parties.identity import Member
@@ -20,10 +21,13 @@ __all__ = ["Gate"]
 
 
 class Gate:
-    """``members`` is the live roster; ``actions`` records what passes and acts."""
+    """``members`` is the live roster; ``actions`` records what passes and acts; ``issuer`` may vouch for people."""
 
-    def __init__(self, members: Mapping[str, Member], sessions: Sessions, actions: Actions) -> None:
+    def __init__(
+        self, members: Mapping[str, Member], sessions: Sessions, actions: Actions, issuer: Issuer | None = None
+    ) -> None:
         self._members = members
+        self._issuer = issuer
         self._sessions = sessions
         self.actions = actions
 
@@ -40,18 +44,31 @@ class Gate:
             raise SignInError("nobody is signed in here: sign in first")
         return self._known(self._sessions.of(secret, certificate))
 
-    def sign_in(self, member: str, certificate: str, token: str) -> str:
-        """Exchange a one-time token for the secret of a new session. Raises :class:`SignInError`."""
+    def sign_in(self, member: str, certificate: str, token: str, id_token: str = "") -> str:
+        """Exchange a one-time token, or an issuer's ID token, for the secret of a new session.
+
+        Raises :class:`SignInError`.
+        """
         if member != DESK:
             raise AgreementError(f"{member} may not do this: people sign in at the desk")
         try:
-            secret, session = self._sessions.redeem(token, certificate)
+            if id_token:
+                secret, session = self._vouched(id_token, certificate)
+            else:
+                secret, session = self._sessions.redeem(token, certificate)
             caller = self._known(session)
         except SignInError as error:
             self.actions.not_signed_in(str(error))
             raise
         with self.actions.during(caller, "desk/sign-in", session.way):
             return secret
+
+    def _vouched(self, id_token: str, certificate: str) -> tuple[str, Session]:
+        if self._issuer is None:
+            raise SignInError("this coordinator takes no identity provider's word: sign in with a one-time token")
+        person, expires = self._issuer.person(id_token)
+        self._sessions.spend(id_token, person, expires)
+        return self._sessions.begin(person, "identity provider", certificate)
 
     def _known(self, session: Session) -> Caller:
         person = session.person
