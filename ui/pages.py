@@ -15,7 +15,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from parties.client import ClientProtocol, Role, ViewerView
 from ui.links import remember
-from ui.views import contributions, factor_page, factors, ledger, run, runs
+from ui.views import contributions, factor_page, factors, ledger, new_run, run, runs
 
 __all__ = ["PAGES", "Page", "lay_out"]
 
@@ -37,6 +37,7 @@ class Page:
 
 PAGES: tuple[Page, ...] = (
     Page("runs", "Runs", ":material/list:", runs.render),
+    Page("new_run", "New run", ":material/add_circle:", new_run.render, roles=("admin",)),
     Page("run", "Run", ":material/monitoring:", run.render),
     Page("factors", "Factors", ":material/query_stats:", factors.render),
     Page("factor", "Factor", ":material/insights:", factor_page.render),

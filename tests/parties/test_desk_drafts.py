@@ -103,12 +103,12 @@ def test_a_coalition_is_a_retrain_run_that_pays_nothing(office: tuple[Consortium
 
 
 def test_warnings_name_what_deserves_a_second_look(office: tuple[Consortium, Any, Client]) -> None:
-    quiet = drafted(office[2], openings__contribution="none", openings__limit_per_row=4)
+    quiet = drafted(office[2], purpose="x", openings__contribution="none", openings__limit_per_row=4)
     assert quiet.warnings == ()
     loud = drafted(office[2], reward__pot=0, calendar__last="2099-12-31", entities=100_000)
     assert not loud.fault
     said = " ".join(loud.warnings)
-    for words in ("pot is empty", "in the future", "own embedding", "more than an hour"):
+    for words in ("No purpose", "pot is empty", "in the future", "own embedding", "more than an hour"):
         assert words in said, said
 
 

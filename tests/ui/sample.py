@@ -12,6 +12,7 @@ from typing import Any
 
 from parties.calls.asking import Question
 from parties.calls.contributions import ContributionCalls
+from parties.calls.drafts import DraftCalls
 from parties.calls.factors import FactorsCalls
 from parties.calls.people import PeopleCalls
 from parties.calls.runs import RunCalls
@@ -181,7 +182,7 @@ def paused_run() -> RunView:
 VIEWER = ViewerView(name="admin", role="admin")
 
 
-class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls):
+class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls, DraftCalls):
     """Answers from memory. ``error`` makes every call fail; ``doors`` answers for the desk, from the question."""
 
     def __init__(self, *_: object) -> None:
@@ -191,9 +192,11 @@ class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls):
         self.balanced = True
         self.asked: list[str] = []
         self.role: Role = "admin"
+        self.proposed: list[str] = []
         self.doors: dict[str, Callable[[Any], Any]] = {
             "viewer": lambda _: ViewerView(name=self.role, role=self.role),
             **sample_runs.doors(self.views),
+            **sample_runs.drafts(PARTIES, self.proposed),
             **sample_factors.doors(),
             **sample_contributions.doors(),
         }
@@ -224,10 +227,12 @@ class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls):
 
     def parties(self) -> list[PartyView]:
         self._answer("parties")
+        offers = sample_runs.members(PARTIES)
         return [
             PartyView(
                 name=name, role="feature" if i else "label", legal_entity=f"{name.title()} Capital LLC",
                 health="offline" if name == "till" else "online", last_seen=T0, version="0.1.0",
+                columns=offers[name].columns, units=offers[name].units,
             )
             for i, name in enumerate(PARTIES)
         ]  # fmt: skip

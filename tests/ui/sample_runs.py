@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from parties.client import RunPage, RunsQuestion, RunSummary, RunView
+from parties.agreement import COORDINATOR
+from parties.calls.drafts import LikeQuestion, ProposedView, ProposeQuestion
+from parties.client import PartyView, RunPage, RunsQuestion, RunSummary, RunView
+from parties.coordinator.desk.drafts import Drafts
+from parties.coordinator.reports import IntroductionBody
 
-__all__ = ["doors", "many"]
+__all__ = ["doors", "drafts", "many", "members"]
 
+UNITS = {"harbor_0": "ratio", "orbit_0": "cars a day", "till_0": "USD m"}
 GROUPS = {"proposed": "waiting", "paused": "paused", "settled": "settled", "aborted": "aborted"}
 
 
@@ -45,3 +51,62 @@ def many(run: RunView, count: int) -> dict[str, RunView]:
     """``count`` runs like ``run``, each with its own id and purpose."""
     ids = (f"{i:064x}" for i in range(count))
     return {name: run.model_copy(update={"run_id": name, "purpose": f"Factor {i}"}) for i, name in enumerate(ids)}
+
+
+def members(parties: tuple[str, ...]) -> dict[str, IntroductionBody]:
+    """What each party's node says that it brings: the first has the labels."""
+    return {
+        name: IntroductionBody(
+            role="feature" if i else "label",
+            legal_entity=f"{name.title()} Capital LLC",
+            columns=tuple(f"{name}_{k}" for k in range(10)),
+            units={column: unit for column, unit in UNITS.items() if column.startswith(name)},
+            label_name="" if i else "next_week_return",
+            label_definition="" if i else "return of the week after the decision",
+        )
+        for i, name in enumerate(parties)
+    }
+
+
+class _Engine:
+    """As much of an engine as drafts use: lines that are attached, but for those that are away."""
+
+    def __init__(self, offers: Mapping[str, IntroductionBody], away: tuple[str, ...]) -> None:
+        self.lock, self.lines = threading.RLock(), self
+        self._offers, self._away = offers, away
+
+    def introduction(self, name: str) -> IntroductionBody | None:
+        return self._offers.get(name)
+
+    def attached(self, name: str) -> bool:
+        return name not in self._away
+
+    def all_runs(self) -> list[Any]:
+        return []
+
+
+def drafts(parties: tuple[str, ...], proposed: list[str]) -> dict[str, Callable[[Any], Any]]:
+    """The doors about drafts: the coordinator's own, over made-up members; ``proposed`` takes the run ids."""
+    names = (COORDINATOR, *parties)
+    roster = {
+        name: PartyView(name=name, address="127.0.0.1:1", identity_key="00" * 32, certificate_sha256="00" * 32)
+        for name in names
+    }
+    made: Any = Drafts(_Engine(members(parties), parties[-1:]), roster)  # type: ignore[arg-type]
+
+    def propose(said: ProposeQuestion) -> ProposedView:
+        proposed.append(said.agreement.run_id)
+        return ProposedView(run_id=said.agreement.run_id)
+
+    def like(said: LikeQuestion) -> Any:
+        first: Any = made.templates()[0]
+        return first.model_copy(
+            update={"key": said.run_id, "title": "Again", "terms": first.terms | {"purpose": "Again"}}
+        )
+
+    return {
+        "runs/templates": lambda _: made.templates(),
+        "runs/draft": made.draft,
+        "runs/like": like,
+        "runs/propose": propose,
+    }

@@ -126,9 +126,7 @@ def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     )  # fmt: skip
     members = ask("the parties", lambda: shared(client, viewer, "parties", client.parties, seconds=30)) or []
     named = [view.name for view in members]
-    chosen = party.selectbox(
-        "Party", named, index=None, key="party", format_func=plain, placeholder="any", bind="query-params"
-    )
+    chosen = party.selectbox("Party", named, index=None, key="party", placeholder="any", bind="query-params")
     days, order, rows = st.columns([3, 4, 2])
     between = days.date_input("Proposed between", [], key="days", format="YYYY-MM-DD")
     by = order.selectbox("Sorted by", list(ORDERS), key="order")

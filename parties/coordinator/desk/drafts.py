@@ -167,6 +167,8 @@ class Drafts:
             for known in self._engine.all_runs():
                 if not known.state.ended:
                     busy.update(dict.fromkeys(known.state.plan.parties, known.state.run[:12]))
+        if not agreement.purpose:
+            yield "No purpose is given: say what the factor is for, which every party signs."
         for name in away:
             yield f"{name} is not connected: it can sign once its node is back."
         for party in agreement.parties:

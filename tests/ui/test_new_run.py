@@ -1,0 +1,245 @@
+"""A new run: templates, fields and faults, what it means and costs, and the proposal."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parties.client import DraftQuestion, DraftView, PartyView
+from parties.errors import PeerError
+from tests.ui.pages_rig import button, said, show
+from tests.ui.sample import HOSTILE, SETTLED, SampleClient
+from tests.ui.sample_runs import members
+from ui import run_form
+from ui.tables_runs import grants_table
+from ui.text import plain
+
+
+def new_run_page(client: object, opened: list[object], role: str = "admin") -> None:
+    from parties.client import ViewerView
+    from ui.views import new_run
+
+    new_run.go = lambda key, **query: opened.append((key, query))
+    new_run.render(client, ViewerView(name=role, role=role))
+
+
+def field(app: Any, label: str) -> Any:
+    """The input with this label."""
+    kinds = ("text_input", "number_input", "selectbox", "multiselect", "toggle", "date_input")
+    return next(widget for kind in kinds for widget in getattr(app, kind) if widget.label == label)
+
+
+def test_a_template_holds_together_and_says_what_it_means() -> None:
+    client = SampleClient()
+    app = show(new_run_page, client, [])
+    shown = said(app)
+    assert not app.error
+    assert "Who learns what" in shown
+    assert "The label party learns, for each opened row" in shown.replace("\\", "")
+    assert "till is not connected" in shown.replace("\\", "")
+    assert {"One core", "Rows", "Periods predicted"} <= {metric.label for metric in app.metric}
+    assert app.button(key="propose").disabled is False
+    assert field(app, "Feature parties").value == ["orbit", "chatter", "till"]
+
+
+def test_a_wrong_field_gets_one_sentence_beside_it_and_nothing_can_be_proposed() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    field(app, "Openings of a row, at most").set_value(1).run()
+    assert not app.exception
+    assert "leave none to train on" in app.error[0].value
+    assert any("leave none to train on" in text.value and ":red[" in text.value for text in app.markdown)
+    assert app.button(key="propose").disabled is True
+    field(app, "Openings of a row, at most").set_value(6).run()
+    assert not app.error
+    assert app.button(key="propose").disabled is False
+
+
+def test_taking_parties_out_takes_them_out_everywhere() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    field(app, "Feature parties").set_value(["orbit"]).run()
+    assert not app.exception
+    assert "embedding is opened alone" in app.error[0].value
+    assert set(field(app, "The factor goes to").value) == {"harbor", "orbit", "coordinator"}
+    field(app, "Consent of a single party").set_value(True).run()
+    field(app, "Embedding width").set_value(1).run()
+    assert not app.error, app.error[0].value
+
+
+def test_a_ridge_has_fields_of_its_own() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    app.button_group[0].set_value("ridge").run()
+    labels = {widget.label for widget in app.number_input}
+    assert "Penalty" in labels
+    assert "Passes" not in labels
+    assert not app.error
+    app.button_group[0].set_value("split").run()
+    field(app, "Model").set_value("ridge").run()
+    assert "Penalty" in {widget.label for widget in app.number_input}
+    assert not app.exception
+
+
+def test_presets_set_what_is_waited_for_and_held_out() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    button(app, "Strict").click().run()
+    assert not app.exception
+    assert (field(app, "Warm-up, periods").value, field(app, "Embargo, periods").value) == (52, 2)
+
+
+def test_same_as_a_run_begins_with_its_terms() -> None:
+    app = show(new_run_page, SampleClient(), [], like=SETTLED)
+    assert field(app, "Purpose").value == "Again"
+    assert not app.error
+
+
+def test_the_draft_is_asked_for_only_when_something_changed() -> None:
+    client = SampleClient()
+    app = show(new_run_page, client, [])
+    app.run()
+    assert client.asked.count("runs/draft") == 1
+    field(app, "Purpose").set_value("Another").run()
+    assert client.asked.count("runs/draft") == 2
+
+
+def test_proposing_shows_the_agreement_and_leads_to_the_run() -> None:
+    client, opened = SampleClient(), []
+    app = show(new_run_page, client, opened)
+    field(app, "Purpose").set_value(HOSTILE).run()
+    app.button(key="propose").click().run()
+    assert not app.exception
+    assert f"Purpose\\: {plain(HOSTILE)}" in said(app)
+    assert not client.proposed
+    app.button(key="propose now").click().run()
+    assert not app.exception
+    assert len(client.proposed) == 1
+    assert opened == [("run", {"run": client.proposed[0]})]
+
+
+def test_what_the_coordinator_refuses_is_said_in_the_dialog() -> None:
+    client, opened = SampleClient(), []
+    app = show(new_run_page, client, opened)
+
+    def refuse(_: object) -> Any:
+        raise PeerError("the coordinator did not answer in time: try again")
+
+    client.doors["runs/propose"] = refuse
+    app.button(key="propose").click().run()
+    app.button(key="propose now").click().run()
+    assert "did not answer in time" in app.error[0].value
+    assert not opened
+
+
+def test_others_than_admins_are_told_and_ask_for_nothing() -> None:
+    for role in ("operator", "auditor", "reader"):
+        client = SampleClient()
+        app = show(new_run_page, client, [], role)
+        assert "Only an admin proposes runs" in said(app)
+        assert client.asked == []
+
+
+def test_without_parties_and_without_a_coordinator_the_page_says_so() -> None:
+    client = SampleClient()
+    client.parties = list
+    assert "No party has said what it brings" in said(show(new_run_page, client, []))
+    client = SampleClient()
+    client.error = PeerError("the coordinator is away: try again")
+    app = show(new_run_page, client, [])
+    assert "the coordinator is away" in app.error[0].value
+    client.error = None
+    button(app, "Try again").click().run()
+    assert not app.error
+
+
+def test_the_coordinator_going_away_under_the_form_keeps_what_was_typed() -> None:
+    client = SampleClient()
+    app = show(new_run_page, client, [])
+    client.error = PeerError("the coordinator is away: try again")
+    client.run_templates = lambda: client.doors["runs/templates"](None)
+    client.parties = lambda: [PartyView(name=n, role=o.role, columns=o.columns) for n, o in members(PARTIES).items()]
+    field(app, "Purpose").set_value("Kept").run()
+    assert "the coordinator is away" in app.error[0].value
+    client.error = None
+    app.run()
+    assert not app.error
+    assert field(app, "Purpose").value == "Kept"
+
+
+PARTIES = ("harbor", "orbit", "chatter", "till")
+
+
+def test_hostile_names_stay_text() -> None:
+    client = SampleClient()
+    answer = client.doors["runs/draft"]
+    client.doors["runs/draft"] = lambda question: answer(question).model_copy(update={"warnings": (HOSTILE,)})
+    app = show(new_run_page, client, [])
+    assert plain(HOSTILE) in said(app)
+    assert HOSTILE not in said(app)
+
+
+def template() -> dict[str, Any]:
+    terms: dict[str, Any] = SampleClient().run_templates()[0].terms
+    return terms
+
+
+def test_values_and_terms_are_each_others_inverse_for_every_template() -> None:
+    client = SampleClient()
+    for one in client.run_templates():
+        again = run_form.terms_from(one.terms, run_form.values_of(one.terms))
+        assert run_form.values_of(again) == run_form.values_of(one.terms)
+        draft: DraftView = client.run_draft(DraftQuestion(terms=again))
+        assert not draft.fault, draft.fault
+        for table, told in one.terms.items():
+            if isinstance(told, dict):
+                assert told.items() <= again[table].items()
+
+
+def test_what_has_no_field_is_carried_through() -> None:
+    terms = template() | {"fixed_point": {"gradient_bits": 20}}
+    terms["reward"] = terms["reward"] | {"settlement": {"clip": 0.1}}
+    again = run_form.terms_from(terms, run_form.values_of(terms))
+    assert again["fixed_point"] == {"gradient_bits": 20}
+    assert again["reward"]["settlement"] == {"clip": 0.1}
+
+
+@given(pot=st.integers(0, 2**50), scale=st.integers(0, 4))
+def test_money_goes_through_whole(pot: int, scale: int) -> None:
+    terms = {"reward": {"pot": pot, "scale": scale}}
+    assert run_form.terms_from(terms, run_form.values_of(terms))["reward"]["pot"] == pot
+
+
+def test_strange_terms_become_values_that_inputs_take() -> None:
+    values = run_form.values_of({"model": 7, "calendar": {"first": "someday"}, "openings": {"limit_per_row": "x"}})
+    assert values["calendar.first"] is None
+    assert values["openings.limit_per_row"] == 4
+    assert values["model.kind"] == "split"
+
+
+def test_faults_have_a_place_in_the_form() -> None:
+    assert run_form.fault_at("calendar", "calendar.frequency")
+    assert not run_form.fault_at("calendar", "calendar.last")
+    assert not run_form.fault_at("", "name")
+    assert run_form.section_of("model.epochs") == "model"
+    assert run_form.section_of("parties") == "who"
+    assert run_form.section_of("fixed_point") == ""
+    paths = [one.path for one in run_form.FIELDS]
+    assert len(set(paths)) == len(paths)
+    assert {one.section for one in run_form.FIELDS} == set(run_form.SECTIONS)
+
+
+@pytest.mark.parametrize("frequency", ["D", "W-FRI", "M", "Q", "2W"])
+def test_stricter_presets_wait_longer(frequency: str) -> None:
+    quick, standard, strict = (run_form.preset(name, frequency) for name in run_form.PRESETS)
+    assert quick["walk_forward.warmup"] <= standard["walk_forward.warmup"] <= strict["walk_forward.warmup"]
+    assert strict["walk_forward.embargo"] > quick["walk_forward.embargo"]
+
+
+def test_grants_say_column_by_column_what_is_used() -> None:
+    views = [PartyView(name=n, role=o.role, columns=o.columns, units=o.units) for n, o in members(PARTIES).items()]
+    table = grants_table(views, PARTIES, ("orbit",))
+    used = set(table[table["In this run"] == "used, never sent"]["Party"])
+    assert used == {"harbor", "orbit"}
+    assert set(table["Unit"]) >= {"ratio", "USD m"}
+    assert date.fromisoformat(str(template()["calendar"]["first"]))

@@ -1,0 +1,57 @@
+"""Beside the form of a new run: whether its terms hold, who learns what, the opening budget and the cost."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from parties.client import CostView, DraftView
+from ui import run_form
+from ui.tables_runs import costs_table
+from ui.text import HELP, count, duration, percent, plain
+
+__all__ = ["show"]
+
+
+def show(draft: DraftView | None) -> bool:
+    """The panel; whether the admin wants to propose what it shows."""
+    if draft is None:
+        return False
+    if draft.fault:
+        section = run_form.SECTIONS.get(run_form.section_of(draft.field), "")
+        where = next((field.label for field in run_form.FIELDS if run_form.fault_at(draft.field, field.path)), "")
+        title = " · ".join(part for part in (section, where or draft.field) if part) or "These terms do not hold"
+        st.error(plain(draft.fault), icon=":material/error:", title=plain(title))
+        st.button("Propose", disabled=True, icon=":material/send:", key="propose", help="Mend what is named above.")
+        return False
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.badge("These terms hold together", color="green", icon=":material/check:")
+        wanted = st.button("Propose", type="primary", icon=":material/send:", key="propose")
+    for sentence in draft.warnings:
+        st.markdown(f":orange[:material/warning:] {plain(sentence)}")
+    st.markdown("**Who learns what**")
+    for who in draft.learns:
+        title = f"{plain(who.who)}, {who.role}" if who.role else plain(who.who)
+        with st.expander(title, expanded=who.role == "label party"):
+            st.markdown("\n".join(f"- {plain(line, longest=2000)}" for line in who.what))
+    _openings(draft)
+    if draft.cost is not None:
+        _cost(draft.cost)
+    return wanted
+
+
+def _openings(draft: DraftView) -> None:
+    st.markdown("**Opening budget of a row**", help=HELP["budget"])
+    used = sum(use.most for use in draft.openings)
+    share = draft.exposed / draft.features if draft.features else None
+    words = f"{used} of {draft.row_limit} openings · at most {draft.exposed} linear forms of {draft.features} features"
+    st.progress(min(1.0, used / draft.row_limit) if draft.row_limit else 0.0, text=f"{words} ({percent(share)})")
+    st.caption(" · ".join(f"{use.most} for {plain(use.what)}" for use in draft.openings))
+
+
+def _cost(cost: CostView) -> None:
+    st.markdown("**Cost, at most**", help=HELP["preflight"])
+    cells = st.columns(3)
+    cells[0].metric("One core", duration(cost.seconds), border=True)
+    cells[1].metric("Rows", count(cost.rows), border=True)
+    cells[2].metric("Periods predicted", count(cost.predicted_periods), border=True)
+    st.dataframe(costs_table(cost.parties), hide_index=True, alt="Bytes and memory by party")

@@ -1,0 +1,296 @@
+"""A new run: a form that builds the agreement, with what it would mean and cost beside it. Nothing is signed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from parties.client import (
+    ClientProtocol,
+    DraftQuestion,
+    DraftView,
+    EntenteError,
+    PartyView,
+    RunsQuestion,
+    TemplateView,
+    ViewerView,
+)
+from ui import run_form
+from ui.links import go
+from ui.states import ask, empty, explain
+from ui.tables_runs import grants_table
+from ui.text import plain, short_id
+from ui.views import draft_panel
+
+__all__ = ["render"]
+
+_COORDINATOR = "coordinator"
+_LIKE = "like"
+
+
+def render(client: ClientProtocol, viewer: ViewerView) -> None:
+    """The page."""
+    st.title("New run")
+    if viewer.role != "admin":
+        empty("Only an admin proposes runs", "Every party's node decides on a proposal by itself, whoever makes it.")
+        return
+    st.caption(
+        "Every party's node checks the agreement and signs it, or refuses: here it is only proposed. "
+        "What it would mean and cost stands beside the form, and follows each change."
+    )
+    _outcome()
+    read = ask("the templates", lambda: (client.run_templates(), client.parties()))
+    if read is None:
+        return
+    templates, members = read
+    if not any(member.columns for member in members):
+        empty("No party has said what it brings", "A party's node says it when it is started: entente party start.")
+        return
+    start = _start(client, templates)
+    if start is not None:
+        st.fragment(_form)(client, start, members)
+
+
+def _start(client: ClientProtocol, templates: Sequence[TemplateView]) -> TemplateView | None:
+    """The terms to begin with: a template's, or those of a run that there was."""
+    named = {template.key: template.title for template in templates} | {_LIKE: "Same as a run"}
+    wanted = st.query_params.get(_LIKE, "")
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    key = left.segmented_control(
+        "Begin with", list(named), format_func=lambda name: named[name], default=_LIKE if wanted else templates[0].key,
+        required=True, key="begin with",
+    )  # fmt: skip
+    if key != _LIKE:
+        template = next(one for one in templates if one.key == key)
+        right.caption(plain(template.words))
+        return template
+    page = ask("earlier runs", lambda: client.runs_page(RunsQuestion(limit=100)))
+    if page is None:
+        return None
+    runs = {run.run_id: f"{short_id(run.run_id)} · {run.purpose or run.consortium} · {run.status}" for run in page.runs}
+    if wanted and wanted not in runs:
+        runs = {wanted: short_id(wanted)} | runs
+    if not runs:
+        right.caption("There is no run yet.")
+        return None
+    ids = list(runs)
+    chosen = right.selectbox("Run", ids, index=ids.index(wanted) if wanted else 0, format_func=lambda name: runs[name])
+    return ask("its terms", lambda: client.run_like(chosen))
+
+
+def _form(client: ClientProtocol, start: TemplateView, members: Sequence[PartyView]) -> None:
+    """The fields at the left, what they come to at the right; each change runs only this."""
+    values, chosen = _seed(start, members)
+    terms = run_form.terms_from(start.terms, values) | {
+        "parties": [name for names in (chosen["label"], chosen["features"]) for name in names],
+        "recipients": chosen["recipients"],
+    }
+    coalition = tuple(chosen["coalition"])
+    question = DraftQuestion(
+        terms=terms,
+        coalition=coalition,
+        valid_hours=st.session_state[_key(start, "valid")],
+        entities=st.session_state[_key(start, "entities")],
+    )
+    draft = _drafted(client, question)
+    fault = draft.field if draft is not None and draft.fault else None
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        wrong = run_form.section_of(fault) if fault else ""
+        titles = [f"{title} :material/error:" if name == wrong else title for name, title in run_form.SECTIONS.items()]
+        for name, tab in zip(run_form.SECTIONS, st.tabs(titles, key=f"sections {start.key}"), strict=True):
+            with tab:
+                if name == "time":
+                    _presets(start, str(values["calendar.frequency"]))
+                _fields(start, name, values, draft)
+                if name == "who":
+                    _who(start, members, draft)
+    with right:
+        if draft_panel.show(draft):
+            st.session_state.pop("proposal", None)  # proposed_at is of now
+            _confirm(client, question)
+
+
+def _key(start: TemplateView, path: str) -> str:
+    """Each template has inputs of its own, so that another choice begins anew."""
+    return f"draft {start.key} {path}"
+
+
+def _seed(start: TemplateView, members: Sequence[PartyView]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The fields' values and who takes part: as typed so far, else as the terms to begin with say.
+
+    They are put where the inputs look for them, so that presets can change them and a party that was taken out
+    is taken out everywhere.
+    """
+    initial = run_form.values_of(start.terms)
+    for path, value in {**initial, "valid": 24, "entities": 500}.items():
+        st.session_state.setdefault(_key(start, path), value)
+    values = {path: st.session_state[_key(start, path)] for path in initial}
+    chosen = _chosen(start, members)
+    for part, names in chosen.items():
+        st.session_state[_key(start, part)] = (names[0] if names else None) if part == "label" else names
+    return values, chosen
+
+
+def _drafted(client: ClientProtocol, question: DraftQuestion) -> DraftView | None:
+    """The draft of these terms, asked for when they have changed; ``None`` while the coordinator is away."""
+    kept = st.session_state.get("draft")
+    if kept is not None and kept[0] == question:
+        found: DraftView = kept[1]
+        return found
+    try:
+        draft = client.run_draft(question)
+    except EntenteError as error:
+        explain(error)
+        return None
+    st.session_state["draft"] = question, draft
+    return draft
+
+
+def _chosen(start: TemplateView, members: Sequence[PartyView]) -> dict[str, list[str]]:
+    """Who takes part, as chosen so far, or as the terms to begin with say."""
+    brings = {member.name: member.role for member in members if member.columns}
+    named = [name for name in start.terms.get("parties", ()) if name in brings]
+    label = [name for name in named if brings[name] == "label"][:1]
+    features = [name for name in named if brings[name] == "feature"]
+    takers = [name for name in start.terms.get("recipients", ()) if name in (*brings, _COORDINATOR)]
+    initial = {"label": label, "features": features, "recipients": takers or label, "coalition": []}
+    chosen = {}
+    for part, default in initial.items():
+        value = st.session_state.get(_key(start, part), default)
+        chosen[part] = [value] if isinstance(value, str) else list(value or ())
+    present = (*chosen["label"], *chosen["features"], _COORDINATOR)
+    chosen["recipients"] = [name for name in chosen["recipients"] if name in present]
+    chosen["coalition"] = [name for name in chosen["coalition"] if name in chosen["features"]]
+    return chosen
+
+
+def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | None) -> None:
+    """The parties, what each offers, and who gets the factor."""
+    chosen = _chosen(start, members)
+    labels = [member.name for member in members if member.columns and member.role == "label"]
+    features = [member.name for member in members if member.columns and member.role == "feature"]
+    left, right = st.columns([1, 2])
+    left.selectbox(
+        "Label party", labels, index=None, key=_key(start, "label"),
+        help="It holds the labels, trains the top model and makes the factor.",
+    )  # fmt: skip
+    right.multiselect(
+        "Feature parties", features, key=_key(start, "features"),
+        help="They hold features only, which never leave them.",
+    )  # fmt: skip
+    present = [*chosen["label"], *chosen["features"], _COORDINATOR]
+    st.multiselect(
+        "The factor goes to", present, key=_key(start, "recipients"),
+        help="Recipients get the scores. Without the coordinator these pages can show no factor files.",
+    )  # fmt: skip
+    with st.expander("A retrain run of a coalition", icon=":material/group_work:"):
+        st.caption("It pays nothing and opens no coalition: contributions come from comparing such runs.")
+        st.multiselect(
+            "Only these feature parties", chosen["features"], key=_key(start, "coalition"),
+        )  # fmt: skip
+    if draft is not None and draft.fault and draft.field in ("parties", "party", "recipients", "label", ""):
+        _wrong(draft.fault)
+    with st.expander("What each party brings, column by column", icon=":material/view_column:"):
+        table = grants_table(members, present, chosen["coalition"])
+        st.dataframe(table, hide_index=True, alt="Columns that each party offers, and those used", height=260)
+    silent = [member.name for member in members if not member.columns]
+    if silent:
+        st.caption(f"Has not said what it brings: {plain(', '.join(silent))}.")
+    one, two = st.columns(2)
+    one.number_input(
+        "To be signed within, hours", 1, 720, step=1, key=_key(start, "valid"), help="After that the proposal lapses."
+    )
+    two.number_input(
+        "Entities in common, about", 1, 1_000_000, step=10, key=_key(start, "entities"),
+        help="A guess, for the cost beside: nobody knows the number before the parties have aligned.",
+    )  # fmt: skip
+
+
+def _presets(start: TemplateView, frequency: str) -> None:
+    def take(name: str) -> None:
+        for path, value in run_form.preset(name, frequency).items():
+            st.session_state[_key(start, path)] = value
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            "Validation", width="content", help="How long to wait before the first prediction, what to hold out."
+        )
+        for name, title in run_form.PRESETS.items():
+            st.button(title, key=_key(start, f"preset {name}"), on_click=take, args=(name,), type="tertiary")
+
+
+def _fields(start: TemplateView, section: str, values: Mapping[str, Any], draft: DraftView | None) -> None:
+    """The section's inputs, two abreast, each with the sentence that says what is wrong with it."""
+    shown = [field for field in run_form.FIELDS if field.section == section and field.when(values)]
+    for i in range(0, len(shown), 2):
+        for cell, field in zip(st.columns(2), shown[i : i + 2], strict=False):
+            with cell:
+                _input(start, field, values[field.path])
+                if draft is not None and draft.fault and run_form.fault_at(draft.field, field.path):
+                    _wrong(draft.fault)
+
+
+def _wrong(sentence: str) -> None:
+    st.markdown(f":red[:material/error: {plain(sentence)}]")
+
+
+def _input(start: TemplateView, field: run_form.Field, value: Any) -> None:
+    """One input; its value lies in the session already, see :func:`_seed`."""
+    key, about = _key(start, field.path), field.help
+    low, high = field.low, field.high
+    if field.kind == "text":
+        st.text_input(field.label, key=key, help=about, max_chars=400)
+    elif field.kind == "switch":
+        st.toggle(field.label, key=key, help=about)
+    elif field.kind == "date":
+        st.date_input(field.label, key=key, help=about, format="YYYY-MM-DD")
+    elif field.kind == "choice":
+        choices = {**(field.choices or {}), value: (field.choices or {}).get(value, value)}
+        st.selectbox(field.label, list(choices), key=key, help=about, format_func=lambda one: choices[one])
+    elif field.kind == "whole":
+        most = None if high is None else int(high)
+        st.number_input(field.label, min_value=int(low or 0), max_value=most, step=1, key=key, help=about)
+    else:
+        step, shape = (100.0, "%.2f") if field.kind == "money" else (0.1, None)
+        st.number_input(field.label, min_value=float(low or 0), step=step, format=shape, key=key, help=about)
+
+
+@st.dialog("Propose this run?", width="large")
+def _confirm(client: ClientProtocol, question: DraftQuestion) -> None:
+    """The agreement anew, as every operator will read it; then it is proposed as it was shown."""
+    _outcome()
+    if "proposal" not in st.session_state or st.session_state["proposal"][0] != question:
+        draft = ask("the agreement", lambda: client.run_draft(question))
+        if draft is None:
+            return
+        st.session_state["proposal"] = question, draft
+    draft = st.session_state["proposal"][1]
+    if draft.fault:
+        _wrong(draft.fault)
+        return
+    st.caption("This is what each party's operator reads. Nothing begins before every party's node has signed.")
+    st.markdown("\n".join(f"- {plain(line, longest=2000)}" for line in draft.summary))
+    st.button("Propose", type="primary", icon=":material/send:", key="propose now", on_click=_propose, args=(client,))
+
+
+def _propose(client: ClientProtocol) -> None:
+    """Before the page is drawn again, in the dialog or whole: put what was shown before its parties."""
+    draft = st.session_state["proposal"][1]
+    try:
+        st.session_state["proposed"] = client.propose_draft(draft)
+    except EntenteError as error:
+        st.session_state["refused"] = error
+        return
+    st.session_state.pop("proposal", None)
+    st.session_state.pop("draft", None)
+
+
+def _outcome() -> None:
+    """Leave for the run that was just proposed, or say why it was not."""
+    if run_id := st.session_state.pop("proposed", ""):
+        go("run", run=run_id)
+    if error := st.session_state.pop("refused", None):
+        explain(error)
