@@ -39,6 +39,7 @@ _LOG = logging.getLogger(__name__)
 _PAUSE = 0.5
 _CALL_SECONDS = 10.0
 _DEFAULT_SILENCE = 60.0
+_AFTERWARDS = ("settlement", "live")  # said of runs that have ended
 
 
 class CoordinatorLine:
@@ -161,6 +162,14 @@ class CoordinatorLine:
         with self._lock:
             self._progress[run_id, body.phase] = body.model_dump_json(exclude_defaults=True).encode()
 
+    def settlement(self, run_id: str, answer: Mapping[str, Any]) -> None:
+        """Our answer to a settlement that waited for us."""
+        self._report("settlement", run_id, answer)
+
+    def live(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """What we attest of a run on live data, as its label party."""
+        self._report("live", run_id, record)
+
     def _report(self, kind: str, run_id: str, body: Mapping[str, Any]) -> None:
         """Deliver, repeating while the coordinator is away and the run goes on.
 
@@ -175,7 +184,7 @@ class CoordinatorLine:
             except (PeerError, StorageError):
                 if self._closed.is_set() or time.monotonic() > deadline:
                     raise
-                if run_id in self._ended:
+                if run_id in self._ended and kind not in _AFTERWARDS:
                     raise RunAborted(self._ended[run_id]) from None
             self._closed.wait(_PAUSE)
 
@@ -265,7 +274,7 @@ class CoordinatorLine:
                 self._heartbeat = float(command.body["heartbeat_seconds"])
                 self._attached.set()
                 self._introduced = False
-            elif command.kind == "roster":
+            elif command.kind in ("roster", "settle"):
                 self._commands.put(command)
             else:
                 self._hand_out(command)

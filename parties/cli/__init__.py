@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+import parties.cli.approving  # noqa: F401 adds its commands to settling's
 from parties import __version__
 from parties.cli import (
     audit,

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "advance",
     "cash_scale",
-    "is_posted",
     "minor_units",
     "now",
     "own_keys",
@@ -56,7 +55,8 @@ def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | 
     unknown = {approval.name for approval in dossier.approvals} - set(need.people)
     if unknown:
         raise LedgerError(f"{sorted(unknown)[0]!r} may not approve this: only {', '.join(sorted(need.people))} may")
-    path = dossiers.save(dossier)
+    path, dossier = dossiers.record(dossier)
+    signed = dossier.signers(need.people)
     if len(signed) < need.needed:
         say(
             f"{len(signed)} of {need.needed} approvals. Next: entente settle approve {path} --home {home} "
@@ -133,28 +133,22 @@ def show_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None) -> 
     from parties.coordinator.steps import outcomes
 
     terms = run.agreement.reward
-    _, prices, due = outcomes(ledger, run, live)
+    found = outcomes(ledger, run, live, now())
     table(
         "",
         ("party", ">pending", ">live score", ">payable", ">stake lost", "why"),
         (
             (
                 party,
-                money(prices[party].pending, terms.scale, terms.unit),
+                money(found.prices[party].pending, terms.scale, terms.unit),
                 f"{outcome.score:+.5f}",
                 money(outcome.payable, terms.scale, terms.unit),
                 money(outcome.loss, terms.scale, terms.unit),
                 outcome.why,
             )
-            for party, outcome in due.items()
+            for party, outcome in found.outcomes.items()
         ),
     )
-
-
-def is_posted(ledger: LedgerStore, dossier: Dossier) -> bool:
-    """Whether the books hold what this dossier says."""
-    entry = ledger.entry(dossier.transactions[-1].id)
-    return entry is not None and entry.transaction.evidence == dossier.digest
 
 
 def own_keys(credentials: Path | None, name: str) -> Identity:

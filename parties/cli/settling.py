@@ -10,24 +10,18 @@ from typer.core import TyperGroup
 
 from parties.cli.console import say, table
 from parties.cli.dossiers import (
-    advance,
     cash_scale,
-    is_posted,
     minor_units,
     now,
-    own_keys,
     propose,
     read_live,
     show_close,
-    show_dossier,
     show_final,
 )
-from parties.errors import ConfigError, LedgerError, StorageError
+from parties.errors import ConfigError, LedgerError
 
 __all__ = [
     "app",
-    "settle_approve",
-    "settle_attest",
     "settle_check",
     "settle_close",
     "settle_correct",
@@ -249,58 +243,11 @@ def settle_pay(
         propose(home, ledger, None, propose_payouts(ledger, party, reference, name, now()), credentials, name)
 
 
-@app.command("approve")
-def settle_approve(
-    file: Annotated[Path, typer.Argument(help="The dossier.")],
-    credentials: Credentials = None,
-    name: As = "admin",
-    home: Annotated[Path | None, typer.Option("--home", help="The coordinator's folder: post when complete.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Read a dossier and sign it; post it at the coordinator's once enough people have."""
-    from parties.coordinator.dossiers import Dossiers
-
-    dossier = Dossiers.load(file)
-    show_dossier(dossier)
-    if not yes and not typer.confirm("Approve this?", default=False):
-        say("Nothing was signed.")
-        return
-    identity = own_keys(credentials, name)
-    signed = dossier.approved_by(name, identity.key, now())
-    say(f"Approved as {name}." if signed is not dossier else f"{name} has approved this before.")
-    if home is None:
-        Dossiers(Path()).save(signed, file)
-        say(f"Take {file} to the coordinator: entente settle approve {file} --home DIR posts it.")
-        return
-    from parties.coordinator.closed import open_ledger
-
-    with open_ledger(home) as ledger:
-        advance(home, ledger, signed)
-
-
-@app.command("attest")
-def settle_attest(
-    file: Annotated[Path, typer.Argument(help="JSON with run_id, periods and contribution.")],
-    out: Annotated[Path, typer.Option("--out", help="Where the attested record goes.")],
-    name: As,
-    credentials: Credentials = None,
-) -> None:
-    """Sign live contributions as the run's label party."""
-    record = read_live(file)
-    assert record is not None
-    signed = record.signed(own_keys(credentials, name).key)
-    try:
-        out.write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be written ({error.strerror}); check disk and permissions") from None
-    say(f"{out}: {len(signed.periods)} live periods of run {signed.run_id[:12]}, attested by {name}.")
-
-
 @app.command("list")
 def settle_list(home: Home) -> None:
     """List dossiers: what was proposed, who approved it, whether it is in the books."""
     from parties.coordinator.closed import open_ledger
-    from parties.coordinator.dossiers import Dossiers
+    from parties.coordinator.dossiers import Dossiers, is_posted
 
     with open_ledger(home) as ledger:
         rows = [

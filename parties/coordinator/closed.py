@@ -15,7 +15,7 @@ from parties.coordinator.store import EventLog, open_engine
 from parties.errors import ConfigError
 from parties.ledger.store import LedgerStore
 
-__all__ = ["ClosedRun", "find_run", "open_ledger", "valued_runs"]
+__all__ = ["ClosedRun", "closed_run", "find_run", "open_ledger", "valued_runs"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def valued_runs(home: Path) -> list[ClosedRun]:
             states[logged.event.run], _ = step(states.get(logged.event.run), logged.event)
     finally:
         log.close()
-    return [run for run in map(_closed, states.values()) if run is not None]
+    return [run for run in map(closed_run, states.values()) if run is not None]
 
 
 def find_run(home: Path, start: str) -> ClosedRun:
@@ -73,7 +73,8 @@ def _settings(home: Path) -> CoordinatorSettings:
     return load_coordinator_settings(home)
 
 
-def _closed(state: RunState) -> ClosedRun | None:
+def closed_run(state: RunState) -> ClosedRun | None:
+    """The run as settlement sees it; None before its contributions are known, and for one that aborted."""
     spans = {span.phase: span for span in state.spans}
     valued = spans.get("value")
     if valued is None or valued.outcome not in ("done", "skipped") or state.reason:

@@ -18,7 +18,7 @@ from parties.identity import Member
 __all__ = ["Command", "CommandKind", "approve", "last_word", "paused", "pending", "resumed", "roster_told", "start"]
 
 Heads = Sequence[Mapping[str, Any]]
-CommandKind = Literal["welcome", "roster", "approve", "start", "pause", "resume", "abort", "finished"]
+CommandKind = Literal["welcome", "roster", "approve", "start", "pause", "resume", "abort", "finished", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Command:
     resume    {"phase", "attempt", "number", "by"}; a ``start`` follows when something is to begin
     abort     {"reason", "culprit": party name or ""}; "silent": true when the line gave the coordinator up by itself
     finished  {"settlement_sha256", "heads": [Head]}
+    settle    {"requests": [:class:`parties.coordinator.asked.Asked`]}: every settlement that waits for this party
 
     ``heads`` are the signed heads of audit logs (:class:`parties.audit.heads.Head`): those the parties reported in
     this run, and the coordinator's own.

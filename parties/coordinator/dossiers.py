@@ -6,6 +6,7 @@ is posted, and what is posted carries its digest, so a posting that nobody appro
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement import COORDINATOR, DESK, Agreement
 from parties.approval import Dossier, Requirement
 from parties.coordinator.closed import ClosedRun
 from parties.coordinator.live import LiveRecord
@@ -25,7 +26,7 @@ from parties.ledger.entries import Entry, Receipt, State, Transaction
 from parties.ledger.settlement import FORFEITS, POT, party_account, pending_id
 from parties.ledger.store import LedgerStore
 
-__all__ = ["Dossiers", "audit", "post", "requirement"]
+__all__ = ["FOLDER", "Dossiers", "audit", "is_posted", "post", "requirement", "write_durably"]
 
 FOLDER = "settlements"
 _OWN = ("dispute", "exit")  # what a party does with its own money
@@ -45,17 +46,27 @@ class Dossiers:
     def save(self, dossier: Dossier, path: Path | None = None) -> Path:
         """Write the dossier durably, to its place or to ``path``."""
         target = path or self.path(dossier)
-        partial = target.with_name(target.name + ".part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(dossier.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except OSError as error:
-            raise StorageError(f"{target}: cannot be written ({error.strerror}); check disk and permissions") from None
+        write_durably(target, dossier.model_dump_json(indent=2) + "\n")
         return target
+
+    def record(self, dossier: Dossier) -> tuple[Path, Dossier]:
+        """Write the dossier to its place with its approvals and those recorded there before; and what stands there.
+
+        Commands and a running coordinator may do so at once: no approval is lost.
+        """
+        target = self.path(dossier)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(f"{self._folder}: cannot be written ({error.strerror}); check the permissions") from None
+        with os.fdopen(descriptor) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if target.exists() and (before := self.load(target)).digest == dossier.digest:
+                known = {approval.name for approval in before.approvals}
+                new = (approval for approval in dossier.approvals if approval.name not in known)
+                dossier = before.model_copy(update={"approvals": (*before.approvals, *new)})
+            return self.save(dossier, target), dossier
 
     @staticmethod
     def load(path: Path) -> Dossier:
@@ -69,6 +80,10 @@ class Dossiers:
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise ConfigError(f"{path}: {where}: {first['msg']}; propose the step again") from None
 
+    def named(self, digest: str) -> list[Dossier]:
+        """The dossiers whose file carries the beginning of this digest."""
+        return [self.load(path) for path in sorted(self._folder.glob(f"*-{digest[:12]}.json"))]
+
     def all(self) -> dict[Path, Dossier]:
         """Every dossier, by file."""
         return {path: self.load(path) for path in sorted(self._folder.glob("*.json"))}
@@ -77,6 +92,26 @@ class Dossiers:
         """The dossiers about one run."""
         found = (self.load(path) for path in sorted(self._folder.glob(f"*-{run_id[:12]}-*.json")))
         return [dossier for dossier in found if dossier.run_id == run_id]
+
+
+def write_durably(target: Path, text: str) -> None:
+    """Write the file so that after a crash it is the old one or the new one. Raises :class:`StorageError`."""
+    partial = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise StorageError(f"{target}: cannot be written ({error.strerror}); check disk and permissions") from None
+
+
+def is_posted(ledger: LedgerStore, dossier: Dossier) -> bool:
+    """Whether the books hold what this dossier says."""
+    entry = ledger.entry(dossier.transactions[-1].id)
+    return entry is not None and entry.transaction.evidence == dossier.digest
 
 
 def requirement(dossier: Dossier, agreement: Agreement | None, roster: Roster) -> Requirement:
@@ -90,7 +125,7 @@ def requirement(dossier: Dossier, agreement: Agreement | None, roster: Roster) -
         raise LedgerError(f"the dossier is of run {dossier.run_id[:12]}, which this coordinator does not know")
     if dossier.kind in _OWN:
         return Requirement(people={dossier.party: _key(dossier.party, agreement, roster)}, needed=1)
-    people = {name: member.identity_key for name, member in roster.items() if name != COORDINATOR}
+    people = {name: member.identity_key for name, member in roster.items() if name not in (COORDINATOR, DESK)}
     needed = 2
     if agreement is not None:
         rules = settlement_rules(agreement)
@@ -146,7 +181,7 @@ def post(
         raise LedgerError("the dossier was made in the future: check the clocks, and propose the step again")
     if run is not None and ledger.entry(dossier.transactions[-1].id) is None:
         _check_amounts(ledger, dossier, run)
-    dossiers.save(dossier)
+    dossiers.record(dossier)
     return ledger.append_all(dossier.intended())
 
 

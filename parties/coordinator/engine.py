@@ -120,6 +120,7 @@ class Engine:
         self._blames = Blames()
         self._saved = time.monotonic()
         self._stopped = False
+        self.errands: Callable[[str], Iterable[Command]] = lambda _: ()
 
     # -- life
 
@@ -262,6 +263,8 @@ class Engine:
         """Put down what the attachment means for the party's runs, and tell it where they stand."""
         line.put(Command("welcome", body={"version": self._version, "heartbeat_seconds": self._heartbeat}))
         line.put(self._roster_told())
+        for command in self.errands(party):
+            line.put(command)
         for known in [known for known in self._live() if party in known.state.plan.parties]:
             if restarted:
                 self._apply(PartyRestarted(known.state.run, _now(), party))

@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from parties.agreement import verify_signature
+from parties.coordinator.approvals import Approvals
+from parties.coordinator.asked import Answer
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import PhaseDone, PhaseFailed, PhaseHeld, Rejected, Signed, printable
+from parties.coordinator.live import LiveRecord
 from parties.coordinator.reports import (
     DoneBody,
     FailedBody,
@@ -32,8 +35,9 @@ __all__ = ["Hearing"]
 class Hearing:
     """Takes reports of authenticated parties to the engine. Thread-safe."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, approvals: Approvals) -> None:
         self._engine = engine
+        self._approvals = approvals
 
     def said(self, party: str, kind: str, run_id: str, body: bytes) -> bool:
         """Take a party's report in. False: it was late or repeated. Raises :class:`AgreementError` on bad input."""
@@ -66,6 +70,10 @@ class Hearing:
             return self._finished(party, run_id, parse(DoneBody, body, what), now)
         if kind == "progress":
             return self._progressed(party, run_id, parse(ProgressBody, body, what), now)
+        if kind == "settlement":
+            return self._approvals.heard(party, parse(Answer, body, what))
+        if kind == "live":
+            return self._approvals.take_live(party, parse(LiveRecord, body, what))
         raise AgreementError(f"{party} sent a report of a kind that does not exist: use one version on both sides")
 
     def _finished(self, party: str, run_id: str, done: DoneBody, now: datetime) -> bool:

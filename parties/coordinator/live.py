@@ -16,19 +16,25 @@ from vfl.plan import Terms
 
 __all__ = ["LiveRecord"]
 
+_Period = Annotated[str, StringConstraints(min_length=1, max_length=40)]
 _DOMAIN = b"entente/live-contribution/1\x00"
 
 
 class LiveRecord(Terms):
-    """Contributions over periods that resolved after the run's calendar ended."""
+    """Contributions over periods that resolved after the run's calendar ended.
+
+    ``horizon``: how many periods ahead the label looks, as agreed; None in a record of a version that did not say.
+    """
 
     run_id: str
-    periods: tuple[Annotated[str, StringConstraints(min_length=1, max_length=40)], ...] = Field(min_length=1)
+    periods: tuple[_Period, ...] = Field(min_length=1, max_length=1000)
     contribution: ContributionRecord
+    horizon: int | None = None
     signature: str = ""
 
     def _message(self) -> bytes:
-        return _DOMAIN + rfc8785.dumps(self.model_dump(mode="json", exclude={"signature"}))
+        unsaid = {"signature", "horizon"} if self.horizon is None else {"signature"}
+        return _DOMAIN + rfc8785.dumps(self.model_dump(mode="json", exclude=unsaid))
 
     def signed(self, key: Ed25519PrivateKey) -> LiveRecord:
         """This record with the label party's signature."""
@@ -39,6 +45,11 @@ class LiveRecord(Terms):
         label = agreement.label.party
         if self.run_id != run_id:
             raise LedgerError(f"the live record is of run {self.run_id[:12]}, not of {run_id[:12]}")
+        if self.horizon not in (None, agreement.walk_forward.horizon):
+            raise LedgerError(
+                f"the live record is of horizon {self.horizon}, the run of {agreement.walk_forward.horizon}: value the "
+                "label that was agreed"
+            )
         known = sorted(set(self.periods) & set(agreement.calendar.periods))
         if known or len(set(self.periods)) != len(self.periods):
             raise LedgerError(

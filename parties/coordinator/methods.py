@@ -23,6 +23,7 @@ from parties import __version__
 from parties.agreement import ADMIN, NO_PARTIES, Agreement
 from parties.calls.asking import Role
 from parties.connection import ERROR_KEY, SERVICE, SESSION_KEY
+from parties.coordinator.approvals import Approvals
 from parties.coordinator.desk.doors import ADMINS, AUDITORS, EVERYONE, Caller, Doors, admit, pass_through
 from parties.coordinator.desk.gate import Gate
 from parties.coordinator.engine import Engine
@@ -58,9 +59,11 @@ class Methods:
         self._reader: Reader | None = None
         self._gate: Gate | None = None
         self._doors: Doors = {}
+        self._hearing: Hearing | None = None
 
-    def begin(self, engine: Engine, reader: Reader, doors: Doors, gate: Gate) -> None:
+    def begin(self, engine: Engine, reader: Reader, doors: Doors, gate: Gate, approvals: Approvals) -> None:
         self._reader = reader
+        self._hearing = Hearing(engine, approvals)
         self._doors = doors
         self._gate = gate
         self._engine = engine
@@ -112,10 +115,11 @@ class Methods:
             yield wire.Command(kind=command.kind, run_id=command.run_id, body=body)
 
     def _report(self, request: wire.PartyReport, context: grpc.ServicerContext) -> wire.Receipt:
-        party, engine = self._party(context), self._ready(context)
-        changed = self._answered(
-            context, lambda: Hearing(engine).said(party, request.kind, request.run_id, request.body)
-        )
+        party = self._party(context)
+        self._ready(context)
+        hearing = self._hearing
+        assert hearing is not None
+        changed = self._answered(context, lambda: hearing.said(party, request.kind, request.run_id, request.body))
         return wire.Receipt(changed=changed)
 
     def _propose(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:

@@ -10,6 +10,8 @@ are refused, and each fault is one :class:`AgreementError` sentence that names t
     progress    :class:`ProgressBody`
     done        {"phase", "attempt", "report": the phase's report below}
     failed      {"phase", "attempt", "reason": text, "peer": name or "", "lost": whether touch was lost with the peer}
+    settlement  :class:`parties.coordinator.asked.Answer`
+    live        :class:`parties.coordinator.live.LiveRecord`
     held        {"phase", "attempt"}: stopped behind a record, as the run is paused
 """
 

@@ -17,6 +17,7 @@ from parties.transport.grpc import ExchangeServer  # first: it settles how grpc'
 from parties import __version__
 from parties.agreement import COORDINATOR
 from parties.audit.log import AuditLog
+from parties.coordinator.approvals import Approvals
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.desk.actions import Actions
@@ -61,6 +62,7 @@ class Coordinator:
         self._ledger: LedgerStore | None = None
         self._log: EventLog | None = None
         self._keeper: Bookkeeper | None = None
+        self.house: House | None = None
         self._audit: AuditLog | None = None
         self._sessions: Sessions | None = None
         self._actions: Actions | None = None
@@ -140,7 +142,9 @@ class Coordinator:
         self._engine = engine
         keeper = self._keeper = Bookkeeper(ledger)
         reader = Reader(self.settings, self.started_at, engine, roster, log, bundles, LedgerReader(ledger, keeper))
-        house = House(
+        approvals = Approvals(self.home, ledger, engine, roster, now, audit)
+        approvals.restore()
+        house = self.house = House(
             home=self.home,
             settings=self.settings,
             engine=engine,
@@ -150,6 +154,7 @@ class Coordinator:
             bundles=bundles,
             ledger=ledger,
             keeper=keeper,
+            approvals=approvals,
             audit=audit,
             sessions=sessions,
             actions=actions,
@@ -160,6 +165,7 @@ class Coordinator:
             reader,
             all_doors(house),
             Gate(roster, sessions, actions, Issuer(terms.oidc, now) if terms.oidc else None),
+            approvals,
         )
 
     def stop(self) -> None:

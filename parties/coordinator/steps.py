@@ -7,6 +7,7 @@ is proposed; what the books allow is judged again when it is posted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from parties.agreement import Agreement, SettlementTerms
 from parties.approval import Dossier, DossierKind, Intended
 from parties.coordinator.closed import ClosedRun
 from parties.coordinator.live import LiveRecord
+from parties.coordinator.reports import ContributionRecord
 from parties.coordinator.settle import claims_of, evidence_of, forfeits_to, plan_close, rules_of
 from parties.errors import LedgerError
 from parties.ledger.entries import Transaction, Unit
@@ -45,6 +47,9 @@ from vfl.fees import FeeResult
 
 __all__ = [
     "METHOD",
+    "Finality",
+    "final_blocked",
+    "finality",
     "open_disputes",
     "outcomes",
     "propose_close",
@@ -85,17 +90,30 @@ def propose_close(ledger: LedgerStore, run: ClosedRun, by: str, at: datetime) ->
     return _dossier("close", run.run_id, by, at, reasons, plan.transactions, basis)
 
 
-def outcomes(
-    ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None
-) -> tuple[Transaction, dict[str, Price], dict[str, Outcome]]:
-    """The pending settlement, the prices it fixed, and what live data leaves of it.
+@dataclass(frozen=True)
+class Finality:
+    """What live data leaves of a pending settlement: the prices it fixed, each party's outcome, and the entry."""
 
-    Without live data everything that is pending is due. Raises :class:`LedgerError` when nothing is pending.
+    prices: dict[str, Price]
+    outcomes: dict[str, Outcome]
+    final: Transaction
+
+
+def finality(
+    agreement: Agreement,
+    pending: Transaction,
+    contribution: ContributionRecord | None,
+    live: LiveRecord | None,
+    at: datetime,
+) -> Finality:
+    """The final settlement that follows from the agreement. Without live data everything that is pending is due.
+
+    Pure: whoever has the agreement, the pending entry and the records computes the same. Raises :class:`LedgerError`
+    when these do not belong together.
     """
-    pending = _waiting(ledger, pending_id(run.run_id), f"run {run.run_id[:12]} has no pending settlement")
     shares, pledges = pending_parts(pending)
-    claims = claims_of(run.agreement, run.contribution)
-    aversion = run.agreement.reward.risk_aversion
+    claims = claims_of(agreement, contribution)
+    aversion, rules = agreement.reward.risk_aversion, agreement.reward.settlement
     scores = {party: score(claim.contribution, claim.standard_error, aversion) for party, claim in claims.items()}
     prices = prices_of(scores, shares, pledges)
     if live is None:
@@ -104,39 +122,58 @@ def outcomes(
             for party, price in prices.items()
         }
     else:
-        said: Mapping[str, Claim] = claims_of(run.agreement, live.contribution)
-        due = resolve_run(rules_of(run.agreement), prices, said)
-    return pending, prices, due
-
-
-def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, by: str, at: datetime) -> Dossier:
-    """The final settlement. Raises :class:`LedgerError` saying what it still waits for."""
-    rules = settlement_rules(run.agreement)
-    if run.closed_at is not None and at < run.closed_at + timedelta(days=rules.final_after_days):
-        until = run.closed_at + timedelta(days=rules.final_after_days)
-        raise LedgerError(f"run {run.run_id[:12]} may be final from {until:%Y-%m-%d} on, as agreed: wait")
-    accused = open_disputes(ledger, run.run_id)
-    if accused:
-        raise LedgerError(f"{accused[0].id!r} is not judged yet: judge it before the settlement becomes final")
-    if live is not None:
-        live.verify(run.run_id, run.agreement, rules.live_periods)
-    elif rules.live_periods:
-        raise LedgerError(
-            f"the agreement wants live data of {rules.live_periods} or more resolved periods: name the label party's "
-            "record with --live"
-        )
-    pending, prices, due = outcomes(ledger, run, live)
-    plain = run.agreement.reward.settlement is None
+        said: Mapping[str, Claim] = claims_of(agreement, live.contribution)
+        due = resolve_run(rules_of(agreement), prices, said)
     final = resolve_transaction(
         pending,
         at,
         {party: outcome.payable for party, outcome in due.items()},
         {party: outcome.loss for party, outcome in due.items()},
-        unpaid=REWARD if plain else POT,
-        forfeits=forfeits_to(run.agreement.reward.settlement),
+        unpaid=REWARD if rules is None else POT,
+        forfeits=forfeits_to(rules),
     )
+    return Finality(prices, due, final)
+
+
+def outcomes(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, at: datetime) -> Finality:
+    """What live data leaves of the run's pending settlement. Raises :class:`LedgerError` when nothing is pending."""
+    pending = _waiting(ledger, pending_id(run.run_id), f"run {run.run_id[:12]} has no pending settlement")
+    return finality(run.agreement, pending, run.contribution, live, at)
+
+
+def final_blocked(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, at: datetime) -> list[str]:
+    """What a final settlement still waits for, one sentence each."""
+    rules = settlement_rules(run.agreement)
+    waits = []
+    if run.closed_at is not None and at < run.closed_at + timedelta(days=rules.final_after_days):
+        until = run.closed_at + timedelta(days=rules.final_after_days)
+        waits.append(f"run {run.run_id[:12]} may be final from {until:%Y-%m-%d} on, as agreed: wait")
+    accused = open_disputes(ledger, run.run_id)
+    if accused:
+        waits.append(f"{accused[0].id!r} is not judged yet: judge it before the settlement becomes final")
+    if live is not None:
+        try:
+            live.verify(run.run_id, run.agreement, rules.live_periods)
+        except LedgerError as error:
+            waits.append(str(error))
+    elif rules.live_periods:
+        waits.append(
+            f"the agreement wants live data of {rules.live_periods} or more resolved periods: the label party attests "
+            "it at its node (entente settle attest), or name its record with --live"
+        )
+    return waits
+
+
+def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, by: str, at: datetime) -> Dossier:
+    """The final settlement. Raises :class:`LedgerError` saying what it still waits for."""
+    waits = final_blocked(ledger, run, live, at)
+    if waits:
+        raise LedgerError(waits[0])
+    found = outcomes(ledger, run, live, at)
+    due = found.outcomes
     reasons = [
-        f"{party}: {_money(run.agreement, outcome.payable)} of {_money(run.agreement, prices[party].pending)} payable, "
+        f"{party}: {_money(run.agreement, outcome.payable)} of "
+        f"{_money(run.agreement, found.prices[party].pending)} payable, "
         f"{_money(run.agreement, outcome.loss)} of stake lost: {outcome.why}"
         for party, outcome in due.items()
     ]
@@ -145,7 +182,7 @@ def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, 
         "scores": {party: outcome.score for party, outcome in due.items()},
         "live": None if live is None else live.model_dump(mode="json"),
     }
-    return _dossier("final", run.run_id, by, at, reasons, [final], basis)
+    return _dossier("final", run.run_id, by, at, reasons, [found.final], basis)
 
 
 def propose_void(ledger: LedgerStore, run: ClosedRun, why: str, by: str, at: datetime) -> Dossier:

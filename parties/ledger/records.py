@@ -39,6 +39,7 @@ __all__ = [
     "insert_lock",
     "insert_transaction",
     "read_accounts",
+    "read_balance",
     "read_balances",
     "read_entries",
     "read_journal",
@@ -149,6 +150,19 @@ def read_balances(connection: Connection) -> dict[str, Balance]:
         name: Balance(Side(side), *(total or 0 for total in totals))
         for name, side, *totals in connection.execute(query)
     }
+
+
+def read_balance(connection: Connection, account: str, before: int | None) -> Balance | None:
+    """The account's balance before the entry at ``before`` (None: now), or None for an account that is not open."""
+    opened = connection.execute(_ACCOUNT.where(schema.accounts.c.name == account)).one_or_none()
+    if opened is None:
+        return None
+    query = select(*_LATEST).where(schema.balances.c.account == account)
+    if before is not None:
+        query = query.where(schema.balances.c.seq < before)
+    row = connection.execute(query.order_by(schema.balances.c.seq.desc()).limit(1)).one_or_none()
+    side = _account(opened).normal
+    return Balance(side) if row is None else Balance(side, *row)
 
 
 def _journal(connection: Connection, rows: Sequence[Row[Any]]) -> list[Entry]:

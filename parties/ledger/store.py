@@ -30,6 +30,7 @@ from parties.ledger.records import (
     insert_lock,
     insert_transaction,
     read_accounts,
+    read_balance,
     read_balances,
     read_entries,
     read_journal,
@@ -173,6 +174,11 @@ class LedgerStore:
         """Every account's balance, in opening order."""
         with self._reading() as connection:
             return read_balances(connection)
+
+    def balance_before(self, account: str, sequence: int | None) -> Balance | None:
+        """The account's balance before the entry at ``sequence``, or now; None for an account that is not open."""
+        with self._reading() as connection:
+            return read_balance(connection, account, sequence)
 
     def entry(self, transaction_id: str) -> Entry | None:
         """The transaction with this id, if it is recorded."""

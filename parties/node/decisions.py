@@ -1,4 +1,4 @@
-"""What a node's operators decided on a proposed run: one small file per person, below the run's folder.
+"""What a node's operators decided on a proposed run or a settlement: one small file per person, below its folder.
 
 Four eyes: with ``approvals_needed = 2`` the node signs once two different people have approved, each under one of the
 names in ``approvers``. One rejection refuses the run. A decision is never replaced.
@@ -46,11 +46,17 @@ class Verdict:
 
 
 def decide(
-    folder: Path, settings: NodeSettings, decision: Literal["approve", "reject"], *, by: str = "", why: str = ""
+    folder: Path,
+    settings: NodeSettings,
+    decision: Literal["approve", "reject"],
+    *,
+    by: str = "",
+    why: str = "",
+    what: str = "run",
 ) -> tuple[Decision, Verdict | None]:
-    """Record one person's decision on the run in ``folder``; ``by`` is the system user unless it is named.
+    """Record one person's decision on the ``what`` in ``folder``; ``by`` is the system user unless it is named.
 
-    Raises :class:`AgreementError` for somebody who may not decide or has decided, or a run that is decided.
+    Raises :class:`AgreementError` for somebody who may not decide or has decided, or where it is decided.
     """
     person = by or getpass.getuser()
     try:
@@ -62,7 +68,7 @@ def decide(
             f"{person} is not among this node's approvers ({', '.join(settings.approvers)}): name yourself with --as"
         )
     if verdict(folder, settings) is not None:
-        raise AgreementError(f"run {folder.name[:12]} was decided on already: nothing was changed")
+        raise AgreementError(f"{what} {folder.name[:12]} was decided on already: nothing was changed")
     made = Decision(decision=decision, by=person, at=datetime.now(UTC), why=why)
     path = folder / _FOLDER / f"{person}.json"
     try:
@@ -70,7 +76,8 @@ def decide(
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(made.model_dump_json())
     except FileExistsError:
-        raise AgreementError(f"{person} has decided on run {folder.name[:12]} already: nothing was changed") from None
+        told = f"{person} has decided on {what} {folder.name[:12]} already"
+        raise AgreementError(f"{told}: nothing was changed") from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None
     return made, verdict(folder, settings)

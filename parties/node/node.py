@@ -38,6 +38,7 @@ from parties.node.phases import PartyRun
 from parties.node.policy import check_agreement
 from parties.node.roster import followed
 from parties.node.settings import NodeSettings, load_node_settings
+from parties.node.settlements import Settlements
 from parties.node.witness import OWN_LOG_FAULT, take_heads
 from parties.transport.channel import Endpoint
 from parties.transport.meter import FileRecorder
@@ -75,6 +76,10 @@ class Line(Protocol):
     def held(self, run_id: str, phase: PhaseName, attempt: int) -> None: ...
 
     def progress(self, run_id: str, body: ProgressBody) -> None: ...
+
+    def settlement(self, run_id: str, answer: Mapping[str, Any]) -> None: ...
+
+    def live(self, run_id: str, record: Mapping[str, Any]) -> None: ...
 
 
 class NodeHome:
@@ -174,6 +179,7 @@ class Node:
         self._runs: dict[str, _Run] = {}
         self._agreements: dict[str, Agreement] = {}
         self._stopped = threading.Event()
+        self._settlements = Settlements(home, self._audit, line)
 
     @property
     def runs_in_progress(self) -> int:
@@ -183,6 +189,7 @@ class Node:
     def serve(self, *, until_run_ends: bool = False) -> int:
         """Work through commands. Returns 0, or the exit code of the run that ended when only one is served."""
         code = 0
+        self._settlements.start()
         try:
             for command in self._line.commands():
                 ended = self._handle(command)
@@ -191,6 +198,7 @@ class Node:
                     break
         finally:
             self._stopped.set()
+            self._settlements.close()
             for run in self._runs.values():
                 run.end("this node is stopping")
             self._openings.close()
@@ -207,6 +215,8 @@ class Node:
                 self._home.follow(body.get("members"))
             except (PeerError, StorageError) as error:
                 _LOG.error("roster kept as it was: %s", error)
+        elif command.kind == "settle":
+            self._settlements.told(body)
         elif command.kind == "approve":
             self._consider(run_id, body)
         elif command.kind == "start":

@@ -64,6 +64,10 @@ class NodeSettings(Terms):
         default=True,
         description="take in whom the coordinator introduces; false: roster.json is changed by hand",
     )
+    settlements: Literal["ask", "within_agreement"] = Field(
+        default="ask",
+        description="within_agreement approves settlements whose amounts this node computes again; ask waits",
+    )
     approvers: tuple[str, ...] = Field(
         default=(),
         description="the people who may approve runs; empty: whoever can write to this folder",
@@ -88,6 +92,8 @@ class NodeSettings(Terms):
             raise ValueError("approvers must name at least approvals_needed different people")
         if self.approve == "automatic" and self.approvals_needed > 1:
             raise ValueError('approvals_needed above 1 needs approve = "ask"')
+        if self.settlements == "within_agreement" and self.approvals_needed > 1:
+            raise ValueError('approvals_needed above 1 needs settlements = "ask"')
         return self
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from parties.audit.log import AuditLog
+from parties.coordinator.approvals import Approvals
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.desk import contributions, drafts, factors, money, people, runs
@@ -37,6 +38,7 @@ class House:
     bundles: BundleStore
     ledger: LedgerStore
     keeper: Bookkeeper
+    approvals: Approvals
     audit: AuditLog
     sessions: Sessions
     actions: Actions
