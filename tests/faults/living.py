@@ -26,6 +26,9 @@ from parties.settings import load_consortium
 from parties.terms import agreement_of
 from tests.parties.demo_rig import until
 
+Prepare = Callable[[DemoHomes], None]
+Place = Callable[[str, Callable[[], None]], None]
+
 LABEL = "fund"
 PARTIES = ("fund", "satellite", "social")
 
@@ -37,8 +40,12 @@ class Living:
     homes: DemoHomes
     agreement: Agreement
     processes: Processes
+    place: Place
 
     def start(self, name: str) -> None:
+        self.place(name, lambda: self._start(name))
+
+    def _start(self, name: str) -> None:
         if name == COORDINATOR:
             start_coordinator(self.homes, self.processes)
         else:
@@ -122,23 +129,28 @@ def opened(alive: Living, party: str) -> dict[str, int]:
 @contextmanager
 def living(
     folder: Path,
-    prepare: Callable[[DemoHomes], None] = lambda homes: None,
+    prepare: Prepare = lambda homes: None,
+    place: Place = lambda name, start: start(),
     *,
     features: int = 2,
+    periods: int = 24,
+    silence: int = 60,
     room: Mapping[str, float] | None = None,
 ) -> Iterator[Living]:
-    """A run that has just been proposed. ``prepare`` may change the homes before anything starts.
+    """A run that has just been proposed.
 
-    ``room``: what the nodes' standing limits allow beyond the run's own terms.
+    ``prepare`` may change the homes before anything starts; ``place`` starts each process, where it belongs; ``room``:
+    what the nodes' standing limits allow beyond the run's own terms.
     """
-    made = simulate(folder / "data", entities=60, periods=24, parties=features, seed=11)
+    made = simulate(folder / "data", entities=60, periods=periods, parties=features, seed=11)
     settings = load_consortium(made.config)
     allowed = settings.model_copy(update={"openings": settings.openings.model_copy(update=dict(room or {}))})
     homes = lay_out(folder.resolve(), allowed, made.config.parent, made.data, 11)
     agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
+    agreement = agreement.model_copy(update={"silence_seconds": silence})
     prepare(homes)
     with Processes(homes.logs) as processes:
-        alive = Living(homes, agreement, processes)
+        alive = Living(homes, agreement, processes, place)
         for name in (COORDINATOR, *(party.name for party in settings.party)):
             alive.start(name)
         with alive.client() as client:
