@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,6 +71,11 @@ class Connection:
 
     def _connect(self, identity: Identity | TlsKeys, coordinator: Member) -> None:
         self._beside: tuple[tuple[str, str], ...] = ()
+        if identity.expires < datetime.now(UTC):
+            raise ConfigError(
+                f"the certificate of {identity.name!r} itself ended on {identity.expires:%Y-%m-%d}: nobody "
+                "accepts it; have this member revoked, and join again with a new invitation"
+            )
         self.address = coordinator.address
         self._channel = connect(identity, Roster({COORDINATOR: coordinator}), COORDINATOR)
 

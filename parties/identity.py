@@ -110,6 +110,11 @@ class TlsKeys:
     tls_key: bytes = field(repr=False)
     certificate: bytes = field(repr=False)
 
+    @property
+    def expires(self) -> datetime:
+        """When the certificate ends, UTC."""
+        return _parse(self.certificate).not_valid_after_utc
+
 
 class Member(Terms):
     """One node as a roster knows it."""

@@ -88,7 +88,7 @@ def namespaces_permitted() -> str:
 
 
 class Namespaces:
-    """Everybody in ``names`` but the coordinator in a namespace of its own; the coordinator, and the test, stay outside."""
+    """Everybody but the coordinator in a namespace of its own; the coordinator, and the test, stay outside."""
 
     def __init__(self, names: Iterable[str], weather: Weather) -> None:
         self.weather = weather

@@ -1,4 +1,4 @@
-"""Real processes on a bad network: slow, lossy, cut for a moment, for long, for good. The same factor, or one named end."""
+"""Real processes on a bad network: slow, lossy, cut for a moment, for long, for good. One factor, or one named end."""
 
 from __future__ import annotations
 
