@@ -30,6 +30,7 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
     return (
         f"Purpose: {agreement.purpose or 'none given'}",
         *_continuation_lines(agreement),
+        *_placebo_lines(agreement),
         f"Label party: {agreement.label.party}; label: {agreement.label.definition}",
         f"Feature parties: {features}",
         _alignment_line(agreement),
@@ -48,6 +49,19 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
         *_money_lines(agreement),
         f"Expires: {agreement.expires_at:%Y-%m-%d %H:%M} UTC. Run id: {agreement.run_id}",
     )
+
+
+def _placebo_lines(agreement: Agreement) -> list[str]:
+    """What sets a placebo run apart from the run it tests."""
+    terms = agreement.placebo
+    if terms is None:
+        return []
+    passes = max(1 + agreement.model.epochs, min(agreement.model.warmup_epochs, terms.row_limit))
+    return [
+        f"PLACEBO of run {terms.of[:12]}: the same training once more, with the label party's entities permuted by the "
+        f"public seed {terms.seed}. It opens a row up to {passes} more times, counted with those of that run, and its "
+        "result becomes part of a new version of that run's factor.",
+    ]
 
 
 def _alignment_line(agreement: Agreement) -> str:

@@ -117,6 +117,8 @@ def _finished(view: RunView) -> _Run:
         run = _Run(view, Agreement.model_validate(view.agreement))
     except ValidationError:
         raise ConfigError(f"run {view.run_id[:12]} is of another version's terms: run its coalition again") from None
+    if run.agreement.placebo is not None:
+        raise ConfigError(f"{run.name} is a placebo, which no coalition's contribution follows from: leave it out")
     if not np.isfinite(run.series("ic_joint")).any():
         raise ConfigError(
             f"{run.name} tells no rank IC by period: agree on evaluation.metrics_to_coordinator = true, and run again"

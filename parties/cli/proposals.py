@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +32,9 @@ _POLL_SECONDS = 0.5
 
 @app.command("propose")
 def run_propose(
-    file: Annotated[Path, typer.Argument(help="The terms: a consortium.toml, or one without queries.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="The terms: a consortium.toml, or one without queries. None with --placebo.")
+    ] = None,
     coordinator: Coordinator = "",
     credentials: Credentials = None,
     valid: Annotated[str, typer.Option("--valid", help="How long it can be signed, such as 8h or 2d.")] = "1d",
@@ -47,7 +49,8 @@ def run_propose(
         str, typer.Option("--without", metavar="NAME,NAME", help="A retrain run of all but these.")
     ] = "",
     limit_per_row: Annotated[
-        int | None, typer.Option("--limit-per-row", min=1, help="Retrain run: openings of a row, for the file's.")
+        int | None,
+        typer.Option("--limit-per-row", min=1, help="Retrain or placebo run: openings of a row, all runs together."),
     ] = None,
     largest_fraction: Annotated[
         float | None, typer.Option("--largest-fraction", help="Retrain run: share of a row's features, for the file's.")
@@ -55,16 +58,32 @@ def run_propose(
     single_party: Annotated[
         bool, typer.Option("--single-party", help="Retrain run of one: ask that party to let its own sums be opened.")
     ] = False,
+    placebo: Annotated[
+        str,
+        typer.Option(
+            "--placebo", metavar="RUN", help="Run RUN again with the feature parties' rows given to other entities."
+        ),
+    ] = "",
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Placebo: of the public permutation; by default drawn.")
+    ] = None,
 ) -> None:
     """Put a run before its parties. Roles and columns are as each party's node offers them.
 
     With --only or --without it is a retrain run: the same terms for a coalition, which pays nothing and is there to be
-    compared by entente contribution retrain.
+    compared by entente contribution retrain. With --placebo it is the placebo of a run that has finished.
     """
     from parties.agreement import COORDINATOR
     from parties.identity import Roster
-    from parties.meaning import summary_lines
     from parties.terms import agreement_of, coalition_of
+
+    if (file is None) != bool(placebo) or (placebo and (only or without or largest_fraction or single_party)):
+        raise ConfigError("name a file of terms, or --placebo RUN alone, with --limit-per-row and --seed if you like")
+    if seed is not None and not placebo:
+        raise ConfigError("--seed is that of a placebo's permutation: a model's seed stands in FILE")
+    if file is None:
+        _propose_placebo(coordinator, credentials, placebo, duration(valid), seed, limit_per_row, yes=yes)
+        return
 
     with connect(coordinator, credentials) as client:
         assert credentials is not None
@@ -86,11 +105,51 @@ def run_propose(
                 "opening limits on the command line are for --only and --without: else they stand in FILE"
             )
         agreement = agreement_of(settings, nodes, datetime.now(UTC), duration(valid), coalition)
-        say(*summary_lines(agreement))
-        if not yes and not typer.confirm("Propose this run?", default=False):
-            say("Nothing was proposed.")
-            return
-        run_id = client.propose(agreement)
+        _put(client, agreement, credentials, yes=yes)
+
+
+def _propose_placebo(
+    coordinator: str,
+    credentials: Path | None,
+    run: str,
+    validity: timedelta,
+    seed: int | None,
+    limit_per_row: int | None,
+    *,
+    yes: bool,
+) -> None:
+    """The placebo of a finished run, from the terms that the coordinator has of it; nodes hold it to their own copy."""
+    from parties.agreement import COORDINATOR, Agreement
+    from parties.identity import Roster
+    from parties.placebo import placebo_of
+
+    with connect(coordinator, credentials) as client:
+        assert credentials is not None
+        view = client.run(full_id(client, run))
+        if view.status != "settled":
+            raise ConfigError(f"run {view.run_id[:12]} is {view.status}: a placebo tests a run that has finished")
+        nodes: dict[str, Node] = {COORDINATOR: Roster.load(credentials / "roster.json").member(COORDINATOR)}
+        nodes |= {member.name: member for member in client.parties()}
+        agreement = placebo_of(
+            Agreement.model_validate(view.agreement),
+            nodes,
+            datetime.now(UTC),
+            validity,
+            seed=seed,
+            limit_per_row=limit_per_row,
+        )
+        _put(client, agreement, credentials, yes=yes)
+
+
+def _put(client: Client, agreement: Agreement, credentials: Path, *, yes: bool) -> None:
+    """Show what signing means, ask, and propose."""
+    from parties.meaning import summary_lines
+
+    say(*summary_lines(agreement))
+    if not yes and not typer.confirm("Propose this run?", default=False):
+        say("Nothing was proposed.")
+        return
+    run_id = client.propose(agreement)
     say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
 
 
@@ -215,6 +274,7 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     from parties.identity import Roster, load_identity
     from parties.meaning import summary_lines
     from parties.node.policy import check_agreement
+    from parties.placebo import check_placebo
 
     say(*summary_lines(agreement))
     mine = agreement.party(settings.party.name)
@@ -242,6 +302,7 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
         name = settings.party.name
         roster = Roster.load(home / "roster.json")
         check_agreement(agreement, settings, load_identity(name, home / "keys"), roster, datetime.now(UTC))
+        check_placebo(agreement, home / "runs")
     except AgreementError as error:
         say(f"This node would refuse: {error}")
     else:

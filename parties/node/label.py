@@ -19,6 +19,7 @@ from parties.errors import AgreementError, ConfigError
 from parties.factor_delivery import reading_keys, sealer, write_sealed
 from parties.node.context import RunContext
 from parties.node.joint import joint_model
+from parties.node.placebo import PlaceboResult, strangers
 from parties.node.valuation import Valuation, value_run
 from parties.provenance import git_revision, lockfile_sha256
 from vfl.factors.evaluate import Evaluation, Method, evaluate
@@ -54,6 +55,10 @@ class LabelParty:
             entities,
             tuple(horizon.name for horizon in agreement.walk_forward.horizons),
         )
+        self._placebo: PlaceboResult | None = None
+        if agreement.placebo is not None:
+            self._placebo = PlaceboResult(context, self._factor)
+            self.panel = strangers(self.panel, agreement.placebo.seed)
         self._model = joint_model(context, self.panel)
         self._result: TrainingResult | None = None
         self._evaluation: Evaluation | None = None
@@ -117,11 +122,15 @@ class LabelParty:
         return value_run(self.context, self._model, self.result, self.panel, self._calendar.periods, attempt)
 
     @property
-    def folder(self) -> Path:
-        """Where this node keeps the run's factor."""
+    def _factor(self) -> Path:
+        """Where this node keeps the versions of the factor."""
         agreement = self.context.agreement
-        name = _factor_id(agreement.consortium, agreement.label.name)
-        return self.context.folder / "factors" / name / self.context.run_id[:12]
+        return self.context.folder / "factors" / _factor_id(agreement.consortium, agreement.label.name)
+
+    @property
+    def folder(self) -> Path:
+        """Where this node keeps what the run exports."""
+        return self._factor / self.context.run_id[:12] if self._placebo is None else self._placebo.folder
 
     def bundle(self, openings_used: int) -> dict[str, bytes]:
         """The signed factor bundle's files."""
@@ -130,6 +139,8 @@ class LabelParty:
         if self._evaluation is None:
             self.evaluate()
         assert self._evaluation is not None
+        if self._placebo is not None:
+            return self._placebo.bundle(self._evaluation, openings_used)
         agreement, identity = self.context.agreement, self.context.identity
         crypto = PARAMETER_SETS[agreement.parameter_set]
         predicted = max(len(self.result.predictions), 1)

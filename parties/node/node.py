@@ -40,6 +40,7 @@ from parties.node.roster import followed
 from parties.node.settings import NodeSettings, load_node_settings
 from parties.node.settlements import Settlements
 from parties.node.witness import OWN_LOG_FAULT, take_heads
+from parties.placebo import check_placebo
 from parties.transport.channel import Endpoint
 from parties.transport.meter import FileRecorder
 from psi.flow import ProtocolError
@@ -263,6 +264,7 @@ class Node:
             home = self._home
             check_agreement(agreement, home.settings, home.identity, home.roster, datetime.now(UTC))
             home.check_earlier(agreement)
+            check_placebo(agreement, home.folder / "runs")
         except (ValidationError, KeyError):
             self._reject(run_id, "the agreement is not one this version understands")
             return

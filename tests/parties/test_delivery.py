@@ -22,7 +22,8 @@ from parties.errors import AgreementError
 from parties.factor_delivery import opener, reading_keys, seal_for, store_bundle
 from parties.factor_files import open_folder, superseding
 from parties.identity import Identity, Roster, create_identity
-from parties.node.policy import check_agreement, summary_lines
+from parties.meaning import summary_lines
+from parties.node.policy import check_agreement
 from parties.node.settings import load_node_settings
 from parties.sealing import Cover, cover_of, node_reading_key, reading_key, reading_public_key, seal, unseal
 from parties.toml import to_toml

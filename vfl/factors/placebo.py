@@ -9,7 +9,8 @@ scores well, and has learned nothing about the future that the label's own histo
 - *memory*: the score is neutralised against the mean of the entity's labels known at the time.
 
 The first needs the features: in a run the label party permutes its own panel (:func:`permuted_panel`) and trains once
-more under encryption, which is the same and costs openings. The others need only what a run has opened.
+more under encryption, which is the same and costs openings; :func:`placebo_run` compares the two runs. The others need
+only what a run has opened.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from vfl.factors.evaluate import HacMean, hac_mean, ic_by_period
 from vfl.factors.exposures import neutralised
-from vfl.factors.findings import Findings, Warn, hac_numbers
+from vfl.factors.findings import Findings, Number, Warn, hac_numbers
 from vfl.factors.panel import LabelPanel
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "past_mean",
     "permuted_panel",
     "permuted_placebo",
+    "placebo_run",
     "refit",
     "stale_and_memory",
 ]
@@ -66,7 +68,14 @@ def permuted_panel(panel: LabelPanel, order: Ints) -> LabelPanel:
         asof=own.asof[:, order],
         available_at=own.available_at[:, order],
     )
-    return LabelPanel(features, panel.label[:, order], panel.known_from[:, order], panel.universe[:, order])
+    return LabelPanel(
+        features,
+        panel.label[:, order],
+        panel.known_from[:, order],
+        panel.universe[:, order],
+        tuple(label[:, order] for label in panel.further),
+        tuple(known[:, order] for known in panel.further_known),
+    )
 
 
 def past_mean(values: Floats) -> Floats:
@@ -150,17 +159,55 @@ def permuted_placebo(
         "correlation",
     )
     numbers |= hac_numbers("truth_less_permuted", lost, "paired difference of the two", "correlation")
-    warnings = []
-    if of_truth.t > _SOME and of_placebo.mean >= 0.5 * of_truth.mean:
-        warnings.append(
-            Warn(
-                "fingerprint",
-                f"the placebo gains {of_placebo.mean:+.3f} of rank IC where the truth gains {of_truth.mean:+.3f}: with "
-                "strangers' rows the model does about as well, so persistent features identify entities and it has "
-                "learned their usual label; drop the features that hardly change, or take differences of them",
-            )
-        )
-    return Findings({"placebo": numbers}, warnings=tuple(warnings))
+    return Findings({"placebo": numbers}, warnings=_as_good("the placebo", of_truth, of_placebo))
+
+
+def _as_good(what: str, truth: HacMean, placebo: HacMean) -> tuple[Warn, ...]:
+    """A warning where the placebo gains half of what the truth gains, or more."""
+    if not (truth.t > _SOME and placebo.mean >= 0.5 * truth.mean):
+        return ()
+    return (
+        Warn(
+            "fingerprint",
+            f"{what} gains {placebo.mean:+.3f} of rank IC where the truth gains {truth.mean:+.3f}: with "
+            "strangers' rows the model does about as well, so persistent features identify entities and it has "
+            "learned their usual label; drop the features that hardly change, or take differences of them",
+        ),
+    )
+
+
+def placebo_run(
+    truth: Floats, placebo: Floats, *, horizon: int, openings: int, own: Floats | None = None, run_id: str = ""
+) -> Findings:
+    """Rank ICs by period (T,) of a run and of its placebo run: the whole training again on strangers' rows.
+
+    ``own``: ICs (T,) of the label party alone, which any placebo keeps, so only what both gain over it is compared.
+    ``openings``: of a row, at most, that the placebo run took beside the run's. Warns ``fingerprint`` as
+    :func:`permuted_placebo` does.
+    """
+    base = np.zeros(len(truth)) if own is None else own
+    shared = np.isfinite(truth) & np.isfinite(placebo) & np.isfinite(base)
+    gain, other = (np.where(shared, ics - base, np.nan) for ics in (truth, placebo))
+    of_truth, of_placebo = hac_mean(gain, horizon=horizon), hac_mean(other, horizon=horizon)
+    lost = hac_mean(gain - other, horizon=horizon)
+    over = "" if own is None else " less that of the label party alone"
+    named = f"run {run_id[:12]}" if run_id else "the placebo run"
+    numbers = hac_numbers("run_truth", of_truth, f"rank IC of the run{over}", "correlation")
+    numbers |= hac_numbers(
+        "run_permuted",
+        of_placebo,
+        f"the same of {named}: the whole encrypted training again with the feature parties' rows given to other "
+        "entities, by one public permutation for all periods",
+        "correlation",
+    )
+    numbers |= hac_numbers("run_truth_less_permuted", lost, "paired difference of the two", "correlation")
+    numbers["run_openings"] = Number(
+        float(openings),
+        f"openings of a row that {named} took at most, beside those of the run; every feature party counts both",
+        "openings",
+        of_placebo.n_periods,
+    )
+    return Findings({"placebo": numbers}, warnings=_as_good("the placebo run", of_truth, of_placebo))
 
 
 def opened_placebo(

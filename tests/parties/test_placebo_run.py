@@ -1,0 +1,270 @@
+"""The permuted placebo as an agreed run: proposed, signed, encrypted, counted, and told in the next version."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parties.agreement import COORDINATOR, Agreement
+from parties.cli import run as entente
+from parties.client import Client
+from parties.demo.homes import DemoHomes, lay_out
+from parties.demo.processes import Processes
+from parties.demo.run import start_coordinator
+from parties.errors import AgreementError, ConfigError
+from parties.factor_files import open_folder
+from parties.identity import Roster, create_identity
+from parties.meaning import summary_lines
+from parties.node.node import NodeHome
+from parties.node.placebo import strangers
+from parties.placebo import check_placebo, placebo_of
+from parties.retrained import retrained
+from parties.settings import ConsortiumSettings, load_consortium
+from parties.terms import agreement_of
+from tests.parties.demo_rig import until
+from vfl.factors.evaluate import ic_by_period
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.factors.placebo import placebo_run
+from vfl.plan import RidgeModel, WalkForward
+from vfl.twin import alone, train_in_the_clear
+
+N, T, WIDTH = 48, 20, 8
+MONTHS = pd.period_range("2022-01", periods=T, freq="M")
+
+TERMS = """
+name = "planted"
+recipients = ["fund", "a"]
+
+[calendar]
+frequency = "M"
+first = 2022-01-01
+last = 2023-08-31
+
+[label]
+name = "next"
+definition = "next month's value"
+query = "label.sql"
+lag_days = 31
+
+[model]
+kind = "ridge"
+alpha = 5.0
+
+[alignment]
+minimum_common = 30
+
+[openings]
+limit_per_row = 2
+contribution = "none"
+"""
+
+
+def columns(name: str) -> list[str]:
+    return [f"{name}{i}" for i in range(WIDTH)]
+
+
+def planted(folder: Path) -> ConsortiumSettings:
+    """Two funds whose sixteen features never change and mean nothing; companies differ in their usual label."""
+    rng = np.random.default_rng(3)
+    names = [f"CO{i:02}" for i in range(N)]
+    grid = pd.MultiIndex.from_product([MONTHS.end_time.date, names], names=["period", "entity"])
+    usual = rng.normal(size=N)
+
+    def table(name: str, values: np.ndarray, cols: list[str]) -> None:
+        frame = pd.DataFrame(values.reshape(T * N, -1), columns=cols, index=grid)
+        frame.to_csv(folder / f"{name}.csv")
+        kinds = ", ".join(cols)
+        sql = f"SELECT entity, CAST(period AS DATE) AS period, {kinds} FROM read_csv('${{data}}/{name}.csv')"
+        (folder / f"{name}.sql").write_text(sql)
+
+    parties = []
+    for name in ("a", "b"):
+        table(name, np.repeat(rng.normal(size=(1, N, WIDTH)), T, axis=0), columns(name))
+        parties.append(("feature", name, columns(name)))
+    table("fund", rng.normal(size=(T, N, 1)), ["own"])
+    table("label", usual[None, :, None] + 0.5 * rng.normal(size=(T, N, 1)), ["label"])
+    parties.append(("label", "fund", ["own"]))
+    text = TERMS
+    for role, name, cols in parties:
+        text += f'\n[[party]]\nname = "{name}"\nrole = "{role}"\nquery = "{name}.sql"\ncolumns = {json.dumps(cols)}\n'
+        text += "lag_days = 0\n"
+    (folder / "consortium.toml").write_text(text)
+    return load_consortium(folder / "consortium.toml")
+
+
+@dataclass(frozen=True)
+class Stage:
+    homes: DemoHomes
+    admin: tuple[str, ...]
+
+    def settled(self, capsys: pytest.CaptureFixture[str], *proposal: str) -> tuple[str, str]:
+        """Propose, and wait for the end: the run id and the reason it was aborted for, if it was."""
+        code = entente(["run", "propose", *proposal, "--wait", "30", "--yes", *self.admin])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        found = re.search(r"Proposed run (\w{64})", said.out)
+        assert found is not None
+        with Client("", self.homes.admin) as client:
+            until(lambda: client.run(found[1]).ended, "the run's end")
+            return found[1], client.run(found[1]).reason
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    settings = planted(tmp_path)
+    room = settings.openings.model_copy(update={"limit_per_row": 4})
+    homes = lay_out((tmp_path / "out").resolve(), settings.model_copy(update={"openings": room}), tmp_path, tmp_path, 7)
+    with Processes(homes.logs) as processes:
+        start_coordinator(homes, processes)
+        for party in settings.party:
+            processes.start(party.name, "party", "start", "--home", str(homes.party(party.name)))
+        yield Stage(homes, ("--credentials", str(homes.admin)))
+
+
+@pytest.mark.system
+def test_a_planted_fingerprint_is_caught_by_an_encrypted_placebo_run(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    homes = stage.homes
+    tested, reason = stage.settled(capsys, str(tmp_path / "consortium.toml"))
+    assert reason == ""
+    factor = homes.party("fund") / "factors" / "planted-next"
+    first = {path: path.read_bytes() for path in (factor / tested[:12]).rglob("*") if path.is_file()}
+    before = open_folder(factor / tested[:12])
+    assert before.validation["models"]["joint"]["rank"]["mean"] > 0.25, "it looks like a factor"
+
+    placebo, reason = stage.settled(capsys, "--placebo", tested[:12], "--seed", "11")
+    assert reason == ""
+    assert {path: path.read_bytes() for path in first} == first, "version 1 stays"
+    for party in ("fund", "a"):
+        after = open_folder(homes.party(party) / "factors" / "planted-next" / f"{tested[:12]}-2")
+        assert after.metadata["supersedes"]["version"] == tested[:12]
+        assert after.metadata["supersedes"]["run_id"] == placebo
+        assert after.factor.equals(before.factor)
+        found = after.findings
+        assert found is not None
+        assert found.warned("fingerprint")
+        assert found.value("placebo", "run_permuted") > 0.5 * found.value("placebo", "run_truth") > 0.1
+        assert found.value("placebo", "run_openings") == 2
+    assert not (homes.party("b") / "factors").exists(), "b is no recipient"
+    assert entente(["factors", "show", str(factor / f"{tested[:12]}-2")]) == 0
+    assert "warning, fingerprint: the placebo run gains" in capsys.readouterr().out
+
+    # both runs' openings stand in one account, and a second placebo has no room left
+    store = NodeHome(homes.party("b")).openings()
+    names = [f"co{i:02}" for i in range(N)]
+    periods = [str(month) for month in MONTHS]
+    counted = max(
+        store.before("", [n.upper() for n in names], periods, 1).max(), store.before("", names, periods, 1).max()
+    )
+    store.close()
+    assert counted == 4
+    _, reason = stage.settled(capsys, "--placebo", tested[:12], "--limit-per-row", "4")
+    assert "were opened 4 times, which is the limit" in reason
+
+    assert entente(["run", "propose", "--placebo", placebo[:12], "--yes", *stage.admin]) == 2
+    assert "is a placebo itself" in capsys.readouterr().err
+    with Client("", homes.admin) as client, pytest.raises(ConfigError, match="is a placebo, which no coalition's"):
+        retrained([client.run(placebo)])
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agreement, Roster, Path]:
+    folder = tmp_path_factory.mktemp("terms")
+    settings = planted(folder)
+    names = (COORDINATOR, *(party.name for party in settings.party))
+    roster = Roster({name: create_identity(name, folder / "keys" / name).member("127.0.0.1:1") for name in names})
+    agreement = agreement_of(settings, roster, datetime(2026, 1, 1, tzinfo=UTC))
+    runs = folder / "runs"
+    (runs / agreement.run_id).mkdir(parents=True)
+    (runs / agreement.run_id / "agreement.json").write_bytes(agreement.canonical())
+    return agreement, roster, runs
+
+
+def proposed(tested: tuple[Agreement, Roster, Path]) -> Agreement:
+    return placebo_of(tested[0], tested[1], datetime(2026, 2, 1, tzinfo=UTC), timedelta(days=1), seed=1)
+
+
+def test_a_placebo_has_the_terms_of_the_run_it_tests_and_says_so(tested) -> None:
+    made = proposed(tested)
+    check_placebo(made, tested[2])
+    check_placebo(tested[0], tested[2])
+    assert made.placebo is not None
+    assert (made.schedule_limit, made.reserved_openings) == (tested[0].row_limit, 0)
+    assert made.row_limit == 4, "room for both runs"
+    lines = "\n".join(summary_lines(made))
+    assert f"PLACEBO of run {tested[0].run_id[:12]}" in lines
+    assert "up to 2 more times" in lines
+    assert Agreement.model_validate_json(made.canonical()).run_id == made.run_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": RidgeModel(alpha=1.0)}, "in model"),
+        ({"walk_forward": WalkForward(warmup=9)}, "in walk_forward"),
+        ({"recipients": ("fund", "b")}, "in recipients"),
+        ({"readers": {"quant": "ab" * 32}}, "in readers"),
+    ],
+)
+def test_a_placebo_with_other_terms_is_signed_by_nobody(tested, changes, says) -> None:
+    with pytest.raises(AgreementError, match=says):
+        check_placebo(proposed(tested).model_copy(update=changes), tested[2])
+
+
+def test_a_placebo_of_a_run_unknown_here_is_signed_by_nobody(tested, tmp_path: Path) -> None:
+    with pytest.raises(AgreementError, match="has no record of run"):
+        check_placebo(proposed(tested), tmp_path)
+    made = proposed(tested)
+    assert made.placebo is not None
+    for change in ({"row_limit": 9}, {"reserved": 3}):
+        other = made.model_copy(update={"placebo": made.placebo.model_copy(update=change)})
+        with pytest.raises(AgreementError, match="the schedule's openings"):
+            check_placebo(other, tested[2])
+    with pytest.raises(ConfigError, match="is a placebo itself"):
+        placebo_of(made, tested[1], datetime(2026, 2, 1, tzinfo=UTC), timedelta(days=1))
+    with pytest.raises(ConfigError, match="no member of this consortium any more"):
+        without = {name: tested[1][name] for name in (COORDINATOR, "a", "fund")}
+        placebo_of(tested[0], without, datetime(2026, 2, 1, tzinfo=UTC), timedelta(days=1))
+
+
+def test_a_placebo_that_pays_or_opens_coalitions_is_no_agreement(tested) -> None:
+    body = proposed(tested).model_dump(mode="json")
+    for change in ({"reward": {"pot": 5}}, {"openings": body["openings"] | {"contribution": "masked"}}):
+        with pytest.raises(ValueError, match="a placebo pays nothing"):
+            Agreement.model_validate(body | change)
+
+
+@pytest.mark.parametrize("genuine", [True, False])
+def test_only_a_fingerprint_survives_strangers_rows(genuine: bool) -> None:
+    """The same on a plain panel, where news is lost and identity is kept; the label party's own part is taken off."""
+    rng = np.random.default_rng(5)
+    never = np.full((T, N), np.datetime64("NaT", "ns"))
+    values = rng.normal(size=(T if genuine else 1, N, 3 * WIDTH)) * np.ones((T, 1, 1))
+    panel = FeaturePanel(tuple(f"f{i}" for i in range(3 * WIDTH)), values, np.ones((T, N), dtype=bool), never, never)
+    own_values = rng.normal(size=(T, N, 1))
+    own = FeaturePanel(("own",), own_values, np.ones((T, N), dtype=bool), never, never)
+    usual = rng.normal(size=N)
+    label = 0.5 * own_values[:, :, 0] + (0.3 * values.sum(axis=2) if genuine else usual) + rng.normal(size=(T, N))
+    known = np.repeat(np.arange(1, T + 1)[:, None], N, axis=1)
+    truth = LabelPanel(own, label, known, np.ones((T, N), dtype=bool))
+
+    def ics(labels: LabelPanel) -> np.ndarray:
+        terms = (RidgeModel(alpha=5.0), WalkForward())
+        result, _ = train_in_the_clear([panel], labels, *terms, row_limit=2, reserved=0, weights=[])
+        return ic_by_period(result.scores, labels.label)
+
+    base = ic_by_period(alone(None, truth, RidgeModel(alpha=5.0), WalkForward()).scores, label)
+    found = placebo_run(ics(truth), ics(strangers(truth, 1)), horizon=1, openings=2, own=base)
+    assert found.value("placebo", "run_truth_t") > 2
+    assert found.warned("fingerprint") is not genuine
+    if genuine:
+        assert found.value("placebo", "run_permuted") < 0.05
