@@ -42,9 +42,11 @@ from parties.coordinator.events import (
 )
 from parties.coordinator.facts import RunFacts
 from parties.coordinator.lines import Line, Lines
+from parties.coordinator.offers import offered, offers_before
 from parties.coordinator.parts import OwnParts
 from parties.coordinator.progress import RunProgress
 from parties.coordinator.reports import (
+    IntroductionBody,
     PartReport,
     ProgressBody,
     Traffic,
@@ -126,7 +128,7 @@ class Engine:
 
     def restore(self) -> None:
         """Rebuild every run from the log. A run found under way waits for its parties and is taken up again; one that
-        waited for signatures is ended; a settlement is done again, which posts nothing twice."""
+        waits for signatures goes on waiting; a settlement is done again, which posts nothing twice."""
         with self.lock:
             for logged in self._log.read():
                 known = self._runs.get(logged.event.run)
@@ -135,13 +137,13 @@ class Engine:
             for known in self._live():
                 if known.state.phase != "approve":
                     self._close_earlier(known.state)
+            offers_before(self.lines, self._log, self._roster)
             for known in list(self._runs.values()):
                 known.progress.restore(self._log.load_progress(known.state.run))
                 if known.state.phase == "settle" and not known.state.halted:
                     self._perform(known, Settle(known.state.span.attempt))
                 elif not known.state.ended:
                     why = f"the coordinator restarted during {known.state.phase}"
-                    why += ": propose the run again" if known.state.phase == "approve" else ""
                     self._apply(Interrupted(known.state.run, _now(), why))
 
     def stop(self) -> None:
@@ -152,7 +154,6 @@ class Engine:
                 self._blames.forget(failure.run)
             for known in [known for known in self._live() if known.state.phase != "settle"]:
                 why = f"the coordinator was stopped during {known.state.phase}"
-                why += ": propose the run again" if known.state.phase == "approve" else ""
                 self._apply(Interrupted(known.state.run, _now(), why))
             self._save(everything=True)
             self._stopped = True
@@ -277,6 +278,11 @@ class Engine:
             if ended is not None and ended.state.ended and party in ended.state.plan.parties:
                 line.put(last_word(ended.state, self._heads(ended.state, party)))
 
+    def introduced(self, party: str, said: IntroductionBody) -> None:
+        """A party says what it offers to runs; kept, so that a restart of ours does not lose it."""
+        with self.lock:
+            offered(self.lines, self._log, party, said)
+
     def members_changed(self, gone: Collection[str]) -> None:
         """Tell every attached party the roster. ``gone``: members revoked or renewed, whose runs under way end."""
         with self.lock:
@@ -289,6 +295,7 @@ class Engine:
                     self._apply(Cancelled(known.state.run, _now(), COORDINATOR, why))
                 if left:
                     self.lines.dismiss(name)
+                    self._log.save_offer(name, "")
             for name in self._roster:
                 self.lines.put(name, self._roster_told())
 

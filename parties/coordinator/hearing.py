@@ -49,8 +49,7 @@ class Hearing:
             parse(HeartbeatBody, body, what)
             return True
         if kind == "introduction":
-            with self._engine.lock:
-                self._engine.lines.introduced(party, parse(IntroductionBody, body, what))
+            self._engine.introduced(party, parse(IntroductionBody, body, what))
             return True
         if kind == "signed":
             signature = parse(SignedBody, body, what).signature

@@ -196,11 +196,9 @@ def step(state: RunState | None, event: Event) -> Step:
         return _abort(state, event.at, f"the others go on without {gone}, as run {event.as_run[:12]}", event.without[0])
     if isinstance(event, Interrupted):
         why = event.why or "the coordinator stopped while the run was under way"
-        if state.phase == "approve":
-            return _abort(state, event.at, why, COORDINATOR)
         assert state.phase is not None
-        if state.phase == "settle":
-            return state, ()  # the coordinator's alone: it does it again by itself
+        if state.phase in ("approve", "settle"):
+            return state, ()  # signatures are in the log, and a settlement is the coordinator's alone: it goes on
         needed = [p for p in state.plan.parties if state.plan.needed_from(p, state.phase)]
         return _interrupt(state, event.at, why, COORDINATOR, needed)
     assert isinstance(event, Expired)

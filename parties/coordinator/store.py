@@ -1,8 +1,9 @@
-"""The coordinator's database: the event log, and the last progress of each run beside it.
+"""The coordinator's database: the event log, and beside it each run's last progress and each party's last offer.
 
 The log is append-only and hash-chained: an entry's hash covers the one before it, so that an entry changed, dropped or
 put in between is found when the log is read. States are rebuilt from it; nothing else is remembered of a run but
-one bounded progress record, which may be lost without harm. SQLite (WAL, synchronous=FULL) or PostgreSQL.
+one bounded progress record, which may be lost without harm, as may an offer: its party says it again. SQLite (WAL,
+synchronous=FULL) or PostgreSQL.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ _PROGRESS = Table(
     "run_progress",
     _TABLES,
     Column("run_id", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+_OFFERS = Table(
+    "party_offers",
+    _TABLES,
+    Column("party", String(32), primary_key=True),
     Column("body", Text, nullable=False),
 )
 
@@ -166,6 +174,21 @@ class EventLog:
             text = connection.execute(query).scalar_one_or_none()
         record: dict[str, Any] = json.loads(text) if text else {}
         return record
+
+    def save_offer(self, party: str, body: str) -> None:
+        """Keep what a party offers to runs, JSON, so that a restart does not wait for every party; "" forgets it."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(_OFFERS.delete().where(_OFFERS.c.party == party))
+                if body:
+                    connection.execute(_OFFERS.insert(), {"party": party, "body": body})
+        except SQLAlchemyError as error:
+            raise StorageError(f"an offer cannot be written ({_cause(error)}): check disk and database") from None
+
+    def offers(self) -> dict[str, str]:
+        """What each party offered last, JSON by name."""
+        with self._engine.connect() as connection:
+            return {row.party: row.body for row in connection.execute(select(_OFFERS))}
 
 
 def _follows(row: RowMapping, previous: str, sequence: int, body: Any) -> bool:

@@ -228,6 +228,7 @@ class Node:
             reason = str(body.get("reason", ""))[:2000]
             if run_id in self._runs:
                 self._runs.pop(run_id).end(reason)
+            self._agreements.pop(run_id, None)  # if the run goes on after all, we are asked or started anew
             if not body.get("silent"):
                 self._forget(run_id, rows=True)
             self._audit.append("aborted", run_id, {"reason": reason[:300]})

@@ -135,6 +135,8 @@ class Consortium:
     masks_used: list[tuple[str, str]] = field(default_factory=list)
     attempts: int = 0
     kept: dict[str, Any] = field(default_factory=dict)
+    boundary: Callable[[], None] = lambda: None
+    """Called when everyone's record of a step is on disk: where a paused run stops."""
 
     key = staticmethod(lambda: None)
 
@@ -195,7 +197,7 @@ class Consortium:
         return result
 
     def _label(self) -> Flow[TrainingResult]:
-        records = WalkRecords(self.stores[LABEL], self.steps, self.parties)
+        records = WalkRecords(self.stores[LABEL], self.steps, self.parties, self.boundary)
         place = yield from agree_place(self.parties, records.places())
         resumed = records.go_on(place)
         head = LabelHead(self.terms, 0)
