@@ -201,6 +201,7 @@ class Party:
         self.world, self.name = world, name
         self.audit_url = world.database(name)
         self.signed: set[str] = set()  # on disk
+        self.begun = False  # on disk too
         self.ended, self.refused = "", 0
         self.connected, self.gone = True, False
         self.boot()
@@ -215,6 +216,11 @@ class Party:
         self.audit = AuditLog(self.name, self.audit_url, self.world.keys[self.name].key.sign)
         self._attach(self.life)
         self._beat(self.life)
+
+    @property
+    def told(self) -> bool:
+        """Whether it knows that the run has ended, or has nothing of it that would wait for its end."""
+        return bool(self.ended) or self.gone or not (self.begun or self.seen)
 
     def crash(self, seconds: float) -> None:
         self.life = -1
@@ -231,7 +237,7 @@ class Party:
         if not self._alive(life):
             return
         if world.engine is not None and self.connected and self.line is None:
-            runs, at = [world.run_id] if self.seen else [], world.engine
+            runs, at = [world.run_id] if self.begun or self.seen else [], world.engine
             with suppress(StorageError):
                 self.line = world.guarded(lambda: at.attach(self.name, str(life), "0", runs))
             if self.line is not None:
@@ -280,6 +286,7 @@ class Party:
             self.doing, self.ended = None, command.kind
 
     def _begin(self, phase: str, attempt: int) -> None:
+        self.begun |= phase != "align"
         life, doing = self.life, (phase, attempt)
         if self.doing is not None and self.doing != doing:
             self.world.leave(self.name)
@@ -369,7 +376,7 @@ class World:
             self._propose()
             if self.faults:
                 self._plan_faults()
-            while not (self.ended and all(party.ended or party.gone for party in self.parties.values())):
+            while not (self.ended and all(party.told for party in self.parties.values())):
                 at, _, act = heapq.heappop(self._due)
                 assert at < PATIENCE, f"the run hangs in {self.state.status}: {self.state}"
                 self.clock.seconds = at
