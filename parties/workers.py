@@ -63,13 +63,17 @@ def _register(settings: ComputeSettings, stack: contextlib.ExitStack) -> int:
         from distributed import Client
 
         make: Callable[..., Any] = Client
-        client = stack.enter_context(make(settings.address) if settings.address else make(processes=True))
+        client = stack.enter_context(make(settings.address, timeout=10) if settings.address else make(processes=True))
         return settings.workers or max(sum(client.nthreads().values()), 1)
     if settings.backend == "ray":
         import ray
         from ray.util.joblib import register_ray
 
-        ray.init(address=settings.address or None, ignore_reinit_error=True)
+        if not ray.is_initialized():
+            # one of our own is for this machine alone, and ends with us
+            local: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+            ray.init(settings.address or "local", log_to_driver=False, **({} if settings.address else local))
+            stack.callback(ray.shutdown)
         register_ray()
         return settings.workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
     return settings.workers or joblib.cpu_count()

@@ -1,8 +1,9 @@
-"""Products spread over real workers: loky processes, and a real local Dask cluster of two worker processes."""
+"""Products spread over real workers: loky processes, and real local clusters of Dask and of Ray."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,18 @@ def test_dask_cluster_of_two_processes() -> None:
             tasks = client.run(lambda: __import__("os").getpid())
         assert len(set(tasks.values())) == 2
         assert os.getpid() not in tasks.values()
+
+
+def test_ray_cluster_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # where it keeps its token
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # sockets have short names only
+    ray = pytest.importorskip("ray", reason="the ray extra is not installed")
+    with open_workers(ComputeSettings(backend="ray", workers=2)) as workers:
+        assert workers is not None
+        assert workers.count == 2
+        assert os.getpid() not in set(workers(os.getpid, [() for _ in range(8)]))
+        check_products(workers)
+    assert not ray.is_initialized(), "a cluster of our own ends with us"
 
 
 def test_no_workers() -> None:
