@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
 from parties.cli import run
-from parties.errors import AgreementError
+from parties.data.simulate import simulate
+from parties.errors import AgreementError, ConfigError
 from parties.factor_delivery import opener, reading_keys, seal_for, store_bundle
 from parties.factor_files import open_folder, superseding
 from parties.identity import Identity, Roster, create_identity
@@ -26,6 +27,8 @@ from parties.meaning import summary_lines
 from parties.node.policy import check_agreement
 from parties.node.settings import load_node_settings
 from parties.sealing import Cover, cover_of, node_reading_key, reading_key, reading_public_key, seal, unseal
+from parties.settings import load_consortium
+from parties.terms import agreement_of as agreement_from
 from parties.toml import to_toml
 from psi.flow import RemoteProtocolError, Role, run_local
 from tests.vfl.bundles import METADATA, made_up
@@ -288,6 +291,20 @@ def test_a_proposal_cannot_swap_a_readers_key_unseen(house: House) -> None:
     for wrong in ({"sat": thief}, {COORDINATOR: thief}, {"q": thief, "r": thief}):
         with pytest.raises(ValidationError, match="readers need names and keys of their own"):
             Agreement.model_validate({**house.agreement.model_dump(), "readers": wrong})
+
+
+def test_readers_come_from_the_file_of_terms(house: House, tmp_path: Path) -> None:
+    made = simulate(tmp_path / "sim", entities=40, periods=16, parties=2, seed=1).config
+    text = made.read_text()
+    names = (COORDINATOR, *(party.name for party in load_consortium(made).party))
+    nodes = Roster({name: create_identity(name, tmp_path / "k" / name).member("127.0.0.1:1") for name in names})
+    key = house.agreement.readers["quant"]
+    made.write_text(f'{text}\n[readers]\nquant = "{key}"\n')
+    assert agreement_from(load_consortium(made), nodes, NOW).readers == {"quant": key}
+    for wrong in ('quant = "00"', f'{names[1]} = "{key}"'):
+        made.write_text(f"{text}\n[readers]\n{wrong}\n")
+        with pytest.raises(ConfigError, match="terms do not hold together"):
+            agreement_from(load_consortium(made), nodes, NOW)
 
 
 def test_in_a_run_the_bundle_travels_sealed(house: House) -> None:

@@ -21,12 +21,13 @@ from parties.demo.processes import Processes
 from parties.demo.run import start_coordinator
 from parties.errors import AgreementError, ConfigError
 from parties.factor_files import open_folder
-from parties.identity import Roster, create_identity
+from parties.identity import Roster, create_identity, create_reading_key
 from parties.meaning import summary_lines
 from parties.node.node import NodeHome
 from parties.node.placebo import strangers
 from parties.placebo import check_placebo, placebo_of
 from parties.retrained import retrained
+from parties.sealing import reading_public_key
 from parties.settings import ConsortiumSettings, load_consortium
 from parties.terms import agreement_of
 from tests.parties.demo_rig import until
@@ -61,6 +62,9 @@ alpha = 5.0
 [alignment]
 minimum_common = 30
 
+[readers]
+quant = "READER"
+
 [openings]
 limit_per_row = 2
 contribution = "none"
@@ -92,7 +96,8 @@ def planted(folder: Path) -> ConsortiumSettings:
     table("fund", rng.normal(size=(T, N, 1)), ["own"])
     table("label", usual[None, :, None] + 0.5 * rng.normal(size=(T, N, 1)), ["label"])
     parties.append(("label", "fund", ["own"]))
-    text = TERMS
+    reader = create_reading_key(folder / "quant.key")
+    text = TERMS.replace("READER", reading_public_key(reader))
     for role, name, cols in parties:
         text += f'\n[[party]]\nname = "{name}"\nrole = "{role}"\nquery = "{name}.sql"\ncolumns = {json.dumps(cols)}\n'
         text += "lag_days = 0\n"
@@ -155,6 +160,15 @@ def test_a_planted_fingerprint_is_caught_by_an_encrypted_placebo_run(
         assert found.value("placebo", "run_permuted") > 0.5 * found.value("placebo", "run_truth") > 0.1
         assert found.value("placebo", "run_openings") == 2
     assert not (homes.party("b") / "factors").exists(), "b is no recipient"
+    for version in (tested[:12], f"{tested[:12]}-2"):
+        sealed = homes.party("fund") / "sealed" / f"planted-next.{version}.quant.sealed"
+        terms = homes.party("fund") / "runs" / (tested if version == tested[:12] else placebo) / "agreement.json"
+        mine = ("--key", str(tmp_path / "quant.key"), "--agreement", str(terms), "--out", str(tmp_path / "quant"))
+        assert entente(["factors", "open", str(sealed), *mine]) == 0
+    kept = open_folder(tmp_path / "quant" / "planted-next" / f"{tested[:12]}-2").findings
+    assert kept is not None
+    assert kept.record() == found.record()
+    capsys.readouterr()
     assert entente(["factors", "show", str(factor / f"{tested[:12]}-2")]) == 0
     assert "warning, fingerprint: the placebo run gains" in capsys.readouterr().out
 
@@ -212,7 +226,7 @@ def test_a_placebo_has_the_terms_of_the_run_it_tests_and_says_so(tested) -> None
         ({"model": RidgeModel(alpha=1.0)}, "in model"),
         ({"walk_forward": WalkForward(warmup=9)}, "in walk_forward"),
         ({"recipients": ("fund", "b")}, "in recipients"),
-        ({"readers": {"quant": "ab" * 32}}, "in readers"),
+        ({"readers": {}}, "in readers"),
     ],
 )
 def test_a_placebo_with_other_terms_is_signed_by_nobody(tested, changes, says) -> None:

@@ -17,8 +17,10 @@ from parties.data.calendar import calendar_of, calendar_terms
 from parties.data.entities import party_entities
 from parties.data.panel import build_feature_panel, build_label_panel
 from parties.settings import ConsortiumSettings, PartySettings, load_consortium
+from tests.vfl.direct import agrees_with_libraries
 from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
+from vfl.factors.validation import Subject, battery
 from vfl.plan import SplitModel
 from vfl.train import TrainingResult
 from vfl.twin import alone, initial_weights, train_in_the_clear
@@ -110,6 +112,26 @@ def test_joint_beats_the_best_fund_whatever_the_initial_weights(pooled: Pooled, 
     assert (joint > own).sum() >= 8
     assert result.openings.max() <= pooled.settings.openings.limit_per_row
     assert (result.openings + np.where(np.isfinite(result.scores), 3, 0)).max() <= 6
+
+
+def test_the_battery_over_it_agrees_with_the_libraries_called_directly(pooled: Pooled) -> None:
+    result, terms = pooled.joint(0), pooled.settings.evaluation
+    window = evaluation_window(pooled.calendar.periods, terms.first, terms.last)
+    labels = np.where(pooled.label.universe & window[:, None], pooled.label.label, np.nan)
+    own = np.where(np.isfinite(result.scores), pooled.own.scores, np.nan)
+    found = battery(
+        Subject(
+            pooled.calendar.periods,
+            result.scores,
+            labels,
+            1,
+            known_from=pooled.label.known_from,
+            own=own,
+            embeddings=result.embeddings,
+        )
+    )
+    assert agrees_with_libraries(found, result.scores, labels, own, pooled.common, 1) == 10
+    assert not {"noise", "weak", "overfit", "fingerprint", "look-ahead"} & {w.name for w in found.warnings}
 
 
 def test_no_feature_party_alone_comes_near(pooled: Pooled) -> None:

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-from statsmodels.regression.linear_model import OLS
 
 from parties.data.calendar import calendar_of, calendar_terms
 from parties.data.panel import feature_panel_of, label_panel_of
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
 from parties.settings import ConsortiumSettings, load_consortium
-from vfl.factors.evaluate import evaluation_window, hac_lags, ic_by_period
+from tests.vfl.direct import agrees_with_libraries
+from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.findings import Findings
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
 from vfl.factors.validation import Subject, battery
@@ -131,18 +130,9 @@ def test_no_row_is_trained_on_before_its_month_is_over(cast, joint) -> None:
 
 
 def test_the_battery_over_it_agrees_with_the_libraries_called_directly(cast, joint, report) -> None:
-    truth, horizon = cast.truth(cast.label), cast.settings.walk_forward.horizon
-    rows = np.isfinite(joint.scores) & np.isfinite(truth)
-    weeks = np.flatnonzero(rows.sum(axis=1) > 9)
-    rank = [stats.spearmanr(joint.scores[t, rows[t]], truth[t, rows[t]]).statistic for t in weeks]
-    plain = [stats.pearsonr(joint.scores[t, rows[t]], truth[t, rows[t]]).statistic for t in weeks]
-    assert len(weeks) == 79
-    assert report.value("ic", "rank_ic") == pytest.approx(np.mean(rank), abs=1e-12)
-    assert report.value("ic", "ic") == pytest.approx(np.mean(plain), abs=1e-12)
-    lags = {"maxlags": hac_lags(len(rank), horizon), "use_correction": True}
-    assert lags["maxlags"] >= horizon - 1
-    fit = OLS(rank, np.ones(len(rank))).fit(cov_type="HAC", cov_kwds=lags)
-    assert report.value("ic", "rank_ic_t") == pytest.approx(float(fit.tvalues[0]))
+    own = np.where(np.isfinite(joint.scores), cast.alone(None, cast.label), np.nan)
+    horizon = cast.settings.walk_forward.horizon
+    assert agrees_with_libraries(report, joint.scores, cast.truth(cast.label), own, cast.names, horizon) == 79
 
 
 def test_forward_returns_end_in_the_report_as_noise(cast) -> None:
