@@ -83,6 +83,7 @@ class Consortium:
             workers=None,
             secret=lambda purpose: self.secret(name, purpose),
             checkpoints=lambda: self.stores[name],
+            boundary=lambda: None,
         )
 
     def feature(self, name: str) -> Flow[Any]:
