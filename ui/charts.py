@@ -6,13 +6,14 @@ dash and marks in shape, so that no meaning rests on colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import altair as alt
 import pandas as pd
 
 from parties.client import BytesView, ContributionView, OpeningsView, PhaseView, SeriesPoint
+from ui.series import MOST_POINTS, bucketed, running_sum
 from ui.text import PHASE_TITLES, correlation, data_size, duration
 
 __all__ = [
@@ -68,20 +69,18 @@ def _period_axis(periods: Sequence[str]) -> alt.X:
     )
 
 
-def _ic_frame(series: Sequence[SeriesPoint], *, cumulative: bool) -> pd.DataFrame:
-    rows: list[dict[str, object]] = []
-    for name, values in zip(_SERIES, ([p.ic_joint for p in series], [p.ic_own for p in series]), strict=True):
-        total = 0.0
-        for point, value in zip(series, values, strict=True):
-            if value is not None:
-                total += value
-                rows.append({"period": point.period, "model": name, "value": total if cumulative else value})
-    return pd.DataFrame(rows, columns=["period", "model", "value"])
+_IC: Mapping[str, Callable[[SeriesPoint], float | None]] = {
+    _SERIES[0]: lambda point: point.ic_joint,
+    _SERIES[1]: lambda point: point.ic_own,
+}
 
 
 def _ic_lines(series: Sequence[SeriesPoint], title: str, *, cumulative: bool, marks: bool) -> alt.LayerChart:
-    frame = _ic_frame(series, cumulative=cumulative)
-    periods = [p.period for p in series if p.ic_joint is not None or p.ic_own is not None]
+    shown = {name: (running_sum if cumulative else bucketed)(series, pick) for name, pick in _IC.items()}
+    rows = [{"period": at, "model": name, "value": value} for name, line in shown.items() for at, value in line]
+    frame = pd.DataFrame(rows, columns=["period", "model", "value"])
+    named = {period for line in shown.values() for period, _ in line}
+    periods = [point.period for point in series if point.period in named]
     colour = alt.Color("model:N", scale=_SERIES_COLOUR, legend=alt.Legend(orient="top", title=None))
     base = alt.Chart(frame).encode(
         x=_period_axis(periods),
@@ -93,7 +92,7 @@ def _ic_lines(series: Sequence[SeriesPoint], title: str, *, cumulative: bool, ma
     dash = alt.StrokeDash("model:N", scale=_SERIES_DASH, legend=alt.Legend(orient="top", title=None))
     shape = alt.Shape("model:N", scale=_SERIES_SHAPE, legend=alt.Legend(orient="top", title=None))
     layers = [zero, base.mark_line(strokeWidth=2, opacity=0.9 if cumulative else 0.7).encode(strokeDash=dash)]
-    if marks:
+    if marks and len(periods) <= MOST_POINTS // 2:
         layers.append(base.mark_point(filled=True, size=40).encode(shape=shape))
     return _layered(*layers, height=_HEIGHT)
 
@@ -110,13 +109,13 @@ def cumulative_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
 
 def loss_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
     """Training loss at the end of each period (no unit)."""
-    points = [p for p in series if p.loss is not None]
-    frame = pd.DataFrame({"period": [p.period for p in points], "loss": [p.loss for p in points]})
+    points = bucketed(series, lambda point: point.loss)
+    frame = pd.DataFrame(points, columns=["period", "loss"])
     line = (
         alt.Chart(frame)
         .mark_line(color=COLOURS["blue"], strokeWidth=2, point=len(points) < 40)
         .encode(
-            x=_period_axis([p.period for p in points]),
+            x=_period_axis([period for period, _ in points]),
             y=alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False)),
             tooltip=["period:O", alt.Tooltip("loss:Q", format=".4f")],
         )

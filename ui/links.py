@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-__all__ = ["go", "remember"]
+__all__ = ["go", "reachable", "remember"]
 
 _PAGES = "pages of the site"
 
@@ -21,3 +21,8 @@ def go(key: str, **parameters: str) -> None:
     """Leave for another page, such as ``go("run", run=run_id)``; raises KeyError for one the session does not have."""
     pages: Mapping[str, StreamlitPage] = st.session_state[_PAGES]
     st.switch_page(pages[key], query_params=parameters)
+
+
+def reachable(key: str) -> bool:
+    """Whether this session has that page: its role may see it."""
+    return key in st.session_state.get(_PAGES, {})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from parties.client import PartyCostView, PartyView
 from ui.text import MISSING, count, data_size
 
-__all__ = ["costs_table", "grants_table"]
+__all__ = ["columns_table", "costs_table", "grants_table"]
 
 
 def grants_table(members: Sequence[PartyView], present: Collection[str], coalition: Collection[str]) -> pd.DataFrame:
@@ -20,6 +21,17 @@ def grants_table(members: Sequence[PartyView], present: Collection[str], coaliti
         use = "used, never sent" if taken else "not used"
         rows += [(member.name, member.role, column, member.units.get(column, ""), use) for column in member.columns]
     return pd.DataFrame(rows, columns=["Party", "Role", "Column", "Unit", "In this run"])
+
+
+def columns_table(agreement: Mapping[str, Any], members: Sequence[PartyView]) -> pd.DataFrame:
+    """One row per column of a run's agreement, with the unit that its owner states now."""
+    units = {member.name: member.units for member in members}
+    rows = [
+        (party["name"], party["role"], column, units.get(party["name"], {}).get(column, ""))
+        for party in agreement.get("parties", ())
+        for column in party["columns"]
+    ]
+    return pd.DataFrame(rows, columns=["Party", "Role", "Column", "Unit"])
 
 
 def costs_table(costs: Sequence[PartyCostView]) -> pd.DataFrame:

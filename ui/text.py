@@ -112,6 +112,7 @@ HELP: Mapping[str, str] = {
     "relayed": "Connections that led through the coordinator: encrypted between the two, it sees sizes and times.",
     "budget": "What may be revealed of one row in the run; each feature party's node counts it and stops at the limit.",
     "preflight": "Counted from the terms: the products' bytes, and one core's time as docs/performance.md has it.",
+    "grants": "Columns as agreed; what a party's node never lets into runs cannot be among them.",
     "eta": "Time left at the present speed.",
 }  # fmt: skip
 

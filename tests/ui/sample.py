@@ -193,6 +193,7 @@ class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls, Draft
         self.asked: list[str] = []
         self.role: Role = "admin"
         self.proposed: list[str] = []
+        self.ordered: list[tuple[str, ...]] = []
         self.doors: dict[str, Callable[[Any], Any]] = {
             "viewer": lambda _: ViewerView(name=self.role, role=self.role),
             **sample_runs.doors(self.views),
@@ -284,10 +285,13 @@ class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls, Draft
         raise ConfigError("a sample takes no proposals")
 
     def cancel(self, run_id: str, why: str) -> None:
-        raise ConfigError("a sample takes no orders")
+        self._answer("cancel")
+        self.ordered.append(("cancel", run_id, why))
 
     def pause(self, run_id: str, why: str) -> None:
-        raise ConfigError("a sample takes no orders")
+        self._answer("pause")
+        self.ordered.append(("pause", run_id, why))
 
     def resume(self, run_id: str) -> None:
-        raise ConfigError("a sample takes no orders")
+        self._answer("resume")
+        self.ordered.append(("resume", run_id))

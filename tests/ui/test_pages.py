@@ -72,7 +72,9 @@ def test_a_run_under_way_shows_speed_and_time_left_and_keeps_names_harmless() ->
     assert not any(getattr(element.proto, "allow_html", False) for element in (*app.markdown, *app.caption))
 
 
-def test_a_run_goes_on_showing_its_last_state_while_the_coordinator_is_away() -> None:
+def test_a_run_goes_on_showing_its_last_state_while_the_coordinator_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.views.run.shared", lambda client, viewer, what, read, *, seconds=1.0: read())
+
     class Flaky(SampleClient):
         def run(self, run_id: str) -> Any:
             if len([call for call in self.asked if call.startswith("run ")]) > 0:

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from parties.client import ContributionView, OpeningsView, PhaseView, SeriesPoint
 from tests.ui.sample import HOSTILE, T0, SampleClient, bundle, factor, settled_run, training_run
-from ui import charts, tables, text
+from ui import charts, series, tables, text
 from ui.bundle import check_archive
 
 
@@ -211,3 +211,18 @@ def test_missing_added_and_unreadable_files_are_named() -> None:
 
 def test_hostile_names_stay_text_in_tables() -> None:
     assert tables.events_table(SampleClient().events())["What happened"][0] == HOSTILE
+
+
+@given(values=st.lists(st.none() | st.floats(-1, 1, allow_subnormal=False), max_size=300), most=st.integers(1, 50))
+def test_a_shortened_series_keeps_its_sums_and_its_bounds(values: list[float | None], most: int) -> None:
+    points = [SeriesPoint(period=f"p{i}", ic_joint=value) for i, value in enumerate(values)]
+    known = [value for value in values if value is not None]
+    means = series.bucketed(points, lambda p: p.ic_joint, most)
+    sums = series.running_sum(points, lambda p: p.ic_joint, most)
+    assert len(means) <= most
+    assert len(sums) <= most or len(points) <= most
+    if known:
+        assert sums[-1][1] == pytest.approx(sum(known))
+        assert all(min(known) - 1e-9 <= mean <= max(known) + 1e-9 for _, mean in means)
+    if len(points) <= most:
+        assert [value for _, value in means] == known

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from parties.client import ClientProtocol, EntenteError, PhaseView, RunSummary, RunView, ViewerView
-from ui import charts, tables
-from ui.states import ask, empty, explain
+from parties.client import (
+    ClientProtocol,
+    EntenteError,
+    PartyView,
+    PhaseView,
+    RunsQuestion,
+    RunSummary,
+    RunView,
+    ViewerView,
+)
+from ui import tables
+from ui.links import go, reachable
+from ui.live import latest, shared
+from ui.run_orders import orders, paused_words, standings
+from ui.states import ask, empty
 from ui.text import (
     HELP,
-    MISSING,
     PHASE_TITLES,
     STATUS_COLOURS,
     STATUS_ICONS,
     Colour,
-    amount,
-    correlation,
     count,
-    data_size,
     duration,
     instant,
     plain,
     short_id,
-    t_value,
 )
-from ui.views import factor
+from ui.views import factor, run_actions
+from ui.views.run_figures import contribution, numbers, quality, revealed, terms
 
 __all__ = ["render"]
 
 _REFRESH_SECONDS = 2.0
+_FIGURES_SECONDS = 4.0
+_NEWEST = RunsQuestion(limit=100)
 _PHASE_BADGES: Mapping[str, tuple[Colour, str]] = {
     "done": ("green", ":material/check:"),
     "running": ("blue", ":material/autorenew:"),
@@ -40,31 +48,47 @@ _PHASE_BADGES: Mapping[str, tuple[Colour, str]] = {
     "skipped": ("gray", ":material/redo:"),
     "waiting": ("gray", ":material/schedule:"),
 }
+_STANDINGS: Mapping[str, tuple[Colour, str]] = {
+    "signed": ("green", ":material/signature:"),
+    "deciding": ("blue", ":material/hourglass_top:"),
+    "away": ("orange", ":material/cloud_off:"),
+}
 
 
-def render(client: ClientProtocol, _: ViewerView) -> None:
+def render(client: ClientProtocol, viewer: ViewerView) -> None:
     """The page of the run named in the address (``?run=``), or of the newest one."""
-    runs = ask("runs", client.runs)
-    if runs is None:
+    page = ask("runs", lambda: shared(client, viewer, "newest runs", lambda: client.runs_page(_NEWEST), seconds=10))
+    if page is None:
         return
-    if not runs:
+    wanted = st.query_params.get("run", "")
+    if not page.runs and not wanted:
         st.title("Run")
         empty("No run yet", "A run appears here as soon as an admin proposes one.")
         return
-    run_id = _choose(runs)
-    run = ask("the run", lambda: client.run(run_id))
+    choice, actions = st.columns([3, 2], vertical_alignment="bottom")
+    with choice:
+        run_id = _choose(page.runs, wanted)
+    # read anew, for all sessions: what the fragments below find is never older than what this page was built on
+    run = ask("the run", lambda: shared(client, viewer, f"run {run_id}", lambda: client.run(run_id), seconds=0))
     if run is None:
         return
-    refresh = None if run.ended else _REFRESH_SECONDS
-    st.fragment(_live, run_every=refresh)(client, run)
+    with actions.container(horizontal=True, horizontal_alignment="right"):
+        run_actions.buttons(client, viewer, run)
+    run_actions.refusal()
     if run.ended:
-        _journal(client, run)
+        _now(client, viewer, run)
+        _figures(run)
+        _ended(client, viewer, run)
+    else:
+        st.fragment(_now, run_every=_REFRESH_SECONDS)(client, viewer, run)
+        st.fragment(_figures, run_every=_FIGURES_SECONDS)(run)
+    terms(run, _members(client, viewer))
+    _journal(client, run)
 
 
-def _choose(runs: list[RunSummary]) -> str:
-    """A selector of runs that writes its choice into the address, so that a page can be shared."""
-    named = {run.run_id: f"{short_id(run.run_id)} · {run.purpose or run.consortium} · {run.status}" for run in runs}
-    wanted = st.query_params.get("run", "")
+def _choose(runs: Sequence[RunSummary], wanted: str) -> str:
+    """A selector of the newest runs that writes its choice into the address, so that a page can be shared."""
+    named = {run.run_id: f"{short_id(run.run_id)} · {run.purpose or run.consortium}" for run in runs}
     if wanted and wanted not in named:
         named = {wanted: short_id(wanted)} | named
     ids = list(named)
@@ -74,30 +98,59 @@ def _choose(runs: list[RunSummary]) -> str:
     return chosen
 
 
-def _live(client: ClientProtocol, seen: RunView) -> None:
-    """Everything that moves. While the coordinator is away, the last state stays on the page, and says so."""
-    run = seen
-    if not seen.ended:
-        key = f"last seen {seen.run_id}"
-        try:
-            run = client.run(seen.run_id)
-            st.session_state[key] = run
-        except EntenteError as error:
-            run = st.session_state.get(key, seen)
-            explain(error)
-            st.caption("Below is the last state that was read; it goes on by itself when the coordinator answers.")
-        if run.ended:
-            st.rerun()
+def _read(client: ClientProtocol, viewer: ViewerView, seen: RunView) -> RunView:
+    """The run as it is now; while the coordinator is away, as it was last seen."""
+    if seen.ended:
+        return seen
+    what = f"run {seen.run_id}"
+    return latest(what, lambda: shared(client, viewer, what, lambda: client.run(seen.run_id)), seen) or seen
+
+
+def _members(client: ClientProtocol, viewer: ViewerView) -> list[PartyView]:
+    """The parties, for what they offer and whether they are there; nobody while the coordinator is away."""
+    try:
+        return shared(client, viewer, "parties", client.parties, seconds=5)
+    except EntenteError:
+        return []
+
+
+def _now(client: ClientProtocol, viewer: ViewerView, seen: RunView) -> None:
+    """What the run does now, and what may be done with it; refreshes by itself."""
+    run = _read(client, viewer, seen)
+    if orders(run, viewer) != orders(seen, viewer) or run.ended != seen.ended:
+        st.rerun()
     _heading(run)
     _timeline(run)
+    if run.phase == "approve":
+        _standing(run, _members(client, viewer))
     _progress(run)
-    _numbers(run)
-    _quality(run)
-    _contribution(run)
-    if run.factor is not None and run.ended:
+
+
+def _figures(seen: RunView) -> None:
+    """What has been measured and counted so far; refreshes by itself, less often."""
+    run = seen if seen.ended else st.session_state.get(f"last seen run {seen.run_id}", seen)
+    numbers(run)
+    quality(run)
+    contribution(run)
+    revealed(run)
+
+
+def _ended(client: ClientProtocol, viewer: ViewerView, run: RunView) -> None:
+    """What a finished run leads to."""
+    if run.factor is not None:
         factor.render(client, run.factor)
-    _revealed(run)
-    _terms(run)
+    links = {"factor": "The factor", "contributions": "Contributions", "trust": "Trust report"}
+    fit = {"factor": run.factor is not None, "contributions": bool(run.contributions), "trust": True}
+    with st.container(horizontal=True):
+        for key, title in links.items():
+            if fit[key] and reachable(key) and st.button(title, key=f"to {key}", icon=":material/arrow_forward:"):
+                go(key, run=run.run_id)
+        if (
+            viewer.role == "admin"
+            and reachable("new_run")
+            and st.button("Propose one like it", key="like", icon=":material/content_copy:")
+        ):
+            go("new_run", like=run.run_id)
 
 
 def _heading(run: RunView) -> None:
@@ -108,10 +161,12 @@ def _heading(run: RunView) -> None:
     took = duration((run.ended_at - run.proposed_at).total_seconds()) if run.ended_at else "under way"
     members = ", ".join(f"{name} (label)" if name == run.label_party else name for name in run.parties)
     st.caption(f"{plain(run.consortium)} · {plain(members)} · proposed {instant(run.proposed_at)} · {took}")
+    for words in paused_words(run):
+        st.warning(plain(words), icon=":material/pause_circle:")
     if run.status == "aborted":
         blame = f"Aborted by {run.culprit}" if run.culprit else "Aborted"
         st.error(plain(run.reason) or "no reason was given", icon=":material/cancel:", title=plain(blame))
-    elif run.status == "paused":
+    elif run.status == "paused" and not run.pauses:
         waiting = plain(", ".join(run.waiting_for)) or "a party"
         st.warning(f"Paused: waiting for {waiting}. The run goes on when it is back.", icon=":material/pause_circle:")
 
@@ -125,7 +180,22 @@ def _timeline(run: RunView) -> None:
         with column:
             st.badge(title, color=colour, icon=icon, help=HELP[name])
             idle = "not reached" if run.ended and phase.status == "waiting" else phase.status
-            st.caption(duration(phase.seconds) if phase.ended_at else idle)
+            again = f" · attempt {phase.attempt}" if phase.attempt > 1 else ""
+            st.caption(f"{duration(phase.seconds) if phase.ended_at else idle}{again}")
+
+
+def _standing(run: RunView, members: Sequence[PartyView]) -> None:
+    """Before the run begins: who has signed, and what each of the others still has to decide."""
+    with st.container(border=True):
+        st.markdown("**Signatures**", help=HELP["approve"])
+        for name, state, words in standings(run, members):
+            colour, icon = _STANDINGS[state]
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.badge(plain(name), color=colour, icon=icon)
+                st.caption(words)
+        expires = run.agreement.get("expires_at")
+        if isinstance(expires, str):
+            st.caption(f"The proposal lapses at {plain(expires[:16].replace('T', ' '))} UTC. Nothing is signed here.")
 
 
 def _progress(run: RunView) -> None:
@@ -146,105 +216,6 @@ def _progress(run: RunView) -> None:
             st.caption("No party has said yet how far it is.")
         if current.finished:
             st.caption(f"Finished: {plain(', '.join(current.finished))}")
-
-
-def _numbers(run: RunView) -> None:
-    evaluation = run.evaluation
-    joint = evaluation.ic_joint if evaluation else run.ic_joint
-    own = evaluation.ic_own if evaluation else run.ic_own
-    uplift = evaluation.uplift if evaluation else None
-    used = max((o.max_used for o in run.openings), default=None)
-    limit = min((o.limit for o in run.openings), default=None)
-    cells = st.columns(5)
-    t_joint = f"t = {t_value(evaluation.t_joint)}" if evaluation and evaluation.t_joint is not None else None
-    t_uplift = f"t = {t_value(evaluation.t_uplift)}" if evaluation and evaluation.t_uplift is not None else None
-    _number(cells[0], "Rank IC, joint", correlation(joint), f"{HELP['rank_ic']} {HELP['t']}", t_joint)
-    _number(cells[1], "Rank IC, own", correlation(own), HELP["ic_own"])
-    _number(cells[2], "Uplift", correlation(uplift), f"{HELP['uplift']} {HELP['t']}", t_uplift)
-    _number(cells[3], "Common entities", count(run.n_common), HELP["common"])
-    openings = MISSING if used is None or limit is None else f"{used} of {limit}"
-    _number(cells[4], "Openings per row", openings, HELP["openings"])
-
-
-def _number(cell: DeltaGenerator, label: str, value: str, meaning: str, note: str | None = None) -> None:
-    cell.metric(label, value, note, help=meaning, border=True, delta_color="off", delta_arrow="off", height="stretch")
-
-
-def _quality(run: RunView) -> None:
-    st.subheader("The factor, period by period", help=HELP["rank_ic"])
-    if any(p.ic_joint is not None or p.ic_own is not None for p in run.series):
-        if run.evaluation and run.evaluation.n_periods:
-            st.caption(f"{run.evaluation.n_periods} periods out of sample.")
-        left, right = st.columns(2)
-        left.altair_chart(charts.ic_chart(run.series), alt="Rank IC per period, joint factor and label party alone")
-        right.altair_chart(charts.cumulative_chart(run.series), alt="Running sum of the rank ICs")
-    elif run.ended:
-        empty("Not measured", "The run ended before its evaluation, or its agreement keeps the numbers private.")
-    else:
-        empty("Not measured yet", "The label party measures the factor once training is over.")
-    if any(p.loss is not None for p in run.series):
-        with st.expander("Training loss", icon=":material/trending_down:", expanded=not run.ended):
-            st.caption(HELP["loss"])
-            st.altair_chart(charts.loss_chart(run.series), alt="Training loss per period")
-
-
-def _contribution(run: RunView) -> None:
-    if not run.contributions:
-        return
-    st.subheader("Who contributed what", help=HELP["shapley"])
-    if run.contribution_way:
-        st.caption(f"Coalitions valued the {plain(run.contribution_way)} way. {HELP['standard_error']}")
-    left, right = st.columns(2)
-    left.altair_chart(charts.shapley_chart(run.contributions), alt="Shapley values by party")
-    with right:
-        table = tables.contributions_table(run.contributions, run.unit, run.scale)
-        config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
-        st.dataframe(table, hide_index=True, column_config=config, alt="Shapley values, shares and rewards")
-        st.caption(f"Reward pot: {plain(amount(run.pot, run.unit, run.scale))}")
-
-
-def _revealed(run: RunView) -> None:
-    if not run.openings and not run.bytes_by_message:
-        return
-    st.subheader("What was revealed and sent", help=HELP["bytes"])
-    left, right = st.columns([2, 3])
-    with left:
-        st.markdown("**Openings of the most opened row**", help=HELP["openings"])
-        if run.openings:
-            st.altair_chart(charts.openings_chart(run.openings), alt="Openings used against the limit")
-        else:
-            st.caption("Nothing has been opened yet.")
-        if run.peak_rss_mb:
-            st.markdown("**Peak memory**", help=HELP["peak"])
-            memory = sorted(run.peak_rss_mb.items())
-            st.caption(" · ".join(f"{plain(name)} {count(size)} MB" for name, size in memory))
-    with right:
-        st.markdown("**Bytes by message type**", help=HELP["bytes"])
-        if run.bytes_by_message:
-            total = sum(view.bytes for view in run.bytes_by_message)
-            st.altair_chart(charts.bytes_chart(run.bytes_by_message), alt="Megabytes sent by message type")
-            with st.expander(f"{data_size(total)} in all, by sender"):
-                st.dataframe(tables.bytes_table(run.bytes_by_message), hide_index=True, alt="Bytes by sender and type")
-        else:
-            st.caption("Nothing has been counted yet.")
-        if run.relayed:
-            st.markdown("**Led through the coordinator**", help=HELP["relayed"])
-            pairs = (f"{plain(v.sender)} to {plain(v.receiver)} {data_size(v.bytes)}" for v in run.relayed)
-            st.caption(" · ".join(pairs))
-
-
-def _terms(run: RunView) -> None:
-    with st.expander("Where the time went", icon=":material/timeline:"):
-        if any(phase.started_at for phase in run.phases):
-            chart = charts.phase_chart(run.phases, run.ended_at or datetime.now(UTC))
-            st.altair_chart(chart, alt="Start, end and duration of each phase")
-        st.dataframe(tables.phases_table(run.phases), hide_index=True, alt="Phases")
-    with st.expander("Agreement and signatures", icon=":material/signature:"):
-        st.caption(HELP["run"])
-        st.code(run.run_id, language=None)
-        if run.signatures:
-            st.dataframe(tables.signatures_table(run.signatures), hide_index=True, alt="Signatures")
-        st.json(run.agreement, expanded=1)
 
 
 def _journal(client: ClientProtocol, run: RunView) -> None:

@@ -1,0 +1,128 @@
+"""What a run has shown so far: its factor by period, contributions, openings, bytes, memory, and its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from parties.client import PartyView, RunView
+from ui import charts, tables
+from ui.series import MOST_POINTS
+from ui.states import empty
+from ui.tables_runs import columns_table
+from ui.text import HELP, MISSING, amount, correlation, count, data_size, plain, t_value
+
+__all__ = ["contribution", "numbers", "quality", "revealed", "terms"]
+
+
+def numbers(run: RunView) -> None:
+    """The numbers that matter most, side by side."""
+    evaluation = run.evaluation
+    joint = evaluation.ic_joint if evaluation else run.ic_joint
+    own = evaluation.ic_own if evaluation else run.ic_own
+    uplift = evaluation.uplift if evaluation else None
+    used = max((o.max_used for o in run.openings), default=None)
+    limit = min((o.limit for o in run.openings), default=None)
+    cells = st.columns(5)
+    t_joint = f"t = {t_value(evaluation.t_joint)}" if evaluation and evaluation.t_joint is not None else None
+    t_uplift = f"t = {t_value(evaluation.t_uplift)}" if evaluation and evaluation.t_uplift is not None else None
+    _number(cells[0], "Rank IC, joint", correlation(joint), f"{HELP['rank_ic']} {HELP['t']}", t_joint)
+    _number(cells[1], "Rank IC, own", correlation(own), HELP["ic_own"])
+    _number(cells[2], "Uplift", correlation(uplift), f"{HELP['uplift']} {HELP['t']}", t_uplift)
+    _number(cells[3], "Common entities", count(run.n_common), HELP["common"])
+    openings = MISSING if used is None or limit is None else f"{used} of {limit}"
+    _number(cells[4], "Openings per row", openings, HELP["openings"])
+
+
+def _number(cell: DeltaGenerator, label: str, value: str, meaning: str, note: str | None = None) -> None:
+    cell.metric(label, value, note, help=meaning, border=True, delta_color="off", delta_arrow="off", height="stretch")
+
+
+def quality(run: RunView) -> None:
+    """Rank IC and loss, period by period, as far as they are known."""
+    st.subheader("The factor, period by period", help=HELP["rank_ic"])
+    if any(p.ic_joint is not None or p.ic_own is not None for p in run.series):
+        if run.evaluation and run.evaluation.n_periods:
+            st.caption(f"{run.evaluation.n_periods} periods out of sample.")
+        if len(run.series) > MOST_POINTS:
+            st.caption(f"Each point is the mean of {-(-len(run.series) // MOST_POINTS)} periods; sums are exact.")
+        left, right = st.columns(2)
+        left.altair_chart(charts.ic_chart(run.series), alt="Rank IC per period, joint factor and label party alone")
+        right.altair_chart(charts.cumulative_chart(run.series), alt="Running sum of the rank ICs")
+    elif run.ended:
+        empty("Not measured", "The run ended before its evaluation, or its agreement keeps the numbers private.")
+    else:
+        empty("Not measured yet", "The label party measures the factor once training is over.")
+    if any(p.loss is not None for p in run.series):
+        with st.expander("Training loss", icon=":material/trending_down:", expanded=not run.ended):
+            st.caption(HELP["loss"])
+            st.altair_chart(charts.loss_chart(run.series), alt="Training loss per period")
+
+
+def contribution(run: RunView) -> None:
+    """Who contributed what, and what it earned."""
+    if not run.contributions:
+        return
+    st.subheader("Who contributed what", help=HELP["shapley"])
+    if run.contribution_way:
+        st.caption(f"Coalitions valued the {plain(run.contribution_way)} way. {HELP['standard_error']}")
+    left, right = st.columns(2)
+    left.altair_chart(charts.shapley_chart(run.contributions), alt="Shapley values by party")
+    with right:
+        table = tables.contributions_table(run.contributions, run.unit, run.scale)
+        config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
+        st.dataframe(table, hide_index=True, column_config=config, alt="Shapley values, shares and rewards")
+        st.caption(f"Reward pot: {plain(amount(run.pot, run.unit, run.scale))}")
+
+
+def revealed(run: RunView) -> None:
+    """Openings against the limit, bytes by message, memory."""
+    if not run.openings and not run.bytes_by_message:
+        return
+    st.subheader("What was revealed and sent", help=HELP["bytes"])
+    left, right = st.columns([2, 3])
+    with left:
+        st.markdown("**Openings of the most opened row**", help=HELP["openings"])
+        if run.openings:
+            st.altair_chart(charts.openings_chart(run.openings), alt="Openings used against the limit")
+        else:
+            st.caption("Nothing has been opened yet.")
+        if run.peak_rss_mb:
+            st.markdown("**Peak memory**", help=HELP["peak"])
+            memory = sorted(run.peak_rss_mb.items())
+            st.caption(" · ".join(f"{plain(name)} {count(size)} MB" for name, size in memory))
+    with right:
+        st.markdown("**Bytes by message type**", help=HELP["bytes"])
+        if run.bytes_by_message:
+            total = sum(view.bytes for view in run.bytes_by_message)
+            st.altair_chart(charts.bytes_chart(run.bytes_by_message), alt="Megabytes sent by message type")
+            with st.expander(f"{data_size(total)} in all, by sender"):
+                st.dataframe(tables.bytes_table(run.bytes_by_message), hide_index=True, alt="Bytes by sender and type")
+        else:
+            st.caption("Nothing has been counted yet.")
+        if run.relayed:
+            st.markdown("**Led through the coordinator**", help=HELP["relayed"])
+            pairs = (f"{plain(v.sender)} to {plain(v.receiver)} {data_size(v.bytes)}" for v in run.relayed)
+            st.caption(" · ".join(pairs))
+
+
+def terms(run: RunView, members: Sequence[PartyView]) -> None:
+    """Where the time went, the agreement with its columns, and the signatures."""
+    with st.expander("Where the time went", icon=":material/timeline:"):
+        if any(phase.started_at for phase in run.phases):
+            chart = charts.phase_chart(run.phases, run.ended_at or datetime.now(UTC))
+            st.altair_chart(chart, alt="Start, end and duration of each phase")
+        st.dataframe(tables.phases_table(run.phases), hide_index=True, alt="Phases")
+    with st.expander("Agreement and signatures", icon=":material/signature:"):
+        st.caption(HELP["run"])
+        st.code(run.run_id, language=None)
+        if run.signatures:
+            st.dataframe(tables.signatures_table(run.signatures), hide_index=True, alt="Signatures")
+        columns = columns_table(run.agreement, members)
+        if len(columns):
+            st.markdown("**Columns that the run may use**", help=HELP["grants"])
+            st.dataframe(columns, hide_index=True, height=240, alt="Columns by party, as agreed")
+        st.json(run.agreement, expanded=1)
