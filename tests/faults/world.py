@@ -328,7 +328,7 @@ class Party:
         if world.engine is None or not self.connected:
             return False
         run_id = "" if kind == "heartbeat" else world.run_id
-        said = Hearing(world.engine).said
+        said = Hearing(world.engine, mock.Mock()).said
         try:
             return world.guarded(lambda: (said(self.name, kind, run_id, json.dumps(body).encode()), True)[1]) is True
         except AgreementError:
