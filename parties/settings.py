@@ -27,6 +27,7 @@ __all__ = [
     "LabelSettings",
     "PartySettings",
     "PostgresSettings",
+    "S3Settings",
     "TransportSettings",
     "load_consortium",
 ]
@@ -138,6 +139,25 @@ class EncoderSettings(Terms):
         )
 
 
+class S3Settings(Terms):
+    """Objects that the party's SQL may read as s3://BUCKET/KEY. Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
+    and, where there is one, AWS_SESSION_TOKEN in the node's environment."""
+
+    allowed: tuple[str, ...] = Field(description="places that SQL may read below, such as s3://BUCKET/FOLDER/")
+    region: str = Field(default="us-east-1", description="of the store")
+    endpoint: str = Field(default="", description="https://HOST:PORT of a store other than AWS; http on loopback only")
+
+    @model_validator(mode="after")
+    def _narrow(self) -> S3Settings:
+        strange = [p for p in self.allowed if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+/([^*?\[\]/]+/)*", p)]
+        if not self.allowed or strange or any(part in (".", "..") for p in self.allowed for part in p.split("/")):
+            raise ValueError(f"allowed needs places such as s3://BUCKET/FOLDER/, with the last slash ({strange})")
+        plain = re.fullmatch(r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", self.endpoint)
+        if self.endpoint and not plain and not re.fullmatch(r"https://[^\s/@]+", self.endpoint):
+            raise ValueError("endpoint must be https://HOST or https://HOST:PORT")
+        return self
+
+
 class PartySettings(Terms):
     """One party's data. The query yields entity, period (the observation's date), available_at
     (or a lag), and the columns; ``${data}`` in SQL stands for the data folder."""
@@ -160,6 +180,7 @@ class PartySettings(Terms):
         default={}, validation_alias=AliasChoices("schema", "column_schema"), description="rules by column"
     )
     postgres: PostgresSettings | None = None
+    s3: S3Settings | None = None
     encoder: EncoderSettings | None = None
 
     @model_validator(mode="after")

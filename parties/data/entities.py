@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from parties.data.query import read_label_rows, read_observations, run_query
 from parties.errors import ConfigError, DataError
-from parties.settings import LabelSettings, PartySettings, PostgresSettings
+from parties.settings import LabelSettings, PartySettings
 from psi.identifiers import IdentifierError, canonical_ids
 
 __all__ = ["canonical_entities", "party_entities", "read_aliases"]
@@ -57,7 +57,7 @@ def read_aliases(settings: PartySettings, folder: Path, data: Path) -> Aliases:
         source, pairs = Path(settings.aliases).name, _csv_pairs(folder / settings.aliases)
     elif settings.alias_query:
         source = Path(settings.alias_query).name
-        pairs = _query_pairs(folder / settings.alias_query, data, settings.postgres)
+        pairs = _query_pairs(folder / settings.alias_query, data, settings)
     else:
         return ()
     for row, pair in enumerate(pairs, start=1):
@@ -97,7 +97,7 @@ def _csv_pairs(path: Path) -> Sequence[tuple[str, str]]:
     return list(zip(frame["alias"], frame["entity"], strict=True))
 
 
-def _query_pairs(path: Path, data: Path, postgres: PostgresSettings | None) -> Sequence[tuple[str, str]]:
+def _query_pairs(path: Path, data: Path, settings: PartySettings) -> Sequence[tuple[str, str]]:
     def expressions(types: Mapping[str, str]) -> list[str]:
         for name in ("alias", "entity"):
             if types.get(name) != "VARCHAR":
@@ -105,5 +105,5 @@ def _query_pairs(path: Path, data: Path, postgres: PostgresSettings | None) -> S
                 raise DataError(f"{path.name}: column {name!r} is {found}, not text; select alias and entity as text")
         return ["coalesce(alias, '') AS alias", "coalesce(entity, '') AS entity"]
 
-    table = run_query(path, data, expressions, postgres=postgres)
+    table = run_query(path, data, expressions, postgres=settings.postgres, s3=settings.s3)
     return list(zip(table["alias"].to_pylist(), table["entity"].to_pylist(), strict=True))

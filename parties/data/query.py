@@ -2,7 +2,8 @@
 
 The query yields ``entity`` (text), ``period`` (the last day the observation covers), optionally
 ``available_at`` (when the party could first have known it) and the declared columns. DuckDB may
-read below the data folder and nowhere else; it may not write, attach, install or reach a network.
+read below the data folder and the places in an S3 store that node.toml names, and nowhere else; it may not write,
+attach, install or reach any other network address.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pandera import pandas as schemas
 
 from parties.data.calendar import END_OF_DAY
 from parties.errors import ConfigError, DataError
-from parties.settings import ColumnRules, LabelSettings, PartySettings, PostgresSettings
+from parties.settings import ColumnRules, LabelSettings, PartySettings, PostgresSettings, S3Settings
 
 __all__ = [
     "LabelRows",
@@ -113,6 +114,7 @@ def run_query(
     limits: QueryLimits = QueryLimits(),
     *,
     postgres: PostgresSettings | None = None,
+    s3: S3Settings | None = None,
 ) -> Any:
     """Run the SQL file and return ``expressions(types)`` of its columns as an Arrow table.
 
@@ -121,7 +123,7 @@ def run_query(
     """
     text = sql_text(path, data)
     tables = {} if postgres is None else _attached(postgres)
-    with _connection(data, limits, tables) as connection, _told(path):
+    with _connection(data, limits, tables, s3) as connection, _told(path):
         statements = connection.extract_statements(text)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ConfigError(f"{path}: must hold exactly one SELECT statement; a query may only read")
@@ -187,14 +189,20 @@ def _data_folder(data: Path) -> str:
 
 
 @contextmanager
-def _connection(data: Path, limits: QueryLimits, tables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB that holds ``tables``, reads below ``data`` and can change none of this."""
+def _connection(
+    data: Path, limits: QueryLimits, tables: Mapping[str, Any], s3: S3Settings | None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB that holds ``tables``, reads below ``data`` and where ``s3`` allows, and can change none."""
     connection = duckdb.connect(":memory:", config={"threads": limits.threads, "memory_limit": limits.memory})
     try:
         connection.execute("SET TimeZone = 'UTC'")
         for name, table in tables.items():
             connection.register(name, table)
-        connection.execute("SET allowed_directories = ?", [[_data_folder(data)]])
+        places = [_data_folder(data)]
+        if s3 is not None:
+            connection.register_filesystem(_objects(s3))
+            places += s3.allowed
+        connection.execute("SET allowed_directories = ?", [places])
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection
@@ -209,12 +217,19 @@ def _attached(settings: PostgresSettings) -> dict[str, Any]:
     return read_tables(settings)
 
 
+def _objects(settings: S3Settings) -> Any:
+    # the AWS client takes a while to load, and most parties do without
+    from parties.data.remote import open_store
+
+    return open_store(settings)
+
+
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """DuckDB's errors as one sentence."""
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = lines[0].rstrip(".") if lines else type(error).__name__
         raise DataError(f"{path.name}: DuckDB refuses the query ({said}); mend the SQL or the file it reads") from None
@@ -259,7 +274,7 @@ def _frame(
             *(_number_column(source, name, types[name]) for name in numbers),
         ]
 
-    table = run_query(path, data, expressions, postgres=party.postgres)
+    table = run_query(path, data, expressions, postgres=party.postgres, s3=party.s3)
     frame = pd.DataFrame(
         {
             name: np.array(table[name].to_pylist(), dtype=object) if name == "entity" else table[name].to_numpy()
