@@ -58,6 +58,15 @@ from parties.calls.factors import (
     SignerView,
     WarnView,
 )
+from parties.calls.membership import (
+    InvitationQuestion,
+    InvitationView,
+    InviteView,
+    LimitsView,
+    MemberQuestion,
+    MembershipCalls,
+    MemberView,
+)
 from parties.calls.money import (
     AccountView,
     BalancesView,
@@ -73,6 +82,21 @@ from parties.calls.money import (
 )
 from parties.calls.people import ActionsView, ActionView, PeopleCalls, SessionView, ViewerView
 from parties.calls.runs import RunCalls, RunGroup, RunOrder, RunPage, RunsQuestion
+from parties.calls.settlement import (
+    ApproverView,
+    DossierView,
+    EffectView,
+    OutcomeView,
+    PlanView,
+    SettlementCalls,
+    SettlementPage,
+    SettlementQuestion,
+    SettlementStep,
+    SettlementView,
+    StepLine,
+    StepQuestion,
+    WithdrawQuestion,
+)
 from parties.connection import Connection
 from parties.coordinator.views import (
     BalanceView,
@@ -106,6 +130,7 @@ __all__ = [
     "AccountView",
     "ActionView",
     "ActionsView",
+    "ApproverView",
     "BalanceView",
     "BalancesView",
     "BandPoint",
@@ -119,8 +144,10 @@ __all__ = [
     "ContributionsQuestion",
     "CoordinatorView",
     "CostView",
+    "DossierView",
     "DraftQuestion",
     "DraftView",
+    "EffectView",
     "EntenteError",
     "EntryView",
     "EvaluationView",
@@ -135,23 +162,31 @@ __all__ = [
     "FactorsQuestion",
     "FaultView",
     "FileView",
+    "InvitationQuestion",
+    "InvitationView",
+    "InviteView",
     "JournalFile",
     "JournalFilter",
     "JournalPage",
     "JournalQuestion",
     "LearnsView",
     "LedgerView",
+    "LimitsView",
     "LineView",
     "LiveView",
     "LoggedView",
+    "MemberQuestion",
+    "MemberView",
     "NumberView",
     "OpeningUseView",
     "OpeningsView",
+    "OutcomeView",
     "PartyCostView",
     "PartyShare",
     "PartyView",
     "PauseView",
     "PhaseView",
+    "PlanView",
     "PostingView",
     "ProgressView",
     "RelayView",
@@ -167,20 +202,37 @@ __all__ = [
     "SeriesPoint",
     "SeriesView",
     "SessionView",
+    "SettlementPage",
+    "SettlementQuestion",
+    "SettlementStep",
+    "SettlementView",
     "SignInError",
     "SignatureView",
     "SignerView",
     "StandingView",
     "StatementQuestion",
+    "StepLine",
+    "StepQuestion",
     "TemplateView",
     "ViewerView",
     "WarnView",
+    "WithdrawQuestion",
 ]
 
 V = TypeVar("V")
 
 
-class ClientProtocol(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, ContributionCalls, Protocol):
+class ClientProtocol(
+    PeopleCalls,
+    RunCalls,
+    DraftCalls,
+    MoneyCalls,
+    FactorsCalls,
+    ContributionCalls,
+    SettlementCalls,
+    MembershipCalls,
+    Protocol,
+):
     """What views need of a client; a test may bring its own."""
 
     def coordinator(self) -> CoordinatorView: ...
@@ -208,7 +260,9 @@ class ClientProtocol(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls
     def resume(self, run_id: str) -> None: ...
 
 
-class Client(PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, ContributionCalls):
+class Client(
+    PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, ContributionCalls, SettlementCalls, MembershipCalls
+):
     """A connection to the coordinator with the certificate of ``name``. Safe to share between threads.
 
     The admin's certificate says who acts. That of the desk, :data:`DESK`, says nothing: people sign in over it, and

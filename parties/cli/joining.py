@@ -112,23 +112,17 @@ def invite(
     """Print a token of one use with which a party joins. Hand it over on a private channel."""
     from pydantic import TypeAdapter, ValidationError
 
-    from parties.agreement import COORDINATOR, PartyName
-    from parties.client import NO_PARTIES
+    from parties.agreement import PartyName
+    from parties.coordinator.membership import new_invitation
     from parties.identity import Roster
-    from parties.joining.invitations import Invitations, member_lock
+    from parties.joining.invitations import member_lock
 
     try:
         TypeAdapter(PartyName).validate_python(name)
     except ValidationError:
         raise ConfigError(f"{name!r} is no name for a party: small letters, digits, - and _, a letter first") from None
-    roster = Roster.load(home / "roster.json")
-    if name in roster or name in NO_PARTIES:
-        raise ConfigError(f"{name!r} is a member already: choose another name, or revoke it first")
-    coordinator = roster.member(COORDINATOR)
     with member_lock(home):
-        token = Invitations(home).invite(
-            name, role, coordinator.address, coordinator.certificate_sha256, duration(valid)
-        )
+        token = new_invitation(home, Roster.load(home / "roster.json"), name, role, duration(valid))
     if file is None:
         say(token.encode())
         return

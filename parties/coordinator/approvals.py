@@ -109,6 +109,10 @@ class Approvals:
         for digest in list(self._open):
             self._complete(digest)
 
+    def clock(self) -> datetime:
+        """The present to the second, UTC: the times of dossiers."""
+        return self._now().replace(microsecond=0)
+
     # -- asking
 
     def ask(self, dossier: Dossier, run: ClosedRun | None, by: str) -> Waiting:

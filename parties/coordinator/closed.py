@@ -15,7 +15,7 @@ from parties.coordinator.store import EventLog, open_engine
 from parties.errors import ConfigError
 from parties.ledger.store import LedgerStore
 
-__all__ = ["ClosedRun", "closed_run", "find_run", "open_ledger", "valued_runs"]
+__all__ = ["ClosedRun", "closed_run", "find_run", "is_valued", "open_ledger", "valued_runs"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,17 @@ def _settings(home: Path) -> CoordinatorSettings:
     return load_coordinator_settings(home)
 
 
+def is_valued(state: RunState) -> bool:
+    """Whether the run's contributions are known and it did not abort."""
+    return not state.reason and any(s.phase == "value" and s.outcome in ("done", "skipped") for s in state.spans)
+
+
 def closed_run(state: RunState) -> ClosedRun | None:
     """The run as settlement sees it; None before its contributions are known, and for one that aborted."""
-    spans = {span.phase: span for span in state.spans}
-    valued = spans.get("value")
-    if valued is None or valued.outcome not in ("done", "skipped") or state.reason:
+    if not is_valued(state):
         return None
+    spans = {span.phase: span for span in state.spans}
+    valued = spans["value"]
     said = (valued.reports or {}).get(state.plan.label, {}).get("contribution")
     contribution = None if said is None else ContributionRecord.model_validate(said)
     settling = spans.get("settle")

@@ -252,7 +252,7 @@ def party_view(name: str, member: Member, lines: Lines, runs: Sequence[KnownRun]
     offered: dict[str, Any] = {}
     if said is not None:
         role, entity = said.role, said.legal_entity or entity
-        offered = said.model_dump(exclude={"role", "legal_entity"})
+        offered = said.model_dump(exclude={"role", "legal_entity", "limits"})
     attached, silent = lines.attached(name), lines.silent_for(name)
     seen = lines.last_seen(name)
     certificate = x509.load_pem_x509_certificate(member.certificate.encode())

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from parties.agreement import ADMIN, COORDINATOR, DESK
+from parties.agreement import ADMIN, COORDINATOR, DESK, NO_PARTIES
 from parties.errors import AgreementError, ConfigError, StorageError
 from parties.identity import EXPIRY_WARNING, Member, Roster
 from parties.joining.invitations import Invitation, Invitations, member_lock
 from parties.joining.requests import JoinAnswer, JoinRequest
+from parties.joining.token import Token
 
-__all__ = ["Membership", "expiry_warnings", "revoke"]
+__all__ = ["Membership", "expiry_warnings", "new_invitation", "revoke"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,6 +82,32 @@ class Membership:
         """The certificates that a handshake may show beside the roster's: those of open invitations (PEM)."""
         return "".join(invitation.certificate for invitation in self.invited()).encode()
 
+    def clock(self) -> datetime:
+        """The present, UTC: what certificates and invitations are held against."""
+        return datetime.now(UTC)
+
+    def invite(self, name: str, role: str, valid: timedelta) -> Token:
+        """Make an invitation and its token, which is kept nowhere. Raises :class:`ConfigError` for a member's name."""
+        with self._lock, member_lock(self._home):
+            self.refresh()
+            return new_invitation(self._home, self._roster, name, role, valid)
+
+    def withdraw(self, name: str) -> None:
+        """Make the invitation useless. Raises :class:`ConfigError` when there is none."""
+        with self._lock, member_lock(self._home):
+            found = next((one for one in self.invited() if one.name == name), None)
+            if found is None:
+                raise ConfigError(f"nobody is invited as {name!r}: the invitation was used, withdrawn, or is over")
+            self._invitations.use(found)
+        _LOG.info("the invitation of %s is withdrawn", name)
+
+    def revoke(self, name: str) -> None:
+        """Take a member off the roster. Raises :class:`ConfigError` for one that is none."""
+        with self._lock:
+            revoke(self._home, name)
+            self.refresh()
+        _LOG.info("%s is no longer a member", name)
+
     def admit(self, certificate_sha256: str, request: JoinRequest) -> JoinAnswer:
         """Enrol the party whose handshake showed an invitation's certificate; the invitation is used up.
 
@@ -127,6 +154,17 @@ class Membership:
             raise StorageError(f"{self._path}: cannot be written ({error.strerror}); check the disk") from None
         self._roster.replace(members)
         self._stamp = self._stamped()
+
+
+def new_invitation(home: Path, roster: Mapping[str, Member], name: str, role: str, valid: timedelta) -> Token:
+    """An invitation of ``name`` to this home's consortium. The caller holds the member lock.
+
+    Raises :class:`ConfigError` for a name that is taken.
+    """
+    if name in roster or name in NO_PARTIES:
+        raise ConfigError(f"{name!r} is a member already: choose another name, or revoke it first")
+    coordinator = roster[COORDINATOR]
+    return Invitations(home).invite(name, role, coordinator.address, coordinator.certificate_sha256, valid)
 
 
 def revoke(home: Path, name: str) -> None:

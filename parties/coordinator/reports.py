@@ -46,6 +46,7 @@ __all__ = [
     "OpeningsUsed",
     "PartReport",
     "PartyContribution",
+    "PublishedLimits",
     "Point",
     "PauseBody",
     "ProgressBody",
@@ -110,6 +111,14 @@ class HeartbeatBody(_Said):
     """Still here."""
 
 
+class PublishedLimits(_Said):
+    """Standing limits that a party publishes, to spare others proposals that its node must refuse."""
+
+    openings_per_row: Count
+    largest_fraction: Annotated[float, Field(gt=0, le=1000)]
+    hours: Annotated[str, StringConstraints(pattern=r"^([0-9:]{5}-[0-9:]{5})?$")] = ""
+
+
 class IntroductionBody(_Said):
     """What a party offers to runs: its part of an agreement, before anyone proposes one. ``units`` are by column."""
 
@@ -120,6 +129,7 @@ class IntroductionBody(_Said):
     units: Annotated[dict[Column, Column], Field(max_length=2000)] = Field(default_factory=dict)
     label_name: Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)] = ""
     label_definition: Text = ""
+    limits: PublishedLimits | None = None
 
 
 class SignedBody(_Said):

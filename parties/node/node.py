@@ -133,6 +133,7 @@ class NodeHome:
             "units": {name: rules.unit for name, rules in party.column_schema.items() if rules.unit},
             "label_name": label.name if label else "",
             "label_definition": label.definition if label else "",
+            **self._published(),
         }
 
     def agreement(self, run_id: str) -> Agreement | None:
@@ -157,6 +158,12 @@ class NodeHome:
     def rows_of(self, run_id: str) -> AlignedRows | None:
         """The common rows that this node kept of an earlier run."""
         return earlier_rows(self.folder, lambda purpose: node_secret(self.seed, purpose), self.identity.name, run_id)
+
+    def _published(self) -> dict[str, object]:
+        limits = self.settings.limits
+        if not self.settings.publish_limits:
+            return {}
+        return {"limits": limits.model_dump(include={"openings_per_row", "largest_fraction", "hours"})}
 
     def openings(self) -> OpeningStore:
         return OpeningStore(self.settings.state or f"sqlite:///{self.folder / 'state.db'}")

@@ -76,6 +76,9 @@ class NodeSettings(Terms):
     party: PartySettings
     label: LabelSettings | None = None
     limits: StandingLimits = StandingLimits()
+    publish_limits: bool = Field(
+        default=False, description="let the members see openings_per_row, largest_fraction and hours"
+    )
     metrics: str = Field(
         default="", description="port, on loopback, or HOST:PORT of /health and /metrics (Prometheus text); empty: none"
     )

@@ -43,7 +43,9 @@ class RealNode:
 
     def __init__(self, folder: Path) -> None:
         self.place = NodeHome(folder)
-        self.line = CoordinatorLine(self.place.identity.name, folder, patience=5.0)
+        self.line = CoordinatorLine(
+            self.place.identity.name, folder, patience=5.0, introduction=self.place.introduction()
+        )
         self.node = Node(self.place, cast(Any, None), self.line)
         self._thread = threading.Thread(target=self.node.serve, daemon=True)
 

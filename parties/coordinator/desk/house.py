@@ -11,7 +11,7 @@ from parties.audit.log import AuditLog
 from parties.coordinator.approvals import Approvals
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk import contributions, drafts, factors, money, people, runs
+from parties.coordinator.desk import contributions, drafts, factors, membership, money, people, runs, settlement
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.doors import Doors
 from parties.coordinator.desk.sessions import Sessions
@@ -54,4 +54,6 @@ def all_doors(house: House) -> Doors:
         **factors.doors(house),
         **contributions.doors(house.engine),
         **money.doors(house.ledger, house.keeper, house.engine),
+        **settlement.doors(house.ledger, house.engine, house.approvals, house.roster),
+        **membership.doors(house.engine, house.roster, house.membership, house.settings.heartbeat_seconds),
     }

@@ -1,0 +1,326 @@
+"""Settlement's doors: where runs stand, dry runs, and asking for approval. Nothing here signs.
+
+An operator sees the runs its party has part in, with every amount of them: it is whom the party's node asks. Only an
+admin asks for a step, and what it asks for must be what the dry run showed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from parties.approval import Dossier, Intended
+from parties.calls.asking import Role
+from parties.calls.money import LineView
+from parties.calls.settlement import (
+    ApproverView,
+    DossierView,
+    EffectView,
+    OutcomeView,
+    PlanView,
+    SettlementPage,
+    SettlementQuestion,
+    SettlementState,
+    SettlementStep,
+    SettlementView,
+    StepLine,
+    StepQuestion,
+    WithdrawQuestion,
+)
+from parties.client import ADMIN
+from parties.coordinator.approvals import Approvals, Waiting
+from parties.coordinator.closed import ClosedRun, closed_run, is_valued
+from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
+from parties.coordinator.dossiers import requirement
+from parties.coordinator.engine import Engine, KnownRun
+from parties.coordinator.live import LiveRecord
+from parties.coordinator.settle import plan_close
+from parties.coordinator.steps import (
+    final_blocked,
+    open_disputes,
+    outcomes,
+    propose_close,
+    propose_final,
+    propose_judgement,
+    propose_void,
+    settlement_rules,
+)
+from parties.errors import AgreementError, ConfigError, LedgerError
+from parties.identity import Roster
+from parties.ledger.entries import Account, Balance, Entry, Posting, Side, Transaction
+from parties.ledger.lifecycle import pending_parts
+from parties.ledger.movements import movements
+from parties.ledger.settlement import pending_id
+from parties.ledger.store import LedgerStore
+
+__all__ = ["SettlementDesk", "doors"]
+
+_CONCERNED: frozenset[Role] = frozenset(("admin", "operator", "auditor"))
+
+
+class SettlementDesk:
+    """Answers about the settlements of one coordinator. ``now`` is UTC."""
+
+    def __init__(self, ledger: LedgerStore, engine: Engine, approvals: Approvals, roster: Roster) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._approvals = approvals
+        self._roster = roster
+
+    def page(self, asked: SettlementQuestion, caller: Caller) -> SettlementPage:
+        with self._engine.lock:
+            runs = [known for known in self._engine.all_runs() if known.facts.pot > 0 and _concerns(known, caller)]
+            runs = [known for known in runs if known.state.run.startswith(asked.run_id)]
+        valued = [known for known in runs if is_valued(known.state)]
+        page = valued[asked.offset : asked.offset + asked.limit]
+        chosen = [(known, run) for known in page if (run := closed_run(known.state)) is not None]
+        mine = {known.state.run for known in runs}
+        everyone = caller.role != "operator"
+        waits = [one for one in self._approvals.all() if everyone or one.dossier.run_id in mine]
+        if asked.run_id:
+            waits = [one for one in waits if one.dossier.run_id.startswith(asked.run_id)]
+        open_now = {one.dossier.run_id: one.request.digest for one in waits if one.open}
+        now = self._approvals.clock()
+        return SettlementPage(
+            runs=tuple(self._standing(known, run, open_now, now) for known, run in chosen),
+            total=len(valued),
+            dossiers=tuple(map(self._dossier, waits[:50])),
+        )
+
+    def plan(self, asked: StepQuestion, caller: Caller) -> PlanView:
+        run = self._run(asked.run_id, caller)
+        live, now = self._approvals.live(run.run_id), self._approvals.clock()
+        blocked: list[str] = []
+        try:
+            dossier = self._propose(asked, run, live, now)
+        except LedgerError as error:
+            dossier, blocked = None, [str(error)]
+        terms = run.agreement.reward
+        if dossier is None and asked.kind == "final":
+            blocked = final_blocked(self._ledger, run, live, now) or blocked
+        need = requirement(dossier, run.agreement, self._roster) if dossier else None
+        intended = dossier.transactions if dossier else self._preview(asked, run, live, now)
+        return PlanView(
+            kind=asked.kind,
+            run_id=run.run_id,
+            unit=terms.unit,
+            scale=terms.scale,
+            outcomes=tuple(self._outcomes(asked, run, live, now)),
+            reasons=dossier.reasons if dossier else (),
+            steps=self._lines(intended),
+            effects=tuple(self._effects(intended)),
+            blocked=tuple(blocked),
+            needed=need.needed if need else settlement_rules(run.agreement).approvals,
+            approvers=self._people(need.people) if need else (),
+        )
+
+    def ask(self, asked: SettlementStep, caller: Caller) -> DossierView:
+        run = self._run(asked.run_id, caller)
+        dossier = self._propose(asked, run, self._approvals.live(run.run_id), self._approvals.clock())
+        if asked.shown and tuple(map(_amounts, asked.shown)) != tuple(map(_amounts, self._lines(dossier.transactions))):
+            raise LedgerError("the books have moved since the dry run: look at it again, and ask then")
+        return self._dossier(self._approvals.ask(dossier, run, caller.name))
+
+    def withdraw(self, asked: WithdrawQuestion, caller: Caller) -> DossierView:
+        return self._dossier(self._approvals.withdraw(asked.digest, caller.name, asked.why))
+
+    # -- inside
+
+    def _run(self, run_id: str, caller: Caller) -> ClosedRun:
+        known = self._engine.known(run_id)
+        if not _concerns(known, caller):
+            raise AgreementError(f"{caller.party or caller.name} has no part in run {run_id[:12]}")
+        run = closed_run(known.state)
+        if run is None:
+            raise ConfigError(f"run {run_id[:12]} has no contributions to settle: wait until it is valued")
+        return run
+
+    def _propose(self, asked: StepQuestion, run: ClosedRun, live: LiveRecord | None, now: datetime) -> Dossier:
+        if asked.kind == "close":
+            return propose_close(self._ledger, run, ADMIN, now)
+        if asked.kind == "final":
+            return propose_final(self._ledger, run, live, ADMIN, now)
+        if not asked.why.strip():
+            raise LedgerError("say why: everybody who is asked reads it")
+        if asked.kind == "void":
+            return propose_void(self._ledger, run, asked.why, ADMIN, now)
+        return propose_judgement(self._ledger, run, asked.party, asked.why, ADMIN, now, upheld=asked.upheld)
+
+    def _preview(
+        self, asked: StepQuestion, run: ClosedRun, live: LiveRecord | None, now: datetime
+    ) -> tuple[Intended, ...]:
+        """What a final settlement that must still wait would post on what is known today."""
+        if asked.kind != "final":
+            return ()
+        try:
+            return (Intended.of(outcomes(self._ledger, run, live, now).final),)
+        except LedgerError:
+            return ()
+
+    def _outcomes(
+        self, asked: StepQuestion, run: ClosedRun, live: LiveRecord | None, now: datetime
+    ) -> Iterable[OutcomeView]:
+        try:
+            if asked.kind == "close":
+                close = plan_close(self._ledger, run.agreement, run.contribution, now, run_id=run.run_id).close
+                for party, award in close.awards.items():
+                    yield OutcomeView(party=party, score=award.score, pending=award.amount, why=award.why)
+            elif asked.kind == "final":
+                found = outcomes(self._ledger, run, live, now)
+                for party, outcome in found.outcomes.items():
+                    yield OutcomeView(
+                        party=party, score=outcome.score, pending=found.prices[party].pending,
+                        payable=outcome.payable, lost=outcome.loss, why=outcome.why,
+                    )  # fmt: skip
+        except LedgerError:
+            return
+
+    def _lines(self, intended: Iterable[Intended]) -> tuple[StepLine, ...]:
+        accounts = self._ledger.accounts()
+        return tuple(
+            StepLine(
+                transaction=one.id,
+                state=one.state.value,
+                narration=one.narration,
+                lines=tuple(
+                    LineView(account=name, minor=minor, unit=accounts[name].unit.code, scale=accounts[name].unit.scale)
+                    for name, minor in one.postings
+                    if name in accounts
+                ),
+            )
+            for one in intended
+        )
+
+    def _effects(self, intended: Iterable[Intended]) -> Iterable[EffectView]:
+        """Each account touched, before and after, what is resolved included."""
+        steps = [_transaction(one) for one in intended]
+        before = self._ledger.entries([one.resolves for one in steps if one.resolves])
+        journal = [*before.values(), *(Entry(0, "", one) for one in steps)]
+        accounts, balances = self._ledger.accounts(), self._ledger.balances()
+        changes: dict[str, tuple[int, int]] = {}
+        for entry, moves in movements(journal):
+            if entry.transaction.id in before:
+                continue
+            for move in moves:
+                posted, pending = changes.get(move.account, (0, 0))
+                changes[move.account] = posted + move.posted, pending + move.pending
+        for name, (posted, pending) in sorted(changes.items()):
+            if name in accounts:
+                yield _effect(accounts[name], balances[name], posted, pending)
+
+    def _standing(self, known: KnownRun, run: ClosedRun, open_now: Mapping[str, str], now: datetime) -> SettlementView:
+        rules, booked = settlement_rules(run.agreement), pending_id(run.run_id)
+        entries = self._ledger.entries((booked, f"{booked}/final", f"{booked}/void"))
+        live = self._approvals.live(run.run_id)
+        state, waits, amount = self._state(run, entries, live, now)
+        until = None if run.closed_at is None else run.closed_at + timedelta(days=rules.dispute_days)
+        disputable = state in ("pending", "due") and bool(rules.dispute_deposit) and until is not None and now <= until
+        return SettlementView(
+            run_id=run.run_id,
+            purpose=known.facts.purpose,
+            consortium=known.facts.consortium,
+            label_party=known.state.plan.label,
+            parties=known.state.plan.parties,
+            state=state,
+            closed_at=run.closed_at,
+            amount=amount,
+            pot=known.facts.pot,
+            unit=known.facts.unit,
+            scale=known.facts.scale,
+            waits=tuple(waits),
+            disputable_until=until if disputable else None,
+            disputes=tuple(one.id.rsplit("/", 1)[-1] for one in open_disputes(self._ledger, run.run_id)),
+            live_periods=len(live.periods) if live else 0,
+            live_needed=rules.live_periods,
+            dossier=open_now.get(run.run_id, ""),
+        )
+
+    def _state(
+        self, run: ClosedRun, entries: Mapping[str, Entry], live: LiveRecord | None, now: datetime
+    ) -> tuple[SettlementState, list[str], int]:
+        """Where it stands, what it waits for, and how much it is about."""
+        booked = pending_id(run.run_id)
+        if booked not in entries:
+            approved = settlement_rules(run.agreement).at_close == "approved"
+            if run.closed_at is None:
+                return "nothing", ["the run has not come to its settlement yet"], 0
+            return ("to close", [], 0) if approved else ("nothing", [], 0)
+        shares, _ = pending_parts(entries[booked].transaction)
+        total = sum(shares.values())
+        if f"{booked}/void" in entries:
+            return "voided", [], total
+        if f"{booked}/final" in entries:
+            return "final", [], total
+        waits = final_blocked(self._ledger, run, live, now)
+        return ("pending" if waits else "due"), waits, total
+
+    def _dossier(self, one: Waiting) -> DossierView:
+        need = self._approvals.needed(one)
+        return DossierView(
+            digest=one.request.digest,
+            kind=one.dossier.kind,
+            run_id=one.dossier.run_id,
+            party=one.dossier.party,
+            asked_by=one.request.asked_by,
+            asked_at=one.request.asked_at,
+            reasons=one.dossier.reasons,
+            steps=self._lines(one.dossier.transactions),
+            needed=need.needed,
+            approvers=self._people(need.people, one),
+            state="posted" if one.posted else "open" if one.open else "ended",
+            ended=one.request.ended,
+        )
+
+    def _people(self, people: Mapping[str, str], one: Waiting | None = None) -> tuple[ApproverView, ...]:
+        approved = {approval.name: approval for approval in one.dossier.approvals} if one else {}
+        refused = {refusal.party: refusal for refusal in one.request.refusals} if one else {}
+        shown = []
+        with self._engine.lock:
+            for name in sorted(people):
+                online = self._engine.lines.attached(name)
+                if name in approved:
+                    shown.append(ApproverView(name=name, state="approved", online=online, at=approved[name].at))
+                elif name in refused:
+                    why, at = refused[name].why, refused[name].at
+                    shown.append(ApproverView(name=name, state="refused", online=online, at=at, why=why))
+                else:
+                    asked = one is not None and name in one.request.asked
+                    shown.append(ApproverView(name=name, state="asked" if asked else "may", online=online))
+        return tuple(shown)
+
+
+def doors(ledger: LedgerStore, engine: Engine, approvals: Approvals, roster: Roster) -> Doors:
+    """The doors about settlements."""
+    desk = SettlementDesk(ledger, engine, approvals, roster)
+    return {
+        "settlement/page": Door(desk.page, _CONCERNED, SettlementQuestion),
+        "settlement/plan": Door(desk.plan, _CONCERNED, StepQuestion),
+        "settlement/ask": Door(desk.ask, ADMINS, SettlementStep, acts=True),
+        "settlement/withdraw": Door(desk.withdraw, ADMINS, WithdrawQuestion, acts=True),
+    }
+
+
+def _concerns(known: KnownRun, caller: Caller) -> bool:
+    return caller.role != "operator" or caller.party in known.state.plan.parties
+
+
+def _transaction(one: Intended) -> Transaction:
+    postings = tuple(Posting(account, amount) for account, amount in one.postings)
+    return Transaction(one.id, one.timestamp, one.narration, postings, one.state, one.resolves, one.run_id)
+
+
+def _amounts(step: StepLine) -> tuple[str, str, tuple[tuple[str, int], ...]]:
+    return step.transaction, step.state, tuple((line.account, line.minor) for line in step.lines)
+
+
+def _effect(account: Account, balance: Balance, posted: int, pending: int) -> EffectView:
+    sign = 1 if account.normal is Side.DEBIT else -1
+    return EffectView(
+        account=account.name,
+        unit=account.unit.code,
+        scale=account.unit.scale,
+        posted=balance.posted,
+        pending=balance.pending,
+        posted_after=balance.posted + sign * posted,
+        pending_after=balance.pending + sign * pending,
+    )
