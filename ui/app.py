@@ -1,4 +1,4 @@
-"""What every visit runs: who is there, and the pages they may see. :mod:`ui.site` serves it."""
+"""What every visit runs: who is there, and the pages they may see. :mod:`ui.website` serves it."""
 
 from __future__ import annotations
 

@@ -125,4 +125,4 @@ def _script() -> Path:
     found = importlib.util.find_spec("ui")
     if found is None or not found.submodule_search_locations:
         raise ConfigError("the ui package is not installed: install Entente again")
-    return Path(next(iter(found.submodule_search_locations))) / "site.py"
+    return Path(next(iter(found.submodule_search_locations))) / "website.py"

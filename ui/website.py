@@ -1,4 +1,7 @@
-"""The web page as a server: ``entente ui`` starts Streamlit on this file, and every visit runs :mod:`ui.app`."""
+"""The web page as a server: ``entente ui`` starts Streamlit on this file, and every visit runs :mod:`ui.app`.
+
+Streamlit imports it by its bare name, which therefore must be no module's of Python's own.
+"""
 
 from __future__ import annotations
 
