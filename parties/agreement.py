@@ -25,6 +25,7 @@ from pydantic import (
 from parties.errors import AgreementError
 from psi.flow import Payload
 from vfl.plan import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
+from vfl.search import SearchTerms
 
 __all__ = [
     "ADMIN",
@@ -238,15 +239,16 @@ class Agreement(Terms):
         default_factory=dict, description="recipients that run no node: X25519 public keys, hex, by name"
     )
     placebo: PlaceboTerms | None = Field(default=None, description="None: no placebo")
+    search: SearchTerms | None = Field(default=None, description="None: the model is what it is")
     payloads: tuple[Payload, ...] = tuple(Payload)
     code_version: str
     continues: ContinuationTerms | None = Field(default=None, description="None: a run of its own")
 
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Terms without readers, a placebo or an earlier run keep the hash they had before there were any."""
+        """Terms without readers, a placebo, a search or an earlier run keep the hash they had before there were any."""
         body: dict[str, Any] = handler(self)
-        for name in ("readers", "placebo", "continues"):
+        for name in ("readers", "placebo", "search", "continues"):
             if not getattr(self, name):
                 body.pop(name, None)
         return body
@@ -293,6 +295,8 @@ class Agreement(Terms):
                 f"masked contributions open every coalition's sums, too many above {_MOST_MASKED} feature parties: set "
                 'openings.contribution = "none", and estimate from runs of sampled coalitions (docs/incentives.md)'
             )
+        if self.search is not None:
+            self._check_search(self.search)
         if self.fees is not None and (self.fees.key_holder not in names or len(names) < 3):
             raise ValueError("fees need three parties or more, and fees.key_holder must be one of them")
         if self.continues is not None:
@@ -316,6 +320,20 @@ class Agreement(Terms):
             raise ValueError(
                 "horizons cannot share a score whose outputs have no common unit: choose a model.loss with some "
                 "squared error in it, or leave every share 0"
+            )
+
+    def _check_search(self, terms: SearchTerms) -> None:
+        if not isinstance(self.model, SplitModel) or self.placebo is not None:
+            raise ValueError("a search tries settings of the split network: drop it for a ridge or a placebo")
+        if self.evaluation.first not in self.calendar.periods[1:]:
+            raise ValueError(
+                "a search chooses by periods before evaluation.first and reports those from it on: name that period"
+            )
+        if terms.source_trials > self.possible_source_trials:
+            raise ValueError(
+                f"the opening budget allows {self.possible_source_trials} trials of the source layer, at "
+                f"{1 + self.model.epochs} openings of a row each, and search.source_trials is {terms.source_trials}: "
+                "lower it, or raise openings.limit_per_row"
             )
 
     def _check_continuation(self, terms: ContinuationTerms) -> None:
@@ -362,8 +380,26 @@ class Agreement(Terms):
 
     @property
     def schedule_limit(self) -> int:
-        """Openings of a row that the schedule plans with: a placebo keeps the schedule of the run it tests."""
-        return self.openings_left if self.placebo is None else self.placebo.row_limit
+        """Openings of a row that the schedule plans with: a placebo keeps the schedule of the run it tests.
+
+        A search's own trainings come before, and leave it the rest.
+        """
+        return self.openings_left - self.search_openings if self.placebo is None else self.placebo.row_limit
+
+    @property
+    def search_openings(self) -> int:
+        """Openings of a row that the source layer's trials need, before the schedule's own."""
+        return self.search.openings(self.model) if self.search and isinstance(self.model, SplitModel) else 0
+
+    @property
+    def possible_source_trials(self) -> int:
+        """Trials of the source layer for which the budget has room beside the run itself."""
+        return max(0, (self.openings_left - self.needed_openings) // (1 + self.model.epochs))
+
+    @property
+    def reported_from(self) -> int:
+        """Index of the first reported period of a searched run."""
+        return self.calendar.periods.index(self.evaluation.first)
 
     @property
     def reserved_openings(self) -> int:

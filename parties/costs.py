@@ -83,11 +83,12 @@ def steps_of(agreement: Agreement, entities: int) -> Steps:
     batch = min(model.batch_rows if isinstance(model, SplitModel) else PREDICT_ROWS, rows)
     extra = agreement.needed_openings - 1 - model.epochs
     trained = min(model.epochs, agreement.openings_left - 1)
+    trials = agreement.search.source_trials if agreement.search is not None else 0
     return Steps(
         rows=rows,
         batch=batch,
-        train=trained * max(periods * -(-entities // batch), 1),
-        predict=(1 + extra) * max(periods * -(-entities // PREDICT_ROWS), 1),
+        train=(1 + trials) * trained * max(periods * -(-entities // batch), 1),
+        predict=(1 + trials + extra) * max(periods * -(-entities // PREDICT_ROWS), 1),
     )
 
 

@@ -35,6 +35,7 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
         f"Feature parties: {features}",
         _alignment_line(agreement),
         *_label_lines(agreement),
+        *_search_lines(agreement),
         *(f"Encoder of {party.name}: {party.encoder}." for party in agreement.parties if party.encoder),
         *(
             f"Further label {horizon.name}, {horizon.periods} periods ahead: {horizon.definition or 'no definition'}; "
@@ -62,6 +63,30 @@ def _placebo_lines(agreement: Agreement) -> list[str]:
         f"public seed {terms.seed}. It opens a row up to {passes} more times, counted with those of that run, and its "
         "result becomes part of a new version of that run's factor.",
     ]
+
+
+def _search_lines(agreement: Agreement) -> list[str]:
+    """What a search tries, what it opens, and how far the budget goes."""
+    terms = agreement.search
+    if terms is None:
+        return []
+    each, first = 1 + agreement.model.epochs, agreement.evaluation.first
+    lines = [
+        f"Search: {terms.trials} top models over {', '.join(terms.top_space) or 'nothing'}, on sums that are opened "
+        f"anyway, so without further openings. They are chosen by periods before {first}; only periods from it on are "
+        "exported, evaluated and paid. Every trial is recorded in trials.parquet and counted."
+    ]
+    if terms.source_trials:
+        lines.append(
+            f"Before that the source layer is trained {terms.source_trials} times over "
+            f"{', '.join(terms.source_space)}: up to {each} openings of each row before {first} each time, "
+            f"{terms.source_trials * each} in all, within the {agreement.row_limit} above."
+        )
+    lines.append(
+        f"The opening budget has room for {agreement.possible_source_trials} trials of the source layer beside the "
+        f"run itself, which needs {agreement.needed_openings} openings of a row."
+    )
+    return lines
 
 
 def _alignment_line(agreement: Agreement) -> str:

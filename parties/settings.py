@@ -17,6 +17,7 @@ from pydantic import AliasChoices, Field, ValidationError, model_validator
 from parties.agreement import AlignmentTerms, EvaluationTerms, FeeUseTerms, PartyName, RewardTerms
 from parties.errors import ConfigError
 from vfl.plan import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
+from vfl.search import SearchTerms
 
 __all__ = [
     "CalendarSettings",
@@ -249,6 +250,7 @@ class ConsortiumSettings(Terms):
     evaluation: EvaluationTerms = EvaluationTerms()
     reward: RewardTerms = RewardTerms()
     fees: FeeUseTerms | None = None
+    search: SearchTerms | None = None
     recipients: tuple[PartyName, ...] = ()
     readers: dict[PartyName, str] = Field(
         default={}, description="recipients without a node: what entente factors key printed, by name"

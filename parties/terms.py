@@ -196,6 +196,7 @@ def coalition_of(
             "openings": opened,
             "reward": RewardTerms(unit=settings.reward.unit, scale=settings.reward.scale),
             "fees": None,
+            "search": None,
             "recipients": tuple(name for name in settings.recipients if name in present),
         }
     )
@@ -247,6 +248,7 @@ def agreement_of(
             evaluation=settings.evaluation,
             reward=settings.reward,
             fees=settings.fees,
+            search=settings.search,
             recipients=settings.recipients or (label,),
             readers=settings.readers,
             code_version=__version__,

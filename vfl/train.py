@@ -83,10 +83,12 @@ def walk_forward(
     *,
     journal: WalkJournal | None = None,
     resumed: Resumed | None = None,
+    opened: dict[int, NDArray[np.float64]] | None = None,
 ) -> Flow[TrainingResult]:
     """Run the schedule: open, predict or train, step by step.
 
-    ``journal`` keeps what a crash must not lose; ``resumed`` is its record of the step to go on from.
+    ``journal`` keeps what a crash must not lose; ``resumed`` is its record of the step to go on from. ``opened`` takes
+    every step's sums (B, h), by step number; it holds those before ``resumed``.
     Yields Progress in opened rows; its metrics are the decision period's index, and the loss and IC of the last
     training batch.
     """
@@ -115,6 +117,10 @@ def walk_forward(
             journal.begin(step.number, head.snapshot(), losses, ics)
         z = yield from source.forward(step.number, rows)
         openings[rows] += 1
+        if opened is not None:
+            opened[step.number] = z
+            if journal is not None and step.kind == "train":
+                journal.opened(step.number, z)
         if step.kind == "predict":
             scores[rows] = head.predict(z, own[rows])
             embeddings[rows] = z

@@ -28,6 +28,7 @@ from parties.cli import (
     joining,
     page,
     runs,
+    searching,
     services,
     settling,
 )
@@ -67,6 +68,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(contributing.app, name="contribution")
 app.add_typer(bench.app, name="bench")
 runs.app.command("continue")(continuing.run_continue)
+runs.app.command("search")(searching.run_search)
 
 
 def _show_version(wanted: bool) -> None:

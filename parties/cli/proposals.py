@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from parties.settings import ConsortiumSettings
     from parties.terms import Node
 
-__all__ = ["names_in", "run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
+__all__ = ["names_in", "offered", "run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of this party's node.")]
 As = Annotated[str, typer.Option("--as", metavar="NAME", help="Who decides; by default the user of this system.")]
@@ -87,7 +87,7 @@ def run_propose(
 
     with connect(coordinator, credentials) as client:
         assert credentials is not None
-        views, settings = _offered(client, file, wait)
+        views, settings = offered(client, file, wait)
         nodes: dict[str, Node] = {COORDINATOR: Roster.load(credentials / "roster.json").member(COORDINATOR), **views}
         coalition = ""
         if only or without:
@@ -161,7 +161,7 @@ def names_in(text: str) -> tuple[str, ...]:
     return names if text else ()
 
 
-def _offered(client: Client, file: Path, wait: float) -> tuple[dict[str, PartyView], ConsortiumSettings]:
+def offered(client: Client, file: Path, wait: float) -> tuple[dict[str, PartyView], ConsortiumSettings]:
     """The members, and the terms of ``file`` with what they offer, once every party named there has said what."""
     from parties.terms import load_proposal
 

@@ -22,6 +22,7 @@ from parties.data.panel import build_feature_panel, build_label_panel
 from parties.errors import DataError
 from parties.node.context import node_secret
 from parties.node.node import NodeHome
+from parties.node.search import searched_in_the_clear
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
 from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_period
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
@@ -101,14 +102,17 @@ class Pooled:
         """The same run without encryption, from the same initial weights, float64 (T, n)."""
         agreement = self.agreement
         names = [party.name for party in agreement.features]
+        panels, weights = [self._columns(name) for name in names], self._initial_weights(names)
+        if agreement.search is not None:
+            return searched_in_the_clear(agreement, panels, self.label, weights)
         result, _ = train_in_the_clear(
-            [self._columns(name) for name in names],
+            panels,
             self.label,
             agreement.model,
             agreement.walk_forward,
             row_limit=agreement.openings_left,
             reserved=agreement.needed_openings - 1 - agreement.model.epochs,
-            weights=self._initial_weights(names),
+            weights=weights,
         )
         return result.scores
 
@@ -144,8 +148,8 @@ class Pooled:
             coalitions(names),
             agreement.model,
             agreement.walk_forward,
-            row_limit=agreement.openings_left,
-            reserved=agreement.needed_openings - 1 - agreement.model.epochs,
+            row_limit=agreement.schedule_limit,
+            reserved=agreement.reserved_openings,
             weights=dict(zip(names, joint, strict=True)),
         )
         terms = agreement.evaluation

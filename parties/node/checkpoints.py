@@ -199,8 +199,11 @@ class WalkRecords:
         steps: Sequence[Step],
         parties: Sequence[str],
         kept: Callable[[], None] = lambda: None,
+        *,
+        searched: bool = False,
     ) -> None:
         self._store = store
+        self._trained = [step.number for step in steps if step.kind == "train"] if searched else []
         self._kept = kept
         self._parties = tuple(parties)
         self._predictions = [step.number for step in steps if step.kind == "predict"]
@@ -228,6 +231,17 @@ class WalkRecords:
             self._store.drop([_step_name(self._recent.pop(0))])
         self._kept()
 
+    def opened(self, step: int, z: NDArray[np.float64]) -> None:
+        """Keep what a training step opened, for trials on it."""
+        self._store.put(f"open-{step:08}", {"z": z})
+
+    def sums(self, before: int) -> dict[int, NDArray[np.float64]]:
+        """What the steps before this one opened, by number: those of training where they are kept, and predictions."""
+        trained = {step: self._store.get(f"open-{step:08}") for step in self._trained if step < before}
+        outcomes = {step: self._outcome(step) for step in self._predictions if step < before}
+        found = {step: kept["z"] for step, kept in trained.items() if kept is not None}
+        return found | {step: outcome.z for step, outcome in outcomes.items() if outcome is not None}
+
     def predicted(self, step: int, z: NDArray[np.float64], scores: NDArray[np.float64], scorer: bytes) -> None:
         """Keep a prediction with the shares of its step's record."""
         theirs = {f"held-{i}": self._held[name] for i, name in enumerate(self._parties)}
@@ -239,12 +253,19 @@ class WalkRecords:
         """Steps to go on from: the record is sound, and so is every prediction before it."""
         sound = [step for step in _steps_in(self._store) if self._store.get(_step_name(step)) is not None]
         done = set(_steps_in(self._store, "done-"))
-        return [step for step in sound if all(p in done and self._outcome(p) for p in self._predictions if p < step)]
+        kept = set(_steps_in(self._store, "open-"))
+        return [
+            step
+            for step in sound
+            if all(p in done and self._outcome(p) for p in self._predictions if p < step)
+            and all(t in kept for t in self._trained if t < step)
+        ]
 
     def go_on(self, step: int) -> Resumed | None:
         """Drop everything after ``step``; its record with the predictions before it."""
         later = [_step_name(s) for s in _steps_in(self._store) if s > step]
         later += [f"done-{s:08}" for s in _steps_in(self._store, "done-") if s >= step]
+        later += [f"open-{s:08}" for s in _steps_in(self._store, "open-") if s >= step]
         self._store.drop([*later, "trained"])
         self._recent = _steps_in(self._store)
         if step == START:

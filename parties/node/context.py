@@ -103,6 +103,11 @@ class RunContext:
         """What this node keeps of the run so that it can go on after a crash."""
         return CheckpointStore(self.run_folder / "checkpoints", self.secret(f"checkpoint/{self.run_id}"), self.me)
 
+    def trial_checkpoints(self, trial: int) -> CheckpointStore:
+        """The same of one of the source layer's trials; they end with the run's."""
+        purpose = f"checkpoint/{self.run_id}/trial-{trial}"
+        return CheckpointStore(self.run_folder / "checkpoints" / f"trial-{trial}", self.secret(purpose), self.me)
+
     def perform(self, phase: PhaseName, attempt: int, flow: Flow[T]) -> T:
         """Drive this node's part of a phase's session to its result, counting what it sends."""
         roles, session = session_roles(self.agreement, phase), session_name(phase, attempt)

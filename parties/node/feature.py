@@ -79,16 +79,23 @@ class FeatureParty:
         rows = np.concatenate([record.rows for record in predicted])
         self._served = ServedSource(share, Kept(rows, np.concatenate([record.part for record in predicted])))
 
-    def _records(self) -> ServedRecords:
+    def _records(self, trial: int | None = None) -> ServedRecords:
         digest = hashlib.sha256(repr(self._values.shape).encode() + self._values.tobytes()).hexdigest()
-        return ServedRecords(self.context.checkpoints(), digest)
+        store = self.context.checkpoints() if trial is None else self.context.trial_checkpoints(trial)
+        return ServedRecords(store, digest)
 
     def _train(self, session: str) -> Flow[ServedSource]:
         agreement = self.context.agreement
         masks = yield from agree_masks(self.context.me, self._parties, self.context.run_id, self._ring, self._stream)
         if isinstance(agreement.model, RidgeModel):
             return (yield from self._serve_ridge(session, agreement.model, masks))
-        return (yield from self._serve_split(session, agreement.model, masks))
+        for trial in range(agreement.search.source_trials if agreement.search is not None else 0):
+            yield from self._serve_split(f"{session}/trial-{trial}", agreement.model, masks, self._records(trial))
+            # steps are numbered anew, so that no mask may go on
+            masks = yield from agree_masks(
+                self.context.me, self._parties, self.context.run_id, self._ring, self._stream
+            )  # fmt: skip
+        return (yield from self._serve_split(session, agreement.model, masks, self._records()))
 
     def _serve_ridge(self, session: str, terms: RidgeModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
         agreement = self.context.agreement
@@ -110,9 +117,10 @@ class FeatureParty:
             )
         )
 
-    def _serve_split(self, session: str, terms: SplitModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
+    def _serve_split(
+        self, session: str, terms: SplitModel, masks: ZeroSumMasks, records: ServedRecords
+    ) -> Flow[ServedSource]:
         agreement = self.context.agreement
-        records = self._records()
         place = yield from offer_place(agreement.label.party, records.places())
         resumed, predicted = records.go_on(place)
         values = self._values

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parties.errors import ConfigError
 from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
+from parties.node.search import Found, search_source, search_top
 from psi.flow import Flow, run_local
 from vfl.factors.panel import LabelPanel
 from vfl.he import Context, KeyHolder
@@ -20,11 +21,13 @@ from vfl.layers.linear import SealedLinear, moment_bits
 from vfl.layers.source import Kept, SealedSource
 from vfl.layers.top import LabelHead
 from vfl.plan import RidgeModel, SplitModel
-from vfl.protocols.resume import START, agree_place
+from vfl.protocols.resume import START, Resumed, agree_place
 from vfl.randomness import SecretStream
+from vfl.replay import Judge, Tried
 from vfl.ridge_walk import RidgeHead, ridge_steps, ridge_walk_forward
 from vfl.ring import Ring
 from vfl.schedule import Step, prequential, warm_up_rows
+from vfl.search import SearchTerms
 from vfl.train import Scorer, TrainingResult, walk_forward
 
 __all__ = ["JointModel", "NoSource", "RidgeJoint", "SplitJoint", "joint_model"]
@@ -36,6 +39,18 @@ class JointModel(Protocol):
     @property
     def steps(self) -> tuple[Step, ...]:
         """The schedule."""
+
+    @property
+    def chosen(self) -> SplitModel | RidgeModel:
+        """The model of the result."""
+
+    @property
+    def found(self) -> Found | None:
+        """What a search chose; None without one."""
+
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        """Every trial of a search; none without one."""
 
     @property
     def head(self) -> Scorer:
@@ -66,33 +81,46 @@ def _check_own_columns(context: RunContext, panel: LabelPanel) -> int:
 
 
 class SplitJoint:
-    """The split network over the sealed source layer."""
+    """The split network over the sealed source layer; where it is agreed, after a search."""
 
     def __init__(self, context: RunContext, terms: SplitModel, panel: LabelPanel) -> None:
         agreement = context.agreement
         if terms.outputs > 1:
             raise ConfigError("a factor is one score per row: model.loss softmax is for static data alone")
         self._context, self._terms, self._panel = context, terms, panel
-        self.steps = tuple(
-            prequential(
-                terms,
-                agreement.walk_forward,
-                panel.known_from,
-                panel.label,
-                panel.universe,
-                agreement.schedule_limit,
-                agreement.reserved_openings,
-            )
-        )
+        self.steps = self._schedule(agreement.schedule_limit, agreement.reserved_openings)
+        self._found: Found | None = None
+        self._tried: tuple[Tried, ...] = ()
         self.head = self._new_head()
         self._kept: Mapping[str, Kept] = {}
         if terms.warm_start == "ridge":
             _check_own_columns(context, panel)
             self._check_block()
 
-    def _new_head(self) -> LabelHead:
+    def _schedule(self, row_limit: int, reserved: int) -> tuple[Step, ...]:
+        panel, walk = self._panel, self._context.agreement.walk_forward
+        steps = prequential(
+            self._terms, walk, panel.known_from, panel.label, panel.universe, row_limit, reserved
+        )  # fmt: skip
+        return tuple(steps)
+
+    def _new_head(self, terms: SplitModel | None = None) -> LabelHead:
         shares = self._context.agreement.walk_forward.shares
-        return LabelHead(self._terms, self._panel.features.values.shape[-1], shares=shares)
+        return LabelHead(terms or self._terms, self._panel.features.values.shape[-1], shares=shares)
+
+    @property
+    def chosen(self) -> SplitModel:
+        """The model of the result: the agreed one, or the one that a search chose."""
+        return self._found.terms if self._found is not None else self._terms
+
+    @property
+    def found(self) -> Found | None:
+        return self._found
+
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        """Every trial of a search, the source layer's first."""
+        return (*self._tried, *self._found.tried) if self._found is not None else ()
 
     def _check_block(self) -> None:
         rows, least = len(self._warm_rows), self._terms.smallest_block(self._context.agreement.total_features)
@@ -114,14 +142,62 @@ class SplitJoint:
 
     def _records(self) -> WalkRecords:
         names = tuple(p.name for p in self._context.agreement.features)
-        return WalkRecords(self._context.checkpoints(), self.steps, names, self._context.boundary)
+        searched = self._context.agreement.search is not None
+        return WalkRecords(
+            self._context.checkpoints(), self.steps, names, self._context.boundary, searched=searched
+        )  # fmt: skip
+
+    def _trial_records(self, trial: int, steps: tuple[Step, ...]) -> WalkRecords:
+        names = tuple(p.name for p in self._context.agreement.features)
+        return WalkRecords(self._context.trial_checkpoints(trial), steps, names, self._context.boundary)
+
+    def _trial_steps(self) -> tuple[Step, ...]:
+        """What a trial of the source layer opens: rows of periods before the reported ones."""
+        agreement = self._context.agreement
+        every = self._schedule(1 + self._terms.epochs, 0)
+        return tuple(step for step in every if step.period < agreement.reported_from)
 
     def train(self) -> Flow[TrainingResult]:
-        agreement, terms = self._context.agreement, self._terms
-        records = self._records()
+        search = self._context.agreement.search
+        if search is None:
+            return (yield from self._walk(self._records(), self.steps, self._terms))
+        judge, steps = self._judge(), self._trial_steps()
+
+        def trial(number: int, terms: SplitModel) -> Flow[TrainingResult]:
+            return self._walk(self._trial_records(number, steps), steps, terms)
+
+        chosen, self._tried = yield from search_source(search, self._terms, judge, trial)
+        sums: dict[int, NDArray[np.float64]] = {}
+        yield from self._walk(self._records(), self.steps, chosen, sums)
+        return (yield from self._search(search, chosen, judge, sums))
+
+    def _judge(self) -> Judge:
+        agreement = self._context.agreement
+        return Judge(self._panel, agreement.walk_forward, agreement.reported_from)
+
+    def _search(
+        self, search: SearchTerms, terms: SplitModel, judge: Judge, sums: Mapping[int, NDArray[np.float64]]
+    ) -> Flow[TrainingResult]:
+        """The best top model on what was opened."""
+        walk = self._context.agreement.walk_forward
+        self._found = yield from search_top(search, terms, judge, walk, self._panel, self.steps, sums)
+        self.head = self._found.head
+        return self._found.result
+
+    def _walk(
+        self,
+        records: WalkRecords,
+        steps: tuple[Step, ...],
+        terms: SplitModel,
+        sums: dict[int, NDArray[np.float64]] | None = None,
+    ) -> Flow[TrainingResult]:
+        """One training over the sealed source layer, from the start or from where everyone can go on."""
+        agreement = self._context.agreement
         place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
         resumed = records.go_on(place)
-        self.head = self._new_head()
+        if sums is not None and resumed is not None:
+            sums |= records.sums(resumed.step)
+        self.head = self._new_head(terms)
         ring = Ring(agreement.fixed_point.ring_bits)
         shares = {
             p.name: ring.wrap(
@@ -146,15 +222,17 @@ class SplitJoint:
             agreement.fixed_point,
             _key(self._context),
             SecretStream(os.urandom(32)),
-            predictions=[step.number for step in self.steps if step.kind == "predict"],
+            predictions=[step.number for step in steps if step.kind == "predict"],
             single_party=agreement.openings.single_party,
             journal=records,
             resumed=resumed,
         )
         for number, outcome in sorted(resumed.outcomes.items()) if resumed is not None else ():
-            source.keep(self.steps[number].rows, outcome.held)
+            source.keep(steps[number].rows, outcome.held)
         yield from source.start()
-        result = yield from walk_forward(source, self.head, self.steps, self._panel, journal=records, resumed=resumed)
+        result = yield from walk_forward(
+            source, self.head, steps, self._panel, journal=records, resumed=resumed, opened=sums
+        )  # fmt: skip
         records.finish(self.head.snapshot(), result.losses, result.ics)
         self._kept = source.kept
         yield from source.finish()
@@ -175,7 +253,8 @@ class SplitJoint:
         return warm_column(moments, self._terms.warm_start_alpha, agreement.total_features)
 
     def restore(self) -> TrainingResult | None:
-        resumed = self._records().finished()
+        records, search = self._records(), self._context.agreement.search
+        resumed = records.finished()
         if resumed is None:
             return None
         rows = np.concatenate([self.steps[number].rows for number in sorted(resumed.outcomes)])
@@ -184,8 +263,32 @@ class SplitJoint:
             p.name: Kept(rows, np.concatenate([outcome.held[p.name] for outcome in outcomes]))
             for p in self._context.agreement.features
         }
-        # nothing is left to open, so the walk asks its source for nothing
-        walk = walk_forward(NoSource(), self.head, self.steps, self._panel, resumed=resumed)
+        if search is None:
+            return self._walked(resumed, self.steps, self._terms)
+        sums = records.sums(resumed.step)
+        if len(sums) < len(self.steps):
+            return None
+        judge, steps = self._judge(), self._trial_steps()
+
+        def trial(number: int, terms: SplitModel) -> Flow[TrainingResult]:
+            yield from ()
+            finished = self._trial_records(number, steps).finished()
+            if finished is None:
+                raise LookupError
+            return self._walked(finished, steps, terms)
+
+        try:
+            found = run_local({"label": search_source(search, self._terms, judge, trial)})["label"]
+        except LookupError:
+            return None
+        chosen, self._tried = found
+        result: TrainingResult = run_local({"label": self._search(search, chosen, judge, sums)})["label"]
+        return result
+
+    def _walked(self, resumed: Resumed, steps: tuple[Step, ...], terms: SplitModel) -> TrainingResult:
+        """A training that had ended: nothing is left to open, so the walk asks its source for nothing."""
+        self.head = self._new_head(terms)
+        walk = walk_forward(NoSource(), self.head, steps, self._panel, resumed=resumed)
         result: TrainingResult = run_local({"label": walk})["label"]
         return result
 
@@ -218,6 +321,8 @@ class RidgeJoint:
             )
         )
         self.head = RidgeHead(own)
+        self.chosen, self.tried = terms, ()
+        self.found: Found | None = None
         self._source: SealedLinear | None = None
 
     @property

@@ -102,7 +102,7 @@ class LabelParty:
         agreement = self.context.agreement
         scores = {"joint": self.result.scores}
         if self.panel.features.values.shape[-1]:
-            own = alone(None, self.panel, agreement.model, agreement.walk_forward)
+            own = alone(None, self.panel, self._model.chosen, agreement.walk_forward)
             self._own = scores["own"] = np.where(np.isnan(self.result.scores), np.nan, own.scores)
         try:
             self._evaluation = evaluate(
@@ -155,6 +155,8 @@ class LabelParty:
             self._own,
             lambda sums: score_coalition(self._model.head, self.result, self.panel, sums),
             earlier,
+            found=self._model.found,
+            tried=self._model.tried,
         )
         outputs = horizon_outputs(agreement, self._model.head, self.result, self.panel)
         metadata = FactorMetadata(

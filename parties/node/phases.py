@@ -121,7 +121,9 @@ class PartyRun:
             assert not isinstance(part, FeatureParty)
             folder = part.folder
             if not folder.is_dir():
-                made = self._logged(part.bundle(min(agreement.needed_openings, agreement.row_limit)))
+                made = self._logged(
+                    part.bundle(min(agreement.needed_openings + agreement.search_openings, agreement.row_limit))
+                )
                 folder = store_bundle(self._factors, made)
             files = read_bundle(folder)
             part.deliver(attempt, files)

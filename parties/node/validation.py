@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parties.agreement import Agreement
+from parties.node.search import Found
 from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.findings import Findings
 from vfl.factors.horizons import horizon_findings
@@ -19,6 +22,7 @@ from vfl.factors.portfolio import BookTerms
 from vfl.factors.trials import FILE, Trial, all_trials, read_trials
 from vfl.factors.validation import Subject, battery, periods_per_year
 from vfl.layers.top import LabelHead
+from vfl.replay import Tried
 from vfl.train import Scorer, TrainingResult, scores_by_horizon
 
 __all__ = ["Outputs", "earlier_trials", "horizon_outputs", "validate_run"]
@@ -77,10 +81,15 @@ def validate_run(
     own: F64 | None,
     rescored: Callable[[F64], F64],
     earlier: tuple[tuple[Trial, ...], int] = ((), 0),
+    *,
+    found: Found | None = None,
+    tried: Sequence[Tried] = (),
 ) -> tuple[Findings, tuple[Trial, ...]]:
     """Findings for the bundle, and the trials: the run's own, then those of ``earlier`` runs for the same factor.
 
-    Of the label party's own features the recipients learn only which of them look ahead, if any, not their ICs.
+    ``found`` and ``tried`` are of the run's search: each trial is one, and the chosen one is the exported factor's,
+    with its ICs of the reported periods. Of the label party's own features the recipients learn only which of them look
+    ahead, if any, not their ICs.
     """
     window = evaluation_window(calendar.periods, agreement.evaluation.first, agreement.evaluation.last)
     labels = np.where(panel.universe & window[:, None], panel.label, np.nan)
@@ -90,20 +99,14 @@ def validate_run(
     trial = Trial(
         run_id=run_id,
         kind=agreement.model.kind,
-        terms={
-            "model": agreement.model.model_dump(mode="json"),
-            "walk_forward": agreement.walk_forward.model_dump(mode="json"),
-            "columns": {party.name: list(party.columns) for party in agreement.parties},
-            "label": agreement.label.definition,
-            "frequency": agreement.calendar.frequency,
-        },
+        terms=_terms(agreement, found.tried[found.chosen] if found is not None else None),
         seed=agreement.model.seed,
         periods=tuple(name for name, known in zip(calendar.periods, counted, strict=True) if known),
         rank_ic=tuple(float(v) for v in ics[counted]),
         selected=True,
         predecessor=earlier[0][-1].run_id if earlier[0] else "",
     )
-    trials = all_trials([[trial], earlier[0]])
+    trials = all_trials([[trial], _searched(agreement, run_id, calendar, tried), earlier[0]])
     subject = Subject(
         periods=calendar.periods,
         scores=result.scores,
@@ -114,7 +117,7 @@ def validate_run(
         embeddings=result.embeddings,
         rescored=rescored,
     )
-    found = battery(
+    checked = battery(
         subject,
         terms=BookTerms(periods_per_year=periods_per_year(calendar)),
         trials=trials,
@@ -122,8 +125,40 @@ def validate_run(
     )
     columns = {name: panel.features.values[:, :, i] for i, name in enumerate(panel.features.columns)}
     ahead = lookahead_findings(columns, np.where(panel.universe, panel.label, np.nan), horizon=horizon)
-    left_out = dict(found.left_out)
+    left_out = dict(checked.left_out)
     left_out["look_ahead"] = (
         "of the label party's own features only warnings are told; each feature party tests its own"
     )
-    return Findings(found.numbers, found.series, left_out, (*found.warnings, *ahead.warnings)), trials
+    return Findings(checked.numbers, checked.series, left_out, (*checked.warnings, *ahead.warnings)), trials
+
+
+def _terms(agreement: Agreement, trial: Tried | None) -> dict[str, Any]:
+    """All that was chosen for one configuration."""
+    model = agreement.model if trial is None else trial.terms
+    told = {
+        "model": model.model_dump(mode="json"),
+        "walk_forward": agreement.walk_forward.model_dump(mode="json"),
+        "columns": {party.name: list(party.columns) for party in agreement.parties},
+        "label": agreement.label.definition,
+        "frequency": agreement.calendar.frequency,
+    }
+    if trial is not None:
+        value = trial.value if math.isfinite(trial.value) else None
+        told["search"] = {"stage": trial.stage, "number": trial.number, "state": trial.state, "chosen_by": value}
+        told["evaluation"] = agreement.evaluation.model_dump(mode="json")
+    return told
+
+
+def _searched(agreement: Agreement, run_id: str, calendar: Calendar, tried: Sequence[Tried]) -> list[Trial]:
+    """The search's trials as records, failed and pruned ones too."""
+    return [
+        Trial(
+            run_id=run_id,
+            kind=agreement.model.kind,
+            terms=_terms(agreement, trial),
+            seed=agreement.model.seed,
+            periods=tuple(name for name, ic in zip(calendar.periods, trial.ics, strict=True) if math.isfinite(ic)),
+            rank_ic=tuple(float(ic) for ic in trial.ics if math.isfinite(ic)),
+        )
+        for trial in tried
+    ]

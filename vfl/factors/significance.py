@@ -133,7 +133,7 @@ def search_evidence(trials: Sequence[Floats], chosen: int, *, horizon: int, n_tr
                 "probability",
                 n,
             )
-    overfitting, reason = _pbo(trials, horizon)
+    overfitting, reason = _pbo(_covering(trials, chosen), horizon)
     if reason:
         left_out["pbo"] = reason
     else:
@@ -155,6 +155,15 @@ def search_evidence(trials: Sequence[Floats], chosen: int, *, horizon: int, n_tr
             )
         )
     return Findings({"search": numbers}, left_out=left_out, warnings=tuple(warnings))
+
+
+def _covering(trials: Sequence[Floats], chosen: int) -> list[Floats]:
+    """The trials that have values in half of the chosen one's periods or more.
+
+    One that failed, was stopped early or was tried on other periods counts as a trial, but cannot be compared.
+    """
+    there = np.isfinite(trials[chosen])
+    return [series for series in trials if (np.isfinite(series) & there).sum() >= there.sum() / 2]
 
 
 def _pbo(trials: Sequence[Floats], horizon: int) -> tuple[Number, str]:

@@ -160,6 +160,9 @@ class WalkJournal(Protocol):
     def hold(self, step: int, shares: Mapping[str, U64], held: Mapping[str, U64]) -> None:
         """Keep the record of ``step``."""
 
+    def opened(self, step: int, z: F64) -> None:
+        """Keep what a training step opened, for trials that open nothing; only where a run searches."""
+
     def predicted(self, step: int, z: F64, scores: F64, scorer: bytes) -> None:
         """Keep a prediction; the record of ``step`` has its shares."""
 

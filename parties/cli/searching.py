@@ -1,0 +1,114 @@
+"""``entente run search``: how far the opening budget goes, and a run that searches within it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parties.cli.console import say, table
+from parties.cli.joining import duration
+from parties.cli.proposals import offered
+from parties.cli.runs import Coordinator, Credentials, connect
+from parties.errors import ConfigError
+
+if TYPE_CHECKING:
+    from parties.settings import ConsortiumSettings
+    from parties.terms import Node
+    from vfl.search import Choice, SearchTerms
+
+__all__ = ["run_search", "searching"]
+
+
+def run_search(
+    file: Annotated[Path, typer.Argument(help="The terms: a consortium.toml, or one without queries.")],
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Top models to try, which opens nothing; for the file's.")
+    ] = None,
+    source_trials: Annotated[
+        int | None, typer.Option("--source-trials", min=0, help="Trainings of the source layer to try; for the file's.")
+    ] = None,
+    report_from: Annotated[
+        str, typer.Option("--report-from", metavar="PERIOD", help="First reported period; those before choose.")
+    ] = "",
+    coordinator: Coordinator = "",
+    credentials: Credentials = None,
+    valid: Annotated[str, typer.Option("--valid", help="How long it can be signed, such as 8h or 2d.")] = "1d",
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, max=3600, help="Seconds to wait for nodes that are still to start.")
+    ] = 0.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show how many trials the opening budget allows, and put a run that searches before its parties.
+
+    The run tries settings of its model inside the encrypted protocol and chooses by periods before the reported ones.
+    Without [search] in FILE a small default space is used. Every party signs the space and the number of trials.
+    """
+    from parties.agreement import COORDINATOR
+    from parties.identity import Roster
+    from parties.meaning import summary_lines
+    from parties.terms import agreement_of
+
+    with connect(coordinator, credentials) as client:
+        assert credentials is not None
+        views, settings = offered(client, file, wait)
+        terms = searching(settings, trials, source_trials, report_from)
+        nodes: dict[str, Node] = {COORDINATOR: Roster.load(credentials / "roster.json").member(COORDINATOR), **views}
+        plain = agreement_of(terms.model_copy(update={"search": None}), nodes, datetime.now(UTC))
+        assert terms.search is not None
+        _show(terms.search, plain.possible_source_trials, 1 + plain.model.epochs, plain.row_limit)
+        agreement = agreement_of(terms, nodes, datetime.now(UTC), duration(valid))
+        say(*summary_lines(agreement))
+        if not yes and not typer.confirm("Propose this run?", default=False):
+            say("Nothing was proposed.")
+            return
+        run_id = client.propose(agreement)
+    say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
+
+
+def searching(
+    settings: ConsortiumSettings, trials: int | None, source_trials: int | None, report_from: str
+) -> ConsortiumSettings:
+    """The terms with a search: the file's or the default one, and what the command line says instead."""
+    from pydantic import ValidationError
+
+    from vfl.search import SearchTerms
+
+    told = settings.search.model_dump() if settings.search is not None else {}
+    told |= {} if trials is None else {"trials": trials}
+    told |= {} if source_trials is None else {"source_trials": source_trials}
+    try:
+        search = SearchTerms.model_validate(told)
+    except ValidationError as error:
+        raise ConfigError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    first = report_from or settings.evaluation.first
+    if not first:
+        raise ConfigError("name the first reported period with --report-from, or as evaluation.first in the terms")
+    evaluation = settings.evaluation.model_copy(update={"first": first})
+    return settings.model_copy(update={"search": search, "evaluation": evaluation})
+
+
+def _show(terms: SearchTerms, possible: int, each: int, limit: int) -> None:
+    """The space, and what the budget allows."""
+    table(
+        "Search space",
+        ("key", "from", "trial costs"),
+        (
+            *((key, _range(choice), "no opening") for key, choice in terms.top_space.items()),
+            *((key, _range(choice), f"{each} openings of a row") for key, choice in terms.source_space.items()),
+        ),
+    )
+    table(
+        "Trials",
+        ("of", ">asked for", ">the budget allows"),
+        (("the top model", terms.trials, "any number"), ("the source layer", terms.source_trials, possible)),
+    )
+    say(f"A row may be opened {limit} times in all.")
+
+
+def _range(choice: Choice) -> str:
+    if choice.values:
+        return ", ".join(str(value) for value in choice.values)
+    return f"{choice.low:g} to {choice.high:g}" + (", logarithmic" if choice.log else "")
