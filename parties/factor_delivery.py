@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from parties.agreement import COORDINATOR, Agreement
 from parties.audit.bundles import logged_exports
+from parties.audit.log import AuditLog
 from parties.errors import AgreementError, ConfigError, DataError, StorageError
 from parties.identity import Identity, Member
 from parties.sealing import Cover, cover_of, node_reading_key, seal, unseal
@@ -140,15 +141,18 @@ def write_sealed(
     identity: Identity,
     keys: Mapping[str, str],
     files: Mapping[str, bytes],
+    audit: AuditLog,
 ) -> list[Path]:
-    """A sealed file for each of ``keys``, below ``folder``. One that is there already stays as it is."""
+    """A sealed file for each of ``keys``, below ``folder``, logged before it is written. One that is there stays."""
     written = []
     for reader, key in keys.items():
         sealed = seal_for(agreement, identity, reader, key, files)
-        path = folder / cover_of(sealed).file_name
+        cover = cover_of(sealed)
+        path = folder / cover.file_name
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not path.exists():
+                audit.append("sealed", agreement.run_id, cover.model_dump(mode="json", exclude={"run_id", "sender"}))
                 partial = path.with_name(path.name + ".part")
                 partial.write_bytes(sealed)
                 partial.rename(path)

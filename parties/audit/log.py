@@ -1,4 +1,6 @@
-"""The audit log on disk: entries and heads in a database, append-only, one writer.
+"""The audit log on disk: entries and heads in a database, append-only.
+
+A node writes it, and an operator's command beside it: whoever appends first takes in what the other has written.
 
 An entry is canonical JSON ``{"at", "body", "kind", "run"}``; its bytes are the leaf. Every head that this node signed
 and every head of others that it saw is kept, so that neither can be denied later. SQLite (WAL, synchronous=FULL) or
@@ -19,7 +21,7 @@ from typing import Any, Self
 
 import rfc8785
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from parties.audit.heads import Head, Inclusion, check_head, continues, make_head
 from parties.audit.merkle import Tree, leaf_hash
@@ -91,13 +93,7 @@ class AuditLog:
                 self._forbid_changes()
         except SQLAlchemyError as error:
             raise StorageError(f"the audit log cannot be opened ({_cause(error)}); check the disk") from None
-        for number, text, leaf in self._rows():
-            found = leaf_hash(text.encode())
-            if number != len(self._tree) or found.hex() != leaf:
-                raise StorageError(
-                    f"audit log entry {number} was changed or one before it is missing; restore a backup"
-                )
-            self._tree.append(found)
+        self._catch_up()
         for head in self.heads():
             self._last[head.log] = head
         own = self._own_faults(self.heads(name)) if sign is not None else []
@@ -128,12 +124,26 @@ class AuditLog:
         """Log what happened; on return it survives a crash. The entry's index."""
         fields: dict[str, Any] = {"at": _now(), "kind": kind, "run": run_id, "body": dict(body)}
         text = rfc8785.dumps(fields).decode()
+        leaf = leaf_hash(text.encode())
+        row = {"run_id": run_id, "kind": kind, "entry": text, "leaf": leaf.hex()}
         with self._lock:
-            leaf, number = leaf_hash(text.encode()), len(self._tree)
-            row = {"number": number, "run_id": run_id, "kind": kind, "entry": text, "leaf": leaf.hex()}
-            self._write(_ENTRIES, row)
+            while not self._write(_ENTRIES, row | {"number": len(self._tree)}):
+                before = len(self._tree)
+                self._catch_up()
+                if len(self._tree) == before:
+                    raise StorageError("the audit log takes no entry and shows none in its place; restore a backup")
             self._tree.append(leaf)
-            return number
+            return len(self._tree) - 1
+
+    def _catch_up(self) -> None:
+        """Take in the entries that are on disk and not yet here."""
+        for number, text, leaf in self._rows(since=len(self._tree)):
+            found = leaf_hash(text.encode())
+            if number != len(self._tree) or found.hex() != leaf:
+                raise StorageError(
+                    f"audit log entry {number} was changed or one before it is missing; restore a backup"
+                )
+            self._tree.append(found)
 
     def head(self, since: int | None = None) -> Head:
         """The signed head of everything so far, proved to continue the first ``since`` entries.
@@ -142,6 +152,7 @@ class AuditLog:
         """
         assert self._sign is not None, "a log opened for reading signs nothing"
         with self._lock:
+            self._catch_up()
             last, size = self._last.get(self.name), len(self._tree)
             if since is None:
                 since = 0 if last is None else last.since if last.size == size else last.size
@@ -163,6 +174,7 @@ class AuditLog:
             if not check_head(head, key):
                 raise PeerError(f"a head of {head.log!r}'s audit log is not signed by its key", head.log)
             if head.log == self.name:
+                self._catch_up()
                 if head.size > len(self._tree) or self._tree.root_at(head.size).hex() != head.root:
                     raise StorageError(
                         f"this node signed a head of its audit log at {head.size} entries that the log no longer has: "
@@ -268,8 +280,10 @@ class AuditLog:
                         "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
                     )
 
-    def _rows(self, run_id: str = "") -> list[tuple[int, str, str]]:
+    def _rows(self, run_id: str = "", since: int = 0) -> list[tuple[int, str, str]]:
         query = sa.select(_ENTRIES.c.number, _ENTRIES.c.entry, _ENTRIES.c.leaf).order_by(_ENTRIES.c.number)
+        if since:
+            query = query.where(_ENTRIES.c.number >= since)
         if run_id:
             query = query.where(_ENTRIES.c.run_id == run_id)
         try:
@@ -285,10 +299,14 @@ class AuditLog:
         if last is None or head.size > last.size:
             self._last[head.log] = head
 
-    def _write(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+    def _write(self, table: sa.Table, row: Mapping[str, Any]) -> bool:
+        """Whether it was written: False where a row of this key is there, written by another process."""
         try:
             with self._engine.begin() as connection:
                 connection.execute(table.insert(), dict(row))
+            return True
+        except IntegrityError:
+            return False
         except SQLAlchemyError as error:
             raise StorageError(f"the audit log cannot be written ({_cause(error)}); check the disk") from None
 

@@ -97,11 +97,8 @@ def factors_reissue(
     version = next_version(folder)
     signer = Signer(identity.name, bytes.fromhex(identity.public_key), identity.key.sign)
     made = reissue_bundle(read_bundle(folder), signer, version=version, why=why)
-    log = NodeHome(home).audit()
-    try:
+    with NodeHome(home).audit() as log:
         made = log_export(log, agreement.run_id, made, bundle.metadata["factor_id"], version)
-    finally:
-        log.close()
     stored = store_bundle(home / "factors", made)
     say(f"{stored} is version {version}, {bundle_digest(made)[:16]}...; version {folder.name} stays beside it.")
     _seal(stored, home, identity, agreement, (), sealed)
@@ -159,14 +156,16 @@ def _seal(
 ) -> None:
     from parties.factor_delivery import read_bundle, reading_keys, write_sealed
     from parties.identity import Roster
+    from parties.node.node import NodeHome
     from vfl.factors.verify import verify_bundle
 
     files = read_bundle(folder)
     if not verify_bundle(files, trusted={identity.name: bytes.fromhex(identity.public_key)}).authentic:
         raise DataError(f"{folder}: not signed by {identity.name}; seal what this node made")
     keys = reading_keys(agreement, Roster.load(home / "roster.json"), only)
-    for path in write_sealed(sealed or home / "sealed", agreement, identity, keys, files):
-        say(f"{path} is sealed; nobody but its reader can open it.")
+    with NodeHome(home).audit() as log:
+        for path in write_sealed(sealed or home / "sealed", agreement, identity, keys, files, log):
+            say(f"{path} is sealed; nobody but its reader can open it.")
     if not keys:
         say("The agreement names no other recipient: nothing is sealed.")
 

@@ -213,7 +213,7 @@ class LabelParty:
         keys = reading_keys(agreement, context.roster or {})
         if agreement.readers:
             folder = context.folder / "sealed"
-            for path in write_sealed(folder, agreement, context.identity, agreement.readers, files):
+            for path in write_sealed(folder, agreement, context.identity, agreement.readers, files, context.audit):
                 _LOG.info("run %s: hand %s to its reader; nobody else can open it", agreement.run_id[:12], path)
         roles = session_roles(agreement, "export")
         targets = {name: role for name, role in roles.items() if name != context.me}

@@ -53,6 +53,26 @@ def test_a_log_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert again.verify(PUBLIC).faults == ()
 
 
+def test_a_command_may_write_beside_a_running_node(tmp_path: Path) -> None:
+    """Two processes on one log, in turns: no entry is lost, and every head continues those before it."""
+    with filled(tmp_path, 2) as node, log(tmp_path) as command:
+        first = node.head()
+        assert command.append("export", RUN, {"by": "command"}) == 2
+        shown = command.head()
+        assert node.append("phase", RUN, {"by": "node"}) == 3
+        assert node.append("phase", RUN, {"by": "node"}) == 4
+        assert command.append("sealed", RUN, {"by": "command"}) == 5
+        node.saw(shown, PUBLIC["sat"])
+        last, same = command.head(), node.head()
+        assert (same.size, same.root) == (last.size, last.root) == (6, last.root)
+        assert continues(first, node.head(since=2))
+        assert [entry.kind for entry in node.entries()] == ["opening"] * 2 + ["export", "phase", "phase", "sealed"]
+        assert node.verify(PUBLIC, [first, shown, last]).faults == ()
+    with log(tmp_path) as again:
+        assert len(again) == 6
+        assert again.verify(PUBLIC, [first, shown, last]).faults == ()
+
+
 def test_an_entry_is_proved_offline(tmp_path: Path) -> None:
     with filled(tmp_path, 7) as made:
         made.head()

@@ -24,6 +24,7 @@ from parties.factor_delivery import opener, reading_keys, seal_for, store_bundle
 from parties.factor_files import open_folder, superseding
 from parties.identity import Identity, Roster, create_identity
 from parties.meaning import summary_lines
+from parties.node.node import NodeHome
 from parties.node.policy import check_agreement
 from parties.node.settings import load_node_settings
 from parties.sealing import Cover, cover_of, node_reading_key, reading_key, reading_public_key, seal, unseal
@@ -120,6 +121,9 @@ def test_every_agreed_recipient_opens_its_own_file_and_no_other(house: House, ca
     assert run(["factors", "seal", str(house.bundle), "--home", str(house.home("bank"))]) == 0
     sealed = {path.name.split(".")[-2]: path for path in (house.home("bank") / "sealed").iterdir()}
     assert set(sealed) == {"sat", "quant"}
+    with NodeHome(house.home("bank")).audit() as log:
+        noted = {entry.body["reader"]: entry.body["key"] for entry in log.entries() if entry.kind == "sealed"}
+    assert noted == reading_keys(house.agreement, house.roster)
     assert b"factor.parquet" not in b"".join(path.read_bytes() for path in sealed.values())
 
     assert run(["factors", "open", str(sealed["sat"]), "--home", str(house.home("sat"))]) == 0
