@@ -20,10 +20,11 @@ from parties.identity import Identity, Member, Roster, TlsKeys, load_tls_keys
 from parties.transport.threads import apart
 from parties.wire.gen import coordinator_pb2 as wire
 
-__all__ = ["ERROR_KEY", "SERVICE", "SESSION_KEY", "Connection", "Stream"]
+__all__ = ["ERROR_KEY", "SERVICE", "SESSION_KEY", "STARTING", "Connection", "Stream"]
 
 SERVICE = "entente.coordinator.v1.Coordinator"
 ERROR_KEY = "entente-error"
+STARTING = "the coordinator is starting"
 SESSION_KEY = "entente-session"
 
 _RESPONSES: dict[str, type[Protobuf]] = {
@@ -139,6 +140,8 @@ class Connection:
                 "this member's present certificate",
                 COORDINATOR,
             )
+        if status is grpc.StatusCode.UNAVAILABLE and detail == STARTING:
+            return PeerError(f"the coordinator at {self.address} is starting: try again in a moment", COORDINATOR)
         if status is grpc.StatusCode.UNAVAILABLE:
             return PeerError(
                 f"the coordinator at {self.address} cannot be reached: check the address, and that it runs",

@@ -165,7 +165,10 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
                 "computes on is encrypted, and what it keeps are uniform shares."
             )
             learns[party.name] = (common, rows, *got)
-    coordinator = ["It sees the agreement, and sizes, times, memory and openings as the parties report them."]
+    coordinator = [
+        "It sees the agreement, and sizes, times, memory and openings as the parties report them. Where nodes cannot "
+        "reach each other it carries their connection, encrypted between them, and sees sizes and times.",
+    ]
     if agreement.alignment.policy == "psi" and not agreement.rows_kept:
         coordinator.append("It matches blinded entity ids: it learns how many each party has and how many are common.")
     if agreement.evaluation.metrics_to_coordinator:

@@ -269,6 +269,16 @@ def _agreement(folder: Path) -> Agreement:
         raise StorageError(f"{folder / 'agreement.json'}: damaged; start the node again and it is asked anew") from None
 
 
+def _relay_line(settings: NodeSettings) -> str:
+    """By which way this node's messages travel, and what the coordinator sees of them."""
+    seen = "the coordinator, which sees sizes and times of them and no content"
+    return {
+        "never": 'Messages go directly from node to node and no other way (transport.relay = "never").',
+        "when_unreachable": f"Messages to a node that cannot be reached go through {seen}.",
+        "always": f'All messages go through {seen} (transport.relay = "always").',
+    }[settings.transport.relay]
+
+
 def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """Who learns what, what of ours is used, and whether our own limits allow it."""
     from parties.identity import Roster, load_identity
@@ -276,7 +286,7 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     from parties.node.policy import check_agreement
     from parties.placebo import check_placebo
 
-    say(*summary_lines(agreement))
+    say(*summary_lines(agreement), _relay_line(settings))
     mine = agreement.party(settings.party.name)
     unused = [column for column in settings.party.output_columns if column not in mine.columns]
     table(

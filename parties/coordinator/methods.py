@@ -22,7 +22,7 @@ from google.protobuf.message import Message as Protobuf
 from parties import __version__
 from parties.agreement import ADMIN, NO_PARTIES, Agreement
 from parties.calls.asking import Role
-from parties.connection import ERROR_KEY, SERVICE, SESSION_KEY
+from parties.connection import ERROR_KEY, SERVICE, SESSION_KEY, STARTING
 from parties.coordinator.approvals import Approvals
 from parties.coordinator.desk.doors import ADMINS, AUDITORS, EVERYONE, Caller, Doors, admit, pass_through
 from parties.coordinator.desk.gate import Gate
@@ -274,7 +274,7 @@ class Methods:
 
     def _ready(self, context: grpc.ServicerContext) -> Engine:
         if self._engine is None:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "the coordinator is starting")
+            context.abort(grpc.StatusCode.UNAVAILABLE, STARTING)
             raise AssertionError("abort does not return")
         return self._engine
 

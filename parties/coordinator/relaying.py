@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -26,11 +27,14 @@ from parties.wire.gen import relay_pb2 as wire
 
 __all__ = ["OwnDoor", "relay_handler"]
 
+_MOST_CALLS = 96
 _NO_PARTY = "only a party's own certificate may use the relay"
 
 
 def relay_handler(board: Switchboard, roster: Roster) -> grpc.GenericRpcHandler[Any, Any]:
     """The service's methods under their names."""
+
+    held = _Held()
 
     def listen(_: wire.Here, context: grpc.ServicerContext) -> Iterator[wire.Ring]:
         name = _party(context, roster)
@@ -42,6 +46,8 @@ def relay_handler(board: Switchboard, roster: Roster) -> grpc.GenericRpcHandler[
 
     def carry(parcels: Iterator[wire.Parcel], context: grpc.ServicerContext) -> Iterator[wire.Parcel]:
         name = _party(context, roster)
+        if not held.take(name, context):
+            _refuse(context, f"{name!r} holds {_MOST_CALLS} relayed connections already")
         try:
             first = next(parcels)
             end = board.answer(name, first.ticket) if first.ticket else board.dial(name, first.to)
@@ -71,6 +77,29 @@ def relay_handler(board: Switchboard, roster: Roster) -> grpc.GenericRpcHandler[
             ),
         },
     )
+
+
+class _Held:
+    """How many connections each member holds or is asking for. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def take(self, name: str, context: grpc.ServicerContext) -> bool:
+        """Count one more until the call ends; False when there are too many."""
+
+        def give_back() -> None:
+            with self._lock:
+                self._counts[name] -= 1
+
+        with self._lock:
+            if self._counts[name] >= _MOST_CALLS:
+                return False
+            self._counts[name] += 1
+        if not context.add_callback(give_back):
+            give_back()
+        return True
 
 
 class OwnDoor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ import grpc
 
 from parties.agreement import COORDINATOR
 from parties.coordinator.relaying import relay_handler
+from parties.demo.homes import free_addresses
 from parties.identity import Identity, Roster, create_identity
 from parties.settings import TransportSettings
 from parties.transport.channel import Channel, End, Endpoint, Frame
@@ -162,9 +162,7 @@ def world(kind: str, folder: Path, settings: TransportSettings) -> Iterator[Worl
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return int(free_addresses(1)[0].rpartition(":")[2])
 
 
 def make_roster(

@@ -51,6 +51,7 @@ class Wire:
         self.port = self.listener.getsockname()[1]
         self.pairs: list[tuple[socket.socket, socket.socket]] = []
         self.carried = 0
+        self.flip_at: list[int] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -67,6 +68,9 @@ class Wire:
     def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(65536):
+                if self.flip_at and self.carried >= self.flip_at[0]:
+                    self.flip_at.pop(0)
+                    data = data[:-1] + bytes([data[-1] ^ 1])
                 sink.sendall(data)
                 self.carried += len(data)
         except OSError:
@@ -131,6 +135,18 @@ def test_a_connection_that_breaks_again_and_again_loses_and_repeats_nothing(
         link = ("label", "cards")
         assert sender.transcripts()[link] == receiver.transcripts()[link]
         assert receiver.meter.by_kind("received")["test.blob"].messages == count
+
+
+def test_bytes_changed_on_the_wire_change_no_message(pair: tuple[ExchangeServer, ExchangeServer, Wire]) -> None:
+    label, cards, relay = pair
+    relay.flip_at = [2_000_000, 5_000_000, 9_000_000]
+    with label.open(RUN, SESSION, ROLES, ALL) as sender, cards.open(RUN, SESSION, ROLES, ALL) as receiver:
+        for number in range(25):
+            sender.send("cards", Blob(bytes([number]) * 700_000))
+        for number in range(25):
+            assert receiver.receive([Recv("label", Blob)], 20) == (0, Blob(bytes([number]) * 700_000))
+        assert relay.flip_at == [], "every change was made"
+        assert len(relay.pairs) > 3, "and cost a connection"
 
 
 def test_a_connection_that_stays_away_names_the_peer_on_both_sides(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from parties.client import ADMIN
 from parties.coordinator.relaying import relay_handler
 from parties.errors import PeerError
 from parties.settings import TransportSettings
-from parties.transport.grpc import ExchangeServer
-from parties.transport.relay import CoordinatorDoor
+from parties.transport.grpc import ExchangeServer, connect
+from parties.transport.relay import SERVICE, CoordinatorDoor
 from parties.transport.routes import Routes
 from parties.transport.switchboard import LARGEST_PARCEL, End, Pace, Switchboard
+from parties.wire.gen import relay_pb2 as wire
 from psi.flow import Recv
 from tests.conformance.rigs import Note, RelayWorld, make_roster
 from tests.parties.demo_rig import until
@@ -240,6 +242,30 @@ def test_a_connection_that_is_refused_says_why(tmp_path: Path) -> None:
         reason = r"\(through the coordinator: the coordinator does not relay to 'cards': no run under way has both"
         with pytest.raises(PeerError, match=reason):
             label.receive([Recv("cards", Note)], 20)
+
+
+def test_a_member_cannot_hold_the_coordinators_calls(tmp_path: Path) -> None:
+    """A call that never says whom it is for counts too."""
+    with ExitStack() as stack:
+        net = RelayWorld(SETTINGS, stack, tmp_path)
+        line = stack.enter_context(connect(net.identities["cards"], net.roster, COORDINATOR))
+        carry = line.stream_stream(
+            f"/{SERVICE}/Carry",
+            request_serializer=wire.Parcel.SerializeToString,
+            response_deserializer=wire.Parcel.FromString,
+        )
+        silence: queue.SimpleQueue[wire.Parcel | None] = queue.SimpleQueue()
+        calls = [carry(iter(silence.get, None)) for _ in range(97)]
+        refused: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for call in calls:
+            call.add_done_callback(lambda call: refused.put(call.details()))
+        assert refused.get(timeout=10) == "'cards' holds 96 relayed connections already"
+        label, skies = net.open("label"), net.open("skies")
+        label.send("skies", Note(1, "unhindered"))
+        assert skies.receive([Recv("label", Note)], 10) == (0, Note(1, "unhindered"))
+        for call in calls:
+            call.cancel()
+            silence.put(None)
 
 
 def test_an_admins_certificate_opens_no_relay(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from parties.client import (
     PhaseView,
     PostingView,
     ProgressView,
+    RelayView,
     Role,
     RunSummary,
     RunView,
@@ -111,6 +112,7 @@ def settled_run() -> RunView:
             BytesView(party=p, message=m, payload=kind, bytes=size // (2 + i), messages=120 + i)
             for m, (kind, size) in MESSAGES.items() for i, p in enumerate(PARTIES)
         ),
+        relayed=(RelayView(sender="orbit", receiver="harbor", bytes=48_000_000),),
         peak_rss_mb={p: 410.0 + 17 * i for i, p in enumerate(PARTIES)},
         evaluation=EvaluationView(
             ic_joint=0.1104, ic_own=0.0553, n_periods=96, t_joint=14.21, t_own=6.9, uplift=0.0551, t_uplift=7.3

@@ -57,6 +57,7 @@ def test_a_settled_run_shows_its_results() -> None:
     assert len(app.get("vega_lite_chart")) == 7
     assert "96 periods out of sample" in said(app)
     assert "masked way" in said(app)
+    assert "orbit to harbor 48.0 MB" in said(app)
     assert not app.error
 
 
