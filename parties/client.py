@@ -97,6 +97,7 @@ from parties.calls.settlement import (
     StepQuestion,
     WithdrawQuestion,
 )
+from parties.calls.state import HouseView, Preference, SettingView, StateCalls
 from parties.connection import Connection
 from parties.coordinator.views import (
     BalanceView,
@@ -162,6 +163,7 @@ __all__ = [
     "FactorsQuestion",
     "FaultView",
     "FileView",
+    "HouseView",
     "InvitationQuestion",
     "InvitationView",
     "InviteView",
@@ -188,6 +190,7 @@ __all__ = [
     "PhaseView",
     "PlanView",
     "PostingView",
+    "Preference",
     "ProgressView",
     "RelayView",
     "Role",
@@ -202,6 +205,7 @@ __all__ = [
     "SeriesPoint",
     "SeriesView",
     "SessionView",
+    "SettingView",
     "SettlementPage",
     "SettlementQuestion",
     "SettlementStep",
@@ -231,6 +235,7 @@ class ClientProtocol(
     ContributionCalls,
     SettlementCalls,
     MembershipCalls,
+    StateCalls,
     Protocol,
 ):
     """What views need of a client; a test may bring its own."""
@@ -261,7 +266,15 @@ class ClientProtocol(
 
 
 class Client(
-    PeopleCalls, RunCalls, DraftCalls, MoneyCalls, FactorsCalls, ContributionCalls, SettlementCalls, MembershipCalls
+    PeopleCalls,
+    RunCalls,
+    DraftCalls,
+    MoneyCalls,
+    FactorsCalls,
+    ContributionCalls,
+    SettlementCalls,
+    MembershipCalls,
+    StateCalls,
 ):
     """A connection to the coordinator with the certificate of ``name``. Safe to share between threads.
 

@@ -64,6 +64,12 @@ def test_all_lists_exactly_the_public_names(path: Path) -> None:
     assert listed <= defined, f"{name_of(path)}: in __all__ but not defined: {sorted(listed - defined)}"
 
 
+def test_no_page_module_hides_one_of_the_library() -> None:
+    """Streamlit puts the folder of its script first on the path, so ui/numbers.py would be Python's own numbers."""
+    names = {path.stem for path in (ROOT / "ui").iterdir()}
+    assert names & set(sys.stdlib_module_names) == set()
+
+
 def is_protocol(function: ast.FunctionDef) -> bool:
     """Whether a function is a flow: it says so, or it yields itself (not in a function inside it)."""
     if function.returns is not None and re.match(r"(flow\.)?Flow\[", ast.unparse(function.returns)):

@@ -6,8 +6,9 @@ import streamlit as st
 
 from parties.client import EntenteError, SignInError
 from ui.connection import connection
-from ui.pages import lay_out
-from ui.people import arrive, leave, present_secret
+from ui.frame import around
+from ui.pages import PAGES, lay_out
+from ui.people import arrive, leave, present_secret, sign_out
 from ui.states import explain
 
 __all__ = ["main"]
@@ -32,7 +33,8 @@ def main() -> None:
         explain(error)
         st.button("Try again", icon=":material/refresh:")
         return
-    lay_out(client, viewer).run()
+    page = lay_out(client, viewer)
+    around(page.url_path or PAGES[0].key, client, viewer, lambda: sign_out(client), page.run)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from parties.client import ClientProtocol, Role, ViewerView
 from ui.links import remember
-from ui.views import contributions, factor_page, factors, ledger, new_run, run, runs
+from ui.views import contributions, factor_page, factors, ledger, new_run, overview, run, runs, settings
 
 __all__ = ["PAGES", "Page", "lay_out"]
 
@@ -36,13 +36,15 @@ class Page:
 
 
 PAGES: tuple[Page, ...] = (
-    Page("runs", "Runs", ":material/list:", runs.render),
-    Page("new_run", "New run", ":material/add_circle:", new_run.render, roles=("admin",)),
-    Page("run", "Run", ":material/monitoring:", run.render),
-    Page("factors", "Factors", ":material/query_stats:", factors.render),
-    Page("factor", "Factor", ":material/insights:", factor_page.render),
-    Page("contributions", "Contributions", ":material/group_work:", contributions.render, roles=_CONCERNED),
-    Page("ledger", "Ledger", ":material/balance:", ledger.render),
+    Page("overview", "Overview", ":material/dashboard:", overview.render),
+    Page("runs", "Runs", ":material/list:", runs.render, "Runs"),
+    Page("new_run", "New run", ":material/add_circle:", new_run.render, "Runs", ("admin",)),
+    Page("run", "Run", ":material/monitoring:", run.render, "Runs"),
+    Page("factors", "Factors", ":material/query_stats:", factors.render, "Results"),
+    Page("factor", "Factor", ":material/insights:", factor_page.render, "Results"),
+    Page("contributions", "Contributions", ":material/group_work:", contributions.render, "Results", _CONCERNED),
+    Page("ledger", "Ledger", ":material/balance:", ledger.render, "Money"),
+    Page("settings", "Settings", ":material/settings:", settings.render, "Consortium"),
 )
 
 
@@ -60,4 +62,4 @@ def lay_out(client: ClientProtocol, viewer: ViewerView) -> StreamlitPage:
         pages[page.key] = shown
         sections.setdefault(page.section, []).append(shown)
     remember(pages)
-    return st.navigation(sections, position="top")
+    return st.navigation(sections, expanded=True)

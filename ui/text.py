@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from typing import Literal
+
+from ui.zone import viewer_zone
 
 __all__ = [
     "HELP",
@@ -113,6 +115,12 @@ HELP: Mapping[str, str] = {
     "budget": "What may be revealed of one row in the run; each feature party's node counts it and stops at the limit.",
     "preflight": "Counted from the terms: the products' bytes, and one core's time as docs/performance.md has it.",
     "grants": "Columns as agreed; what a party's node never lets into runs cannot be among them.",
+    "disk": "Room left on the disk that holds the coordinator's databases and factors.",
+    "session": "One sign-in of one person; it ends by itself after a time without use.",
+    "admin": "Proposes and stops runs, asks for approvals, lets people in; signs nothing for a party.",
+    "operator": "Works for one party: sees its money, and stops or pauses its runs.",
+    "auditor": "Reads everything and changes nothing.",
+    "reader": "Reads runs and what factors achieved; no ledger and no files.",
     "eta": "Time left at the present speed.",
 }  # fmt: skip
 
@@ -174,9 +182,9 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def instant(at: datetime | None) -> str:
-    """A moment in UTC, to the second."""
-    return MISSING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def instant(at: datetime | None, zone: tzinfo | None = None) -> str:
+    """A moment, to the second, in ``zone`` or that of the viewer."""
+    return MISSING if at is None else f"{at.astimezone(zone or viewer_zone()):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def amount(minor: int, unit: str, scale: int) -> str:

@@ -24,7 +24,7 @@ from parties.agreement import ADMIN, NO_PARTIES, Agreement
 from parties.calls.asking import Role
 from parties.connection import ERROR_KEY, SERVICE, SESSION_KEY, STARTING
 from parties.coordinator.approvals import Approvals
-from parties.coordinator.desk.doors import ADMINS, AUDITORS, EVERYONE, Caller, Doors, admit, pass_through
+from parties.coordinator.desk.doors import ADMINS, AUDITORS, Caller, Doors, admit, pass_through
 from parties.coordinator.desk.gate import Gate
 from parties.coordinator.engine import Engine
 from parties.coordinator.hearing import Hearing
@@ -40,7 +40,6 @@ __all__ = ["Methods"]
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 18  # below the largest frame of the transport whose server this shares
-_NOT_READERS: frozenset[Role] = EVERYONE - {"reader"}
 _ORDERERS: frozenset[Role] = frozenset(("admin", "operator"))
 _LEDGER = "ledger"
 
@@ -236,7 +235,7 @@ class Methods:
         reader, caller = self._reading(context), self._caller(context)
 
         def found() -> bytes:
-            admit(caller, _NOT_READERS)
+            admit(caller, AUDITORS)
             return reader.archive(request.run_id)
 
         return _chunks(self._answered(context, found))

@@ -68,7 +68,7 @@ def show_page(
         say(f"Open {link} in a browser; stop with Ctrl-C.")
         if out is not None:
             say(f"The link signs in once, within a day. Another: entente ui token --home {homes.coordinator} ...")
-        command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
+        command = [sys.executable, "-P", "-m", "streamlit", "run", str(script), f"--server.port={port}"]
         # headless: Streamlit otherwise asks for an e-mail address and advertises itself; the browser is opened here
         command += ["--server.address=127.0.0.1", "--server.headless=true", "--logger.hideWelcomeMessage=true"]
         if secrets is not None:

@@ -14,8 +14,10 @@ from parties.calls.asking import Question
 from parties.calls.contributions import ContributionCalls
 from parties.calls.drafts import DraftCalls
 from parties.calls.factors import FactorsCalls
+from parties.calls.money import MoneyCalls
 from parties.calls.people import PeopleCalls
 from parties.calls.runs import RunCalls
+from parties.calls.state import StateCalls
 from parties.client import (
     BalanceView,
     BytesView,
@@ -41,7 +43,7 @@ from parties.client import (
     ViewerView,
 )
 from parties.errors import ConfigError
-from tests.ui import sample_contributions, sample_factors, sample_runs
+from tests.ui import sample_contributions, sample_desk, sample_factors, sample_runs
 
 __all__ = ["ABORTED", "HOSTILE", "PAUSED", "RUNNING", "SETTLED", "SampleClient", "bundle", "settled_run"]
 
@@ -184,7 +186,7 @@ def paused_run() -> RunView:
 VIEWER = ViewerView(name="admin", role="admin")
 
 
-class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls, DraftCalls):
+class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls, DraftCalls, StateCalls, MoneyCalls):
     """Answers from memory. ``error`` makes every call fail; ``doors`` answers for the desk, from the question."""
 
     def __init__(self, *_: object) -> None:
@@ -198,6 +200,7 @@ class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls, Draft
         self.ordered: list[tuple[str, ...]] = []
         self.doors: dict[str, Callable[[Any], Any]] = {
             "viewer": lambda _: ViewerView(name=self.role, role=self.role),
+            **sample_desk.doors(),
             **sample_runs.doors(self.views),
             **sample_runs.drafts(PARTIES, self.proposed),
             **sample_factors.doors(),

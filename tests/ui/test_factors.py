@@ -18,7 +18,7 @@ from tests.ui.sample import HOSTILE, SampleClient, bundle
 from tests.ui.sample import factor as listed_factor
 from ui.charts_factors import factor_chart
 from ui.factor_files import FORM_TITLES, file_name, mime_of, taken
-from ui.numbers import honesty_rows, numbers_table, quantity, side_by_side, title_of
+from ui.figures import honesty_rows, numbers_table, quantity, side_by_side, title_of
 from ui.paging import page_words
 from ui.text import plain
 

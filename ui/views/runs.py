@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import date
 
 import streamlit as st
 
@@ -25,6 +24,7 @@ from ui.text import (
     plain,
     short_id,
 )
+from ui.zone import viewer_zone
 
 __all__ = ["render"]
 
@@ -132,7 +132,13 @@ def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     by = order.selectbox("Sorted by", list(ORDERS), key="order")
     size = rows.selectbox("Rows", _ROWS, key="rows")
     asked = question(
-        groups=groups or (), party=chosen or "", text=text or "", days=_days(between), zone=_zone(), order=by, rows=size
+        groups=groups or (),
+        party=chosen or "",
+        text=text or "",
+        days=_days(between),
+        zone=viewer_zone(),
+        order=by,
+        rows=size,
     )
     page = st.session_state.get(_page_key(asked), 1)
     return asked.model_copy(update={"offset": (page - 1) * size})
@@ -147,18 +153,10 @@ def _days(chosen: object) -> tuple[date, ...]:
     return tuple(chosen) if isinstance(chosen, tuple) else (chosen,) if isinstance(chosen, date) else ()
 
 
-def _zone() -> tzinfo:
-    """The viewer's zone, or UTC where the browser does not say."""
-    try:
-        return ZoneInfo(st.context.timezone or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
-
-
 def _table(page: RunPage) -> None:
     st.caption("Select a row to open the run.")
     config = {
-        "Proposed": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(_zone())),
+        "Proposed": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(viewer_zone())),
         "Progress": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width="small"),
         "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
         "Own rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["ic_own"]),

@@ -11,7 +11,7 @@ from parties.audit.log import AuditLog
 from parties.coordinator.approvals import Approvals
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk import contributions, drafts, factors, membership, money, people, runs, settlement
+from parties.coordinator.desk import contributions, drafts, factors, membership, money, people, runs, settlement, state
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.doors import Doors
 from parties.coordinator.desk.sessions import Sessions
@@ -49,6 +49,7 @@ def all_doors(house: House) -> Doors:
     """Every door of the desk, by name."""
     return {
         **people.doors(house.sessions, house.actions),
+        **state.doors(house.home, house.settings, house.roster, house.audit, house.sessions, house.now()),
         **runs.doors(house.engine),
         **drafts.doors(house.engine, house.roster),
         **factors.doors(house),

@@ -1,4 +1,4 @@
-"""Sign-ins at the desk: one-time tokens, and the sessions they are exchanged for.
+"""Sign-ins at the desk: one-time tokens, the sessions they are exchanged for, and what people prefer there.
 
 Of a token and of a session's secret only the SHA-256 is stored. A token is spent by one conditional update, so it is
 good once whoever races for it. Sessions are in memory as well, since every call asks for one.
@@ -50,6 +50,13 @@ _SESSIONS = sa.Table(
     sa.Column("ended", sa.String(40), nullable=True),
     sa.Column("ended_by", sa.String(200), nullable=False),
 )
+_PREFERENCES = sa.Table(
+    "desk_preferences",
+    _TABLES,
+    sa.Column("person", sa.String(200), primary_key=True),
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("value", sa.String(80), nullable=False),
+)
 _LONGEST_NAME = 80
 _WRITE_SEEN = timedelta(seconds=60)
 _SHOWN = 500
@@ -100,7 +107,7 @@ class Sessions:
     """
 
     def __init__(self, url: str, now: Callable[[], datetime], *, idle: timedelta, longest: timedelta) -> None:
-        self._now = now
+        self.now = now
         self._idle = idle
         self._longest = longest
         self._lock = threading.RLock()
@@ -125,16 +132,16 @@ class Sessions:
 
     def grant(self, person: Person, valid: timedelta) -> str:
         """A token that ``person`` can sign in with once, within ``valid``. It cannot be had a second time."""
-        token, until = secrets.token_urlsafe(32), self._now() + valid
+        token, until = secrets.token_urlsafe(32), self.now() + valid
         row = {"digest": _digest(token), "name": person.name, "role": person.role, "party": person.party}
         with self._stored() as connection:
-            connection.execute(_TOKENS.delete().where(_TOKENS.c.expires < _text(self._now() - timedelta(days=7))))
+            connection.execute(_TOKENS.delete().where(_TOKENS.c.expires < _text(self.now() - timedelta(days=7))))
             connection.execute(_TOKENS.insert(), row | {"expires": _text(until), "used": None})
         return token
 
     def redeem(self, token: str, certificate: str) -> tuple[str, Session]:
         """Exchange a token for a session: its secret, and what it is. Raises :class:`SignInError`."""
-        digest, now = _digest(token), _text(self._now())
+        digest, now = _digest(token), _text(self.now())
         good = (_TOKENS.c.digest == digest) & _TOKENS.c.used.is_(None) & (_TOKENS.c.expires > now)
         with self._stored() as connection:
             spent = connection.execute(_TOKENS.update().where(good).values(used=now))
@@ -148,7 +155,7 @@ class Sessions:
         row = {"digest": _digest(token), "name": person.name, "role": person.role, "party": person.party}
         try:
             with self._engine.begin() as connection:
-                used = {"expires": _text(expires), "used": _text(self._now())}
+                used = {"expires": _text(expires), "used": _text(self.now())}
                 connection.execute(_TOKENS.insert(), row | used)
         except IntegrityError:
             raise SignInError("this sign-in was used already: sign in again") from None
@@ -159,7 +166,7 @@ class Sessions:
 
     def begin(self, person: Person, way: str, certificate: str, until: datetime | None = None) -> tuple[str, Session]:
         """A new session, not beyond ``until``: its secret, which is nowhere else, and what it is."""
-        secret, now = secrets.token_urlsafe(32), self._now()
+        secret, now = secrets.token_urlsafe(32), self.now()
         longest = now + self._longest
         expires = longest if until is None else min(longest, until)
         session = Session(0, person, way, certificate, now, now, expires)
@@ -176,7 +183,7 @@ class Sessions:
 
         Raises :class:`SignInError` when there is none, or it has ended.
         """
-        digest, now = _digest(secret), self._now()
+        digest, now = _digest(secret), self.now()
         with self._lock:
             session = self._live.get(digest)
             if session is None or session.certificate != certificate:
@@ -201,7 +208,7 @@ class Sessions:
     def all(self) -> list[Session]:
         """The latest sessions, ended ones included, the newest first."""
         query = sa.select(_SESSIONS).order_by(_SESSIONS.c.number.desc()).limit(_SHOWN)
-        now = self._now()
+        now = self.now()
         with self._lock, self._stored() as connection:
             for digest, session in list(self._live.items()):
                 if now >= session.expires or now - session.seen >= self._idle:
@@ -209,8 +216,25 @@ class Sessions:
             rows = connection.execute(query).mappings().all()
             return [self._live.get(row["digest"]) or _session(row) for row in rows]
 
+    # -- preferences
+
+    def preferences(self, person: str) -> dict[str, str]:
+        """What a person prefers on the page, by key."""
+        query = sa.select(_PREFERENCES.c.key, _PREFERENCES.c.value).where(_PREFERENCES.c.person == person)
+        with self._stored() as connection:
+            return {row.key: row.value for row in connection.execute(query)}
+
+    def prefer(self, person: str, key: str, value: str) -> None:
+        """Remember it; empty forgets it."""
+        row = {"person": person, "key": key, "value": value}
+        same = (_PREFERENCES.c.person == person) & (_PREFERENCES.c.key == key)
+        with self._stored() as connection:
+            connection.execute(_PREFERENCES.delete().where(same))
+            if value:
+                connection.execute(_PREFERENCES.insert(), row)
+
     def _end(self, digest: str, session: Session, by: str) -> None:
-        ended = {"seen": _text(session.seen), "ended": _text(self._now()), "ended_by": by[:200]}
+        ended = {"seen": _text(session.seen), "ended": _text(self.now()), "ended_by": by[:200]}
         del self._live[digest]
         del self._written[digest]
         with self._stored() as connection:

@@ -1,0 +1,95 @@
+"""The sample's answers about the coordinator itself, its people, and the balances that the overview shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from parties.calls.people import ActionsQuestion
+from parties.calls.state import PreferenceQuestion
+from parties.client import AccountView, ActionsView, ActionView, BalancesView, HouseView, SessionView, SettingView
+from parties.client import StandingView as Standing
+from parties.errors import ConfigError
+
+__all__ = ["T0", "balances", "doors", "house"]
+
+T0 = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
+HOSTILE = "<b>Eve</b> :red[x]"
+
+
+def house(**changes: Any) -> HouseView:
+    """A coordinator in good order, but for one certificate."""
+    terms: dict[str, Any] = {
+        "name": "Harbour consortium", "version": "0.1.0", "started_at": T0, "database": "SQLite",
+        "disk_free": 212 * 10**9, "disk_total": 500 * 10**9, "log_entries": 128,
+        "warnings": ("the certificate of till ends on 2026-11-20, in 18 days: rotate it",),
+    }  # fmt: skip
+    return HouseView.model_validate({**terms, **changes})
+
+
+def balances(*, balanced: bool = True) -> BalancesView:
+    """Two parties' pending rewards."""
+    standing = Standing(
+        entries=12, checked=12, complete=True, balanced=balanced, finding="" if balanced else "entry 7 does not fit",
+        transactions=4, postings=12, unresolved=3, checked_at=T0, whole_at=T0,
+    )  # fmt: skip
+    accounts = tuple(
+        AccountView(
+            account=f"Liabilities:Party:{party}:Pending", kind="Pending", party=party, posted=0, pending=minor,
+            unit="USD", scale=2,
+        )
+        for party, minor in (("orbit", 137_500), ("chatter", 90_000))
+    )  # fmt: skip
+    return BalancesView(standing=standing, scope="all", accounts=accounts)
+
+
+def doors() -> dict[str, Callable[[Any], Any]]:
+    """Doors whose preferences, sessions and actions change as a coordinator's would."""
+    preferred: dict[str, str] = {"tour": "seen"}
+    sessions = {
+        number: SessionView(
+            number=number, name=name, role="admin" if here else "reader", way="one-time token", began=T0, seen=T0,
+            expires=T0 + timedelta(hours=12), here=here, ended=None if number < 3 else T0,
+            ended_by="time" * (number > 2),
+        )
+        for number, name, here in ((1, "Ada", True), (2, HOSTILE, False), (3, "Ben", False))
+    }  # fmt: skip
+    whats = ("desk/sign-in", "propose", "cancel")
+    actions = tuple(
+        ActionView(
+            number=number, at=T0 + timedelta(minutes=number), name=("Ada", HOSTILE)[number % 2], role="admin",
+            session=1, what=whats[number % 3], about="ab" * 32, outcome="done" if number % 5 else "refused: not now",
+        )
+        for number in range(120, 0, -1)
+    )  # fmt: skip
+
+    def page(question: ActionsQuestion) -> ActionsView:
+        found = [a for a in actions if question.name in ("", a.name)]
+        return ActionsView(total=len(found), actions=tuple(found[question.offset : question.offset + question.limit]))
+
+    def end(question: Any) -> bytes:
+        if sessions.pop(question.number, None) is None:
+            raise ConfigError(f"session {question.number} has ended already: read the list again")
+        return b"null"
+
+    def prefer(question: PreferenceQuestion) -> bytes:
+        preferred[question.key] = question.value
+        return b"null"
+
+    return {
+        "desk/house": lambda _: house(),
+        "desk/settings": lambda _: [
+            SettingView(
+                table="", key="name", value="Harbour consortium", default="Entente", meaning="the name", given=True
+            ),
+            SettingView(table="desk", key="idle_minutes", value="30", default="30", meaning="", given=False),
+        ],
+        "desk/preferences": lambda _: dict(preferred),
+        "desk/prefer": prefer,
+        "desk/sessions": lambda _: list(sessions.values()),
+        "desk/end-session": end,
+        "desk/sign-out": lambda _: b"null",
+        "desk/actions": page,
+        "ledger/balances": lambda _: balances(),
+    }

@@ -1,0 +1,266 @@
+"""Overview, Settings, the tour and the frame around every page, over a sample client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from parties.client import HouseView, RunSummary, SignInError, ViewerView
+from parties.errors import PeerError
+from tests.ui.pages_rig import button, numbers, said, show
+from tests.ui.sample import SampleClient, paused_run, training_run
+from tests.ui.sample_desk import HOSTILE, T0, balances, house
+from ui.concerns import concerns, pending_money
+from ui.tables_desk import actions_table, sessions_table, settings_table
+from ui.text import MISSING, instant, plain
+from ui.zone import CHOSEN
+
+
+def overview_page(client: object, role: str, opened: list[str]) -> None:
+    from parties.client import ViewerView
+    from ui.views import overview
+
+    overview.go = lambda key, **query: opened.append(f"{key} {query.get('run', '')}")
+    overview.reachable = lambda _: True
+    overview.render(client, ViewerView(name="Ada", role=role))
+
+
+def settings_page(client: object, role: str) -> None:
+    from parties.client import ViewerView
+    from ui.views import settings
+
+    settings.render(client, ViewerView(name="Ada <b>", role=role, way="one-time token"))
+
+
+def framed_page(client: object, signed_out: list[bool]) -> None:
+    import streamlit as st
+
+    from parties.client import ViewerView
+    from ui import links, tour
+    from ui.frame import around
+
+    links.remember(dict.fromkeys(("overview", "runs", "settings")))
+    tour.go = lambda key: st.session_state.update(page=key)
+    key = st.session_state.get("page", "overview")
+    around(
+        key,
+        client,
+        ViewerView(name="Ada <b>", role="operator", party="till"),
+        lambda: signed_out.append(True),
+        lambda: st.write(f"the page {key}"),
+    )
+
+
+def test_the_overview_says_what_runs_who_is_there_and_what_waits() -> None:
+    client, opened = SampleClient(), []
+    app = show(overview_page, client, "admin", opened)
+    found = numbers(app)
+    assert found["In progress"] == "2"
+    assert found["Parties online"] == "3 of 4"
+    assert found["Money pending"].replace("\N{NARROW NO-BREAK SPACE}", " ") == "2 275.00 USD"
+    assert found["Disk free"] == "212.0 GB"
+    words = [warning.value for warning in app.warning]
+    assert any("certificate of till ends" in text for text in words)
+    assert any("is paused and waits for till" in text for text in words)
+    next(b for b in app.button if b.label == "Open").click().run()
+    assert opened[0].startswith("run ")
+    button(app, "New run").click().run()
+    assert opened[-1] == "new_run "
+
+
+def test_the_overview_of_a_reader_asks_for_no_money() -> None:
+    client = SampleClient()
+    app = show(overview_page, client, "reader", [])
+    assert "ledger/balances" not in client.asked
+    assert numbers(app)["Money pending"] == MISSING
+    assert not [b for b in app.button if b.label == "New run"]
+
+
+def test_the_overview_goes_on_when_the_coordinator_is_away() -> None:
+    client = SampleClient()
+    client.error = PeerError("the coordinator cannot be reached")
+    app = show(overview_page, client, "admin", [])
+    assert "cannot be reached" in app.error[0].value
+    assert [b.label for b in app.button][-1] == "Try again"
+
+
+def test_an_empty_consortium_is_told_what_to_do() -> None:
+    client = SampleClient()
+    client.views.clear()
+    client.parties = list
+    client.doors |= {"desk/house": lambda _: house(warnings=())}
+    app = show(overview_page, client, "admin", [])
+    assert "Nothing needs attention" in app.success[0].value
+    assert "Nothing is under way" in said(app)
+    assert "entente invite" in said(app)
+
+
+@pytest.mark.parametrize(
+    ("made", "says", "grave"),
+    [
+        (house(), "The certificate of till ends", False),
+        (house(warnings=("the certificate of till ended on 2026-01-01: it needs a new one",)), "ended on", True),
+    ],
+)
+def test_concerns_about_the_house(made: HouseView, says: str, grave: bool) -> None:
+    found = concerns(made, (), (), None)
+    assert [(says in concern.text, concern.grave) for concern in found] == [(True, grave)]
+
+
+def test_concerns_put_what_is_wrong_first() -> None:
+    client = SampleClient()
+    proposed = training_run().model_copy(update={"status": "proposed", "waiting_for": ("orbit",), "purpose": "P"})
+    runs: list[RunSummary] = [paused_run(), proposed]
+    found = concerns(house(warnings=()), runs, client.parties(), balances(balanced=False))
+    assert found[0].grave
+    assert "entry 7 does not fit" in found[0].text
+    texts = [concern.text for concern in found[1:]]
+    assert texts == ["“Daily factor” is paused and waits for till.", "“P” waits for the signature of orbit."]
+    away = concerns(house(warnings=()), (), client.parties(), None)
+    assert [concern.text for concern in away] == ["1 party is not online: till."]
+
+
+def test_pending_money_is_added_up_by_unit() -> None:
+    assert pending_money(balances()) == {("USD", 2): 227_500}
+    assert pending_money(None) == {}
+
+
+TABS: dict[str, list[str]] = {
+    "admin": ["You", "Coordinator", "Action log", "Sign-ins"],
+    "auditor": ["You", "Coordinator", "Action log"],
+    "operator": ["You"],
+    "reader": ["You"],
+}
+
+
+@pytest.mark.parametrize("role", TABS)
+def test_settings_show_a_role_what_it_may_see(role: str) -> None:
+    client = SampleClient()
+    app = show(settings_page, client, role)
+    assert [tab.label for tab in app.tabs] == TABS[role]
+    asked = {"desk/settings", "desk/actions", "desk/sessions"} & set(client.asked)
+    assert len(asked) == len(TABS[role]) - 1
+    assert "Ada <b>" not in said(app)
+    assert plain("Ada <b>") in said(app)
+
+
+def test_the_action_log_is_paged_and_narrowed() -> None:
+    client = SampleClient()
+    app = show(settings_page, client, "auditor")
+    assert "1 to 50 of 120 actions" in said(app)
+    app.text_input[0].set_value("Ada").run()
+    assert "1 to 50 of 60 actions" in said(app)
+    app.text_input[0].set_value("nobody").run()
+    assert "Nothing was done yet" in said(app)
+
+
+def test_an_admin_ends_a_session() -> None:
+    client = SampleClient()
+    app = show(settings_page, client, "admin")
+    assert plain(HOSTILE) in said(app)
+    assert "this session" in said(app)
+    app.button(key="end 2").click().run()
+    assert plain(HOSTILE) not in said(app)
+    client.doors["desk/end-session"] = refuse
+    app.button(key="end 1").click().run()
+    assert "ended already" in app.error[0].value
+
+
+def refuse(_: object) -> bytes:
+    raise PeerError("session 1 has ended already")
+
+
+def test_a_chosen_time_zone_is_remembered_and_used() -> None:
+    client = SampleClient()
+    app = show(settings_page, client, "admin")
+    app.selectbox[0].set_value("Asia/Tokyo").run()
+    assert client.ask("desk/preferences", None, dict)["zone"] == "Asia/Tokyo"
+    assert app.session_state[CHOSEN] == "Asia/Tokyo"
+    assert "2026-11-02 18:30:00 JST" in said(app)
+
+
+def test_times_are_utc_where_nobody_looks() -> None:
+    assert instant(T0) == "2026-11-02 09:30:00 UTC"
+
+
+def test_the_tour_is_offered_once_walks_on_and_is_remembered() -> None:
+    client = SampleClient()
+    client.doors["desk/preferences"] = lambda _: {}
+    kept: list[Any] = []
+    client.doors["desk/prefer"] = lambda question: kept.append(question) or b"null"
+    app = show(framed_page, client, [])
+    assert "New here?" in said(app)
+    button(app, "Show me around").click().run()
+    assert "Everything at a glance" in said(app)
+    button(app, "Next").click().run()
+    app.run()
+    assert "Runs, from the agreement" in said(app)
+    assert "the page runs" in said(app)
+    button(app, "Back").click().run()
+    app.run()
+    assert "1 of 3" in said(app)
+    button(app, "End the tour").click().run()
+    assert [(q.key, q.value) for q in kept] == [("tour", "seen")]
+    assert "at a glance" not in said(app)
+    assert "New here?" not in said(app)
+
+
+def test_the_tour_is_not_offered_to_whom_it_was_shown() -> None:
+    app = show(framed_page, SampleClient(), [])
+    assert "New here?" not in said(app)
+
+
+def test_the_frame_says_who_is_signed_in_and_lets_them_out() -> None:
+    gone: list[bool] = []
+    app = show(framed_page, SampleClient(), gone)
+    assert plain("Ada <b>") in said(app)
+    assert "operator of till" in said(app)
+    assert "Entente 0.1.0" in said(app).replace("\\", "")
+    button(app, "Sign out").click().run()
+    assert gone == [True]
+
+
+def app_page(client: object, secret: str) -> None:
+    from ui import app
+
+    app.connection = lambda: client
+    app.present_secret = lambda: secret
+    app.main()
+
+
+@pytest.mark.parametrize("secret", ["", "over"])
+def test_a_visitor_without_a_session_sees_nothing(secret: str) -> None:
+    client = SampleClient()
+
+    def ended() -> ViewerView:
+        raise SignInError("this session has ended: sign in again")
+
+    client.viewer = ended
+    app = show(app_page, client, secret)
+    assert "not signed in" in app.info[0].value
+    assert not [*app.metric, *app.dataframe, *app.title, *app.button]
+    assert set(client.asked) == set()
+
+
+def test_tables_of_nothing_have_their_columns() -> None:
+    makers: tuple[Callable[[list[Any]], Any], ...] = (settings_table, actions_table, sessions_table)
+    for make in makers:
+        assert len(make([])) == 0
+        assert len(make([]).columns) >= 5
+
+
+def test_the_first_page_is_the_overview() -> None:
+    def whole() -> None:
+        from tests.ui.sample import SampleClient
+        from ui import app
+
+        app.connection = lambda: SampleClient()
+        app.present_secret = lambda: "sample"
+        app.main()
+
+    app = AppTest.from_function(whole, default_timeout=30).run()
+    assert not app.exception
+    assert app.title[0].value == "Overview"

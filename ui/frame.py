@@ -1,0 +1,69 @@
+"""What is around every page: whose session it is, the way out, the tour, and whose site this is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from parties.client import ClientProtocol, EntenteError, ViewerView
+from ui import tour
+from ui.text import HELP, plain
+from ui.zone import CHOSEN
+
+__all__ = ["around"]
+
+_LOGO = Path(__file__).with_name("logo.svg")
+_KNOWN = "preferences were read"
+
+
+def around(
+    key: str, client: ClientProtocol, viewer: ViewerView, leave: Callable[[], None], show: Callable[[], None]
+) -> None:
+    """Show the page ``key`` by ``show``, within its frame; ``leave`` signs out."""
+    _recall(client)
+    st.logo(_LOGO, size="large")
+    with st.sidebar:
+        _person(viewer, leave)
+    if key == "overview":
+        tour.offer()
+    tour.show(key, client)
+    show()
+    _foot(client)
+
+
+def _recall(client: ClientProtocol) -> None:
+    """Read what this person prefers, once in a visit."""
+    if st.session_state.get(_KNOWN):
+        return
+    try:
+        preferred = client.preferences()
+    except EntenteError:
+        return
+    st.session_state[_KNOWN] = True
+    if zone := preferred.get("zone"):
+        st.session_state[CHOSEN] = zone
+    if preferred.get("tour"):
+        st.session_state[tour.SEEN] = True
+
+
+def _person(viewer: ViewerView, leave: Callable[[], None]) -> None:
+    with st.container(border=True, key="person"):
+        party = f" of {plain(viewer.party)}" if viewer.party else ""
+        st.markdown(
+            f":material/person: **{plain(viewer.name, longest=40)}**  \n{viewer.role}{party}", help=HELP[viewer.role]
+        )
+        if st.button("Sign out", icon=":material/logout:", width="stretch"):
+            leave()
+
+
+def _foot(client: ClientProtocol) -> None:
+    name = st.session_state.get("name of the consortium")
+    if not name:
+        try:
+            told = client.coordinator()
+        except EntenteError:
+            return
+        name = st.session_state["name of the consortium"] = f"{plain(told.name)} · Entente {plain(told.version)}"
+    st.caption(name, text_alignment="center")

@@ -1,0 +1,177 @@
+"""The consortium at a glance: what runs, who is there, what money waits, and what needs somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from parties.client import (
+    BalancesView,
+    ClientProtocol,
+    FactorsQuestion,
+    HouseView,
+    PartyView,
+    RunPage,
+    RunsQuestion,
+    RunSummary,
+    ViewerView,
+)
+from ui.concerns import Concern, concerns, pending_money
+from ui.links import go, reachable
+from ui.live import latest, shared
+from ui.states import empty
+from ui.tables import status_text
+from ui.text import (
+    HELP,
+    MISSING,
+    STATUS_COLOURS,
+    STATUS_ICONS,
+    Colour,
+    amount,
+    correlation,
+    count,
+    data_size,
+    instant,
+    percent,
+    plain,
+    short_id,
+)
+
+__all__ = ["render"]
+
+_REFRESH_SECONDS = 5.0
+_MOST = 5
+_UNDER_WAY = RunsQuestion(groups=("waiting", "running", "paused"), limit=_MOST)
+_SHORT_OF_ROOM = 0.1
+_HEALTH: Mapping[str, tuple[Colour, str]] = {
+    "online": ("green", ":material/check_circle:"),
+    "silent": ("orange", ":material/schedule:"),
+    "offline": ("gray", ":material/cloud_off:"),
+}
+
+
+def render(client: ClientProtocol, viewer: ViewerView) -> None:
+    """The page."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title("Overview", width="content")
+        if (
+            viewer.role == "admin"
+            and reachable("new_run")
+            and st.button("New run", type="primary", icon=":material/add:")
+        ):
+            go("new_run")
+    st.fragment(_live, run_every=_REFRESH_SECONDS)(client, viewer)
+
+
+def _live(client: ClientProtocol, viewer: ViewerView) -> None:
+    read = latest("overview", lambda: shared(client, viewer, "overview", lambda: _read(client, viewer)))
+    if read is None:
+        if st.button("Try again", icon=":material/refresh:", key="again overview"):
+            st.rerun()
+        return
+    house, page, parties, balances = read
+    _attention(concerns(house, page.runs, parties, balances))
+    _numbers(house, page, parties, balances)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.subheader("Under way", help=HELP["run"])
+        for run in page.runs:
+            _card(run)
+        if not page.runs:
+            empty("Nothing is under way", "A run appears here as soon as an admin proposes one.")
+        elif page.total > len(page.runs):
+            st.caption(f"{count(page.total - len(page.runs))} more are on the page Runs.")
+        _factors(client, viewer)
+    with right:
+        st.subheader("Parties")
+        _parties(parties)
+        st.subheader("The coordinator")
+        _house(house)
+
+
+def _read(
+    client: ClientProtocol, viewer: ViewerView
+) -> tuple[HouseView, RunPage, list[PartyView], BalancesView | None]:
+    balances = None if viewer.role == "reader" else client.balances()
+    return client.house(), client.runs_page(_UNDER_WAY), client.parties(), balances
+
+
+def _attention(found: list[Concern]) -> None:
+    if not found:
+        st.success("Nothing needs attention.", icon=":material/task_alt:")
+        return
+    for concern in found:
+        show = st.error if concern.grave else st.warning
+        show(plain(concern.text), icon=":material/error:" if concern.grave else ":material/warning:")
+
+
+def _numbers(house: HouseView, page: RunPage, parties: list[PartyView], balances: BalancesView | None) -> None:
+    online = sum(party.health == "online" for party in parties)
+    cells = st.columns([2, 2, 2, 3, 2])
+    cells[0].metric("In progress", count(page.total), border=True, help=HELP["run"])
+    cells[1].metric("Parties online", f"{online} of {len(parties)}", border=True)
+    cells[2].metric("Best rank IC", correlation(page.best_ic), border=True, help=HELP["rank_ic"])
+    waiting = [amount(sum_, unit, scale) for (unit, scale), sum_ in pending_money(balances).items()]
+    cells[3].metric("Money pending", " + ".join(waiting) or MISSING, border=True, help=HELP["pending"])
+    short = house.disk_free < _SHORT_OF_ROOM * house.disk_total
+    cells[4].metric("Disk free", data_size(house.disk_free), "little" if short else None, border=True,
+                    help=HELP["disk"], delta_color="inverse")  # fmt: skip
+
+
+def _card(run: RunSummary) -> None:
+    with st.container(border=True):
+        words, button = st.columns([4, 1], vertical_alignment="center")
+        with words:
+            colour, icon = STATUS_COLOURS.get(run.status, "blue"), STATUS_ICONS.get(run.status, ":material/autorenew:")
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(f"**{plain(run.purpose or run.consortium, longest=70)}**", width="content")
+                st.badge(status_text(run), color=colour, icon=icon)
+            st.caption(f"`{short_id(run.run_id)}` · proposed {instant(run.proposed_at)}")
+        with button:
+            if st.button("Open", key=f"open {run.run_id}", width="stretch", help="The run's own page"):
+                go("run", run=run.run_id)
+        st.progress(min(1.0, max(0.0, run.progress)), text=percent(run.progress))
+
+
+def _factors(client: ClientProtocol, viewer: ViewerView) -> None:
+    st.subheader("Latest factors")
+    question = FactorsQuestion(limit=3)
+    page = latest(
+        "overview factors", lambda: shared(client, viewer, "newest factors", lambda: client.factor_page(question))
+    )
+    if page is None:
+        return
+    for card in page.cards:
+        with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(
+                f"**{plain(card.purpose or card.factor_id, longest=60)}**  \n"
+                f"rank IC {correlation(card.ic_joint)}, alone {correlation(card.ic_own)}",
+                width="content",
+            )
+            if st.button("Open", key=f"factor {card.run_id}"):
+                go("factor", run=card.run_id)
+    if not page.cards:
+        empty("No factor yet", "A run that is carried out to its end leaves one.")
+
+
+def _parties(parties: list[PartyView]) -> None:
+    if not parties:
+        empty("No party yet", "Invite one with `entente invite`.")
+        return
+    with st.container(border=True):
+        for party in parties:
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                role = f" · {party.role}" if party.role else ""
+                doing = f" · in run `{short_id(party.running)}`" if party.running else ""
+                st.markdown(f"**{plain(party.name)}**{role}{doing}", width="content")
+                colour, icon = _HEALTH[party.health]
+                st.badge(party.health, color=colour, icon=icon, help=f"Last heard of {instant(party.last_seen)}")
+
+
+def _house(house: HouseView) -> None:
+    with st.container(border=True):
+        st.markdown(f"**{plain(house.name)}** · version {plain(house.version)}")
+        st.caption(
+            f"Serving since {instant(house.started_at)} on {house.database}; {count(house.log_entries)} audit entries."
+        )

@@ -1,0 +1,132 @@
+"""What is in force here, what this person prefers, who is signed in, and what was done."""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+import streamlit as st
+
+from parties.client import ClientProtocol, EntenteError, SessionView, ViewerView
+from ui.paging import offset_of, turn_pages
+from ui.states import ask, empty, explain
+from ui.tables_desk import actions_table, sessions_table, settings_table
+from ui.text import HELP, instant, plain
+from ui.tour import start
+from ui.zone import CHOSEN, browser_zone
+
+__all__ = ["render"]
+
+_PAGE = 50
+_BROWSER = ""
+
+
+def render(client: ClientProtocol, viewer: ViewerView) -> None:
+    """The page."""
+    st.title("Settings")
+    sees_all = viewer.role in ("admin", "auditor")
+    names = [
+        "You",
+        *(["Coordinator", "Action log"] if sees_all else []),
+        *(["Sign-ins"] if viewer.role == "admin" else []),
+    ]
+    for name, tab in zip(names, st.tabs(names), strict=True):
+        with tab:
+            {"You": _you, "Coordinator": _coordinator, "Action log": _actions, "Sign-ins": _sessions}[name](
+                client, viewer
+            )
+
+
+def _you(client: ClientProtocol, viewer: ViewerView) -> None:
+    who, zone = st.columns(2, gap="large")
+    with who, st.container(border=True):
+        st.markdown(f"**{plain(viewer.name)}**")
+        party = f" of {plain(viewer.party)}" if viewer.party else ""
+        st.markdown(f"{viewer.role}{party}", help=HELP[viewer.role])
+        if viewer.way:
+            st.caption(f"Signed in by {viewer.way}; the session ends {instant(viewer.expires)} at the latest.")
+        st.caption("Roles are given and enforced by the coordinator; this page only follows them.")
+    with zone:
+        _zone(client)
+        if st.button("Take the tour again", icon=":material/tour:"):
+            start()
+
+
+def _zone(client: ClientProtocol) -> None:
+    zones = [_BROWSER, "UTC", *sorted(name for name in available_timezones() if "/" in name)]
+    chosen = st.session_state.get(CHOSEN, _BROWSER)
+    wanted = st.selectbox(
+        "Time zone",
+        zones,
+        index=zones.index(chosen) if chosen in zones else 0,
+        format_func=lambda name: name or f"The browser's ({browser_zone() or 'UTC'})",
+        help="Which clock the times on all pages are read from.",
+    )
+    if wanted != chosen:
+        try:
+            client.prefer("zone", wanted or "")
+        except EntenteError as error:
+            explain(error)
+            return
+        st.session_state[CHOSEN] = wanted
+        st.rerun()
+
+
+def _coordinator(client: ClientProtocol, _: ViewerView) -> None:
+    found = ask("the settings", client.settings)
+    if found is None:
+        return
+    st.caption("As they are in force. They are changed in `coordinator.toml`; the coordinator reads it when it starts.")
+    only = st.toggle("Only what differs from the default", key="given settings")
+    shown = [setting for setting in found if not only or setting.value != setting.default]
+    if shown:
+        st.dataframe(settings_table(shown), hide_index=True, alt="Settings of the coordinator", height="content")
+    else:
+        empty("Nothing differs", "Every setting has its default.")
+
+
+def _actions(client: ClientProtocol, _: ViewerView) -> None:
+    st.caption("What people did here or tried, newest first. The coordinator's audit log has the same, signed.")
+    name = st.text_input("Person", key="actions of", placeholder="everybody", help="A person's exact name.").strip()
+    key = f"actions {name}"
+    page = ask("the action log", lambda: client.actions(limit=_PAGE, offset=offset_of(key, _PAGE), name=name))
+    if page is None:
+        return
+    if not page.total:
+        empty("Nothing was done yet", "Signing in, proposing, approving and stopping leave an entry here.")
+        return
+    st.dataframe(actions_table(page.actions), hide_index=True, alt="Actions of people")
+    turn_pages(key, page.total, _PAGE, "actions")
+
+
+def _sessions(client: ClientProtocol, _: ViewerView) -> None:
+    found = ask("the sign-ins", client.sessions)
+    if found is None:
+        return
+    live = [session for session in found if session.ended is None]
+    st.subheader("Signed in now", help=HELP["session"])
+    for session in live:
+        _session(client, session)
+    if not live:
+        empty("Nobody", "People sign in with a token of `entente ui token`.")
+    ended = [session for session in found if session.ended is not None]
+    if ended:
+        st.subheader("Ended")
+        st.dataframe(sessions_table(ended), hide_index=True, alt="Ended sessions")
+
+
+def _session(client: ClientProtocol, session: SessionView) -> None:
+    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        party = f" of {plain(session.party)}" if session.party else ""
+        here = " · this session" if session.here else ""
+        st.markdown(
+            f"**{plain(session.name)}** · {session.role}{party}{here}  \n"
+            f"{session.way}, began {instant(session.began)}, last used {instant(session.seen)}",
+            width="content",
+        )
+        if st.button("End", key=f"end {session.number}", icon=":material/logout:", help="Sign this person out now"):
+            try:
+                client.end_session(session.number)
+            except EntenteError as error:
+                explain(error)
+                return
+            st.rerun()
