@@ -59,7 +59,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def test_the_way_from_the_list_to_a_run(address: str, browser: Browser) -> None:
-    browser.open(address)
+    browser.open(f"{address}/runs")
     browser.wait_for_text("All runs")
     assert HOSTILE in browser.text  # shown as it is ...
     assert not browser.value("!!document.querySelector('img[src=x]')")  # ... and not obeyed

@@ -56,7 +56,7 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
         _downloads(client, detail)
     _headline(detail)
     _honesty(detail)
-    for group in numbers.side_by_side(detail.sections):
+    for group in figures.side_by_side(detail.sections):
         for column, section in zip(st.columns(len(group), gap="medium"), group, strict=True):
             with column:
                 _section(section, detail)
@@ -164,9 +164,9 @@ def _download(client: ClientProtocol, detail: FactorDetail, form: FactorForm, re
 
 def _headline(detail: FactorDetail) -> None:
     card = detail.card
-    icir = numbers.number_named(detail.sections, "ic", "rank_ic_ir")
-    turnover = numbers.number_named(detail.sections, "stability", "turnover")
-    trials = numbers.number_named(detail.sections, "search", "n_trials")
+    icir = figures.number_named(detail.sections, "ic", "rank_ic_ir")
+    turnover = figures.number_named(detail.sections, "stability", "turnover")
+    trials = figures.number_named(detail.sections, "search", "n_trials")
     cells = st.columns(6)
     _tile(cells[0], "Rank IC, joint", correlation(card.ic_joint), "rank_ic", card.t_joint)
     _tile(cells[1], "Rank IC, own", correlation(card.ic_own), "ic_own")
@@ -177,7 +177,7 @@ def _headline(detail: FactorDetail) -> None:
 
 
 def _value(number: NumberView | None) -> str:
-    return MISSING if number is None else numbers.quantity(number.value, number.unit)
+    return MISSING if number is None else figures.quantity(number.value, number.unit)
 
 
 def _tile(cell: DeltaGenerator, label: str, value: str, word: str, t: float | None = None) -> None:
@@ -190,7 +190,7 @@ def _honesty(detail: FactorDetail) -> None:
     if not detail.facts or detail.withheld:
         return
     st.subheader("What could fool you", help=HELP["trials"])
-    rows = numbers.honesty_rows(detail)
+    rows = figures.honesty_rows(detail)
     columns = st.columns(4)
     for index, row in enumerate(rows):
         with columns[index % 4], st.container(border=True, height="stretch"):
@@ -203,7 +203,7 @@ def _honesty(detail: FactorDetail) -> None:
 def _section(section: SectionView, detail: FactorDetail) -> None:
     meaning = HELP.get(_HELPS.get(section.key, ""), None)
     st.subheader(plain(section.title), help=meaning)
-    mean = numbers.number_named(detail.sections, "ic", "rank_ic")
+    mean = figures.number_named(detail.sections, "ic", "rank_ic")
     if section.charts:
         for column, chart in zip(st.columns(len(section.charts)), section.charts, strict=True):
             with column:
@@ -212,7 +212,7 @@ def _section(section: SectionView, detail: FactorDetail) -> None:
                 st.altair_chart(drawn, alt=chart.title, key=f"chart {chart.key}")
                 st.caption(plain(chart.series.definition))
     if section.numbers:
-        table = numbers.numbers_table(section)
+        table = figures.numbers_table(section)
         with st.expander(f"{len(table)} numbers with their definitions", expanded=not section.charts):
             st.dataframe(table, hide_index=True, alt=f"Numbers: {section.title}", key=f"numbers {section.key}")
 
@@ -222,7 +222,7 @@ def _left_out(detail: FactorDetail) -> None:
         return
     st.subheader("Left out", help=HELP["left_out"])
     if detail.left_out:
-        st.dataframe(numbers.left_out_table(detail.left_out), hide_index=True, alt="Checks that were left out")
+        st.dataframe(figures.left_out_table(detail.left_out), hide_index=True, alt="Checks that were left out")
         st.caption("With prices, sectors or known factors of your own, `entente factors validate` makes these at home.")
     else:
         st.caption("Nothing: every check was made.")
