@@ -9,7 +9,7 @@ import streamlit as st
 from parties.client import ClientProtocol, EntenteError
 from ui.links import go, reachable
 
-__all__ = ["STEPS", "Step", "offer", "show", "start"]
+__all__ = ["SEEN", "STEPS", "Step", "end", "offer", "show", "start"]
 
 _AT = "step of the tour"
 SEEN = "tour was seen"

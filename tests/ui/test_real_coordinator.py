@@ -35,8 +35,8 @@ def test_a_run_seen_through_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             app.session_state[HELD] = secret = desk.sign_in(consortium.token())
         app.run()
         assert not app.exception
-        assert {m.label: m.value for m in app.metric}["Settled"] == "1"
-        assert len(app.dataframe[0].value) == 1
+        assert {m.label: m.value for m in app.metric}["Parties online"] == "3 of 3"
+        assert "The coordinator" in [heading.value for heading in app.subheader]
 
         app = AppTest.from_file("../../ui/app.py", default_timeout=30)
         app.query_params["run"] = run_id

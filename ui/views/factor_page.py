@@ -19,6 +19,7 @@ from parties.client import (
     SectionView,
     ViewerView,
 )
+from ui import figures
 from ui.charts_factors import factor_chart
 from ui.factor_files import FORM_HINTS, FORM_TITLES, file_name, mime_of, taken
 from ui.links import go

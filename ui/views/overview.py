@@ -55,11 +55,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     """The page."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title("Overview", width="content")
-        if (
-            viewer.role == "admin"
-            and reachable("new_run")
-            and st.button("New run", type="primary", icon=":material/add:")
-        ):
+        if reachable("new_run") and st.button("New run", type="primary", icon=":material/add:"):
             go("new_run")
     st.fragment(_live, run_every=_REFRESH_SECONDS)(client, viewer)
 
