@@ -54,7 +54,7 @@ def test_a_settled_run_shows_its_results() -> None:
         "Openings per row": "6 of 6",
     }  # fmt: skip
     assert all(metric.help for metric in app.metric)
-    assert len(app.get("vega_lite_chart")) == 7
+    assert len(app.get("vega_lite_chart")) == 6
     assert "96 periods out of sample" in said(app)
     assert "masked way" in said(app)
     assert "orbit to harbor 48.0 MB" in said(app)

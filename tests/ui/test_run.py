@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from parties.client import PauseView, PhaseView, RunView, SeriesPoint, SignatureView, ViewerView
@@ -14,6 +15,7 @@ from tests.parties.coordinator_rig import PARTIES as REAL
 from tests.parties.coordinator_rig import Consortium, FakeNode, wait_for_status, wait_until
 from tests.ui.pages_rig import button, said, show
 from tests.ui.sample import ABORTED, HOSTILE, PARTIES, RUNNING, SETTLED, T0, SampleClient, training_run
+from ui import charts, drawn
 from ui.run_orders import orders, paused_words, standings
 from ui.text import plain
 
@@ -132,6 +134,9 @@ def test_before_it_begins_the_page_says_who_has_signed_and_who_decides() -> None
     assert "its operator or its policy decides" in shown
     assert "its node is not connected" in shown
     assert "Nothing is signed here" in shown
+    assert not [frame for frame in app.dataframe if "Column" in frame.value.columns], "made only when opened"
+    app.session_state[f"agreement {RUNNING}"] = True
+    app.run()
     columns = next(frame.value for frame in app.dataframe if "Column" in frame.value.columns)
     assert list(columns["Column"]) == ["orbit_0", HOSTILE]
     assert list(columns["Unit"]) == ["cars a day", ""]
@@ -160,6 +165,33 @@ def test_a_finished_run_leads_on() -> None:
     reader = show(run_page, SampleClient(), [], "reader", run=SETTLED)
     assert "Propose one like it" not in [b.label for b in reader.button]
     assert "has been silent" in said(show(run_page, SampleClient(), [], run=ABORTED))
+
+
+def test_where_the_time_went_is_drawn_when_opened() -> None:
+    app = show(run_page, SampleClient(), [], run=SETTLED)
+    before = len(app.get("vega_lite_chart"))
+    app.session_state[f"timing {SETTLED}"] = True
+    app.run()
+    assert not app.exception
+    assert len(app.get("vega_lite_chart")) == before + 1
+
+
+def test_a_chart_is_made_once_for_the_same_data_and_shows_what_altair_would() -> None:
+    made = []
+
+    def chart(series: Any) -> Any:
+        made.append(1)
+        return charts.ic_chart(series)
+
+    points = tuple(SeriesPoint(period=f"p{i}", ic_joint=0.1 * i) for i in range(3))
+    first, again = drawn.specification(chart, points), drawn.specification(chart, points)
+    assert (len(made), first == again) == (1, True)
+    first["layer"].clear()
+    assert drawn.specification(chart, points) == again, "what a caller changes is its own"
+    tables = [pa.ipc.open_stream(table).read_all().to_pylist() for table in again["datasets"].values()]
+    assert [{"period": f"p{i}", "model": "joint factor", "value": 0.1 * i} for i in range(3)] in tables
+    drawn.specification(chart, points[:2])
+    assert len(made) == 2
 
 
 def test_a_later_attempt_is_told() -> None:

@@ -77,12 +77,12 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     run_actions.refusal()
     if run.ended:
         _now(client, viewer, run)
-        _figures(run)
+        _figures(client, viewer, run)
         _ended(client, viewer, run)
     else:
         st.fragment(_now, run_every=_REFRESH_SECONDS)(client, viewer, run)
-        st.fragment(_figures, run_every=_FIGURES_SECONDS)(run)
-    terms(run, _members(client, viewer))
+        st.fragment(_figures, run_every=_FIGURES_SECONDS)(client, viewer, run)
+    st.fragment(terms)(run, _members(client, viewer))
     _journal(client, run)
 
 
@@ -126,9 +126,15 @@ def _now(client: ClientProtocol, viewer: ViewerView, seen: RunView) -> None:
     _progress(run)
 
 
-def _figures(seen: RunView) -> None:
-    """What has been measured and counted so far; refreshes by itself, less often."""
-    run = seen if seen.ended else st.session_state.get(f"last seen run {seen.run_id}", seen)
+def _figures(client: ClientProtocol, viewer: ViewerView, seen: RunView) -> None:
+    """What has been measured and counted so far; refreshes by itself, less often, and alike for every session."""
+    run = seen
+    if not seen.ended:
+        what = f"figures {seen.run_id}"
+        try:
+            run = shared(client, viewer, what, lambda: client.run(seen.run_id), seconds=_FIGURES_SECONDS)
+        except EntenteError:
+            run = st.session_state.get(f"last seen run {seen.run_id}", seen)  # the fragment above says why
     numbers(run)
     quality(run)
     contribution(run)

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from parties.client import PartyView, RunView
 from ui import charts, tables
+from ui.drawn import draw
 from ui.series import MOST_POINTS
 from ui.states import empty
 from ui.tables_runs import columns_table
@@ -50,8 +51,8 @@ def quality(run: RunView) -> None:
         if len(run.series) > MOST_POINTS:
             st.caption(f"Each point is the mean of {-(-len(run.series) // MOST_POINTS)} periods; sums are exact.")
         left, right = st.columns(2)
-        left.altair_chart(charts.ic_chart(run.series), alt="Rank IC per period, joint factor and label party alone")
-        right.altair_chart(charts.cumulative_chart(run.series), alt="Running sum of the rank ICs")
+        draw(charts.ic_chart, run.series, alt="Rank IC per period, joint factor and label party alone", place=left)
+        draw(charts.cumulative_chart, run.series, alt="Running sum of the rank ICs", place=right)
     elif run.ended:
         empty("Not measured", "The run ended before its evaluation, or its agreement keeps the numbers private.")
     else:
@@ -59,7 +60,7 @@ def quality(run: RunView) -> None:
     if any(p.loss is not None for p in run.series):
         with st.expander("Training loss", icon=":material/trending_down:", expanded=not run.ended):
             st.caption(HELP["loss"])
-            st.altair_chart(charts.loss_chart(run.series), alt="Training loss per period")
+            draw(charts.loss_chart, run.series, alt="Training loss per period")
 
 
 def contribution(run: RunView) -> None:
@@ -70,7 +71,7 @@ def contribution(run: RunView) -> None:
     if run.contribution_way:
         st.caption(f"Coalitions valued the {plain(run.contribution_way)} way. {HELP['standard_error']}")
     left, right = st.columns(2)
-    left.altair_chart(charts.shapley_chart(run.contributions), alt="Shapley values by party")
+    draw(charts.shapley_chart, run.contributions, alt="Shapley values by party", place=left)
     with right:
         table = tables.contributions_table(run.contributions, run.unit, run.scale)
         config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
@@ -87,7 +88,7 @@ def revealed(run: RunView) -> None:
     with left:
         st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         if run.openings:
-            st.altair_chart(charts.openings_chart(run.openings), alt="Openings used against the limit")
+            draw(charts.openings_chart, run.openings, alt="Openings used against the limit")
         else:
             st.caption("Nothing has been opened yet.")
         if run.peak_rss_mb:
@@ -98,7 +99,7 @@ def revealed(run: RunView) -> None:
         st.markdown("**Bytes by message type**", help=HELP["bytes"])
         if run.bytes_by_message:
             total = sum(view.bytes for view in run.bytes_by_message)
-            st.altair_chart(charts.bytes_chart(run.bytes_by_message), alt="Megabytes sent by message type")
+            draw(charts.bytes_chart, run.bytes_by_message, alt="Megabytes sent by message type")
             with st.expander(f"{data_size(total)} in all, by sender"):
                 st.dataframe(tables.bytes_table(run.bytes_by_message), hide_index=True, alt="Bytes by sender and type")
         else:
@@ -110,19 +111,32 @@ def revealed(run: RunView) -> None:
 
 
 def terms(run: RunView, members: Sequence[PartyView]) -> None:
-    """Where the time went, the agreement with its columns, and the signatures."""
-    with st.expander("Where the time went", icon=":material/timeline:"):
-        if any(phase.started_at for phase in run.phases):
-            chart = charts.phase_chart(run.phases, run.ended_at or datetime.now(UTC))
-            st.altair_chart(chart, alt="Start, end and duration of each phase")
-        st.dataframe(tables.phases_table(run.phases), hide_index=True, alt="Phases")
-    with st.expander("Agreement and signatures", icon=":material/signature:"):
-        st.caption(HELP["run"])
-        st.code(run.run_id, language=None)
-        if run.signatures:
-            st.dataframe(tables.signatures_table(run.signatures), hide_index=True, alt="Signatures")
-        columns = columns_table(run.agreement, members)
-        if len(columns):
-            st.markdown("**Columns that the run may use**", help=HELP["grants"])
-            st.dataframe(columns, hide_index=True, height=240, alt="Columns by party, as agreed")
-        st.json(run.agreement, expanded=1)
+    """Where the time went, the agreement with its columns, and the signatures: made only when they are opened."""
+    timing = st.expander(
+        "Where the time went", icon=":material/timeline:", key=f"timing {run.run_id}", on_change="rerun"
+    )
+    if timing.open:
+        with timing:
+            if any(phase.started_at for phase in run.phases):
+                # to the second: one chart serves every session that looks within it
+                now = run.ended_at or datetime.now(UTC).replace(microsecond=0)
+                draw(charts.phase_chart, run.phases, now, alt="Start, end and duration of each phase")
+            st.dataframe(tables.phases_table(run.phases), hide_index=True, alt="Phases")
+    agreed = st.expander(
+        "Agreement and signatures", icon=":material/signature:", key=f"agreement {run.run_id}", on_change="rerun"
+    )
+    if agreed.open:
+        with agreed:
+            _agreement(run, members)
+
+
+def _agreement(run: RunView, members: Sequence[PartyView]) -> None:
+    st.caption(HELP["run"])
+    st.code(run.run_id, language=None)
+    if run.signatures:
+        st.dataframe(tables.signatures_table(run.signatures), hide_index=True, alt="Signatures")
+    columns = columns_table(run.agreement, members)
+    if len(columns):
+        st.markdown("**Columns that the run may use**", help=HELP["grants"])
+        st.dataframe(columns, hide_index=True, height=240, alt="Columns by party, as agreed")
+    st.json(run.agreement, expanded=1)

@@ -1,0 +1,61 @@
+"""Charts drawn once for every session that shows the same data.
+
+Building an Altair chart and turning it into a specification takes tens of milliseconds, most of them in checks against
+its schema; showing one that was made before takes one. What was made is kept by the chart's function and the data it
+was made of, which are frozen records.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import pyarrow as pa
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+__all__ = ["draw", "specification"]
+
+_MOST_KEPT = 128
+
+Spec = dict[str, Any]
+
+_made: OrderedDict[Hashable, tuple[Spec, dict[str, bytes]]] = OrderedDict()
+_lock = threading.Lock()
+
+
+def draw(chart: Callable[..., alt.LayerChart], *data: Hashable, alt: str, place: DeltaGenerator | None = None) -> None:
+    """Show ``chart(*data)``; ``alt`` says in words what it shows. ``data`` is all that the chart depends on."""
+    (place or st).vega_lite_chart(spec=specification(chart, *data), alt=alt)
+
+
+def specification(chart: Callable[..., alt.LayerChart], *data: Hashable) -> Spec:
+    """The Vega-Lite specification of ``chart(*data)``, its tables as Arrow bytes. The caller may change it."""
+    key = (chart.__module__, chart.__qualname__, data)
+    with _lock:
+        found = _made.get(key)
+        if found is not None:
+            _made.move_to_end(key)
+    if found is None:
+        spec = chart(*data).to_dict(validate=False)
+        tables = {name: _arrow(rows) for name, rows in spec.pop("datasets", {}).items()}
+        found = spec, tables
+        with _lock:
+            _made[key] = found
+            while len(_made) > _MOST_KEPT:
+                _made.popitem(last=False)
+    spec, tables = found
+    return copy.deepcopy(spec) | {"datasets": dict(tables)}
+
+
+def _arrow(rows: list[dict[str, Any]]) -> bytes:
+    table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
