@@ -98,6 +98,21 @@ from parties.calls.settlement import (
     WithdrawQuestion,
 )
 from parties.calls.state import HouseView, Preference, SettingView, StateCalls
+from parties.calls.trust import (
+    AgreementText,
+    AuditEntryView,
+    AuditPage,
+    AuditQuestion,
+    HeadExchange,
+    HeadsView,
+    LogCheckView,
+    MemberHeads,
+    MinimisationView,
+    RevealedLine,
+    SignerCheck,
+    TermView,
+    TrustCalls,
+)
 from parties.connection import Connection
 from parties.coordinator.views import (
     BalanceView,
@@ -132,6 +147,10 @@ __all__ = [
     "ActionView",
     "ActionsView",
     "ApproverView",
+    "AgreementText",
+    "AuditEntryView",
+    "AuditPage",
+    "AuditQuestion",
     "BalanceView",
     "BalancesView",
     "BandPoint",
@@ -146,6 +165,7 @@ __all__ = [
     "CoordinatorView",
     "CostView",
     "DossierView",
+    "DeskCalls",
     "DraftQuestion",
     "DraftView",
     "EffectView",
@@ -167,6 +187,8 @@ __all__ = [
     "InvitationQuestion",
     "InvitationView",
     "InviteView",
+    "HeadExchange",
+    "HeadsView",
     "JournalFile",
     "JournalFilter",
     "JournalPage",
@@ -176,9 +198,12 @@ __all__ = [
     "LimitsView",
     "LineView",
     "LiveView",
+    "LogCheckView",
     "LoggedView",
     "MemberQuestion",
     "MemberView",
+    "MemberHeads",
+    "MinimisationView",
     "NumberView",
     "OpeningUseView",
     "OpeningsView",
@@ -193,6 +218,7 @@ __all__ = [
     "Preference",
     "ProgressView",
     "RelayView",
+    "RevealedLine",
     "Role",
     "RunGroup",
     "RunOrder",
@@ -212,12 +238,14 @@ __all__ = [
     "SettlementView",
     "SignInError",
     "SignatureView",
+    "SignerCheck",
     "SignerView",
     "StandingView",
     "StatementQuestion",
     "StepLine",
     "StepQuestion",
     "TemplateView",
+    "TermView",
     "ViewerView",
     "WarnView",
     "WithdrawQuestion",
@@ -226,7 +254,7 @@ __all__ = [
 V = TypeVar("V")
 
 
-class ClientProtocol(
+class DeskCalls(
     PeopleCalls,
     RunCalls,
     DraftCalls,
@@ -236,8 +264,13 @@ class ClientProtocol(
     SettlementCalls,
     MembershipCalls,
     StateCalls,
+    TrustCalls,
     Protocol,
 ):
+    """Everything that can be asked at the desk, one class per subject."""
+
+
+class ClientProtocol(DeskCalls, Protocol):
     """What views need of a client; a test may bring its own."""
 
     def coordinator(self) -> CoordinatorView: ...
@@ -265,17 +298,7 @@ class ClientProtocol(
     def resume(self, run_id: str) -> None: ...
 
 
-class Client(
-    PeopleCalls,
-    RunCalls,
-    DraftCalls,
-    MoneyCalls,
-    FactorsCalls,
-    ContributionCalls,
-    SettlementCalls,
-    MembershipCalls,
-    StateCalls,
-):
+class Client(DeskCalls):
     """A connection to the coordinator with the certificate of ``name``. Safe to share between threads.
 
     The admin's certificate says who acts. That of the desk, :data:`DESK`, says nothing: people sign in over it, and

@@ -15,7 +15,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from parties.client import ClientProtocol, Role, ViewerView
 from ui.links import remember
-from ui.views import contributions, factor_page, factors, ledger, new_run, overview, run, runs, settings
+from ui.views import contributions, factor_page, factors, ledger, new_run, overview, run, runs, settings, trust
 
 __all__ = ["PAGES", "Page", "lay_out"]
 
@@ -44,6 +44,7 @@ PAGES: tuple[Page, ...] = (
     Page("factor", "Factor", ":material/insights:", factor_page.render, "Results"),
     Page("contributions", "Contributions", ":material/group_work:", contributions.render, "Results", _CONCERNED),
     Page("ledger", "Ledger", ":material/balance:", ledger.render, "Money"),
+    Page("trust", "Trust", ":material/verified_user:", trust.render, "Consortium", _CONCERNED),
     Page("settings", "Settings", ":material/settings:", settings.render, "Consortium"),
 )
 

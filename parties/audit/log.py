@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -204,11 +204,49 @@ class AuditLog:
 
     def entries(self, run_id: str = "") -> list[Entry]:
         """Entries in order, those of one run when it is named."""
-        found = []
-        for number, text, _ in self._rows(run_id):
-            raw = json.loads(text)
-            found.append(Entry(number, raw["at"], raw["kind"], raw["run"], raw["body"], text))
-        return found
+        return [_entry(number, text) for number, text, _ in self._rows(run_id)]
+
+    def page(
+        self,
+        *,
+        runs: Collection[str] | None = None,
+        kind: str = "",
+        words: Collection[str] = (),
+        limit: int,
+        offset: int = 0,
+    ) -> tuple[int, list[Entry]]:
+        """How many entries fit, and ``limit`` of them, newest first.
+
+        ``runs``: of these alone; None takes all. ``words`` must all stand in the entry's text, whatever their case.
+        """
+        wanted = [_ENTRIES.c.entry.icontains(word, autoescape=True) for word in words]
+        if kind:
+            wanted.append(_ENTRIES.c.kind == kind)
+        if runs is not None:
+            wanted.append(_ENTRIES.c.run_id.in_(sorted(runs)))
+        count = sa.select(sa.func.count()).select_from(_ENTRIES).where(*wanted)
+        query = sa.select(_ENTRIES.c.number, _ENTRIES.c.entry).where(*wanted)
+        query = query.order_by(_ENTRIES.c.number.desc()).limit(limit).offset(offset)
+        try:
+            with self._engine.connect() as connection:
+                total = connection.execute(count).scalar_one()
+                return total, [_entry(row.number, row.entry) for row in connection.execute(query)]
+        except SQLAlchemyError as error:
+            raise StorageError(f"the audit log cannot be read ({_cause(error)}); restore a backup") from None
+
+    def entry(self, index: int) -> Entry:
+        """One entry. Raises :class:`StorageError` where there is none."""
+        for number, text, _ in self._rows(number=index):
+            return _entry(number, text)
+        raise StorageError(f"the audit log has {len(self._tree)} entries, numbered from 0: there is no {index}")
+
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of entries there are."""
+        try:
+            with self._engine.connect() as connection:
+                return tuple(sorted(connection.execute(sa.select(_ENTRIES.c.kind).distinct()).scalars()))
+        except SQLAlchemyError as error:
+            raise StorageError(f"the audit log cannot be read ({_cause(error)}); restore a backup") from None
 
     def heads(self, log: str = "") -> list[Head]:
         """Heads that were signed or seen, of one log when it is named, by size."""
@@ -229,7 +267,7 @@ class AuditLog:
             if head is None:
                 raise StorageError(f"no signed head covers entry {index} of {len(self._tree)}: name an earlier entry")
             path = tuple(part.hex() for part in self._tree.inclusion(index, head.size))
-            [text] = [text for number, text, _ in self._rows() if number == index]
+            [(_, text, _)] = self._rows(number=index)
             return Inclusion(entry=text, index=index, path=path, head=head)
 
     def verify(self, keys: Mapping[str, bytes], held: Iterable[Head] = ()) -> Findings:
@@ -280,12 +318,14 @@ class AuditLog:
                         "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
                     )
 
-    def _rows(self, run_id: str = "", since: int = 0) -> list[tuple[int, str, str]]:
+    def _rows(self, run_id: str = "", since: int = 0, *, number: int | None = None) -> list[tuple[int, str, str]]:
         query = sa.select(_ENTRIES.c.number, _ENTRIES.c.entry, _ENTRIES.c.leaf).order_by(_ENTRIES.c.number)
         if since:
             query = query.where(_ENTRIES.c.number >= since)
         if run_id:
             query = query.where(_ENTRIES.c.run_id == run_id)
+        if number is not None:
+            query = query.where(_ENTRIES.c.number == number)
         try:
             with self._engine.connect() as connection:
                 return [(row.number, row.entry, row.leaf) for row in connection.execute(query)]
@@ -309,6 +349,11 @@ class AuditLog:
             return False
         except SQLAlchemyError as error:
             raise StorageError(f"the audit log cannot be written ({_cause(error)}); check the disk") from None
+
+
+def _entry(number: int, text: str) -> Entry:
+    raw = json.loads(text)
+    return Entry(number, raw["at"], raw["kind"], raw["run"], raw["body"], text)
 
 
 def _now() -> str:

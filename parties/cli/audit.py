@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parties.cli.console import say, table
-from parties.errors import ConfigError, StorageError
+from parties.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
     from parties.audit.log import AuditLog
 
-__all__ = ["app", "audit_prove", "audit_report", "audit_show", "audit_verify"]
+__all__ = ["app", "audit_check", "audit_prove", "audit_report", "audit_show", "audit_verify"]
 
 app = typer.Typer(help="Read and check the audit log of a node or a coordinator.", no_args_is_help=True)
 
@@ -65,16 +65,20 @@ def audit_verify(
     ] = None,
 ) -> None:
     """Check every entry, and every signed head of this log and of the others'."""
+    from parties.audit.checking import check_log
+
     held = []
     for other in against or []:
         with _opened(other) as log:
             held.extend(log.heads())
-    with _opened(home) as log:
-        found = log.verify(_keys(home), held)
-        name = log.name
-    if found.faults:
-        say(*(f"fault: {fault}" for fault in found.faults[1:]))
-        raise StorageError(f"the audit log of {name!r} is not sound: {found.faults[0]}; keep it as evidence")
+    name, url = _place(home)
+    check = check_log(name, url, _keys(home), held)
+    found = check.findings
+    if found is None:
+        raise StorageError(check.faults[0])
+    if not check.sound:
+        say(*(f"fault: {fault}" for fault in check.faults[1:]))
+        raise StorageError(f"the audit log of {name!r} is not sound: {check.faults[0]}; keep it as evidence")
     say(f"{name}: {found.size} entries, {found.own_heads} signed heads, all in order; root {found.root}")
     for other_name, count in found.others.items():
         say(f"{other_name}: {count} heads seen, none contradicts another")
@@ -122,6 +126,35 @@ def audit_prove(
         if entry >= len(log):
             raise ConfigError(f"the log has {len(log)} entries, numbered from 0: name one of them")
         say(log.prove(entry).model_dump_json())
+
+
+@app.command("check")
+def audit_check(
+    proof: Annotated[Path, typer.Argument(metavar="PROOF", help="A proof that `prove` printed, as a file.")],
+    roster: Annotated[Path, typer.Option("--roster", metavar="FILE", help="roster.json: whose key is known for whom.")],
+) -> None:
+    """Check, offline, that a proof's entry is in the log whose head it carries. Needs no home and no log."""
+    from pydantic import ValidationError
+
+    from parties.audit.heads import Inclusion, check_inclusion
+    from parties.identity import Roster
+
+    try:
+        inclusion = Inclusion.model_validate_json(proof.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{proof}: cannot be read ({error.strerror})") from None
+    except ValidationError:
+        raise DataError(f"{proof}: is not a proof of inclusion; make it with entente audit prove") from None
+    owner = inclusion.head.log
+    member = Roster.load(roster).get(owner)
+    if member is None:
+        raise ConfigError(f"{roster}: does not know {owner!r}, whose log the proof is of")
+    if not check_inclusion(inclusion, bytes.fromhex(member.identity_key)):
+        raise DataError(f"{proof}: does not prove that {owner}'s log holds the entry; do not rely on it")
+    say(
+        f"{owner} signed, at {inclusion.head.at}, that entry {inclusion.index} of {inclusion.head.size} is:",
+        inclusion.entry,
+    )
 
 
 @app.command("report")

@@ -115,7 +115,12 @@ class OwnParts:
             channel.close()
         sent = channel.meter.by_kind("sent").items()
         traffic = {
-            kind: Traffic(payload=REGISTER[kind].payload.value, bytes=tally.bytes, messages=tally.messages)
+            kind: Traffic(
+                payload=REGISTER[kind].payload.value,
+                bytes=tally.bytes,
+                messages=tally.messages,
+                to=channel.meter.by_receiver(kind),
+            )
             for kind, tally in sent
         }
         return result, traffic

@@ -142,6 +142,19 @@ class RunProgress:
             for (sender, receiver), size in sorted(self._relayed.items())
         )
 
+    def links(self) -> dict[tuple[str, str, str], tuple[str, int]]:
+        """Class and bytes by sender, receiver and message type, over all phases.
+
+        The receiver is "" for what a sender did not split by receivers.
+        """
+        totals: dict[tuple[str, str, str], tuple[str, int]] = {}
+        for (party, _, kind), tally in sorted(self._traffic.items()):
+            split = tally.to or {"": tally.bytes}
+            for receiver, size in split.items():
+                before = totals.get((party, receiver, kind), (tally.payload, 0))[1]
+                totals[party, receiver, kind] = (tally.payload, before + size)
+        return totals
+
     def memory(self) -> dict[str, float]:
         """Peak resident memory by party, MB."""
         return dict(sorted(self._memory.items()))

@@ -141,11 +141,12 @@ class RejectedBody(_Said):
 
 
 class Traffic(_Said):
-    """What one party has sent of one message type since its phase began."""
+    """What one party has sent of one message type since its phase began. ``to``: bytes by who was to receive them."""
 
     payload: Word
     bytes: Count
     messages: Count = 0
+    to: Annotated[dict[PartyName, Count], Field(max_length=64)] = Field(default_factory=dict)
 
 
 class OpeningsUsed(_Said):

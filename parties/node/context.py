@@ -171,7 +171,12 @@ class RunContext:
 def traffic_of(channel: Channel) -> Traffic:
     """What was sent, by message type, as the coordinator wants it."""
     return {
-        kind: {"payload": str(REGISTER[kind].payload), "bytes": tally.bytes, "messages": tally.messages}
+        kind: {
+            "payload": str(REGISTER[kind].payload),
+            "bytes": tally.bytes,
+            "messages": tally.messages,
+            "to": channel.meter.by_receiver(kind),
+        }
         for kind, tally in channel.meter.by_kind("sent").items()
     }
 

@@ -51,6 +51,12 @@ class Meter:
                 totals[kind] = totals.get(kind, Tally()).plus(tally.messages, tally.bytes)
         return totals
 
+    def by_receiver(self, kind: str) -> dict[str, int]:
+        """Bytes sent of one kind, by peer."""
+        return {
+            peer: tally.bytes for (way, peer, name), tally in self.tallies().items() if (way, name) == ("sent", kind)
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

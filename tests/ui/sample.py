@@ -11,18 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parties.calls.asking import Question
-from parties.calls.contributions import ContributionCalls
-from parties.calls.drafts import DraftCalls
-from parties.calls.factors import FactorsCalls
-from parties.calls.money import MoneyCalls
-from parties.calls.people import PeopleCalls
-from parties.calls.runs import RunCalls
-from parties.calls.state import StateCalls
 from parties.client import (
     BalanceView,
     BytesView,
     ContributionView,
     CoordinatorView,
+    DeskCalls,
     EntenteError,
     EvaluationView,
     EventView,
@@ -43,7 +37,7 @@ from parties.client import (
     ViewerView,
 )
 from parties.errors import ConfigError
-from tests.ui import sample_contributions, sample_desk, sample_factors, sample_runs
+from tests.ui import sample_contributions, sample_desk, sample_factors, sample_runs, sample_trust
 
 __all__ = ["ABORTED", "HOSTILE", "PAUSED", "RUNNING", "SETTLED", "SampleClient", "bundle", "settled_run"]
 
@@ -186,7 +180,7 @@ def paused_run() -> RunView:
 VIEWER = ViewerView(name="admin", role="admin")
 
 
-class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls, DraftCalls, StateCalls, MoneyCalls):
+class SampleClient(DeskCalls):
     """Answers from memory. ``error`` makes every call fail; ``doors`` answers for the desk, from the question."""
 
     def __init__(self, *_: object) -> None:
@@ -205,6 +199,7 @@ class SampleClient(PeopleCalls, RunCalls, FactorsCalls, ContributionCalls, Draft
             **sample_runs.drafts(PARTIES, self.proposed),
             **sample_factors.doors(),
             **sample_contributions.doors(),
+            **sample_trust.doors(),
         }
 
     def within(self, _: str) -> SampleClient:

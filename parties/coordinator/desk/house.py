@@ -11,7 +11,18 @@ from parties.audit.log import AuditLog
 from parties.coordinator.approvals import Approvals
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk import contributions, drafts, factors, membership, money, people, runs, settlement, state
+from parties.coordinator.desk import (
+    contributions,
+    drafts,
+    factors,
+    membership,
+    money,
+    people,
+    runs,
+    settlement,
+    state,
+    trust,
+)
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.doors import Doors
 from parties.coordinator.desk.sessions import Sessions
@@ -54,6 +65,7 @@ def all_doors(house: House) -> Doors:
         **drafts.doors(house.engine, house.roster),
         **factors.doors(house),
         **contributions.doors(house.engine),
+        **trust.doors(house),
         **money.doors(house.ledger, house.keeper, house.engine),
         **settlement.doors(house.ledger, house.engine, house.approvals, house.roster),
         **membership.doors(house.engine, house.roster, house.membership, house.settings.heartbeat_seconds),

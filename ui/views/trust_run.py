@@ -1,0 +1,142 @@
+"""What a run revealed to whom, and what its parties agreed and signed."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from parties.client import AgreementText, ClientProtocol, MinimisationView, RunsQuestion
+from ui.charts import openings_chart
+from ui.charts_trust import links_chart
+from ui.states import ask, empty
+from ui.tables_trust import revealed_table, signers_table, terms_table
+from ui.text import HELP, count, data_size, plain, short_id
+
+__all__ = ["render_agreement", "render_revealed"]
+
+_MOST_OFFERED = 50
+
+
+def _choose(client: ClientProtocol) -> str:
+    """A run found by words; the choice stands in the address, so that a page can be shared."""
+    words, which = st.columns([2, 3])
+    text = words.text_input("Find a run", placeholder="Purpose, party, id", icon=":material/search:", key="run words")
+    page = ask("runs", lambda: client.runs_page(RunsQuestion(text=text[:200], limit=_MOST_OFFERED)))
+    if page is None:
+        return ""
+    named = {r.run_id: f"{short_id(r.run_id)} · {r.purpose or r.consortium} · {r.status}" for r in page.runs}
+    wanted = st.query_params.get("run", "")
+    if wanted and wanted not in named and not text:
+        named = {wanted: short_id(wanted)} | named
+    if not named:
+        if text:
+            empty("No run fits", "Use fewer words.")
+        else:
+            empty("No run yet", "A run appears here as soon as an admin proposes one.")
+        return ""
+    ids = list(named)
+    chosen = which.selectbox(
+        "Run", ids, index=ids.index(wanted) if wanted in named else 0, format_func=named.__getitem__, key="trusted run"
+    )
+    if chosen != wanted:
+        st.query_params["run"] = chosen
+    return str(chosen)
+
+
+def render_revealed(client: ClientProtocol) -> None:
+    """The data-minimisation report of one run."""
+    run_id = _choose(client)
+    if not run_id:
+        return
+    report = ask("what the run revealed", lambda: client.minimisation(run_id))
+    if report is None:
+        return
+    if not report.lines and not report.openings:
+        empty("Nothing has left anybody", "The parties report what they sent when a phase has ended.")
+        return
+    _summary(report)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.markdown("**Bytes by link**", help=HELP["bytes"])
+        st.altair_chart(links_chart(report), alt="Megabytes from each sender to each receiver, by class", key="links")
+    with right:
+        st.markdown("**Openings of the most opened row**", help=HELP["openings"])
+        if report.openings:
+            st.altair_chart(openings_chart(report.openings), alt="Openings used against the limit", key="opened")
+        else:
+            st.caption("Nothing was opened.")
+    st.subheader("Message by message", help=HELP["reveals"])
+    config = {
+        "Bytes": st.column_config.NumberColumn(format="localized"),
+        "What it reveals": st.column_config.TextColumn(width="large"),
+        "Argued in": st.column_config.TextColumn(width="medium"),
+    }
+    st.dataframe(revealed_table(report), hide_index=True, column_config=config, alt="What each message type reveals")
+    st.caption(
+        "As each sender's node reported it. A party's own record, transcripts included, is in its audit log: "
+        "`entente audit report RUN --home DIR`."
+    )
+
+
+def _summary(report: MinimisationView) -> None:
+    total, kinds = sum(line.bytes for line in report.lines), {line.message for line in report.lines}
+    used = max((o.max_used for o in report.openings), default=0)
+    limit = min((o.limit for o in report.openings), default=0)
+    cells = st.columns(4)
+    cells[0].metric("Sent in all", data_size(total), border=True, help=HELP["bytes"])
+    cells[1].metric("Message types", count(len(kinds)), border=True, help=HELP["reveals"])
+    cells[2].metric("Openings per row", f"{used} of {limit}" if limit else "none", border=True, help=HELP["openings"])
+    cells[3].metric("Common entities", count(report.n_common), border=True, help=HELP["common"])
+    if report.factor_to:
+        st.caption(f"The factor's files went to {plain(', '.join(report.factor_to))}.")
+
+
+def render_agreement(client: ClientProtocol) -> None:
+    """One agreement: in words, in full, signed by whom, and as the canonical document."""
+    run_id = _choose(client)
+    if not run_id:
+        return
+    found = ask("the agreement", lambda: client.agreement(run_id))
+    if found is None:
+        return
+    _signatures(found)
+    st.subheader("In words", help=HELP["agreement"])
+    st.markdown("\n".join(f"- {plain(sentence, longest=600)}" for sentence in found.sentences))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "Download the canonical document",
+            lambda: client.agreement_file(run_id),
+            file_name=f"agreement-{short_id(run_id)}.json",
+            mime="application/json",
+            icon=":material/download:",
+            on_click="ignore",
+            help=HELP["canonical"],
+            key=f"canonical {run_id}",
+        )
+        st.caption(f"Its SHA-256 is the run id: `sha256sum` prints {plain(short_id(run_id))}…", width="content")
+    st.subheader(f"All {len(found.terms)} terms")
+    wide = st.column_config.TextColumn(width="large")
+    config = {"Value": wide, "Meaning": wide}
+    st.dataframe(terms_table(found.terms), hide_index=True, column_config=config, alt="Every term of the agreement")
+
+
+def _signatures(found: AgreementText) -> None:
+    wrong = [signer for signer in found.signers if signer.fault]
+    if not found.faithful:
+        st.error(
+            "The document's fingerprint is not the run id: what is kept here is not what was agreed.",
+            title="Not the agreed document", icon=":material/gpp_bad:",
+        )  # fmt: skip
+    elif any(signer.signature for signer in wrong):
+        named = "; ".join(f"{signer.party}: {signer.fault}" for signer in wrong if signer.signature)
+        st.error(plain(named), title="A signature does not fit", icon=":material/gpp_bad:")
+    elif wrong:
+        st.warning(
+            f"Still to sign, or never signed: {plain(', '.join(signer.party for signer in wrong))}.",
+            title="Not signed by everybody", icon=":material/ink_pen:",
+        )  # fmt: skip
+    else:
+        st.success(
+            f"All {len(found.signers)} parties signed this document, each with the key that it names for them.",
+            title="Signed by everybody", icon=":material/verified:",
+        )  # fmt: skip
+    st.dataframe(signers_table(found.signers), hide_index=True, alt="Signatures, checked now", height="content")
