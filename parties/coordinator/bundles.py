@@ -50,6 +50,11 @@ class BundleStore:
                 f"the bundle of run {run_id[:12]} is not as signed ({fault}): ask {signer} to send it again"
             )
         target, partial = self._folder / run_id, self._folder / f"{run_id}.part"
+        if (target / MANIFEST).is_file() and (target / MANIFEST).read_bytes() != files[MANIFEST]:
+            raise StorageError(
+                f"{target}: holds another bundle of this run, and no version is overwritten: ask {signer} to issue it "
+                "as a new version"
+            )
         try:
             shutil.rmtree(partial, ignore_errors=True)
             for name, content in files.items():

@@ -207,6 +207,9 @@ def test_bundles_are_verified_before_they_are_kept(store: BundleStore) -> None:
     assert digest == hashlib.sha256(good["SHA256SUMS"]).hexdigest()
     assert store.save("a" * 64, good, LABEL, trusted) == digest
     assert {file.path for file in store.files("a" * 64)} == set(good)
+    with pytest.raises(StorageError, match="no version is overwritten"):
+        store.save("a" * 64, signed_files(key, **{"more.csv": b"x"}), LABEL, trusted)
+    assert {file.path for file in store.files("a" * 64)} == set(good)
 
     unsigned = {name: content for name, content in good.items() if not name.startswith("signatures/")}
     for files in (signed_files(thief), unsigned, {**good, "extra.txt": b""}, {}):

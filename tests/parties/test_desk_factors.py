@@ -14,6 +14,7 @@ import pytest
 
 from parties.calls.factors import FORMS, FactorsQuestion
 from parties.cli import run as entente
+from parties.coordinator.desk.factors import _facts
 from parties.errors import AgreementError, ConfigError, DataError
 from tests.parties.desk_rig import Desk, opened
 from vfl.factors.adapters import alphalens_csv
@@ -63,6 +64,12 @@ def test_the_battery_comes_with_definitions_and_reasons(desk: Desk) -> None:
     assert detail.left_out["drawdown"] == "no prices were given"
     assert detail.facts["Trials counted"] == "1"
     assert {file.path for file in detail.files} >= {"factor.parquet", "signatures/bank.log"}
+
+
+def test_a_later_version_says_what_it_supersedes() -> None:
+    told = _facts({"version": "1-2", "supersedes": {"version": "1", "why": "prices were restated", "sha256": "ab"}})
+    assert told["Supersedes"] == "version 1: prices were restated"
+    assert "Supersedes" not in _facts({"version": "1", "supersedes": None})
 
 
 def test_verification_is_that_of_the_command_line(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

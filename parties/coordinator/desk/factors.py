@@ -231,6 +231,9 @@ def _facts(metadata: Mapping[str, Any]) -> dict[str, str]:
         value = metadata.get(key)
         if value not in (None, "", []):
             told[title] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    before = metadata.get("supersedes")
+    if isinstance(before, dict):
+        told["Supersedes"] = f"version {before.get('version', '')}: {before.get('why', '')}"
     days = metadata.get("date_range", {})
     return {"Dates from, to": f"{days['first']}, {days['last']}", **told} if days else told
 
