@@ -43,10 +43,15 @@ def placebo_of(
     """
     if tested.placebo is not None:
         raise ConfigError("this run is a placebo itself: name the run that it tests")
+    if tested.search is not None:
+        raise ConfigError(
+            "this run searched for its model, which a placebo would have to repeat: its validation has the placebo on "
+            "what it opened, and a run of the chosen model without a search can be tested"
+        )
     limit = limit_per_row or _room(tested)
     fraction = max(
         tested.openings.largest_fraction,
-        math.ceil(1000 * limit * tested.model.embedding_width / tested.total_features) / 1000,
+        math.ceil(1000 * limit * tested.model.embedding_width / tested.counted_features) / 1000,
     )
     missing = sorted({p.name for p in tested.parties} - set(nodes))
     if missing:

@@ -89,6 +89,12 @@ def test_no_label_moves_a_score_before_it_is_known() -> None:
     np.testing.assert_array_equal(silent, other)
 
 
+def test_no_rows_have_no_scores() -> None:
+    head = LabelHead(TERMS, 1, shares=(0.5, 0.5))
+    assert head.predict(np.zeros((0, 2)), np.zeros((0, 1))).shape == (0,)
+    assert head.predict_each(np.zeros((0, 2)), np.zeros((0, 1))).shape == (0, 2)
+
+
 def test_terms_that_do_not_hold_together_are_refused() -> None:
     one = Horizon(name="slow", periods=3, share=0.6)
     with pytest.raises(ValidationError, match="share a name"):

@@ -68,7 +68,7 @@ class TopModel(nn.Module):
         scores = self.members(z, own)
         if self.shares is None:
             return scores.mean(dim=0)
-        return self.shares @ scores.reshape(-1, len(self.shares), len(z)).mean(dim=0)
+        return self.shares @ scores.reshape(len(scores) // len(self.shares), len(self.shares), len(z)).mean(dim=0)
 
 
 class LabelHead:
@@ -92,6 +92,7 @@ class LabelHead:
         self.width = terms.embedding_width if width is None else width
         self.own = own
         self.horizons = len(shares)
+        self.outputs = max(self.horizons, terms.outputs)
         generator = torch.Generator().manual_seed(terms.seed)
         outputs = shares if terms.outputs == 1 else [1 / terms.outputs] * terms.outputs
         self.model = TopModel(self.width, own, terms, generator, outputs)
@@ -127,7 +128,7 @@ class LabelHead:
 
     def _by_output(self, z: Tensor, own: Tensor) -> Tensor:
         """Each member's outputs (members, horizons or classes, B)."""
-        return self.model.members(z, own).reshape(self.terms.members, -1, len(z))
+        return self.model.members(z, own).reshape(self.terms.members, self.outputs, len(z))
 
     def train_batch(
         self,

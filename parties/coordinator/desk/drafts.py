@@ -110,7 +110,7 @@ class Drafts:
             openings=tuple(_uses(agreement)),
             row_limit=agreement.row_limit,
             exposed=agreement.row_limit * agreement.model.embedding_width,
-            features=agreement.total_features,
+            features=agreement.counted_features,
             cost=CostView(
                 rows=cost.steps.rows,
                 steps=cost.steps.all,
