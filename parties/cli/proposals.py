@@ -303,6 +303,7 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
         (
             ("predictions", 1),
             ("training passes", min(agreement.model.epochs, agreement.openings_left - 1)),
+            ("for the search's trials of the source layer", agreement.search_openings),
             ("for contributions", max(agreement.needed_openings - 1 - agreement.model.epochs, 0)),
             ("agreed limit", agreement.row_limit),
             ("this node's standing limit", settings.limits.openings_per_row),
