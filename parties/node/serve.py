@@ -25,7 +25,9 @@ _LOG = logging.getLogger(__name__)
 _SILENCE_SECONDS = 60.0
 
 
-def _health(place: NodeHome, line: CoordinatorLine, node: Node) -> contextlib.AbstractContextManager[object]:
+def _health(
+    place: NodeHome, line: CoordinatorLine, node: Node, endpoint: ExchangeServer
+) -> contextlib.AbstractContextManager[object]:
     """The health and metrics endpoint, where node.toml wants one."""
     if not place.settings.metrics:
         return contextlib.nullcontext()
@@ -35,6 +37,8 @@ def _health(place: NodeHome, line: CoordinatorLine, node: Node) -> contextlib.Ab
         silent = line.silent_seconds
         yield Sample("coordinator_silent_seconds", "How long ago the coordinator was heard of.", silent)
         yield Sample("runs_in_progress", "Runs under way at this node.", node.runs_in_progress)
+        for name in endpoint.routes.relayed():
+            yield Sample("peer_relayed", "A peer that is called through the coordinator now.", 1, {"peer": name})
         for name, member in place.roster.items():
             until = member.expires.timestamp()
             yield Sample("certificate_expires_timestamp_seconds", "When a certificate ends.", until, {"member": name})
@@ -77,7 +81,7 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
     try:
         with open_workers(place.settings.compute) as workers, line:
             node = Node(place, endpoint, line, workers)
-            with _health(place, line, node):
+            with _health(place, line, node, endpoint):
                 return node.serve(until_run_ends=until_run_ends)
     finally:
         endpoint.close()

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from parties.agreement import COORDINATOR
-from parties.demo.homes import DemoHomes
+from parties.demo.homes import DemoHomes, free_addresses
 from parties.ledger.store import LedgerStore
 from tests.faults.living import LABEL, PARTIES, Living, living, opened
 from tests.faults.network import Namespaces, Proxies, Weather, namespaces_permitted
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.system
 
 EVERYBODY = (COORDINATOR, *PARTIES)
 FEATURES = ("satellite", "social")
-PERIODS = 14
+PERIODS = 10
 SILENCE = 12
 
 
@@ -126,6 +126,29 @@ def test_a_link_cut_for_long_and_one_cut_for_good(tmp_path: Path, whole: Whole) 
         pairs = {(one.sender, one.receiver) for one in alive.view().relayed}
         assert {(LABEL, "satellite"), ("satellite", LABEL)} <= pairs
         logs_tell_nothing(alive, tmp_path / "run" / "data")
+
+
+def out_of_reach(homes: DemoHomes) -> None:
+    """Every node listens where nobody looks for it."""
+    for name, address in zip(PARTIES, free_addresses(len(PARTIES)), strict=True):
+        file = homes.party(name) / "node.toml"
+        file.write_text(re.sub(r'^listen = ".*"$', f'listen = "{address}"', file.read_text(), count=1, flags=re.M))
+
+
+def test_parties_that_never_reach_each_other_are_relayed_and_survive_the_coordinators_end(
+    tmp_path: Path, whole: Whole
+) -> None:
+    with living(tmp_path, out_of_reach, periods=PERIODS) as alive:
+        until(alive.at_step("satellite", 4), "step 4")
+        assert (COORDINATOR, "social") in {(one.sender, one.receiver) for one in alive.view().relayed}
+        alive.kill(COORDINATOR)  # every connection goes with it
+        alive.start(COORDINATOR)
+        ends_as(alive, whole)
+        pairs = {(one.sender, one.receiver) for one in alive.view().relayed}
+        assert {(LABEL, "social"), ("social", LABEL), ("social", "satellite")} <= pairs
+        log = (alive.homes.logs / f"{LABEL}.log").read_text()
+        assert "relay: social cannot be reached at 127.0.0.1:" in log
+        assert "its messages travel through the coordinator, encrypted end to end" in log
 
 
 LONG = {
