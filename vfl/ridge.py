@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
-__all__ = ["Moments", "RidgeSolution", "moments_of", "solve_ridge"]
+__all__ = ["Moments", "RidgeSolution", "moments_from", "moments_of", "moments_to", "solve_ridge"]
 
 F64 = NDArray[np.float64]
 
@@ -59,6 +60,24 @@ def moments_of(columns: F64, label: F64) -> Moments:
         float(label.sum()),
         float(label @ label),
     )
+
+
+def moments_to(moments: Moments | None) -> bytes:
+    """The moments as safetensors; no bytes where there are none yet."""
+    if moments is None:
+        return b""
+    numbers = np.array([moments.rows, moments.label_sum, moments.label_square], dtype=np.float64)
+    arrays = {"gram": moments.gram, "sums": moments.sums, "cross": moments.cross, "numbers": numbers}
+    return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def moments_from(data: bytes) -> Moments | None:
+    """What :func:`moments_to` gave."""
+    if not data:
+        return None
+    kept = safetensors.numpy.load(data)
+    rows, label_sum, label_square = kept["numbers"].tolist()
+    return Moments(int(rows), kept["gram"], kept["sums"], kept["cross"], label_sum, label_square)
 
 
 def solve_ridge(moments: Moments, alpha: float, *, intercept: bool = True, standardise: bool = False) -> RidgeSolution:

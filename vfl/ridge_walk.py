@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from psi.flow import Flow, Progress, run_local
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.plan import RidgeModel, WalkForward
-from vfl.ridge import Moments, RidgeSolution, moments_of, solve_ridge
+from vfl.protocols.resume import Resumed, WalkJournal
+from vfl.ridge import Moments, RidgeSolution, moments_from, moments_of, moments_to, solve_ridge
 from vfl.schedule import PREDICT_ROWS, Step, first_prediction, resolved_at
 from vfl.train import TrainingResult
 
@@ -33,7 +34,10 @@ I64 = NDArray[np.int64]
 
 
 class RidgeHead:
-    """The label party's part of a score: intercept and own columns; the feature parties' part is the opened sum."""
+    """The label party's part of a score: intercept and own columns; the feature parties' part is the opened sum.
+
+    ``moments``: of all rows that have entered, from which it was solved.
+    """
 
     width = 1
 
@@ -41,6 +45,14 @@ class RidgeHead:
         self.own = own
         self._weights: F64 = np.zeros(own)
         self._intercept = 0.0
+        self.moments: Moments | None = None
+
+    def snapshot(self) -> bytes:
+        """What :meth:`restore` takes, before anything is solved again."""
+        return moments_to(self.moments)
+
+    def restore(self, data: bytes) -> None:
+        self.moments = moments_from(data)
 
     def take(self, solution: RidgeSolution) -> F64:
         """Keep what is the label party's; returns the feature parties' coefficients (D,)."""
@@ -149,11 +161,19 @@ def ridge_steps(
 
 
 def ridge_walk_forward(
-    source: LinearSource, head: RidgeHead, alpha: float, steps: Sequence[Step], panel: LabelPanel
+    source: LinearSource,
+    head: RidgeHead,
+    alpha: float,
+    steps: Sequence[Step],
+    panel: LabelPanel,
+    *,
+    journal: WalkJournal | None = None,
+    resumed: Resumed | None = None,
 ) -> Flow[TrainingResult]:
     """Run the schedule: add moments and solve again, or open scores, step by step.
 
-    ``losses`` of the result are mean squared errors over all rows fitted on so far; ``ics`` are NaN.
+    ``journal`` keeps what a crash must not lose; ``resumed`` is its record of the step to go on from. ``losses`` of the
+    result are mean squared errors over all rows fitted on so far; ``ics`` are NaN.
     """
     periods, entities = panel.label.shape
     own, label = panel.features.rows, panel.label.reshape(-1)
@@ -162,15 +182,28 @@ def ridge_walk_forward(
     openings = np.zeros(periods * entities, dtype=np.int64)
     heads: dict[int, bytes] = {}
     losses: list[float] = []
-    moments: Moments | None = None
     done, total = 0, sum(len(step.rows) for step in steps)
-    for step in steps:
+    if resumed is not None:
+        losses = resumed.losses.tolist()
+        head.restore(resumed.head)
+        if head.moments is not None:
+            source.use(head.take(solve_ridge(head.moments, alpha)))
+        for step in steps[: resumed.step]:
+            openings[step.rows] += 1
+            done += len(step.rows)
+            if step.kind == "predict":
+                outcome = resumed.outcomes[step.number]
+                scores[step.rows], embeddings[step.rows] = outcome.scores, outcome.z
+                heads[step.period] = outcome.scorer
+    for step in steps[resumed.step if resumed is not None else 0 :]:
         rows = step.rows
         openings[rows] += 1
+        if journal is not None:
+            journal.begin(step.number, head.snapshot(), losses, [])
         if step.kind == "train":
             block = yield from source.moments(step.number, rows, own[rows], label[rows])
-            moments = block if moments is None else moments + block
-            solution = solve_ridge(moments, alpha)
+            head.moments = block if head.moments is None else head.moments + block
+            solution = solve_ridge(head.moments, alpha)
             source.use(head.take(solution))
             losses.append(solution.mean_square)
         else:
@@ -178,6 +211,8 @@ def ridge_walk_forward(
             scores[rows] = head.predict(z, own[rows])
             embeddings[rows] = z
             heads[step.period] = head.scorer()
+            if journal is not None:
+                journal.predicted(step.number, z, scores[rows], heads[step.period])
         done += len(rows)
         yield Progress(done, total, metrics={"period": float(step.period), "loss": losses[-1]})
     return TrainingResult(

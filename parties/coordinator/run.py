@@ -62,8 +62,6 @@ class Plan:
     matching: bool
     masked: bool
     attributed: bool = False
-    stepwise: bool = True
-    """Training has a record of every step, so that it can stop between two."""
 
     @classmethod
     def of(cls, agreement: Agreement) -> Plan:
@@ -74,7 +72,6 @@ class Plan:
             matching=agreement.alignment.policy == "psi" and not agreement.rows_kept,
             masked=agreement.openings.contribution == "masked",
             attributed=agreement.openings.attribution,
-            stepwise=agreement.model.kind == "split",
         )
 
     def participants(self, phase: PhaseName) -> tuple[str, ...]:

@@ -306,7 +306,7 @@ def _resume(state: RunState, event: Resumed) -> Step:
     if state.halted:
         begin = () if here.absent else _begin(here.plan, here.span.phase, here.span.attempt)
         return here, (Release(event.by), *begin)
-    if here.phase == "train" and here.plan.stepwise:
+    if here.phase == "train":
         # a party may have stopped already, its word being under way: everyone goes on from the records
         here, actions = _interrupt(here, event.at, f"resumed by {event.by}", event.by, [], planned=True)
         return here, (Release(event.by), *actions)

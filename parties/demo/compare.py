@@ -26,8 +26,8 @@ from parties.node.search import searched_in_the_clear
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
 from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_period
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
+from vfl.layers.basis import secret_rotation
 from vfl.layers.initial import turned_columns
-from vfl.layers.linear import secret_rotation
 from vfl.plan import SplitModel
 from vfl.randomness import SecretStream
 from vfl.retrain import retrained_scores

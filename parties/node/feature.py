@@ -17,8 +17,9 @@ from parties.node.context import RunContext
 from parties.node.zeros import ZerosAhead
 from psi.flow import Flow
 from vfl.budget import Charge, OpeningBudget
+from vfl.layers.basis import secret_rotation
 from vfl.layers.initial import initial_share, turned_columns
-from vfl.layers.linear import secret_rotation, serve_linear, serve_warm_start
+from vfl.layers.linear import serve_linear, serve_warm_start
 from vfl.layers.source import Kept, ServedSource, serve_source
 from vfl.plan import RidgeModel, SplitModel
 from vfl.protocols.attribution import serve_attribution
@@ -98,24 +99,34 @@ class FeatureParty:
         return (yield from self._serve_split(session, agreement.model, masks, self._records()))
 
     def _serve_ridge(self, session: str, terms: RidgeModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
-        agreement = self.context.agreement
-        return (
-            yield from serve_linear(
-                self.context.me,
-                agreement.label.party,
-                {p.name: len(p.columns) for p in agreement.features},
-                self._values,
-                len(agreement.party(agreement.label.party).columns) + 1,
-                terms,
-                agreement.fixed_point,
-                agreement.parameter_set,
-                masks,
-                self.budget,
-                self._stream,
-                session=session,
-                single_party=agreement.openings.single_party,
-            )
+        agreement, records = self.context.agreement, self._records()
+        place = yield from offer_place(agreement.label.party, records.places())
+        resumed, predicted = records.go_on(place)
+        served = yield from serve_linear(
+            self.context.me,
+            agreement.label.party,
+            {p.name: len(p.columns) for p in agreement.features},
+            self._values,
+            len(agreement.party(agreement.label.party).columns) + 1,
+            terms,
+            agreement.fixed_point,
+            agreement.parameter_set,
+            masks,
+            self.budget,
+            self._stream,
+            session=session,
+            single_party=agreement.openings.single_party,
+            basis=self._basis(),
+            journal=records,
+            resumed=resumed,
+            predicted=predicted,
         )
+        records.finish(served.share)
+        return served
+
+    def _basis(self) -> SecretStream:
+        """Of this run, and the same in every attempt: what was recorded or opened before belongs to it."""
+        return SecretStream(self.context.secret(f"rotation/{self.context.run_id}"))
 
     def _serve_split(
         self, session: str, terms: SplitModel, masks: ZeroSumMasks, records: ServedRecords
@@ -125,10 +136,7 @@ class FeatureParty:
         resumed, predicted = records.go_on(place)
         values = self._values
         if terms.warm_start == "ridge":
-            # of this run, and the same in every attempt: weight shares that were recorded belong to this basis
-            rotation = secret_rotation(
-                SecretStream(self.context.secret(f"rotation/{self.context.run_id}")), values.shape[1]
-            )
+            rotation = secret_rotation(self._basis(), values.shape[1])
             values = turned_columns(values, rotation, agreement.fixed_point.clip)
             if place == START:
                 yield from self._serve_warm_start(session, terms, values)

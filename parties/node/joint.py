@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,14 +16,16 @@ from parties.node.search import Found, search_source, search_top
 from psi.flow import Flow, run_local
 from vfl.factors.panel import LabelPanel
 from vfl.he import Context, KeyHolder
+from vfl.layers.basis import moment_bits
 from vfl.layers.initial import initial_share, warm_column
-from vfl.layers.linear import SealedLinear, moment_bits
+from vfl.layers.linear import SealedLinear
 from vfl.layers.source import Kept, SealedSource
 from vfl.layers.top import LabelHead
 from vfl.plan import RidgeModel, SplitModel
 from vfl.protocols.resume import START, Resumed, agree_place
 from vfl.randomness import SecretStream
 from vfl.replay import Judge, Tried
+from vfl.ridge import Moments
 from vfl.ridge_walk import RidgeHead, ridge_steps, ridge_walk_forward
 from vfl.ring import Ring
 from vfl.schedule import Step, prequential, warm_up_rows
@@ -257,12 +259,7 @@ class SplitJoint:
         resumed = records.finished()
         if resumed is None:
             return None
-        rows = np.concatenate([self.steps[number].rows for number in sorted(resumed.outcomes)])
-        outcomes = [outcome for _, outcome in sorted(resumed.outcomes.items())]
-        self._kept = {
-            p.name: Kept(rows, np.concatenate([outcome.held[p.name] for outcome in outcomes]))
-            for p in self._context.agreement.features
-        }
+        self._kept = _kept_shares(self._context, self.steps, resumed)
         if search is None:
             return self._walked(resumed, self.steps, self._terms)
         sums = records.sums(resumed.step)
@@ -302,6 +299,14 @@ class NoSource:
     def backward(self, step: int, rows: NDArray[np.int64], gradient: NDArray[np.float64]) -> Flow[None]:
         raise AssertionError("training had ended")
 
+    def moments(
+        self, step: int, rows: NDArray[np.int64], own: NDArray[np.float64], label: NDArray[np.float64]
+    ) -> Flow[Moments]:
+        raise AssertionError("training had ended")
+
+    def use(self, coefficients: NDArray[np.float64]) -> None:
+        """Nothing is scored any more."""
+
 
 class RidgeJoint:
     """Joint ridge from secure moments."""
@@ -320,31 +325,62 @@ class RidgeJoint:
                 agreement.reserved_openings,
             )
         )
+        self._own = own
         self.head = RidgeHead(own)
         self.chosen, self.tried = terms, ()
         self.found: Found | None = None
-        self._source: SealedLinear | None = None
+        self._kept: Mapping[str, Kept] = {}
 
     @property
     def kept(self) -> Mapping[str, Kept]:
-        assert self._source is not None
-        return self._source.kept
+        return self._kept
+
+    def _records(self) -> WalkRecords:
+        names = tuple(p.name for p in self._context.agreement.features)
+        return WalkRecords(self._context.checkpoints(), self.steps, names, self._context.boundary)
 
     def train(self) -> Flow[TrainingResult]:
-        agreement = self._context.agreement
-        self._source = SealedLinear(
+        agreement, records = self._context.agreement, self._records()
+        place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
+        resumed = records.go_on(place)
+        self.head = RidgeHead(self._own)
+        source = SealedLinear(
             {p.name: len(p.columns) for p in agreement.features},
             agreement.fixed_point,
             _key(self._context),
             single_party=agreement.openings.single_party,
+            journal=records,
+            resumed=resumed,
         )
-        yield from self._source.start()
-        result = yield from ridge_walk_forward(self._source, self.head, self._terms.alpha, self.steps, self._panel)
-        yield from self._source.finish()
+        for number, outcome in sorted(resumed.outcomes.items()) if resumed is not None else ():
+            source.keep(self.steps[number].rows, outcome.held)
+        yield from source.start()
+        result = yield from ridge_walk_forward(
+            source, self.head, self._terms.alpha, self.steps, self._panel, journal=records, resumed=resumed
+        )
+        records.finish(self.head.snapshot(), result.losses, result.ics)
+        self._kept = source.kept
+        yield from source.finish()
         return result
 
     def restore(self) -> TrainingResult | None:
-        return None
+        resumed = self._records().finished()
+        if resumed is None:
+            return None
+        self._kept = _kept_shares(self._context, self.steps, resumed)
+        walk = ridge_walk_forward(NoSource(), self.head, self._terms.alpha, self.steps, self._panel, resumed=resumed)
+        result: TrainingResult = run_local({"label": walk})["label"]
+        return result
+
+
+def _kept_shares(context: RunContext, steps: Sequence[Step], resumed: Resumed) -> dict[str, Kept]:
+    """The label party's shares of every prediction, from its records."""
+    rows = np.concatenate([steps[number].rows for number in sorted(resumed.outcomes)])
+    outcomes = [outcome for _, outcome in sorted(resumed.outcomes.items())]
+    return {
+        p.name: Kept(rows, np.concatenate([outcome.held[p.name] for outcome in outcomes]))
+        for p in context.agreement.features
+    }
 
 
 def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:

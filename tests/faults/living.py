@@ -25,6 +25,7 @@ from parties.node.openings import OpeningStore
 from parties.settings import load_consortium
 from parties.terms import agreement_of
 from tests.parties.demo_rig import until
+from vfl.plan import Model
 
 Prepare = Callable[[DemoHomes], None]
 Place = Callable[[str, Callable[[], None]], None]
@@ -136,14 +137,17 @@ def living(
     periods: int = 24,
     silence: int = 60,
     room: Mapping[str, float] | None = None,
+    model: Model | None = None,
 ) -> Iterator[Living]:
     """A run that has just been proposed.
 
     ``prepare`` may change the homes before anything starts; ``place`` starts each process, where it belongs; ``room``:
-    what the nodes' standing limits allow beyond the run's own terms.
+    what the nodes' standing limits allow beyond the run's own terms; ``model``: in place of the split network.
     """
     made = simulate(folder / "data", entities=60, periods=periods, parties=features, seed=11)
     settings = load_consortium(made.config)
+    if model is not None:
+        settings = settings.model_copy(update={"model": model})
     allowed = settings.model_copy(update={"openings": settings.openings.model_copy(update=dict(room or {}))})
     homes = lay_out(folder.resolve(), allowed, made.config.parent, made.data, 11)
     agreement = agreement_of(settings, homes.roster, datetime.now(UTC))

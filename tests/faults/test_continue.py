@@ -65,7 +65,7 @@ def finished(alive: Living, run_id: str) -> RunView:
 def test_the_others_go_on_without_a_party_that_is_gone_for_good(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with living(tmp_path, features=3, room=ROOM) as alive:
+    with living(tmp_path, features=3, periods=14, room=ROOM) as alive:
         until(alive.at_step("card", 4), "step 4")
         alive.kill("card")
         until(lambda: alive.view().status == "paused", "the pause")

@@ -23,7 +23,7 @@ Whole = tuple[NDArray[np.float64], dict[str, dict[str, int]]]
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Scores and openings of a run that nobody paused."""
-    with living(tmp_path_factory.mktemp("whole")) as alive:
+    with living(tmp_path_factory.mktemp("whole"), periods=16) as alive:
         alive.settled()
         return alive.scores(), {party: opened(alive, party) for party in FEATURES}
 
@@ -43,7 +43,7 @@ def check(alive: Living, whole: Whole) -> None:
 
 
 def test_a_paused_run_outlives_every_process_and_ends_in_the_same_factor(tmp_path: Path, whole: Whole) -> None:
-    with living(tmp_path) as alive:
+    with living(tmp_path, periods=16) as alive:
         until(alive.at_step("satellite", 6), "step 6")
         run_id = alive.agreement.run_id
         with Client("", alive.homes.party("social"), name="social") as social:
@@ -77,7 +77,7 @@ def test_a_paused_run_outlives_every_process_and_ends_in_the_same_factor(tmp_pat
 
 
 def test_a_party_killed_while_it_stops_is_waited_for_after_the_resumption(tmp_path: Path, whole: Whole) -> None:
-    with living(tmp_path) as alive:
+    with living(tmp_path, periods=16) as alive:
         until(alive.at_step(LABEL, 10), "step 10")
         with alive.client() as admin:
             admin.pause(alive.agreement.run_id, "")

@@ -20,8 +20,8 @@ from tests.faults.consortium import MemoryStore
 from tests.parties.test_model_terms import agreement
 from vfl.budget import BudgetExceededError, Charge, OpeningBudget
 from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.layers.basis import secret_rotation
 from vfl.layers.initial import WARM_LENGTH, turned_columns, warm_column
-from vfl.layers.linear import secret_rotation
 from vfl.plan import SplitModel
 from vfl.protocols.moments import MomentRows, OwnMoments
 from vfl.randomness import SecretStream

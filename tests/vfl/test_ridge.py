@@ -22,7 +22,8 @@ from psi.flow import Flow, LocalProtocolError, Message, RemoteProtocolError, run
 from vfl.budget import BudgetExceededError, OpeningBudget
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.he import Context, KeyHolder
-from vfl.layers.linear import SealedLinear, moment_bits, secret_rotation, serve_linear
+from vfl.layers.basis import moment_bits, secret_rotation
+from vfl.layers.linear import SealedLinear, serve_linear
 from vfl.plan import FixedPoint, RidgeModel, WalkForward
 from vfl.protocols.coalitions import open_coalitions, opened_coalitions, serve_coalitions
 from vfl.protocols.moments import MomentRows, PairShares

@@ -7,8 +7,7 @@ so nothing is lost, and moments and coefficients at the label party belong to di
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolError, Send, gather, receive
 from vfl.budget import OpeningBudget
 from vfl.he import Context, Evaluator, FreshZeros, KeyHolder
+from vfl.layers.basis import moment_bits, secret_rotation
 from vfl.layers.source import Batch, Done, Kept, MaskedSum, PublicKey, ServedSource, SingleSum
 from vfl.plan import FixedPoint, RidgeModel, SplitModel
 from vfl.protocols.matmul import Packing, Prepared, choose_packing, evaluate_product, hold_product
@@ -25,15 +25,18 @@ from vfl.protocols.moments import (
     MomentRows,
     Pairs,
     agree_pairs,
-    collect_moments,
-    serve_moments,
+    answer_moments,
+    hold_moments,
+    open_moments,
+    send_moments,
 )
 from vfl.protocols.opening import ZeroSumMasks
+from vfl.protocols.resume import Forward, Resumed, SourceJournal, WalkJournal, await_open, open_step, repeated
 from vfl.randomness import SecretStream
 from vfl.ridge import Moments
 from vfl.ring import Ring, encode_features, pack, unpack
 
-__all__ = ["SCORE_BITS", "SealedLinear", "moment_bits", "secret_rotation", "serve_linear", "serve_warm_start"]
+__all__ = ["SCORE_BITS", "SealedLinear", "serve_linear", "serve_warm_start"]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -42,45 +45,18 @@ F64 = NDArray[np.float64]
 SCORE_BITS = 17
 """Fractional bits of the columns a score is made of."""
 
-FEWEST_BITS, MOST_BITS = 10, 16
-"""Fractional bits of a column that enters a moment."""
+_MOMENTS = "/moments/"
+"""What stands in the label of a block's charge between its session and its number."""
 
 _WARM = "warm-start/"
 """What the label of a warm start's charge begins with."""
 
 
-def moment_bits(rows: int, ring_bits: int) -> int:
-    """Fractional bits at which columns enter a block of ``rows`` rows: as many as surely fit the ring, 16 at most.
-
-    Raises ValueError when fewer than 10 fit: |sum| <= rows * REACH**2 * 4**bits must stay below 2**(ring_bits - 1).
-    """
-    room = ring_bits - 1 - math.log2(rows * REACH**2)
-    bits = min(math.ceil(room / 2) - 1, MOST_BITS)
-    if bits < FEWEST_BITS:
-        raise ValueError(
-            f"moments of {rows} rows do not fit a ring of {ring_bits} bits at {FEWEST_BITS} fractional bits: "
-            "raise fixed_point.ring_bits or take fewer rows"
-        )
-    return bits
-
-
-def secret_rotation(stream: SecretStream, size: int) -> F64:
-    """A uniformly random orthogonal matrix (size, size).
-
-    QR of Gaussians with the signs of R's diagonal (Mezzadri, "How to generate random matrices from the
-    classical compact groups", Notices of the AMS 54, 2007); Gaussians by Box and Muller (1958).
-    """
-    radius = np.sqrt(-2.0 * np.log(1.0 - stream.unit(size * size)))
-    gaussian = (radius * np.cos(2.0 * np.pi * stream.unit(size * size))).reshape(size, size)
-    q, r = np.linalg.qr(gaussian)
-    turned: F64 = q * np.sign(np.diag(r))
-    return turned
-
-
 class SealedLinear:
     """The label party's side: a ``LinearSource`` over encrypted columns. Call ``start`` first, ``finish`` last.
 
-    parties: columns of each feature party, in agreed order.
+    parties: columns of each feature party, in agreed order. journal: where each step is recorded before it is
+    opened; the feature parties must keep one too. resumed: the record to go on from.
     """
 
     def __init__(
@@ -90,6 +66,8 @@ class SealedLinear:
         key: KeyHolder,
         *,
         single_party: bool = False,
+        journal: WalkJournal | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         if len(parties) < 2 and not single_party:
             raise LocalProtocolError("a single feature party's scores open only with the agreement's consent")
@@ -97,7 +75,8 @@ class SealedLinear:
         self._fixed = fixed
         self._ring = Ring(fixed.ring_bits)
         self._key = key
-        self._weights: dict[str, U64] = {}
+        self._journal, self._resumed = journal, resumed
+        self._weights = {p: np.zeros((d, 1), dtype=np.uint64) for p, d in parties.items()}
         self._kept: dict[str, list[tuple[I64, U64]]] = {p: [] for p in parties}
         self._steps = 0
 
@@ -105,6 +84,26 @@ class SealedLinear:
     def kept(self) -> dict[str, Kept]:
         """The label party's shares of each party's part of the opened scores."""
         return {name: _joined(parts) for name, parts in self._kept.items()}
+
+    def keep(self, rows: I64, held: Mapping[str, U64]) -> None:
+        """Take in the shares of a prediction made in an earlier session."""
+        for party, share in held.items():
+            self._kept[party].append((rows, share))
+
+    def _recorded(self, step: int, fresh: Flow[dict[str, U64]]) -> Flow[dict[str, U64]]:
+        """This side's shares of a step's products, fresh or as recorded, with every party's record on disk."""
+        record, self._resumed = self._resumed, None
+        again = record is not None and record.step == step
+        if record is not None and again:
+            fresh.close()
+            held = dict(record.held)
+        else:
+            held = yield from fresh
+        journal = self._journal
+        if journal is not None:
+            kept = (lambda: None) if again else (lambda: journal.hold(step, self._weights, held))
+            yield from open_step(list(self._parties), step, kept)
+        return held
 
     def start(self) -> Flow[None]:
         """Send the session's public key to every feature party.
@@ -134,7 +133,9 @@ class SealedLinear:
         # centred and scaled to the full range, so that its encoding error is relative
         scale = np.abs(mine - centre).max(axis=0) / (REACH / 2)
         scale[scale == 0] = 1.0
-        opened = yield from collect_moments(self._parties, step, (mine - centre) / scale, bits, self._ring, self._key)
+        products = hold_moments(self._parties, step, (mine - centre) / scale, bits, self._ring, self._key)
+        held = yield from self._recorded(step, products)
+        opened = yield from open_moments(self._parties, step, held, bits, self._ring)
         cross = opened.cross * scale + np.outer(opened.sums, centre)
         self._steps += 1
         return Moments(
@@ -169,22 +170,24 @@ class SealedLinear:
         """
         for party in self._parties:
             yield Send(party, Batch(step, False, rows.astype("<u4").tobytes()))
-        label = f"forward/{step}"
-        held = yield from gather(
-            [
-                hold_product(
-                    party, label, share, len(rows), self._key, _packing(self._key.context, len(rows), len(share))
-                )
-                for party, share in self._weights.items()
-            ]
-        )
+        held = yield from self._recorded(step, self._hold_scores(step, len(rows)))
         sums = yield from gather([self._receive_sum(party, step, len(rows)) for party in self._parties])
         total = np.zeros((len(rows), 1), dtype=np.uint64)
-        for party, share, masked in zip(self._parties, held, sums, strict=True):
-            total = self._ring.add(total, self._ring.add(share, masked))
-            self._kept[party].append((rows, share))
+        for party, masked in zip(self._parties, sums, strict=True):
+            total = self._ring.add(total, self._ring.add(held[party], masked))
+        self.keep(rows, held)
         self._steps += 1
         return self._ring.decode(total, self._fixed.output_bits)
+
+    def _hold_scores(self, step: int, rows: int) -> Flow[dict[str, U64]]:
+        """This side's share of each party's part of the scores."""
+        flows = [
+            hold_product(
+                party, f"forward/{step}", share, rows, self._key, _packing(self._key.context, rows, len(share))
+            )
+            for party, share in self._weights.items()
+        ]
+        return dict(zip(self._weights, (yield from gather(flows)), strict=True))
 
     def _receive_sum(self, party: str, step: int, rows: int) -> Flow[U64]:
         kind = SingleSum if len(self._parties) == 1 else MaskedSum
@@ -209,7 +212,10 @@ class SealedLinear:
 
 
 class _Blocks:
-    """A feature party's turned columns, and its answer to a block of moments. Each row enters once."""
+    """A feature party's turned columns, and its answer to a block of moments. Each row enters once in a session.
+
+    In another session of the run, which has the same basis, a block that was charged enters whole or not at all.
+    """
 
     def __init__(
         self,
@@ -235,28 +241,34 @@ class _Blocks:
             raise RemoteProtocolError(f"announced {len(rows)} rows where {largest} are allowed", self.label_party)
         return rows
 
-    def block(
-        self,
-        charge: str,
-        announced: MomentRows,
-        label_columns: int,
-        evaluator: Evaluator,
-        pairs: Pairs,
-        zeros: FreshZeros,
-    ) -> Flow[None]:
-        rows = self.rows(announced.rows, len(self.entered))
+    def check(self, rows: I64) -> None:
+        """Raise :class:`RemoteProtocolError` unless these rows may be a block now."""
         least = self.terms.smallest_block(sum(self.parties.values()))
         if len(rows) < least:
             raise RemoteProtocolError(f"asks for moments of {len(rows)} rows; {least} are needed", self.label_party)
         if self.entered[rows].any():
             raise RemoteProtocolError("asks for moments of rows that entered before", self.label_party)
+
+    def answer(
+        self,
+        block: int,
+        rows: I64,
+        label_columns: int,
+        evaluator: Evaluator,
+        pairs: Pairs,
+        zeros: FreshZeros,
+    ) -> Flow[U64]:
         columns = encode_features(self.columns[rows], moment_bits(len(rows), self.fixed.ring_bits), REACH)
-        self.budget.charge(charge, rows, 1)
-        self.entered[rows] = True
-        yield from serve_moments(
-            self.me, self.label_party, self.parties, announced.block, columns, label_columns,
-            evaluator, pairs, self.ring, self.stream, zeros,
+        return (
+            yield from answer_moments(
+                self.me, self.label_party, self.parties, block, columns, label_columns,
+                evaluator, pairs, self.ring, self.stream, zeros,
+            )
         )  # fmt: skip
+
+    def send(self, block: int, rows: I64, made: U64, label_columns: int) -> Flow[None]:
+        self.entered[rows] = True
+        yield from send_moments(self.me, self.label_party, self.parties, block, made, label_columns, self.ring)
 
 
 class _Served(_Blocks):
@@ -274,12 +286,53 @@ class _Served(_Blocks):
         budget: OpeningBudget,
         stream: SecretStream,
         session: str,
+        basis: SecretStream | None,
+        journal: SourceJournal | None,
+        resumed: Forward | None,
+        predicted: Sequence[Forward],
     ) -> None:
-        rotation = secret_rotation(stream.child(f"rotation/{session}"), features.shape[1])
+        rotation = secret_rotation(basis or stream.child(f"rotation/{session}"), features.shape[1])
         columns = np.clip(features, -fixed.clip, fixed.clip) @ rotation
         super().__init__(me, label_party, parties, columns, terms, fixed, budget, stream)
         self.masks, self.session = masks, session
-        self.kept: list[tuple[I64, U64]] = []
+        self.journal, self.resumed = journal, resumed
+        self.kept: list[tuple[I64, U64]] = [(record.rows, record.part) for record in predicted]
+        self.blocks = [set(rows.tolist()) for label, rows in budget.charged("").items() if _MOMENTS in label]
+
+    def check(self, rows: I64) -> None:
+        super().check(rows)
+        chosen = set(rows.tolist())
+        if any(chosen & before and chosen != before for before in self.blocks):
+            raise RemoteProtocolError(
+                "asks for moments of rows that entered with others in an earlier session", self.label_party
+            )
+
+    def recorded(self, step: int, train: bool, rows: I64, fresh: Flow[U64]) -> Flow[U64]:
+        """What the step opens, fresh or as recorded: charged, with every party's record on disk."""
+        again, self.resumed = self.resumed, None
+        if again is not None:
+            fresh.close()
+            made = repeated(again, step, train, rows, self.label_party)
+        else:
+            part = yield from fresh
+            none = np.zeros((self.columns.shape[1], 1), dtype=np.uint64)
+            made = Forward(self.session, step, train, rows, none, part)
+            if self.journal is not None:
+                self.journal.hold(made)
+        if self.journal is not None:
+            yield from await_open(self.label_party, step)
+        label = f"{made.session}{_MOMENTS}{step}" if train else made.label
+        (self.budget.charge if again is None else self.budget.charge_once)(label, rows, 1)
+        return made.part
+
+    def block(
+        self, announced: MomentRows, label_columns: int, evaluator: Evaluator, pairs: Pairs, zeros: FreshZeros
+    ) -> Flow[None]:
+        rows = self.rows(announced.rows, len(self.entered))
+        self.check(rows)
+        fresh = self.answer(announced.block, rows, label_columns, evaluator, pairs, zeros)
+        made = yield from self.recorded(announced.block, True, rows, fresh)
+        yield from self.send(announced.block, rows, made, label_columns)
 
     def score(self, batch: Batch, largest: int, evaluator: Evaluator, zeros: FreshZeros) -> Flow[None]:
         if batch.train:
@@ -287,10 +340,10 @@ class _Served(_Blocks):
         rows = self.rows(batch.rows, largest)
         left = encode_features(self.columns[rows], SCORE_BITS, REACH)
         prepared = Prepared(evaluator, left, _packing(evaluator.context, *left.shape))
-        part = yield from evaluate_product(self.label_party, f"forward/{batch.step}", prepared, 1, self.stream, zeros)
-        label = f"{self.session}/{batch.step}"
-        self.budget.charge(label, rows, 1)
-        masked = self.ring.add(part, self.masks.mask(label, list(self.parties), part.shape))
+        fresh = evaluate_product(self.label_party, f"forward/{batch.step}", prepared, 1, self.stream, zeros)
+        part = yield from self.recorded(batch.step, False, rows, fresh)
+        mask = self.masks.mask(f"{self.session}/{batch.step}", list(self.parties), part.shape)
+        masked = self.ring.add(part, mask)
         yield Send(
             self.label_party,
             (SingleSum if len(self.parties) == 1 else MaskedSum)(batch.step, pack(masked, self.ring.width)),
@@ -314,11 +367,17 @@ def serve_linear(
     session: str,
     single_party: bool = False,
     largest_batch: int = 8192,
+    basis: SecretStream | None = None,
+    journal: SourceJournal | None = None,
+    resumed: Forward | None = None,
+    predicted: Sequence[Forward] = (),
 ) -> Flow[ServedSource]:
     """A feature party's side: answer blocks and scores until the label party is done.
 
     parties: columns of every feature party, in agreed order. features: float64 (rows, d), standardised and
-    finite. label_columns: the label party's own features and its label. session: as in ``serve_source``.
+    finite. label_columns: the label party's own features and its label. session, journal, resumed,
+    predicted: as in ``serve_source``. basis: what the secret basis is drawn from, the same in every session of a run
+    that can be resumed; by default it is drawn anew.
 
     Learns: which rows enter the moments and which are scored, when.
     Leaks: per block of at least ``terms.smallest_block`` rows, none of which entered before: moments of its columns
@@ -329,7 +388,10 @@ def serve_linear(
     """
     _check_columns(me, parties, features, single_party)
     evaluator, pairs = yield from _agree_keys(me, label_party, parties, fixed, parameter_set)
-    served = _Served(me, label_party, parties, features, terms, fixed, masks, budget, stream, session)
+    served = _Served(
+        me, label_party, parties, features, terms, fixed, masks, budget, stream, session,
+        basis, journal, resumed, predicted,
+    )  # fmt: skip
     zeros, steps = FreshZeros(evaluator), 0
     options = (Recv(label_party, MomentRows), Recv(label_party, Batch), Recv(label_party, Done))
     while True:
@@ -337,9 +399,7 @@ def serve_linear(
         if chosen == 2:
             return ServedSource(np.zeros((parties[me], 1), dtype=np.uint64), _joined(served.kept), steps)
         if chosen == 0:
-            block = cast("MomentRows", got)
-            charge = f"{session}/moments/{block.block}"
-            yield from served.block(charge, block, label_columns, evaluator, pairs, zeros)
+            yield from served.block(cast("MomentRows", got), label_columns, evaluator, pairs, zeros)
             steps += 1
         else:
             yield from served.score(cast("Batch", got), largest_batch, evaluator, zeros)
@@ -379,7 +439,10 @@ def serve_warm_start(
     rows = served.rows(announced.rows, len(columns))
     if any(set(before.tolist()) != set(rows.tolist()) for before in budget.charged(_WARM).values()):
         raise RemoteProtocolError("asks for a warm start from other rows than before in this run", label_party)
-    yield from served.block(f"{_WARM}{session}", announced, label_columns, evaluator, pairs, FreshZeros(evaluator))
+    served.check(rows)
+    budget.charge(f"{_WARM}{session}", rows, 1)
+    made = yield from served.answer(announced.block, rows, label_columns, evaluator, pairs, FreshZeros(evaluator))
+    yield from served.send(announced.block, rows, made, label_columns)
 
 
 def _check_columns(me: str, parties: Mapping[str, int], features: F64, single_party: bool) -> None:

@@ -41,7 +41,7 @@ from vfl.protocols.matmul import (
     hold_product,
 )
 from vfl.protocols.opening import ZeroSumMasks
-from vfl.protocols.resume import Forward, Open, Ready, Resumed, SourceJournal, WalkJournal
+from vfl.protocols.resume import Forward, Resumed, SourceJournal, WalkJournal, await_open, open_step, repeated
 from vfl.protocols.spread import Spread, Workers
 from vfl.randomness import SecretStream
 from vfl.ring import Ring, pack, unpack
@@ -273,14 +273,8 @@ class SealedSource:
             )
         if self._journal is None:
             return held
-        for party in self.parties:
-            ready = yield from receive(party, Ready)
-            if ready.step != step:
-                raise RemoteProtocolError(f"is ready for step {ready.step} at step {step}", party)
-        if not again:
-            self._journal.hold(step, self._shares, dict(zip(self.parties, held, strict=True)))
-        for party in self.parties:
-            yield Send(party, Open(step))
+        journal, shares = self._journal, dict(zip(self.parties, held, strict=True))
+        yield from open_step(self.parties, step, lambda: None if again else journal.hold(step, self._shares, shares))
         return held
 
     def _packing(self, rows: int, share: U64, *, train: bool) -> Packing:
@@ -344,20 +338,6 @@ def _row_ids(data: bytes, limit: int, peer: str) -> I64:
     if len(np.unique(rows)) != len(rows) or int(rows.max()) >= limit:
         raise RemoteProtocolError("announced rows that do not exist or repeat", peer)
     return rows
-
-
-def _again(record: Forward, batch: Batch, rows: I64, label_party: str) -> Forward:
-    """The record of the step under way, which must be repeated as it was."""
-    if (record.step, record.train) != (batch.step, batch.train) or not np.array_equal(record.rows, rows):
-        raise RemoteProtocolError("goes on with another batch than the one recorded", label_party)
-    return record
-
-
-def _await_open(label_party: str, step: int) -> Flow[None]:
-    yield Send(label_party, Ready(step))
-    told = yield from receive(label_party, Open)
-    if told.step != step:
-        raise RemoteProtocolError(f"opens step {told.step} at step {step}", label_party)
 
 
 def serve_source(
@@ -428,7 +408,7 @@ def serve_source(
             )
             again, resumed = resumed, None
             if again is not None:
-                made = _again(again, batch, rows, label_party)
+                made = repeated(again, batch.step, batch.train, rows, label_party)
             else:
                 part = yield from evaluate_product(label_party, f"forward/{batch.step}", prepared, width, stream, zeros)
                 part = ring.add(part, ring.matmul(left, state.share))
@@ -436,7 +416,7 @@ def serve_source(
                 if journal is not None:
                     journal.hold(made)
             if journal is not None:
-                yield from _await_open(label_party, batch.step)
+                yield from await_open(label_party, batch.step)
             # a sum kept from before shows what it would have shown, whoever asks; anything else is charged anew
             (budget.charge if again is None else budget.charge_once)(made.label, rows, width)
             part = made.part

@@ -55,8 +55,10 @@ __all__ = [
     "PairShares",
     "Pairs",
     "agree_pairs",
-    "collect_moments",
-    "serve_moments",
+    "answer_moments",
+    "hold_moments",
+    "open_moments",
+    "send_moments",
 ]
 
 U64 = NDArray[np.uint64]
@@ -214,7 +216,7 @@ def agree_pairs(me: str, parties: Sequence[str], context: Context) -> Flow[Pairs
     return Pairs(key, evaluators)
 
 
-def serve_moments(
+def answer_moments(
     me: str,
     label_party: str,
     parties: Mapping[str, int],
@@ -226,17 +228,19 @@ def serve_moments(
     ring: Ring,
     stream: SecretStream,
     zeros: ZeroSupply | None = None,
-) -> Flow[None]:
-    """Feature party: its part in one block that it has already allowed and charged.
+) -> Flow[U64]:
+    """Feature party: the private products of one block that it has allowed. Nothing opens before :func:`send_moments`.
+
+    Returns what it will send, in Z_t, in one row after the other: its own moments and sums, its share of its products
+    with the label party's columns, its shares of the pairs'.
 
     parties: columns of every feature party, in agreed order. features: small integers (n, d), the block's
     rows alone. label_columns: columns of [X_L, y].
 
     Learns: its own shares of every product, uniform in Z_t.
-    Leaks: to the label party its own moments of the block, and shares that open its cross-moments; to other
-        feature parties nothing: one end of a pair has the share, the other has the mask.
+    Leaks: nothing: one end of a product has the share, the other has the mask.
     Model: semi-honest. A label party that encrypts other columns than its own reads that many linear forms
-        over rows of X_k per block, as it would of the label; the agreement bounds blocks and columns.
+        over rows of X_k once the block is sent, as it would of the label; the agreement bounds blocks and columns.
     Source: docs/protocols/ridge.md; private products after CRYPTO 3.
     """
     place = list(parties).index(me)
@@ -261,24 +265,42 @@ def serve_moments(
         plain = x.astype(np.float64)
         gram += (plain.T @ plain).astype(np.int64)
         sums += x.sum(axis=0)
-    width = ring.width
-    yield Send(label_party, OwnMoments(block, pack(ring.wrap(gram), width), pack(ring.wrap(sums), width)))
-    yield Send(label_party, PairShares(block, pack(label_share, width), tuple(pack(shares[p], width) for p in others)))
+    parts = (ring.wrap(gram), ring.wrap(sums), label_share, *(shares[p] for p in others))
+    return np.concatenate([part.reshape(-1) for part in parts])
 
 
-def collect_moments(
+def send_moments(
+    me: str, label_party: str, parties: Mapping[str, int], block: int, made: U64, label_columns: int, ring: Ring
+) -> Flow[None]:
+    """Feature party: open one block, as :func:`answer_moments` made it, in this session or in an earlier one.
+
+    Learns: nothing.
+    Leaks: to the label party its own moments of the block, and shares that open its cross-moments; to other
+        feature parties nothing. Sent again it shows what it showed.
+    Model: semi-honest; the caller has charged the block.
+    Source: docs/protocols/ridge.md.
+    """
+    own, width = parties[me], ring.width
+    sizes = [own * own, own, own * label_columns, *(own * d for p, d in parties.items() if p != me)]
+    if len(made) != sum(sizes):
+        raise LocalProtocolError("what was kept of a block of moments does not fit the agreed columns")
+    gram, sums, label, *pairs = (pack(part, width) for part in np.split(made, np.cumsum(sizes)[:-1]))
+    yield Send(label_party, OwnMoments(block, gram, sums))
+    yield Send(label_party, PairShares(block, label, tuple(pairs)))
+
+
+def hold_moments(
     parties: Mapping[str, int], block: int, own: F64, bits: int, ring: Ring, key: KeyHolder
-) -> Flow[OpenedBlock]:
-    """Label party: the moments of one block that was announced with :class:`MomentRows`.
+) -> Flow[dict[str, U64]]:
+    """Label party: its shares of the products of one block that was announced with :class:`MomentRows`.
 
     parties: columns of each feature party, in agreed order. own: float64 (n, w), [X_L, y] of the block's rows,
-    no value beyond REACH.
+    no value beyond REACH. Returns (d_k, w) in Z_t by party.
 
-    Learns: X_k^T X_k, X_i^T X_j, X_k^T [X_L, y] and column sums over the block, each party's columns in a basis that
-        only this party knows; to the fixed-point step.
+    Learns: its own shares, uniform in Z_t.
     Leaks: nothing of its own columns: they are encrypted under its key.
     Model: semi-honest.
-    Source: docs/protocols/ridge.md.
+    Source: docs/protocols/ridge.md; private products after CRYPTO 3.
     """
     if own.size and float(np.abs(own).max()) > REACH:
         raise LocalProtocolError(f"the label party's columns must stay within +-{REACH}: scale them first")
@@ -298,6 +320,20 @@ def collect_moments(
             flows.append(finish_product(p, label, d, width, key, packing))
         for p, share in zip(parties, (yield from gather(flows)), strict=True):
             held[p] = ring.add(held[p], share)
+    return held
+
+
+def open_moments(
+    parties: Mapping[str, int], block: int, held: Mapping[str, U64], bits: int, ring: Ring
+) -> Flow[OpenedBlock]:
+    """Label party: the moments of a block, from its shares and what the feature parties send.
+
+    Learns: X_k^T X_k, X_i^T X_j, X_k^T [X_L, y] and column sums over the block, each party's columns in a basis that
+        only this party knows; to the fixed-point step.
+    Leaks: nothing.
+    Model: semi-honest.
+    Source: docs/protocols/ridge.md.
+    """
     got = yield from gather([_receive_block(p, block) for p in parties])
     return _assemble(parties, held, dict(zip(parties, got, strict=True)), 2 * bits, ring)
 

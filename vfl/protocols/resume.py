@@ -13,7 +13,7 @@ zero and masks are of a session and never kept.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,7 +34,10 @@ __all__ = [
     "SourceJournal",
     "WalkJournal",
     "agree_place",
+    "await_open",
     "offer_place",
+    "open_step",
+    "repeated",
 ]
 
 U64 = NDArray[np.uint64]
@@ -165,6 +168,44 @@ class WalkJournal(Protocol):
 
     def predicted(self, step: int, z: F64, scores: F64, scorer: bytes) -> None:
         """Keep a prediction; the record of ``step`` has its shares."""
+
+
+def repeated(record: Forward, step: int, train: bool, rows: I64, label_party: str) -> Forward:
+    """The record of the step under way, which must be repeated as it was."""
+    if (record.step, record.train) != (step, train) or not np.array_equal(record.rows, rows):
+        raise RemoteProtocolError("goes on with another batch than the one recorded", label_party)
+    return record
+
+
+def await_open(label_party: str, step: int) -> Flow[None]:
+    """A feature party's side: its record of the step is on disk; return once everyone's is.
+
+    Learns: that every party's record of the step is on disk.
+    Leaks: that its own is.
+    Model: semi-honest; whatever the label party claims, a step opens only what was recorded.
+    Source: docs/protocols/resume.md.
+    """
+    yield Send(label_party, Ready(step))
+    told = yield from receive(label_party, Open)
+    if told.step != step:
+        raise RemoteProtocolError(f"opens step {told.step} at step {step}", label_party)
+
+
+def open_step(parties: Sequence[str], step: int, record: Callable[[], None]) -> Flow[None]:
+    """The label party's side: ``record`` the step once everyone else has, then let it be opened.
+
+    Learns: that every party's record of the step is on disk.
+    Leaks: that its own is.
+    Model: semi-honest.
+    Source: docs/protocols/resume.md.
+    """
+    for party in parties:
+        ready = yield from receive(party, Ready)
+        if ready.step != step:
+            raise RemoteProtocolError(f"is ready for step {ready.step} at step {step}", party)
+    record()
+    for party in parties:
+        yield Send(party, Open(step))
 
 
 def agree_place(parties: Sequence[str], own: Collection[int]) -> Flow[int]:
