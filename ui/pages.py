@@ -15,7 +15,20 @@ from streamlit.navigation.page import StreamlitPage
 
 from parties.client import ClientProtocol, Role, ViewerView
 from ui.links import remember
-from ui.views import contributions, factor_page, factors, ledger, new_run, overview, run, runs, settings, trust
+from ui.views import (
+    contributions,
+    factor_page,
+    factors,
+    ledger,
+    members,
+    new_run,
+    overview,
+    run,
+    runs,
+    settings,
+    settlement,
+    trust,
+)
 
 __all__ = ["PAGES", "Page", "lay_out"]
 
@@ -44,7 +57,9 @@ PAGES: tuple[Page, ...] = (
     Page("factor", "Factor", ":material/insights:", factor_page.render, "Results"),
     Page("contributions", "Contributions", ":material/group_work:", contributions.render, "Results", _CONCERNED),
     Page("ledger", "Ledger", ":material/balance:", ledger.render, "Money"),
+    Page("settlement", "Settlement", ":material/handshake:", settlement.render, "Money", _CONCERNED),
     Page("trust", "Trust", ":material/verified_user:", trust.render, "Consortium", _CONCERNED),
+    Page("members", "Members", ":material/groups:", members.render, "Consortium"),
     Page("settings", "Settings", ":material/settings:", settings.render, "Consortium"),
 )
 

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from parties.client import (
-    BalanceView,
     BytesView,
     ContributionView,
     EventView,
     FileView,
     PartyView,
     PhaseView,
-    PostingView,
     RunSummary,
     SignatureView,
 )
@@ -33,14 +31,12 @@ from ui.text import (
 )
 
 __all__ = [
-    "balances_table",
     "bytes_table",
     "contributions_table",
     "events_table",
     "files_table",
     "parties_table",
     "phases_table",
-    "postings_table",
     "runs_table",
     "signatures_table",
     "status_text",
@@ -145,34 +141,3 @@ def events_table(events: Sequence[EventView]) -> pd.DataFrame:
     """The event log, oldest first."""
     rows = [(e.sequence, instant(e.at), e.kind, e.text) for e in events]
     return _frame(["No.", "Time", "Event", "What happened"], rows)
-
-
-def balances_table(balances: Sequence[BalanceView]) -> pd.DataFrame:
-    """One row per account, by name."""
-    rows = [
-        (
-            b.account,
-            amount(b.posted, b.unit, b.scale),
-            amount(b.pending, b.unit, b.scale),
-            amount(b.total, b.unit, b.scale),
-        )
-        for b in sorted(balances, key=lambda b: (b.account, b.unit))
-    ]
-    return _frame(["Account", "Posted", "Pending", "Total"], rows)
-
-
-def postings_table(postings: Sequence[PostingView]) -> pd.DataFrame:
-    """One row per posting, in the order given; debits and credits in columns of their own."""
-    rows = [
-        (
-            instant(p.at),
-            p.transaction,
-            p.account,
-            amount(p.minor, p.unit, p.scale) if p.minor > 0 else "",
-            amount(-p.minor, p.unit, p.scale) if p.minor < 0 else "",
-            p.state,
-            p.memo,
-        )
-        for p in postings
-    ]
-    return _frame(["Time", "Transaction", "Account", "Debit", "Credit", "State", "Memo"], rows)

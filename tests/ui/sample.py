@@ -37,7 +37,7 @@ from parties.client import (
     ViewerView,
 )
 from parties.errors import ConfigError
-from tests.ui import sample_contributions, sample_desk, sample_factors, sample_runs, sample_trust
+from tests.ui import sample_contributions, sample_desk, sample_factors, sample_money, sample_runs, sample_trust
 
 __all__ = ["ABORTED", "HOSTILE", "PAUSED", "RUNNING", "SETTLED", "SampleClient", "bundle", "settled_run"]
 
@@ -191,6 +191,8 @@ class SampleClient(DeskCalls):
         self.asked: list[str] = []
         self.role: Role = "admin"
         self.proposed: list[str] = []
+        self.money = sample_money.Money(HOSTILE, PARTIES)
+        self.membership = sample_money.Members(HOSTILE, PARTIES)
         self.ordered: list[tuple[str, ...]] = []
         self.doors: dict[str, Callable[[Any], Any]] = {
             "viewer": lambda _: ViewerView(name=self.role, role=self.role),
@@ -200,6 +202,7 @@ class SampleClient(DeskCalls):
             **sample_factors.doors(),
             **sample_contributions.doors(),
             **sample_trust.doors(),
+            **sample_money.doors(self.money, self.membership),
         }
 
     def within(self, _: str) -> SampleClient:

@@ -21,21 +21,13 @@ def run_page(client: object) -> None:
     run.render(client, VIEWER)
 
 
-def ledger_page(client: object) -> None:
-    from tests.ui.sample import VIEWER
-    from ui.views import ledger
-
-    ledger.render(client, VIEWER)
-
-
 def test_nothing_yet_says_how_it_comes() -> None:
     client = SampleClient()
     client.views.clear()
     assert "No run yet" in said(show(run_page, client))
-    assert "No posting yet" in said(show(ledger_page, client))
 
 
-@pytest.mark.parametrize(("page", "args"), [(run_page, ()), (ledger_page, ())])
+@pytest.mark.parametrize(("page", "args"), [(run_page, ())])
 def test_a_silent_coordinator_is_one_sentence_and_a_way_back(page: Callable[..., None], args: Any) -> None:
     client = SampleClient()
     client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
@@ -141,16 +133,6 @@ def test_a_factor_that_fails_its_check_is_not_handed_over() -> None:
     app.button(key=f"refetch {SETTLED}").click().run()
     app.button(key=f"fetch {SETTLED}").click().run()
     assert len(app.get("download_button")) == 1
-
-
-def test_the_ledger_shows_balances_and_whether_they_add_up() -> None:
-    client = SampleClient()
-    app = show(ledger_page, client)
-    assert [len(frame.value) for frame in app.dataframe] == [4, 4]
-    assert not app.error
-    client.balanced = False
-    app.run()
-    assert "entry 7" in app.error[0].value
 
 
 def test_the_app_says_how_to_start_it(monkeypatch: pytest.MonkeyPatch) -> None:

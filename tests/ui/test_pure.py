@@ -77,17 +77,10 @@ def test_tables_of_nothing_have_their_columns() -> None:
     for table in (
         tables.runs_table([]), tables.parties_table([]), tables.phases_table([]), tables.bytes_table([]),
         tables.contributions_table([], "USD", 2), tables.files_table([]), tables.signatures_table([]),
-        tables.events_table([]), tables.balances_table([]), tables.postings_table([]),
+        tables.events_table([]),
     ):  # fmt: skip
         assert len(table) == 0
         assert len(table.columns) >= 3
-
-
-def test_postings_show_debits_and_credits_apart() -> None:
-    table = tables.postings_table(SampleClient().ledger().postings)
-    assert list(table["Debit"].str.len() > 0) == [True, False, False, False]
-    assert list(table["Credit"].str.len() > 0) == [False, True, True, True]
-    assert not table["Credit"].str.startswith("-").any()
 
 
 def test_contributions_are_sorted_and_priced() -> None:

@@ -1,58 +1,225 @@
-"""Balances and journal of the consortium's ledger."""
+"""The consortium's books: balances, the journal with its search, statements, and whether everything adds up."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from parties.client import ClientProtocol, LedgerView, ViewerView
+from parties.client import (
+    AccountView,
+    BalancesView,
+    ClientProtocol,
+    JournalFile,
+    JournalPage,
+    JournalQuestion,
+    StandingView,
+    StatementQuestion,
+    ViewerView,
+)
+from ui.charts_money import balances_chart
+from ui.live import shared
+from ui.money import ORDERS, STATES, accounts_table, days_of, entries_table, journal_question, standing_words
 from ui.states import ask, empty
-from ui.tables import balances_table, postings_table
-from ui.text import HELP, count, plain, short_id
+from ui.text import HELP, amount, count, plain
 
-__all__ = ["PAGE", "render"]
+__all__ = ["render"]
 
-PAGE = 100
+_ROWS = 50
+_REFRESH_SECONDS = 2.0
+_RIGHT = st.column_config.TextColumn(alignment="right", width=130)
+_FORMS = {"pdf": "PDF", "html": "Web page", "csv": "Spreadsheet (CSV)"}
+_MIME = {"pdf": "application/pdf", "html": "text/html", "csv": "text/csv"}
 
 
-def render(client: ClientProtocol, _: ViewerView) -> None:
+def render(client: ClientProtocol, viewer: ViewerView) -> None:
     """The page."""
     st.title("Ledger")
-    runs = ask("runs", client.runs)
-    if runs is None:
+    found = ask("the ledger", client.balances)
+    if found is None:
         return
-    purposes = {"": "All runs"} | {run.run_id: f"{short_id(run.run_id)} · {run.purpose}" for run in runs}
-    chosen, page = st.columns([3, 1])
-    run_id = chosen.selectbox("Journal of", list(purposes), format_func=lambda key: purposes[key])
-    number = int(page.number_input("Page", min_value=1, value=1, step=1))
-    ledger = ask("the ledger", lambda: client.ledger(run_id or "", limit=PAGE, offset=PAGE * (number - 1)))
-    if ledger is None:
+    _standing(client, viewer, found.standing)
+    if found.scope == "none":
+        empty("Amounts are not shown to this role", "A reader learns whether the books add up. Ask an admin for more.")
         return
-    _balanced(ledger)
-    st.subheader("Balances", help=HELP["pending"])
-    if ledger.balances:
-        right = {name: st.column_config.TextColumn(alignment="right") for name in ("Posted", "Pending", "Total")}
-        st.dataframe(balances_table(ledger.balances), hide_index=True, column_config=right, alt="Balances")
-    else:
-        empty("No account yet", "Accounts are opened when the first run settles.")
-    st.subheader("Journal")
-    _journal(ledger, number)
+    if not found.accounts:
+        what = "Accounts are opened when the first run settles, or with entente ledger open."
+        empty("No account yet", what if found.scope == "all" else "Your party has no account in this ledger yet.")
+        return
+    if found.scope == "party":
+        st.caption(
+            f"You work for {plain(viewer.party)}: its accounts, and of each entry that moves them its own postings."
+        )
+    balances, journal, statements = st.tabs(["Balances", "Journal", "Statements"])
+    with balances:
+        _balances(found)
+    with journal:
+        st.fragment(_journal)(client, found)
+    with statements:
+        st.fragment(_statements)(client, viewer, found)
 
 
-def _balanced(ledger: LedgerView) -> None:
-    if ledger.balanced:
-        st.badge("balanced", color="green", icon=":material/balance:", help=HELP["balanced"])
-    else:
-        st.error(plain(ledger.finding) or "the ledger does not balance", icon=":material/error:", title="Not balanced")
+def _standing(client: ClientProtocol, viewer: ViewerView, standing: StandingView) -> None:
+    """Balanced or not, and the finding; refreshes by itself while the chain is being verified."""
+    every = None if standing.complete or standing.finding else _REFRESH_SECONDS
+    st.fragment(_standing_now, run_every=every)(client, viewer)
 
 
-def _journal(ledger: LedgerView, number: int) -> None:
-    if not ledger.total_postings:
-        empty("No posting yet", "Rewards are booked here when a run settles.")
+def _standing_now(client: ClientProtocol, viewer: ViewerView) -> None:
+    standing = ask("whether the books add up", lambda: shared(client, viewer, "books", client.books))
+    if standing is None:
         return
-    pages = -(-ledger.total_postings // PAGE)
-    if not ledger.postings:
-        empty("Nothing on this page", f"The journal ends on page {pages}.")
+    if standing.finding or not standing.balanced:
+        st.error(standing_words(standing), icon=":material/error:", title="Not balanced")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if not standing.finding and standing.complete:
+            st.badge("balanced", color="green", icon=":material/balance:", help=HELP["balanced"])
+        elif not standing.finding:
+            st.badge("being verified", color="blue", icon=":material/progress_activity:", help=HELP["balanced"])
+        if not standing.finding:
+            st.caption(standing_words(standing), width="content")
+        if viewer.role in ("admin", "auditor"):
+            again = st.button(
+                "Verify all again", icon=":material/verified:", type="tertiary", help=HELP["verify_books"]
+            )
+            if again and ask("the books", client.verify_books) is not None:
+                st.rerun()
+
+
+def _balances(found: BalancesView) -> None:
+    totals = {kind: [a for a in found.accounts if a.kind == kind] for kind in ("Pending", "Payable", "Stake")}
+    cash = [account for account in found.accounts if account.account.endswith(":Cash")]
+    columns = st.columns(4 if cash else 3)
+    words = {"Pending": "Rewards pending", "Payable": "Payable", "Stake": "Staked"}
+    for column, (kind, accounts) in zip(columns, totals.items(), strict=False):
+        value = _sum(accounts, pending=kind == "Pending")
+        column.metric(words[kind], value, border=True, help=HELP[f"account_{kind.lower()}"])
+    if cash:
+        columns[-1].metric("Cash", _sum(cash), border=True, help=HELP["account_cash"])
+    if any(account.party for account in found.accounts):
+        st.altair_chart(balances_chart(found.accounts), key="balances of parties")
+    st.dataframe(
+        accounts_table(found.accounts), hide_index=True, alt="Balances",
+        column_config={"Final": _RIGHT, "Pending": _RIGHT},
+    )  # fmt: skip
+
+
+def _sum(accounts: list[AccountView], *, pending: bool = False) -> str:
+    """Exact, unit by unit; what is pending counts where the account only ever holds what is."""
+    sums: dict[tuple[str, int], int] = {}
+    for account in accounts:
+        key = account.unit, account.scale
+        sums[key] = sums.get(key, 0) + account.posted + (account.pending if pending else 0)
+    return plain(" + ".join(amount(total, unit, scale) for (unit, scale), total in sums.items()))
+
+
+def _journal(client: ClientProtocol, found: BalancesView) -> None:
+    asked = _filters(found)
+    trail: list[str] = st.session_state.setdefault(f"journal {hash(asked)}", [])
+    here = asked.model_copy(update={"after": trail[-1] if trail else ""})
+    page = ask("the journal", lambda: client.journal(here))
+    if page is None:
         return
-    st.caption(f"{count(ledger.total_postings)} postings, newest first; page {number} of {pages}.")
-    right = {name: st.column_config.TextColumn(alignment="right") for name in ("Debit", "Credit")}
-    st.dataframe(postings_table(ledger.postings), hide_index=True, column_config=right, alt="Postings")
+    if not page.entries:
+        first = not trail and asked == journal_question()
+        empty(*(_NOTHING if first else ("Nothing fits", "No transaction fits this search: take a filter away.")))
+        return
+    st.dataframe(
+        entries_table(page.entries), hide_index=True, height="content", alt="Journal",
+        column_config={
+            "No.": st.column_config.NumberColumn(width="small", help=HELP["entry"]), "Debit": _RIGHT, "Credit": _RIGHT,
+        },
+    )  # fmt: skip
+    _turn(page, trail)
+    _exports(client, asked, whole=found.scope == "all")
+
+
+_NOTHING = ("No posting yet", "Rewards are booked here when a run settles.")
+
+
+def _filters(found: BalancesView) -> JournalQuestion:
+    words, party, account = st.columns([4, 2, 4])
+    text = words.text_input(
+        "Search", key="journal words", type="search", placeholder="memo, transaction, run or evidence", max_chars=200
+    )
+    parties = sorted({a.party for a in found.accounts if a.party})
+    who = party.selectbox("Party", parties, index=None, placeholder="all", format_func=plain, key="journal party")
+    names = [a.account for a in found.accounts if not who or a.party == who]
+    which = account.selectbox("Account", names, index=None, placeholder="all", key="journal account")
+    run, days, state, order = st.columns([2, 3, 2, 3])
+    run_id = run.text_input("Run", key="journal run", placeholder="first characters", max_chars=64)
+    between = days.date_input("Days (UTC)", [], key="journal days", format="YYYY-MM-DD")
+    standing = state.selectbox("State", list(STATES), format_func=STATES.__getitem__, key="journal state")
+    by = order.selectbox("Order", list(ORDERS), format_func=ORDERS.__getitem__, key="journal order")
+    return journal_question(
+        text=text or "", party=who or "", account=which or "", run=run_id or "", state=standing or "",
+        days=days_of(between), order=by, rows=_ROWS,
+    )  # fmt: skip
+
+
+def _turn(page: JournalPage, trail: list[str]) -> None:
+    """Back and on. The way back is the cursors we came by."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Back", icon=":material/chevron_left:", disabled=not trail, key="journal back", on_click=_step_back(trail)
+        )
+        last = _ROWS * len(trail) + len(page.entries)
+        st.caption(f"Transactions {count(_ROWS * len(trail) + 1)} to {count(last)}", width="content")
+        st.button(
+            "On", icon=":material/chevron_right:", disabled=not page.following, key="journal on", on_click=trail.append,
+            args=(page.following,),
+        )  # fmt: skip
+
+
+def _step_back(trail: list[str]) -> Callable[[], None]:
+    def back() -> None:
+        trail.pop()
+
+    return back
+
+
+def _exports(client: ClientProtocol, asked: JournalQuestion, *, whole: bool) -> None:
+    said = asked.model_dump(exclude={"after", "limit"})
+    with st.container(horizontal=True):
+        _file(
+            "This search as CSV", "journal.csv", "text/csv", lambda: client.journal_file(JournalFile(**said)), str(said)
+        )
+        if whole:
+            everything = JournalFile(form="beancount")
+            _file("All as Beancount", "ledger.beancount", "text/plain", lambda: client.journal_file(everything))
+
+
+def _statements(client: ClientProtocol, viewer: ViewerView, found: BalancesView) -> None:
+    st.caption("Opening balance, every entry, closing balance, the method's version and each run's evidence.")
+    parties = sorted({a.party for a in found.accounts if a.party})
+    if not parties:
+        empty("No party has an account yet", "Accounts of parties are opened when a run settles.")
+        return
+    who, days, form = st.columns([3, 3, 2])
+    own = parties.index(viewer.party) if viewer.party in parties else 0
+    party = who.selectbox("Statement of", parties, index=own, format_func=plain, key="statement party")
+    between = days.date_input("Days (UTC), all by default", [], key="statement days", format="YYYY-MM-DD")
+    kind = form.selectbox("As", list(_FORMS), format_func=_FORMS.__getitem__, key="statement form")
+    chosen = days_of(between)
+    asked = StatementQuestion.model_validate(
+        {
+            "party": party, "form": kind, "first": chosen[0] if chosen else None,
+            "last": chosen[-1] if chosen else None,
+        }
+    )  # fmt: skip
+    name = f"statement-{party}.{kind}"
+    _file(f"Statement of {party}", name, _MIME[kind], lambda: client.statement(asked), asked.model_dump_json())
+
+
+def _file(label: str, name: str, mime: str, make: Callable[[], bytes], of: str = "") -> None:
+    """A file that is made when it is asked for, and then handed over; a refusal is said in its own words."""
+    key = f"file {name} {of}"
+    if st.button(plain(label), icon=":material/note_add:", key=f"make {key}"):
+        made = ask(name, make)
+        if made is not None:
+            st.session_state[key] = made
+    if key in st.session_state:
+        st.download_button(
+            f"Download {plain(name)}", st.session_state[key], file_name=name, mime=mime, icon=":material/download:",
+            on_click="ignore", key=f"take {key}", type="primary",
+        )  # fmt: skip

@@ -1,0 +1,109 @@
+"""The members' page: warnings in time, an invitation shown once, confirmation before anybody is put out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from parties.errors import PeerError
+from tests.ui.pages_rig import button, said, show
+from tests.ui.sample import HOSTILE, SampleClient
+from tests.ui.sample_money import TOKEN
+from ui.members import code_picture, columns_table, members_table, warnings
+from ui.text import plain
+
+
+def members_page(client: object, role: str = "admin") -> None:
+    from parties.client import ViewerView
+    from ui.views import members
+
+    members.render(client, ViewerView(name=role, role=role))
+
+
+def test_members_and_what_they_publish() -> None:
+    app = show(members_page, SampleClient())
+    table = app.dataframe[0].value
+    assert list(table["Party"]) == ["harbor", "orbit", "chatter", "till"]
+    assert list(table["Columns"]) == [9] * 4
+    assert [w.value for w in app.warning] == [plain(told) for told in warnings(SampleClient().membership.members)]
+    assert "ends in 12 days" in app.warning[0].value
+    assert "has ended" in app.warning[1].value
+    text = said(app)
+    assert "at most **8** times" in text
+    assert "next week" in text
+    assert HOSTILE not in text
+    assert not any(getattr(element.proto, "allow_html", False) for element in (*app.markdown, *app.caption))
+
+
+def test_an_invitation_is_shown_once() -> None:
+    client = SampleClient()
+    app = show(members_page, client)
+    assert "None." in said(app)
+    next(t for t in app.text_input if t.label == "Name").set_value("newcomer")
+    button(app, "Make the invitation").click().run()
+    assert TOKEN in [code.value for code in app.code]
+    assert "Keep it secret" in str(app.warning) or any("Shown this once" in w.value for w in app.warning)
+    assert len(app.get("download_button")) == 1
+    assert TOKEN not in repr(client.membership.invited), "what is kept of it has no secret"
+    app.run()
+    assert TOKEN not in [code.value for code in app.code]
+    assert "newcomer" in said(app)
+    app.button(key="withdraw newcomer").click().run()
+    assert client.membership.invited == []
+    assert not app.exception
+
+
+def test_a_wrong_name_is_refused_before_it_is_sent() -> None:
+    client = SampleClient()
+    app = show(members_page, client)
+    next(t for t in app.text_input if t.label == "Name").set_value("Not A Name")
+    button(app, "Make the invitation").click().run()
+    assert "No such name" in app.error[0].value
+    assert "members/invite" not in client.asked
+
+
+def test_nobody_is_put_out_without_typing_the_name() -> None:
+    client = SampleClient()
+    app = show(members_page, client)
+    assert app.button(key="revoke till").disabled
+    app.text_input(key="confirm till").set_value("tell").run()
+    assert app.button(key="revoke till").disabled
+    app.text_input(key="confirm till").set_value("till").run()
+    app.button(key="revoke till").click().run()
+    assert "members/revoke" in client.asked
+    assert [member.name for member in client.membership.members] == ["harbor", "orbit", "chatter"]
+    assert not app.exception
+
+
+@pytest.mark.parametrize("role", ["operator", "auditor", "reader"])
+def test_only_an_admin_is_offered_to_change_anything(role: str) -> None:
+    client = SampleClient()
+    app = show(members_page, client, role)
+    labels = {b.label for b in app.button}
+    assert not labels & {"Make the invitation", "Put out for good", "Withdraw"}
+    assert "members/invitations" not in client.asked
+
+
+def test_no_member_and_a_silent_coordinator() -> None:
+    client = SampleClient()
+    client.membership.members = []
+    assert "No party yet" in said(show(members_page, client))
+    client = SampleClient()
+    client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
+    app = show(members_page, client)
+    assert {error.value for error in app.error} == {plain(str(client.error))}
+    client.error = None
+    button(app, "Try again").click().run()
+    app.run()
+    assert not app.error
+
+
+def test_tables_and_the_code() -> None:
+    member: Any = SampleClient().membership.members[1]
+    assert list(columns_table(member)["Unit"])[:2] == ["USD", "\N{EN DASH}"]
+    assert len(members_table([])) == 0
+    picture = code_picture(["10", "01"], module=5)
+    assert picture.count("M") == 2
+    assert 'width="50"' in picture
+    assert 'fill="#fff"' in picture

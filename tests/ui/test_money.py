@@ -1,0 +1,280 @@
+"""Ledger and settlement pages: each role, each state, hostile names, and what is asked of the coordinator."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from parties.client import AccountView, SettlementStep, StandingView, WithdrawQuestion
+from parties.errors import LedgerError, PeerError
+from tests.ui.pages_rig import button, numbers, said, show
+from tests.ui.sample import HOSTILE, SampleClient
+from ui.charts_money import balances_chart
+from ui.money import accounts_table, entries_table, journal_question, settlements_table, standing_words, whole
+from ui.text import plain
+
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+
+
+def ledger_page(client: object, role: str = "admin", party: str = "") -> None:
+    from parties.client import ViewerView
+    from ui.views import ledger
+
+    ledger.render(client, ViewerView(name=role, role=role, party=party))
+
+
+def settlement_page(client: object, role: str = "admin", party: str = "") -> None:
+    from parties.client import ViewerView
+    from ui.views import settlement
+
+    settlement.render(client, ViewerView(name=role, role=role, party=party))
+
+
+def harmless(app: Any) -> None:
+    """Hostile names are shown escaped, and nothing asks for HTML."""
+    assert HOSTILE not in said(app)
+    assert not any(getattr(element.proto, "allow_html", False) for element in (*app.markdown, *app.caption))
+
+
+# -- the ledger
+
+
+def test_balances_are_summed_shown_and_drawn() -> None:
+    app = show(ledger_page, SampleClient())
+    assert numbers(app) == {
+        "Rewards pending": plain(f"2{NARROW}275.00 USD"), "Payable": plain("932.50 USD"),
+        "Staked": plain(f"10{NARROW}000.00 USD"), "Cash": plain(f"31{NARROW}250.00 USD"),
+    }  # fmt: skip
+    assert all(metric.help for metric in app.metric)
+    assert len(app.get("vega_lite_chart")) == 1
+    assert len(app.dataframe[0].value) == 11
+    assert "all verified at" in said(app)
+    assert not app.error
+
+
+def test_books_that_do_not_balance_say_what_was_found() -> None:
+    client = SampleClient()
+    client.money.standing = client.money.standing.model_copy(
+        update={"balanced": False, "finding": f"entry 7 {HOSTILE}", "complete": False}
+    )
+    app = show(ledger_page, client)
+    assert "entry 7" in app.error[0].value
+    harmless(app)
+
+
+def test_books_that_are_being_verified_say_how_far() -> None:
+    client = SampleClient()
+    client.money.standing = client.money.standing.model_copy(update={"complete": False, "checked": 301})
+    app = show(ledger_page, client)
+    assert f"301 of 1{NARROW}204 entries verified (25 %)" in said(app)
+
+
+def test_the_journal_is_paged_by_cursors_there_and_back() -> None:
+    client = SampleClient()
+    app = show(ledger_page, client)
+    first = list(app.dataframe[1].value["No."])
+    assert first[0] == 120
+    app.button(key="journal on").click().run()
+    assert client.money.asked[-1].after == "71"
+    assert app.dataframe[1].value["No."].iloc[0] == 70
+    app.button(key="journal back").click().run()
+    assert list(app.dataframe[1].value["No."]) == first
+    assert app.button(key="journal back").disabled
+    assert not app.exception
+
+
+def test_filters_reach_the_coordinator_and_begin_at_the_first_page() -> None:
+    client = SampleClient()
+    app = show(ledger_page, client)
+    app.button(key="journal on").click().run()
+    app.text_input(key="journal words").set_value("run 12").run()
+    asked = client.money.asked[-1]
+    assert (asked.text, asked.after, asked.limit) == ("run 12", "", 50)
+    app.selectbox(key="journal state").set_value("pending").run()
+    app.selectbox(key="journal party").set_value("orbit").run()
+    app.text_input(key="journal run").set_value("A1a1 zz").run()
+    app.date_input(key="journal days").set_value((date(2026, 1, 2), date(2026, 1, 3))).run()
+    app.selectbox(key="journal order").set_value("amount").run()
+    asked = client.money.asked[-1]
+    assert (asked.state, asked.party, asked.run_id, asked.order) == ("pending", "orbit", "a1a1", "amount")
+    assert (asked.first, asked.last) == (date(2026, 1, 2), date(2026, 1, 3))
+    app.text_input(key="journal words").set_value("nothing has these words").run()
+    assert "Nothing fits" in said(app)
+    assert not app.exception
+
+
+def test_files_are_made_when_asked_for_and_a_refusal_is_said() -> None:
+    client = SampleClient()
+    app = show(ledger_page, client)
+    assert not app.get("download_button")
+    button(app, "This search as CSV").click().run()
+    assert len(app.get("download_button")) == 1
+    client.doors["ledger/file"] = lambda _: (_ for _ in ()).throw(LedgerError("more than 50000 transactions fit"))
+    button(app, "All as Beancount").click().run()
+    assert any("50000" in error.value for error in app.error)
+    button(app, "Statement of chatter").click().run()
+    assert client.money.asked[-1].party == "chatter"
+    assert not app.exception
+
+
+def test_an_operator_is_told_what_it_sees_and_a_reader_sees_no_amount() -> None:
+    client = SampleClient()
+    client.money.scope = "party"
+    app = show(ledger_page, client, "operator", "orbit")
+    assert "You work for orbit" in said(app)
+    assert set(app.dataframe[0].value["Whose"]) == {"orbit"}
+    labels = [b.label for b in app.button]
+    assert "Verify all again" not in labels
+    assert "All as Beancount" not in labels
+    client.money.scope = "none"
+    client.money.accounts = []
+    app = show(ledger_page, client, "reader")
+    assert "not shown to this role" in said(app)
+    assert not app.dataframe
+    assert "ledger/journal" not in client.asked[client.asked.index("ledger/balances", -3) :]
+
+
+def test_an_empty_ledger_and_a_silent_coordinator() -> None:
+    client = SampleClient()
+    client.money.accounts = []
+    assert "No account yet" in said(show(ledger_page, client))
+    client = SampleClient()
+    client.money.entries = []
+    assert "No posting yet" in said(show(ledger_page, client))
+    client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
+    app = show(ledger_page, client)
+    assert [error.value for error in app.error] == [plain(str(client.error))]
+    client.error = None
+    button(app, "Try again").click().run()
+    assert not app.error
+
+
+def test_hostile_memos_are_only_text() -> None:
+    client = SampleClient()
+    app = show(ledger_page, client)
+    assert HOSTILE in list(app.dataframe[1].value["Memo"])  # a table shows text as it is
+    harmless(app)
+
+
+# -- settlement
+
+
+def test_runs_stand_where_they_stand() -> None:
+    app = show(settlement_page, SampleClient())
+    table = app.dataframe[0].value
+    assert list(table["Stands"]) == ["to finalise", "pending", "final", "to close"]
+    assert table["Live periods"].iloc[0] == "2 of 2"
+    assert "live contribution below the close" in str(app.dataframe[1].value)
+    harmless(app)
+
+
+def test_an_admin_asks_for_what_the_dry_run_showed() -> None:
+    client = SampleClient()
+    app = show(settlement_page, client)
+    assert "settlement/ask" not in client.asked, "looking asks for nothing"
+    button(app, "Ask for approval: finalise").click().run()
+    step = client.money.asked[-1]
+    assert isinstance(step, SettlementStep)
+    assert (step.kind, step.shown) == ("final", client.money.steps(step.run_id))
+    assert "Waiting for approval" in said(app)
+    shown = "\n".join(str(m.value) for m in app.markdown)
+    assert "chatter" in str([w.value for w in app.warning])
+    assert "refused" in str([w.value for w in app.warning])
+    assert "1 of 2 approvals" in shown or "1 of 2 approvals" in str(app)
+    assert not [b for b in app.button if b.label.startswith("Ask for approval")], "one request at a time"
+    harmless(app)
+
+
+def test_a_request_is_withdrawn_with_a_reason() -> None:
+    client = SampleClient()
+    app = show(settlement_page, client)
+    button(app, "Ask for approval: finalise").click().run()
+    digest = client.money.dossiers[0].digest
+    app.text_input(key=f"why {digest}").set_value("too early").run()
+    app.button(key=f"withdraw {digest}").click().run()
+    asked = client.money.asked[-1]
+    assert isinstance(asked, WithdrawQuestion)
+    assert (asked.digest, asked.why) == (digest, "too early")
+    assert not app.exception
+
+
+def test_a_void_needs_its_reason_before_it_can_be_asked_for() -> None:
+    client = SampleClient()
+    app = show(settlement_page, client)
+    run = client.money.runs[0].run_id
+    app.get("button_group")[0].set_value("void").run()
+    assert "say why" in app.info[0].value
+    assert not [b for b in app.button if b.label.startswith("Ask for approval")]
+    app.text_input(key=f"why void {run}").set_value("the label was wrong").run()
+    button(app, "Ask for approval: void").click().run()
+    assert (client.money.asked[-1].kind, client.money.asked[-1].why) == ("void", "the label was wrong")
+
+
+@pytest.mark.parametrize("role", ["operator", "auditor"])
+def test_others_look_and_cannot_ask(role: str) -> None:
+    client = SampleClient()
+    app = show(settlement_page, client, role, "orbit" if role == "operator" else "")
+    labels = [b.label for b in app.button]
+    assert not [label for label in labels if label.startswith(("Ask for", "Withdraw"))]
+    assert "each party approves at its own node" in said(app)
+
+
+def test_a_moved_ledger_is_said_and_nothing_is_asked() -> None:
+    client = SampleClient()
+    client.doors["settlement/ask"] = lambda _: (_ for _ in ()).throw(LedgerError("the books have moved since"))
+    app = show(settlement_page, client)
+    button(app, "Ask for approval: finalise").click().run()
+    assert "have moved since" in app.error[0].value
+    assert not app.exception
+
+
+def test_nothing_to_settle_and_a_silent_coordinator() -> None:
+    client = SampleClient()
+    client.money.runs, client.money.dossiers = [], []
+    assert "Nothing to settle yet" in said(show(settlement_page, client))
+    client = SampleClient()
+    client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
+    app = show(settlement_page, client)
+    assert {error.value for error in app.error} == {plain(str(client.error))}
+
+
+# -- the words and tables
+
+
+def test_tables_keep_every_posting_and_count_what_is_hidden() -> None:
+    client = SampleClient()
+    entry = client.money.entries[0].model_copy(update={"hidden": 3})
+    table = entries_table([entry])
+    assert len(table) == len(entry.lines) + 1
+    assert table["Account"].iloc[-1] == "3 of others"
+    bare = entry.model_copy(update={"lines": (), "hidden": 0})
+    assert len(entries_table([bare])) == 1, "a void without postings is a row of its own"
+    assert len(entries_table([])) == len(accounts_table([])) == len(settlements_table([])) == 0
+
+
+def test_amounts_in_tables_are_exact() -> None:
+    big = AccountView(
+        account="Assets:Consortium:Cash",
+        kind="consortium",
+        posted=9_007_199_254_740_993,
+        pending=1,
+        unit="USD",
+        scale=2,
+    )
+    assert accounts_table([big])["Final"].iloc[0].replace(NARROW, "") == "90071992547409.93 USD"
+    assert whole(12_345, 2) == 123.45
+    assert balances_chart([]).to_dict()["height"] > 0
+
+
+def test_questions_keep_only_what_a_run_id_can_hold() -> None:
+    assert journal_question(run=" AB-12!").run_id == "ab12"
+    assert journal_question(text="x" * 999).text == "x" * 200
+    assert journal_question(days=(date(2026, 1, 2),)).last == date(2026, 1, 2)
+
+
+def test_the_standing_in_words() -> None:
+    empty = StandingView(entries=0, checked=0, complete=False, balanced=True)
+    assert standing_words(empty) == "0 of 0 entries verified (0 %)"
+    assert standing_words(empty.model_copy(update={"finding": "x*y"})) == plain("x*y")

@@ -1,0 +1,78 @@
+"""Members on the page: tables, warnings in good time, and a QR code as a picture. Nothing here draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from parties.client import MemberView
+from ui.text import MISSING, Colour, instant
+
+__all__ = ["HEALTH_LOOKS", "LIFETIMES", "code_picture", "columns_table", "members_table", "warnings"]
+
+HEALTH_LOOKS: Mapping[str, tuple[str, Colour, str]] = {
+    "online": ("online", "green", ":material/check_circle:"),
+    "silent": ("silent", "orange", ":material/volume_off:"),
+    "offline": ("offline", "gray", ":material/cloud_off:"),
+}
+LIFETIMES: Mapping[str, int] = {"10 minutes": 10, "1 hour": 60, "8 hours": 480, "1 day": 1440, "1 week": 10080}
+_QUIET = 4  # modules of white around a QR code, as its standard asks
+
+
+def members_table(members: Iterable[MemberView]) -> pd.DataFrame:
+    """One row per member."""
+    rows = [
+        (
+            member.name,
+            member.role or MISSING,
+            member.legal_entity or MISSING,
+            member.health,
+            instant(member.last_seen),
+            f"{member.certificate_expires:%Y-%m-%d}" if member.certificate_expires else MISSING,
+            member.days_left,
+            len(member.columns),
+            member.version or MISSING,
+        )
+        for member in members
+    ]
+    columns = [
+        "Party", "Role", "Legal entity", "Node", "Last seen", "Certificate until", "Days left", "Columns", "Version",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def columns_table(member: MemberView) -> pd.DataFrame:
+    """What the party publishes of its columns: names and units, never a value."""
+    rows = [(name, member.units.get(name, MISSING)) for name in member.columns]
+    return pd.DataFrame(rows, columns=["Column", "Unit"])
+
+
+def warnings(members: Iterable[MemberView]) -> list[str]:
+    """One sentence for each certificate that has ended or soon ends."""
+    told = []
+    for member in members:
+        if member.certificate == "over":
+            told.append(f"The certificate of {member.name} has ended: its node can take no part until it is renewed.")
+        elif member.certificate == "soon":
+            told.append(
+                f"The certificate of {member.name} ends in {member.days_left} days: its operator renews it with "
+                "entente party rotate."
+            )
+    return told
+
+
+def code_picture(rows: Sequence[str], *, module: int = 6) -> str:
+    """The QR code as an SVG document, dark on white in either theme."""
+    size = (len(rows) + 2 * _QUIET) * module
+    squares = "".join(
+        f"M{(x + _QUIET) * module} {(y + _QUIET) * module}h{module}v{module}h-{module}z"
+        for y, row in enumerate(rows)
+        for x, dark in enumerate(row)
+        if dark == "1"
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" viewBox="0 0 {size} {size}" '
+        f'shape-rendering="crispEdges"><rect width="{size}" height="{size}" fill="#fff"/>'
+        f'<path d="{squares}" fill="#000"/></svg>'
+    )

@@ -1,0 +1,226 @@
+"""Money on the pages: tables of balances, journal and settlements, and the words beside them. Nothing here draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+import pandas as pd
+
+from parties.client import (
+    AccountView,
+    DossierView,
+    EffectView,
+    EntryView,
+    JournalQuestion,
+    OutcomeView,
+    SettlementView,
+    StandingView,
+    StepLine,
+)
+from ui.text import MISSING, Colour, amount, correlation, count, instant, plain, short_id
+
+__all__ = [
+    "APPROVER_WORDS",
+    "KINDS",
+    "ORDERS",
+    "STATES",
+    "STATE_LOOKS",
+    "accounts_table",
+    "days_of",
+    "dossier_words",
+    "effects_table",
+    "entries_table",
+    "journal_question",
+    "outcomes_table",
+    "settlements_table",
+    "standing_words",
+    "steps_table",
+    "whole",
+]
+
+KINDS: Mapping[str, str] = {
+    "consortium": "Consortium",
+    "Pending": "Rewards, pending",
+    "Payable": "Rewards, payable",
+    "Stake": "Stakes",
+}
+STATES: Mapping[str, str] = {"": "All", "pending": "Pending", "posted": "Final", "voided": "Voided"}
+ORDERS: Mapping[str, str] = {
+    "newest": "Last booked first",
+    "oldest": "First booked first",
+    "date": "By date, latest first",
+    "amount": "Largest amount first",
+}
+STATE_LOOKS: Mapping[str, tuple[str, Colour, str]] = {
+    "to close": ("to close", "orange", ":material/assignment:"),
+    "pending": ("pending", "blue", ":material/hourglass_top:"),
+    "due": ("to finalise", "orange", ":material/assignment_turned_in:"),
+    "final": ("final", "green", ":material/check_circle:"),
+    "voided": ("voided", "gray", ":material/block:"),
+    "nothing": ("nothing booked", "gray", ":material/remove:"),
+}
+APPROVER_WORDS: Mapping[str, str] = {
+    "approved": "approved",
+    "refused": "refused",
+    "asked": "asked, no answer yet",
+    "may": "may approve by a signed file",
+}
+
+
+def whole(minor: int, scale: int) -> float:
+    """Minor units as a number of whole ones: for charts and for columns that sort, never for sums."""
+    return float(minor / 10**scale)
+
+
+def standing_words(standing: StandingView) -> str:
+    """How far the books are verified."""
+    if standing.finding:
+        return plain(standing.finding)
+    if not standing.complete:
+        share = 100 * standing.checked / standing.entries if standing.entries else 0
+        return f"{count(standing.checked)} of {count(standing.entries)} entries verified ({share:.0f} %)"
+    return (
+        f"{count(standing.transactions)} transactions, {count(standing.postings)} postings, all verified at "
+        f"{instant(standing.checked_at)}"
+    )
+
+
+def accounts_table(accounts: Iterable[AccountView]) -> pd.DataFrame:
+    """One row per account: consortium first, then party by party."""
+    ordered = sorted(accounts, key=lambda a: (a.party, list(KINDS).index(a.kind), a.account))
+    rows = [
+        (
+            a.party or "Consortium",
+            KINDS[a.kind] if a.party else a.account.rpartition(":")[2],
+            amount(a.posted, a.unit, a.scale),
+            amount(a.pending, a.unit, a.scale),
+            a.account,
+        )
+        for a in ordered
+    ]
+    return pd.DataFrame(rows, columns=["Whose", "What for", "Final", "Pending", "Account"])
+
+
+def entries_table(entries: Iterable[EntryView]) -> pd.DataFrame:
+    """One row per posting, its transaction's words on the first; what the viewer does not see is counted."""
+    rows = []
+    for entry in entries:
+        head = (
+            entry.sequence,
+            instant(entry.at),
+            entry.state,
+            entry.narration,
+            short_id(entry.run_id),
+            entry.transaction,
+        )
+        for line in entry.lines:
+            debit = amount(line.minor, line.unit, line.scale) if line.minor > 0 else ""
+            credit = amount(-line.minor, line.unit, line.scale) if line.minor < 0 else ""
+            rows.append((*head[:4], line.account, debit, credit, *head[4:]))
+        if entry.hidden or not entry.lines:
+            told = f"{entry.hidden} of others" if entry.hidden else MISSING
+            rows.append((*head[:4], told, "", "", *head[4:]))
+    columns = ["No.", "Time", "State", "Memo", "Account", "Debit", "Credit", "Run", "Transaction"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def journal_question(
+    *,
+    text: str = "",
+    party: str = "",
+    account: str = "",
+    run: str = "",
+    state: str = "",
+    days: tuple[date, ...] = (),
+    order: str = "newest",
+    after: str = "",
+    rows: int = 50,
+) -> JournalQuestion:
+    """The question for a page. ``days`` are none, one, or a first and a last; ``run`` the beginning of an id."""
+    kept = "".join(c for c in run.strip().lower() if c in "0123456789abcdef")[:64]
+    return JournalQuestion.model_validate(
+        {
+            "text": text.strip()[:200],
+            "party": party,
+            "account": account[:128],
+            "run_id": kept,
+            "state": state,
+            "first": days[0] if days else None,
+            "last": days[-1] if days else None,
+            "order": order,
+            "after": after,
+            "limit": rows,
+        }
+    )
+
+
+def days_of(chosen: object) -> tuple[date, ...]:
+    """What a date field holds: no day, one, or a first and a last."""
+    if isinstance(chosen, tuple):
+        return tuple(day for day in chosen if isinstance(day, date))
+    return (chosen,) if isinstance(chosen, date) else ()
+
+
+def settlements_table(runs: Iterable[SettlementView]) -> pd.DataFrame:
+    """One row per run: where its reward stands, and the first thing it waits for."""
+    rows = [
+        (
+            short_id(run.run_id),
+            STATE_LOOKS[run.state][0] + (" · approval asked" if run.dossier else ""),
+            amount(run.amount, run.unit, run.scale),
+            amount(run.pot, run.unit, run.scale),
+            f"{run.live_periods} of {run.live_needed}" if run.live_needed else MISSING,
+            instant(run.closed_at),
+            run.waits[0] if run.waits else "",
+            run.purpose,
+        )
+        for run in runs
+    ]
+    columns = ["Run", "Stands", "Booked", "Pot", "Live periods", "Closed", "Waits for", "Purpose"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def outcomes_table(outcomes: Iterable[OutcomeView], kind: str, unit: str, scale: int) -> pd.DataFrame:
+    """Each party's numbers and why."""
+    if kind == "close":
+        rows = [(o.party, correlation(o.score), amount(o.pending, unit, scale), o.why) for o in outcomes]
+        return pd.DataFrame(rows, columns=["Party", "Score", "Reward", "Why"])
+    final = [
+        (o.party, correlation(o.score), *(amount(n, unit, scale) for n in (o.pending, o.payable, o.lost)), o.why)
+        for o in outcomes
+    ]
+    return pd.DataFrame(final, columns=["Party", "Live score", "Pending", "Payable", "Stake lost", "Why"])
+
+
+def steps_table(steps: Sequence[StepLine]) -> pd.DataFrame:
+    """What would be posted, one row per posting."""
+    rows = []
+    for step in steps:
+        for line in step.lines:
+            debit = amount(line.minor, line.unit, line.scale) if line.minor > 0 else ""
+            credit = amount(-line.minor, line.unit, line.scale) if line.minor < 0 else ""
+            rows.append((line.account, debit, credit, step.state, step.narration))
+        if not step.lines:
+            rows.append((MISSING, "", "", step.state, step.narration))
+    return pd.DataFrame(rows, columns=["Account", "Debit", "Credit", "State", "Memo"])
+
+
+def effects_table(effects: Iterable[EffectView]) -> pd.DataFrame:
+    """What it does to every balance it touches."""
+    rows = [
+        (
+            e.account,
+            amount(e.posted, e.unit, e.scale),
+            amount(e.posted_after, e.unit, e.scale),
+            amount(e.pending, e.unit, e.scale),
+            amount(e.pending_after, e.unit, e.scale),
+        )
+        for e in effects
+    ]
+    return pd.DataFrame(rows, columns=["Account", "Final now", "Final then", "Pending now", "Pending then"])
+
+
+def dossier_words(dossier: DossierView) -> str:
+    """How far an asked-for step is."""
+    return f"{dossier.approved} of {dossier.needed} approvals"

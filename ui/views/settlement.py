@@ -1,0 +1,269 @@
+"""Settlement: where each run's reward stands, what a step would do, and whose approval is asked for."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from parties.client import (
+    ApproverView,
+    ClientProtocol,
+    DossierView,
+    PlanView,
+    SettlementPage,
+    SettlementQuestion,
+    SettlementStep,
+    SettlementView,
+    StepQuestion,
+    ViewerView,
+    WithdrawQuestion,
+)
+from ui.live import latest, shared
+from ui.money import (
+    APPROVER_WORDS,
+    STATE_LOOKS,
+    dossier_words,
+    effects_table,
+    outcomes_table,
+    settlements_table,
+    steps_table,
+)
+from ui.paging import offset_of, turn_pages
+from ui.states import ask, empty
+from ui.text import HELP, Colour, amount, instant, plain, short_id
+
+__all__ = ["render"]
+
+_ROWS = 25
+_REFRESH_SECONDS = 3.0
+_PAGES = "settlement pages"
+_ACTS = "settlement acts"
+_RIGHT = st.column_config.TextColumn(alignment="right", width=125)
+_STEPS = {"close": "Close", "final": "Finalise", "void": "Void", "judgement": "Judge a dispute"}
+_LOOKS: dict[str, tuple[Colour, str]] = {
+    "approved": ("green", ":material/check_circle:"),
+    "refused": ("red", ":material/cancel:"),
+    "asked": ("blue", ":material/schedule_send:"),
+    "may": ("gray", ":material/draw:"),
+}
+
+
+def render(client: ClientProtocol, viewer: ViewerView) -> None:
+    """The page."""
+    st.title("Settlement")
+    st.caption(
+        "A reward is pending from a run's close until live data has spoken and different people have approved what "
+        "becomes of it. Asking is done here; approving at each party's node.",
+        help=HELP["four_eyes"],
+    )
+    st.fragment(_asked_for, run_every=_REFRESH_SECONDS)(client, viewer)
+    st.fragment(_runs)(client, viewer)
+
+
+def _asked_for(client: ClientProtocol, viewer: ViewerView) -> None:
+    """What waits for approval now; refreshes by itself."""
+    question = SettlementQuestion(limit=1)
+    read = f"settlements {st.session_state.get(_ACTS, 0)}"  # what this session did is seen by it at once
+    page = latest("settlements", lambda: shared(client, viewer, read, lambda: client.settlements(question)))
+    if page is None:
+        if st.button("Try again", icon=":material/refresh:", key="again settlements"):
+            st.rerun()
+        return
+    waiting = [dossier for dossier in page.dossiers if dossier.state == "open"]
+    if waiting:
+        st.subheader("Waiting for approval")
+    for dossier in waiting:
+        _card(client, viewer, dossier)
+
+
+def _card(client: ClientProtocol, viewer: ViewerView, dossier: DossierView) -> None:
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            about = f"run `{short_id(dossier.run_id)}`" if dossier.run_id else plain(dossier.party)
+            st.markdown(f"**{_STEPS.get(dossier.kind, plain(dossier.kind))}** · {about}", width="content")
+            st.badge(dossier_words(dossier), color="orange", icon=":material/group:", help=HELP["four_eyes"])
+        st.progress(min(1.0, dossier.approved / dossier.needed))
+        _people(dossier.approvers)
+        st.caption(
+            f"Asked by {plain(dossier.asked_by, longest=60)} at {instant(dossier.asked_at)} · dossier "
+            f"`{dossier.digest[:12]}`", help=HELP["dossier"],
+        )  # fmt: skip
+        with st.expander("Reasons and amounts"):
+            _reasons(dossier.reasons)
+            st.dataframe(steps_table(dossier.steps), hide_index=True, column_config={"Debit": _RIGHT, "Credit": _RIGHT})
+        if viewer.role == "admin":
+            _withdraw(client, dossier)
+
+
+def _people(people: tuple[ApproverView, ...]) -> None:
+    """Who approved, who is asked, who refused and why."""
+    with st.container(horizontal=True):
+        for person in people:
+            colour, icon = _LOOKS[person.state]
+            away = ", node offline" if person.state == "asked" and not person.online else ""
+            st.badge(f"{plain(person.name)}: {APPROVER_WORDS[person.state]}{away}", color=colour, icon=icon)
+    for person in people:
+        if person.state == "refused":
+            st.warning(f"{plain(person.name)} refused: {plain(person.why)}", icon=":material/cancel:")
+
+
+def _withdraw(client: ClientProtocol, dossier: DossierView) -> None:
+    with st.popover("Withdraw", icon=":material/undo:"):
+        st.markdown("Nobody is asked any more, and the approvals so far count for nothing.")
+        why = st.text_input("Why", key=f"why {dossier.digest}", max_chars=300)
+        if st.button("Withdraw the request", key=f"withdraw {dossier.digest}", type="primary"):
+            asked = WithdrawQuestion(digest=dossier.digest, why=why.strip())
+            if ask("the withdrawal", lambda: client.withdraw_settlement(asked)) is not None:
+                _acted("Withdrawn. The nodes are told.")
+
+
+def _acted(words: str) -> None:
+    """Say it, and show everything as it is now."""
+    st.session_state[_ACTS] = st.session_state.get(_ACTS, 0) + 1
+    st.toast(words)
+    st.rerun()
+
+
+def _runs(client: ClientProtocol, viewer: ViewerView) -> None:
+    """Where each run stands; one is chosen and looked at."""
+    st.subheader("Runs")
+    question = SettlementQuestion(limit=_ROWS, offset=offset_of(_PAGES, _ROWS))
+    page = ask("the runs", lambda: client.settlements(question))
+    if page is None:
+        return
+    if not page.runs:
+        empty("Nothing to settle yet", "A run with a reward appears here once its contributions are valued.")
+        return
+    chosen = _choose(page)
+    turn_pages(_PAGES, page.total, _ROWS, "runs")
+    _run(client, viewer, chosen)
+    _history(page)
+
+
+def _choose(page: SettlementPage) -> SettlementView:
+    table = settlements_table(page.runs)
+    event = st.dataframe(
+        table, hide_index=True, on_select="rerun", selection_mode="single-row-required", key="settlement runs",
+        alt="Where each run's reward stands", selection_default={"selection": {"rows": [0]}},
+        column_config={
+            "Booked": _RIGHT, "Pot": _RIGHT, "Stands": st.column_config.TextColumn(width=200),
+            "Live periods": st.column_config.TextColumn(help=HELP["live_record"]),
+            "Waits for": st.column_config.TextColumn(width="medium"),
+        },
+    )  # fmt: skip
+    rows = event["selection"]["rows"]
+    return page.runs[rows[0] if rows and rows[0] < len(page.runs) else 0]
+
+
+def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> None:
+    word, colour, icon = STATE_LOOKS[run.state]
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{plain(run.purpose or run.consortium, longest=90)}**", width="content")
+            st.badge(word, color=colour, icon=icon, help=HELP["pending"] if run.state == "pending" else None)
+        st.caption(
+            f"Run `{short_id(run.run_id)}` · {amount(run.amount, run.unit, run.scale)} booked of a pot of "
+            f"{amount(run.pot, run.unit, run.scale)} · closed {instant(run.closed_at)}"
+        )
+        for why in run.waits:
+            st.markdown(f":material/hourglass_top: {plain(why)}")
+        if run.disputes:
+            st.warning(f"Disputed by {plain(', '.join(run.disputes))}", icon=":material/gavel:")
+        elif run.disputable_until is not None:
+            st.caption(f"Can be disputed until {instant(run.disputable_until)}.", help=HELP["dispute"])
+        if run.dossier:
+            st.info("Approval is asked for: see above.", icon=":material/group:")
+        kinds = _kinds(run)
+        if kinds:
+            _dry_run(client, viewer, run, kinds)
+
+
+def _kinds(run: SettlementView) -> list[str]:
+    """The steps that make sense from here."""
+    if run.state == "to close":
+        return ["close"]
+    if run.state in ("pending", "due"):
+        return ["final", "void", *(["judgement"] if run.disputes else [])]
+    return []
+
+
+def _dry_run(client: ClientProtocol, viewer: ViewerView, run: SettlementView, kinds: list[str]) -> None:
+    """The numbers of a step, and asking for it."""
+    st.markdown("##### Dry run", help=HELP["dry_run"])
+    kind = st.segmented_control(
+        "Step", kinds, default=kinds[0], format_func=_STEPS.__getitem__, key=f"step {run.run_id}", required=True
+    )
+    asked = _question(run, kind or kinds[0])
+    plan = ask("the dry run", lambda: client.settlement_plan(asked))
+    if plan is None:
+        return
+    _plan(plan)
+    if viewer.role != "admin":
+        st.caption("An admin asks for approval; each party approves at its own node.")
+        return
+    if plan.blocked or run.dossier:
+        return
+    words = f"Ask for approval: {_STEPS[plan.kind].lower()}"
+    if st.button(words, type="primary", icon=":material/send:", key=f"ask {run.run_id} {plan.kind}"):
+        step = SettlementStep(**asked.model_dump(), shown=plan.steps)
+        if ask("the request", lambda: client.ask_settlement(step)) is not None:
+            _acted("Asked. The request is carried to each approver's node.")
+
+
+def _question(run: SettlementView, kind: str) -> StepQuestion:
+    party, upheld, why = "", False, ""
+    if kind == "judgement":
+        left, right = st.columns(2)
+        party = left.selectbox("Dispute of", run.disputes, format_func=plain, key=f"accuser {run.run_id}") or ""
+        upheld = right.segmented_control(
+            "Judgement", ["upheld", "rejected"], default="rejected", key=f"judgement {run.run_id}", required=True
+        ) == "upheld"  # fmt: skip
+    if kind in ("void", "judgement"):
+        why = st.text_input("Why (everybody who is asked reads it)", key=f"why {kind} {run.run_id}", max_chars=300)
+    return StepQuestion.model_validate(
+        {"run_id": run.run_id, "kind": kind, "party": party, "upheld": upheld, "why": why}
+    )
+
+
+def _plan(plan: PlanView) -> None:
+    for why in plan.blocked:
+        st.info(plain(why), icon=":material/hourglass_top:", title="Not yet")
+    if plan.outcomes:
+        st.dataframe(
+            outcomes_table(plan.outcomes, plan.kind, plan.unit, plan.scale), hide_index=True, alt="Outcomes",
+            column_config=dict.fromkeys(("Reward", "Pending", "Payable", "Stake lost"), _RIGHT),
+        )  # fmt: skip
+    elif plan.reasons:
+        _reasons(plan.reasons)
+    if plan.steps:
+        left, right = st.columns(2)
+        left.markdown("**What would be posted**")
+        left.dataframe(steps_table(plan.steps), hide_index=True, column_config={"Debit": _RIGHT, "Credit": _RIGHT})
+        right.markdown("**What it does to each balance**")
+        columns = ("Final now", "Final then", "Pending now", "Pending then")
+        right.dataframe(effects_table(plan.effects), hide_index=True, column_config=dict.fromkeys(columns, _RIGHT))
+    if plan.approvers:
+        names = ", ".join(person.name for person in plan.approvers)
+        st.caption(f"{plan.needed} different people of {plain(names)} must approve.", help=HELP["four_eyes"])
+
+
+def _reasons(reasons: tuple[str, ...]) -> None:
+    st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
+
+
+def _history(page: SettlementPage) -> None:
+    """What was asked for and is over."""
+    over = [dossier for dossier in page.dossiers if dossier.state != "open"]
+    if not over:
+        return
+    st.subheader("Asked for before")
+    for dossier in over[:10]:
+        done = dossier.state == "posted"
+        with st.container(border=True):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(f"**{_STEPS.get(dossier.kind, plain(dossier.kind))}** · run `{short_id(dossier.run_id)}`",
+                            width="content")  # fmt: skip
+                st.badge("posted" if done else "not posted", color="green" if done else "gray")
+                st.caption(f"asked {instant(dossier.asked_at)}", width="content")
+            if dossier.ended:
+                st.caption(plain(dossier.ended))
+            _people(tuple(person for person in dossier.approvers if person.state in ("approved", "refused")))
