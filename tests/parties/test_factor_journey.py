@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pandas as pd
 import pytest
 
 from parties.cli import run
+from tests.parties.planted_rig import staged
 from tests.vfl.bundles import METADATA, calendar, instruments, made_up, signer
-from tests.vfl.qlib_rig import needs_qlib, read_by_qlib
+from tests.vfl.qlib_rig import PYTHON, needs_qlib, read_by_qlib
 from vfl.factors.evaluate import evaluate, ic_by_period
 from vfl.factors.export import export_bundle
 from vfl.factors.panel import FeaturePanel, LabelPanel
@@ -128,3 +130,48 @@ def test_into_zipline(journey, tmp_path) -> None:
         known = pit[pit <= session].index.get_level_values("datetime").max()
         expected = scores[DATES.get_loc(known)]
         np.testing.assert_array_equal(held.loc[session].reindex([sids[n] for n in instruments(N)]), expected)
+
+
+@pytest.mark.system
+def test_from_an_encrypted_run_into_each_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundle as a recipient's node keeps it: exported by command, scored by the library, as the run reported."""
+    with staged(tmp_path, n := 104) as stage:
+        run_id, reason = stage.settled(capsys, str(tmp_path / "consortium.toml"))
+        assert reason == ""
+    folder = stage.homes.party("a") / "factors" / "planted-next" / run_id[:12]
+    told = json.loads((folder / "validation.json").read_text())
+    reported = [ic for ic in told["models"]["joint"]["rank"]["by_period"] if ic is not None]
+    labels = pd.read_csv(tmp_path / "label.csv", parse_dates=["period"]).rename(columns={"entity": "instrument"})
+    labels = labels.assign(datetime=labels["period"], instrument=labels["instrument"].astype(str))
+    label = labels.set_index(["datetime", "instrument"])["label"]
+    mine = pd.read_parquet(folder / "factor.parquet")["score"]
+    assert set(mine.index.get_level_values("instrument")) == set(label.index.get_level_values("instrument"))
+
+    days = label.index.get_level_values("datetime").unique().sort_values()
+    later = days.append(pd.DatetimeIndex([days[-1] + pd.Timedelta(days=31)]))
+    grid = label.unstack("instrument")
+    prices = pd.DataFrame(np.vstack([np.ones(n), np.cumprod(1 + 0.01 * grid, axis=0)]), later, grid.columns)
+    table = pd.read_csv(exported(folder, "alphalens", tmp_path / "factor.csv"), parse_dates=["date"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alphalens = pytest.importorskip("alphalens")
+        data = alphalens.utils.get_clean_factor_and_forward_returns(
+            table.set_index(["date", "asset"])["factor"], prices, periods=(1,), filter_zscore=None
+        )
+        ic = alphalens.performance.factor_information_coefficient(data).dropna().iloc[:, 0]
+    np.testing.assert_allclose(ic[: len(reported)], reported, atol=1e-9)
+
+    from numerai_tools.submissions import clean_submission, validate_submission_signals
+
+    submission = pd.read_csv(exported(folder, "numerai", tmp_path / "signals.csv"), dtype={"numerai_ticker": str})
+    universe = pd.DataFrame({"numerai_ticker": sorted(set(mine.index.get_level_values("instrument")))})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ids, signal, _, valid, unknown = validate_submission_signals(universe, submission)
+        filled = clean_submission(universe, valid, ids, signal, rank_and_fill=True)
+    assert unknown == []
+    last = mine.xs(mine.index.get_level_values("datetime").max())
+    assert filled.corr(last.reindex(filled.index), method="spearman") == pytest.approx(1)
+    if PYTHON.is_file():
+        read = read_by_qlib(exported(folder, "qlib", tmp_path / "factor.parquet"), label, tmp_path)
+        np.testing.assert_allclose(read["rank_ic"][: len(reported)], reported, atol=1e-9)

@@ -26,7 +26,9 @@ def rows(values: pd.Series) -> list[tuple[str, str, float]]:
 
 def main(factor: str, labels: str) -> None:
     loaded = StaticDataLoader(factor).load()[("feature", "score")]
-    some = StaticDataLoader(factor).load(instruments=["NA", "T001"], start_time="2024-02-01", end_time="2024-02-20")
+    names = sorted(set(loaded.index.get_level_values("instrument")) & {"NA", "T001"})
+    window = {"start_time": "2024-02-01", "end_time": "2024-02-20"}
+    some = StaticDataLoader(factor).load(instruments=names, **window) if names else loaded.to_frame().iloc[:0]
     fetched = DataHandler(data_loader=StaticDataLoader(factor)).fetch(col_set="feature")["score"]
     plain, rank = calc_ic(loaded, pd.read_parquet(labels)["label"].reindex(loaded.index))
     told = {

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-__all__ = ["needs_qlib", "read_by_qlib"]
+__all__ = ["PYTHON", "needs_qlib", "read_by_qlib"]
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("ENTENTE_QLIB_PYTHON", ROOT / ".venv-qlib" / "bin" / "python"))
