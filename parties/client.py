@@ -285,8 +285,6 @@ class ClientProtocol(DeskCalls, Protocol):
 
     def ledger(self, run_id: str = "", *, limit: int = 100, offset: int = 0) -> LedgerView: ...
 
-    def factors(self) -> list[FactorView]: ...
-
     def download_factor(self, run_id: str) -> bytes: ...
 
     def propose(self, agreement: Agreement) -> str: ...
@@ -358,10 +356,6 @@ class Client(DeskCalls):
     def ledger(self, run_id: str = "", *, limit: int = 100, offset: int = 0) -> LedgerView:
         """Balances and one page of the journal, newest first; of one run when it is named."""
         return self._read(LedgerView, "ledger", run_id, limit=limit, offset=offset)
-
-    def factors(self) -> list[FactorView]:
-        """Exported factors, newest first."""
-        return self._read(list[FactorView], "factors")
 
     def download_factor(self, run_id: str) -> bytes:
         """The factor bundle as a zip archive."""

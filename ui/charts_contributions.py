@@ -46,7 +46,7 @@ def runs_chart(runs: Sequence[RunShares], parties: Sequence[str], party: str = "
     ]
     frame = pd.DataFrame(rows, columns=["at", "run", "party", "phi", "low", "high"])
     colour, shape = party_scales(parties)
-    legend = alt.Legend(orient="top", title=None)
+    legend = alt.Legend(orient="top", title=None, symbolOpacity=1)
     base = alt.Chart(frame).encode(
         color=alt.Color("party:N", scale=colour, legend=legend),
         tooltip=["run:N", "party:N", "at:T", *_values("phi", "low", "high")],
@@ -66,11 +66,11 @@ def runs_chart(runs: Sequence[RunShares], parties: Sequence[str], party: str = "
     return alt.LayerChart(layer=layers, height=_HEIGHT)
 
 
-def settling_chart(over_time: Mapping[str, Sequence[BandPoint]], parties: Sequence[str]) -> alt.LayerChart:
+def settling_chart(over_time: Sequence[tuple[str, Sequence[BandPoint]]], parties: Sequence[str]) -> alt.LayerChart:
     """How each party's mean contribution settled over the run's periods, with its 95 % interval."""
     rows = [
         {"period": point.period, "party": party, "mean": point.mean, "low": point.low, "high": point.high}
-        for party, points in over_time.items()
+        for party, points in over_time
         for point in points
     ]
     frame = pd.DataFrame(rows, columns=["period", "party", "mean", "low", "high"])
@@ -80,7 +80,7 @@ def settling_chart(over_time: Mapping[str, Sequence[BandPoint]], parties: Sequen
     x = alt.X("period:O", sort=names, title="periods counted up to", axis=alt.Axis(values=names[::step], labelAngle=0))
     base = alt.Chart(frame).encode(
         x=x,
-        color=alt.Color("party:N", scale=colour, legend=alt.Legend(orient="top", title=None)),
+        color=alt.Color("party:N", scale=colour, legend=alt.Legend(orient="top", title=None, symbolOpacity=1)),
         tooltip=["period:O", "party:N", *_values("mean", "low", "high")],
     )
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q")
@@ -102,7 +102,7 @@ def ways_chart(shares: Sequence[PartyShare]) -> alt.LayerChart:
     ways = list(WAYS.values())
     colours = alt.Scale(domain=ways, range=[COLOURS[c] for c in ("blue", "orange", "green", "pink")])
     shapes = alt.Scale(domain=ways, range=["circle", "square", "triangle-up", "diamond"])
-    legend = alt.Legend(orient="top", title=None)
+    legend = alt.Legend(orient="top", title=None, symbolOpacity=1)
     order = [one.party for one in sorted(shares, key=lambda one: -one.phi)]
     base = alt.Chart(frame).encode(
         y=alt.Y("party:N", sort=order, title=None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,16 @@ import pandas as pd
 from parties.client import AuditEntryView, HeadsView, MinimisationView, SignerCheck, TermView
 from ui.text import MISSING, PHASE_TITLES, data_size, instant, short_id
 
-__all__ = ["audit_table", "exchanges_table", "facts", "members_table", "revealed_table", "signers_table", "terms_table"]
+__all__ = [
+    "audit_table",
+    "exchanges_table",
+    "facts",
+    "members_table",
+    "moment",
+    "revealed_table",
+    "signers_table",
+    "terms_table",
+]
 
 _LONGEST = 160
 _HASH = 64  # what is as long as a hash or a signature is read in the entry itself
@@ -26,13 +36,20 @@ def facts(body: Mapping[str, Any]) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
+def moment(text: str) -> str:
+    """A time that a log holds as text, where the viewer is; what is no time stays as it is."""
+    try:
+        return instant(datetime.fromisoformat(text))
+    except ValueError:
+        return text or MISSING
+
+
 def audit_table(entries: Sequence[AuditEntryView]) -> pd.DataFrame:
     """One row per entry of the audit log, in the order given."""
     rows = [
-        (e.index, e.at[:19].replace("T", " "), e.kind.replace("_", " "), short_id(e.run_id) or MISSING, facts(e.body))
-        for e in entries
+        (e.index, moment(e.at), e.kind.replace("_", " "), short_id(e.run_id) or MISSING, facts(e.body)) for e in entries
     ]
-    return pd.DataFrame(rows, columns=["Entry", "Logged, UTC", "Kind", "Run", "What"])
+    return pd.DataFrame(rows, columns=["Entry", "Logged", "Kind", "Run", "What"])
 
 
 def members_table(heads: HeadsView) -> pd.DataFrame:
@@ -42,7 +59,7 @@ def members_table(heads: HeadsView) -> pd.DataFrame:
             m.name,
             m.heads,
             m.size if m.heads else None,
-            m.signed_at[:19].replace("T", " ") or MISSING,
+            moment(m.signed_at),
             ("yes" if m.fits else "NO") if m.heads else MISSING,
             instant(m.received_at),
             f"{PHASE_TITLES.get(m.phase, m.phase)}, run {short_id(m.run_id)}" if m.run_id else MISSING,
@@ -50,7 +67,7 @@ def members_table(heads: HeadsView) -> pd.DataFrame:
         )
         for m in heads.members
     ]
-    columns = ["Log of", "Heads seen", "Entries", "Signed, UTC", "Signature fits", "Handed over", "With", "Root"]
+    columns = ["Log of", "Heads seen", "Entries", "Signed", "Signature fits", "Handed over", "With", "Root"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from parties import __version__
 from parties.client import NO_PARTIES, CoordinatorView
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.documents import LedgerReader, event_view, factor_view, party_view, run_summary, run_view
+from parties.coordinator.documents import LedgerReader, event_view, party_view, run_summary, run_view
 from parties.coordinator.engine import Engine
 from parties.coordinator.settings import CoordinatorSettings
 from parties.coordinator.store import EventLog
@@ -52,7 +52,6 @@ class Reader:
             "run": lambda query: self._under_lock(lambda: run_view(engine.known(query.run_id), bundles)),
             "events": self._events,
             "ledger": lambda query: ledger.view(query.run_id, _rows(query), query.offset),
-            "factors": lambda _: self._factors(),
         }
 
     def document(self, query: wire.Query) -> bytes:
@@ -101,11 +100,6 @@ class Reader:
 
     def _events(self, query: wire.Query) -> list[BaseModel]:
         return [event_view(e) for e in self._log.read(run_id=query.run_id, after=query.offset, limit=_rows(query))]
-
-    def _factors(self) -> list[BaseModel]:
-        with self._engine.lock:
-            found = (factor_view(known, self._bundles) for known in self._engine.all_runs())
-            return [view for view in found if view is not None]
 
 
 def _rows(query: wire.Query) -> int:

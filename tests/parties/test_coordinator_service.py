@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from parties.agreement import COORDINATOR, Agreement
-from parties.client import ADMIN, Client
+from parties.client import ADMIN, Client, FactorsQuestion
 from parties.connection import Connection
 from parties.coordinator.commands import Command
 from parties.coordinator.events import Event, PhaseDone, Proposed, Signed
@@ -83,7 +83,7 @@ def test_a_run_from_proposal_to_settlement(consortium: Consortium) -> None:
         assert run.transactions == (f"settlement/{run_id}",)
 
         assert [r.run_id for r in client.runs()] == [run_id]
-        (factor,) = client.factors()
+        (factor,) = client.factor_page(FactorsQuestion()).cards
         assert (factor.factor_id, factor.available, factor.rows) == ("joint-1", False, 80)
         with pytest.raises(ConfigError, match="not kept here"):
             client.download_factor(run_id)

@@ -276,10 +276,6 @@ class SampleClient(DeskCalls):
             balanced=self.balanced, finding="" if self.balanced else "entry 7 does not follow from entry 6",
         )  # fmt: skip
 
-    def factors(self) -> list[FactorView]:
-        self._answer("factors")
-        return [factor()]
-
     def download_factor(self, run_id: str) -> bytes:
         self._answer(f"download {run_id}")
         return self.archive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -78,8 +79,10 @@ def test_readers_have_no_such_page() -> None:
 
 
 def test_one_day_is_a_whole_day() -> None:
-    assert between(()) == (None, None)
-    assert between((date(2026, 7, 1),)) == (datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 2, tzinfo=UTC))
+    assert between((), UTC) == (None, None)
+    assert between((date(2026, 7, 1),), UTC) == (datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 2, tzinfo=UTC))
+    summer = between((date(2026, 3, 29),), ZoneInfo("Europe/Zurich"))  # a day of 23 hours
+    assert (summer[1] - summer[0].astimezone(UTC)).total_seconds() == 23 * 3600
 
 
 def test_tables_put_the_largest_first_and_leave_gaps_empty() -> None:
@@ -101,7 +104,7 @@ def test_charts_compile_and_tell_parties_apart(count: int) -> None:
     assert len(runs_chart(runs, parties, "till").to_dict()["datasets"]) >= 1
     assert share_chart(runs[0].parties).to_dict()
     detail = sample_contributions.doors(count)["contributions/one"](runs[0])
-    assert settling_chart(detail.over_time, parties).to_dict()
+    assert settling_chart(tuple(detail.over_time.items()), parties).to_dict()
 
 
 def test_every_way_of_counting_is_drawn_where_it_is_known() -> None:

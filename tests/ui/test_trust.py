@@ -174,6 +174,10 @@ def test_readers_have_no_such_page() -> None:
 def test_tables_and_charts_hold_what_they_are_given() -> None:
     assert links_chart(sample_trust.report()).to_dict()["height"] == 30 * 3 + 110
     assert links_chart(sample_trust.report(lines=())).to_dict()
+    many = tuple(sample_trust.report().lines[0].model_copy(update={"receiver": f"p{i}"}) for i in range(20))
+    busy = links_chart(sample_trust.report(lines=many)).to_dict()
+    assert busy["height"] == 30 * 9 + 110
+    assert "12 other links" in str(busy["datasets"])
     assert revealed_table(sample_trust.report())["Bytes"].sum() == 43_510_012
     table = signers_table(sample_trust.agreement().signers)
     assert list(table["Legal entity"]) == [HOSTILE] * 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, tzinfo
 
 import pandas as pd
 import streamlit as st
@@ -16,11 +16,13 @@ from parties.client import (
     ViewerView,
 )
 from ui import charts_contributions as charts
+from ui.drawn import draw
 from ui.links import go
 from ui.paging import offset_of, turn_pages
 from ui.states import ask, empty
 from ui.tables_contributions import shares_table, valued_table
 from ui.text import HELP, amount, correlation, count, instant, plain, short_id
+from ui.zone import viewer_zone
 
 __all__ = ["between", "render"]
 
@@ -54,17 +56,16 @@ def _filters(first: ContributionPage) -> ContributionsQuestion:
     who = party.selectbox("Party", first.parties, index=None, placeholder="all", key="whose share")
     which = consortium.selectbox("Consortium", first.consortia, index=None, placeholder="all", key="which consortium")
     chosen = days.date_input("Valued between", [], key="valued days", format="YYYY-MM-DD")
-    since, until = between(tuple(chosen))
+    since, until = between(tuple(chosen), viewer_zone())
     asked = ContributionsQuestion(party=who or "", consortium=which or "", since=since, until=until, limit=_ROWS)
     return asked.model_copy(update={"offset": offset_of(_page_key(asked), _ROWS)})
 
 
-def between(days: tuple[date, ...]) -> tuple[datetime | None, datetime | None]:
-    """The first moment of the first day and the first after the last, in UTC; one day alone is that day."""
+def between(days: tuple[date, ...], zone: tzinfo) -> tuple[datetime | None, datetime | None]:
+    """The first moment of the first day and the first after the last, in ``zone``; one day alone is that day."""
     if not days:
         return None, None
-    start = datetime.combine(days[0], time(), UTC)
-    return start, datetime.combine(days[-1], time(), UTC) + timedelta(days=1)
+    return datetime.combine(days[0], time(), zone), datetime.combine(days[-1] + timedelta(days=1), time(), zone)
 
 
 def _page_key(asked: ContributionsQuestion) -> str:
@@ -75,10 +76,10 @@ def _across(client: ClientProtocol, page: ContributionPage, asked: Contributions
     """All runs that fit: a chart over time and a table to choose one from. The newest is chosen at first."""
     st.subheader("Across runs", help=HELP["shapley"])
     st.caption(f"Each point is one run's Shapley value, which decides pay. {HELP['standard_error']}")
-    chart = charts.runs_chart(page.runs, page.parties, asked.party)
-    st.altair_chart(chart, alt="Shapley values by run, with their intervals", key="across runs")
+    told = "Shapley values by run, with their intervals"
+    draw(charts.runs_chart, page.runs, page.parties, asked.party, alt=told)
     config = {
-        "Valued": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+        "Valued": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(viewer_zone())),
         "Gain of all": st.column_config.NumberColumn(format="%+.3f", help=HELP["gain"]),
         "Shapley value": st.column_config.NumberColumn(format="%+.3f", help=HELP["shapley"]),
         "t": st.column_config.NumberColumn(format="%.1f", help=HELP["t"]),
@@ -106,12 +107,12 @@ def _across(client: ClientProtocol, page: ContributionPage, asked: Contributions
 
 def _within(detail: ContributionDetail) -> None:
     run = detail.shares
-    names = [one.party for one in run.parties]
+    names = tuple(one.party for one in run.parties)
     st.subheader(f"Run {short_id(run.run_id)}", help=HELP["value"])
     gain = None if run.v_everyone is None or run.v_nobody is None else run.v_everyone - run.v_nobody
     title = plain(run.purpose or run.consortium, longest=90)
     st.caption(f"{title} · valued {instant(run.at)} the {plain(run.method)} way · {run.n_periods} periods")
-    cells = st.columns(4)
+    cells = st.columns([2, 2, 2, 3])
     cells[0].metric("All together", correlation(run.v_everyone), border=True, help=HELP["rank_ic"])
     cells[1].metric("Label party alone", correlation(run.v_nobody), border=True, help=HELP["nobody"])
     cells[2].metric("Gain to share", correlation(gain), border=True, help=HELP["gain"])
@@ -120,13 +121,13 @@ def _within(detail: ContributionDetail) -> None:
     with left:
         st.markdown("**How each mean settled over the run's periods**", help=HELP["standard_error"])
         if any(detail.over_time.values()):
-            drawn = charts.settling_chart(detail.over_time, names)
-            st.altair_chart(drawn, alt="Mean contribution up to each period, with its interval", key="settling")
+            told = "Mean contribution up to each period, with its interval"
+            draw(charts.settling_chart, tuple(detail.over_time.items()), names, alt=told)
         else:
             st.caption("The report gives no values by period.")
     with right:
         st.markdown("**Every way of counting**", help=HELP["ways"])
-        st.altair_chart(charts.ways_chart(run.parties), alt="Conditioned, plain, leave one out, standalone", key="ways")
+        draw(charts.ways_chart, run.parties, alt="Conditioned, plain, leave one out, standalone")
     table = shares_table(run)
     config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
     st.dataframe(table, hide_index=True, column_config=config, alt="Contributions and rewards", height="content")
@@ -136,7 +137,7 @@ def _within(detail: ContributionDetail) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**Shares of the reward**", help=HELP["share"])
-        st.altair_chart(charts.share_chart(run.parties), alt="Shares of the pot by party", key="shares")
+        draw(charts.share_chart, run.parties, alt="Shares of the pot by party")
     with right:
         _attribution(detail)
     _definitions(detail)

@@ -21,11 +21,13 @@ from parties.client import (
 )
 from ui import figures
 from ui.charts_factors import factor_chart
+from ui.drawn import draw
 from ui.factor_files import FORM_HINTS, FORM_TITLES, file_name, mime_of, taken
 from ui.links import go
 from ui.states import ask, empty, explain
 from ui.tables import files_table
 from ui.tables_factors import live_table, versions_table
+from ui.tables_trust import moment
 from ui.text import HELP, MISSING, correlation, data_size, instant, plain, short_id, t_value
 
 __all__ = ["render"]
@@ -119,7 +121,7 @@ def _answer(check: FactorCheck) -> None:
     for proof in check.logged:
         if not proof.fault:
             place = f"entry {proof.index} of {proof.size} under a signed head"
-            st.caption(f"Logged by {plain(proof.signer)} at {plain(proof.at)} as {place}.")
+            st.caption(f"Logged by {plain(proof.signer)} at {plain(moment(proof.at))} as {place}.")
     if not check.logged:
         st.caption("No proof is in the bundle that it was logged when it was made.")
     st.caption(f"Checked {instant(check.checked_at)}, as `entente factors verify` does.")
@@ -168,7 +170,7 @@ def _headline(detail: FactorDetail) -> None:
     icir = figures.number_named(detail.sections, "ic", "rank_ic_ir")
     turnover = figures.number_named(detail.sections, "stability", "turnover")
     trials = figures.number_named(detail.sections, "search", "n_trials")
-    cells = st.columns(6)
+    cells = [*st.columns(3), *st.columns(3)]
     _tile(cells[0], "Rank IC, joint", correlation(card.ic_joint), "rank_ic", card.t_joint)
     _tile(cells[1], "Rank IC, own", correlation(card.ic_own), "ic_own")
     _tile(cells[2], "Uplift", correlation(card.uplift), "uplift", card.t_uplift)
@@ -209,8 +211,7 @@ def _section(section: SectionView, detail: FactorDetail) -> None:
         for column, chart in zip(st.columns(len(section.charts)), section.charts, strict=True):
             with column:
                 st.markdown(f"**{plain(chart.title)}**")
-                drawn = factor_chart(chart, mean if chart.key == "rank_ic" else None)
-                st.altair_chart(drawn, alt=chart.title, key=f"chart {chart.key}")
+                draw(factor_chart, chart, mean if chart.key == "rank_ic" else None, alt=chart.title)
                 st.caption(plain(chart.series.definition))
     if section.numbers:
         table = figures.numbers_table(section)

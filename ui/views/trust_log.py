@@ -7,7 +7,7 @@ import streamlit as st
 from parties.client import AuditEntryView, AuditQuestion, ClientProtocol, EntenteError, LogCheckView
 from ui.paging import offset_of, turn_pages
 from ui.states import ask, empty, explain
-from ui.tables_trust import audit_table, exchanges_table, members_table
+from ui.tables_trust import audit_table, exchanges_table, members_table, moment
 from ui.text import HELP, count, instant, plain, short_id
 
 __all__ = ["render", "render_heads"]
@@ -87,7 +87,7 @@ def _answer(check: LogCheckView) -> None:
 
 def _entry(client: ClientProtocol, entry: AuditEntryView) -> None:
     with st.container(border=True):
-        st.markdown(f"**Entry {entry.index}** · {plain(entry.kind)} · {plain(entry.at)}")
+        st.markdown(f"**Entry {entry.index}** · {plain(entry.kind)} · {plain(moment(entry.at))}")
         if entry.run_id:
             st.caption(f"Run {plain(short_id(entry.run_id))}")
         st.code(entry.text, language="json", wrap_lines=True)

@@ -7,6 +7,7 @@ import streamlit as st
 from parties.client import AgreementText, ClientProtocol, MinimisationView, RunsQuestion
 from ui.charts import openings_chart
 from ui.charts_trust import links_chart
+from ui.drawn import draw
 from ui.states import ask, empty
 from ui.tables_trust import revealed_table, signers_table, terms_table
 from ui.text import HELP, count, data_size, plain, short_id
@@ -57,11 +58,11 @@ def render_revealed(client: ClientProtocol) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.markdown("**Bytes by link**", help=HELP["bytes"])
-        st.altair_chart(links_chart(report), alt="Megabytes from each sender to each receiver, by class", key="links")
+        draw(links_chart, report, alt="Megabytes from each sender to each receiver, by class")
     with right:
         st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         if report.openings:
-            st.altair_chart(openings_chart(report.openings), alt="Openings used against the limit", key="opened")
+            draw(openings_chart, report.openings, alt="Openings used against the limit")
         else:
             st.caption("Nothing was opened.")
     st.subheader("Message by message", help=HELP["reveals"])
