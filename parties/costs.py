@@ -107,7 +107,7 @@ def run_cost(agreement: Agreement, entities: int) -> RunCost:
         seconds += steps.train * train.seconds + steps.predict * predict.seconds
         operand = steps.train * train.operand + steps.predict * predict.operand
         answer = steps.train * train.answer + steps.predict * predict.answer
-        memory = NODE_MB + panel_mb(steps.rows, len(feature.columns))
+        memory = NODE_MB + (LABEL_MB if feature.encoder else 0.0) + panel_mb(steps.rows, len(feature.columns))
         parties.append(PartyCost(feature.name, answer, operand, memory))
         sent = [sent[0] + operand, sent[1] + answer]
     label = agreement.party(agreement.label.party)

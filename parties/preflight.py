@@ -69,7 +69,7 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
         seconds, operand, answer = seconds * others, operand * others, answer * others
     panel = panel_mb(planned.rows, len(mine.columns))
     base = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, NODE_MB)
-    if mine.role == "label":
+    if mine.role == "label" or mine.encoder:
         base += LABEL_MB
     return Estimate(
         rows=planned.rows,

@@ -52,9 +52,13 @@ class Judge:
         self._labels = np.where(panel.universe, panel.label, np.nan)
         self._known = np.where(before & (resolved <= first), panel.label, np.nan)
 
-    def value(self, scores: F64, until: int | None = None) -> float:
-        """Mean rank IC over the periods it may know, before ``until`` where given; NaN where there is none."""
-        ics = ic_by_period(scores[: self.first], self._known[: self.first])[:until]
+    def value(self, result: TrainingResult) -> float:
+        """Mean rank IC over the periods it may know; NaN where there is none, or where a predicted row has no score."""
+        scores = result.scores
+        rows = [step.rows for step in result.predictions]
+        if not rows or not np.isfinite(scores.reshape(-1)[np.concatenate(rows)]).all():
+            return float("nan")
+        ics = ic_by_period(scores[: self.first], self._known[: self.first])
         return float(np.nanmean(ics)) if np.isfinite(ics).any() else float("nan")
 
     def predicted_from(self, steps: Sequence[Step]) -> int:

@@ -120,7 +120,7 @@ def search_source(
     for number in range(terms.source_trials):
         chosen = study.propose()
         result = yield from train(number, chosen)
-        value = judge.value(result.scores)
+        value = judge.value(result)
         study.record(chosen, "failed" if math.isnan(value) else "complete", value, judge.ics(result.scores))
     if not study.tried:
         return model, ()
@@ -153,11 +153,11 @@ def search_top(
             proposed = study.propose()
             if terms.prune_after and number:
                 _, early = replay(proposed, walk, panel, half, sums)
-                if study.hopeless(judge.value(early.scores)):
-                    study.record(proposed, "pruned", judge.value(early.scores), judge.ics(early.scores))
+                if study.hopeless(judge.value(early)):
+                    study.record(proposed, "pruned", judge.value(early), judge.ics(early.scores))
                     continue
             _, result = replay(proposed, walk, panel, steps, sums)
-            value = judge.value(result.scores)
+            value = judge.value(result)
             study.record(proposed, "failed" if math.isnan(value) else "complete", value, judge.ics(result.scores))
         except ValueError:
             study.record(proposed, "failed", math.nan, nothing)

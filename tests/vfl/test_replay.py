@@ -110,6 +110,9 @@ def test_failed_and_pruned_trials_are_recorded(run: Any) -> None:
     assert failed
     assert all(np.isnan(t.value) and np.isnan(t.ics).all() for t in failed)
     assert found.tried[found.chosen].state == "complete"
+    diverging = SEARCH.model_copy(update={"space": {"top_learning_rate": Choice(low=1e300, high=1e307)}, "trials": 2})
+    wild = searched(held, steps, sums, diverging)
+    assert [t.state for t in wild.tried] == ["complete", "failed"]
     pruning = SEARCH.model_copy(update={"trials": 14, "prune_after": 3})
     watched: list[Progress] = []
     flow = search_top(pruning, TERMS, Judge(held, WALK, FIRST), WALK, held, steps, sums)
@@ -157,7 +160,7 @@ def test_source_trials_are_judged_before_the_reported_periods(run: Any) -> None:
         yield from ()
         seen.append((number, model.source_learning_rate))
         sign = 1.0 if number == 2 else -1.0
-        return replace(result, scores=sign * np.where(np.isfinite(result.scores), held.label, np.nan))
+        return replace(result, scores=sign * np.where(np.isfinite(result.scores), np.nan_to_num(held.label), np.nan))
 
     best, tried = run_local({"l": search_source(terms, TERMS, Judge(held, WALK, FIRST), train)})["l"]
     assert [number for number, _ in seen] == [0, 1, 2, 3]

@@ -89,6 +89,18 @@ def test_trials_without_a_record_still_count():
     assert many.value("search", "n_trials") == 1000
 
 
+def test_failed_and_stopped_trials_count_and_do_not_end_the_comparison():
+    rng = np.random.default_rng(5)
+    whole = [rng.normal(0, 0.1, 64) for _ in range(9)]
+    best = int(np.argmax([w.mean() for w in whole]))
+    early, failed = np.where(np.arange(64) < 10, 0.1, np.nan), np.full(64, np.nan)
+    clean = search_evidence(whole, best, horizon=1, n_trials=9, what="rank IC")
+    found = search_evidence([*whole, early, failed], best, horizon=1, n_trials=11, what="rank IC")
+    assert found.value("search", "n_trials") == 11
+    assert found.value("search", "pbo") == clean.value("search", "pbo")
+    assert found.value("search", "deflated_sharpe") < clean.value("search", "deflated_sharpe")
+
+
 def trial(seed: int, **changes: object) -> Trial:
     values: dict[str, object] = {
         "run_id": "ab" * 32, "kind": "ridge", "terms": {"alpha": 300.0, "seed": seed}, "seed": seed,
