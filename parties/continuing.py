@@ -20,9 +20,15 @@ from parties.agreement import COORDINATOR, Agreement
 from parties.errors import AgreementError, ConfigError
 from parties.terms import Node
 
-__all__ = ["check_continuation", "continued_without", "may_be_opened"]
+__all__ = ["STANDS", "check_continuation", "continued_without", "may_be_opened"]
 
 Rows = Literal["kept", "fresh"]
+
+STANDS = (
+    "valued or settled: what it pays stands, the missing party's part included. If only delivery waits, wait too, or "
+    "cancel it first, which pays nobody"
+)
+"""Why nobody goes on from a run, after "run X is"."""
 
 _SAME = ("consortium", "label", "calendar", "alignment", "walk_forward", "fixed_point", "evaluation")
 

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from parties.agreement import ADMIN, COORDINATOR, DESK, Agreement
-from parties.continuing import check_continuation
+from parties.continuing import STANDS, check_continuation
 from parties.coordinator.blames import Blames, reporter
 from parties.coordinator.commands import Command, approve, last_word, paused, pending, resumed, roster_told, start
 from parties.coordinator.events import (
@@ -215,18 +215,19 @@ class Engine:
             return
         with self.lock:
             earlier = self.known(terms.run_id)
-            if earlier.state.status == "settled":
-                raise AgreementError(f"run {terms.run_id[:12]} is settled: there is nothing to go on from")
+            if earlier.state.stands:
+                raise AgreementError(f"run {terms.run_id[:12]} is {STANDS}")
             check_continuation(agreement, earlier.agreement)
 
     def _close_earlier(self, state: RunState) -> bool:
-        """Everyone who stays has signed: end the run that this one goes on from. False when that was settled first."""
+        """Everyone who stays has signed: end the run that this one goes on from. False when that stands."""
         terms = Agreement.model_validate_json(state.agreement).continues
         earlier = self._runs.get(terms.run_id) if terms is not None else None
-        if terms is None or earlier is None:
-            return True
-        self._apply(Continued(terms.run_id, _now(), state.run, terms.without))
-        return earlier.state.status != "settled"
+        if terms is not None and earlier is not None:
+            if earlier.state.stands:
+                return False
+            self._apply(Continued(terms.run_id, _now(), state.run, terms.without))
+        return True
 
     def cancel(self, run_id: str, by: str, why: str, *, admin: bool) -> bool:
         """Stop a run for an admin, or for one of its parties."""
@@ -381,7 +382,7 @@ class Engine:
         _LOG.info("run %s: %s, now %s", state.run[:12], event.kind, state.status)
         approved = isinstance(event, Signed | PartyBack) and was == "approve" != state.phase
         if approved and not self._close_earlier(state):
-            why = "the run that it goes on from was settled meanwhile"
+            why = f"the run that it goes on from is by now {STANDS}"
             return self._apply(Cancelled(state.run, _now(), COORDINATOR, why))
         for action in actions:
             self._perform(self._runs[state.run], action)

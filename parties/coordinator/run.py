@@ -175,6 +175,12 @@ class RunState:
         return "paused" if waits else reached
 
     @property
+    def stands(self) -> bool:
+        """Whether contributions are known and were not given up, or everything is settled."""
+        valued = any(span.phase == "value" and span.outcome == "done" for span in self.spans)
+        return not self.reason and (valued or self.ended)
+
+    @property
     def idle(self) -> bool:
         """Whether the phase shown waits for parties, or for who paused the run."""
         return bool(self.absent) or self.halted

@@ -12,7 +12,7 @@ import pytest
 from parties.agreement import COORDINATOR, Agreement
 from parties.continuing import check_continuation, continued_without
 from parties.coordinator.engine import Engine
-from parties.coordinator.events import PhaseDone, Signed
+from parties.coordinator.events import PartyLost, PhaseDone, PhaseName, Signed
 from parties.coordinator.run import Plan
 from parties.coordinator.store import EventLog, open_engine
 from parties.errors import AgreementError, ConfigError
@@ -218,7 +218,7 @@ def test_the_earlier_run_ends_when_all_who_stay_have_signed(consortium: Consorti
             assert {posting.run_id for posting in ledger.postings} == {made.run_id}
             order = [command.kind for command in bank.heard if command.run_id in (earlier.run_id, made.run_id)]
             assert order.index("abort") < max(i for i, kind in enumerate(order) if kind == "start")
-            with pytest.raises(AgreementError, match="is settled: there is nothing to go on from"):
+            with pytest.raises(AgreementError, match="is valued or settled: what it pays stands"):
                 admin.propose(_again(made))
 
 
@@ -227,6 +227,39 @@ def _again(settled: Agreement) -> Agreement:
     body = settled.model_dump()
     body["continues"] = body["continues"] | {"run_id": settled.run_id}
     return Agreement.model_validate(body | {"nonce": "again"})
+
+
+def test_a_run_that_was_valued_is_not_ended_by_those_who_stay(consortium: Consortium, tmp_path: Path) -> None:
+    """The missing party's contribution is known by then: it is paid, unless somebody cancels the run openly."""
+    earlier = terms(consortium, nonce="valued", **OPEN)
+    made = go_on(consortium, earlier, "card", single_party=True)
+    log = EventLog(open_engine(f"sqlite:///{tmp_path / 'log.db'}"))
+    roster = Roster({name: identity.member("127.0.0.1:1") for name, identity in consortium.identities.items()})
+    engine = Engine(log, roster, parts=None, version="0", heartbeat=1.0)  # type: ignore[arg-type]
+    engine._parts = type("Parts", (), {"abort": lambda *_: None, "interrupt": lambda *_: None})()  # type: ignore[assignment]
+    engine.propose(earlier, "admin")
+    for name in PARTIES:
+        engine.take(Signed(earlier.run_id, NOW, name, "ab" * 64))
+    engine.propose(made, "admin")
+    phases: tuple[tuple[PhaseName, tuple[str, ...]], ...] = (
+        ("align", PARTIES),
+        ("train", PARTIES),
+        ("evaluate", (LABEL,)),
+        ("value", PARTIES),
+    )
+    for phase, team in phases:
+        for name in team:
+            engine.take(PhaseDone(earlier.run_id, NOW, name, phase, 1, {}))
+    engine.take(PartyLost(earlier.run_id, NOW, "card", 99.0))
+    with pytest.raises(AgreementError, match="or cancel it first, which pays nobody"):
+        engine.propose(Agreement.model_validate(made.model_dump() | {"nonce": "late"}), "admin")
+    for name in (LABEL, "sat"):
+        engine.take(Signed(made.run_id, NOW, name, "ab" * 64))
+    assert engine.known(made.run_id).state.reason.startswith("cancelled by coordinator: the run that it goes on from")
+    assert engine.known(earlier.run_id).state.phase == "export"
+    engine.cancel(earlier.run_id, "admin", "card is gone", admin=True)
+    engine.propose(Agreement.model_validate(made.model_dump() | {"nonce": "after"}), "admin")
+    log.close()
 
 
 def test_a_crash_between_the_last_signature_and_the_earlier_runs_end_is_made_up_for(
