@@ -28,6 +28,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
@@ -144,13 +145,14 @@ def terms(periods: int) -> dict[str, Any]:
 
 
 @contextmanager
-def site(consortium: Consortium, address: str, log: Path) -> Iterator[int]:
-    """The real site in a process of its own; gives its port."""
+def site(consortium: Consortium, address: str, log: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """The real site in a process of its own; gives its port and the process."""
     port = free_port()
     options = [f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true"]
     options += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
     place = Path(__file__).parents[1] / "ui" / "website.py"
     known = {"ENTENTE_COORDINATOR": address, "ENTENTE_DESK": str(consortium.home(DESK)), "OMP_NUM_THREADS": "1"}
+    known["PYTHONPATH"] = os.pathsep.join(filter(None, (str(place.parents[1]), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(place), *options]
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **known}, cwd=place.parent)
@@ -158,7 +160,7 @@ def site(consortium: Consortium, address: str, log: Path) -> Iterator[int]:
         wait_until(lambda: _answers(port) or server.poll() is not None, "the site answers", 60)
         if server.poll() is not None:
             raise RuntimeError(log.read_text())
-        yield port
+        yield port, psutil.Process(server.pid)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=20)
@@ -172,8 +174,11 @@ def _answers(port: int) -> bool:
         return False
 
 
-def measure(sessions: int, seconds: float, *, history: int, periods: int, every: float) -> Times:
-    """Milliseconds of every rerun, by page and kind. The first ten seconds, which load everything, are left out."""
+def measure(sessions: int, seconds: float, *, history: int, periods: int, every: float) -> tuple[Times, float]:
+    """Milliseconds of every rerun, by page and kind, and the server's processor time of one, in milliseconds.
+
+    The first ten seconds, which load everything, are left out.
+    """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         consortium = Consortium(Path(folder))
         coordinator = stack.enter_context(consortium.coordinator())
@@ -187,24 +192,26 @@ def measure(sessions: int, seconds: float, *, history: int, periods: int, every:
         run_id = client.propose(consortium.agreement(recipients=FEATURES, **made))
         wait_until(lambda: len(client.run(run_id).series) >= periods, "the run trains", 60)
         desk = stack.enter_context(consortium.desk())
-        port = stack.enter_context(site(consortium, coordinator.address, Path(folder) / "site.log"))
+        port, server = stack.enter_context(site(consortium, coordinator.address, Path(folder) / "site.log"))
         visitors = []
         for i in range(sessions):
             page, query = ("run", f"run={run_id}") if i % 5 < 3 else ("runs", "")
             visitors.append(Visitor(port, desk.sign_in(consortium.token()), page, query, every))
+        asyncio.run(_visit(visitors, 10.0))
+        for visitor in visitors:
+            visitor.times.clear()
+        before = server.cpu_times()
         asyncio.run(_visit(visitors, seconds))
+        after = server.cpu_times()
     times: Times = defaultdict(list)
     for visitor in visitors:
         for name, took in visitor.times.items():
             times[name] += took
-    return times
+    spent = after.user + after.system - before.user - before.system
+    return times, 1000 * spent / max(1, sum(map(len, times.values())))
 
 
 async def _visit(visitors: Sequence[Visitor], seconds: float) -> None:
-    warm = time.monotonic() + 10
-    await asyncio.gather(*(visitor.visit(warm) for visitor in visitors))
-    for visitor in visitors:
-        visitor.times.clear()
     until = time.monotonic() + seconds
     await asyncio.gather(*(visitor.visit(until) for visitor in visitors))
 
@@ -218,17 +225,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=float, default=10.0, help="seconds between whole reruns of a session")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     options = parser.parse_args(arguments)
-    times = measure(
+    times, processor = measure(
         options.sessions, options.seconds, history=options.runs, periods=options.periods, every=options.every
     )
     found = {name: (len(t), statistics.median(t), sorted(t)[int(0.95 * len(t))], max(t)) for name, t in times.items()}
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps({"processor": processor, **found}))
         return
     print(f"{options.sessions} sessions, {options.runs:,} runs, {options.periods} periods: milliseconds of a rerun")
     print(f"  {'':26} {'count':>6} {'median':>8} {'95 %':>8} {'worst':>8}")
     for name, (count, middle, most, worst) in sorted(found.items()):
         print(f"  {name:26} {count:6d} {middle:8.0f} {most:8.0f} {worst:8.0f}")
+    print(f"  processor time of the server: {processor:.0f} a rerun")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Any
 
 import altair as alt
@@ -25,7 +26,17 @@ _MOST_KEPT = 128
 
 Spec = dict[str, Any]
 
-_made: OrderedDict[Hashable, tuple[Spec, dict[str, bytes]]] = OrderedDict()
+
+@dataclass(slots=True)
+class _Made:
+    """A specification without its tables, the tables, and the lock under which one session makes both."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    spec: Spec | None = None
+    tables: dict[str, bytes] = field(default_factory=dict)
+
+
+_made: OrderedDict[Hashable, _Made] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -38,19 +49,16 @@ def specification(chart: Callable[..., alt.LayerChart], *data: Hashable) -> Spec
     """The Vega-Lite specification of ``chart(*data)``, its tables as Arrow bytes. The caller may change it."""
     key = (chart.__module__, chart.__qualname__, data)
     with _lock:
-        found = _made.get(key)
-        if found is not None:
-            _made.move_to_end(key)
-    if found is None:
-        spec = chart(*data).to_dict(validate=False)
-        tables = {name: _arrow(rows) for name, rows in spec.pop("datasets", {}).items()}
-        found = spec, tables
-        with _lock:
-            _made[key] = found
-            while len(_made) > _MOST_KEPT:
-                _made.popitem(last=False)
-    spec, tables = found
-    return copy.deepcopy(spec) | {"datasets": dict(tables)}
+        made = _made.setdefault(key, _Made())
+        _made.move_to_end(key)
+        while len(_made) > _MOST_KEPT:
+            _made.popitem(last=False)
+    with made.lock:
+        if made.spec is None:
+            spec = chart(*data).to_dict(validate=False)
+            made.tables = {name: _arrow(rows) for name, rows in spec.pop("datasets", {}).items()}
+            made.spec = spec
+    return copy.deepcopy(made.spec) | {"datasets": dict(made.tables)}
 
 
 def _arrow(rows: list[dict[str, Any]]) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import tomllib
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -166,3 +168,9 @@ def test_a_shared_read_is_made_once_while_others_wait_and_an_error_is_not_kept()
     with pytest.raises(EntenteError):
         live.shared(client, VIEWER, "z", broken)
     assert live.shared(client, VIEWER, "z", lambda: "back") == "back"
+
+
+def test_the_page_does_not_collect_garbage_after_every_rerun() -> None:
+    """It would take several times as long as the rerun itself: docs/performance.md."""
+    place = Path(__file__).resolve().parents[2] / "ui" / ".streamlit" / "config.toml"
+    assert tomllib.loads(place.read_text())["runner"]["postScriptGC"] is False
