@@ -20,7 +20,7 @@ from parties.agreement import COORDINATOR, Agreement
 from parties.errors import AgreementError, ConfigError
 from parties.terms import Node
 
-__all__ = ["STANDS", "check_continuation", "continued_without", "may_be_opened"]
+__all__ = ["STANDS", "check_continuation", "check_weights", "continued_without", "may_be_opened"]
 
 Rows = Literal["kept", "fresh"]
 
@@ -163,3 +163,20 @@ def check_continuation(agreement: Agreement, earlier: Agreement | None) -> None:
             raise AgreementError(f"the agreement differs from {run} in {what}, which going on does not change")
     if terms.opened < (earlier.continues.opened if earlier.continues is not None else 0):
         raise AgreementError(f"the agreement counts fewer openings than {run} began with: propose it again")
+
+
+def check_weights(agreement: Agreement, earlier: Agreement) -> None:
+    """Raise :class:`AgreementError` where two runs would show a party by the difference of their first sums.
+
+    That is so when they start from the same weights, have other feature parties, and some party is in only one of them
+    without having agreed there that its own sums open (masked contributions).
+    """
+    if agreement.model.kind != "split" or agreement.initial_purpose != earlier.initial_purpose:
+        return
+    for one, other in ((agreement, earlier), (earlier, agreement)):
+        alone = {party.name for party in one.features} - {party.name for party in other.features}
+        if alone and one.openings.contribution != "masked":
+            raise AgreementError(
+                f"the run would start from the weights of run {earlier.run_id[:12]}, which had other parties: the "
+                f"label party would read the sums of {', '.join(sorted(alone))} as a difference; set another model.seed"
+            )

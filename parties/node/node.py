@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,6 @@ from pydantic import ValidationError
 
 from parties.agreement import Agreement, sign_agreement, verify_signature
 from parties.audit.log import AuditLog
-from parties.continuing import check_continuation
 from parties.coordinator.commands import Command
 from parties.coordinator.events import PhaseName
 from parties.coordinator.reports import ProgressBody
@@ -30,9 +30,10 @@ from parties.errors import AgreementError, ConfigError, DataError, EntenteError,
 from parties.identity import Identity, Roster, load_identity
 from parties.joining.requests import members_from
 from parties.meaning import summary_lines
-from parties.node.align import AlignedRows, earlier_rows, forget_steps
+from parties.node.align import forget_steps
 from parties.node.context import RunContext, node_secret
 from parties.node.decisions import Verdict, verdict
+from parties.node.earlier import check_earlier, proposed_before
 from parties.node.openings import OpeningStore
 from parties.node.phases import PartyRun
 from parties.node.policy import check_agreement
@@ -135,29 +136,6 @@ class NodeHome:
             "label_definition": label.definition if label else "",
             **self._published(),
         }
-
-    def agreement(self, run_id: str) -> Agreement | None:
-        """What was proposed to this node as this run; None when nothing was."""
-        try:
-            return Agreement.model_validate_json((self.folder / "runs" / run_id / "agreement.json").read_bytes())
-        except (OSError, ValidationError):
-            return None
-
-    def check_earlier(self, agreement: Agreement) -> None:
-        """Raise :class:`AgreementError` unless the run that the agreement goes on from is one of this node's."""
-        terms = agreement.continues
-        if terms is None:
-            return
-        check_continuation(agreement, self.agreement(terms.run_id))
-        if agreement.rows_kept and self.rows_of(terms.run_id) is None:
-            raise AgreementError(
-                f"this node has no rows of run {terms.run_id[:12]}: the run ended before they were found, or they are "
-                "gone; go on with --rows fresh"
-            )
-
-    def rows_of(self, run_id: str) -> AlignedRows | None:
-        """The common rows that this node kept of an earlier run."""
-        return earlier_rows(self.folder, lambda purpose: node_secret(self.seed, purpose), self.identity.name, run_id)
 
     def _published(self) -> dict[str, object]:
         limits = self.settings.limits
@@ -271,7 +249,8 @@ class Node:
                 raise AgreementError("the agreement does not hash to the run it was sent for")
             home = self._home
             check_agreement(agreement, home.settings, home.identity, home.roster, datetime.now(UTC))
-            home.check_earlier(agreement)
+            secret = partial(node_secret, home.seed)
+            check_earlier(agreement, home.folder, home.identity.name, secret, self._openings.begun())
             check_placebo(agreement, home.folder / "runs")
         except (ValidationError, KeyError):
             self._reject(run_id, "the agreement is not one this version understands")
@@ -347,7 +326,7 @@ class Node:
         agreement = self._agreements.get(run_id)
         while agreement is not None and agreement.continues is not None:
             self._forget(agreement.continues.run_id)
-            agreement = self._home.agreement(agreement.continues.run_id)
+            agreement = proposed_before(self._home.folder, agreement.continues.run_id)
 
     def _signed_before(self, run_id: str, signatures: object) -> Agreement | None:
         """The agreement that this node signed before it restarted: its own copy, under its own signature."""

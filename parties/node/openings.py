@@ -92,6 +92,11 @@ class OpeningStore:
         with self._read() as connection:
             return [(row.run_id, row.entities, row.periods) for row in connection.execute(sa.select(_ROWS))]
 
+    def begun(self) -> list[str]:
+        """Ids of the runs that were begun here."""
+        with self._read() as connection:
+            return list(connection.scalars(sa.select(_ROWS.c.run_id)))
+
     def before(self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int) -> NDArray[np.int64]:
         """What other runs have shown of these rows, in openings of ``width`` forms, rounded up: int64 (T * n,).
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parties.agreement import COORDINATOR, Agreement
-from parties.continuing import check_continuation, continued_without
+from parties.continuing import check_continuation, check_weights, continued_without
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import PartyLost, PhaseDone, PhaseName, Signed
 from parties.coordinator.run import Plan
@@ -178,6 +178,25 @@ def test_every_set_of_parties_starts_from_weights_of_its_own(consortium: Consort
     purposes = [run.initial_purpose for run in (earlier, without_card, without_sat, coalition)]
     assert len(set(purposes)) == 4
     assert terms(consortium, nonce="again").initial_purpose == earlier.initial_purpose, "a seed gives the same factor"
+
+
+def test_a_plain_run_with_other_parties_needs_another_seed(consortium: Consortium) -> None:
+    opened = ROOM | {"contribution": "none", "single_party": False}
+    both = terms(consortium, openings=opened, reward={})
+    alone = [party.model_dump() for party in both.parties if party.name != "card"]
+
+    def only_sat(**changes: Any) -> Agreement:
+        body = both.model_dump() | {"parties": alone, "nonce": "2", "recipients": [LABEL]}
+        return Agreement.model_validate(body | {"openings": opened | {"single_party": True}} | changes)
+
+    for new, old in ((only_sat(), both), (both, only_sat())):
+        with pytest.raises(AgreementError, match=r"read the sums of card as a difference; set another model\.seed"):
+            check_weights(new, old)
+    check_weights(only_sat(model=both.model.model_copy(update={"seed": 99}).model_dump()), both)
+    check_weights(only_sat(nonce="sat:1"), both)
+    check_weights(terms(consortium, nonce="3", openings=opened, reward={}), both)
+    agreed = terms(consortium, openings=ROOM | {"contribution": "masked"}, reward={})
+    check_weights(only_sat(), agreed)
 
 
 OPEN = {"alignment": {"policy": "universe", "universe_sha256": "00" * 32}, "recipients": FEATURES}
