@@ -28,16 +28,16 @@ def members_table(members: Iterable[MemberView]) -> pd.DataFrame:
             member.role or MISSING,
             member.legal_entity or MISSING,
             member.health,
-            instant(member.last_seen),
             f"{member.certificate_expires:%Y-%m-%d}" if member.certificate_expires else MISSING,
             member.days_left,
+            instant(member.last_seen),
             len(member.columns),
             member.version or MISSING,
         )
         for member in members
     ]
     columns = [
-        "Party", "Role", "Legal entity", "Node", "Last seen", "Certificate until", "Days left", "Columns", "Version",
+        "Party", "Role", "Legal entity", "Node", "Certificate until", "Days left", "Last seen", "Columns", "Version",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 

@@ -167,17 +167,17 @@ def settlements_table(runs: Iterable[SettlementView]) -> pd.DataFrame:
     rows = [
         (
             short_id(run.run_id),
+            run.purpose,
             STATE_LOOKS[run.state][0] + (" · approval asked" if run.dossier else ""),
             amount(run.amount, run.unit, run.scale),
-            amount(run.pot, run.unit, run.scale),
             f"{run.live_periods} of {run.live_needed}" if run.live_needed else MISSING,
-            instant(run.closed_at),
             run.waits[0] if run.waits else "",
-            run.purpose,
+            instant(run.closed_at),
+            amount(run.pot, run.unit, run.scale),
         )
         for run in runs
     ]
-    columns = ["Run", "Stands", "Booked", "Pot", "Live periods", "Closed", "Waits for", "Purpose"]
+    columns = ["Run", "Purpose", "Stands", "Booked", "Live periods", "Waits for", "Closed", "Pot"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -89,17 +89,17 @@ def _standing_now(client: ClientProtocol, viewer: ViewerView) -> None:
 def _balances(found: BalancesView) -> None:
     totals = {kind: [a for a in found.accounts if a.kind == kind] for kind in ("Pending", "Payable", "Stake")}
     cash = [account for account in found.accounts if account.account.endswith(":Cash")]
-    columns = st.columns(4 if cash else 3)
     words = {"Pending": "Rewards pending", "Payable": "Payable", "Stake": "Staked"}
-    for column, (kind, accounts) in zip(columns, totals.items(), strict=False):
-        value = _sum(accounts, pending=kind == "Pending")
-        column.metric(words[kind], value, border=True, help=HELP[f"account_{kind.lower()}"])
-    if cash:
-        columns[-1].metric("Cash", _sum(cash), border=True, help=HELP["account_cash"])
+    with st.container(horizontal=True):  # as wide as the amounts are, in as many rows as that takes
+        for kind, accounts in totals.items():
+            value = _sum(accounts, pending=kind == "Pending")
+            st.metric(words[kind], value, border=True, help=HELP[f"account_{kind.lower()}"], width="content")
+        if cash:
+            st.metric("Cash", _sum(cash), border=True, help=HELP["account_cash"], width="content")
     if any(account.party for account in found.accounts):
         st.altair_chart(balances_chart(found.accounts), key="balances of parties")
     st.dataframe(
-        accounts_table(found.accounts), hide_index=True, alt="Balances",
+        accounts_table(found.accounts), hide_index=True, height="content", alt="Balances",
         column_config={"Final": _RIGHT, "Pending": _RIGHT},
     )  # fmt: skip
 

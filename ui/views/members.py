@@ -47,7 +47,10 @@ def _present(client: ClientProtocol, viewer: ViewerView) -> None:
         st.warning(plain(told), icon=":material/event_busy:")
     st.dataframe(
         members_table(members), hide_index=True, alt="Members",
-        column_config={"Certificate until": st.column_config.TextColumn(help=HELP["certificate"])},
+        column_config={
+            "Legal entity": st.column_config.TextColumn(width=180),
+            "Certificate until": st.column_config.TextColumn(help=HELP["certificate"]),
+        },
     )  # fmt: skip
     st.subheader("What each brings")
     for member in members:

@@ -145,7 +145,8 @@ def _choose(page: SettlementPage) -> SettlementView:
         table, hide_index=True, on_select="rerun", selection_mode="single-row-required", key="settlement runs",
         alt="Where each run's reward stands", selection_default={"selection": {"rows": [0]}},
         column_config={
-            "Booked": _RIGHT, "Pot": _RIGHT, "Stands": st.column_config.TextColumn(width=200),
+            "Booked": _RIGHT, "Pot": _RIGHT, "Stands": st.column_config.TextColumn(width=175),
+            "Purpose": st.column_config.TextColumn(width=165),
             "Live periods": st.column_config.TextColumn(help=HELP["live_record"]),
             "Waits for": st.column_config.TextColumn(width="medium"),
         },
@@ -235,12 +236,17 @@ def _plan(plan: PlanView) -> None:
     elif plan.reasons:
         _reasons(plan.reasons)
     if plan.steps:
-        left, right = st.columns(2)
-        left.markdown("**What would be posted**")
-        left.dataframe(steps_table(plan.steps), hide_index=True, column_config={"Debit": _RIGHT, "Credit": _RIGHT})
-        right.markdown("**What it does to each balance**")
+        st.markdown("**What would be posted**")
+        st.dataframe(
+            steps_table(plan.steps), hide_index=True, height="content", alt="What would be posted",
+            column_config={"Debit": _RIGHT, "Credit": _RIGHT},
+        )  # fmt: skip
+        st.markdown("**What it does to each balance**")
         columns = ("Final now", "Final then", "Pending now", "Pending then")
-        right.dataframe(effects_table(plan.effects), hide_index=True, column_config=dict.fromkeys(columns, _RIGHT))
+        st.dataframe(
+            effects_table(plan.effects), hide_index=True, height="content", alt="What it does to each balance",
+            column_config=dict.fromkeys(columns, _RIGHT),
+        )  # fmt: skip
     if plan.approvers:
         names = ", ".join(person.name for person in plan.approvers)
         st.caption(f"{plan.needed} different people of {plain(names)} must approve.", help=HELP["four_eyes"])
