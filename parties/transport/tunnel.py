@@ -16,14 +16,16 @@ certificates over the transcript, records under AEAD with implicit sequence numb
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from parties.errors import PeerError
 from parties.transport.switchboard import LARGEST_PARCEL, Ring
@@ -32,6 +34,8 @@ __all__ = ["Door", "Incoming", "Tunnel"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_CALLS = 64
+_PREFIX, _LOCK = "entente-relay-", "in-use"
+_SETTLED_SECONDS = 60.0
 
 
 class Incoming(Protocol):
@@ -64,7 +68,7 @@ class Tunnel:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._folder = Path(tempfile.mkdtemp(prefix="entente-"))  # for this user alone
+        self._folder, self._held = _sockets_folder()
         self.own = f"unix:{self._folder / 'own'}"
         self._lock = threading.Lock()
         self._entrances: dict[str, socket.socket] = {}
@@ -105,6 +109,7 @@ class Tunnel:
         for one in sockets:
             _end(one)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._held.close()
 
     def _admit(self, peer: str, entrance: socket.socket) -> None:
         while True:
@@ -164,6 +169,21 @@ class Tunnel:
             _end(plain)
             with self._lock:
                 self._open.discard(plain)
+
+
+def _sockets_folder() -> tuple[Path, BinaryIO]:
+    """A new folder for this user alone, and the lock that says it is in use; those that killed processes left go."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime < _SETTLED_SECONDS:
+                continue  # it may be about to be locked
+            with (left / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    held = (folder / _LOCK).open("wb")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    return folder, held
 
 
 def _pieces(plain: socket.socket) -> Iterator[bytes]:

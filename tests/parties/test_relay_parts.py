@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -15,13 +16,14 @@ import pytest
 
 from parties.agreement import COORDINATOR
 from parties.client import ADMIN
-from parties.coordinator.relaying import relay_handler
+from parties.coordinator.relaying import OwnDoor, relay_handler
 from parties.errors import PeerError
 from parties.settings import TransportSettings
 from parties.transport.grpc import ExchangeServer, connect
 from parties.transport.relay import SERVICE, CoordinatorDoor
 from parties.transport.routes import Routes
 from parties.transport.switchboard import LARGEST_PARCEL, End, Pace, Switchboard
+from parties.transport.tunnel import Tunnel
 from parties.wire.gen import relay_pb2 as wire
 from psi.flow import Recv
 from tests.conformance.rigs import Note, RelayWorld, make_roster
@@ -266,6 +268,28 @@ def test_a_member_cannot_hold_the_coordinators_calls(tmp_path: Path) -> None:
         for call in calls:
             call.cancel()
             silence.put(None)
+
+
+def test_sockets_that_a_killed_process_left_go_and_those_in_use_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    door = OwnDoor(Switchboard(everybody))
+    used = Tunnel(door)
+    killed = tmp_path / "entente-relay-killed"
+    fresh = tmp_path / "entente-relay-fresh"
+    for folder in (killed, fresh):
+        folder.mkdir()
+        (folder / "in-use").touch()
+    old = time.time() - 3600
+    for folder in (killed, used._folder):
+        os.utime(folder, (old, old))
+    assert used._folder.stat().st_mode & 0o077 == 0
+    other = Tunnel(door)
+    assert sorted(tmp_path.iterdir()) == sorted([used._folder, other._folder, fresh])
+    used.close()
+    other.close()
+    assert sorted(tmp_path.iterdir()) == [fresh]
 
 
 def test_an_admins_certificate_opens_no_relay(tmp_path: Path) -> None:
