@@ -95,6 +95,7 @@ class Approvals:
         self._audit = audit
         self._lock = threading.RLock()
         self._open: dict[str, Request] = {}
+        self._over: dict[str, Waiting] = {}  # what is over does not change, so it is read once
 
     def restore(self) -> None:
         """Take up what was open, post what has all its approvals, and tell parties that attach from now on.
@@ -237,9 +238,14 @@ class Approvals:
 
     # -- reading
 
-    def all(self) -> list[Waiting]:
-        """Every request ever made, the latest first."""
-        found = [self._found(self._read(path)) for path in self._folder.glob("*.json")]
+    def latest(self, most: int = 100) -> list[Waiting]:
+        """Every open request, and of those that are over the ``most`` that changed last; the latest asked first."""
+        with self._lock:
+            names = set(self._open)
+            files = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+            names |= set([path.stem for path in files if path.stem not in names][:most])
+            found = [self._over.get(name) or self._found(self._request(name)) for name in names]
+            self._over |= {one.request.digest: one for one in found if not one.open}
         return sorted(found, key=lambda one: one.request.asked_at, reverse=True)
 
     def needed(self, one: Waiting) -> Requirement:

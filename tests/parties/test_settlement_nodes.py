@@ -52,7 +52,7 @@ class World:
         return self.approvals.ask(propose_final(self.ledger, self.run, live, "admin", now()), self.run, "ada")
 
     def one(self, digest: str) -> Waiting:
-        return next(one for one in self.approvals.all() if one.request.digest == digest)
+        return next(one for one in self.approvals.latest() if one.request.digest == digest)
 
     def approved(self, digest: str) -> set[str]:
         return {approval.name for approval in self.one(digest).dossier.approvals}

@@ -76,7 +76,7 @@ class SettlementDesk:
         chosen = [(known, run) for known in page if (run := closed_run(known.state)) is not None]
         mine = {known.state.run for known in runs}
         everyone = caller.role != "operator"
-        waits = [one for one in self._approvals.all() if everyone or one.dossier.run_id in mine]
+        waits = [one for one in self._approvals.latest() if everyone or one.dossier.run_id in mine]
         if asked.run_id:
             waits = [one for one in waits if one.dossier.run_id.startswith(asked.run_id)]
         open_now = {one.dossier.run_id: one.request.digest for one in waits if one.open}
