@@ -57,14 +57,13 @@ def _start(client: ClientProtocol, templates: Sequence[TemplateView]) -> Templat
     """The terms to begin with: a template's, or those of a run that there was."""
     named = {template.key: template.title for template in templates} | {_LIKE: "Same as a run"}
     wanted = st.query_params.get(_LIKE, "")
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    key = left.segmented_control(
+    key = st.segmented_control(
         "Begin with", list(named), format_func=lambda name: named[name], default=_LIKE if wanted else templates[0].key,
         required=True, key="begin with",
     )  # fmt: skip
     if key != _LIKE:
         template = next(one for one in templates if one.key == key)
-        right.caption(plain(template.words))
+        st.caption(plain(template.words))
         return template
     page = ask("earlier runs", lambda: client.runs_page(RunsQuestion(limit=100)))
     if page is None:
@@ -73,10 +72,10 @@ def _start(client: ClientProtocol, templates: Sequence[TemplateView]) -> Templat
     if wanted and wanted not in runs:
         runs = {wanted: short_id(wanted)} | runs
     if not runs:
-        right.caption("There is no run yet.")
+        st.caption("There is no run yet.")
         return None
     ids = list(runs)
-    chosen = right.selectbox("Run", ids, index=ids.index(wanted) if wanted else 0, format_func=lambda name: runs[name])
+    chosen = st.selectbox("Run", ids, index=ids.index(wanted) if wanted else 0, format_func=lambda name: runs[name])
     return ask("its terms", lambda: client.run_like(chosen))
 
 
@@ -96,7 +95,7 @@ def _form(client: ClientProtocol, start: TemplateView, members: Sequence[PartyVi
     )
     draft = _drafted(client, question)
     fault = draft.field if draft is not None and draft.fault else None
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.columns([5, 4], gap="medium")
     with left:
         wrong = run_form.section_of(fault) if fault else ""
         titles = [f"{title} :material/error:" if name == wrong else title for name, title in run_form.SECTIONS.items()]

@@ -55,7 +55,7 @@ def _confirm(client: ClientProtocol, viewer: ViewerView, run: RunView, order: Or
     if order != "resume":
         st.text_input("Why", key=why, max_chars=400, placeholder="every party reads it")
     if st.button(
-        _TITLES[order][0], type="primary", key=f"really {order} {run.run_id}", on_click=_give,
+        f"{_TITLES[order][0]} the run", type="primary", key=f"really {order} {run.run_id}", on_click=_give,
         args=(client, run.run_id, order, why),
     ):  # fmt: skip
         st.rerun()
