@@ -51,7 +51,7 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
     if detail is None:
         return
     _heading(detail)
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns(2, gap="medium")
     with left:
         _verification(client, detail.card)
         _warnings(detail)
@@ -143,16 +143,16 @@ def _downloads(client: ClientProtocol, detail: FactorDetail) -> None:
     if check is None or not check.sound:
         st.caption("Files are handed over only when they verify.")
         return
-    for form, reason in detail.forms.items():
-        _download(client, detail, form, reason)
+    columns = st.columns(2)
+    for index, (form, reason) in enumerate(detail.forms.items()):
+        with columns[index % 2]:
+            _download(client, detail, form, reason)
 
 
 def _download(client: ClientProtocol, detail: FactorDetail, form: FactorForm, reason: str) -> None:
-    words, button = st.columns([3, 2], vertical_alignment="center")
-    size = f" · {data_size(detail.card.bytes)} unpacked" if form == "zip" and detail.card.bytes else ""
-    words.markdown(f"**{FORM_TITLES[form]}**{size}  \n:small[{plain(reason) if reason else FORM_HINTS[form]}]")
-    button.download_button(
-        "Download",
+    size = f", {data_size(detail.card.bytes)} unpacked" if form == "zip" and detail.card.bytes else ""
+    st.download_button(
+        FORM_TITLES[form],
         partial(taken, client, detail, form),
         file_name=file_name(detail, form),
         mime=mime_of(form),
@@ -163,6 +163,7 @@ def _download(client: ClientProtocol, detail: FactorDetail, form: FactorForm, re
         width="stretch",
         key=f"take {form} {detail.card.run_id}",
     )
+    st.caption(plain(reason) if reason else f"{FORM_HINTS[form]}{size}")
 
 
 def _headline(detail: FactorDetail) -> None:
