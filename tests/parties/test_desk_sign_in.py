@@ -14,7 +14,7 @@ import pytest
 from parties.agreement import COORDINATOR
 from parties.calls.asking import Nothing, Question, Role
 from parties.cli import run
-from parties.client import ADMIN, DESK, Client
+from parties.client import ADMIN, DESK, Client, FactorsQuestion
 from parties.coordinator.desk.enrol import enrol_desk
 from parties.coordinator.desk.sessions import Person, Sessions
 from parties.errors import AgreementError, ConfigError, EntenteError, SignInError
@@ -61,7 +61,7 @@ def calls(client: Client, consortium: Consortium) -> dict[str, Callable[[], obje
         "run": lambda: client.run(run_id),
         "events": client.events,
         "ledger": client.ledger,
-        "factors": client.factors,
+        "factors": lambda: client.factor_page(FactorsQuestion()),
         "download": lambda: client.download_factor(run_id),
         "propose": lambda: client.propose(consortium.agreement()),
         "cancel": lambda: client.cancel(run_id, "why"),

@@ -6,6 +6,7 @@ import streamlit as st
 
 from parties.client import ClientProtocol, EntenteError, FactorView
 from ui.bundle import SUMS, check_archive
+from ui.links import go
 from ui.states import explain
 from ui.tables import files_table
 from ui.text import HELP, count, data_size, instant, plain, short_id
@@ -25,6 +26,8 @@ def render(client: ClientProtocol, factor: FactorView) -> None:
             st.code(f"SHA-256 of {SUMS}: {factor.sha256}", language=None)
         if factor.recipients:
             st.caption(f"Sent to {plain(', '.join(factor.recipients))}.")
+        if st.button("Open the factor", icon=":material/query_stats:", key=f"factor of {factor.run_id}"):
+            go("factor", run=factor.run_id)
         if factor.available:
             _download(client, factor)
         else:
