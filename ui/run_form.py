@@ -58,8 +58,8 @@ class Field:
 
 
 SECTIONS: Mapping[str, str] = {
-    "who": "1 Who and what for",
-    "time": "2 Time and rows",
+    "who": "1 Who",
+    "time": "2 Time",
     "model": "3 Model",
     "openings": "4 Openings",
     "reward": "5 Reward",

@@ -11,7 +11,7 @@ from ui.text import MISSING, count
 __all__ = ["GROUPS", "ORDERS", "page_words", "pages", "question"]
 
 GROUPS: Mapping[RunGroup, str] = {
-    "waiting": "Waiting for signatures",
+    "waiting": "To be signed",
     "running": "Under way",
     "paused": "Paused",
     "settled": "Settled",

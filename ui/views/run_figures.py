@@ -27,7 +27,7 @@ def numbers(run: RunView) -> None:
     uplift = evaluation.uplift if evaluation else None
     used = max((o.max_used for o in run.openings), default=None)
     limit = min((o.limit for o in run.openings), default=None)
-    cells = st.columns(5)
+    cells = st.columns([3, 3, 3, 4, 4])
     t_joint = f"t = {t_value(evaluation.t_joint)}" if evaluation and evaluation.t_joint is not None else None
     t_uplift = f"t = {t_value(evaluation.t_uplift)}" if evaluation and evaluation.t_uplift is not None else None
     _number(cells[0], "Rank IC, joint", correlation(joint), f"{HELP['rank_ic']} {HELP['t']}", t_joint)

@@ -122,6 +122,7 @@ def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     )  # fmt: skip
     groups = status.pills(
         "Status", list(GROUPS), format_func=lambda group: GROUPS[group], selection_mode="multi", key="status",
+        wrap=True,
         bind="query-params",
     )  # fmt: skip
     members = ask("the parties", lambda: shared(client, viewer, "parties", client.parties, seconds=30)) or []
