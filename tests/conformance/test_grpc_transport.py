@@ -357,6 +357,8 @@ def other(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], ExchangeServe
             [sys.executable, "-c", PEER, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True
         )
         try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"  # a busy machine starts slower than the peer has patience
             yield process, server
         finally:
             process.kill()

@@ -17,6 +17,7 @@ from psi.commitment import AlignmentLimits
 from psi.flow import REGISTER, LocalProtocolError, Message, Payload, Progress, RemoteProtocolError, run_local
 from psi.group import hash_to_group
 from psi.identifiers import DuplicateIdentifier, EmptyIdentifier, IdentifierNotText, NotNormalised
+from psi.kept import KeptRows
 from psi.messages import (
     AlignmentConfirmation,
     CirculatingList,
@@ -450,7 +451,7 @@ def test_every_message_is_registered_with_its_class_and_only_the_coordinator_get
     align(THREE, wire=wire)
     kinds = {type(message) for _, _, message in wire.sent}
     entries = {kind.cls: kind for kind in REGISTER.values() if kind.name.startswith("psi.")}
-    assert kinds | {TooFewCommon} == set(entries)
+    assert kinds | {TooFewCommon, KeptRows} == set(entries)
     for sender, receiver, message in wire.sent:
         entry = entries[type(message)]
         assert (entry.sender == "coordinator") == (sender == COORDINATOR)
