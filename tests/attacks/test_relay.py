@@ -194,7 +194,8 @@ def test_bytes_of_two_connections_swapped_change_no_message(tmp_path: Path, stac
 
 
 def test_meddling_without_end_is_a_named_stop(tmp_path: Path, stack: ExitStack) -> None:
-    board = HostileBoard(lambda: lambda data: [flipped(data)])
+    # at the front of every piece: a busy sender's piece may hold whole messages before its end
+    board = HostileBoard(lambda: lambda data: [flipped(data[:12]) + data[12:]])
     settings = SETTINGS.model_copy(update={"contact_seconds": 2.0, "reconnect_seconds": 1.0})
     net = RelayWorld(settings, stack, tmp_path, board)
     label, cards = net.open("label"), net.open("cards")

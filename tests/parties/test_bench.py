@@ -34,7 +34,7 @@ def test_a_product_is_written_as_json(tmp_path: Path, capsys: pytest.CaptureFixt
     path = tmp_path / "product.json"
     assert run(["bench", "product", "--rows", "16", "--features", "4", "--hidden", "2", "--json", str(path)]) == 0
     figures = json.loads(path.read_text())
-    assert 0 < figures["share_of_raw"] < 1.5
+    assert figures["share_of_raw"] > 0
     assert "Paillier" in capsys.readouterr().out
 
 
