@@ -2,7 +2,7 @@
 #
 #   make demo [CONFIG=FILE DATA=DIR] [OUT=DIR] [ARGS=...]   run a consortium, from alignment to the settled ledger
 #   make ui   [OUT=DIR] [ARGS=...]                          look at it in a browser
-#   make test [ARGS="-k words"]   make check   make bench   make clean
+#   make test [ARGS="-k words"]   make check   make bench   make screenshots   make clean
 #   make qlib                                               what the tests of the qlib file need, in a folder of its own
 #
 # TORCH_FLAGS goes to the one command that installs torch: on Linux name PyTorch's CPU wheel index there
@@ -27,7 +27,7 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EDITABLE := $(PIP) --no-build-isolation --editable
 
-.PHONY: help demo ui test qlib bench check clean
+.PHONY: help demo ui test qlib bench screenshots check clean
 
 help:
 	@sed -n '3,9s/^# *//p' Makefile
@@ -49,6 +49,10 @@ check: $(STAMPS)/check $(STAMPS)/test
 	@failed=0; for tool in "ruff check ." lint-imports mypy; do $(BIN)/$$tool || failed=1; done; exit $$failed
 
 qlib: $(QLIB_VENV)/ready
+
+# every view of the web page, light and dark, of a consortium made for it
+screenshots: $(STAMPS)/test
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ui.screenshots docs/img
 
 clean:
 	rm -rf demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -98,10 +98,54 @@ class Browser:
         self.wait_for(f"document.body && document.body.innerText.includes({json.dumps(text)})", seconds=seconds)
 
     def click(self, text: str) -> None:
-        """Click the button that shows this text."""
-        button = f"[...document.querySelectorAll('button')].find(b => b.innerText.includes({json.dumps(text)}))"
+        """Click the button or tab that shows this text."""
+        button = (
+            f"[...document.querySelectorAll('button, [role=tab]')].find(b => b.innerText.includes({json.dumps(text)}))"
+        )
         self.wait_for(f"!!{button}")
         self.value(f"{button}.click()")
+
+    def fill(self, label: str, text: str) -> None:
+        """Type into the field with this label, in place of what is there, and leave it."""
+        field = (
+            f"[...document.querySelectorAll('input, textarea')].find(i => i.getAttribute('aria-label') === "
+            f"{json.dumps(label)} || [...(i.labels || [])].some(l => l.innerText.trim() === {json.dumps(label)}))"
+        )
+        self.wait_for(f"!!{field}")
+        self.value(f"{field}.focus(); {field}.select()")
+        self.do("Input.insertText", text=text)
+        for kind in ("keyDown", "keyUp"):
+            self.do("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+
+    def settled(self, *, seconds: float = 30) -> None:
+        """Until the page has something on it and nothing on it is being drawn."""
+        self.wait_for(
+            "document.readyState === 'complete' && document.body.innerText.length > 100 && "
+            "!document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner]') && "
+            "!document.querySelector('[data-stale=true]')",
+            seconds=seconds,
+        )
+
+    def rest(self) -> None:
+        """Until nothing has moved for a moment: fonts, charts and transitions are done."""
+        self.value("document.fonts.ready.then(() => { window.fontsReady = true }); void 0")
+        self.wait_for("window.fontsReady === true")
+        last = ""
+        for _ in range(8):  # a page that is live may never rest
+            now = str(self.do("Page.captureScreenshot", format="jpeg", quality=20)["data"])
+            if now == last:
+                return
+            last = now
+            time.sleep(0.7)
+
+    def tall(self, height: int) -> None:
+        """Make the window this high."""
+        width = int(self.value("window.innerWidth"))
+        self.do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def theme(self, name: str) -> None:
+        """Ask for the light or the dark theme, as the machine's own settings would."""
+        self.do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
 
     def screenshot(self, target: Path) -> None:
         target.write_bytes(base64.b64decode(self.do("Page.captureScreenshot", format="png")["data"]))

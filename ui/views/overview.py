@@ -159,7 +159,7 @@ def _parties(parties: list[PartyView]) -> None:
         for party in parties:
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                 role = f" · {party.role}" if party.role else ""
-                doing = f" · in run `{short_id(party.running)}`" if party.running else ""
+                doing = " · in a run" if party.running else ""
                 st.markdown(f"**{plain(party.name)}**{role}{doing}", width="content")
                 colour, icon = _HEALTH[party.health]
                 st.badge(party.health, color=colour, icon=icon, help=f"Last heard of {instant(party.last_seen)}")
