@@ -41,7 +41,6 @@ __all__ = ["Methods"]
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 18  # below the largest frame of the transport whose server this shares
 _ORDERERS: frozenset[Role] = frozenset(("admin", "operator"))
-_LEDGER = "ledger"
 
 A = TypeVar("A", bound=Protobuf)
 B = TypeVar("B", CancelBody, PauseBody, ResumeBody)
@@ -223,13 +222,7 @@ class Methods:
 
     def _read(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
         reader, caller = self._reading(context), self._caller(context)
-
-        def found() -> bytes:
-            if request.view == _LEDGER:
-                admit(caller, AUDITORS)
-            return reader.document(request)
-
-        return _chunks(self._answered(context, found))
+        return _chunks(self._answered(context, lambda: reader.document(request, caller)))
 
     def _bundle(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
         reader, caller = self._reading(context), self._caller(context)

@@ -12,10 +12,13 @@ from pydantic import BaseModel
 from parties import __version__
 from parties.client import NO_PARTIES, CoordinatorView
 from parties.coordinator.bundles import BundleStore
+from parties.coordinator.desk.access import holds_factor, sees_rewards
+from parties.coordinator.desk.doors import AUDITORS, Caller, admit
 from parties.coordinator.documents import LedgerReader, event_view, party_view, run_summary, run_view
 from parties.coordinator.engine import Engine
 from parties.coordinator.settings import CoordinatorSettings
 from parties.coordinator.store import EventLog
+from parties.coordinator.views import RunView
 from parties.errors import ConfigError
 from parties.identity import Roster
 from parties.wire.gen import coordinator_pb2 as wire
@@ -45,21 +48,21 @@ class Reader:
         self._log = log
         self._bundles = bundles
         self._ledger = ledger
-        self._views: dict[str, Callable[[wire.Query], Any]] = {
-            "coordinator": lambda _: self._self(),
-            "parties": lambda _: self._parties(),
+        self._views: dict[str, Callable[[wire.Query, Caller], Any]] = {
+            "coordinator": lambda *_: self._self(),
+            "parties": lambda *_: self._parties(),
             "runs": self._runs,
-            "run": lambda query: self._under_lock(lambda: run_view(engine.known(query.run_id), bundles)),
+            "run": self._run,
             "events": self._events,
-            "ledger": lambda query: ledger.view(query.run_id, _rows(query), query.offset),
+            "ledger": self._books,
         }
 
-    def document(self, query: wire.Query) -> bytes:
-        """One of the views. Raises :class:`ConfigError` for one that does not exist."""
+    def document(self, query: wire.Query, caller: Caller) -> bytes:
+        """One of the views, as far as it is the caller's to see. Raises :class:`ConfigError` for one that is none."""
         view = self._views.get(query.view)
         if view is None:
             raise ConfigError("there is no such view: use one version on both sides")
-        found = view(query)
+        found = view(query, caller)
         if isinstance(found, BaseModel):
             return found.model_dump_json().encode()
         return json.dumps([item.model_dump(mode="json") for item in found]).encode()
@@ -68,9 +71,19 @@ class Reader:
         """A run's factor bundle as a zip archive."""
         return self._bundles.archive(self._engine.known(run_id).state.run)
 
-    def _under_lock(self, build: Callable[[], Any]) -> Any:
+    def _run(self, query: wire.Query, caller: Caller) -> RunView:
         with self._engine.lock:
-            return build()
+            known = self._engine.known(query.run_id)
+            found, plan = run_view(known, self._bundles), known.state.plan
+        if not sees_rewards(caller, plan):
+            found = found.model_copy(update={"contribution_way": "", "contributions": (), "transactions": ()})
+        if found.factor is not None and not holds_factor(caller, plan):
+            found = found.model_copy(update={"factor": found.factor.model_copy(update={"metadata": {}, "files": ()})})
+        return found
+
+    def _books(self, query: wire.Query, caller: Caller) -> BaseModel:
+        admit(caller, AUDITORS)
+        return self._ledger.view(query.run_id, _rows(query), query.offset)
 
     def _self(self) -> CoordinatorView:
         with self._engine.lock:
@@ -93,12 +106,12 @@ class Reader:
             runs = self._engine.all_runs()
             return [party_view(n, self._roster[n], self._engine.lines, runs, heartbeat) for n in self._members()]
 
-    def _runs(self, query: wire.Query) -> list[BaseModel]:
+    def _runs(self, query: wire.Query, _: Caller) -> list[BaseModel]:
         with self._engine.lock:
             page = self._engine.all_runs()[query.offset : query.offset + _rows(query)]
             return [run_summary(known) for known in page]
 
-    def _events(self, query: wire.Query) -> list[BaseModel]:
+    def _events(self, query: wire.Query, _: Caller) -> list[BaseModel]:
         return [event_view(e) for e in self._log.read(run_id=query.run_id, after=query.offset, limit=_rows(query))]
 
 

@@ -13,10 +13,13 @@ import pytest
 
 from parties.agreement import Agreement
 from parties.calls.contributions import ContributionsQuestion
+from parties.coordinator.desk.access import sees_rewards
 from parties.coordinator.desk.contributions import settling
+from parties.coordinator.desk.doors import Caller
 from parties.coordinator.reports import ContributionRecord
+from parties.coordinator.run import Plan
 from parties.errors import AgreementError, ConfigError
-from tests.parties.coordinator_rig import REPORTS
+from tests.parties.coordinator_rig import LABEL, REPORTS
 from tests.parties.desk_rig import Desk, opened
 
 PERIODS = tuple(f"2020-{i:02d}" for i in range(1, 13))
@@ -123,3 +126,22 @@ def test_roles_see_what_is_theirs(desk: Desk) -> None:
     for door in ("contributions/page", "contributions/one", "contributions/export"):
         with pytest.raises(AgreementError, match="signed in as reader"):
             desk.ask(door, "reader")
+
+
+def test_the_runs_view_tells_rewards_to_those_whom_they_concern(desk: Desk) -> None:
+    """By every way to a run: the page of contributions is not the only one."""
+    consortium = desk.consortium
+    with consortium.desk() as door:
+
+        def seen(role: Any, party: str = "") -> Any:
+            return door.within(door.sign_in(consortium.token(role, "Ada", party))).run(desk.run_id)
+
+        for client in (desk.client.run(desk.run_id), seen("auditor"), seen("operator", "sat")):
+            assert {one.party: one.reward for one in client.contributions} == {"sat": 7501, "card": 2500}
+            assert client.transactions
+        reader = seen("reader")
+        assert (reader.contributions, reader.contribution_way, reader.transactions) == ((), "", ())
+        assert reader.evaluation == desk.client.run(desk.run_id).evaluation
+    plan = Plan(LABEL, (LABEL, "sat"), (), matching=False, masked=True)
+    assert sees_rewards(Caller("Ada", "operator", "sat"), plan)
+    assert not sees_rewards(Caller("Ada", "operator", "card"), plan)

@@ -1,7 +1,8 @@
 """Who may see what of a run, beyond the role a door asks for.
 
 Admins and auditors see every run. An operator sees the runs that its party takes part in, and gets a factor's files
-only where its party is an agreed recipient. A reader sees runs and what their reports say, and takes nothing away.
+only where its party is an agreed recipient. A reader sees runs and what their reports say, and takes nothing away. Who
+contributed what and earns what is for those whom it concerns.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from parties.coordinator.engine import Engine, KnownRun
 from parties.coordinator.run import Plan
 from parties.errors import AgreementError
 
-__all__ = ["holds_factor", "run_of", "takes_part"]
+__all__ = ["holds_factor", "run_of", "sees_rewards", "takes_part"]
 
 
 def takes_part(caller: Caller, plan: Plan) -> bool:
@@ -24,6 +25,11 @@ def holds_factor(caller: Caller, plan: Plan) -> bool:
     if caller.role == "operator":
         return caller.party in (plan.label, *plan.recipients)
     return caller.role in ("admin", "auditor")
+
+
+def sees_rewards(caller: Caller, plan: Plan) -> bool:
+    """Whether contributions and rewards are the caller's to see: not a reader's, nor an operator's outside the run."""
+    return caller.role != "reader" and takes_part(caller, plan)
 
 
 def run_of(engine: Engine, run_id: str, caller: Caller) -> KnownRun:
