@@ -168,15 +168,17 @@ def check_continuation(agreement: Agreement, earlier: Agreement | None) -> None:
 def check_weights(agreement: Agreement, earlier: Agreement) -> None:
     """Raise :class:`AgreementError` where two runs would show a party by the difference of their first sums.
 
-    That is so when they start from the same weights, have other feature parties, and some party is in only one of them
-    without having agreed there that its own sums open (masked contributions).
+    That is so when they start from the same weights, and some party is in only one of them, or with other columns in
+    each, without having agreed there that its own sums open (masked contributions).
     """
     if agreement.model.kind != "split" or agreement.initial_purpose != earlier.initial_purpose:
         return
     for one, other in ((agreement, earlier), (earlier, agreement)):
-        alone = {party.name for party in one.features} - {party.name for party in other.features}
+        brought = {(party.name, party.columns, party.encoder) for party in other.features}
+        alone = {party.name for party in one.features if (party.name, party.columns, party.encoder) not in brought}
         if alone and one.openings.contribution != "masked":
             raise AgreementError(
-                f"the run would start from the weights of run {earlier.run_id[:12]}, which had other parties: the "
-                f"label party would read the sums of {', '.join(sorted(alone))} as a difference; set another model.seed"
+                f"the run would start from the weights of run {earlier.run_id[:12]}, which had other parties or "
+                f"columns: the label party would read the sums of {', '.join(sorted(alone))} as a difference; set "
+                "another model.seed"
             )

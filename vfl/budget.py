@@ -7,6 +7,7 @@ durably before :meth:`OpeningBudget.charge` returns can rebuild them after any c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,9 @@ class Charge:
 class OpeningBudget:
     """Counts openings per row and refuses those past ``limit``.
 
-    ``before`` (rows,) holds what earlier runs showed of the same rows, in openings of this run's width.
-    ``record`` stores a charge durably and returns only then; it is called before the charge takes effect.
+    ``others()`` gives what other runs showed of the same rows (rows,), in openings of this run's width, or None where
+    that is what it gave last. ``record`` stores a charge durably and returns only then; it is called before the charge
+    takes effect. Both are called while ``alone`` is held, so that runs beside each other count each other's openings.
     """
 
     def __init__(
@@ -44,16 +46,28 @@ class OpeningBudget:
         rows: int,
         limit: int,
         *,
-        before: I64 | None = None,
+        others: Callable[[], I64 | None] = lambda: None,
+        alone: AbstractContextManager[object] | None = None,
         history: Iterable[Charge] = (),
         record: Callable[[Charge], None] = lambda charge: None,
     ) -> None:
         self.limit = limit
-        self.counts: I64 = np.zeros(rows, dtype=np.int64) if before is None else before.astype(np.int64).copy()
+        self.counts: I64 = np.zeros(rows, dtype=np.int64)
+        self._before: I64 = np.zeros(rows, dtype=np.int64)
+        self._others = others
+        self._alone = nullcontext() if alone is None else alone
         self._record = record
         self._charged: dict[str, I64] = {}
         for charge in history:
             self._apply(charge)
+        with self._alone:
+            self._count_others()
+
+    def _count_others(self) -> None:
+        found = self._others()
+        if found is not None:
+            self.counts += found - self._before
+            self._before = found
 
     def _apply(self, charge: Charge) -> None:
         self.counts[charge.rows] += 1
@@ -78,14 +92,15 @@ class OpeningBudget:
             raise BudgetExceededError("an opening names a row twice or a row that does not exist")
         if label in self._charged:
             raise BudgetExceededError(f"opening {label!r} was made before: repeat it in a new session, where it counts")
-        full = rows[self.counts[rows] >= self.limit]
-        if len(full):
-            raise BudgetExceededError(
-                f"{len(full)} rows, the first row {int(full[0])}, were opened {self.limit} times, which is the limit"
-            )
-        charge = Charge(label, rows, width)
-        self._record(charge)
-        self._apply(charge)
+        with self._alone:
+            self._count_others()
+            full = rows[self.counts[rows] >= self.limit]
+            if len(full):
+                first = f"{len(full)} rows, the first row {int(full[0])},"
+                raise BudgetExceededError(f"{first} were opened {self.limit} times, which is the limit")
+            charge = Charge(label, rows, width)
+            self._record(charge)
+            self._apply(charge)
 
     def charge_once(self, label: str, rows: I64, width: int) -> None:
         """Count an opening whose value was fixed before it was first charged: made again, it shows nothing new.

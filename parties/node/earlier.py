@@ -12,7 +12,7 @@ from parties.continuing import check_continuation, check_weights
 from parties.errors import AgreementError
 from parties.node.align import earlier_rows
 
-__all__ = ["check_earlier", "proposed_before"]
+__all__ = ["check_begun", "check_earlier", "proposed_before"]
 
 
 def proposed_before(folder: Path, run_id: str) -> Agreement | None:
@@ -23,6 +23,14 @@ def proposed_before(folder: Path, run_id: str) -> Agreement | None:
         return None
 
 
+def check_begun(agreement: Agreement, folder: Path, begun: Iterable[str]) -> None:
+    """Raise :class:`AgreementError` where a run that has begun here and this one would show a party by a difference."""
+    for run_id in begun:
+        earlier = proposed_before(folder, run_id)
+        if earlier is not None and earlier.run_id != agreement.run_id:
+            check_weights(agreement, earlier)
+
+
 def check_earlier(
     agreement: Agreement, folder: Path, me: str, secret: Callable[[str], bytes], begun: Iterable[str]
 ) -> None:
@@ -30,10 +38,7 @@ def check_earlier(
 
     secret: the node's own, by purpose. begun: ids of the runs in which this node served its features.
     """
-    for run_id in begun:
-        earlier = proposed_before(folder, run_id)
-        if earlier is not None and earlier.run_id != agreement.run_id:
-            check_weights(agreement, earlier)
+    check_begun(agreement, folder, begun)
     terms = agreement.continues
     if terms is None:
         return

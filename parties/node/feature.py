@@ -14,6 +14,7 @@ from parties.data.panel import build_feature_panel
 from parties.errors import AgreementError
 from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
+from parties.node.earlier import check_begun
 from parties.node.zeros import ZerosAhead
 from psi.flow import Flow
 from vfl.budget import Charge, OpeningBudget
@@ -46,11 +47,15 @@ class FeatureParty:
         self._stream = SecretStream(os.urandom(32))
         self._ring = Ring(agreement.fixed_point.ring_bits)
         store, run_id = context.openings, context.run_id
-        store.begin(run_id, entities, calendar.periods)
+        with store.alone:
+            # checked when it was proposed too, but others may have begun since
+            check_begun(agreement, context.folder, store.begun())
+            store.begin(run_id, entities, calendar.periods)
         self.budget = OpeningBudget(
             len(self._values),
             agreement.row_limit,
-            before=store.before(run_id, entities, calendar.periods, agreement.model.embedding_width),
+            others=store.others(run_id, entities, calendar.periods, agreement.model.embedding_width),
+            alone=store.alone,
             history=store.history(run_id),
             record=self._record,
         )

@@ -6,7 +6,8 @@ in earlier runs count against a new run's limit, whatever its row order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -40,9 +41,13 @@ _CHARGES = sa.Table(
 
 
 class OpeningStore:
-    """Charges in a database, by SQLAlchemy URL. Raises :class:`StorageError` when it cannot be written or read."""
+    """Charges in a database, by SQLAlchemy URL. Raises :class:`StorageError` when it cannot be written or read.
+
+    A node's runs go on beside each other. Whoever decides by what other runs did holds ``alone`` until it has recorded.
+    """
 
     def __init__(self, url: str) -> None:
+        self.alone = threading.RLock()
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _durable)
@@ -119,6 +124,25 @@ class OpeningStore:
                 j, e = (np.array(x) for x in zip(*columns, strict=True))
                 counts[(t[:, None] * len(entities) + e[None, :])] += old[np.ix_(i, j)]
         return -(-counts // width)
+
+    def others(
+        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int
+    ) -> Callable[[], NDArray[np.int64] | None]:
+        """What gives :meth:`before` when it is first called and whenever another run has opened since, else None."""
+        seen: int | None = None
+
+        def changed() -> NDArray[np.int64] | None:
+            nonlocal seen
+            with self._read() as connection:
+                last = connection.scalar(sa.select(sa.func.max(_CHARGES.c.number))) or 0
+                since = (_CHARGES.c.number > (seen or 0)) & (_CHARGES.c.run_id != run_id)
+                same = seen is not None and (
+                    last == seen or connection.scalar(sa.select(_CHARGES.c.number).where(since).limit(1)) is None
+                )
+            seen = last
+            return None if same else self.before(run_id, entities, periods, width)
+
+        return changed
 
     def _write(self) -> _Guarded:
         return _Guarded(self._engine)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,9 +171,54 @@ def test_what_earlier_runs_showed_counts_in_linear_forms(tmp_path: Any) -> None:
     store.begin("two", ["B", "A"], periods)
     assert store.before("two", ["B", "A"], periods, 1).tolist() == [0, 14, 14, 0]
     assert store.before("two", ["B", "A"], periods, 4).tolist() == [0, 4, 4, 0], "rounded up"
-    budget = OpeningBudget(4, 14, before=store.before("two", ["B", "A"], periods, 1))
+    budget = OpeningBudget(4, 14, others=store.others("two", ["B", "A"], periods, 1), alone=store.alone)
     with pytest.raises(BudgetExceededError):
         budget.charge("train-1/0", np.array([1]), 1)
+    store.close()
+
+
+def test_runs_beside_each_other_count_each_others_openings(tmp_path: Any) -> None:
+    """Both began before either opened anything: together they open a row no more often than one may."""
+    store = OpeningStore(f"sqlite:///{tmp_path / 'state.db'}")
+    entities, periods, limit, row = ["A"], ["p0"], 4, np.array([0])
+    budgets = {}
+    for run in ("one", "two"):
+        store.begin(run, entities, periods)
+        others = store.others(run, entities, periods, 1)
+        budgets[run] = OpeningBudget(1, limit, others=others, alone=store.alone, record=partial(store.record, run))
+    opened = 0
+    with pytest.raises(BudgetExceededError, match="4 times"):
+        for number in range(limit):
+            for run in ("one", "two"):
+                budgets[run].charge(f"train-1/{number}", row, 1)
+                opened += 1
+    assert opened == limit
+    with pytest.raises(BudgetExceededError):
+        budgets["two"].charge("value/a", row, 1)
+    store.close()
+
+
+def test_runs_that_charge_at_once_do_not_pass_the_limit_together(tmp_path: Any) -> None:
+    store = OpeningStore(f"sqlite:///{tmp_path / 'state.db'}")
+    opened: list[str] = []
+
+    def work(run: str) -> None:
+        others = store.others(run, ["A"], ["p0"], 1)
+        budget = OpeningBudget(1, 12, others=others, alone=store.alone, record=partial(store.record, run))
+        with contextlib.suppress(BudgetExceededError):
+            for number in range(12):
+                budget.charge(f"train-1/{number}", np.array([0]), 1)
+                opened.append(run)
+
+    runs = [str(number) for number in range(3)]
+    for run in runs:
+        store.begin(run, ["A"], ["p0"])
+    threads = [threading.Thread(target=work, args=(run,)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 12
     store.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from parties.coordinator.store import EventLog, open_engine
 from parties.errors import AgreementError, ConfigError
 from parties.identity import Roster
 from parties.meaning import summary_lines
+from parties.node.feature import FeatureParty
+from parties.node.openings import OpeningStore
 from tests.parties.coordinator_rig import (
     FEATURES,
     LABEL,
@@ -197,6 +200,52 @@ def test_a_plain_run_with_other_parties_needs_another_seed(consortium: Consortiu
     check_weights(terms(consortium, nonce="3", openings=opened, reward={}), both)
     agreed = terms(consortium, openings=ROOM | {"contribution": "masked"}, reward={})
     check_weights(only_sat(), agreed)
+
+
+@pytest.mark.parametrize(
+    "change", [{"columns": (*(f"card_{i}" for i in range(9)), "new")}, {"encoder": "another model"}]
+)
+def test_a_run_with_other_columns_of_one_party_needs_another_seed(
+    consortium: Consortium, change: dict[str, Any]
+) -> None:
+    """What the others bring cancels out: the difference is of that party's columns alone."""
+    opened = ROOM | {"contribution": "none", "single_party": False}
+    both = terms(consortium, openings=opened, reward={})
+    parties = [party.model_dump() | (change if party.name == "card" else {}) for party in both.parties]
+    other = Agreement.model_validate(both.model_dump() | {"parties": parties, "nonce": "2"})
+    for new, old in ((other, both), (both, other)):
+        with pytest.raises(AgreementError, match=r"other parties or columns: .* sums of card as a difference"):
+            check_weights(new, old)
+    fresh = both.model.model_copy(update={"seed": 99}).model_dump()
+    check_weights(Agreement.model_validate(other.model_dump() | {"model": fresh}), both)
+
+
+def test_of_two_runs_proposed_at_once_only_the_first_to_begin_opens(consortium: Consortium, tmp_path: Path) -> None:
+    """Neither had begun when the other was signed, so it is checked once more before anything opens."""
+    opened = ROOM | {"contribution": "none", "single_party": False}
+    both = terms(consortium, openings=opened, reward={})
+    alone = [party.model_dump() for party in both.parties if party.name != "card"]
+    body = both.model_dump() | {"parties": alone, "nonce": "2", "recipients": [LABEL]}
+    only_sat = Agreement.model_validate(body | {"openings": opened | {"single_party": True}})
+    for run in (both, only_sat):
+        folder = tmp_path / "runs" / run.run_id
+        folder.mkdir(parents=True)
+        (folder / "agreement.json").write_bytes(run.canonical())
+    store = OpeningStore(f"sqlite:///{tmp_path / 'state.db'}")
+    entities, periods = ("AAA", "BBB"), both.calendar.periods
+
+    def begin(run: Agreement) -> None:
+        context = mock.Mock(agreement=run, run_id=run.run_id, folder=tmp_path, openings=store)
+        FeatureParty(context, entities)
+
+    panel = mock.Mock(rows=np.zeros((len(entities) * len(periods), 2)), covered=np.ones(2))
+    with mock.patch("parties.node.feature.build_feature_panel", return_value=panel):
+        begin(both)
+        begin(both)
+        with pytest.raises(AgreementError, match="card as a difference"):
+            begin(only_sat)
+    assert store.begun() == [both.run_id]
+    store.close()
 
 
 OPEN = {"alignment": {"policy": "universe", "universe_sha256": "00" * 32}, "recipients": FEATURES}
