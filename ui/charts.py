@@ -91,9 +91,9 @@ def _ic_lines(series: Sequence[SeriesPoint], title: str, *, cumulative: bool, ma
     zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=COLOURS["grey"]).encode(y="value:Q")
     dash = alt.StrokeDash("model:N", scale=_SERIES_DASH, legend=alt.Legend(orient="top", title=None))
     shape = alt.Shape("model:N", scale=_SERIES_SHAPE, legend=alt.Legend(orient="top", title=None))
-    layers = [zero, base.mark_line(strokeWidth=2, opacity=0.9 if cumulative else 0.7).encode(strokeDash=dash)]
+    layers = [zero, base.mark_line(strokeWidth=2, opacity=0.9).encode(strokeDash=dash)]
     if marks and len(periods) <= MOST_POINTS // 2:
-        layers.append(base.mark_point(filled=True, size=40).encode(shape=shape))
+        layers.append(base.mark_point(filled=True, size=40, opacity=1).encode(shape=shape))
     return _layered(*layers, height=_HEIGHT)
 
 

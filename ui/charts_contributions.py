@@ -58,10 +58,10 @@ def runs_chart(runs: Sequence[RunShares], parties: Sequence[str], party: str = "
         base = base.encode(x=alt.X("run:N", sort=order, title="run", axis=axis), xOffset=alt.XOffset("party:N"))
     else:
         base = base.encode(x=alt.X("at:T", title="valued"))
-    layers = [_zero(), base.mark_rule(strokeWidth=2, opacity=0.6).encode(y=alt.Y("low:Q"), y2="high:Q")]
+    layers = [_zero(), base.mark_rule(strokeWidth=2, opacity=0.9).encode(y=alt.Y("low:Q"), y2="high:Q")]
     if len(runs) > _FEW:
-        layers.append(base.mark_line(strokeWidth=1.5, opacity=0.6).encode(y=y))
-    points = base.mark_point(filled=True, size=70)
+        layers.append(base.mark_line(strokeWidth=1.5, opacity=0.9).encode(y=y))
+    points = base.mark_point(filled=True, size=70, opacity=1)
     layers.append(points.encode(y=y, shape=alt.Shape("party:N", scale=shape, legend=legend)))
     return alt.LayerChart(layer=layers, height=_HEIGHT)
 
@@ -111,8 +111,8 @@ def ways_chart(shares: Sequence[PartyShare]) -> alt.LayerChart:
         tooltip=["party:N", "way:N", *_values("value", "low", "high")],
     )
     zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=COLOURS["grey"]).encode(x="value:Q")
-    whiskers = base.mark_rule(strokeWidth=2, opacity=0.6).encode(x=alt.X("low:Q"), x2="high:Q")
-    points = base.mark_point(filled=True, size=80).encode(
+    whiskers = base.mark_rule(strokeWidth=2, opacity=0.9).encode(x=alt.X("low:Q"), x2="high:Q")
+    points = base.mark_point(filled=True, size=80, opacity=1).encode(
         x=alt.X("value:Q", title="rank IC"), shape=alt.Shape("way:N", scale=shapes, legend=legend)
     )
     return alt.LayerChart(layer=[zero, whiskers, points], height=2 * _ROW * max(1, len(shares)) + _AXIS)

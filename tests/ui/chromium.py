@@ -54,6 +54,10 @@ def _port(process: subprocess.Popen[bytes], file: Path) -> int:
     return int(file.read_text().split()[0])
 
 
+class Navigated(Exception):
+    """The page was left while a command was under way on it."""
+
+
 class Browser:
     """The page that :func:`browsing` opened; ``downloads`` is where its files land."""
 
@@ -71,6 +75,8 @@ class Browser:
         while True:
             answer = json.loads(self._line.recv(timeout=30))
             if answer.get("id") == number:
+                if "navigated" in answer.get("error", {}).get("message", ""):
+                    raise Navigated(method)
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]
                 return result
@@ -90,9 +96,15 @@ class Browser:
     def wait_for(self, script: str, *, seconds: float = 30) -> None:
         """Until the expression is true. Fails with the page's text after ``seconds``."""
         end = time.monotonic() + seconds
-        while not self.value(script):
+        while not self._holds(script):
             assert time.monotonic() < end, f"still not true: {script}\n{self.text}"
             time.sleep(0.1)
+
+    def _holds(self, script: str) -> bool:
+        try:
+            return bool(self.value(script))
+        except Navigated:  # the next page answers
+            return False
 
     def wait_for_text(self, text: str, *, seconds: float = 30) -> None:
         self.wait_for(f"document.body && document.body.innerText.includes({json.dumps(text)})", seconds=seconds)

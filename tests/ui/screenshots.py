@@ -10,13 +10,16 @@ import tempfile
 import time
 from pathlib import Path
 
+from PIL import Image
+
 from tests.ui.chromium import Browser, browsing
 from tests.ui.site_rig import House, house, served
 
 __all__ = ["main"]
 
-_WIDTH, _HEIGHT = 1440, 1100
-_TALL = 2600
+_WIDTH, _HEIGHT, _TALLEST = 1440, 1000, 2600
+_CONTENT = "document.querySelector('[data-testid=stMain]')?.scrollHeight"
+_COLOURS = 256
 _A_MOMENT = 1.5
 _THEMES = ("light", "dark")
 
@@ -38,13 +41,16 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
     def picture(name: str, page: str, until: str, *, live: bool = False) -> None:
         for theme in _THEMES:
             browser.theme(theme)
+            browser.tall(_HEIGHT)
             browser.open(f"{address}/{page}")
             browser.wait_for_text(until, seconds=90)
             browser.settled(seconds=60)
+            browser.tall(min(_TALLEST, max(_HEIGHT, int(browser.value(_CONTENT) or 0))))
             time.sleep(_A_MOMENT)
             if not live:
                 browser.rest()
             browser.screenshot(target / f"{name}-{theme}.png")
+            _smaller(target / f"{name}-{theme}.png")
             print(f"{name}-{theme}.png", flush=True)
 
     strict = {**consortium.settings.alignment.model_dump(mode="json"), "minimum_common": 100_000}
@@ -68,10 +74,17 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
     picture("members", "members", "Sign out")
     picture("trust", "trust", "Is the log what it was?")
     picture("settings", "settings", "Time zone")
-    browser.tall(_TALL)
     picture("new-run", f"new_run?like={run}", "These terms hold together")
     picture("run", f"run?run={run}", "Who contributed what")
     picture("factor", f"factor?run={run}", "files are as signed by")
+
+
+def _smaller(picture: Path) -> None:
+    """The picture with a palette: a third of its size, and no difference to the eye."""
+    with Image.open(picture) as drawn:
+        drawn.convert("RGB").quantize(
+            _COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+        ).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

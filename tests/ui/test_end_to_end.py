@@ -7,6 +7,7 @@ would be refused, as the first has used up their openings, so the finished run i
 from __future__ import annotations
 
 import io
+import json
 import time
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from parties.calls.settlement import SettlementQuestion
+from parties.cli import run as entente
 from parties.client import RunView
+from parties.node.node import NodeHome
+from parties.node.settlements import waiting
+from tests.parties.coordinator_rig import wait_until
 from tests.parties.oidc_rig import CLIENT, SECRET, Provider, provider
 from tests.ui.accessibility import serious
 from tests.ui.chromium import CHROMIUM, Browser, browsing
@@ -181,6 +187,61 @@ def unpacked(archive: Path) -> dict[str, bytes]:
         files = {info.filename: bundle.read(info) for info in bundle.infolist() if not info.is_dir()}
     root = next(name for name in files if name.endswith("SHA256SUMS")).removesuffix("SHA256SUMS")
     return {name.removeprefix(root): data for name, data in files.items()}
+
+
+def test_a_settlement_is_dry_run_asked_for_and_approved_by_two_people(
+    site: Site, admin: Browser, tmp_path: Path
+) -> None:
+    run, client, homes = site.finished, site.house.client, site.house.homes
+    label, feature = run.label_party, next(name for name in run.parties if name != run.label_party)
+    attest(site, run, tmp_path / "live.json")
+    before = client.books()
+    assert before.unresolved == 1, "booked and pending"
+    admin.open(f"{site.address}/settlement")
+    admin.wait_for_text("What would be posted")
+    admin.wait_for_text("2 different people of admin, ")
+    admin.click("Ask for approval: finalise")
+    admin.wait_for_text("0 of 2 approvals")
+    assert client.books().digest == before.digest, "neither the dry run nor asking posts anything"
+    digest = client.settlements(SettlementQuestion()).dossiers[0].digest
+    approve(homes.party(label), digest, f"{label}-cfo")
+    admin.wait_for_text("1 of 2 approvals")
+    admin.wait_for_text(f"{label}: approved")
+    assert client.books().digest == before.digest, "one approval is not two"
+    approve(homes.party(feature), digest, f"{feature}-cfo")
+    wait_until(lambda: client.books().digest != before.digest, "the second approval posts it")
+    admin.open(f"{site.address}/settlement")
+    admin.wait_for_text("Asked for before")
+    for name in (label, feature):
+        admin.wait_for_text(f"{name}: approved")
+    (settled,) = client.settlements(SettlementQuestion(run_id=run.run_id)).runs
+    assert settled.state == "final"
+    admin.open(f"{site.address}/ledger")
+    admin.wait_for_text("balanced")
+    books = client.verify_books()
+    assert books.complete
+    assert books.balanced
+    assert books.unresolved == 0
+    rewards = [account for account in client.balances().accounts if account.kind in ("Pending", "Payable")]
+    assert sum(account.posted for account in rewards if account.kind == "Payable") == settled.amount > 0
+    assert [account.pending for account in rewards] == [0] * len(rewards)
+
+
+def approve(home: Path, digest: str, who: str) -> None:
+    """An operator approves at the party's own node, once it is asked."""
+    node = NodeHome(home)
+    wait_until(lambda: [one.asked.dossier.digest for one in waiting(node)] == [digest], f"{home.name}'s node is asked")
+    assert entente(["settle", "approve", digest[:12], "--home", str(home), "--as", who, "--yes"]) == 0
+
+
+def attest(site: Site, run: RunView, file: Path) -> None:
+    """The label party's operator attests one live period of the run, and the coordinator has it."""
+    parties = {name: {"phi": 0.02, "standard_error": 0.0} for name in run.parties if name != run.label_party}
+    body = {"run_id": run.run_id, "periods": ["live-1"], "contribution": {"method": "masked", "parties": parties}}
+    file.write_text(json.dumps(body), encoding="utf-8")
+    assert entente(["settle", "attest", str(file), "--home", str(site.house.homes.party(run.label_party))]) == 0
+    question = SettlementQuestion(run_id=run.run_id)
+    wait_until(lambda: site.house.client.settlements(question).runs[0].live_periods == 1, "its node sends the record")
 
 
 def test_the_audit_log_verifies(site: Site, admin: Browser) -> None:

@@ -43,15 +43,16 @@ def _openings(draft: DraftView) -> None:
     st.markdown("**Opening budget of a row**", help=HELP["budget"])
     used = sum(use.most for use in draft.openings)
     share = draft.exposed / draft.features if draft.features else None
+    share_words = percent(share).replace(" ", "\N{NO-BREAK SPACE}")
     words = f"{used} of {draft.row_limit} openings · at most {draft.exposed} linear forms of {draft.features} features"
-    st.progress(min(1.0, used / draft.row_limit) if draft.row_limit else 0.0, text=f"{words} ({percent(share)})")
+    st.progress(min(1.0, used / draft.row_limit) if draft.row_limit else 0.0, text=f"{words} ({share_words})")
     st.caption(" · ".join(f"{use.most} for {plain(use.what)}" for use in draft.openings))
 
 
 def _cost(cost: CostView) -> None:
     st.markdown("**Cost, at most**", help=HELP["preflight"])
-    cells = st.columns(3)
-    cells[0].metric("One core", duration(cost.seconds), border=True)
-    cells[1].metric("Rows", count(cost.rows), border=True)
-    cells[2].metric("Periods predicted", count(cost.predicted_periods), border=True)
+    with st.container(horizontal=True):  # as wide as the figures are: the panel is narrow
+        st.metric("One core", duration(cost.seconds), border=True, width="content")
+        st.metric("Rows", count(cost.rows), border=True, width="content")
+        st.metric("Periods predicted", count(cost.predicted_periods), border=True, width="content")
     st.dataframe(costs_table(cost.parties), hide_index=True, alt="Bytes and memory by party")

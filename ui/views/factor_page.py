@@ -143,10 +143,11 @@ def _downloads(client: ClientProtocol, detail: FactorDetail) -> None:
     if check is None or not check.sound:
         st.caption("Files are handed over only when they verify.")
         return
-    columns = st.columns(2)
-    for index, (form, reason) in enumerate(detail.forms.items()):
-        with columns[index % 2]:
-            _download(client, detail, form, reason)
+    forms = list(detail.forms.items())
+    for first in range(0, len(forms), 2):
+        for cell, (form, reason) in zip(st.columns(2), forms[first : first + 2], strict=False):
+            with cell:
+                _download(client, detail, form, reason)
 
 
 def _download(client: ClientProtocol, detail: FactorDetail, form: FactorForm, reason: str) -> None:
@@ -195,13 +196,17 @@ def _honesty(detail: FactorDetail) -> None:
         return
     st.subheader("What could fool you", help=HELP["trials"])
     rows = figures.honesty_rows(detail)
-    columns = st.columns(4)
-    for index, row in enumerate(rows):
-        with columns[index % 4], st.container(border=True, height="stretch"):
-            st.markdown(f"**{row.title}**", help=row.meaning)
-            icon = {True: ":green[:material/check_circle:]", False: ":red[:material/error:]", None: ""}[row.good]
-            st.markdown(f"#### {row.value} {icon}")
-            st.caption(plain(row.says, longest=300))
+    for first in range(0, len(rows), 4):  # row by row, so that those side by side are of one height
+        for cell, row in zip(st.columns(4), rows[first : first + 4], strict=False):
+            _verdict(cell, row)
+
+
+def _verdict(cell: DeltaGenerator, row: figures.HonestyRow) -> None:
+    with cell.container(border=True, height="stretch"):
+        st.markdown(f"**{row.title}**", help=row.meaning)
+        icon = {True: ":green[:material/check_circle:]", False: ":red[:material/error:]", None: ""}[row.good]
+        st.markdown(f"#### {row.value} {icon}")
+        st.caption(plain(row.says, longest=300))
 
 
 def _section(section: SectionView, detail: FactorDetail) -> None:

@@ -70,13 +70,11 @@ def contribution(run: RunView) -> None:
     st.subheader("Who contributed what", help=HELP["shapley"])
     if run.contribution_way:
         st.caption(f"Coalitions valued the {plain(run.contribution_way)} way. {HELP['standard_error']}")
-    left, right = st.columns(2)
-    draw(charts.shapley_chart, run.contributions, alt="Shapley values by party", place=left)
-    with right:
-        table = tables.contributions_table(run.contributions, run.unit, run.scale)
-        config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
-        st.dataframe(table, hide_index=True, column_config=config, alt="Shapley values, shares and rewards")
-        st.caption(f"Reward pot: {plain(amount(run.pot, run.unit, run.scale))}")
+    draw(charts.shapley_chart, run.contributions, alt="Shapley values by party")
+    table = tables.contributions_table(run.contributions, run.unit, run.scale)
+    config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
+    st.dataframe(table, hide_index=True, column_config=config, alt="Shapley values, shares and rewards")
+    st.caption(f"Reward pot: {plain(amount(run.pot, run.unit, run.scale))}")
 
 
 def revealed(run: RunView) -> None:

@@ -165,7 +165,8 @@ def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> Non
             f"Run `{short_id(run.run_id)}` · {amount(run.amount, run.unit, run.scale)} booked of a pot of "
             f"{amount(run.pot, run.unit, run.scale)} · closed {instant(run.closed_at)}"
         )
-        for why in run.waits:
+        kinds = _kinds(run)
+        for why in () if kinds else run.waits:  # the dry run below says what stands against it
             st.markdown(f":material/hourglass_top: {plain(why)}")
         if run.disputes:
             st.warning(f"Disputed by {plain(', '.join(run.disputes))}", icon=":material/gavel:")
@@ -173,7 +174,6 @@ def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> Non
             st.caption(f"Can be disputed until {instant(run.disputable_until)}.", help=HELP["dispute"])
         if run.dossier:
             st.info("Approval is asked for: see above.", icon=":material/group:")
-        kinds = _kinds(run)
         if kinds:
             _dry_run(client, viewer, run, kinds)
 
