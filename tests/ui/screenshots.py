@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tests.ui.chromium import Browser, browsing
@@ -19,7 +20,7 @@ __all__ = ["main"]
 
 _WIDTH, _HEIGHT, _TALLEST = 1440, 1000, 2600
 _CONTENT = "document.querySelector('[data-testid=stMain]')?.scrollHeight"
-_COLOURS = 256
+_COLOURS = 128
 _A_MOMENT = 1.5
 _THEMES = ("light", "dark")
 
@@ -80,11 +81,19 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
 
 
 def _smaller(picture: Path) -> None:
-    """The picture with a palette: a third of its size, and no difference to the eye."""
-    with Image.open(picture) as drawn:
-        drawn.convert("RGB").quantize(
-            _COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
-        ).save(picture, optimize=True)
+    """The picture with a palette, a third of its size: every colour of an area exactly, the rest by the nearest."""
+    with Image.open(picture) as file:
+        drawn = file.convert("RGB")
+    codes = np.asarray(drawn, dtype=np.int32).reshape(-1, 3) @ np.array([1 << 16, 1 << 8, 1])
+    colours, places, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    found = np.stack([colours >> 16, (colours >> 8) & 255, colours & 255], axis=1)
+    areas = found[np.argsort(-counts)[:_COLOURS]]
+    others = drawn.quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = np.concatenate([areas, np.array(others, dtype=np.int64).reshape(-1, 3)])
+    nearest = ((found[:, None, :] - palette[None]) ** 2).sum(-1).argmin(1).astype(np.uint8)
+    small = Image.fromarray(nearest[places].reshape(drawn.height, drawn.width), "P")
+    small.putpalette(palette.astype(np.uint8).tobytes())
+    small.save(picture, optimize=True)
 
 
 if __name__ == "__main__":
