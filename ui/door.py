@@ -109,7 +109,7 @@ async def _sign_in(request: Request) -> Response:
     given = await _form(request) if request.method == "POST" else dict(request.query_params)
     token, place = given.get("token", "").strip(), given.get("next", "/")
     # another site may lead here, but must not sign a visitor in with a token of its choice
-    led = request.method == "GET" and request.headers.get("sec-fetch-site", "none") == "cross-site"
+    led = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
     if not token or led:
         words = next((text for key, text in _WORDS.items() if key in given), "")
         page = HTMLResponse(_page(words, place), headers=_HEADERS)

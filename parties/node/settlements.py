@@ -149,8 +149,8 @@ class Settlements:
         if not decided.approved:
             return self._answered(folder, asked, Answer(digest=digest, refused=decided.why, by=decided.by))
         now = datetime.now(UTC).replace(microsecond=0)
-        if not settings.limits.open_at(now):
-            return None
+        if not settings.limits.open_at(now) or asked.dossier.made_at > now:
+            return None  # dated ahead of our clock, it would seem to be due before it is
         identity = self._home.identity
         signed = asked.dossier.model_copy(update={"approvals": ()}).approved_by(identity.name, identity.key, now)
         return self._answered(folder, asked, Answer(digest=digest, approval=signed.approvals[0], by=decided.by))

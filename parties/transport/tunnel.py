@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import os
 import shutil
 import socket
 import tempfile
@@ -175,8 +176,9 @@ def _sockets_folder() -> tuple[Path, BinaryIO]:
     """A new folder for this user alone, and the lock that says it is in use; those that killed processes left go."""
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime < _SETTLED_SECONDS:
-                continue  # it may be about to be locked
+            found = left.lstat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < _SETTLED_SECONDS:
+                continue  # somebody else's, or about to be locked
             with (left / _LOCK).open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)

@@ -92,7 +92,7 @@ def test_a_dry_run_posts_nothing_and_says_everything(desk: Desk, settled: Settle
     assert (run["state"], dossier["state"]) == ("final", "posted")
     states = {person["name"]: person["state"] for person in dossier["approvers"]}
     assert states == {"admin": "may", "bank": "approved", "card": "asked", "sat": "approved"}
-    assert dossier["asked_by"] == "ada"
+    assert dossier["asked_by"] == "ada (admin)"
 
 
 def test_numbers_are_shown_while_a_step_must_wait_and_cannot_be_asked_for(desk: Desk, settled: SettledHome) -> None:
@@ -131,7 +131,7 @@ def test_what_is_asked_for_is_what_was_shown(desk: Desk, settled: SettledHome) -
     [run] = desk.ask("settlement/page")["runs"]
     assert run["dossier"] == made["digest"]
     ended = desk.ask("settlement/withdraw", digest=made["digest"], why="too early")
-    assert (ended["state"], ended["ended"]) == ("ended", "withdrawn by ada: too early")
+    assert (ended["state"], ended["ended"]) == ("ended", "withdrawn by ada (admin): too early")
     with pytest.raises(AgreementError):
         desk.ask("settlement/withdraw", digest="ab" * 32)
 

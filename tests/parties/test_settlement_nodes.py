@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -304,6 +305,22 @@ def test_a_policy_signs_what_the_node_computed_and_only_that(settled: SettledHom
         final = world.ask_final()
         wait_until(lambda: world.one(final.request.digest).posted, "both nodes sign what they computed")
     assert world.payable("sat") == 1_000
+
+
+def test_no_node_signs_a_settlement_before_its_own_date(settled: SettledHome, world: World) -> None:
+    """Its date says whether the agreed days are over, and the coordinator chooses it."""
+    settle_homes(settled, settlements="within_agreement")
+    world.approvals.take_live("bank", live_record(settled))
+    live = world.approvals.live(world.run.run_id)
+    ahead = propose_final(world.ledger, world.run, live, "admin", now() + timedelta(hours=1))
+    one = world.approvals.ask(ahead, world.run, "ada")
+    with node(settled, "sat"):
+        wait_until(lambda: len(waiting(place_of(settled, "sat"))) == 1, "the node has it")
+        time.sleep(1.5)  # three rounds of the node's
+        assert world.approved(one.request.digest) == set()
+        world.approvals.withdraw(one.request.digest, "ada", "")
+        due = world.ask_final().request.digest
+        wait_until(lambda: world.approved(due) == {"sat"}, "one of today is signed")
 
 
 def test_nobody_judges_their_own_dispute(settled: SettledHome, world: World) -> None:

@@ -119,10 +119,10 @@ class SettlementDesk:
         dossier = self._propose(asked, run, self._approvals.live(run.run_id), self._approvals.clock())
         if asked.shown and tuple(map(_amounts, asked.shown)) != tuple(map(_amounts, self._lines(dossier.transactions))):
             raise LedgerError("the books have moved since the dry run: look at it again, and ask then")
-        return self._dossier(self._approvals.ask(dossier, run, caller.name))
+        return self._dossier(self._approvals.ask(dossier, run, caller.signature))
 
     def withdraw(self, asked: WithdrawQuestion, caller: Caller) -> DossierView:
-        return self._dossier(self._approvals.withdraw(asked.digest, caller.name, asked.why))
+        return self._dossier(self._approvals.withdraw(asked.digest, caller.signature, asked.why))
 
     # -- inside
 
