@@ -46,9 +46,11 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
             browser.open(f"{address}/{page}")
             browser.wait_for_text(until, seconds=90)
             browser.settled(seconds=60)
-            browser.tall(min(_TALLEST, max(_HEIGHT, int(browser.value(_CONTENT) or 0))))
             time.sleep(_A_MOMENT)
-            if not live:
+            browser.tall(min(_TALLEST, max(_HEIGHT, int(browser.value(_CONTENT) or 0))))
+            if live:
+                time.sleep(_A_MOMENT)
+            else:
                 browser.rest()
             browser.screenshot(target / f"{name}-{theme}.png")
             _smaller(target / f"{name}-{theme}.png")

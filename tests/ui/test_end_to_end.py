@@ -139,8 +139,11 @@ def test_a_run_is_proposed_from_the_form_and_watched_to_its_end(site: Site, admi
     admin.open(f"{site.address}/new_run?like={site.failed.run_id}")
     admin.wait_for_text("These terms hold together", seconds=60)
     admin.fill("Purpose", PURPOSE)
+    admin.settled()  # as fast as a person, not faster: what follows acts on what the form has taken
     admin.click("2 Time")
+    admin.settled()
     admin.fill("Fewest in common", "30")
+    admin.settled()
     admin.wait_for_text("These terms hold together")
     admin.click("Propose")
     admin.wait_for_text("This is what each party")
