@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from parties import __version__
 from parties.agreement import COORDINATOR, Agreement
 from parties.errors import AgreementError, ConfigError
+from parties.faults import reason
 from parties.terms import Node
 
 __all__ = ["STANDS", "check_continuation", "check_weights", "continued_without", "may_be_opened"]
@@ -114,7 +115,7 @@ def continued_without(
         return Agreement.model_validate(body | changes)
     except ValidationError as error:
         raise ConfigError(
-            f"the others cannot go on under these terms: {error.errors()[0]['msg']} (--limit-per-row, "
+            f"the others cannot go on under these terms: {reason(error)} (--limit-per-row, "
             f"--largest-fraction and --epochs change them; {opened} openings of a row count as used)"
         ) from None
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from parties.agreement import COORDINATOR, Agreement, PlaceboTerms, RewardTerms
 from parties.errors import AgreementError, ConfigError
+from parties.faults import reason
 from parties.terms import Node
 
 __all__ = ["check_placebo", "placebo_of"]
@@ -81,7 +82,7 @@ def placebo_of(
     try:
         return Agreement.model_validate(body)
     except ValidationError as error:
-        raise ConfigError(f"the placebo's terms do not hold together: {error.errors()[0]['msg']}") from None
+        raise ConfigError(f"the placebo's terms do not hold together: {reason(error)}") from None
 
 
 def _room(tested: Agreement) -> int:

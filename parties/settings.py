@@ -16,6 +16,7 @@ from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from parties.agreement import AlignmentTerms, EvaluationTerms, FeeUseTerms, PartyName, RewardTerms
 from parties.errors import ConfigError
+from parties.faults import first_fault
 from vfl.plan import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 from vfl.search import SearchTerms
 
@@ -276,6 +277,4 @@ def load_consortium(path: Path) -> ConsortiumSettings:
     try:
         return ConsortiumSettings.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+        raise ConfigError(f"{path}: {first_fault(error, raw)}") from None

@@ -97,7 +97,10 @@ class OpeningBudget:
             full = rows[self.counts[rows] >= self.limit]
             if len(full):
                 first = f"{len(full)} rows, the first row {int(full[0])},"
-                raise BudgetExceededError(f"{first} were opened {self.limit} times, which is the limit")
+                raise BudgetExceededError(
+                    f"{first} were opened {self.limit} times, which is the limit: "
+                    "agree to a higher openings.limit_per_row, or use later periods"
+                )
             charge = Charge(label, rows, width)
             self._record(charge)
             self._apply(charge)

@@ -14,7 +14,7 @@ from rich.table import Table
 __all__ = ["State", "complain", "correlation", "money", "plain", "say", "screen", "state", "table"]
 
 
-_WIDE = 240
+_WIDE = 4000
 
 
 @dataclass
@@ -53,8 +53,16 @@ def complain(line: str) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Show rows under headings; a column called ``>name`` is aligned to the right."""
     grid = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        grid.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    for place, column in enumerate(columns, start=1):
+        right = column.startswith(">")
+        # only words at the end may fold: a long definition must not cut the numbers before it
+        words = place == len(columns) and not right
+        grid.add_column(
+            column.removeprefix(">"),
+            justify="right" if right else "left",
+            no_wrap=not words,
+            overflow="fold" if words else "ellipsis",
+        )
     for row in rows:
         grid.add_row(*(plain(cell) for cell in row))
     terminal = screen()

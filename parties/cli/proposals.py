@@ -196,8 +196,12 @@ def run_review(
         _show_cost(agreement, settings, home)
     for made in decisions(folder):
         say(f"{made.by}: {made.decision} at {made.at:%Y-%m-%d %H:%M} UTC" + (f" ({made.why})" if made.why else ""))
+    missing = waiting_for(folder, settings)
+    if not missing:
+        say("Decided on; nothing is left to do here.")
+        return
     say(
-        f"Approvals missing: {waiting_for(folder, settings)}. Decide: entente run approve {folder.name[:12]} "
+        f"Approvals missing: {missing}. Decide: entente run approve {folder.name[:12]} "
         f"--home {home}, or entente run reject {folder.name[:12]} --why TEXT --home {home}"
     )
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from parties.errors import ConfigError
+from parties.faults import first_fault
 from parties.settings import TransportSettings
 from vfl.plan import Terms
 
@@ -87,12 +88,12 @@ def load_coordinator_settings(home: Path) -> CoordinatorSettings:
     """Read ``home/coordinator.toml``; defaults where there is none. Raises :class:`ConfigError` naming the fault."""
     path = home / "coordinator.toml"
     try:
-        return CoordinatorSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return CoordinatorSettings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    try:
+        return CoordinatorSettings.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+        raise ConfigError(f"{path}: {first_fault(error, raw)}") from None

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from parties.agreement import PartyName
 from parties.errors import ConfigError
+from parties.faults import first_fault
 from parties.settings import LabelSettings, PartySettings, TransportSettings
 from parties.workers import ComputeSettings
 from vfl.plan import Terms
@@ -103,12 +104,12 @@ class NodeSettings(Terms):
 def load_node_settings(path: Path) -> NodeSettings:
     """Read and check ``node.toml``; every fault is one :class:`ConfigError` sentence."""
     try:
-        return NodeSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; name a node's folder that holds node.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    try:
+        return NodeSettings.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+        raise ConfigError(f"{path}: {first_fault(error, raw)}") from None

@@ -1,0 +1,41 @@
+"""What a settings file got wrong, in words for the person who wrote it rather than in the validator's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+__all__ = ["first_fault", "reason"]
+
+
+def first_fault(error: ValidationError, record: object) -> str:
+    """The first fault as ``where: what``, with the place as it stands in ``record``, which was validated."""
+    first = error.errors()[0]
+    where = _place(first["loc"], record) or "the file"
+    return f"{where}: {_said(first)}"
+
+
+def reason(error: ValidationError) -> str:
+    """The first fault alone, where its place would say nothing."""
+    return _said(error.errors()[0])
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "no such key: correct its name or take it out (docs/configuration.md lists every key)"
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _place(location: Sequence[int | str], record: object) -> str:
+    """The keys that the file has, without the names of variants (a model's kind) that validation puts between."""
+    parts = []
+    for place, part in enumerate(location, start=1):
+        try:
+            record = record[part]  # type: ignore[index]  # what has no such part is caught
+        except (TypeError, LookupError):
+            if place < len(location):
+                continue
+        parts.append(str(part))
+    return ".".join(parts)
