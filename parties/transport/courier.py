@@ -62,6 +62,7 @@ class Courier:
         self._inbox = inbox
         self._caller = caller
         self._call: Any = None
+        self._told = ""
         self._resumed = False
         self._taken, self._fruitless, self._fruitless_since = 0, 0, time.monotonic()
         self._stopped = threading.Event()
@@ -144,7 +145,9 @@ class Courier:
             return reached, "ended by the peer"
         except grpc.RpcError as error:
             detail = f"{way}: {error.code()}: {error.details()}"
-            _LOG.info("%s: call to %r ended: %s", self._terms.session, self._peer, detail)
+            if detail != self._told:  # a peer that is away is tried ten times a second
+                self._told = detail
+                _LOG.info("%s: call to %r ended: %s", self._terms.session, self._peer, detail)
             refusal = _REFUSALS.get(error.code())
             if refusal or "CERTIFICATE_VERIFY_FAILED" in detail:
                 text = f"{self._peer!r} {refusal or 'does not show the certificate that our roster names'}"
