@@ -200,10 +200,16 @@ def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | N
         st.caption(f"Has not said what it brings: {plain(', '.join(silent))}.")
     one, two = st.columns(2)
     one.number_input(
-        "To be signed within, hours", 1, 720, step=1, key=_key(start, "valid"), help="After that the proposal lapses."
+        "To be signed within, hours",
+        1,
+        720,
+        24,
+        step=1,
+        key=_key(start, "valid"),
+        help="After that the proposal lapses.",
     )
     two.number_input(
-        "Entities in common, about", 1, 1_000_000, step=10, key=_key(start, "entities"),
+        "Entities in common, about", 1, 1_000_000, 500, step=10, key=_key(start, "entities"),
         help="A guess, for the cost beside: nobody knows the number before the parties have aligned.",
     )  # fmt: skip
 
@@ -237,24 +243,29 @@ def _wrong(sentence: str) -> None:
 
 
 def _input(start: TemplateView, field: run_form.Field, value: Any) -> None:
-    """One input; its value lies in the session already, see :func:`_seed`."""
+    """One input; its value lies in the session already, see :func:`_seed`.
+
+    It is the input's default as well: a browser in which a change overtakes the first drawing sends the defaults of
+    what it has not filled in yet.
+    """
     key, about = _key(start, field.path), field.help
     low, high = field.low, field.high
     if field.kind == "text":
-        st.text_input(field.label, key=key, help=about, max_chars=400)
+        st.text_input(field.label, value=value, key=key, help=about, max_chars=400)
     elif field.kind == "switch":
-        st.toggle(field.label, key=key, help=about)
+        st.toggle(field.label, value=value, key=key, help=about)
     elif field.kind == "date":
-        st.date_input(field.label, key=key, help=about, format="YYYY-MM-DD")
+        st.date_input(field.label, value=value, key=key, help=about, format="YYYY-MM-DD")
     elif field.kind == "choice":
         choices = {**(field.choices or {}), value: (field.choices or {}).get(value, value)}
-        st.selectbox(field.label, list(choices), key=key, help=about, format_func=lambda one: choices[one])
+        at = list(choices).index(value)
+        st.selectbox(field.label, list(choices), at, key=key, help=about, format_func=lambda one: choices[one])
     elif field.kind == "whole":
         most = None if high is None else int(high)
-        st.number_input(field.label, min_value=int(low or 0), max_value=most, step=1, key=key, help=about)
+        st.number_input(field.label, int(low or 0), most, value, step=1, key=key, help=about)
     else:
         step, shape = (100.0, "%.2f") if field.kind == "money" else (0.1, None)
-        st.number_input(field.label, min_value=float(low or 0), step=step, format=shape, key=key, help=about)
+        st.number_input(field.label, float(low or 0), None, value, step=step, format=shape, key=key, help=about)
 
 
 @st.dialog("Propose this run?", width="large")
