@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from vfl.paillier import KEY_BITS, PaillierKey
+from vfl.arithmetic.paillier import KEY_BITS, PaillierKey
+from vfl.arithmetic.randomness import SecretStream
 from vfl.protocols.ranges import encrypt_in_range, proves_range
-from vfl.randomness import SecretStream
 
 T = TypeVar("T")
 

@@ -14,14 +14,16 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["parties.wire.codec", "vfl.ring", "vfl.public_key", "vfl.he", "psi.group"]):
+with atheris.instrument_imports(
+    include=["parties.wire.codec", "vfl.arithmetic.ring", "vfl.arithmetic.public_key", "vfl.arithmetic.he", "psi.group"]
+):
     from parties.wire import codec
     from psi import group
-    from vfl import he, ring
+    from vfl.arithmetic import he, ring
 
 import numpy as np
 
-import parties.node.node  # noqa: F401 - declares every message type
+import vfl.register  # noqa: F401 - declares every message type
 from psi.flow import REGISTER, RemoteProtocolError
 
 KINDS = sorted(REGISTER)

@@ -19,14 +19,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
+from parties.control.phases import Plan
 from parties.coordinator.desk.doors import Caller, pass_through
 from parties.coordinator.desk.runs import doors
-from parties.coordinator.documents import run_summary
-from parties.coordinator.engine import KnownRun
-from parties.coordinator.facts import RunFacts
+from parties.coordinator.known_run import KnownRun
 from parties.coordinator.progress import RunProgress
-from parties.coordinator.run import PhaseSpan, Plan, RunState
+from parties.coordinator.run import PhaseSpan, RunFacts, RunState
+from parties.coordinator.run_views import run_summary
 
 __all__ = ["RunsInMemory", "main", "measure"]
 

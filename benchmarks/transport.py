@@ -20,10 +20,11 @@ from typing import Any
 
 import grpc
 
-from parties.agreement import COORDINATOR
 from parties.coordinator.relaying import relay_handler
-from parties.identity import Roster, create_identity, load_identity
-from parties.settings import TransportSettings
+from parties.members.keys import create_identity, load_identity
+from parties.members.roster import Roster
+from parties.names import COORDINATOR
+from parties.settings.consortium import TransportSettings
 from parties.transport.channel import Channel, Frame
 from parties.transport.chunks import wire_frames
 from parties.transport.grpc import ExchangeServer, authenticated_peer, connect

@@ -35,7 +35,7 @@ from websockets.asyncio.client import connect
 
 from benchmarks.runs import runs
 from parties.client import DESK
-from parties.coordinator.reports import ProgressBody
+from parties.control.reports import ProgressBody
 from tests.parties.coordinator_rig import FEATURES, LABEL, PARTIES, Consortium, FakeNode, free_port, wait_until
 
 __all__ = ["main", "measure"]

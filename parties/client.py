@@ -4,7 +4,7 @@
         for run in client.runs():
             print(run.status, run.purpose)
 
-The credentials folder holds ``keys/`` (as ``parties.identity`` makes them) and ``roster.json``; the roster
+The credentials folder holds ``keys/`` (as ``parties.members.keys`` makes them) and ``roster.json``; the roster
 must name the coordinator's certificate, and the coordinator's roster this client's. Every method raises a
 subclass of :class:`EntenteError` whose text can be shown as it is.
 """
@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from parties.agreement import ADMIN, COORDINATOR, DESK, NO_PARTIES, Agreement
+from parties.agreement.document import Agreement
 from parties.calls.asking import Question, Role
 from parties.calls.contributions import (
     BandPoint,
@@ -113,8 +113,7 @@ from parties.calls.trust import (
     TermView,
     TrustCalls,
 )
-from parties.connection import Connection
-from parties.coordinator.views import (
+from parties.calls.views import (
     BalanceView,
     BytesView,
     ContributionView,
@@ -137,6 +136,8 @@ from parties.coordinator.views import (
     SignatureView,
 )
 from parties.errors import EntenteError, PeerError, SignInError
+from parties.names import ADMIN, COORDINATOR, DESK, NO_PARTIES
+from parties.transport.to_coordinator import Connection
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [

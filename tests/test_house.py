@@ -87,7 +87,8 @@ def is_protocol(function: ast.FunctionDef) -> bool:
 def protocols() -> Iterator[tuple[str, ast.FunctionDef]]:
     """The public flows of the protocol modules; private ones are steps of these."""
     files = [path for path in sorted((ROOT / "psi").glob("*.py")) if path.name != "flow.py"]
-    files += [*sorted((ROOT / "vfl" / "protocols").glob("*.py")), ROOT / "vfl" / "layers" / "source.py"]
+    files += [*sorted((ROOT / "vfl" / "protocols").glob("*.py"))]
+    files += [ROOT / "vfl" / "models" / "split" / name for name in ("label.py", "feature.py")]
     for path in files:
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and is_protocol(node):
@@ -97,7 +98,7 @@ def protocols() -> Iterator[tuple[str, ast.FunctionDef]]:
 def test_every_protocol_says_what_it_reveals() -> None:
     found = dict(protocols())
     assert any(where.startswith("psi/ring.py") for where in found)
-    assert any(where.startswith("vfl/layers/source.py") for where in found)
+    assert any(where.startswith("vfl/models/split/feature.py") for where in found)
     missing = {
         where: [line for line in PROTOCOL_LINES if line not in (ast.get_docstring(node) or "")]
         for where, node in found.items()
@@ -199,8 +200,8 @@ def test_what_the_product_imports_is_declared_and_pinned() -> None:
     # the code generator is for development only; a cluster's client comes with the extra of its name
     optional = (
         ("grpc_tools", "parties/wire/generate.py"),
-        ("distributed", "parties/workers.py"),
-        ("ray", "parties/workers.py"),
+        ("distributed", "parties/process/workers.py"),
+        ("ray", "parties/process/workers.py"),
     )
     for root, user in optional:
         if undeclared.get(root) == {user}:

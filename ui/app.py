@@ -5,11 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from parties.client import EntenteError, SignInError
+from ui.browser_session import arrive, leave, present_secret, sign_out
 from ui.connection import connection
+from ui.empty_states import explain
 from ui.frame import around
 from ui.pages import PAGES, lay_out
-from ui.people import arrive, leave, present_secret, sign_out
-from ui.states import explain
 
 __all__ = ["main"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from parties.client import ClientProtocol, EntenteError, FactorDetail, FactorForm, FactorView
 from ui.bundle import check_archive
-from ui.text import short_id
+from ui.wording import short_id
 
 __all__ = ["FORM_HINTS", "FORM_TITLES", "file_name", "mime_of", "taken"]
 

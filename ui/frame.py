@@ -9,7 +9,7 @@ import streamlit as st
 
 from parties.client import ClientProtocol, EntenteError, ViewerView
 from ui import tour
-from ui.text import HELP, plain
+from ui.wording import HELP, plain
 from ui.zone import CHOSEN
 
 __all__ = ["around"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from parties.client import MemberView
-from ui.text import MISSING, Colour, instant
+from ui.wording import MISSING, Colour, instant
 
 __all__ = ["HEALTH_LOOKS", "LIFETIMES", "code_picture", "columns_table", "members_table", "warnings"]
 

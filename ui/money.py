@@ -18,7 +18,7 @@ from parties.client import (
     StandingView,
     StepLine,
 )
-from ui.text import MISSING, Colour, amount, correlation, count, instant, plain, short_id
+from ui.wording import MISSING, Colour, amount, correlation, count, instant, plain, short_id
 
 __all__ = [
     "APPROVER_WORDS",

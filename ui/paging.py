@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui.text import count
+from ui.wording import count
 
 __all__ = ["offset_of", "page_words", "turn_pages"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta, tzinfo
 
 from parties.client import RunGroup, RunOrder, RunsQuestion
-from ui.text import MISSING, count
+from ui.wording import MISSING, count
 
 __all__ = ["GROUPS", "ORDERS", "page_words", "pages", "question"]
 

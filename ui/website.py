@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from ui.door import Welcome, routes
+from ui.sign_in import Welcome, routes
 
 __all__ = ["app"]
 

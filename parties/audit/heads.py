@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ConfigDict, Field, StringConstraints
 
 from parties.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
-from vfl.plan import Terms
+from vfl.terms import Terms
 
 __all__ = ["Head", "Inclusion", "check_head", "check_inclusion", "continues", "head_message", "make_head"]
 

@@ -25,8 +25,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from parties.audit.heads import Head, Inclusion, check_head, continues, make_head
 from parties.audit.merkle import Tree, leaf_hash
-from parties.coordinator.store import open_engine
 from parties.errors import PeerError, StorageError
+from parties.process.database import open_engine
 
 __all__ = ["AuditLog", "Entry", "Findings"]
 

@@ -15,7 +15,7 @@ from typing import Any
 from parties.audit.log import Entry
 from parties.transport.channel import Channel
 from psi.flow import REGISTER
-from vfl.budget import Charge
+from vfl.protocols.opening_budget import Charge
 
 __all__ = ["Line", "OpeningsLine", "minimisation", "opening_entry", "openings_of", "session_entry"]
 

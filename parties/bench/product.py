@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from psi.flow import run_local
-from vfl.he import Context, Evaluator, KeyHolder, raw_operations
-from vfl.paillier import KEY_BITS, PaillierKey, paillier_product
-from vfl.plan import FixedPoint
-from vfl.protocols.matmul import Packing, Prepared, choose_packing, encrypt_right, evaluate_product, hold_product
-from vfl.randomness import SecretStream
-from vfl.ring import Ring
+from vfl.arithmetic.he import Context, Evaluator, KeyHolder, raw_operations
+from vfl.arithmetic.paillier import KEY_BITS, PaillierKey, paillier_product
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring
+from vfl.protocols.product import Packing, Prepared, choose_packing, encrypt_right, evaluate_product, hold_product
+from vfl.terms import FixedPoint
 
 __all__ = ["bench_product", "operation_times", "paillier_rows_per_second", "raw_seconds", "timed"]
 

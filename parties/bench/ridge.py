@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from parties.bench.session import Part, run_session
 from parties.bench.train import Shape
 from psi.flow import Flow, Role
-from vfl.budget import OpeningBudget
-from vfl.he import Context, KeyHolder
-from vfl.layers.linear import SealedLinear, serve_linear
-from vfl.plan import FixedPoint, RidgeModel
+from vfl.arithmetic.he import Context, KeyHolder
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring
+from vfl.models.ridge.feature import serve_linear
+from vfl.models.ridge.label import SealedLinear
+from vfl.models.ridge.moments import solve_ridge
 from vfl.protocols.opening import agree_masks
-from vfl.randomness import SecretStream
-from vfl.ridge import solve_ridge
-from vfl.ring import Ring
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.terms import FixedPoint, RidgeModel
 
 __all__ = ["bench_ridge"]
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from parties.drive import drive
 from parties.errors import PeerError
-from parties.identity import Identity, Roster, create_identity
+from parties.members.keys import Identity, create_identity
+from parties.members.roster import Roster
 from parties.transport.grpc import ExchangeServer
 from psi.flow import Flow, Payload, Role
 
@@ -89,7 +90,7 @@ def _work(name: str, part: Part, roles: dict[str, Role], folder: str, outbox: An
 
 
 def _measure(name: str, part: Part, roles: dict[str, Role], folder: Path) -> Measured:
-    from parties.identity import load_identity
+    from parties.members.keys import load_identity
 
     identity: Identity = load_identity(name, folder / name)
     roster = Roster.load(folder / "roster.json")

@@ -11,17 +11,18 @@ import numpy as np
 
 from parties.bench.product import operation_times, paillier_rows_per_second, raw_seconds
 from parties.bench.session import Measured, Part, run_session
-from parties.node.zeros import ZerosAhead
+from parties.node.zero_supply import ZerosAhead
 from psi.flow import Flow, Role
-from vfl.budget import OpeningBudget
-from vfl.he import Context, Evaluator, KeyHolder
-from vfl.layers.initial import initial_share
-from vfl.layers.source import SealedSource, serve_source
-from vfl.plan import FixedPoint
-from vfl.protocols.matmul import choose_packing
+from vfl.arithmetic.he import Context, Evaluator, KeyHolder
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring, encode_features
+from vfl.models.split.feature import serve_source
+from vfl.models.split.initial import initial_share
+from vfl.models.split.label import SealedSource
 from vfl.protocols.opening import agree_masks
-from vfl.randomness import SecretStream
-from vfl.ring import Ring, encode_features
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.product import choose_packing
+from vfl.terms import FixedPoint
 
 __all__ = ["Shape", "bench_train"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from parties.calls.asking import Asking, Question
-from parties.coordinator.views import View
+from parties.calls.views import View
 
 __all__ = [
     "BandPoint",

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field, StringConstraints
 
-from parties.agreement import Agreement, PartyName
+from parties.agreement.document import Agreement
 from parties.calls.asking import Asking, Nothing, Question
-from parties.coordinator.views import View
+from parties.calls.views import View
+from parties.names import PartyName
 
 __all__ = [
     "CostView",

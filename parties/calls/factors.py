@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field, StringConstraints
 
 from parties.calls.asking import Asking, Question
-from parties.coordinator.views import FileView, View
+from parties.calls.views import FileView, View
 
 __all__ = [
     "FORMS",

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, StringConstraints
 
-from parties.agreement import PartyName
 from parties.calls.asking import Asking, Nothing, Question
-from parties.coordinator.views import PartyView, View
+from parties.calls.views import PartyView, View
+from parties.names import PartyName
 
 __all__ = [
     "InvitationQuestion",

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 from pydantic import Field, StringConstraints
 
 from parties.calls.asking import Asking, Nothing, Question, Role
-from parties.coordinator.views import View
+from parties.calls.views import View
 
 __all__ = [
     "ActionView",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from parties.calls.asking import Asking, Question
-from parties.coordinator.views import RunSummary, View
+from parties.calls.views import RunSummary, View
 
 __all__ = ["RunCalls", "RunGroup", "RunOrder", "RunPage", "RunsQuestion"]
 

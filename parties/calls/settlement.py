@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, StringConstraints
 
-from parties.agreement import PartyName
 from parties.calls.asking import Asking, Question
 from parties.calls.money import LineView
-from parties.coordinator.views import View
+from parties.calls.views import View
+from parties.names import PartyName
 
 __all__ = [
     "ApproverView",

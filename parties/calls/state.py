@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import StringConstraints
 
 from parties.calls.asking import Asking, Nothing, Question
-from parties.coordinator.views import View
+from parties.calls.views import View
 
 __all__ = ["HouseView", "Preference", "PreferenceQuestion", "SettingView", "StateCalls"]
 

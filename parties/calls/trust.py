@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, StringConstraints
 
 from parties.calls.asking import Asking, Nothing, Question
-from parties.coordinator.views import OpeningsView, View
+from parties.calls.views import OpeningsView, View
 
 __all__ = [
     "AgreementText",

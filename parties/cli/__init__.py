@@ -23,7 +23,7 @@ from parties.cli import (
     contributing,
     deliveries,
     demo,
-    doctoring,
+    doctor,
     fees,
     joining,
     page,
@@ -32,8 +32,8 @@ from parties.cli import (
     services,
     settling,
 )
-from parties.cli.console import complain, plain, state
 from parties.errors import EntenteError
+from parties.terminal.console import complain, plain, state
 from psi.flow import ProtocolError
 
 __all__ = ["app", "main", "run"]
@@ -53,7 +53,7 @@ app.command("demo")(demo.demo)
 app.command("simulate")(demo.simulate)
 app.command("compare", hidden=True)(demo.compare)
 app.command("invite")(joining.invite)
-app.command("doctor")(doctoring.doctor)
+app.command("doctor")(doctor.doctor)
 app.add_typer(services.coordinator, name="coordinator")
 app.add_typer(services.party, name="party")
 app.add_typer(page.app, name="ui")

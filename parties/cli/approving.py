@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import say
 from parties.cli.dossiers import advance, now, own_keys, read_live, show_dossier
 from parties.cli.settling import Credentials, app
 from parties.errors import ConfigError, StorageError
+from parties.terminal.console import say
 
 if TYPE_CHECKING:
-    from parties.node.node import NodeHome
+    from parties.node.home import NodeHome
     from parties.node.settlements import WaitingSettlement
 
 __all__ = ["settle_approve", "settle_attest", "settle_refuse", "settle_waiting"]
@@ -44,7 +44,7 @@ def settle_approve(
 
 
 def _sign_file(file: Path, credentials: Path | None, name: str, home: Path | None, *, yes: bool) -> None:
-    from parties.coordinator.dossiers import Dossiers
+    from parties.settlement.dossier_store import Dossiers
 
     dossier = Dossiers.load(file)
     show_dossier(dossier)
@@ -58,7 +58,7 @@ def _sign_file(file: Path, credentials: Path | None, name: str, home: Path | Non
         Dossiers(Path()).save(signed, file)
         say(f"Take {file} to the coordinator: entente settle approve {file} --home DIR posts it.")
         return
-    from parties.coordinator.closed import open_ledger
+    from parties.coordinator.closed_runs import open_ledger
 
     with open_ledger(home) as ledger:
         advance(home, ledger, signed)
@@ -152,7 +152,7 @@ def settle_attest(
 
 
 def _node(home: Path) -> NodeHome:
-    from parties.node.node import NodeHome
+    from parties.node.home import NodeHome
 
     return NodeHome(home)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import say, table
 from parties.errors import ConfigError, DataError, StorageError
+from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
     from parties.audit.log import AuditLog
@@ -24,8 +24,8 @@ Home = Annotated[Path, typer.Option("--home", help="Folder of the node, or of th
 
 def _place(home: Path) -> tuple[str, str]:
     """Whose log lies in ``home``, and its database URL."""
-    from parties.agreement import COORDINATOR
     from parties.coordinator.settings import load_coordinator_settings
+    from parties.names import COORDINATOR
     from parties.node.settings import load_node_settings
 
     if not home.is_dir():
@@ -51,7 +51,7 @@ def _opened(home: Path) -> Iterator[AuditLog]:
 
 def _keys(home: Path) -> dict[str, bytes]:
     """Identity keys by name, of the roster, which names the log's owner too."""
-    from parties.identity import Roster
+    from parties.members.roster import Roster
 
     return {name: bytes.fromhex(member.identity_key) for name, member in Roster.load(home / "roster.json").items()}
 
@@ -137,7 +137,7 @@ def audit_check(
     from pydantic import ValidationError
 
     from parties.audit.heads import Inclusion, check_inclusion
-    from parties.identity import Roster
+    from parties.members.roster import Roster
 
     try:
         inclusion = Inclusion.model_validate_json(proof.read_bytes())
@@ -163,8 +163,8 @@ def audit_report(
     home: Home,
 ) -> None:
     """Show what left this node in a run, message type by message type, and what each revealed."""
+    import vfl.register  # noqa: F401  (every message type, so that each line has its words)
     from parties.audit.record import minimisation, openings_of
-    from parties.node import phases  # noqa: F401  (it loads every protocol, so that the register is whole)
 
     with _opened(home) as log:
         found = {entry.run_id for entry in log.entries() if entry.run_id.startswith(run)}

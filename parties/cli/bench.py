@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from parties.cli.console import say, table
 from parties.errors import StorageError
+from parties.terminal.console import say, table
 
 __all__ = ["app", "bench_product", "bench_ridge", "bench_train"]
 

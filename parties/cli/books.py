@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import money, say, table
 from parties.errors import ConfigError, LedgerError, StorageError
+from parties.terminal.console import money, say, table
 
 if TYPE_CHECKING:
     from parties.ledger.store import LedgerStore
@@ -139,8 +139,8 @@ def ledger_check(
     roster: Annotated[Path | None, typer.Option("--roster", help="roster.json with the head's signer.")] = None,
 ) -> None:
     """Replay the journal, verify every hash and balance; with a signed head, also that nothing was rewritten."""
-    from parties.identity import Roster
     from parties.ledger.heads import head_from_json
+    from parties.members.roster import Roster
 
     signed = None
     if head is not None:
@@ -200,9 +200,9 @@ def ledger_statement(
     form: Annotated[StatementFormat | None, typer.Option("--format", help="By default what --out ends with.")] = None,
 ) -> None:
     """Write a party's statement: opening balance, entries, closing balance, method and evidence."""
-    from parties.coordinator.closed import valued_runs
-    from parties.coordinator.steps import METHOD
+    from parties.coordinator.closed_runs import valued_runs
     from parties.ledger.statements import statement, statement_csv, statement_html
+    from parties.settlement.dossier_parts import METHOD
 
     kind = form or _form(out)
     bundles = {run.run_id: run.bundle for run in valued_runs(home)} if home is not None else {}
@@ -240,7 +240,7 @@ def ledger_export(
     """Write the whole journal as CSV or Beancount, the balances as CSV, or a batch of payouts as a payment order."""
     from parties.ledger.export import balance_rows, beancount_text, journal_rows, to_csv
     from parties.ledger.iso20022 import pain001, payouts_of
-    from parties.payees import load_payees
+    from parties.settlement.payees import load_payees
 
     with _opened(home, url) as store:
         accounts, journal, balances = store.accounts(), store.journal(), store.balances()
@@ -268,9 +268,9 @@ def ledger_head(
     out: Annotated[Path, typer.Option("--out", help="The file to write; keep it elsewhere.")],
 ) -> None:
     """Sign the present head of the journal with the coordinator's key, for others to keep."""
-    from parties.agreement import COORDINATOR
-    from parties.identity import load_identity
     from parties.ledger.heads import sign_head
+    from parties.members.keys import load_identity
+    from parties.names import COORDINATOR
 
     with _opened(home, "") as store:
         head = store.head()

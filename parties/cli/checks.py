@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import say, table
 from parties.errors import ConfigError, DataError, StorageError
+from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
-    from parties.agreement import CalendarTerms
+    from parties.agreement.terms import CalendarTerms
     from parties.data.check import CoverageReport, Fault
 
 __all__ = ["data", "data_check", "entities", "entities_check", "factors", "factors_verify"]
@@ -97,9 +97,9 @@ def entities_check(
 
 def _calendar(home: Path, config: Path | None) -> CalendarTerms:
     """The calendar of ``config``, or of the latest agreement that this node was asked to sign."""
-    from parties.agreement import Agreement
+    from parties.agreement.document import Agreement
     from parties.data.calendar import calendar_terms
-    from parties.settings import load_consortium
+    from parties.settings.consortium import load_consortium
 
     if config is not None:
         return calendar_terms(load_consortium(config).calendar)
@@ -153,8 +153,8 @@ def factors_verify(
     ] = None,
 ) -> None:
     """Check a bundle's hashes, signatures and proof of logging, offline. With a roster, also whose they are."""
-    from parties.factor_checks import check_bundle
-    from parties.identity import Roster
+    from parties.factor.bundle_check import check_bundle
+    from parties.members.roster import Roster
 
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; name the one that holds SHA256SUMS")

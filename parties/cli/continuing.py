@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from parties.cli.console import say
 from parties.cli.joining import duration
 from parties.cli.proposals import names_in
 from parties.cli.runs import Coordinator, Credentials, Run, connect, full_id
 from parties.errors import ConfigError
+from parties.terminal.console import say
 
 if TYPE_CHECKING:
     from parties.client import RunView
-    from parties.terms import Node
+    from parties.proposing.drafting import Node
 
 __all__ = ["run_continue"]
 
@@ -46,10 +46,11 @@ def run_continue(
 
     Kept are the rows that all had in common and the count of openings; training begins anew.
     """
-    from parties.agreement import COORDINATOR, Agreement
-    from parties.continuing import continued_without
-    from parties.identity import Roster
-    from parties.meaning import summary_lines
+    from parties.agreement.document import Agreement
+    from parties.agreement.summary import summary_lines
+    from parties.members.roster import Roster
+    from parties.names import COORDINATOR
+    from parties.proposing.continuing import continued_without
 
     with connect(coordinator, credentials) as client:
         assert credentials is not None

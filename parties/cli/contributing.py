@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import correlation, say, table
 from parties.cli.runs import Coordinator, Credentials, connect, full_id
 from parties.errors import StorageError
+from parties.terminal.console import correlation, say, table
 
 if TYPE_CHECKING:
-    from parties.retrained import Retrained
+    from parties.settlement.coalition_runs import Retrained
 
 __all__ = ["app", "contribution", "contribution_retrain"]
 
@@ -33,7 +33,7 @@ def contribution_retrain(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write every number.")] = None,
 ) -> None:
     """Compute exact Shapley values from a run per coalition: a model trained anew by each, only sums opened."""
-    from parties.retrained import retrained
+    from parties.settlement.coalition_runs import retrained
 
     with connect(coordinator, credentials) as client:
         views = [client.run(run_id) for run_id in dict.fromkeys(full_id(client, run) for run in runs)]

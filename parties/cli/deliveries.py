@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import say
 from parties.cli.factors import app
 from parties.cli.joining import KeyFile, PlainKeys, use_key_file
 from parties.errors import AgreementError, ConfigError, DataError, StorageError
+from parties.terminal.console import say
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from parties.agreement import Agreement
-    from parties.identity import Identity
-    from parties.sealing import Cover
+    from parties.agreement.document import Agreement
+    from parties.factor.sealing import Cover
+    from parties.members.keys import Identity
 
 __all__ = ["app", "factors_key", "factors_open", "factors_reissue", "factors_seal"]
 
@@ -34,9 +34,9 @@ def factors_key(
     plain_keys: PlainKeys = False,
 ) -> None:
     """Make a key for reading sealed factors without running a node; prints the public half for the agreement."""
-    from parties.identity import create_reading_key
-    from parties.passphrase import new_passphrase
-    from parties.sealing import reading_public_key
+    from parties.factor.sealing import reading_public_key
+    from parties.members.keys import create_reading_key
+    from parties.members.passphrase import new_passphrase
 
     use_key_file(key_file)
     key = create_reading_key(out, new_passphrase(plain=plain_keys))
@@ -59,7 +59,7 @@ def factors_seal(
     key_file: KeyFile = None,
 ) -> None:
     """Seal a bundle for its agreed recipients, one file each, which nobody else can open."""
-    from parties.factor_files import open_folder
+    from parties.factor.tables import open_folder
 
     use_key_file(key_file)
     identity, agreement = _label_party(home, open_folder(folder).metadata["run_id"])
@@ -76,9 +76,9 @@ def factors_reissue(
 ) -> None:
     """Issue a bundle again under a new version that says what it supersedes and why. The old version stays."""
     from parties.audit.bundles import log_export
-    from parties.factor_delivery import bundle_digest, next_version, read_bundle, store_bundle
-    from parties.factor_files import open_folder, superseding
-    from parties.node.node import NodeHome
+    from parties.factor.delivery import bundle_digest, next_version, read_bundle, store_bundle
+    from parties.factor.tables import open_folder, superseding
+    from parties.node.home import NodeHome
     from vfl.factors.export import Signer, reissue_bundle
 
     use_key_file(key_file)
@@ -123,8 +123,8 @@ def factors_open(
     key_file: KeyFile = None,
 ) -> None:
     """Open a sealed factor offline, check who sealed it and every file in it, and keep it under its version."""
-    from parties.factor_delivery import open_sealed, store_bundle
-    from parties.factor_files import superseding
+    from parties.factor.delivery import open_sealed, store_bundle
+    from parties.factor.tables import superseding
 
     use_key_file(key_file)
     if (home is None) == (key is None):
@@ -154,9 +154,9 @@ def _seal(
     only: list[str] | tuple[str, ...],
     sealed: Path | None,
 ) -> None:
-    from parties.factor_delivery import read_bundle, reading_keys, write_sealed
-    from parties.identity import Roster
-    from parties.node.node import NodeHome
+    from parties.factor.delivery import read_bundle, reading_keys, write_sealed
+    from parties.members.roster import Roster
+    from parties.node.home import NodeHome
     from vfl.factors.verify import verify_bundle
 
     files = read_bundle(folder)
@@ -172,7 +172,7 @@ def _seal(
 
 def _label_party(home: Path, run_id: str) -> tuple[Identity, Agreement]:
     """This node's identity and its copy of the run's agreement, in which it must be the label party."""
-    from parties.identity import load_identity
+    from parties.members.keys import load_identity
     from parties.node.settings import load_node_settings
 
     name = load_node_settings(home / "node.toml").party.name
@@ -183,7 +183,7 @@ def _label_party(home: Path, run_id: str) -> tuple[Identity, Agreement]:
 
 
 def _read_agreement(path: Path) -> Agreement:
-    from parties.agreement import Agreement
+    from parties.agreement.document import Agreement
 
     try:
         return Agreement.model_validate_json(path.read_bytes())
@@ -195,7 +195,7 @@ def _read_agreement(path: Path) -> Agreement:
 
 def _own_agreement(home: Path, file: Path) -> Path:
     """The node's own copy of the agreement that the file names."""
-    from parties.sealing import cover_of
+    from parties.factor.sealing import cover_of
 
     try:
         run_id = cover_of(file.read_bytes()).run_id
@@ -214,10 +214,10 @@ def _own_agreement(home: Path, file: Path) -> Path:
 
 def _own_key(home: Path | None, key: Path | None) -> tuple[X25519PrivateKey, str]:
     """What opens files here, and the name they must be sealed for where that is known."""
-    from parties.agreement import COORDINATOR
-    from parties.identity import load_identity, load_reading_key
+    from parties.factor.sealing import reading_key
+    from parties.members.keys import load_identity, load_reading_key
+    from parties.names import COORDINATOR
     from parties.node.settings import load_node_settings
-    from parties.sealing import reading_key
 
     if home is None:
         assert key is not None
@@ -229,7 +229,7 @@ def _own_key(home: Path | None, key: Path | None) -> tuple[X25519PrivateKey, str
 
 def _sender_key(cover: Cover, agreement: Agreement | None, roster: Path | None) -> str:
     """The identity key (hex) of whoever the cover names, from where the reader trusts."""
-    from parties.identity import Roster
+    from parties.members.roster import Roster
 
     if agreement is not None:
         return agreement.party(agreement.label.party).identity_key

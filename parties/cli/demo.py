@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from parties.cli.console import say
 from parties.errors import ConfigError
+from parties.terminal.console import say
 
 __all__ = ["compare", "demo", "simulate"]
 

@@ -7,15 +7,15 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parties.cli.console import money, say, table
 from parties.errors import ConfigError, LedgerError
+from parties.terminal.console import money, say, table
 
 if TYPE_CHECKING:
-    from parties.approval import Dossier
-    from parties.coordinator.closed import ClosedRun
-    from parties.coordinator.live import LiveRecord
-    from parties.identity import Identity
     from parties.ledger.store import LedgerStore
+    from parties.members.keys import Identity
+    from parties.settlement.closed_run import ClosedRun
+    from parties.settlement.dossier import Dossier
+    from parties.settlement.live_record import LiveRecord
 
 __all__ = [
     "advance",
@@ -43,9 +43,9 @@ def propose(
 
 def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | None = None) -> None:
     """Record a dossier and post it when it is complete."""
-    from parties.coordinator.closed import find_run
-    from parties.coordinator.dossiers import Dossiers, post, requirement
-    from parties.identity import Roster
+    from parties.coordinator.closed_runs import find_run
+    from parties.members.roster import Roster
+    from parties.settlement.dossier_store import Dossiers, post, requirement
 
     roster, dossiers = Roster.load(home / "roster.json"), Dossiers(home)
     if run is None and dossier.run_id:
@@ -90,8 +90,8 @@ def show_dossier(dossier: Dossier) -> None:
 
 def show_close(ledger: LedgerStore, run: ClosedRun) -> None:
     """Each party's number at the close, and why: as it was booked, or as it would be on the books of today."""
-    from parties.coordinator.settle import claims_of, plan_close
     from parties.ledger.settlement import pending_id
+    from parties.settlement.closing import claims_of, plan_close
 
     terms = run.agreement.reward
     booked = ledger.entry(pending_id(run.run_id))
@@ -130,7 +130,7 @@ def show_close(ledger: LedgerStore, run: ClosedRun) -> None:
 
 def show_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None) -> None:
     """Each party\'s number once live data has spoken, and why."""
-    from parties.coordinator.steps import outcomes
+    from parties.settlement.proposals import outcomes
 
     terms = run.agreement.reward
     found = outcomes(ledger, run, live, now())
@@ -153,7 +153,7 @@ def show_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None) -> 
 
 def own_keys(credentials: Path | None, name: str) -> Identity:
     """The caller\'s keys, to sign with."""
-    from parties.identity import load_identity
+    from parties.members.keys import load_identity
 
     if credentials is None:
         raise ConfigError("name the folder with your keys: --credentials DIR, or ENTENTE_CREDENTIALS")
@@ -164,7 +164,7 @@ def read_live(path: Path | None) -> LiveRecord | None:
     """Live contributions from a file, not yet verified."""
     from pydantic import ValidationError
 
-    from parties.coordinator.live import LiveRecord
+    from parties.settlement.live_record import LiveRecord
 
     if path is None:
         return None

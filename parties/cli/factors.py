@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from parties.cli.checks import factors as app
-from parties.cli.console import correlation, say, table
 from parties.errors import ConfigError, DataError, StorageError
-from parties.factor_forms import Format
+from parties.factor.formats import Format
+from parties.terminal.console import correlation, say, table
 
 if TYPE_CHECKING:
-    from parties.factor_files import FactorFolder
+    from parties.factor.tables import FactorFolder
     from vfl.factors.findings import Findings
 
 __all__ = [
@@ -45,7 +45,7 @@ def factors_list(
     root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, with all folders below.")] = Path(),
 ) -> None:
     """List the factor bundles below a folder."""
-    from parties.factor_files import find_folders, open_folder, superseding
+    from parties.factor.tables import find_folders, open_folder, superseding
 
     folders, faults = [], []
     for path in find_folders(root):
@@ -88,7 +88,7 @@ def factors_show(
     ] = None,
 ) -> None:
     """Show what a factor is, how good it was and what to beware of."""
-    from parties.factor_files import open_folder, superseding
+    from parties.factor.tables import open_folder, superseding
 
     bundle = open_folder(folder)
     told, newer = bundle.metadata, superseding(folder)
@@ -125,8 +125,8 @@ def factors_export(
     ] = "numerai_ticker",
 ) -> None:
     """Write a factor as alphalens, qlib, Numerai Signals or zipline read it."""
-    from parties.factor_files import open_folder
-    from parties.factor_forms import write_form
+    from parties.factor.formats import write_form
+    from parties.factor.tables import open_folder
 
     bundle = open_folder(folder)
     if form is Format.QLIB and out.suffix != ".parquet":
@@ -144,7 +144,7 @@ def factors_compare(
     folder: Folder, other: Annotated[Path, typer.Argument(metavar="OTHER", help="Another one.")]
 ) -> None:
     """Compare two bundles: what they are, how good they were, how alike their scores are."""
-    from parties.factor_files import open_folder
+    from parties.factor.tables import open_folder
     from vfl.factors.evaluate import hac_mean, ic_by_period
     from vfl.factors.market import on_grid
 
@@ -178,7 +178,7 @@ def factors_uplift(
     out: Out = None,
 ) -> None:
     """Say what the joint factor adds to your own. Nothing leaves this machine."""
-    from parties.factor_files import open_folder, read_values
+    from parties.factor.tables import open_folder, read_values
     from vfl.factors.findings import Findings
     from vfl.factors.joining import overlap_findings, uplift_findings
 
@@ -213,7 +213,7 @@ def factors_monitor(
     """Score a published factor as labels arrive: against its expected band, with drift and an advice."""
     import pandas as pd
 
-    from parties.factor_files import open_folder, read_values
+    from parties.factor.tables import open_folder, read_values
     from vfl.factors.market import on_grid
     from vfl.factors.monitor import Expectation, monitor
 
@@ -265,7 +265,7 @@ def factors_validate(
     """Run the whole battery at home, with prices and whatever else you have, and write its report."""
     import numpy as np
 
-    from parties.factor_files import bundle_files, open_folder, read_market, read_values
+    from parties.factor.tables import bundle_files, open_folder, read_market, read_values
     from vfl.factors.market import MarketData
     from vfl.factors.portfolio import BookTerms
     from vfl.factors.report import render_report

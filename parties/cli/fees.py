@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import money, say
 from parties.errors import ConfigError
+from parties.terminal.console import money, say
 
 if TYPE_CHECKING:
-    from parties.agreement import Agreement
-    from parties.identity import Identity
-    from vfl.fees import FeeBook
+    from parties.agreement.document import Agreement
+    from parties.members.keys import Identity
+    from vfl.protocols.fee_reports import FeeBook
 
 __all__ = ["app", "fees_add", "fees_book", "fees_check", "fees_key", "fees_open", "fees_publish", "fees_report"]
 
@@ -31,7 +31,7 @@ _COORDINATOR = "coordinator"
 
 
 def _identity(home: Path) -> Identity:
-    from parties.identity import load_identity
+    from parties.members.keys import load_identity
     from parties.node.settings import load_node_settings
 
     return load_identity(load_node_settings(home / "node.toml").party.name, home / "keys")
@@ -40,7 +40,7 @@ def _identity(home: Path) -> Identity:
 def _agreement(path: Path) -> Agreement:
     from pydantic import ValidationError
 
-    from parties.agreement import Agreement
+    from parties.agreement.document import Agreement
 
     try:
         return Agreement.model_validate_json(path.read_bytes())
@@ -51,8 +51,8 @@ def _agreement(path: Path) -> Agreement:
 
 
 def _book(agreement: Agreement, period: str, reports: list[Path]) -> FeeBook:
-    from parties.fees import fee_terms, read_message
-    from vfl.fees import FeeBook, FeeReport
+    from parties.settlement.fee_files import fee_terms, read_message
+    from vfl.protocols.fee_reports import FeeBook, FeeReport
 
     book = FeeBook(fee_terms(agreement), period)
     for path in reports:
@@ -64,7 +64,7 @@ def _book(agreement: Agreement, period: str, reports: list[Path]) -> FeeBook:
 @app.command("key")
 def fees_key(home: Home) -> None:
     """Make the key holder's 3072-bit Paillier key; prints what goes into [fees] of the agreement."""
-    from parties.fees import create_fee_key
+    from parties.settlement.fee_files import create_fee_key
 
     identity = _identity(home)
     modulus = create_fee_key(home, identity)
@@ -80,9 +80,9 @@ def fees_report(
     out: Out,
 ) -> None:
     """Encrypt and sign your fee for a period, with the proof that it is in range (some seconds)."""
-    from parties.fees import fee_terms, minor_amount, write_message
-    from vfl.fees import make_report, usage_fee
-    from vfl.randomness import SecretStream
+    from parties.settlement.fee_files import fee_terms, minor_amount, write_message
+    from vfl.arithmetic.randomness import SecretStream
+    from vfl.protocols.fee_reports import make_report, usage_fee
 
     identity, agreed = _identity(home), _agreement(agreement)
     terms, scale = fee_terms(agreed), agreed.reward.scale
@@ -98,7 +98,7 @@ def fees_report(
 @app.command("add")
 def fees_add(agreement: Signed, period: Period, reports: Reports, out: Out, absent: Absent = None) -> None:
     """Coordinator: check every report and multiply them, for the key holder to open."""
-    from parties.fees import write_message
+    from parties.settlement.fee_files import write_message
 
     book = _book(_agreement(agreement), period, reports)
     write_message(out, _COORDINATOR, book.aggregate(absent or ()))
@@ -114,8 +114,8 @@ def fees_open(
     out: Out,
 ) -> None:
     """Key holder: open a period's total, once, with the proof that it is the total."""
-    from parties.fees import fee_terms, load_fee_key, opened_once, read_message, write_message
-    from vfl.fees import FeeAggregate, open_aggregate
+    from parties.settlement.fee_files import fee_terms, load_fee_key, opened_once, read_message, write_message
+    from vfl.protocols.fee_reports import FeeAggregate, open_aggregate
 
     identity, agreed = _identity(home), _agreement(agreement)
     terms = fee_terms(agreed)
@@ -138,8 +138,8 @@ def fees_publish(
     absent: Absent = None,
 ) -> None:
     """Coordinator: check the opened total against the reports, and write the result for everybody."""
-    from parties.fees import read_message, write_message
-    from vfl.fees import FeeTotal
+    from parties.settlement.fee_files import read_message, write_message
+    from vfl.protocols.fee_reports import FeeTotal
 
     agreed = _agreement(agreement)
     book = _book(agreed, period, reports)
@@ -162,8 +162,8 @@ def fees_check(
     import hashlib
 
     from parties.errors import LedgerError
-    from parties.fees import fee_terms, read_message
-    from vfl.fees import FeeReport, FeesOpened, check_opened
+    from parties.settlement.fee_files import fee_terms, read_message
+    from vfl.protocols.fee_reports import FeeReport, FeesOpened, check_opened
 
     agreed = _agreement(agreement)
     _, opened = read_message(result, FeesOpened)
@@ -197,10 +197,10 @@ def fees_book(
     import hashlib
 
     from parties.cli.dossiers import now, propose
-    from parties.coordinator.closed import open_ledger
-    from parties.coordinator.steps import propose_fee_income
-    from parties.fees import fee_terms, read_message
-    from vfl.fees import FeesOpened, check_opened
+    from parties.coordinator.closed_runs import open_ledger
+    from parties.settlement.cash import propose_fee_income
+    from parties.settlement.fee_files import fee_terms, read_message
+    from vfl.protocols.fee_reports import FeesOpened, check_opened
 
     agreed = _agreement(agreement)
     _, opened = read_message(result, FeesOpened)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from parties.cli.console import say, table
 from parties.errors import ConfigError, StorageError
+from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
-    from parties.settings import ConsortiumSettings
+    from parties.settings.consortium import ConsortiumSettings
 
 __all__ = [
     "KeyFile",
@@ -51,7 +51,7 @@ _LONGEST_VALID = timedelta(days=30)
 def use_key_file(path: Path | None) -> None:
     """From now on this process opens and protects keys with this file's secret."""
     if path is not None:
-        from parties.passphrase import KEY_FILE
+        from parties.members.passphrase import KEY_FILE
 
         os.environ[KEY_FILE] = str(path.resolve())
 
@@ -66,13 +66,14 @@ def coordinator_init(
     host: Host = None,
 ) -> None:
     """Found a consortium: the coordinator's keys, settings and roster, and credentials in HOME/admin, HOME/desk."""
-    from parties.agreement import COORDINATOR
     from parties.client import ADMIN
     from parties.coordinator.desk.enrol import enrol_desk
     from parties.coordinator.settings import CoordinatorSettings
-    from parties.identity import Roster, create_identity
-    from parties.passphrase import new_passphrase
-    from parties.toml import to_toml
+    from parties.members.keys import create_identity
+    from parties.members.passphrase import new_passphrase
+    from parties.members.roster import Roster
+    from parties.names import COORDINATOR
+    from parties.settings.toml_text import to_toml
 
     use_key_file(key_file)
     if (home / "roster.json").exists() or (home / "keys").exists():
@@ -112,10 +113,10 @@ def invite(
     """Print a token of one use with which a party joins. Hand it over on a private channel."""
     from pydantic import TypeAdapter, ValidationError
 
-    from parties.agreement import PartyName
     from parties.coordinator.membership import new_invitation
-    from parties.identity import Roster
     from parties.joining.invitations import member_lock
+    from parties.members.roster import Roster
+    from parties.names import PartyName
 
     try:
         TypeAdapter(PartyName).validate_python(name)
@@ -172,8 +173,8 @@ def party_join(
     """Join a consortium: make this party's keys, meet the coordinator that the token names, and be enrolled."""
     from parties.joining.join import join
     from parties.joining.token import Token
-    from parties.passphrase import new_passphrase
-    from parties.settings import load_consortium
+    from parties.members.passphrase import new_passphrase
+    from parties.settings.consortium import load_consortium
 
     use_key_file(key_file)
     given = Token.decode(_token_text(token))
@@ -246,7 +247,7 @@ def _first_settings(
     data: Path | None,
 ) -> str:
     """A node.toml to start from: the party's own tables of ``config``, or a template to fill in."""
-    from parties.toml import to_toml
+    from parties.settings.toml_text import to_toml
 
     if settings is None or config is None:
         return _TEMPLATE.format(name=name, role=role, listen=listen, data=data.resolve() if data else "data")
@@ -285,8 +286,7 @@ openings_per_row = 8
 
 
 def _show_roster(home: Path) -> None:
-    from parties.coordinator.membership import expiry_warnings
-    from parties.identity import Roster
+    from parties.members.roster import Roster, expiry_warnings
 
     roster = Roster.load(home / "roster.json")
     table(

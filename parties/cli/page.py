@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from parties.cli.console import say
 from parties.cli.joining import duration
 from parties.cli.runs import Coordinator
 from parties.errors import ConfigError
+from parties.terminal.console import say
 
 __all__ = ["app", "ui", "ui_enrol", "ui_token"]
 

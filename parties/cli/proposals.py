@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import say, screen, table
 from parties.cli.joining import duration
 from parties.cli.runs import Coordinator, Credentials, Run, app, connect, full_id, proposed_run
 from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted, StorageError
+from parties.terminal.console import say, screen, table
 
 if TYPE_CHECKING:
-    from parties.agreement import Agreement
+    from parties.agreement.document import Agreement
     from parties.client import Client, PartyView
     from parties.node.settings import NodeSettings
-    from parties.preflight import Estimate
-    from parties.settings import ConsortiumSettings
-    from parties.terms import Node
+    from parties.proposing.drafting import Node
+    from parties.proposing.measured_costs import Estimate
+    from parties.settings.consortium import ConsortiumSettings
 
 __all__ = ["names_in", "offered", "run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
 
@@ -73,9 +73,9 @@ def run_propose(
     With --only or --without it is a retrain run: the same terms for a coalition, which pays nothing and is there to be
     compared by entente contribution retrain. With --placebo it is the placebo of a run that has finished.
     """
-    from parties.agreement import COORDINATOR
-    from parties.identity import Roster
-    from parties.terms import agreement_of, coalition_of
+    from parties.members.roster import Roster
+    from parties.names import COORDINATOR
+    from parties.proposing.drafting import agreement_of, coalition_of
 
     if (file is None) != bool(placebo) or (placebo and (only or without or largest_fraction or single_party)):
         raise ConfigError("name a file of terms, or --placebo RUN alone, with --limit-per-row and --seed if you like")
@@ -119,9 +119,10 @@ def _propose_placebo(
     yes: bool,
 ) -> None:
     """The placebo of a finished run, from the terms that the coordinator has of it; nodes hold it to their own copy."""
-    from parties.agreement import COORDINATOR, Agreement
-    from parties.identity import Roster
-    from parties.placebo import placebo_of
+    from parties.agreement.document import Agreement
+    from parties.members.roster import Roster
+    from parties.names import COORDINATOR
+    from parties.proposing.placebo import placebo_of
 
     with connect(coordinator, credentials) as client:
         assert credentials is not None
@@ -143,7 +144,7 @@ def _propose_placebo(
 
 def _put(client: Client, agreement: Agreement, credentials: Path, *, yes: bool) -> None:
     """Show what signing means, ask, and propose."""
-    from parties.meaning import summary_lines
+    from parties.agreement.summary import summary_lines
 
     say(*summary_lines(agreement))
     if not yes and not typer.confirm("Propose this run?", default=False):
@@ -163,7 +164,7 @@ def names_in(text: str) -> tuple[str, ...]:
 
 def offered(client: Client, file: Path, wait: float) -> tuple[dict[str, PartyView], ConsortiumSettings]:
     """The members, and the terms of ``file`` with what they offer, once every party named there has said what."""
-    from parties.terms import load_proposal
+    from parties.proposing.drafting import load_proposal
 
     deadline = time.monotonic() + wait
     while True:
@@ -211,7 +212,7 @@ def run_approve(
     run: Run, home: Home, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, by: As = ""
 ) -> None:
     """Approve a proposed run. The node signs once as many people as it needs have approved."""
-    from parties.meaning import summary_lines
+    from parties.agreement.summary import summary_lines
     from parties.node.decisions import decide, waiting_for
     from parties.node.settings import load_node_settings
 
@@ -249,7 +250,7 @@ def run_reject(
 @app.command("watch")
 def run_watch(run: Run, coordinator: Coordinator = "", credentials: Credentials = None) -> None:
     """Follow a run to its end: phases, rows, speed, openings. Ends with exit code 6 if the run is aborted."""
-    from parties.demo.watch import watcher
+    from parties.terminal.progress import watcher
 
     with connect(coordinator, credentials) as client, watcher(screen()) as shown:
         run_id = full_id(client, run)
@@ -265,7 +266,7 @@ def run_watch(run: Run, coordinator: Coordinator = "", credentials: Credentials 
 
 
 def _agreement(folder: Path) -> Agreement:
-    from parties.agreement import Agreement
+    from parties.agreement.document import Agreement
 
     try:
         return Agreement.model_validate_json((folder / "agreement.json").read_bytes())
@@ -285,10 +286,11 @@ def _relay_line(settings: NodeSettings) -> str:
 
 def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """Who learns what, what of ours is used, and whether our own limits allow it."""
-    from parties.identity import Roster, load_identity
-    from parties.meaning import summary_lines
+    from parties.agreement.summary import summary_lines
+    from parties.members.keys import load_identity
+    from parties.members.roster import Roster
     from parties.node.policy import check_agreement
-    from parties.placebo import check_placebo
+    from parties.proposing.placebo import check_placebo
 
     say(*summary_lines(agreement), _relay_line(settings))
     mine = agreement.party(settings.party.name)
@@ -331,7 +333,7 @@ def _unit(settings: NodeSettings, column: str) -> str:
 
 def _show_cost(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     from parties.data.entities import party_entities
-    from parties.preflight import estimate
+    from parties.proposing.measured_costs import estimate
     from parties.transport.reach import round_trip
 
     try:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import correlation, money, say, table
 from parties.errors import ConfigError
+from parties.terminal.console import correlation, money, say, table
 
 if TYPE_CHECKING:
     from parties.client import Client, RunView

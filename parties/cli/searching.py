@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.console import say, table
 from parties.cli.joining import duration
 from parties.cli.proposals import offered
 from parties.cli.runs import Coordinator, Credentials, connect
 from parties.errors import ConfigError
+from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
-    from parties.settings import ConsortiumSettings
-    from parties.terms import Node
-    from vfl.search import Choice, SearchTerms
+    from parties.proposing.drafting import Node
+    from parties.settings.consortium import ConsortiumSettings
+    from vfl.walk.search import Choice, SearchTerms
 
 __all__ = ["run_search", "searching"]
 
@@ -46,10 +46,10 @@ def run_search(
     The run tries settings of its model inside the encrypted protocol and chooses by periods before the reported ones.
     Without [search] in FILE a small default space is used. Every party signs the space and the number of trials.
     """
-    from parties.agreement import COORDINATOR
-    from parties.identity import Roster
-    from parties.meaning import summary_lines
-    from parties.terms import agreement_of
+    from parties.agreement.summary import summary_lines
+    from parties.members.roster import Roster
+    from parties.names import COORDINATOR
+    from parties.proposing.drafting import agreement_of
 
     with connect(coordinator, credentials) as client:
         assert credentials is not None
@@ -74,7 +74,7 @@ def searching(
     """The terms with a search: the file's or the default one, and what the command line says instead."""
     from pydantic import ValidationError
 
-    from vfl.search import SearchTerms
+    from vfl.walk.search import SearchTerms
 
     told = settings.search.model_dump() if settings.search is not None else {}
     told |= {} if trials is None else {"trials": trials}

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from parties.cli import joining, proposals
-from parties.cli.console import say
 from parties.cli.joining import KeyFile
 from parties.cli.parent import follow_parent
 from parties.errors import ConfigError
-from parties.logs import log_to
+from parties.process.logs import log_to
+from parties.terminal.console import say
 
 __all__ = ["coordinator", "coordinator_start", "party", "party_approve", "party_start"]
 

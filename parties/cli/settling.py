@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from parties.cli.console import say, table
 from parties.cli.dossiers import (
     cash_scale,
     minor_units,
@@ -19,6 +18,7 @@ from parties.cli.dossiers import (
     show_final,
 )
 from parties.errors import ConfigError, LedgerError
+from parties.terminal.console import say, table
 
 __all__ = [
     "app",
@@ -76,8 +76,8 @@ def settle_close(
     name: As = "admin",
 ) -> None:
     """Show how a run closes, or propose its pending settlement where the agreement wants that approved."""
-    from parties.coordinator.closed import find_run, open_ledger
-    from parties.coordinator.steps import propose_close
+    from parties.coordinator.closed_runs import find_run, open_ledger
+    from parties.settlement.proposals import propose_close
 
     closed = find_run(home, run)
     with open_ledger(home) as ledger:
@@ -96,8 +96,8 @@ def settle_finalise(
     name: As = "admin",
 ) -> None:
     """Propose the final settlement of a run from live data."""
-    from parties.coordinator.closed import find_run, open_ledger
-    from parties.coordinator.steps import propose_final, settlement_rules
+    from parties.coordinator.closed_runs import find_run, open_ledger
+    from parties.settlement.proposals import propose_final, settlement_rules
 
     closed = find_run(home, run)
     record = read_live(live)
@@ -112,8 +112,8 @@ def settle_finalise(
 @app.command("void")
 def settle_void(run: Run, home: Home, why: Why, credentials: Credentials = None, name: As = "admin") -> None:
     """Propose that a run's pending settlement is cancelled."""
-    from parties.coordinator.closed import find_run, open_ledger
-    from parties.coordinator.steps import propose_void
+    from parties.coordinator.closed_runs import find_run, open_ledger
+    from parties.settlement.proposals import propose_void
 
     closed = find_run(home, run)
     with open_ledger(home) as ledger:
@@ -130,8 +130,8 @@ def settle_correct(
     name: As = "admin",
 ) -> None:
     """Propose a new entry that corrects a final settlement."""
-    from parties.coordinator.closed import find_run, open_ledger
-    from parties.coordinator.steps import propose_correction
+    from parties.coordinator.closed_runs import find_run, open_ledger
+    from parties.settlement.proposals import propose_correction
 
     closed = find_run(home, run)
     scale = closed.agreement.reward.scale
@@ -147,8 +147,8 @@ def settle_correct(
 @app.command("dispute")
 def settle_dispute(run: Run, home: Home, party: Party, why: Why, credentials: Credentials = None) -> None:
     """Dispute a run as a party: a deposit leaves your stake until the dispute is judged."""
-    from parties.coordinator.closed import find_run, open_ledger
-    from parties.coordinator.steps import propose_dispute
+    from parties.coordinator.closed_runs import find_run, open_ledger
+    from parties.settlement.proposals import propose_dispute
 
     closed = find_run(home, run)
     with open_ledger(home) as ledger:
@@ -166,8 +166,8 @@ def settle_judge(
     name: As = "admin",
 ) -> None:
     """Propose the end of a dispute: the deposit goes back, or is lost."""
-    from parties.coordinator.closed import find_run, open_ledger
-    from parties.coordinator.steps import propose_judgement
+    from parties.coordinator.closed_runs import find_run, open_ledger
+    from parties.settlement.proposals import propose_judgement
 
     closed = find_run(home, run)
     with open_ledger(home) as ledger:
@@ -186,8 +186,8 @@ def settle_receive(
     name: As = "admin",
 ) -> None:
     """Propose the booking of cash that came in: a subscription, or stake."""
-    from parties.coordinator.closed import open_ledger
-    from parties.coordinator.steps import propose_receipt
+    from parties.coordinator.closed_runs import open_ledger
+    from parties.settlement.cash import propose_receipt
 
     with open_ledger(home) as ledger:
         minor = minor_units(amount, cash_scale(ledger))
@@ -203,8 +203,8 @@ def settle_exit(
     credentials: Credentials = None,
 ) -> None:
     """Ask stake back as a party; it leaves after the cooling period."""
-    from parties.coordinator.closed import open_ledger
-    from parties.coordinator.steps import propose_exit
+    from parties.coordinator.closed_runs import open_ledger
+    from parties.settlement.cash import propose_exit
 
     with open_ledger(home) as ledger:
         dossier = propose_exit(party, minor_units(amount, cash_scale(ledger)), now())
@@ -219,8 +219,9 @@ def settle_release(
     name: As = "admin",
 ) -> None:
     """Propose that stake which has cooled becomes payable. The latest agreement says how long it cools."""
-    from parties.coordinator.closed import find_run, open_ledger
-    from parties.coordinator.steps import propose_release, settlement_rules
+    from parties.coordinator.closed_runs import find_run, open_ledger
+    from parties.settlement.cash import propose_release
+    from parties.settlement.proposals import settlement_rules
 
     days = settlement_rules(find_run(home, "").agreement).cooling_days
     with open_ledger(home) as ledger:
@@ -236,8 +237,8 @@ def settle_pay(
     name: As = "admin",
 ) -> None:
     """Propose to pay out everything that is payable to the named parties."""
-    from parties.coordinator.closed import open_ledger
-    from parties.coordinator.steps import propose_payouts
+    from parties.coordinator.closed_runs import open_ledger
+    from parties.settlement.cash import propose_payouts
 
     with open_ledger(home) as ledger:
         propose(home, ledger, None, propose_payouts(ledger, party, reference, name, now()), credentials, name)
@@ -246,8 +247,8 @@ def settle_pay(
 @app.command("list")
 def settle_list(home: Home) -> None:
     """List dossiers: what was proposed, who approved it, whether it is in the books."""
-    from parties.coordinator.closed import open_ledger
-    from parties.coordinator.dossiers import Dossiers, is_posted
+    from parties.coordinator.closed_runs import open_ledger
+    from parties.settlement.dossier_store import Dossiers, is_posted
 
     with open_ledger(home) as ledger:
         rows = [
@@ -270,9 +271,9 @@ def settle_list(home: Home) -> None:
 @app.command("check")
 def settle_check(home: Home) -> None:
     """Check that every settlement in the books was approved by enough different people."""
-    from parties.coordinator.closed import open_ledger, valued_runs
-    from parties.coordinator.dossiers import Dossiers, audit
-    from parties.identity import Roster
+    from parties.coordinator.closed_runs import open_ledger, valued_runs
+    from parties.members.roster import Roster
+    from parties.settlement.dossier_store import Dossiers, audit
 
     runs = {run.run_id: run for run in valued_runs(home)}
     with open_ledger(home) as ledger:

@@ -16,21 +16,21 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
-from parties.agreement import COORDINATOR, PartyName
-from parties.approval import Dossier, Intended, Requirement
 from parties.audit.log import AuditLog
-from parties.client import NO_PARTIES
-from parties.coordinator.asked import Answer, Asked, Facts, settle_command
-from parties.coordinator.closed import ClosedRun, closed_run
-from parties.coordinator.commands import Command
-from parties.coordinator.dossiers import FOLDER, Dossiers, is_posted, post, requirement, write_durably
+from parties.control.commands import Command
+from parties.coordinator.closed_runs import closed_run
 from parties.coordinator.engine import Engine
-from parties.coordinator.live import LiveRecord
 from parties.errors import AgreementError, ConfigError, LedgerError, StorageError
-from parties.identity import Roster
 from parties.ledger.settlement import POT, pending_id
 from parties.ledger.store import LedgerStore
-from vfl.plan import Terms
+from parties.members.roster import Roster
+from parties.names import COORDINATOR, NO_PARTIES, PartyName
+from parties.settlement.closed_run import ClosedRun
+from parties.settlement.dossier import Dossier, Intended, Requirement
+from parties.settlement.dossier_store import FOLDER, Dossiers, is_posted, post, requirement, write_durably
+from parties.settlement.live_record import LiveRecord
+from parties.settlement.requests import Answer, Asked, Facts, settle_command
+from vfl.terms import Terms
 
 __all__ = ["Approvals", "Refusal", "Request", "Waiting"]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parties.coordinator.views import FileView
+from parties.calls.views import FileView
 from parties.errors import ConfigError, StorageError
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
 

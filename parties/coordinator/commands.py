@@ -5,43 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import rfc8785
 
-from parties.agreement import COORDINATOR
-from parties.coordinator.events import PhaseName
+from parties.control.commands import Command
+from parties.control.phases import PhaseName
 from parties.coordinator.run import RunState
-from parties.identity import Member
+from parties.members.roster import Member
+from parties.names import COORDINATOR
 
-__all__ = ["Command", "CommandKind", "approve", "last_word", "paused", "pending", "resumed", "roster_told", "start"]
+__all__ = ["approve", "last_word", "paused", "pending", "resumed", "roster_told", "start"]
 
 Heads = Sequence[Mapping[str, Any]]
-CommandKind = Literal["welcome", "roster", "approve", "start", "pause", "resume", "abort", "finished", "settle"]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What the coordinator tells a party.
-
-    welcome   {"version", "heartbeat_seconds"}
-    roster    {"members": {name: member}}: everyone but the admin, as of now
-    approve   {"agreement": the document to check and sign}
-    start     {"phase", "attempt", "signatures": {party: hex}, "heads": [Head]}; the session is called "PHASE-ATTEMPT"
-    pause     {"phase", "attempt", "number", "by", "why"}: training stops behind its next record, others phases end
-    resume    {"phase", "attempt", "number", "by"}; a ``start`` follows when something is to begin
-    abort     {"reason", "culprit": party name or ""}; "silent": true when the line gave the coordinator up by itself
-    finished  {"settlement_sha256", "heads": [Head]}
-    settle    {"requests": [:class:`parties.coordinator.asked.Asked`]}: every settlement that waits for this party
-
-    ``heads`` are the signed heads of audit logs (:class:`parties.audit.heads.Head`): those the parties reported in
-    this run, and the coordinator's own.
-    """
-
-    kind: CommandKind
-    run_id: str = ""
-    body: Mapping[str, Any] = field(default_factory=dict)
 
 
 def roster_told(members: Mapping[str, Member]) -> Command:

@@ -11,16 +11,22 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from parties.agreement import ADMIN, COORDINATOR, DESK, Agreement
-from parties.continuing import STANDS, check_continuation
-from parties.coordinator.blames import Blames, reporter
-from parties.coordinator.commands import Command, approve, last_word, paused, pending, resumed, roster_told, start
+from parties.agreement.document import Agreement
+from parties.control.commands import Command
+from parties.control.phases import PhaseName, printable
+from parties.control.reports import (
+    IntroductionBody,
+    PartReport,
+    ProgressBody,
+    Traffic,
+)
+from parties.coordinator.audit_witness import Witness
+from parties.coordinator.commands import approve, last_word, paused, pending, resumed, roster_told, start
 from parties.coordinator.events import (
     Cancelled,
     Continued,
@@ -34,24 +40,16 @@ from parties.coordinator.events import (
     PartyRestarted,
     Paused,
     PhaseFailed,
-    PhaseName,
     Proposed,
     Resumed,
     Signed,
-    printable,
 )
-from parties.coordinator.facts import RunFacts
-from parties.coordinator.lines import Line, Lines
-from parties.coordinator.offers import offered, offers_before
-from parties.coordinator.parts import OwnParts
+from parties.coordinator.held_failures import Blames, reporter
+from parties.coordinator.known_run import KnownRun
+from parties.coordinator.own_phases import OwnParts
+from parties.coordinator.party_lines import Line, Lines, offered, offers_before
 from parties.coordinator.progress import RunProgress
-from parties.coordinator.reports import (
-    IntroductionBody,
-    PartReport,
-    ProgressBody,
-    Traffic,
-)
-from parties.coordinator.run import RunState, validate_state
+from parties.coordinator.run import RunFacts, RunState, validate_state
 from parties.coordinator.state import (
     Abort,
     Action,
@@ -67,12 +65,13 @@ from parties.coordinator.state import (
     step,
 )
 from parties.coordinator.store import EventLog
-from parties.coordinator.witness import Witness
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError, RunAborted, StorageError
-from parties.identity import Roster
+from parties.members.roster import Roster
+from parties.names import ADMIN, COORDINATOR, DESK
+from parties.proposing.continuing import STANDS, check_continuation
 from psi.flow import Progress, ProtocolError
 
-__all__ = ["Engine", "KnownRun"]
+__all__ = ["Engine"]
 
 _LOG = logging.getLogger(__name__)
 _SAVE_SECONDS = 5.0
@@ -80,20 +79,6 @@ _STOPPING = "the coordinator is stopping: try again when it runs"
 
 Watch = Callable[[Progress], None]
 Work = Callable[[Watch], tuple[dict[str, Any], dict[str, Traffic]]]
-
-
-@dataclass(slots=True)
-class KnownRun:
-    """A run as the coordinator holds it in memory."""
-
-    state: RunState
-    facts: RunFacts
-    progress: RunProgress
-    unsaved: bool = False
-
-    @property
-    def agreement(self) -> Agreement:
-        return Agreement.model_validate_json(self.state.agreement)
 
 
 class Engine:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from parties.agreement import PartyName
+from parties.control.phases import Attempt, PhaseName, RunId, Text
 from parties.errors import StorageError
+from parties.names import PartyName
 
 __all__ = [
-    "PHASES",
     "Cancelled",
     "Continued",
     "CoordinatorDone",
@@ -33,29 +33,14 @@ __all__ = [
     "PhaseDone",
     "PhaseFailed",
     "PhaseHeld",
-    "PhaseName",
     "Proposed",
     "Rejected",
     "Resumed",
-    "RunId",
     "Signed",
     "event_from_json",
     "event_to_json",
-    "printable",
 ]
 
-PhaseName = Literal["approve", "align", "train", "evaluate", "value", "export", "settle"]
-PHASES: tuple[PhaseName, ...] = ("approve", "align", "train", "evaluate", "value", "export", "settle")
-
-
-def printable(text: str) -> str:
-    """The text on one line, without control or direction marks that could forge a log line or a name."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
-
-
-RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, StringConstraints(max_length=2000), AfterValidator(printable)]
-Attempt = Annotated[int, Field(ge=1)]
 
 _STRICT = ConfigDict(extra="forbid")
 

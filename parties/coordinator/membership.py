@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from parties.agreement import ADMIN, COORDINATOR, DESK, NO_PARTIES
 from parties.errors import AgreementError, ConfigError, StorageError
-from parties.identity import EXPIRY_WARNING, Member, Roster
 from parties.joining.invitations import Invitation, Invitations, member_lock
 from parties.joining.requests import JoinAnswer, JoinRequest
 from parties.joining.token import Token
+from parties.members.roster import Member, Roster
+from parties.names import ADMIN, COORDINATOR, DESK, NO_PARTIES
 
-__all__ = ["Membership", "expiry_warnings", "new_invitation", "revoke"]
+__all__ = ["Membership", "new_invitation", "revoke"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -176,15 +176,3 @@ def revoke(home: Path, name: str) -> None:
         if name not in roster:
             raise ConfigError(f"{name!r} is not in {home / 'roster.json'}: nothing to revoke")
         Roster({kept: member for kept, member in roster.items() if kept != name}).save(home / "roster.json")
-
-
-def expiry_warnings(roster: Mapping[str, Member], now: datetime) -> tuple[str, ...]:
-    """One sentence for each certificate that has ended or ends within 30 days."""
-    told = []
-    for name, member in roster.items():
-        if member.expires < now:
-            told.append(f"the certificate of {name} ended on {member.expires:%Y-%m-%d}: it needs a new one")
-        elif member.expires - now < EXPIRY_WARNING:
-            days = (member.expires - now).days
-            told.append(f"the certificate of {name} ends on {member.expires:%Y-%m-%d}, in {days} days: rotate it")
-    return tuple(told)

@@ -20,20 +20,21 @@ import grpc
 from google.protobuf.message import Message as Protobuf
 
 from parties import __version__
-from parties.agreement import ADMIN, NO_PARTIES, Agreement
+from parties.agreement.document import Agreement
 from parties.calls.asking import Role
-from parties.connection import ERROR_KEY, SERVICE, SESSION_KEY, STARTING
+from parties.control.reports import AskBody, CancelBody, PauseBody, ProposeBody, ResumeBody, SignInBody, parse
 from parties.coordinator.approvals import Approvals
 from parties.coordinator.desk.doors import ADMINS, AUDITORS, Caller, Doors, admit, pass_through
 from parties.coordinator.desk.gate import Gate
 from parties.coordinator.engine import Engine
-from parties.coordinator.hearing import Hearing
 from parties.coordinator.membership import Membership
-from parties.coordinator.reading import Reader
-from parties.coordinator.reports import AskBody, CancelBody, PauseBody, ProposeBody, ResumeBody, SignInBody, parse
+from parties.coordinator.read_calls import Reader
+from parties.coordinator.report_intake import Hearing
 from parties.errors import AgreementError, EntenteError
-from parties.identity import Member, Roster
 from parties.joining.requests import JoinRequest
+from parties.members.roster import Member, Roster
+from parties.names import ADMIN, NO_PARTIES
+from parties.transport.to_coordinator import ERROR_KEY, SERVICE, SESSION_KEY, STARTING
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = ["Methods"]

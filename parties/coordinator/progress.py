@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from parties.coordinator.reports import OpeningsUsed, PartReport, Point, ProgressBody, Traffic
-from parties.coordinator.views import BytesView, OpeningsView, ProgressView, RelayView, SeriesPoint
+from parties.calls.views import BytesView, OpeningsView, ProgressView, RelayView, SeriesPoint
+from parties.control.reports import OpeningsUsed, PartReport, Point, ProgressBody, Traffic
 
 __all__ = ["RunProgress"]
 

@@ -18,9 +18,9 @@ from parties.transport.grpc import authenticated_peer  # first: it settles how g
 # isort: split
 import grpc
 
-from parties.agreement import COORDINATOR, NO_PARTIES
 from parties.errors import PeerError
-from parties.identity import Roster
+from parties.members.roster import Roster
+from parties.names import COORDINATOR, NO_PARTIES
 from parties.transport.relay import SERVICE
 from parties.transport.switchboard import End, Ring, Switchboard
 from parties.wire.gen import relay_pb2 as wire

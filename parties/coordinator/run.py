@@ -9,22 +9,19 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from parties.agreement import COORDINATOR, Agreement
-from parties.coordinator.events import PHASES, PhaseName
-from psi.flow import Role
+from parties.agreement.document import Agreement
+from parties.control.phases import PHASES, PhaseName, Plan
 
 __all__ = [
     "Hold",
     "Outcome",
     "PhaseSpan",
-    "Plan",
     "RunState",
     "Status",
-    "session_name",
-    "session_roles",
     "state_from_json",
     "state_to_json",
     "validate_state",
+    "RunFacts",
 ]
 
 Status = Literal[
@@ -50,49 +47,6 @@ _REACHED: Mapping[PhaseName, Status] = {
     "export": "exported",
     "settle": "settled",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the agreement says about who does what."""
-
-    label: str
-    parties: tuple[str, ...]
-    recipients: tuple[str, ...]
-    matching: bool
-    masked: bool
-    attributed: bool = False
-
-    @classmethod
-    def of(cls, agreement: Agreement) -> Plan:
-        return cls(
-            label=agreement.label.party,
-            parties=tuple(p.name for p in agreement.parties),
-            recipients=agreement.recipients,
-            matching=agreement.alignment.policy == "psi" and not agreement.rows_kept,
-            masked=agreement.openings.contribution == "masked",
-            attributed=agreement.openings.attribution,
-        )
-
-    def participants(self, phase: PhaseName) -> tuple[str, ...]:
-        """Who takes part, in agreed order, the coordinator last. Empty: the phase is skipped."""
-        everyone = self.parties
-        if phase == "align":
-            return (*everyone, COORDINATOR) if self.matching else everyone
-        if phase == "evaluate":
-            return (self.label,)
-        if phase == "value":
-            return everyone if self.masked or self.attributed else ()
-        if phase == "export":
-            takers = {self.label, *self.recipients}
-            return tuple(name for name in (*everyone, COORDINATOR) if name in takers)
-        if phase == "settle":
-            return (COORDINATOR,)
-        return everyone
-
-    def needed_from(self, party: str, phase: PhaseName) -> bool:
-        """Whether the party takes part in this phase or a later one."""
-        return any(party in self.participants(p) for p in PHASES[PHASES.index(phase) :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +140,6 @@ class RunState:
         return bool(self.absent) or self.halted
 
 
-def session_name(phase: PhaseName, attempt: int) -> str:
-    """What the channels of one attempt at a phase are called."""
-    return f"{phase}-{attempt}"
-
-
-def session_roles(agreement: Agreement, phase: PhaseName) -> dict[str, Role]:
-    """Who is in a phase's session, and as what: the same at every member."""
-    known = {p.name: Role.LABEL if p.role == "label" else Role.FEATURE for p in agreement.parties}
-    return {name: known.get(name, Role.COORDINATOR) for name in Plan.of(agreement).participants(phase)}
-
-
 def validate_state(state: RunState) -> None:
     """Assert everything that must hold of a run between two events."""
     names = [span.phase for span in state.spans]
@@ -239,3 +182,30 @@ def state_to_json(state: RunState) -> dict[str, Any]:
 def state_from_json(body: Mapping[str, Any]) -> RunState:
     """The state a JSON form stands for."""
     return _STATE.validate_python(dict(body))
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """``pot`` is in minor units of ``unit``, which has ``scale`` decimal digits."""
+
+    consortium: str
+    purpose: str
+    expires_at: datetime
+    silence_seconds: int
+    periods: tuple[str, ...]
+    pot: int
+    unit: str
+    scale: int
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> RunFacts:
+        return cls(
+            consortium=agreement.consortium,
+            purpose=agreement.purpose,
+            expires_at=agreement.expires_at,
+            silence_seconds=agreement.silence_seconds,
+            periods=agreement.calendar.periods,
+            pot=agreement.reward.pot,
+            unit=agreement.reward.unit,
+            scale=agreement.reward.scale,
+        )

@@ -15,31 +15,34 @@ from parties.transport.grpc import ExchangeServer  # first: it settles how grpc'
 # isort: split
 
 from parties import __version__
-from parties.agreement import COORDINATOR
 from parties.audit.log import AuditLog
 from parties.coordinator.approvals import Approvals
+from parties.coordinator.audit_witness import Witness
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.desk.actions import Actions
+from parties.coordinator.desk.all_doors import all_doors
+from parties.coordinator.desk.context import House
 from parties.coordinator.desk.gate import Gate
-from parties.coordinator.desk.house import House, all_doors
 from parties.coordinator.desk.oidc import Issuer
 from parties.coordinator.desk.sessions import Sessions
-from parties.coordinator.documents import LedgerReader
 from parties.coordinator.engine import Engine
-from parties.coordinator.gauges import coordinator_samples
-from parties.coordinator.membership import Membership, expiry_warnings
+from parties.coordinator.membership import Membership
 from parties.coordinator.methods import Methods
-from parties.coordinator.parts import OwnParts
-from parties.coordinator.reading import Reader
+from parties.coordinator.metrics import coordinator_samples
+from parties.coordinator.own_phases import OwnParts
+from parties.coordinator.read_calls import Reader
 from parties.coordinator.relaying import OwnDoor, relay_handler
+from parties.coordinator.run_views import LedgerReader
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
-from parties.coordinator.store import EventLog, open_engine
-from parties.coordinator.witness import Witness
+from parties.coordinator.store import EventLog
 from parties.errors import ConfigError, StorageError
-from parties.health import HealthServer
-from parties.identity import Roster, load_identity
 from parties.ledger.store import LedgerStore
+from parties.members.keys import load_identity
+from parties.members.roster import Roster, expiry_warnings
+from parties.names import COORDINATOR
+from parties.process.database import open_engine
+from parties.process.health import HealthServer
 from parties.transport.switchboard import Switchboard
 
 __all__ = ["Coordinator", "serve"]

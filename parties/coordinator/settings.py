@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from parties.errors import ConfigError
-from parties.faults import first_fault
-from parties.settings import TransportSettings
-from vfl.plan import Terms
+from parties.settings.consortium import TransportSettings
+from parties.settings.faults import first_fault
+from vfl.terms import Terms
 
 __all__ = [
     "CoordinatorSettings",

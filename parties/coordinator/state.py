@@ -27,9 +27,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parties.agreement import ADMIN, COORDINATOR, Agreement
+from parties.agreement.document import Agreement
+from parties.control.phases import PHASES, PhaseName, Plan
 from parties.coordinator.events import (
-    PHASES,
     Cancelled,
     Continued,
     CoordinatorDone,
@@ -44,14 +44,14 @@ from parties.coordinator.events import (
     PhaseDone,
     PhaseFailed,
     PhaseHeld,
-    PhaseName,
     Proposed,
     Rejected,
     Resumed,
     Signed,
 )
-from parties.coordinator.run import Hold, PhaseSpan, Plan, RunState
+from parties.coordinator.run import Hold, PhaseSpan, RunState
 from parties.errors import AgreementError
+from parties.names import ADMIN, COORDINATOR
 
 __all__ = [
     "Abort",

@@ -16,14 +16,13 @@ from datetime import datetime
 from typing import Any
 
 import rfc8785
-from sqlalchemy import Column, Engine, Integer, MetaData, RowMapping, String, Table, Text, create_engine, event, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Column, Engine, Integer, MetaData, RowMapping, String, Table, Text, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from parties.coordinator.events import Event, event_from_json, event_to_json
-from parties.errors import ConfigError, StorageError
+from parties.errors import StorageError
 
-__all__ = ["GENESIS", "EventLog", "LoggedEvent", "open_engine"]
+__all__ = ["GENESIS", "EventLog", "LoggedEvent"]
 
 GENESIS = hashlib.sha256(b"entente/event-log/1\x00").hexdigest()
 LARGEST_PROGRESS = 4 << 20
@@ -65,32 +64,6 @@ class LoggedEvent:
     @property
     def at(self) -> datetime:
         return self.event.at
-
-
-def open_engine(url: str) -> Engine:
-    """A database engine for ``url``. SQLite is set to survive a crash of the machine: WAL, synchronous=FULL."""
-    remedy = "use sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-    try:
-        parsed = make_url(url)
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-            raise ConfigError(f"event log URL {parsed.render_as_string()!r}: this database is not supported; {remedy}")
-        engine = create_engine(parsed)
-    except ArgumentError:
-        raise ConfigError(f"the event log's URL cannot be read; {remedy}") from None
-    except ImportError:
-        raise ConfigError("an event log on PostgreSQL needs the driver: pip install 'entente[postgresql]'") from None
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _durable(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
-            for setting in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
-                cursor.execute(f"PRAGMA {setting}")
-            cursor.close()
-
-    return engine
 
 
 class EventLog:

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from parties.agreement import CalendarTerms
+from parties.agreement.terms import CalendarTerms
 from parties.errors import ConfigError
-from parties.settings import CalendarSettings
+from parties.settings.consortium import CalendarSettings
 from vfl.factors.panel import Calendar
 
 __all__ = ["END_OF_DAY", "calendar_of", "calendar_terms", "period_index", "period_starts"]

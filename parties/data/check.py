@@ -17,7 +17,7 @@ from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_aliases
 from parties.data.panel import as_of, feature_panel_of, label_panel_of
 from parties.data.query import read_label_rows, read_observations
-from parties.settings import LabelSettings, PartySettings
+from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
 
 __all__ = ["ColumnPreview", "CoverageReport", "Fault", "coverage_report", "row_faults"]

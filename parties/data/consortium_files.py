@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from parties.agreement import COORDINATOR
 from parties.data.vendors import FUND, Vendor
-from vfl.plan import FixedPoint
+from parties.names import COORDINATOR
+from vfl.terms import FixedPoint
 
 __all__ = ["FUND_COLUMNS", "opening_plan", "write_texts"]
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from parties.data.preprocess import cross_sectional_scores, winsorised
 from parties.errors import ConfigError
-from parties.settings import EncoderSettings
+from parties.settings.consortium import EncoderSettings
 
 __all__ = ["SequenceEncoder", "encoded"]
 

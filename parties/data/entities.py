@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from parties.data.query import read_label_rows, read_observations, run_query
 from parties.errors import ConfigError, DataError
-from parties.settings import LabelSettings, PartySettings
+from parties.settings.consortium import LabelSettings, PartySettings
 from psi.identifiers import IdentifierError, canonical_ids
 
 __all__ = ["canonical_entities", "party_entities", "read_aliases"]

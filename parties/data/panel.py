@@ -20,7 +20,7 @@ from parties.data.entities import canonical_entities, read_aliases
 from parties.data.preprocess import cross_sectional_scores, model_ready, winsorised
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
 from parties.errors import DataError
-from parties.settings import LabelSettings, PartySettings
+from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
 
 __all__ = ["as_of", "build_feature_panel", "build_label_panel", "feature_panel_of", "label_panel_of"]

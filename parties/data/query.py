@@ -25,7 +25,7 @@ from pandera import pandas as schemas
 
 from parties.data.calendar import END_OF_DAY
 from parties.errors import ConfigError, DataError
-from parties.settings import ColumnRules, LabelSettings, PartySettings, PostgresSettings, S3Settings
+from parties.settings.consortium import ColumnRules, LabelSettings, PartySettings, PostgresSettings, S3Settings
 
 __all__ = [
     "LabelRows",

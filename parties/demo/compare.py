@@ -15,23 +15,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
 from parties.data.calendar import calendar_of
 from parties.data.entities import party_entities
 from parties.data.panel import build_feature_panel, build_label_panel
 from parties.errors import DataError
 from parties.node.context import node_secret
-from parties.node.node import NodeHome
+from parties.node.home import NodeHome
 from parties.node.search import searched_in_the_clear
+from vfl.arithmetic.randomness import SecretStream
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
+from vfl.contribution.retrained_scores import retrained_scores
 from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_period
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
-from vfl.layers.basis import secret_rotation
-from vfl.layers.initial import turned_columns
-from vfl.plan import SplitModel
-from vfl.randomness import SecretStream
-from vfl.retrain import retrained_scores
-from vfl.twin import alone, initial_weights, train_in_the_clear
+from vfl.models.ridge.basis import secret_rotation
+from vfl.models.split.initial import turned_columns
+from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
+from vfl.terms import SplitModel
 
 __all__ = ["TWIN_FILE", "Pooled", "compare", "largest_difference", "write_comparison"]
 

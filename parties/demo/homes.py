@@ -15,15 +15,16 @@ from typing import BinaryIO
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from parties.agreement import COORDINATOR
 from parties.client import ADMIN
 from parties.coordinator.desk.enrol import enrol_desk
 from parties.coordinator.settings import CoordinatorSettings
 from parties.errors import ConfigError, StorageError
-from parties.identity import Identity, Member, Roster, create_identity
+from parties.members.keys import Identity, create_identity
+from parties.members.roster import Member, Roster
+from parties.names import COORDINATOR
 from parties.node.settings import NodeSettings, StandingLimits
-from parties.settings import ConsortiumSettings, PartySettings
-from parties.toml import to_toml
+from parties.settings.consortium import ConsortiumSettings, PartySettings
+from parties.settings.toml_text import to_toml
 
 __all__ = ["DemoHomes", "claim", "free_addresses", "lay_out"]
 

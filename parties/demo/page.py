@@ -15,7 +15,6 @@ import webbrowser
 from datetime import timedelta
 from pathlib import Path
 
-from parties.cli.console import say
 from parties.client import DESK, Client
 from parties.coordinator.desk.enrol import enrol_desk
 from parties.coordinator.desk.granting import grant_token
@@ -23,6 +22,7 @@ from parties.demo.homes import DemoHomes
 from parties.demo.processes import Processes, environment
 from parties.demo.run import start_coordinator
 from parties.errors import ConfigError, PeerError, SignInError
+from parties.terminal.console import say
 
 __all__ = ["show_page"]
 

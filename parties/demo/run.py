@@ -12,16 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from parties.agreement import COORDINATOR, Agreement
-from parties.cli.console import complain, say, screen
+from parties.agreement.document import Agreement
 from parties.client import Client, RunView
 from parties.demo.homes import DemoHomes, claim, lay_out
 from parties.demo.processes import Child, Processes
 from parties.demo.summary import show_summary, summary_of, write_summary
-from parties.demo.watch import ProgressLines, ProgressScreen, watcher
 from parties.errors import EntenteError, PeerError, RunAborted
-from parties.settings import load_consortium
-from parties.terms import agreement_of
+from parties.names import COORDINATOR
+from parties.proposing.drafting import agreement_of
+from parties.settings.consortium import load_consortium
+from parties.terminal.console import complain, say, screen
+from parties.terminal.progress import ProgressLines, ProgressScreen, watcher
 from vfl.factors.verify import verify_bundle
 
 __all__ = ["DemoOptions", "run_demo", "start_coordinator"]

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parties.agreement import COORDINATOR, Agreement
-from parties.cli.console import correlation, money, say, table
+from parties.agreement.document import Agreement
 from parties.client import LedgerView, RunView
 from parties.errors import StorageError
+from parties.names import COORDINATOR
+from parties.terminal.console import correlation, money, say, table
 
 __all__ = ["show_summary", "summary_of", "write_summary"]
 

@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import TypeAdapter, ValidationError
 
-from parties.agreement import PartyName
 from parties.errors import StorageError
 from parties.joining.token import SECRET_BYTES, Token
-from vfl.plan import Terms
+from parties.names import PartyName
+from vfl.terms import Terms
 
 __all__ = ["Invitation", "Invitations", "member_lock"]
 

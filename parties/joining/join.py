@@ -10,23 +10,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from parties.agreement import COORDINATOR
-from parties.connection import Connection
 from parties.errors import AgreementError, ConfigError, PeerError, StorageError
-from parties.identity import (
-    Identity,
-    Member,
-    Roster,
-    create_identity,
-    load_identity,
-    renew_certificate,
-    store_certificate,
-)
 from parties.joining.invitations import member_lock
 from parties.joining.requests import JoinAnswer, JoinRequest
 from parties.joining.token import Token
-from parties.passphrase import passphrase_for
+from parties.members.keys import Identity, create_identity, load_identity, renew_certificate, store_certificate
+from parties.members.passphrase import passphrase_for
+from parties.members.roster import Member, Roster
+from parties.names import COORDINATOR
 from parties.transport.pinned import fetch_certificate
+from parties.transport.to_coordinator import Connection
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = ["join", "rotate", "rotate_coordinator"]

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from parties.agreement import PartyName
 from parties.errors import AgreementError, PeerError
-from parties.identity import Member
-from vfl.plan import Terms
+from parties.members.roster import Member
+from parties.names import PartyName
+from vfl.terms import Terms
 
 __all__ = ["JoinAnswer", "JoinRequest", "Members", "members_from", "sealed"]
 

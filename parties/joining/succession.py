@@ -7,9 +7,9 @@ import logging
 import ssl
 from pathlib import Path
 
-from parties.agreement import COORDINATOR
 from parties.errors import EntenteError
-from parties.identity import Roster, succeeds
+from parties.members.roster import Roster, succeeds
+from parties.names import COORDINATOR
 from parties.transport.pinned import shown_at
 
 __all__ = ["adopt_successor"]

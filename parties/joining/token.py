@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from pydantic import TypeAdapter, ValidationError
 
-from parties.agreement import PartyName
 from parties.errors import ConfigError
-from parties.identity import Identity
+from parties.members.keys import Identity
+from parties.names import PartyName
 
 __all__ = ["SECRET_BYTES", "Token"]
 

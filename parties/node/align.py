@@ -15,9 +15,9 @@ import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from parties.agreement import COORDINATOR
 from parties.data.entities import party_entities
 from parties.errors import AgreementError, ConfigError, DataError
+from parties.names import COORDINATOR
 from parties.node.alignments import load_previous, remember
 from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from parties.errors import DataError, StorageError
 from vfl.protocols.resume import START, Forward, Outcome, Resumed
-from vfl.schedule import Step
+from vfl.walk.schedule import Step
 
 __all__ = ["CheckpointStore", "ServedRecords", "WalkRecords"]
 

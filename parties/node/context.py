@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
 from parties.audit.log import AuditLog
 from parties.audit.record import session_entry
-from parties.coordinator.events import PhaseName
-from parties.coordinator.run import session_name, session_roles
+from parties.control.phases import PhaseName, session_name, session_roles
 from parties.drive import drive
 from parties.errors import RunAborted
-from parties.identity import Identity, Roster
+from parties.members.keys import Identity
+from parties.members.roster import Roster
 from parties.node.checkpoints import CheckpointStore
 from parties.node.openings import OpeningStore
 from parties.node.settings import NodeSettings

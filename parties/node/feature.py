@@ -14,21 +14,22 @@ from parties.data.panel import build_feature_panel
 from parties.errors import AgreementError
 from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
-from parties.node.earlier import check_begun
-from parties.node.zeros import ZerosAhead
+from parties.node.earlier_runs import check_begun
+from parties.node.zero_supply import ZerosAhead
 from psi.flow import Flow
-from vfl.budget import Charge, OpeningBudget
-from vfl.layers.basis import secret_rotation
-from vfl.layers.initial import initial_share, turned_columns
-from vfl.layers.linear import serve_linear, serve_warm_start
-from vfl.layers.source import Kept, ServedSource, serve_source
-from vfl.plan import RidgeModel, SplitModel
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring, encode_features
+from vfl.models.ridge.basis import secret_rotation
+from vfl.models.ridge.feature import serve_linear, serve_warm_start
+from vfl.models.split.feature import serve_source
+from vfl.models.split.initial import initial_share, turned_columns
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
+from vfl.protocols.opening_budget import Charge, OpeningBudget
 from vfl.protocols.resume import START, offer_place
-from vfl.randomness import SecretStream
-from vfl.ring import Ring, encode_features
+from vfl.protocols.session import Kept, ServedSource
+from vfl.terms import RidgeModel, SplitModel
 
 __all__ = ["FeatureParty"]
 

@@ -14,23 +14,25 @@ from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
 from parties.node.search import Found, search_source, search_top
 from psi.flow import Flow, run_local
+from vfl.arithmetic.he import Context, KeyHolder
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring
 from vfl.factors.panel import LabelPanel
-from vfl.he import Context, KeyHolder
-from vfl.layers.basis import moment_bits
-from vfl.layers.initial import initial_share, warm_column
-from vfl.layers.linear import SealedLinear
-from vfl.layers.source import Kept, SealedSource
-from vfl.layers.top import LabelHead
-from vfl.plan import RidgeModel, SplitModel
+from vfl.models.ridge.basis import moment_bits
+from vfl.models.ridge.label import SealedLinear
+from vfl.models.ridge.moments import Moments
+from vfl.models.ridge.walk import RidgeHead, ridge_steps, ridge_walk_forward
+from vfl.models.split.initial import initial_share, warm_column
+from vfl.models.split.label import SealedSource
+from vfl.models.split.replay import Judge, Tried
+from vfl.models.split.top import LabelHead
+from vfl.models.split.training import Scorer, walk_forward
 from vfl.protocols.resume import START, Resumed, agree_place
-from vfl.randomness import SecretStream
-from vfl.replay import Judge, Tried
-from vfl.ridge import Moments
-from vfl.ridge_walk import RidgeHead, ridge_steps, ridge_walk_forward
-from vfl.ring import Ring
-from vfl.schedule import Step, prequential, warm_up_rows
-from vfl.search import SearchTerms
-from vfl.train import Scorer, TrainingResult, walk_forward
+from vfl.protocols.session import Kept
+from vfl.terms import RidgeModel, SplitModel
+from vfl.walk.result import TrainingResult
+from vfl.walk.schedule import Step, prequential, warm_up_rows
+from vfl.walk.search import SearchTerms
 
 __all__ = ["JointModel", "NoSource", "RidgeJoint", "SplitJoint", "joint_model"]
 

@@ -12,22 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parties.coordinator.run import session_roles
+from parties.control.phases import session_roles
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_label_panel
 from parties.errors import AgreementError, ConfigError
-from parties.factor_delivery import reading_keys, sealer, write_sealed
+from parties.factor.delivery import reading_keys, sealer, write_sealed
+from parties.factor.provenance import git_revision, lockfile_sha256
 from parties.node.context import RunContext
 from parties.node.joint import joint_model
 from parties.node.placebo import PlaceboResult, strangers
 from parties.node.valuation import Valuation, value_run
-from parties.provenance import git_revision, lockfile_sha256
+from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.factors.evaluate import Evaluation, Method, evaluate
 from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bundle, size_band
-from vfl.he import PARAMETER_SETS
+from vfl.models.split.training import score_coalition
+from vfl.models.split.twin import alone
 from vfl.protocols.delivery import deliver_bundle
-from vfl.train import TrainingResult, score_coalition
-from vfl.twin import alone
+from vfl.walk.result import TrainingResult
 
 __all__ = ["LabelParty"]
 

@@ -8,146 +8,41 @@ moves, and every opening is counted in this node's own store.
 from __future__ import annotations
 
 import logging
-import queue
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ValidationError
 
-from parties.agreement import Agreement, sign_agreement, verify_signature
-from parties.audit.log import AuditLog
-from parties.coordinator.commands import Command
-from parties.coordinator.events import PhaseName
-from parties.coordinator.reports import ProgressBody
-from parties.errors import AgreementError, ConfigError, DataError, EntenteError, PeerError, RunAborted, StorageError
-from parties.identity import Identity, Roster, load_identity
-from parties.joining.requests import members_from
-from parties.meaning import summary_lines
+from parties.agreement.document import Agreement
+from parties.agreement.signing import sign_agreement, verify_signature
+from parties.agreement.summary import summary_lines
+from parties.control.commands import Command
+from parties.control.phases import PhaseName
+from parties.control.reports import ProgressBody
+from parties.errors import AgreementError, EntenteError, PeerError, RunAborted, StorageError
 from parties.node.align import forget_steps
+from parties.node.audit_heads import OWN_LOG_FAULT, take_heads
 from parties.node.context import RunContext, node_secret
 from parties.node.decisions import Verdict, verdict
-from parties.node.earlier import check_earlier, proposed_before
-from parties.node.openings import OpeningStore
-from parties.node.phases import PartyRun
+from parties.node.earlier_runs import check_earlier, proposed_before
+from parties.node.home import NodeHome
+from parties.node.line import Line
 from parties.node.policy import check_agreement
-from parties.node.roster import followed
-from parties.node.settings import NodeSettings, load_node_settings
+from parties.node.run_thread import RunThread
 from parties.node.settlements import Settlements
-from parties.node.witness import OWN_LOG_FAULT, take_heads
-from parties.placebo import check_placebo
+from parties.proposing.placebo import check_placebo
 from parties.transport.channel import Endpoint
 from parties.transport.meter import FileRecorder
-from psi.flow import ProtocolError
 from vfl.protocols.spread import Workers
 
-__all__ = ["Line", "Node", "NodeHome"]
+__all__ = ["Node"]
 
 _LOG = logging.getLogger(__name__)
-
-# The texts of these errors may name entities, values or paths, which are nobody else's business.
-_OWN_FAULTS: dict[type[EntenteError], str] = {
-    ConfigError: "its configuration does not fit the run",
-    DataError: "its data cannot be used",
-    StorageError: "its disk or database failed",
-}
-
-
-class Line(Protocol):
-    """The standing line to the coordinator, as a node uses it."""
-
-    def commands(self) -> Iterator[Command]:
-        """Commands as they come; ends when the line is closed."""
-
-    def signed(self, run_id: str, signature: str) -> None: ...
-
-    def rejected(self, run_id: str, why: str) -> None: ...
-
-    def done(self, run_id: str, phase: PhaseName, attempt: int, report: Mapping[str, Any]) -> None: ...
-
-    def failed(
-        self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "", *, lost: bool = False
-    ) -> None: ...
-
-    def held(self, run_id: str, phase: PhaseName, attempt: int) -> None: ...
-
-    def progress(self, run_id: str, body: ProgressBody) -> None: ...
-
-    def settlement(self, run_id: str, answer: Mapping[str, Any]) -> None: ...
-
-    def live(self, run_id: str, record: Mapping[str, Any]) -> None: ...
-
-
-class NodeHome:
-    """What lies in a node's folder: settings, keys, roster and its secret seed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self.settings: NodeSettings = load_node_settings(self.folder / "node.toml")
-        self.identity: Identity = load_identity(self.settings.party.name, self.folder / "keys")
-        self.roster = Roster.load(self.folder / "roster.json")
-        self.seed = self._seed()
-
-    def _seed(self) -> bytes:
-        path = self.folder / "keys" / "seed"
-        if not path.exists():
-            # the identity key is secret, never changes and may be encrypted at rest; its raw bytes serve as the seed
-            raw = self.identity.key.private_bytes_raw()
-            return HKDF(SHA256(), 32, salt=None, info=b"entente/node/seed").derive(raw)
-        try:
-            if path.stat().st_mode & 0o077:
-                raise ConfigError(f"{path}: other users can read this secret; run chmod 600 on it")
-            seed = path.read_bytes()
-        except OSError:
-            raise ConfigError(f"{path}: cannot be read; create this node's keys first") from None
-        if len(seed) != 32:
-            raise ConfigError(f"{path}: must hold 32 bytes, not {len(seed)}; create this node's keys again")
-        return seed
-
-    def follow(self, record: object) -> None:
-        """Take in the roster that the coordinator tells, as far as it may change what is known here."""
-        if not self.settings.follow_roster:
-            return
-        members = followed(self.identity.name, self.roster, members_from(record))
-        if members == dict(self.roster):
-            return
-        self.roster.replace(members)
-        try:
-            self.roster.save(self.folder / "roster.json")
-        except OSError as error:
-            raise StorageError(f"{self.folder}: roster.json cannot be written ({error.strerror})") from None
-
-    def introduction(self) -> dict[str, object]:
-        """What this node offers to runs: its part of an agreement, before anyone proposes one."""
-        party, label = self.settings.party, self.settings.label
-        return {
-            "role": party.role,
-            "legal_entity": party.legal_entity,
-            "columns": list(party.output_columns),
-            "encoder": party.encoder_declared,
-            "units": {name: rules.unit for name, rules in party.column_schema.items() if rules.unit},
-            "label_name": label.name if label else "",
-            "label_definition": label.definition if label else "",
-            **self._published(),
-        }
-
-    def _published(self) -> dict[str, object]:
-        limits = self.settings.limits
-        if not self.settings.publish_limits:
-            return {}
-        return {"limits": limits.model_dump(include={"openings_per_row", "largest_fraction", "hours"})}
-
-    def openings(self) -> OpeningStore:
-        return OpeningStore(self.settings.state or f"sqlite:///{self.folder / 'state.db'}")
-
-    def audit(self) -> AuditLog:
-        return AuditLog.at(self.identity.name, self.settings.state, self.folder / "state.db", self.identity.key.sign)
 
 
 class Node:
@@ -162,7 +57,7 @@ class Node:
         self._audit = home.audit()
         self._known_size = 0
         self._recorder = FileRecorder(home.folder / home.settings.record) if home.settings.record else None
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, RunThread] = {}
         self._agreements: dict[str, Agreement] = {}
         self._stopped = threading.Event()
         self._settlements = Settlements(home, self._audit, line)
@@ -377,102 +272,5 @@ class Node:
                 workers=self._workers,
                 roster=home.roster,
             )
-            run = self._runs[run_id] = _Run(context, dict(body["signatures"]), self._line)
+            run = self._runs[run_id] = RunThread(context, dict(body["signatures"]), self._line)
         run.begin(phase, attempt, self._known_size)
-
-
-class _Run:
-    """One run's thread: performs phases in the order they are started, and reports each."""
-
-    def __init__(self, context: RunContext, signatures: Mapping[str, str], line: Line) -> None:
-        self._context = context
-        self._signatures = signatures
-        self._line = line
-        self._known = 0
-        self._ended = False
-        self._queue: queue.Queue[tuple[PhaseName, int] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name=f"run {context.run_id[:12]}", daemon=True)
-        self._thread.start()
-
-    def begin(self, phase: PhaseName, attempt: int, known: int) -> None:
-        """``known``: how much of our audit log the coordinator has seen."""
-        self._known = max(self._known, known)
-        self._context.supersede(phase, attempt)
-        self._queue.put((phase, attempt))
-
-    def pause(self, phase: PhaseName, attempt: int) -> None:
-        """Stop where everyone can go on from."""
-        self._context.pause(phase, attempt)
-
-    def end(self, reason: str) -> None:
-        """Stop what is under way, for good."""
-        self._ended = True
-        self._context.abort(reason)
-        self._queue.put(None)
-        self._thread.join(timeout=10.0)
-
-    def _work(self) -> None:
-        run: PartyRun | None = None
-        while (job := self._queue.get()) is not None and not self._ended:
-            phase, attempt = job
-            _LOG.info("run %s: %s begins", self._context.run_id[:12], phase)
-            try:
-                run = run or PartyRun(self._context, self._signatures)
-                report = run.perform(phase, attempt)
-                report |= self._logged(phase, attempt, {"outcome": "done"})
-            except RunAborted:
-                run = None  # another attempt takes it up from the records
-                if self._context.pausing(phase, attempt):
-                    self._hold(phase, attempt)
-                continue
-            except Exception as error:
-                run = None
-                if isinstance(error, PeerError) and self._context.pausing(phase, attempt):
-                    self._hold(phase, attempt)  # whoever drives the steps has stopped before us
-                else:
-                    self._fail(phase, attempt, error)
-                continue
-            try:
-                self._line.done(self._context.run_id, phase, attempt, report)
-            except EntenteError as error:
-                _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, error)
-                continue
-            self._known = max(self._known, int(report["head"]["size"]))
-            _LOG.info("run %s: %s done in %.1f s", self._context.run_id[:12], phase, report["seconds"])
-
-    def _logged(self, phase: PhaseName, attempt: int, what: Mapping[str, str]) -> dict[str, Any]:
-        """Log how a phase ended here; the head that the coordinator is to hold us to."""
-        audit = self._context.audit
-        audit.append("phase", self._context.run_id, {"phase": phase, "attempt": attempt, **what})
-        return {"head": audit.head(since=self._known).model_dump(mode="json")}
-
-    def _hold(self, phase: PhaseName, attempt: int) -> None:
-        """The run is paused, and our part has stopped."""
-        try:
-            self._logged(phase, attempt, {"outcome": "held"})
-            self._line.held(self._context.run_id, phase, attempt)
-        except EntenteError as trouble:
-            _LOG.error("run %s: the stop in %s was not taken: %s", self._context.run_id[:12], phase, trouble)
-        _LOG.info("run %s: %s stopped, as the run is paused", self._context.run_id[:12], phase)
-
-    def _fail(self, phase: PhaseName, attempt: int, error: Exception) -> None:
-        reason = str(error)
-        own = next((text for kind, text in _OWN_FAULTS.items() if isinstance(error, kind)), "")
-        if own:
-            if isinstance(error, DataError) and error.column:
-                own = f"its data drifted from the agreed schema at column {error.column!r}"
-            reason = f"{own}: its operator finds the detail in the node's log"
-        elif not isinstance(error, EntenteError | ProtocolError):
-            _LOG.exception("run %s: %s failed", self._context.run_id[:12], phase)
-            reason = f"an internal error ({type(error).__name__}): see the node's log"
-        peer = str(getattr(error, "peer", ""))[:32]
-        try:
-            self._logged(phase, attempt, {"outcome": "failed", "reason": reason[:300], "peer": peer})
-        except EntenteError as trouble:
-            _LOG.error("%s", trouble)
-        _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
-        try:
-            lost = isinstance(error, PeerError)
-            self._line.failed(self._context.run_id, phase, attempt, reason, peer, lost=lost)
-        except EntenteError as trouble:
-            _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, trouble)

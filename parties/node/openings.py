@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from parties.errors import StorageError
-from vfl.budget import Charge
+from vfl.protocols.opening_budget import Charge
 
 __all__ = ["OpeningStore"]
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parties.agreement import verify_signature
+from parties.agreement.signing import verify_signature
 from parties.audit.bundles import log_export, logged_exports
-from parties.coordinator.events import PhaseName
+from parties.control.phases import PhaseName
 from parties.errors import AgreementError, DataError
-from parties.factor_delivery import bundle_digest, described, opener, read_bundle, store_bundle
+from parties.factor.delivery import bundle_digest, described, opener, read_bundle, store_bundle
+from parties.factor.sealing import reading_key
 from parties.node.align import AlignedRows, keep_alignment, kept_alignment, perform_align
 from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
-from parties.sealing import reading_key
 from psi.flow import Role
 from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle

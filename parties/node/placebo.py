@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.errors import ConfigError, DataError
-from parties.factor_delivery import described, next_version, read_bundle
-from parties.factor_files import superseding
+from parties.factor.delivery import described, next_version, read_bundle
+from parties.factor.tables import superseding
 from parties.node.context import RunContext
 from vfl.factors.evaluate import Evaluation
 from vfl.factors.export import Signer, reissue_bundle

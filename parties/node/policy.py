@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from parties import __version__
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement.arithmetic import check_arithmetic
+from parties.agreement.document import Agreement
 from parties.errors import AgreementError
-from parties.identity import Identity, Roster
-from parties.meaning import check_arithmetic
+from parties.members.keys import Identity
+from parties.members.roster import Roster
+from parties.names import COORDINATOR
 from parties.node.settings import NodeSettings
 
 __all__ = ["check_agreement"]

@@ -16,17 +16,18 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
 from parties.errors import ConfigError
 from psi.flow import Flow, Progress, run_local
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.layers.top import LabelHead
-from vfl.plan import SplitModel, WalkForward
-from vfl.replay import Judge, Tried, replay, reported
-from vfl.schedule import Step, prequential
-from vfl.search import WHOLE_KEYS, Choice, SearchTerms, with_choices
-from vfl.train import TrainingResult, walk_forward
-from vfl.twin import PlainSource
+from vfl.models.split.replay import Judge, Tried, replay, reported
+from vfl.models.split.top import LabelHead
+from vfl.models.split.training import walk_forward
+from vfl.models.split.twin import PlainSource
+from vfl.terms import SplitModel, WalkForward
+from vfl.walk.result import TrainingResult
+from vfl.walk.schedule import Step, prequential
+from vfl.walk.search import WHOLE_KEYS, Choice, SearchTerms, with_choices
 
 __all__ = ["Found", "search_source", "search_top", "searched_in_the_clear"]
 

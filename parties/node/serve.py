@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from parties import __version__
-from parties.coordinator.membership import expiry_warnings
-from parties.health import HealthServer, Sample, process_samples
-from parties.line import CoordinatorLine
+from parties.members.roster import expiry_warnings
 from parties.node.align import runs_begun
-from parties.node.node import Node, NodeHome
+from parties.node.coordinator_line import CoordinatorLine
+from parties.node.home import NodeHome
+from parties.node.node import Node
+from parties.process.health import HealthServer, Sample, process_samples
+from parties.process.workers import open_workers
 from parties.transport.grpc import ExchangeServer
 from parties.transport.relay import CoordinatorDoor
-from parties.workers import open_workers
 
 __all__ = ["serve"]
 

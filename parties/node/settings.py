@@ -10,12 +10,12 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from parties.agreement import PartyName
 from parties.errors import ConfigError
-from parties.faults import first_fault
-from parties.settings import LabelSettings, PartySettings, TransportSettings
-from parties.workers import ComputeSettings
-from vfl.plan import Terms
+from parties.names import PartyName
+from parties.process.workers import ComputeSettings
+from parties.settings.consortium import LabelSettings, PartySettings, TransportSettings
+from parties.settings.faults import first_fault
+from vfl.terms import Terms
 
 __all__ = ["NodeSettings", "StandingLimits", "load_node_settings"]
 

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
 from parties.audit.log import AuditLog
-from parties.coordinator.asked import Answer, Asked, asked_from
-from parties.coordinator.dossiers import write_durably
-from parties.coordinator.live import LiveRecord
 from parties.errors import AgreementError, ConfigError, EntenteError, LedgerError, PeerError, StorageError
 from parties.node.decisions import Verdict, verdict
-from parties.node.judging import Judgement, judge
+from parties.node.settlement_judgement import Judgement, judge
+from parties.settlement.dossier_store import write_durably
+from parties.settlement.live_record import LiveRecord
+from parties.settlement.requests import Answer, Asked, asked_from
 
 if TYPE_CHECKING:
-    from parties.node.node import NodeHome
+    from parties.node.home import NodeHome
 
 __all__ = ["AnswerLine", "Settlements", "WaitingSettlement", "attest", "signed_agreement", "waiting", "waiting_one"]
 

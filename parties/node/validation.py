@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
 from parties.node.search import Found
 from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.findings import Findings
@@ -21,9 +21,10 @@ from vfl.factors.panel import Calendar, LabelPanel
 from vfl.factors.portfolio import BookTerms
 from vfl.factors.trials import FILE, Trial, all_trials, read_trials
 from vfl.factors.validation import Subject, battery, periods_per_year
-from vfl.layers.top import LabelHead
-from vfl.replay import Tried
-from vfl.train import Scorer, TrainingResult, scores_by_horizon
+from vfl.models.split.replay import Tried
+from vfl.models.split.top import LabelHead
+from vfl.models.split.training import Scorer, scores_by_horizon
+from vfl.walk.result import TrainingResult
 
 __all__ = ["Outputs", "earlier_trials", "horizon_outputs", "validate_run"]
 

@@ -12,20 +12,21 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
 from parties.node.context import RunContext
 from parties.node.joint import JointModel
 from psi.flow import Flow
-from vfl.attribution import Attribution, attribution_of, covariance_slopes, in_the_clear
+from vfl.arithmetic.he import Context, KeyHolder
 from vfl.contribution import ContributionReport, coalitions, exact_shapley, refit_with_own, without_own
+from vfl.contribution.attribution import Attribution, attribution_of, covariance_slopes, in_the_clear
 from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.panel import LabelPanel
-from vfl.he import Context, KeyHolder
-from vfl.layers.top import LabelHead
+from vfl.models.ridge.walk import RidgeHead
+from vfl.models.split.top import LabelHead
+from vfl.models.split.training import score_coalition
 from vfl.protocols.attribution import attribute
 from vfl.protocols.coalitions import open_coalitions
-from vfl.ridge_walk import RidgeHead
-from vfl.train import TrainingResult, score_coalition
+from vfl.walk.result import TrainingResult
 
 __all__ = ["Valuation", "value_run"]
 

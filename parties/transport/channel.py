@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from parties.settings import TransportSettings
+from parties.settings.consortium import TransportSettings
 from parties.transport.meter import Meter, Recorder
 from parties.transport.transcript import TranscriptHead
 from psi.flow import REGISTER, LocalProtocolError, Message, Payload, Recv, RemoteProtocolError, Role

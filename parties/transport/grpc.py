@@ -30,10 +30,11 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
-from parties.agreement import COORDINATOR
 from parties.errors import ConfigError, PeerError
-from parties.identity import Identity, Member, Roster, TlsKeys, certificate_name
-from parties.settings import TransportSettings
+from parties.members.keys import Identity, TlsKeys
+from parties.members.roster import Member, Roster, certificate_name
+from parties.names import COORDINATOR
+from parties.settings.consortium import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
 from parties.transport.chunks import LARGEST_FRAME, assemble
 from parties.transport.courier import FAREWELL, Caller, Courier, Deliver

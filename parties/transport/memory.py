@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from parties.errors import PeerError
-from parties.settings import TransportSettings
+from parties.settings.consortium import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
 from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, SessionClosed
 from parties.transport.meter import Recorder

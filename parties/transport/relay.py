@@ -12,9 +12,10 @@ from parties.transport.grpc import connect  # first: it settles how grpc's C cor
 # isort: split
 import grpc
 
-from parties.agreement import COORDINATOR
 from parties.errors import PeerError
-from parties.identity import Identity, Member, Roster
+from parties.members.keys import Identity
+from parties.members.roster import Member, Roster
+from parties.names import COORDINATOR
 from parties.transport.switchboard import Ring
 from parties.wire.gen import relay_pb2 as wire
 

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from parties.wire.codec import decode, encode
 from psi.flow import Flow, Message, run_local
-from vfl.budget import OpeningBudget
-from vfl.he import Context, KeyHolder
-from vfl.layers.source import SealedSource, ServedSource, serve_source
-from vfl.plan import FixedPoint
+from vfl.arithmetic.he import Context, KeyHolder
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring, encode_features
+from vfl.models.split.feature import serve_source
+from vfl.models.split.label import SealedSource
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
-from vfl.randomness import SecretStream
-from vfl.ring import Ring, encode_features
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.session import ServedSource
+from vfl.terms import FixedPoint
 
 # the small parameter set: t = 2**44 leaves room for weights of 2**4 at these scales
 FIXED = FixedPoint(ring_bits=44, feature_bits=8, gradient_bits=12)

@@ -6,11 +6,10 @@ import ast
 import re
 from pathlib import Path
 
-import parties.node.node  # noqa: F401 - every message type of the product is declared
-import vfl.fees  # noqa: F401 - as above
+import vfl.register  # noqa: F401 - every message type of the product is declared
 from psi.flow import REGISTER
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROTOCOLS = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
 THREATS = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
 

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import parties.node.node  # noqa: F401 - every message type of the product is declared
-from parties.agreement import Agreement
-from parties.coordinator import reports
+import vfl.register  # noqa: F401 - every message type of the product is declared
+from parties.agreement.document import Agreement
+from parties.control import reports
 from parties.errors import AgreementError
-from parties.settings import TransportSettings
+from parties.settings.consortium import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
 from parties.transport.chunks import assemble, wire_frames
 from parties.wire.codec import decode, encode
@@ -29,9 +29,9 @@ from parties.wire.gen import exchange_pb2 as wire
 from psi.flow import REGISTER, Payload, RemoteProtocolError, Role
 from psi.group import split_points
 from tests.attacks.rig import RING, key_for, secret
-from vfl.he import Context, Evaluator, KeyHolder
-from vfl.protocols.matmul import Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
-from vfl.ring import unpack
+from vfl.arithmetic.he import Context, Evaluator, KeyHolder
+from vfl.arithmetic.ring import unpack
+from vfl.protocols.product import Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
 
 PRODUCT = sorted(name for name, kind in REGISTER.items() if kind.cls.__module__.partition(".")[0] in ("psi", "vfl"))
 LIMIT = 2**20

@@ -22,12 +22,13 @@ from scipy.stats import rankdata, skew
 
 from psi.flow import Flow
 from tests.attacks.rig import FIXED, RING, RUN, SET, Session, encoded, key_for, secret, weight_share
-from vfl.budget import OpeningBudget
-from vfl.layers.source import SealedSource, serve_source
-from vfl.plan import SplitModel, WalkForward
-from vfl.protocols.matmul import Packing
+from vfl.models.split.feature import serve_source
+from vfl.models.split.label import SealedSource
 from vfl.protocols.opening import agree_masks
-from vfl.schedule import prequential
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.product import Packing
+from vfl.terms import SplitModel, WalkForward
+from vfl.walk.schedule import prequential
 
 F64 = NDArray[np.float64]
 PERIODS, ENTITIES, D, WIDTH = 10, 1000, 4, 2

@@ -14,11 +14,11 @@ from parties.transport.channel import Frame
 from parties.transport.memory import MemoryNetwork
 from psi.flow import LocalProtocolError, Message, Payload, Recv, RemoteProtocolError, Role
 from tests.attacks.rig import FIXED, RING, RUN, SET, Session, feature_side, key_for, label_session, secret, weight_share
-from vfl.budget import OpeningBudget
-from vfl.layers.source import MaskedSum
-from vfl.protocols.matmul import Answer, Operand, Packing, open_answer
+from vfl.arithmetic.ring import unpack
 from vfl.protocols.opening import ZeroSumMasks
-from vfl.ring import unpack
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.product import Answer, Operand, Packing, open_answer
+from vfl.protocols.session import MaskedSum
 
 ROWS, D, WIDTH = 40, 5, 4
 PARTIES = ("a", "b", "c")

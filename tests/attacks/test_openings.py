@@ -16,9 +16,10 @@ from scipy.linalg import subspace_angles
 from parties.node.openings import OpeningStore
 from psi.flow import Flow, LocalProtocolError, run_local
 from tests.attacks.rig import FIXED, RING, encoded, key_for, label_session, secret, weight_share
-from vfl.budget import BudgetExceededError, Charge, OpeningBudget
-from vfl.layers.source import SealedSource, serve_source
+from vfl.models.split.feature import serve_source
+from vfl.models.split.label import SealedSource
 from vfl.protocols.opening import agree_masks
+from vfl.protocols.opening_budget import BudgetExceededError, Charge, OpeningBudget
 
 ROWS, FEATURES, WIDTH = 96, (12, 12), 8
 TOTAL = sum(FEATURES)

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tests.attacks.rig import key_for, secret
-from vfl.he import Context, Evaluator, KeyHolder
-from vfl.protocols.matmul import Answer, Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
-from vfl.public_key import SEED_BYTES, expand, unpack_key
-from vfl.randomness import SecretStream
-from vfl.ring import Ring, pack
+from vfl.arithmetic.he import Context, Evaluator, KeyHolder
+from vfl.arithmetic.public_key import SEED_BYTES, expand, unpack_key
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring, pack
+from vfl.protocols.product import Answer, Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
 
 Ints = NDArray[np.object_]
 BITS = 44
@@ -251,7 +251,7 @@ def test_a_chosen_second_polynomial_would_read_everything(shape_of_a: str, monke
     x = left(3)
     operand = Operand("x", INNER, COLUMNS, PACKING.sizes, encrypt_right(key_for(), RIGHT, PACKING))
     with monkeypatch.context() as weak:
-        weak.setattr("vfl.he.unpack_key", chosen)
+        weak.setattr("vfl.arithmetic.he.unpack_key", chosen)
         fooled = Evaluator(CONTEXT, key_for().public_key)
     answer, _ = multiply(Prepared(fooled, x, PACKING), operand, secret("mask"))
     assert read(read_through_c1(operand, answer), x) == 1.0

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
 from parties.demo import homes
 from parties.demo.compare import Pooled
 from parties.demo.run import DemoOptions, run_demo
@@ -22,8 +22,8 @@ from parties.transport.meter import Record, read_records
 from parties.wire.codec import decode
 from psi.flow import REGISTER, Message, Payload
 from tests.attacks.scanner import find, needles
-from vfl.layers.initial import initial_share
-from vfl.ring import Ring, unpack
+from vfl.arithmetic.ring import Ring, unpack
+from vfl.models.split.initial import initial_share
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 RECORD = "wire.bin"

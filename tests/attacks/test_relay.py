@@ -13,10 +13,10 @@ from typing import Any
 import grpc
 import pytest
 
-from parties.agreement import COORDINATOR
 from parties.coordinator.relaying import OwnDoor
 from parties.errors import PeerError
-from parties.settings import TransportSettings
+from parties.names import COORDINATOR
+from parties.settings.consortium import TransportSettings
 from parties.transport.chunks import wire_frames
 from parties.transport.switchboard import End, Switchboard
 from parties.transport.tunnel import Tunnel

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-import parties.node.node  # noqa: F401 - every message type of the product is declared
+import vfl.register  # noqa: F401 - every message type of the product is declared
 from psi.flow import REGISTER, Flow, Payload, Role
 from tests.attacks.rig import (
     FIXED,
@@ -29,15 +29,16 @@ from tests.attacks.rig import (
 )
 from tests.attacks.scanner import find, needles
 from tests.psi.rig import flows as alignment_flows
-from tests.vfl.test_train import COLUMNS, TERMS, WALK, consortium
-from vfl.budget import OpeningBudget
-from vfl.layers.source import SealedSource
-from vfl.layers.top import LabelHead
+from tests.vfl.models.test_train import COLUMNS, TERMS, WALK, consortium
+from vfl.arithmetic.ring import unpack
+from vfl.models.split.label import SealedSource
+from vfl.models.split.top import LabelHead
+from vfl.models.split.training import walk_forward
 from vfl.protocols.coalitions import open_coalitions, serve_coalitions
 from vfl.protocols.delivery import deliver_bundle, receive_bundle
-from vfl.ring import unpack
-from vfl.schedule import prequential
-from vfl.train import TrainingResult, walk_forward
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.walk.result import TrainingResult
+from vfl.walk.schedule import prequential
 
 F64 = NDArray[np.float64]
 PARTIES = ("a", "b", "c")

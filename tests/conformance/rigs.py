@@ -10,11 +10,12 @@ from typing import Protocol
 
 import grpc
 
-from parties.agreement import COORDINATOR
 from parties.coordinator.relaying import relay_handler
 from parties.demo.homes import free_addresses
-from parties.identity import Identity, Roster, create_identity
-from parties.settings import TransportSettings
+from parties.members.keys import Identity, create_identity
+from parties.members.roster import Roster
+from parties.names import COORDINATOR
+from parties.settings.consortium import TransportSettings
 from parties.transport.channel import Channel, End, Endpoint, Frame
 from parties.transport.chunks import wire_frames
 from parties.transport.grpc import ExchangeServer, connect

@@ -11,16 +11,17 @@ from pathlib import Path
 import grpc
 import pytest
 
-from parties.agreement import ADMIN, COORDINATOR
 from parties.client import Client
-from parties.connection import SERVICE, Connection
 from parties.coordinator.membership import revoke
 from parties.coordinator.service import Coordinator
 from parties.errors import ConfigError, EntenteError, PeerError
-from parties.identity import Identity, Roster, create_identity
-from parties.line import CoordinatorLine
-from parties.settings import TransportSettings
+from parties.members.keys import Identity, create_identity
+from parties.members.roster import Roster
+from parties.names import ADMIN, COORDINATOR
+from parties.node.coordinator_line import CoordinatorLine
+from parties.settings.consortium import TransportSettings
 from parties.transport.grpc import ExchangeServer, connect
+from parties.transport.to_coordinator import SERVICE, Connection
 from parties.wire.gen import coordinator_pb2 as wire
 from psi.flow import Payload, Recv
 from tests.conformance.rigs import ROLES, RUN, SESSION, Note, RelayWorld

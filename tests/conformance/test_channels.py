@@ -14,7 +14,7 @@ import pytest
 
 from parties.drive import drive
 from parties.errors import PeerError, RunAborted
-from parties.settings import TransportSettings
+from parties.settings.consortium import TransportSettings
 from parties.transport.channel import End
 from parties.transport.meter import Tally
 from psi.flow import (

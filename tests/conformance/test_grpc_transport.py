@@ -18,8 +18,9 @@ import grpc
 import pytest
 
 from parties.errors import ConfigError, PeerError
-from parties.identity import Roster, create_identity
-from parties.settings import TransportSettings
+from parties.members.keys import create_identity
+from parties.members.roster import Roster
+from parties.settings.consortium import TransportSettings
 from parties.transport.grpc import ExchangeServer
 from parties.wire.gen import exchange_pb2 as wire
 from psi.flow import Recv, RemoteProtocolError, Role
@@ -36,6 +37,7 @@ from tests.conformance.rigs import (
     hello,
     make_roster,
 )
+from tests.places import ROOT
 
 ROLES = {"label": Role.LABEL, "cards": Role.FEATURE}
 SETTINGS = TransportSettings(contact_seconds=3, reconnect_seconds=1.5, silence_seconds=20)
@@ -325,7 +327,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 PEER = """
 import sys
 from pathlib import Path
-from parties.identity import Roster, load_identity
+from parties.members.keys import Roster, load_identity
 from parties.transport.grpc import ExchangeServer
 from psi.flow import Recv
 from tests.conformance.rigs import ALL, RUN, SESSION, Note
@@ -351,7 +353,7 @@ def other(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], ExchangeServe
     """The label party in a process of its own, and our server as cards."""
     identities, roster = make_roster(tmp_path, ROLES)
     roster.save(tmp_path / "roster.json")
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     with ExchangeServer(identities["cards"], roster, roster["cards"].address, settings=SETTINGS) as server:
         process = subprocess.Popen(
             [sys.executable, "-c", PEER, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True

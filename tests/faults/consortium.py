@@ -18,19 +18,22 @@ from numpy.typing import NDArray
 
 from parties.node.checkpoints import CheckpointStore, ServedRecords, WalkRecords
 from psi.flow import Flow, Message, RemoteProtocolError, Send, receive, run_local
-from vfl.budget import BudgetExceededError, Charge, OpeningBudget
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring, encode_features, pack, unpack
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.layers import source
-from vfl.layers.source import Kept, SealedSource, serve_source
-from vfl.layers.top import LabelHead
-from vfl.plan import FixedPoint, SplitModel, WalkForward
-from vfl.protocols.matmul import Answer, Operand
+from vfl.models.split import feature, label
+from vfl.models.split.feature import serve_source
+from vfl.models.split.label import SealedSource
+from vfl.models.split.top import LabelHead
+from vfl.models.split.training import walk_forward
 from vfl.protocols.opening import agree_masks
+from vfl.protocols.opening_budget import BudgetExceededError, Charge, OpeningBudget
+from vfl.protocols.product import Answer, Operand
 from vfl.protocols.resume import agree_place, offer_place
-from vfl.randomness import SecretStream
-from vfl.ring import Ring, encode_features, pack, unpack
-from vfl.schedule import Step, prequential
-from vfl.train import TrainingResult, walk_forward
+from vfl.protocols.session import Kept
+from vfl.terms import FixedPoint, SplitModel, WalkForward
+from vfl.walk.result import TrainingResult
+from vfl.walk.schedule import Step, prequential
 
 FIXED = FixedPoint(gradient_bits=28)  # finer than a run's, for its rounding is drawn anew in every attempt
 RING = Ring(FIXED.ring_bits)
@@ -107,16 +110,18 @@ def transparent_product() -> Iterator[None]:
     class Key:
         context, public_key = Context(), b""
 
-    changes = {
+    at_label = {
         "hold_product": _hold,
         "finish_product": _finish,
-        "evaluate_product": _evaluate,
         "encrypt_right": lambda key, encoded, packing, transposed: (pack(encoded, RING.width),),
+    }
+    at_feature = {
+        "evaluate_product": _evaluate,
         "Context": lambda *_: Context(),
         "Evaluator": lambda context, key: mock.Mock(context=context),
         "Prepared": lambda evaluator, left, packing: left,
     }
-    with mock.patch.multiple(source, **changes):
+    with mock.patch.multiple(label, **at_label), mock.patch.multiple(feature, **at_feature):
         Consortium.key = staticmethod(Key)
         yield
 

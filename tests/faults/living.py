@@ -14,18 +14,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement.document import Agreement
 from parties.client import Client, EventView, RunView
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.demo.processes import Processes
 from parties.demo.run import start_coordinator
 from parties.errors import PeerError
+from parties.names import COORDINATOR
 from parties.node.openings import OpeningStore
-from parties.settings import load_consortium
-from parties.terms import agreement_of
+from parties.proposing.drafting import agreement_of
+from parties.settings.consortium import load_consortium
 from tests.parties.demo_rig import until
-from vfl.plan import Model
+from vfl.terms import Model
 
 Prepare = Callable[[DemoHomes], None]
 Place = Callable[[str, Callable[[], None]], None]

@@ -30,10 +30,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from parties.agreement import COORDINATOR
 from parties.client import ADMIN
 from parties.demo.homes import DemoHomes, free_addresses
-from parties.identity import Member, Roster, load_identity
+from parties.members.keys import load_identity
+from parties.members.roster import Member, Roster
+from parties.names import COORDINATOR
 
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000

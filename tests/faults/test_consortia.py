@@ -8,14 +8,15 @@ from unittest import mock
 
 import pytest
 
-from parties.agreement import COORDINATOR
 from parties.audit.log import AuditLog
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import Event, PhaseFailed, Proposed, Signed
 from parties.coordinator.run import RunState
-from parties.coordinator.store import EventLog, LoggedEvent, open_engine
+from parties.coordinator.store import EventLog, LoggedEvent
 from parties.errors import StorageError
-from parties.identity import Identity
+from parties.members.keys import Identity
+from parties.names import COORDINATOR
+from parties.process.database import open_engine
 from tests.faults.consortium import LABEL, Consortium, difference, transparent_product
 from tests.faults.world import POT, World, identities
 

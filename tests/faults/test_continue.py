@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement.document import Agreement
 from parties.audit.log import AuditLog
 from parties.cli import run as entente
 from parties.client import RunView
-from parties.identity import Roster
 from parties.ledger.store import LedgerStore
+from parties.members.roster import Roster
+from parties.names import COORDINATOR
 from parties.node.openings import OpeningStore
 from tests.faults.living import LABEL, Living, living
 from tests.parties.demo_rig import until

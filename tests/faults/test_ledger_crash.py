@@ -13,9 +13,9 @@ from sqlalchemy import event
 from parties.errors import StorageError
 from parties.ledger.core import Account, Posting, State, Transaction, Unit
 from parties.ledger.store import LedgerStore
+from tests.places import ROOT
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
-ROOT = Path(__file__).resolve().parents[2]
 CASH, INCOME, REWARD, OWED = "Assets:Cash", "Income:Fees", "Expenses:Reward", "Liabilities:Party:orbit:Pending"
 ACCOUNTS = [Account(name, Unit("USD", 2)) for name in (CASH, INCOME, REWARD, OWED)]
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parties.agreement import COORDINATOR
 from parties.demo.homes import DemoHomes, free_addresses
 from parties.ledger.store import LedgerStore
+from parties.names import COORDINATOR
 from tests.faults.living import LABEL, PARTIES, Living, living, opened
 from tests.faults.network import Namespaces, Proxies, Weather, namespaces_permitted
+from tests.parties.cli.test_operator_guide import private_texts
 from tests.parties.demo_rig import until
-from tests.parties.test_operator_guide import private_texts
 
 pytestmark = pytest.mark.system
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parties.agreement import COORDINATOR
 from parties.client import Client, RunView
 from parties.errors import AgreementError
+from parties.names import COORDINATOR
 from tests.faults.living import LABEL, PARTIES, Living, living, opened
 from tests.parties.demo_rig import until
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.consortium import LABEL, Consortium, Crash, transparent_product
 from tests.faults.test_resume import check, cut
-from vfl.train import TrainingResult
+from vfl.walk.result import TrainingResult
 
 SIMULATED = int(os.environ.get("ENTENTE_SIMULATED", "100"))
 

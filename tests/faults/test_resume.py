@@ -19,7 +19,7 @@ from tests.faults.consortium import (
     difference,
     transparent_product,
 )
-from vfl.budget import OpeningBudget
+from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import Forward, Place, ResumeAt, agree_place, offer_place
 
 TOLERANCE = 1e-3

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parties.agreement import Agreement
+from parties.agreement.document import Agreement
 from parties.node.feature import FeatureParty
 from parties.node.joint import RidgeJoint
 from parties.node.openings import OpeningStore
@@ -19,14 +19,14 @@ from psi.flow import Flow, Message, RemoteProtocolError, run_local
 from tests.faults.consortium import Crash
 from tests.faults.living import living
 from tests.faults.test_resume import cut
+from tests.parties.agreement.test_model_terms import agreement
 from tests.parties.demo_rig import until
-from tests.parties.test_model_terms import agreement
-from tests.parties.test_warm_start import ENTITIES, PERIODS, Consortium
-from vfl.layers.source import Kept
-from vfl.plan import RidgeModel
+from tests.parties.node.test_warm_start import ENTITIES, PERIODS, Consortium
+from vfl.arithmetic.ring import Ring
 from vfl.protocols.moments import MomentRows, OwnMoments
-from vfl.ring import Ring
-from vfl.train import TrainingResult
+from vfl.protocols.session import Kept
+from vfl.terms import RidgeModel
+from vfl.walk.result import TrainingResult
 
 TERMS = agreement({"kind": "ridge", "alpha": 10.0, "rows_per_column": 2}, contribution="none", limit_per_row=2)
 

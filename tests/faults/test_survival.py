@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parties.agreement import COORDINATOR
 from parties.audit.log import AuditLog
-from parties.identity import Roster
 from parties.ledger.store import LedgerStore
+from parties.members.roster import Roster
+from parties.names import COORDINATOR
 from tests.faults.living import LABEL, PARTIES, Living, living, opened
 from tests.parties.demo_rig import until
 

@@ -3,7 +3,8 @@
 What is real: the engine with its state machine and event log, the settlement and its ledger, every node's audit log
 and the exchange of signed heads, and training (see :mod:`tests.faults.consortium`; its product is transparent). What
 is simulated: the network, the clock, and a node's way of doing what it is told (:class:`Party`), which is that of
-``parties.node.node`` and ``parties.line`` without threads. A seed decides everything, and makes the same history again.
+``parties.node.node`` and ``parties.node.coordinator_line`` without threads. A seed decides everything, and makes the
+same history again.
 """
 
 from __future__ import annotations
@@ -22,24 +23,28 @@ from unittest import mock
 
 import numpy as np
 
-from parties.agreement import COORDINATOR, Agreement, sign_agreement
+from parties.agreement.document import Agreement
+from parties.agreement.signing import sign_agreement
 from parties.audit.log import AuditLog
 from parties.client import ADMIN
-from parties.coordinator import engine, hearing, lines
-from parties.coordinator.commands import Command
+from parties.control.commands import Command
+from parties.coordinator import engine, party_lines, report_intake
+from parties.coordinator.audit_witness import Witness
 from parties.coordinator.engine import Engine
-from parties.coordinator.hearing import Hearing
-from parties.coordinator.lines import Line
-from parties.coordinator.parts import OwnParts
+from parties.coordinator.own_phases import OwnParts
+from parties.coordinator.party_lines import Line
+from parties.coordinator.report_intake import Hearing
 from parties.coordinator.run import RunState
-from parties.coordinator.store import EventLog, open_engine
-from parties.coordinator.witness import Witness
+from parties.coordinator.store import EventLog
 from parties.errors import AgreementError, PeerError, RunAborted, StorageError
-from parties.identity import Identity, Roster, create_identity
 from parties.ledger.store import LedgerStore
-from parties.node.witness import take_heads
+from parties.members.keys import Identity, create_identity
+from parties.members.roster import Roster
+from parties.names import COORDINATOR
+from parties.node.audit_heads import take_heads
+from parties.process.database import open_engine
 from tests.faults.consortium import LABEL, Consortium, Crash
-from vfl.train import TrainingResult
+from vfl.walk.result import TrainingResult
 
 __all__ = ["FEATURES", "PATIENCE", "World", "identities"]
 
@@ -670,8 +675,8 @@ class World:
         with ExitStack() as stack:
             for module, changes in (
                 (engine, {"time": clock, "_now": clock.now}),
-                (lines, {"time": clock, "datetime": clock}),
-                (hearing, {"time": clock, "datetime": clock}),
+                (party_lines, {"time": clock, "datetime": clock}),
+                (report_intake, {"time": clock, "datetime": clock}),
             ):
                 stack.enter_context(mock.patch.multiple(module, **changes))
             yield

@@ -6,10 +6,11 @@ import threading
 from pathlib import Path
 from typing import Any, cast
 
-from parties.agreement import sign_agreement
-from parties.line import CoordinatorLine
-from parties.node.node import Node, NodeHome
-from parties.toml import to_toml
+from parties.agreement.signing import sign_agreement
+from parties.node.coordinator_line import CoordinatorLine
+from parties.node.home import NodeHome
+from parties.node.node import Node
+from parties.settings.toml_text import to_toml
 from tests.parties.coordinator_rig import LABEL, PARTIES
 from tests.parties.settlement_rig import SettledHome
 

@@ -12,16 +12,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from parties.agreement import COORDINATOR, Agreement, sign_agreement
+from parties.agreement.document import Agreement
+from parties.agreement.signing import sign_agreement
 from parties.calls.asking import Role
 from parties.client import ADMIN, DESK, Client, RunView
-from parties.coordinator.commands import Command
+from parties.control.commands import Command
 from parties.coordinator.desk.granting import grant_token
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
 from parties.errors import PeerError, RunAborted
-from parties.identity import Identity, Roster, create_identity, create_tls_keys
-from parties.line import CoordinatorLine
+from parties.members.keys import Identity, create_identity, create_tls_keys
+from parties.members.roster import Roster
+from parties.names import COORDINATOR
+from parties.node.coordinator_line import CoordinatorLine
 
 LABEL, FEATURES = "bank", ("sat", "card")
 PARTIES = (LABEL, *FEATURES)

@@ -13,15 +13,16 @@ from unittest import mock
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from parties.agreement import COORDINATOR
 from parties.audit.bundles import log_export
 from parties.audit.log import AuditLog
 from parties.calls.asking import Role
 from parties.client import Client
+from parties.control.commands import Command
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.commands import Command
+from parties.coordinator.desk.all_doors import all_doors
+from parties.coordinator.desk.context import House
 from parties.coordinator.desk.doors import Caller, Door, Doors, pass_through
-from parties.coordinator.desk.house import House, all_doors
+from parties.names import COORDINATOR
 from tests.parties.coordinator_rig import LABEL, REPORTS, Consortium, FakeNode, wait_for_status
 from vfl.factors.export import Signer, export_bundle
 from vfl.factors.verify import MANIFEST
@@ -52,7 +53,7 @@ class Desk:
 
 def bundle_files(consortium: Consortium, folder: Path, run_id: str) -> dict[str, bytes]:
     """A bundle that the label party has signed and logged."""
-    from tests.parties.test_cli_factors import bundle_of
+    from tests.parties.cli.test_factors import bundle_of
 
     identity = consortium.identities[LABEL]
     raw = identity.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)

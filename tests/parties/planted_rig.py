@@ -18,9 +18,9 @@ from parties.client import Client
 from parties.demo.homes import DemoHomes, lay_out
 from parties.demo.processes import Processes
 from parties.demo.run import start_coordinator
-from parties.identity import create_reading_key
-from parties.sealing import reading_public_key
-from parties.settings import ConsortiumSettings, load_consortium
+from parties.factor.sealing import reading_public_key
+from parties.members.keys import create_reading_key
+from parties.settings.consortium import ConsortiumSettings, load_consortium
 from tests.parties.demo_rig import until
 
 __all__ = ["MONTHS", "Stage", "T", "WIDTH", "columns", "planted", "staged"]

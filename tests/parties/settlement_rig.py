@@ -10,21 +10,23 @@ from typing import Any
 
 import rfc8785
 
-from parties.agreement import COORDINATOR, sign_agreement
-from parties.approval import Dossier
-from parties.coordinator.closed import find_run
-from parties.coordinator.dossiers import Dossiers, post
+from parties.agreement.signing import sign_agreement
+from parties.coordinator.closed_runs import find_run
 from parties.coordinator.events import CoordinatorDone, PhaseDone, Proposed, Signed
-from parties.coordinator.live import LiveRecord
 from parties.coordinator.run import RunState
-from parties.coordinator.settle import settle_run
 from parties.coordinator.state import step
-from parties.coordinator.steps import propose_receipt
-from parties.coordinator.store import EventLog, open_engine
-from parties.identity import Roster
+from parties.coordinator.store import EventLog
 from parties.ledger.core import Unit
 from parties.ledger.settlement import chart_of_accounts
 from parties.ledger.store import LedgerStore
+from parties.members.roster import Roster
+from parties.names import COORDINATOR
+from parties.process.database import open_engine
+from parties.settlement.cash import propose_receipt
+from parties.settlement.closing import settle_run
+from parties.settlement.dossier import Dossier
+from parties.settlement.dossier_store import Dossiers, post
+from parties.settlement.live_record import LiveRecord
 from tests.parties.coordinator_rig import FEATURES, LABEL, REPORTS, Consortium
 
 __all__ = ["RULES", "SettledHome"]

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -22,10 +20,10 @@ from psi.identifiers import (
     universe_alignment,
     universe_digest,
 )
+from tests.places import SHARED_DATA
 from tests.psi.rig import align
 
-DATA = Path(os.environ.get("ENTENTE_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
-FOLDER = DATA / "psi_identifiers"
+FOLDER = SHARED_DATA / "psi_identifiers"
 needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no public identifier lists at {FOLDER}")
 
 

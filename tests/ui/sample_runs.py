@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from parties.agreement import COORDINATOR
 from parties.calls.drafts import LikeQuestion, ProposedView, ProposeQuestion
 from parties.client import PartyView, RunPage, RunsQuestion, RunSummary, RunView
+from parties.control.reports import IntroductionBody
 from parties.coordinator.desk.drafts import Drafts
-from parties.coordinator.reports import IntroductionBody
+from parties.names import COORDINATOR
 
 __all__ = ["doors", "drafts", "many", "members"]
 

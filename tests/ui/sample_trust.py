@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from parties.agreement import Agreement
-from parties.agreement_words import sentences, terms_in_full
+from parties.agreement.document import Agreement
+from parties.agreement.in_full import sentences, terms_in_full
 from parties.client import (
     AgreementText,
     AuditEntryView,

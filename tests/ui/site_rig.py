@@ -23,9 +23,9 @@ from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.demo.processes import Processes
 from parties.demo.run import start_coordinator
-from parties.settings import ConsortiumSettings, load_consortium
-from parties.terms import agreement_of
-from parties.toml import to_toml
+from parties.proposing.drafting import agreement_of
+from parties.settings.consortium import ConsortiumSettings, load_consortium
+from parties.settings.toml_text import to_toml
 from tests.parties.coordinator_rig import free_port
 
 __all__ = ["PATIENCE", "House", "house", "served"]

@@ -13,11 +13,11 @@ from parties.errors import PeerError
 from tests.ui import sample_contributions
 from tests.ui.pages_rig import numbers, said, show
 from tests.ui.sample import HOSTILE, SampleClient
-from ui.charts_contributions import WAYS, party_scales, runs_chart, settling_chart, share_chart, ways_chart
+from ui.charts.contributions import WAYS, party_scales, runs_chart, settling_chart, share_chart, ways_chart
 from ui.pages import PAGES
-from ui.tables_contributions import shares_table, valued_table
-from ui.text import plain
+from ui.tables.contributions import shares_table, valued_table
 from ui.views.contributions import between
+from ui.wording import plain
 
 
 def contributions_page(client: object, opened: list[str], role: str = "admin") -> None:

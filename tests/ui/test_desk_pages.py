@@ -13,9 +13,9 @@ from parties.errors import PeerError
 from tests.ui.pages_rig import button, numbers, said, show
 from tests.ui.sample import SampleClient, paused_run, training_run
 from tests.ui.sample_desk import HOSTILE, T0, balances, house
-from ui.concerns import concerns, pending_money
-from ui.tables_desk import actions_table, sessions_table, settings_table
-from ui.text import MISSING, instant, plain
+from ui.needs_attention import concerns, pending_money
+from ui.tables.desk import actions_table, sessions_table, settings_table
+from ui.wording import MISSING, instant, plain
 from ui.zone import CHOSEN
 
 

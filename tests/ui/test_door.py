@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from ui.door import cookie_name, routes
+from ui.sign_in import cookie_name, routes
 
 
 class Line:
@@ -37,7 +37,7 @@ async def visit(method: str, site: str) -> httpx.Response:
 def test_no_other_site_signs_a_visitor_in_with_a_token_of_its_choice(method: str, site: str, *, led: bool) -> None:
     """Else whatever the visitor then does is done in a session that the other site's owner knows."""
     line = Line()
-    with mock.patch("ui.door.connection", return_value=line):
+    with mock.patch("ui.sign_in.connection", return_value=line):
         answer = asyncio.run(visit(method, site))
     assert line.tokens == ([] if led else ["theirs"])
     assert (cookie_name() in answer.cookies) is not led

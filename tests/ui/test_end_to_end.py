@@ -19,7 +19,7 @@ import pytest
 from parties.calls.settlement import SettlementQuestion
 from parties.cli import run as entente
 from parties.client import RunView
-from parties.node.node import NodeHome
+from parties.node.home import NodeHome
 from parties.node.settlements import waiting
 from tests.parties.coordinator_rig import wait_until
 from tests.parties.oidc_rig import CLIENT, SECRET, Provider, provider

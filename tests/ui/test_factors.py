@@ -16,11 +16,11 @@ from tests.ui import sample_factors
 from tests.ui.pages_rig import numbers, said, show
 from tests.ui.sample import HOSTILE, SampleClient, bundle
 from tests.ui.sample import factor as listed_factor
-from ui.charts_factors import factor_chart
+from ui.battery_words import honesty_rows, numbers_table, quantity, side_by_side, title_of
+from ui.charts.factors import factor_chart
 from ui.factor_files import FORM_TITLES, file_name, mime_of, taken
-from ui.figures import honesty_rows, numbers_table, quantity, side_by_side, title_of
 from ui.paging import page_words
-from ui.text import plain
+from ui.wording import plain
 
 
 def factors_page(client: object, opened: list[str], role: str = "admin") -> None:

@@ -11,7 +11,7 @@ from tests.ui.pages_rig import button, said, show
 from tests.ui.sample import HOSTILE, SampleClient
 from tests.ui.sample_money import TOKEN
 from ui.members import code_picture, columns_table, members_table, warnings
-from ui.text import plain
+from ui.wording import plain
 
 
 def members_page(client: object, role: str = "admin") -> None:

@@ -11,9 +11,9 @@ from parties.client import AccountView, SettlementStep, StandingView, WithdrawQu
 from parties.errors import LedgerError, PeerError
 from tests.ui.pages_rig import button, numbers, said, show
 from tests.ui.sample import HOSTILE, SampleClient
-from ui.charts_money import balances_chart
+from ui.charts.money import balances_chart
 from ui.money import accounts_table, entries_table, journal_question, settlements_table, standing_words, whole
-from ui.text import plain
+from ui.wording import plain
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 

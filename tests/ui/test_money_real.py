@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from parties.cli import run as entente
-from parties.node.node import NodeHome
+from parties.node.home import NodeHome
 from parties.node.settlements import waiting
 from tests.parties.approval_rig import RealNode, settle_homes
 from tests.parties.coordinator_rig import wait_until
+from tests.parties.settlement.test_nodes import live_record
 from tests.parties.settlement_rig import RULES, SettledHome
-from tests.parties.test_settlement_nodes import live_record
 from tests.ui.pages_rig import button, said, show
 
 

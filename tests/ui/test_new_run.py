@@ -15,8 +15,8 @@ from tests.ui.pages_rig import button, said, show
 from tests.ui.sample import HOSTILE, SETTLED, SampleClient
 from tests.ui.sample_runs import members
 from ui import run_form
-from ui.tables_runs import grants_table
-from ui.text import plain
+from ui.tables.run_list import grants_table
+from ui.wording import plain
 
 
 def new_run_page(client: object, opened: list[object], role: str = "admin") -> None:

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from parties.errors import PeerError
 from tests.ui.pages_rig import TIMEOUT, button, numbers, said, show
 from tests.ui.sample import ABORTED, HOSTILE, PAUSED, RUNNING, SETTLED, SampleClient, bundle
-from ui.text import plain
+from ui.wording import plain
 
 
 def run_page(client: object) -> None:

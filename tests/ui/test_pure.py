@@ -14,14 +14,17 @@ from markdown_it import MarkdownIt
 
 from parties.client import ContributionView, OpeningsView, PhaseView, SeriesPoint
 from tests.ui.sample import HOSTILE, T0, SampleClient, bundle, factor, settled_run, training_run
-from ui import charts, series, tables, text
+from ui import wording
 from ui.bundle import check_archive
+from ui.charts import runs as run_charts
+from ui.charts import thinned_series
+from ui.tables import run as run_tables
 
 
 @given(st.text(max_size=200))
 def test_plain_shows_any_text_as_itself(raw: str) -> None:
     """CommonMark makes one paragraph of it, with nothing in it but text."""
-    shown = text.plain(raw)
+    shown = wording.plain(raw)
     tokens = MarkdownIt("commonmark").parse(shown)
     kinds = {child.type for token in tokens for child in token.children or ()}
     assert kinds <= {"text", "text_special"}
@@ -31,17 +34,17 @@ def test_plain_shows_any_text_as_itself(raw: str) -> None:
 
 
 def test_plain_escapes_what_streamlit_adds_to_markdown_and_cuts_long_text() -> None:
-    assert text.plain(":red[x] $y$ <b>") == r"\:red\[x\] \$y\$ \<b\>"
-    assert text.plain("a\nb\tc") == "a b c"
-    assert text.plain("x" * 500, longest=10) == "x" * 9 + "…"
+    assert wording.plain(":red[x] $y$ <b>") == r"\:red\[x\] \$y\$ \<b\>"
+    assert wording.plain("a\nb\tc") == "a b c"
+    assert wording.plain("x" * 500, longest=10) == "x" * 9 + "…"
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, text.MISSING), (0, "0.0 s"), (9.94, "9.9 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+    [(None, wording.MISSING), (0, "0.0 s"), (9.94, "9.9 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_duration(seconds: float | None, shown: str) -> None:
-    assert text.duration(seconds) == shown
+    assert wording.duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
@@ -49,35 +52,42 @@ def test_duration(seconds: float | None, shown: str) -> None:
     [(0, 2, "0.00 USD"), (5, 2, "0.05 USD"), (-5, 2, "-0.05 USD"), (123456789, 2, "1 234 567.89 USD"), (7, 0, "7 USD")],
 )
 def test_amount_is_exact(minor: int, scale: int, shown: str) -> None:
-    assert text.amount(minor, "USD", scale).replace("\N{NARROW NO-BREAK SPACE}", " ") == shown
+    assert wording.amount(minor, "USD", scale).replace("\N{NARROW NO-BREAK SPACE}", " ") == shown
 
 
 def test_sizes_counts_and_correlations_carry_units_and_signs() -> None:
-    assert [text.data_size(s) for s in (999, 1500, 2.5e6, 7.2e9)] == ["999 B", "1.5 kB", "2.5 MB", "7.2 GB"]
-    assert text.correlation(0.1234) == "+0.123"
-    assert text.correlation(None) == text.t_value(None) == text.percent(None) == text.count(None) == text.MISSING
-    assert text.instant(T0) == "2026-11-02 09:30:00 UTC"
+    assert [wording.data_size(s) for s in (999, 1500, 2.5e6, 7.2e9)] == ["999 B", "1.5 kB", "2.5 MB", "7.2 GB"]
+    assert wording.correlation(0.1234) == "+0.123"
+    assert (
+        wording.correlation(None)
+        == wording.t_value(None)
+        == wording.percent(None)
+        == wording.count(None)
+        == wording.MISSING
+    )
+    assert wording.instant(T0) == "2026-11-02 09:30:00 UTC"
 
 
 def test_every_phase_has_a_title_a_doing_and_an_explanation() -> None:
-    assert list(text.PHASE_TITLES) == [phase.name for phase in settled_run().phases]
-    assert set(text.PHASE_TITLES) == set(text.PHASE_DOINGS)
-    assert set(text.PHASE_TITLES) <= set(text.HELP)
+    assert list(wording.PHASE_TITLES) == [phase.name for phase in settled_run().phases]
+    assert set(wording.PHASE_TITLES) == set(wording.PHASE_DOINGS)
+    assert set(wording.PHASE_TITLES) <= set(wording.HELP)
 
 
 def test_status_text_says_what_a_run_does() -> None:
     run = training_run()
-    assert tables.status_text(run) == "training"
+    assert run_tables.status_text(run) == "training"
     paused = run.model_copy(update={"status": "paused", "waiting_for": ("a_b",)})
-    assert tables.status_text(paused) == r"waiting for a\_b"
-    assert tables.status_text(settled_run()) == "settled"
+    assert run_tables.status_text(paused) == r"waiting for a\_b"
+    assert run_tables.status_text(settled_run()) == "settled"
 
 
 def test_tables_of_nothing_have_their_columns() -> None:
     for table in (
-        tables.runs_table([]), tables.parties_table([]), tables.phases_table([]), tables.bytes_table([]),
-        tables.contributions_table([], "USD", 2), tables.files_table([]), tables.signatures_table([]),
-        tables.events_table([]),
+        run_tables.runs_table([]), run_tables.parties_table([]), run_tables.phases_table([]),
+        run_tables.bytes_table([]),
+        run_tables.contributions_table([], "USD", 2), run_tables.files_table([]), run_tables.signatures_table([]),
+        run_tables.events_table([]),
     ):  # fmt: skip
         assert len(table) == 0
         assert len(table.columns) >= 3
@@ -85,14 +95,14 @@ def test_tables_of_nothing_have_their_columns() -> None:
 
 def test_contributions_are_sorted_and_priced() -> None:
     run = settled_run()
-    table = tables.contributions_table(run.contributions[::-1], run.unit, run.scale)
+    table = run_tables.contributions_table(run.contributions[::-1], run.unit, run.scale)
     assert list(table["Party"]) == ["orbit", "chatter", "till"]
     assert table["Reward"][0].endswith("375.00 USD")
     shown = [ContributionView(party="a", shapley=0.01, plain=0.02, attribution=0.0031), *run.contributions[:1]]
-    beside = tables.contributions_table(shown, run.unit, run.scale).set_index("Party")
+    beside = run_tables.contributions_table(shown, run.unit, run.scale).set_index("Party")
     assert beside.loc["a", "Plain value"] == "+0.020"
     assert beside.loc["a", "Attribution"] == "+0.0031"
-    assert beside.loc["orbit", "Plain value"] == beside.loc["orbit", "Attribution"] == tables.MISSING
+    assert beside.loc["orbit", "Plain value"] == beside.loc["orbit", "Attribution"] == run_tables.MISSING
 
 
 def values(chart: object, layer: int) -> list[dict[str, object]]:
@@ -109,19 +119,19 @@ def test_ic_charts_leave_gaps_out_and_add_up() -> None:
         SeriesPoint(period="Q2", ic_joint=0.2, ic_own=None),
         SeriesPoint(period="Q3", ic_joint=0.3, ic_own=0.1),
     ]
-    lines = values(charts.ic_chart(series), 1)
+    lines = values(run_charts.ic_chart(series), 1)
     assert [(r["period"], r["model"], r["value"]) for r in lines] == [
         ("Q2", "joint factor", 0.2), ("Q3", "joint factor", 0.3),
         ("Q1", "label party alone", 0.5), ("Q3", "label party alone", 0.1),
     ]  # fmt: skip
-    totals = {(r["period"], r["model"]): r["value"] for r in values(charts.cumulative_chart(series), 1)}
+    totals = {(r["period"], r["model"]): r["value"] for r in values(run_charts.cumulative_chart(series), 1)}
     assert totals["Q3", "joint factor"] == pytest.approx(0.5)
     assert totals["Q3", "label party alone"] == pytest.approx(0.6)
 
 
 def test_shapley_chart_shows_the_interval_where_the_error_is_known() -> None:
     rows = values(
-        charts.shapley_chart(
+        run_charts.shapley_chart(
             [ContributionView(party="a", shapley=0.01), ContributionView(party="b", shapley=0.02, standard_error=0.01)]
         ),
         0,
@@ -135,13 +145,13 @@ def test_bytes_chart_adds_parties_up_and_knows_every_payload_class() -> None:
     from psi.flow import Payload
 
     run = settled_run()
-    rows = values(charts.bytes_chart(run.bytes_by_message), 0)
+    rows = values(run_charts.bytes_chart(run.bytes_by_message), 0)
     assert rows[0]["message"] == "matmul.product"
     total = sum(view.bytes for view in run.bytes_by_message)
     assert sum(float(str(row["megabytes"])) for row in rows) * 1e6 == pytest.approx(total)
     strange = run.bytes_by_message[0].model_copy(update={"payload": "something newer"})
-    assert values(charts.bytes_chart([strange]), 0)[0]["payload"] == "something newer"
-    assert set(charts.PAYLOAD_COLOURS) == {str(kind) for kind in Payload}
+    assert values(run_charts.bytes_chart([strange]), 0)[0]["payload"] == "something newer"
+    assert set(run_charts.PAYLOAD_COLOURS) == {str(kind) for kind in Payload}
 
 
 def test_phase_chart_ends_a_running_phase_now() -> None:
@@ -150,20 +160,21 @@ def test_phase_chart_ends_a_running_phase_now() -> None:
         PhaseView(name="align", status="running", started_at=T0 + timedelta(seconds=2)),
         PhaseView(name="train", status="waiting"),
     ]
-    rows = values(charts.phase_chart(phases, T0 + timedelta(seconds=5)), 0)
+    rows = values(run_charts.phase_chart(phases, T0 + timedelta(seconds=5)), 0)
     assert [(row["phase"], row["start"], row["stop"]) for row in rows] == [("Approve", 0.0, 2.0), ("Align", 2.0, 5.0)]
 
 
 def test_charts_of_nothing_are_still_charts() -> None:
     for chart in (
-        charts.ic_chart([]), charts.cumulative_chart([]), charts.loss_chart([]), charts.shapley_chart([]),
-        charts.openings_chart([]), charts.bytes_chart([]), charts.phase_chart([], T0),
+        run_charts.ic_chart([]), run_charts.cumulative_chart([]), run_charts.loss_chart([]),
+        run_charts.shapley_chart([]),
+        run_charts.openings_chart([]), run_charts.bytes_chart([]), run_charts.phase_chart([], T0),
     ):  # fmt: skip
         assert json.loads(chart.to_json())["layer"]
 
 
 def test_openings_chart_shows_use_against_the_limit() -> None:
-    rows = values(charts.openings_chart([OpeningsView(party="orbit", limit=4, max_used=3)]), 0)
+    rows = values(run_charts.openings_chart([OpeningsView(party="orbit", limit=4, max_used=3)]), 0)
     assert rows == [{"party": "orbit", "used": 3, "limit": 4, "text": "3 of 4"}]
 
 
@@ -203,15 +214,15 @@ def test_missing_added_and_unreadable_files_are_named() -> None:
 
 
 def test_hostile_names_stay_text_in_tables() -> None:
-    assert tables.events_table(SampleClient().events())["What happened"][0] == HOSTILE
+    assert run_tables.events_table(SampleClient().events())["What happened"][0] == HOSTILE
 
 
 @given(values=st.lists(st.none() | st.floats(-1, 1, allow_subnormal=False), max_size=300), most=st.integers(1, 50))
 def test_a_shortened_series_keeps_its_sums_and_its_bounds(values: list[float | None], most: int) -> None:
     points = [SeriesPoint(period=f"p{i}", ic_joint=value) for i, value in enumerate(values)]
     known = [value for value in values if value is not None]
-    means = series.bucketed(points, lambda p: p.ic_joint, most)
-    sums = series.running_sum(points, lambda p: p.ic_joint, most)
+    means = thinned_series.bucketed(points, lambda p: p.ic_joint, most)
+    sums = thinned_series.running_sum(points, lambda p: p.ic_joint, most)
     assert len(means) <= most
     assert len(sums) <= most or len(points) <= most
     if known:

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from parties.client import DESK
 from tests.parties.coordinator_rig import PARTIES, Consortium, FakeNode, wait_for_status
-from ui.people import HELD
+from ui.browser_session import HELD
 
 
 def test_a_run_seen_through_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

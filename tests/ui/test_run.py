@@ -15,9 +15,10 @@ from tests.parties.coordinator_rig import PARTIES as REAL
 from tests.parties.coordinator_rig import Consortium, FakeNode, wait_for_status, wait_until
 from tests.ui.pages_rig import button, said, show
 from tests.ui.sample import ABORTED, HOSTILE, PARTIES, RUNNING, SETTLED, T0, SampleClient, training_run
-from ui import charts, drawn
+from ui.charts import drawn_once
+from ui.charts import runs as run_charts
 from ui.run_orders import orders, paused_words, standings
-from ui.text import plain
+from ui.wording import plain
 
 ADMIN_VIEW = ViewerView(name="admin", role="admin")
 
@@ -181,16 +182,16 @@ def test_a_chart_is_made_once_for_the_same_data_and_shows_what_altair_would() ->
 
     def chart(series: Any) -> Any:
         made.append(1)
-        return charts.ic_chart(series)
+        return run_charts.ic_chart(series)
 
     points = tuple(SeriesPoint(period=f"p{i}", ic_joint=0.1 * i) for i in range(3))
-    first, again = drawn.specification(chart, points), drawn.specification(chart, points)
+    first, again = drawn_once.specification(chart, points), drawn_once.specification(chart, points)
     assert (len(made), first == again) == (1, True)
     first["layer"].clear()
-    assert drawn.specification(chart, points) == again, "what a caller changes is its own"
+    assert drawn_once.specification(chart, points) == again, "what a caller changes is its own"
     tables = [pa.ipc.open_stream(table).read_all().to_pylist() for table in again["datasets"].values()]
     assert [{"period": f"p{i}", "model": "joint factor", "value": 0.1 * i} for i in range(3)] in tables
-    drawn.specification(chart, points[:2])
+    drawn_once.specification(chart, points[:2])
     assert len(made) == 2
 
 

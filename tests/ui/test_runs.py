@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import tomllib
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,12 +12,13 @@ import pytest
 
 from parties.client import RunsQuestion, ViewerView
 from parties.errors import EntenteError, PeerError
+from tests.places import ROOT
 from tests.ui.pages_rig import button, numbers, said, show
 from tests.ui.sample import ABORTED, HOSTILE, PAUSED, SETTLED, VIEWER, SampleClient, settled_run
 from tests.ui.sample_runs import many
-from ui import live
+from ui import shared_reads
 from ui.run_search import ORDERS, page_words, pages, question
-from ui.text import plain
+from ui.wording import plain
 
 
 def runs_page(client: object, opened: list[str], role: str = "admin") -> None:
@@ -135,11 +135,11 @@ def test_sessions_of_one_role_share_a_read_and_other_roles_do_not() -> None:
         reads.append(1)
         return len(reads)
 
-    assert [live.shared(client, VIEWER, "x", read, seconds=600) for _ in range(3)] == [1, 1, 1]
-    assert live.shared(client, reader, "x", read, seconds=600) == 2
-    assert live.shared(client, VIEWER, "y", read, seconds=600) == 3
-    assert live.shared(SampleClient(), VIEWER, "x", read, seconds=600) == 4
-    assert live.shared(client, VIEWER, "x", read, seconds=0) == 5
+    assert [shared_reads.shared(client, VIEWER, "x", read, seconds=600) for _ in range(3)] == [1, 1, 1]
+    assert shared_reads.shared(client, reader, "x", read, seconds=600) == 2
+    assert shared_reads.shared(client, VIEWER, "y", read, seconds=600) == 3
+    assert shared_reads.shared(SampleClient(), VIEWER, "x", read, seconds=600) == 4
+    assert shared_reads.shared(client, VIEWER, "x", read, seconds=0) == 5
 
 
 def test_a_shared_read_is_made_once_while_others_wait_and_an_error_is_not_kept() -> None:
@@ -152,7 +152,7 @@ def test_a_shared_read_is_made_once_while_others_wait_and_an_error_is_not_kept()
 
     found: list[str] = []
     threads = [
-        threading.Thread(target=lambda: found.append(live.shared(client, VIEWER, "x", slow, seconds=600)))
+        threading.Thread(target=lambda: found.append(shared_reads.shared(client, VIEWER, "x", slow, seconds=600)))
         for _ in range(8)
     ]
     for thread in threads:
@@ -166,11 +166,11 @@ def test_a_shared_read_is_made_once_while_others_wait_and_an_error_is_not_kept()
         raise PeerError("gone")
 
     with pytest.raises(EntenteError):
-        live.shared(client, VIEWER, "z", broken)
-    assert live.shared(client, VIEWER, "z", lambda: "back") == "back"
+        shared_reads.shared(client, VIEWER, "z", broken)
+    assert shared_reads.shared(client, VIEWER, "z", lambda: "back") == "back"
 
 
 def test_the_page_does_not_collect_garbage_after_every_rerun() -> None:
     """It would take several times as long as the rerun itself: docs/performance.md."""
-    place = Path(__file__).resolve().parents[2] / "ui" / ".streamlit" / "config.toml"
+    place = ROOT / "ui" / ".streamlit" / "config.toml"
     assert tomllib.loads(place.read_text())["runner"]["postScriptGC"] is False

@@ -11,10 +11,10 @@ from parties.errors import PeerError, StorageError
 from tests.ui import sample_trust
 from tests.ui.pages_rig import numbers, said, show
 from tests.ui.sample import HOSTILE, SETTLED, SampleClient
-from ui.charts_trust import links_chart
+from ui.charts.trust import links_chart
 from ui.pages import PAGES
-from ui.tables_trust import audit_table, facts, revealed_table, signers_table
-from ui.text import plain
+from ui.tables.trust import audit_table, facts, revealed_table, signers_table
+from ui.wording import plain
 
 
 def trust_page(client: object, role: str = "admin") -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.places import ROOT
+
 __all__ = ["PYTHON", "needs_qlib", "read_by_qlib"]
 
-ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("ENTENTE_QLIB_PYTHON", ROOT / ".venv-qlib" / "bin" / "python"))
 
 needs_qlib = pytest.mark.skipif(

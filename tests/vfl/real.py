@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from tests.places import SHARED_DATA
 from vfl.factors.market import MarketData
-from vfl.ridge import moments_of, solve_ridge
+from vfl.models.ridge.moments import moments_of, solve_ridge
 
-SHARED = Path(os.environ.get("ENTENTE_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-INDIA = SHARED / "india_districts" / "reference_centralised_panel.parquet"
-SP500 = SHARED / "sp500_daily" / "ohlcv.parquet"
+INDIA = SHARED_DATA / "india_districts" / "reference_centralised_panel.parquet"
+SP500 = SHARED_DATA / "sp500_daily" / "ohlcv.parquet"
 
 WINDOWS = (5, 21, 63, 126, 252)
 FUNDS = {

@@ -15,13 +15,13 @@ from parties.client import (
     RunShares,
     ViewerView,
 )
-from ui import charts_contributions as charts
-from ui.drawn import draw
+from ui.charts import contributions as charts
+from ui.charts.drawn_once import draw
+from ui.empty_states import ask, empty
 from ui.links import go
 from ui.paging import offset_of, turn_pages
-from ui.states import ask, empty
-from ui.tables_contributions import shares_table, valued_table
-from ui.text import HELP, amount, correlation, count, instant, plain, short_id
+from ui.tables.contributions import shares_table, valued_table
+from ui.wording import HELP, amount, correlation, count, instant, plain, short_id
 from ui.zone import viewer_zone
 
 __all__ = ["between", "render"]

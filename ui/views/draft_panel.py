@@ -6,8 +6,8 @@ import streamlit as st
 
 from parties.client import CostView, DraftView
 from ui import run_form
-from ui.tables_runs import costs_table
-from ui.text import HELP, count, duration, percent, plain
+from ui.tables.run_list import costs_table
+from ui.wording import HELP, count, duration, percent, plain
 
 __all__ = ["show"]
 

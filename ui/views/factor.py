@@ -6,10 +6,10 @@ import streamlit as st
 
 from parties.client import ClientProtocol, EntenteError, FactorView
 from ui.bundle import SUMS, check_archive
+from ui.empty_states import explain
 from ui.links import go
-from ui.states import explain
-from ui.tables import files_table
-from ui.text import HELP, count, data_size, instant, plain, short_id
+from ui.tables.run import files_table
+from ui.wording import HELP, count, data_size, instant, plain, short_id
 
 __all__ = ["render"]
 

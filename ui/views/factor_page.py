@@ -19,16 +19,16 @@ from parties.client import (
     SectionView,
     ViewerView,
 )
-from ui import figures
-from ui.charts_factors import factor_chart
-from ui.drawn import draw
+from ui import battery_words
+from ui.charts.drawn_once import draw
+from ui.charts.factors import factor_chart
+from ui.empty_states import ask, empty, explain
 from ui.factor_files import FORM_HINTS, FORM_TITLES, file_name, mime_of, taken
 from ui.links import go
-from ui.states import ask, empty, explain
-from ui.tables import files_table
-from ui.tables_factors import live_table, versions_table
-from ui.tables_trust import moment
-from ui.text import HELP, MISSING, correlation, data_size, instant, plain, short_id, t_value
+from ui.tables.factors import live_table, versions_table
+from ui.tables.run import files_table
+from ui.tables.trust import moment
+from ui.wording import HELP, MISSING, correlation, data_size, instant, plain, short_id, t_value
 
 __all__ = ["render"]
 
@@ -59,7 +59,7 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
         _downloads(client, detail)
     _headline(detail)
     _honesty(detail)
-    for group in figures.side_by_side(detail.sections):
+    for group in battery_words.side_by_side(detail.sections):
         for column, section in zip(st.columns(len(group), gap="medium"), group, strict=True):
             with column:
                 _section(section, detail)
@@ -169,9 +169,9 @@ def _download(client: ClientProtocol, detail: FactorDetail, form: FactorForm, re
 
 def _headline(detail: FactorDetail) -> None:
     card = detail.card
-    icir = figures.number_named(detail.sections, "ic", "rank_ic_ir")
-    turnover = figures.number_named(detail.sections, "stability", "turnover")
-    trials = figures.number_named(detail.sections, "search", "n_trials")
+    icir = battery_words.number_named(detail.sections, "ic", "rank_ic_ir")
+    turnover = battery_words.number_named(detail.sections, "stability", "turnover")
+    trials = battery_words.number_named(detail.sections, "search", "n_trials")
     cells = [*st.columns(3), *st.columns(3)]
     _tile(cells[0], "Rank IC, joint", correlation(card.ic_joint), "rank_ic", card.t_joint)
     _tile(cells[1], "Rank IC, own", correlation(card.ic_own), "ic_own")
@@ -182,7 +182,7 @@ def _headline(detail: FactorDetail) -> None:
 
 
 def _value(number: NumberView | None) -> str:
-    return MISSING if number is None else figures.quantity(number.value, number.unit)
+    return MISSING if number is None else battery_words.quantity(number.value, number.unit)
 
 
 def _tile(cell: DeltaGenerator, label: str, value: str, word: str, t: float | None = None) -> None:
@@ -195,13 +195,13 @@ def _honesty(detail: FactorDetail) -> None:
     if not detail.facts or detail.withheld:
         return
     st.subheader("What could fool you", help=HELP["trials"])
-    rows = figures.honesty_rows(detail)
+    rows = battery_words.honesty_rows(detail)
     for first in range(0, len(rows), 4):  # row by row, so that those side by side are of one height
         for cell, row in zip(st.columns(4), rows[first : first + 4], strict=False):
             _verdict(cell, row)
 
 
-def _verdict(cell: DeltaGenerator, row: figures.HonestyRow) -> None:
+def _verdict(cell: DeltaGenerator, row: battery_words.HonestyRow) -> None:
     with cell.container(border=True, height="stretch"):
         st.markdown(f"**{row.title}**", help=row.meaning)
         icon = {True: ":green[:material/check_circle:]", False: ":red[:material/error:]", None: ""}[row.good]
@@ -212,7 +212,7 @@ def _verdict(cell: DeltaGenerator, row: figures.HonestyRow) -> None:
 def _section(section: SectionView, detail: FactorDetail) -> None:
     meaning = HELP.get(_HELPS.get(section.key, ""), None)
     st.subheader(plain(section.title), help=meaning)
-    mean = figures.number_named(detail.sections, "ic", "rank_ic")
+    mean = battery_words.number_named(detail.sections, "ic", "rank_ic")
     if section.charts:
         for column, chart in zip(st.columns(len(section.charts)), section.charts, strict=True):
             with column:
@@ -220,7 +220,7 @@ def _section(section: SectionView, detail: FactorDetail) -> None:
                 draw(factor_chart, chart, mean if chart.key == "rank_ic" else None, alt=chart.title)
                 st.caption(plain(chart.series.definition))
     if section.numbers:
-        table = figures.numbers_table(section)
+        table = battery_words.numbers_table(section)
         with st.expander(f"{len(table)} numbers with their definitions", expanded=not section.charts):
             st.dataframe(table, hide_index=True, alt=f"Numbers: {section.title}", key=f"numbers {section.key}")
 
@@ -230,7 +230,7 @@ def _left_out(detail: FactorDetail) -> None:
         return
     st.subheader("Left out", help=HELP["left_out"])
     if detail.left_out:
-        st.dataframe(figures.left_out_table(detail.left_out), hide_index=True, alt="Checks that were left out")
+        st.dataframe(battery_words.left_out_table(detail.left_out), hide_index=True, alt="Checks that were left out")
         st.caption("With prices, sectors or known factors of your own, `entente factors validate` makes these at home.")
     else:
         st.caption("Nothing: every check was made.")

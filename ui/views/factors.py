@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import streamlit as st
 
 from parties.client import ClientProtocol, FactorCard, FactorOrder, FactorPage, FactorsQuestion, ViewerView
+from ui.empty_states import ask, empty
 from ui.links import go
 from ui.paging import offset_of, turn_pages
-from ui.states import ask, empty
-from ui.text import HELP, correlation, instant, plain, short_id, t_value
+from ui.wording import HELP, correlation, instant, plain, short_id, t_value
 
 __all__ = ["render"]
 

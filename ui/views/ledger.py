@@ -17,11 +17,11 @@ from parties.client import (
     StatementQuestion,
     ViewerView,
 )
-from ui.charts_money import balances_chart
-from ui.live import shared
+from ui.charts.money import balances_chart
+from ui.empty_states import ask, empty
 from ui.money import ORDERS, STATES, accounts_table, days_of, entries_table, journal_question, standing_words
-from ui.states import ask, empty
-from ui.text import HELP, amount, count, plain
+from ui.shared_reads import shared
+from ui.wording import HELP, amount, count, plain
 
 __all__ = ["render"]
 

@@ -13,10 +13,10 @@ from parties.client import (
     MemberView,
     ViewerView,
 )
-from ui.live import latest, shared
+from ui.empty_states import ask, empty
 from ui.members import HEALTH_LOOKS, LIFETIMES, code_picture, columns_table, members_table, warnings
-from ui.states import ask, empty
-from ui.text import HELP, MISSING, instant, plain
+from ui.shared_reads import latest, shared
+from ui.wording import HELP, MISSING, instant, plain
 
 __all__ = ["render"]
 

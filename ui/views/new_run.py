@@ -18,11 +18,11 @@ from parties.client import (
     ViewerView,
 )
 from ui import run_form
+from ui.empty_states import ask, empty, explain
 from ui.links import go
-from ui.states import ask, empty, explain
-from ui.tables_runs import grants_table
-from ui.text import plain, short_id
+from ui.tables.run_list import grants_table
 from ui.views import draft_panel
+from ui.wording import plain, short_id
 
 __all__ = ["render"]
 

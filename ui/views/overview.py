@@ -17,12 +17,12 @@ from parties.client import (
     RunSummary,
     ViewerView,
 )
-from ui.concerns import Concern, concerns, pending_money
+from ui.empty_states import empty
 from ui.links import go, reachable
-from ui.live import latest, shared
-from ui.states import empty
-from ui.tables import status_text
-from ui.text import (
+from ui.needs_attention import Concern, concerns, pending_money
+from ui.shared_reads import latest, shared
+from ui.tables.run import status_text
+from ui.wording import (
     HELP,
     MISSING,
     STATUS_COLOURS,

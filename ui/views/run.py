@@ -16,12 +16,14 @@ from parties.client import (
     RunView,
     ViewerView,
 )
-from ui import tables
+from ui.empty_states import ask, empty
 from ui.links import go, reachable
-from ui.live import latest, shared
 from ui.run_orders import orders, paused_words, standings
-from ui.states import ask, empty
-from ui.text import (
+from ui.shared_reads import latest, shared
+from ui.tables import run as run_tables
+from ui.views import factor, run_actions
+from ui.views.run_figures import contribution, numbers, quality, revealed, terms
+from ui.wording import (
     HELP,
     PHASE_TITLES,
     STATUS_COLOURS,
@@ -33,8 +35,6 @@ from ui.text import (
     plain,
     short_id,
 )
-from ui.views import factor, run_actions
-from ui.views.run_figures import contribution, numbers, quality, revealed, terms
 
 __all__ = ["render"]
 
@@ -163,7 +163,7 @@ def _heading(run: RunView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(plain(run.purpose or run.consortium, longest=90), width="content")
         icon = STATUS_ICONS.get(run.status, ":material/autorenew:")
-        st.badge(tables.status_text(run), color=STATUS_COLOURS.get(run.status, "blue"), icon=icon)
+        st.badge(run_tables.status_text(run), color=STATUS_COLOURS.get(run.status, "blue"), icon=icon)
     took = duration((run.ended_at - run.proposed_at).total_seconds()) if run.ended_at else "under way"
     members = ", ".join(f"{name} (label)" if name == run.label_party else name for name in run.parties)
     st.caption(f"{plain(run.consortium)} · {plain(members)} · proposed {instant(run.proposed_at)} · {took}")
@@ -229,6 +229,6 @@ def _journal(client: ClientProtocol, run: RunView) -> None:
     if st.toggle("Show the event log", key=f"events {run.run_id}"):
         events = ask("the event log", lambda: client.events(run.run_id))
         if events:
-            st.dataframe(tables.events_table(events), hide_index=True, alt="Event log of the run")
+            st.dataframe(run_tables.events_table(events), hide_index=True, alt="Event log of the run")
         elif events is not None:
             empty("No entry", "The coordinator has written nothing about this run.")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import streamlit as st
 
 from parties.client import ClientProtocol, EntenteError, RunView, ViewerView
+from ui.empty_states import explain
 from ui.run_orders import Order, orders
-from ui.states import explain
-from ui.text import plain
+from ui.wording import plain
 
 __all__ = ["buttons", "refusal"]
 

@@ -9,12 +9,13 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from parties.client import PartyView, RunView
-from ui import charts, tables
-from ui.drawn import draw
-from ui.series import MOST_POINTS
-from ui.states import empty
-from ui.tables_runs import columns_table
-from ui.text import HELP, MISSING, amount, correlation, count, data_size, plain, t_value
+from ui.charts import runs as run_charts
+from ui.charts.drawn_once import draw
+from ui.charts.thinned_series import MOST_POINTS
+from ui.empty_states import empty
+from ui.tables import run as run_tables
+from ui.tables.run_list import columns_table
+from ui.wording import HELP, MISSING, amount, correlation, count, data_size, plain, t_value
 
 __all__ = ["contribution", "numbers", "quality", "revealed", "terms"]
 
@@ -51,8 +52,8 @@ def quality(run: RunView) -> None:
         if len(run.series) > MOST_POINTS:
             st.caption(f"Each point is the mean of {-(-len(run.series) // MOST_POINTS)} periods; sums are exact.")
         left, right = st.columns(2)
-        draw(charts.ic_chart, run.series, alt="Rank IC per period, joint factor and label party alone", place=left)
-        draw(charts.cumulative_chart, run.series, alt="Running sum of the rank ICs", place=right)
+        draw(run_charts.ic_chart, run.series, alt="Rank IC per period, joint factor and label party alone", place=left)
+        draw(run_charts.cumulative_chart, run.series, alt="Running sum of the rank ICs", place=right)
     elif run.ended:
         empty("Not measured", "The run ended before its evaluation, or its agreement keeps the numbers private.")
     else:
@@ -60,7 +61,7 @@ def quality(run: RunView) -> None:
     if any(p.loss is not None for p in run.series):
         with st.expander("Training loss", icon=":material/trending_down:", expanded=not run.ended):
             st.caption(HELP["loss"])
-            draw(charts.loss_chart, run.series, alt="Training loss per period")
+            draw(run_charts.loss_chart, run.series, alt="Training loss per period")
 
 
 def contribution(run: RunView) -> None:
@@ -70,8 +71,8 @@ def contribution(run: RunView) -> None:
     st.subheader("Who contributed what", help=HELP["shapley"])
     if run.contribution_way:
         st.caption(f"Coalitions valued the {plain(run.contribution_way)} way. {HELP['standard_error']}")
-    draw(charts.shapley_chart, run.contributions, alt="Shapley values by party")
-    table = tables.contributions_table(run.contributions, run.unit, run.scale)
+    draw(run_charts.shapley_chart, run.contributions, alt="Shapley values by party")
+    table = run_tables.contributions_table(run.contributions, run.unit, run.scale)
     config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
     st.dataframe(table, hide_index=True, column_config=config, alt="Shapley values, shares and rewards")
     st.caption(f"Reward pot: {plain(amount(run.pot, run.unit, run.scale))}")
@@ -86,7 +87,7 @@ def revealed(run: RunView) -> None:
     with left:
         st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         if run.openings:
-            draw(charts.openings_chart, run.openings, alt="Openings used against the limit")
+            draw(run_charts.openings_chart, run.openings, alt="Openings used against the limit")
         else:
             st.caption("Nothing has been opened yet.")
         if run.peak_rss_mb:
@@ -97,9 +98,11 @@ def revealed(run: RunView) -> None:
         st.markdown("**Bytes by message type**", help=HELP["bytes"])
         if run.bytes_by_message:
             total = sum(view.bytes for view in run.bytes_by_message)
-            draw(charts.bytes_chart, run.bytes_by_message, alt="Megabytes sent by message type")
+            draw(run_charts.bytes_chart, run.bytes_by_message, alt="Megabytes sent by message type")
             with st.expander(f"{data_size(total)} in all, by sender"):
-                st.dataframe(tables.bytes_table(run.bytes_by_message), hide_index=True, alt="Bytes by sender and type")
+                st.dataframe(
+                    run_tables.bytes_table(run.bytes_by_message), hide_index=True, alt="Bytes by sender and type"
+                )
         else:
             st.caption("Nothing has been counted yet.")
         if run.relayed:
@@ -118,8 +121,8 @@ def terms(run: RunView, members: Sequence[PartyView]) -> None:
             if any(phase.started_at for phase in run.phases):
                 # to the second: one chart serves every session that looks within it
                 now = run.ended_at or datetime.now(UTC).replace(microsecond=0)
-                draw(charts.phase_chart, run.phases, now, alt="Start, end and duration of each phase")
-            st.dataframe(tables.phases_table(run.phases), hide_index=True, alt="Phases")
+                draw(run_charts.phase_chart, run.phases, now, alt="Start, end and duration of each phase")
+            st.dataframe(run_tables.phases_table(run.phases), hide_index=True, alt="Phases")
     agreed = st.expander(
         "Agreement and signatures", icon=":material/signature:", key=f"agreement {run.run_id}", on_change="rerun"
     )
@@ -132,7 +135,7 @@ def _agreement(run: RunView, members: Sequence[PartyView]) -> None:
     st.caption(HELP["run"])
     st.code(run.run_id, language=None)
     if run.signatures:
-        st.dataframe(tables.signatures_table(run.signatures), hide_index=True, alt="Signatures")
+        st.dataframe(run_tables.signatures_table(run.signatures), hide_index=True, alt="Signatures")
     columns = columns_table(run.agreement, members)
     if len(columns):
         st.markdown("**Columns that the run may use**", help=HELP["grants"])

@@ -7,12 +7,12 @@ from datetime import date
 import streamlit as st
 
 from parties.client import ClientProtocol, RunPage, RunsQuestion, RunSummary, ViewerView
+from ui.empty_states import ask, empty
 from ui.links import go
-from ui.live import latest, seen, shared
 from ui.run_search import GROUPS, ORDERS, page_words, pages, question
-from ui.states import ask, empty
-from ui.tables import runs_table, status_text
-from ui.text import (
+from ui.shared_reads import latest, seen, shared
+from ui.tables.run import runs_table, status_text
+from ui.wording import (
     HELP,
     MISSING,
     STATUS_COLOURS,

@@ -7,11 +7,11 @@ from zoneinfo import available_timezones
 import streamlit as st
 
 from parties.client import ClientProtocol, EntenteError, SessionView, ViewerView
+from ui.empty_states import ask, empty, explain
 from ui.paging import offset_of, turn_pages
-from ui.states import ask, empty, explain
-from ui.tables_desk import actions_table, sessions_table, settings_table
-from ui.text import HELP, instant, plain
+from ui.tables.desk import actions_table, sessions_table, settings_table
 from ui.tour import start
+from ui.wording import HELP, instant, plain
 from ui.zone import CHOSEN, browser_zone
 
 __all__ = ["render"]

@@ -17,7 +17,7 @@ from parties.client import (
     ViewerView,
     WithdrawQuestion,
 )
-from ui.live import latest, shared
+from ui.empty_states import ask, empty
 from ui.money import (
     APPROVER_WORDS,
     STATE_LOOKS,
@@ -28,8 +28,8 @@ from ui.money import (
     steps_table,
 )
 from ui.paging import offset_of, turn_pages
-from ui.states import ask, empty
-from ui.text import HELP, Colour, amount, instant, plain, short_id
+from ui.shared_reads import latest, shared
+from ui.wording import HELP, Colour, amount, instant, plain, short_id
 
 __all__ = ["render"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from parties.client import AuditEntryView, AuditQuestion, ClientProtocol, EntenteError, LogCheckView
+from ui.empty_states import ask, empty, explain
 from ui.paging import offset_of, turn_pages
-from ui.states import ask, empty, explain
-from ui.tables_trust import audit_table, exchanges_table, members_table, moment
-from ui.text import HELP, count, instant, plain, short_id
+from ui.tables.trust import audit_table, exchanges_table, members_table, moment
+from ui.wording import HELP, count, instant, plain, short_id
 
 __all__ = ["render", "render_heads"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from parties.client import AgreementText, ClientProtocol, MinimisationView, RunsQuestion
-from ui.charts import openings_chart
-from ui.charts_trust import links_chart
-from ui.drawn import draw
-from ui.states import ask, empty
-from ui.tables_trust import revealed_table, signers_table, terms_table
-from ui.text import HELP, count, data_size, plain, short_id
+from ui.charts.drawn_once import draw
+from ui.charts.runs import openings_chart
+from ui.charts.trust import links_chart
+from ui.empty_states import ask, empty
+from ui.tables.trust import revealed_table, signers_table, terms_table
+from ui.wording import HELP, count, data_size, plain, short_id
 
 __all__ = ["render_agreement", "render_revealed"]
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfl.factors.panel import LabelPanel
-from vfl.plan import WalkForward
-from vfl.schedule import resolved_at
+from vfl.terms import WalkForward
+from vfl.walk.schedule import resolved_at
 
 __all__ = ["PRIOR_ROWS", "ROWS_PER_COLUMN", "refit_with_own", "without_own"]
 

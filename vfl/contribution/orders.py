@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vfl.arithmetic.randomness import SecretStream
 from vfl.contribution.shapley import (
     ContributionMethod,
     ContributionReport,
@@ -25,7 +26,6 @@ from vfl.contribution.shapley import (
     define,
     unions_of,
 )
-from vfl.randomness import SecretStream
 
 __all__ = ["MOST_SAMPLED", "coalitions_of", "joining_orders", "sampled_shapley"]
 

@@ -46,7 +46,7 @@ from vfl.factors.report import render_report
 from vfl.factors.trials import FILE as TRIALS
 from vfl.factors.trials import Trial, write_trials
 from vfl.factors.verify import MANIFEST, METADATA, SIGNATURES, manifest_of
-from vfl.plan import Terms
+from vfl.terms import Terms
 
 __all__ = [
     "FactorBundle",

@@ -1,8 +1,9 @@
 """Sealed attribution: one number per feature party and period, and nothing about any row.
 
-The label party weights each predicted row's embedding by a slope of its own (:mod:`vfl.attribution`) and wants, per
-party and period, a = sum over rows of <slope, z>, where z is held in shares, A here and B at the party. The slopes are
-the label party's secret, so they travel encrypted; B is the party's, so it is the evaluator's operand.
+The label party weights each predicted row's embedding by a slope of its own (:mod:`vfl.contribution.attribution`)
+and wants, per party and period, a = sum over rows of <slope, z>, where z is held in shares, A here and B at the
+party. The slopes are the label party's secret, so they travel encrypted; B is the party's, so it is the evaluator's
+operand.
 
 Shares of the ring do not survive a multiplication by numbers that carry fractional bits: the product leaves the ring.
 So both sides first turn their shares of z + t/4, which lies below t/2, into integer shares. Two residues below t that
@@ -35,13 +36,13 @@ from psi.flow import (
     message,
     receive,
 )
-from vfl.budget import OpeningBudget
-from vfl.he import Context, Evaluator, FreshZeros, KeyHolder, ZeroSupply
-from vfl.layers.source import Kept, PublicKey
-from vfl.plan import FixedPoint
-from vfl.protocols.matmul import Prepared, choose_packing, evaluate_product, hold_product
-from vfl.randomness import SecretStream
-from vfl.ring import Ring, pack, unpack
+from vfl.arithmetic.he import Context, Evaluator, FreshZeros, KeyHolder, ZeroSupply
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring, pack, unpack
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.product import Prepared, choose_packing, evaluate_product, hold_product
+from vfl.protocols.session import Kept, PublicKey
+from vfl.terms import FixedPoint
 
 __all__ = ["REACH", "AttributionShares", "attribute", "serve_attribution"]
 

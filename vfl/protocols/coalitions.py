@@ -27,11 +27,11 @@ from psi.flow import (
     message,
     receive,
 )
-from vfl.budget import OpeningBudget
-from vfl.layers.source import Kept
-from vfl.plan import FixedPoint
+from vfl.arithmetic.ring import Ring, pack, unpack
 from vfl.protocols.opening import ZeroSumMasks
-from vfl.ring import Ring, pack, unpack
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.session import Kept
+from vfl.terms import FixedPoint
 
 __all__ = ["CoalitionSum", "open_coalitions", "opened_coalitions", "serve_coalitions"]
 

@@ -2,7 +2,7 @@
 
 The coordinator multiplies the encrypted reports, which adds the amounts, and sees none; the key holder sees the product
 alone, opens it, and reveals its randomness too, so that everyone encrypts the total again and compares: the key
-holder cannot name another total. ``vfl.fees`` has the messages and the checks.
+holder cannot name another total. ``vfl.protocols.fee_reports`` has the messages and the checks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
-from vfl.fees import (
+from vfl.arithmetic.paillier import PaillierKey
+from vfl.arithmetic.randomness import SecretStream
+from vfl.protocols.fee_reports import (
     FeeAggregate,
     FeeBook,
     FeeReport,
@@ -23,8 +25,6 @@ from vfl.fees import (
     make_report,
     open_aggregate,
 )
-from vfl.paillier import PaillierKey
-from vfl.randomness import SecretStream
 
 __all__ = ["collect_fees", "open_fees", "report_fees"]
 

@@ -28,8 +28,10 @@ from psi.flow import (
     message,
     receive,
 )
-from vfl.he import Context, Evaluator, KeyHolder, ZeroSupply
-from vfl.protocols.matmul import (
+from vfl.arithmetic.he import Context, Evaluator, KeyHolder, ZeroSupply
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring, pack, unpack
+from vfl.protocols.product import (
     Answer,
     Operand,
     Prepared,
@@ -40,8 +42,6 @@ from vfl.protocols.matmul import (
     multiply,
     open_answer,
 )
-from vfl.randomness import SecretStream
-from vfl.ring import Ring, pack, unpack
 
 __all__ = [
     "CHUNK",

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
-from vfl.randomness import SecretStream
-from vfl.ring import Ring
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring
 
 __all__ = ["MaskKey", "ZeroSumMasks", "agree_masks"]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from vfl.paillier import PaillierPublic
-from vfl.randomness import SecretStream
+from vfl.arithmetic.paillier import PaillierPublic
+from vfl.arithmetic.randomness import SecretStream
 
 __all__ = ["CHALLENGE_BITS", "MOST_BITS", "encrypt_in_range", "proof_size", "proves_range"]
 

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.he import Context, Evaluator
-from vfl.protocols.matmul import Answer, Operand, Packing, Prepared, multiply
-from vfl.randomness import SecretStream
+from vfl.arithmetic.he import Context, Evaluator
+from vfl.arithmetic.randomness import SecretStream
+from vfl.protocols.product import Answer, Operand, Packing, Prepared, multiply
 
 __all__ = ["Spread", "Workers"]
 
@@ -47,7 +47,7 @@ class Spread:
         self._left = left
 
     def multiply(self, operand: Operand, *, transposed: bool = False) -> tuple[Answer, U64]:
-        """As :func:`vfl.protocols.matmul.multiply`; ValueError when the operand does not fit."""
+        """As :func:`vfl.protocols.product.multiply`; ValueError when the operand does not fit."""
         height = self.packing.n if transposed else self.packing.m
         rows = self.shape[1] if transposed else self.shape[0]
         blocks = math.ceil(rows / height)

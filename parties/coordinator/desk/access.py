@@ -7,9 +7,10 @@ contributed what and earns what is for those whom it concerns.
 
 from __future__ import annotations
 
+from parties.control.phases import Plan
 from parties.coordinator.desk.doors import Caller
-from parties.coordinator.engine import Engine, KnownRun
-from parties.coordinator.run import Plan
+from parties.coordinator.engine import Engine
+from parties.coordinator.known_run import KnownRun
 from parties.errors import AgreementError
 
 __all__ = ["holds_factor", "run_of", "sees_rewards", "takes_part"]

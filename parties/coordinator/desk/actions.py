@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from parties.audit.log import AuditLog
+from parties.control.phases import printable
 from parties.coordinator.desk.doors import Caller
-from parties.coordinator.events import printable
-from parties.coordinator.store import open_engine
 from parties.errors import EntenteError, StorageError
+from parties.process.database import open_engine
 
 __all__ = ["Action", "Actions"]
 

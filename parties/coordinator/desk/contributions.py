@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement.document import Agreement
 from parties.calls.asking import Role
 from parties.calls.contributions import (
     BandPoint,
@@ -20,14 +20,16 @@ from parties.calls.contributions import (
     PartyShare,
     RunShares,
 )
+from parties.control.reports import AttributionRecord, ContributionRecord
 from parties.coordinator.desk.access import run_of, takes_part
+from parties.coordinator.desk.csv_sheet import cell, sheet
 from parties.coordinator.desk.doors import Caller, Door, Doors
-from parties.coordinator.documents import run_report
-from parties.coordinator.engine import Engine, KnownRun
-from parties.coordinator.reports import AttributionRecord, ContributionRecord
+from parties.coordinator.engine import Engine
+from parties.coordinator.known_run import KnownRun
 from parties.coordinator.run import RunState
-from parties.coordinator.sheets import cell, sheet
+from parties.coordinator.run_views import run_report
 from parties.errors import DataError
+from parties.names import COORDINATOR
 
 __all__ = ["doors", "settling"]
 

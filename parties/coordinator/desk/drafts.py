@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from parties.agreement import COORDINATOR, Agreement
+from parties.agreement.arithmetic import check_arithmetic
+from parties.agreement.document import Agreement
+from parties.agreement.summary import summary_lines, who_learns
 from parties.calls.drafts import (
     CostView,
     DraftQuestion,
@@ -23,17 +25,16 @@ from parties.calls.drafts import (
     ProposeQuestion,
     TemplateView,
 )
-from parties.client import ADMIN
+from parties.control.reports import IntroductionBody
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
 from parties.coordinator.desk.templates import templates
 from parties.coordinator.engine import Engine
-from parties.coordinator.reports import IntroductionBody
-from parties.costs import run_cost
 from parties.errors import AgreementError, ConfigError
-from parties.identity import Roster
-from parties.meaning import check_arithmetic, summary_lines, who_learns
-from parties.settings import ConsortiumSettings
-from parties.terms import TermsFault, agreement_of, coalition_of, offered_terms, terms_of
+from parties.members.roster import Roster
+from parties.names import ADMIN, COORDINATOR
+from parties.proposing.counted_costs import run_cost
+from parties.proposing.drafting import TermsFault, agreement_of, coalition_of, offered_terms, terms_of
+from parties.settings.consortium import ConsortiumSettings
 
 __all__ = ["Drafts", "doors"]
 

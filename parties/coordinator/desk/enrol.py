@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parties.agreement import COORDINATOR
-from parties.client import DESK
 from parties.errors import StorageError
-from parties.identity import Roster, create_tls_keys
 from parties.joining.invitations import member_lock
+from parties.members.keys import create_tls_keys
+from parties.members.roster import Roster
+from parties.names import COORDINATOR, DESK
 
 __all__ = ["enrol_desk"]
 

@@ -30,14 +30,14 @@ from parties.calls.factors import (
 )
 from parties.coordinator.desk.access import holds_factor, run_of, takes_part
 from parties.coordinator.desk.doors import Caller, Door, Doors
-from parties.coordinator.dossiers import Dossiers
-from parties.coordinator.engine import KnownRun
-from parties.coordinator.factor_index import FactorIndex, FactorRow
-from parties.coordinator.live import LiveRecord
+from parties.coordinator.desk.factor_index import FactorIndex, FactorRow
+from parties.coordinator.known_run import KnownRun
 from parties.errors import AgreementError, DataError, LedgerError
+from parties.settlement.dossier_store import Dossiers
+from parties.settlement.live_record import LiveRecord
 
 if TYPE_CHECKING:
-    from parties.coordinator.desk.house import House
+    from parties.coordinator.desk.context import House
     from vfl.factors.findings import Findings, Series
 
 __all__ = ["battery_sections", "doors"]
@@ -126,7 +126,7 @@ class _Factors:
 
     def check(self, asked: FactorQuestion, caller: Caller) -> FactorCheck:
         """As ``entente factors verify`` does, against the keys of the agreement and the hash of the run's report."""
-        from parties.factor_checks import check_bundle
+        from parties.factor.bundle_check import check_bundle
 
         with self._house.engine.lock:
             known = run_of(self._house.engine, asked.run_id, caller)
@@ -292,7 +292,7 @@ def _forms(metadata: Mapping[str, Any], files: Sequence[Any]) -> dict[FactorForm
 def _written(asked: FactorFileQuestion, files: Mapping[str, bytes]) -> bytes:
     import pandas as pd
 
-    from parties.factor_forms import Format, plain_csv, write_form
+    from parties.factor.formats import Format, plain_csv, write_form
 
     try:
         if asked.form == "report":

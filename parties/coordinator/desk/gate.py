@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from parties.agreement import ADMIN, DESK
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.doors import Caller
 from parties.coordinator.desk.oidc import Issuer
 from parties.coordinator.desk.sessions import Session, Sessions
 from parties.errors import AgreementError, SignInError
-from parties.identity import Member
+from parties.members.roster import Member
+from parties.names import ADMIN, DESK
 
 __all__ = ["Gate"]
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from parties.calls.asking import Role
-from parties.client import NO_PARTIES
 from parties.coordinator.desk.sessions import Person, Sessions
 from parties.coordinator.settings import load_coordinator_settings
 from parties.errors import ConfigError
-from parties.identity import Roster
+from parties.members.roster import Roster
+from parties.names import NO_PARTIES
 
 __all__ = ["grant_token"]
 

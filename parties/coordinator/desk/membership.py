@@ -16,14 +16,14 @@ from parties.calls.membership import (
     MemberQuestion,
     MemberView,
 )
-from parties.client import NO_PARTIES
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
-from parties.coordinator.documents import party_view
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
+from parties.coordinator.run_views import party_view
 from parties.errors import ConfigError
-from parties.identity import EXPIRY_WARNING, Roster
 from parties.joining.qr import qr_rows
+from parties.members.roster import EXPIRY_WARNING, Roster
+from parties.names import NO_PARTIES
 
 __all__ = ["MembersDesk", "doors"]
 

@@ -25,7 +25,6 @@ from parties.calls.money import (
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.desk.doors import Caller, Door, Doors
 from parties.coordinator.engine import Engine
-from parties.coordinator.steps import METHOD
 from parties.errors import AgreementError, LedgerError
 from parties.ledger.entries import Account, Entry, State
 from parties.ledger.export import beancount_text, journal_rows, to_csv
@@ -33,6 +32,7 @@ from parties.ledger.pdf import statement_pdf
 from parties.ledger.search import Criteria
 from parties.ledger.statements import statement, statement_csv, statement_html
 from parties.ledger.store import LedgerStore
+from parties.settlement.dossier_parts import METHOD
 
 __all__ = ["MONEY", "account_view", "doors", "entry_view"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from parties.calls.runs import RunPage, RunsQuestion
 from parties.coordinator.desk.doors import Caller, Door, Doors
-from parties.coordinator.documents import run_summary
+from parties.coordinator.desk.run_index import RunIndex
 from parties.coordinator.engine import Engine
-from parties.coordinator.run_index import RunIndex
+from parties.coordinator.run_views import run_summary
 
 __all__ = ["doors"]
 

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from parties.calls.asking import Role
-from parties.coordinator.store import open_engine
 from parties.errors import ConfigError, SignInError, StorageError
+from parties.process.database import open_engine
 
 __all__ = ["Person", "Session", "Sessions"]
 

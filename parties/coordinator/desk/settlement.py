@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from parties.approval import Dossier, Intended
 from parties.calls.asking import Role
 from parties.calls.money import LineView
 from parties.calls.settlement import (
@@ -27,15 +26,25 @@ from parties.calls.settlement import (
     StepQuestion,
     WithdrawQuestion,
 )
-from parties.client import ADMIN
 from parties.coordinator.approvals import Approvals, Waiting
-from parties.coordinator.closed import ClosedRun, closed_run, is_valued
+from parties.coordinator.closed_runs import closed_run, is_valued
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
-from parties.coordinator.dossiers import requirement
-from parties.coordinator.engine import Engine, KnownRun
-from parties.coordinator.live import LiveRecord
-from parties.coordinator.settle import plan_close
-from parties.coordinator.steps import (
+from parties.coordinator.engine import Engine
+from parties.coordinator.known_run import KnownRun
+from parties.errors import AgreementError, ConfigError, LedgerError
+from parties.ledger.entries import Account, Balance, Entry, Posting, Side, Transaction
+from parties.ledger.lifecycle import pending_parts
+from parties.ledger.movements import movements
+from parties.ledger.settlement import pending_id
+from parties.ledger.store import LedgerStore
+from parties.members.roster import Roster
+from parties.names import ADMIN
+from parties.settlement.closed_run import ClosedRun
+from parties.settlement.closing import plan_close
+from parties.settlement.dossier import Dossier, Intended
+from parties.settlement.dossier_store import requirement
+from parties.settlement.live_record import LiveRecord
+from parties.settlement.proposals import (
     final_blocked,
     open_disputes,
     outcomes,
@@ -45,13 +54,6 @@ from parties.coordinator.steps import (
     propose_void,
     settlement_rules,
 )
-from parties.errors import AgreementError, ConfigError, LedgerError
-from parties.identity import Roster
-from parties.ledger.entries import Account, Balance, Entry, Posting, Side, Transaction
-from parties.ledger.lifecycle import pending_parts
-from parties.ledger.movements import movements
-from parties.ledger.settlement import pending_id
-from parties.ledger.store import LedgerStore
 
 __all__ = ["SettlementDesk", "doors"]
 

@@ -17,9 +17,8 @@ from parties.audit.log import AuditLog
 from parties.calls.state import HouseView, PreferenceQuestion, SettingView
 from parties.coordinator.desk.doors import AUDITORS, Caller, Door, Doors
 from parties.coordinator.desk.sessions import Sessions
-from parties.coordinator.membership import expiry_warnings
 from parties.coordinator.settings import CoordinatorSettings
-from parties.identity import Roster
+from parties.members.roster import Roster, expiry_warnings
 
 __all__ = ["doors"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
-from parties.agreement import COORDINATOR
 from parties.calls.drafts import TemplateView
-from parties.coordinator.reports import IntroductionBody
+from parties.control.reports import IntroductionBody
 from parties.data.consortium_files import opening_plan
+from parties.names import COORDINATOR
 
 __all__ = ["templates"]
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from parties.agreement import ADMIN, COORDINATOR, DESK, Agreement, verify_signature
-from parties.agreement_words import sentences, terms_in_full
+from parties.agreement.document import Agreement
+from parties.agreement.in_full import sentences, terms_in_full
+from parties.agreement.signing import verify_signature
 from parties.audit.checking import check_log
 from parties.audit.heads import Head, check_head
 from parties.audit.log import Entry
@@ -32,13 +33,14 @@ from parties.calls.trust import (
 )
 from parties.coordinator.desk.access import run_of, takes_part
 from parties.coordinator.desk.doors import Caller, Door, Doors
-from parties.coordinator.documents import n_common
-from parties.coordinator.engine import KnownRun
+from parties.coordinator.known_run import KnownRun
+from parties.coordinator.run_views import n_common
 from parties.errors import AgreementError
-from psi.flow import REGISTER
+from parties.names import ADMIN, COORDINATOR, DESK
+from vfl.register import REGISTER
 
 if TYPE_CHECKING:
-    from parties.coordinator.desk.house import House
+    from parties.coordinator.desk.context import House
 
 __all__ = ["doors", "signer_check"]
 
@@ -164,8 +166,6 @@ class _Trust:
 
     def minimisation(self, asked: RunQuestion, caller: Caller) -> MinimisationView:
         """Bytes as each sender's node reported them, with what the register says such a message reveals."""
-        from parties.node import phases  # noqa: F401  (it loads every protocol, so that the register is whole)
-
         with self._house.engine.lock:
             known = run_of(self._house.engine, asked.run_id, caller)
             links, openings, state = known.progress.links(), known.progress.openings(), known.state

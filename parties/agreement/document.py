@@ -1,0 +1,285 @@
+"""The run agreement: one canonical-JSON document that every party signs before any byte moves.
+
+Its SHA-256 is the run id, and every message carries it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import Annotated, Any, Literal
+
+import rfc8785
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
+
+from parties.agreement.terms import (
+    AlignmentTerms,
+    CalendarTerms,
+    ContinuationTerms,
+    EvaluationTerms,
+    FeeUseTerms,
+    LabelTerms,
+    PartyTerms,
+    PlaceboTerms,
+    RewardTerms,
+)
+from parties.errors import AgreementError
+from parties.names import COORDINATOR, PartyName
+from psi.flow import Payload
+from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
+from vfl.walk.search import SearchTerms
+
+__all__ = ["Agreement"]
+
+_MOST_MASKED = 8
+"""Feature parties up to which all coalitions are opened."""
+
+
+class Agreement(Terms):
+    """Everything the parties agree on for one run."""
+
+    version: Literal[1] = 1
+    consortium: str
+    purpose: str
+    proposed_at: AwareDatetime
+    expires_at: AwareDatetime
+    nonce: str = Field(description="makes two runs of the same terms different")
+    coordinator_certificate_sha256: str
+    coordinator_address: str
+    parties: tuple[PartyTerms, ...]
+    label: LabelTerms
+    calendar: CalendarTerms
+    alignment: AlignmentTerms = AlignmentTerms()
+    fixed_point: FixedPoint = FixedPoint()
+    parameter_set: str = "bfv-8192"
+    model: Model = SplitModel()
+    walk_forward: WalkForward = WalkForward()
+    openings: OpeningTerms = OpeningTerms()
+    evaluation: EvaluationTerms = EvaluationTerms()
+    reward: RewardTerms = RewardTerms()
+    fees: FeeUseTerms | None = Field(default=None, description="None: no usage fees")
+    silence_seconds: int = Field(default=60, ge=1, description="a party silent for longer ends the run")
+    recipients: tuple[PartyName, ...]
+    readers: dict[PartyName, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict, description="recipients that run no node: X25519 public keys, hex, by name"
+    )
+    placebo: PlaceboTerms | None = Field(default=None, description="None: no placebo")
+    search: SearchTerms | None = Field(default=None, description="None: the model is what it is")
+    payloads: tuple[Payload, ...] = tuple(Payload)
+    code_version: str
+    continues: ContinuationTerms | None = Field(default=None, description="None: a run of its own")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without readers, a placebo, a search or an earlier run keep the hash they had before there were any."""
+        body: dict[str, Any] = handler(self)
+        for name in ("readers", "placebo", "search", "continues"):
+            if not getattr(self, name):
+                body.pop(name, None)
+        return body
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Agreement:
+        names = [p.name for p in self.parties]
+        if len(set(names)) != len(names):
+            raise ValueError("two parties share a name")
+        if COORDINATOR in names:
+            raise ValueError(f"no party may be called {COORDINATOR!r}")
+        if (self.alignment.policy == "universe") != bool(self.alignment.universe_sha256):
+            raise ValueError("alignment.universe_sha256 belongs to the universe policy, and to no other")
+        labels = [p.name for p in self.parties if p.role == "label"]
+        if labels != [self.label.party]:
+            raise ValueError(f"exactly one label party is needed, and it must be {self.label.party!r}")
+        if not self.features:
+            raise ValueError("at least one feature party is needed")
+        if len(self.features) == 1 and not self.openings.single_party:
+            raise ValueError(
+                "with one feature party its embedding is opened alone: set openings.single_party = true to consent"
+            )
+        self._check_horizons()
+        unknown = set(self.recipients) - set(names) - {COORDINATOR}
+        if unknown:
+            raise ValueError(f"recipients {sorted(unknown)} take no part in the run")
+        if set(self.readers) & {*names, COORDINATOR} or len(set(self.readers.values())) < len(self.readers):
+            raise ValueError("readers need names and keys of their own: who runs a node belongs under recipients")
+        if self.placebo is not None and (
+            self.openings.contribution != "none" or self.openings.attribution or self.reward.pot
+        ):
+            raise ValueError('a placebo pays nothing: set openings.contribution = "none", and no attribution or pot')
+        exposed = self.openings.limit_per_row * self.model.embedding_width
+        if exposed > self.openings.largest_fraction * self.counted_features:
+            raise ValueError(
+                f"a row could be opened {self.openings.limit_per_row} times at width {self.model.embedding_width}, "
+                f"which is {exposed} linear forms of {self.counted_features} features, above the agreed fraction "
+                f"{self.openings.largest_fraction}: lower openings.limit_per_row or model.embedding_width"
+            )
+        if self.fixed_point.headroom_bits(self.total_features) < 1:
+            raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
+        if self.openings.contribution == "masked" and len(self.features) > _MOST_MASKED:
+            raise ValueError(
+                f"masked contributions open every coalition's sums, too many above {_MOST_MASKED} feature parties: set "
+                'openings.contribution = "none", and estimate from runs of sampled coalitions (docs/incentives.md)'
+            )
+        if self.search is not None:
+            self._check_search(self.search)
+        if self.fees is not None and (self.fees.key_holder not in names or len(names) < 3):
+            raise ValueError("fees need three parties or more, and fees.key_holder must be one of them")
+        if self.continues is not None:
+            self._check_continuation(self.continues)
+        rules = self.reward.settlement
+        strangers = set(rules.stakes) - {p.name for p in self.features} if rules is not None else set()
+        if strangers:
+            raise ValueError(f"reward.settlement.stakes names {sorted(strangers)}, who are no feature parties")
+        try:
+            self.canonical()
+        except (ValueError, RecursionError):
+            raise ValueError("a number or text has no canonical JSON: keep it finite, below 2**53, Unicode") from None
+        return self
+
+    def _check_horizons(self) -> None:
+        if not self.walk_forward.horizons:
+            return
+        if not isinstance(self.model, SplitModel) or self.model.outputs > 1:
+            raise ValueError("walk_forward.horizons need the split network with one output per label, not this model")
+        if self.model.correlation_share == 1 and self.walk_forward.shares[0] < 1:
+            raise ValueError(
+                "horizons cannot share a score whose outputs have no common unit: choose a model.loss with some "
+                "squared error in it, or leave every share 0"
+            )
+
+    def _check_search(self, terms: SearchTerms) -> None:
+        if not isinstance(self.model, SplitModel) or self.placebo is not None:
+            raise ValueError("a search tries settings of the split network: drop it for a ridge or a placebo")
+        if self.evaluation.first not in self.calendar.periods[1:]:
+            raise ValueError(
+                "a search chooses by periods before evaluation.first and reports those from it on: name that period"
+            )
+        if terms.source_trials > self.possible_source_trials:
+            raise ValueError(
+                f"the opening budget allows {self.possible_source_trials} trials of the source layer, at "
+                f"{1 + self.model.epochs} openings of a row each, and search.source_trials is {terms.source_trials}: "
+                "lower it, or raise openings.limit_per_row"
+            )
+
+    def _check_continuation(self, terms: ContinuationTerms) -> None:
+        still = sorted(set(terms.without) & {p.name for p in self.parties})
+        if still:
+            raise ValueError(f"continues.without names {still}, who take part in the run")
+        if self.placebo is not None:
+            raise ValueError("a placebo does not go on from another run: propose it anew")
+        if terms.rows == "kept" and self.alignment.policy != "psi":
+            raise ValueError('a public universe needs no rows kept: set continues.rows = "fresh"')
+        if self.openings_left < 2:
+            raise ValueError(
+                f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs two or "
+                "more: raise openings.limit_per_row"
+            )
+
+    @property
+    def features(self) -> tuple[PartyTerms, ...]:
+        """The feature parties, in agreed order."""
+        return tuple(p for p in self.parties if p.role == "feature")
+
+    @property
+    def total_features(self) -> int:
+        """Columns of all feature parties."""
+        return sum(len(p.columns) for p in self.features)
+
+    @property
+    def counted_features(self) -> int:
+        """Columns that openings are measured against: all but those an encoder made, which are functions of others."""
+        return sum(
+            sum(not (p.encoder and re.fullmatch(r"enc_\d+", column)) for column in p.columns) for p in self.features
+        )
+
+    @property
+    def needed_openings(self) -> int:
+        """Openings that the plan needs of a predicted row: one prediction, the epochs, the coalitions, the attribution.
+
+        Rows before the first prediction are only trained on: ``warmup_epochs`` times, as far as ``row_limit`` allows
+        after the one opening of a warm start, which no predicted row has.
+        """
+        parties = len(self.features)
+        coalitions = 2 ** (parties - 1) - 1 if self.openings.contribution == "masked" and parties > 1 else 0
+        return 1 + self.model.epochs + coalitions + int(self.openings.attribution)
+
+    @property
+    def schedule_limit(self) -> int:
+        """Openings of a row that the schedule plans with: a placebo keeps the schedule of the run it tests.
+
+        A search's own trainings come before, and leave it the rest.
+        """
+        return self.openings_left - self.search_openings if self.placebo is None else self.placebo.row_limit
+
+    @property
+    def search_openings(self) -> int:
+        """Openings of a row that the source layer's trials need, before the schedule's own."""
+        return self.search.openings(self.model) if self.search and isinstance(self.model, SplitModel) else 0
+
+    @property
+    def possible_source_trials(self) -> int:
+        """Trials of the source layer for which the budget has room beside the run itself."""
+        return max(0, (self.openings_left - self.needed_openings) // (1 + self.model.epochs))
+
+    @property
+    def reported_from(self) -> int:
+        """Index of the first reported period of a searched run."""
+        return self.calendar.periods.index(self.evaluation.first)
+
+    @property
+    def reserved_openings(self) -> int:
+        """Openings of a predicted row that the schedule leaves for valuation."""
+        return self.needed_openings - 1 - self.model.epochs if self.placebo is None else self.placebo.reserved
+
+    def party(self, name: str) -> PartyTerms:
+        for terms in self.parties:
+            if terms.name == name:
+                return terms
+        raise AgreementError(f"party {name!r} is not in this agreement")
+
+    def canonical(self) -> bytes:
+        """RFC 8785 bytes: what is hashed and signed."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+    @property
+    def run_id(self) -> str:
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    @property
+    def row_limit(self) -> int:
+        """Openings per row every feature node enforces."""
+        return min(
+            self.openings.limit_per_row,
+            math.floor(self.openings.largest_fraction * self.counted_features / self.model.embedding_width),
+        )
+
+    @property
+    def openings_left(self) -> int:
+        """Openings per row to plan with: the limit, less what earlier runs that this goes on from may have made."""
+        return self.row_limit - (self.continues.opened if self.continues is not None else 0)
+
+    @property
+    def rows_kept(self) -> bool:
+        """Whether the rows are those of an earlier run, so that nothing is intersected."""
+        return self.continues is not None and self.continues.rows == "kept"
+
+    @property
+    def initial_purpose(self) -> str:
+        """What a node derives its initial weights for.
+
+        The same in every run of these terms, so that a seed gives the same factor; another where a party is missing.
+        Were the others' weights the same as before, the difference of two opened sums would be the missing party's own.
+        """
+        coalition = self.nonce.rpartition(":")[0]
+        anew = f"/{coalition}" if coalition else ""
+        if self.continues is not None:
+            anew += f"/{self.continues.run_id}/{'+'.join(self.continues.without)}"
+        return f"initial/{self.model.seed}{anew}"

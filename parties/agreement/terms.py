@@ -1,0 +1,182 @@
+"""The terms an agreement is made of, one model per subject."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
+
+from parties.names import PartyName
+from vfl.terms import Terms
+
+__all__ = [
+    "AlignmentTerms",
+    "CalendarTerms",
+    "ContinuationTerms",
+    "EvaluationTerms",
+    "FeeUseTerms",
+    "LabelTerms",
+    "PartyTerms",
+    "PlaceboTerms",
+    "RewardTerms",
+    "SettlementTerms",
+]
+
+
+class PartyTerms(Terms):
+    """One party as the others know it."""
+
+    name: PartyName
+    role: Literal["label", "feature"]
+    legal_entity: str = ""
+    address: str = Field(description="host:port of the party's node")
+    identity_key: str = Field(description="Ed25519 public key, hex")
+    certificate_sha256: str = Field(description="SHA-256 of the TLS certificate in DER, hex")
+    columns: tuple[str, ...] = Field(description="names of the feature columns used, missing indicators included")
+    encoder: str = Field(default="", max_length=2000, description="where columns of its own encoder come from")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A party without an encoder keeps the terms it had before there were any."""
+        body: dict[str, Any] = handler(self)
+        if not self.encoder:
+            body.pop("encoder", None)
+        return body
+
+
+class AlignmentTerms(Terms):
+    """Which entity policy, and when to stop without revealing rows."""
+
+    policy: Literal["psi", "universe"] = "psi"
+    minimum_common: int = Field(default=30, ge=1)
+    maximum_set_size: int = Field(default=100_000, ge=1)
+    universe_sha256: str = Field(default="", description="hash of the public list, for the universe policy")
+    largest_change: float = Field(default=0.25, ge=0, le=1, description="share of a set that may change between runs")
+
+
+class CalendarTerms(Terms):
+    """The decision calendar. ``cutoffs[i]`` is the UTC instant up to which period i may use data."""
+
+    frequency: str
+    periods: tuple[str, ...]
+    period_ends: tuple[AwareDatetime, ...]
+    cutoffs: tuple[AwareDatetime, ...]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CalendarTerms:
+        if not len(self.periods) == len(self.period_ends) == len(self.cutoffs) > 0:
+            raise ValueError("calendar: periods, period_ends and cutoffs must have one length above zero")
+        if any(b <= a for a, b in zip(self.cutoffs, self.cutoffs[1:], strict=False)):
+            raise ValueError("calendar: cutoffs must rise")
+        return self
+
+
+class LabelTerms(Terms):
+    name: str
+    definition: str
+    party: PartyName
+
+
+class EvaluationTerms(Terms):
+    """Periods that count. Empty strings mean from the first prediction / to the last label."""
+
+    first: str = ""
+    last: str = ""
+    metrics_to_coordinator: bool = True
+
+
+class SettlementTerms(Terms):
+    """How rewards become final, what is at stake, and who must approve. Amounts are minor units, times are days."""
+
+    stakes: dict[PartyName, Annotated[int, Field(ge=1, le=2**53 - 1)]] = Field(
+        default_factory=dict, description="what each feature party stakes; empty: nobody stakes, nobody is capped"
+    )
+    clip: float = Field(default=0.25, gt=0, le=1, description="a reward or a loss is at most this share of the stake")
+    forfeits: Literal["burned", "pot"] = Field(default="pot", description="lost money: income, or back to the pot")
+    at_close: Literal["pending", "approved"] = Field(
+        default="pending", description="whether a pending settlement needs approvals too"
+    )
+    live_periods: int = Field(default=1, ge=0, description="resolved live periods that a final settlement needs")
+    final_after_days: int = Field(default=0, ge=0, le=3650, description="from the run's close to its final settlement")
+    dispute_deposit: int = Field(default=0, ge=0, le=2**53 - 1, description="from the accuser's stake; lost when wrong")
+    dispute_days: int = Field(default=30, ge=0, le=3650, description="how long after the close a dispute is heard")
+    cooling_days: int = Field(default=30, ge=0, le=3650, description="from asking a stake back to getting it")
+    approvals: int = Field(default=2, ge=2, le=16, description="different people who approve before anything is posted")
+    approvers: dict[PartyName, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict, description="Ed25519 public keys by name; empty: the members of the coordinator's roster"
+    )
+
+    @model_validator(mode="after")
+    def _enough_people(self) -> SettlementTerms:
+        if len(set(self.approvers.values())) != len(self.approvers):
+            raise ValueError("settlement.approvers: two names share a key; each person needs their own")
+        if self.approvers and len(self.approvers) < self.approvals:
+            raise ValueError(
+                f"settlement.approvers names {len(self.approvers)} people, {self.approvals} approvals are needed"
+            )
+        return self
+
+
+class RewardTerms(Terms):
+    """How the pot of a run is split: integers in minor units, by score, largest remainder."""
+
+    unit: str = "USD"
+    scale: int = Field(default=2, ge=0, le=8, description="decimal digits of a minor unit")
+    pot: int = Field(default=0, ge=0, description="minor units")
+    risk_aversion: float = Field(default=0.0, ge=0, description="lambda in s = max(0, phi - lambda * SE)")
+    settlement: SettlementTerms | None = Field(default=None, description="None: no stakes, no roll-over account")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without settlement rules keep the hash they had before there were any."""
+        body: dict[str, Any] = handler(self)
+        if self.settlement is None:
+            body.pop("settlement", None)
+        return body
+
+
+class FeeUseTerms(Terms):
+    """Usage fees that are reported confidentially: only their total opens (docs/incentives.md)."""
+
+    key_holder: PartyName
+    modulus: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{768}$")] = Field(
+        description="the key holder's Paillier modulus, 3072 bits in hex: entente fees key prints it"
+    )
+    bits: int = Field(default=40, ge=1, le=56, description="a fee is below 2**bits minor units")
+    rate_millionths: int = Field(default=20, ge=0, le=10**6, description="fee per period, in millionths of assets")
+
+    @model_validator(mode="after")
+    def _whole_key(self) -> FeeUseTerms:
+        if int(self.modulus, 16).bit_length() != 3072 or int(self.modulus, 16) % 2 == 0:
+            raise ValueError("fees.modulus is no Paillier modulus of 3072 bits: copy what entente fees key prints")
+        return self
+
+
+class PlaceboTerms(Terms):
+    """This run is another one again, with the feature parties' rows given to other entities: what is left is identity.
+
+    One public permutation of the entities serves every period, so a feature that never changes still names somebody.
+    """
+
+    of: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="run id of the run tested")
+    seed: int = Field(ge=0, le=2**53 - 1, description="of the permutation, public")
+    row_limit: int = Field(ge=1, description="openings of a row that the schedule plans with: those of the run tested")
+    reserved: int = Field(ge=0, description="openings of a predicted row that the run tested kept for contributions")
+
+
+class ContinuationTerms(Terms):
+    """Which run this one goes on from, without whom, and what of it is kept (docs/protocols/resume.md)."""
+
+    run_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    without: tuple[PartyName, ...] = Field(min_length=1)
+    rows: Literal["kept", "fresh"] = Field(
+        description="kept: the entities that all parties of that run share; fresh: aligned anew among those who remain"
+    )
+    opened: int = Field(ge=0, description="openings of a row that the earlier runs may have made: they count")

@@ -1,0 +1,87 @@
+"""A run's phases, who takes part in each, and the words that name runs and attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from parties.agreement.document import Agreement
+from parties.names import COORDINATOR
+from psi.flow import Role
+
+__all__ = ["PHASES", "Attempt", "PhaseName", "RunId", "Text", "printable", "Plan", "session_name", "session_roles"]
+
+PhaseName = Literal["approve", "align", "train", "evaluate", "value", "export", "settle"]
+
+
+PHASES: tuple[PhaseName, ...] = ("approve", "align", "train", "evaluate", "value", "export", "settle")
+
+
+def printable(text: str) -> str:
+    """The text on one line, without control or direction marks that could forge a log line or a name."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+Text = Annotated[str, StringConstraints(max_length=2000), AfterValidator(printable)]
+
+
+Attempt = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the agreement says about who does what."""
+
+    label: str
+    parties: tuple[str, ...]
+    recipients: tuple[str, ...]
+    matching: bool
+    masked: bool
+    attributed: bool = False
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> Plan:
+        return cls(
+            label=agreement.label.party,
+            parties=tuple(p.name for p in agreement.parties),
+            recipients=agreement.recipients,
+            matching=agreement.alignment.policy == "psi" and not agreement.rows_kept,
+            masked=agreement.openings.contribution == "masked",
+            attributed=agreement.openings.attribution,
+        )
+
+    def participants(self, phase: PhaseName) -> tuple[str, ...]:
+        """Who takes part, in agreed order, the coordinator last. Empty: the phase is skipped."""
+        everyone = self.parties
+        if phase == "align":
+            return (*everyone, COORDINATOR) if self.matching else everyone
+        if phase == "evaluate":
+            return (self.label,)
+        if phase == "value":
+            return everyone if self.masked or self.attributed else ()
+        if phase == "export":
+            takers = {self.label, *self.recipients}
+            return tuple(name for name in (*everyone, COORDINATOR) if name in takers)
+        if phase == "settle":
+            return (COORDINATOR,)
+        return everyone
+
+    def needed_from(self, party: str, phase: PhaseName) -> bool:
+        """Whether the party takes part in this phase or a later one."""
+        return any(party in self.participants(p) for p in PHASES[PHASES.index(phase) :])
+
+
+def session_name(phase: PhaseName, attempt: int) -> str:
+    """What the channels of one attempt at a phase are called."""
+    return f"{phase}-{attempt}"
+
+
+def session_roles(agreement: Agreement, phase: PhaseName) -> dict[str, Role]:
+    """Who is in a phase's session, and as what: the same at every member."""
+    known = {p.name: Role.LABEL if p.role == "label" else Role.FEATURE for p in agreement.parties}
+    return {name: known.get(name, Role.COORDINATOR) for name in Plan.of(agreement).participants(phase)}

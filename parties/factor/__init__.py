@@ -1,0 +1,1 @@
+"""A finished factor as files: forms, tables, checks, sealing and delivery."""

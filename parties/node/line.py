@@ -1,0 +1,37 @@
+"""What a node needs of its line to the coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from parties.control.commands import Command
+from parties.control.phases import PhaseName
+from parties.control.reports import ProgressBody
+
+__all__ = ["Line"]
+
+
+class Line(Protocol):
+    """The standing line to the coordinator, as a node uses it."""
+
+    def commands(self) -> Iterator[Command]:
+        """Commands as they come; ends when the line is closed."""
+
+    def signed(self, run_id: str, signature: str) -> None: ...
+
+    def rejected(self, run_id: str, why: str) -> None: ...
+
+    def done(self, run_id: str, phase: PhaseName, attempt: int, report: Mapping[str, Any]) -> None: ...
+
+    def failed(
+        self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "", *, lost: bool = False
+    ) -> None: ...
+
+    def held(self, run_id: str, phase: PhaseName, attempt: int) -> None: ...
+
+    def progress(self, run_id: str, body: ProgressBody) -> None: ...
+
+    def settlement(self, run_id: str, answer: Mapping[str, Any]) -> None: ...
+
+    def live(self, run_id: str, record: Mapping[str, Any]) -> None: ...

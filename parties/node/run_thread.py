@@ -1,0 +1,124 @@
+"""One run's thread at a node: performs phases in the order they are started, and reports each."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from parties.control.phases import PhaseName
+from parties.errors import ConfigError, DataError, EntenteError, PeerError, RunAborted, StorageError
+from parties.node.context import RunContext
+from parties.node.line import Line
+from parties.node.phases import PartyRun
+from psi.flow import ProtocolError
+
+__all__ = ["RunThread"]
+
+_LOG = logging.getLogger(__name__)
+
+# The texts of these errors may name entities, values or paths, which are nobody else's business.
+_OWN_FAULTS: dict[type[EntenteError], str] = {
+    ConfigError: "its configuration does not fit the run",
+    DataError: "its data cannot be used",
+    StorageError: "its disk or database failed",
+}
+
+
+class RunThread:
+    """One run's thread: performs phases in the order they are started, and reports each."""
+
+    def __init__(self, context: RunContext, signatures: Mapping[str, str], line: Line) -> None:
+        self._context = context
+        self._signatures = signatures
+        self._line = line
+        self._known = 0
+        self._ended = False
+        self._queue: queue.Queue[tuple[PhaseName, int] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name=f"run {context.run_id[:12]}", daemon=True)
+        self._thread.start()
+
+    def begin(self, phase: PhaseName, attempt: int, known: int) -> None:
+        """``known``: how much of our audit log the coordinator has seen."""
+        self._known = max(self._known, known)
+        self._context.supersede(phase, attempt)
+        self._queue.put((phase, attempt))
+
+    def pause(self, phase: PhaseName, attempt: int) -> None:
+        """Stop where everyone can go on from."""
+        self._context.pause(phase, attempt)
+
+    def end(self, reason: str) -> None:
+        """Stop what is under way, for good."""
+        self._ended = True
+        self._context.abort(reason)
+        self._queue.put(None)
+        self._thread.join(timeout=10.0)
+
+    def _work(self) -> None:
+        run: PartyRun | None = None
+        while (job := self._queue.get()) is not None and not self._ended:
+            phase, attempt = job
+            _LOG.info("run %s: %s begins", self._context.run_id[:12], phase)
+            try:
+                run = run or PartyRun(self._context, self._signatures)
+                report = run.perform(phase, attempt)
+                report |= self._logged(phase, attempt, {"outcome": "done"})
+            except RunAborted:
+                run = None  # another attempt takes it up from the records
+                if self._context.pausing(phase, attempt):
+                    self._hold(phase, attempt)
+                continue
+            except Exception as error:
+                run = None
+                if isinstance(error, PeerError) and self._context.pausing(phase, attempt):
+                    self._hold(phase, attempt)  # whoever drives the steps has stopped before us
+                else:
+                    self._fail(phase, attempt, error)
+                continue
+            try:
+                self._line.done(self._context.run_id, phase, attempt, report)
+            except EntenteError as error:
+                _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, error)
+                continue
+            self._known = max(self._known, int(report["head"]["size"]))
+            _LOG.info("run %s: %s done in %.1f s", self._context.run_id[:12], phase, report["seconds"])
+
+    def _logged(self, phase: PhaseName, attempt: int, what: Mapping[str, str]) -> dict[str, Any]:
+        """Log how a phase ended here; the head that the coordinator is to hold us to."""
+        audit = self._context.audit
+        audit.append("phase", self._context.run_id, {"phase": phase, "attempt": attempt, **what})
+        return {"head": audit.head(since=self._known).model_dump(mode="json")}
+
+    def _hold(self, phase: PhaseName, attempt: int) -> None:
+        """The run is paused, and our part has stopped."""
+        try:
+            self._logged(phase, attempt, {"outcome": "held"})
+            self._line.held(self._context.run_id, phase, attempt)
+        except EntenteError as trouble:
+            _LOG.error("run %s: the stop in %s was not taken: %s", self._context.run_id[:12], phase, trouble)
+        _LOG.info("run %s: %s stopped, as the run is paused", self._context.run_id[:12], phase)
+
+    def _fail(self, phase: PhaseName, attempt: int, error: Exception) -> None:
+        reason = str(error)
+        own = next((text for kind, text in _OWN_FAULTS.items() if isinstance(error, kind)), "")
+        if own:
+            if isinstance(error, DataError) and error.column:
+                own = f"its data drifted from the agreed schema at column {error.column!r}"
+            reason = f"{own}: its operator finds the detail in the node's log"
+        elif not isinstance(error, EntenteError | ProtocolError):
+            _LOG.exception("run %s: %s failed", self._context.run_id[:12], phase)
+            reason = f"an internal error ({type(error).__name__}): see the node's log"
+        peer = str(getattr(error, "peer", ""))[:32]
+        try:
+            self._logged(phase, attempt, {"outcome": "failed", "reason": reason[:300], "peer": peer})
+        except EntenteError as trouble:
+            _LOG.error("%s", trouble)
+        _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
+        try:
+            lost = isinstance(error, PeerError)
+            self._line.failed(self._context.run_id, phase, attempt, reason, peer, lost=lost)
+        except EntenteError as trouble:
+            _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, trouble)

@@ -1,0 +1,49 @@
+"""Encryptions of zero made ahead of need, while the node waits for its peers."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import Any
+
+from vfl.arithmetic.he import Evaluator
+
+__all__ = ["ZerosAhead"]
+
+
+class ZerosAhead:
+    """Keeps up to ``depth`` fresh encryptions of zero ready; each is handed out once and never again.
+
+    One thread makes them. SEAL holds the interpreter lock while it works, so the thread gets on exactly when the
+    protocol's own thread waits for a message.
+    """
+
+    def __init__(self, evaluator: Evaluator, depth: int = 32) -> None:
+        self._evaluator = evaluator
+        self._ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="zeros", daemon=True)
+        self._thread.start()
+
+    def __call__(self) -> Any:
+        try:
+            return self._ready.get_nowait()
+        except queue.Empty:
+            return self._evaluator.fresh_zero()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5.0)
+
+    def _fill(self) -> None:
+        while not self._stop.is_set():
+            zero = self._evaluator.fresh_zero()
+            # let go of the interpreter lock after each, so that a message never waits for more than one
+            time.sleep(0)
+            while not self._stop.is_set():
+                try:
+                    self._ready.put(zero, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue

@@ -1,0 +1,1 @@
+"""What every long-lived process needs: database, health, logs, workers."""

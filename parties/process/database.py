@@ -1,0 +1,39 @@
+"""Databases: SQLite in WAL mode by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from parties.errors import ConfigError
+
+__all__ = ["open_engine"]
+
+
+def open_engine(url: str) -> Engine:
+    """A database engine for ``url``. SQLite is set to survive a crash of the machine: WAL, synchronous=FULL."""
+    remedy = "use sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+    try:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise ConfigError(f"event log URL {parsed.render_as_string()!r}: this database is not supported; {remedy}")
+        engine = create_engine(parsed)
+    except ArgumentError:
+        raise ConfigError(f"the event log's URL cannot be read; {remedy}") from None
+    except ImportError:
+        raise ConfigError("an event log on PostgreSQL needs the driver: pip install 'entente[postgresql]'") from None
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _durable(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            for setting in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+                cursor.execute(f"PRAGMA {setting}")
+            cursor.close()
+
+    return engine

@@ -1,0 +1,1 @@
+"""Settings as TOML files, and what is wrong with them."""

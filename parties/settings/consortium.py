@@ -1,0 +1,281 @@
+"""Files people write: ``consortium.toml`` (a run's terms and who brings what) and its parts.
+
+One file describes a whole consortium for ``entente demo`` and ``entente simulate``; a party's node
+reads the one ``[[party]]`` table that is its own.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError, model_validator
+
+from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms
+from parties.errors import ConfigError
+from parties.names import PartyName
+from parties.settings.faults import first_fault
+from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
+from vfl.walk.search import SearchTerms
+
+__all__ = [
+    "CalendarSettings",
+    "ColumnRules",
+    "ConsortiumSettings",
+    "EncoderSettings",
+    "FurtherLabel",
+    "LabelSettings",
+    "PartySettings",
+    "PostgresSettings",
+    "S3Settings",
+    "TransportSettings",
+    "load_consortium",
+]
+
+
+class CalendarSettings(Terms):
+    """Decision periods from ``first`` to ``last``; the cutoff is the period's end plus a lag."""
+
+    frequency: str = Field(description="pandas period alias: Q, M, W-FRI, D")
+    first: date
+    last: date
+    decision_lag_days: int = Field(
+        default=0, ge=0, description="days after a period's end at which features are cut off"
+    )
+
+
+class FurtherLabel(Terms):
+    """Where the label of one agreed further horizon comes from; it yields what [label]'s query yields."""
+
+    query: str = Field(description="SQL file, relative to consortium.toml")
+    lag_days: int | None = Field(default=None, ge=0)
+
+
+class LabelSettings(Terms):
+    """The label party's target. The query yields entity, period, label, and label_available_at
+    or a lag; optionally in_universe (boolean)."""
+
+    name: str
+    definition: str
+    query: str = Field(description="SQL file, relative to consortium.toml")
+    lag_days: int | None = Field(default=None, ge=0)
+    horizons: dict[str, FurtherLabel] = Field(default={}, description="by the names in walk_forward.horizons")
+
+    def at(self, horizon: str) -> LabelSettings:
+        """The settings of one further horizon. Raises :class:`ConfigError` for one without a query."""
+        found = self.horizons.get(horizon)
+        if found is None:
+            raise ConfigError(f"no query gives the label {horizon!r}: add [label.horizons.{horizon}] with its query")
+        return self.model_copy(update={"query": found.query, "lag_days": found.lag_days, "horizons": {}})
+
+
+class ColumnRules(Terms):
+    """What a column must be, beyond a number. A value outside stops the run with the column's name."""
+
+    unit: str = Field(default="", max_length=60, description="of the raw values, such as USD m; others may read it")
+    minimum: float | None = None
+    maximum: float | None = None
+    required: bool = Field(default=False, description="no value may be missing")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ColumnRules:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("minimum is above maximum")
+        return self
+
+
+class PostgresSettings(Terms):
+    """Tables of the party's PostgreSQL, for its own node only. No password here: use ~/.pgpass or PGPASSFILE."""
+
+    url: str = Field(description="postgresql://USER@HOST/DATABASE")
+    tables: dict[str, str] = Field(description="name in the party's SQL = query that PostgreSQL runs, read only")
+
+    @model_validator(mode="after")
+    def _named(self) -> PostgresSettings:
+        strange = [name for name in self.tables if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)]
+        if strange or not self.tables:
+            raise ValueError(f"tables need plain names: letters, digits, _ ({', '.join(strange) or 'none is given'})")
+        return self
+
+
+class EncoderSettings(Terms):
+    """A sequence encoder that this party trains on its own history, without labels; its codes are columns enc_0, ..."""
+
+    kind: Literal["lstm", "transformer"] = Field(default="lstm", description="lstm: with attention over its steps")
+    task: Literal["masked", "next"] = Field(
+        default="masked", description="what it is trained to restore: hidden periods of a window, or the one after it"
+    )
+    columns: tuple[str, ...] = Field(default=(), description="columns it reads; empty: all of the party's")
+    window: int = Field(default=12, ge=3, le=260, description="decision periods it looks back over")
+    outputs: int = Field(default=4, ge=1, le=32, description="columns it makes")
+    hidden: int = Field(default=16, ge=2, le=256, multiple_of=2)
+    fit_periods: int = Field(
+        default=26, ge=4, description="first periods of the calendar that it is fitted on; it makes no codes for these"
+    )
+    refit_every: int = Field(
+        default=0, ge=0, description="periods after which it trains on, on all before; 0: fitted once, then frozen"
+    )
+    steps: int = Field(default=400, ge=1, le=100_000, description="optimiser steps of a fit")
+    batch_rows: int = Field(default=256, ge=1, le=65_536)
+    masked_share: float = Field(default=0.25, gt=0, lt=1, description="of a window's periods that are hidden")
+    learning_rate: float = Field(default=0.005, gt=0)
+    seed: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="cuda is faster and need not repeat to the last bit, as going on after a crash needs"
+    )
+
+    @property
+    def output_columns(self) -> tuple[str, ...]:
+        """The columns it makes."""
+        return tuple(f"enc_{k}" for k in range(self.outputs))
+
+    def declared(self, columns: tuple[str, ...]) -> str:
+        """What the other parties sign of it: where enc_0, ... come from, and what it may have seen."""
+        fitted = f"then refitted every {self.refit_every} on all before" if self.refit_every else "then frozen"
+        return (
+            f"{self.output_columns[0]} to {self.output_columns[-1]}: {self.kind} encoder ({self.task} task) over "
+            f"{self.window} periods of {', '.join(self.columns or columns)}; fitted without labels on this party's "
+            f"first {self.fit_periods} periods, {fitted}; seed {self.seed}"
+        )
+
+
+class S3Settings(Terms):
+    """Objects that the party's SQL may read as s3://BUCKET/KEY. Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
+    and, where there is one, AWS_SESSION_TOKEN in the node's environment."""
+
+    allowed: tuple[str, ...] = Field(description="places that SQL may read below, such as s3://BUCKET/FOLDER/")
+    region: str = Field(default="us-east-1", description="of the store")
+    endpoint: str = Field(default="", description="https://HOST:PORT of a store other than AWS; http on loopback only")
+
+    @model_validator(mode="after")
+    def _narrow(self) -> S3Settings:
+        strange = [p for p in self.allowed if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+/([^*?\[\]/]+/)*", p)]
+        if not self.allowed or strange or any(part in (".", "..") for p in self.allowed for part in p.split("/")):
+            raise ValueError(f"allowed needs places such as s3://BUCKET/FOLDER/, with the last slash ({strange})")
+        plain = re.fullmatch(r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", self.endpoint)
+        if self.endpoint and not plain and not re.fullmatch(r"https://[^\s/@]+", self.endpoint):
+            raise ValueError("endpoint must be https://HOST or https://HOST:PORT")
+        return self
+
+
+class PartySettings(Terms):
+    """One party's data. The query yields entity, period (the observation's date), available_at
+    (or a lag), and the columns; ``${data}`` in SQL stands for the data folder."""
+
+    name: PartyName
+    role: Literal["label", "feature"]
+    legal_entity: str = ""
+    query: str
+    columns: tuple[str, ...]
+    lag_days: int | None = Field(
+        default=None, ge=0, description="days from period to availability, when the data does not say"
+    )
+    aliases: str = Field(default="", description="CSV with columns alias, entity; applied locally before alignment")
+    alias_query: str = Field(default="", description="SQL file that yields alias, entity instead of a CSV")
+    largest_age_days: int | None = Field(default=None, ge=1, description="older observations count as missing")
+    winsorise: float = Field(default=0.01, ge=0, lt=0.5, description="share cut at each tail per period")
+    missing_indicators: tuple[str, ...] = Field(default=(), description="columns that get a 0/1 companion NAME_missing")
+    whiten: bool = True
+    column_schema: dict[str, ColumnRules] = Field(
+        default={}, validation_alias=AliasChoices("schema", "column_schema"), description="rules by column"
+    )
+    postgres: PostgresSettings | None = None
+    s3: S3Settings | None = None
+    encoder: EncoderSettings | None = None
+
+    @model_validator(mode="after")
+    def _encodable(self) -> PartySettings:
+        if self.encoder is not None:
+            unknown = set(self.encoder.columns) - set(self.columns)
+            if unknown:
+                raise ValueError(f"encoder.columns name unknown columns {sorted(unknown)}")
+            taken = set(self.columns) & set(self.encoder.output_columns)
+            if taken:
+                raise ValueError(f"columns {sorted(taken)} have names that the encoder's own columns need")
+        return self
+
+    @model_validator(mode="after")
+    def _columns(self) -> PartySettings:
+        if len(set(self.columns)) != len(self.columns) or not self.columns:
+            raise ValueError("columns must be named, once each")
+        unknown = set(self.missing_indicators) - set(self.columns)
+        if unknown:
+            raise ValueError(f"missing_indicators name unknown columns {sorted(unknown)}")
+        unknown = set(self.column_schema) - set(self.columns)
+        if unknown:
+            raise ValueError(f"schema names unknown columns {sorted(unknown)}")
+        return self
+
+    @property
+    def output_columns(self) -> tuple[str, ...]:
+        """Columns the model sees, those of an encoder and missing indicators included."""
+        made = self.encoder.output_columns if self.encoder is not None else ()
+        return self.columns + made + tuple(f"{c}_missing" for c in self.missing_indicators)
+
+    @property
+    def encoder_declared(self) -> str:
+        """What an agreement says of this party's encoder; empty without one."""
+        return self.encoder.declared(self.columns) if self.encoder is not None else ""
+
+
+class TransportSettings(Terms):
+    """Limits and patience of a node's channels; sizes in bytes, times in seconds."""
+
+    largest_message: int = Field(default=256 * 2**20, ge=1, le=2**32 - 1)
+    unread: int = Field(default=512 * 2**20, ge=1, description="arrived and not yet read, per peer and session")
+    unsent: int = Field(default=256 * 2**20, ge=1, description="queued and not yet taken, per peer and session")
+    contact_seconds: float = Field(default=60.0, gt=0, description="how long a peer may take to answer the first time")
+    reconnect_seconds: float = Field(default=5.0, gt=0, description="how long a lost connection may take to return")
+    silence_seconds: float = Field(default=120.0, gt=0, description="how long one message may keep us waiting")
+    relay: Literal["never", "when_unreachable", "always"] = Field(
+        default="when_unreachable",
+        description="whether connections to peers lead through the coordinator, which cannot read them",
+    )
+
+
+class ConsortiumSettings(Terms):
+    """The whole of ``consortium.toml``."""
+
+    name: str
+    purpose: str = ""
+    calendar: CalendarSettings
+    label: LabelSettings
+    alignment: AlignmentTerms = AlignmentTerms()
+    fixed_point: FixedPoint = FixedPoint()
+    parameter_set: str = "bfv-8192"
+    model: Model = SplitModel()
+    walk_forward: WalkForward = WalkForward()
+    openings: OpeningTerms = OpeningTerms()
+    evaluation: EvaluationTerms = EvaluationTerms()
+    reward: RewardTerms = RewardTerms()
+    fees: FeeUseTerms | None = None
+    search: SearchTerms | None = None
+    recipients: tuple[PartyName, ...] = ()
+    readers: dict[PartyName, str] = Field(
+        default={}, description="recipients without a node: what entente factors key printed, by name"
+    )
+    party: tuple[PartySettings, ...]
+
+    @model_validator(mode="after")
+    def _one_label_party(self) -> ConsortiumSettings:
+        labels = [p.name for p in self.party if p.role == "label"]
+        if len(labels) != 1:
+            raise ValueError(f'exactly one [[party]] needs role = "label", found {len(labels)}')
+        return self
+
+
+def load_consortium(path: Path) -> ConsortiumSettings:
+    """Read and check a ``consortium.toml``; every fault is one :class:`ConfigError` sentence."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; name an existing consortium.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    try:
+        return ConsortiumSettings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_fault(error, raw)}") from None

@@ -1,0 +1,1 @@
+"""From contributions to money: dossiers, proposals, live records and payees."""

@@ -1,0 +1,67 @@
+"""What live data says of a run, signed by its label party: the basis of a final settlement. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import rfc8785
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import Field, StringConstraints
+
+from parties.agreement.document import Agreement
+from parties.control.reports import ContributionRecord
+from parties.errors import LedgerError
+from vfl.terms import Terms
+
+__all__ = ["LiveRecord"]
+
+_Period = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+_DOMAIN = b"entente/live-contribution/1\x00"
+
+
+class LiveRecord(Terms):
+    """Contributions over periods that resolved after the run's calendar ended.
+
+    ``horizon``: how many periods ahead the label looks, as agreed; None in a record of a version that did not say.
+    """
+
+    run_id: str
+    periods: tuple[_Period, ...] = Field(min_length=1, max_length=1000)
+    contribution: ContributionRecord
+    horizon: int | None = None
+    signature: str = ""
+
+    def _message(self) -> bytes:
+        unsaid = {"signature", "horizon"} if self.horizon is None else {"signature"}
+        return _DOMAIN + rfc8785.dumps(self.model_dump(mode="json", exclude=unsaid))
+
+    def signed(self, key: Ed25519PrivateKey) -> LiveRecord:
+        """This record with the label party's signature."""
+        return self.model_copy(update={"signature": key.sign(self._message()).hex()})
+
+    def verify(self, run_id: str, agreement: Agreement, needed: int) -> None:
+        """Raise :class:`LedgerError` unless it is of this run, long enough, and signed by its label party."""
+        label = agreement.label.party
+        if self.run_id != run_id:
+            raise LedgerError(f"the live record is of run {self.run_id[:12]}, not of {run_id[:12]}")
+        if self.horizon not in (None, agreement.walk_forward.horizon):
+            raise LedgerError(
+                f"the live record is of horizon {self.horizon}, the run of {agreement.walk_forward.horizon}: value the "
+                "label that was agreed"
+            )
+        known = sorted(set(self.periods) & set(agreement.calendar.periods))
+        if known or len(set(self.periods)) != len(self.periods):
+            raise LedgerError(
+                f"the live record counts {known[0] if known else 'a period twice'}: name each period after the "
+                "run's calendar once"
+            )
+        if len(self.periods) < needed:
+            raise LedgerError(f"{len(self.periods)} live periods have resolved, the agreement needs {needed}: wait")
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(agreement.party(label).identity_key))
+            key.verify(bytes.fromhex(self.signature), self._message())
+        except (InvalidSignature, ValueError):
+            raise LedgerError(
+                f"the live record does not carry the signature of {label!r}: ask {label!r} to attest it"
+            ) from None

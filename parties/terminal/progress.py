@@ -1,0 +1,126 @@
+"""A run's progress on a terminal, or as plain lines where there is none."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+from parties.client import PhaseView, ProgressView, RunView
+from parties.terminal.console import plain
+
+__all__ = ["ProgressLines", "ProgressScreen", "watcher"]
+
+_EVERY_SECONDS = 10.0
+
+
+def watcher(console: Console) -> ProgressScreen | ProgressLines:
+    """What suits the terminal."""
+    return ProgressScreen(console) if console.is_terminal else ProgressLines(console)
+
+
+class ProgressLines:
+    """One line when a phase ends, and now and then during a long one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._ended: set[str] = set()
+        self._last = time.monotonic()
+
+    def __enter__(self) -> ProgressLines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        """Something that is no phase of the run."""
+        self._console.print(plain(text))
+
+    def show(self, view: RunView) -> None:
+        """Where the run stands now."""
+        for phase in view.phases:
+            if phase.status in ("done", "skipped", "failed") and phase.name not in self._ended:
+                self._ended.add(phase.name)
+                self._console.print(f"{phase.name:9} {phase.status:8} {_took(phase)}".rstrip())
+                self._last = time.monotonic()
+            elif phase.status == "running" and time.monotonic() - self._last > _EVERY_SECONDS:
+                self._last = time.monotonic()
+                self._console.print(f"{phase.name:9} {phase.status:8} {_detail(view, phase)}".rstrip())
+
+
+class ProgressScreen:
+    """A bar per phase with rows, speed, remaining time and openings."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text=Text("\N{CHECK MARK}", style="green")),
+            TextColumn("{task.description:9}", markup=False),
+            BarColumn(bar_width=28),
+            TextColumn("{task.percentage:>4.0f}%", markup=False),
+            TextColumn("{task.fields[detail]}", markup=False),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ProgressScreen:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def note(self, text: str) -> None:
+        """Something that is no phase of the run."""
+        self._progress.console.print(plain(text), markup=False)
+
+    def show(self, view: RunView) -> None:
+        """Where the run stands now."""
+        for phase in view.phases:
+            if phase.status == "waiting":
+                continue
+            if phase.name not in self._tasks:
+                self._tasks[phase.name] = self._progress.add_task(phase.name, total=1.0, detail="")
+            done = phase.status in ("done", "skipped")
+            self._progress.update(
+                self._tasks[phase.name],
+                completed=1.0 if done else _fraction(phase),
+                detail=_took(phase) if done else _detail(view, phase),
+            )
+
+
+def _slowest(phase: PhaseView) -> ProgressView | None:
+    return min(phase.progress, key=lambda progress: progress.fraction, default=None)
+
+
+def _fraction(phase: PhaseView) -> float:
+    slowest = _slowest(phase)
+    return 0.0 if slowest is None else slowest.fraction
+
+
+def _took(phase: PhaseView) -> str:
+    if phase.status == "skipped" or phase.seconds is None:
+        return ""
+    last = max(phase.progress, key=lambda progress: progress.done, default=None)
+    rows = f", {last.done:,} {last.unit}" if last is not None else ""
+    return f"{phase.seconds:.1f} s{rows}"
+
+
+def _detail(view: RunView, phase: PhaseView) -> str:
+    """done/total, rows per second, time left, and the most openings of a row against the limit."""
+    if view.status == "paused":
+        return plain(f"waiting for {', '.join(view.waiting_for)}")
+    slowest = _slowest(phase)
+    if slowest is None:
+        return plain(f"waiting for {', '.join(view.waiting_for)}") if phase.name == "approve" else ""
+    parts = [f"{slowest.done:,}/{slowest.total:,} {slowest.unit}"]
+    if slowest.per_second:
+        parts.append(f"{slowest.per_second:,.0f} {slowest.unit}/s")
+    if slowest.eta_seconds is not None:
+        parts.append(f"{slowest.eta_seconds:.0f} s left")
+    if view.openings:
+        parts.append(f"openings {max(o.max_used for o in view.openings)}/{min(o.limit for o in view.openings)}")
+    return plain(", ".join(parts))

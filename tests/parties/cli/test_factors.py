@@ -1,0 +1,235 @@
+"""``entente factors``: from a bundle on disk to other tools, to a fund's own verdict, and to live monitoring."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parties.cli import run
+from parties.factor.tables import open_folder, read_values
+from tests.vfl.bundles import METADATA, calendar, instruments, made_up, signer
+from vfl.factors.adapters import alphalens_csv, qlib_parquet
+from vfl.factors.evaluate import evaluate
+from vfl.factors.export import FactorBundle, export_bundle
+from vfl.factors.findings import Findings
+from vfl.factors.joining import uplift_findings
+from vfl.factors.validation import Subject, battery
+
+T, N = 40, 110
+RNG = np.random.default_rng(0)
+SCORES = RNG.normal(size=(T, N))
+LABELS = 0.25 * SCORES + RNG.normal(size=SCORES.shape)
+OWN = 0.5 * SCORES + RNG.normal(size=SCORES.shape)
+KNOWN = 26  # periods whose labels were known at publication
+DATES = pd.DatetimeIndex(calendar(T).periods)
+
+
+def bundle_of(seed: int = 0) -> FactorBundle:
+    known = LABELS.copy()
+    known[KNOWN:] = np.nan
+    periods = calendar(T).periods
+    return made_up(
+        periods=T,
+        count=N,
+        scores=SCORES,
+        metadata=METADATA.model_copy(update={"version": str(seed)}),
+        validation=evaluate({"joint": SCORES, "own": OWN}, known, periods, horizon=1),
+        findings=battery(Subject(periods, SCORES, known, 1, own=OWN)),
+    )
+
+
+def write(files: dict[str, bytes], folder: Path) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(export_bundle(bundle_of(), signer()), tmp_path_factory.mktemp("factors") / "demo-joint" / "1")
+
+
+def table(values: np.ndarray, name: str, path: Path) -> Path:
+    index = pd.MultiIndex.from_product([DATES, instruments(N)], names=["datetime", "instrument"])
+    frame = pd.DataFrame({name: values.reshape(-1)}, index=index).dropna()
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path)
+    return path
+
+
+@pytest.fixture
+def entente(capsys: pytest.CaptureFixture[str]):
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(["factors", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_list_and_show(entente, bundle, tmp_path) -> None:
+    code, out, _ = entente("list", bundle.parents[1])
+    assert code == 0
+    assert "demo-joint" in out
+    assert f"{json.loads((bundle / 'validation.json').read_text())['models']['joint']['rank']['mean']:+.4f}" in out
+    code, out, _ = entente("show", bundle)
+    assert code == 0
+    assert "Signed by bank." in out
+    assert "Information coefficient" in out
+    assert "left out: long short (no prices were given)" in out
+    assert "Spearman" not in out
+    assert "Spearman" in entente("show", bundle, "--all")[1]
+    assert entente("show", bundle, "--charts", tmp_path / "img")[0] == 0
+    drawn = {path.name: path.read_text() for path in (tmp_path / "img").iterdir()}
+    assert {"rank_ic.svg", "quantiles.svg", "uplift.svg", "coverage.svg"} <= set(drawn)
+    page = (bundle / "report.html").read_text()
+    assert all(svg in page for svg in drawn.values())
+    assert entente("list", bundle / "adapters")[1].startswith("No factor bundle lies below")
+
+
+def test_a_changed_byte_is_named_before_anything_is_shown(entente, bundle, tmp_path) -> None:
+    files = export_bundle(bundle_of(), signer())
+    files["factor.parquet"] = files["factor.parquet"][:-1] + b"\0"
+    changed = write(files, tmp_path / "changed")
+    for command in (("show", changed), ("export", changed, "--format", "alphalens", "--out", tmp_path / "x.csv")):
+        code, _, err = entente(*command)
+        assert code == 3
+        assert "factor.parquet: was changed" in err
+    assert not (tmp_path / "x.csv").exists()
+    code, out, _ = entente("list", tmp_path)
+    assert code == 0
+    assert "fault: " in out
+    assert "No sound factor bundle" in out
+    assert entente("show", tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize("form", ["alphalens", "qlib", "numerai", "zipline"])
+def test_each_format_is_written_as_its_reader_wants_it(entente, bundle, tmp_path, form) -> None:
+    out = tmp_path / ("x.csv" if form in {"alphalens", "numerai"} else "x.parquet")
+    code, told, _ = entente("export", bundle, "--format", form, "--out", out)
+    assert code == 0
+    assert str(out) in told
+    content = out.read_bytes()
+    factor = pd.read_parquet(bundle / "factor.parquet")
+    if form == "qlib":
+        frame = pd.read_parquet(io.BytesIO(content))
+        assert frame.columns.tolist() == [("feature", "score")]
+        assert frame.index.names == ["datetime", "instrument"]
+        assert frame[("feature", "score")].to_dict() == factor["score"].to_dict()
+    elif form == "alphalens":
+        assert content == alphalens_csv(factor)
+    else:
+        name = "zipline_wide.parquet" if form == "zipline" else next(bundle.glob("adapters/signals_*")).name
+        assert content == (bundle / "adapters" / name).read_bytes()
+
+
+def test_what_cannot_be_exported_says_why(entente, bundle, tmp_path) -> None:
+    code, _, err = entente("export", bundle, "--format", "qlib", "--out", tmp_path / "x.pkl")
+    assert (code, "must end in .parquet" in err) == (2, True)
+    code, _, err = entente("export", bundle, "--format", "numerai", "--id-column", "isin", "--out", tmp_path / "x.csv")
+    assert (code, "no id column 'isin'" in err) == (2, True)
+    with pytest.raises(ValueError, match="price adjustment"):
+        qlib_parquet(pd.read_parquet(bundle / "factor.parquet").rename(columns={"score": "factor"}))
+
+
+def test_compare(entente, bundle, tmp_path) -> None:
+    other = write(export_bundle(bundle_of(1)), tmp_path / "2")
+    code, out, _ = entente("compare", bundle, other)
+    assert code == 0
+    assert "demo-joint 1" in out
+    assert "rank correlation is +1.0000" in out
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_uplift_at_home(entente, bundle, tmp_path, suffix) -> None:
+    own = table(OWN, "score", tmp_path / f"own{suffix}")
+    labels = table(LABELS, "label", tmp_path / f"labels{suffix}")
+    code, out, err = entente("uplift", bundle, "--own", own, "--labels", labels, "--out", tmp_path / "uplift.json")
+    assert (code, err) == (0, "")
+    assert "Uplift of joining" in out
+    found = Findings.read(json.loads((tmp_path / "uplift.json").read_text()))
+    order = np.argsort(instruments(N))
+    expected = uplift_findings(SCORES[:, order], OWN[:, order], LABELS[:, order], calendar(T).periods, horizon=1)
+    for name, number in expected.numbers["uplift"].items():
+        assert found.value("uplift", name) == pytest.approx(number.value, nan_ok=True), name
+    assert found.value("uplift", "rank_ic_difference_t") > 3
+
+
+def test_uplift_without_labels_says_what_is_missing(entente, bundle, tmp_path) -> None:
+    code, out, _ = entente("uplift", bundle, "--own", table(OWN, "score", tmp_path / "own.csv"))
+    assert code == 0
+    assert "left out: mmc (no labels were given" in out
+    assert "correlation" in out
+
+
+def test_monitor_as_labels_arrive(entente, bundle, tmp_path) -> None:
+    labels = table(LABELS, "label", tmp_path / "labels.csv")
+    code, out, _ = entente("monitor", bundle, "--labels", labels, "--window", 6, "--out", tmp_path / "live.json")
+    assert code == 0
+    assert "Advice: keep." in out
+    record = json.loads((tmp_path / "live.json").read_text())
+    assert record["advice"] == "keep"
+    assert len(record["series"]["live_rank_ic"]["x"]) == T - KNOWN
+    assert record["series"]["live_rank_ic"]["x"][0] == calendar(T).periods[KNOWN]
+    broken = LABELS.copy()
+    broken[KNOWN:] = RNG.normal(size=(T - KNOWN, N)) - 0.2 * SCORES[KNOWN:]
+    code, out, _ = entente("monitor", bundle, "--labels", table(broken, "label", tmp_path / "worse.csv"))
+    assert code == 0
+    assert "Advice: retrain." in out
+    assert "is below the expected" in out
+
+
+def test_validate_at_home_with_prices(entente, bundle, tmp_path) -> None:
+    labels = table(LABELS, "label", tmp_path / "labels.csv")
+    prices = 50 * np.cumprod(1 + np.vstack([np.zeros((1, N)), 0.02 * LABELS[:-1]]), axis=0)
+    market = table(prices, "price", tmp_path / "market.parquet")
+    code, out, _ = entente("validate", bundle, "--labels", labels, "--market", market, "--out", tmp_path / "home")
+    assert code == 0
+    assert "left out: capacity (no dollar_volume, volatility given)" in out
+    page = (tmp_path / "home" / "report.html").read_text()
+    assert "Drawdown after costs" in page
+    found = Findings.read(json.loads((tmp_path / "home" / "validation.json").read_text()))
+    assert found.value("long_short", "gross_return") > 0
+
+
+BAD = {
+    "no file": ("missing.csv", None, "no such file", 2),
+    "no key": ("x.csv", "date,instrument,label\n", "no column 'datetime'", 3),
+    "no date": ("x.csv", "datetime,instrument,label\nsoon,A,1\n", "holds what is no date", 3),
+    "no number": (
+        "x.csv",
+        "datetime,instrument,label\n2024-01-05,NA,high\n",
+        "NA on 2024-01-05: 'high' is no number",
+        3,
+    ),
+    "elsewhere": ("x.csv", "datetime,instrument,label\n1999-01-05,NA,1\n", "no row is of a date and instrument", 3),
+    "twice": ("x.csv", "datetime,instrument,label\n2024-01-05,NA,1\n2024-01-05,NA,2\n", "NA has two rows", 3),
+    "column": ("x.csv", "datetime,instrument,a,b\n2024-01-05,NA,1,2\n", "no column 'label' among a, b", 3),
+    "not parquet": ("x.parquet", "nonsense", "cannot be read as CSV or Parquet", 3),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_table_is_one_clear_sentence(entente, bundle, tmp_path, case) -> None:
+    name, text, said, code = BAD[case]
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    own = table(OWN, "score", tmp_path / "own.csv")
+    got, _, err = entente("uplift", bundle, "--own", own, "--labels", tmp_path / name)
+    assert got == code, err
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_messy_tickers_come_back_from_csv(bundle, tmp_path) -> None:
+    folder = open_folder(bundle)
+    values = read_values(table(OWN, "score", tmp_path / "own.csv"), "score")
+    order = np.argsort(instruments(N))
+    np.testing.assert_allclose(folder.grid(values), OWN[:, order])

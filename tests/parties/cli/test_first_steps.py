@@ -1,0 +1,93 @@
+"""What a newcomer meets: slips in settings, tables in a narrow terminal, and documents that lead somewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from parties.coordinator.settings import load_coordinator_settings
+from parties.data.simulate import simulate
+from parties.errors import ConfigError
+from parties.node.settings import load_node_settings
+from parties.settings.consortium import load_consortium
+from parties.terminal import console
+from tests.places import ROOT
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [("purpose =", "porpose =", "porpose"), ("[model]", "[model]\nepoch = 3", "model.epoch")],
+)
+def test_an_unknown_key_is_named_as_it_stands_in_the_file(tmp_path: Path, old: str, new: str, place: str) -> None:
+    simulate(tmp_path, entities=40, periods=12, parties=2)
+    path = tmp_path / "consortium.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as fault:
+        load_consortium(path)
+    assert str(fault.value).startswith(f"{path}: {place}: no such key: ")
+    assert "docs/configuration.md" in str(fault.value)
+
+
+def test_unknown_keys_of_a_coordinator_read_alike(tmp_path: Path) -> None:
+    (tmp_path / "coordinator.toml").write_text('[transport]\nrelais = "never"\n')
+    with pytest.raises(ConfigError, match=r"coordinator\.toml: transport\.relais: no such key: "):
+        load_coordinator_settings(tmp_path)
+
+
+def test_unknown_keys_of_a_node_read_alike(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('listen = "127.0.0.1:1"\nrelais = "never"\n')
+    with pytest.raises(ConfigError) as fault:
+        load_node_settings(path)
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("width", [60, None])
+def test_a_long_definition_cuts_no_number(monkeypatch: pytest.MonkeyPatch, width: int | None) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(
+        console, "screen", lambda: Console(file=out, width=width, force_terminal=width is not None, no_color=True)
+    )
+    words = "mean over its Newey-West standard error " * 8
+    console.table("", ("number", ">value", "definition"), [("rank ic difference t", "-12.3456", words.strip())])
+    said = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert "-12.3456" in said
+    assert "rank ic difference t" in said
+    assert said.count("Newey-West") == 8 or width is not None
+    assert "…" not in said
+
+
+def heading_anchors(text: str) -> set[str]:
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        number = sum(1 for known in found if re.fullmatch(rf"{re.escape(words)}(-\d+)?", known))
+        found.add(f"{words}-{number}" if number else words)
+    return found
+
+
+def test_every_relative_link_and_anchor_leads_somewhere() -> None:
+    dead = []
+    for path in DOCUMENTS:
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            file, _, anchor = target.partition("#")
+            meant = path.parent / file if file else path
+            if not meant.exists() or (anchor and anchor not in heading_anchors(meant.read_text(encoding="utf-8"))):
+                dead.append(f"{path.relative_to(ROOT)}: {target}")
+    assert dead == []
+
+
+def test_the_readme_leads_to_every_guide() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in sorted((ROOT / "docs").glob("*.md")) if f"(docs/{path.name})" not in readme] == []

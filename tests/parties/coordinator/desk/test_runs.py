@@ -1,0 +1,124 @@
+"""Runs at the desk: pages against a plain oracle, and the doors of a real coordinator."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.runs import START, runs
+from parties.calls.runs import RunOrder, RunsQuestion
+from parties.calls.views import RunSummary
+from parties.client import Client
+from parties.coordinator.desk.run_index import RunIndex
+from parties.coordinator.known_run import KnownRun
+from parties.coordinator.run_views import run_summary
+from parties.errors import ConfigError
+from tests.parties.coordinator_rig import PARTIES, Consortium, FakeNode, wait_for_status
+
+KNOWN = list(runs(60, 8))
+ORDERS: dict[RunOrder, Any] = {
+    "proposed": lambda run: run.proposed_at,
+    "ended": lambda run: run.ended_at,
+    "took": lambda run: run.ended_at - run.proposed_at,
+    "status": lambda run: run.status,
+    "purpose": lambda run: run.purpose.casefold(),
+    "ic": lambda run: run.ic_joint,
+    "uplift": lambda run: None if run.ic_joint is None else run.ic_joint - run.ic_own,
+    "common": lambda run: run.n_common,
+}
+
+
+def expected(question: RunsQuestion) -> list[str]:
+    """The ids of the page, from every run's summary."""
+    summaries: list[RunSummary] = [run_summary(known) for known in KNOWN]
+    words = question.text.casefold().split()
+    found = [
+        run
+        for run in summaries
+        if (not question.groups or run.status in question.groups)
+        and (not question.party or question.party in run.parties)
+        and all(w in f"{run.purpose}\n{run.consortium}\n{run.run_id}\n{run.parties}".casefold() for w in words)
+        and (question.since is None or run.proposed_at >= question.since)
+        and (question.until is None or run.proposed_at < question.until)
+    ]
+    key = ORDERS[question.order]
+    known = sorted((r for r in found if key(r) is not None), key=key, reverse=question.descending)
+    return [run.run_id for run in [*known, *(r for r in found if key(r) is None)]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    groups=st.sets(st.sampled_from(["settled", "aborted", "running"])),
+    party=st.sampled_from(["", "cards", "nobody"]),
+    text=st.sampled_from(["", "factor", "SECTOR 3", "funds 1", "zzz", KNOWN[7].state.run[:9]]),
+    since=st.none() | st.integers(0, 60),
+    until=st.none() | st.integers(0, 60),
+    order=st.sampled_from(sorted(ORDERS)),
+    descending=st.booleans(),
+    limit=st.integers(1, 30),
+    offset=st.integers(0, 70),
+)
+def test_a_page_is_what_sorting_all_summaries_gives(since: int | None, until: int | None, **asked: Any) -> None:
+    times = {"since": since, "until": until}
+    bounds = {name: None if hour is None else START + timedelta(hours=hour) for name, hour in times.items()}
+    question = RunsQuestion(**asked, **bounds)
+    taken, page = RunIndex().find(KNOWN, question)
+    whole = expected(question)
+    assert [known.state.run for known in taken] == whole[question.offset : question.offset + question.limit]
+    assert page.total == len(whole)
+    assert sum(page.counts.values()) == len(KNOWN)
+
+
+def test_a_row_is_made_again_when_its_run_has_changed() -> None:
+    changed = KnownRun(KNOWN[0].state, KNOWN[0].facts, KNOWN[0].progress)
+    index, question = RunIndex(), RunsQuestion(groups=("aborted",))
+    before = index.find([changed], question)[1].total
+    changed.state = next(known.state for known in KNOWN if known.state.reason) if before == 0 else KNOWN[1].state
+    assert index.find([changed], question)[1].total == 1 - before
+
+
+def test_the_export_has_every_run_and_no_formula() -> None:
+    facts = KNOWN[0].facts
+    strange = KnownRun(
+        KNOWN[0].state, type(facts).of(KNOWN[0].agreement.model_copy(update={"purpose": "=cmd()"})), KNOWN[0].progress
+    )
+    rows = list(csv.DictReader(io.StringIO(RunIndex().export([strange, *KNOWN[1:]], RunsQuestion(limit=1)).decode())))
+    assert [row["run_id"] for row in rows] == [known.state.run for known in KNOWN]
+    assert rows[0]["purpose"] == "'=cmd()"
+    assert {row["status"] for row in rows} == {"settled", "aborted"}
+
+
+def test_a_coordinator_pages_and_exports_its_runs(tmp_path: Path) -> None:
+    consortium = Consortium(tmp_path)
+    with consortium.coordinator(), consortium.client() as client:
+        nodes = [FakeNode(consortium, name) for name in PARTIES]
+        for node in nodes:
+            node.__enter__()
+        try:
+            first = client.propose(consortium.agreement("1", purpose="Weekly, large caps"))
+            wait_for_status(client, first, "settled")
+        finally:
+            for node in nodes:
+                node.__exit__()
+        second = client.propose(consortium.agreement("2", purpose="Daily"))
+        _check_pages(client, first, second)
+
+
+def _check_pages(client: Client, first: str, second: str) -> None:
+    page = client.runs_page(RunsQuestion())
+    assert [run.run_id for run in page.runs] == [second, first]
+    assert page.counts["settled"] == 1
+    assert page.best_ic == 0.12
+    assert [run.run_id for run in client.runs_page(RunsQuestion(text="large")).runs] == [first]
+    assert client.runs_page(RunsQuestion(groups=("aborted",))).total == 0
+    assert client.runs_page(RunsQuestion(limit=1, offset=1, descending=False)).runs[0].run_id == second
+    assert first in client.runs_export(RunsQuestion()).decode()
+    with pytest.raises(ConfigError, match="limit"):
+        client.runs_page(RunsQuestion.model_construct(**{**RunsQuestion().model_dump(), "limit": 10**6}))

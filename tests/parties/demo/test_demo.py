@@ -1,0 +1,274 @@
+"""A whole consortium as real processes: one demo, and everything it must leave behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parties.agreement.document import Agreement
+from parties.cli import run as entente
+from parties.client import Client
+from parties.demo.compare import Pooled, largest_difference
+from parties.demo.homes import DemoHomes, free_addresses
+from parties.demo.processes import Processes, environment
+from parties.demo.run import start_coordinator
+from parties.errors import DataError
+from parties.ledger.store import LedgerStore
+from parties.settings.toml_text import to_toml
+from tests.parties.demo_rig import PATIENCE, alive, demo, logged, pids_of, until
+
+ENTENTE = (sys.executable, "-m", "parties.cli")
+FIELDS = {
+    "run_id",
+    "parties",
+    "processes",
+    "alignment",
+    "rows",
+    "openings",
+    "ic",
+    "parity",
+    "shapley",
+    "ledger",
+    "bytes_by_message_type",
+    "seconds",
+    "peak_rss_mb",
+    "factor_dir",
+}
+PHASES = {"approve", "align", "train", "evaluate", "value", "export", "settle"}
+
+
+@dataclass
+class Finished:
+    out: Path
+    said: str
+    pids: dict[str, int]
+    kept: set[str]
+    runs_seen: int
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.out / "summary.json").read_text())
+        return record
+
+    @property
+    def factor(self) -> Path:
+        return Path(self.summary["factor_dir"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One demo that ran through, stayed up as it was asked to, and was then interrupted."""
+    out = tmp_path_factory.mktemp("demo") / "out"
+    with demo(out, "--keep-running") as process:
+        until(lambda: process.poll() is not None or (out / "summary.json").is_file(), "the summary")
+        until(lambda: process.poll() is not None or alive(pids_of(out)) == {"coordinator"}, "the parties to leave")
+        assert process.poll() is None, process.communicate()[1]
+        with Client("", DemoHomes.load(out).admin) as client:
+            runs = client.coordinator().runs
+        kept = alive(pids_of(out))
+        process.send_signal(signal.SIGINT)
+        said, complaints = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, complaints
+    assert complaints == ""
+    return Finished(out, said, pids_of(out), kept, runs)
+
+
+@pytest.mark.system
+def test_the_summary_tells_the_whole_run(finished: Finished) -> None:
+    summary = finished.summary
+    assert set(summary) == FIELDS
+    assert summary["parties"] == ["fund", "satellite", "social"]
+    processes = {process["name"]: process["pid"] for process in summary["processes"]}
+    assert set(processes) == {"coordinator", *summary["parties"]}
+    assert len(set(processes.values())) == 4, "each is a process of its own"
+    assert summary["alignment"] == {"policy": "psi", "n_common": 60}
+    assert summary["rows"] == 60 * 24
+    assert set(summary["seconds"]) == PHASES
+    assert set(summary["peak_rss_mb"]) == set(processes)
+    assert min(summary["peak_rss_mb"].values()) > 10
+    agreement = Agreement.model_validate_json((finished.out / "agreement.json").read_bytes())
+    assert summary["run_id"] == agreement.run_id
+    assert summary["openings"]["limit"] == agreement.row_limit
+    assert 1 + agreement.model.epochs <= summary["openings"]["max_used"] <= agreement.row_limit
+
+
+@pytest.mark.system
+def test_the_encrypted_run_is_its_plaintext_twin(finished: Finished) -> None:
+    assert finished.summary["parity"] <= 1e-3
+
+
+@pytest.mark.system
+def test_the_twin_would_notice_another_run(finished: Finished) -> None:
+    pooled = Pooled.load(finished.out)
+    scores = pooled.scores(finished.factor)
+    assert np.isfinite(scores).any()
+    assert largest_difference(scores, scores) == 0
+    period = int(np.flatnonzero(np.isfinite(scores).all(axis=1))[0])
+    moved = scores.copy()
+    moved[period] += 0.5 * scores[period].std()
+    assert largest_difference(scores, moved) == pytest.approx(0.5)
+    with pytest.raises(DataError, match="different rows"):
+        largest_difference(scores, np.where(scores == np.nanmax(scores), np.nan, scores))
+
+
+@pytest.mark.system
+def test_ics_are_those_of_the_exported_factor(finished: Finished) -> None:
+    pooled, ic = Pooled.load(finished.out), finished.summary["ic"]
+    found = pooled.evaluate({"joint": pooled.scores(finished.factor)}).summaries["joint"]["rank"]
+    assert ic["joint"] == pytest.approx(found.mean)
+    assert ic["t"] == pytest.approx(found.t)
+    assert ic["n_periods"] == found.n_periods
+    assert set(ic["single"]) == {"satellite", "social"}
+    twin = json.loads((finished.out / "twin.json").read_text())
+    own = [value for value in twin["rank_ic"]["fund"] if value is not None]
+    assert ic["own"] == pytest.approx(np.mean(own))
+    for name, value in ic["single"].items():
+        assert value == pytest.approx(np.mean([x for x in twin["rank_ic"][name] if x is not None]))
+
+
+@pytest.mark.system
+def test_contributions_are_paid_and_the_books_balance(finished: Finished) -> None:
+    summary = finished.summary
+    assert set(summary["shapley"]) == {"satellite", "social"}
+    assert summary["ledger"]["balanced"] is True
+    with LedgerStore(finished.out / "coordinator" / "ledger.db") as store:
+        [entry] = store.journal()
+        assert store.check().ok
+    assert entry.transaction.run_id == summary["run_id"]
+    assert len(entry.transaction.postings) == summary["ledger"]["postings"]
+    earning = [party for party, phi in summary["shapley"].items() if phi > 0]
+    assert len(entry.transaction.postings) == 1 + len(earning)
+    assert entente(["ledger", "check", "--home", str(finished.out / "coordinator")]) == 0
+
+
+@pytest.mark.system
+def test_every_party_sent_only_what_its_role_sends(finished: Finished) -> None:
+    traffic = finished.summary["bytes_by_message_type"]
+    assert {"fund", "satellite", "social"} <= set(traffic)
+    assert {"source.sum", "product.answer", "coalition.sum", "mask.key"} <= set(traffic["satellite"])
+    assert "source.sum" not in traffic["fund"]
+    assert "source.key" not in traffic["satellite"]
+    assert min(count for kinds in traffic.values() for count in kinds.values()) > 0
+
+
+@pytest.mark.system
+def test_the_factor_verifies_and_every_recipient_has_the_same(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roster = str(finished.out / "parties" / "social" / "roster.json")
+    assert entente(["factors", "verify", str(finished.factor), "--roster", roster]) == 0
+    assert "signed by fund" in capsys.readouterr().out
+    sums = (finished.factor / "SHA256SUMS").read_bytes()
+    copies = list(finished.out.glob("parties/*/factors/*/*/SHA256SUMS"))
+    copies += list(finished.out.glob("coordinator/factors/*/SHA256SUMS"))
+    assert len(copies) == 4
+    assert all(copy.read_bytes() == sums for copy in copies)
+    factor = pd.read_parquet(finished.factor / "factor.parquet")
+    assert factor.index.get_level_values(1).nunique() <= 60
+    broken = finished.out / "broken"
+    broken.mkdir()
+    for path in finished.factor.rglob("*"):
+        if path.is_file():
+            (broken / path.relative_to(finished.factor)).parent.mkdir(parents=True, exist_ok=True)
+            (broken / path.relative_to(finished.factor)).write_bytes(path.read_bytes().replace(b"fund", b"fond"))
+    assert entente(["factors", "verify", str(broken)]) == 3
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.system
+def test_nothing_is_left_running_and_people_read_plain_lines(finished: Finished) -> None:
+    assert alive(finished.pids) == set()
+    assert "\x1b" not in finished.said
+    for words in ("train     done", "joint factor", "satellite alone", "Ledger: ", str(finished.factor), "entente ui"):
+        assert words in finished.said
+
+
+@pytest.mark.system
+def test_the_coordinator_shows_the_run_after_a_restart(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    homes = DemoHomes.load(finished.out)
+    with Processes(homes.logs) as processes:
+        start_coordinator(homes, processes)
+        with Client("", homes.admin) as client:
+            view = client.run(finished.summary["run_id"])
+            archive = client.download_factor(view.run_id)
+        assert view.status == "settled"
+        assert view.ic_joint == pytest.approx(finished.summary["ic"]["joint"])
+        assert {point.period for point in view.series}, "the charts' series outlive a restart"
+        assert archive[:2] == b"PK"
+        credentials = ["--credentials", str(homes.admin)]
+        assert entente(["run", "list", *credentials]) == 0
+        assert view.run_id[:12] in capsys.readouterr().out
+        assert entente(["run", "show", view.run_id[:8], *credentials]) == 0
+        shown = capsys.readouterr().out
+        assert view.run_id in shown
+        assert "satellite" in shown
+        assert entente(["run", "cancel", view.run_id[:8], *credentials]) == 0
+        assert "has ended already" in capsys.readouterr().out
+        assert entente(["run", "show", "ffffffff", *credentials]) == 2
+    assert processes.children["coordinator"].process.returncode == 0
+
+
+@pytest.mark.system
+def test_keep_running_left_the_coordinator_up_until_interrupted(finished: Finished) -> None:
+    assert finished.kept == {"coordinator"}
+    assert finished.runs_seen == 1
+    assert "stop it with Ctrl-C" in finished.said
+
+
+@pytest.mark.system
+def test_the_page_starts_the_coordinator_and_both_leave_together(finished: Finished) -> None:
+    port = free_addresses(1)[0].rpartition(":")[2]
+    command = [*ENTENTE, "ui", "--out", str(finished.out), "--port", port, "--no-browser"]
+    page = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        until(logged(finished.out, "coordinator", "the coordinator listens"), "the coordinator")
+        until(lambda: page.poll() is not None or _healthy(port), "the page")
+        assert page.poll() is None, page.communicate()[0]
+        assert alive(pids_of(finished.out)) == {"coordinator"}
+    finally:
+        page.send_signal(signal.SIGTERM)
+        said, _ = page.communicate(timeout=PATIENCE)
+    assert page.returncode == 128 + signal.SIGTERM
+    assert f"http://127.0.0.1:{port}" in said
+    assert alive(pids_of(finished.out)) == set()
+
+
+def _healthy(port: str) -> bool:
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def test_settings_survive_the_way_through_toml() -> None:
+    import tomllib
+
+    record = {
+        "text": 'a "quoted" \\ name\n\x7f',
+        "number": 0.01,
+        "flag": True,
+        "list": ["a", "b"],
+        "nothing": None,
+        "table": {"inner": 1, "deeper": {"x": "y"}},
+    }
+    expected = {key: value for key, value in record.items() if value is not None}
+    assert tomllib.loads(to_toml(record)) == expected
+
+
+def test_addresses_are_free_and_differ() -> None:
+    addresses = free_addresses(20)
+    assert len(set(addresses)) == 20
+    assert all(address.startswith("127.0.0.1:") for address in addresses)

@@ -1,0 +1,81 @@
+"""Whose session this browser has: where its secret comes from, and how it is begun and ended.
+
+Only fixed text and tickets of our own making reach the scripts below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import streamlit as st
+
+from parties.client import Client, EntenteError, SignInError
+from ui.sign_in import PROVIDER, SIGN_IN, cookie_name, tickets
+from ui.wording import plain
+
+__all__ = ["HELD", "arrive", "forget", "keep", "leave", "present_secret", "sign_out"]
+
+HELD = "whose session"
+
+
+def present_secret() -> str:
+    """The session's secret: this visit's own, or the browser's cookie; empty without one."""
+    cookie: object = st.context.cookies.to_dict().get(cookie_name())
+    return str(st.session_state.get(HELD, "")) or (cookie if isinstance(cookie, str) else "")
+
+
+def forget() -> None:
+    """Drop the secret of this visit."""
+    st.session_state.pop(HELD, None)
+
+
+def leave(why: str = "") -> None:
+    """Send the browser to the sign-in page. ``why``: ended or out, which the page says and drops the cookie for."""
+    forget()
+    _go(f"{SIGN_IN}?{why}=1" if why else SIGN_IN)
+    st.info("You are not signed in.", icon=":material/lock:")
+    st.markdown(f"[Sign in]({SIGN_IN})")
+
+
+def arrive(desk: Client) -> bool:
+    """Sign in whoever comes back from the identity provider, or send there who asks for it; whether there was one.
+
+    The provider's word goes to the coordinator as it is: this page is not believed.
+    """
+    if PROVIDER in st.query_params:
+        st.login()
+        return True
+    if not getattr(st.user, "is_logged_in", False):
+        return False
+    try:
+        secret = desk.sign_in(id_token=str(st.user.tokens.get("id", "")))
+    except SignInError as error:
+        st.error(plain(str(error)), icon=":material/lock:")
+        with st.container(horizontal=True):
+            st.button("Sign in again", on_click=st.login, type="primary")
+            st.button("Sign out of your organisation", on_click=st.logout)
+        st.markdown(f"[Sign in with a one-time token]({SIGN_IN})")
+        return True
+    keep(secret)
+    return True
+
+
+def keep(secret: str) -> None:
+    """Go on with a new session, and put it into the browser's cookie."""
+    st.session_state[HELD] = secret
+    _go(tickets.offer(secret))
+
+
+def sign_out(client: Client) -> None:
+    """End the session at the coordinator and here; one that cannot be told now ends by itself."""
+    with contextlib.suppress(EntenteError):
+        client.sign_out()
+    if getattr(st.user, "is_logged_in", False):
+        forget()
+        st.logout()
+        return
+    leave("out")
+
+
+def _go(place: str) -> None:
+    st.html(f"<script>window.location.replace({place!r})</script>", unsafe_allow_javascript=True)

@@ -1,0 +1,52 @@
+"""Money drawn: what each party has, final beside pending. Colour and position both say which is which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import altair as alt
+import pandas as pd
+
+from parties.client import AccountView
+from ui.charts.runs import COLOURS
+from ui.money import KINDS, whole
+from ui.wording import amount
+
+__all__ = ["balances_chart"]
+
+_PARTS = ["final", "pending"]
+_ROW = 28
+_AXIS = 90
+
+
+def balances_chart(accounts: Iterable[AccountView]) -> alt.LayerChart:
+    """Stakes and rewards by party in whole units: a solid bar is final, a pale one still pending."""
+    rows = []
+    chosen = [account for account in accounts if account.party]
+    for account in chosen:
+        for part, minor in zip(_PARTS, (account.posted, account.pending), strict=True):
+            rows.append(
+                {
+                    "party": account.party,
+                    "row": f"{account.party} · {KINDS[account.kind].lower()}",
+                    "part": part,
+                    "amount": whole(minor, account.scale),
+                    "text": amount(minor, account.unit, account.scale),
+                }
+            )
+    frame = pd.DataFrame(rows, columns=["party", "row", "part", "amount", "text"])
+    units = sorted({account.unit for account in chosen})
+    base = alt.Chart(frame).encode(
+        y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, labelOverlap=False)),
+        tooltip=["row:N", "part:N", alt.Tooltip("text:N", title="amount")],
+    )
+    bars = base.mark_bar(cornerRadius=2).encode(
+        x=alt.X("amount:Q", title=", ".join(units)),
+        color=alt.Color(
+            "part:N",
+            scale=alt.Scale(domain=_PARTS, range=[COLOURS["blue"], COLOURS["sky"]]),
+            legend=alt.Legend(orient="top", title=None),
+        ),
+        order=alt.Order("part:N"),
+    )
+    return alt.LayerChart(layer=[bars], height=_ROW * max(1, len(chosen)) + _AXIS)

@@ -1,0 +1,1 @@
+"""Rings, encryption and randomness: arithmetic without messages."""

@@ -1,0 +1,432 @@
+"""BFV over ``tenseal.sealapi``: the only module that imports tenseal.
+
+Three things keep a peer's bytes away from SEAL's own parser: ciphertexts and keys travel as packed
+residues checked one by one against their primes; SEAL objects are built here from a body this module
+writes itself (uncompressed, through a memfd); and nothing but size-2 ciphertexts of a parameter set
+on the allow-list is ever accepted.
+
+The evaluator's answer follows Halevi and Shoup's rule that a ciphertext which leaves is fresh:
+``finish`` adds a public-key encryption of zero and subtracts a mask uniform in R_q, so what the key
+holder sees is independent of the evaluator's plaintext except for the share it is owed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow
+import tenseal.sealapi as seal
+from numpy.typing import NDArray
+
+from vfl.arithmetic.public_key import SEED_BYTES as KEY_SEED_BYTES
+from vfl.arithmetic.public_key import rebased, unpack_key
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import pack, unpack
+
+__all__ = [
+    "PARAMETER_SETS",
+    "Context",
+    "Evaluator",
+    "FreshZeros",
+    "KeyHolder",
+    "ParameterSet",
+    "Plain",
+    "ZeroSupply",
+    "raw_operations",
+]
+
+U64 = NDArray[np.uint64]
+Ciphertext = Any
+Plain = Any
+
+_HEADER = struct.Struct("<HBBBBHQ")
+_PLAIN = struct.Struct("<4QQd")
+_CIPHER = struct.Struct("<4Q?QQQdQ")
+SEED_BYTES = 64
+# what SEAL writes before a ciphertext's seed: a header of its own, and the generator's type, Blake2xb
+_SEED_HEADER = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 16 + 1 + SEED_BYTES) + b"\x01"
+
+
+@dataclass(frozen=True)
+class ParameterSet:
+    """An allowed BFV parameter set. 128-bit classical security (HE standard tables, enforced by SEAL)."""
+
+    name: str
+    degree: int
+    prime_bits: tuple[int, ...]
+    special_bits: int
+
+    @property
+    def most_ring_bits(self) -> int:
+        """Largest plaintext modulus, in bits: below every prime, so that shares rescale in 128-bit steps."""
+        return min(self.prime_bits) - 1
+
+
+PARAMETER_SETS = {
+    p.name: p
+    for p in (
+        ParameterSet("bfv-8192", 8192, (60, 60), 20),
+        ParameterSet("bfv-4096", 4096, (46, 45), 18),
+    )
+}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where SEAL keeps an object's words, so that they are read without its compressor.
+
+    ``count_at`` and ``data_at`` are offsets of the array's length and pointer in the C++ object, which
+    pybind11 points to just after the Python header. Read only; :meth:`Context._reads_memory` checks
+    it against SEAL's own save, and where it does not hold the save is used.
+    """
+
+    body: int
+    count_at: int
+    data_at: int
+
+    def view(self, source: Any, count: int) -> U64 | None:
+        held = ctypes.c_void_p.from_address(id(source) + object.__basicsize__).value
+        if not held or ctypes.c_uint64.from_address(held + self.count_at).value < count:
+            return None
+        words = ctypes.c_void_p.from_address(held + self.data_at).value
+        return np.ctypeslib.as_array((ctypes.c_uint64 * count).from_address(words)) if words else None
+
+
+_PLAIN_LAYOUT = _Layout(_PLAIN.size, 72, 80)
+_CIPHER_LAYOUT = _Layout(_CIPHER.size, 104, 112)
+
+
+class Context:
+    """SEAL context for one parameter set and plaintext modulus 2**ring_bits; shared by both roles."""
+
+    def __init__(self, name: str, ring_bits: int) -> None:
+        if name not in PARAMETER_SETS:
+            raise ValueError(f"parameter set {name!r} is not allowed: choose one of {sorted(PARAMETER_SETS)}")
+        terms = PARAMETER_SETS[name]
+        if not 2 <= ring_bits <= terms.most_ring_bits:
+            raise ValueError(f"parameter set {name!r} takes rings of 2 to {terms.most_ring_bits} bits, not {ring_bits}")
+        self.name = name
+        self.degree = terms.degree
+        self.ring_bits = ring_bits
+        parms = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
+        parms.set_poly_modulus_degree(terms.degree)
+        parms.set_coeff_modulus(seal.CoeffModulus.Create(terms.degree, [*terms.prime_bits, terms.special_bits]))
+        parms.set_plain_modulus(seal.Modulus(1 << ring_bits))
+        self.seal = seal.SEALContext(parms, True, seal.SEC_LEVEL_TYPE.TC128)
+        if not self.seal.parameters_set():
+            raise ValueError(f"parameter set {name!r}: {self.seal.parameters_error_message()}")
+        self.primes = tuple(q.value() for q in self.seal.first_context_data().parms().coeff_modulus())
+        self.key_primes = tuple(q.value() for q in self.seal.key_context_data().parms().coeff_modulus())
+        self.widths = tuple((q.bit_length() + 7) // 8 for q in self.primes)
+        self._file = os.memfd_create("entente-seal")
+        weakref.finalize(self, os.close, self._file)
+        self._path = f"/proc/self/fd/{self._file}"
+        self._codec = pyarrow.Codec("zstd")
+        modulus = int(np.prod([int(q) for q in self.primes], dtype=object))
+        self._direct = False
+        self._direct = self._reads_memory()
+        self.rescale = [_Rescale(q, modulus, ring_bits) for q in self.primes]
+
+    def _load(self, target: Any, body: bytes, words: U64, tail: bytes = b"") -> Any:
+        array = np.ascontiguousarray(words, dtype="<u8").tobytes()
+        nested = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 24 + len(array)) + struct.pack("<Q", words.size) + array + tail
+        whole = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 16 + len(body) + len(nested)) + body + nested
+        os.pwrite(self._file, whole, 0)
+        target.load(self.seal, self._path)
+        return target
+
+    def words_of(self, plain: Plain, count: int) -> U64:
+        """The first ``count`` words of one of our own plaintexts."""
+        return self._words(plain, _PLAIN_LAYOUT, count)
+
+    def _words(self, source: Any, layout: _Layout, count: int) -> U64:
+        """A copy of the u64 words of one of our own SEAL objects."""
+        if self._direct:
+            view = layout.view(source, count)
+            if view is not None:
+                return view.copy()
+        return self._saved_words(source, layout.body, count)
+
+    def _saved_words(self, source: Any, skip: int, count: int) -> U64:
+        """The same through SEAL's own (compressed) save, after ``skip`` bytes of the body."""
+        body = self._saved(source, skip + 24 + 8 * count)
+        return np.frombuffer(body, dtype="<u8", count=count, offset=skip + 24)
+
+    def _saved(self, source: Any, size: int) -> bytes:
+        """The body of ``size`` bytes that SEAL writes for one of our own objects."""
+        os.ftruncate(self._file, 0)
+        source.save(self._path)
+        raw = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        if not _HEADER.unpack_from(raw)[4]:
+            return raw[16:]
+        body: bytes = self._codec.decompress(raw[16:], decompressed_size=size, asbytes=True)
+        return body
+
+    def seeded_block(self, source: Any) -> bytes:
+        """Wire bytes of one of our own fresh secret-key encryptions: first polynomial, then the second's seed."""
+        count, start = len(self.primes) * self.degree, _CIPHER.size + 24
+        body = self._saved(source, start + 8 * count + len(_SEED_HEADER) + SEED_BYTES)
+        words = np.frombuffer(body, dtype="<u8", count=count, offset=start).reshape(len(self.primes), -1)
+        tail = body[start + 8 * count :]
+        assert tail.startswith(_SEED_HEADER), "SEAL wrote a seed in another form"
+        return self.pack_polynomial(words) + tail[len(_SEED_HEADER) :]
+
+    def from_block(self, block: bytes) -> Ciphertext:
+        """The ciphertext that :meth:`seeded_block` stands for; SEAL expands the seed. Raises ValueError."""
+        size = self.degree * sum(self.widths)
+        if len(block) != size + SEED_BYTES:
+            raise ValueError(f"a ciphertext has {size + SEED_BYTES} bytes, not {len(block)}")
+        words = self.unpack_polynomial(block[:size], self.degree)
+        body = _CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
+        return self._load(seal.Ciphertext(), body, words, _SEED_HEADER + block[size:])
+
+    def _reads_memory(self) -> bool:
+        """Whether words read from memory equal those SEAL saves, on a random object of each type."""
+        words = np.frombuffer(os.urandom(8 * self.degree), dtype="<u8") >> np.uint64(64 - self.ring_bits)
+        plain = self.plain(words | np.uint64(1))
+        cipher = self.cipher(np.stack([np.stack([words % np.uint64(q) for q in self.primes])] * 2))
+        pairs = ((plain, _PLAIN_LAYOUT, self.degree), (cipher, _CIPHER_LAYOUT, 2 * len(self.primes) * self.degree))
+        for source, layout, count in pairs:
+            view = layout.view(source, count)
+            if view is None or not np.array_equal(view, self._saved_words(source, layout.body, count)):
+                return False
+        return True
+
+    def plain(self, coefficients: U64) -> Plain:
+        """A plaintext polynomial with the given coefficients below 2**ring_bits."""
+        count = coefficients.size
+        return self._load(seal.Plaintext(), _PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
+
+    def cipher(self, residues: U64, *, key_level: bool = False, target: Any = None) -> Ciphertext:
+        """A size-2 ciphertext from residues (2, primes, degree) that were checked before."""
+        parms = self.seal.key_parms_id() if key_level else self.seal.first_parms_id()
+        body = _CIPHER.pack(*parms, key_level, 2, self.degree, residues.shape[1], 1.0, 1)
+        return self._load(seal.Ciphertext() if target is None else target, body, residues)
+
+    def residues(self, cipher: Ciphertext, primes: int) -> U64:
+        """Residues (2, primes, degree) of one of our own ciphertexts or keys."""
+        return self._words(cipher, _CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
+
+    def coefficients(self, plain: Plain) -> U64:
+        """All ``degree`` coefficients of a plaintext we decrypted."""
+        count = int(plain.coeff_count())
+        out = np.zeros(self.degree, dtype=np.uint64)
+        if count:
+            out[:count] = self.words_of(plain, count)
+        return out
+
+    def pack_polynomial(self, residues: U64) -> bytes:
+        """Wire bytes of residues (primes, count)."""
+        return b"".join(pack(row, width) for row, width in zip(residues, self.widths, strict=True))
+
+    def unpack_polynomial(self, data: bytes, count: int) -> U64:
+        """Inverse of :meth:`pack_polynomial`; ValueError on any residue not below its prime."""
+        if len(data) != count * sum(self.widths):
+            raise ValueError(f"{count} coefficients have {count * sum(self.widths)} bytes, not {len(data)}")
+        rows, start = [], 0
+        for prime, width in zip(self.primes, self.widths, strict=True):
+            rows.append(unpack(data[start : start + width * count], width, count, prime))
+            start += width * count
+        return np.stack(rows)
+
+
+class _Rescale:
+    """round(t / q * r) for r given by its residue modulo one prime, in exact 128-bit integer steps."""
+
+    def __init__(self, prime: int, modulus: int, ring_bits: int) -> None:
+        self.prime = np.uint64(prime)
+        inverse = pow(modulus // prime, -1, prime)
+        self.inverse = np.uint64(inverse)
+        self.inverse_shoup = np.uint64((inverse << 64) // prime)
+        self.scale = np.uint64((1 << (64 + ring_bits)) // prime)
+
+    def terms(self, residues: U64) -> tuple[U64, U64]:
+        """High and low words of t * [r * (q/p)**-1 mod p] / p."""
+        y = residues * self.inverse - _multiply_high(residues, self.inverse_shoup) * self.prime
+        y = np.where(y >= self.prime, y - self.prime, y)
+        return _multiply_high(y, self.scale), y * self.scale
+
+
+def _multiply_high(a: U64, b: np.uint64) -> U64:
+    """The upper 64 bits of a 64 by 64 bit product."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    a0, a1, b0, b1 = a & low, a >> half, b & low, b >> half
+    cross = a1 * b0 + ((a0 * b0) >> half)
+    other = a0 * b1 + (cross & low)
+    high: U64 = a1 * b1 + (cross >> half) + (other >> half)
+    return high
+
+
+class KeyHolder:
+    """Owns a fresh secret key (one per session, never stored) and encrypts and decrypts under it."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        generator = seal.KeyGenerator(context.seal)
+        secret = generator.secret_key()
+        public = seal.PublicKey()
+        generator.create_public_key(public)
+        words = context.words_of(secret.data(), len(context.key_primes) * context.degree)
+        drawn = context.residues(public, len(context.key_primes))
+        self.public_key = rebased(drawn, words.reshape(drawn[0].shape), context.key_primes, os.urandom(KEY_SEED_BYTES))
+        self._encryptor = seal.Encryptor(context.seal, secret)
+        self._decryptor = seal.Decryptor(context.seal, secret)
+
+    def __repr__(self) -> str:
+        return f"KeyHolder({self.context.name!r}, ...)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret key is not pickled")
+
+    def encrypt(self, coefficients: U64) -> bytes:
+        """Secret-key encryption of one polynomial, as wire bytes: the second polynomial is a seed."""
+        return self.context.seeded_block(self._encryptor.encrypt_symmetric(self.context.plain(coefficients)))
+
+    def decrypt(self, c0: bytes, c1: bytes, positions: NDArray[np.int64]) -> U64:
+        """The plaintext at ``positions``; c0 carries residues for these coefficients only.
+
+        Raises ValueError when the bytes are not a ciphertext of this parameter set.
+        """
+        context = self.context
+        residues = np.zeros((2, len(context.primes), context.degree), dtype=np.uint64)
+        residues[0][:, positions] = context.unpack_polynomial(c0, len(positions))
+        residues[1] = context.unpack_polynomial(c1, context.degree)
+        if not residues[1].any():
+            raise ValueError("a ciphertext with a zero second polynomial hides nothing")
+        plain = seal.Plaintext()
+        self._decryptor.decrypt(context.cipher(residues), plain)
+        return context.coefficients(plain)[positions]
+
+
+class Evaluator:
+    """Computes on ciphertexts under a key holder's public key, with its own small plaintexts.
+
+    The key's second polynomial is derived here from a seed: a key holder that chose it would read X
+    (vfl.arithmetic.public_key).
+    """
+
+    def __init__(self, context: Context, public_key: bytes) -> None:
+        self.context = context
+        words = unpack_key(public_key, context.key_primes, context.degree)
+        self._key = context.cipher(words, key_level=True, target=seal.PublicKey())
+        self._encryptor = seal.Encryptor(context.seal, self._key)
+        self._evaluator = seal.Evaluator(context.seal)
+
+    def load(self, data: bytes) -> Ciphertext:
+        """A received ciphertext, checked, in NTT form. Raises ValueError."""
+        cipher = self.context.from_block(data)
+        self._evaluator.transform_to_ntt_inplace(cipher)
+        return cipher
+
+    def plain(self, coefficients: U64) -> Plain | None:
+        """A plaintext in NTT form; None for the zero polynomial, which SEAL refuses to multiply by."""
+        if not coefficients.any():
+            return None
+        plain = self.context.plain(coefficients)
+        self._evaluator.transform_to_ntt_inplace(plain, self.context.seal.first_parms_id())
+        return plain
+
+    def fresh_zero(self) -> Ciphertext:
+        """A public-key encryption of zero; each is used once."""
+        cipher = seal.Ciphertext(self.context.seal)
+        self._encryptor.encrypt_zero(cipher)
+        return cipher
+
+    def combine(self, ciphers: Sequence[Ciphertext], plains: Sequence[Plain | None]) -> Ciphertext | None:
+        """Sum of cipher * plain over the pairs, in coefficient form; None when every plaintext is zero."""
+        total: Ciphertext | None = None
+        for cipher, plain in zip(ciphers, plains, strict=True):
+            if plain is None:
+                continue
+            term = seal.Ciphertext(self.context.seal)
+            self._evaluator.multiply_plain(cipher, plain, term)
+            if total is None:
+                total = term
+            else:
+                self._evaluator.add_inplace(total, term)
+        if total is not None:
+            self._evaluator.transform_from_ntt_inplace(total)
+        return total
+
+    def finish(
+        self, total: Ciphertext | None, zero: Ciphertext, positions: NDArray[np.int64], stream: SecretStream
+    ) -> tuple[bytes, bytes, U64]:
+        """Make an output ciphertext safe to send: (c0 at ``positions``, c1, our share at ``positions``).
+
+        ``zero`` must be a fresh public-key encryption of zero: it randomises c1, which otherwise is
+        the key holder's own polynomial times our plaintext. The mask is uniform in R_q, so it hides
+        the noise as well as the message; c0 outside ``positions`` is not sent at all.
+        """
+        context = self.context
+        if total is not None:
+            self._evaluator.add_inplace(zero, total)
+        residues = context.residues(zero, len(context.primes))
+        count = len(positions)
+        masked = np.empty((len(context.primes), count), dtype=np.uint64)
+        high = np.zeros(count, dtype=np.uint64)
+        low = np.zeros(count, dtype=np.uint64)
+        for i, prime in enumerate(context.primes):
+            mask = stream.below(prime, count)
+            modulus = np.uint64(prime)
+            value = residues[0, i, positions]
+            masked[i] = np.where(value >= mask, value - mask, value + (modulus - mask))
+            term_high, term_low = context.rescale[i].terms(mask)
+            low += term_low
+            high += term_high + (low < term_low)
+        share = (high + (low >> np.uint64(63))) & np.uint64((1 << context.ring_bits) - 1)
+        return context.pack_polynomial(masked), context.pack_polynomial(residues[1]), share
+
+
+class ZeroSupply(Protocol):
+    """Where fresh public-key encryptions of zero come from. Each is handed out once."""
+
+    def __call__(self) -> Ciphertext:
+        """The next one."""
+
+    def close(self) -> None:
+        """Make no more."""
+
+
+class FreshZeros:
+    """Makes each encryption of zero when it is asked for."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    def __call__(self) -> Ciphertext:
+        return self._evaluator.fresh_zero()
+
+    def close(self) -> None:
+        """Nothing is made ahead."""
+
+
+def raw_operations(key: KeyHolder, evaluator: Evaluator) -> dict[str, Callable[[], object]]:
+    """Each SEAL operation that a product cannot do without, alone, for benchmarks to time."""
+    context = key.context
+    parms = context.seal.first_parms_id()
+    words = np.arange(1, context.degree + 1, dtype=np.uint64)
+    plain, lifted, result = context.plain(words), seal.Plaintext(), seal.Plaintext()
+    cipher, other = seal.Ciphertext(context.seal), seal.Ciphertext(context.seal)
+    key._encryptor.encrypt_symmetric(plain, cipher)
+    in_ntt, product = seal.Ciphertext(context.seal), seal.Ciphertext(context.seal)
+    engine = evaluator._evaluator
+    engine.transform_to_ntt(cipher, in_ntt)
+    engine.transform_to_ntt(plain, parms, lifted)
+    engine.multiply_plain(in_ntt, lifted, product)
+    return {
+        "encrypt": lambda: key._encryptor.encrypt_symmetric(plain, other),
+        "zero": lambda: evaluator._encryptor.encrypt_zero(other),
+        "decrypt": lambda: key._decryptor.decrypt(cipher, result),
+        "ntt": lambda: engine.transform_to_ntt(cipher, other),
+        "inverse_ntt": lambda: engine.transform_from_ntt(in_ntt, other),
+        "plain_ntt": lambda: engine.transform_to_ntt(plain, parms, lifted),
+        "multiply": lambda: engine.multiply_plain(in_ntt, lifted, other),
+        "add": lambda: engine.add_inplace(product, product),
+    }

@@ -1,1 +1,0 @@
-"""Layers of the split network, one file per kind."""

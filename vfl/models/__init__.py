@@ -1,0 +1,1 @@
+"""One folder per kind of model, each with the same faces."""

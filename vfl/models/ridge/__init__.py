@@ -1,0 +1,1 @@
+"""The joint ridge, solved from secure moments."""

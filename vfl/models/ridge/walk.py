@@ -1,0 +1,248 @@
+"""Walk-forward ridge: the schedule, the algorithm over a sealed or plain linear source, and its plaintext twin.
+
+A row enters the moments once, when its label has resolved, so a refit costs one solve whatever the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from psi.flow import Flow, Progress, run_local
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.models.ridge.moments import Moments, RidgeSolution, moments_from, moments_of, moments_to, solve_ridge
+from vfl.protocols.resume import Resumed, WalkJournal
+from vfl.terms import RidgeModel, WalkForward
+from vfl.walk.result import TrainingResult
+from vfl.walk.schedule import PREDICT_ROWS, Step, first_prediction, resolved_at
+
+__all__ = [
+    "LinearSource",
+    "PlainLinear",
+    "RidgeHead",
+    "ridge_in_the_clear",
+    "ridge_steps",
+    "ridge_walk_forward",
+]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+
+class RidgeHead:
+    """The label party's part of a score: intercept and own columns; the feature parties' part is the opened sum.
+
+    ``moments``: of all rows that have entered, from which it was solved.
+    """
+
+    width = 1
+
+    def __init__(self, own: int) -> None:
+        self.own = own
+        self._weights: F64 = np.zeros(own)
+        self._intercept = 0.0
+        self.moments: Moments | None = None
+
+    def snapshot(self) -> bytes:
+        """What :meth:`restore` takes, before anything is solved again."""
+        return moments_to(self.moments)
+
+    def restore(self, data: bytes) -> None:
+        self.moments = moments_from(data)
+
+    def take(self, solution: RidgeSolution) -> F64:
+        """Keep what is the label party's; returns the feature parties' coefficients (D,)."""
+        split = len(solution.coefficients) - self.own
+        self._weights, self._intercept = solution.coefficients[split:], solution.intercept
+        return solution.coefficients[:split]
+
+    def predict(self, z: F64, own: F64) -> F64:
+        """Scores float64 (B,) of opened sums (B, 1) and own features (B, d_own)."""
+        scores: F64 = z[:, 0] + own @ self._weights + self._intercept
+        return scores
+
+    def scorer(self) -> bytes:
+        """This head as safetensors."""
+        return safetensors.numpy.save({"own": self._weights, "intercept": np.array([self._intercept])})
+
+    def load_scorer(self, data: bytes) -> None:
+        """Take the head from :meth:`scorer`. Raises ValueError when the shapes do not fit."""
+        tensors = safetensors.numpy.load(data)
+        if {k: v.shape for k, v in tensors.items()} != {"own": (self.own,), "intercept": (1,)}:
+            raise ValueError("the saved head has other shapes; use the terms it was fitted under")
+        self._weights, self._intercept = tensors["own"], float(tensors["intercept"][0])
+
+
+class LinearSource(Protocol):
+    """The label party's side of a linear model over all feature parties."""
+
+    def moments(self, step: int, rows: I64, own: F64, label: F64) -> Flow[Moments]:
+        """Moments of these rows; columns: all feature parties', then ``own`` (n, d_own)."""
+
+    def use(self, coefficients: F64) -> None:
+        """Score with these coefficients (D,) from now on."""
+
+    def forward(self, step: int, rows: I64) -> Flow[F64]:
+        """Open the scores of these rows: sum_k X_k[rows] beta_k, float64 (B, 1)."""
+
+
+class PlainLinear:
+    """:class:`LinearSource` on pooled features ``features[k]`` (T * n, d_k), without encryption."""
+
+    def __init__(self, features: Sequence[F64], rows: int) -> None:
+        self._features = [*features]
+        self._columns = np.concatenate([np.zeros((rows, 0)), *features], axis=1)
+        self._coefficients: F64 = np.zeros(self._columns.shape[1])
+        self._used: dict[int, F64] = {}
+
+    def moments(self, step: int, rows: I64, own: F64, label: F64) -> Flow[Moments]:
+        yield from ()
+        return moments_of(np.concatenate([self._columns[rows], own], axis=1), label)
+
+    def use(self, coefficients: F64) -> None:
+        self._coefficients = coefficients
+
+    def forward(self, step: int, rows: I64) -> Flow[F64]:
+        yield from ()
+        self._used[step] = self._coefficients
+        return self._columns[rows] @ self._coefficients[:, None]
+
+    def coalition(self, members: Sequence[int], steps: Sequence[Step]) -> F64:
+        """Sums over ``members`` alone at these prediction steps, float64 (rows, 1) in their order."""
+        ends = np.cumsum([0, *(x.shape[1] for x in self._features)])
+        sums = []
+        for step in steps:
+            total = np.zeros((len(step.rows), 1))
+            for k in members:
+                total += self._features[k][step.rows] @ self._used[step.number][ends[k] : ends[k + 1], None]
+            sums.append(total)
+        return np.concatenate(sums)
+
+
+def ridge_steps(
+    terms: RidgeModel, walk: WalkForward, panel: LabelPanel, features: int, row_limit: int, reserved: int
+) -> Iterator[Step]:
+    """The walk-forward schedule: at each period resolved rows enter the moments ("train"), then its rows are predicted.
+
+    A block waits until ``terms.smallest_block(features)`` rows have resolved, so no small sum is ever opened.
+    ``features``: columns of all feature parties. ``row_limit`` and ``reserved`` as in ``prequential``.
+    Raises ValueError when nothing can be predicted, or the openings do not suffice.
+    """
+    if row_limit < 2 + reserved:
+        raise ValueError(
+            f"row_limit {row_limit} is too small for one entry into the moments, one prediction and {reserved} for "
+            'coalitions: raise openings.limit_per_row, or set openings.contribution = "none"'
+        )
+    resolved = resolved_at(walk, panel.known_from, panel.label, panel.universe)
+    periods, entities = panel.label.shape
+    start, least = first_prediction(walk, resolved), terms.smallest_block(features)
+    flat = resolved.reshape(-1)
+    while start < periods and int((flat <= start).sum()) < least:
+        start += 1
+    if start >= periods:
+        raise ValueError(
+            f"no period can be predicted: {least} rows with labels known in time are needed first, for {features} "
+            "columns; lower walk_forward.warmup or model.rows_per_column, or lengthen the calendar"
+        )
+    number, entered = 0, -1
+    for period in range(start, periods):
+        due = np.flatnonzero((flat > entered) & (flat <= period)).astype(np.int64)
+        if len(due) >= least:
+            yield Step(number, "train", period, due)
+            number, entered = number + 1, period
+        ask = period * entities + np.flatnonzero(panel.universe[period]).astype(np.int64)
+        for first in range(0, len(ask), PREDICT_ROWS):
+            yield Step(number, "predict", period, ask[first : first + PREDICT_ROWS])
+            number += 1
+
+
+def ridge_walk_forward(
+    source: LinearSource,
+    head: RidgeHead,
+    alpha: float,
+    steps: Sequence[Step],
+    panel: LabelPanel,
+    *,
+    journal: WalkJournal | None = None,
+    resumed: Resumed | None = None,
+) -> Flow[TrainingResult]:
+    """Run the schedule: add moments and solve again, or open scores, step by step.
+
+    ``journal`` keeps what a crash must not lose; ``resumed`` is its record of the step to go on from. ``losses`` of the
+    result are mean squared errors over all rows fitted on so far; ``ics`` are NaN.
+    """
+    periods, entities = panel.label.shape
+    own, label = panel.features.rows, panel.label.reshape(-1)
+    scores = np.full(periods * entities, np.nan)
+    embeddings = np.full((periods * entities, 1), np.nan)
+    openings = np.zeros(periods * entities, dtype=np.int64)
+    heads: dict[int, bytes] = {}
+    losses: list[float] = []
+    done, total = 0, sum(len(step.rows) for step in steps)
+    if resumed is not None:
+        losses = resumed.losses.tolist()
+        head.restore(resumed.head)
+        if head.moments is not None:
+            source.use(head.take(solve_ridge(head.moments, alpha)))
+        for step in steps[: resumed.step]:
+            openings[step.rows] += 1
+            done += len(step.rows)
+            if step.kind == "predict":
+                outcome = resumed.outcomes[step.number]
+                scores[step.rows], embeddings[step.rows] = outcome.scores, outcome.z
+                heads[step.period] = outcome.scorer
+    for step in steps[resumed.step if resumed is not None else 0 :]:
+        rows = step.rows
+        openings[rows] += 1
+        if journal is not None:
+            journal.begin(step.number, head.snapshot(), losses, [])
+        if step.kind == "train":
+            block = yield from source.moments(step.number, rows, own[rows], label[rows])
+            head.moments = block if head.moments is None else head.moments + block
+            solution = solve_ridge(head.moments, alpha)
+            source.use(head.take(solution))
+            losses.append(solution.mean_square)
+        else:
+            z = yield from source.forward(step.number, rows)
+            scores[rows] = head.predict(z, own[rows])
+            embeddings[rows] = z
+            heads[step.period] = head.scorer()
+            if journal is not None:
+                journal.predicted(step.number, z, scores[rows], heads[step.period])
+        done += len(rows)
+        yield Progress(done, total, metrics={"period": float(step.period), "loss": losses[-1]})
+    return TrainingResult(
+        scores.reshape(periods, entities),
+        embeddings.reshape(periods, entities, 1),
+        np.array(losses),
+        np.full(len(losses), np.nan),
+        openings.reshape(periods, entities),
+        heads,
+        tuple(steps),
+    )
+
+
+def ridge_in_the_clear(
+    panels: Sequence[FeaturePanel],
+    label_panel: LabelPanel,
+    terms: RidgeModel,
+    walk: WalkForward,
+    features: int,
+    *,
+    row_limit: int = 2,
+    reserved: int = 0,
+) -> tuple[TrainingResult, PlainLinear]:
+    """The same walk on pooled panels, or on the label party's own columns where there are none.
+
+    ``features``: number of columns that sets the smallest block.
+    """
+    steps = tuple(ridge_steps(terms, walk, label_panel, max(features, 1), row_limit, reserved))
+    source = PlainLinear([panel.rows for panel in panels], label_panel.label.size)
+    head = RidgeHead(label_panel.features.values.shape[-1])
+    result = run_local({"label": ridge_walk_forward(source, head, terms.alpha, steps, label_panel)})["label"]
+    assert isinstance(result, TrainingResult)
+    return result, source

@@ -1,0 +1,1 @@
+"""The split network: opened sums of embeddings below a top model."""

@@ -1,0 +1,339 @@
+"""The one primitive: X @ Y where the evaluator has small integers X and the key holder has Y in Z_t.
+
+Both end with additive shares of the product mod t. Everything secure is written in terms of it:
+the source layer's forward and backward pass, cross-moments, attribution.
+
+Packing (coefficient encoding without rotations; the idea is Huang, Lu, Hong and Ding, "Cheetah",
+USENIX Security 2022, section 3, generalised to blocks m x n and n x k with m*n*k <= N):
+left block coefficient i*n*k + n-1-j = X[i, j]; right block coefficient l*n + j = Y[j, l]; then
+coefficient i*n*k + (l+1)*n - 1 of the product is (X @ Y)[i, l]. Inner blocks add up in ciphertext.
+
+The same left block serves X.T @ G, so a batch is encoded once for the forward and the backward pass:
+with right block coefficient -i*n*k + l*n (mod 2N, negacyclic) = G[i, l], coefficient n-1-j + l*n of the
+product is (X.T @ G)[j, l]. Terms of different rows i differ by a multiple of n*k, so they never meet it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
+from vfl.arithmetic.he import Evaluator, KeyHolder, Plain, ZeroSupply
+from vfl.arithmetic.randomness import SecretStream
+
+__all__ = [
+    "Answer",
+    "LeftOperand",
+    "Operand",
+    "Packing",
+    "Prepared",
+    "choose_packing",
+    "encrypt_right",
+    "evaluate_product",
+    "finish_product",
+    "hold_product",
+    "multiply",
+    "open_answer",
+]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+# Relative times of one encrypted input, one output, one multiplication and one plaintext block at
+# equal ring degree; `entente bench product` prints them.
+_INPUT, _OUTPUT, _MULTIPLY, _PLAIN = 1.66, 2.6, 0.1, 0.2
+
+MOST_PREPARED_BYTES = 256 << 20
+"""A left operand whose plaintexts would take more is encoded as it is used instead."""
+
+
+@message(
+    "product.operand",
+    sender=Role.LABEL,
+    receiver=Role.FEATURE,
+    payload=Payload.CIPHERTEXT,
+    reveals="shape of the encrypted matrix; nothing of its values",
+    source="BFV (Fan and Vercauteren 2012); secret-key encryption under the sender's own key",
+)
+class Operand(Message):
+    """Encrypted right operand (inner x columns), packed in blocks; ciphertexts ordered inner, column."""
+
+    label: str
+    inner: int
+    columns: int
+    packing: tuple[int, ...]
+    blocks: tuple[bytes, ...]
+
+
+@message(
+    "product.answer",
+    sender=Role.FEATURE,
+    receiver=Role.LABEL,
+    payload=Payload.CIPHERTEXT,
+    reveals="after decryption a share uniform in Z_t; nothing of the evaluator's plaintext",
+    source="mask uniform in R_q and a fresh public-key encryption of zero: CRYPTO 3, message 2",
+)
+class Answer(Message):
+    """Masked product, one ciphertext per block: needed coefficients of c0, and c1."""
+
+    label: str
+    rows: int
+    first: tuple[bytes, ...]
+    second: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Block sizes: left m x n, right n x k (or m x k for the transposed product), and the ring degree they fill."""
+
+    m: int
+    n: int
+    k: int
+    degree: int
+
+    def __post_init__(self) -> None:
+        if min(self.m, self.n, self.k) < 1 or self.m * self.n * self.k > self.degree:
+            raise ValueError(f"blocks of {self.m} x {self.n} x {self.k} do not fit a ring of degree {self.degree}")
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return self.m, self.n, self.k
+
+    def left(self, block: U64) -> U64:
+        """Coefficients of one left block, shape (<=m, <=n)."""
+        out = np.zeros((self.m, self.k, self.n), dtype=np.uint64)
+        rows, inner = block.shape
+        out[:rows, 0, self.n - inner :] = block[:, ::-1]
+        return out.reshape(-1)
+
+    def right(self, block: U64, ring_bits: int, *, transposed: bool) -> U64:
+        """Coefficients of one right block: (<=n, <=k), or (<=m, <=k) when ``transposed``."""
+        inner, columns = block.shape
+        if not transposed:
+            out = np.zeros((self.k, self.n), dtype=np.uint64)
+            out[:columns, :inner] = block.T
+            return out.reshape(-1)
+        # Row i stands at exponent -i*n*k + l*n; x**-e is -x**(degree - e) in the negacyclic ring.
+        whole = np.zeros(self.degree, dtype=np.uint64)
+        starts = -np.arange(inner) * self.n * self.k
+        places = (starts[:, None] + np.arange(columns)[None, :] * self.n) % self.degree
+        negated = (np.uint64(0) - block) & np.uint64((1 << ring_bits) - 1)
+        whole[places] = np.where(np.arange(inner)[:, None] == 0, block, negated)
+        return whole
+
+    def positions(self, rows: int, columns: int, *, transposed: bool) -> I64:
+        """Coefficients that hold the (rows x columns) part of a result block, row-major."""
+        i, l_ = np.arange(rows)[:, None], np.arange(columns)[None, :]
+        if transposed:
+            return (self.n - 1 - i + l_ * self.n).reshape(-1)
+        return (i * self.n * self.k + (l_ + 1) * self.n - 1).reshape(-1)
+
+
+def _pieces(size: int) -> list[int]:
+    """The block sizes worth trying to cut ``size``: one for each number of pieces."""
+    return sorted({math.ceil(size / pieces) for pieces in range(1, size + 1)})
+
+
+@lru_cache(maxsize=4096)
+def choose_packing(rows: int, inner: int, columns: int, degree: int, *, both: bool = False) -> Packing:
+    """The cheapest blocks for X @ Y, X (rows x inner) and Y (inner x columns); ``both``: and for X.T @ G as well."""
+    if min(rows, inner, columns) < 1:
+        raise LocalProtocolError("a product needs at least one row, one inner column and one column")
+    best: tuple[float, Packing] | None = None
+    for k in _pieces(min(columns, degree)):
+        for n in _pieces(min(inner, degree // k)):
+            m = min(rows, degree // (n * k))
+            packing = Packing(math.ceil(rows / math.ceil(rows / m)), n, k, degree)
+            a, b, c = math.ceil(rows / packing.m), math.ceil(inner / n), math.ceil(columns / k)
+            cost = b * c * _INPUT + a * c * _OUTPUT + a * b * c * _MULTIPLY + a * b * _PLAIN
+            if both:
+                cost += a * c * _INPUT + b * c * _OUTPUT + a * b * c * _MULTIPLY
+            if best is None or cost < best[0]:
+                best = cost, packing
+    assert best is not None
+    return best[1]
+
+
+def encrypt_right(key: KeyHolder, right: U64, packing: Packing, *, transposed: bool = False) -> tuple[bytes, ...]:
+    """Encrypt the right operand (inner, columns) block by block: message 1."""
+    inner, columns = right.shape
+    step = packing.m if transposed else packing.n
+    bits = key.context.ring_bits
+    return tuple(
+        key.encrypt(packing.right(right[b : b + step, c : c + packing.k], bits, transposed=transposed))
+        for b in range(0, inner, step)
+        for c in range(0, columns, packing.k)
+    )
+
+
+class LeftOperand(Protocol):
+    """An X that is multiplied elsewhere, such as on a party's workers."""
+
+    def multiply(self, operand: Operand, *, transposed: bool = False) -> tuple[Answer, U64]:
+        """As :func:`multiply`."""
+
+
+class Prepared:
+    """A left operand X (rows, inner) encoded once, for X @ Y and X.T @ G alike.
+
+    Blocks are kept in NTT form while they fit :data:`MOST_PREPARED_BYTES`, else encoded as they are used.
+    """
+
+    def __init__(self, evaluator: Evaluator, left: I64, packing: Packing) -> None:
+        context = evaluator.context
+        self.evaluator = evaluator
+        self.packing = packing
+        self.shape = left.shape
+        self._left = left.astype(np.uint64) & np.uint64((1 << context.ring_bits) - 1)
+        self.row_blocks = math.ceil(left.shape[0] / packing.m)
+        self.inner_blocks = math.ceil(left.shape[1] / packing.n)
+        size = self.row_blocks * self.inner_blocks * len(context.primes) * context.degree * 8
+        self._plains: list[list[Plain | None]] | None = None
+        if size <= MOST_PREPARED_BYTES:
+            self._plains = [[self._encode(a, b) for b in range(self.inner_blocks)] for a in range(self.row_blocks)]
+
+    def _encode(self, a: int, b: int) -> Plain | None:
+        m, n = self.packing.m, self.packing.n
+        return self.evaluator.plain(self.packing.left(self._left[a * m : (a + 1) * m, b * n : (b + 1) * n]))
+
+    def block(self, a: int, b: int) -> Plain | None:
+        """Row block a, inner block b, in NTT form; None when it is all zero."""
+        return self._encode(a, b) if self._plains is None else self._plains[a][b]
+
+
+def multiply(
+    prepared: Prepared,
+    operand: Operand,
+    stream: SecretStream,
+    zeros: ZeroSupply | None = None,
+    *,
+    transposed: bool = False,
+) -> tuple[Answer, U64]:
+    """Message 2 and the evaluator's share of X @ Y (rows, columns), or of X.T @ G (inner, columns).
+
+    Every output ciphertext takes one fresh encryption of zero and one mask uniform in R_q.
+    Raises ValueError when the operand does not fit X or the parameter set.
+    """
+    evaluator, packing = prepared.evaluator, prepared.packing
+    rows, inner = prepared.shape[::-1] if transposed else prepared.shape
+    if operand.packing != packing.sizes:
+        raise ValueError(f"the operand is packed as {operand.packing[:4]}, not as {packing.sizes}")
+    if operand.inner != inner or operand.columns < 1:
+        raise ValueError(f"the operand has {operand.inner} rows where {inner} are needed")
+    outer_blocks, summed_blocks = prepared.row_blocks, prepared.inner_blocks
+    if transposed:
+        outer_blocks, summed_blocks = summed_blocks, outer_blocks
+    column_blocks = math.ceil(operand.columns / packing.k)
+    if len(operand.blocks) != summed_blocks * column_blocks:
+        raise ValueError(f"the operand has {len(operand.blocks)} blocks, not {summed_blocks * column_blocks}")
+    ciphers = [evaluator.load(block) for block in operand.blocks]
+    take = zeros or evaluator.fresh_zero
+    height = packing.n if transposed else packing.m
+    share = np.empty((rows, operand.columns), dtype=np.uint64)
+    first, second = [], []
+    for outer in range(outer_blocks):
+        top, bottom = outer * height, min((outer + 1) * height, rows)
+        plains = [
+            prepared.block(summed, outer) if transposed else prepared.block(outer, summed)
+            for summed in range(summed_blocks)
+        ]
+        for c in range(column_blocks):
+            start, stop = c * packing.k, min((c + 1) * packing.k, operand.columns)
+            total = evaluator.combine(ciphers[c::column_blocks], plains)
+            positions = packing.positions(bottom - top, stop - start, transposed=transposed)
+            c0, c1, part = evaluator.finish(total, take(), positions, stream)
+            share[top:bottom, start:stop] = part.reshape(bottom - top, stop - start)
+            first.append(c0)
+            second.append(c1)
+    return Answer(operand.label, rows, tuple(first), tuple(second)), share
+
+
+def open_answer(
+    key: KeyHolder, answer: Answer, rows: int, columns: int, packing: Packing, *, transposed: bool = False
+) -> U64:
+    """The key holder's share (rows, columns). Raises ValueError when the answer does not fit."""
+    height = packing.n if transposed else packing.m
+    column_blocks = math.ceil(columns / packing.k)
+    count = math.ceil(rows / height) * column_blocks
+    if answer.rows != rows or len(answer.first) != count or len(answer.second) != count:
+        raise ValueError(f"the answer has {answer.rows} rows in {len(answer.first)} blocks, not {rows} in {count}")
+    share = np.empty((rows, columns), dtype=np.uint64)
+    for index, (c0, c1) in enumerate(zip(answer.first, answer.second, strict=True)):
+        outer, c = divmod(index, column_blocks)
+        top, bottom = outer * height, min((outer + 1) * height, rows)
+        start, stop = c * packing.k, min((c + 1) * packing.k, columns)
+        positions = packing.positions(bottom - top, stop - start, transposed=transposed)
+        share[top:bottom, start:stop] = key.decrypt(c0, c1, positions).reshape(bottom - top, stop - start)
+    return share
+
+
+def finish_product(
+    peer: str, label: str, rows: int, columns: int, key: KeyHolder, packing: Packing, *, transposed: bool = False
+) -> Flow[U64]:
+    """Key holder: wait for the answer to an operand already sent; ``rows`` is the product's height.
+
+    Learns: its own additive share of the product, uniform in Z_t.
+    Leaks: nothing; noise and decryption errors stay here.
+    Model: semi-honest.
+    Source: CRYPTO 3, message 2.
+    """
+    answer = yield from receive(peer, Answer)
+    if answer.label != label:
+        raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
+    try:
+        return open_answer(key, answer, rows, columns, packing, transposed=transposed)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error), peer) from None
+
+
+def hold_product(peer: str, label: str, right: U64, rows: int, key: KeyHolder, packing: Packing) -> Flow[U64]:
+    """Key holder's side of X @ right, ``right`` (inner, columns) in Z_t; ``rows`` is X's height.
+
+    Learns: its own additive share of X @ right, uniform in Z_t; the shape of X was known.
+    Leaks: the shape of ``right`` to the evaluator; no value (BFV is IND-CPA).
+    Model: semi-honest; an evaluator that computes something else is not detected here.
+    Source: CRYPTO 3.
+    """
+    inner, columns = right.shape
+    yield Send(peer, Operand(label, inner, columns, packing.sizes, encrypt_right(key, right, packing)))
+    return (yield from finish_product(peer, label, rows, columns, key, packing))
+
+
+def evaluate_product(
+    peer: str,
+    label: str,
+    left: Prepared | LeftOperand,
+    columns: int,
+    stream: SecretStream,
+    zeros: ZeroSupply | None = None,
+    *,
+    transposed: bool = False,
+) -> Flow[U64]:
+    """Evaluator's side of X @ Y, or of X.T @ G, for the X in ``left``.
+
+    Learns: its own additive share of the product, uniform in Z_t; the operand's shape, which was agreed.
+    Leaks: its height to the key holder; what the key holder decrypts is uniform in Z_t.
+    Model: hides X from a malicious key holder too: the public key's second polynomial is the expansion of a seed, and
+        whatever operand comes, what leaves is uniform (c0) or masked by a fresh RLWE sample (c1).
+    Source: CRYPTO 3; zero-encryption against reading X through c1, mask in R_q against reading it through the noise.
+    """
+    operand = yield from receive(peer, Operand)
+    if operand.label != label or operand.columns != columns:
+        raise RemoteProtocolError(
+            f"sent operand {operand.label!r} with {operand.columns} columns when {label!r} was due", peer
+        )
+    try:
+        if isinstance(left, Prepared):
+            answer, share = multiply(left, operand, stream, zeros, transposed=transposed)
+        else:
+            answer, share = left.multiply(operand, transposed=transposed)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error), peer) from None
+    yield Send(peer, answer)
+    return share

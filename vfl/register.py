@@ -1,0 +1,16 @@
+"""The register of message types: whoever imports it has every type declared that can cross between two parties."""
+
+from __future__ import annotations
+
+import vfl.protocols.attribution
+import vfl.protocols.coalitions
+import vfl.protocols.delivery
+import vfl.protocols.fee_reports
+import vfl.protocols.moments
+import vfl.protocols.opening
+import vfl.protocols.product
+import vfl.protocols.resume
+import vfl.protocols.session  # noqa: F401 - declaring is all that these imports are for
+from psi.flow import REGISTER
+
+__all__ = ["REGISTER"]

@@ -1,0 +1,1 @@
+"""When which rows are used: schedule, purge and search."""
