@@ -24,7 +24,7 @@ _DOMAIN = b"entente/psi/1/kept\x00"
     receiver=Role.PARTY,
     payload=Payload.COMMITMENT,
     reveals="whether sender and receiver kept the same rows of the earlier run, which both know",
-    source="digest comparison, docs/protocols/alignment.md, section Rows kept",
+    source="digest comparison, docs/protocols/alignment.md#rows-kept",
 )
 class KeptRows(Message):
     """A digest of this run, the earlier run and the entities kept, in shared order."""
@@ -41,7 +41,7 @@ def confirm_kept(me: str, parties: Sequence[str], ids: Sequence[str], *, run: by
     Learns: whether each other party kept the same rows.
     Leaks: to each other party a digest of rows that it knows itself, bound to both runs.
     Model: semi-honest; a party of the earlier run that gives a false digest stops the run and learns nothing.
-    Source: digest comparison, docs/protocols/alignment.md, section Rows kept.
+    Source: digest comparison, docs/protocols/alignment.md#rows-kept.
     """
     state = hashlib.sha256(_DOMAIN + run + earlier)
     for name in ids:

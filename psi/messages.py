@@ -88,7 +88,7 @@ class CommonTokens(Message):
     receiver=Role.PARTY,
     payload=Payload.PUBLIC,
     reveals="that fewer entities are common than the agreed minimum; neither which nor how many",
-    source="docs/protocols/alignment.md, section Below the minimum",
+    source="docs/protocols/alignment.md#below-the-minimum",
 )
 class TooFewCommon(Message):
     """Stop: the intersection is below ``minimum``."""
@@ -102,7 +102,7 @@ class TooFewCommon(Message):
     receiver=Role.PARTY,
     payload=Payload.COMMITMENT,
     reveals="whether sender and receiver were given the same tokens and read the same entities from them",
-    source="digest comparison against an equivocating coordinator, signed",
+    source="digest comparison against an equivocating coordinator, signed: docs/protocols/alignment.md#confirmation",
 )
 class AlignmentConfirmation(Message):
     """Digests of the common tokens and, keyed by them, of the entities in shared order."""

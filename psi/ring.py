@@ -96,7 +96,8 @@ def align_party(
     Model: semi-honest parties and coordinator that do not collude; a list that is malformed, of another length than
         committed, or put in another order, and an answer that differs between parties, end the run.
     Source: Huberman, Franklin and Hogg, EC 1999 (exponentiation in turn); Vaidya and Clifton, J. Computer Security
-        13(4), 2005, section 3 (N parties in a ring); the one-time factor and group per docs/protocols/alignment.md.
+        13(4), 2005, section 3 (N parties in a ring);
+        the one-time factor and group per docs/protocols/alignment.md#the-protocol.
 
     Raises :class:`IdentifierError` (its text names ids), :class:`LocalProtocolError`, :class:`RemoteProtocolError`
     or :class:`IntersectionTooSmall`.
@@ -281,7 +282,7 @@ def match_tokens(coordinator: str, parties: Sequence[str], *, limits: AlignmentL
         no run scalar, no ids.
     Leaks: to the parties the common tokens, and nothing at all below the minimum.
     Model: semi-honest, not colluding with a party; a false answer is caught when the parties confirm.
-    Source: docs/protocols/alignment.md, section Matching.
+    Source: docs/protocols/alignment.md#matching.
 
     Raises :class:`IntersectionTooSmall` after telling everybody, or :class:`RemoteProtocolError`.
     """

@@ -106,13 +106,74 @@ def test_every_protocol_says_what_it_reveals() -> None:
     assert {where: lines for where, lines in missing.items() if lines} == {}
 
 
-def test_every_message_is_registered_with_what_it_reveals() -> None:
-    from psi.flow import REGISTER, Message, fields_of
-
+def import_everything() -> None:
+    """Every module of the product, so that every message type is declared."""
     for package in ("psi", "vfl", "parties"):
         for module in pkgutil.walk_packages([str(ROOT / package)], prefix=f"{package}."):
             if not re.search(r"_pb2(_grpc)?$|__main__$", module.name):
                 importlib.import_module(module.name)
+
+
+def cited_sources() -> Iterator[tuple[str, str]]:
+    """What the product names as its sources: in docstrings after "Source:", to the paragraph's end; in messages."""
+    from psi.flow import REGISTER
+
+    for path in modules():
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                for text in re.findall(r"\bSource:(.+?)(?:\n\n|\Z)", ast.get_docstring(node) or "", re.DOTALL):
+                    yield f"{name_of(path)}:{getattr(node, 'name', '')}", " ".join(text.split())
+    import_everything()
+    for name, kind in REGISTER.items():
+        if kind.cls.__module__.partition(".")[0] in PACKAGES:
+            yield name, kind.source
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a page, as its readers' programs make them."""
+    found = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in found}
+
+
+def unresolved(source: str) -> str:
+    """Why a reader could not find the source; "" where it is a section of this repository, a standard, or a work."""
+    pages = re.findall(r"((?:docs|psi|vfl|parties)/[\w/.-]*\w)(#[\w-]+)?", source)
+    for page, anchor in pages:
+        if not (ROOT / page).is_file():
+            return f"{page} does not exist"
+        if anchor and anchor[1:] not in headings(ROOT / page):
+            return f"{page} has no heading {anchor}"
+        if page.startswith("docs/protocols/") and not anchor:
+            return f"{page}: name the section"
+    if re.search(r"\bsection [A-Z][a-z]+ ?[a-z]*\b|CRYPTO [0-9]|FACTORS", source):
+        return "cites a section by a name: write page.md#heading"
+    standard = r"\bRFC \d{3,5}\b|\bFIPS \d+\b|\bePrint \d{4}/\d+|\bdoi:10\."
+    work = r"[A-Z][a-z]+\b[^;]*\b(19|20)\d\d\b"
+    library = r"``\w+(\.\w+)+``"
+    return "" if pages or re.search(f"{standard}|{work}|{library}", source) else "names nothing that can be looked up"
+
+
+def test_every_source_can_be_looked_up() -> None:
+    found = list(cited_sources())
+    assert len(found) > 60
+    assert {where: why for where, source in found if (why := unresolved(source))} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "", "FACTORS, Settlement", "CRYPTO 4, step 1", "the literature",
+        "docs/protocols/none.md#a-step", "docs/protocols/split.md#no-such-step", "docs/protocols/split.md",
+    ],
+)  # fmt: skip
+def test_a_source_that_leads_nowhere_is_found(source: str) -> None:
+    assert unresolved(source)
+
+
+def test_every_message_is_registered_with_what_it_reveals() -> None:
+    from psi.flow import REGISTER, Message, fields_of
+
+    import_everything()
     allowed = {
         "int", "float", "bool", "str", "bytes",
         "tuple[int, ...]", "tuple[float, ...]", "tuple[str, ...]", "tuple[bytes, ...]",

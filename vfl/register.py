@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psi.kept
+import psi.messages  # noqa: F401
 import vfl.protocols.attribution
 import vfl.protocols.coalitions
 import vfl.protocols.delivery

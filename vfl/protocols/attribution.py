@@ -69,7 +69,7 @@ Two parties that cancel each other beyond it would wrap in opposite directions a
     receiver=Role.LABEL,
     payload=Payload.SHARE,
     reveals="with the label party's shares: the sender's attribution in each predicted period, one number each",
-    source="inner product on additive shares; wrap from known signs as in SIRNN, IEEE S&P 2021",
+    source="docs/protocols/attribution.md#without-cutting-a-share; wrap from known signs, Rathee et al. 2021",
 )
 class AttributionShares(Message):
     """The sender's shares of its attributions, one ring element per predicted period in order."""
@@ -160,7 +160,7 @@ def attribute(
     Leaks: the number of rows of each period, which was known; slopes are encrypted.
     Model: semi-honest. A label party that cheats may choose its slopes, and so reads one linear form of a period's
         rows instead, per party and period; each row is charged one opening for it.
-    Source: CRYPTO 3; wrap from known signs, SIRNN 2021.
+    Source: docs/protocols/attribution.md#without-cutting-a-share; wrap from known signs, Rathee et al., SIRNN, 2021.
     """
     cut = _Cut.of(fixed)
     for party in parties:
@@ -266,7 +266,7 @@ def serve_attribution(
     Leaks: one ring element per predicted period, with which the label party reads one number, charged to the budget
         as one opening of each of the period's rows: a cheating label party could put all weight on one.
     Model: semi-honest; refused without the agreement's consent.
-    Source: CRYPTO 3; wrap from known signs, SIRNN 2021.
+    Source: docs/protocols/attribution.md#without-cutting-a-share; wrap from known signs, Rathee et al., SIRNN, 2021.
     """
     if not consent:
         raise LocalProtocolError("the agreement does not consent to attribution")

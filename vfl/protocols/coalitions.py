@@ -44,7 +44,7 @@ F64 = NDArray[np.float64]
     receiver=Role.LABEL,
     payload=Payload.MASKED,
     reveals="with the label party's shares: the coalition's embedding sum; alone in it, the party's own embedding",
-    source="FACTORS, Contribution, masked way; zero-sum masks after Bonawitz et al. 2017",
+    source="docs/protocols/openings.md#coalition-openings; zero-sum masks after Bonawitz et al. 2017",
 )
 class CoalitionSum(Message):
     """One member's shares of all kept predictions plus its mask among ``members``."""
@@ -66,7 +66,7 @@ def open_coalitions(
     Learns: the embedding sum of every coalition, hence each feature party's embedding of the predicted rows.
     Leaks: nothing.
     Model: semi-honest.
-    Source: FACTORS, Contribution, masked way.
+    Source: docs/protocols/openings.md#coalition-openings; docs/incentives.md#which-way-it-is-computed.
     """
     ring = Ring(fixed.ring_bits)
     opened: dict[frozenset[str], F64] = {}
@@ -105,7 +105,7 @@ def serve_coalitions(
     Leaks: its share of each coalition's sums under that coalition's mask, charged to the budget first; alone in a
         coalition it has no mask, and its own embedding opens.
     Model: semi-honest; refused without the agreement's consent.
-    Source: FACTORS, Contribution, masked way.
+    Source: docs/protocols/openings.md#coalition-openings; docs/incentives.md#which-way-it-is-computed.
     """
     if not consent:
         raise LocalProtocolError("the agreement does not consent to coalition openings")

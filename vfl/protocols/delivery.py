@@ -22,7 +22,7 @@ __all__ = [
 _REVEALS = (
     "to the receiver's key alone the joint factor: scores by instrument and period, and its validation, as agreed"
 )
-_SOURCE = "FACTORS, Export bundle; run agreement, recipients; HPKE, RFC 9180"
+_SOURCE = "docs/protocols/delivery.md#what-is-sent; HPKE, RFC 9180"
 
 Seal = Callable[[str, bytes], bytes]
 """Reader's name and packed files to what only that reader opens."""
@@ -122,7 +122,7 @@ def deliver_bundle(recipients: Mapping[str, Role], files: Mapping[str, bytes], s
     Learns: that each recipient has the bundle.
     Leaks: the bundle, to the recipients of the agreement and nobody else; its size, to whoever carries it.
     Model: recipients are trusted with the factor; whoever carries or stores the messages is not.
-    Source: FACTORS, Export bundle; HPKE, RFC 9180.
+    Source: docs/protocols/delivery.md#what-is-sent; HPKE, RFC 9180.
     """
     packed = pack_files(files)
     for name, role in recipients.items():
@@ -144,7 +144,7 @@ def receive_bundle(label_party: str, me: Role, unseal: Unseal) -> Flow[dict[str,
     Learns: the factor.
     Leaks: nothing.
     Model: the label party is authenticated by the channel and by its signature on what is sealed.
-    Source: FACTORS, Export bundle; HPKE, RFC 9180.
+    Source: docs/protocols/delivery.md#what-is-sent; HPKE, RFC 9180.
     """
     coordinator = me is Role.COORDINATOR
     kind: type[BundleForParty] | type[BundleForCoordinator] = BundleForCoordinator if coordinator else BundleForParty

@@ -41,7 +41,7 @@ def report_fees(
     Model: the fee is hidden from everybody unless key holder and coordinator collude; a coordinator that hands the key
         holder one report alone opens that fee, which the published ciphertext then shows to that report's sender. All
         other parties together with the total know a last fee: so it is with any sum.
-    Source: Paillier 1999; FACTORS, Settlement.
+    Source: Paillier, EUROCRYPT 1999; docs/protocols/fees.md#a-round.
     """
     report = make_report(terms, me, period, fee, sign, stream)
     yield Send(coordinator, report)
@@ -61,7 +61,7 @@ def collect_fees(terms: FeeTerms, period: str, absent: Sequence[str] = ()) -> Fl
     Learns: who reports, and the total.
     Leaks: nothing.
     Model: semi-honest; reports are kept, so that an auditor who is not the key holder multiplies them again.
-    Source: Paillier 1999; FACTORS, Settlement.
+    Source: Paillier, EUROCRYPT 1999; docs/protocols/fees.md#a-round.
     """
     book = FeeBook(terms, period)
     expected = [name for name in sorted(terms.keys) if name not in absent]
@@ -91,7 +91,7 @@ def open_fees(
     Leaks: the total with the product's randomness, which proves it.
     Model: whatever a coordinator sends, at most one sum per period opens, and only with signed reports of
         enough parties. That the ciphertext is the product of these is checked by whoever holds the reports.
-    Source: Paillier 1999; FACTORS, Settlement.
+    Source: Paillier, EUROCRYPT 1999; docs/protocols/fees.md#a-round.
     """
     asked = yield from receive(coordinator, FeeAggregate)
     said = open_aggregate(terms, period, asked, key, sign, once)

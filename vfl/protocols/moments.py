@@ -78,7 +78,7 @@ CHUNK = 4096
     receiver=Role.FEATURE,
     payload=Payload.PUBLIC,
     reveals="which aligned rows enter the model now, hence which labels have become known",
-    source="CRYPTO 4, step 1",
+    source="docs/protocols/ridge.md#the-protocol",
 )
 class MomentRows(Message):
     """Announces a block: its number, and its row ids (little-endian u32)."""
@@ -109,7 +109,7 @@ class PairKey(Message):
     receiver=Role.FEATURE,
     payload=Payload.CIPHERTEXT,
     reveals="the shape of the sender's columns; nothing of their values",
-    source="BFV; secret-key encryption under the sender's own key",
+    source="BFV (Fan and Vercauteren 2012); secret-key encryption under the sender's own key",
 )
 class PairOperand(Message):
     """The sender's columns of one chunk (inner x columns), encrypted block by block."""
@@ -127,7 +127,7 @@ class PairOperand(Message):
     receiver=Role.FEATURE,
     payload=Payload.CIPHERTEXT,
     reveals="after decryption a share uniform in Z_t; nothing of the sender's columns",
-    source="mask uniform in R_q and a fresh public-key encryption of zero: CRYPTO 3, message 2",
+    source="mask uniform in R_q, fresh public-key encryption of zero: docs/protocols/product.md#operand-and-answer",
 )
 class PairAnswer(Message):
     """Masked cross-moment of one chunk."""
@@ -144,7 +144,7 @@ class PairAnswer(Message):
     receiver=Role.LABEL,
     payload=Payload.RESULT,
     reveals="second moments and sums of the sender's columns over a block, in a basis only the sender knows",
-    source="docs/protocols/ridge.md",
+    source="docs/protocols/ridge.md#the-protocol",
 )
 class OwnMoments(Message):
     """X_k^T X_k (row-major) and column sums of a block, fixed point in Z_t."""
@@ -160,7 +160,7 @@ class OwnMoments(Message):
     receiver=Role.LABEL,
     payload=Payload.SHARE,
     reveals="with the other ends' shares: a block's cross-moments of each pair of parties, and with the label",
-    source="docs/protocols/ridge.md",
+    source="docs/protocols/ridge.md#the-protocol",
 )
 class PairShares(Message):
     """This party's shares: of X_k^T [X_L, y], and of its product with each other feature party in agreed order."""
@@ -196,7 +196,7 @@ def agree_pairs(me: str, parties: Sequence[str], context: Context) -> Flow[Pairs
     Learns: the earlier parties' public keys.
     Leaks: nothing.
     Model: semi-honest.
-    Source: CRYPTO 3.
+    Source: docs/protocols/product.md#key.
     """
     place = list(parties).index(me)
     later, earlier = parties[place + 1 :], parties[:place]
@@ -241,7 +241,7 @@ def answer_moments(
     Leaks: nothing: one end of a product has the share, the other has the mask.
     Model: semi-honest. A label party that encrypts other columns than its own reads that many linear forms
         over rows of X_k once the block is sent, as it would of the label; the agreement bounds blocks and columns.
-    Source: docs/protocols/ridge.md; private products after CRYPTO 3.
+    Source: docs/protocols/ridge.md#the-protocol; docs/protocols/product.md#operand-and-answer.
     """
     place = list(parties).index(me)
     others = [p for p in parties if p != me]
@@ -278,7 +278,7 @@ def send_moments(
     Leaks: to the label party its own moments of the block, and shares that open its cross-moments; to other
         feature parties nothing. Sent again it shows what it showed.
     Model: semi-honest; the caller has charged the block.
-    Source: docs/protocols/ridge.md.
+    Source: docs/protocols/ridge.md#the-protocol.
     """
     own, width = parties[me], ring.width
     sizes = [own * own, own, own * label_columns, *(own * d for p, d in parties.items() if p != me)]
@@ -300,7 +300,7 @@ def hold_moments(
     Learns: its own shares, uniform in Z_t.
     Leaks: nothing of its own columns: they are encrypted under its key.
     Model: semi-honest.
-    Source: docs/protocols/ridge.md; private products after CRYPTO 3.
+    Source: docs/protocols/ridge.md#the-protocol; docs/protocols/product.md#operand-and-answer.
     """
     if own.size and float(np.abs(own).max()) > REACH:
         raise LocalProtocolError(f"the label party's columns must stay within +-{REACH}: scale them first")
@@ -332,7 +332,7 @@ def open_moments(
         only this party knows; to the fixed-point step.
     Leaks: nothing.
     Model: semi-honest.
-    Source: docs/protocols/ridge.md.
+    Source: docs/protocols/ridge.md#the-protocol.
     """
     got = yield from gather([_receive_block(p, block) for p in parties])
     return _assemble(parties, held, dict(zip(parties, got, strict=True)), 2 * bits, ring)

@@ -77,7 +77,7 @@ class Operand(Message):
     receiver=Role.LABEL,
     payload=Payload.CIPHERTEXT,
     reveals="after decryption a share uniform in Z_t; nothing of the evaluator's plaintext",
-    source="mask uniform in R_q and a fresh public-key encryption of zero: CRYPTO 3, message 2",
+    source="mask uniform in R_q, fresh public-key encryption of zero: docs/protocols/product.md#operand-and-answer",
 )
 class Answer(Message):
     """Masked product, one ciphertext per block: needed coefficients of c0, and c1."""
@@ -281,7 +281,7 @@ def finish_product(
     Learns: its own additive share of the product, uniform in Z_t.
     Leaks: nothing; noise and decryption errors stay here.
     Model: semi-honest.
-    Source: CRYPTO 3, message 2.
+    Source: docs/protocols/product.md#operand-and-answer.
     """
     answer = yield from receive(peer, Answer)
     if answer.label != label:
@@ -298,7 +298,7 @@ def hold_product(peer: str, label: str, right: U64, rows: int, key: KeyHolder, p
     Learns: its own additive share of X @ right, uniform in Z_t; the shape of X was known.
     Leaks: the shape of ``right`` to the evaluator; no value (BFV is IND-CPA).
     Model: semi-honest; an evaluator that computes something else is not detected here.
-    Source: CRYPTO 3.
+    Source: docs/protocols/product.md#operand-and-answer.
     """
     inner, columns = right.shape
     yield Send(peer, Operand(label, inner, columns, packing.sizes, encrypt_right(key, right, packing)))
@@ -321,7 +321,8 @@ def evaluate_product(
     Leaks: its height to the key holder; what the key holder decrypts is uniform in Z_t.
     Model: hides X from a malicious key holder too: the public key's second polynomial is the expansion of a seed, and
         whatever operand comes, what leaves is uniform (c0) or masked by a fresh RLWE sample (c1).
-    Source: CRYPTO 3; zero-encryption against reading X through c1, mask in R_q against reading it through the noise.
+    Source: docs/protocols/product.md#why-each-step: zero-encryption against reading X through c1, mask in R_q
+        against reading it through the noise.
     """
     operand = yield from receive(peer, Operand)
     if operand.label != label or operand.columns != columns:

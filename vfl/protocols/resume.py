@@ -54,7 +54,7 @@ START = -1
     receiver=Role.LABEL,
     payload=Payload.PUBLIC,
     reveals="which steps the sender has records of",
-    source="docs/protocols/resume.md",
+    source="docs/protocols/resume.md#records-in-training",
 )
 class Place(Message):
     """The steps this party can go on from, rising; empty: only from the start."""
@@ -68,7 +68,7 @@ class Place(Message):
     receiver=Role.FEATURE,
     payload=Payload.PUBLIC,
     reveals="the step that everyone goes on from",
-    source="docs/protocols/resume.md",
+    source="docs/protocols/resume.md#records-in-training",
 )
 class ResumeAt(Message):
     """The step to go on from: one that every party has a record of, or ``START``."""
@@ -82,7 +82,7 @@ class ResumeAt(Message):
     receiver=Role.LABEL,
     payload=Payload.PUBLIC,
     reveals="that the sender's record of this step is on disk",
-    source="docs/protocols/resume.md",
+    source="docs/protocols/resume.md#records-in-training",
 )
 class Ready(Message):
     """This party can repeat the step's opening after a crash."""
@@ -96,7 +96,7 @@ class Ready(Message):
     receiver=Role.FEATURE,
     payload=Payload.PUBLIC,
     reveals="that every party's record of this step is on disk",
-    source="docs/protocols/resume.md",
+    source="docs/protocols/resume.md#records-in-training",
 )
 class Open(Message):
     """Every record is kept: open the step."""
@@ -183,7 +183,7 @@ def await_open(label_party: str, step: int) -> Flow[None]:
     Learns: that every party's record of the step is on disk.
     Leaks: that its own is.
     Model: semi-honest; whatever the label party claims, a step opens only what was recorded.
-    Source: docs/protocols/resume.md.
+    Source: docs/protocols/resume.md#records-in-training.
     """
     yield Send(label_party, Ready(step))
     told = yield from receive(label_party, Open)
@@ -197,7 +197,7 @@ def open_step(parties: Sequence[str], step: int, record: Callable[[], None]) -> 
     Learns: that every party's record of the step is on disk.
     Leaks: that its own is.
     Model: semi-honest.
-    Source: docs/protocols/resume.md.
+    Source: docs/protocols/resume.md#records-in-training.
     """
     for party in parties:
         ready = yield from receive(party, Ready)
@@ -214,7 +214,7 @@ def agree_place(parties: Sequence[str], own: Collection[int]) -> Flow[int]:
     Learns: which steps each feature party has records of.
     Leaks: the step chosen.
     Model: semi-honest; a wrong answer costs openings, which are counted, and reveals nothing.
-    Source: docs/protocols/resume.md.
+    Source: docs/protocols/resume.md#records-in-training.
     """
     common = set(own)
     for party in parties:
@@ -232,7 +232,7 @@ def offer_place(label_party: str, own: Collection[int]) -> Flow[int]:
     Learns: the step chosen.
     Leaks: which steps it has records of.
     Model: semi-honest; it goes on only from a record of its own.
-    Source: docs/protocols/resume.md.
+    Source: docs/protocols/resume.md#records-in-training.
     """
     yield Send(label_party, Place(tuple(sorted(own))))
     chosen = yield from receive(label_party, ResumeAt)

@@ -62,7 +62,7 @@ class PublicKey(Message):
     receiver=Role.FEATURE,
     payload=Payload.PUBLIC,
     reveals="which aligned rows are opened at this step, hence which rows have labels or are predicted",
-    source="CRYPTO 4, step 1",
+    source="docs/protocols/split.md#a-step, step 1",
 )
 class Batch(Message):
     """Announces a step: its number, whether it trains, and its row ids (little-endian u32)."""
@@ -93,7 +93,7 @@ class MaskedSum(Message):
     receiver=Role.LABEL,
     payload=Payload.SHARE,
     reveals="with the label party's share: this party's own embedding, as the agreement's single-party opening says",
-    source="CRYPTO 4, step 2, K = 1",
+    source="docs/protocols/split.md#a-step, step 4 with one feature party",
 )
 class SingleSum(Message):
     """The only feature party's share of its embedding, uniform in Z_t."""
@@ -108,7 +108,7 @@ class SingleSum(Message):
     receiver=Role.FEATURE,
     payload=Payload.PUBLIC,
     reveals="training is over",
-    source="CRYPTO 4",
+    source="docs/protocols/split.md#a-step",
 )
 class Done(Message):
     """Ends a session of the source layer."""

@@ -1,4 +1,4 @@
-"""The noise and overflow budget of ``docs/protocols.md``, computed over every shape that is allowed."""
+"""The noise and overflow budget of ``docs/protocols/product.md``, computed over every shape that is allowed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCHES = (1, 3, 17, 64, 100, 256, 500, 512, 1000, 1024, 2048, 4096, 5000, 8192)
 COLUMNS = (1, 2, 3, 5, 8, 12, 24, 32, 33, 64, 100, 128, 200, 256, 400, 512)
 WIDTHS = (1, 2, 3, 4, 7, 8, 16, 32, 48, 64)
 RINGS = {"bfv-8192": (54, 59), "bfv-4096": (44,)}
-DOCUMENT = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs" / "protocols" / "product.md").read_text(encoding="utf-8")
 
 
 def worst_noise(degree: int, special: int, rows: int, inner: int, columns: int, *, both: bool) -> float:
@@ -48,7 +48,7 @@ def test_noise_stays_below_half_a_step_for_every_allowed_shape(name: str) -> Non
         assert worst < modulus / (2 << bits)
     line = re.search(rf"\| `{name}` \|.*", DOCUMENT)
     assert line is not None
-    assert f"2^{math.log2(worst):.1f}" in line[0], "docs/protocols.md has another worst noise"
+    assert f"2^{math.log2(worst):.1f}" in line[0], "docs/protocols/product.md has another worst noise"
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETER_SETS))

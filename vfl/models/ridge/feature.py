@@ -197,7 +197,7 @@ def serve_linear(
         in a basis only it knows; per scored row one linear form, inside a sum over parties; both are charged first.
     Model: semi-honest label party. One that deviates chooses the linear forms, of scores and (label_columns per
         block) of X_k^T Y; a second run over other rows would isolate the difference, which the budget bounds.
-    Source: docs/protocols/ridge.md; CRYPTO 4.
+    Source: docs/protocols/ridge.md#the-protocol; docs/protocols/split.md#a-step for scores.
     """
     _check_columns(me, parties, features, single_party)
     evaluator, pairs = yield from agree_session_keys(me, label_party, parties, fixed, parameter_set)
@@ -243,7 +243,7 @@ def serve_warm_start(
         the others' and with the label, in a basis only it knows. The basis is the one its embeddings are made in.
     Model: semi-honest label party. One that deviates reads label_columns linear forms over rows of X_k instead, at
         each time the block is opened.
-    Source: docs/protocols/ridge.md, "Warm start".
+    Source: docs/protocols/ridge.md#warm-start.
     """
     _check_columns(me, parties, columns, single_party)
     evaluator, pairs = yield from agree_session_keys(me, label_party, parties, fixed, parameter_set)

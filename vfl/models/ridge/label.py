@@ -104,7 +104,7 @@ class SealedLinear:
         Learns: nothing.
         Leaks: nothing.
         Model: semi-honest.
-        Source: CRYPTO 3.
+        Source: docs/protocols/product.md#key.
         """
         for party in self._parties:
             yield Send(party, PublicKey(self._key.context.name, self._fixed.ring_bits, self._key.public_key))
@@ -115,7 +115,7 @@ class SealedLinear:
         Learns: Gram matrix, X^T y, X^T X_L and column sums over the rows, each party's columns in its secret basis.
         Leaks: the row ids to every feature party.
         Model: semi-honest.
-        Source: docs/protocols/ridge.md.
+        Source: docs/protocols/ridge.md#the-protocol.
         """
         bits = moment_bits(len(rows), self._fixed.ring_bits)
         announced = rows.astype("<u4").tobytes()
@@ -159,7 +159,7 @@ class SealedLinear:
         Learns: one linear form of each row, with the coefficients it chose.
         Leaks: the row ids to every feature party.
         Model: semi-honest; with K = 1 the single party's part opens, which the agreement must say.
-        Source: CRYPTO 4, steps 1 and 2, with U_k = 0.
+        Source: docs/protocols/split.md#a-step, steps 1 to 4, with U_k = 0.
         """
         for party in self._parties:
             yield Send(party, Batch(step, False, rows.astype("<u4").tobytes()))
@@ -198,7 +198,7 @@ class SealedLinear:
         Learns: nothing.
         Leaks: the number of steps.
         Model: semi-honest.
-        Source: CRYPTO 4.
+        Source: docs/protocols/split.md#a-step.
         """
         for party in self._parties:
             yield Send(party, Done(self._steps))

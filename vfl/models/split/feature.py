@@ -62,7 +62,7 @@ def serve_source(
     Leaks: its share of each opened batch under a zero-sum mask (uniform in Z_t), charged to the budget first;
         masked ciphertexts that decrypt to uniform shares.
     Model: semi-honest label party; whatever it sends, each row's sum opens at most ``budget.limit`` times.
-    Source: CRYPTO 4.
+    Source: docs/protocols/split.md#a-step; docs/protocols/openings.md#openings-and-their-budget.
     """
     if len(parties) < 2 and not single_party:
         raise LocalProtocolError("a single feature party's embedding opens only with the agreement's consent")

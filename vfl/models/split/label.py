@@ -104,7 +104,7 @@ class SealedSource:
         Learns: nothing.
         Leaks: nothing.
         Model: semi-honest.
-        Source: CRYPTO 3.
+        Source: docs/protocols/product.md#key.
         """
         for party in self.parties:
             yield Send(party, PublicKey(self._key.context.name, self._fixed.ring_bits, self._key.public_key))
@@ -115,7 +115,7 @@ class SealedSource:
         Learns: the sum over feature parties for these rows, at a fixed-point step of 2**-(2 f_x + f_g).
         Leaks: the row ids to every feature party.
         Model: semi-honest; with K = 1 the single party's embedding opens, which the agreement must say.
-        Source: CRYPTO 4, steps 1 and 2.
+        Source: docs/protocols/split.md#a-step, steps 1 to 4.
         """
         train = step not in self._predictions
         packings = {party: self._packing(len(rows), share, train=train) for party, share in self._shares.items()}
@@ -168,7 +168,7 @@ class SealedSource:
         Learns: its own share of the update, uniform in Z_t.
         Leaks: nothing: one encryption of the gradient, the same for all parties, under the label party's key.
         Model: semi-honest.
-        Source: CRYPTO 4, steps 3 and 4.
+        Source: docs/protocols/split.md#a-step, step 5.
         """
         encoded = self._ring.encode(gradient, self._fixed.gradient_bits, stream=self._stream)
         label = f"backward/{step}"
@@ -193,7 +193,7 @@ class SealedSource:
         Learns: nothing.
         Leaks: the number of steps.
         Model: semi-honest.
-        Source: CRYPTO 4.
+        Source: docs/protocols/split.md#a-step.
         """
         for party in self.parties:
             yield Send(party, Done(self._steps))
