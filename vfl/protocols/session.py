@@ -170,7 +170,13 @@ def announced_rows(data: bytes, limit: int, peer: str) -> I64:
 def agree_session_keys(
     me: str, label_party: str, parties: Mapping[str, int], fixed: FixedPoint, parameter_set: str
 ) -> Flow[tuple[Evaluator, Pairs]]:
-    """The label party's key for this session, and those between feature parties."""
+    """The label party's key for this session, and those between feature parties.
+
+    Learns: the label party's public key, and those of the feature parties before this one.
+    Leaks: its own public keys, one-session, to the feature parties after it.
+    Model: the label party's key may be of its choosing: the answers it is used for hide their operand under any.
+    Source: docs/protocols/product.md#key.
+    """
     context = Context(parameter_set, fixed.ring_bits)
     announced = yield from receive(label_party, PublicKey)
     if (announced.parameter_set, announced.ring_bits) != (parameter_set, fixed.ring_bits):
