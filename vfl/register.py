@@ -12,7 +12,8 @@ import vfl.protocols.moments
 import vfl.protocols.opening
 import vfl.protocols.product
 import vfl.protocols.resume
-import vfl.protocols.session  # noqa: F401 - declaring is all that these imports are for
+import vfl.protocols.session
+import vfl.protocols.slots  # noqa: F401 - declaring is all that these imports are for
 from psi.flow import REGISTER
 
 __all__ = ["REGISTER"]

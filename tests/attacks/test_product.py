@@ -147,7 +147,7 @@ def read_through_c1(operand: Operand, answer: Answer) -> Ints:
 
 def read_through_noise(pairs: list[tuple[Operand, Answer]]) -> NDArray[np.float64]:
     """Least squares on what the decryptions' rounding left over: e * x, e being the holder's own noise."""
-    message = np.pad(packed := PACKING.right(RIGHT, BITS, transposed=False), (0, CONTEXT.degree - len(packed)))
+    message = np.pad(packed := PACKING.right(RIGHT, RING, transposed=False), (0, CONTEXT.degree - len(packed)))
     known, left_over = [], []
     positions = PACKING.positions(ROWS, COLUMNS, transposed=False)
     distance = positions[:, None] - PLACES[None, :]

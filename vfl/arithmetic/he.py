@@ -18,6 +18,7 @@ import struct
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,9 @@ import pyarrow
 import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
+from vfl.arithmetic.mask import MaskSource
+from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
+from vfl.arithmetic.prime_ring import PRIME
 from vfl.arithmetic.public_key import SEED_BYTES as KEY_SEED_BYTES
 from vfl.arithmetic.public_key import rebased, unpack_key
 from vfl.arithmetic.randomness import SecretStream
@@ -36,8 +40,8 @@ __all__ = [
     "Evaluator",
     "FreshZeros",
     "KeyHolder",
-    "ParameterSet",
     "Plain",
+    "SlotTransform",
     "ZeroSupply",
     "raw_operations",
 ]
@@ -52,30 +56,8 @@ _CIPHER = struct.Struct("<4Q?QQQdQ")
 SEED_BYTES = 64
 # what SEAL writes before a ciphertext's seed: a header of its own, and the generator's type, Blake2xb
 _SEED_HEADER = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 16 + 1 + SEED_BYTES) + b"\x01"
-
-
-@dataclass(frozen=True)
-class ParameterSet:
-    """An allowed BFV parameter set. 128-bit classical security (HE standard tables, enforced by SEAL)."""
-
-    name: str
-    degree: int
-    prime_bits: tuple[int, ...]
-    special_bits: int
-
-    @property
-    def most_ring_bits(self) -> int:
-        """Largest plaintext modulus, in bits: below every prime, so that shares rescale in 128-bit steps."""
-        return min(self.prime_bits) - 1
-
-
-PARAMETER_SETS = {
-    p.name: p
-    for p in (
-        ParameterSet("bfv-8192", 8192, (60, 60), 20),
-        ParameterSet("bfv-4096", 4096, (46, 45), 18),
-    )
-}
+# the word that marks a second polynomial which SEAL keeps as a seed
+_SEEDED = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -103,36 +85,16 @@ _PLAIN_LAYOUT = _Layout(_PLAIN.size, 72, 80)
 _CIPHER_LAYOUT = _Layout(_CIPHER.size, 104, 112)
 
 
-class Context:
-    """SEAL context for one parameter set and plaintext modulus 2**ring_bits; shared by both roles."""
+class _Objects:
+    """SEAL objects of one SEAL context, built from words, and the words of our own ones."""
 
-    def __init__(self, name: str, ring_bits: int) -> None:
-        if name not in PARAMETER_SETS:
-            raise ValueError(f"parameter set {name!r} is not allowed: choose one of {sorted(PARAMETER_SETS)}")
-        terms = PARAMETER_SETS[name]
-        if not 2 <= ring_bits <= terms.most_ring_bits:
-            raise ValueError(f"parameter set {name!r} takes rings of 2 to {terms.most_ring_bits} bits, not {ring_bits}")
-        self.name = name
-        self.degree = terms.degree
-        self.ring_bits = ring_bits
-        parms = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
-        parms.set_poly_modulus_degree(terms.degree)
-        parms.set_coeff_modulus(seal.CoeffModulus.Create(terms.degree, [*terms.prime_bits, terms.special_bits]))
-        parms.set_plain_modulus(seal.Modulus(1 << ring_bits))
-        self.seal = seal.SEALContext(parms, True, seal.SEC_LEVEL_TYPE.TC128)
-        if not self.seal.parameters_set():
-            raise ValueError(f"parameter set {name!r}: {self.seal.parameters_error_message()}")
-        self.primes = tuple(q.value() for q in self.seal.first_context_data().parms().coeff_modulus())
-        self.key_primes = tuple(q.value() for q in self.seal.key_context_data().parms().coeff_modulus())
-        self.widths = tuple((q.bit_length() + 7) // 8 for q in self.primes)
+    def __init__(self, made: Any, degree: int) -> None:
+        self.seal = made
+        self.degree = degree
         self._file = os.memfd_create("entente-seal")
         weakref.finalize(self, os.close, self._file)
         self._path = f"/proc/self/fd/{self._file}"
         self._codec = pyarrow.Codec("zstd")
-        modulus = int(np.prod([int(q) for q in self.primes], dtype=object))
-        self._direct = False
-        self._direct = self._reads_memory()
-        self.rescale = [_Rescale(q, modulus, ring_bits) for q in self.primes]
 
     def _load(self, target: Any, body: bytes, words: U64, tail: bytes = b"") -> Any:
         array = np.ascontiguousarray(words, dtype="<u8").tobytes()
@@ -141,6 +103,27 @@ class Context:
         os.pwrite(self._file, whole, 0)
         target.load(self.seal, self._path)
         return target
+
+    def plain(self, coefficients: U64) -> Plain:
+        """A plaintext polynomial with the given coefficients below the plaintext modulus."""
+        count = coefficients.size
+        return self._load(seal.Plaintext(), _PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
+
+    def _cipher(self, target: Any, parms: Any, ntt: bool, residues: U64) -> Ciphertext:
+        body = _CIPHER.pack(*parms, ntt, 2, self.degree, residues.shape[1], 1.0, 1)
+        return self._load(target, body, residues)
+
+    def residues(self, cipher: Ciphertext, primes: int) -> U64:
+        """Residues (2, primes, degree) of one of our own ciphertexts or keys."""
+        return self._words(cipher, _CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
+
+    def coefficients(self, plain: Plain) -> U64:
+        """All ``degree`` coefficients of a plaintext we decrypted."""
+        count = int(plain.coeff_count())
+        out = np.zeros(self.degree, dtype=np.uint64)
+        if count:
+            out[:count] = self.words_of(plain, count)
+        return out
 
     def words_of(self, plain: Plain, count: int) -> U64:
         """The first ``count`` words of one of our own plaintexts."""
@@ -169,14 +152,74 @@ class Context:
         body: bytes = self._codec.decompress(raw[16:], decompressed_size=size, asbytes=True)
         return body
 
+    @cached_property
+    def _direct(self) -> bool:
+        """Whether words read from memory equal those SEAL saves, on a random object of each type."""
+        parms = self.seal.first_context_data().parms()
+        primes = [q.value() for q in parms.coeff_modulus()]
+        words = np.frombuffer(os.urandom(8 * self.degree), dtype="<u8")
+        plain = self.plain(words % np.uint64(parms.plain_modulus().value()) | np.uint64(1))
+        residues = np.stack([np.stack([words % np.uint64(q) for q in primes])] * 2)
+        cipher = self._cipher(seal.Ciphertext(), self.seal.first_parms_id(), False, residues)
+        pairs = ((plain, _PLAIN_LAYOUT, self.degree), (cipher, _CIPHER_LAYOUT, 2 * len(primes) * self.degree))
+        for source, layout, count in pairs:
+            view = layout.view(source, count)
+            if view is None or not np.array_equal(view, self._saved_words(source, layout.body, count)):
+                return False
+        return True
+
+
+class Context(_Objects):
+    """SEAL context for one parameter set and plaintext ring; shared by both roles.
+
+    ``ring``: the plaintext ring of ``ring_bits`` bits, Z_2^k or the prime ring. ``primes`` are those of an operand,
+    ``answer_primes`` those of an answer: the evaluator of slot mode switches to fewer before it masks.
+    """
+
+    def __init__(self, name: str, ring_bits: int) -> None:
+        terms = PARAMETER_SETS.get(name) or PRIME_PARAMETER_SETS.get(name)
+        if terms is None:
+            known = sorted({**PARAMETER_SETS, **PRIME_PARAMETER_SETS})
+            raise ValueError(f"parameter set {name!r} is not allowed: choose one of {known}")
+        self.name = name
+        self.ring = terms.ring(ring_bits)
+        self.ring_bits = ring_bits
+        parms = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
+        parms.set_poly_modulus_degree(terms.degree)
+        parms.set_coeff_modulus(seal.CoeffModulus.Create(terms.degree, [*terms.prime_bits, terms.special_bits]))
+        parms.set_plain_modulus(seal.Modulus(self.ring.modulus))
+        super().__init__(seal.SEALContext(parms, True, seal.SEC_LEVEL_TYPE.TC128), terms.degree)
+        if not self.seal.parameters_set():
+            raise ValueError(f"parameter set {name!r}: {self.seal.parameters_error_message()}")
+        self.dropped, level = terms.dropped, self.seal.first_context_data()
+        for _ in range(self.dropped):
+            level = level.next_context_data()
+        self.answer_parms = level.parms_id()
+        self.key_primes = tuple(q.value() for q in self.seal.key_context_data().parms().coeff_modulus())
+        self.primes = self.key_primes[:-1]
+        self.answer_primes = self.primes[: len(self.primes) - self.dropped]
+        self.widths = tuple((q.bit_length() + 7) // 8 for q in self.primes)
+        self.masks = MaskSource(self.answer_primes, self.ring.modulus)
+
+    @cached_property
+    def slots(self) -> SlotTransform:
+        """Between the values of slot mode and polynomials."""
+        assert self.ring.modulus == PRIME, "only the prime ring has slots"
+        return SlotTransform(self.degree)
+
     def seeded_block(self, source: Any) -> bytes:
         """Wire bytes of one of our own fresh secret-key encryptions: first polynomial, then the second's seed."""
         count, start = len(self.primes) * self.degree, _CIPHER.size + 24
-        body = self._saved(source, start + 8 * count + len(_SEED_HEADER) + SEED_BYTES)
-        words = np.frombuffer(body, dtype="<u8", count=count, offset=start).reshape(len(self.primes), -1)
-        tail = body[start + 8 * count :]
+        marked = 1 + (len(_SEED_HEADER) + SEED_BYTES + 7) // 8
+        view = _CIPHER_LAYOUT.view(source, count + marked) if self._direct else None
+        if view is not None and view[count] == _SEEDED:
+            words, tail = view[:count], view[count + 1 :].tobytes()[: len(_SEED_HEADER) + SEED_BYTES]
+        else:
+            body = self._saved(source, start + 8 * count + len(_SEED_HEADER) + SEED_BYTES)
+            words = np.frombuffer(body, dtype="<u8", count=count, offset=start)
+            tail = body[start + 8 * count :]
         assert tail.startswith(_SEED_HEADER), "SEAL wrote a seed in another form"
-        return self.pack_polynomial(words) + tail[len(_SEED_HEADER) :]
+        return self.pack_polynomial(words.reshape(len(self.primes), -1)) + tail[len(_SEED_HEADER) :]
 
     def from_block(self, block: bytes) -> Ciphertext:
         """The ciphertext that :meth:`seeded_block` stands for; SEAL expands the seed. Raises ValueError."""
@@ -187,81 +230,64 @@ class Context:
         body = _CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
         return self._load(seal.Ciphertext(), body, words, _SEED_HEADER + block[size:])
 
-    def _reads_memory(self) -> bool:
-        """Whether words read from memory equal those SEAL saves, on a random object of each type."""
-        words = np.frombuffer(os.urandom(8 * self.degree), dtype="<u8") >> np.uint64(64 - self.ring_bits)
-        plain = self.plain(words | np.uint64(1))
-        cipher = self.cipher(np.stack([np.stack([words % np.uint64(q) for q in self.primes])] * 2))
-        pairs = ((plain, _PLAIN_LAYOUT, self.degree), (cipher, _CIPHER_LAYOUT, 2 * len(self.primes) * self.degree))
-        for source, layout, count in pairs:
-            view = layout.view(source, count)
-            if view is None or not np.array_equal(view, self._saved_words(source, layout.body, count)):
-                return False
-        return True
+    def answer(self, residues: U64) -> Ciphertext:
+        """The size-2 ciphertext of an answer, from residues (2, answer primes, degree) that were checked before."""
+        return self._cipher(seal.Ciphertext(), self.answer_parms, False, residues)
 
-    def plain(self, coefficients: U64) -> Plain:
-        """A plaintext polynomial with the given coefficients below 2**ring_bits."""
-        count = coefficients.size
-        return self._load(seal.Plaintext(), _PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
-
-    def cipher(self, residues: U64, *, key_level: bool = False, target: Any = None) -> Ciphertext:
-        """A size-2 ciphertext from residues (2, primes, degree) that were checked before."""
-        parms = self.seal.key_parms_id() if key_level else self.seal.first_parms_id()
-        body = _CIPHER.pack(*parms, key_level, 2, self.degree, residues.shape[1], 1.0, 1)
-        return self._load(seal.Ciphertext() if target is None else target, body, residues)
-
-    def residues(self, cipher: Ciphertext, primes: int) -> U64:
-        """Residues (2, primes, degree) of one of our own ciphertexts or keys."""
-        return self._words(cipher, _CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
-
-    def coefficients(self, plain: Plain) -> U64:
-        """All ``degree`` coefficients of a plaintext we decrypted."""
-        count = int(plain.coeff_count())
-        out = np.zeros(self.degree, dtype=np.uint64)
-        if count:
-            out[:count] = self.words_of(plain, count)
-        return out
+    def key(self, residues: U64) -> Any:
+        """A public key from residues (2, key primes, degree) that were checked before."""
+        return self._cipher(seal.PublicKey(), self.seal.key_parms_id(), True, residues)
 
     def pack_polynomial(self, residues: U64) -> bytes:
-        """Wire bytes of residues (primes, count)."""
-        return b"".join(pack(row, width) for row, width in zip(residues, self.widths, strict=True))
+        """Wire bytes of residues (primes, count), of an operand's primes or an answer's."""
+        return b"".join(pack(row, width) for row, width in zip(residues, self.widths, strict=False))
 
-    def unpack_polynomial(self, data: bytes, count: int) -> U64:
+    def unpack_polynomial(self, data: bytes, count: int, *, answer: bool = False) -> U64:
         """Inverse of :meth:`pack_polynomial`; ValueError on any residue not below its prime."""
-        if len(data) != count * sum(self.widths):
-            raise ValueError(f"{count} coefficients have {count * sum(self.widths)} bytes, not {len(data)}")
+        primes = self.answer_primes if answer else self.primes
+        widths = self.widths[: len(primes)]
+        if len(data) != count * sum(widths):
+            raise ValueError(f"{count} coefficients have {count * sum(widths)} bytes, not {len(data)}")
         rows, start = [], 0
-        for prime, width in zip(self.primes, self.widths, strict=True):
+        for prime, width in zip(primes, widths, strict=True):
             rows.append(unpack(data[start : start + width * count], width, count, prime))
             start += width * count
         return np.stack(rows)
 
 
-class _Rescale:
-    """round(t / q * r) for r given by its residue modulo one prime, in exact 128-bit integer steps."""
+class SlotTransform(_Objects):
+    """Between slot values and polynomials mod p: SEAL's own negacyclic transform, under a context whose one prime is p.
 
-    def __init__(self, prime: int, modulus: int, ring_bits: int) -> None:
-        self.prime = np.uint64(prime)
-        inverse = pow(modulus // prime, -1, prime)
-        self.inverse = np.uint64(inverse)
-        self.inverse_shoup = np.uint64((inverse << 64) // prime)
-        self.scale = np.uint64((1 << (64 + ring_bits)) // prime)
+    The order of the slots is the transform's, which both ends share; SEAL's batch encoder would only permute it.
+    """
 
-    def terms(self, residues: U64) -> tuple[U64, U64]:
-        """High and low words of t * [r * (q/p)**-1 mod p] / p."""
-        y = residues * self.inverse - _multiply_high(residues, self.inverse_shoup) * self.prime
-        y = np.where(y >= self.prime, y - self.prime, y)
-        return _multiply_high(y, self.scale), y * self.scale
+    def __init__(self, degree: int) -> None:
+        parms = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
+        parms.set_poly_modulus_degree(degree)
+        parms.set_coeff_modulus([seal.Modulus(PRIME)])
+        parms.set_plain_modulus(seal.Modulus(2))
+        super().__init__(seal.SEALContext(parms, True, seal.SEC_LEVEL_TYPE.TC128), degree)
+        self._engine = seal.Evaluator(self.seal)
 
+    def polynomials(self, values: U64) -> U64:
+        """Coefficients (k, N) of the polynomials that have ``values`` (k, N) in their slots."""
+        return self._through(values, self._engine.transform_from_ntt_inplace, ntt=True)
 
-def _multiply_high(a: U64, b: np.uint64) -> U64:
-    """The upper 64 bits of a 64 by 64 bit product."""
-    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    a0, a1, b0, b1 = a & low, a >> half, b & low, b >> half
-    cross = a1 * b0 + ((a0 * b0) >> half)
-    other = a0 * b1 + (cross & low)
-    high: U64 = a1 * b1 + (cross >> half) + (other >> half)
-    return high
+    def values(self, polynomials: U64) -> U64:
+        """Slot values (k, N) of polynomials (k, N)."""
+        return self._through(polynomials, self._engine.transform_to_ntt_inplace, ntt=False)
+
+    def _through(self, rows: U64, transform: Callable[[Any], object], *, ntt: bool) -> U64:
+        """Two rows at a time: SEAL's ciphertexts have two polynomials, and it refuses one whose second is zero."""
+        out = np.zeros_like(rows)
+        alive = np.flatnonzero(rows.any(axis=1))
+        for start in range(0, len(alive), 2):
+            chosen = alive[start : start + 2]
+            both = rows[[chosen[0], chosen[-1]]].reshape(2, 1, self.degree)
+            cipher = self._cipher(seal.Ciphertext(), self.seal.first_parms_id(), ntt, both)
+            transform(cipher)
+            out[chosen] = self.residues(cipher, 1)[: len(chosen), 0]
+        return out
 
 
 class KeyHolder:
@@ -295,13 +321,13 @@ class KeyHolder:
         Raises ValueError when the bytes are not a ciphertext of this parameter set.
         """
         context = self.context
-        residues = np.zeros((2, len(context.primes), context.degree), dtype=np.uint64)
-        residues[0][:, positions] = context.unpack_polynomial(c0, len(positions))
-        residues[1] = context.unpack_polynomial(c1, context.degree)
+        residues = np.zeros((2, len(context.answer_primes), context.degree), dtype=np.uint64)
+        residues[0][:, positions] = context.unpack_polynomial(c0, len(positions), answer=True)
+        residues[1] = context.unpack_polynomial(c1, context.degree, answer=True)
         if not residues[1].any():
             raise ValueError("a ciphertext with a zero second polynomial hides nothing")
         plain = seal.Plaintext()
-        self._decryptor.decrypt(context.cipher(residues), plain)
+        self._decryptor.decrypt(context.answer(residues), plain)
         return context.coefficients(plain)[positions]
 
 
@@ -315,7 +341,7 @@ class Evaluator:
     def __init__(self, context: Context, public_key: bytes) -> None:
         self.context = context
         words = unpack_key(public_key, context.key_primes, context.degree)
-        self._key = context.cipher(words, key_level=True, target=seal.PublicKey())
+        self._key = context.key(words)
         self._encryptor = seal.Encryptor(context.seal, self._key)
         self._evaluator = seal.Evaluator(context.seal)
 
@@ -336,11 +362,11 @@ class Evaluator:
     def fresh_zero(self) -> Ciphertext:
         """A public-key encryption of zero; each is used once."""
         cipher = seal.Ciphertext(self.context.seal)
-        self._encryptor.encrypt_zero(cipher)
+        self._encryptor.encrypt_zero(self.context.answer_parms, cipher)
         return cipher
 
     def combine(self, ciphers: Sequence[Ciphertext], plains: Sequence[Plain | None]) -> Ciphertext | None:
-        """Sum of cipher * plain over the pairs, in coefficient form; None when every plaintext is zero."""
+        """Sum of cipher * plain over the pairs, at the answer's primes; None when every plaintext is zero."""
         total: Ciphertext | None = None
         for cipher, plain in zip(ciphers, plains, strict=True):
             if plain is None:
@@ -353,6 +379,8 @@ class Evaluator:
                 self._evaluator.add_inplace(total, term)
         if total is not None:
             self._evaluator.transform_from_ntt_inplace(total)
+            if self.context.dropped:
+                self._evaluator.mod_switch_to_inplace(total, self.context.answer_parms)
         return total
 
     def finish(
@@ -367,20 +395,13 @@ class Evaluator:
         context = self.context
         if total is not None:
             self._evaluator.add_inplace(zero, total)
-        residues = context.residues(zero, len(context.primes))
-        count = len(positions)
-        masked = np.empty((len(context.primes), count), dtype=np.uint64)
-        high = np.zeros(count, dtype=np.uint64)
-        low = np.zeros(count, dtype=np.uint64)
-        for i, prime in enumerate(context.primes):
-            mask = stream.below(prime, count)
-            modulus = np.uint64(prime)
-            value = residues[0, i, positions]
-            masked[i] = np.where(value >= mask, value - mask, value + (modulus - mask))
-            term_high, term_low = context.rescale[i].terms(mask)
-            low += term_low
-            high += term_high + (low < term_low)
-        share = (high + (low >> np.uint64(63))) & np.uint64((1 << context.ring_bits) - 1)
+        residues = context.residues(zero, len(context.answer_primes))
+        mask, share = context.masks.draw(stream, len(positions))
+        masked = residues[0][:, positions]
+        masked -= mask
+        for row, prime in zip(masked, context.answer_primes, strict=True):
+            # a difference below zero has wrapped past 2**64, far above its prime
+            np.add(row, np.uint64(prime), out=row, where=row >= np.uint64(prime))
         return context.pack_polynomial(masked), context.pack_polynomial(residues[1]), share
 
 

@@ -55,6 +55,9 @@ class Ring:
     def sub(self, a: U64, b: U64) -> U64:
         return (a - b) & self._mask
 
+    def neg(self, a: U64) -> U64:
+        return (np.uint64(0) - a) & self._mask
+
     def matmul(self, left: I64, right: U64) -> U64:
         """Small plaintext integers (B, d) times elements (d, h), mod t.
 

@@ -1,7 +1,7 @@
-"""The one primitive: X @ Y where the evaluator has small integers X and the key holder has Y in Z_t.
+"""The one primitive: X @ Y where the evaluator has small integers X and the key holder has Y in the ring.
 
-Both end with additive shares of the product mod t. Everything secure is written in terms of it:
-the source layer's forward and backward pass, cross-moments, attribution.
+Both end with additive shares of the product. The ring is the context's: Z_2^k, or the prime ring of the sealed models.
+Everything secure is written in terms of it: the source layer's forward and backward pass, cross-moments, attribution.
 
 Packing (coefficient encoding without rotations; the idea is Huang, Lu, Hong and Ding, "Cheetah",
 USENIX Security 2022, section 3, generalised to blocks m x n and n x k with m*n*k <= N):
@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
 from vfl.arithmetic.he import Evaluator, KeyHolder, Plain, ZeroSupply
+from vfl.arithmetic.prime_ring import PrimeRing
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.ring import Ring
 
 __all__ = [
     "Answer",
@@ -55,8 +57,8 @@ MOST_PREPARED_BYTES = 256 << 20
 
 @message(
     "product.operand",
-    sender=Role.LABEL,
-    receiver=Role.FEATURE,
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
     payload=Payload.CIPHERTEXT,
     reveals="shape of the encrypted matrix; nothing of its values",
     source="BFV (Fan and Vercauteren 2012); secret-key encryption under the sender's own key",
@@ -73,10 +75,10 @@ class Operand(Message):
 
 @message(
     "product.answer",
-    sender=Role.FEATURE,
-    receiver=Role.LABEL,
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
     payload=Payload.CIPHERTEXT,
-    reveals="after decryption a share uniform in Z_t; nothing of the evaluator's plaintext",
+    reveals="after decryption a share uniform in the ring; nothing of the evaluator's plaintext",
     source="mask uniform in R_q, fresh public-key encryption of zero: docs/protocols/product.md#operand-and-answer",
 )
 class Answer(Message):
@@ -112,7 +114,7 @@ class Packing:
         out[:rows, 0, self.n - inner :] = block[:, ::-1]
         return out.reshape(-1)
 
-    def right(self, block: U64, ring_bits: int, *, transposed: bool) -> U64:
+    def right(self, block: U64, ring: Ring | PrimeRing, *, transposed: bool) -> U64:
         """Coefficients of one right block: (<=n, <=k), or (<=m, <=k) when ``transposed``."""
         inner, columns = block.shape
         if not transposed:
@@ -123,8 +125,7 @@ class Packing:
         whole = np.zeros(self.degree, dtype=np.uint64)
         starts = -np.arange(inner) * self.n * self.k
         places = (starts[:, None] + np.arange(columns)[None, :] * self.n) % self.degree
-        negated = (np.uint64(0) - block) & np.uint64((1 << ring_bits) - 1)
-        whole[places] = np.where(np.arange(inner)[:, None] == 0, block, negated)
+        whole[places] = np.where(np.arange(inner)[:, None] == 0, block, ring.neg(block))
         return whole
 
     def positions(self, rows: int, columns: int, *, transposed: bool) -> I64:
@@ -164,9 +165,9 @@ def encrypt_right(key: KeyHolder, right: U64, packing: Packing, *, transposed: b
     """Encrypt the right operand (inner, columns) block by block: message 1."""
     inner, columns = right.shape
     step = packing.m if transposed else packing.n
-    bits = key.context.ring_bits
+    ring = key.context.ring
     return tuple(
-        key.encrypt(packing.right(right[b : b + step, c : c + packing.k], bits, transposed=transposed))
+        key.encrypt(packing.right(right[b : b + step, c : c + packing.k], ring, transposed=transposed))
         for b in range(0, inner, step)
         for c in range(0, columns, packing.k)
     )
@@ -190,7 +191,7 @@ class Prepared:
         self.evaluator = evaluator
         self.packing = packing
         self.shape = left.shape
-        self._left = left.astype(np.uint64) & np.uint64((1 << context.ring_bits) - 1)
+        self._left = context.ring.wrap(left)
         self.row_blocks = math.ceil(left.shape[0] / packing.m)
         self.inner_blocks = math.ceil(left.shape[1] / packing.n)
         size = self.row_blocks * self.inner_blocks * len(context.primes) * context.degree * 8
@@ -278,7 +279,7 @@ def finish_product(
 ) -> Flow[U64]:
     """Key holder: wait for the answer to an operand already sent; ``rows`` is the product's height.
 
-    Learns: its own additive share of the product, uniform in Z_t.
+    Learns: its own additive share of the product, uniform in the ring.
     Leaks: nothing; noise and decryption errors stay here.
     Model: semi-honest.
     Source: docs/protocols/product.md#operand-and-answer.
@@ -293,9 +294,9 @@ def finish_product(
 
 
 def hold_product(peer: str, label: str, right: U64, rows: int, key: KeyHolder, packing: Packing) -> Flow[U64]:
-    """Key holder's side of X @ right, ``right`` (inner, columns) in Z_t; ``rows`` is X's height.
+    """Key holder's side of X @ right, ``right`` (inner, columns) in the ring; ``rows`` is X's height.
 
-    Learns: its own additive share of X @ right, uniform in Z_t; the shape of X was known.
+    Learns: its own additive share of X @ right, uniform in the ring; the shape of X was known.
     Leaks: the shape of ``right`` to the evaluator; no value (BFV is IND-CPA).
     Model: semi-honest; an evaluator that computes something else is not detected here.
     Source: docs/protocols/product.md#operand-and-answer.
@@ -317,8 +318,8 @@ def evaluate_product(
 ) -> Flow[U64]:
     """Evaluator's side of X @ Y, or of X.T @ G, for the X in ``left``.
 
-    Learns: its own additive share of the product, uniform in Z_t; the operand's shape, which was agreed.
-    Leaks: its height to the key holder; what the key holder decrypts is uniform in Z_t.
+    Learns: its own additive share of the product, uniform in the ring; the operand's shape, which was agreed.
+    Leaks: its height to the key holder; what the key holder decrypts is uniform in the ring.
     Model: hides X from a malicious key holder too: the public key's second polynomial is the expansion of a seed, and
         whatever operand comes, what leaves is uniform (c0) or masked by a fresh RLWE sample (c1).
     Source: docs/protocols/product.md#why-each-step: zero-encryption against reading X through c1, mask in R_q

@@ -13,6 +13,7 @@ from scipy import stats
 
 from psi.flow import LocalProtocolError, Message, RemoteProtocolError, run_local
 from vfl.arithmetic.he import PARAMETER_SETS, Context, Evaluator, KeyHolder
+from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.arithmetic.public_key import expand
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, pack, unpack
@@ -29,10 +30,10 @@ from vfl.protocols.product import (
     open_answer,
 )
 
-RING_BITS = {"bfv-8192": 58, "bfv-4096": 44}
+RING_BITS = {"bfv-8192": 58, "bfv-4096": 44, COEFFICIENT_SET: 59}
+SETS = sorted([*PARAMETER_SETS, COEFFICIENT_SET])
 SIDES = {
-    name: (key := KeyHolder(Context(name, RING_BITS[name])), Evaluator(key.context, key.public_key))
-    for name in PARAMETER_SETS
+    name: (key := KeyHolder(Context(name, RING_BITS[name])), Evaluator(key.context, key.public_key)) for name in SETS
 }
 
 
@@ -44,7 +45,7 @@ def product(
     left: np.ndarray, right: np.ndarray, parameter_set: str = "bfv-8192", relay=None, *, both: bool = False
 ) -> np.ndarray:  # type: ignore[no-untyped-def]
     key, evaluator = SIDES[parameter_set]
-    ring = Ring(RING_BITS[parameter_set])
+    ring = SIDES[parameter_set][0].context.ring
     packing = choose_packing(*left.shape, right.shape[1], evaluator.context.degree, both=both)
     prepared = Prepared(evaluator, left, packing)
     shares = run_local(
@@ -60,7 +61,7 @@ def product(
 def transposed_product(left: np.ndarray, right: np.ndarray, parameter_set: str = "bfv-8192") -> np.ndarray:
     """left.T @ right, from the blocks that serve left @ Y as well."""
     key, evaluator = SIDES[parameter_set]
-    ring = Ring(RING_BITS[parameter_set])
+    ring = SIDES[parameter_set][0].context.ring
     rows, columns = right.shape
     packing = choose_packing(*left.shape, columns, evaluator.context.degree, both=True)
     blocks = encrypt_right(key, right, packing, transposed=True)
@@ -73,9 +74,9 @@ def transposed_product(left: np.ndarray, right: np.ndarray, parameter_set: str =
     return ring.add(share, open_answer(key, answer, left.shape[1], columns, packing, transposed=True))
 
 
-def oracle(left: np.ndarray, right: np.ndarray, bits: int) -> np.ndarray:
+def oracle(left: np.ndarray, right: np.ndarray, modulus: int) -> np.ndarray:
     exact = left.astype(object) @ right.astype(object)
-    return np.array([[int(v) % (1 << bits) for v in row] for row in exact], dtype=np.uint64)
+    return np.array([[int(v) % modulus for v in row] for row in exact], dtype=np.uint64)
 
 
 @settings(max_examples=40, deadline=None)
@@ -83,24 +84,24 @@ def oracle(left: np.ndarray, right: np.ndarray, bits: int) -> np.ndarray:
     rows=st.integers(1, 300),
     inner=st.integers(1, 70),
     columns=st.integers(1, 20),
-    parameter_set=st.sampled_from(sorted(PARAMETER_SETS)),
+    parameter_set=st.sampled_from(SETS),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_exact_to_one_unit_in_the_last_place(
     rows: int, inner: int, columns: int, parameter_set: str, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    ring = Ring(RING_BITS[parameter_set])
+    ring = SIDES[parameter_set][0].context.ring
     left = rng.integers(-8192, 8193, (rows, inner))
     left[:, rng.integers(inner)] = 0
     right = ring.uniform(secret(seed), (inner, columns))
-    difference = ring.signed(ring.sub(product(left, right, parameter_set), oracle(left, right, ring.bits)))
+    difference = ring.signed(ring.sub(product(left, right, parameter_set), oracle(left, right, ring.modulus)))
     assert int(np.abs(difference).max()) <= 1
-    shared = ring.signed(ring.sub(product(left, right, parameter_set, both=True), oracle(left, right, ring.bits)))
+    shared = ring.signed(ring.sub(product(left, right, parameter_set, both=True), oracle(left, right, ring.modulus)))
     assert int(np.abs(shared).max()) <= 1
     gradient = ring.uniform(secret(seed + 1), (rows, columns))
     back = transposed_product(left, gradient, parameter_set)
-    assert int(np.abs(ring.signed(ring.sub(back, oracle(left.T, gradient, ring.bits)))).max()) <= 1
+    assert int(np.abs(ring.signed(ring.sub(back, oracle(left.T, gradient, ring.modulus)))).max()) <= 1
 
 
 @pytest.mark.parametrize(
