@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from typing import Annotated, Any, Literal
 
 import rfc8785
@@ -195,10 +194,8 @@ class Agreement(Terms):
 
     @property
     def counted_features(self) -> int:
-        """Columns that openings are measured against: all but those an encoder made, which are functions of others."""
-        return sum(
-            sum(not (p.encoder and re.fullmatch(r"enc_\d+", column)) for column in p.columns) for p in self.features
-        )
+        """Columns that openings are measured against: all but those an encoder or an expansion made of others."""
+        return sum(not p.makes(column) for p in self.features for column in p.columns)
 
     @property
     def needed_openings(self) -> int:

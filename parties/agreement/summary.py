@@ -23,6 +23,7 @@ def summary_lines(agreement: Agreement) -> tuple[str, ...]:
         *_label_lines(agreement),
         *_search_lines(agreement),
         *(f"Encoder of {party.name}: {party.encoder}." for party in agreement.parties if party.encoder),
+        *(f"Made columns of {party.name}: {party.expansion}." for party in agreement.parties if party.expansion),
         *(
             f"Further label {horizon.name}, {horizon.periods} periods ahead: {horizon.definition or 'no definition'}; "
             f"{horizon.share:.0%} of the score. It costs no opening; training waits for the longest horizon."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -42,12 +43,21 @@ class PartyTerms(Terms):
     columns: tuple[str, ...] = Field(description="names of the feature columns used, missing indicators included")
     encoder: str = Field(default="", max_length=2000, description="where columns of its own encoder come from")
 
+    expansion: str = Field(default="", max_length=20_000, description="what its made columns are functions of")
+
+    def makes(self, column: str) -> bool:
+        """Whether its encoder or expansion makes this column of others."""
+        return bool(
+            (self.encoder and re.fullmatch(r"enc_\d+", column)) or (self.expansion and re.fullmatch(r"exp_\d+", column))
+        )
+
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A party without an encoder keeps the terms it had before there were any."""
+        """A party without an encoder or an expansion keeps the terms it had before there were any."""
         body: dict[str, Any] = handler(self)
-        if not self.encoder:
-            body.pop("encoder", None)
+        for name in ("encoder", "expansion"):
+            if not body.get(name):
+                body.pop(name, None)
         return body
 
 

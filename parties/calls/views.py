@@ -76,6 +76,7 @@ class PartyView(View):
     identity_key: str = ""
     columns: tuple[str, ...] = ()
     encoder: str = ""
+    expansion: str = ""
     units: dict[str, str] = {}
     label_name: str = ""
     label_definition: str = ""

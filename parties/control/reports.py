@@ -127,6 +127,7 @@ class IntroductionBody(_Said):
     legal_entity: Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)] = ""
     columns: Annotated[tuple[Column, ...], Field(max_length=2000)]
     encoder: Annotated[str, StringConstraints(max_length=2000), AfterValidator(printable)] = ""
+    expansion: Annotated[str, StringConstraints(max_length=20_000), AfterValidator(printable)] = ""
     units: Annotated[dict[Column, Column], Field(max_length=2000)] = Field(default_factory=dict)
     label_name: Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)] = ""
     label_definition: Text = ""

@@ -84,12 +84,18 @@ def feature_panel_of(
     chosen = as_of(entity, observed.period, observed.available_at, calendar.cutoffs, len(entities), age)
     covered = chosen >= 0
     raw = np.where(covered[:, :, None], observed.values[chosen], np.nan)
+    made: list[NDArray[np.float64]] = []
     if settings.encoder is not None:
         # torch, which a feature party does without otherwise
         from parties.data.encoder import encoded
 
         codes = encoded(raw, settings.encoder, settings.columns, winsorise=settings.winsorise, who=settings.name)
-        raw = np.concatenate([raw, codes], axis=2)
+        made.append(codes)
+    if settings.expand is not None:
+        from parties.data.expansion import expanded
+
+        made.append(expanded(raw, settings.expand, settings.columns, winsorise=settings.winsorise))
+    raw = np.concatenate([raw, *made], axis=2)
     values = model_ready(
         raw,
         [settings.columns.index(name) for name in settings.missing_indicators],

@@ -66,6 +66,7 @@ class NodeHome:
             "legal_entity": party.legal_entity,
             "columns": list(party.output_columns),
             "encoder": party.encoder_declared,
+            "expansion": party.expansion_declared,
             "units": {name: rules.unit for name, rules in party.column_schema.items() if rules.unit},
             "label_name": label.name if label else "",
             "label_definition": label.definition if label else "",

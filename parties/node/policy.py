@@ -38,6 +38,8 @@ def check_agreement(
         raise AgreementError(f"the agreed columns differ from node.toml: {', '.join(differing)}; propose it again")
     if mine.encoder != settings.party.encoder_declared:
         raise AgreementError("the agreement declares another encoder for this party than node.toml: propose it again")
+    if mine.expansion != settings.party.expansion_declared:
+        raise AgreementError("the agreement declares another expansion for this party than node.toml: propose it again")
     missing = {h.name for h in agreement.walk_forward.horizons} - set(settings.label.horizons if settings.label else ())
     if mine.role == "label" and missing:
         raise AgreementError(f"this node has no query for the labels {', '.join(sorted(missing))}: add label.horizons")

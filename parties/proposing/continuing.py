@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from parties import __version__
 from parties.agreement.document import Agreement
+from parties.agreement.terms import PartyTerms
 from parties.errors import AgreementError, ConfigError
 from parties.names import COORDINATOR
 from parties.proposing.drafting import Node
@@ -176,11 +177,16 @@ def check_weights(agreement: Agreement, earlier: Agreement) -> None:
     if agreement.model.kind != "split" or agreement.initial_purpose != earlier.initial_purpose:
         return
     for one, other in ((agreement, earlier), (earlier, agreement)):
-        brought = {(party.name, party.columns, party.encoder) for party in other.features}
-        alone = {party.name for party in one.features if (party.name, party.columns, party.encoder) not in brought}
+        brought = {_brought(party) for party in other.features}
+        alone = {party.name for party in one.features if _brought(party) not in brought}
         if alone and one.openings.contribution != "masked":
             raise AgreementError(
                 f"the run would start from the weights of run {earlier.run_id[:12]}, which had other parties or "
                 f"columns: the label party would read the sums of {', '.join(sorted(alone))} as a difference; set "
                 "another model.seed"
             )
+
+
+def _brought(party: PartyTerms) -> tuple[str, tuple[str, ...], str, str]:
+    """What a party's sums are made of."""
+    return party.name, party.columns, party.encoder, party.expansion

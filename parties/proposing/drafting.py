@@ -18,7 +18,13 @@ from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
 from parties.data.calendar import calendar_terms
 from parties.errors import ConfigError
 from parties.names import COORDINATOR
-from parties.settings.consortium import ConsortiumSettings, EncoderSettings, LabelSettings, PartySettings
+from parties.settings.consortium import (
+    ConsortiumSettings,
+    EncoderSettings,
+    ExpansionSettings,
+    LabelSettings,
+    PartySettings,
+)
 from vfl.terms import OpeningTerms
 
 __all__ = [
@@ -143,7 +149,9 @@ def _offered(table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySett
         raise TermsFault("parties", f"{name!r} has not said what it brings: its node must have been started once")
     indicators = (f"{column}_missing" for column in table.get("missing_indicators", ()))
     encoder = EncoderSettings.model_validate(table["encoder"]).output_columns if "encoder" in table else ()
-    wanted = (*table.get("columns", ()), *encoder, *indicators)
+    listed = tuple(table.get("columns", ()))
+    made = ExpansionSettings.model_validate(table["expand"]).output_columns(listed) if "expand" in table else ()
+    wanted = (*listed, *encoder, *made, *indicators)
     differing = sorted(set(wanted) ^ set(offer.columns)) if wanted else []
     if differing:
         raise TermsFault("parties", f"{name!r} offers other columns than the file: {', '.join(differing[:5])}")
@@ -236,6 +244,7 @@ def agreement_of(
                     certificate_sha256=nodes[party.name].certificate_sha256,
                     columns=party.output_columns,
                     encoder=party.encoder_declared or str(getattr(nodes[party.name], "encoder", "")),
+                    expansion=party.expansion_declared or str(getattr(nodes[party.name], "expansion", "")),
                 )
                 for party in settings.party
             ),

@@ -26,6 +26,7 @@ __all__ = [
     "ColumnRules",
     "ConsortiumSettings",
     "EncoderSettings",
+    "ExpansionSettings",
     "FurtherLabel",
     "LabelSettings",
     "PartySettings",
@@ -142,6 +143,68 @@ class EncoderSettings(Terms):
         )
 
 
+class ExpansionSettings(Terms):
+    """Fixed functions of this party's own columns, made at home without labels, as columns exp_0, ...
+
+    Signs and hinges come first, two of each column; then ``outputs`` columns of trees, Fourier features and bins.
+    """
+
+    trees: int = Field(default=0, ge=0, le=1000, description="trees cut at random, whose leaves become columns")
+    depth: int = Field(default=3, ge=1, le=8, description="of a tree: at most 2**depth leaves")
+    fourier: int = Field(default=0, ge=0, le=2000, description="random Fourier features of all columns together")
+    bins: int = Field(default=0, ge=0, le=64, description="bins per column, of equal counts; 0: none")
+    hinges: bool = Field(default=False, description="sign and hinge max(x, 0) of each column's score")
+    outputs: int = Field(
+        default=16, ge=1, le=256, description="whitened columns that trees, Fourier features and bins are reduced to"
+    )
+    columns: tuple[str, ...] = Field(default=(), description="columns it reads; empty: all of the party's")
+    fit_periods: int = Field(
+        default=8, ge=1, description="first periods of the calendar that it is fitted on; what is fitted is empty there"
+    )
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+
+    @model_validator(mode="after")
+    def _something(self) -> ExpansionSettings:
+        if not (self.hinges or self.fits):
+            raise ValueError("expand makes nothing: set trees, fourier, bins or hinges, or take the table away")
+        if self.bins == 1:
+            raise ValueError("one bin holds everything: set expand.bins to 2 or more")
+        return self
+
+    @property
+    def fits(self) -> bool:
+        """Whether anything is fitted on the first periods."""
+        return bool(self.trees or self.fourier or self.bins)
+
+    def read(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """The columns it reads, of the party's."""
+        return self.columns or columns
+
+    def output_columns(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """The columns it makes of the party's."""
+        made = 2 * len(self.read(columns)) * self.hinges + self.outputs * self.fits
+        return tuple(f"exp_{k}" for k in range(made))
+
+    def declared(self, columns: tuple[str, ...]) -> str:
+        """What the other parties sign of it: where exp_0, ... come from, and what it may have seen."""
+        made = self.output_columns(columns)
+        parts = []
+        if self.hinges:
+            parts.append("sign and hinge of each")
+        if self.fits:
+            kinds = (
+                (self.trees, f"the leaves of {self.trees} random trees of depth {self.depth}"),
+                (self.fourier, f"{self.fourier} random Fourier features"),
+                (self.bins, f"{self.bins} bins of each"),
+            )
+            fitted = ", ".join(words for used, words in kinds if used)
+            parts.append(
+                f"{fitted}, reduced to {self.outputs} whitened columns; fitted without labels on this party's first "
+                f"{self.fit_periods} periods, then frozen; seed {self.seed}"
+            )
+        return f"{made[0]} to {made[-1]}: of {', '.join(self.read(columns))}: {'; '.join(parts)}"
+
+
 class S3Settings(Terms):
     """Objects that the party's SQL may read as s3://BUCKET/KEY. Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
     and, where there is one, AWS_SESSION_TOKEN in the node's environment."""
@@ -185,6 +248,7 @@ class PartySettings(Terms):
     postgres: PostgresSettings | None = None
     s3: S3Settings | None = None
     encoder: EncoderSettings | None = None
+    expand: ExpansionSettings | None = None
 
     @model_validator(mode="after")
     def _encodable(self) -> PartySettings:
@@ -195,6 +259,17 @@ class PartySettings(Terms):
             taken = set(self.columns) & set(self.encoder.output_columns)
             if taken:
                 raise ValueError(f"columns {sorted(taken)} have names that the encoder's own columns need")
+        return self
+
+    @model_validator(mode="after")
+    def _expandable(self) -> PartySettings:
+        if self.expand is not None:
+            unknown = set(self.expand.columns) - set(self.columns)
+            if unknown:
+                raise ValueError(f"expand.columns name unknown columns {sorted(unknown)}")
+            taken = set(self.columns) & set(self.expand.output_columns(self.columns))
+            if taken:
+                raise ValueError(f"columns {sorted(taken)} have names that the expansion's own columns need")
         return self
 
     @model_validator(mode="after")
@@ -211,14 +286,20 @@ class PartySettings(Terms):
 
     @property
     def output_columns(self) -> tuple[str, ...]:
-        """Columns the model sees, those of an encoder and missing indicators included."""
+        """Columns the model sees, those of an encoder, an expansion and missing indicators included."""
         made = self.encoder.output_columns if self.encoder is not None else ()
+        made += self.expand.output_columns(self.columns) if self.expand is not None else ()
         return self.columns + made + tuple(f"{c}_missing" for c in self.missing_indicators)
 
     @property
     def encoder_declared(self) -> str:
         """What an agreement says of this party's encoder; empty without one."""
         return self.encoder.declared(self.columns) if self.encoder is not None else ""
+
+    @property
+    def expansion_declared(self) -> str:
+        """What an agreement says of this party's local expansion; empty without one."""
+        return self.expand.declared(self.columns) if self.expand is not None else ""
 
 
 class TransportSettings(Terms):
