@@ -136,7 +136,10 @@ FIELDS: tuple[Field, ...] = (
     Field("reward.pot", "Pot", "money", "reward", "Split among the feature parties by what each contributed.", 0,
           low=0),
     Field("reward.risk_aversion", "Risk aversion", "number", "reward",
-          "Standard errors taken off a contribution before it is paid.", 0.0, low=0),
+          "Standard errors taken off a contribution before it is paid.", 1.0, low=0),
+    Field("reward.uplift_level", "Level of the uplift test", "number", "reward",
+          "Nobody is paid unless joining is better than staying alone at this one-sided level; 1 tests nothing.", 0.05,
+          low=0.0001, high=1.0),
 )  # fmt: skip
 
 PRESETS: Mapping[str, str] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parties.agreement.document import Agreement
+from parties.agreement.terms import RewardTerms
 from parties.ledger.entries import Unit
 from parties.names import COORDINATOR
 from vfl.terms import RidgeModel
@@ -169,12 +170,21 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
     return learns
 
 
+def _uplift_line(terms: RewardTerms) -> str:
+    if terms.uplift_level >= 1:
+        return "WARNING: noise is paid as well: no test says that joining is worth anything (reward.uplift_level is 1)."
+    return (
+        f"Nobody is paid, and the pot rolls over, unless joining is better than staying alone at the one-sided level "
+        f"{terms.uplift_level:.0%}."
+    )
+
+
 def _money_lines(agreement: Agreement) -> list[str]:
     """What the reward terms bind the parties to."""
     terms, rules = agreement.reward, agreement.reward.settlement
     unit = Unit(terms.unit, terms.scale)
     pot = f"{unit.format(terms.pot)} {terms.unit}"
-    lines = [f"Reward pot: {pot}, by contribution less {terms.risk_aversion:g} standard errors"]
+    lines = [f"Reward pot: {pot}, by contribution less {terms.risk_aversion:g} standard errors", _uplift_line(terms)]
     if rules is None:
         return lines
     stakes = ", ".join(f"{party} {unit.format(stake)}" for party, stake in rules.stakes.items())

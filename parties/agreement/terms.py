@@ -113,7 +113,7 @@ class SettlementTerms(Terms):
     at_close: Literal["pending", "approved"] = Field(
         default="pending", description="whether a pending settlement needs approvals too"
     )
-    live_periods: int = Field(default=1, ge=0, description="resolved live periods that a final settlement needs")
+    live_periods: int = Field(default=4, ge=0, description="resolved live periods that a final settlement needs")
     final_after_days: int = Field(default=0, ge=0, le=3650, description="from the run's close to its final settlement")
     dispute_deposit: int = Field(default=0, ge=0, le=2**53 - 1, description="from the accuser's stake; lost when wrong")
     dispute_days: int = Field(default=30, ge=0, le=3650, description="how long after the close a dispute is heard")
@@ -140,7 +140,10 @@ class RewardTerms(Terms):
     unit: str = "USD"
     scale: int = Field(default=2, ge=0, le=8, description="decimal digits of a minor unit")
     pot: int = Field(default=0, ge=0, description="minor units")
-    risk_aversion: float = Field(default=0.0, ge=0, description="lambda in s = max(0, phi - lambda * SE)")
+    risk_aversion: float = Field(default=1.0, ge=0, description="lambda in s = max(0, phi - lambda * SE)")
+    uplift_level: float = Field(
+        default=0.05, gt=0, le=1, description="one-sided level at which joining must be worth something; 1: no test"
+    )
     settlement: SettlementTerms | None = Field(default=None, description="None: no stakes, no roll-over account")
 
     @model_serializer(mode="wrap")

@@ -91,7 +91,8 @@ def show_dossier(dossier: Dossier) -> None:
 def show_close(ledger: LedgerStore, run: ClosedRun) -> None:
     """Each party's number at the close, and why: as it was booked, or as it would be on the books of today."""
     from parties.ledger.settlement import pending_id
-    from parties.settlement.closing import claims_of, plan_close
+    from parties.settlement.closing import plan_close
+    from parties.settlement.pay_rule import claims_of
 
     terms = run.agreement.reward
     booked = ledger.entry(pending_id(run.run_id))

@@ -145,7 +145,8 @@ def factors_compare(
 ) -> None:
     """Compare two bundles: what they are, how good they were, how alike their scores are."""
     from parties.factor.tables import open_folder
-    from vfl.factors.evaluate import hac_mean, ic_by_period
+    from vfl.factors.evaluate import ic_by_period
+    from vfl.factors.hac import hac_mean
     from vfl.factors.market import on_grid
 
     one, two = open_folder(folder), open_folder(other)

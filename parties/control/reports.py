@@ -269,7 +269,11 @@ class PartyContribution(_Said):
 
 
 class ContributionRecord(_Said):
-    """``vfl.contribution.ContributionReport.record()``, with the plain values beside it."""
+    """``vfl.contribution.ContributionReport.record()``, with the plain values beside it.
+
+    ``periods``: which ones ``phi_by_period`` is of. ``uplift_by_period``: IC(joint) - IC(own) of each, where the label
+    party has a model of its own.
+    """
 
     method: Word
     definition: Text = ""
@@ -281,6 +285,8 @@ class ContributionRecord(_Said):
     n_periods: Count = 0
     v_everyone: Number = None
     v_nobody: Number = None
+    periods: Annotated[tuple[Period, ...], Field(max_length=4000)] = ()
+    uplift_by_period: Annotated[tuple[Number, ...], Field(max_length=4000)] = ()
     parties: Annotated[dict[PartyName, PartyContribution], Field(max_length=64)]
 
 

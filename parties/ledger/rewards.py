@@ -30,6 +30,7 @@ __all__ = [
     "Outcome",
     "Price",
     "Rules",
+    "claim_score",
     "close_run",
     "live_score",
     "prices_of",
@@ -48,11 +49,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A party's contribution (IC), its standard error (NaN: unknown) and its stake (minor units)."""
+    """A party's contribution (IC), its standard error (NaN: unknown) and its stake (minor units).
+
+    ``barred``: why it is paid nothing whatever it contributed, or "".
+    """
 
     contribution: float
     standard_error: float
     stake: int = 0
+    barred: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +135,7 @@ def close_run(pot: int, carried: int, rules: Rules, claims: Mapping[str, Claim])
     if min(pot, carried, *(claim.stake for claim in claims.values()), 0) < 0:
         raise LedgerError("a pot, a roll-over and a stake must not be negative; correct the reward terms")
     available = pot + carried
-    scores = {
-        party: score(claim.contribution, claim.standard_error, rules.risk_aversion) for party, claim in claims.items()
-    }
+    scores = {party: claim_score(claim, rules.risk_aversion) for party, claim in claims.items()}
     shares = split_reward(available, scores).shares
     most = {party: Fraction(rules.clip) * claim.stake for party, claim in claims.items()}
     whole = sum(most.values(), Fraction(0))
@@ -149,7 +152,15 @@ def close_run(pot: int, carried: int, rules: Rules, claims: Mapping[str, Claim])
     return Close(pot, carried, factor, awards, available - paid)
 
 
+def claim_score(claim: Claim, risk_aversion: float) -> float:
+    """The contribution beyond its uncertainty; 0 where it is barred. Raises as :func:`parties.ledger.split.score`."""
+    points = score(claim.contribution, claim.standard_error, risk_aversion)
+    return 0.0 if claim.barred else points
+
+
 def _why(claim: Claim, points: float, limit: int | None, share: int) -> str:
+    if claim.barred:
+        return claim.barred
     if points == 0:
         return "no contribution" if claim.contribution <= 0 else "within its uncertainty"
     if limit == 0:
@@ -180,11 +191,15 @@ def resolve_run(rules: Rules, prices: Mapping[str, Price], live: Mapping[str, Cl
         )
     outcomes = {}
     for party, price in prices.items():
-        points = live_score(live[party].contribution, live[party].standard_error, rules.risk_aversion)
+        claim = live[party]
+        points = live_score(claim.contribution, claim.standard_error, rules.risk_aversion)
+        points = min(points, 0.0) if claim.barred else points
         worth = math.floor(price.per_score * Fraction(abs(points)))
         payable = min(price.pending, worth) if points > 0 else 0
         loss = min(price.pledge, worth) if points < 0 else 0
-        outcomes[party] = Outcome(points, payable, loss, _outcome(points, price, payable, loss))
+        outcomes[party] = Outcome(
+            points, payable, loss, claim.barred if claim.barred and not loss else _outcome(points, price, payable, loss)
+        )
     return outcomes
 
 

@@ -120,7 +120,9 @@ class LabelParty:
 
     def value(self, attempt: int) -> Valuation:
         """Open what the agreement consents to, and share out the rank IC that the coalitions gain."""
-        return value_run(self.context, self._model, self.result, self.panel, self._calendar.periods, attempt)
+        if self._evaluation is None:
+            self.evaluate()  # after a restart the own model's scores are not there
+        return value_run(self.context, self._model, self.result, self.panel, self._calendar.periods, attempt, self._own)
 
     @property
     def _factor(self) -> Path:

@@ -20,10 +20,11 @@ from parties.ledger.rewards import close_run
 from parties.ledger.settlement import pending_id, settlement_transactions
 from parties.ledger.split import split_reward
 from parties.members.roster import Roster
-from parties.settlement.closing import claims_of, forfeits_to, rules_of
+from parties.settlement.closing import forfeits_to, rules_of
 from parties.settlement.dossier import Dossier, Intended
 from parties.settlement.dossier_store import requirement
 from parties.settlement.live_record import LiveRecord
+from parties.settlement.pay_rule import claims_of
 from parties.settlement.proposals import finality, settlement_rules
 from parties.settlement.requests import Asked, Facts
 

@@ -41,12 +41,15 @@ class Valuation:
     conditioned: ContributionReport | None
     plain: ContributionReport | None
     attribution: Attribution | None
+    periods: tuple[str, ...] = ()
+    uplift: tuple[float | None, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """What goes into the report on the value phase."""
         said: dict[str, Any] = {}
         if self.conditioned is not None:
-            contribution = self.conditioned.record()
+            contribution = self.conditioned.record() | {"periods": list(self.periods)}
+            contribution |= {"uplift_by_period": list(self.uplift)} if self.uplift else {}
             if self.plain is not None:
                 beside = self.plain.record()
                 contribution |= {"plain_definition": beside["definition"], "plain_everyone": beside["v_everyone"]}
@@ -104,6 +107,12 @@ class _Run:
             embeddings[self.rows] = sums[members] if members else 0.0
         return score_coalition(self.model.head, self.result, seen, embeddings.reshape(shape))
 
+    def uplift(self, own: F64) -> tuple[float | None, ...]:
+        """Rank IC(joint) - IC(own) of each period in the window, on the rows that both score."""
+        joint = np.where(np.isnan(own), np.nan, self.result.scores)
+        gap = self.ics(joint) - self.ics(np.where(np.isnan(joint), np.nan, own))
+        return tuple(float(value) if np.isfinite(value) else None for value in gap)
+
     def ics(self, scores: F64) -> F64:
         labels = np.where(self.panel.universe, self.panel.label, np.nan)
         return ic_by_period(scores[self.window], labels[self.window], "rank", when_constant=0.0)
@@ -116,8 +125,12 @@ def value_run(
     panel: LabelPanel,
     periods: tuple[str, ...],
     attempt: int,
+    own: F64 | None = None,
 ) -> Valuation:
-    """Open what the agreement consents to, and share out the rank IC that the coalitions gain."""
+    """Open what the agreement consents to, and share out the rank IC that the coalitions gain.
+
+    ``own``: scores (T, n) of the label party's own model, which the joint ones are compared with; None without one.
+    """
     run = _Run(context.agreement, model, result, panel, periods)
     terms = context.agreement.openings
     slopes = embeddings = np.zeros((0, 0))
@@ -134,7 +147,8 @@ def value_run(
     attribution = None
     if found and slopes.any():
         attribution = attribution_of(slopes, embeddings, found, run.rows, panel.label.shape[1])
-    return Valuation(conditioned, plain, attribution)
+    named = tuple(name for name, inside in zip(periods, run.window, strict=True) if inside)
+    return Valuation(conditioned, plain, attribution, named, () if own is None else run.uplift(own))
 
 
 def _opened(run: _Run, slopes: F64, embeddings: F64) -> Flow[tuple[Sums, dict[str, F64]]]:

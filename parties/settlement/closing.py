@@ -8,7 +8,6 @@ are an input (what rolled over, what is staked), so a settlement that is recorde
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,7 +20,7 @@ from parties.errors import LedgerError
 from parties.ledger.core import Balance, Ledger, Reason, Refused
 from parties.ledger.entries import Side, Transaction, Unit
 from parties.ledger.lifecycle import close_transaction, pending_parts
-from parties.ledger.rewards import Claim, Close, Rules, close_run
+from parties.ledger.rewards import Close, Rules, close_run
 from parties.ledger.settlement import (
     FORFEITS,
     POT,
@@ -33,10 +32,10 @@ from parties.ledger.settlement import (
 from parties.ledger.split import Split, split_reward
 from parties.ledger.stakes import exits_of, reclaim
 from parties.ledger.store import LedgerStore
+from parties.settlement.pay_rule import claims_of
 
 __all__ = [
     "ClosePlan",
-    "claims_of",
     "evidence_of",
     "forfeits_to",
     "plan_close",
@@ -62,30 +61,6 @@ def rules_of(agreement: Agreement) -> Rules:
     if terms.settlement is None:
         return Rules(risk_aversion=terms.risk_aversion)
     return Rules(terms.risk_aversion, terms.settlement.clip, bool(terms.settlement.stakes))
-
-
-def claims_of(
-    agreement: Agreement, contribution: ContributionRecord | None, stakes: dict[str, int] | None = None
-) -> dict[str, Claim]:
-    """What each feature party contributed and stakes. Without contributions nobody contributed.
-
-    Raises :class:`LedgerError` when the contributions are not of exactly the run's feature parties.
-    """
-    parties = [party.name for party in agreement.features]
-    held = stakes or {}
-    if contribution is None:
-        return {party: Claim(0.0, math.nan, held.get(party, 0)) for party in parties}
-    if set(contribution.parties) != set(parties):
-        raise LedgerError(
-            f"contributions are of {', '.join(sorted(contribution.parties)) or 'nobody'}, "
-            f"the run's feature parties are {', '.join(sorted(parties))}: value the run again"
-        )
-    claims: dict[str, Claim] = {}
-    for party in parties:
-        said = contribution.parties[party]
-        error = math.nan if said.standard_error is None else said.standard_error
-        claims[party] = Claim(said.phi, error, held.get(party, 0))
-    return claims
 
 
 def reward_split(agreement: Agreement, contribution: ContributionRecord | None) -> Split:

@@ -56,6 +56,8 @@ class LiveRecord(Terms):
                 f"the live record counts {known[0] if known else 'a period twice'}: name each period after the "
                 "run's calendar once"
             )
+        if self.contribution.periods not in ((), self.periods):
+            raise LedgerError("the live record's contributions are of other periods than it names: value these")
         if len(self.periods) < needed:
             raise LedgerError(f"{len(self.periods)} live periods have resolved, the agreement needs {needed}: wait")
         try:

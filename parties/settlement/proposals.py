@@ -17,14 +17,13 @@ from parties.control.reports import ContributionRecord
 from parties.errors import LedgerError
 from parties.ledger.entries import Transaction
 from parties.ledger.lifecycle import correction, pending_parts, resolve_transaction
-from parties.ledger.rewards import Claim, Outcome, Price, prices_of, resolve_run
+from parties.ledger.rewards import Claim, Outcome, Price, claim_score, prices_of, resolve_run
 from parties.ledger.settlement import (
     POT,
     REWARD,
     pending_id,
     void_settlement,
 )
-from parties.ledger.split import score
 from parties.ledger.stakes import (
     dispute,
     dispute_id,
@@ -32,10 +31,11 @@ from parties.ledger.stakes import (
 )
 from parties.ledger.store import LedgerStore
 from parties.settlement.closed_run import ClosedRun
-from parties.settlement.closing import claims_of, evidence_of, forfeits_to, plan_close, rules_of
+from parties.settlement.closing import evidence_of, forfeits_to, plan_close, rules_of
 from parties.settlement.dossier import Dossier
 from parties.settlement.dossier_parts import in_words, new_dossier, waiting_transaction
 from parties.settlement.live_record import LiveRecord
+from parties.settlement.pay_rule import claims_of
 
 __all__ = [
     "Finality",
@@ -98,7 +98,7 @@ def finality(
     shares, pledges = pending_parts(pending)
     claims = claims_of(agreement, contribution)
     aversion, rules = agreement.reward.risk_aversion, agreement.reward.settlement
-    scores = {party: score(claim.contribution, claim.standard_error, aversion) for party, claim in claims.items()}
+    scores = {party: claim_score(claim, aversion) for party, claim in claims.items()}
     prices = prices_of(scores, shares, pledges)
     if live is None:
         due = {
@@ -106,7 +106,7 @@ def finality(
             for party, price in prices.items()
         }
     else:
-        said: Mapping[str, Claim] = claims_of(agreement, live.contribution)
+        said: Mapping[str, Claim] = claims_of(agreement, live.contribution, live=True)
         due = resolve_run(rules_of(agreement), prices, said)
     final = resolve_transaction(
         pending,

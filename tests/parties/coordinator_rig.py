@@ -29,6 +29,8 @@ from parties.node.coordinator_line import CoordinatorLine
 LABEL, FEATURES = "bank", ("sat", "card")
 PARTIES = (LABEL, *FEATURES)
 PERIODS = ("2020Q1", "2020Q2", "2020Q3")
+UNTESTED: dict[str, Any] = {"risk_aversion": 0.0, "uplift_level": 1.0}
+"""Terms under which a contribution is paid for as it is; test_pay_rule.py is about the others."""
 
 
 class Consortium:
@@ -91,7 +93,7 @@ class Consortium:
             "label": {"name": "y", "definition": "next return", "party": LABEL},
             "calendar": {"frequency": "Q", "periods": PERIODS, "period_ends": ends, "cutoffs": ends},
             "alignment": {"policy": "universe", "universe_sha256": "00" * 32},
-            "reward": {"pot": 10_001, "unit": "USD", "scale": 2},
+            "reward": {"pot": 10_001, "unit": "USD", "scale": 2, **UNTESTED},
             "recipients": FEATURES,
             "code_version": "0",
         }

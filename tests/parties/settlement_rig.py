@@ -27,7 +27,7 @@ from parties.settlement.closing import settle_run
 from parties.settlement.dossier import Dossier
 from parties.settlement.dossier_store import Dossiers, post
 from parties.settlement.live_record import LiveRecord
-from tests.parties.coordinator_rig import FEATURES, LABEL, REPORTS, Consortium
+from tests.parties.coordinator_rig import FEATURES, LABEL, REPORTS, UNTESTED, Consortium
 
 __all__ = ["RULES", "SettledHome"]
 
@@ -48,7 +48,7 @@ class SettledHome:
         self.consortium = Consortium(folder)
         self.home = self.consortium.home(COORDINATOR)
         self.closed_at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
-        reward: dict[str, Any] = {"pot": 10_000, "unit": "USD", "scale": 2, "risk_aversion": 1.0}
+        reward: dict[str, Any] = {"pot": 10_000, "unit": "USD", "scale": 2, **UNTESTED, "risk_aversion": 1.0}
         if rules is not None:
             reward["settlement"] = rules
         self.agreement = self.consortium.agreement(reward=reward)
@@ -75,7 +75,7 @@ class SettledHome:
     def live(self, path: Path, **phi: float) -> Path:
         """Live contributions attested by the label party."""
         parties = {name: {"phi": value, "standard_error": 0.0} for name, value in phi.items()}
-        body = {"run_id": self.run_id, "periods": ["2020Q4", "2021Q1"]}
+        body = {"run_id": self.run_id, "periods": ["2020Q4", "2021Q1", "2021Q2", "2021Q3"]}
         record = LiveRecord.model_validate_json(
             json.dumps(body | {"contribution": {"method": "masked", "parties": parties}})
         )

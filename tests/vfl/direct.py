@@ -13,8 +13,8 @@ from numerai_tools.scoring import correlation_contribution
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
-from vfl.factors.evaluate import hac_lags
 from vfl.factors.findings import Findings
+from vfl.factors.hac import hac_lags
 
 __all__ = ["agrees_with_libraries"]
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.factors.evaluate import HacMean, hac_mean
+from vfl.factors.hac import HacMean, hac_mean
 
 __all__ = [
     "MOST_PARTIES",

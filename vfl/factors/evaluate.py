@@ -14,20 +14,17 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
+
+from vfl.factors.hac import HacMean, hac_definition, hac_mean
 
 __all__ = [
-    "CONFIDENCE",
     "MINIMUM_ROWS",
     "Evaluation",
-    "HacMean",
     "IcSummary",
     "Method",
     "Uplift",
     "evaluate",
     "evaluation_window",
-    "hac_lags",
-    "hac_mean",
     "ic_by_period",
     "summarise",
     "uplift",
@@ -37,16 +34,11 @@ Method = Literal["rank", "pearson"]
 Floats = NDArray[np.float64]
 
 MINIMUM_ROWS = 10
-CONFIDENCE = 0.95
 
 _IC_DEFINITION: dict[str, str] = {
     "rank": "Spearman correlation, ties by average rank, of score and label over the entities of one period",
     "pearson": "Pearson correlation of score and label over the entities of one period",
 }
-_HAC_DEFINITION = (
-    "mean over its Newey-West standard error (Bartlett kernel, {lags} lags, factor n/(n-1), "
-    "skipped periods closed up); interval from Student's t with n-1 degrees of freedom"
-)
 
 
 def ic_by_period(
@@ -83,61 +75,6 @@ def ic_by_period(
 
 
 @dataclass(frozen=True)
-class HacMean:
-    """The mean of a series of periods with a standard error that allows for overlap and autocorrelation.
-
-    ``standard_error``, ``t`` and the interval are NaN with fewer than two periods; ``t`` also where nothing varies.
-    """
-
-    mean: float
-    standard_error: float
-    t: float
-    low: float
-    high: float
-    n_periods: int
-    lags: int
-
-    @property
-    def definition(self) -> str:
-        return _HAC_DEFINITION.format(lags=self.lags)
-
-
-def hac_lags(n_periods: int, horizon: int) -> int:
-    """Newey-West lags: the overlap of the labels (horizon - 1), or 4 (n/100)^(2/9) where that is more.
-
-    Source: Newey and West (1994), the plug-in order for the Bartlett kernel.
-    """
-    automatic = math.floor(4 * (n_periods / 100) ** (2 / 9)) if n_periods else 0
-    return max(0, min(max(horizon - 1, automatic), n_periods - 1))
-
-
-def hac_mean(series: Floats, *, horizon: int) -> HacMean:
-    """Mean of a float64 (T,) series of periods, NaN left out, with Newey-West standard error, t and interval.
-
-    ``horizon`` is the label's, in periods. Source: Newey and West (1987); statsmodels' HAC covariance.
-    """
-    values = np.asarray(series, dtype=np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"a series of periods must have one axis, not shape {values.shape}")
-    if np.isinf(values).any():
-        raise ValueError(f"the series is infinite at position {int(np.flatnonzero(np.isinf(values))[0])}")
-    values = values[~np.isnan(values)]
-    count = len(values)
-    lags = hac_lags(count, horizon)
-    if count == 0:
-        return HacMean(math.nan, math.nan, math.nan, math.nan, math.nan, 0, lags)
-    mean = float(values.mean())
-    if count == 1:
-        return HacMean(mean, math.nan, math.nan, math.nan, math.nan, 1, lags)
-    fit = OLS(values, np.ones(count)).fit(cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": True})
-    error = math.sqrt(max(float(np.asarray(fit.cov_params())[0, 0]), 0.0))
-    if error <= 1e-14 * float(np.abs(values).max()):
-        return HacMean(mean, 0.0, math.nan, mean, mean, count, lags)
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
-    return HacMean(mean, error, mean / error, mean - reach, mean + reach, count, lags)
-
-
-@dataclass(frozen=True)
 class IcSummary:
     """Information coefficients of a run of periods. ``icir`` is mean / std, not annualised."""
 
@@ -160,7 +97,7 @@ class IcSummary:
             "ic": _IC_DEFINITION[self.method],
             "std": "sample standard deviation over periods (n-1)",
             "icir": "mean / std, not annualised",
-            "t": _HAC_DEFINITION.format(lags=self.lags),
+            "t": hac_definition(self.lags),
             "positive": "share of periods with an IC above zero",
         }
 

@@ -39,8 +39,9 @@ from vfl.factors.adapters import (
     signals_csv,
     zipline_wide,
 )
-from vfl.factors.evaluate import CONFIDENCE, Evaluation, IcSummary, Uplift
+from vfl.factors.evaluate import Evaluation, IcSummary, Uplift
 from vfl.factors.findings import Findings
+from vfl.factors.hac import CONFIDENCE
 from vfl.factors.panel import Calendar
 from vfl.factors.report import render_report
 from vfl.factors.trials import FILE as TRIALS

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.factors.evaluate import MINIMUM_ROWS, hac_mean, ic_by_period
+from vfl.factors.evaluate import MINIMUM_ROWS, ic_by_period
 from vfl.factors.findings import Findings, Number, Series, hac_numbers
+from vfl.factors.hac import hac_mean
 from vfl.factors.market import MarketData
 
 __all__ = ["library_findings", "neutral_findings", "neutralised", "r_squared"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.factors.evaluate import HacMean
+from vfl.factors.hac import HacMean
 
 __all__ = ["Findings", "Number", "Series", "Warn", "hac_numbers"]
 
@@ -88,6 +88,10 @@ class Findings:
             {**self.left_out, **other.left_out},
             (*self.warnings, *other.warnings),
         )
+
+    def first(self, name: str) -> Findings:
+        """The same, with the warnings of this name before all others."""
+        return replace(self, warnings=tuple(sorted(self.warnings, key=lambda warning: warning.name != name)))
 
     def value(self, section: str, name: str) -> float:
         """One number's value."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.factors.evaluate import hac_mean, ic_by_period
+from vfl.factors.evaluate import ic_by_period
 from vfl.factors.findings import Findings, Number, hac_numbers
+from vfl.factors.hac import hac_mean
 
 __all__ = ["horizon_findings"]
 

@@ -11,14 +11,18 @@ from numerai_tools.scoring import correlation_contribution
 from numpy.typing import NDArray
 from scipy import stats
 
-from vfl.factors.evaluate import MINIMUM_ROWS, hac_mean, ic_by_period, summarise, uplift
-from vfl.factors.findings import Findings, Number, Series, hac_numbers
+from vfl.factors.evaluate import MINIMUM_ROWS, ic_by_period, summarise, uplift
+from vfl.factors.findings import Findings, Number, Series, Warn, hac_numbers
+from vfl.factors.hac import HacMean, hac_mean, one_sided_p
 
-__all__ = ["encompassing", "mmc_by_period", "overlap_findings", "uplift_findings"]
+__all__ = ["UPLIFT_LEVEL", "encompassing", "mmc_by_period", "overlap_findings", "uplift_findings"]
 
 Floats = NDArray[np.float64]
 
 _NUMERAI = 4.0
+
+UPLIFT_LEVEL = 0.05
+"""One-sided level at which joining counts as better than staying alone."""
 
 
 def mmc_by_period(joint: Floats, own: Floats, labels: Floats) -> Floats:
@@ -63,7 +67,10 @@ def encompassing(joint: Floats, own: Floats, labels: Floats) -> Floats:
 
 
 def uplift_findings(joint: Floats, own: Floats, labels: Floats, periods: tuple[str, ...], *, horizon: int) -> Findings:
-    """Paired IC difference, MMC, and the Fama-MacBeth t of joint beside own, on the rows that both score."""
+    """Paired IC difference, MMC, and the Fama-MacBeth t of joint beside own, on the rows that both score.
+
+    Warns ``no uplift`` unless the difference is above zero at the one-sided level :data:`UPLIFT_LEVEL`.
+    """
     shared = np.where(np.isnan(joint) | np.isnan(own), np.nan, labels)
     with_joint, with_own = ic_by_period(joint, shared), ic_by_period(own, shared)
     gain = uplift(with_joint, with_own, horizon=horizon)
@@ -81,6 +88,12 @@ def uplift_findings(joint: Floats, own: Floats, labels: Floats, periods: tuple[s
         numbers[f"rank_ic_{name}"] = Number(
             summary.mean, f"mean rank IC of {name} on the shared rows", "correlation", summary.n_periods
         )
+    numbers["rank_ic_difference_p"] = Number(
+        one_sided_p(gain.difference),
+        "one-sided p of the difference against none or less; " + gain.difference.definition,
+        "probability",
+        n,
+    )
     numbers["better"] = Number(gain.better, gain.definition["better"], "share of periods", n)
     mmc = hac_mean(mmc_by_period(joint, own, labels), horizon=horizon)
     numbers |= hac_numbers(
@@ -103,7 +116,27 @@ def uplift_findings(joint: Floats, own: Floats, labels: Floats, periods: tuple[s
     drawn = Series.of(
         periods, np.nancumsum(with_joint - with_own), "cumulative rank IC(joint) - rank IC(own)", "correlation"
     )
-    return Findings({"uplift": numbers}, {"uplift": drawn}) | overlap_findings(joint, own)
+    return Findings({"uplift": numbers}, {"uplift": drawn}, warnings=_no_uplift(gain.difference)) | overlap_findings(
+        joint, own
+    )
+
+
+def _no_uplift(gain: HacMean) -> tuple[Warn, ...]:
+    p = one_sided_p(gain)
+    if p < UPLIFT_LEVEL:
+        return ()
+    told = f"its Newey-West t is {gain.t:.1f} (one-sided p {p:.2f})" if np.isfinite(p) else "it cannot be tested"
+    said = (
+        f"the joint factor's rank IC is below the own model's by {-gain.mean:.4f}"
+        if gain.mean < 0
+        else f"an uplift of {gain.mean:+.4f} rank IC is not distinguishable from none"
+    )
+    return (
+        Warn(
+            "no uplift",
+            f"{said} over {gain.n_periods} periods: {told}; joining has not paid, whatever the joint factor's IC is",
+        ),
+    )
 
 
 def overlap_findings(joint: Floats, own: Floats) -> Findings:

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.factors.evaluate import hac_mean, ic_by_period
+from vfl.factors.evaluate import ic_by_period
 from vfl.factors.exposures import neutralised
 from vfl.factors.findings import Findings, Number, Series, Warn
+from vfl.factors.hac import hac_mean
 from vfl.factors.panel import Calendar
 
 __all__ = ["EXCESS", "lookahead_findings", "refuse_future"]

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vfl.factors.evaluate import CONFIDENCE, hac_mean, ic_by_period
+from vfl.factors.evaluate import ic_by_period
 from vfl.factors.findings import Findings, Number, Series, Warn, hac_numbers
+from vfl.factors.hac import CONFIDENCE, hac_mean
 
 __all__ = ["Action", "Advice", "Expectation", "Monitoring", "monitor", "population_stability"]
 

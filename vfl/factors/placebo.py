@@ -22,9 +22,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.factors.evaluate import HacMean, hac_mean, ic_by_period
+from vfl.factors.evaluate import ic_by_period
 from vfl.factors.exposures import neutralised
 from vfl.factors.findings import Findings, Number, Warn, hac_numbers
+from vfl.factors.hac import HacMean, hac_mean
 from vfl.factors.panel import LabelPanel
 
 __all__ = [

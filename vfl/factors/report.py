@@ -160,9 +160,13 @@ def _summary(findings: Findings) -> str:
     if "ic" not in findings.numbers:
         return "No information coefficient could be computed."
     mean, t = findings.numbers["ic"]["rank_ic"], findings.numbers["ic"]["rank_ic_t"]
+    joining = ""
+    if "rank_ic_difference" in findings.numbers.get("uplift", {}):
+        gain, strength = (findings.numbers["uplift"][f"rank_ic_difference{end}"] for end in ("", "_t"))
+        joining = f"Uplift of joining {number_text(gain.value)}, t {number_text(strength.value)}. "
     return (
-        f"Mean rank IC {number_text(mean.value)} over {mean.n} periods, Newey-West t {number_text(t.value)}. Every "
-        "number below says what it is and what it rests on."
+        f"{joining}Mean rank IC {number_text(mean.value)} over {mean.n} periods, Newey-West t {number_text(t.value)}. "
+        "Every number below says what it is and what it rests on."
     )
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from vfl.factors.evaluate import hac_mean
 from vfl.factors.findings import Findings, Number, Warn
+from vfl.factors.hac import hac_mean
 
 __all__ = ["HURDLE", "PBO_SPLITS", "adjusted", "disjoint", "search_evidence", "track_record", "two_sided_p"]
 

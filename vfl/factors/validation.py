@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.factors.evaluate import Method, hac_mean, ic_by_period, summarise
+from vfl.factors.evaluate import Method, ic_by_period, summarise
 from vfl.factors.exposures import library_findings, neutral_findings
 from vfl.factors.findings import Findings, Number, Series, Warn, hac_numbers
+from vfl.factors.hac import hac_mean
 from vfl.factors.joining import uplift_findings
 from vfl.factors.lookahead import lookahead_findings
 from vfl.factors.market import MarketData
@@ -128,7 +129,7 @@ def battery(
         found |= lookahead_findings(subject.features, labels, horizon=horizon)
     else:
         found |= Findings(left_out={"look_ahead": "no features at hand; each party tests its own"})
-    return _from_first_to_last(found, subject)
+    return _from_first_to_last(found, subject).first("no uplift")
 
 
 def _from_first_to_last(found: Findings, subject: Subject) -> Findings:

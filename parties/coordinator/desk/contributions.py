@@ -182,7 +182,8 @@ def settling(agreement: Agreement, said: ContributionRecord) -> dict[str, tuple[
     """Each party's mean contribution up to a period, with its HAC interval, at no more than ``_POINTS`` periods."""
     import numpy as np
 
-    from vfl.factors.evaluate import evaluation_window, hac_mean
+    from vfl.factors.evaluate import evaluation_window
+    from vfl.factors.hac import hac_mean
 
     periods = np.asarray(agreement.calendar.periods)
     names = periods[

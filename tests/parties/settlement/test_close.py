@@ -38,7 +38,14 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
 
 
 def agreed(consortium: Consortium, nonce: str = "1", **settlement: Any) -> Agreement:
-    reward = {"pot": 10_000, "unit": "USD", "scale": 2, "risk_aversion": 1.0, "settlement": RULES | settlement}
+    reward = {
+        "pot": 10_000,
+        "unit": "USD",
+        "scale": 2,
+        "risk_aversion": 1.0,
+        "uplift_level": 1.0,
+        "settlement": RULES | settlement,
+    }
     return consortium.agreement(nonce, reward=reward)
 
 
@@ -52,7 +59,7 @@ def ledger(tmp_path: Path):
 
 
 def test_terms_without_settlement_rules_hash_as_before() -> None:
-    assert set(RewardTerms().model_dump(mode="json")) == {"unit", "scale", "pot", "risk_aversion"}
+    assert set(RewardTerms().model_dump(mode="json")) == {"unit", "scale", "pot", "risk_aversion", "uplift_level"}
     assert RewardTerms.model_validate(RewardTerms().model_dump(mode="json")) == RewardTerms()
     terms = RewardTerms(settlement=SettlementTerms(clip=0.5))
     assert terms.model_dump(mode="json")["settlement"]["clip"] == 0.5
@@ -75,7 +82,7 @@ def test_rules_that_make_no_sense(consortium: Consortium, wrong: dict[str, Any],
 
 
 def test_who_signs_reads_what_is_at_stake(consortium: Consortium) -> None:
-    plain = consortium.agreement(reward={"pot": 10_001, "unit": "JPY", "scale": 0})
+    plain = consortium.agreement(reward={"pot": 10_001, "unit": "JPY", "scale": 0, "risk_aversion": 0})
     assert "Reward pot: 10001 JPY, by contribution less 0 standard errors" in summary_lines(plain)
     said = "\n".join(summary_lines(agreed(consortium, forfeits="burned", cooling_days=9)))
     for part in ("sat 80.00, card 20.00 USD", "Up to 25% of it", "consortium's income", "2 people", "after 9 days"):

@@ -11,18 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from tests.places import SHARED_DATA
-from vfl.factors.evaluate import (
-    MINIMUM_ROWS,
-    evaluate,
-    evaluation_window,
-    hac_lags,
-    hac_mean,
-    ic_by_period,
-    summarise,
-    uplift,
-)
+from vfl.factors.evaluate import MINIMUM_ROWS, evaluate, evaluation_window, ic_by_period, summarise, uplift
+from vfl.factors.hac import hac_lags, hac_mean, one_sided_p
 
 PERIODS = tuple(f"2020Q{q}" for q in range(1, 5)) + tuple(f"2021Q{q}" for q in range(1, 5))
 
@@ -240,3 +233,13 @@ def test_published_scores_of_a_real_consortium_are_reproduced():
     assert got.rows.sum() == published["JOINT"]["n_test_rows"]
     assert got.uplifts["bnk"]["rank"].better == 1.0
     assert got.uplifts["bnk"]["rank"].difference.t > 3
+
+
+@given(st.integers(2, 80), st.integers(1, 13), st.integers(0, 2**32 - 1))
+def test_the_mean_and_its_error_are_those_of_statsmodels(n: int, horizon: int, seed: int) -> None:
+    series = np.random.default_rng(seed).normal(size=n).cumsum()
+    got = hac_mean(series, horizon=horizon)
+    fit = OLS(series, np.ones(n)).fit(cov_type="HAC", cov_kwds={"maxlags": got.lags, "use_correction": True})
+    expected = float(np.sqrt(np.asarray(fit.cov_params())[0, 0]))
+    assert got.standard_error == pytest.approx(expected, rel=1e-7, abs=1e-9)
+    assert one_sided_p(got) == pytest.approx(float(stats.t.sf(got.t, n - 1)), rel=1e-9)

@@ -9,7 +9,8 @@ from numerai_tools.scoring import correlation_contribution
 from statsmodels.regression.linear_model import OLS
 
 from tests.vfl.lab import made_up_lab
-from vfl.factors.evaluate import hac_mean, ic_by_period
+from vfl.factors.evaluate import ic_by_period
+from vfl.factors.hac import hac_mean
 from vfl.factors.joining import encompassing, mmc_by_period, uplift_findings
 
 LAB = made_up_lab(periods=24)
@@ -58,3 +59,27 @@ def test_the_difference_is_paired_on_shared_rows():
     assert found.value("uplift", "rank_ic_joint") - found.value("uplift", "rank_ic_own") == pytest.approx(gap.mean())
     nothing = uplift_findings(JOINT, np.full(OWN.shape, np.nan), LABELS, LAB.subject.periods, horizon=1)
     assert "no period has 10" in nothing.left_out["uplift"]
+
+
+def test_a_copy_of_the_own_factor_is_named_as_no_uplift_however_good_it_is():
+    found = uplift_findings(3 * OWN + 1, OWN, LABELS, LAB.subject.periods, horizon=1)
+    assert [w.name for w in found.warnings] == ["no uplift"]
+    assert not uplift_findings(JOINT, OWN, LABELS, LAB.subject.periods, horizon=1).warnings
+    worse = uplift_findings(OWN, JOINT, LABELS, LAB.subject.periods, horizon=1)
+    assert "is below the own model's by" in worse.warnings[0].text
+    assert worse.value("uplift", "rank_ic_difference_p") > 0.99
+
+
+def test_an_uplift_that_is_none_is_the_first_thing_a_report_says():
+    from dataclasses import replace
+
+    from vfl.factors.report import render_report
+    from vfl.factors.validation import battery
+
+    noisy = replace(LAB.subject, scores=np.random.default_rng(99).normal(size=LABELS.shape), embeddings=None)
+    found = battery(noisy)
+    assert {"no uplift", "noise"} <= {w.name for w in found.warnings}
+    assert found.warnings[0].name == "no uplift"
+    page = render_report("x", {}, found).decode()
+    assert page.index("Uplift of joining") < page.index("Mean rank IC") < page.index("no uplift")
+    assert page.index("no uplift") < page.index("claim nothing")

@@ -16,8 +16,9 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from tests.vfl.real import FUNDS, HORIZON, INDIA, SP500, india, india_ridge, sp500, stocks_ridge
-from vfl.factors.evaluate import hac_lags, ic_by_period
+from vfl.factors.evaluate import ic_by_period
 from vfl.factors.findings import Findings
+from vfl.factors.hac import hac_lags
 from vfl.factors.lookahead import lookahead_findings
 from vfl.factors.placebo import permuted_placebo, refit
 from vfl.factors.portfolio import BookTerms

@@ -15,9 +15,9 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from tests.vfl.lab import made_up_lab
-from vfl.factors.evaluate import hac_lags
 from vfl.factors.exposures import neutralised, r_squared
 from vfl.factors.findings import Findings
+from vfl.factors.hac import hac_lags
 from vfl.factors.market import MarketData, market_data, on_grid
 from vfl.factors.report import render_report
 from vfl.factors.trials import Trial
