@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.bench.session import Part, run_session
-from parties.bench.train import Shape
+from parties.bench.train import Shape, benched
 from psi.flow import Flow, Role
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
@@ -19,6 +19,8 @@ from vfl.arithmetic.ring import Ring
 from vfl.models.ridge.feature import serve_linear
 from vfl.models.ridge.label import SealedLinear
 from vfl.models.ridge.moments import solve_ridge
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.terms import FixedPoint, RidgeModel
@@ -69,7 +71,7 @@ def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[tuple[float, 
     del name
     own, label = _own(shape), _labels(shape, names)
     key = KeyHolder(Context(shape.parameter_set, FIXED.ring_bits))
-    source = SealedLinear(dict.fromkeys(names, shape.features), FIXED, key, single_party=shape.parties == 1)
+    source = SealedLinear(LabelSession(**benched("label", shape, names), key=key))
     began = time.monotonic()
     yield from source.start()
     blocks = shape.rows // shape.batch
@@ -92,21 +94,9 @@ def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[tuple[float, 
 def _feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
     stream = SecretStream(os.urandom(32))
     masks = yield from agree_masks(name, names, RUN, Ring(FIXED.ring_bits), stream)
-    served = yield from serve_linear(
-        name,
-        "label",
-        dict.fromkeys(names, shape.features),
-        _data(shape, names.index(name)),
-        OWN + 1,
-        TERMS,
-        FIXED,
-        shape.parameter_set,
-        masks,
-        OpeningBudget(shape.rows, 4),
-        stream,
-        session="bench-1",
-        single_party=shape.parties == 1,
-    )
+    budget = OpeningBudget(shape.rows, 4)
+    session = FeatureSession(**benched(name, shape, names), masks=masks, budget=budget, stream=stream)
+    served = yield from serve_linear(session, _data(shape, names.index(name)), OWN + 1, TERMS)
     return served.steps
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,20 +12,24 @@ import numpy as np
 
 from parties.bench.product import operation_times, paillier_rows_per_second, raw_seconds
 from parties.bench.session import Measured, Part, run_session
+from parties.node.sessions import SessionTerms
 from parties.node.zero_supply import ZerosAhead
 from psi.flow import Flow, Role
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, encode_features
+from vfl.arithmetic.share import Share
 from vfl.models.split.feature import serve_source
 from vfl.models.split.initial import initial_share
 from vfl.models.split.label import SealedSource
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.product import choose_packing
 from vfl.terms import FixedPoint
 
-__all__ = ["Shape", "bench_train"]
+__all__ = ["Shape", "bench_train", "benched"]
 
 RUN = "be" * 32
 FIXED = FixedPoint()
@@ -41,6 +46,19 @@ class Shape:
     parties: int
     steps: int
     parameter_set: str = "bfv-8192"
+
+
+def benched(me: str, shape: Shape, names: Sequence[str]) -> SessionTerms:
+    """The session of a benchmark."""
+    return {
+        "me": me,
+        "label_party": "label",
+        "parties": dict.fromkeys(names, shape.features),
+        "fixed": FIXED,
+        "parameter_set": shape.parameter_set,
+        "name": "bench-1",
+        "single_party": shape.parties == 1,
+    }
 
 
 def bench_train(shape: Shape) -> dict[str, Any]:
@@ -82,9 +100,10 @@ def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[float]:
     del name
     ring, stream = Ring(FIXED.ring_bits), SecretStream(os.urandom(32))
     total = shape.features * shape.parties
-    share = ring.wrap(initial_share(bytes(32), (shape.features, shape.hidden), FIXED, total))
+    share = Share(ring, ring.wrap(initial_share(bytes(32), (shape.features, shape.hidden), FIXED, total)))
     key = KeyHolder(Context(shape.parameter_set, FIXED.ring_bits))
-    source = SealedSource(dict.fromkeys(names, share), FIXED, key, stream, single_party=shape.parties == 1)
+    session = LabelSession(**benched("label", shape, names), key=key)
+    source = SealedSource(session, dict.fromkeys(names, share), stream)
     yield from source.start()
     draw = np.random.default_rng(0)
     gradient = draw.normal(size=(shape.batch, shape.hidden)) * 1e-3
@@ -107,23 +126,13 @@ def _feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
     encoded = encode_features(features, FIXED.feature_bits, FIXED.clip)
     del features
     masks = yield from agree_masks(name, names, RUN, ring, stream)
-    share = ring.wrap(
-        initial_share(os.urandom(32), (shape.features, shape.hidden), FIXED, shape.features * shape.parties)
+    size, total = (shape.features, shape.hidden), shape.features * shape.parties
+    share = Share(ring, ring.wrap(initial_share(os.urandom(32), size, FIXED, total)))
+    budget = OpeningBudget(shape.rows, shape.steps + 1)
+    session = FeatureSession(
+        **benched(name, shape, names), masks=masks, budget=budget, stream=stream, supply=ZerosAhead
     )
-    served = yield from serve_source(
-        "label",
-        names,
-        encoded,
-        share,
-        FIXED,
-        shape.parameter_set,
-        masks,
-        OpeningBudget(shape.rows, shape.steps + 1),
-        stream,
-        session="bench-1",
-        single_party=shape.parties == 1,
-        supply=ZerosAhead,
-    )
+    served = yield from serve_source(session, encoded, share)
     return served.steps
 
 

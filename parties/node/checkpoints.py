@@ -21,7 +21,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from parties.errors import DataError, StorageError
+from vfl.arithmetic.ring import Ring
+from vfl.arithmetic.share import Share
 from vfl.protocols.resume import START, Forward, Outcome, Resumed
+from vfl.protocols.session import RingShare
 from vfl.walk.schedule import Step
 
 __all__ = ["CheckpointStore", "ServedRecords", "WalkRecords"]
@@ -118,9 +121,10 @@ def _steps_in(store: CheckpointStore, prefix: str = "step-") -> list[int]:
 class ServedRecords:
     """A feature party's records. ``data``: a digest of its features, which must be the same when it goes on."""
 
-    def __init__(self, store: CheckpointStore, data: str) -> None:
+    def __init__(self, store: CheckpointStore, data: str, ring: Ring) -> None:
         self._store = store
         self._data = data
+        self._ring = ring
         self._trained: list[int] = []
 
     def hold(self, record: Forward) -> None:
@@ -132,8 +136,8 @@ class ServedRecords:
                 "train": np.array(record.train),
                 "data": np.array(self._data),
                 "rows": record.rows,
-                "share": record.share,
-                "part": record.part,
+                "share": record.share.elements,
+                "part": record.part.elements,
             },
         )
         if record.train:
@@ -165,11 +169,11 @@ class ServedRecords:
         self._trained = sorted(r.step for r in (*before, record) if r is not None and r.train)
         return record, [r for r in before if r is not None and not r.train]
 
-    def finish(self, share: NDArray[np.uint64]) -> None:
+    def finish(self, share: RingShare) -> None:
         """Training is over: the last weight share, for whoever asks after a restart."""
-        self._store.put("trained", {"share": share})
+        self._store.put("trained", {"share": share.elements})
 
-    def finished(self) -> tuple[NDArray[np.uint64], list[Forward]] | None:
+    def finished(self) -> tuple[RingShare, list[Forward]] | None:
         """The last weight share and every prediction, when training had ended and all of it is sound."""
         if "trained" not in self._store.names():
             return None
@@ -177,7 +181,7 @@ class ServedRecords:
         records = [self._load(step) for step in _steps_in(self._store)]
         if last is None or any(record is None for record in records):
             return None
-        return last["share"], [r for r in records if r is not None and not r.train]
+        return Share(self._ring, last["share"]), [r for r in records if r is not None and not r.train]
 
     def _load(self, step: int) -> Forward | None:
         kept = self._store.get(_step_name(step))
@@ -187,7 +191,8 @@ class ServedRecords:
             raise DataError(
                 "this node's data changed since the run began, so the run cannot go on: restore the data, or cancel it"
             )
-        return Forward(str(kept["session"]), step, bool(kept["train"]), kept["rows"], kept["share"], kept["part"])
+        share, part = Share(self._ring, kept["share"]), Share(self._ring, kept["part"])
+        return Forward(str(kept["session"]), step, bool(kept["train"]), kept["rows"], share, part)
 
 
 class WalkRecords:
@@ -198,6 +203,7 @@ class WalkRecords:
         store: CheckpointStore,
         steps: Sequence[Step],
         parties: Sequence[str],
+        ring: Ring,
         kept: Callable[[], None] = lambda: None,
         *,
         searched: bool = False,
@@ -206,10 +212,11 @@ class WalkRecords:
         self._trained = [step.number for step in steps if step.kind == "train"] if searched else []
         self._kept = kept
         self._parties = tuple(parties)
+        self._ring = ring
         self._predictions = [step.number for step in steps if step.kind == "predict"]
         self._count = len(steps)
         self._next: Arrays = {}
-        self._held: dict[str, NDArray[np.uint64]] = {}
+        self._held: Arrays = {}
         self._recent: list[int] = []
 
     def begin(self, step: int, head: bytes, losses: Sequence[float], ics: Sequence[float]) -> None:
@@ -220,12 +227,10 @@ class WalkRecords:
             "ics": np.array(ics, dtype=np.float64),
         }
 
-    def hold(self, step: int, shares: Mapping[str, NDArray[np.uint64]], held: Mapping[str, NDArray[np.uint64]]) -> None:
+    def hold(self, step: int, shares: Mapping[str, RingShare], held: Mapping[str, RingShare]) -> None:
         """Keep the record of ``step``; those before the last two are released."""
-        self._held = dict(held)
-        own = {f"share-{i}": shares[name] for i, name in enumerate(self._parties)}
-        theirs = {f"held-{i}": held[name] for i, name in enumerate(self._parties)}
-        self._store.put(_step_name(step), {**self._next, **own, **theirs})
+        self._held = self._to_arrays("held", held)
+        self._store.put(_step_name(step), {**self._next, **self._to_arrays("share", shares), **self._held})
         self._recent.append(step)
         if len(self._recent) > _KEPT:
             self._store.drop([_step_name(self._recent.pop(0))])
@@ -244,10 +249,8 @@ class WalkRecords:
 
     def predicted(self, step: int, z: NDArray[np.float64], scores: NDArray[np.float64], scorer: bytes) -> None:
         """Keep a prediction with the shares of its step's record."""
-        theirs = {f"held-{i}": self._held[name] for i, name in enumerate(self._parties)}
-        self._store.put(
-            f"done-{step:08}", {"z": z, "scores": scores, "scorer": np.frombuffer(scorer, np.uint8), **theirs}
-        )
+        opened: Arrays = {"z": z, "scores": scores, "scorer": np.frombuffer(scorer, np.uint8)}
+        self._store.put(f"done-{step:08}", {**opened, **self._held})
 
     def places(self) -> list[int]:
         """Steps to go on from: the record is sound, and so is every prediction before it."""
@@ -272,9 +275,9 @@ class WalkRecords:
             return None
         kept = self._store.get(_step_name(step))
         assert kept is not None
-        shares = {name: kept[f"share-{i}"] for i, name in enumerate(self._parties)}
-        self._held = {name: kept[f"held-{i}"] for i, name in enumerate(self._parties)}
-        return self._resumed(step, kept, shares, self._held)
+        held = self._from_arrays("held", kept)
+        self._held = self._to_arrays("held", held)
+        return self._resumed(step, kept, self._from_arrays("share", kept), held)
 
     def finish(self, head: bytes, losses: NDArray[np.float64], ics: NDArray[np.float64]) -> None:
         """Training is over."""
@@ -292,8 +295,8 @@ class WalkRecords:
         self,
         step: int,
         kept: Arrays,
-        shares: Mapping[str, NDArray[np.uint64]],
-        held: Mapping[str, NDArray[np.uint64]],
+        shares: Mapping[str, RingShare],
+        held: Mapping[str, RingShare],
     ) -> Resumed:
         outcomes = {p: self._outcome(p) for p in self._predictions if p < step}
         found = {p: outcome for p, outcome in outcomes.items() if outcome is not None}
@@ -303,5 +306,10 @@ class WalkRecords:
         kept = self._store.get(f"done-{step:08}")
         if kept is None:
             return None
-        held = {name: kept[f"held-{i}"] for i, name in enumerate(self._parties)}
-        return Outcome(kept["z"], kept["scores"], kept["scorer"].tobytes(), held)
+        return Outcome(kept["z"], kept["scores"], kept["scorer"].tobytes(), self._from_arrays("held", kept))
+
+    def _to_arrays(self, what: str, shares: Mapping[str, RingShare]) -> Arrays:
+        return {f"{what}-{i}": shares[name].elements for i, name in enumerate(self._parties)}
+
+    def _from_arrays(self, what: str, kept: Arrays) -> dict[str, RingShare]:
+        return {name: Share(self._ring, kept[f"{what}-{i}"]) for i, name in enumerate(self._parties)}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Sequence
+from typing import TypedDict, Unpack
 
 from parties.audit.record import opening_entry
 from parties.data.calendar import calendar_of
@@ -15,23 +14,38 @@ from parties.errors import AgreementError
 from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.earlier_runs import check_begun
+from parties.node.sessions import session_terms
 from parties.node.zero_supply import ZerosAhead
 from psi.flow import Flow
+from vfl.arithmetic.he import Evaluator, ZeroSupply
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, encode_features
+from vfl.arithmetic.share import Share
 from vfl.models.ridge.basis import secret_rotation
 from vfl.models.ridge.feature import serve_linear, serve_warm_start
 from vfl.models.split.feature import serve_source
 from vfl.models.split.initial import initial_share, turned_columns
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
+from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import Charge, OpeningBudget
-from vfl.protocols.resume import START, offer_place
+from vfl.protocols.resume import START, Forward, SourceJournal, offer_place
 from vfl.protocols.session import Kept, ServedSource
+from vfl.protocols.spread import Workers
 from vfl.terms import RidgeModel, SplitModel
 
 __all__ = ["FeatureParty"]
+
+
+class _Brought(TypedDict, total=False):
+    """What a session may have beside what the run gives every one."""
+
+    supply: Callable[[Evaluator], ZeroSupply]
+    workers: Workers | None
+    journal: SourceJournal
+    resumed: Forward | None
+    predicted: Sequence[Forward]
 
 
 class FeatureParty:
@@ -83,50 +97,43 @@ class FeatureParty:
         if found is None:
             raise AgreementError("what training left is not among this node's records: propose the run again")
         share, predicted = found
-        rows = np.concatenate([record.rows for record in predicted])
-        self._served = ServedSource(share, Kept(rows, np.concatenate([record.part for record in predicted])))
+        self._served = ServedSource(share, Kept.joined(Kept(record.rows, record.part) for record in predicted))
 
     def _records(self, trial: int | None = None) -> ServedRecords:
         digest = hashlib.sha256(repr(self._values.shape).encode() + self._values.tobytes()).hexdigest()
         store = self.context.checkpoints() if trial is None else self.context.trial_checkpoints(trial)
-        return ServedRecords(store, digest)
+        return ServedRecords(store, digest, Ring(self.context.agreement.fixed_point.ring_bits))
+
+    def _session(self, name: str, masks: ZeroSumMasks, **more: Unpack[_Brought]) -> FeatureSession:
+        terms = session_terms(self.context.agreement, self.context.me, name)
+        return FeatureSession(**terms, masks=masks, budget=self.budget, stream=self._stream, **more)
+
+    def _masks(self) -> Flow[ZeroSumMasks]:
+        """Of this attempt: what is repeated after a crash meets no old mask."""
+        return agree_masks(self.context.me, self._parties, self.context.run_id, self._ring, self._stream)
+
+    @property
+    def _label_columns(self) -> int:
+        """Columns that the label party brings to a block of moments: its own and its label."""
+        agreement = self.context.agreement
+        return len(agreement.party(agreement.label.party).columns) + 1
 
     def _train(self, session: str) -> Flow[ServedSource]:
         agreement = self.context.agreement
-        masks = yield from agree_masks(self.context.me, self._parties, self.context.run_id, self._ring, self._stream)
+        masks = yield from self._masks()
         if isinstance(agreement.model, RidgeModel):
             return (yield from self._serve_ridge(session, agreement.model, masks))
         for trial in range(agreement.search.source_trials if agreement.search is not None else 0):
             yield from self._serve_split(f"{session}/trial-{trial}", agreement.model, masks, self._records(trial))
-            # steps are numbered anew, so that no mask may go on
-            masks = yield from agree_masks(
-                self.context.me, self._parties, self.context.run_id, self._ring, self._stream
-            )  # fmt: skip
+            masks = yield from self._masks()  # steps are numbered anew, so that no mask may go on
         return (yield from self._serve_split(session, agreement.model, masks, self._records()))
 
-    def _serve_ridge(self, session: str, terms: RidgeModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
-        agreement, records = self.context.agreement, self._records()
-        place = yield from offer_place(agreement.label.party, records.places())
+    def _serve_ridge(self, name: str, terms: RidgeModel, masks: ZeroSumMasks) -> Flow[ServedSource]:
+        records = self._records()
+        place = yield from offer_place(self.context.agreement.label.party, records.places())
         resumed, predicted = records.go_on(place)
-        served = yield from serve_linear(
-            self.context.me,
-            agreement.label.party,
-            {p.name: len(p.columns) for p in agreement.features},
-            self._values,
-            len(agreement.party(agreement.label.party).columns) + 1,
-            terms,
-            agreement.fixed_point,
-            agreement.parameter_set,
-            masks,
-            self.budget,
-            self._stream,
-            session=session,
-            single_party=agreement.openings.single_party,
-            basis=self._basis(),
-            journal=records,
-            resumed=resumed,
-            predicted=predicted,
-        )
+        session = self._session(name, masks, journal=records, resumed=resumed, predicted=predicted)
+        served = yield from serve_linear(session, self._values, self._label_columns, terms, basis=self._basis())
         records.finish(served.share)
         return served
 
@@ -135,94 +142,42 @@ class FeatureParty:
         return SecretStream(self.context.secret(f"rotation/{self.context.run_id}"))
 
     def _serve_split(
-        self, session: str, terms: SplitModel, masks: ZeroSumMasks, records: ServedRecords
+        self, name: str, terms: SplitModel, masks: ZeroSumMasks, records: ServedRecords
     ) -> Flow[ServedSource]:
         agreement = self.context.agreement
         place = yield from offer_place(agreement.label.party, records.places())
         resumed, predicted = records.go_on(place)
-        values = self._values
+        values, fixed = self._values, agreement.fixed_point
         if terms.warm_start == "ridge":
-            rotation = secret_rotation(self._basis(), values.shape[1])
-            values = turned_columns(values, rotation, agreement.fixed_point.clip)
+            values = turned_columns(values, secret_rotation(self._basis(), values.shape[1]), fixed.clip)
             if place == START:
-                yield from self._serve_warm_start(session, terms, values)
-        features = encode_features(values, agreement.fixed_point.feature_bits, agreement.fixed_point.clip)
-        share = initial_share(
-            self.context.secret(agreement.initial_purpose),
-            (features.shape[1], terms.embedding_width),
-            agreement.fixed_point,
-            agreement.total_features,
-        )
-        served = yield from serve_source(
-            agreement.label.party,
-            self._parties,
-            features,
-            self._ring.wrap(share),
-            agreement.fixed_point,
-            agreement.parameter_set,
+                yield from serve_warm_start(self._session(name, masks), values, self._label_columns, terms)
+        features = encode_features(values, fixed.feature_bits, fixed.clip)
+        shape = (features.shape[1], terms.embedding_width)
+        secret = self.context.secret(agreement.initial_purpose)
+        share = Share(self._ring, self._ring.wrap(initial_share(secret, shape, fixed, agreement.total_features)))
+        session = self._session(
+            name,
             masks,
-            self.budget,
-            self._stream,
-            session=session,
-            single_party=agreement.openings.single_party,
             supply=ZerosAhead,
             workers=self.context.workers,
             journal=records,
             resumed=resumed,
             predicted=predicted,
         )
+        served = yield from serve_source(session, features, share)
         records.finish(served.share)
         return served
-
-    def _serve_warm_start(self, session: str, terms: SplitModel, columns: NDArray[np.float64]) -> Flow[None]:
-        agreement = self.context.agreement
-        yield from serve_warm_start(
-            self.context.me,
-            agreement.label.party,
-            {p.name: len(p.columns) for p in agreement.features},
-            columns,
-            len(agreement.party(agreement.label.party).columns) + 1,
-            terms,
-            agreement.fixed_point,
-            agreement.parameter_set,
-            self.budget,
-            self._stream,
-            session=session,
-            single_party=agreement.openings.single_party,
-        )
 
     def value(self, attempt: int) -> None:
         """Open the coalition sums and attributions that the agreement consents to."""
         self.context.perform("value", attempt, self._value(f"value-{attempt}"))
 
-    def _value(self, session: str) -> Flow[None]:
+    def _value(self, name: str) -> Flow[None]:
         assert self._served is not None
-        agreement = self.context.agreement
-        # of this session, so that one that is repeated after a crash meets no old mask
-        masks = yield from agree_masks(self.context.me, self._parties, self.context.run_id, self._ring, self._stream)
-        kept, fixed = self._served.predictions, agreement.fixed_point
+        agreement, kept = self.context.agreement, self._served.predictions
+        session = self._session(name, (yield from self._masks()), supply=ZerosAhead)
         if agreement.openings.contribution == "masked":
-            yield from serve_coalitions(
-                self.context.me,
-                agreement.label.party,
-                self._parties,
-                kept,
-                fixed,
-                masks,
-                self.budget,
-                session=session,
-                consent=True,
-            )
+            yield from serve_coalitions(session, kept, consent=True)
         if agreement.openings.attribution:
-            yield from serve_attribution(
-                agreement.label.party,
-                kept,
-                self._entities,
-                fixed,
-                agreement.parameter_set,
-                self.budget,
-                self._stream,
-                session=session,
-                consent=True,
-                supply=ZerosAhead,
-            )
+            yield from serve_attribution(session, kept, self._entities, consent=True)

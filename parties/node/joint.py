@@ -13,10 +13,11 @@ from parties.errors import ConfigError
 from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
 from parties.node.search import Found, search_source, search_top
+from parties.node.sessions import label_session
 from psi.flow import Flow, run_local
-from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
+from vfl.arithmetic.share import Share
 from vfl.factors.panel import LabelPanel
 from vfl.models.ridge.basis import moment_bits
 from vfl.models.ridge.label import SealedLinear
@@ -27,8 +28,9 @@ from vfl.models.split.label import SealedSource
 from vfl.models.split.replay import Judge, Tried
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import Scorer, walk_forward
-from vfl.protocols.resume import START, Resumed, agree_place
-from vfl.protocols.session import Kept
+from vfl.protocols.label_session import LabelSession
+from vfl.protocols.resume import Resumed, agree_place
+from vfl.protocols.session import Kept, RingShare
 from vfl.terms import RidgeModel, SplitModel
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential, warm_up_rows
@@ -71,9 +73,26 @@ class JointModel(Protocol):
         """What training left, from this node's records; None when they do not have it."""
 
 
-def _key(context: RunContext) -> KeyHolder:
-    """A key of this session."""
-    return KeyHolder(Context(context.agreement.parameter_set, context.agreement.fixed_point.ring_bits))
+def _go_on(
+    context: RunContext, records: WalkRecords, steps: Sequence[Step]
+) -> Flow[tuple[LabelSession, Resumed | None]]:
+    """A session from where everyone can go on, with the shares of the predictions before; and its record."""
+    place = yield from agree_place(tuple(p.name for p in context.agreement.features), records.places())
+    resumed = records.go_on(place)
+    session = label_session(context.agreement, "train", journal=records, resumed=resumed)
+    for number, outcome in sorted(resumed.outcomes.items()) if resumed is not None else ():
+        session.keep(steps[number].rows, outcome.held)
+    return session, resumed
+
+
+def _records(
+    context: RunContext, steps: Sequence[Step], *, trial: int | None = None, searched: bool = False
+) -> WalkRecords:
+    """The label party's records of a schedule: the run's, or those of one of its trials."""
+    store = context.checkpoints() if trial is None else context.trial_checkpoints(trial)
+    names = tuple(p.name for p in context.agreement.features)
+    ring = Ring(context.agreement.fixed_point.ring_bits)
+    return WalkRecords(store, steps, names, ring, context.boundary, searched=searched)
 
 
 def _check_own_columns(context: RunContext, panel: LabelPanel) -> int:
@@ -145,15 +164,10 @@ class SplitJoint:
         return self._kept
 
     def _records(self) -> WalkRecords:
-        names = tuple(p.name for p in self._context.agreement.features)
-        searched = self._context.agreement.search is not None
-        return WalkRecords(
-            self._context.checkpoints(), self.steps, names, self._context.boundary, searched=searched
-        )  # fmt: skip
+        return _records(self._context, self.steps, searched=self._context.agreement.search is not None)
 
     def _trial_records(self, trial: int, steps: tuple[Step, ...]) -> WalkRecords:
-        names = tuple(p.name for p in self._context.agreement.features)
-        return WalkRecords(self._context.trial_checkpoints(trial), steps, names, self._context.boundary)
+        return _records(self._context, steps, trial=trial)
 
     def _trial_steps(self) -> tuple[Step, ...]:
         """What a trial of the source layer opens: rows of periods before the reported ones."""
@@ -196,43 +210,16 @@ class SplitJoint:
         sums: dict[int, NDArray[np.float64]] | None = None,
     ) -> Flow[TrainingResult]:
         """One training over the sealed source layer, from the start or from where everyone can go on."""
-        agreement = self._context.agreement
-        place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
-        resumed = records.go_on(place)
+        session, resumed = yield from _go_on(self._context, records, steps)
         if sums is not None and resumed is not None:
             sums |= records.sums(resumed.step)
         self.head = self._new_head(terms)
-        ring = Ring(agreement.fixed_point.ring_bits)
-        shares = {
-            p.name: ring.wrap(
-                initial_share(
-                    self._context.secret(f"{agreement.initial_purpose}/{p.name}"),
-                    (len(p.columns), terms.embedding_width),
-                    agreement.fixed_point,
-                    agreement.total_features,
-                )
-            )
-            for p in agreement.features
-        }
-        if terms.warm_start == "ridge" and place == START:
+        shares = self._initial_shares(terms)
+        if terms.warm_start == "ridge" and resumed is None:
             column = yield from self._open_warm_start()
-            for p in agreement.features:
-                part, column = column[: len(p.columns)], column[len(p.columns) :]
-                shares[p.name][:, 0] = ring.add(
-                    shares[p.name][:, 0], ring.encode(part, agreement.fixed_point.weight_bits)
-                )
-        source = SealedSource(
-            shares,
-            agreement.fixed_point,
-            _key(self._context),
-            SecretStream(os.urandom(32)),
-            predictions=[step.number for step in steps if step.kind == "predict"],
-            single_party=agreement.openings.single_party,
-            journal=records,
-            resumed=resumed,
-        )
-        for number, outcome in sorted(resumed.outcomes.items()) if resumed is not None else ():
-            source.keep(steps[number].rows, outcome.held)
+            shares = self._warmed(shares, column)
+        predictions = [step.number for step in steps if step.kind == "predict"]
+        source = SealedSource(session, shares, SecretStream(os.urandom(32)), predictions=predictions)
         yield from source.start()
         result = yield from walk_forward(
             source, self.head, steps, self._panel, journal=records, resumed=resumed, opened=sums
@@ -242,15 +229,32 @@ class SplitJoint:
         yield from source.finish()
         return result
 
+    def _initial_shares(self, terms: SplitModel) -> dict[str, RingShare]:
+        """This side's part of every party's first weights."""
+        agreement, ring = self._context.agreement, Ring(self._context.agreement.fixed_point.ring_bits)
+        shares = {}
+        for p in agreement.features:
+            secret = self._context.secret(f"{agreement.initial_purpose}/{p.name}")
+            shape = (len(p.columns), terms.embedding_width)
+            weights = initial_share(secret, shape, agreement.fixed_point, agreement.total_features)
+            shares[p.name] = Share(ring, ring.wrap(weights))
+        return shares
+
+    def _warmed(self, shares: Mapping[str, RingShare], column: NDArray[np.float64]) -> dict[str, RingShare]:
+        """The shares with ``column`` (D,) of all feature parties added to their first columns."""
+        agreement, found = self._context.agreement, {}
+        for p in agreement.features:
+            part, column = column[: len(p.columns)], column[len(p.columns) :]
+            share = shares[p.name]
+            whole = np.zeros(share.shape)
+            whole[:, 0] = part
+            found[p.name] = share + Share(share.ring, share.ring.encode(whole, agreement.fixed_point.weight_bits))
+        return found
+
     def _open_warm_start(self) -> Flow[NDArray[np.float64]]:
         """Open the moments of the warm-up rows; what they add to the first column of V, over all feature parties."""
         agreement, rows = self._context.agreement, self._warm_rows
-        linear = SealedLinear(
-            {p.name: len(p.columns) for p in agreement.features},
-            agreement.fixed_point,
-            _key(self._context),
-            single_party=agreement.openings.single_party,
-        )
+        linear = SealedLinear(label_session(agreement, "train"))
         yield from linear.start()
         own, label = self._panel.features.rows[rows], self._panel.label.reshape(-1)[rows]
         moments = yield from linear.moments(0, rows, own, label)
@@ -338,24 +342,13 @@ class RidgeJoint:
         return self._kept
 
     def _records(self) -> WalkRecords:
-        names = tuple(p.name for p in self._context.agreement.features)
-        return WalkRecords(self._context.checkpoints(), self.steps, names, self._context.boundary)
+        return _records(self._context, self.steps)
 
     def train(self) -> Flow[TrainingResult]:
-        agreement, records = self._context.agreement, self._records()
-        place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
-        resumed = records.go_on(place)
+        records = self._records()
+        session, resumed = yield from _go_on(self._context, records, self.steps)
         self.head = RidgeHead(self._own)
-        source = SealedLinear(
-            {p.name: len(p.columns) for p in agreement.features},
-            agreement.fixed_point,
-            _key(self._context),
-            single_party=agreement.openings.single_party,
-            journal=records,
-            resumed=resumed,
-        )
-        for number, outcome in sorted(resumed.outcomes.items()) if resumed is not None else ():
-            source.keep(self.steps[number].rows, outcome.held)
+        source = SealedLinear(session)
         yield from source.start()
         result = yield from ridge_walk_forward(
             source, self.head, self._terms.alpha, self.steps, self._panel, journal=records, resumed=resumed
@@ -377,10 +370,9 @@ class RidgeJoint:
 
 def _kept_shares(context: RunContext, steps: Sequence[Step], resumed: Resumed) -> dict[str, Kept]:
     """The label party's shares of every prediction, from its records."""
-    rows = np.concatenate([steps[number].rows for number in sorted(resumed.outcomes)])
-    outcomes = [outcome for _, outcome in sorted(resumed.outcomes.items())]
+    outcomes = [(steps[number].rows, outcome) for number, outcome in sorted(resumed.outcomes.items())]
     return {
-        p.name: Kept(rows, np.concatenate([outcome.held[p.name] for outcome in outcomes]))
+        p.name: Kept.joined(Kept(rows, outcome.held[p.name]) for rows, outcome in outcomes)
         for p in context.agreement.features
     }
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from parties.agreement.document import Agreement
 from parties.node.context import RunContext
 from parties.node.joint import JointModel
+from parties.node.sessions import label_session, session_terms
 from psi.flow import Flow
-from vfl.arithmetic.he import Context, KeyHolder
 from vfl.contribution import ContributionReport, coalitions, exact_shapley, refit_with_own, without_own
 from vfl.contribution.attribution import Attribution, attribution_of, covariance_slopes, in_the_clear
 from vfl.factors.evaluate import evaluation_window, ic_by_period
@@ -26,6 +26,7 @@ from vfl.models.split.top import LabelHead
 from vfl.models.split.training import score_coalition
 from vfl.protocols.attribution import attribute
 from vfl.protocols.coalitions import open_coalitions
+from vfl.protocols.session import Session
 from vfl.walk.result import TrainingResult
 
 __all__ = ["Valuation", "value_run"]
@@ -157,13 +158,11 @@ def _opened(run: _Run, slopes: F64, embeddings: F64) -> Flow[tuple[Sums, dict[st
     sums: Sums = {}
     found: dict[str, F64] = {}
     if agreement.openings.contribution == "masked":
-        sums = yield from open_coalitions(run.parties, run.model.kept, agreement.fixed_point)
+        session = Session(**session_terms(agreement, agreement.label.party, "value"))
+        sums = yield from open_coalitions(session, run.model.kept)
     if agreement.openings.attribution:
-        key = KeyHolder(Context(agreement.parameter_set, agreement.fixed_point.ring_bits))
-        entities = run.panel.label.shape[1]
-        found = yield from attribute(
-            run.parties, run.model.kept, slopes, embeddings, entities, agreement.fixed_point, key
-        )
+        keyed = label_session(agreement, "value")
+        found = yield from attribute(keyed, run.model.kept, slopes, embeddings, run.panel.label.shape[1])
     return sums, found
 
 

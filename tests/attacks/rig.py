@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,11 +16,14 @@ from psi.flow import Flow, Message, run_local
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, encode_features
+from vfl.arithmetic.share import Share
 from vfl.models.split.feature import serve_source
 from vfl.models.split.label import SealedSource
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
-from vfl.protocols.session import ServedSource
+from vfl.protocols.session import RingShare, ServedSource
 from vfl.terms import FixedPoint
 
 # the small parameter set: t = 2**44 leaves room for weights of 2**4 at these scales
@@ -40,10 +43,26 @@ def key_for() -> KeyHolder:
     return KeyHolder(Context(SET, FIXED.ring_bits))
 
 
-def weight_share(name: str, shape: tuple[int, int], size: float = 0.25) -> NDArray[np.uint64]:
+def weight_share(name: str, shape: tuple[int, int], size: float = 0.25) -> RingShare:
     """A share of small random weights, uniform in +-size."""
     unit = secret(name).unit(shape[0] * shape[1]).reshape(shape) * 2 - 1
-    return RING.wrap(np.rint(unit * size * 2**FIXED.weight_bits).astype(np.int64))
+    return Share(RING, RING.wrap(np.rint(unit * size * 2**FIXED.weight_bits).astype(np.int64)))
+
+
+def label_end(columns: Mapping[str, int], *, session: str = "train-1") -> LabelSession:
+    """The label party's end of a session."""
+    single = len(columns) == 1
+    return LabelSession("label", "label", columns, FIXED, SET, session, single_party=single, key=key_for())
+
+
+def feature_end(
+    me: str, columns: Mapping[str, int], masks: Any, budget: OpeningBudget, stream: SecretStream, *, session: str
+) -> FeatureSession:
+    """A feature party's end of a session."""
+    single = len(columns) == 1
+    return FeatureSession(
+        me, "label", columns, FIXED, SET, session, single_party=single, masks=masks, budget=budget, stream=stream
+    )
 
 
 def encoded(features: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -89,7 +108,7 @@ class Session:
 
 def feature_side(
     me: str,
-    parties: Sequence[str],
+    columns: Mapping[str, int],
     features: NDArray[np.float64],
     width: int,
     budget: OpeningBudget,
@@ -99,12 +118,10 @@ def feature_side(
     wrap_masks: Callable[[ZeroSumMasks], Any] = lambda masks: masks,
 ) -> Flow[tuple[ServedSource, ZeroSumMasks]]:
     stream = stream or secret(f"stream/{me}")
-    masks = yield from agree_masks(me, parties, RUN, RING, stream)
+    masks = yield from agree_masks(me, tuple(columns), RUN, RING, stream)
     share = weight_share(f"u/{me}", (features.shape[1], width))
-    served = yield from serve_source(
-        "label", parties, encoded(features), share, FIXED, SET, wrap_masks(masks), budget, stream,
-        session=session, single_party=len(parties) == 1,
-    )  # fmt: skip
+    end = feature_end(me, columns, wrap_masks(masks), budget, stream, session=session)
+    served = yield from serve_source(end, encoded(features), share)
     return served, masks
 
 
@@ -137,18 +154,17 @@ def label_session(
     """All rows, ``steps`` times."""
     some = features[parties[0]]
     ids = np.arange(len(some)) if rows is None else rows
+    columns = {n: features[n].shape[1] for n in parties}
 
     def flows() -> dict[str, Flow[Any]]:
         shares = {n: weight_share(f"v/{n}", (features[n].shape[1], width)) for n in parties}
         gradients = [gradient(step) for step in range(steps)]
-        source = SealedSource(
-            shares, FIXED, key_for(), secret("label"),
-            predictions=[i for i, g in enumerate(gradients) if g is None], single_party=len(parties) == 1,
-        )  # fmt: skip
+        predictions = [i for i, g in enumerate(gradients) if g is None]
+        source = SealedSource(label_end(columns), shares, secret("label"), predictions=predictions)
         made: dict[str, Flow[Any]] = {"label": label_side(source, [(ids, g) for g in gradients])}
         for n in parties:
             budget = OpeningBudget(len(some), limit)
-            made[n] = feature_side(n, tuple(parties), features[n], width, budget, session=session, **options)
+            made[n] = feature_side(n, columns, features[n], width, budget, session=session, **options)
         return made
 
     return Session(flows)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, skew
 
 from psi.flow import Flow
-from tests.attacks.rig import FIXED, RING, RUN, SET, Session, encoded, key_for, secret, weight_share
+from tests.attacks.rig import FIXED, RING, RUN, Session, encoded, feature_end, key_for, label_end, secret, weight_share
 from vfl.models.split.feature import serve_source
 from vfl.models.split.label import SealedSource
 from vfl.protocols.opening import agree_masks
@@ -82,10 +82,11 @@ def held() -> Held:
     facts = world()
     clear: list[F64] = []
     shares: list[NDArray[np.uint64]] = []
+    columns = dict.fromkeys("ab", D)
 
     def label() -> Flow[None]:
         held_shares = {n: weight_share(f"v/{n}", (D, WIDTH)) for n in "ab"}
-        source = SealedSource(held_shares, FIXED, key_for(), secret("label"))
+        source = SealedSource(label_end(columns, session="s"), held_shares, secret("label"))
         head = np.array([1.0, -0.5])
         yield from source.start()
         for number, rows in enumerate(facts.steps):
@@ -100,17 +101,15 @@ def held() -> Held:
         stream = secret(f"labels/{me}")
         masks = yield from agree_masks(me, "ab", RUN, RING, stream)
         share = weight_share(f"u/{me}", (D, WIDTH))
-        flow = serve_source(
-            "label", "ab", encoded(facts.features[me]), share, FIXED, SET, masks, OpeningBudget(ROWS, 9), stream,
-            session="s",
-        )  # fmt: skip
+        end = feature_end(me, columns, masks, OpeningBudget(ROWS, 9), stream, session="s")
+        flow = serve_source(end, encoded(facts.features[me]), share)
         # the flow keeps its weight share in a local: read it at every message, as its owner could
         answer = None
         try:
             while True:
                 effect = flow.send(answer)
-                if me == "a" and "state" in flow.gi_frame.f_locals:
-                    shares.append(flow.gi_frame.f_locals["state"].share.copy())
+                if me == "a":
+                    shares.append(flow.gi_frame.f_locals["share"].elements.copy())
                 answer = yield effect
         except StopIteration as stop:
             return stop.value

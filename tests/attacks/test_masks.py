@@ -15,6 +15,7 @@ from parties.transport.memory import MemoryNetwork
 from psi.flow import LocalProtocolError, Message, Payload, Recv, RemoteProtocolError, Role
 from tests.attacks.rig import FIXED, RING, RUN, SET, Session, feature_side, key_for, label_session, secret, weight_share
 from vfl.arithmetic.ring import unpack
+from vfl.arithmetic.share import opened
 from vfl.protocols.opening import ZeroSumMasks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.product import Answer, Operand, Packing, open_answer
@@ -31,8 +32,8 @@ def features(parties: tuple[str, ...] = PARTIES) -> dict[str, NDArray[np.float64
 
 
 def true_embedding(name: str) -> NDArray[np.float64]:
-    weights = RING.add(weight_share(f"u/{name}", (D, WIDTH)), weight_share(f"v/{name}", (D, WIDTH)))
-    result: NDArray[np.float64] = features()[name] @ RING.decode(weights, FIXED.weight_bits)
+    halves = [weight_share(f"{side}/{name}", (D, WIDTH)) for side in "uv"]
+    result: NDArray[np.float64] = features()[name] @ opened(halves, FIXED.weight_bits)
     return result
 
 
@@ -184,7 +185,9 @@ def test_agreeing_twice_on_one_stream_never_meets_the_same_masks() -> None:
 
             made = {"label": plain()["label"]}
             for n in PARTIES:
-                made[n] = feature_side(n, PARTIES, features()[n], WIDTH, OpeningBudget(ROWS, 9), stream=streams[n])
+                made[n] = feature_side(
+                    n, dict.fromkeys(PARTIES, D), features()[n], WIDTH, OpeningBudget(ROWS, 9), stream=streams[n]
+                )
             return made
 
         session.flows = flows

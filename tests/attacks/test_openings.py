@@ -15,7 +15,8 @@ from scipy.linalg import subspace_angles
 
 from parties.node.openings import OpeningStore
 from psi.flow import Flow, LocalProtocolError, run_local
-from tests.attacks.rig import FIXED, RING, encoded, key_for, label_session, secret, weight_share
+from tests.attacks.rig import FIXED, RING, encoded, feature_end, label_end, label_session, secret, weight_share
+from vfl.arithmetic.share import Share
 from vfl.models.split.feature import serve_source
 from vfl.models.split.label import SealedSource
 from vfl.protocols.opening import agree_masks
@@ -23,6 +24,7 @@ from vfl.protocols.opening_budget import BudgetExceededError, Charge, OpeningBud
 
 ROWS, FEATURES, WIDTH = 96, (12, 12), 8
 TOTAL = sum(FEATURES)
+COLUMNS = dict(zip("ab", FEATURES, strict=True))
 RUN = hashlib.sha256(b"openings").hexdigest()
 
 
@@ -47,7 +49,7 @@ def openings(passes: int, budget: type[OpeningBudget], limit: int) -> list[NDArr
 
     def label() -> Flow[None]:
         shares = {n: weight_share(f"v/{n}", (x.shape[1], WIDTH)) for n, x in data.items()}
-        source = SealedSource(shares, FIXED, key_for(), secret("label"))
+        source = SealedSource(label_end(COLUMNS, session="s"), shares, secret("label"))
         yield from source.start()
         for step in range(passes):
             opened.append((yield from source.forward(step, rows)))
@@ -58,20 +60,8 @@ def openings(passes: int, budget: type[OpeningBudget], limit: int) -> list[NDArr
         stream = secret(f"openings/{me}")
         masks = yield from agree_masks(me, "ab", RUN, RING, stream)
         share = weight_share(f"u/{me}", (data[me].shape[1], WIDTH))
-        return (
-            yield from serve_source(
-                "label",
-                "ab",
-                encoded(data[me]),
-                share,
-                FIXED,
-                "bfv-4096",
-                masks,
-                budget(ROWS, limit),
-                stream,
-                session="s",
-            )
-        )
+        end = feature_end(me, COLUMNS, masks, budget(ROWS, limit), stream, session="s")
+        return (yield from serve_source(end, encoded(data[me]), share))
 
     with contextlib.suppress(BudgetExceededError):
         run_local({"label": label(), "a": feature("a"), "b": feature("b")})
@@ -117,10 +107,10 @@ def chosen_columns(second: dict[str, NDArray[np.uint64]], limit: int) -> NDArray
 
     def label() -> Flow[NDArray[np.float64]]:
         first = {n: weight_share(f"v/{n}", (x.shape[1], WIDTH)) for n, x in data.items()}
-        source = SealedSource(first, FIXED, key_for(), secret("label"), predictions=(0, 1))
+        source = SealedSource(label_end(COLUMNS, session="s"), first, secret("label"), predictions=(0, 1))
         yield from source.start()
         one = yield from source.forward(0, np.arange(ROWS))
-        source._shares = {n: RING.add(first[n], second[n]) for n in first}
+        source.shares = {n: first[n] + Share(RING, second[n]) for n in first}
         two = yield from source.forward(1, np.arange(ROWS))
         yield from source.finish()
         return two - one
@@ -130,11 +120,8 @@ def chosen_columns(second: dict[str, NDArray[np.uint64]], limit: int) -> NDArray
         masks = yield from agree_masks(me, "ab", RUN, RING, stream)
         share = weight_share(f"u/{me}", (data[me].shape[1], WIDTH))
         budget = OpeningBudget(ROWS, limit)
-        return (
-            yield from serve_source(
-                "label", "ab", encoded(data[me]), share, FIXED, "bfv-4096", masks, budget, stream, session="s"
-            )
-        )
+        end = feature_end(me, COLUMNS, masks, budget, stream, session="s")
+        return (yield from serve_source(end, encoded(data[me]), share))
 
     result: NDArray[np.float64] = run_local({"label": label(), "a": feature("a"), "b": feature("b")})["label"]
     return result

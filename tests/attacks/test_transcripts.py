@@ -21,8 +21,10 @@ from tests.attacks.rig import (
     SET,
     Session,
     encoded,
+    feature_end,
     feature_side,
     key_for,
+    label_end,
     label_session,
     secret,
     weight_share,
@@ -31,6 +33,7 @@ from tests.attacks.scanner import find, needles
 from tests.psi.rig import flows as alignment_flows
 from tests.vfl.models.test_train import COLUMNS, TERMS, WALK, consortium
 from vfl.arithmetic.ring import unpack
+from vfl.arithmetic.share import opened
 from vfl.models.split.label import SealedSource
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import walk_forward
@@ -80,7 +83,8 @@ def whole_run() -> Whole:
     width = TERMS.embedding_width
     shares = {n: weight_share(f"v/{n}", (features[n].shape[1], width)) for n in PARTIES}
     predicted = [step.number for step in steps if step.kind == "predict"]
-    source = SealedSource(shares, FIXED, key_for(), secret("label"), predictions=predicted)
+    columns = {n: features[n].shape[1] for n in PARTIES}
+    source = SealedSource(label_end(columns), shares, secret("label"), predictions=predicted)
     budgets = {n: OpeningBudget(len(features[n]), limit) for n in PARTIES}
 
     def label() -> Flow[TrainingResult]:
@@ -90,7 +94,7 @@ def whole_run() -> Whole:
         return result
 
     def training() -> dict[str, Flow[Any]]:
-        return {"label": label()} | {n: feature_side(n, PARTIES, features[n], width, budgets[n]) for n in PARTIES}
+        return {"label": label()} | {n: feature_side(n, columns, features[n], width, budgets[n]) for n in PARTIES}
 
     session = Session(lambda: alignment_flows(TICKERS))
     session.run()
@@ -99,12 +103,11 @@ def whole_run() -> Whole:
     result = served["label"]
 
     def valuing() -> dict[str, Flow[Any]]:
-        made: dict[str, Flow[Any]] = {"label": open_coalitions(PARTIES, source.kept, FIXED)}
+        made: dict[str, Flow[Any]] = {"label": open_coalitions(source.session, source.kept)}
         for n in PARTIES:
             state, masks = served[n]
-            made[n] = serve_coalitions(
-                n, "label", PARTIES, state.predictions, FIXED, masks, budgets[n], session="value-1", consent=True
-            )
+            end = feature_end(n, columns, masks, budgets[n], secret(f"value/{n}"), session="value-1")
+            made[n] = serve_coalitions(end, state.predictions, consent=True)
         return made
 
     session.flows = valuing
@@ -116,12 +119,9 @@ def whole_run() -> Whole:
     }
     session.run()
     private = {f"features of {n}": x for n, x in features.items()}
-    private |= {f"weight share of {n}": RING.decode(served[n][0].share, FIXED.weight_bits) for n in PARTIES}
-    private |= {f"label party's share for {n}": RING.decode(s, FIXED.weight_bits) for n, s in source._shares.items()}
-    private |= {
-        f"weights of {n}": RING.decode(RING.add(served[n][0].share, source._shares[n]), FIXED.weight_bits)
-        for n in PARTIES
-    }
+    private |= {f"weight share of {n}": opened([served[n][0].share], FIXED.weight_bits) for n in PARTIES}
+    private |= {f"label party's share for {n}": opened([s], FIXED.weight_bits) for n, s in source.shares.items()}
+    private |= {f"weights of {n}": opened([served[n][0].share, source.shares[n]], FIXED.weight_bits) for n in PARTIES}
     private |= {
         "label": labels.label,
         "label party's features": labels.features.rows,
@@ -203,11 +203,11 @@ def test_what_opened_is_what_every_feature_party_charged() -> None:
         predicted = np.concatenate(
             [batches[b.step] for b in run.session.seen("source.batch", receiver=name) if not b.train]
         )
-        for opened in run.session.seen("source.sum", sender=name):
-            assert len(opened.values) == RING.width * len(batches[opened.step]) * TERMS.embedding_width
-            counts[batches[opened.step]] += 1
-        for opened in run.session.seen("coalition.sum", sender=name):
-            assert len(opened.values) == RING.width * len(predicted) * TERMS.embedding_width
+        for sent in run.session.seen("source.sum", sender=name):
+            assert len(sent.values) == RING.width * len(batches[sent.step]) * TERMS.embedding_width
+            counts[batches[sent.step]] += 1
+        for sent in run.session.seen("coalition.sum", sender=name):
+            assert len(sent.values) == RING.width * len(predicted) * TERMS.embedding_width
             counts[predicted] += 1
         assert np.array_equal(counts, run.budgets[name].counts)
         assert counts.max() <= run.budgets[name].limit
@@ -226,7 +226,7 @@ def test_masked_values_are_uniform_over_many_runs() -> None:
             made = {"label": plain()["label"]}
             for n in "ab":
                 stream = secret(f"uniform/{number}/{n}")
-                made[n] = feature_side(n, "ab", features[n], 4, OpeningBudget(48, 1), stream=stream)
+                made[n] = feature_side(n, dict.fromkeys("ab", 3), features[n], 4, OpeningBudget(48, 1), stream=stream)
             return made
 
         session.flows = flows

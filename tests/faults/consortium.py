@@ -17,20 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.node.checkpoints import CheckpointStore, ServedRecords, WalkRecords
+from parties.node.sessions import SessionTerms
 from psi.flow import Flow, Message, RemoteProtocolError, Send, receive, run_local
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, encode_features, pack, unpack
+from vfl.arithmetic.share import Share
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.models.split import feature, label
+from vfl.models.split import label
 from vfl.models.split.feature import serve_source
 from vfl.models.split.label import SealedSource
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import walk_forward
+from vfl.protocols import feature_session, label_session, session
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import BudgetExceededError, Charge, OpeningBudget
 from vfl.protocols.product import Answer, Operand
 from vfl.protocols.resume import agree_place, offer_place
-from vfl.protocols.session import Kept
+from vfl.protocols.session import Kept, RingShare
 from vfl.terms import FixedPoint, SplitModel, WalkForward
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential
@@ -105,23 +110,26 @@ def transparent_product() -> Iterator[None]:
     """Put the transparent product in the sealed layer's place."""
 
     class Context:
-        name, degree = "clear", 8192
+        name, degree, ring_bits = "clear", 8192, RING.bits
 
     class Key:
         context, public_key = Context(), b""
 
     at_label = {
-        "hold_product": _hold,
         "finish_product": _finish,
         "encrypt_right": lambda key, encoded, packing, transposed: (pack(encoded, RING.width),),
     }
     at_feature = {
         "evaluate_product": _evaluate,
-        "Context": lambda *_: Context(),
         "Evaluator": lambda context, key: mock.Mock(context=context),
         "Prepared": lambda evaluator, left, packing: left,
     }
-    with mock.patch.multiple(label, **at_label), mock.patch.multiple(feature, **at_feature):
+    with (
+        mock.patch.multiple(label, **at_label),
+        mock.patch.object(label_session, "hold_product", _hold),
+        mock.patch.object(session, "Context", return_value=Context()),
+        mock.patch.multiple(feature_session, **at_feature),
+    ):
         Consortium.key = staticmethod(Key)
         yield
 
@@ -182,9 +190,21 @@ class Consortium:
         """A stream that is new in every attempt, as a node's is."""
         return SecretStream(hashlib.sha256(f"{self.seed}/{self.attempts}/{name}".encode()).digest())
 
-    def initial(self, name: str) -> NDArray[np.uint64]:
+    def terms_of(self, me: str, name: str) -> SessionTerms:
+        """What every end of a session says alike."""
+        return {
+            "me": me,
+            "label_party": LABEL,
+            "parties": dict.fromkeys(self.parties, 3),
+            "fixed": FIXED,
+            "parameter_set": "clear",
+            "name": name,
+            "single_party": len(self.parties) == 1,
+        }
+
+    def initial(self, name: str) -> RingShare:
         stream = SecretStream(hashlib.sha256(f"{self.seed}/{name}".encode()).digest())
-        return RING.wrap((stream.unit(6).reshape(3, 2) * 2**34).astype(np.int64) - 2**33)
+        return Share(RING, RING.wrap((stream.unit(6).reshape(3, 2) * 2**34).astype(np.int64) - 2**33))
 
     def attempt(self, relay: Callable[[str, str, Message], Message] | None = None) -> TrainingResult:
         """One attempt at training, from what the stores hold."""
@@ -192,32 +212,29 @@ class Consortium:
         flows: dict[str, Flow[Any]] = {LABEL: self._label(), **{name: self._feature(name) for name in self.parties}}
         results = run_local(flows, relay=relay)
         result: TrainingResult = results[LABEL]
-        total = sum(kept.share.astype(object) for kept in self.kept[LABEL].values())
+        total = sum(kept.share.elements.astype(object) for kept in self.kept[LABEL].values())
         for name in self.parties:
             assert np.array_equal(results[name].rows, self.kept[LABEL][name].rows)
-            total = total + results[name].share.astype(object)
+            total = total + results[name].share.elements.astype(object)
         opened = RING.decode((total % RING.modulus).astype(np.uint64), FIXED.output_bits)
         rows = results[self.parties[0]].rows
         assert np.array_equal(opened, result.embeddings.reshape(-1, 2)[rows]), "the shares kept fit what was opened"
         return result
 
     def _label(self) -> Flow[TrainingResult]:
-        records = WalkRecords(self.stores[LABEL], self.steps, self.parties, self.boundary)
+        records = WalkRecords(self.stores[LABEL], self.steps, self.parties, RING, self.boundary)
         place = yield from agree_place(self.parties, records.places())
         resumed = records.go_on(place)
         head = LabelHead(self.terms, 0)
+        ours = LabelSession(**self.terms_of(LABEL, "train"), key=self.key(), journal=records, resumed=resumed)  # type: ignore[arg-type]
         sealed = SealedSource(
+            ours,
             {name: self.initial(f"v/{name}") for name in self.parties},
-            FIXED,
-            self.key(),  # type: ignore[arg-type]
             self.secret("label"),
             predictions=[step.number for step in self.steps if step.kind == "predict"],
-            single_party=len(self.parties) == 1,
-            journal=records,
-            resumed=resumed,
         )
         for number, outcome in sorted(resumed.outcomes.items()) if resumed is not None else ():
-            sealed.keep(self.steps[number].rows, outcome.held)
+            ours.keep(self.steps[number].rows, outcome.held)
         yield from sealed.start()
         result = yield from walk_forward(sealed, head, self.steps, self.panel, journal=records, resumed=resumed)
         records.finish(head.snapshot(), result.losses, result.ics)
@@ -226,8 +243,8 @@ class Consortium:
         return result
 
     def _feature(self, me: str) -> Flow[Kept]:
-        records = ServedRecords(self.stores[me], "data")
-        stream, session = self.secret(me), f"train-{self.attempts}"
+        records = ServedRecords(self.stores[me], "data", RING)
+        stream = self.secret(me)
         masks = yield from agree_masks(me, self.parties, RUN, RING, stream)
         drawn = masks.mask
 
@@ -242,22 +259,17 @@ class Consortium:
             self.periods * self.entities, self.limit, history=self.charges[me], record=self.charges[me].append
         )
         rows = self.features[me].reshape(-1, 3)
-        served = yield from serve_source(
-            LABEL,
-            self.parties,
-            encode_features(rows, FIXED.feature_bits, FIXED.clip),
-            self.initial(f"u/{me}"),
-            FIXED,
-            "clear",
-            masks,
-            budget,
-            stream,
-            session=session,
-            single_party=len(self.parties) == 1,
+        session = FeatureSession(
+            **self.terms_of(me, f"train-{self.attempts}"),
+            masks=masks,
+            budget=budget,
+            stream=stream,
             journal=records,
             resumed=resumed,
             predicted=predicted,
         )
+        encoded = encode_features(rows, FIXED.feature_bits, FIXED.clip)
+        served = yield from serve_source(session, encoded, self.initial(f"u/{me}"))
         records.finish(served.share)
         return served.predictions
 

@@ -13,12 +13,14 @@ from parties.node.checkpoints import CheckpointStore, ServedRecords
 from psi.flow import Message, RemoteProtocolError, run_local
 from tests.faults.consortium import (
     LABEL,
+    RING,
     BudgetExceededError,
     Consortium,
     Crash,
     difference,
     transparent_product,
 )
+from vfl.arithmetic.share import Share
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import Forward, Place, ResumeAt, agree_place, offer_place
 
@@ -206,29 +208,29 @@ def test_the_place_is_one_that_everyone_has() -> None:
 
 
 def record(step: int, train: bool = True) -> Forward:
-    u = np.arange(6, dtype=np.uint64).reshape(3, 2)
-    return Forward("train-1", step, train, np.arange(4), u, np.full((4, 2), 7, dtype=np.uint64))
+    u, part = np.arange(6, dtype=np.uint64).reshape(3, 2), np.full((4, 2), 7, dtype=np.uint64)
+    return Forward("train-1", step, train, np.arange(4), Share(RING, u), Share(RING, part))
 
 
 def test_records_are_sealed_bound_to_their_name_and_released(tmp_path: pytest.TempPathFactory) -> None:
     folder = tmp_path / "run" / "checkpoints"  # type: ignore[operator]
     store = CheckpointStore(folder, bytes(32), "a")
-    records = ServedRecords(store, "digest")
+    records = ServedRecords(store, "digest", RING)
     for step in range(5):
         records.hold(record(step, train=step != 1))
     assert records.places() == [1, 3, 4], "the last two training steps, and every prediction"
     raw = b"".join(path.read_bytes() for path in folder.iterdir())
-    assert record(0).share.tobytes() not in raw
+    assert record(0).share.elements.tobytes() not in raw
     assert b"train-1" not in raw
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
-    again = ServedRecords(CheckpointStore(folder, bytes(32), "a"), "digest")
+    again = ServedRecords(CheckpointStore(folder, bytes(32), "a"), "digest", RING)
     found, predicted = again.go_on(3)
     assert found is not None
     assert (found.step, [r.step for r in predicted]) == (3, [1])
     assert store.names() == ["step-00000001", "step-00000003"]
-    assert np.array_equal(found.part, record(3).part)
+    assert np.array_equal(found.part.elements, record(3).part.elements)
     with pytest.raises(DataError, match="data changed since the run began"):
-        ServedRecords(store, "other").places()
+        ServedRecords(store, "other", RING).places()
     assert CheckpointStore(folder, b"1" * 32, "a").get("step-00000003") is None, "another key"
     assert CheckpointStore(folder, bytes(32), "b").get("step-00000003") is None, "another party"
     (folder / "step-00000009").write_bytes((folder / "step-00000003").read_bytes())

@@ -75,7 +75,7 @@ def check(ridge: Ridge, result: TrainingResult, whole: TrainingResult) -> None:
     for party in ridge.values:
         assert np.array_equal(ridge.opened(party), planned)
     ring, kept = Ring(ridge.terms.fixed_point.ring_bits), ridge.labels[-1].kept
-    total = sum(kept[name].share.astype(object) + ridge.served[name].share.astype(object) for name in ridge.values)
+    total = sum((kept[name].share + ridge.served[name].share).elements.astype(object) for name in ridge.values)
     sums = ring.decode((total % ring.modulus).astype(np.uint64), ridge.terms.fixed_point.output_bits)
     rows = ridge.served["a"].rows
     assert np.array_equal(rows, kept["a"].rows)
@@ -166,12 +166,14 @@ def test_after_training_a_restarted_label_party_has_its_scores_and_shares_again(
     assert restored is not None
     assert np.array_equal(np.nan_to_num(restored.scores), np.nan_to_num(result.scores))
     assert restored.heads == result.heads
-    assert all(np.array_equal(again.kept[n].share, ridge.labels[-1].kept[n].share) for n in ridge.values)
+    assert all(
+        np.array_equal(again.kept[n].share.elements, ridge.labels[-1].kept[n].share.elements) for n in ridge.values
+    )
     feature = FeatureParty.__new__(FeatureParty)
     feature.context, feature._values = ridge.context("a"), ridge.values["a"].reshape(PERIODS * ENTITIES, -1)
     feature.restore()
     assert feature._served is not None
-    assert np.array_equal(feature._served.predictions.share, ridge.served["a"].share)
+    assert np.array_equal(feature._served.predictions.share.elements, ridge.served["a"].share.elements)
 
 
 def test_a_block_enters_whole_or_not_at_all_in_every_later_session() -> None:

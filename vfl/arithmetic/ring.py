@@ -58,6 +58,10 @@ class Ring:
     def neg(self, a: U64) -> U64:
         return (np.uint64(0) - a) & self._mask
 
+    def scale(self, a: U64, constant: int) -> U64:
+        """a times a public integer of any size."""
+        return (a * np.uint64(constant % self.modulus)) & self._mask
+
     def matmul(self, left: I64, right: U64) -> U64:
         """Small plaintext integers (B, d) times elements (d, h), mod t.
 
@@ -87,6 +91,14 @@ class Ring:
     def uniform(self, stream: SecretStream, shape: tuple[int, ...]) -> U64:
         """Independent uniform elements."""
         return stream.bits(self.bits, int(np.prod(shape))).reshape(shape)
+
+    def pack(self, elements: U64) -> bytes:
+        """Wire bytes, ``width`` an element, row-major."""
+        return pack(elements, self.width)
+
+    def unpack(self, data: bytes, count: int) -> U64:
+        """The inverse of :meth:`pack`; ValueError unless ``count`` elements below t are there."""
+        return unpack(data, self.width, count, self.modulus)
 
 
 def encode_features(values: F64, fractional_bits: int, clip: float) -> I64:

@@ -17,11 +17,10 @@ Security 2022, section 5.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from psi.flow import (
     Flow,
@@ -36,19 +35,15 @@ from psi.flow import (
     message,
     receive,
 )
-from vfl.arithmetic.he import Context, Evaluator, FreshZeros, KeyHolder, ZeroSupply
-from vfl.arithmetic.randomness import SecretStream
-from vfl.arithmetic.ring import Ring, pack, unpack
-from vfl.protocols.opening_budget import OpeningBudget
-from vfl.protocols.product import Prepared, choose_packing, evaluate_product, hold_product
-from vfl.protocols.session import Kept, PublicKey
+from vfl.arithmetic.ring import Ring
+from vfl.arithmetic.share import Share
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
+from vfl.protocols.product import hold_product
+from vfl.protocols.session import F64, I64, U64, Kept, RingShare
 from vfl.terms import FixedPoint
 
 __all__ = ["REACH", "AttributionShares", "attribute", "serve_attribution"]
-
-U64 = NDArray[np.uint64]
-I64 = NDArray[np.int64]
-F64 = NDArray[np.float64]
 
 KEPT_BITS = 20
 """Fractional bits of an embedding that an attribution is made of; the rest is dropped on both sides."""
@@ -141,13 +136,7 @@ def _encode(slopes: F64, largest: float, cut: _Cut) -> tuple[I64, int]:
 
 
 def attribute(
-    parties: Sequence[str],
-    kept: Mapping[str, Kept],
-    slopes: F64,
-    embeddings: F64,
-    entities: int,
-    fixed: FixedPoint,
-    key: KeyHolder,
+    session: LabelSession, kept: Mapping[str, Kept], slopes: F64, embeddings: F64, entities: int
 ) -> Flow[dict[str, F64]]:
     """Label party: each party's sum over rows of <slope, embedding>, float64 (periods,) in prediction order.
 
@@ -162,9 +151,8 @@ def attribute(
         rows instead, per party and period; each row is charged one opening for it.
     Source: docs/protocols/attribution.md#without-cutting-a-share; wrap from known signs, Rathee et al., SIRNN, 2021.
     """
-    cut = _Cut.of(fixed)
-    for party in parties:
-        yield Send(party, PublicKey(key.context.name, fixed.ring_bits, key.public_key))
+    cut, parties = _Cut.of(session.fixed), session.names
+    yield from session.start()
     rows = kept[parties[0]].rows
     if any(not np.array_equal(kept[party].rows, rows) for party in parties) or slopes.shape != embeddings.shape:
         raise LocalProtocolError("attribution needs every party's shares of the same rows, and a slope for each")
@@ -175,31 +163,29 @@ def attribute(
     for number, inside in enumerate(groups):
         encoded, scale = _encode(slopes[inside], float(np.abs(embeddings[inside]).max(initial=0.0)), cut)
         bits.append(scale)
-        parts = [_Held(cut, kept[party].share[inside], encoded) for party in parties]
-        products = yield from gather(
-            [
-                hold_product(
-                    party,
-                    f"attribution/{number}",
-                    part.right,
-                    cut.limbs + 1,
-                    key,
-                    choose_packing(cut.limbs + 1, len(part.right), 1, key.context.degree),
-                )
-                for party, part in zip(parties, parts, strict=True)
-            ]
-        )
+        parts = [_Held(cut, kept[party].share[inside].elements, encoded) for party in parties]
+        products = yield from _hold_period(session, number, parts, cut.limbs + 1)
         for party, part, product in zip(parties, parts, products, strict=True):
             held[party].append((part.local + cut.combined(product)) % cut.ring.modulus)
             extras[party].append(part.correction)
         yield Progress(number + 1, len(groups), unit="periods")
     found = {}
     for party in parties:
-        theirs = yield from _receive_shares(party, len(groups), cut.ring)
-        total = cut.ring.add(np.array(held[party], dtype=np.uint64), theirs)
-        found[party] = np.ldexp(cut.ring.signed(total) + np.array(extras[party]), -cut.fraction - np.array(bits))
+        theirs = yield from _receive_shares(session, party, len(groups))
+        total = Share(cut.ring, np.array(held[party], dtype=np.uint64)) + theirs
+        units = cut.ring.signed(total.elements) + np.array(extras[party])
+        found[party] = np.ldexp(units, -cut.fraction - np.array(bits))
     _check_total(found, slopes, embeddings, groups)
     return found
+
+
+def _hold_period(session: LabelSession, number: int, parts: Sequence[_Held], height: int) -> Flow[list[U64]]:
+    """The label party's shares of one period's products (height, 1), by party."""
+    flows = []
+    for party, part in zip(session.parties, parts, strict=True):
+        packing = session.packing(height, len(part.right), 1)
+        flows.append(hold_product(party, f"attribution/{number}", part.right, height, session.key, packing))
+    return (yield from gather(flows))
 
 
 class _Held:
@@ -225,14 +211,11 @@ def _by_period(rows: I64, entities: int) -> list[I64]:
     return [np.flatnonzero(periods == periods[start]) for start in np.sort(first)]
 
 
-def _receive_shares(party: str, periods: int, ring: Ring) -> Flow[U64]:
+def _receive_shares(session: LabelSession, party: str, periods: int) -> Flow[RingShare]:
     got = yield from receive(party, AttributionShares)
     if got.periods != periods:
         raise RemoteProtocolError(f"sent attributions of {got.periods} periods where {periods} were predicted", party)
-    try:
-        return unpack(got.values, ring.width, periods, ring.modulus)
-    except ValueError as error:
-        raise RemoteProtocolError(str(error), party) from None
+    return session.received(got.values, (periods,), party)
 
 
 def _check_total(found: Mapping[str, F64], slopes: F64, embeddings: F64, groups: Sequence[I64]) -> None:
@@ -247,19 +230,7 @@ def _check_total(found: Mapping[str, F64], slopes: F64, embeddings: F64, groups:
             )
 
 
-def serve_attribution(
-    label_party: str,
-    kept: Kept,
-    entities: int,
-    fixed: FixedPoint,
-    parameter_set: str,
-    budget: OpeningBudget,
-    stream: SecretStream,
-    *,
-    session: str,
-    consent: bool,
-    supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
-) -> Flow[int]:
+def serve_attribution(session: FeatureSession, kept: Kept, entities: int, *, consent: bool) -> Flow[int]:
     """Feature party: its part in one inner product per predicted period; returns how many numbers were opened.
 
     Learns: nothing; the slopes come encrypted.
@@ -270,28 +241,19 @@ def serve_attribution(
     """
     if not consent:
         raise LocalProtocolError("the agreement does not consent to attribution")
-    cut = _Cut.of(fixed)
-    announced = yield from receive(label_party, PublicKey)
-    if (announced.parameter_set, announced.ring_bits) != (parameter_set, fixed.ring_bits):
-        raise RemoteProtocolError("chose other encryption parameters than the agreement", label_party)
-    try:
-        evaluator = Evaluator(Context(parameter_set, fixed.ring_bits), announced.key)
-    except ValueError as error:
-        raise RemoteProtocolError(str(error), label_party) from None
+    cut = _Cut.of(session.fixed)
+    key = yield from session.take_key()
     groups = _by_period(kept.rows, entities)
     found = np.zeros(len(groups), dtype=np.uint64)
-    zeros = supply(evaluator)
     try:
         for number, inside in enumerate(groups):
-            left = cut.operand(kept.share[inside])
-            packing = choose_packing(*left.shape, 1, evaluator.context.degree)
+            left = cut.operand(kept.share[inside].elements)
             label = f"attribution/{number}"
-            prepared = Prepared(evaluator, left, packing)
-            share = yield from evaluate_product(label_party, label, prepared, 1, stream, zeros)
-            budget.charge(f"{session}/{label}", kept.rows[inside], 1)
-            found[number] = cut.combined(share)
+            share = yield from key.product(label, key.prepared(left, 1), 1)
+            session.budget.charge(f"{session.name}/{label}", kept.rows[inside], 1)
+            found[number] = cut.combined(share.elements)
             yield Progress(number + 1, len(groups), unit="periods")
     finally:
-        zeros.close()
-    yield Send(label_party, AttributionShares(len(groups), pack(found, cut.ring.width)))
+        key.close()
+    yield Send(session.label_party, AttributionShares(len(groups), Share(cut.ring, found).packed()))
     return len(groups)

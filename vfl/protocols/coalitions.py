@@ -12,9 +12,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from psi.flow import (
     Flow,
     LocalProtocolError,
@@ -27,15 +24,11 @@ from psi.flow import (
     message,
     receive,
 )
-from vfl.arithmetic.ring import Ring, pack, unpack
-from vfl.protocols.opening import ZeroSumMasks
-from vfl.protocols.opening_budget import OpeningBudget
-from vfl.protocols.session import Kept
-from vfl.terms import FixedPoint
+from vfl.arithmetic.share import Share, opened
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.session import F64, Kept, Session
 
 __all__ = ["CoalitionSum", "open_coalitions", "opened_coalitions", "serve_coalitions"]
-
-F64 = NDArray[np.float64]
 
 
 @message(
@@ -58,9 +51,7 @@ def opened_coalitions(parties: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(members for size in range(1, len(parties)) for members in combinations(parties, size))
 
 
-def open_coalitions(
-    parties: Sequence[str], kept: Mapping[str, Kept], fixed: FixedPoint
-) -> Flow[dict[frozenset[str], F64]]:
+def open_coalitions(session: Session, kept: Mapping[str, Kept]) -> Flow[dict[frozenset[str], F64]]:
     """Label party: each coalition's embedding sums for the predicted rows, float64 (rows, h) in prediction order.
 
     Learns: the embedding sum of every coalition, hence each feature party's embedding of the predicted rows.
@@ -68,37 +59,22 @@ def open_coalitions(
     Model: semi-honest.
     Source: docs/protocols/openings.md#coalition-openings; docs/incentives.md#which-way-it-is-computed.
     """
-    ring = Ring(fixed.ring_bits)
-    opened: dict[frozenset[str], F64] = {}
-    coalitions = opened_coalitions(parties)
+    sums: dict[frozenset[str], F64] = {}
+    coalitions = opened_coalitions(session.names)
     for number, members in enumerate(coalitions, 1):
-        total = np.zeros_like(kept[members[0]].share)
+        parts = []
         for party in members:
             got = yield from receive(party, CoalitionSum)
             if got.members != members:
                 raise RemoteProtocolError(f"sent its sum for {got.members} when {members} was due", party)
-            try:
-                values = unpack(got.values, ring.width, total.size, ring.modulus).reshape(total.shape)
-            except ValueError as error:
-                raise RemoteProtocolError(str(error), party) from None
-            total = ring.add(total, ring.add(values, kept[party].share))
-        opened[frozenset(members)] = ring.decode(total, fixed.output_bits)
+            ours = kept[party].share
+            parts += [session.received(got.values, ours.shape, party), ours]
+        sums[frozenset(members)] = opened(parts, session.fixed.output_bits)
         yield Progress(number, len(coalitions), unit="coalitions")
-    return opened
+    return sums
 
 
-def serve_coalitions(
-    me: str,
-    label_party: str,
-    parties: Sequence[str],
-    kept: Kept,
-    fixed: FixedPoint,
-    masks: ZeroSumMasks,
-    budget: OpeningBudget,
-    *,
-    session: str,
-    consent: bool,
-) -> Flow[int]:
+def serve_coalitions(session: FeatureSession, kept: Kept, *, consent: bool) -> Flow[int]:
     """Feature party: its part in every coalition it belongs to; returns how many sums it sent.
 
     Learns: nothing.
@@ -109,14 +85,14 @@ def serve_coalitions(
     """
     if not consent:
         raise LocalProtocolError("the agreement does not consent to coalition openings")
-    ring = Ring(fixed.ring_bits)
-    digest = hashlib.sha256(kept.rows.tobytes() + kept.share.tobytes()).hexdigest()[:16]
-    coalitions = [members for members in opened_coalitions(parties) if me in members]
+    share, me = kept.share, session.me
+    digest = hashlib.sha256(kept.rows.tobytes() + share.elements.tobytes()).hexdigest()[:16]
+    coalitions = [members for members in opened_coalitions(session.names) if me in members]
     for number, members in enumerate(coalitions, 1):
         # these very shares, opened again in a later session, show nothing new: they are charged once
         name = "+".join(members)
-        budget.charge_once(f"value/{name}/{digest}", kept.rows, kept.share.shape[1])
-        masked = ring.add(kept.share, masks.mask(f"{session}/{name}", members, kept.share.shape))
-        yield Send(label_party, CoalitionSum(members, pack(masked, ring.width)))
+        session.budget.charge_once(f"value/{name}/{digest}", kept.rows, share.shape[1])
+        mask = Share(session.ring, session.masks.mask(f"{session.name}/{name}", members, share.shape))
+        yield Send(session.label_party, CoalitionSum(members, (share + mask).packed()))
         yield Progress(number, len(coalitions), unit="coalitions")
     return len(coalitions)

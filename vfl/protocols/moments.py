@@ -9,12 +9,11 @@ few rows, or with a row that was in a block before: differences of blocks would 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from psi.flow import (
     Flow,
@@ -28,20 +27,21 @@ from psi.flow import (
     message,
     receive,
 )
-from vfl.arithmetic.he import Context, Evaluator, KeyHolder, ZeroSupply
-from vfl.arithmetic.randomness import SecretStream
-from vfl.arithmetic.ring import Ring, pack, unpack
+from vfl.arithmetic.he import Evaluator, KeyHolder
+from vfl.arithmetic.share import Share, opened
+from vfl.protocols.feature_session import FeatureSession, TakenKey
+from vfl.protocols.label_session import LabelSession
 from vfl.protocols.product import (
     Answer,
     Operand,
     Prepared,
     choose_packing,
     encrypt_right,
-    evaluate_product,
     finish_product,
     multiply,
     open_answer,
 )
+from vfl.protocols.session import F64, I64, RingShare
 
 __all__ = [
     "CHUNK",
@@ -61,9 +61,8 @@ __all__ = [
     "send_moments",
 ]
 
-U64 = NDArray[np.uint64]
-I64 = NDArray[np.int64]
-F64 = NDArray[np.float64]
+Blocks = dict[tuple[int, int], tuple[bytes, ...]]
+"""Ciphertexts of one chunk, by block sizes, so that parties of one shape get the same ones."""
 
 REACH = 32.0
 """Largest magnitude of a value that enters a moment."""
@@ -190,7 +189,7 @@ class Pairs:
     evaluators: dict[str, Evaluator]
 
 
-def agree_pairs(me: str, parties: Sequence[str], context: Context) -> Flow[Pairs]:
+def agree_pairs(session: FeatureSession) -> Flow[Pairs]:
     """Send every later feature party a key of this session, and take the earlier ones'.
 
     Learns: the earlier parties' public keys.
@@ -198,8 +197,9 @@ def agree_pairs(me: str, parties: Sequence[str], context: Context) -> Flow[Pairs
     Model: semi-honest.
     Source: docs/protocols/product.md#key.
     """
-    place = list(parties).index(me)
-    later, earlier = parties[place + 1 :], parties[:place]
+    context = session.context
+    place = session.names.index(session.me)
+    later, earlier = session.names[place + 1 :], session.names[:place]
     key = KeyHolder(context) if later else None
     for peer in later:
         assert key is not None
@@ -217,25 +217,14 @@ def agree_pairs(me: str, parties: Sequence[str], context: Context) -> Flow[Pairs
 
 
 def answer_moments(
-    me: str,
-    label_party: str,
-    parties: Mapping[str, int],
-    block: int,
-    features: I64,
-    label_columns: int,
-    evaluator: Evaluator,
-    pairs: Pairs,
-    ring: Ring,
-    stream: SecretStream,
-    zeros: ZeroSupply | None = None,
-) -> Flow[U64]:
+    session: FeatureSession, key: TakenKey, pairs: Pairs, block: int, features: I64, label_columns: int
+) -> Flow[RingShare]:
     """Feature party: the private products of one block that it has allowed. Nothing opens before :func:`send_moments`.
 
-    Returns what it will send, in Z_t, in one row after the other: its own moments and sums, its share of its products
-    with the label party's columns, its shares of the pairs'.
+    Returns what it will send, in one row after the other: its own moments and sums, its share of its products with the
+    label party's columns, its shares of the pairs'.
 
-    parties: columns of every feature party, in agreed order. features: small integers (n, d), the block's
-    rows alone. label_columns: columns of [X_L, y].
+    features: small integers (n, d), the block's rows alone. label_columns: columns of [X_L, y].
 
     Learns: its own shares of every product, uniform in Z_t.
     Leaks: nothing: one end of a product has the share, the other has the mask.
@@ -243,35 +232,33 @@ def answer_moments(
         over rows of X_k once the block is sent, as it would of the label; the agreement bounds blocks and columns.
     Source: docs/protocols/ridge.md#the-protocol; docs/protocols/product.md#operand-and-answer.
     """
-    place = list(parties).index(me)
-    others = [p for p in parties if p != me]
-    earlier = others[:place]
-    own = parties[me]
-    label_share = np.zeros((own, label_columns), dtype=np.uint64)
-    shares = {p: np.zeros((own, parties[p]) if p in earlier else (parties[p], own), dtype=np.uint64) for p in others}
+    parties, ring, own = session.parties, session.ring, session.parties[session.me]
+    others = session.others
+    place = session.names.index(session.me)
+    earlier, later = others[:place], others[place:]
+    label_share = session.zeros(own, label_columns)
+    shares = {p: session.zeros(own, parties[p]) for p in earlier} | {p: session.zeros(parties[p], own) for p in later}
     gram, sums = np.zeros((own, own), dtype=np.int64), np.zeros(own, dtype=np.int64)
     for number, chunk in enumerate(_chunks(len(features))):
         x = features[chunk]
         label = f"moments/{block}/{number}"
-        prepared = _prepare(evaluator, x.T, label_columns)
-        flows: list[Flow[U64]] = [evaluate_product(label_party, label, prepared, label_columns, stream, zeros)]
-        flows += [_evaluate_pair(p, label, x.T, parties[p], pairs.evaluators[p], stream) for p in earlier]
-        cache: dict[tuple[int, int], tuple[bytes, ...]] = {}
-        flows += [_hold_pair(p, label, x, parties[p], pairs, ring, cache) for p in others[place:]]
+        prepared = _prepare(key.evaluator, x.T, label_columns)
+        flows: list[Flow[RingShare]] = [key.product(label, prepared, label_columns)]
+        flows += [_evaluate_pair(session, p, label, x.T, pairs.evaluators[p]) for p in earlier]
+        blocks: Blocks = {}
+        flows += [_hold_pair(session, p, label, x, pairs, blocks) for p in later]
         first, *rest = yield from gather(flows)
-        label_share = ring.add(label_share, first)
+        label_share += first
         for p, part in zip(others, rest, strict=True):
-            shares[p] = ring.add(shares[p], part)
+            shares[p] += part
         plain = x.astype(np.float64)
         gram += (plain.T @ plain).astype(np.int64)
         sums += x.sum(axis=0)
-    parts = (ring.wrap(gram), ring.wrap(sums), label_share, *(shares[p] for p in others))
-    return np.concatenate([part.reshape(-1) for part in parts])
+    parts = [Share(ring, ring.wrap(gram)), Share(ring, ring.wrap(sums)), label_share, *(shares[p] for p in others)]
+    return Share.joined([part.reshape(-1) for part in parts])
 
 
-def send_moments(
-    me: str, label_party: str, parties: Mapping[str, int], block: int, made: U64, label_columns: int, ring: Ring
-) -> Flow[None]:
+def send_moments(session: FeatureSession, block: int, made: RingShare, label_columns: int) -> Flow[None]:
     """Feature party: open one block, as :func:`answer_moments` made it, in this session or in an earlier one.
 
     Learns: nothing.
@@ -280,22 +267,20 @@ def send_moments(
     Model: semi-honest; the caller has charged the block.
     Source: docs/protocols/ridge.md#the-protocol.
     """
-    own, width = parties[me], ring.width
-    sizes = [own * own, own, own * label_columns, *(own * d for p, d in parties.items() if p != me)]
-    if len(made) != sum(sizes):
+    own = session.parties[session.me]
+    sizes = [own * own, own, own * label_columns, *(own * session.parties[p] for p in session.others)]
+    if made.size != sum(sizes):
         raise LocalProtocolError("what was kept of a block of moments does not fit the agreed columns")
-    gram, sums, label, *pairs = (pack(part, width) for part in np.split(made, np.cumsum(sizes)[:-1]))
-    yield Send(label_party, OwnMoments(block, gram, sums))
-    yield Send(label_party, PairShares(block, label, tuple(pairs)))
+    ends = np.cumsum([0, *sizes]).tolist()
+    gram, sums, label, *pairs = (made[start:stop].packed() for start, stop in pairwise(ends))
+    yield Send(session.label_party, OwnMoments(block, gram, sums))
+    yield Send(session.label_party, PairShares(block, label, tuple(pairs)))
 
 
-def hold_moments(
-    parties: Mapping[str, int], block: int, own: F64, bits: int, ring: Ring, key: KeyHolder
-) -> Flow[dict[str, U64]]:
+def hold_moments(session: LabelSession, block: int, own: F64, bits: int) -> Flow[Mapping[str, RingShare]]:
     """Label party: its shares of the products of one block that was announced with :class:`MomentRows`.
 
-    parties: columns of each feature party, in agreed order. own: float64 (n, w), [X_L, y] of the block's rows,
-    no value beyond REACH. Returns (d_k, w) in Z_t by party.
+    own: float64 (n, w), [X_L, y] of the block's rows, no value beyond REACH. Returns (d_k, w) by party.
 
     Learns: its own shares, uniform in Z_t.
     Leaks: nothing of its own columns: they are encrypted under its key.
@@ -304,28 +289,26 @@ def hold_moments(
     """
     if own.size and float(np.abs(own).max()) > REACH:
         raise LocalProtocolError(f"the label party's columns must stay within +-{REACH}: scale them first")
-    encoded = ring.encode(own, bits)
-    width = own.shape[1]
-    held = {p: np.zeros((d, width), dtype=np.uint64) for p, d in parties.items()}
+    encoded = session.ring.encode(own, bits)
+    width, key = own.shape[1], session.key
+    held = {p: session.zeros(d, width) for p, d in session.parties.items()}
     for number, chunk in enumerate(_chunks(len(own))):
         label = f"moments/{block}/{number}"
         part = encoded[chunk]
-        cache: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        blocks: Blocks = {}
         flows = []
-        for p, d in parties.items():
-            packing = choose_packing(d, len(part), width, key.context.degree)
-            if (packing.n, packing.k) not in cache:
-                cache[packing.n, packing.k] = encrypt_right(key, part, packing)
-            yield Send(p, Operand(label, len(part), width, packing.sizes, cache[packing.n, packing.k]))
+        for p, d in session.parties.items():
+            packing = session.packing(d, len(part), width)
+            if (packing.n, packing.k) not in blocks:
+                blocks[packing.n, packing.k] = encrypt_right(key, part, packing)
+            yield Send(p, Operand(label, len(part), width, packing.sizes, blocks[packing.n, packing.k]))
             flows.append(finish_product(p, label, d, width, key, packing))
-        for p, share in zip(parties, (yield from gather(flows)), strict=True):
-            held[p] = ring.add(held[p], share)
+        for p, share in zip(session.parties, (yield from gather(flows)), strict=True):
+            held[p] += Share(session.ring, share)
     return held
 
 
-def open_moments(
-    parties: Mapping[str, int], block: int, held: Mapping[str, U64], bits: int, ring: Ring
-) -> Flow[OpenedBlock]:
+def open_moments(session: LabelSession, block: int, held: Mapping[str, RingShare], bits: int) -> Flow[OpenedBlock]:
     """Label party: the moments of a block, from its shares and what the feature parties send.
 
     Learns: X_k^T X_k, X_i^T X_j, X_k^T [X_L, y] and column sums over the block, each party's columns in a basis that
@@ -334,26 +317,18 @@ def open_moments(
     Model: semi-honest.
     Source: docs/protocols/ridge.md#the-protocol.
     """
-    got = yield from gather([_receive_block(p, block) for p in parties])
-    return _assemble(parties, held, dict(zip(parties, got, strict=True)), 2 * bits, ring)
+    got = yield from gather([_receive_block(p, block) for p in session.parties])
+    return _assemble(session, held, dict(zip(session.parties, got, strict=True)), 2 * bits)
 
 
 def _assemble(
-    parties: Mapping[str, int],
-    held: Mapping[str, U64],
+    session: LabelSession,
+    held: Mapping[str, RingShare],
     got: Mapping[str, tuple[OwnMoments, PairShares]],
     scale: int,
-    ring: Ring,
 ) -> OpenedBlock:
     """Put a block's parts in agreed order; ``scale``: fractional bits of a product."""
-
-    def read(peer: str, data: bytes, shape: tuple[int, ...]) -> U64:
-        try:
-            return unpack(data, ring.width, int(np.prod(shape)), ring.modulus).reshape(shape)
-        except ValueError as error:
-            raise RemoteProtocolError(str(error), peer) from None
-
-    names = list(parties)
+    parties, names, read = session.parties, session.names, session.received
     total = sum(parties.values())
     ends = np.cumsum([0, *parties.values()])
     at = {p: slice(int(ends[i]), int(ends[i + 1])) for i, p in enumerate(names)}
@@ -363,14 +338,14 @@ def _assemble(
         d = parties[p]
         if len(shares.pairs) != len(names) - 1:
             raise RemoteProtocolError(f"sent {len(shares.pairs)} pair shares where {len(names) - 1} are due", p)
-        gram[at[p], at[p]] = ring.decode(read(p, own.gram, (d, d)), scale)
-        sums[at[p]] = ring.decode(read(p, own.sums, (d,)), scale // 2)
-        cross[at[p]] = ring.decode(ring.add(held[p], read(p, shares.label, held[p].shape)), scale)
+        gram[at[p], at[p]] = opened([read(own.gram, (d, d), p)], scale)
+        sums[at[p]] = opened([read(own.sums, (d,), p)], scale // 2)
+        cross[at[p]] = opened([held[p], read(shares.label, (d, cross.shape[1]), p)], scale)
     for i, j in combinations(range(len(names)), 2):
         a, b = names[i], names[j]
         shape = (parties[b], parties[a])
-        ours, theirs = read(a, got[a][1].pairs[j - 1], shape), read(b, got[b][1].pairs[i], shape)
-        moment = ring.decode(ring.add(ours, theirs), scale)
+        parts = read(got[a][1].pairs[j - 1], shape, a), read(got[b][1].pairs[i], shape, b)
+        moment = opened(parts, scale)
         gram[at[b], at[a]], gram[at[a], at[b]] = moment, moment.T
     return OpenedBlock(gram, sums, cross)
 
@@ -384,47 +359,39 @@ def _receive_block(peer: str, block: int) -> Flow[tuple[OwnMoments, PairShares]]
 
 
 def _hold_pair(
-    peer: str,
-    label: str,
-    columns: I64,
-    peer_columns: int,
-    pairs: Pairs,
-    ring: Ring,
-    cache: dict[tuple[int, int], tuple[bytes, ...]],
-) -> Flow[U64]:
-    """The earlier party's side of one chunk; ``cache``: ciphertexts of this chunk already made, by block sizes."""
-    key = pairs.key
+    session: FeatureSession, peer: str, label: str, columns: I64, pairs: Pairs, blocks: Blocks
+) -> Flow[RingShare]:
+    """The earlier party's side of one chunk; ``blocks``: this chunk's ciphertexts that are made already."""
+    key, ring = pairs.key, session.ring
     assert key is not None
-    rows, width = columns.shape
+    (rows, width), peer_columns = columns.shape, session.parties[peer]
     packing = choose_packing(peer_columns, rows, width, key.context.degree)
-    if (packing.n, packing.k) not in cache:
-        cache[packing.n, packing.k] = encrypt_right(key, ring.wrap(columns), packing)
-    yield Send(peer, PairOperand(label, rows, width, packing.sizes, cache[packing.n, packing.k]))
+    if (packing.n, packing.k) not in blocks:
+        blocks[packing.n, packing.k] = encrypt_right(key, ring.wrap(columns), packing)
+    yield Send(peer, PairOperand(label, rows, width, packing.sizes, blocks[packing.n, packing.k]))
     answer = yield from receive(peer, PairAnswer)
     if answer.label != label:
         raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
     try:
         same = Answer(answer.label, answer.rows, answer.first, answer.second)
-        share: U64 = open_answer(key, same, peer_columns, width, packing)
+        return Share(ring, open_answer(key, same, peer_columns, width, packing))
     except ValueError as error:
         raise RemoteProtocolError(str(error), peer) from None
-    return share
 
 
-def _evaluate_pair(
-    peer: str, label: str, left: I64, columns: int, evaluator: Evaluator, stream: SecretStream
-) -> Flow[U64]:
+def _evaluate_pair(session: FeatureSession, peer: str, label: str, left: I64, evaluator: Evaluator) -> Flow[RingShare]:
     """The later party's side of one chunk; ``left``: its columns transposed, (d, n)."""
+    columns = session.parties[peer]
     got = yield from receive(peer, PairOperand)
     if got.label != label or got.columns != columns:
         raise RemoteProtocolError(f"sent operand {got.label!r} with {got.columns} columns when {label!r} was due", peer)
     operand = Operand(got.label, got.inner, got.columns, got.packing, got.blocks)
     try:
-        answer, share = multiply(_prepare(evaluator, left, columns), operand, stream)
+        answer, share = multiply(_prepare(evaluator, left, columns), operand, session.stream)
     except ValueError as error:
         raise RemoteProtocolError(str(error), peer) from None
     yield Send(peer, PairAnswer(answer.label, answer.rows, answer.first, answer.second))
-    return share
+    return Share(session.ring, share)
 
 
 def _prepare(evaluator: Evaluator, left: I64, columns: int) -> Prepared:

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, Message, Payload, RemoteProtocolError, Role, Send, message, receive
+from vfl.arithmetic.ring import Ring
+from vfl.arithmetic.share import Share
 
 __all__ = [
     "START",
@@ -40,9 +42,9 @@ __all__ = [
     "repeated",
 ]
 
-U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
+Shares = Mapping[str, Share[Ring]]
 
 START = -1
 """No record: from the first step."""
@@ -104,20 +106,20 @@ class Open(Message):
     step: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Forward:
     """A feature party's record of a step.
 
     session: in which the product was made; with ``step`` it labels the opening's charge. share: U before the step,
-    (d, h). part: its share of the batch's embedding, (B, h), which is what it sends under a mask. All in Z_t.
+    (d, h). part: its share of the batch's embedding, (B, h), which is what it sends under a mask.
     """
 
     session: str
     step: int
     train: bool
     rows: I64
-    share: U64
-    part: U64
+    share: Share[Ring]
+    part: Share[Ring]
 
     @property
     def label(self) -> str:
@@ -125,23 +127,23 @@ class Forward:
         return f"{self.session}/{self.step}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What the label party keeps of a prediction: opened sums (B, h), scores (B,), the top model, its shares (B, h)."""
 
     z: F64
     scores: F64
     scorer: bytes
-    held: Mapping[str, U64]
+    held: Shares
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Resumed:
     """The label party's record of the step to go on from, and the predictions before it, by step number."""
 
     step: int
-    shares: Mapping[str, U64]
-    held: Mapping[str, U64]
+    shares: Shares
+    held: Shares
     head: bytes
     losses: F64
     ics: F64
@@ -160,7 +162,7 @@ class WalkJournal(Protocol):
     def begin(self, step: int, head: bytes, losses: Sequence[float], ics: Sequence[float]) -> None:
         """What is to go into the record of ``step``."""
 
-    def hold(self, step: int, shares: Mapping[str, U64], held: Mapping[str, U64]) -> None:
+    def hold(self, step: int, shares: Shares, held: Shares) -> None:
         """Keep the record of ``step``."""
 
     def opened(self, step: int, z: F64) -> None:

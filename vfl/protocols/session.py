@@ -1,17 +1,22 @@
-"""A session of a sealed layer: its messages, and what each side keeps of it."""
+"""A session of a sealed layer: what everybody in it agreed on, its messages, and what each end keeps of it.
+
+:class:`Session` is what all of them see alike; each end adds what it alone brings
+(:class:`vfl.protocols.label_session.LabelSession`, :class:`vfl.protocols.feature_session.FeatureSession`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, Message, Payload, RemoteProtocolError, Role, message, receive
-from vfl.arithmetic.he import Context, Evaluator
-from vfl.arithmetic.ring import Ring, unpack
-from vfl.protocols.moments import Pairs, agree_pairs
+from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
+from vfl.arithmetic.he import Context
+from vfl.arithmetic.ring import Ring
+from vfl.arithmetic.share import Share
 from vfl.terms import FixedPoint
 
 __all__ = [
@@ -24,20 +29,18 @@ __all__ = [
     "MaskedSum",
     "PredictionKeeper",
     "PublicKey",
+    "RingShare",
     "ServedSource",
+    "Session",
     "SingleSum",
-    "agree_session_keys",
-    "announced_rows",
-    "ring_elements",
+    "row_ids",
+    "rows_announced",
 ]
 
 U64 = NDArray[np.uint64]
-
-
 I64 = NDArray[np.int64]
-
-
 F64 = NDArray[np.float64]
+RingShare = Share[Ring]
 
 
 @message(
@@ -116,74 +119,122 @@ class Done(Message):
     steps: int
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
+class Session:
+    """One attempt at a protocol between the label party and its feature parties, as ``me`` sees it.
+
+    parties: columns of each feature party, in agreed order. name: of this attempt, part of every mask's and every
+    charge's label, so that a repeated step never meets an old mask. single_party: the agreement's consent to open what
+    a lone feature party holds. largest_batch: most rows of a step. Raises :class:`LocalProtocolError` where these do
+    not go together.
+    """
+
+    me: str
+    label_party: str
+    parties: Mapping[str, int]
+    fixed: FixedPoint
+    parameter_set: str
+    name: str
+    single_party: bool = field(default=False, kw_only=True)
+    largest_batch: int = field(default=8192, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.parties = dict(self.parties)
+        if not self.parties or min(self.parties.values()) < 1:
+            raise LocalProtocolError("a session needs feature parties with at least one column each: propose it again")
+        if self.label_party in self.parties:
+            raise LocalProtocolError(f"{self.label_party!r} cannot be label party and feature party of one session")
+        if self.me != self.label_party and self.me not in self.parties:
+            raise LocalProtocolError(f"{self.me!r} takes no part in this session: it is of other parties' agreement")
+        if len(self.parties) < 2 and not self.single_party:
+            raise LocalProtocolError("what a single feature party holds opens only with the agreement's consent")
+        if not self.name:
+            raise LocalProtocolError("a session needs a name of its own: masks of two attempts would meet")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r} at {self.me!r}, ...)"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The feature parties, in agreed order."""
+        return tuple(self.parties)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other feature parties, in agreed order."""
+        return tuple(name for name in self.parties if name != self.me)
+
+    @cached_property
+    def ring(self) -> Ring:
+        return Ring(self.fixed.ring_bits)
+
+    @cached_property
+    def context(self) -> Context:
+        """Of the agreed parameter set. Raises ValueError where it is not one of those allowed."""
+        return Context(self.parameter_set, self.fixed.ring_bits)
+
+    @property
+    def sum_kind(self) -> type[MaskedSum] | type[SingleSum]:
+        """How a feature party's part of a sum travels."""
+        return SingleSum if len(self.parties) == 1 else MaskedSum
+
+    def zeros(self, *shape: int) -> RingShare:
+        return Share.zeros(self.ring, shape)
+
+    def received(self, data: bytes, shape: tuple[int, ...], peer: str) -> RingShare:
+        """A share as ``peer`` sent it. Raises :class:`RemoteProtocolError` where it is not one of that shape."""
+        try:
+            return Share.unpacked(self.ring, data, shape)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error), peer) from None
+
+
+@dataclass(frozen=True, eq=False)
 class Kept:
-    """Shares of opened predictions, kept for coalition openings: row ids and shares (rows, h) in Z_t."""
+    """Shares of opened predictions, kept for coalition openings: row ids and the share (rows, h)."""
 
     rows: I64
-    share: U64
+    share: RingShare
+
+    @classmethod
+    def joined(cls, parts: Iterable[Kept]) -> Kept:
+        """One or more parts, one below the other."""
+        found = [*parts]
+        return cls(np.concatenate([part.rows for part in found]), Share.joined([part.share for part in found]))
 
 
-@dataclass
+@dataclass(eq=False)
 class ServedSource:
     """What a feature party holds after a session: its weight share and its shares of the predictions."""
 
-    share: U64
+    share: RingShare
     predictions: Kept
     steps: int = 0
 
 
-@dataclass
 class PredictionKeeper:
-    """Collects shares of predictions, step by step."""
+    """Collects one party's shares (B, width) of predictions, step by step."""
 
-    width: int
-    rows: list[I64] = field(default_factory=list)
-    shares: list[U64] = field(default_factory=list)
+    def __init__(self, ring: Ring, width: int) -> None:
+        self._parts = [Kept(np.zeros(0, dtype=np.int64), Share.zeros(ring, (0, width)))]
 
-    def add(self, rows: I64, share: U64) -> None:
-        self.rows.append(rows)
-        self.shares.append(share)
+    def add(self, rows: I64, share: RingShare) -> None:
+        self._parts.append(Kept(rows, share))
 
     def kept(self) -> Kept:
-        if not self.rows:
-            return Kept(np.zeros(0, dtype=np.int64), np.zeros((0, self.width), dtype=np.uint64))
-        return Kept(np.concatenate(self.rows), np.concatenate(self.shares))
+        return Kept.joined(self._parts)
 
 
-def ring_elements(data: bytes, rows: int, width: int, ring: Ring, peer: str) -> U64:
-    try:
-        return unpack(data, ring.width, rows * width, ring.modulus).reshape(rows, width)
-    except ValueError as error:
-        raise RemoteProtocolError(str(error), peer) from None
+def row_ids(rows: I64) -> bytes:
+    """Row ids as they are announced: little-endian u32."""
+    return rows.astype("<u4").tobytes()
 
 
-def announced_rows(data: bytes, limit: int, peer: str) -> I64:
-    if len(data) % 4 or not data:
-        raise RemoteProtocolError("announced a batch that is not a list of row ids", peer)
-    rows = np.frombuffer(data, dtype="<u4").astype(np.int64)
-    if len(np.unique(rows)) != len(rows) or int(rows.max()) >= limit:
+def rows_announced(data: bytes, existing: int, peer: str, *, most: int | None = None) -> I64:
+    """The row ids of an announcement: distinct, below ``existing``, not more than ``most``."""
+    rows = np.frombuffer(data, dtype="<u4").astype(np.int64) if len(data) % 4 == 0 else np.zeros(0, np.int64)
+    if not len(rows) or len(np.unique(rows)) != len(rows) or int(rows.max()) >= existing:
         raise RemoteProtocolError("announced rows that do not exist or repeat", peer)
+    if most is not None and len(rows) > most:
+        raise RemoteProtocolError(f"announced {len(rows)} rows where {most} are allowed", peer)
     return rows
-
-
-def agree_session_keys(
-    me: str, label_party: str, parties: Mapping[str, int], fixed: FixedPoint, parameter_set: str
-) -> Flow[tuple[Evaluator, Pairs]]:
-    """The label party's key for this session, and those between feature parties.
-
-    Learns: the label party's public key, and those of the feature parties before this one.
-    Leaks: its own public keys, one-session, to the feature parties after it.
-    Model: the label party's key may be of its choosing: the answers it is used for hide their operand under any.
-    Source: docs/protocols/product.md#key.
-    """
-    context = Context(parameter_set, fixed.ring_bits)
-    announced = yield from receive(label_party, PublicKey)
-    if (announced.parameter_set, announced.ring_bits) != (parameter_set, fixed.ring_bits):
-        raise RemoteProtocolError("chose other encryption parameters than the agreement", label_party)
-    try:
-        evaluator = Evaluator(context, announced.key)
-    except ValueError as error:
-        raise RemoteProtocolError(str(error), label_party) from None
-    pairs = yield from agree_pairs(me, list(parties), context)
-    return evaluator, pairs

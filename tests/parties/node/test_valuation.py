@@ -16,15 +16,18 @@ from parties.agreement.document import Agreement
 from parties.agreement.summary import summary_lines
 from parties.control.reports import ContributionRecord, ValueReport, phase_report
 from parties.node.context import RunContext
+from parties.node.sessions import session_terms
 from parties.node.valuation import Valuation, value_run
 from psi.flow import Flow, run_local
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
+from vfl.arithmetic.share import Share
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.split.top import LabelHead
 from vfl.models.split.twin import PlainSource, initial_weights, train_in_the_clear
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
+from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.session import Kept
@@ -104,9 +107,9 @@ def world() -> World:
     kept, theirs, parts = {}, {}, {}
     for place, name in enumerate(NAMES):
         parts[name] = source.coalition([place], result.predictions)
-        share = RING.uniform(secret(name), parts[name].shape)
+        share = Share(RING, RING.uniform(secret(name), parts[name].shape))
         theirs[name] = Kept(rows, share)
-        kept[name] = Kept(rows, RING.sub(RING.encode(parts[name], bits), share))
+        kept[name] = Kept(rows, Share(RING, RING.encode(parts[name], bits)) - share)
     return World(held, result, LabelHead(TERMS, 2), kept, theirs, parts)
 
 
@@ -124,15 +127,11 @@ class Rig:
     def serve(self, me: str) -> Flow[None]:
         agreed, kept, stream = self.agreement, world().theirs[me], secret(f"stream/{me}")
         masks = yield from agree_masks(me, NAMES, "00" * 32, RING, stream)
+        session = FeatureSession(**session_terms(agreed, me, "v"), masks=masks, budget=self.budgets[me], stream=stream)
         if agreed.openings.contribution == "masked":
-            yield from serve_coalitions(
-                me, "fund", NAMES, kept, agreed.fixed_point, masks, self.budgets[me], session="v", consent=True
-            )
+            yield from serve_coalitions(session, kept, consent=True)
         if agreed.openings.attribution:
-            yield from serve_attribution(
-                "fund", kept, ENTITIES, agreed.fixed_point, agreed.parameter_set, self.budgets[me], stream,
-                session="v", consent=True,
-            )  # fmt: skip
+            yield from serve_attribution(session, kept, ENTITIES, consent=True)
 
 
 def value(agreed: Agreement) -> tuple[Valuation, Rig]:

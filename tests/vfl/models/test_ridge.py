@@ -29,8 +29,10 @@ from vfl.models.ridge.moments import Moments, moments_of, solve_ridge
 from vfl.models.ridge.walk import RidgeHead, ridge_in_the_clear, ridge_steps, ridge_walk_forward
 from vfl.models.split.training import score_coalition
 from vfl.protocols.coalitions import open_coalitions, opened_coalitions, serve_coalitions
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
 from vfl.protocols.moments import MomentRows, PairShares
-from vfl.protocols.opening import agree_masks
+from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import BudgetExceededError, OpeningBudget
 from vfl.terms import FixedPoint, RidgeModel, WalkForward
 from vfl.walk.result import TrainingResult
@@ -48,6 +50,21 @@ def secret(name: str) -> SecretStream:
     return SecretStream(hashlib.sha256(name.encode()).digest())
 
 
+def label_end(columns: dict[str, int], *, single: bool = False) -> LabelSession:
+    key = KeyHolder(CONTEXT)
+    return LabelSession("label", "label", columns, FIXED, "bfv-8192", "train-1", single_party=single, key=key)
+
+
+def feature_end(
+    me: str, columns: dict[str, int], masks: ZeroSumMasks, budget: OpeningBudget, *, single: bool = False,
+    name: str = "train-1",
+) -> FeatureSession:  # fmt: skip
+    return FeatureSession(
+        me, "label", columns, FIXED, "bfv-8192", name, single_party=single, masks=masks, budget=budget,
+        stream=secret(f"stream/{me}"),
+    )  # fmt: skip
+
+
 def feature_flow(
     me: str, columns: dict[str, int], features: F64, label_columns: int, terms: RidgeModel, limit: int, single: bool
 ) -> Flow[Any]:
@@ -55,9 +72,8 @@ def feature_flow(
     masks = yield from agree_masks(me, list(columns), RUN, RING, stream)
     budget = OpeningBudget(len(features), limit)
     served = yield from serve_linear(
-        me, "label", columns, features, label_columns, terms, FIXED, "bfv-8192", masks, budget, stream,
-        session="train-1", single_party=single,
-    )  # fmt: skip
+        feature_end(me, columns, masks, budget, single=single), features, label_columns, terms
+    )
     return served, masks, budget
 
 
@@ -72,7 +88,7 @@ def run(
     relay: Callable[[str, str, Message], Message] | None = None,
 ) -> tuple[Any, dict[str, Any], SealedLinear]:
     columns = {name: x.shape[1] for name, x in features.items()}
-    source = SealedLinear(columns, FIXED, KeyHolder(CONTEXT), single_party=single)
+    source = SealedLinear(label_end(columns, single=single))
 
     def label() -> Flow[Any]:
         yield from source.start()
@@ -199,11 +215,10 @@ def test_walk_forward_equals_the_twin_and_its_coalitions_add_up() -> None:
     np.testing.assert_allclose(sealed.losses, plain.losses, rtol=1e-4)
     np.testing.assert_array_equal(sealed.openings, plain.openings)
 
-    flows: dict[str, Flow[Any]] = {"label": open_coalitions("abc", source.kept, FIXED)}
+    flows: dict[str, Flow[Any]] = {"label": open_coalitions(source.session, source.kept)}
     for n, (state, masks, budget) in served.items():
-        flows[n] = serve_coalitions(
-            n, "label", list("abc"), state.predictions, FIXED, masks, budget, session="value-1", consent=True
-        )
+        end = feature_end(n, dict(source.session.parties), masks, budget, name="value-1")
+        flows[n] = serve_coalitions(end, state.predictions, consent=True)
     sums = run_local(flows)["label"]
     for members in opened_coalitions("abc"):
         want = twin.coalition(["abc".index(m) for m in members], plain.predictions)
@@ -269,11 +284,11 @@ def test_headroom_and_consent() -> None:
         assert bits == 16 or rows * 32**2 * 4 ** (bits + 1) >= 2**53
     with pytest.raises(ValueError, match="ring_bits"):
         moment_bits(100_000, 46)
-    source = SealedLinear({"a": 2, "b": 2}, FIXED, KeyHolder(CONTEXT))
+    source = SealedLinear(label_end({"a": 2, "b": 2}))
     with pytest.raises(ValueError, match="alpha"):
         source.use(np.full(4, 1e3))
     with pytest.raises(LocalProtocolError, match="consent"):
-        SealedLinear({"a": 2}, FIXED, KeyHolder(CONTEXT))
+        label_end({"a": 2})
 
 
 def test_a_damaged_share_is_named() -> None:

@@ -16,13 +16,16 @@ from psi.flow import Flow, LocalProtocolError, Message, RemoteProtocolError, run
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, encode_features, unpack
+from vfl.arithmetic.share import Share, opened
 from vfl.models.split.feature import serve_source
 from vfl.models.split.label import SealedSource
 from vfl.protocols import product
 from vfl.protocols.coalitions import CoalitionSum, open_coalitions, opened_coalitions, serve_coalitions
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import BudgetExceededError, OpeningBudget
-from vfl.protocols.session import MaskedSum, ServedSource, SingleSum
+from vfl.protocols.session import MaskedSum, RingShare, ServedSource, SingleSum
 from vfl.terms import FixedPoint
 
 FIXED = FixedPoint()
@@ -36,30 +39,44 @@ def secret(name: str) -> SecretStream:
     return SecretStream(hashlib.sha256(name.encode()).digest())
 
 
-def small_share(name: str, shape: tuple[int, int]) -> np.ndarray:
-    return RING.wrap((secret(name).unit(shape[0] * shape[1]).reshape(shape) * 2**27).astype(np.int64))
+def small_share(name: str, shape: tuple[int, int]) -> RingShare:
+    unit = secret(name).unit(shape[0] * shape[1]).reshape(shape)
+    return Share(RING, RING.wrap((unit * 2**27).astype(np.int64)))
+
+
+def label_end(columns: dict[str, int], *, single: bool = False) -> LabelSession:
+    return LabelSession("label", "label", columns, FIXED, "bfv-8192", "train-1", single_party=single, key=KEY)
+
+
+def feature_end(
+    me: str, columns: dict[str, int], masks: ZeroSumMasks, budget: OpeningBudget, *, single: bool = False, **other: Any
+) -> FeatureSession:
+    brought = {"name": "train-1", "stream": secret(f"stream/{me}"), **other}
+    return FeatureSession(
+        me, "label", columns, FIXED, "bfv-8192", single_party=single, masks=masks, budget=budget, **brought
+    )
 
 
 def label_flow(source: SealedSource, steps: list[tuple[np.ndarray, np.ndarray | None]]) -> Flow[list[np.ndarray]]:
     yield from source.start()
-    opened = []
+    found = []
     for number, (rows, gradient) in enumerate(steps):
-        opened.append((yield from source.forward(number, rows)))
+        found.append((yield from source.forward(number, rows)))
         if gradient is not None:
             yield from source.backward(number, rows, gradient)
     yield from source.finish()
-    return opened
+    return found
 
 
 def feature_flow(
-    me: str, parties: list[str], features: np.ndarray, share: np.ndarray, limit: int = 100, **options: Any
+    me: str, columns: dict[str, int], features: np.ndarray, share: RingShare, limit: int = 100, *, single: bool
 ) -> Flow[tuple[ServedSource, ZeroSumMasks, OpeningBudget]]:
     stream = secret(f"stream/{me}")
-    masks = yield from agree_masks(me, parties, RUN, RING, stream)
+    masks = yield from agree_masks(me, list(columns), RUN, RING, stream)
     budget = OpeningBudget(len(features), limit)
     encoded = encode_features(features, FIXED.feature_bits, FIXED.clip)
     served = yield from serve_source(
-        "label", parties, encoded, share, FIXED, "bfv-8192", masks, budget, stream, session="train-1", **options
+        feature_end(me, columns, masks, budget, single=single, stream=stream), encoded, share
     )
     return served, masks, budget
 
@@ -76,33 +93,30 @@ def run(
     names = list(features)
     held = {n: small_share(f"v/{n}", (features[n].shape[1], width)) for n in names}
     predictions = [i for i, (_, gradient) in enumerate(steps) if gradient is None]
-    source = SealedSource(held, FIXED, KEY, secret("label"), predictions=predictions, single_party=single)
+    columns = {n: x.shape[1] for n, x in features.items()}
+    source = SealedSource(label_end(columns, single=single), held, secret("label"), predictions=predictions)
     flows: dict[str, Flow[Any]] = {"label": label_flow(source, steps)}
     for n in names:
         share = small_share(f"u/{n}", held[n].shape)
-        flows[n] = feature_flow(n, names, features[n], share, limit, single_party=single)
+        flows[n] = feature_flow(n, columns, features[n], share, limit, single=single)
     results = run_local(flows, relay=relay)
-    opened = results.pop("label")
-    return opened, results, source
+    return results.pop("label"), results, source
 
 
 def plain(
     features: dict[str, np.ndarray], width: int, steps: list[tuple[np.ndarray, np.ndarray | None]]
 ) -> list[np.ndarray]:
     weights = {
-        n: RING.decode(
-            RING.add(small_share(f"v/{n}", (x.shape[1], width)), small_share(f"u/{n}", (x.shape[1], width))),
-            FIXED.weight_bits,
-        )
+        n: opened([small_share(f"{side}/{n}", (x.shape[1], width)) for side in "uv"], FIXED.weight_bits)
         for n, x in features.items()
     }
-    opened = []
+    sums = []
     for rows, gradient in steps:
-        opened.append(sum(features[n][rows] @ weights[n] for n in features))
+        sums.append(sum(features[n][rows] @ weights[n] for n in features))
         if gradient is not None:
             for n in features:
                 weights[n] = weights[n] - features[n][rows].T @ gradient
-    return opened
+    return sums
 
 
 @settings(max_examples=12, deadline=None)
@@ -121,11 +135,11 @@ def test_equals_plain_arithmetic(parties: int, batch: int, width: int, columns: 
     steps = [
         (rng.permutation(200)[:batch], rng.normal(size=(batch, width)) * 0.01 if kind else None) for kind in (1, 1, 0)
     ]
-    opened, _, _ = run(features, width, steps, single=parties == 1)
+    got, _, _ = run(features, width, steps, single=parties == 1)
     rounding = 2.0 ** -(FIXED.feature_bits + 1) * 16 * (columns + parties) * parties
-    for got, want in zip(opened, plain(features, width, steps), strict=True):
-        assert got.shape == (batch, width)
-        assert np.abs(got - want).max() < rounding
+    for one, want in zip(got, plain(features, width, steps), strict=True):
+        assert one.shape == (batch, width)
+        assert np.abs(one - want).max() < rounding
 
 
 @pytest.mark.parametrize(
@@ -137,9 +151,9 @@ def test_the_edges_of_what_is_allowed(parties: int, batch: int, columns: int, wi
     features = {f"p{i}": rng.normal(size=(batch, columns)).clip(-8, 8) for i in range(parties)}
     features["p0"][:, 0] = 0.0
     steps = [(rng.permutation(batch), rng.normal(size=(batch, width)) * 1e-3), (np.arange(batch), None)]
-    opened, _, _ = run(features, width, steps, single=parties == 1)
-    for got, want in zip(opened, plain(features, width, steps), strict=True):
-        assert np.abs(got - want).max() < 1e-3 * (1 + columns * parties)
+    got, _, _ = run(features, width, steps, single=parties == 1)
+    for one, want in zip(got, plain(features, width, steps), strict=True):
+        assert np.abs(one - want).max() < 1e-3 * (1 + columns * parties)
 
 
 def test_a_left_operand_too_large_to_keep_is_encoded_as_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,13 +171,12 @@ def test_coalitions_open_the_sums_of_their_members() -> None:
     rng = np.random.default_rng(1)
     features = {n: rng.normal(size=(60, 5)).clip(-8, 8) for n in "abc"}
     rows = np.arange(40)
-    opened, served, source = run(features, 3, [(rows, None)])
-    flows: dict[str, Flow[Any]] = {"label": open_coalitions(list("abc"), source.kept, FIXED)}
+    together, served, source = run(features, 3, [(rows, None)])
+    flows: dict[str, Flow[Any]] = {"label": open_coalitions(source.session, source.kept)}
     for n in "abc":
         state, masks, budget = served[n]
-        flows[n] = serve_coalitions(
-            n, "label", list("abc"), state.predictions, FIXED, masks, budget, session="value-1", consent=True
-        )
+        end = feature_end(n, dict.fromkeys("abc", 5), masks, budget, name="value-1")
+        flows[n] = serve_coalitions(end, state.predictions, consent=True)
     results = run_local(flows)
     sums = results["label"]
     assert set(sums) == {frozenset(m) for m in opened_coalitions("abc")}
@@ -171,7 +184,7 @@ def test_coalitions_open_the_sums_of_their_members() -> None:
         want = plain({n: features[n] for n in members}, 3, [(rows, None)])[0]
         assert np.abs(sums[frozenset(members)] - want).max() < 0.05
     alone = sum(sums[frozenset(n)] for n in "abc")
-    assert np.abs(alone - opened[0]).max() < 1e-9
+    assert np.abs(alone - together[0]).max() < 1e-9
     assert all(served[n][2].counts[:40].tolist() == [4] * 40 for n in "abc")
 
 
@@ -179,7 +192,8 @@ def test_a_coalition_needs_consent() -> None:
     _, served, _ = run({n: np.ones((4, 2)) for n in "ab"}, 2, [(np.arange(4), None)])
     state, masks, budget = served["a"]
     with pytest.raises(LocalProtocolError, match="consent"):
-        next(serve_coalitions("a", "label", "ab", state.predictions, FIXED, masks, budget, session="v", consent=False))
+        end = feature_end("a", dict.fromkeys("ab", 2), masks, budget, name="v")
+        next(serve_coalitions(end, state.predictions, consent=False))
 
 
 def test_openings_stop_at_the_limit_before_anything_is_sent() -> None:
@@ -196,16 +210,10 @@ def test_openings_stop_at_the_limit_before_anything_is_sent() -> None:
 
 
 def test_single_party_needs_consent_on_both_sides() -> None:
-    share = small_share("v", (2, 2))
     with pytest.raises(LocalProtocolError, match="consent"):
-        SealedSource({"a": share}, FIXED, KEY, secret("label"))
-    masks = ZeroSumMasks("a", {}, RING)
-    flow = serve_source(
-        "label", ["a"], np.ones((2, 2), dtype=np.int64), share, FIXED, "bfv-8192", masks, OpeningBudget(2, 1),
-        secret("a"), session="s",
-    )  # fmt: skip
+        label_end({"a": 2})
     with pytest.raises(LocalProtocolError, match="consent"):
-        next(flow)
+        feature_end("a", {"a": 2}, ZeroSumMasks("a", {}, RING), OpeningBudget(2, 1))
 
 
 def test_what_the_label_party_receives_is_uniform_and_unrelated_to_the_features() -> None:

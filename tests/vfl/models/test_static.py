@@ -19,14 +19,18 @@ from tests.places import SHARED_DATA
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, encode_features
+from vfl.arithmetic.share import Share
 from vfl.models.split.feature import serve_source
 from vfl.models.split.initial import initial_share
 from vfl.models.split.label import SealedSource
 from vfl.models.split.static import StaticResult, train_static
 from vfl.models.split.top import LabelHead
 from vfl.models.split.twin import PlainSource, initial_weights
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.session import RingShare
 from vfl.terms import FixedPoint, SplitModel
 from vfl.walk.schedule import static_steps
 
@@ -103,18 +107,22 @@ def sealed(features: dict[str, F64], own: F64, label: F64, terms: SplitModel, li
     names, total = list(features), sum(x.shape[1] for x in features.values())
     steps = tuple(static_steps(terms, len(label), limit))
 
-    def share(side: str, name: str) -> NDArray[np.uint64]:
+    columns = {n: x.shape[1] for n, x in features.items()}
+
+    def share(side: str, name: str) -> RingShare:
         shape = (features[name].shape[1], terms.embedding_width)
-        return RING.wrap(initial_share(seed(f"{side}/{name}"), shape, FIXED, total))
+        return Share(RING, RING.wrap(initial_share(seed(f"{side}/{name}"), shape, FIXED, total)))
 
     def label_flow() -> Flow[StaticResult]:
+        session = LabelSession(
+            "label", "label", columns, FIXED, "bfv-8192", "train-1", single_party=len(names) == 1,
+            key=KeyHolder(Context("bfv-8192", FIXED.ring_bits)),
+        )  # fmt: skip
         source = SealedSource(
+            session,
             {n: share("v", n) for n in names},
-            FIXED,
-            KeyHolder(Context("bfv-8192", FIXED.ring_bits)),
             SecretStream(seed("label")),
             predictions=[s.number for s in steps if s.kind == "predict"],
-            single_party=len(names) == 1,
         )
         yield from source.start()
         result = yield from train_static(source, LabelHead(terms, own.shape[1]), steps, own, label)
@@ -124,11 +132,12 @@ def sealed(features: dict[str, F64], own: F64, label: F64, terms: SplitModel, li
     def feature_flow(me: str) -> Flow[Any]:
         stream = SecretStream(seed(f"stream/{me}"))
         masks = yield from agree_masks(me, names, RUN, RING, stream)
-        yield from serve_source(
-            "label", names, encode_features(features[me], FIXED.feature_bits, FIXED.clip), share("u", me), FIXED,
-            "bfv-8192", masks, OpeningBudget(len(label), limit), stream, session="train-1",
-            single_party=len(names) == 1,
+        session = FeatureSession(
+            me, "label", columns, FIXED, "bfv-8192", "train-1", single_party=len(names) == 1, masks=masks,
+            budget=OpeningBudget(len(label), limit), stream=stream,
         )  # fmt: skip
+        encoded = encode_features(features[me], FIXED.feature_bits, FIXED.clip)
+        yield from serve_source(session, encoded, share("u", me))
 
     result = run_local({"label": label_flow()} | {n: feature_flow(n) for n in names})["label"]
     assert isinstance(result, StaticResult)

@@ -18,11 +18,15 @@ from psi.flow import REGISTER, Flow, LocalProtocolError, Message, Payload, Remot
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, unpack
+from vfl.arithmetic.share import Share
 from vfl.contribution.attribution import attribution_of, covariance_slopes, in_the_clear, path_slopes
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.ridge.walk import RidgeHead
 from vfl.models.split.top import LabelHead
 from vfl.protocols.attribution import AttributionShares, attribute, serve_attribution
+from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_session import LabelSession
+from vfl.protocols.opening import ZeroSumMasks
 from vfl.protocols.opening_budget import BudgetExceededError, OpeningBudget
 from vfl.protocols.session import Kept
 from vfl.terms import FixedPoint, SplitModel
@@ -57,9 +61,9 @@ class World:
         self.total = np.sum(list(self.z.values()), axis=0)
         self.theirs, self.ours = {}, {}
         for n, values in whole.items():
-            share = RING.uniform(secret(f"{n}/{seed}"), shape)
+            share = Share(RING, RING.uniform(secret(f"{n}/{seed}"), shape))
             self.theirs[n] = Kept(self.rows, share)
-            self.ours[n] = Kept(self.rows, RING.sub(RING.wrap(values.astype(np.int64)), share))
+            self.ours[n] = Kept(self.rows, Share(RING, RING.wrap(values.astype(np.int64))) - share)
 
     def expected(self, name: str) -> np.ndarray:
         return np.array([(self.slopes * self.z[name])[g].sum() for g in self.groups])
@@ -74,16 +78,16 @@ class World:
         return np.array([np.linalg.norm(self.slopes[g]) * np.linalg.norm(self.total[g]) for g in self.groups])
 
     def run(self, *, relay: Relay | None = None, limit: int = 1, consent: bool = True) -> dict[str, Any]:
-        flows: dict[str, Flow[Any]] = {
-            "label": attribute(self.names, self.ours, self.slopes, self.total, self.entities, FIXED, KEY)
-        }
+        columns, single = dict.fromkeys(self.names, 1), len(self.names) == 1
+        keyed = LabelSession("label", "label", columns, FIXED, "bfv-8192", "value", single_party=single, key=KEY)
+        flows: dict[str, Flow[Any]] = {"label": attribute(keyed, self.ours, self.slopes, self.total, self.entities)}
         self.budgets = {n: OpeningBudget(int(self.rows.max()) + 1, limit) for n in self.names}
         for n in self.names:
-            flows[n] = serve_attribution(
-                "label", self.theirs[n], self.entities, FIXED, "bfv-8192", self.budgets[n],
-                secret(f"stream/{n}/{self.seed}"),
-                session="value-1", consent=consent,
+            session = FeatureSession(
+                n, "label", columns, FIXED, "bfv-8192", "value-1", single_party=single,
+                masks=ZeroSumMasks(n, {}, RING), budget=self.budgets[n], stream=secret(f"stream/{n}/{self.seed}"),
             )  # fmt: skip
+            flows[n] = serve_attribution(session, self.theirs[n], self.entities, consent=consent)
         return run_local(flows, relay=relay)
 
 

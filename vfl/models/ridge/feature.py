@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 
-from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolError, Send, receive
-from vfl.arithmetic.he import Evaluator, FreshZeros
+from psi.flow import Flow, Recv, RecvAny, RemoteProtocolError, receive
 from vfl.arithmetic.randomness import SecretStream
-from vfl.arithmetic.ring import Ring, encode_features, pack
+from vfl.arithmetic.ring import encode_features
 from vfl.models.ridge.basis import moment_bits, secret_rotation
-from vfl.models.ridge.label import F64, I64, MOMENTS_CHARGE, SCORE_BITS, U64, WARM_CHARGE, joined_shares, score_packing
-from vfl.protocols.moments import REACH, MomentRows, Pairs, answer_moments, send_moments
-from vfl.protocols.opening import ZeroSumMasks
-from vfl.protocols.opening_budget import OpeningBudget
-from vfl.protocols.product import Prepared, evaluate_product
-from vfl.protocols.resume import Forward, SourceJournal, await_open, repeated
-from vfl.protocols.session import Batch, Done, MaskedSum, ServedSource, SingleSum, agree_session_keys
-from vfl.terms import FixedPoint, RidgeModel, SplitModel
+from vfl.models.ridge.label import MOMENTS_CHARGE, SCORE_BITS, WARM_CHARGE
+from vfl.protocols.feature_session import FeatureSession, TakenKey
+from vfl.protocols.moments import REACH, MomentRows, Pairs, agree_pairs, answer_moments, send_moments
+from vfl.protocols.session import F64, I64, Batch, Done, RingShare, ServedSource, rows_announced
+from vfl.terms import RidgeModel, SplitModel
 
 __all__ = ["serve_linear", "serve_warm_start"]
 
@@ -32,165 +27,84 @@ class _Blocks:
 
     def __init__(
         self,
-        me: str,
-        label_party: str,
-        parties: Mapping[str, int],
+        session: FeatureSession,
+        keys: tuple[TakenKey, Pairs],
         columns: F64,
-        terms: RidgeModel | SplitModel,
-        fixed: FixedPoint,
-        budget: OpeningBudget,
-        stream: SecretStream,
-    ) -> None:
-        self.me, self.label_party, self.parties, self.columns = me, label_party, parties, columns
-        self.terms, self.fixed, self.budget = terms, fixed, budget
-        self.ring, self.stream = Ring(fixed.ring_bits), stream
-        self.entered = np.zeros(len(columns), dtype=np.bool_)
-
-    def rows(self, data: bytes, largest: int) -> I64:
-        rows = np.frombuffer(data, dtype="<u4").astype(np.int64) if len(data) % 4 == 0 else np.zeros(0, np.int64)
-        if not len(rows) or len(np.unique(rows)) != len(rows) or int(rows.max()) >= len(self.entered):
-            raise RemoteProtocolError("announced rows that do not exist or repeat", self.label_party)
-        if len(rows) > largest:
-            raise RemoteProtocolError(f"announced {len(rows)} rows where {largest} are allowed", self.label_party)
-        return rows
-
-    def check(self, rows: I64) -> None:
-        """Raise :class:`RemoteProtocolError` unless these rows may be a block now."""
-        least = self.terms.smallest_block(sum(self.parties.values()))
-        if len(rows) < least:
-            raise RemoteProtocolError(f"asks for moments of {len(rows)} rows; {least} are needed", self.label_party)
-        if self.entered[rows].any():
-            raise RemoteProtocolError("asks for moments of rows that entered before", self.label_party)
-
-    def answer(
-        self,
-        block: int,
-        rows: I64,
         label_columns: int,
-        evaluator: Evaluator,
-        pairs: Pairs,
-        zeros: FreshZeros,
-    ) -> Flow[U64]:
-        columns = encode_features(self.columns[rows], moment_bits(len(rows), self.fixed.ring_bits), REACH)
-        return (
-            yield from answer_moments(
-                self.me, self.label_party, self.parties, block, columns, label_columns,
-                evaluator, pairs, self.ring, self.stream, zeros,
-            )
-        )  # fmt: skip
-
-    def send(self, block: int, rows: I64, made: U64, label_columns: int) -> Flow[None]:
-        self.entered[rows] = True
-        yield from send_moments(self.me, self.label_party, self.parties, block, made, label_columns, self.ring)
-
-
-class _Served(_Blocks):
-    """What a feature party of a ridge holds during a session, and its two answers."""
-
-    def __init__(
-        self,
-        me: str,
-        label_party: str,
-        parties: Mapping[str, int],
-        features: F64,
-        terms: RidgeModel,
-        fixed: FixedPoint,
-        masks: ZeroSumMasks,
-        budget: OpeningBudget,
-        stream: SecretStream,
-        session: str,
-        basis: SecretStream | None,
-        journal: SourceJournal | None,
-        resumed: Forward | None,
-        predicted: Sequence[Forward],
+        terms: RidgeModel | SplitModel,
     ) -> None:
-        rotation = secret_rotation(basis or stream.child(f"rotation/{session}"), features.shape[1])
-        columns = np.clip(features, -fixed.clip, fixed.clip) @ rotation
-        super().__init__(me, label_party, parties, columns, terms, fixed, budget, stream)
-        self.masks, self.session = masks, session
-        self.journal, self.resumed = journal, resumed
-        self.kept: list[tuple[I64, U64]] = [(record.rows, record.part) for record in predicted]
-        self.blocks = [set(rows.tolist()) for label, rows in budget.charged("").items() if MOMENTS_CHARGE in label]
+        self.session, self.columns, self.label_columns = session, columns, label_columns
+        self.key, self.pairs = keys
+        self.least = terms.smallest_block(sum(session.parties.values()))
+        self.entered = np.zeros(len(columns), dtype=np.bool_)
+        self.blocks = [
+            set(rows.tolist()) for label, rows in session.budget.charged("").items() if MOMENTS_CHARGE in label
+        ]
 
-    def check(self, rows: I64) -> None:
-        super().check(rows)
+    def rows(self, announced: MomentRows) -> I64:
+        """The rows of a block. Raises :class:`RemoteProtocolError` where they may not be one now."""
+        label_party = self.session.label_party
+        rows = rows_announced(announced.rows, len(self.entered), label_party)
+        if len(rows) < self.least:
+            raise RemoteProtocolError(f"asks for moments of {len(rows)} rows; {self.least} are needed", label_party)
+        if self.entered[rows].any():
+            raise RemoteProtocolError("asks for moments of rows that entered before", label_party)
         chosen = set(rows.tolist())
         if any(chosen & before and chosen != before for before in self.blocks):
             raise RemoteProtocolError(
-                "asks for moments of rows that entered with others in an earlier session", self.label_party
+                "asks for moments of rows that entered with others in an earlier session", label_party
             )
+        return rows
 
-    def recorded(self, step: int, train: bool, rows: I64, fresh: Flow[U64]) -> Flow[U64]:
-        """What the step opens, fresh or as recorded: charged, with every party's record on disk."""
-        again, self.resumed = self.resumed, None
-        if again is not None:
-            fresh.close()
-            made = repeated(again, step, train, rows, self.label_party)
-        else:
-            part = yield from fresh
-            none = np.zeros((self.columns.shape[1], 1), dtype=np.uint64)
-            made = Forward(self.session, step, train, rows, none, part)
-            if self.journal is not None:
-                self.journal.hold(made)
-        if self.journal is not None:
-            yield from await_open(self.label_party, step)
-        label = f"{made.session}{MOMENTS_CHARGE}{step}" if train else made.label
-        (self.budget.charge if again is None else self.budget.charge_once)(label, rows, 1)
-        return made.part
+    def answer(self, block: int, rows: I64) -> Flow[RingShare]:
+        bits = moment_bits(len(rows), self.session.fixed.ring_bits)
+        columns = encode_features(self.columns[rows], bits, REACH)
+        return (yield from answer_moments(self.session, self.key, self.pairs, block, columns, self.label_columns))
 
-    def block(
-        self, announced: MomentRows, label_columns: int, evaluator: Evaluator, pairs: Pairs, zeros: FreshZeros
-    ) -> Flow[None]:
-        rows = self.rows(announced.rows, len(self.entered))
-        self.check(rows)
-        fresh = self.answer(announced.block, rows, label_columns, evaluator, pairs, zeros)
-        made = yield from self.recorded(announced.block, True, rows, fresh)
-        yield from self.send(announced.block, rows, made, label_columns)
+    def send(self, block: int, rows: I64, made: RingShare) -> Flow[None]:
+        self.entered[rows] = True
+        yield from send_moments(self.session, block, made, self.label_columns)
 
-    def score(self, batch: Batch, largest: int, evaluator: Evaluator, zeros: FreshZeros) -> Flow[None]:
+    def serve(self, announced: MomentRows) -> Flow[None]:
+        """A block of a ridge: checked, answered, recorded, charged, sent."""
+        rows, block = self.rows(announced), announced.block
+        step = Batch(block, True, announced.rows)
+        none = self.session.zeros(self.columns.shape[1], 1)
+        made = yield from self.session.open(step, rows, none, self.answer(block, rows), mark=MOMENTS_CHARGE)
+        yield from self.send(block, rows, made)
+
+    def score(self, batch: Batch) -> Flow[None]:
+        """A batch of a ridge's scores: recorded, charged, sent and kept."""
+        session = self.session
         if batch.train:
-            raise RemoteProtocolError("asks to train a split network where a ridge was agreed", self.label_party)
-        rows = self.rows(batch.rows, largest)
+            raise RemoteProtocolError("asks to train a split network where a ridge was agreed", session.label_party)
+        rows = session.rows(batch, len(self.columns))
         left = encode_features(self.columns[rows], SCORE_BITS, REACH)
-        prepared = Prepared(evaluator, left, score_packing(evaluator.context, *left.shape))
-        fresh = evaluate_product(self.label_party, f"forward/{batch.step}", prepared, 1, self.stream, zeros)
-        part = yield from self.recorded(batch.step, False, rows, fresh)
-        mask = self.masks.mask(f"{self.session}/{batch.step}", list(self.parties), part.shape)
-        masked = self.ring.add(part, mask)
-        yield Send(
-            self.label_party,
-            (SingleSum if len(self.parties) == 1 else MaskedSum)(batch.step, pack(masked, self.ring.width)),
-        )
-        self.kept.append((rows, part))
+        fresh = self.key.product(f"forward/{batch.step}", self.key.prepared(left, 1), 1)
+        part = yield from session.open(batch, rows, session.zeros(self.columns.shape[1], 1), fresh)
+        yield from session.send(batch.step, part)
+        session.keep(rows, part)
+
+
+def _take_keys(session: FeatureSession) -> Flow[tuple[TakenKey, Pairs]]:
+    key = yield from session.take_key()
+    pairs = yield from agree_pairs(session)
+    return key, pairs
 
 
 def serve_linear(
-    me: str,
-    label_party: str,
-    parties: Mapping[str, int],
+    session: FeatureSession,
     features: F64,
     label_columns: int,
     terms: RidgeModel,
-    fixed: FixedPoint,
-    parameter_set: str,
-    masks: ZeroSumMasks,
-    budget: OpeningBudget,
-    stream: SecretStream,
     *,
-    session: str,
-    single_party: bool = False,
-    largest_batch: int = 8192,
     basis: SecretStream | None = None,
-    journal: SourceJournal | None = None,
-    resumed: Forward | None = None,
-    predicted: Sequence[Forward] = (),
 ) -> Flow[ServedSource]:
     """A feature party's side: answer blocks and scores until the label party is done.
 
-    parties: columns of every feature party, in agreed order. features: float64 (rows, d), standardised and
-    finite. label_columns: the label party's own features and its label. session, journal, resumed,
-    predicted: as in ``serve_source``. basis: what the secret basis is drawn from, the same in every session of a run
-    that can be resumed; by default it is drawn anew.
+    features: float64 (rows, d), standardised and finite. label_columns: the label party's own features and its label.
+    basis: what the secret basis is drawn from, the same in every session of a run that can be resumed; by default it
+    is drawn anew.
 
     Learns: which rows enter the moments and which are scored, when.
     Leaks: per block of at least ``terms.smallest_block`` rows, none of which entered before: moments of its columns
@@ -199,40 +113,28 @@ def serve_linear(
         block) of X_k^T Y; a second run over other rows would isolate the difference, which the budget bounds.
     Source: docs/protocols/ridge.md#the-protocol; docs/protocols/split.md#a-step for scores.
     """
-    _check_columns(me, parties, features, single_party)
-    evaluator, pairs = yield from agree_session_keys(me, label_party, parties, fixed, parameter_set)
-    served = _Served(
-        me, label_party, parties, features, terms, fixed, masks, budget, stream, session,
-        basis, journal, resumed, predicted,
-    )  # fmt: skip
-    zeros, steps = FreshZeros(evaluator), 0
-    options = (Recv(label_party, MomentRows), Recv(label_party, Batch), Recv(label_party, Done))
-    while True:
-        chosen, got = yield RecvAny(options)
-        if chosen == 2:
-            return ServedSource(np.zeros((parties[me], 1), dtype=np.uint64), joined_shares(served.kept), steps)
-        if chosen == 0:
-            yield from served.block(cast("MomentRows", got), label_columns, evaluator, pairs, zeros)
-            steps += 1
-        else:
-            yield from served.score(cast("Batch", got), largest_batch, evaluator, zeros)
+    session.check_columns(features.shape)
+    keys = yield from _take_keys(session)
+    rotation = secret_rotation(basis or session.stream.child(f"rotation/{session.name}"), features.shape[1])
+    columns = np.clip(features, -session.fixed.clip, session.fixed.clip) @ rotation
+    served = _Blocks(session, keys, columns, label_columns, terms)
+    options = tuple(Recv(session.label_party, kind) for kind in (MomentRows, Batch, Done))
+    steps = 0
+    try:
+        while True:
+            chosen, got = yield RecvAny(options)
+            if chosen == 2:
+                return session.served(session.zeros(features.shape[1], 1), steps)
+            if chosen == 0:
+                yield from served.serve(cast("MomentRows", got))
+                steps += 1
+            else:
+                yield from served.score(cast("Batch", got))
+    finally:
+        served.key.close()
 
 
-def serve_warm_start(
-    me: str,
-    label_party: str,
-    parties: Mapping[str, int],
-    columns: F64,
-    label_columns: int,
-    terms: SplitModel,
-    fixed: FixedPoint,
-    parameter_set: str,
-    budget: OpeningBudget,
-    stream: SecretStream,
-    *,
-    session: str,
-    single_party: bool = False,
-) -> Flow[None]:
+def serve_warm_start(session: FeatureSession, columns: F64, label_columns: int, terms: SplitModel) -> Flow[None]:
     """A feature party's side of a warm start: one block of moments, before the source layer is served.
 
     columns: float64 (rows, d), turned by this run's secret rotation, as the source layer will use them. A run that
@@ -245,21 +147,15 @@ def serve_warm_start(
         each time the block is opened.
     Source: docs/protocols/ridge.md#warm-start.
     """
-    _check_columns(me, parties, columns, single_party)
-    evaluator, pairs = yield from agree_session_keys(me, label_party, parties, fixed, parameter_set)
-    served = _Blocks(me, label_party, parties, columns, terms, fixed, budget, stream)
-    announced = yield from receive(label_party, MomentRows)
-    rows = served.rows(announced.rows, len(columns))
-    if any(set(before.tolist()) != set(rows.tolist()) for before in budget.charged(WARM_CHARGE).values()):
-        raise RemoteProtocolError("asks for a warm start from other rows than before in this run", label_party)
-    served.check(rows)
-    budget.charge(f"{WARM_CHARGE}{session}", rows, 1)
-    made = yield from served.answer(announced.block, rows, label_columns, evaluator, pairs, FreshZeros(evaluator))
-    yield from served.send(announced.block, rows, made, label_columns)
-
-
-def _check_columns(me: str, parties: Mapping[str, int], features: F64, single_party: bool) -> None:
-    if len(parties) < 2 and not single_party:
-        raise LocalProtocolError("a single feature party's scores open only with the agreement's consent")
-    if features.shape[1:] != (parties[me],):
-        raise LocalProtocolError(f"{parties[me]} columns were agreed and {features.shape[1:]} brought")
+    session.check_columns(columns.shape)
+    served = _Blocks(session, (yield from _take_keys(session)), columns, label_columns, terms)
+    announced = yield from receive(session.label_party, MomentRows)
+    rows = rows_announced(announced.rows, len(columns), session.label_party)
+    before = session.budget.charged(WARM_CHARGE).values()
+    if any(set(opened.tolist()) != set(rows.tolist()) for opened in before):
+        raise RemoteProtocolError("asks for a warm start from other rows than before in this run", session.label_party)
+    rows = served.rows(announced)
+    session.budget.charge(f"{WARM_CHARGE}{session.name}", rows, 1)
+    made = yield from served.answer(announced.block, rows)
+    yield from served.send(announced.block, rows, made)
+    served.key.close()
