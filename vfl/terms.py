@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     Tag,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Model",
     "OpeningTerms",
     "RidgeModel",
+    "SealedModel",
     "SplitModel",
     "Terms",
     "WalkForward",
@@ -199,11 +201,61 @@ class RidgeModel(Terms):
         return self.rows_per_column * features
 
 
+class SealedModel(Terms):
+    """The sealed network: score = z_0 + sum_j s_j z_j^2 with z = x W, trained on shares to the end.
+
+    ``width`` squared columns, the first half with sign +1 and the rest with -1. Rates are of a gradient averaged over
+    the batch; the two rates are powers of two, since on shares they are shifts.
+    """
+
+    kind: Literal["sealed"] = "sealed"
+    width: int = Field(default=4, ge=1, le=64, description="squared columns, beside the linear one")
+    batch_rows: int = Field(default=4096, ge=8, le=65_536)
+    warmup_steps: int = Field(default=16, ge=1, description="steps before the first prediction")
+    steps: int = Field(default=1, ge=1, le=1000, description="steps at each later period, the new rows first")
+    linear_rate: float = Field(default=2.0**-4, gt=0, le=1, description="a power of two")
+    square_rate: float = Field(default=2.0**-2, gt=0, le=1, description="a power of two")
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    alpha: float = Field(default=1000.0, ge=0, description="ridge penalty of the linear column, beside a sum of squares")
+    threshold: float = Field(
+        default=2.0, ge=0, description="decay of the squared columns, in units of sqrt(columns / resolved rows)"
+    )
+    start: float = Field(default=0.1, gt=0, le=1, description="deviation of the initial squared embeddings")
+    loss: Literal["regression"] = "regression"
+    label_clip: float = Field(default=8.0, gt=0, le=64, description="labels are clipped to +-label_clip deviations")
+    embedding_limit: float = Field(
+        default=16.0, gt=0, le=1024, description="largest embedding that the arithmetic has room for"
+    )
+    scores_per_row: int = Field(default=1, ge=1, description="scores of a row that may open, over all runs")
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("linear_rate", "square_rate")
+    @classmethod
+    def _shift(cls, value: float) -> float:
+        if math.frexp(value)[0] != 0.5 or value < 2.0**-16:
+            near = 2.0 ** max(-16, min(0, round(math.log2(value))))
+            raise ValueError(f"a rate is a power of two from 2**-16 to 1, such as {near!r}, since on shares it is a shift")
+        return value
+
+    @property
+    def embedding_width(self) -> int:
+        """Columns of an embedding: the linear one and the squared ones."""
+        return self.width + 1
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """Of the squared columns."""
+        return tuple(1 if column < (self.width + 1) // 2 else -1 for column in range(self.width))
+
+
 def _kind(value: Any) -> str:
     return str(value.get("kind", "split") if isinstance(value, dict) else getattr(value, "kind", "split"))
 
 
-Model = Annotated[Annotated[SplitModel, Tag("split")] | Annotated[RidgeModel, Tag("ridge")], Discriminator(_kind)]
+Model = Annotated[
+    Annotated[SplitModel, Tag("split")] | Annotated[RidgeModel, Tag("ridge")],
+    Discriminator(_kind),
+]
 """A run's model; without ``kind`` it is the split network."""
 
 

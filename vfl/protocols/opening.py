@@ -2,7 +2,7 @@
 
 Each pair of feature parties agrees on a key (X25519) and expands it (HKDF, ChaCha20) into a stream
 per label; the lower name adds it and the higher subtracts it, so the masks of any agreed set of
-parties sum to zero mod t. After Bonawitz et al., "Practical Secure Aggregation", CCS 2017, section 4,
+parties sum to zero in the ring. After Bonawitz et al., "Practical Secure Aggregation", CCS 2017, section 4,
 without its dropout recovery: a party that is away pauses the run instead.
 """
 
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
+from vfl.arithmetic.prime_ring import PrimeRing
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
 
@@ -42,7 +43,7 @@ class MaskKey(Message):
 class ZeroSumMasks:
     """Pairwise masks of one party in one run. A label is used once; a second use is refused."""
 
-    def __init__(self, me: str, secrets: dict[str, bytes], ring: Ring) -> None:
+    def __init__(self, me: str, secrets: dict[str, bytes], ring: Ring | PrimeRing) -> None:
         self._me = me
         self._secrets = secrets
         self._ring = ring
@@ -72,7 +73,7 @@ class ZeroSumMasks:
         return total
 
 
-def agree_masks(me: str, parties: Sequence[str], run_id: str, ring: Ring, stream: SecretStream) -> Flow[ZeroSumMasks]:
+def agree_masks(me: str, parties: Sequence[str], run_id: str, ring: Ring | PrimeRing, stream: SecretStream) -> Flow[ZeroSumMasks]:
     """Exchange X25519 keys with every other feature party; the channel authenticates them.
 
     Learns: a secret shared with each other feature party.

@@ -38,13 +38,14 @@ class Step:
     """One opening of a batch of rows: ``period`` is the decision period at which it happens.
 
     ``rows`` are row ids, period * n + entity, unique within the step. The source weights at a prediction step are
-    needed again if coalitions are to be scored.
+    needed again if coalitions are to be scored. ``known``: rows with labels by then, where a schedule counts them.
     """
 
     number: int
     kind: Literal["predict", "train"]
     period: int
     rows: Rows
+    known: int = 0
 
 
 def resolved_at(

@@ -1,0 +1,269 @@
+"""The anchor of the sealed network: the second holder of shares, and of its own columns where it brings any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolError, Send, gather, receive
+from vfl.arithmetic.bit_packing import pack_bits
+from vfl.arithmetic.he import Evaluator, FreshZeros, KeyHolder, ZeroSupply
+from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
+from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
+from vfl.models.sealed.messages import MaskedEmbedding, Members, Scores, SealedStep, UpdateShare, elements, step_rows
+from vfl.models.sealed.records import SealedJournal, StepRecord, blocks_in, blocks_out, check_repeated
+from vfl.models.sealed.scales import (
+    EMBEDDING_BITS,
+    MEAN_BITS,
+    PREDICTED_BITS,
+    SCORE_BITS,
+    SCORE_FRACTION,
+    WEIGHT_BITS,
+    Bounds,
+    Update,
+    check_ranges,
+)
+from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
+from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.product import LeftOperand, Prepared
+from vfl.protocols.resume import await_open
+from vfl.protocols.session import Done
+from vfl.protocols.slots import SlotEvaluator, announce_key, answer_slots, receive_slots
+from vfl.protocols.spread import Workers
+from vfl.protocols.truncation import evaluate_truncation
+from vfl.terms import FixedPoint, SealedModel
+
+__all__ = ["SealedAnchor"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+_SCORE_MASK = np.uint64((1 << SCORE_BITS) - 1)
+
+
+class SealedAnchor:
+    """One session of the anchor. ``serve`` is its flow; ``scored`` and ``blocks`` are what it leaves.
+
+    rows: how many there are. features: its own small integers (rows, d), or (rows, 0) when it is no feature party.
+    weights: its shares of the initial weights, of its own columns and of the label party's, (d, h + 1) by name. key: of
+    this session, for matrix products. budget: counts scores of a row over all runs, and refuses past the agreed number.
+    session, stream, journal, resumed: as for a feature party.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        features: I64,
+        weights: dict[str, U64],
+        terms: SealedModel,
+        fixed: FixedPoint,
+        key: KeyHolder,
+        budget: OpeningBudget,
+        stream: SecretStream,
+        *,
+        session: str,
+        supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
+        workers: Workers | None = None,
+        journal: SealedJournal | None = None,
+        resumed: StepRecord | None = None,
+    ) -> None:
+        width = terms.embedding_width
+        if features.shape[1] != members.anchored:
+            raise LocalProtocolError(f"{members.anchored} columns were agreed and {features.shape[1]} brought")
+        if key.context.name != COEFFICIENT_SET:
+            raise LocalProtocolError(f"the anchor's key is of the parameter set {COEFFICIENT_SET!r}")
+        shapes = {name: (count, width) for name, count in self.columns_held(members).items()}
+        if {name: weight.shape for name, weight in weights.items()} != shapes:
+            raise LocalProtocolError(f"the anchor's initial weights have shapes {shapes}")
+        check_ranges(terms, fixed, terms.batch_rows, members.columns)
+        self.members, self.terms, self.fixed = members, terms, fixed
+        self.blocks = {name: Block.starting(weight) for name, weight in weights.items()}
+        if resumed is not None:
+            self.blocks = blocks_in(resumed.arrays, shapes)
+        self.scored: dict[int, dict[str, U64]] = {}
+        """Its shares of the weights at each prediction step, for coalition values."""
+        self._features, self._held, self._budget, self._stream = features, HeldProducts(key), budget, stream
+        self._session, self._supply, self._workers = session, supply, workers
+        self._journal, self._record = journal, resumed
+
+    @staticmethod
+    def columns_held(members: Members) -> dict[str, int]:
+        """Columns of the weights that an anchor holds shares of: its own, and the label party's."""
+        own = {members.anchor: members.anchored} if members.anchored else {}
+        return own | ({members.label: members.own} if members.own else {})
+
+    def serve(self) -> Flow[None]:
+        """Hold shares and answer products until the label party is done.
+
+        Learns: which rows are trained on and predicted when, and how many have labels; shares uniform in Z_p. Nothing
+            of labels, scores, weights or any other party's columns.
+        Leaks: to the label party 17 bits of each predicted row, counted first, and shares uniform in Z_p.
+        Model: semi-honest. Together with the label party it sees the sum of the other feature parties' embeddings of
+            every row in every step.
+        Source: CRYPTO 8.2, 8.3.
+        """
+        label, largest = self.members.label, max(self.terms.batch_rows, 8192)
+        taken: TakenProducts | None = None
+        if self.members.anchored:
+            taken = yield from take_products(label, self._stream, self._supply, self._workers)
+        slots = yield from take_slots(label, self._stream, self._supply)
+        for peer in self.members.anchor_keys:
+            yield from announce_key(peer, self._held.key)
+        try:
+            while True:
+                chosen, got = yield RecvAny((Recv(label, SealedStep), Recv(label, Done)))
+                if chosen == 1:
+                    return
+                step = cast("SealedStep", got)
+                rows = step_rows(step, len(self._features), largest, label)
+                if step.train:
+                    yield from self._train(step, rows, taken, slots)
+                else:
+                    yield from self._predict(step, rows, taken, slots)
+        finally:
+            if taken is not None:
+                taken.close()
+            if slots.zeros is not None:
+                slots.zeros.close()
+
+    def _keep(self, step: SealedStep, rows: I64, scores: U64 | None = None) -> StepRecord:
+        """The record of the step under way, fresh or as it was."""
+        record, self._record = self._record, None
+        if record is not None:
+            check_repeated(record, step.step, step.train, rows, self.members.label)
+            return record
+        arrays = blocks_out(self.blocks) | ({} if scores is None else {"scores": scores})
+        made = StepRecord(self._session, step.step, step.train, rows, arrays)
+        if self._journal is not None:
+            self._journal.hold(made)
+        return made
+
+    def _train(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[None]:
+        self._keep(step, rows)
+        label, number, terms = self.members.label, step.step, self.terms
+        bounds = check_ranges(terms, self.fixed, len(rows), self.members.columns)
+        left = self._features[rows]
+        prepared = None if taken is None else taken.prepared(left, terms.embedding_width, train=True)
+        whole = yield from self._forward(step, left, taken, prepared)
+        z = yield from evaluate_truncation(
+            label, f"embedding/{number}", whole, self._drop(EMBEDDING_BITS), slots, bound=bounds.forward
+        )
+        held = yield from receive_slots(label, f"square/{number}", len(rows) * terms.width, slots)
+        cross = yield from answer_slots(label, f"square/{number}", [(held, z[:, 1:])], slots)
+        made = score(z, cross.reshape(-1, terms.width), terms.signs, EMBEDDING_BITS)
+        residual = yield from evaluate_truncation(
+            label, f"residual/{number}", centred(made), EMBEDDING_BITS + MEAN_BITS, slots, bound=bounds.residual
+        )
+        theirs = yield from receive_slots(label, f"gradient/{number}", len(rows) * terms.width, slots)
+        repeated = np.repeat(residual[:, None], terms.width, axis=1)
+        cross = yield from answer_slots(label, f"gradient/{number}", [(theirs, z[:, 1:]), (held, repeated)], slots)
+        slope = gradient(residual, z, cross.reshape(-1, terms.width))
+        yield from self._backward(step, left, slope, taken, prepared, slots, bounds)
+
+    def _drop(self, kept: int) -> int:
+        """Bits that a product loses to become an embedding of ``kept`` fractional bits."""
+        return self.fixed.feature_bits + WEIGHT_BITS - kept
+
+    def _forward(
+        self, step: SealedStep, left: I64, taken: TakenProducts | None, prepared: Prepared | LeftOperand | None
+    ) -> Flow[U64]:
+        """Its share of the embedding of the batch, (B, h + 1)."""
+        width, members = self.terms.embedding_width, self.members
+        flows: list[Flow[U64]] = [self._masked(name, step.step, len(left)) for name in members.others]
+        if taken is not None and prepared is not None:
+            flows.append(taken.product(f"forward/{step.step}", prepared, width))
+        if members.own:
+            weight = self.blocks[members.label].weight
+            flows.append(
+                self._held.forward(members.label, f"own/{step.step}", weight, len(left), train=step.train)
+            )  # fmt: skip
+        total = np.zeros((len(left), width), dtype=np.uint64)
+        if members.anchored:
+            total = PRIME_RING.matmul(left, self.blocks[members.anchor].weight)
+        for part in (yield from gather(flows)):
+            total = PRIME_RING.add(total, part)
+        return total
+
+    def _masked(self, name: str, step: int, rows: int) -> Flow[U64]:
+        got = yield from receive(name, MaskedEmbedding)
+        if got.step != step:
+            raise RemoteProtocolError(f"sent its embedding of step {got.step} at step {step}", name)
+        return elements(got.values, (rows, self.terms.embedding_width), name)
+
+    def _backward(
+        self,
+        step: SealedStep,
+        left: I64,
+        slope: U64,
+        taken: TakenProducts | None,
+        prepared: Prepared | LeftOperand | None,
+        slots: SlotEvaluator,
+        bounds: Bounds,
+    ) -> Flow[None]:
+        """Its part of every party's gradient sum; the update of the weights it holds shares of."""
+        members, name = self.members, f"backward/{step.step}"
+        self._held.begin()
+        flows: list[Flow[U64]] = [
+            self._held.backward(peer, name, slope, members.features[peer]) for peer in members.others
+        ]
+        if members.own:
+            flows.append(self._held.backward(members.label, f"own-{name}", slope, members.own))
+        if taken is not None and prepared is not None:
+            flows.append(taken.product(name, prepared, self.terms.embedding_width, transposed=True))
+        parts = yield from gather(flows)
+        for peer, part in zip(members.others, parts, strict=False):
+            yield Send(members.label, UpdateShare(step.step, peer, PRIME_RING.pack(part)))
+        summed = {}
+        if members.own:
+            summed[members.label] = parts[len(members.others)]
+        if members.anchored:
+            summed[members.anchor] = PRIME_RING.add(parts[-1], PRIME_RING.matmul(left.T, slope))
+        if not summed:
+            return
+        update = Update.of(self.terms, self.fixed, len(left), step.known, members.columns)
+        total = np.concatenate([update_input(block, summed[owner], update) for owner, block in self.blocks.items()])
+        speed = yield from evaluate_truncation(
+            members.label, f"update/{step.step}", total, update.shift, slots, bound=bounds.update
+        )
+        start = 0
+        for owner, block in self.blocks.items():
+            stop = start + len(block.weight)
+            self.blocks[owner] = next_block(block, speed[start:stop])
+            start = stop
+
+    def _predict(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[None]:
+        label, number = self.members.label, step.step
+        again = self._record is not None
+        if step.again != again:
+            raise RemoteProtocolError("goes on with a prediction that the anchor has no record of", label)
+        scores = None if again else (yield from self._score(step, rows, taken, slots))
+        record = self._keep(step, rows, scores)
+        self.scored[number] = {name: block.weight for name, block in self.blocks.items()}
+        if self._journal is not None:
+            yield from await_open(label, number)
+        charge = self._budget.charge_once if again else self._budget.charge
+        charge(f"{record.session}/{number}", rows, 1)
+        yield Send(label, Scores(number, pack_bits(record.arrays["scores"], SCORE_BITS)))
+
+    def _score(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[U64]:
+        """Its share modulo 2**17 of each row's score."""
+        label, number, terms = self.members.label, step.step, self.terms
+        bounds = check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
+        left = self._features[rows]
+        prepared = None if taken is None else taken.prepared(left, terms.embedding_width, train=False)
+        whole = yield from self._forward(step, left, taken, prepared)
+        z = yield from evaluate_truncation(
+            label, f"embedding/{number}", whole, self._drop(PREDICTED_BITS), slots, bound=bounds.forward
+        )
+        held = yield from receive_slots(label, f"square/{number}", len(rows) * terms.width, slots)
+        cross = yield from answer_slots(label, f"square/{number}", [(held, z[:, 1:])], slots)
+        made = score(z, cross.reshape(-1, terms.width), terms.signs, PREDICTED_BITS)
+        share = yield from evaluate_truncation(
+            label, f"score/{number}", made, 2 * PREDICTED_BITS - SCORE_FRACTION, slots, bound=bounds.score
+        )
+        return share & _SCORE_MASK

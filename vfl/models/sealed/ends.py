@@ -1,0 +1,149 @@
+"""Ends of a session: whose keys a side holds or answers, and the products and truncations it takes part in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, Send
+from vfl.arithmetic.he import Context, Evaluator, FreshZeros, KeyHolder, ZeroSupply
+from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
+from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.protocols.product import (
+    LeftOperand,
+    Operand,
+    Packing,
+    Prepared,
+    choose_packing,
+    encrypt_right,
+    evaluate_product,
+    finish_product,
+    hold_product,
+)
+from vfl.protocols.slots import SlotEvaluator, receive_key
+from vfl.protocols.spread import Spread, Workers
+
+__all__ = ["HeldProducts", "TakenProducts", "coefficient_key", "packing_of", "slot_key", "take_products", "take_slots"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+Supply = Callable[[Evaluator], ZeroSupply]
+
+
+def coefficient_key() -> KeyHolder:
+    """A key of one session for matrix products."""
+    return KeyHolder(Context(COEFFICIENT_SET, PRIME_RING.bits))
+
+
+def slot_key() -> KeyHolder:
+    """A key of one session for products element by element."""
+    return KeyHolder(Context(SLOT_SET, PRIME_RING.bits))
+
+
+def packing_of(rows: int, inner: int, width: int, *, train: bool) -> Packing:
+    """The blocks that both ends choose for X @ W, and where the step trains for X.T @ G as well."""
+    return choose_packing(rows, inner, width, 8192, both=train)
+
+
+@dataclass
+class HeldProducts:
+    """The key holder's end of matrix products with several evaluators."""
+
+    key: KeyHolder
+    _sent: dict[tuple[int, ...], tuple[bytes, ...]] = field(default_factory=dict, init=False)
+
+    def forward(self, peer: str, label: str, weights: U64, rows: int, *, train: bool) -> Flow[U64]:
+        """Share (rows, h + 1) of the peer's X @ weights.
+
+        Learns: its own share, uniform in Z_p.
+        Leaks: the shape of ``weights``.
+        Model: semi-honest.
+        Source: CRYPTO 3.
+        """
+        packing = packing_of(rows, *weights.shape, train=train)
+        return (yield from hold_product(peer, label, weights, rows, self.key, packing))
+
+    def begin(self) -> None:
+        """A new gradient: operands sent before are not sent again."""
+        self._sent.clear()
+
+    def backward(self, peer: str, label: str, gradient: U64, columns: int) -> Flow[U64]:
+        """Share (columns, h + 1) of the peer's X.T @ gradient. One gradient is encrypted once for all peers alike.
+
+        Learns: its own share, uniform in Z_p.
+        Leaks: the shape of ``gradient``.
+        Model: semi-honest.
+        Source: CRYPTO 3.
+        """
+        rows, width = gradient.shape
+        packing = packing_of(rows, columns, width, train=True)
+        if packing.sizes not in self._sent:
+            self._sent[packing.sizes] = encrypt_right(self.key, gradient, packing, transposed=True)
+        yield Send(peer, Operand(label, rows, width, packing.sizes, self._sent[packing.sizes]))
+        return (yield from finish_product(peer, label, columns, width, self.key, packing, transposed=True))
+
+
+@dataclass
+class TakenProducts:
+    """The evaluator's end of matrix products under one key holder's key."""
+
+    peer: str
+    evaluator: Evaluator
+    public: bytes
+    stream: SecretStream
+    zeros: ZeroSupply
+    workers: Workers | None = None
+
+    def prepared(self, left: I64, width: int, *, train: bool) -> Prepared | LeftOperand:
+        """Small integers X (rows, d), encoded for one batch."""
+        packing = packing_of(*left.shape, width, train=train)
+        if self.workers is not None:
+            return Spread(self.workers, self.evaluator, self.public, left, packing)
+        return Prepared(self.evaluator, left, packing)
+
+    def product(self, label: str, left: Prepared | LeftOperand, width: int, *, transposed: bool = False) -> Flow[U64]:
+        """Share of X @ Y, or of X.T @ G.
+
+        Learns: its own share, uniform in Z_p.
+        Leaks: to the key holder a share, uniform too.
+        Model: hides X from a malicious key holder (:func:`vfl.protocols.product.evaluate_product`).
+        Source: CRYPTO 3.
+        """
+        return (
+            yield from evaluate_product(self.peer, label, left, width, self.stream, self.zeros, transposed=transposed)
+        )
+
+    def close(self) -> None:
+        self.zeros.close()
+
+
+def take_products(
+    peer: str, stream: SecretStream, supply: Supply = FreshZeros, workers: Workers | None = None
+) -> Flow[TakenProducts]:
+    """Take a key holder's key for matrix products.
+
+    Learns: the public key.
+    Leaks: nothing.
+    Model: as :func:`vfl.protocols.slots.receive_key`.
+    Source: CRYPTO 3.
+    """
+    evaluator = yield from receive_key(peer, COEFFICIENT_SET)
+    return TakenProducts(peer, evaluator, b"", stream, supply(evaluator), workers)
+
+
+def take_slots(peer: str, stream: SecretStream, supply: Supply = FreshZeros) -> Flow[SlotEvaluator]:
+    """Take a key holder's key for products element by element.
+
+    Learns: the public key.
+    Leaks: nothing.
+    Model: as :func:`vfl.protocols.slots.receive_key`.
+    Source: CRYPTO 8.1.
+    """
+    evaluator = yield from receive_key(peer, SLOT_SET)
+    return SlotEvaluator(evaluator, stream, supply(evaluator))
+
+

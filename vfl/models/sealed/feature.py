@@ -1,0 +1,132 @@
+"""A feature party of the sealed network that is not its anchor: it answers steps until the label party is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, Send
+from vfl.arithmetic.he import Evaluator, FreshZeros, ZeroSupply
+from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
+from vfl.models.sealed.messages import MaskedEmbedding, Members, SealedStep, step_rows
+from vfl.models.sealed.records import SealedJournal, StepRecord, blocks_in, blocks_out, check_repeated
+from vfl.models.sealed.scales import Update, check_ranges
+from vfl.models.sealed.step import Block, next_block, update_input
+from vfl.protocols.opening import ZeroSumMasks
+from vfl.protocols.session import Done
+from vfl.protocols.slots import SlotEvaluator
+from vfl.protocols.spread import Workers
+from vfl.protocols.truncation import evaluate_truncation
+from vfl.terms import FixedPoint, SealedModel
+
+__all__ = ["SealedFeature"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+
+class SealedFeature:
+    """One session of a feature party. ``serve`` is its flow; ``scored`` and ``block`` are what it leaves.
+
+    features: small integers (rows, d) at the terms' feature bits. weight: its share of the initial weights, (d, h + 1).
+    session: name of this attempt, part of every mask's label. stream: secret randomness, new in every attempt.
+    journal, resumed: as in :mod:`vfl.models.sealed.records`.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        members: Members,
+        features: I64,
+        weight: U64,
+        terms: SealedModel,
+        fixed: FixedPoint,
+        masks: ZeroSumMasks,
+        stream: SecretStream,
+        *,
+        session: str,
+        supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
+        workers: Workers | None = None,
+        journal: SealedJournal | None = None,
+        resumed: StepRecord | None = None,
+    ) -> None:
+        if me not in members.others:
+            raise LocalProtocolError(f"{me!r} is no feature party beside the anchor of this run")
+        shape = (members.features[me], terms.embedding_width)
+        if features.shape[1:] != shape[:1] or weight.shape != shape:
+            raise LocalProtocolError(f"{shape[0]} columns were agreed and {features.shape[1:]} brought")
+        check_ranges(terms, fixed, terms.batch_rows, members.columns)
+        self.me, self.members, self.terms, self.fixed = me, members, terms, fixed
+        self.block = Block.starting(weight) if resumed is None else blocks_in(resumed.arrays, {me: shape})[me]
+        self.scored: dict[int, U64] = {}
+        """Its share of the weights at each prediction step, for coalition values."""
+        self._features, self._masks, self._stream, self._session = features, masks, stream, session
+        self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
+
+    def serve(self) -> Flow[None]:
+        """Answer steps until the label party is done.
+
+        Learns: which rows are trained on and predicted when, and how many have labels; its own shares, uniform in Z_p.
+        Leaks: to the anchor its uniform share of the embedding under a zero-sum mask; to both holders of shares, masked
+            ciphertexts that decrypt to uniform shares.
+        Model: semi-honest holders that do not pool what they have; pooled, they see the sum of all feature parties'
+            embeddings beside the anchor's (its own, where there is no other such party).
+        Source: CRYPTO 8.3.
+        """
+        label, largest = self.members.label, max(self.terms.batch_rows, 8192)
+        under_label = yield from take_products(label, self._stream, self._supply, self._workers)
+        slots = yield from take_slots(label, self._stream, self._supply)
+        under_anchor = yield from take_products(self.members.anchor, self._stream, self._supply, self._workers)
+        try:
+            while True:
+                chosen, got = yield RecvAny((Recv(label, SealedStep), Recv(label, Done)))
+                if chosen == 1:
+                    return
+                step = cast("SealedStep", got)
+                rows = step_rows(step, len(self._features), largest, label)
+                self._keep(step, rows)
+                if not step.again:
+                    yield from self._take_part(step, rows, under_label, under_anchor, slots)
+        finally:
+            under_label.close()
+            under_anchor.close()
+            if slots.zeros is not None:
+                slots.zeros.close()
+
+    def _keep(self, step: SealedStep, rows: I64) -> None:
+        record, self._record = self._record, None
+        if record is not None:
+            check_repeated(record, step.step, step.train, rows, self.members.label)
+        elif self._journal is not None:
+            arrays = blocks_out({self.me: self.block})
+            self._journal.hold(StepRecord(self._session, step.step, step.train, rows, arrays))
+        if not step.train:
+            self.scored[step.step] = self.block.weight
+
+    def _take_part(
+        self, step: SealedStep, rows: I64, under_label: TakenProducts, under_anchor: TakenProducts, slots: SlotEvaluator
+    ) -> Flow[None]:
+        number, width, left = step.step, self.terms.embedding_width, self._features[rows]
+        prepared = under_label.prepared(left, width, train=step.train)
+        part = yield from under_label.product(f"forward/{number}", prepared, width)
+        part = PRIME_RING.add(part, PRIME_RING.matmul(left, self.block.weight))
+        mask = self._masks.mask(f"sealed/{self._session}/{number}", self.members.others, part.shape)
+        yield Send(self.members.anchor, MaskedEmbedding(number, PRIME_RING.pack(PRIME_RING.add(part, mask))))
+        if not step.train:
+            return
+        summed = yield from under_label.product(f"backward/{number}", prepared, width, transposed=True)
+        prepared = under_anchor.prepared(left, width, train=True)
+        more = yield from under_anchor.product(f"backward/{number}", prepared, width, transposed=True)
+        summed = PRIME_RING.add(summed, more)
+        update = Update.of(self.terms, self.fixed, len(rows), step.known, self.members.columns)
+        bounds = check_ranges(self.terms, self.fixed, len(rows), self.members.columns)
+        total = update_input(self.block, summed, update)
+        speed = yield from evaluate_truncation(
+            self.members.label, f"update/{number}", total, update.shift, slots, bound=bounds.update
+        )
+        self.block = next_block(self.block, speed)

@@ -1,0 +1,310 @@
+"""The label party of the sealed network: first holder of shares, and the only one that sees a score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
+from vfl.arithmetic.bit_packing import unpack_bits
+from vfl.arithmetic.he import Evaluator, FreshZeros, KeyHolder, ZeroSupply
+from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
+from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products
+from vfl.models.sealed.messages import Members, Scores, SealedStep, UpdateShare, elements
+from vfl.models.sealed.records import LabelJournal, ResumedScores, StepRecord, blocks_in, blocks_out, check_repeated
+from vfl.models.sealed.scales import (
+    EMBEDDING_BITS,
+    MEAN_BITS,
+    PREDICTED_BITS,
+    SCORE_BITS,
+    SCORE_FRACTION,
+    WEIGHT_BITS,
+    Bounds,
+    Update,
+    check_ranges,
+)
+from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
+from vfl.protocols.product import LeftOperand, Prepared
+from vfl.protocols.resume import open_step
+from vfl.protocols.session import Done
+from vfl.protocols.slots import announce_key, finish_slots, offer_slots
+from vfl.protocols.spread import Workers
+from vfl.protocols.truncation import hold_truncation
+from vfl.terms import FixedPoint, SealedModel
+from vfl.walk.schedule import Step
+
+__all__ = ["LabelKeys", "SealedLabel"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """The label party's keys of one session: of matrix products, and of products element by element."""
+
+    coefficient: KeyHolder
+    slots: KeyHolder
+
+    def __post_init__(self) -> None:
+        if (self.coefficient.context.name, self.slots.context.name) != (COEFFICIENT_SET, SLOT_SET):
+            raise LocalProtocolError(f"the label party's keys are of {COEFFICIENT_SET!r} and {SLOT_SET!r}")
+
+
+class SealedLabel:
+    """One session of the label party. ``start`` comes first, then a flow for each step, then ``finish``.
+
+    features: its own small integers (rows, d), d may be 0. weights: its shares of the initial weights, of every feature
+    party's columns and of its own, (d, h + 1) by name. session, stream, journal, resumed: as for a feature party.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        features: I64,
+        weights: Mapping[str, U64],
+        terms: SealedModel,
+        fixed: FixedPoint,
+        keys: LabelKeys,
+        stream: SecretStream,
+        *,
+        session: str,
+        supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
+        workers: Workers | None = None,
+        journal: LabelJournal | None = None,
+        resumed: ResumedScores | None = None,
+    ) -> None:
+        if features.shape[1] != members.own:
+            raise LocalProtocolError(f"{members.own} own columns were agreed and {features.shape[1]} brought")
+        shapes = {name: (count, terms.embedding_width) for name, count in self.columns_held(members).items()}
+        if {name: weight.shape for name, weight in weights.items()} != shapes:
+            raise LocalProtocolError(f"the label party's initial weights have shapes {shapes}")
+        check_ranges(terms, fixed, terms.batch_rows, members.columns)
+        self.members, self.terms, self.fixed = members, terms, fixed
+        self.blocks = {name: Block.starting(weight) for name, weight in weights.items()}
+        if resumed is not None:
+            self.blocks = blocks_in(resumed.record.arrays, shapes)
+        self.scored: dict[int, dict[str, U64]] = {}
+        """Its shares of the weights at each prediction step, for coalition values."""
+        self._features, self._keys, self._held = features, keys, HeldProducts(keys.coefficient)
+        self._taken: TakenProducts | None = None
+        self._stream, self._session, self._supply, self._workers = stream, session, supply, workers
+        self._journal, self._record = journal, None if resumed is None else resumed.record
+        self._steps = 0
+
+    @staticmethod
+    def columns_held(members: Members) -> dict[str, int]:
+        """Columns of the weights that the label party holds shares of: everybody's."""
+        return dict(members.features) | ({members.label: members.own} if members.own else {})
+
+    def start(self) -> Flow[None]:
+        """Exchange the session's keys.
+
+        Learns: the anchor's public key.
+        Leaks: nothing.
+        Model: semi-honest.
+        Source: CRYPTO 3.
+        """
+        members = self.members
+        for peer in members.everyone:
+            if peer in members.features:
+                yield from announce_key(peer, self._keys.coefficient)
+            yield from announce_key(peer, self._keys.slots)
+        if members.own:
+            self._taken = yield from take_products(members.anchor, self._stream, self._supply, self._workers)
+
+    def finish(self) -> Flow[None]:
+        """Tell everyone that the session is over.
+
+        Learns: nothing.
+        Leaks: the number of steps.
+        Model: semi-honest.
+        Source: docs/protocols/sealed.md.
+        """
+        for peer in self.members.everyone:
+            yield Send(peer, Done(self._steps))
+        if self._taken is not None:
+            self._taken.close()
+
+    def _announce(self, step: Step, *, again: bool) -> Flow[None]:
+        self._steps += 1
+        told = SealedStep(step.number, step.kind == "train", step.rows.astype("<u4").tobytes(), step.known, again)
+        for peer in self.members.everyone:
+            yield Send(peer, told)
+
+    def _keep(self, step: Step, scores: U64 | None = None) -> StepRecord:
+        """The record of the step under way, fresh or as it was."""
+        record, self._record = self._record, None
+        if record is not None:
+            check_repeated(record, step.number, step.kind == "train", step.rows, self.members.label)
+            return record
+        arrays = blocks_out(self.blocks) | ({} if scores is None else {"scores": scores})
+        made = StepRecord(self._session, step.number, step.kind == "train", step.rows, arrays)
+        if self._journal is not None:
+            self._journal.hold(made)
+        return made
+
+    def train(self, step: Step, label: F64) -> Flow[None]:
+        """One step on the batch ``step.rows``. label: float64 (B,), standardised and finite.
+
+        Learns: its own shares, uniform in Z_p; nothing of the rows.
+        Leaks: row ids and the number of rows with labels, to everyone; ciphertexts and uniform shares to the anchor.
+        Model: semi-honest.
+        Source: CRYPTO 8.3.
+        """
+        if not np.isfinite(label).all() or label.shape != step.rows.shape:
+            raise LocalProtocolError("a training step takes one finite label of each row")
+        self._keep(step)
+        yield from self._announce(step, again=False)
+        number, terms, anchor, key = step.number, self.terms, self.members.anchor, self._keys.slots
+        rows, bounds = len(step.rows), check_ranges(terms, self.fixed, len(step.rows), self.members.columns)
+        left, prepared = self._own(step)
+        whole = yield from self._forward(step, left, prepared)
+        z = yield from hold_truncation(
+            anchor, f"embedding/{number}", whole, self._drop(EMBEDDING_BITS), key, bound=bounds.forward
+        )
+        yield from offer_slots(anchor, f"square/{number}", z[:, 1:], key)
+        cross = yield from finish_slots(anchor, f"square/{number}", rows * terms.width, key)
+        made = score(z, cross.reshape(rows, terms.width), terms.signs, EMBEDDING_BITS)
+        clipped = np.clip(label, -terms.label_clip, terms.label_clip)
+        made = PRIME_RING.sub(made, PRIME_RING.encode(clipped, 2 * EMBEDDING_BITS))
+        residual = yield from hold_truncation(
+            anchor, f"residual/{number}", centred(made), EMBEDDING_BITS + MEAN_BITS, key, bound=bounds.residual
+        )
+        yield from offer_slots(anchor, f"gradient/{number}", np.repeat(residual[:, None], terms.width, axis=1), key)
+        cross = yield from finish_slots(anchor, f"gradient/{number}", rows * terms.width, key)
+        slope = gradient(residual, z, cross.reshape(rows, terms.width))
+        yield from self._backward(step, left, slope, prepared, bounds)
+
+    def _own(self, step: Step) -> tuple[I64, Prepared | LeftOperand | None]:
+        left = self._features[step.rows]
+        if self._taken is None:
+            return left, None
+        return left, self._taken.prepared(left, self.terms.embedding_width, train=step.kind == "train")
+
+    def _drop(self, kept: int) -> int:
+        return self.fixed.feature_bits + WEIGHT_BITS - kept
+
+    def _forward(self, step: Step, left: I64, prepared: Prepared | LeftOperand | None) -> Flow[U64]:
+        """Its share of the embedding of the batch, (B, h + 1)."""
+        members, width, rows = self.members, self.terms.embedding_width, len(step.rows)
+        flows = [
+            self._held.forward(
+                name, f"forward/{step.number}", self.blocks[name].weight, rows, train=step.kind == "train"
+            )
+            for name in members.features
+        ]
+        if self._taken is not None and prepared is not None:
+            flows.append(self._taken.product(f"own/{step.number}", prepared, width))
+        total = np.zeros((rows, width), dtype=np.uint64)
+        if members.own:
+            total = PRIME_RING.matmul(left, self.blocks[members.label].weight)
+        for part in (yield from gather(flows)):
+            total = PRIME_RING.add(total, part)
+        return total
+
+    def _backward(
+        self, step: Step, left: I64, slope: U64, prepared: Prepared | LeftOperand | None, bounds: Bounds
+    ) -> Flow[None]:
+        """Its part of every party's gradient sum; the update of the weights."""
+        members, name = self.members, f"backward/{step.number}"
+        self._held.begin()
+        flows = [self._held.backward(peer, name, slope, count) for peer, count in members.features.items()]
+        flows += [self._passed_on(step, peer) for peer in members.others]
+        if self._taken is not None and prepared is not None:
+            flows.append(self._taken.product(f"own-{name}", prepared, self.terms.embedding_width, transposed=True))
+        parts = yield from gather(flows)
+        summed = dict(zip(members.features, parts, strict=False))
+        for peer, part in zip(members.others, parts[len(summed) :], strict=False):
+            summed[peer] = PRIME_RING.add(summed[peer], part)
+        if members.own:
+            summed[members.label] = PRIME_RING.add(parts[-1], PRIME_RING.matmul(left.T, slope))
+        update = Update.of(self.terms, self.fixed, len(step.rows), step.known, members.columns)
+        total = {name: update_input(block, summed[name], update) for name, block in self.blocks.items()}
+        groups = [(members.anchor, [n for n in (members.anchor, members.label) if n in total])]
+        groups += [(peer, [peer]) for peer in members.others]
+        groups = [(peer, names) for peer, names in groups if names]
+        speeds = yield from gather(
+            [
+                hold_truncation(
+                    peer,
+                    f"update/{step.number}",
+                    np.concatenate([total[name] for name in names]),
+                    update.shift,
+                    self._keys.slots,
+                    bound=bounds.update,
+                )
+                for peer, names in groups
+            ]
+        )
+        for (_, names), speed in zip(groups, speeds, strict=True):
+            start = 0
+            for name in names:
+                stop = start + len(total[name])
+                self.blocks[name] = next_block(self.blocks[name], speed[start:stop])
+                start = stop
+
+    def _passed_on(self, step: Step, party: str) -> Flow[U64]:
+        """The anchor's share of the party's gradient sum."""
+        anchor = self.members.anchor
+        got = yield from receive(anchor, UpdateShare)
+        if (got.step, got.party) != (step.number, party):
+            raise RemoteProtocolError(f"passed on the update of {got.party!r} when that of {party!r} was due", anchor)
+        return elements(got.values, (self.members.features[party], self.terms.embedding_width), anchor)
+
+    def predict(self, step: Step) -> Flow[F64]:
+        """Open the scores of ``step.rows``, float64 (B,), to 2**-12 of the label's deviation; beyond +-16 they wrap.
+
+        Learns: 17 bits of each row: its score.
+        Leaks: row ids to everyone; ciphertexts to the anchor.
+        Model: whatever this side put into weights and operands, no more than 17 bits a row arrive.
+        Source: CRYPTO 8.3.
+        """
+        again = self._record is not None
+        yield from self._announce(step, again=again)
+        share = None if again else (yield from self._score(step))
+        anchor, number = self.members.anchor, step.number
+        held: list[StepRecord] = []
+        if self._journal is None:
+            held.append(self._keep(step, share))
+        else:
+            yield from open_step([anchor], number, lambda: held.append(self._keep(step, share)))
+        self.scored[number] = {name: block.weight for name, block in self.blocks.items()}
+        got = yield from receive(anchor, Scores)
+        if got.step != number:
+            raise RemoteProtocolError(f"opened the scores of step {got.step} at step {number}", anchor)
+        try:
+            theirs = unpack_bits(got.values, SCORE_BITS, len(step.rows), 1 << SCORE_BITS)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error), anchor) from None
+        shift = np.uint64(64 - SCORE_BITS)
+        signed = ((held[0].arrays["scores"].astype(np.uint64) + theirs) << shift).astype(np.int64)
+        scores = np.ldexp((signed >> np.int64(64 - SCORE_BITS)).astype(np.float64), -SCORE_FRACTION)
+        if self._journal is not None:
+            self._journal.predicted(number, scores)
+        return scores
+
+    def _score(self, step: Step) -> Flow[U64]:
+        """Its share modulo 2**17 of each row's score."""
+        number, terms, anchor, key = step.number, self.terms, self.members.anchor, self._keys.slots
+        rows, bounds = len(step.rows), check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
+        left, prepared = self._own(step)
+        whole = yield from self._forward(step, left, prepared)
+        z = yield from hold_truncation(
+            anchor, f"embedding/{number}", whole, self._drop(PREDICTED_BITS), key, bound=bounds.forward
+        )
+        yield from offer_slots(anchor, f"square/{number}", z[:, 1:], key)
+        cross = yield from finish_slots(anchor, f"square/{number}", rows * terms.width, key)
+        made = score(z, cross.reshape(rows, terms.width), terms.signs, PREDICTED_BITS)
+        share = yield from hold_truncation(
+            anchor, f"score/{number}", made, 2 * PREDICTED_BITS - SCORE_FRACTION, key, bound=bounds.score
+        )
+        # two uniform shares of a number of 17 bits wrap once, but for one row in 2**42
+        less = np.uint64(-PRIME % (1 << SCORE_BITS))
+        return (share + less) & np.uint64((1 << SCORE_BITS) - 1)

@@ -1,0 +1,156 @@
+"""Messages of the sealed network beside those of products and slots, and who takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
+from vfl.arithmetic.prime_ring import PRIME_RING
+
+__all__ = ["MaskedEmbedding", "Members", "Scores", "SealedStep", "UpdateShare", "elements", "step_rows"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+_SOURCE = "CRYPTO 8.3; docs/protocols/sealed.md"
+
+
+@message(
+    "sealed.step",
+    sender=Role.LABEL,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="which aligned rows are trained on or predicted, and how many have labels",
+    source=_SOURCE,
+)
+class SealedStep(Message):
+    """Announces a step: its number, whether it trains, row ids (little-endian u32), rows with labels so far.
+
+    ``again``: a prediction that was recorded before a crash, whose recorded shares are opened.
+    """
+
+    step: int
+    train: bool
+    rows: bytes
+    known: int
+    again: bool
+
+
+@message(
+    "sealed.embedding",
+    sender=Role.FEATURE,
+    receiver=Role.PARTY,
+    payload=Payload.MASKED,
+    reveals="nothing: a uniform share under a zero-sum mask, to the anchor",
+    source="CRYPTO 8; zero-sum masks after Bonawitz et al. 2017",
+)
+class MaskedEmbedding(Message):
+    """A feature party's share of its embedding of the batch, (B, h + 1), plus its zero-sum mask."""
+
+    step: int
+    values: bytes
+
+
+@message(
+    "sealed.update",
+    sender=Role.PARTY,
+    receiver=Role.LABEL,
+    payload=Payload.SHARE,
+    reveals="nothing: the anchor's share of a product whose other share its feature party keeps",
+    source=_SOURCE,
+)
+class UpdateShare(Message):
+    """The anchor's share of X_k^T G_A, (d_k, h + 1), of feature party ``party``."""
+
+    step: int
+    party: str
+    values: bytes
+
+
+@message(
+    "sealed.scores",
+    sender=Role.PARTY,
+    receiver=Role.LABEL,
+    payload=Payload.SHARE,
+    reveals="with the label party's share: 17 bits a row, the scores of an honest run",
+    source=_SOURCE,
+)
+class Scores(Message):
+    """The anchor's shares modulo 2**17 of the batch's scores, packed to the bit."""
+
+    step: int
+    values: bytes
+
+
+@dataclass(frozen=True)
+class Members:
+    """Who takes part in a sealed network.
+
+    features: columns of every feature party, in agreed order. own: the label party's own columns. anchor: the second
+    holder of shares, a feature party or somebody who brings no columns. Raises LocalProtocolError when they do not fit.
+    """
+
+    label: str
+    anchor: str
+    features: Mapping[str, int]
+    own: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.features) <= 8:
+            raise LocalProtocolError(f"a sealed network takes 1 to 8 feature parties, not {len(self.features)}")
+        if self.anchor == self.label or self.label in self.features:
+            raise LocalProtocolError("the label party is neither anchor nor feature party: name another anchor")
+        if min(self.features.values()) < 1 or self.own < 0:
+            raise LocalProtocolError("every feature party brings at least one column")
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Feature parties beside the anchor."""
+        return tuple(name for name in self.features if name != self.anchor)
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """All but the label party: the anchor first."""
+        return (self.anchor, *self.others)
+
+    @property
+    def anchored(self) -> int:
+        """The anchor's columns; 0 when it is no feature party."""
+        return self.features.get(self.anchor, 0)
+
+    @property
+    def columns(self) -> int:
+        """Of all parties together."""
+        return sum(self.features.values()) + self.own
+
+    @property
+    def anchor_keys(self) -> tuple[str, ...]:
+        """Whose products the anchor holds the key of: the other feature parties, and the label party with columns."""
+        return (*self.others, *((self.label,) if self.own else ()))
+
+
+def elements(data: bytes, shape: tuple[int, int], peer: str) -> U64:
+    """Received elements of Z_p in this shape. Raises RemoteProtocolError."""
+    try:
+        return PRIME_RING.unpack(data, shape[0] * shape[1]).reshape(shape)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error), peer) from None
+
+
+def step_rows(announced: SealedStep, existing: int, largest: int, peer: str) -> I64:
+    """The rows of an announced step. Raises RemoteProtocolError where they may not be a batch."""
+    data = announced.rows
+    if len(data) % 4 or not data or len(data) > 4 * largest:
+        raise RemoteProtocolError(f"announced a step that is not 1 to {largest} row ids", peer)
+    rows = np.frombuffer(data, dtype="<u4").astype(np.int64)
+    if len(np.unique(rows)) != len(rows) or int(rows.max()) >= existing:
+        raise RemoteProtocolError("announced rows that do not exist or repeat", peer)
+    if announced.train and not 1 <= announced.known <= existing:
+        raise RemoteProtocolError(f"says that {announced.known} of {existing} rows have labels", peer)
+    if announced.train and announced.again:
+        raise RemoteProtocolError("wants to open a training step", peer)
+    return rows

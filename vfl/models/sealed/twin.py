@@ -1,0 +1,193 @@
+"""Twins of the sealed network: the same in plain integers with the same rounding, and in plain floats.
+
+The integer twin is the oracle: a sealed run equals it but for the truncations, which are at most 2 units in the last place
+off. With the sealed run's own truncation errors put in (``truncate``), it equals the run to the last bit. It refuses what
+a run could not hold. In a real run nobody has all columns, so nobody can run a twin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfl.arithmetic.ring import encode_features
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.models.sealed.scales import (
+    EMBEDDING_BITS,
+    MEAN_BITS,
+    PREDICTED_BITS,
+    SCORE_BITS,
+    SCORE_FRACTION,
+    WEIGHT_BITS,
+    Update,
+)
+from vfl.models.sealed.walk import centred_scores
+from vfl.protocols.truncation import LARGEST
+from vfl.terms import FixedPoint, SealedModel, WalkForward
+from vfl.walk.cycles import cyclic
+from vfl.walk.schedule import Step
+
+__all__ = ["FloatTwin", "IntegerTwin", "SealedRangeError", "run_twin", "sealed_in_the_clear"]
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+Truncate = Callable[[str, I64, int], I64]
+
+
+class SealedRangeError(ValueError):
+    """Values that a sealed run could not hold."""
+
+
+def _nearest(label: str, values: I64, bits: int) -> I64:
+    rounded: I64 = (values + (1 << (bits - 1))) >> bits
+    return rounded
+
+
+def _product(left: I64, right: I64) -> I64:
+    """left @ right of whole numbers, exact, below 2**62: float64 products of limbs, since numpy's own are slow."""
+    size = max(left.shape[1], 1)
+    width = 52 - int(np.abs(left).max(initial=0)).bit_length() - size.bit_length()
+    total = np.zeros((left.shape[0], right.shape[1]), dtype=np.int64)
+    sign, rest, plain, shift = np.sign(right), np.abs(right), left.astype(np.float64), 0
+    while rest.any():
+        part = (sign * (rest & ((1 << width) - 1))).astype(np.float64)
+        total += (plain @ part).astype(np.int64) << shift
+        rest, shift = rest >> width, shift + width
+    return total
+
+
+class IntegerTwin:
+    """features: small integers (rows, d) of all columns. weight: int64 (d, h + 1) at WEIGHT_BITS.
+
+    truncate(label, values, bits): by default to nearest; ``label`` names the truncation as the sealed run does.
+    """
+
+    def __init__(
+        self, features: I64, weight: I64, terms: SealedModel, fixed: FixedPoint, truncate: Truncate = _nearest
+    ) -> None:
+        self.features, self.terms, self.fixed = features, terms, fixed
+        self.weight, self.speed = weight.copy(), np.zeros_like(weight)
+        self.largest: dict[str, float] = {}
+        self._truncate = truncate
+
+    def train(self, step: Step, label: F64) -> None:
+        """One step; label: float64 (B,). Raises SealedRangeError."""
+        terms, rows, number = self.terms, len(step.rows), step.number
+        left = self.features[step.rows]
+        z = self._embedding(left, number, EMBEDDING_BITS)
+        clipped = np.clip(label, -terms.label_clip, terms.label_clip)
+        score = self._score(z, EMBEDDING_BITS) - np.rint(np.ldexp(clipped, 2 * EMBEDDING_BITS)).astype(np.int64)
+        self._check("residual", score.astype(np.float64) * (2 << MEAN_BITS))
+        mean = round((1 << MEAN_BITS) / rows) * score.sum()
+        residual = self._cut(f"residual/{number}", (score << MEAN_BITS) - mean, EMBEDDING_BITS + MEAN_BITS)
+        slope = np.concatenate([residual[:, None], residual[:, None] * z[:, 1:]], axis=1)
+        self._check("gradient", np.abs(left.T).astype(np.float64) @ np.abs(slope).astype(np.float64))
+        summed = _product(left.T, slope)
+        update = Update.of(terms, self.fixed, rows, step.known, self.features.shape[1])
+        decays, factors = np.array(update.decays), np.array(update.factors)
+        parts = [self.speed * update.momentum, self.weight * decays, summed * factors]
+        exact = [self.speed * float(update.momentum), self.weight * decays.astype(float), summed * factors.astype(float)]
+        self._check("update", sum(np.abs(part) for part in exact))
+        self.speed = self._cut(f"update/{number}", parts[0] + parts[1] + parts[2], update.shift)
+        self.weight = self.weight - self.speed
+
+    def predict(self, step: Step) -> F64:
+        """Scores (B,) as they open. Raises SealedRangeError, also for a score beyond +-16."""
+        z = self._embedding(self.features[step.rows], step.number, PREDICTED_BITS)
+        score = self._cut(f"score/{step.number}", self._score(z, PREDICTED_BITS), 2 * PREDICTED_BITS - SCORE_FRACTION)
+        if len(score) and int(np.abs(score).max()) >= 1 << (SCORE_BITS - 1):
+            raise SealedRangeError(
+                f"step {step.number}: a score of {np.abs(score).max() / 2**SCORE_FRACTION:.1f} deviations leaves +-16: "
+                "lower model.square_rate or model.linear_rate, or raise model.alpha and model.threshold"
+            )
+        return np.ldexp(score.astype(np.float64), -SCORE_FRACTION)
+
+    def _embedding(self, left: I64, number: int, bits: int) -> I64:
+        largest = np.abs(left).astype(np.float64) @ np.abs(self.weight).astype(np.float64)
+        self._check("embedding", largest)
+        return self._cut(f"embedding/{number}", _product(left, self.weight), self.fixed.feature_bits + WEIGHT_BITS - bits)
+
+    def _score(self, z: I64, bits: int) -> I64:
+        signs = np.array(self.terms.signs)
+        self._check("score", np.square(z[:, 1:].astype(np.float64)).sum(axis=1) + np.abs(z[:, 0] * 2.0**bits))
+        score: I64 = (z[:, 0] << bits) + (np.square(z[:, 1:]) * signs).sum(axis=1)
+        return score
+
+    def _cut(self, label: str, values: I64, bits: int) -> I64:
+        return self._truncate(label, values, bits)
+
+    def _check(self, what: str, values: F64) -> None:
+        largest = float(np.abs(values).max(initial=0.0))
+        self.largest[what] = max(self.largest.get(what, 0.0), largest)
+        if largest > LARGEST:
+            raise SealedRangeError(
+                f"the {what} of a step reaches {largest / LARGEST:.2g} times what the ring holds: the rates "
+                f"model.linear_rate = {self.terms.linear_rate:g} and model.square_rate = {self.terms.square_rate:g} are "
+                "too high for these data, halve them"
+            )
+
+
+class FloatTwin:
+    """The same in float64 without any rounding. features: float64 (rows, d). weight: float64 (d, h + 1)."""
+
+    def __init__(self, features: F64, weight: F64, terms: SealedModel) -> None:
+        self.features, self.terms = features, terms
+        self.weight, self.speed = weight.copy(), np.zeros_like(weight)
+
+    def train(self, step: Step, label: F64) -> None:
+        """One step; label: float64 (B,)."""
+        terms, rows, x = self.terms, len(step.rows), self.features[step.rows]
+        z = x @ self.weight
+        signs = np.array(terms.signs, dtype=np.float64)
+        residual = z[:, 0] + np.square(z[:, 1:]) @ signs - np.clip(label, -terms.label_clip, terms.label_clip)
+        residual -= residual.mean()
+        slope = np.concatenate([residual[:, None], 2 * signs * residual[:, None] * z[:, 1:]], axis=1) / rows
+        squared = terms.threshold * math.sqrt(x.shape[1] / step.known)
+        decay = np.array([terms.alpha / step.known] + [squared] * terms.width)
+        rates = np.array([terms.linear_rate] + [terms.square_rate] * terms.width) * rows / 2.0 ** math.ceil(math.log2(rows))
+        self.speed = terms.momentum * self.speed + rates * (x.T @ slope + decay * self.weight)
+        self.weight = self.weight - self.speed
+
+    def predict(self, step: Step) -> F64:
+        """Scores (B,)."""
+        z = self.features[step.rows] @ self.weight
+        scores: F64 = z[:, 0] + np.square(z[:, 1:]) @ np.array(self.terms.signs, dtype=np.float64)
+        return scores
+
+
+def run_twin(twin: IntegerTwin | FloatTwin, steps: Sequence[Step], labels: F64) -> F64:
+    """Scores (rows,) of a schedule, NaN where nothing was predicted. labels: float64 (rows,)."""
+    scores = np.full(len(labels), np.nan)
+    for step in steps:
+        if step.kind == "predict":
+            scores[step.rows] = twin.predict(step)
+        else:
+            twin.train(step, labels[step.rows])
+    return scores
+
+
+def sealed_in_the_clear(
+    panels: Sequence[FeaturePanel],
+    panel: LabelPanel,
+    terms: SealedModel,
+    walk: WalkForward,
+    fixed: FixedPoint,
+    weight: I64,
+) -> tuple[F64, F64]:
+    """Scores (T, n) of the integer twin and of the float twin, centred per period.
+
+    panels: in feature-party order; the label party's own columns follow. weight: int64 (d, h + 1), the sum of both sides'
+    initial parts in that order. Raises SealedRangeError.
+    """
+    columns = [*(p.rows for p in panels), panel.features.rows]
+    pooled = np.concatenate(columns, axis=1)
+    whole = encode_features(pooled, fixed.feature_bits, fixed.clip)
+    steps = tuple(cyclic(terms, walk, panel.known_from, panel.label, panel.universe))
+    labels, shape = panel.label.reshape(-1), panel.label.shape
+    exact = IntegerTwin(whole, weight, terms, fixed)
+    plain = FloatTwin(np.clip(pooled, -fixed.clip, fixed.clip), np.ldexp(weight.astype(np.float64), -WEIGHT_BITS), terms)
+    made = [run_twin(twin, steps, labels).reshape(shape) for twin in (exact, plain)]
+    return centred_scores(made[0]), centred_scores(made[1])

@@ -1,0 +1,102 @@
+"""Training of the sealed network over a schedule: the label party's flow, walk-forward or static."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, LocalProtocolError, Progress
+from vfl.factors.panel import LabelPanel
+from vfl.models.sealed.label import SealedLabel
+from vfl.models.sealed.records import ResumedScores
+from vfl.walk.result import TrainingResult
+from vfl.walk.schedule import Step
+
+__all__ = ["centred_scores", "sealed_static", "sealed_walk_forward", "static_targets"]
+
+F64 = NDArray[np.float64]
+
+
+def sealed_walk_forward(
+    source: SealedLabel, steps: Sequence[Step], panel: LabelPanel, *, resumed: ResumedScores | None = None
+) -> Flow[TrainingResult]:
+    """Run the schedule: train or predict, step by step. resumed: what ``source`` was resumed from.
+
+    Scores are centred within each period, which this side does alone. Nothing else opens, so the result has no losses,
+    embeddings or heads. Yields Progress in rows; its metric is the decision period's index.
+    Raises LocalProtocolError where there are several horizons, which a split network has.
+
+    Learns: the score of every predicted row.
+    Leaks: as :meth:`SealedLabel.train` and :meth:`SealedLabel.predict`.
+    Model: semi-honest.
+    Source: CRYPTO 8.3.
+    """
+    if panel.further:
+        raise LocalProtocolError('a sealed network has one horizon: set model.kind = "split" for several')
+    periods, entities = panel.label.shape
+    labels = panel.label.reshape(-1)
+    scores = np.full(periods * entities, np.nan)
+    openings = np.zeros(periods * entities, dtype=np.int64)
+    yield from source.start()
+    done, total = 0, sum(len(step.rows) for step in steps)
+    for step in steps:
+        before = resumed is not None and step.number < resumed.record.step
+        if step.kind == "predict":
+            scores[step.rows] = resumed.scores[step.number] if resumed and before else (yield from source.predict(step))
+            openings[step.rows] += 1
+        elif not before:
+            yield from source.train(step, labels[step.rows])
+        done += len(step.rows)
+        if not before:
+            yield Progress(done, total, metrics={"period": float(step.period)})
+    yield from source.finish()
+    return TrainingResult(
+        centred_scores(scores.reshape(periods, entities)),
+        np.zeros((periods, entities, 0)),
+        np.zeros(0),
+        np.zeros(0),
+        openings.reshape(periods, entities),
+        {},
+        tuple(steps),
+    )
+
+
+def centred_scores(scores: F64) -> F64:
+    """Scores (T, n) less each period's mean; NaN stays."""
+    found = np.isfinite(scores)
+    count = np.maximum(found.sum(axis=1, keepdims=True), 1)
+    centred: F64 = scores - np.where(found, scores, 0.0).sum(axis=1, keepdims=True) / count
+    return centred
+
+
+def static_targets(label: F64) -> F64:
+    """Labels (n,), a regression's or 0 and 1, with mean 0 and deviation 1. Raises ValueError where they are constant."""
+    spread = float(label.std())
+    if not np.isfinite(label).all() or spread == 0:
+        raise ValueError("static labels are finite and not all the same")
+    standard: F64 = (label - label.mean()) / spread
+    return standard
+
+
+def sealed_static(source: SealedLabel, steps: Sequence[Step], label: F64) -> Flow[F64]:
+    """Run the steps of :func:`vfl.walk.cycles.cyclic_static`; scores float64 (n,). label: as of :func:`static_targets`.
+
+    Learns: the score of every row.
+    Leaks: as :meth:`SealedLabel.train` and :meth:`SealedLabel.predict`.
+    Model: semi-honest.
+    Source: CRYPTO 8.3.
+    """
+    scores = np.full(len(label), np.nan)
+    done, total = 0, sum(len(step.rows) for step in steps)
+    yield from source.start()
+    for step in steps:
+        if step.kind == "predict":
+            scores[step.rows] = yield from source.predict(step)
+        else:
+            yield from source.train(step, label[step.rows])
+        done += len(step.rows)
+        yield Progress(done, total)
+    yield from source.finish()
+    return scores

@@ -1,0 +1,104 @@
+"""The cyclic schedule of models whose training opens nothing: full batches of all resolved rows, the new ones first.
+
+At every decision period the rows whose labels have resolved since come first, and then the others in shuffled cycles, each
+as often as any; then the period is predicted once. Training a row again costs no opening, so nothing limits passes but
+time. The shuffle is public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfl.terms import SealedModel, WalkForward
+from vfl.walk.schedule import PREDICT_ROWS, Step, first_prediction, resolved_at
+
+__all__ = ["cyclic", "cyclic_static"]
+
+Rows = NDArray[np.int64]
+
+
+class _Batches:
+    """Which rows a step takes: those not yet used first, then the others in shuffled cycles."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._generator = size, np.random.default_rng([seed, 1])
+        self.known: Rows = np.zeros(0, dtype=np.int64)
+        self._queue: Rows = np.zeros(0, dtype=np.int64)
+
+    def add(self, rows: Rows) -> None:
+        """Rows whose labels have resolved since: at the head of the queue."""
+        self.known = np.concatenate([self.known, rows])
+        self._queue = np.concatenate([self._generator.permutation(rows), self._queue])
+
+    def take(self) -> Rows:
+        """Distinct rows, as many as a batch has or all there are."""
+        if len(self.known) <= self._size:
+            self._queue = self._queue[:0]
+            return self.known
+        taken, self._queue = self._queue[: self._size], self._queue[self._size :]
+        if len(taken) < self._size:
+            again = self._generator.permutation(self.known)
+            fresh = again[~np.isin(again, taken)]
+            more = fresh[: self._size - len(taken)]
+            # what was just taken is due last in the new cycle
+            self._queue = np.concatenate([fresh[len(more) :], taken])
+            taken = np.concatenate([taken, more])
+        return taken
+
+
+def cyclic(
+    terms: SealedModel,
+    walk: WalkForward,
+    known_from: NDArray[np.int64],
+    label: NDArray[np.float64],
+    universe: NDArray[np.bool_],
+) -> Iterator[Step]:
+    """Yield the steps of a walk-forward run, in order. Arguments as for :func:`vfl.walk.schedule.prequential`.
+
+    Raises ValueError when no period can be predicted.
+    """
+    if not known_from.shape == label.shape == universe.shape or label.ndim != 2:
+        raise ValueError(
+            f"known_from {known_from.shape}, label {label.shape} and universe {universe.shape} need one shape (T, n)"
+        )
+    resolved = resolved_at(walk, known_from, label, universe)
+    periods, entities = label.shape
+    start = first_prediction(walk, resolved)
+    if start >= periods:
+        raise ValueError(
+            f"no period can be predicted: fewer than warmup = {walk.warmup} of {periods} periods have labels "
+            "known in time; lower walk_forward.warmup or lengthen the calendar"
+        )
+    return _steps(terms, resolved, universe, entities, start)
+
+
+def _steps(
+    terms: SealedModel, resolved: NDArray[np.int64], universe: NDArray[np.bool_], entities: int, start: int
+) -> Iterator[Step]:
+    batches, number, due = _Batches(terms.batch_rows, terms.seed), 0, resolved.reshape(-1)
+    for period in range(start, len(resolved)):
+        new = np.flatnonzero(due <= period if period == start else due == period).astype(np.int64)
+        batches.add(new)
+        for _ in range(terms.warmup_steps if period == start else terms.steps):
+            if len(batches.known):
+                yield Step(number, "train", period, batches.take(), len(batches.known))
+                number += 1
+        predicted = period * entities + np.flatnonzero(universe[period]).astype(np.int64)
+        for first in range(0, len(predicted), PREDICT_ROWS):
+            yield Step(number, "predict", period, predicted[first : first + PREDICT_ROWS])
+            number += 1
+
+
+def cyclic_static(terms: SealedModel, rows: int, passes: int) -> Iterator[Step]:
+    """``passes`` shuffled passes over all rows in full batches, then one prediction of every row."""
+    batches, number = _Batches(terms.batch_rows, terms.seed), 0
+    batches.add(np.arange(rows, dtype=np.int64))
+    for _ in range(max(1, -(-passes * rows // min(terms.batch_rows, rows)))):
+        yield Step(number, "train", 0, batches.take(), rows)
+        number += 1
+    for first in range(0, rows, PREDICT_ROWS):
+        yield Step(number, "predict", 0, np.arange(first, min(first + PREDICT_ROWS, rows), dtype=np.int64))
+        number += 1
