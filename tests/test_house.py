@@ -89,6 +89,7 @@ def protocols() -> Iterator[tuple[str, ast.FunctionDef]]:
     files = [path for path in sorted((ROOT / "psi").glob("*.py")) if path.name != "flow.py"]
     files += [*sorted((ROOT / "vfl" / "protocols").glob("*.py"))]
     files += [ROOT / "vfl" / "models" / "split" / name for name in ("label.py", "feature.py")]
+    files += [path for path in sorted((ROOT / "vfl" / "models" / "sealed").glob("*.py")) if path.name != "walk.py"]
     for path in files:
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and is_protocol(node):

@@ -211,16 +211,16 @@ class SealedModel(Terms):
     kind: Literal["sealed"] = "sealed"
     width: int = Field(default=4, ge=1, le=64, description="squared columns, beside the linear one")
     batch_rows: int = Field(default=4096, ge=8, le=65_536)
-    warmup_steps: int = Field(default=16, ge=1, description="steps before the first prediction")
+    warmup_steps: int = Field(default=8, ge=1, description="steps before the first prediction")
     steps: int = Field(default=1, ge=1, le=1000, description="steps at each later period, the new rows first")
-    linear_rate: float = Field(default=2.0**-4, gt=0, le=1, description="a power of two")
+    linear_rate: float = Field(default=2.0**-5, gt=0, le=1, description="a power of two")
     square_rate: float = Field(default=2.0**-2, gt=0, le=1, description="a power of two")
-    momentum: float = Field(default=0.5, ge=0, lt=1)
-    alpha: float = Field(default=1000.0, ge=0, description="ridge penalty of the linear column, beside a sum of squares")
+    momentum: float = Field(default=0.75, ge=0, lt=1)
+    alpha: float = Field(default=1000.0, ge=0, description="ridge penalty of the linear column, as scikit-learn's")
     threshold: float = Field(
-        default=2.0, ge=0, description="decay of the squared columns, in units of sqrt(columns / resolved rows)"
+        default=2.25, ge=0, description="decay of the squared columns, in units of sqrt(columns / resolved rows)"
     )
-    start: float = Field(default=0.1, gt=0, le=1, description="deviation of the initial squared embeddings")
+    start: float = Field(default=0.2, gt=0, le=1, description="deviation of the initial squared embeddings")
     loss: Literal["regression"] = "regression"
     label_clip: float = Field(default=8.0, gt=0, le=64, description="labels are clipped to +-label_clip deviations")
     embedding_limit: float = Field(
@@ -234,7 +234,7 @@ class SealedModel(Terms):
     def _shift(cls, value: float) -> float:
         if math.frexp(value)[0] != 0.5 or value < 2.0**-16:
             near = 2.0 ** max(-16, min(0, round(math.log2(value))))
-            raise ValueError(f"a rate is a power of two from 2**-16 to 1, such as {near!r}, since on shares it is a shift")
+            raise ValueError(f"a rate is a power of two from 2**-16 to 1, such as {near!r}: on shares it is a shift")
         return value
 
     @property

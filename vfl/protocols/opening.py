@@ -73,7 +73,9 @@ class ZeroSumMasks:
         return total
 
 
-def agree_masks(me: str, parties: Sequence[str], run_id: str, ring: Ring | PrimeRing, stream: SecretStream) -> Flow[ZeroSumMasks]:
+def agree_masks(
+    me: str, parties: Sequence[str], run_id: str, ring: Ring | PrimeRing, stream: SecretStream
+) -> Flow[ZeroSumMasks]:
     """Exchange X25519 keys with every other feature party; the channel authenticates them.
 
     Learns: a secret shared with each other feature party.

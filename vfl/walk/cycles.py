@@ -1,8 +1,8 @@
 """The cyclic schedule of models whose training opens nothing: full batches of all resolved rows, the new ones first.
 
-At every decision period the rows whose labels have resolved since come first, and then the others in shuffled cycles, each
-as often as any; then the period is predicted once. Training a row again costs no opening, so nothing limits passes but
-time. The shuffle is public.
+At every decision period the rows whose labels have resolved since come first, and then the others in shuffled cycles,
+each as often as any; then the period is predicted once. Training a row again costs no opening, so nothing limits passes
+but time. The shuffle is public.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from vfl.models.sealed.messages import MaskedEmbedding, Members, Scores, SealedS
 from vfl.models.sealed.records import SealedJournal, StepRecord, blocks_in, blocks_out, check_repeated
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
-    MEAN_BITS,
     PREDICTED_BITS,
+    RESIDUAL_DROP,
     SCORE_BITS,
     SCORE_FRACTION,
     WEIGHT_BITS,
@@ -105,7 +105,7 @@ class SealedAnchor:
         Leaks: to the label party 17 bits of each predicted row, counted first, and shares uniform in Z_p.
         Model: semi-honest. Together with the label party it sees the sum of the other feature parties' embeddings of
             every row in every step.
-        Source: CRYPTO 8.2, 8.3.
+        Source: docs/protocols/sealed.md#a-step.
         """
         label, largest = self.members.label, max(self.terms.batch_rows, 8192)
         taken: TakenProducts | None = None
@@ -157,7 +157,7 @@ class SealedAnchor:
         cross = yield from answer_slots(label, f"square/{number}", [(held, z[:, 1:])], slots)
         made = score(z, cross.reshape(-1, terms.width), terms.signs, EMBEDDING_BITS)
         residual = yield from evaluate_truncation(
-            label, f"residual/{number}", centred(made), EMBEDDING_BITS + MEAN_BITS, slots, bound=bounds.residual
+            label, f"residual/{number}", centred(made), RESIDUAL_DROP, slots, bound=bounds.residual
         )
         theirs = yield from receive_slots(label, f"gradient/{number}", len(rows) * terms.width, slots)
         repeated = np.repeat(residual[:, None], terms.width, axis=1)

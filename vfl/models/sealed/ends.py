@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,9 +62,10 @@ class HeldProducts:
         Learns: its own share, uniform in Z_p.
         Leaks: the shape of ``weights``.
         Model: semi-honest.
-        Source: CRYPTO 3.
+        Source: docs/protocols/product.md#operand-and-answer.
         """
-        packing = packing_of(rows, *weights.shape, train=train)
+        inner, width = weights.shape
+        packing = packing_of(rows, inner, width, train=train)
         return (yield from hold_product(peer, label, weights, rows, self.key, packing))
 
     def begin(self) -> None:
@@ -77,7 +78,7 @@ class HeldProducts:
         Learns: its own share, uniform in Z_p.
         Leaks: the shape of ``gradient``.
         Model: semi-honest.
-        Source: CRYPTO 3.
+        Source: docs/protocols/product.md#operand-and-answer.
         """
         rows, width = gradient.shape
         packing = packing_of(rows, columns, width, train=True)
@@ -100,7 +101,8 @@ class TakenProducts:
 
     def prepared(self, left: I64, width: int, *, train: bool) -> Prepared | LeftOperand:
         """Small integers X (rows, d), encoded for one batch."""
-        packing = packing_of(*left.shape, width, train=train)
+        rows, inner = left.shape
+        packing = packing_of(rows, inner, width, train=train)
         if self.workers is not None:
             return Spread(self.workers, self.evaluator, self.public, left, packing)
         return Prepared(self.evaluator, left, packing)
@@ -111,7 +113,7 @@ class TakenProducts:
         Learns: its own share, uniform in Z_p.
         Leaks: to the key holder a share, uniform too.
         Model: hides X from a malicious key holder (:func:`vfl.protocols.product.evaluate_product`).
-        Source: CRYPTO 3.
+        Source: docs/protocols/product.md#operand-and-answer.
         """
         return (
             yield from evaluate_product(self.peer, label, left, width, self.stream, self.zeros, transposed=transposed)
@@ -129,7 +131,7 @@ def take_products(
     Learns: the public key.
     Leaks: nothing.
     Model: as :func:`vfl.protocols.slots.receive_key`.
-    Source: CRYPTO 3.
+    Source: docs/protocols/product.md#operand-and-answer.
     """
     evaluator = yield from receive_key(peer, COEFFICIENT_SET)
     return TakenProducts(peer, evaluator, b"", stream, supply(evaluator), workers)
@@ -141,9 +143,7 @@ def take_slots(peer: str, stream: SecretStream, supply: Supply = FreshZeros) -> 
     Learns: the public key.
     Leaks: nothing.
     Model: as :func:`vfl.protocols.slots.receive_key`.
-    Source: CRYPTO 8.1.
+    Source: docs/protocols/slots.md#slot-mode.
     """
     evaluator = yield from receive_key(peer, SLOT_SET)
     return SlotEvaluator(evaluator, stream, supply(evaluator))
-
-

@@ -76,7 +76,7 @@ class SealedFeature:
             ciphertexts that decrypt to uniform shares.
         Model: semi-honest holders that do not pool what they have; pooled, they see the sum of all feature parties'
             embeddings beside the anchor's (its own, where there is no other such party).
-        Source: CRYPTO 8.3.
+        Source: docs/protocols/sealed.md#a-step.
         """
         label, largest = self.members.label, max(self.terms.batch_rows, 8192)
         under_label = yield from take_products(label, self._stream, self._supply, self._workers)

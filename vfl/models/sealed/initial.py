@@ -21,8 +21,8 @@ __all__ = ["sealed_draw", "sealed_start"]
 def sealed_draw(seed: bytes, columns: int, terms: SealedModel, total: int) -> NDArray[np.int64]:
     """One side's part of a block's initial weights, int64 (columns, h + 1) at WEIGHT_BITS.
 
-    seed: 32 secret bytes, used for nothing else. total: columns of all parties. The sum of both sides' parts has standard
-    deviation terms.start / sqrt(total) in the squared columns. Raises ValueError for a seed of another length.
+    seed: 32 secret bytes, used for nothing else. total: columns of all parties. The sum of both sides' parts has
+    standard deviation terms.start / sqrt(total) in the squared columns. Raises ValueError for a seed of another length.
     """
     bound = round(math.ldexp(terms.start * math.sqrt(1.5 / max(total, 1)), WEIGHT_BITS))
     drawn = np.zeros((columns, terms.embedding_width), dtype=np.int64)

@@ -19,8 +19,8 @@ from vfl.models.sealed.messages import Members, Scores, SealedStep, UpdateShare,
 from vfl.models.sealed.records import LabelJournal, ResumedScores, StepRecord, blocks_in, blocks_out, check_repeated
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
-    MEAN_BITS,
     PREDICTED_BITS,
+    RESIDUAL_DROP,
     SCORE_BITS,
     SCORE_FRACTION,
     WEIGHT_BITS,
@@ -109,7 +109,7 @@ class SealedLabel:
         Learns: the anchor's public key.
         Leaks: nothing.
         Model: semi-honest.
-        Source: CRYPTO 3.
+        Source: docs/protocols/product.md#operand-and-answer.
         """
         members = self.members
         for peer in members.everyone:
@@ -125,7 +125,7 @@ class SealedLabel:
         Learns: nothing.
         Leaks: the number of steps.
         Model: semi-honest.
-        Source: docs/protocols/sealed.md.
+        Source: docs/protocols/sealed.md#a-step.
         """
         for peer in self.members.everyone:
             yield Send(peer, Done(self._steps))
@@ -156,7 +156,7 @@ class SealedLabel:
         Learns: its own shares, uniform in Z_p; nothing of the rows.
         Leaks: row ids and the number of rows with labels, to everyone; ciphertexts and uniform shares to the anchor.
         Model: semi-honest.
-        Source: CRYPTO 8.3.
+        Source: docs/protocols/sealed.md#a-step.
         """
         if not np.isfinite(label).all() or label.shape != step.rows.shape:
             raise LocalProtocolError("a training step takes one finite label of each row")
@@ -175,7 +175,7 @@ class SealedLabel:
         clipped = np.clip(label, -terms.label_clip, terms.label_clip)
         made = PRIME_RING.sub(made, PRIME_RING.encode(clipped, 2 * EMBEDDING_BITS))
         residual = yield from hold_truncation(
-            anchor, f"residual/{number}", centred(made), EMBEDDING_BITS + MEAN_BITS, key, bound=bounds.residual
+            anchor, f"residual/{number}", centred(made), RESIDUAL_DROP, key, bound=bounds.residual
         )
         yield from offer_slots(anchor, f"gradient/{number}", np.repeat(residual[:, None], terms.width, axis=1), key)
         cross = yield from finish_slots(anchor, f"gradient/{number}", rows * terms.width, key)
@@ -264,7 +264,7 @@ class SealedLabel:
         Learns: 17 bits of each row: its score.
         Leaks: row ids to everyone; ciphertexts to the anchor.
         Model: whatever this side put into weights and operands, no more than 17 bits a row arrive.
-        Source: CRYPTO 8.3.
+        Source: docs/protocols/sealed.md#a-step.
         """
         again = self._record is not None
         yield from self._announce(step, again=again)

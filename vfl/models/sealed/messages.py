@@ -16,7 +16,7 @@ __all__ = ["MaskedEmbedding", "Members", "Scores", "SealedStep", "UpdateShare", 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
-_SOURCE = "CRYPTO 8.3; docs/protocols/sealed.md"
+_SOURCE = "docs/protocols/sealed.md#a-step"
 
 
 @message(
@@ -46,7 +46,7 @@ class SealedStep(Message):
     receiver=Role.PARTY,
     payload=Payload.MASKED,
     reveals="nothing: a uniform share under a zero-sum mask, to the anchor",
-    source="CRYPTO 8; zero-sum masks after Bonawitz et al. 2017",
+    source="zero-sum masks after Bonawitz et al. 2017",
 )
 class MaskedEmbedding(Message):
     """A feature party's share of its embedding of the batch, (B, h + 1), plus its zero-sum mask."""

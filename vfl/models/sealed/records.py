@@ -1,15 +1,15 @@
 """What each side of a sealed network keeps of a step, so that a run goes on after a crash and opens nothing twice.
 
-Every party records the step under way before it takes part in it: its shares of weights and speed. A prediction's record
-at the label party and at the anchor also holds their shares of the scores, and is written before anything of it opens:
+Every party records the step under way before it takes part in it: its shares of weights and speed. A prediction's
+record at the label party and at the anchor also holds their shares of the scores, and is written before any opens:
 
     anchor:       shares of the scores -> record -> Ready
     label party:  Ready -> record -> Open
     anchor:       Open -> charge the rows -> send its recorded shares, 17 bits a row
 
-No party is ever more than one step ahead, so the last two records of each suffice, and everyone goes on from the latest
-step that all have. A training step is computed again under fresh masks: nothing of it opens. A prediction opens the very
-shares that were recorded. Keys, encryptions of zero and masks are of a session and never kept.
+No party is ever more than one step ahead, so the last two records of each suffice, and everyone goes on from the
+latest step that all have. A training step is computed again under fresh masks: nothing of it opens. A prediction opens
+the very shares that were recorded. Keys, encryptions of zero and masks are of a session and never kept.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ __all__ = [
     "EMBEDDING_BITS",
     "MEAN_BITS",
     "PREDICTED_BITS",
+    "RESIDUAL_BITS",
+    "RESIDUAL_DROP",
     "SCORE_BITS",
     "SCORE_FRACTION",
     "WEIGHT_BITS",
@@ -30,13 +32,19 @@ WEIGHT_BITS = 30
 """Fractional bits of weights and of their speed."""
 
 EMBEDDING_BITS = 12
-"""Of an embedding and of a residual in training: their product enters the gradient without a truncation."""
+"""Of an embedding in training."""
+
+RESIDUAL_BITS = 10
+"""Of a residual in training: its product with an embedding enters the gradient without a truncation."""
 
 PREDICTED_BITS = 16
 """Of an embedding whose score opens."""
 
 MEAN_BITS = 18
 """Of 1 / rows, by which a batch's mean is taken."""
+
+RESIDUAL_DROP = 2 * EMBEDDING_BITS + MEAN_BITS - RESIDUAL_BITS
+"""Bits that a centred score loses to become a residual."""
 
 SCORE_FRACTION = 12
 """Fractional bits of an opened score."""
@@ -55,8 +63,8 @@ class Update:
     """How a gradient sum becomes the next speed: (momentum * speed + decay * weight + factor * gradient) / 2**shift.
 
     decays, factors: one whole number per column, the squared columns' signs in the factors. For a batch of ``rows``
-    rows the gradient is a mean over the next power of two, and decays shrink alike: the effective rate of a batch that is
-    no power of two is rate * rows / next power of two.
+    rows the gradient is a mean over the next power of two, and decays shrink alike: the effective rate of a batch that
+    is no power of two is rate * rows / next power of two.
     """
 
     shift: int
@@ -69,8 +77,8 @@ class Update:
         """For a batch of ``rows`` of ``known`` resolved rows; ``columns``: those of all parties together."""
         half = math.ceil(math.log2(rows))
         linear, square = -round(math.log2(terms.linear_rate)), -round(math.log2(terms.square_rate)) - 1
-        shifts = [fixed.feature_bits + EMBEDDING_BITS - WEIGHT_BITS + half + linear]
-        shifts += [fixed.feature_bits + 2 * EMBEDDING_BITS - WEIGHT_BITS + half + square] * terms.width
+        shifts = [fixed.feature_bits + RESIDUAL_BITS - WEIGHT_BITS + half + linear]
+        shifts += [fixed.feature_bits + RESIDUAL_BITS + EMBEDDING_BITS - WEIGHT_BITS + half + square] * terms.width
         shift = max(LEAST_SHIFT, *shifts)
         part = rows / 2.0**half
         decay = [terms.linear_rate * terms.alpha / known]
@@ -93,6 +101,11 @@ class Bounds:
     score: int
     update: int
 
+    @property
+    def largest(self) -> int:
+        """Of the four."""
+        return max(self.forward, self.residual, self.score, self.update)
+
     @classmethod
     def of(cls, terms: SealedModel, fixed: FixedPoint, rows: int, columns: int) -> Bounds:
         """For batches of ``rows`` rows and all parties' ``columns``."""
@@ -100,12 +113,12 @@ class Bounds:
         score = limit + math.ceil(terms.width / 2) * limit**2
         update = Update.of(terms, fixed, rows, max(rows, 1), columns)
         half = math.ceil(math.log2(rows))
-        steps = []
+        steps, largest = [], max(terms.linear_rate, 2 * terms.square_rate * limit) * fixed.clip * RESIDUAL
         for column, factor in enumerate(update.factors):
             mean = fixed.clip * RESIDUAL * (limit if column else 1.0)
-            bits = fixed.feature_bits + EMBEDDING_BITS * (2 if column else 1) + half
+            bits = fixed.feature_bits + RESIDUAL_BITS + (EMBEDDING_BITS if column else 0) + half
             steps.append(math.ldexp(mean * abs(factor), bits))
-        kept = math.ldexp(SPEED_LIMIT * 2, WEIGHT_BITS + update.shift)
+        kept = math.ldexp(min(SPEED_LIMIT, largest / (1 - terms.momentum)), WEIGHT_BITS + update.shift)
         return cls(
             math.ceil(math.ldexp(limit, fixed.feature_bits + WEIGHT_BITS)),
             math.ceil(math.ldexp(score + terms.label_clip, 2 * EMBEDDING_BITS + MEAN_BITS + 1)),
@@ -115,37 +128,29 @@ class Bounds:
 
 
 def check_ranges(terms: SealedModel, fixed: FixedPoint, rows: int, columns: int) -> Bounds:
-    """The bounds, all below a quarter of the ring. Raises LocalProtocolError naming the numbers that fit.
+    """The bounds, all below a quarter of the ring. Raises LocalProtocolError naming numbers that fit.
 
     rows: of the largest batch. columns: of all parties together.
     """
     bounds = Bounds.of(terms, fixed, rows, columns)
-    if max(bounds.forward, bounds.residual, bounds.score) > LARGEST:
-        fits = terms.embedding_limit
-        while fits > 2.0**-8 and _largest(terms, fixed, rows, columns, fits) > LARGEST:
-            fits /= 2
-        raise LocalProtocolError(
-            f"embeddings of up to {terms.embedding_limit:g} squared in {terms.width} columns do not fit the ring: "
-            f"set model.embedding_limit to {fits:g}, or lower model.width"
-        )
-    if bounds.update > LARGEST:
-        batch = rows
-        while batch > 1 and Bounds.of(terms, fixed, batch, columns).update > LARGEST:
-            batch //= 2
-        limit = terms.embedding_limit
-        while limit > 2.0**-8 and _update(terms, fixed, rows, columns, limit) > LARGEST:
-            limit /= 2
-        raise LocalProtocolError(
-            f"the gradient of {rows} rows at rates {terms.linear_rate:g} and {terms.square_rate:g} does not fit the ring: "
-            f"set model.batch_rows to {max(batch, 1)}, model.embedding_limit to {limit:g}, or rates nearer to each other"
-        )
-    return bounds
+    if bounds.largest <= LARGEST:
+        return bounds
+    fitting = {name: getattr(terms, name) for name in ("embedding_limit", "linear_rate", "square_rate")}
 
+    def made() -> Bounds:
+        return Bounds.of(terms.model_copy(update=fitting), fixed, rows, columns)
 
-def _largest(terms: SealedModel, fixed: FixedPoint, rows: int, columns: int, limit: float) -> int:
-    bounds = Bounds.of(terms.model_copy(update={"embedding_limit": limit}), fixed, rows, columns)
-    return max(bounds.forward, bounds.residual, bounds.score)
-
-
-def _update(terms: SealedModel, fixed: FixedPoint, rows: int, columns: int, limit: float) -> int:
-    return Bounds.of(terms.model_copy(update={"embedding_limit": limit}), fixed, rows, columns).update
+    while max(made().forward, made().residual, made().score) > LARGEST:
+        fitting["embedding_limit"] /= 2
+    lower = "linear_rate" if terms.linear_rate < terms.square_rate else "square_rate"
+    while made().update > LARGEST and fitting[lower] < max(terms.linear_rate, terms.square_rate):
+        fitting[lower] *= 2
+    while made().update > LARGEST and fitting["embedding_limit"] > 2.0**-10:
+        fitting["embedding_limit"] /= 2
+    named = " and ".join(
+        f"model.{name} to {value!r}" for name, value in fitting.items() if getattr(terms, name) != value
+    )
+    raise LocalProtocolError(
+        f"batches of {rows} rows, {terms.width} squared columns with embeddings up to {terms.embedding_limit:g}, and "
+        f"rates of {terms.linear_rate:g} and {terms.square_rate:g} do not fit the ring together: set {named}"
+    )

@@ -1,8 +1,8 @@
 """Twins of the sealed network: the same in plain integers with the same rounding, and in plain floats.
 
-The integer twin is the oracle: a sealed run equals it but for the truncations, which are at most 2 units in the last place
-off. With the sealed run's own truncation errors put in (``truncate``), it equals the run to the last bit. It refuses what
-a run could not hold. In a real run nobody has all columns, so nobody can run a twin.
+The integer twin is the oracle: a sealed run equals it but for the truncations, which are at most 2 units in the last
+place off. With the sealed run's own truncation errors put in (``truncate``), it equals the run to the last bit. It
+refuses what a run could not hold. In a real run nobody has all columns, so nobody can run a twin.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
     MEAN_BITS,
     PREDICTED_BITS,
+    RESIDUAL_DROP,
     SCORE_BITS,
     SCORE_FRACTION,
     WEIGHT_BITS,
@@ -41,7 +42,7 @@ class SealedRangeError(ValueError):
     """Values that a sealed run could not hold."""
 
 
-def _nearest(label: str, values: I64, bits: int) -> I64:
+def _nearest(_: str, values: I64, bits: int) -> I64:
     rounded: I64 = (values + (1 << (bits - 1))) >> bits
     return rounded
 
@@ -82,15 +83,16 @@ class IntegerTwin:
         score = self._score(z, EMBEDDING_BITS) - np.rint(np.ldexp(clipped, 2 * EMBEDDING_BITS)).astype(np.int64)
         self._check("residual", score.astype(np.float64) * (2 << MEAN_BITS))
         mean = round((1 << MEAN_BITS) / rows) * score.sum()
-        residual = self._cut(f"residual/{number}", (score << MEAN_BITS) - mean, EMBEDDING_BITS + MEAN_BITS)
+        residual = self._cut(f"residual/{number}", (score << MEAN_BITS) - mean, RESIDUAL_DROP)
         slope = np.concatenate([residual[:, None], residual[:, None] * z[:, 1:]], axis=1)
         self._check("gradient", np.abs(left.T).astype(np.float64) @ np.abs(slope).astype(np.float64))
         summed = _product(left.T, slope)
         update = Update.of(terms, self.fixed, rows, step.known, self.features.shape[1])
         decays, factors = np.array(update.decays), np.array(update.factors)
         parts = [self.speed * update.momentum, self.weight * decays, summed * factors]
-        exact = [self.speed * float(update.momentum), self.weight * decays.astype(float), summed * factors.astype(float)]
-        self._check("update", sum(np.abs(part) for part in exact))
+        exact = np.abs(self.speed * float(update.momentum))
+        exact = exact + np.abs(self.weight * decays.astype(np.float64)) + np.abs(summed * factors.astype(np.float64))
+        self._check("update", exact)
         self.speed = self._cut(f"update/{number}", parts[0] + parts[1] + parts[2], update.shift)
         self.weight = self.weight - self.speed
 
@@ -108,7 +110,8 @@ class IntegerTwin:
     def _embedding(self, left: I64, number: int, bits: int) -> I64:
         largest = np.abs(left).astype(np.float64) @ np.abs(self.weight).astype(np.float64)
         self._check("embedding", largest)
-        return self._cut(f"embedding/{number}", _product(left, self.weight), self.fixed.feature_bits + WEIGHT_BITS - bits)
+        dropped = self.fixed.feature_bits + WEIGHT_BITS - bits
+        return self._cut(f"embedding/{number}", _product(left, self.weight), dropped)
 
     def _score(self, z: I64, bits: int) -> I64:
         signs = np.array(self.terms.signs)
@@ -125,8 +128,8 @@ class IntegerTwin:
         if largest > LARGEST:
             raise SealedRangeError(
                 f"the {what} of a step reaches {largest / LARGEST:.2g} times what the ring holds: the rates "
-                f"model.linear_rate = {self.terms.linear_rate:g} and model.square_rate = {self.terms.square_rate:g} are "
-                "too high for these data, halve them"
+                f"model.linear_rate = {self.terms.linear_rate:g} and model.square_rate = {self.terms.square_rate:g} "
+                "are too high for these data, halve them"
             )
 
 
@@ -147,7 +150,8 @@ class FloatTwin:
         slope = np.concatenate([residual[:, None], 2 * signs * residual[:, None] * z[:, 1:]], axis=1) / rows
         squared = terms.threshold * math.sqrt(x.shape[1] / step.known)
         decay = np.array([terms.alpha / step.known] + [squared] * terms.width)
-        rates = np.array([terms.linear_rate] + [terms.square_rate] * terms.width) * rows / 2.0 ** math.ceil(math.log2(rows))
+        rates = np.array([terms.linear_rate] + [terms.square_rate] * terms.width)
+        rates *= rows / 2.0 ** math.ceil(math.log2(rows))
         self.speed = terms.momentum * self.speed + rates * (x.T @ slope + decay * self.weight)
         self.weight = self.weight - self.speed
 
@@ -179,8 +183,8 @@ def sealed_in_the_clear(
 ) -> tuple[F64, F64]:
     """Scores (T, n) of the integer twin and of the float twin, centred per period.
 
-    panels: in feature-party order; the label party's own columns follow. weight: int64 (d, h + 1), the sum of both sides'
-    initial parts in that order. Raises SealedRangeError.
+    panels: in feature-party order; the label party's own columns follow. weight: int64 (d, h + 1), the sum of both
+    sides' initial parts in that order. Raises SealedRangeError.
     """
     columns = [*(p.rows for p in panels), panel.features.rows]
     pooled = np.concatenate(columns, axis=1)
@@ -188,6 +192,7 @@ def sealed_in_the_clear(
     steps = tuple(cyclic(terms, walk, panel.known_from, panel.label, panel.universe))
     labels, shape = panel.label.reshape(-1), panel.label.shape
     exact = IntegerTwin(whole, weight, terms, fixed)
-    plain = FloatTwin(np.clip(pooled, -fixed.clip, fixed.clip), np.ldexp(weight.astype(np.float64), -WEIGHT_BITS), terms)
+    floats = np.ldexp(weight.astype(np.float64), -WEIGHT_BITS)
+    plain = FloatTwin(np.clip(pooled, -fixed.clip, fixed.clip), floats, terms)
     made = [run_twin(twin, steps, labels).reshape(shape) for twin in (exact, plain)]
     return centred_scores(made[0]), centred_scores(made[1])

@@ -31,7 +31,7 @@ def sealed_walk_forward(
     Learns: the score of every predicted row.
     Leaks: as :meth:`SealedLabel.train` and :meth:`SealedLabel.predict`.
     Model: semi-honest.
-    Source: CRYPTO 8.3.
+    Source: docs/protocols/sealed.md#a-step.
     """
     if panel.further:
         raise LocalProtocolError('a sealed network has one horizon: set model.kind = "split" for several')
@@ -72,7 +72,7 @@ def centred_scores(scores: F64) -> F64:
 
 
 def static_targets(label: F64) -> F64:
-    """Labels (n,), a regression's or 0 and 1, with mean 0 and deviation 1. Raises ValueError where they are constant."""
+    """Labels (n,), a regression's or 0 and 1, with mean 0 and deviation 1. Raises ValueError if they are constant."""
     spread = float(label.std())
     if not np.isfinite(label).all() or spread == 0:
         raise ValueError("static labels are finite and not all the same")
@@ -86,7 +86,7 @@ def sealed_static(source: SealedLabel, steps: Sequence[Step], label: F64) -> Flo
     Learns: the score of every row.
     Leaks: as :meth:`SealedLabel.train` and :meth:`SealedLabel.predict`.
     Model: semi-honest.
-    Source: CRYPTO 8.3.
+    Source: docs/protocols/sealed.md#a-step.
     """
     scores = np.full(len(label), np.nan)
     done, total = 0, sum(len(step.rows) for step in steps)

@@ -1,4 +1,4 @@
-"""A sealed network in one process: all sides over memory, every message through the codec, every truncation observed."""
+"""A sealed network in one process: all sides over memory, every message through the codec, truncations observed."""
 
 from __future__ import annotations
 
@@ -184,3 +184,68 @@ def columns(rows: int, d: int, name: str, *, heavy: bool = False) -> NDArray[np.
     draw = np.random.default_rng(int.from_bytes(seed(name)[:4], "big"))
     values = draw.standard_t(2, size=(rows, d)) if heavy else draw.normal(size=(rows, d))
     return np.rint(np.clip(values, -8, 8) * 2**FIXED.feature_bits).astype(np.int64)
+
+
+class Observed:
+    """What every truncation of a run took in and gave back, opened: what no side of a run can see."""
+
+    def __init__(self, consortium: Consortium) -> None:
+        self.consortium = consortium
+        self._held: dict[tuple[str, str], tuple[Any, Any]] = {}
+        self._evaluated: dict[tuple[str, str], tuple[Any, Any]] = {}
+        self._names: dict[int, str] = {}
+
+    def watch(self, patch: Any) -> Observed:
+        """Put the observers in, by pytest's monkeypatch."""
+        from vfl.models.sealed import anchor, feature, label
+        from vfl.protocols.truncation import evaluate_truncation, hold_truncation
+
+        def hold(peer: str, name: str, share: Any, bits: int, key: Any, *, bound: int) -> Flow[Any]:
+            made = yield from hold_truncation(peer, name, share, bits, key, bound=bound)
+            self._held[name, peer] = share, made
+            return made
+
+        def evaluate(peer: str, name: str, share: Any, bits: int, side: Any, *, bound: int) -> Flow[Any]:
+            made = yield from evaluate_truncation(peer, name, share, bits, side, bound=bound)
+            self._evaluated[name, self._names[id(side.stream)]] = share, made
+            return made
+
+        patch.setattr(label, "hold_truncation", hold)
+        patch.setattr(anchor, "evaluate_truncation", evaluate)
+        patch.setattr(feature, "evaluate_truncation", evaluate)
+        given = self.consortium.stream
+        kept: list[SecretStream] = []
+
+        def stream(name: str) -> SecretStream:
+            kept.append(given(name))
+            self._names[id(kept[-1])] = name
+            return kept[-1]
+
+        patch.setattr(self.consortium, "stream", stream)
+        return self
+
+    def opened(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What went in and what came out, in the twin's order of columns."""
+        members = self.consortium.members
+        if not name.startswith("update/"):
+            return self._pair(name, members.anchor)
+        parts: dict[str, tuple[Any, Any]] = {}
+        if members.anchored or members.own:
+            inside, outside = self._pair(name, members.anchor)
+            parts[members.anchor] = inside[: members.anchored], outside[: members.anchored]
+            parts["label"] = inside[members.anchored :], outside[members.anchored :]
+        for peer in members.others:
+            parts[peer] = self._pair(name, peer)
+        order = [*members.features, *(["label"] if members.own else [])]
+        return tuple(np.concatenate([parts[n][i] for n in order]) for i in (0, 1))  # type: ignore[return-value]
+
+    def _pair(self, name: str, peer: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        held, other = self._held[name, peer], self._evaluated[name, peer]
+        return tuple(PRIME_RING.signed(PRIME_RING.add(held[i], other[i])) for i in (0, 1))  # type: ignore[return-value]
+
+    def truncate(self, name: str, values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+        """For the twin: asserts that the run truncated these very values, within 2 units, and gives what it got."""
+        inside, outside = self.opened(name)
+        assert np.array_equal(inside, values), f"{name}: the run truncated other values than the twin"
+        assert int(np.abs(outside - ((values + (1 << (bits - 1))) >> bits)).max()) <= 2, name
+        return outside
