@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -79,11 +79,15 @@ def simulate(
     periods: Periods = 104,
     parties: Parties = 3,
     seed: Seed = 7,
+    signal: Annotated[
+        Literal["mixed", "products"],
+        typer.Option(help="products: all signal lies in products of two parties' columns."),
+    ] = "mixed",
 ) -> None:
     """Write a simulated consortium: settings, SQL, alias tables and messy data with a signal of known size."""
     from parties.data.simulate import simulate as write
 
-    made = write(out, entities=entities, periods=periods, parties=parties, seed=seed)
+    made = write(out, entities=entities, periods=periods, parties=parties, seed=seed, signal=signal)
     say(
         f"{made.config} and {made.data} are written.", f"Run it: entente demo --config {made.config} --data {made.data}"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -25,18 +25,24 @@ from parties.data.consortium_files import write_texts
 from parties.data.vendors import FUND, VENDORS, Spelling, Vendor
 from parties.errors import ConfigError, StorageError
 
-__all__ = ["Simulated", "simulate"]
+__all__ = ["Signal", "Simulated", "simulate"]
 
 _HISTORY = 16
 """Weeks before the first decision period: prices for momentum, and observations to start from."""
 
 _PERSISTENCE = (0.96, 0.93, 0.90)
+_BRISK = (0.5, 0.5, 0.5)
+"""Persistence where products carry all the signal: a lasting product would show in a fund's momentum, in one column."""
+
 _INTERACTION_WEIGHTS = (0.6, 0.4)
 _OWN_SHARE = 0.12
 _RENAMED = 0.03
 _WEEKLY_VOLATILITY = 0.04
 _FRIDAY = 4
 _FAMOUS = ("NA", "NAN", "TRUE", "NULL", "BRK.A", "BRK.B")
+
+Signal = Literal["mixed", "products"]
+"""mixed: lines and products of hidden states, shared out by ``interaction_share``; products: products alone."""
 
 Floats = NDArray[np.float64]
 Texts = NDArray[np.object_]
@@ -81,6 +87,7 @@ def simulate(
     seed: int = 7,
     ic: float = 0.18,
     interaction_share: float = 0.25,
+    signal: Signal = "mixed",
     first: date = date(2023, 1, 6),
 ) -> Simulated:
     """Write a consortium of ``parties`` feature parties and a label party below ``out``.
@@ -88,22 +95,25 @@ def simulate(
     entities: companies that all parties cover (each covers more). periods: weekly decisions from the
     Friday ``first`` on. ic: mean rank IC of the ideal factor, which knows the hidden states, with
     next week's return over the common companies. interaction_share: share of its variance in products of
-    two parties' states. Same arguments, same files. Raises ConfigError or StorageError.
+    two parties' states. signal: ``products`` puts all of it there, whatever ``interaction_share`` says, so that no
+    party alone and no linear model of all finds anything. Same arguments, same files. Raises ConfigError or
+    StorageError.
     """
-    _check(entities, periods, parties, ic, interaction_share, first)
+    _check(entities, periods, parties, ic, interaction_share, signal, first)
     vendors = VENDORS[:parties]
     rng = np.random.default_rng([seed, 0])
     weeks = _HISTORY + periods + 1
     fridays = np.datetime64(first, "D") + 7 * (np.arange(weeks) - _HISTORY)
+    persistence = _BRISK if signal == "products" else _PERSISTENCE
     covered = _coverage(rng, entities, (FUND, *vendors))
     size = len(covered[FUND.name])
     tickers, former, renamed_at = _names(rng, size, weeks)
     states = {
-        vendor.name: _hidden_states(np.random.default_rng([seed, 1, number]), weeks, size)
+        vendor.name: _hidden_states(np.random.default_rng([seed, 1, number]), weeks, size, persistence)
         for number, vendor in enumerate((FUND, *vendors))
     }
     sector = rng.integers(0, 10, size)
-    parts = _signal_parts(states, vendors, interaction_share)
+    parts = _signal_parts(states, vendors, 1.0 if signal == "products" else interaction_share)
     returns, truth = _returns(rng, parts, sector, ic, entities)
     world = _World(entities, tickers, former, renamed_at, fridays, sector, covered, states, returns)
     data = out / "data"
@@ -132,7 +142,9 @@ def simulate(
     return Simulated(config, data, truth)
 
 
-def _check(entities: int, periods: int, parties: int, ic: float, interaction_share: float, first: date) -> None:
+def _check(
+    entities: int, periods: int, parties: int, ic: float, interaction_share: float, signal: str, first: date
+) -> None:
     if not 10 <= entities <= 20_000:
         raise ConfigError(f"simulate: {entities} entities; choose 10 to 20000")
     if not 8 <= periods <= 2_000:
@@ -141,6 +153,8 @@ def _check(entities: int, periods: int, parties: int, ic: float, interaction_sha
         raise ConfigError(f"simulate: {parties} feature parties; choose 1 to {len(VENDORS)}")
     if not 0 < ic <= 0.6 or not 0 <= interaction_share <= 0.8:
         raise ConfigError("simulate: the signal's ic must lie in (0, 0.6] and its interaction_share in [0, 0.8]")
+    if signal not in get_args(Signal):
+        raise ConfigError(f"simulate: no signal is called {signal!r}; choose {' or '.join(get_args(Signal))}")
     if first.weekday() != _FRIDAY:
         raise ConfigError(f"simulate: {first} is no Friday; the calendar's weeks end on Fridays")
 
@@ -168,10 +182,10 @@ def _names(rng: np.random.Generator, size: int, weeks: int) -> tuple[Texts, Text
     return pool[:size], pool[size:wanted], np.where(renamed, moment, 0)
 
 
-def _hidden_states(rng: np.random.Generator, weeks: int, size: int) -> Floats:
+def _hidden_states(rng: np.random.Generator, weeks: int, size: int, persistence: tuple[float, float, float]) -> Floats:
     """Three stationary AR(1) states with unit variance, float64 (3, W, M)."""
     shocks = rng.standard_normal((3, weeks, size))
-    phi = np.array(_PERSISTENCE)[:, None]
+    phi = np.array(persistence)[:, None]
     states = np.empty_like(shocks)
     states[:, 0] = shocks[:, 0]
     for week in range(1, weeks):
@@ -182,17 +196,15 @@ def _hidden_states(rng: np.random.Generator, weeks: int, size: int) -> Floats:
 def _signal_parts(
     states: dict[str, Floats], vendors: tuple[Vendor, ...], interaction_share: float
 ) -> dict[str, Floats]:
-    """Additive parts of the factor, float64 (W, M) each; variances add up to 1."""
+    """Additive parts of the factor, float64 (W, M) each, without those of no size; variances add up to 1."""
 
     def line(name: str) -> Floats:
         return np.asarray(0.8 * states[name][0] + 0.6 * states[name][1])
 
     own = _OWN_SHARE * (1 - interaction_share)
     total = sum(vendor.strength for vendor in vendors)
-    parts = {FUND.name: np.sqrt(own) * line(FUND.name)}
-    for vendor in vendors:
-        share = (1 - interaction_share - own) * vendor.strength / total
-        parts[vendor.name] = np.sqrt(share) * line(vendor.name)
+    shares = {FUND.name: own} | {v.name: (1 - interaction_share - own) * v.strength / total for v in vendors}
+    parts = {name: np.sqrt(share) * line(name) for name, share in shares.items() if share > 0}
     pairs = [(a.name, b.name) for a, b in pairwise(vendors)] or [(FUND.name, vendors[0].name)]
     weights = np.array(_INTERACTION_WEIGHTS[: len(pairs)])
     for (a, b), weight in zip(pairs, interaction_share * weights / weights.sum(), strict=False):
@@ -220,11 +232,12 @@ def _returns(
     for _ in range(20):
         loading = min(loading * ic / max(float(score(factor, loading).mean()), ic / 4), 0.95)
     earned = loading * factor + np.sqrt(1 - loading**2) * noise
-    linear = np.sum([part for name, part in parts.items() if " x " not in name], axis=0)
+    lines = [part for name, part in parts.items() if " x " not in name]
+    linear = round(float(score(np.sum(lines, axis=0), loading).mean()), 6) if lines else 0.0
     truth = {
         "rank_ic": {
             "ideal": round(float(score(factor, loading).mean()), 6),
-            "linear": round(float(score(linear, loading).mean()), 6),
+            "linear": linear,
             "parts": {name: round(float(score(part, loading).mean()), 6) for name, part in parts.items()},
         },
         "variance_share": {name: round(float(part.var()), 4) for name, part in parts.items()},

@@ -150,6 +150,37 @@ def test_without_interactions_the_ideal_factor_is_linear(tmp_path: Path) -> None
     assert truth["rank_ic"]["linear"] == pytest.approx(truth["rank_ic"]["ideal"], abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    made = simulate(tmp_path_factory.mktemp("products"), entities=150, periods=60, ic=0.3, signal="products")
+    return load(made)
+
+
+def test_a_signal_of_products_is_seen_by_no_party_and_no_line(products: Loaded) -> None:
+    truth = products.made.truth
+    assert truth["rank_ic"]["linear"] == 0.0
+    assert truth["rank_ic"]["ideal"] == pytest.approx(0.3, abs=1e-3)
+    assert set(truth["rank_ic"]["parts"]) == {"satellite x social", "social x card"}
+    label = products.label.label
+    tables = {name: panel.values for name, panel in products.features.items()}
+    tables["fund"] = products.label.features.values
+    tables["joint"] = np.concatenate(list(tables.values()), axis=2)
+    # 55 scored weeks of 150 companies: the mean of noise has a deviation of 0.011
+    for name, values in tables.items():
+        assert abs(rank_ic(ridge(values, label), label)) < 0.035, name
+
+
+def test_a_signal_of_products_is_found_by_a_model_of_products(products: Loaded) -> None:
+    label = products.label.label
+    values = {name: panel.values for name, panel in products.features.items()}
+    crossed = [
+        (values[a][..., :, None] * values[b][..., None, :]).reshape(*label.shape, -1)
+        for a, b in (("satellite", "social"), ("social", "card"))
+    ]
+    found = rank_ic(ridge(np.concatenate(crossed, axis=2), label), label)
+    assert found > 0.1
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -190,6 +221,7 @@ def test_the_default_terms_are_the_agreed_ones() -> None:
         ({"periods": 1}, "1 periods; choose 8"),
         ({"parties": 9}, "9 feature parties; choose 1 to 8"),
         ({"ic": 0.0}, "ic must lie"),
+        ({"signal": "sums"}, "no signal is called 'sums'; choose mixed or products"),
         ({"first": date(2023, 1, 7)}, "2023-01-07 is no Friday"),
     ],
 )
@@ -243,4 +275,6 @@ def test_the_coverage_report_notes_what_deserves_a_look(tmp_path: Path, loaded: 
 def test_the_sizes_in_the_docs_are_those_of_the_default_world(tmp_path: Path) -> None:
     document = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     for name, size in simulate(tmp_path).truth["rank_ic"].items():
-        assert f"{name} {size}\n" in document
+        assert f"\n{name} {size}\n" in document
+    for name, size in simulate(tmp_path / "products", signal="products").truth["rank_ic"].items():
+        assert f"\nproducts: {name} {size}\n" in document
