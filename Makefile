@@ -3,6 +3,7 @@
 #   make demo [CONFIG=FILE DATA=DIR] [OUT=DIR] [ARGS=...]   run a consortium, from alignment to the settled ledger
 #   make ui   [OUT=DIR] [ARGS=...]                          look at it in a browser
 #   make test [ARGS="-k words"]   make check   make bench   make screenshots   make clean
+#   make fuzz [MINUTES=N] [SEED=N] [ARGS="-k words"]        the property tests on examples that nobody has seen yet
 #   make qlib                                               what the tests of the qlib file need, in a folder of its own
 #
 # TORCH_FLAGS goes to the one command that installs torch: on Linux name PyTorch's CPU wheel index there
@@ -20,6 +21,8 @@ OUT ?= demo-out
 CONFIG ?=
 DATA ?=
 ARGS ?=
+MINUTES ?= 10
+SEED ?=
 TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
@@ -27,10 +30,10 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EDITABLE := $(PIP) --no-build-isolation --editable
 
-.PHONY: help demo ui test qlib bench screenshots check clean
+.PHONY: help demo ui test fuzz qlib bench screenshots check clean
 
 help:
-	@sed -n '3,9s/^# *//p' Makefile
+	@sed -n '3,10s/^# *//p' Makefile
 
 demo: $(STAMPS)/runtime
 	@$(BIN)/entente demo $(if $(CONFIG),--config "$(CONFIG)") $(if $(DATA),--data "$(DATA)") --out "$(OUT)" $(ARGS)
@@ -44,6 +47,9 @@ bench: $(STAMPS)/test
 # one worker per core of a small machine, so each computes on one thread
 test: $(STAMPS)/test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+fuzz: $(STAMPS)/test
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes "$(MINUTES)" $(if $(SEED),--seed "$(SEED)") $(ARGS)
 
 check: $(STAMPS)/check $(STAMPS)/test
 	@failed=0; for tool in "ruff check ." lint-imports mypy; do $(BIN)/$$tool || failed=1; done; exit $$failed

@@ -91,6 +91,8 @@ class RunState:
     absent: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
     """Pauses that have not been taken back."""
+    taken_back: tuple[str, ...] = ()
+    """Who took a pause back while others' stand: its word may come again."""
     halted: bool = False
     """The run is paused and has come to a stop: the attempt shown has not begun."""
     turns: int = 0
@@ -166,6 +168,8 @@ def validate_state(state: RunState) -> None:
     assert not state.halted or (state.holds and state.phase not in (None, "approve")), "only a pause halts"
     assert not (state.ended and state.holds)
     assert len({hold.by for hold in state.holds}) == len(state.holds)
+    assert not {hold.by for hold in state.holds} & set(state.taken_back)
+    assert state.holds or not state.taken_back
     if state.phase is not None and not state.absent:
         assert state.span.done < set(state.plan.participants(state.phase)), "a finished phase was left open"
 

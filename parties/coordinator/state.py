@@ -288,7 +288,8 @@ def _pause(state: RunState, event: Paused) -> Step:
         raise EventRefused(f"run {state.run[:12]} is being settled, which is not paused: void the settlement instead")
     holds = (*state.holds, Hold(event.by, event.why, event.at))
     halted = state.halted or (bool(state.absent) and state.phase != "approve")
-    return replace(state, holds=holds, halted=halted, turns=state.turns + 1), (Stop(),)
+    taken_back = tuple(name for name in state.taken_back if name != event.by)
+    return replace(state, holds=holds, taken_back=taken_back, halted=halted, turns=state.turns + 1), (Stop(),)
 
 
 def _resume(state: RunState, event: Resumed) -> Step:
@@ -296,11 +297,16 @@ def _resume(state: RunState, event: Resumed) -> Step:
         return state, ()
     left = () if event.by == ADMIN else tuple(hold for hold in state.holds if hold.by != event.by)
     if left == state.holds:
+        if event.by in state.taken_back:
+            return state, ()
         holders = ", ".join(hold.by for hold in state.holds)
         raise EventRefused(
             f"run {state.run[:12]} is paused by {holders}, not by {event.by}: they or the admin can resume it"
         )
-    here = replace(state, holds=left, halted=state.halted and bool(left), turns=state.turns + 1)
+    taken_back = (*state.taken_back, event.by) if left else ()
+    here = replace(
+        state, holds=left, taken_back=taken_back, halted=state.halted and bool(left), turns=state.turns + 1
+    )
     if left:
         return here, ()
     if state.halted:
@@ -414,5 +420,5 @@ def _begin(plan: Plan, phase: PhaseName, attempt: int) -> tuple[Action, ...]:
 def _abort(state: RunState, at: datetime, reason: str, culprit: str) -> Step:
     closed = replace(state.span, ended_at=at, outcome="failed")
     spans = (*state.spans[:-1], closed)
-    ended = replace(state, spans=spans, absent=(), holds=(), halted=False, ended_at=at, reason=reason, culprit=culprit)
-    return ended, (Abort(reason),)
+    ended = replace(state, spans=spans, ended_at=at, reason=reason, culprit=culprit)
+    return replace(ended, absent=(), holds=(), taken_back=(), halted=False), (Abort(reason),)

@@ -35,6 +35,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CAPITAL: tuple[float, ...] = (1e6, 3e6, 1e7, 3e7, 1e8, 3e8, 1e9, 3e9, 1e10)
+_UNBOUNDED = 1e10
 _GROSS = "gross exposure 200 % of capital: 100 % long the top, 100 % short the bottom, equal weights"
 
 
@@ -207,6 +208,8 @@ def long_short(scores: Floats, market: MarketData, periods: tuple[str, ...], ter
 def capacity(scores: Floats, market: MarketData, terms: BookTerms) -> Findings:
     """Annual net return by capital under square-root impact, and the capital at which nothing is left.
 
+    Left out where that capital would exceed 1e20, more than there is money.
+
     Impact of trading Q of an instrument: ``impact * volatility * sqrt(Q / dollar_volume)`` per unit traded. Source:
     Almgren, Thum, Hauptmann and Li (2005) and the practice since; the factor is an assumption, here as given.
     """
@@ -237,7 +240,9 @@ def capacity(scores: Floats, market: MarketData, terms: BookTerms) -> Findings:
     slope = terms.impact * float(toll[valid].mean())
     net = [float((fixed - slope * math.sqrt(capital)) * terms.periods_per_year) for capital in CAPITAL]
     n = int(valid.sum())
-    limit = (fixed / slope) ** 2 if fixed > 0 and slope > 0 else 0.0
+    if fixed > 0 and fixed > slope * _UNBOUNDED:
+        return Findings(left_out={"capacity": "at these volatilities and volumes no capital moves a price"})
+    limit = (fixed / slope) ** 2 if fixed > 0 else 0.0
     law = f"square-root impact, factor {terms.impact:g}, and {terms.cost_bps:g} basis points per unit traded"
     number = Number(
         float(limit), f"capital at which costs and impact eat the mean return; {law}; {_GROSS}", "currency", n

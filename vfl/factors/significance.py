@@ -88,10 +88,12 @@ def track_record(series: Floats, *, horizon: int, what: str) -> Findings:
         "probability",
         count,
     )
+    if sharpe <= 0:
+        reason = "the Sharpe ratio seen is not above 0: no track record is long enough"
+        return Findings({"significance": numbers}, left_out={"minimum_track_record": reason})
     numbers["minimum_track_record"] = Number(
-        needed, f"periods needed for a PSR of {_SURE:.0%} at the Sharpe ratio seen; none where it is not above 0",
-        "periods", count,
-    )  # fmt: skip
+        needed, f"periods needed for a PSR of {_SURE:.0%} at the Sharpe ratio seen", "periods", count
+    )
     return Findings({"significance": numbers})
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parties.agreement.document import Agreement
@@ -281,7 +281,14 @@ def test_a_pause_stops_training_behind_a_record_and_only_its_maker_or_the_admin_
     with pytest.raises(EventRefused, match="stranger has no part"):
         step(state, Paused(RUN, T0, "stranger", ""))
     one, actions = step(state, Resumed(RUN, T0, "sat"))
+    validate_state(one)
     assert (actions, one.halted, [hold.by for hold in one.holds]) == ((), True, ["admin"])
+    assert step(one, Resumed(RUN, T0, "sat")) == (one, ()), "its word came twice"
+    with pytest.raises(EventRefused, match="paused by admin, not by card"):
+        step(one, Resumed(RUN, T0, "card"))
+    again, _ = step(one, Paused(RUN, T0, "sat", "once more"))
+    validate_state(again)
+    assert [hold.by for hold in step(again, Resumed(RUN, T0, "sat"))[0].holds] == ["admin"]
     state, actions = step(state, Resumed(RUN, T0, "admin"))
     validate_state(state)
     assert actions == (Release("admin"), *(StartPhase(name, "train", 2) for name in NAMES))
@@ -474,6 +481,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(noise=st.lists(st.tuples(EVENTS, st.integers(0, 4)), max_size=40))
+@example(noise=[(Paused(RUN, T0, "sat", ""), 0), (Paused(RUN, T0, "card", ""), 0), (Resumed(RUN, T0, "sat"), 0)])
 def test_whatever_arrives_the_run_stays_legal_and_ends_at_most_once(noise: list[tuple[Event, int]]) -> None:
     """Random events among honest progress: legal after each, replay agrees, one end, nothing after it."""
     log: list[Event] = [proposed()]

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
@@ -223,6 +223,8 @@ def panel(rng: np.random.Generator, shape: tuple[int, int], kind: str, holes: fl
     st.tuples(*[st.sampled_from(KINDS)] * 4),
     st.sampled_from([0.0, 0.3, 0.9, 1.0]),
 )
+@example(0, 2, 11, 1, ("normal", "normal", "normal", "tiny"), 0.0)  # costs that no capital can feel
+@example(0, 9, 10, 1, ("normal", "normal", "normal", "normal"), 0.0)  # a Sharpe ratio below zero
 def test_no_panel_however_poor_stops_a_run(seed, periods, count, horizon, kinds, holes):
     rng, shape = np.random.default_rng(seed), (periods, count)
     scores, labels, own, style = (panel(rng, shape, kind, holes) for kind in kinds)
