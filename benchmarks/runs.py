@@ -92,7 +92,7 @@ def runs(count: int, periods: int) -> Iterator[KnownRun]:
             reason="" if settled else "cards: has been silent for 60 s",
         )  # fmt: skip
         about = replace(facts, purpose=f"Factor {i % 400} of sector {i % 11}")
-        yield KnownRun(state, about, RunProgress(plan.label, facts.periods))
+        yield KnownRun(state, terms, about, RunProgress(plan.label, facts.periods))
 
 
 def timed(work: Callable[[], object], times: int) -> tuple[float, float]:

@@ -182,7 +182,7 @@ def measure(sessions: int, seconds: float, *, history: int, periods: int, every:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         consortium = Consortium(Path(folder))
         coordinator = stack.enter_context(consortium.coordinator())
-        engine: Any = coordinator._engine
+        engine: Any = coordinator.desk.engine
         for known in reversed(list(runs(history, 104))):
             engine._runs[known.state.run] = known
         made = terms(periods)

@@ -13,7 +13,7 @@ import numpy as np
 from parties.bench.product import operation_times, paillier_rows_per_second, raw_seconds
 from parties.bench.session import Measured, Part, run_session
 from parties.node.sessions import SessionTerms
-from parties.node.zero_supply import ZerosAhead
+from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow, Role
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
@@ -130,7 +130,7 @@ def _feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
     share = Share(ring, ring.wrap(initial_share(os.urandom(32), size, FIXED, total)))
     budget = OpeningBudget(shape.rows, shape.steps + 1)
     session = FeatureSession(
-        **benched(name, shape, names), masks=masks, budget=budget, stream=stream, supply=ZerosAhead
+        **benched(name, shape, names), masks=masks, budget=budget, stream=stream, supply=PreparedZeros
     )
     served = yield from serve_source(session, encoded, share)
     return served.steps

@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 
+from parties.process.supervision import end_process, start_task
+
 __all__ = ["follow_parent"]
 
 _GRACE_SECONDS = 10.0
@@ -13,7 +15,7 @@ _GRACE_SECONDS = 10.0
 
 def follow_parent() -> None:
     """From now on, stop this process as by SIGTERM when its standard input closes; after some grace, at once."""
-    threading.Thread(target=_follow, name="parent", daemon=True).start()
+    start_task(_follow, "parent", lambda error: end_process("parent"))
 
 
 def _follow() -> None:

@@ -5,31 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field
 
 from parties.agreement.document import Agreement
 from parties.names import COORDINATOR
 from psi.flow import Role
 
-__all__ = ["PHASES", "Attempt", "PhaseName", "RunId", "Text", "printable", "Plan", "session_name", "session_roles"]
+__all__ = ["PHASES", "Attempt", "PhaseName", "Plan", "session_name", "session_roles"]
 
 PhaseName = Literal["approve", "align", "train", "evaluate", "value", "export", "settle"]
-
-
 PHASES: tuple[PhaseName, ...] = ("approve", "align", "train", "evaluate", "value", "export", "settle")
-
-
-def printable(text: str) -> str:
-    """The text on one line, without control or direction marks that could forge a log line or a name."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
-
-
-RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-Text = Annotated[str, StringConstraints(max_length=2000), AfterValidator(printable)]
-
-
 Attempt = Annotated[int, Field(ge=1)]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, ValidationError
 
 from parties.audit.log import AuditLog
-from parties.control.commands import Command
+from parties.control.commands import Command, SettleBody
 from parties.coordinator.closed_runs import closed_run
 from parties.coordinator.engine import Engine
 from parties.errors import AgreementError, ConfigError, LedgerError, StorageError
@@ -29,7 +29,7 @@ from parties.settlement.closed_run import ClosedRun
 from parties.settlement.dossier import Dossier, Intended, Requirement
 from parties.settlement.dossier_store import FOLDER, Dossiers, is_posted, post, requirement, write_durably
 from parties.settlement.live_record import LiveRecord
-from parties.settlement.requests import Answer, Asked, Facts, settle_command
+from parties.settlement.requests import Answer, Asked, Facts
 from vfl.terms import Terms
 
 __all__ = ["Approvals", "Refusal", "Request", "Waiting"]
@@ -94,15 +94,15 @@ class Approvals:
         self._now = now
         self._audit = audit
         self._lock = threading.RLock()
+        self._telling = threading.Lock()
         self._open: dict[str, Request] = {}
         self._over: dict[str, Waiting] = {}  # what is over does not change, so it is read once
 
     def restore(self) -> None:
-        """Take up what was open, post what has all its approvals, and tell parties that attach from now on.
+        """Take up what was open, and post what has all its approvals.
 
         Call it once the engine has its runs.
         """
-        self._engine.errands = self.errands
         for path in sorted(self._folder.glob("*.json")):
             request = self._read(path)
             if not request.ended:
@@ -155,13 +155,13 @@ class Approvals:
         self._tell(one.request.asked)
         return one
 
-    def errands(self, party: str) -> list[Command]:
-        """What a party that attaches now is told: everything that waits for it, once anything has ever been asked."""
+    def greet(self, party: str) -> None:
+        """Tell a party that has just attached what waits for it, once anything has ever been asked."""
         try:
-            return [self._command(party)] if self._folder.is_dir() else []
+            if self._folder.is_dir():
+                self._tell((party,))
         except (StorageError, ConfigError) as error:
             _LOG.error("settlements are not carried to %s: %s", party, error)  # its runs go on all the same
-            return []
 
     # -- answers
 
@@ -323,13 +323,12 @@ class Approvals:
                 and party not in {approval.name for approval in one.dossier.approvals}
                 and party not in {refusal.party for refusal in one.request.refusals}
             )
-        return settle_command(waits)
+        return Command(SettleBody(requests=waits))
 
     def _tell(self, parties: tuple[str, ...]) -> None:
-        told = {party: self._command(party) for party in parties}
-        with self._engine.lock:
-            for party, command in told.items():
-                self._engine.lines.put(party, command)
+        with self._telling:  # a list that is older is never told after a newer one
+            for party in parties:
+                self._engine.tell(party, self._command(party))
 
     def _waiting(self) -> list[Waiting]:
         found = [self._found(request) for request in self._open.values()]
@@ -359,9 +358,10 @@ class Approvals:
 
     def _closed(self, run_id: str) -> ClosedRun | None:
         try:
-            return closed_run(self._engine.known(run_id).state)
+            known = self._engine.known(run_id)
         except ConfigError:
             return None
+        return closed_run(known.state, known.agreement)
 
     def _keep(self, request: Request) -> None:
         write_durably(self._folder / f"{request.digest}.json", request.model_dump_json(indent=2) + "\n")

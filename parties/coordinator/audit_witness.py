@@ -16,13 +16,13 @@ from parties.errors import AgreementError, PeerError
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
 
-__all__ = ["Witness"]
+__all__ = ["AuditWitness"]
 
 _OWN_HEADS = 32
 _TOLD = ("sha256", "factor_id", "version", "transactions", "rewards", "rolled_over", "n_common")
 
 
-class Witness:
+class AuditWitness:
     """Logs what the engine takes in, and passes signed heads between the parties. The caller serialises access."""
 
     def __init__(self, log: AuditLog, roster: Roster) -> None:
@@ -53,11 +53,10 @@ class Witness:
         except PeerError as error:
             raise AgreementError(str(error)) from None
 
-    def heads(self, state: RunState, party: str) -> list[dict[str, Any]]:
+    def heads(self, state: RunState, party: str) -> tuple[Head, ...]:
         """What a party of the run is shown: its own latest, the heads reported in the run, and the coordinator's."""
         theirs = [head for head in self._reported(state) if head.log != party]
-        shown = (*self._log.heads(party)[-1:], *theirs, *self._own())
-        return [head.model_dump(mode="json") for head in shown]
+        return (*self._log.heads(party)[-1:], *theirs, *self._own())
 
     def _reported(self, state: RunState) -> Iterator[Head]:
         for span in state.spans:

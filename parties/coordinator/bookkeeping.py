@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from parties.errors import StorageError
 from parties.ledger.store import LedgerStore, Report
 from parties.ledger.verify import Verifier
+from parties.process.supervision import start_task
 
 __all__ = ["Bookkeeper", "Standing"]
 
@@ -125,8 +126,8 @@ class Bookkeeper:
         with self._lock:
             if self._closed.is_set() or (self._thread is not None and self._thread.is_alive()):
                 return
-            self._thread = threading.Thread(target=self._work, name="bookkeeping", daemon=True)
-            self._thread.start()
+            # after a fault it begins again when somebody next asks for the books' state
+            self._thread = start_task(self._work, "bookkeeping", lambda error: None)
 
     def _work(self) -> None:
         while not self._closed.wait(self._breath):

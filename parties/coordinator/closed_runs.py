@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from parties.agreement.document import Agreement
-from parties.control.reports import ContributionRecord
 from parties.coordinator.run import RunState
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings
 from parties.coordinator.state import step
@@ -14,6 +13,7 @@ from parties.errors import ConfigError
 from parties.ledger.store import LedgerStore
 from parties.process.database import open_engine
 from parties.settlement.closed_run import ClosedRun
+from parties.settlement.contribution import ContributionRecord
 
 __all__ = ["closed_run", "find_run", "is_valued", "open_ledger", "valued_runs"]
 
@@ -39,7 +39,8 @@ def valued_runs(home: Path) -> list[ClosedRun]:
             states[logged.event.run], _ = step(states.get(logged.event.run), logged.event)
     finally:
         log.close()
-    return [run for run in map(closed_run, states.values()) if run is not None]
+    valued = ((state, Agreement.model_validate_json(state.agreement)) for state in states.values() if is_valued(state))
+    return [run for state, agreement in valued if (run := closed_run(state, agreement)) is not None]
 
 
 def find_run(home: Path, start: str) -> ClosedRun:
@@ -64,7 +65,7 @@ def is_valued(state: RunState) -> bool:
     return not state.reason and any(s.phase == "value" and s.outcome in ("done", "skipped") for s in state.spans)
 
 
-def closed_run(state: RunState) -> ClosedRun | None:
+def closed_run(state: RunState, agreement: Agreement) -> ClosedRun | None:
     """The run as settlement sees it; None before its contributions are known, and for one that aborted."""
     if not is_valued(state):
         return None
@@ -75,5 +76,4 @@ def closed_run(state: RunState) -> ClosedRun | None:
     settling = spans.get("settle")
     exported = spans.get("export")
     bundle = str((exported.reports or {}).get(state.plan.label, {}).get("sha256", "")) if exported else ""
-    agreement = Agreement.model_validate_json(state.agreement)
     return ClosedRun(state.run, agreement, contribution, settling.started_at if settling else None, bundle)

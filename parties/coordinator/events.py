@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from parties.control.phases import Attempt, PhaseName, RunId, Text
+from parties.control.phases import Attempt, PhaseName
 from parties.errors import StorageError
+from parties.fields import RunId, Text
 from parties.names import PartyName
 
 __all__ = [

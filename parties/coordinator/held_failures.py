@@ -9,7 +9,7 @@ from __future__ import annotations
 from parties.coordinator.events import CoordinatorFailed, PhaseFailed
 from parties.names import COORDINATOR
 
-__all__ = ["GRACE_SECONDS", "Blames", "Failure", "reporter"]
+__all__ = ["GRACE_SECONDS", "HeldFailures", "Failure", "reporter"]
 
 GRACE_SECONDS = 1.5
 
@@ -21,7 +21,7 @@ def reporter(event: Failure) -> str:
     return event.party if isinstance(event, PhaseFailed) else COORDINATOR
 
 
-class Blames:
+class HeldFailures:
     """Failures that wait, by run. ``clock`` is monotonic seconds. The caller serialises access."""
 
     def __init__(self) -> None:

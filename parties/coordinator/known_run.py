@@ -1,8 +1,8 @@
-"""A run as the engine knows it: agreement, state, progress and what was logged."""
+"""A run as the coordinator knows it: its agreement, parsed once, its state, and how far its parties are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parties.agreement.document import Agreement
 from parties.coordinator.progress import RunProgress
@@ -11,15 +11,22 @@ from parties.coordinator.run import RunFacts, RunState
 __all__ = ["KnownRun"]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class KnownRun:
-    """A run as the coordinator holds it in memory."""
+    """A snapshot of a run: the engine makes another with each event. ``progress`` goes on, and is thread-safe."""
 
     state: RunState
+    agreement: Agreement
     facts: RunFacts
     progress: RunProgress
-    unsaved: bool = False
 
-    @property
-    def agreement(self) -> Agreement:
-        return Agreement.model_validate_json(self.state.agreement)
+    @classmethod
+    def proposed(cls, state: RunState) -> KnownRun:
+        """A run that was not known before."""
+        agreement = Agreement.model_validate_json(state.agreement)
+        facts = RunFacts.of(agreement)
+        return cls(state, agreement, facts, RunProgress(state.plan.label, facts.periods))
+
+    def at(self, state: RunState) -> KnownRun:
+        """The same run in another state."""
+        return replace(self, state=state)

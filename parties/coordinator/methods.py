@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -22,14 +24,15 @@ from google.protobuf.message import Message as Protobuf
 from parties import __version__
 from parties.agreement.document import Agreement
 from parties.calls.asking import Role
-from parties.control.reports import AskBody, CancelBody, PauseBody, ProposeBody, ResumeBody, SignInBody, parse
+from parties.control.orders import CancelOrder, DeskQuestion, PauseOrder, ProposeOrder, ResumeOrder, SignInOrder
+from parties.control.parsing import parse
 from parties.coordinator.approvals import Approvals
 from parties.coordinator.desk.doors import ADMINS, AUDITORS, Caller, Doors, admit, pass_through
 from parties.coordinator.desk.gate import Gate
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
 from parties.coordinator.read_calls import Reader
-from parties.coordinator.report_intake import Hearing
+from parties.coordinator.report_intake import ReportIntake
 from parties.errors import AgreementError, EntenteError
 from parties.joining.requests import JoinRequest
 from parties.members.roster import Member, Roster
@@ -37,35 +40,36 @@ from parties.names import ADMIN, NO_PARTIES
 from parties.transport.to_coordinator import ERROR_KEY, SERVICE, SESSION_KEY, STARTING
 from parties.wire.gen import coordinator_pb2 as wire
 
-__all__ = ["Methods"]
+__all__ = ["Methods", "Served"]
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 18  # below the largest frame of the transport whose server this shares
 _ORDERERS: frozenset[Role] = frozenset(("admin", "operator"))
 
 A = TypeVar("A", bound=Protobuf)
-B = TypeVar("B", CancelBody, PauseBody, ResumeBody)
+B = TypeVar("B", CancelOrder, PauseOrder, ResumeOrder)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What answers the calls, once the runs are rebuilt from the log."""
+
+    engine: Engine
+    reader: Reader
+    doors: Doors
+    gate: Gate
+    approvals: Approvals
+    intake: ReportIntake
 
 
 class Methods:
-    """The gRPC methods. Until :meth:`begin` every call is told that the coordinator is starting."""
+    """The gRPC methods. Until ``served`` has its result every call is told that the coordinator is starting."""
 
-    def __init__(self, roster: Roster, membership: Membership, *, relays: bool) -> None:
-        self._relays = relays
+    def __init__(self, roster: Roster, membership: Membership, served: Future[Served], *, relays: bool) -> None:
         self._roster = roster
         self._membership = membership
-        self._engine: Engine | None = None
-        self._reader: Reader | None = None
-        self._gate: Gate | None = None
-        self._doors: Doors = {}
-        self._hearing: Hearing | None = None
-
-    def begin(self, engine: Engine, reader: Reader, doors: Doors, gate: Gate, approvals: Approvals) -> None:
-        self._reader = reader
-        self._hearing = Hearing(engine, approvals)
-        self._doors = doors
-        self._gate = gate
-        self._engine = engine
+        self._served = served
+        self._relays = relays
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """The methods under their names."""
@@ -98,10 +102,12 @@ class Methods:
         )
 
     def _attach(self, request: wire.AttachRequest, context: grpc.ServicerContext) -> Iterator[wire.Command]:
-        party, engine = self._party(context), self._ready(context)
+        party, served = self._party(context), self._ready(context)
+        engine = served.engine
         line = self._answered(
             context, lambda: engine.attach(party, request.session[:64], request.version[:64], request.runs)
         )
+        served.approvals.greet(party)
 
         def leave() -> None:
             engine.detach(line)
@@ -110,34 +116,29 @@ class Methods:
         if not context.add_callback(leave):
             leave()
         for command in line:
-            body = json.dumps(command.body).encode()
-            yield wire.Command(kind=command.kind, run_id=command.run_id, body=body)
+            yield wire.Command(kind=command.kind, run_id=command.run_id, body=command.encoded())
 
     def _report(self, request: wire.PartyReport, context: grpc.ServicerContext) -> wire.Receipt:
-        party = self._party(context)
-        self._ready(context)
-        hearing = self._hearing
-        assert hearing is not None
-        changed = self._answered(context, lambda: hearing.said(party, request.kind, request.run_id, request.body))
+        party, intake = self._party(context), self._ready(context).intake
+        changed = self._answered(context, lambda: intake.take(party, request.kind, request.run_id, request.body))
         return wire.Receipt(changed=changed)
 
     def _propose(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
-        engine, gate = self._ready(context), self._gated(context)
-        caller = self._caller(context)
+        served, caller = self._ready(context), self._caller(context)
 
         def take() -> str:
-            agreement: Agreement = parse(ProposeBody, request.json, "the proposal").agreement
-            with gate.actions.during(caller, "propose", agreement.run_id):
+            agreement: Agreement = parse(ProposeOrder, request.json, "the proposal").agreement
+            with served.gate.actions.during(caller, "propose", agreement.run_id):
                 admit(caller, ADMINS)
-                return engine.propose(agreement, caller.signature)
+                return served.engine.propose(agreement, caller.signature)
 
         return wire.Document(json=json.dumps({"run_id": self._answered(context, take)}).encode())
 
     def _sign_in(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
-        member, gate = authenticated_peer(context, self._roster), self._gated(context)
+        member, gate = authenticated_peer(context, self._roster), self._ready(context).gate
 
         def take() -> str:
-            said = parse(SignInBody, request.json, "the sign-in")
+            said = parse(SignInOrder, request.json, "the sign-in")
             return gate.sign_in(member, shown_certificate(context), said.token, said.id_token)
 
         return wire.Document(json=json.dumps({"session": self._answered(context, take)}).encode())
@@ -150,7 +151,7 @@ class Methods:
 
     def _join(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Document:
         """Of an invited party only: its handshake showed the certificate that comes from its token."""
-        engine, shown = self._ready(context), shown_certificate(context)
+        engine, shown = self._ready(context).engine, shown_certificate(context)
 
         def take() -> bytes:
             answer = self._membership.admit(shown, parse(JoinRequest, request.json, "the request to join"))
@@ -160,7 +161,7 @@ class Methods:
         return wire.Document(json=self._answered(context, take))
 
     def _renew(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
-        caller, engine = authenticated_peer(context, self._roster), self._ready(context)
+        caller, engine = authenticated_peer(context, self._roster), self._ready(context).engine
 
         def take() -> bool:
             engine.check_free(caller)
@@ -171,27 +172,29 @@ class Methods:
         return wire.Receipt(changed=self._answered(context, take))
 
     def _cancel(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
-        engine = self._ready(context)
+        engine = self._ready(context).engine
 
-        def cancel(body: CancelBody, member: str, caller: Caller | None) -> bool:
+        def cancel(body: CancelOrder, member: str, caller: Caller | None) -> bool:
             if caller is None:
                 return engine.cancel(body.run_id, member, body.why, admin=False)
             return engine.cancel(body.run_id, caller.signature, body.why, admin=True)
 
-        return self._ordered(request, context, "cancel", CancelBody, cancel)
+        return self._ordered(request, context, "cancel", CancelOrder, cancel)
 
     def _pause(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
-        engine = self._ready(context)
+        engine = self._ready(context).engine
 
-        def pause(body: PauseBody, member: str, caller: Caller | None) -> bool:
+        def pause(body: PauseOrder, member: str, caller: Caller | None) -> bool:
             why = f"{caller.signature}: {body.why}" if caller is not None and caller.session else body.why
             return engine.pause(body.run_id, member, why)
 
-        return self._ordered(request, context, "pause", PauseBody, pause)
+        return self._ordered(request, context, "pause", PauseOrder, pause)
 
     def _resume(self, request: wire.Document, context: grpc.ServicerContext) -> wire.Receipt:
-        engine = self._ready(context)
-        return self._ordered(request, context, "resume", ResumeBody, lambda body, by, _: engine.resume(body.run_id, by))
+        engine = self._ready(context).engine
+        return self._ordered(
+            request, context, "resume", ResumeOrder, lambda body, by, _: engine.resume(body.run_id, by)
+        )
 
     def _ordered(
         self,
@@ -205,7 +208,7 @@ class Methods:
 
         Who works for a party acts as that party, the others as the admin; what they ordered is recorded.
         """
-        engine, gate = self._ready(context), self._gated(context)
+        served = self._ready(context)
         member = authenticated_peer(context, self._roster)
         caller = self._caller(context) if member in NO_PARTIES else None
 
@@ -213,20 +216,20 @@ class Methods:
             body = parse(shape, request.json, f"the order to {what}")
             if caller is None:
                 return work(body, member, None)
-            with gate.actions.during(caller, what, body.run_id):
+            with served.gate.actions.during(caller, what, body.run_id):
                 admit(caller, _ORDERERS)
-                if caller.party and caller.party not in engine.known(body.run_id).state.plan.parties:
+                if caller.party and caller.party not in served.engine.known(body.run_id).state.plan.parties:
                     raise AgreementError(f"{caller.party} has no part in run {body.run_id[:12]} and cannot {what} it")
                 return work(body, caller.party or ADMIN, caller)
 
         return wire.Receipt(changed=self._answered(context, take))
 
     def _read(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
-        reader, caller = self._reading(context), self._caller(context)
+        reader, caller = self._ready(context).reader, self._caller(context)
         return _chunks(self._answered(context, lambda: reader.document(request, caller)))
 
     def _bundle(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
-        reader, caller = self._reading(context), self._caller(context)
+        reader, caller = self._ready(context).reader, self._caller(context)
 
         def found() -> bytes:
             admit(caller, AUDITORS)
@@ -235,11 +238,11 @@ class Methods:
         return _chunks(self._answered(context, found))
 
     def _ask(self, request: wire.Document, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
-        gate, caller = self._gated(context), self._caller(context)
+        served, caller = self._ready(context), self._caller(context)
 
         def pass_door() -> bytes:
-            asked = parse(AskBody, request.json, "the question")
-            return pass_through(self._doors, asked.what, asked.arguments, caller, gate.actions.during)
+            asked = parse(DeskQuestion, request.json, "the question")
+            return pass_through(served.doors, asked.what, asked.arguments, caller, served.gate.actions.during)
 
         return _chunks(self._answered(context, pass_door))
 
@@ -251,25 +254,14 @@ class Methods:
 
     def _caller(self, context: grpc.ServicerContext) -> Caller:
         """Who acts: by the admin's own certificate, or within a session over the desk's."""
-        member, gate = authenticated_peer(context, self._roster), self._gated(context)
+        member, gate = authenticated_peer(context, self._roster), self._ready(context).gate
         secret = next((str(value) for key, value in context.invocation_metadata() or () if key == SESSION_KEY), "")
         return cast(Caller, self._answered(context, lambda: gate.caller(member, shown_certificate(context), secret)))
 
-    def _gated(self, context: grpc.ServicerContext) -> Gate:
-        self._ready(context)
-        assert self._gate is not None
-        return self._gate
-
-    def _reading(self, context: grpc.ServicerContext) -> Reader:
-        self._ready(context)
-        assert self._reader is not None
-        return self._reader
-
-    def _ready(self, context: grpc.ServicerContext) -> Engine:
-        if self._engine is None:
+    def _ready(self, context: grpc.ServicerContext) -> Served:
+        if not self._served.done():
             context.abort(grpc.StatusCode.UNAVAILABLE, STARTING)
-            raise AssertionError("abort does not return")
-        return self._engine
+        return self._served.result()
 
     def _answered(self, context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:
         """The work's result; an error of ours reaches the caller with its class and its sentence, no other does."""

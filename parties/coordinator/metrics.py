@@ -19,13 +19,12 @@ def coordinator_samples(
 ) -> Iterator[Sample]:
     """The metrics as of now. ``relayed``: bytes by sender and receiver."""
     yield from process_samples(home, "coordinator", COORDINATOR)
-    with engine.lock:
-        statuses = Counter(known.state.status for known in engine.all_runs())
-        online = {name: engine.lines.attached(name) for name in members if name != COORDINATOR}
+    statuses = Counter(known.state.status for known in engine.all_runs())
+    lines = engine.attachments(name for name in members if name != COORDINATOR)
     for status, count in sorted(statuses.items()):
         yield Sample("runs", "Runs by status.", count, {"status": status})
-    for name, attached in online.items():
-        yield Sample("party_attached", "Whether a party's line is up.", int(attached), {"party": name})
+    for name, line in lines.items():
+        yield Sample("party_attached", "Whether a party's line is up.", int(line.attached), {"party": name})
     for name, member in members.items():
         until = member.expires.timestamp()
         yield Sample("certificate_expires_timestamp_seconds", "When a certificate ends.", until, {"member": name})

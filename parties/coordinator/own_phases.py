@@ -6,38 +6,51 @@ lines, so the flows here wait until they are aborted.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from parties.agreement.document import Agreement
+from parties.control.phase_reports import Traffic
 from parties.control.phases import PhaseName, session_name, session_roles
-from parties.control.reports import ContributionRecord, Traffic
+from parties.control.reports import ProgressBody
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.run import RunState
+from parties.coordinator.events import CoordinatorDone, CoordinatorFailed
+from parties.coordinator.known_run import KnownRun
 from parties.drive import drive
-from parties.errors import RunAborted
+from parties.errors import EntenteError, PeerError, RunAborted
 from parties.factor.delivery import opener
 from parties.factor.sealing import reading_key
+from parties.fields import printable
 from parties.ledger.store import LedgerStore
 from parties.members.keys import Identity
 from parties.names import COORDINATOR
 from parties.settlement.closing import settle_run
+from parties.settlement.contribution import ContributionRecord
 from parties.transport.channel import Channel, Endpoint
 from psi.commitment import AlignmentLimits
-from psi.flow import REGISTER, Flow, Progress, Role
+from psi.flow import REGISTER, Flow, Progress, ProtocolError, Role
 from psi.ring import IntersectionTooSmall, match_tokens
 from vfl.protocols.delivery import receive_bundle
 
-__all__ = ["OwnParts"]
+__all__ = ["FAULT", "OwnPhases", "Work", "played", "told"]
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+FAULT = "a fault in the coordinator's program; its log has the details"
+
 Watch = Callable[[Progress], None]
+
+Work = Callable[[Watch], tuple[dict[str, Any], dict[str, Traffic]]]
 
 PATIENCE = 7 * 24 * 3600.0
 
 
-class OwnParts:
+class OwnPhases:
     """Carries the coordinator's parts out; :meth:`abort` stops those of a run from any thread."""
 
     def __init__(self, identity: Identity, endpoint: Endpoint, bundles: BundleStore, ledger: LedgerStore) -> None:
@@ -67,14 +80,14 @@ class OwnParts:
         digest = self._bundles.save(agreement.run_id, files, label, key)
         return {"sha256": digest, "bytes": sum(map(len, files.values())), "files": len(files)}, traffic
 
-    def settle(self, state: RunState) -> dict[str, Any]:
+    def settle(self, known: KnownRun) -> dict[str, Any]:
         """Pending postings of the run's rewards."""
-        agreement = Agreement.model_validate_json(state.agreement)
+        state = known.state
         valued = next(span for span in state.spans if span.phase == "value")
         said = (valued.reports or {}).get(state.plan.label, {}).get("contribution")
         contribution = None if said is None else ContributionRecord.model_validate(said)
         at = state.span.started_at
-        return settle_run(self._ledger, agreement, contribution, at, run_id=state.run).model_dump(mode="json")
+        return settle_run(self._ledger, known.agreement, contribution, at, run_id=state.run).model_dump(mode="json")
 
     def abort(self, run_id: str, reason: str) -> None:
         """Stop what the coordinator does in this run, now and later."""
@@ -125,3 +138,31 @@ class OwnParts:
             for kind, tally in sent
         }
         return result, traffic
+
+
+def told(phase: PhaseName, attempt: int, progress: Progress) -> ProgressBody:
+    """How far the coordinator's own part is, in the words of a party's report."""
+    return ProgressBody(phase=phase, attempt=attempt, done=progress.done, total=progress.total, unit=progress.unit)
+
+
+def played(
+    known: KnownRun,
+    phase: PhaseName,
+    attempt: int,
+    work: Callable[[], tuple[dict[str, Any], dict[str, Traffic]]],
+    now: Callable[[], datetime],
+) -> tuple[CoordinatorDone | CoordinatorFailed | None, dict[str, Traffic]]:
+    """Do one of the coordinator's parts: the event that comes of it, and what was sent. None: the run has ended."""
+    run_id = known.state.run
+    try:
+        report, traffic = work()
+    except RunAborted:
+        return None, {}
+    except (EntenteError, ProtocolError, ValidationError, ValueError, OSError) as error:
+        peer, lost = str(getattr(error, "peer", ""))[:32], isinstance(error, PeerError)
+        reason = printable(str(error)[:2000])
+        return CoordinatorFailed(run_id, now(), phase, attempt, reason, peer, lost), {}
+    except Exception:
+        _LOG.exception("run %s: %s failed", run_id[:12], phase)
+        return CoordinatorFailed(run_id, now(), phase, attempt, FAULT), {}
+    return CoordinatorDone(run_id, now(), phase, attempt, report), traffic

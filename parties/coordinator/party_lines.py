@@ -14,16 +14,18 @@ from pydantic import ValidationError
 
 from parties.control.commands import Command
 from parties.control.reports import IntroductionBody
+from parties.coordinator.events import Expired, PartyBack, PartyLost
+from parties.coordinator.known_run import KnownRun
 from parties.coordinator.store import EventLog
 from parties.errors import StorageError
 
-__all__ = ["Line", "Lines", "offered", "offers_before"]
+__all__ = ["Attachment", "PartyLine", "PartyLines", "due", "offered", "offers_before"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_QUEUED = 10_000
 
 
-class Line:
+class PartyLine:
     """One attachment of one party. Iterate to take commands; ends when it is closed or replaced."""
 
     def __init__(self, party: str, session: str) -> None:
@@ -61,9 +63,20 @@ class Line:
             yield command
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A party's line at one moment. ``silent_for`` in seconds; ``introduction``: what it said last that it brings."""
+
+    attached: bool
+    silent_for: float
+    last_seen: datetime | None
+    version: str
+    introduction: IntroductionBody | None
+
+
 @dataclass(slots=True)
 class _Seen:
-    line: Line | None = None
+    line: PartyLine | None = None
     session: str = ""
     restarted: bool = False
     version: str = ""
@@ -72,20 +85,20 @@ class _Seen:
     introduction: IntroductionBody | None = None
 
 
-class Lines:
+class PartyLines:
     """All lines. The caller serialises access."""
 
     def __init__(self) -> None:
         self._parties: dict[str, _Seen] = {}
         self._since = time.monotonic()
 
-    def attach(self, party: str, session: str, version: str) -> tuple[Line, bool]:
+    def attach(self, party: str, session: str, version: str) -> tuple[PartyLine, bool]:
         """Open a line, closing an older one; and whether the node has restarted since the last, until :meth:`noted`."""
         seen = self._parties.setdefault(party, _Seen())
         seen.restarted |= bool(seen.session) and seen.session != session
         if seen.line is not None:
             seen.line.close()
-        seen.line, seen.session, seen.version = Line(party, session), session, version
+        seen.line, seen.session, seen.version = PartyLine(party, session), session, version
         self.heard(party)
         return seen.line, seen.restarted
 
@@ -93,7 +106,7 @@ class Lines:
         """What follows from the party's restart is on record."""
         self._parties[party].restarted = False
 
-    def detach(self, line: Line) -> None:
+    def detach(self, line: PartyLine) -> None:
         """Forget a line that has ended, unless a newer one took its place."""
         seen = self._parties.get(line.party)
         if seen is not None and seen.line is line:
@@ -108,11 +121,6 @@ class Lines:
     def introduced(self, party: str, said: IntroductionBody) -> None:
         """What the party says it brings to runs."""
         self._parties.setdefault(party, _Seen()).introduction = said
-
-    def introduction(self, party: str) -> IntroductionBody | None:
-        """What the party said last that it brings, since this coordinator started."""
-        seen = self._parties.get(party)
-        return seen.introduction if seen else None
 
     def heard(self, party: str) -> None:
         """Something came from the party."""
@@ -134,13 +142,10 @@ class Lines:
         seen = self._parties.get(party)
         return seen is not None and seen.line is not None
 
-    def last_seen(self, party: str) -> datetime | None:
-        seen = self._parties.get(party)
-        return seen.at if seen else None
-
-    def version(self, party: str) -> str:
-        seen = self._parties.get(party)
-        return seen.version if seen else ""
+    def attachment(self, party: str) -> Attachment:
+        """The party's line as it is now."""
+        seen = self._parties.get(party) or _Seen()
+        return Attachment(seen.line is not None, self.silent_for(party), seen.at, seen.version, seen.introduction)
 
     def drained(self, patience: float) -> bool:
         """Wait until every line has handed over its commands, ``patience`` seconds at most."""
@@ -158,7 +163,7 @@ class Lines:
                 seen.line.close()
 
 
-def offered(lines: Lines, log: EventLog, party: str, said: IntroductionBody) -> None:
+def offered(lines: PartyLines, log: EventLog, party: str, said: IntroductionBody) -> None:
     """Take an offer in. A database that refuses it costs nothing but the memory of it."""
     lines.introduced(party, said)
     try:
@@ -167,9 +172,22 @@ def offered(lines: Lines, log: EventLog, party: str, said: IntroductionBody) -> 
         _LOG.warning("%s: %s", party, error)
 
 
-def offers_before(lines: Lines, log: EventLog, members: Collection[str]) -> None:
+def offers_before(lines: PartyLines, log: EventLog, members: Collection[str]) -> None:
     """Take back what the members offered before a restart."""
     for party, body in log.offers().items():
         if party in members:
             with contextlib.suppress(ValidationError):  # of another version: the party says it again
                 lines.introduced(party, IntroductionBody.model_validate_json(body))
+
+
+def due(known: KnownRun, lines: PartyLines, now: datetime) -> Iterator[PartyLost | PartyBack | Expired]:
+    """What the clock says of a run: who is silent, who is back, whether the agreement has expired."""
+    state = known.state
+    for party in state.plan.parties:
+        silent = lines.silent_for(party)
+        if silent > known.facts.silence_seconds:
+            yield PartyLost(state.run, now, party, round(silent, 1))
+        elif party in state.absent and lines.attached(party):
+            yield PartyBack(state.run, now, party)
+    if now > known.facts.expires_at:
+        yield Expired(state.run, now)

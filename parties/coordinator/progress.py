@@ -6,19 +6,37 @@ parties, phases, message types and periods, and a copy is kept in the database s
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from parties.calls.views import BytesView, OpeningsView, ProgressView, RelayView, SeriesPoint
-from parties.control.reports import OpeningsUsed, PartReport, Point, ProgressBody, Traffic
+from parties.control.phase_reports import OpeningsUsed, PartReport, Point, Traffic
+from parties.control.reports import ProgressBody
 
 __all__ = ["RunProgress"]
 
 _SAMPLES = 20
 _MOST_PERIODS = 4000
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _alone(method: Callable[Concatenate[RunProgress, P], R]) -> Callable[Concatenate[RunProgress, P], R]:
+    """The method under the run's own lock."""
+
+    @functools.wraps(method)
+    def locked(self: RunProgress, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
 
 
 @dataclass(slots=True)
@@ -30,9 +48,10 @@ class _Part:
 
 
 class RunProgress:
-    """One run's progress. The caller serialises access."""
+    """One run's progress. Thread-safe."""
 
     def __init__(self, label: str, periods: tuple[str, ...]) -> None:
+        self._lock = threading.RLock()
         self._label = label
         self._periods = periods
         self._known = frozenset(periods)
@@ -43,6 +62,7 @@ class RunProgress:
         self._memory: dict[str, float] = {}
         self._relayed: dict[tuple[str, str], int] = {}
 
+    @_alone
     def heard(self, party: str, body: ProgressBody, at: datetime, clock: float) -> None:
         """Take in a progress report; ``clock`` is monotonic seconds."""
         key = (party, body.phase)
@@ -58,6 +78,7 @@ class RunProgress:
             self._note_points(body.points, at)
             self._note_step(body.metrics, body.openings, at)
 
+    @_alone
     def closed(self, party: str, phase: str, report: PartReport, at: datetime) -> None:
         """Take in what a party's final report on a phase says."""
         part = self._parts.get((party, phase))
@@ -103,20 +124,24 @@ class RunProgress:
         old = self._series.get(period) or SeriesPoint(period=period)
         self._series[period] = old.model_copy(update={**known, "at": at})
 
+    @_alone
     def of_phase(self, phase: str) -> tuple[ProgressView, ...]:
         """Each party's progress in a phase."""
         return tuple(part.view for (_, name), part in self._parts.items() if name == phase)
 
+    @_alone
     def series(self) -> tuple[SeriesPoint, ...]:
         """Points in calendar order."""
         return tuple(self._series[period] for period in self._periods if period in self._series)
 
+    @_alone
     def openings(self) -> tuple[OpeningsView, ...]:
         return tuple(
             OpeningsView(party=party, limit=used.limit, max_used=used.max_used)
             for party, used in sorted(self._openings.items())
         )
 
+    @_alone
     def traffic(self) -> tuple[BytesView, ...]:
         """Bytes by party and message type, over all phases."""
         totals: dict[tuple[str, str], BytesView] = {}
@@ -131,10 +156,12 @@ class RunProgress:
             )
         return tuple(totals.values())
 
+    @_alone
     def relayed(self, sender: str, receiver: str, size: int) -> None:
         """Take in that ``size`` more bytes went from one member to another through the coordinator."""
         self._relayed[sender, receiver] = self._relayed.get((sender, receiver), 0) + size
 
+    @_alone
     def relays(self) -> tuple[RelayView, ...]:
         """Which members' connections led through the coordinator."""
         return tuple(
@@ -142,6 +169,7 @@ class RunProgress:
             for (sender, receiver), size in sorted(self._relayed.items())
         )
 
+    @_alone
     def links(self) -> dict[tuple[str, str, str], tuple[str, int]]:
         """Class and bytes by sender, receiver and message type, over all phases.
 
@@ -155,10 +183,12 @@ class RunProgress:
                 totals[party, receiver, kind] = (tally.payload, before + size)
         return totals
 
+    @_alone
     def memory(self) -> dict[str, float]:
         """Peak resident memory by party, MB."""
         return dict(sorted(self._memory.items()))
 
+    @_alone
     def to_json(self) -> dict[str, Any]:
         """A record that :meth:`restore` takes back."""
         return {
@@ -170,6 +200,7 @@ class RunProgress:
             "relayed": [[*pair, size] for pair, size in self._relayed.items()],
         }
 
+    @_alone
     def restore(self, record: Mapping[str, Any]) -> None:
         """Take back what :meth:`to_json` gave, after a restart."""
         for view in map(ProgressView.model_validate, record.get("parts", ())):

@@ -72,9 +72,8 @@ class Reader:
         return self._bundles.archive(self._engine.known(run_id).state.run)
 
     def _run(self, query: wire.Query, caller: Caller) -> RunView:
-        with self._engine.lock:
-            known = self._engine.known(query.run_id)
-            found, plan = run_view(known, self._bundles), known.state.plan
+        known = self._engine.known(query.run_id)
+        found, plan = run_view(known, self._bundles), known.state.plan
         if not sees_rewards(caller, plan):
             found = found.model_copy(update={"contribution_way": "", "contributions": (), "transactions": ()})
         if found.factor is not None and not holds_factor(caller, plan):
@@ -86,30 +85,29 @@ class Reader:
         return self._ledger.view(query.run_id, _rows(query), query.offset)
 
     def _self(self) -> CoordinatorView:
-        with self._engine.lock:
-            runs = self._engine.all_runs()
-            return CoordinatorView(
-                name=self._settings.name,
-                version=__version__,
-                started_at=self._started_at,
-                runs=len(runs),
-                runs_in_progress=sum(not known.state.ended for known in runs),
-                parties_online=sum(map(self._engine.lines.attached, self._members())),
-            )
+        runs = self._engine.all_runs()
+        lines = self._engine.attachments(self._members())
+        return CoordinatorView(
+            name=self._settings.name,
+            version=__version__,
+            started_at=self._started_at,
+            runs=len(runs),
+            runs_in_progress=sum(not known.state.ended for known in runs),
+            parties_online=sum(line.attached for line in lines.values()),
+        )
 
     def _members(self) -> list[str]:
         return [name for name in self._roster if name not in NO_PARTIES]
 
     def _parties(self) -> list[BaseModel]:
-        heartbeat = self._settings.heartbeat_seconds
-        with self._engine.lock:
-            runs = self._engine.all_runs()
-            return [party_view(n, self._roster[n], self._engine.lines, runs, heartbeat) for n in self._members()]
+        heartbeat, runs = self._settings.heartbeat_seconds, self._engine.all_runs()
+        members = {name: self._roster[name] for name in self._members()}
+        lines = self._engine.attachments(members)
+        return [party_view(name, members[name], line, runs, heartbeat) for name, line in lines.items()]
 
     def _runs(self, query: wire.Query, _: Caller) -> list[BaseModel]:
-        with self._engine.lock:
-            page = self._engine.all_runs()[query.offset : query.offset + _rows(query)]
-            return [run_summary(known) for known in page]
+        page = self._engine.all_runs()[query.offset : query.offset + _rows(query)]
+        return [run_summary(known) for known in page]
 
     def _events(self, query: wire.Query, _: Caller) -> list[BaseModel]:
         return [event_view(e) for e in self._log.read(run_id=query.run_id, after=query.offset, limit=_rows(query))]

@@ -21,6 +21,7 @@ import grpc
 from parties.errors import PeerError
 from parties.members.roster import Roster
 from parties.names import COORDINATOR, NO_PARTIES
+from parties.process.supervision import start_task
 from parties.transport.relay import SERVICE
 from parties.transport.switchboard import End, Ring, Switchboard
 from parties.wire.gen import relay_pb2 as wire
@@ -57,7 +58,7 @@ def relay_handler(board: Switchboard, roster: Roster) -> grpc.GenericRpcHandler[
             _refuse(context, str(error))
         if not context.add_callback(end.close):
             end.close()
-        threading.Thread(target=_take_in, args=(parcels, end), name=f"relay of {name}", daemon=True).start()
+        start_task(lambda: _take_in(parcels, end), f"relay of {name}", lambda error: end.close())
         yield wire.Parcel()
         while data := end.receive():
             yield wire.Parcel(data=data)
@@ -117,7 +118,7 @@ class OwnDoor:
                     break
             end.close()
 
-        threading.Thread(target=send, name=f"relay to {to}", daemon=True).start()
+        start_task(send, f"relay to {to}", lambda error: end.close())
         return _OwnIncoming(end)
 
     def rings(self) -> Iterator[Ring]:

@@ -23,13 +23,13 @@ from parties.calls.views import (
     RunView,
     SignatureView,
 )
+from parties.control.phase_reports import EvaluationNumbers
 from parties.control.phases import PHASES, PhaseName
-from parties.control.reports import EvaluationNumbers
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.events import Event, event_to_json
 from parties.coordinator.known_run import KnownRun
-from parties.coordinator.party_lines import Lines
+from parties.coordinator.party_lines import Attachment
 from parties.coordinator.run import RunState
 from parties.coordinator.store import LoggedEvent
 from parties.ledger.entries import Entry, State
@@ -239,7 +239,7 @@ def factor_view(known: KnownRun, bundles: BundleStore) -> FactorView | None:
     )
 
 
-def party_view(name: str, member: Member, lines: Lines, runs: Sequence[KnownRun], heartbeat: float) -> PartyView:
+def party_view(name: str, member: Member, line: Attachment, runs: Sequence[KnownRun], heartbeat: float) -> PartyView:
     """A member and its line; role and legal entity are as it says, or those of its latest run."""
     role: Any = ""
     entity = running = ""
@@ -249,23 +249,21 @@ def party_view(name: str, member: Member, lines: Lines, runs: Sequence[KnownRun]
             role, entity = terms.role, terms.legal_entity
             running = "" if known.state.ended else known.state.run
             break
-    said = lines.introduction(name)
+    said = line.introduction
     offered: dict[str, Any] = {}
     if said is not None:
         role, entity = said.role, said.legal_entity or entity
         offered = said.model_dump(exclude={"role", "legal_entity", "limits"})
-    attached, silent = lines.attached(name), lines.silent_for(name)
-    seen = lines.last_seen(name)
     certificate = x509.load_pem_x509_certificate(member.certificate.encode())
     return PartyView(
         name=name,
         role=role,
         legal_entity=entity,
         address=member.address,
-        health="offline" if not attached else "online" if silent < 3 * heartbeat else "silent",
-        last_seen=seen,
-        silent_for=None if seen is None else round(silent, 1),
-        version=lines.version(name),
+        health="offline" if not line.attached else "online" if line.silent_for < 3 * heartbeat else "silent",
+        last_seen=line.last_seen,
+        silent_for=None if line.last_seen is None else round(line.silent_for, 1),
+        version=line.version,
         running=running,
         certificate_sha256=member.certificate_sha256,
         certificate_expires=certificate.not_valid_after_utc,

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -50,100 +50,29 @@ from parties.coordinator.events import (
     Signed,
 )
 from parties.coordinator.run import Hold, PhaseSpan, RunState
+from parties.coordinator.run_actions import (
+    Abort,
+    Action,
+    AskApproval,
+    Finish,
+    Interrupt,
+    ReceiveBundle,
+    Release,
+    RunMatching,
+    Settle,
+    StartPhase,
+    Stop,
+)
 from parties.errors import AgreementError
 from parties.names import ADMIN, COORDINATOR
 
-__all__ = [
-    "Abort",
-    "Action",
-    "AskApproval",
-    "EventRefused",
-    "Finish",
-    "Interrupt",
-    "ReceiveBundle",
-    "Release",
-    "RunMatching",
-    "Settle",
-    "StartPhase",
-    "Stop",
-    "replay",
-    "step",
-]
+__all__ = ["EventRefused", "replay", "step"]
 
 
 class EventRefused(AgreementError):
     """The event does not belong to the run, its parties, or the phase it is in."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskApproval:
-    """Show the agreement to the party and ask it to sign or reject."""
-
-    party: str
-
-
-@dataclass(frozen=True, slots=True)
-class StartPhase:
-    """Tell the party to begin its part."""
-
-    party: str
-    phase: PhaseName
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunMatching:
-    """Play the coordinator's part of entity alignment."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiveBundle:
-    """Receive the factor bundle: the coordinator is a recipient."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Post the run's rewards to the ledger."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """Tell everyone that the run has ended, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupt:
-    """Stop the coordinator's own part in the attempt under way: another will follow."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Tell everyone that the run is paused: training stops behind its next record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Tell everyone that the run is paused no longer."""
-
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Tell everyone that the run is settled."""
-
-
-Action = AskApproval | StartPhase | RunMatching | ReceiveBundle | Settle | Interrupt | Stop | Release | Abort | Finish
 Step = tuple[RunState, tuple[Action, ...]]
 
 MOST_ATTEMPTS = 20
@@ -161,47 +90,65 @@ def step(state: RunState | None, event: Event) -> Step:
         raise EventRefused(f"run {event.run[:12]} was never proposed here: propose it first")
     if event.run != state.run:
         raise EventRefused(f"an event of run {event.run[:12]} reached run {state.run[:12]}: send it to its own run")
-    if isinstance(
-        event, Signed | Rejected | PhaseDone | PhaseFailed | PhaseHeld | PartyLost | PartyBack | PartyRestarted
-    ):
-        _require_party(state, event.party)
-    if state.ended:
+    match event:
+        case Signed() | Rejected() | PhaseDone() | PhaseFailed() | PhaseHeld():
+            _require_party(state, event.party)
+        case PartyLost() | PartyBack() | PartyRestarted():
+            _require_party(state, event.party)
+        case _:
+            pass
+    return (state, ()) if state.ended else _applied(state, event)
+
+
+def _applied(state: RunState, event: Event) -> Step:
+    """An event of a run that has not ended, of somebody who has part in it."""
+    match event:
+        case Signed():
+            return _sign(state, event)
+        case Rejected(party=party, why=why):
+            if state.phase != "approve":
+                raise EventRefused(f"{party} rejects a run that every party has approved: cancel it instead")
+            return _abort(state, event.at, f"{party} rejected the agreement: {why}", party)
+        case PhaseDone() | CoordinatorDone():
+            return _done(state, event)
+        case PhaseFailed() | CoordinatorFailed():
+            return _failed(state, event)
+        case PhaseHeld():
+            return _held(state, event)
+        case Paused():
+            return _pause(state, event)
+        case Resumed():
+            return _resume(state, event)
+        case PartyLost():
+            return _lost(state, event)
+        case PartyBack():
+            return _back(state, event)
+        case PartyRestarted():
+            return _restarted(state, event)
+        case Cancelled(by=by, why=why):
+            return _abort(state, event.at, f"cancelled by {by}: {why}", "")
+        case Continued(as_run=as_run, without=without):
+            gone = ", ".join(without)
+            return _abort(state, event.at, f"the others go on without {gone}, as run {as_run[:12]}", without[0])
+        case Interrupted():
+            return _interrupted(state, event)
+        case Expired():
+            return _expired(state, event)
+        case Proposed():
+            raise AssertionError("a proposal is taken before")
+
+
+def _interrupted(state: RunState, event: Interrupted) -> Step:
+    """Signatures are in the log, and a settlement is the coordinator's alone: these go on."""
+    assert state.phase is not None
+    if state.phase in ("approve", "settle"):
         return state, ()
-    if isinstance(event, Signed):
-        return _sign(state, event)
-    if isinstance(event, Rejected):
-        if state.phase != "approve":
-            raise EventRefused(f"{event.party} rejects a run that every party has approved: cancel it instead")
-        return _abort(state, event.at, f"{event.party} rejected the agreement: {event.why}", event.party)
-    if isinstance(event, PhaseDone | CoordinatorDone):
-        return _done(state, event)
-    if isinstance(event, PhaseFailed | CoordinatorFailed):
-        return _failed(state, event)
-    if isinstance(event, PhaseHeld):
-        return _held(state, event)
-    if isinstance(event, Paused):
-        return _pause(state, event)
-    if isinstance(event, Resumed):
-        return _resume(state, event)
-    if isinstance(event, PartyLost):
-        return _lost(state, event)
-    if isinstance(event, PartyBack):
-        return _back(state, event)
-    if isinstance(event, PartyRestarted):
-        return _restarted(state, event)
-    if isinstance(event, Cancelled):
-        return _abort(state, event.at, f"cancelled by {event.by}: {event.why}", "")
-    if isinstance(event, Continued):
-        gone = ", ".join(event.without)
-        return _abort(state, event.at, f"the others go on without {gone}, as run {event.as_run[:12]}", event.without[0])
-    if isinstance(event, Interrupted):
-        why = event.why or "the coordinator stopped while the run was under way"
-        assert state.phase is not None
-        if state.phase in ("approve", "settle"):
-            return state, ()  # signatures are in the log, and a settlement is the coordinator's alone: it goes on
-        needed = [p for p in state.plan.parties if state.plan.needed_from(p, state.phase)]
-        return _interrupt(state, event.at, why, COORDINATOR, needed)
-    assert isinstance(event, Expired)
+    why = event.why or "the coordinator stopped while the run was under way"
+    needed = [p for p in state.plan.parties if state.plan.needed_from(p, state.phase)]
+    return _interrupt(state, event.at, why, COORDINATOR, needed)
+
+
+def _expired(state: RunState, event: Expired) -> Step:
     if state.phase != "approve":
         return state, ()
     waiting = [p for p in state.plan.parties if p not in state.signed or p in state.absent]
@@ -304,9 +251,7 @@ def _resume(state: RunState, event: Resumed) -> Step:
             f"run {state.run[:12]} is paused by {holders}, not by {event.by}: they or the admin can resume it"
         )
     taken_back = (*state.taken_back, event.by) if left else ()
-    here = replace(
-        state, holds=left, taken_back=taken_back, halted=state.halted and bool(left), turns=state.turns + 1
-    )
+    here = replace(state, holds=left, taken_back=taken_back, halted=state.halted and bool(left), turns=state.turns + 1)
     if left:
         return here, ()
     if state.halted:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import webbrowser
 from datetime import timedelta
@@ -22,6 +21,7 @@ from parties.demo.homes import DemoHomes
 from parties.demo.processes import Processes, environment
 from parties.demo.run import start_coordinator
 from parties.errors import ConfigError, PeerError, SignInError
+from parties.process.supervision import start_task
 from parties.terminal.console import say
 
 __all__ = ["show_page"]
@@ -77,7 +77,7 @@ def show_page(
         # its settings lie beside the script, and Streamlit looks for them where it is started
         page = subprocess.Popen(command, env=environment() | places, cwd=script.parent)
         if browser:
-            threading.Thread(target=_open_browser, args=(port, link), daemon=True).start()
+            start_task(lambda: _open_browser(port, link), "browser", lambda error: None)
         return _until_it_ends(page)
 
 

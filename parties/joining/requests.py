@@ -12,16 +12,14 @@ import hmac
 import json
 from typing import Annotated, Any
 
-from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic import StringConstraints
 
 from parties.errors import AgreementError, PeerError
 from parties.members.roster import Member
 from parties.names import PartyName
 from vfl.terms import Terms
 
-__all__ = ["JoinAnswer", "JoinRequest", "Members", "members_from", "sealed"]
-
-Members = TypeAdapter(dict[PartyName, Member])
+__all__ = ["JoinAnswer", "JoinRequest", "sealed"]
 
 
 class JoinRequest(Terms):
@@ -69,11 +67,3 @@ def sealed(key: bytes, *parts: Any) -> str:
     """HMAC-SHA256 over the parts as canonical JSON, hex."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()
     return hmac.new(key, b"entente/join/1\x00" + text, hashlib.sha256).hexdigest()
-
-
-def members_from(record: Any) -> dict[str, Member]:
-    """Members from a peer's JSON. Raises :class:`PeerError` naming what is wrong."""
-    try:
-        return Members.validate_python(record)
-    except ValidationError as error:
-        raise PeerError(f"the roster that came is not understood ({error.errors()[0]['msg']})") from None

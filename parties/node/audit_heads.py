@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-from pydantic import ValidationError
+from collections.abc import Iterable
 
 from parties.audit.heads import Head
 from parties.audit.log import AuditLog
@@ -15,10 +12,9 @@ from parties.members.roster import Roster
 __all__ = ["OWN_LOG_FAULT", "take_heads"]
 
 OWN_LOG_FAULT = "its audit log no longer holds what it signed: its operator finds the detail in the node's log"
-_MOST = 4096
 
 
-def take_heads(log: AuditLog, roster: Roster, heads: Iterable[Mapping[str, Any]]) -> int:
+def take_heads(log: AuditLog, roster: Roster, heads: Iterable[Head]) -> int:
     """Check and keep the heads that the coordinator passes on, its own among them.
 
     Returns the size of our own log that the coordinator knows of, which our next head has to continue.
@@ -26,12 +22,8 @@ def take_heads(log: AuditLog, roster: Roster, heads: Iterable[Mapping[str, Any]]
     Raises :class:`PeerError` naming whoever's log was cut or forked, :class:`StorageError` when it is ours.
     """
     known = 0
-    for number, raw in enumerate(heads):
-        try:
-            head = Head.model_validate(raw)
-        except ValidationError:
-            raise PeerError("the coordinator passed on a head of an audit log that is not one", "coordinator") from None
-        if number >= _MOST or head.log not in roster:
+    for head in heads:
+        if head.log not in roster:
             raise PeerError(
                 f"the coordinator passed on a head of {head.log!r}'s audit log, who is not in the roster", "coordinator"
             )

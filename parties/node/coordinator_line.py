@@ -6,13 +6,13 @@
         ...
 
 The line attaches again by itself after a loss, says that the node is there, drops commands that it has handed out
-before, and repeats a report until the coordinator has it (repeated reports are harmless). A coordinator that
-stays away for longer than a run's agreed silence ends that run here: the line then makes an ``abort`` of its own.
+before, and repeats a report until the coordinator has it (repeated reports are harmless). A command that is not
+understood is refused and logged, and the line goes on. A coordinator that stays away for longer than a run's agreed
+silence ends that run here: the line then makes an ``abort`` of its own.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import secrets
@@ -21,15 +21,37 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any
 
 from parties import __version__
-from parties.control.commands import Command, CommandKind
+from parties.control.commands import (
+    AbortBody,
+    ApproveBody,
+    Command,
+    FinishedBody,
+    RosterBody,
+    SettleBody,
+    WelcomeBody,
+    parse_command,
+)
 from parties.control.phases import PhaseName
-from parties.control.reports import FailedBody, HeldBody, ProgressBody, RejectedBody, SignedBody
+from parties.control.reports import (
+    DoneBody,
+    FailedBody,
+    HeartbeatBody,
+    HeldBody,
+    IntroductionBody,
+    ProgressBody,
+    RejectedBody,
+    Report,
+    SignedBody,
+)
 from parties.errors import ConfigError, EntenteError, PeerError, RunAborted, StorageError
 from parties.joining.succession import adopt_successor
 from parties.names import COORDINATOR
+from parties.process.supervision import start_loop
+from parties.settlement.live_record import LiveRecord
+from parties.settlement.requests import Answer
 from parties.transport.to_coordinator import Connection, Stream
 from parties.wire.gen import coordinator_pb2 as wire
 
@@ -39,7 +61,7 @@ _LOG = logging.getLogger(__name__)
 _PAUSE = 0.5
 _CALL_SECONDS = 10.0
 _DEFAULT_SILENCE = 60.0
-_AFTERWARDS = ("settlement", "live")  # said of runs that have ended
+_AFTERWARDS = (Answer, LiveRecord)  # said of runs that have ended
 
 
 class CoordinatorLine:
@@ -57,7 +79,7 @@ class CoordinatorLine:
         version: str = __version__,
         address: str = "",
         patience: float = _DEFAULT_SILENCE,
-        introduction: Mapping[str, Any] | None = None,
+        introduction: IntroductionBody | None = None,
         runs: Iterable[str] = (),
     ) -> None:
         self._name = name
@@ -70,21 +92,18 @@ class CoordinatorLine:
             queue.SimpleQueue()
         )  # its put may interrupt its get
         self._lock = threading.Lock()
-        self._seen: dict[str, set[tuple[str, str, int]]] = {run_id: set() for run_id in runs}
+        self._seen: dict[str, set[tuple[Any, ...]]] = {run_id: set() for run_id in runs}
         self._silence: dict[str, float] = {}
         self._ended: dict[str, str] = {}
-        self._progress: dict[tuple[str, str], bytes] = {}
-        self._introduction = json.dumps(introduction).encode() if introduction else b""
+        self._progress: dict[tuple[str, str], Report] = {}
+        self._introduction = introduction
         self._introduced = True
         self._heartbeat = 2.0
         self._heard = time.monotonic()
         self._attached = threading.Event()
         self._closed = threading.Event()
         self._stream: Stream[wire.Command] | None = None
-        self._threads = (
-            threading.Thread(target=self._listen, name="coordinator line", daemon=True),
-            threading.Thread(target=self._speak, name="coordinator heartbeat", daemon=True),
-        )
+        self._beat, self._trouble = 0.0, ""
 
     def __enter__(self) -> CoordinatorLine:
         self.start()
@@ -95,8 +114,9 @@ class CoordinatorLine:
 
     def start(self) -> None:
         """Begin to attach, and go on until :meth:`close`."""
-        for thread in self._threads:
-            thread.start()
+        start_loop(self._listen, "coordinator line", self._closed, every=_PAUSE, trouble=_PAUSE)
+        pace = lambda: min(_PAUSE, self._heartbeat / 2)  # noqa: E731 - it changes with the coordinator's welcome
+        start_loop(self._speak, "coordinator heartbeat", self._closed, every=pace, trouble=_PAUSE)
 
     def wait_attached(self, timeout: float) -> bool:
         """Wait for the first attachment, ``timeout`` seconds at most; whether the line is attached."""
@@ -132,92 +152,91 @@ class CoordinatorLine:
 
     def signed(self, run_id: str, signature: str) -> None:
         """The agreement is approved and signed."""
-        self._report("signed", run_id, SignedBody(signature=signature).model_dump())
+        self._report(Report(SignedBody(signature=signature), run_id))
 
     def rejected(self, run_id: str, why: str) -> None:
         """The agreement is refused."""
-        self._report("rejected", run_id, RejectedBody(why=why[:2000]).model_dump())
+        self._report(Report(RejectedBody(why=why[:2000]), run_id))
 
     def done(self, run_id: str, phase: PhaseName, attempt: int, report: Mapping[str, Any]) -> None:
-        """Our part of a phase is finished. ``report``: the phase's report of ``parties.control.reports``."""
+        """Our part of a phase is finished. ``report``: the phase's report of ``parties.control.phase_reports``."""
         with self._lock:
             last = self._progress.pop((run_id, phase), None)
         if last is not None:
-            self._try("progress", run_id, last)
-        self._report("done", run_id, {"phase": phase, "attempt": attempt, "report": dict(report)})
+            self._try(last)
+        self._report(Report(DoneBody(phase=phase, attempt=attempt, report=dict(report)), run_id))
 
     def failed(
         self, run_id: str, phase: PhaseName, attempt: int, reason: str, peer: str = "", *, lost: bool = False
     ) -> None:
         """Our part of a phase failed; ``peer`` is whom we hold responsible, ``lost`` that we lost touch with it."""
         body = FailedBody(phase=phase, attempt=attempt, reason=reason[:2000], peer=peer[:32], lost=lost)
-        self._report("failed", run_id, body.model_dump())
+        self._report(Report(body, run_id))
 
     def held(self, run_id: str, phase: PhaseName, attempt: int) -> None:
         """Our part of a phase has stopped behind a record, as the run is paused."""
-        self._report("held", run_id, HeldBody(phase=phase, attempt=attempt).model_dump())
+        self._report(Report(HeldBody(phase=phase, attempt=attempt), run_id))
 
     def progress(self, run_id: str, body: ProgressBody) -> None:
         """How far we are. Returns at once; only the latest of each phase is sent, about twice a second."""
         with self._lock:
-            self._progress[run_id, body.phase] = body.model_dump_json(exclude_defaults=True).encode()
+            self._progress[run_id, body.phase] = Report(body, run_id)
 
-    def settlement(self, run_id: str, answer: Mapping[str, Any]) -> None:
+    def settlement(self, run_id: str, answer: Answer) -> None:
         """Our answer to a settlement that waited for us."""
-        self._report("settlement", run_id, answer)
+        self._report(Report(answer, run_id))
 
-    def live(self, run_id: str, record: Mapping[str, Any]) -> None:
+    def live(self, run_id: str, record: LiveRecord) -> None:
         """What we attest of a run on live data, as its label party."""
-        self._report("live", run_id, record)
+        self._report(Report(record, run_id))
 
-    def _report(self, kind: str, run_id: str, body: Mapping[str, Any]) -> None:
-        """Deliver, repeating while the coordinator is away and the run goes on.
+    def _report(self, report: Report) -> None:
+        """Deliver, repeating while the coordinator is away and the run goes on, for ``patience`` seconds at most.
 
         Raises what the coordinator objects, :class:`PeerError` or :class:`RunAborted`.
         """
-        data = json.dumps(body, allow_nan=False).encode()
+        data = report.encoded()
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                self._call(kind, run_id, data)
+                self._call(report, data)
                 return
             except (PeerError, StorageError):
                 if self._closed.is_set() or time.monotonic() > deadline:
                     raise
-                if run_id in self._ended and kind not in _AFTERWARDS:
-                    raise RunAborted(self._ended[run_id]) from None
+                ended = self._ended.get(report.run_id)
+                if ended is not None and not isinstance(report.body, _AFTERWARDS):
+                    raise RunAborted(ended) from None
             self._closed.wait(_PAUSE)
 
-    def _call(self, kind: str, run_id: str, data: bytes) -> None:
+    def _call(self, report: Report, data: bytes) -> None:
         if self._closed.is_set():
             raise RunAborted(f"{self._name}'s line to the coordinator is closed")
-        request = wire.PartyReport(kind=kind, run_id=run_id, body=data)
+        request = wire.PartyReport(kind=report.kind, run_id=report.run_id, body=data)
         self._connection.call("Report", request, wire.Receipt, timeout=_CALL_SECONDS)
         self._heard = time.monotonic()
 
-    def _try(self, kind: str, run_id: str, data: bytes) -> None:
+    def _try(self, report: Report) -> None:
         try:
-            self._call(kind, run_id, data)
+            self._call(report, report.encoded())
         except EntenteError as error:
-            _LOG.info("%s not delivered: %s", kind, error)
+            _LOG.info("%s not delivered: %s", report.kind, error)
 
     # -- threads
 
     def _speak(self) -> None:
         """Send progress as it comes and a heartbeat at the coordinator's pace; notice when nobody answers."""
-        last = 0.0
-        while not self._closed.wait(min(_PAUSE, self._heartbeat / 2)):
-            with self._lock:
-                waiting, self._progress = self._progress, {}
-            if not self._introduced and self._introduction:
-                self._introduced = True
-                self._try("introduction", "", self._introduction)
-            for (run_id, _), data in waiting.items():
-                self._try("progress", run_id, data)
-            if time.monotonic() - last >= self._heartbeat and self._attached.is_set():
-                last = time.monotonic()
-                self._try("heartbeat", "", b"{}")
-            self._give_up_silent_runs()
+        with self._lock:
+            waiting, self._progress = self._progress, {}
+        if not self._introduced and self._introduction is not None:
+            self._introduced = True
+            self._try(Report(self._introduction))
+        for report in waiting.values():
+            self._try(report)
+        if time.monotonic() - self._beat >= self._heartbeat and self._attached.is_set():
+            self._beat = time.monotonic()
+            self._try(Report(HeartbeatBody()))
+        self._give_up_silent_runs()
 
     def _give_up_silent_runs(self) -> None:
         silent = time.monotonic() - self._heard
@@ -225,29 +244,26 @@ class CoordinatorLine:
             over = [run_id for run_id, limit in self._silence.items() if silent > limit]
         for run_id in over:
             reason = f"the coordinator has been silent for {silent:.0f} s: check that it runs"
-            self._hand_out(Command("abort", run_id, {"reason": reason, "culprit": COORDINATOR, "silent": True}))
+            self._hand_out(Command(AbortBody(reason=reason, culprit=COORDINATOR, silent=True), run_id))
 
-    def _listen(self) -> None:
-        told = ""
-        while not self._closed.is_set():
-            trouble = ""
-            try:
-                self._attach()
-            except PeerError as error:
-                trouble = str(error)
-            except EntenteError as error:
-                if isinstance(error, ConfigError) and self._follow_successor():
-                    continue
-                if not self._attached.is_set():
-                    self._commands.put(error)
-                    return
-                trouble = str(error)
-            except (ValueError, KeyError, TypeError) as error:
-                trouble = f"the coordinator sent a command that is not understood ({error})"
-            if trouble and trouble != told and not self._closed.is_set():
-                _LOG.warning("no line to the coordinator: %s", trouble)
-            told = trouble
-            self._closed.wait(_PAUSE)
+    def _listen(self) -> bool:
+        """Attach, and take commands until the stream ends. False: the coordinator does not accept this node."""
+        trouble = ""
+        try:
+            self._attach()
+        except PeerError as error:
+            trouble = str(error)
+        except EntenteError as error:
+            if isinstance(error, ConfigError) and self._follow_successor():
+                return True
+            if not self._attached.is_set():
+                self._commands.put(error)
+                return False
+            trouble = str(error)
+        if trouble and trouble != self._trouble and not self._closed.is_set():
+            _LOG.warning("no line to the coordinator: %s", trouble)
+        self._trouble = trouble
+        return True
 
     def _follow_successor(self) -> bool:
         """Connect anew where the coordinator shows a new certificate of its own."""
@@ -267,34 +283,39 @@ class CoordinatorLine:
             self._stream.cancel()
         for told in self._stream:
             self._heard = time.monotonic()
-            if told.kind not in get_args(CommandKind):
-                raise ValueError(f"unknown kind {told.kind[:20]!r}")
-            command = Command(told.kind, told.run_id, json.loads(told.body))  # type: ignore[arg-type]
-            if command.kind == "welcome":
-                self._heartbeat = float(command.body["heartbeat_seconds"])
+            try:
+                command = parse_command(told.kind, told.run_id, told.body)
+            except PeerError as error:
+                _LOG.error("refused: %s", error)
+                continue
+            self._take(command)
+
+    def _take(self, command: Command) -> None:
+        match command.body:
+            case WelcomeBody(heartbeat_seconds=seconds):
+                self._heartbeat = seconds
                 self._attached.set()
                 self._introduced = False
-            elif command.kind in ("roster", "settle"):
+            case RosterBody() | SettleBody():
                 self._commands.put(command)
-            else:
+            case _:
                 self._hand_out(command)
 
     def _hand_out(self, command: Command) -> None:
         """Queue a command unless the same was queued before; keep track of the runs under way."""
-        count = command.body.get("number", command.body.get("attempt", 0))
-        mark = (command.kind, str(command.body.get("phase", "")), int(count))
         with self._lock:
-            if command.kind in ("abort", "finished"):
+            if isinstance(command.body, AbortBody | FinishedBody):
                 if self._seen.pop(command.run_id, None) is None:
                     return
                 self._silence.pop(command.run_id, None)
-                self._ended[command.run_id] = str(command.body.get("reason", "the run is settled"))
+                reason = command.body.reason if isinstance(command.body, AbortBody) else "the run is settled"
+                self._ended[command.run_id] = reason
             else:
                 marks = self._seen.setdefault(command.run_id, set())
-                if mark in marks:
+                if command.mark in marks:
                     return
-                marks.add(mark)
+                marks.add(command.mark)
                 self._ended.pop(command.run_id, None)
-                agreed = command.body.get("agreement", {}).get("silence_seconds")
-                self._silence.setdefault(command.run_id, float(agreed or self._patience))
+                agreed = command.body.silence_seconds if isinstance(command.body, ApproveBody) else None
+                self._silence.setdefault(command.run_id, agreed or self._patience)
         self._commands.put(command)

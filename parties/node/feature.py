@@ -15,7 +15,7 @@ from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.earlier_runs import check_begun
 from parties.node.sessions import session_terms
-from parties.node.zero_supply import ZerosAhead
+from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.he import Evaluator, ZeroSupply
 from vfl.arithmetic.randomness import SecretStream
@@ -159,7 +159,7 @@ class FeatureParty:
         session = self._session(
             name,
             masks,
-            supply=ZerosAhead,
+            supply=PreparedZeros,
             workers=self.context.workers,
             journal=records,
             resumed=resumed,
@@ -176,7 +176,7 @@ class FeatureParty:
     def _value(self, name: str) -> Flow[None]:
         assert self._served is not None
         agreement, kept = self.context.agreement, self._served.predictions
-        session = self._session(name, (yield from self._masks()), supply=ZerosAhead)
+        session = self._session(name, (yield from self._masks()), supply=PreparedZeros)
         if agreement.openings.contribution == "masked":
             yield from serve_coalitions(session, kept, consent=True)
         if agreement.openings.attribution:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import ValidationError
 
 from parties.audit.log import AuditLog
+from parties.control.parsing import first_fault
+from parties.control.reports import IntroductionBody
 from parties.errors import ConfigError, StorageError
-from parties.joining.requests import members_from
 from parties.members.keys import Identity, load_identity
-from parties.members.roster import Roster
+from parties.members.roster import Member, Roster
 from parties.node.openings import OpeningStore
 from parties.node.roster_following import followed
 from parties.node.settings import NodeSettings, load_node_settings
@@ -45,11 +48,11 @@ class NodeHome:
             raise ConfigError(f"{path}: must hold 32 bytes, not {len(seed)}; create this node's keys again")
         return seed
 
-    def follow(self, record: object) -> None:
+    def follow(self, told: Mapping[str, Member]) -> None:
         """Take in the roster that the coordinator tells, as far as it may change what is known here."""
         if not self.settings.follow_roster:
             return
-        members = followed(self.identity.name, self.roster, members_from(record))
+        members = followed(self.identity.name, self.roster, told)
         if members == dict(self.roster):
             return
         self.roster.replace(members)
@@ -58,10 +61,13 @@ class NodeHome:
         except OSError as error:
             raise StorageError(f"{self.folder}: roster.json cannot be written ({error.strerror})") from None
 
-    def introduction(self) -> dict[str, object]:
-        """What this node offers to runs: its part of an agreement, before anyone proposes one."""
+    def introduction(self) -> IntroductionBody:
+        """What this node offers to runs: its part of an agreement, before anyone proposes one.
+
+        Raises :class:`ConfigError` for settings that cannot be told.
+        """
         party, label = self.settings.party, self.settings.label
-        return {
+        offer = {
             "role": party.role,
             "legal_entity": party.legal_entity,
             "columns": list(party.output_columns),
@@ -72,6 +78,12 @@ class NodeHome:
             "label_definition": label.definition if label else "",
             **self._published(),
         }
+        try:
+            return IntroductionBody.model_validate(offer)
+        except ValidationError as error:
+            raise ConfigError(
+                f"{self.folder / 'node.toml'}: the coordinator cannot be told {first_fault(error)}; shorten it"
+            ) from None
 
     def _published(self) -> dict[str, object]:
         limits = self.settings.limits

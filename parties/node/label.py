@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parties.agreement.document import Agreement
 from parties.control.phases import session_roles
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_label_panel
@@ -145,7 +146,6 @@ class LabelParty:
         if self._placebo is not None:
             return self._placebo.bundle(self._evaluation, openings_used)
         agreement, identity = self.context.agreement, self.context.identity
-        crypto = PARAMETER_SETS[agreement.parameter_set]
         predicted = max(len(self.result.predictions), 1)
         name, version = self.folder.parent.name, self.folder.name
         earlier = earlier_trials(self.context.folder / "factors" / name, version)
@@ -180,13 +180,7 @@ class LabelParty:
             parties=tuple(p.name for p in agreement.parties),
             alignment_policy=agreement.alignment.policy,
             intersection_size_band=size_band(len(self._entities)),
-            he_parameters={
-                "scheme": "BFV",
-                "set": crypto.name,
-                "degree": crypto.degree,
-                "prime_bits": (*crypto.prime_bits, crypto.special_bits),
-                "ring_bits": agreement.fixed_point.ring_bits,
-            },
+            he_parameters=_he_parameters(agreement),
             openings_limit=agreement.row_limit,
             openings_used=openings_used,
             git_sha=git_revision(),
@@ -258,3 +252,15 @@ def _points(evaluation: Evaluation) -> list[dict[str, Any]]:
                 point[name] = float(series[i])
         points.append(point)
     return points
+
+
+def _he_parameters(agreement: Agreement) -> dict[str, Any]:
+    """The agreed encryption as a factor's metadata has it."""
+    crypto = PARAMETER_SETS[agreement.parameter_set]
+    return {
+        "scheme": "BFV",
+        "set": crypto.name,
+        "degree": crypto.degree,
+        "prime_bits": (*crypto.prime_bits, crypto.special_bits),
+        "ring_bits": agreement.fixed_point.ring_bits,
+    }

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from parties.control.commands import Command
 from parties.control.phases import PhaseName
 from parties.control.reports import ProgressBody
+from parties.settlement.live_record import LiveRecord
+from parties.settlement.requests import Answer
 
 __all__ = ["Line"]
 
@@ -32,6 +34,6 @@ class Line(Protocol):
 
     def progress(self, run_id: str, body: ProgressBody) -> None: ...
 
-    def settlement(self, run_id: str, answer: Mapping[str, Any]) -> None: ...
+    def settlement(self, run_id: str, answer: Answer) -> None: ...
 
-    def live(self, run_id: str, record: Mapping[str, Any]) -> None: ...
+    def live(self, run_id: str, record: LiveRecord) -> None: ...

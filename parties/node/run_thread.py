@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from parties.control.phase_reports import phase_report
 from parties.control.phases import PhaseName
 from parties.errors import ConfigError, DataError, EntenteError, PeerError, RunAborted, StorageError
 from parties.node.context import RunContext
 from parties.node.line import Line
 from parties.node.phases import PartyRun
+from parties.node.report_outbox import ReportOutbox
+from parties.process.supervision import start_task
 from psi.flow import ProtocolError
 
 __all__ = ["RunThread"]
@@ -26,19 +29,29 @@ _OWN_FAULTS: dict[type[EntenteError], str] = {
     StorageError: "its disk or database failed",
 }
 
+Job = tuple[PhaseName, int]
+
 
 class RunThread:
-    """One run's thread: performs phases in the order they are started, and reports each."""
+    """One run's thread. It ends with the run, and with it goes all that the run held in memory."""
 
-    def __init__(self, context: RunContext, signatures: Mapping[str, str], line: Line) -> None:
+    def __init__(self, context: RunContext, signatures: Mapping[str, str], line: Line, outbox: ReportOutbox) -> None:
         self._context = context
         self._signatures = signatures
         self._line = line
+        self._outbox = outbox
         self._known = 0
         self._ended = False
-        self._queue: queue.Queue[tuple[PhaseName, int] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name=f"run {context.run_id[:12]}", daemon=True)
-        self._thread.start()
+        self._doing: Job = ("approve", 1)
+        self._queue: queue.Queue[Job | None] = queue.Queue()
+        self._thread = start_task(
+            self._work, f"run {context.run_id[:12]}", lambda error: self._fail(*self._doing, error)
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread has not ended yet."""
+        return self._thread.is_alive()
 
     def begin(self, phase: PhaseName, attempt: int, known: int) -> None:
         """``known``: how much of our audit log the coordinator has seen."""
@@ -51,40 +64,46 @@ class RunThread:
         self._context.pause(phase, attempt)
 
     def end(self, reason: str) -> None:
-        """Stop what is under way, for good."""
+        """Stop what is under way, for good. Returns at once: :meth:`join` waits for it."""
         self._ended = True
         self._context.abort(reason)
         self._queue.put(None)
-        self._thread.join(timeout=10.0)
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, ``timeout`` seconds at most."""
+        self._thread.join(timeout)
 
     def _work(self) -> None:
         run: PartyRun | None = None
         while (job := self._queue.get()) is not None and not self._ended:
-            phase, attempt = job
-            _LOG.info("run %s: %s begins", self._context.run_id[:12], phase)
-            try:
-                run = run or PartyRun(self._context, self._signatures)
-                report = run.perform(phase, attempt)
-                report |= self._logged(phase, attempt, {"outcome": "done"})
-            except RunAborted:
-                run = None  # another attempt takes it up from the records
-                if self._context.pausing(phase, attempt):
-                    self._hold(phase, attempt)
-                continue
-            except Exception as error:
-                run = None
-                if isinstance(error, PeerError) and self._context.pausing(phase, attempt):
-                    self._hold(phase, attempt)  # whoever drives the steps has stopped before us
-                else:
-                    self._fail(phase, attempt, error)
-                continue
-            try:
-                self._line.done(self._context.run_id, phase, attempt, report)
-            except EntenteError as error:
-                _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, error)
-                continue
+            self._doing = job
+            run = self._perform(run, *job)
+
+    def _perform(self, run: PartyRun | None, phase: PhaseName, attempt: int) -> PartyRun | None:
+        """Do one phase and report it; the run as the next phase takes it up, None when from its records."""
+        run_id = self._context.run_id
+        _LOG.info("run %s: %s begins", run_id[:12], phase)
+        try:
+            run = run or PartyRun(self._context, self._signatures)
+            report = run.perform(phase, attempt)
+            report |= self._logged(phase, attempt, {"outcome": "done"})
+            phase_report(phase, report, self._context.me)  # what we would be refused for is our own fault, said here
+            send = partial(self._line.done, run_id, phase, attempt, report)
+            taken = self._outbox.deliver(f"run {run_id[:12]}: the report on {phase}", send)
+        except RunAborted:
+            if self._context.pausing(phase, attempt):
+                self._hold(phase, attempt)
+            return None  # another attempt takes it up from the records
+        except Exception as error:
+            if isinstance(error, PeerError) and self._context.pausing(phase, attempt):
+                self._hold(phase, attempt)  # whoever drives the steps has stopped before us
+            else:
+                self._fail(phase, attempt, error)
+            return None
+        if taken:
             self._known = max(self._known, int(report["head"]["size"]))
-            _LOG.info("run %s: %s done in %.1f s", self._context.run_id[:12], phase, report["seconds"])
+            _LOG.info("run %s: %s done in %.1f s", run_id[:12], phase, report["seconds"])
+        return run
 
     def _logged(self, phase: PhaseName, attempt: int, what: Mapping[str, str]) -> dict[str, Any]:
         """Log how a phase ended here; the head that the coordinator is to hold us to."""
@@ -96,9 +115,9 @@ class RunThread:
         """The run is paused, and our part has stopped."""
         try:
             self._logged(phase, attempt, {"outcome": "held"})
-            self._line.held(self._context.run_id, phase, attempt)
         except EntenteError as trouble:
-            _LOG.error("run %s: the stop in %s was not taken: %s", self._context.run_id[:12], phase, trouble)
+            _LOG.error("%s", trouble)
+        self._outbox.held(self._context.run_id, phase, attempt)
         _LOG.info("run %s: %s stopped, as the run is paused", self._context.run_id[:12], phase)
 
     def _fail(self, phase: PhaseName, attempt: int, error: Exception) -> None:
@@ -117,8 +136,5 @@ class RunThread:
         except EntenteError as trouble:
             _LOG.error("%s", trouble)
         _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
-        try:
-            lost = isinstance(error, PeerError)
-            self._line.failed(self._context.run_id, phase, attempt, reason, peer, lost=lost)
-        except EntenteError as trouble:
-            _LOG.error("run %s: the report on %s was not taken: %s", self._context.run_id[:12], phase, trouble)
+        lost = isinstance(error, PeerError)
+        self._outbox.failed(self._context.run_id, phase, attempt, reason, peer, lost=lost)

@@ -12,22 +12,23 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
 from parties.audit.log import AuditLog
-from parties.errors import AgreementError, ConfigError, EntenteError, LedgerError, PeerError, StorageError
+from parties.errors import AgreementError, ConfigError, EntenteError, LedgerError, StorageError
 from parties.node.decisions import Verdict, verdict
 from parties.node.settlement_judgement import Judgement, judge
+from parties.process.supervision import start_loop
 from parties.settlement.dossier_store import write_durably
 from parties.settlement.live_record import LiveRecord
-from parties.settlement.requests import Answer, Asked, asked_from
+from parties.settlement.requests import Answer, Asked
 
 if TYPE_CHECKING:
     from parties.node.home import NodeHome
@@ -42,9 +43,9 @@ _POLL_SECONDS = 0.5
 class AnswerLine(Protocol):
     """What this needs of the line to the coordinator."""
 
-    def settlement(self, run_id: str, answer: Mapping[str, Any]) -> None: ...
+    def settlement(self, run_id: str, answer: Answer) -> None: ...
 
-    def live(self, run_id: str, record: Mapping[str, Any]) -> None: ...
+    def live(self, run_id: str, record: LiveRecord) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -69,42 +70,29 @@ class Settlements:
         self._judgements: dict[str, Judgement] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="settlements", daemon=True)
+        self._thread = start_loop(self._look, "settlements", self._stopped, every=_POLL_SECONDS, trouble=_POLL_SECONDS)
 
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def told(self, body: Mapping[str, Any]) -> None:
+    def told(self, requests: tuple[Asked, ...]) -> None:
         """Everything that waits for us now."""
-        try:
-            listed = asked_from(body)
-        except PeerError as error:
-            _LOG.error("%s", error)
-            return
         with self._lock:
-            self._lists.append(listed)
+            self._lists.append(requests)
 
     def close(self) -> None:
         """Stop answering; what is decided is on disk."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(10.0)
+        self._thread.join(10.0)
 
-    def _work(self) -> None:
-        while not self._stopped.wait(_POLL_SECONDS):
-            try:
-                with self._lock:
-                    lists, self._lists = self._lists, []
-                if lists:
-                    self._take(lists[-1])
-                for asked in _listed(self._folder):
-                    self._consider(asked)
-                self._attest()
-            except EntenteError as error:
-                _LOG.error("settlements: %s", error)
-            except Exception:
-                _LOG.exception("settlements: a fault in the program")
+    def _look(self) -> None:
+        try:
+            with self._lock:
+                lists, self._lists = self._lists, []
+            if lists:
+                self._take(lists[-1])
+            for asked in _listed(self._folder):
+                self._consider(asked)
+            self._attest()
+        except EntenteError as error:
+            _LOG.error("settlements: %s", error)
 
     def _take(self, listed: tuple[Asked, ...]) -> None:
         """Remember what waits, and send again what was answered without the coordinator having heard it."""
@@ -125,7 +113,7 @@ class Settlements:
         if answer is None:
             return
         try:
-            self._line.settlement(asked.dossier.run_id, answer.model_dump(mode="json"))
+            self._line.settlement(asked.dossier.run_id, answer)
         except (AgreementError, LedgerError) as error:
             _LOG.error("the answer to settlement %s was not taken: %s", digest[:12], error)
         except EntenteError as error:
@@ -174,7 +162,7 @@ class Settlements:
                 continue
             record = LiveRecord.model_validate_json(text)
             try:
-                self._line.live(record.run_id, record.model_dump(mode="json"))
+                self._line.live(record.run_id, record)
             except (AgreementError, LedgerError) as error:
                 _LOG.error("the live record of run %s was not taken: %s", record.run_id[:12], error)
             except EntenteError as error:

@@ -7,12 +7,13 @@ import threading
 import time
 from typing import Any
 
+from parties.process.supervision import start_task
 from vfl.arithmetic.he import Evaluator
 
-__all__ = ["ZerosAhead"]
+__all__ = ["PreparedZeros"]
 
 
-class ZerosAhead:
+class PreparedZeros:
     """Keeps up to ``depth`` fresh encryptions of zero ready; each is handed out once and never again.
 
     One thread makes them. SEAL holds the interpreter lock while it works, so the thread gets on exactly when the
@@ -23,8 +24,8 @@ class ZerosAhead:
         self._evaluator = evaluator
         self._ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._fill, name="zeros", daemon=True)
-        self._thread.start()
+        # without the thread zeros are made when they are asked for: slower, and as good
+        self._thread = start_task(self._fill, "zeros", lambda error: None)
 
     def __call__(self) -> Any:
         try:

@@ -18,6 +18,7 @@ from typing import Self
 
 from parties import __version__
 from parties.errors import ConfigError
+from parties.process.supervision import start_loop
 
 __all__ = ["HealthServer", "Sample", "exposition", "process_samples"]
 
@@ -97,11 +98,12 @@ class HealthServer:
             raise ConfigError(f"metrics = {address!r}: cannot listen there; give a free port, or HOST:PORT") from None
         self._server.daemon_threads = True
         self.address = f"{self._server.server_address[0]!s}:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
-        self._thread.start()
+        self._closed = threading.Event()
+        self._thread = start_loop(self._server.serve_forever, "health", self._closed, every=0.0, trouble=1.0)
         _LOG.info("health and metrics at http://%s", self.address)
 
     def close(self) -> None:
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5.0)

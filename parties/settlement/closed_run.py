@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from parties.agreement.document import Agreement
-from parties.control.reports import ContributionRecord
+from parties.settlement.contribution import ContributionRecord
 
 __all__ = ["ClosedRun"]
 

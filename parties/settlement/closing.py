@@ -15,7 +15,6 @@ import rfc8785
 
 from parties.agreement.document import Agreement
 from parties.agreement.terms import SettlementTerms
-from parties.control.reports import ContributionRecord, SettleReport
 from parties.errors import LedgerError
 from parties.ledger.core import Balance, Ledger, Reason, Refused
 from parties.ledger.entries import Side, Transaction, Unit
@@ -32,6 +31,7 @@ from parties.ledger.settlement import (
 from parties.ledger.split import Split, split_reward
 from parties.ledger.stakes import exits_of, reclaim
 from parties.ledger.store import LedgerStore
+from parties.settlement.contribution import ContributionRecord, SettleReport
 from parties.settlement.pay_rule import claims_of
 
 __all__ = [

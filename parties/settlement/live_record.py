@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import Field, StringConstraints
 
 from parties.agreement.document import Agreement
-from parties.control.reports import ContributionRecord
 from parties.errors import LedgerError
+from parties.settlement.contribution import ContributionRecord
 from vfl.terms import Terms
 
 __all__ = ["LiveRecord"]

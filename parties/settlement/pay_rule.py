@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
-from parties.control.reports import ContributionRecord, PartyContribution
 from parties.errors import LedgerError
 from parties.ledger.rewards import Claim
+from parties.settlement.contribution import ContributionRecord, PartyContribution
 from vfl.factors.hac import HacMean, hac_mean, one_sided_p
 
 __all__ = ["check_record", "claims_of", "gate"]

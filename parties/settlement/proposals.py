@@ -13,7 +13,6 @@ from typing import Any
 
 from parties.agreement.document import Agreement
 from parties.agreement.terms import SettlementTerms
-from parties.control.reports import ContributionRecord
 from parties.errors import LedgerError
 from parties.ledger.entries import Transaction
 from parties.ledger.lifecycle import correction, pending_parts, resolve_transaction
@@ -32,6 +31,7 @@ from parties.ledger.stakes import (
 from parties.ledger.store import LedgerStore
 from parties.settlement.closed_run import ClosedRun
 from parties.settlement.closing import evidence_of, forfeits_to, plan_close, rules_of
+from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Dossier
 from parties.settlement.dossier_parts import in_words, new_dossier, waiting_transaction
 from parties.settlement.live_record import LiveRecord

@@ -6,21 +6,16 @@ away hears the same list when it is back. Up comes one signature or one refusal,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from parties.control.commands import Command
-from parties.control.phases import Text
-from parties.control.reports import ContributionRecord
-from parties.errors import PeerError
+from parties.fields import Sha256, Text
+from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Approval, Dossier, Intended
 from vfl.terms import Terms
 
-__all__ = ["Answer", "Asked", "Facts", "asked_from", "settle_command"]
-
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+__all__ = ["Answer", "Asked", "Facts"]
 
 
 class Facts(Terms):
@@ -42,14 +37,10 @@ class Asked(Terms):
     by: str = ""
 
 
-class _Told(Terms):
-    requests: tuple[Asked, ...] = Field(default=(), max_length=1000)
-
-
 class Answer(Terms):
     """A party's answer: an approval, or why it refuses."""
 
-    digest: Digest
+    digest: Sha256
     approval: Approval | None = None
     refused: Text = ""
     by: tuple[Annotated[str, StringConstraints(max_length=32)], ...] = Field(default=(), max_length=9)
@@ -59,18 +50,3 @@ class Answer(Terms):
         if (self.approval is None) != bool(self.refused):
             raise ValueError("an answer approves or says why it refuses")
         return self
-
-
-def settle_command(requests: tuple[Asked, ...]) -> Command:
-    """Everything that waits for a party's approval now; nothing else does any more."""
-    return Command("settle", body={"requests": [request.model_dump(mode="json") for request in requests]})
-
-
-def asked_from(body: Mapping[str, Any]) -> tuple[Asked, ...]:
-    """What the coordinator told. Raises :class:`PeerError` for what is not understood."""
-    try:
-        return _Told.model_validate(dict(body)).requests
-    except ValidationError as error:
-        raise PeerError(
-            f"the settlements to approve are not understood ({error.errors()[0]['msg']}): use one version on both sides"
-        ) from None

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from parties.errors import PeerError
+from parties.process.supervision import start_task
 from parties.transport.channel import SessionTerms
 from parties.transport.chunks import wire_frames
 from parties.transport.inbox import Inbox
@@ -66,8 +67,7 @@ class Courier:
         self._resumed = False
         self._taken, self._fruitless, self._fruitless_since = 0, 0, time.monotonic()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"to {peer}", daemon=True)
-        self._thread.start()
+        self._thread = start_task(self._run, f"to {peer}", self._failed)
 
     def stop(self, patience: float) -> None:
         """Wait for the peer to take everything, ``patience`` seconds at most, then end."""
@@ -159,6 +159,10 @@ class Courier:
         yield wire.Frame(hello=wire.Hello(run_id=terms.run_id, session=terms.session, sender=terms.party))
         while (item := self.outbox.pull(attempt)) is not None:
             yield from wire_frames(item)
+
+    def _failed(self, _: Exception) -> None:
+        """A fault of our own, which is not the peer's: whoever waits for it hears so."""
+        self._give_up(PeerError(f"our connection to {self._peer!r} failed by an internal error: see this node's log"))
 
     def _give_up(self, error: PeerError) -> None:
         self._inbox.fail(self._peer, error)

@@ -25,10 +25,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from parties.errors import PeerError
+from parties.process.supervision import end_process, start_loop, start_task
 from parties.transport.switchboard import LARGEST_PARCEL, Ring
 
 __all__ = ["Door", "Incoming", "Tunnel"]
@@ -76,6 +78,7 @@ class Tunnel:
         self._reasons: dict[str, str] = {}
         self._open: set[socket.socket] = set()
         self._closed = False
+        self._stopped = threading.Event()
         self._listening = False
 
     def to(self, peer: str) -> str:
@@ -88,7 +91,7 @@ class Tunnel:
                 entrance.bind(str(path))
                 entrance.listen(16)
                 name = f"relay to {peer}"
-                threading.Thread(target=self._admit, args=(peer, entrance), name=name, daemon=True).start()
+                start_task(partial(self._admit, peer, entrance), name, lambda error: end_process(name))
             return f"unix:{entrance.getsockname()}"
 
     def reason(self, peer: str) -> str:
@@ -99,12 +102,13 @@ class Tunnel:
         """Take calls from now on. Our server listens at :attr:`own`."""
         if not self._listening:
             self._listening = True
-            threading.Thread(target=self._take_calls, name="relay", daemon=True).start()
+            start_loop(self._take_calls, "relay", self._stopped, every=0.0)
 
     def close(self) -> None:
         """End every connection and take the sockets away."""
         with self._lock:
             self._closed = True
+            self._stopped.set()
             sockets = [*self._entrances.values(), *self._open]
         self._door.close()
         for one in sockets:
@@ -118,7 +122,10 @@ class Tunnel:
                 plain, _ = entrance.accept()
             except OSError:
                 return
-            threading.Thread(target=self._call, args=(peer, plain), name=f"relay to {peer}", daemon=True).start()
+            start_task(partial(self._call, peer, plain), f"relay to {peer}", partial(self._drop, plain))
+
+    def _drop(self, plain: socket.socket, _: Exception) -> None:
+        _end(plain)
 
     def _call(self, peer: str, plain: socket.socket) -> None:
         try:
@@ -129,17 +136,18 @@ class Tunnel:
                 _LOG.warning("relay to %s: %s", peer, error)
             self._reasons[peer] = str(error)
 
-    def _take_calls(self) -> None:
+    def _take_calls(self) -> bool:
+        """Take calls while the door hands them out. False: it hands out no more."""
         for ring in self._door.rings():
             with self._lock:
                 if self._closed:
-                    return
+                    return False
                 busy = len(self._open) >= _MOST_CALLS
             if busy:
                 _LOG.warning("relay: %s calls, and %d relayed connections are open already", ring.caller, _MOST_CALLS)
                 continue
-            name = f"relay from {ring.caller}"
-            threading.Thread(target=self._take, args=(ring,), name=name, daemon=True).start()
+            start_task(partial(self._take, ring), f"relay from {ring.caller}", lambda error: None)
+        return False
 
     def _take(self, ring: Ring) -> None:
         plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

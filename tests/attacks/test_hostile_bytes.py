@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 import tracemalloc
 import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,12 @@ from pydantic import ValidationError
 
 import vfl.register  # noqa: F401 - every message type of the product is declared
 from parties.agreement.document import Agreement
-from parties.control import reports
-from parties.errors import AgreementError
+from parties.control import orders, phase_reports, reports
+from parties.control.commands import COMMANDS, Command, parse_command
+from parties.control.parsing import parse
+from parties.control.reports import REPORTS, parse_report
+from parties.errors import AgreementError, PeerError
+from parties.members.keys import create_identity
 from parties.settings.consortium import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
 from parties.transport.chunks import assemble, wire_frames
@@ -32,6 +38,7 @@ from tests.attacks.rig import RING, key_for, secret
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder
 from vfl.arithmetic.ring import unpack
 from vfl.protocols.product import Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
+from vfl.terms import Terms
 
 PRODUCT = sorted(name for name, kind in REGISTER.items() if kind.cls.__module__.partition(".")[0] in ("psi", "vfl"))
 LIMIT = 2**20
@@ -396,7 +403,20 @@ def test_an_agreement_is_valid_and_has_a_hash_or_is_refused(path: tuple[Any, ...
     assert made.row_limit >= 0
 
 
-BODIES = [getattr(reports, name) for name in reports.__all__ if isinstance(getattr(reports, name), type)]
+def create_member(name: str) -> dict[str, Any]:
+    """A member's entry with a real certificate."""
+    with tempfile.TemporaryDirectory() as folder:
+        member: dict[str, Any] = create_identity(name, Path(folder)).member("127.0.0.1:1").model_dump(mode="json")
+    return member
+
+
+BODIES = [
+    shape
+    for module in (reports, phase_reports, orders)
+    for shape in vars(module).values()
+    if isinstance(shape, type) and issubclass(shape, Terms) and shape.__module__.startswith("parties")
+]
+assert set(REPORTS.values()) <= set(BODIES)
 
 
 @given(st.sampled_from(BODIES), st.one_of(st.binary(max_size=40), values.map(lambda v: json.dumps(v).encode()), values))
@@ -405,7 +425,7 @@ def test_a_coordinator_report_parses_or_is_refused(shape: Any, body: Any) -> Non
     if not isinstance(body, bytes | str | dict):
         body = json.dumps(body)
     try:
-        got = reports.parse(shape, body, "a test")
+        got = parse(shape, body, "a test")
     except AgreementError:
         return
     assert isinstance(got, shape)
@@ -416,4 +436,139 @@ def test_a_coordinator_report_parses_or_is_refused(shape: Any, body: Any) -> Non
 )
 def test_a_report_that_is_no_document_is_refused(body: bytes) -> None:
     with at_most(2**24), pytest.raises(AgreementError):
-        reports.parse(reports.FailedBody, body, "a test")
+        parse(reports.FailedBody, body, "a test")
+
+
+HEAD = {"log": "sat", "size": 3, "root": "ab" * 32, "at": "2030-01-01T00:00:00+00:00", "signature": "cd" * 64}
+TURN = {"phase": "train", "attempt": 1, "number": 1, "by": "bank"}
+GOOD_COMMANDS: dict[str, dict[str, Any]] = {
+    "welcome": {"version": "1", "heartbeat_seconds": 2.0},
+    "roster": {"members": {"sat": create_member("sat")}},
+    "approve": {"agreement": AGREEMENT},
+    "start": {"phase": "train", "attempt": 1, "signatures": {"sat": "ef" * 64}, "heads": [HEAD]},
+    "pause": {**TURN, "why": "to look"},
+    "resume": TURN,
+    "abort": {"reason": "no", "culprit": "sat"},
+    "finished": {"settlement_sha256": "ab" * 32, "heads": [HEAD]},
+    "settle": {"requests": []},
+}
+GOOD_REPORTS: dict[str, dict[str, Any]] = {
+    "heartbeat": {},
+    "introduction": {"role": "feature", "columns": ["a"], "limits": {"openings_per_row": 3, "largest_fraction": 0.5}},
+    "signed": {"signature": "ef" * 64},
+    "rejected": {"why": "no"},
+    "progress": {"phase": "train", "attempt": 1, "done": 1, "total": 2, "metrics": {"loss": 0.5}},
+    "done": {"phase": "train", "attempt": 1, "report": {"seconds": 1.0}},
+    "failed": {"phase": "train", "attempt": 1, "reason": "no", "peer": "sat"},
+    "held": {"phase": "train", "attempt": 1},
+    "settlement": {"digest": "ab" * 32, "refused": "no"},
+    "live": {
+        "run_id": "ab" * 32,
+        "periods": ["q"],
+        "contribution": {"method": "masked", "parties": {"sat": {"phi": 0.1}}},
+    },
+}
+
+
+def test_both_ends_speak_of_the_same_kinds() -> None:
+    assert set(GOOD_COMMANDS) == set(COMMANDS)
+    assert set(GOOD_REPORTS) == set(REPORTS)
+    for kind, body in GOOD_COMMANDS.items():
+        told = parse_command(kind, "ab" * 32, json.dumps(body).encode())
+        assert (told.kind, type(told.body)) == (kind, COMMANDS[told.kind])
+    for kind, body in GOOD_REPORTS.items():
+        said = parse_report(kind, "ab" * 32, json.dumps(body).encode(), "sat")
+        assert (said.kind, type(said.body)) == (kind, REPORTS[said.kind])
+
+
+def changed(data: st.DataObject, good: dict[str, Any]) -> bytes:
+    """A good body with one value exchanged or one key more, or bytes that are cut or of no document at all."""
+    way = data.draw(st.sampled_from(["value", "key", "cut", "bytes", "anything"]))
+    whole = json.dumps(good).encode()
+    if way == "bytes":
+        return data.draw(st.binary(max_size=60))
+    if way == "anything":
+        return json.dumps(data.draw(values)).encode()
+    if way == "cut":
+        return damaged(data, whole)
+    body = json.loads(whole)
+    if way == "key" or not list(places(body)):
+        body[data.draw(st.sampled_from(["run_id", "kind", "phase", "x", ""]))] = data.draw(values)
+        return json.dumps(body).encode()
+    path = data.draw(st.sampled_from(list(places(body))))
+    inner = body
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = data.draw(values)
+    return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("kind", sorted(COMMANDS))
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_every_command_parses_or_is_refused_in_one_sentence(kind: str, data: st.DataObject) -> None:
+    run_id = data.draw(st.sampled_from(["ab" * 32, "ab" * 32, "", "../../etc", "AB" * 32]))
+    try:
+        got = parse_command(kind, run_id, changed(data, GOOD_COMMANDS[kind]))
+    except PeerError as error:
+        refused = error
+    else:
+        refused = None
+    if refused is not None:
+        assert refused.peer == "coordinator"
+        assert "\n" not in str(refused)
+        assert len(str(refused)) < 400
+        return
+    again = parse_command(got.kind, got.run_id, got.encoded())
+    assert again == got
+    assert again.mark == got.mark
+    hash(got.mark)
+
+
+@pytest.mark.parametrize("kind", sorted(REPORTS))
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_every_report_parses_or_is_refused_in_one_sentence(kind: str, data: st.DataObject) -> None:
+    try:
+        got = parse_report(kind, "ab" * 32, changed(data, GOOD_REPORTS[kind]), "sat")
+    except AgreementError as error:
+        sentence = str(error)
+    else:
+        sentence = ""
+    if sentence:
+        assert sentence.startswith(f"sat's {kind} report: ")
+        assert len(sentence) < 600
+        return
+    try:
+        data_again = got.encoded()
+    except ValueError:
+        assert kind == "done"
+        return
+    assert parse_report(got.kind, got.run_id, data_again, "sat") == got
+
+
+@given(st.text(max_size=30), st.binary(max_size=30))
+def test_a_kind_that_does_not_exist_is_refused(kind: str, body: bytes) -> None:
+    assume(kind not in COMMANDS and kind not in REPORTS)
+    with pytest.raises(PeerError, match="does not exist"):
+        parse_command(kind, "", body)
+    with pytest.raises(AgreementError, match="does not exist"):
+        parse_report(kind, "", body, "sat")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"agreement":' * 50_000, b"\xff\xfe", b"1e999", b"[]", b"null"])
+def test_a_command_that_is_no_document_is_refused(body: bytes) -> None:
+    for kind in COMMANDS:
+        with at_most(2**24), pytest.raises(PeerError):
+            parse_command(kind, "ab" * 32, body)
+
+
+def test_commands_and_reports_are_frozen() -> None:
+    for shape in (*COMMANDS.values(), *REPORTS.values()):
+        assert shape.model_config.get("frozen"), shape
+        assert shape.model_config.get("extra") == "forbid", shape
+    told: Any = Command(COMMANDS["abort"].model_validate(GOOD_COMMANDS["abort"]), "ab" * 32)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        told.run_id = ""
+    with pytest.raises(ValidationError):
+        told.body.reason = "another"

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
-from parties.control.reports import ContributionRecord
 from parties.data.calendar import calendar_of, calendar_terms
 from parties.data.entities import party_entities
 from parties.data.panel import build_feature_panel, build_label_panel
@@ -24,7 +23,8 @@ from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
-from psi.flow import run_alone
+from parties.settlement.contribution import ContributionRecord
+from psi.flow import run_local
 from vfl.contribution import coalitions, exact_shapley, refit_with_own
 from vfl.factors.evaluate import ic_by_period
 from vfl.factors.panel import FeaturePanel, LabelPanel
@@ -88,7 +88,7 @@ class ValuedConsortium:
         keep = [step.number for step in steps if step.kind == "predict"]
         source = PlainSource([panels[name].rows for name in names], weights, width=width, keep=keep)
         head = LabelHead(terms, label.features.values.shape[-1])
-        result = run_alone(walk_forward(source, head, steps, label))
+        result = run_local({"label": walk_forward(source, head, steps, label)})["label"]
         rows = np.concatenate([step.rows for step in result.predictions])
         shape = result.embeddings.shape
         labels = np.where(label.universe, label.label, np.nan)

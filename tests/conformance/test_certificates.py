@@ -136,7 +136,7 @@ def test_a_party_revoked_in_a_run_ends_it_by_name(consortium: Consortium, runnin
         assert view.reason.endswith("sat is no longer a member")
         for name in ("bank", "card"):
             wait_until(lambda name=name: bool(parties[name].told("abort")), f"the end at {name}")  # type: ignore[misc]
-            assert "sat is no longer a member" in parties[name].told("abort")[0].body["reason"]
+            assert "sat is no longer a member" in parties[name].told("abort")[0].body.reason
 
 
 def meets(consortium: Consortium, coordinator: Identity, address: str) -> None:
@@ -158,8 +158,7 @@ def test_a_coordinator_that_shows_another_certificate_is_told_nothing(
     line = CoordinatorLine("sat", consortium.home("sat"))
     with line, pytest.raises(ConfigError, match="do not accept each other"):
         next(line.commands())
-    assert running._engine is not None
-    assert not running._engine.lines.attached("sat")
+    assert not running.desk.engine.attachments(["sat"])["sat"].attached
     if fault == "revoked":
         meets(consortium, consortium.identities[COORDINATOR], running.address)
         ask(consortium.identities["sat"], consortium)

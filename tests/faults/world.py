@@ -27,13 +27,25 @@ from parties.agreement.document import Agreement
 from parties.agreement.signing import sign_agreement
 from parties.audit.log import AuditLog
 from parties.client import ADMIN
-from parties.control.commands import Command
+from parties.control.commands import (
+    AbortBody,
+    ApproveBody,
+    Command,
+    FinishedBody,
+    PauseBody,
+    RosterBody,
+    StartBody,
+    WelcomeBody,
+    parse_command,
+)
 from parties.coordinator import engine, party_lines, report_intake
-from parties.coordinator.audit_witness import Witness
+from parties.coordinator.audit_witness import AuditWitness
 from parties.coordinator.engine import Engine
-from parties.coordinator.own_phases import OwnParts
-from parties.coordinator.party_lines import Line
-from parties.coordinator.report_intake import Hearing
+from parties.coordinator.events import Proposed
+from parties.coordinator.known_run import KnownRun
+from parties.coordinator.own_phases import OwnPhases
+from parties.coordinator.party_lines import PartyLine
+from parties.coordinator.report_intake import ReportIntake
 from parties.coordinator.run import RunState
 from parties.coordinator.store import EventLog
 from parties.errors import AgreementError, PeerError, RunAborted, StorageError
@@ -44,6 +56,7 @@ from parties.names import COORDINATOR
 from parties.node.audit_heads import take_heads
 from parties.process.database import open_engine
 from tests.faults.consortium import LABEL, Consortium, Crash
+from tests.parties.coordinator_rig import UNTESTED
 from vfl.walk.result import TrainingResult
 
 __all__ = ["FEATURES", "PATIENCE", "World", "identities"]
@@ -77,7 +90,7 @@ def identities(folder: Any) -> dict[str, Identity]:
     return {name: create_identity(name, folder / name) for name in (COORDINATOR, ADMIN, LABEL, *FEATURES)}
 
 
-class Parts(OwnParts):
+class Parts(OwnPhases):
     """The coordinator's parts: settling is the real one, what goes over the network is a session's."""
 
     def __init__(self, world: World) -> None:
@@ -85,9 +98,9 @@ class Parts(OwnParts):
         self._ledger = world.ledger
         self._world = world
 
-    def settle(self, state: RunState) -> dict[str, Any]:
+    def settle(self, known: KnownRun) -> dict[str, Any]:
         self._world.may_die("before settling")
-        report = super().settle(state)
+        report = super().settle(known)
         self._world.may_die("between the postings and their event")
         return report
 
@@ -214,8 +227,8 @@ class Party:
     def boot(self) -> None:
         """Start, or start again after a crash: what was in memory is lost."""
         self.life = next(_NUMBERS)
-        self.seen: set[tuple[str, str, int]] = set()
-        self.line: Line | None = None
+        self.seen: set[tuple[Any, ...]] = set()
+        self.line: PartyLine | None = None
         self.doing: tuple[str, int] | None = None
         self.known = 0
         self.audit = AuditLog(self.name, self.audit_url, self.world.keys[self.name].key.sign)
@@ -249,7 +262,7 @@ class Party:
                 self._listen(life, self.line)
         world.later(0.5, lambda: self._attach(life))
 
-    def _listen(self, life: int, line: Line) -> None:
+    def _listen(self, life: int, line: PartyLine) -> None:
         if not self._alive(life) or self.line is not line:
             return
         while not line.empty:
@@ -267,26 +280,25 @@ class Party:
             self.world.later(2.0, lambda: self._beat(life))
 
     def _take(self, command: Command) -> None:
-        if command.kind in ("welcome", "roster"):
+        body = parse_command(command.kind, command.run_id, command.encoded()).body
+        if isinstance(body, WelcomeBody | RosterBody):
             return
-        body = command.body
-        mark = (command.kind, str(body.get("phase", "")), int(body.get("number", body.get("attempt", 0))))
-        if mark in self.seen:
+        if command.mark in self.seen:
             return
-        self.seen.add(mark)
-        if command.kind == "approve":
-            agreement = Agreement.model_validate(body["agreement"])
+        self.seen.add(command.mark)
+        if isinstance(body, ApproveBody):
+            agreement = Agreement.model_validate(body.agreement)
             self.signed.add(agreement.run_id)
             signature = sign_agreement(self.world.keys[self.name].key, agreement)
             self.audit.append("approval", command.run_id, {"signature": signature})
             self._say("signed", {"signature": signature})
-        elif command.kind == "start":
+        elif isinstance(body, StartBody):
             assert command.run_id in self.signed, "no phase begins unsigned"
-            self.known = max(self.known, take_heads(self.audit, self.world.roster, body.get("heads", ())))
-            self._begin(body["phase"], int(body["attempt"]))
-        elif command.kind == "pause" and self.doing and body["phase"] == self.doing[0] == "train":
+            self.known = max(self.known, take_heads(self.audit, self.world.roster, body.heads))
+            self._begin(body.phase, body.attempt)
+        elif isinstance(body, PauseBody) and self.doing and body.phase == self.doing[0] == "train":
             self.world.session(*self.doing).holding = True
-        elif command.kind in ("abort", "finished"):
+        elif isinstance(body, AbortBody | FinishedBody):
             self.world.leave(self.name)
             self.doing, self.ended = None, command.kind
 
@@ -333,7 +345,7 @@ class Party:
         if world.engine is None or not self.connected:
             return False
         run_id = "" if kind == "heartbeat" else world.run_id
-        said = Hearing(world.engine, mock.Mock()).said
+        said = ReportIntake(world.engine, mock.Mock()).take
         try:
             return world.guarded(lambda: (said(self.name, kind, run_id, json.dumps(body).encode()), True)[1]) is True
         except AgreementError:
@@ -501,7 +513,7 @@ class World:
         log = FaultyLog(open_engine(self._events))
         log.world = self
         audit = AuditLog(COORDINATOR, self._audit, self.keys[COORDINATOR].key.sign)
-        witness = Witness(audit, self.roster)
+        witness = AuditWitness(audit, self.roster)
         self.audit = audit
         SimulatedEngine.world = self
         started = SimulatedEngine(log, self.roster, Parts(self), version="0", heartbeat=2.0, witness=witness)
@@ -636,7 +648,7 @@ class World:
         return f"sqlite:///{place}&uri=true"
 
     def _proposed(self) -> Any:
-        return engine.Proposed(self.run_id, _T0, self.agreement.canonical().decode(), ADMIN)
+        return Proposed(self.run_id, _T0, self.agreement.canonical().decode(), ADMIN)
 
     def _agreement(self, private: bool, delivered: bool) -> Agreement:
         ends = [_T0 - timedelta(days=400 - 90 * i) for i in range(3)]
@@ -663,7 +675,7 @@ class World:
                 "label": {"name": "y", "definition": "next return", "party": LABEL},
                 "calendar": {"frequency": "Q", "periods": ("1", "2", "3"), "period_ends": ends, "cutoffs": ends},
                 "alignment": {"policy": "psi"} if private else {"policy": "universe", "universe_sha256": "00" * 32},
-                "reward": {"pot": POT, "unit": "USD", "scale": 2},
+                "reward": {"pot": POT, "unit": "USD", "scale": 2, **UNTESTED},
                 "recipients": (*self.names[1:], COORDINATOR) if delivered else self.names[1:],
                 "code_version": "0",
             }
@@ -676,7 +688,7 @@ class World:
             for module, changes in (
                 (engine, {"time": clock, "_now": clock.now}),
                 (party_lines, {"time": clock, "datetime": clock}),
-                (report_intake, {"time": clock, "datetime": clock}),
+                (report_intake, {"datetime": clock}),
             ):
                 stack.enter_context(mock.patch.multiple(module, **changes))
             yield

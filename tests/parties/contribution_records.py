@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parties.control.reports import ContributionRecord
+from parties.settlement.contribution import ContributionRecord
 from vfl.factors.hac import hac_mean
 
 __all__ = ["record_of", "recorded"]

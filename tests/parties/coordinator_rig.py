@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from parties.agreement.document import Agreement
 from parties.agreement.signing import sign_agreement
 from parties.calls.asking import Role
 from parties.client import ADMIN, DESK, Client, RunView
-from parties.control.commands import Command
+from parties.control.commands import ApproveBody, Command, StartBody
+from parties.control.reports import IntroductionBody
 from parties.coordinator.desk.granting import grant_token
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
@@ -167,7 +169,7 @@ class FakeNode:
         self.heard: list[Command] = []
         self._on = on
         self._home = consortium.home(name)
-        self._introduction = introduction
+        self._introduction = None if introduction is None else IntroductionBody.model_validate(introduction)
         self.line: CoordinatorLine
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -190,12 +192,12 @@ class FakeNode:
                     self.answer(command)
 
     def answer(self, command: Command) -> None:
-        if command.kind == "approve":
-            agreement = Agreement.model_validate(command.body["agreement"])
+        if isinstance(command.body, ApproveBody):
+            agreement = Agreement.model_validate(command.body.agreement)
             assert agreement.run_id == command.run_id
             self.line.signed(command.run_id, sign_agreement(self.identity.key, agreement))
-        elif command.kind == "start":
-            phase, attempt = command.body["phase"], command.body["attempt"]
+        elif isinstance(command.body, StartBody):
+            phase, attempt = command.body.phase, command.body.attempt
             self.line.done(command.run_id, phase, attempt, REPORTS[phase](self.name))
 
     def told(self, kind: str) -> list[Command]:
@@ -213,3 +215,15 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) 
 def wait_for_status(client: Client, run_id: str, *statuses: str) -> RunView:
     wait_until(lambda: client.run(run_id).status in statuses, f"status {statuses}")
     return client.run(run_id)
+
+
+@dataclass(frozen=True)
+class HostileCommand:
+    """A command of a coordinator that does not keep to the models: its kind and bytes are whatever a test says."""
+
+    kind: str
+    body: bytes
+    run_id: str = ""
+
+    def encoded(self) -> bytes:
+        return self.body

@@ -20,7 +20,7 @@ from parties.client import Client
 from parties.control.commands import Command
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.desk.all_doors import all_doors
-from parties.coordinator.desk.context import House
+from parties.coordinator.desk.context import DeskContext
 from parties.coordinator.desk.doors import Caller, Door, Doors, pass_through
 from parties.names import COORDINATOR
 from tests.parties.coordinator_rig import LABEL, REPORTS, Consortium, FakeNode, wait_for_status
@@ -69,14 +69,14 @@ def opened(folder: Path, *, held: bool = True, **changes: Any) -> Iterator[Desk]
     reports: dict[str, Any] = {}
 
     def export(node: FakeNode, command: Command) -> bool:
-        if command.kind != "start" or command.body["phase"] != "export":
+        if command.kind != "start" or command.body.phase != "export":
             return False
-        node.line.done(command.run_id, "export", command.body["attempt"], REPORTS["export"](node.name) | reports)
+        node.line.done(command.run_id, "export", command.body.attempt, REPORTS["export"](node.name) | reports)
         return True
 
     doors: dict[str, Door] = {}
 
-    def made(house: House) -> Doors:
+    def made(house: DeskContext) -> Doors:
         doors.update(all_doors(house))
         return doors
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from parties.calls.drafts import LikeQuestion, ProposedView, ProposeQuestion
@@ -72,14 +72,10 @@ class _Engine:
     """As much of an engine as drafts use: lines that are attached, but for those that are away."""
 
     def __init__(self, offers: Mapping[str, IntroductionBody], away: tuple[str, ...]) -> None:
-        self.lock, self.lines = threading.RLock(), self
         self._offers, self._away = offers, away
 
-    def introduction(self, name: str) -> IntroductionBody | None:
-        return self._offers.get(name)
-
-    def attached(self, name: str) -> bool:
-        return name not in self._away
+    def attachments(self, names: Iterable[str]) -> dict[str, Any]:
+        return {n: SimpleNamespace(attached=n not in self._away, introduction=self._offers.get(n)) for n in names}
 
     def all_runs(self) -> list[Any]:
         return []

@@ -28,8 +28,7 @@ def test_a_settlement_is_dry_run_asked_for_and_approved_by_two(tmp_path: Path) -
     settle_homes(settled)
     homes = {name: settled.consortium.home(name) for name in ("bank", "sat")}
     with settled.consortium.coordinator() as coordinator, settled.consortium.client() as client:
-        house = coordinator.house
-        assert house is not None
+        house = coordinator.desk
         app = show(page, client, "settlement")
         assert "live data of 2" in said(app)
         assert not [b for b in app.button if b.label.startswith("Ask for approval")], "not before live data"

@@ -216,7 +216,7 @@ def test_orders_reach_a_real_coordinator(tmp_path: Path) -> None:
     consortium = Consortium(tmp_path)
 
     def slow(node: FakeNode, command: Any) -> bool:
-        return command.kind == "start" and command.body["phase"] == "train"
+        return command.kind == "start" and command.body.phase == "train"
 
     with consortium.coordinator(), consortium.client() as client:
         nodes = [FakeNode(consortium, name, on=slow) for name in REAL]

@@ -34,7 +34,7 @@ def sees_rewards(caller: Caller, plan: Plan) -> bool:
 
 
 def run_of(engine: Engine, run_id: str, caller: Caller) -> KnownRun:
-    """The run, for somebody whom it concerns. Raises :class:`AgreementError` otherwise. The caller holds the lock."""
+    """The run, for somebody whom it concerns. Raises :class:`AgreementError` otherwise."""
     known = engine.known(run_id)
     if not takes_part(caller, known.state.plan):
         raise AgreementError(f"{caller.party or caller.name} takes no part in run {run_id[:12]}")

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from parties.audit.log import AuditLog
-from parties.control.phases import printable
 from parties.coordinator.desk.doors import Caller
 from parties.errors import EntenteError, StorageError
+from parties.fields import printable
 from parties.process.database import open_engine
 
 __all__ = ["Action", "Actions"]

@@ -14,23 +14,23 @@ from parties.coordinator.desk import (
     state,
     trust,
 )
-from parties.coordinator.desk.context import House
+from parties.coordinator.desk.context import DeskContext
 from parties.coordinator.desk.doors import Doors
 
 __all__ = ["all_doors"]
 
 
-def all_doors(house: House) -> Doors:
+def all_doors(context: DeskContext) -> Doors:
     """Every door of the desk, by name."""
     return {
-        **people.doors(house.sessions, house.actions),
-        **state.doors(house.home, house.settings, house.roster, house.audit, house.sessions, house.now()),
-        **runs.doors(house.engine),
-        **drafts.doors(house.engine, house.roster),
-        **factors.doors(house),
-        **contributions.doors(house.engine),
-        **trust.doors(house),
-        **money.doors(house.ledger, house.keeper, house.engine),
-        **settlement.doors(house.ledger, house.engine, house.approvals, house.roster),
-        **membership.doors(house.engine, house.roster, house.membership, house.settings.heartbeat_seconds),
+        **people.doors(context.sessions, context.actions),
+        **state.doors(context.home, context.settings, context.roster, context.audit, context.sessions, context.now()),
+        **runs.doors(context.engine),
+        **drafts.doors(context.engine, context.roster),
+        **factors.doors(context),
+        **contributions.doors(context.engine),
+        **trust.doors(context),
+        **money.doors(context.ledger, context.keeper, context.engine),
+        **settlement.doors(context.ledger, context.engine, context.approvals, context.roster),
+        **membership.doors(context.engine, context.roster, context.membership, context.settings.heartbeat_seconds),
     }

@@ -20,12 +20,12 @@ from parties.coordinator.store import EventLog
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 
-__all__ = ["House"]
+__all__ = ["DeskContext"]
 
 
 @dataclass(frozen=True)
-class House:
-    """A running coordinator's parts. Whoever reads the engine's runs holds ``engine.lock``. ``now`` is UTC."""
+class DeskContext:
+    """A running coordinator's parts. ``now`` is UTC."""
 
     home: Path
     settings: CoordinatorSettings

@@ -20,7 +20,6 @@ from parties.calls.contributions import (
     PartyShare,
     RunShares,
 )
-from parties.control.reports import AttributionRecord, ContributionRecord
 from parties.coordinator.desk.access import run_of, takes_part
 from parties.coordinator.desk.csv_sheet import cell, sheet
 from parties.coordinator.desk.doors import Caller, Door, Doors
@@ -30,6 +29,7 @@ from parties.coordinator.run import RunState
 from parties.coordinator.run_views import run_report
 from parties.errors import DataError
 from parties.names import COORDINATOR
+from parties.settlement.contribution import AttributionRecord, ContributionRecord
 
 __all__ = ["doors", "settling"]
 
@@ -92,8 +92,7 @@ class _Contributions:
         )
 
     def one(self, asked: ContributionQuestion, caller: Caller) -> ContributionDetail:
-        with self._engine.lock:
-            row = _Valued.of(run_of(self._engine, asked.run_id, caller))
+        row = _Valued.of(run_of(self._engine, asked.run_id, caller))
         if row is None:
             raise DataError(
                 f"run {asked.run_id[:12]} has no contributions: its agreement values none, or it ended before"

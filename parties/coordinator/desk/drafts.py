@@ -74,8 +74,7 @@ class Drafts:
     def templates(self) -> list[TemplateView]:
         """Terms to begin with, as the members' offers allow."""
         offers = {name: said for name, said in self._offers().items() if isinstance(said, IntroductionBody)}
-        with self._engine.lock:
-            latest = next(iter(self._engine.all_runs()), None)
+        latest = next(iter(self._engine.all_runs()), None)
         return templates(offers, latest.facts.consortium if latest else "", datetime.now(UTC).date())
 
     def like(self, said: LikeQuestion) -> TemplateView:
@@ -128,8 +127,7 @@ class Drafts:
     def _offers(self) -> Mapping[str, IntroductionBody | _Nothing]:
         """What each member's node says it brings; of one that has said nothing, that it brings nothing."""
         members = [name for name in self._roster if name not in (COORDINATOR, ADMIN)]
-        with self._engine.lock:
-            return {name: self._engine.lines.introduction(name) or _Nothing() for name in members}
+        return {name: line.introduction or _Nothing() for name, line in self._engine.attachments(members).items()}
 
     def _agreement(self, settings: ConsortiumSettings, said: DraftQuestion) -> Agreement:
         """Raises :class:`TermsFault` also for what a run would only find out once it is under way."""
@@ -163,11 +161,11 @@ class Drafts:
     def _warnings(self, agreement: Agreement, predicted: int, seconds: float) -> Iterator[str]:
         """What is allowed, and worth a second look."""
         busy: dict[str, str] = {}
-        with self._engine.lock:
-            away = [party.name for party in agreement.parties if not self._engine.lines.attached(party.name)]
-            for known in self._engine.all_runs():
-                if not known.state.ended:
-                    busy.update(dict.fromkeys(known.state.plan.parties, known.state.run[:12]))
+        lines = self._engine.attachments(party.name for party in agreement.parties)
+        away = [name for name, line in lines.items() if not line.attached]
+        for known in self._engine.all_runs():
+            if not known.state.ended:
+                busy.update(dict.fromkeys(known.state.plan.parties, known.state.run[:12]))
         if not agreement.purpose:
             yield "No purpose is given: say what the factor is for, which every party signs."
         for name in away:

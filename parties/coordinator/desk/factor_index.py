@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from parties.calls.factors import FactorOrder, FactorsQuestion
-from parties.control.reports import EvaluationNumbers
+from parties.control.phase_reports import EvaluationNumbers
 from parties.coordinator.known_run import KnownRun
 from parties.coordinator.run import RunState
 from parties.coordinator.run_views import evaluation_numbers, run_report

@@ -37,7 +37,7 @@ from parties.settlement.dossier_store import Dossiers
 from parties.settlement.live_record import LiveRecord
 
 if TYPE_CHECKING:
-    from parties.coordinator.desk.context import House
+    from parties.coordinator.desk.context import DeskContext
     from vfl.factors.findings import Findings, Series
 
 __all__ = ["battery_sections", "doors"]
@@ -69,9 +69,9 @@ _FACTS: Mapping[str, str] = {
 }
 
 
-def doors(house: House) -> Doors:
+def doors(context: DeskContext) -> Doors:
     """The doors about factors."""
-    desk = _Factors(house)
+    desk = _Factors(context)
     return {
         "factors/page": Door(desk.page, shape=FactorsQuestion),
         "factors/one": Door(desk.detail, shape=FactorQuestion),
@@ -83,31 +83,33 @@ def doors(house: House) -> Doors:
 class _Factors:
     """Answers for one coordinator. What the bundles say is read from disk at each question."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: DeskContext) -> None:
+        self._context = context
         self._index = FactorIndex()
 
     def page(self, asked: FactorsQuestion, caller: Caller) -> FactorPage:
-        engine = self._house.engine
+        engine = self._context.engine
         rows, total = self._index.find(engine.all_runs(), asked, lambda state: takes_part(caller, state.plan))
-        cards = [_card(row, self._house) for row in rows]
+        cards = [_card(row, self._context) for row in rows]
         told = (card.model_copy(update={"warnings": self._warnings(card) if card.available else ()}) for card in cards)
         return FactorPage(total=total, offset=asked.offset, cards=tuple(told))
 
     def _warnings(self, card: FactorCard) -> tuple[str, ...]:
-        found = self._findings(self._house.bundles.validation(card.run_id))
+        found = self._findings(self._context.bundles.validation(card.run_id))
         return tuple(dict.fromkeys(warning.name for warning in found.warnings)) if found else ()
 
     def detail(self, asked: FactorQuestion, caller: Caller) -> FactorDetail:
-        with self._house.engine.lock:
-            known = run_of(self._house.engine, asked.run_id, caller)
-            plan, periods = known.state.plan, known.progress.series()
-            card = _factor(known, self._house)
+        known = run_of(self._context.engine, asked.run_id, caller)
+        plan, periods = known.state.plan, known.progress.series()
+        card = _factor(known, self._context)
         live = self._live(asked.run_id, known, shares=caller.role != "reader")
         if not (card.available and holds_factor(caller, plan)):
             why = _SUMMARY if caller.role == "reader" else _NOT_YOURS if card.available else _NO_FILES
             return FactorDetail(card=card, withheld=why, sections=_reported(periods), live=live)
-        metadata, validation = self._house.bundles.metadata(card.run_id), self._house.bundles.validation(card.run_id)
+        metadata, validation = (
+            self._context.bundles.metadata(card.run_id),
+            self._context.bundles.validation(card.run_id),
+        )
         found = self._findings(validation)
         withheld = "" if found else "The bundle holds no battery: what follows is the run's report."
         return FactorDetail(
@@ -119,8 +121,8 @@ class _Factors:
             sections=battery_sections(found) if found else _reported(periods),
             left_out=dict(found.left_out) if found else {},
             warnings=tuple(WarnView(name=w.name, text=w.text) for w in found.warnings) if found else (),
-            files=self._house.bundles.files(card.run_id),
-            forms=_forms(metadata, self._house.bundles.files(card.run_id)),
+            files=self._context.bundles.files(card.run_id),
+            forms=_forms(metadata, self._context.bundles.files(card.run_id)),
             live=live,
         )
 
@@ -128,15 +130,16 @@ class _Factors:
         """As ``entente factors verify`` does, against the keys of the agreement and the hash of the run's report."""
         from parties.factor.bundle_check import check_bundle
 
-        with self._house.engine.lock:
-            known = run_of(self._house.engine, asked.run_id, caller)
-            card, agreement = _factor(known, self._house), known.agreement
+        known = run_of(self._context.engine, asked.run_id, caller)
+        card, agreement = _factor(known, self._context), known.agreement
         if not card.available:
             raise DataError(_NO_FILES)
         label = agreement.party(agreement.label.party)
-        found = check_bundle(self._house.bundles.contents(card.run_id), {label.name: bytes.fromhex(label.identity_key)})
+        found = check_bundle(
+            self._context.bundles.contents(card.run_id), {label.name: bytes.fromhex(label.identity_key)}
+        )
         faults = [FaultView(file=fault.file, fact=fault.fact) for fault in found.faults]
-        if self._house.bundles.digest(card.run_id) != card.sha256:
+        if self._context.bundles.digest(card.run_id) != card.sha256:
             faults.append(FaultView(file="SHA256SUMS", fact=f"is not the one that {label.name} reported in the run"))
         return FactorCheck(
             sound=not faults,
@@ -146,14 +149,13 @@ class _Factors:
             logged=tuple(
                 LoggedView(signer=p.signer, index=p.index, size=p.size, at=p.at, fault=p.fault) for p in found.logged
             ),
-            checked_at=self._house.now(),
+            checked_at=self._context.now(),
         )
 
     def file(self, asked: FactorFileQuestion, caller: Caller) -> bytes:
         """A file of a bundle that verifies; one that does not is handed to nobody."""
-        with self._house.engine.lock:
-            known = run_of(self._house.engine, asked.run_id, caller)
-            card, plan = _factor(known, self._house), known.state.plan
+        known = run_of(self._context.engine, asked.run_id, caller)
+        card, plan = _factor(known, self._context), known.state.plan
         if not holds_factor(caller, plan):
             raise AgreementError(f"{caller.party or caller.name} is not among the recipients of this factor")
         state = self.check(FactorQuestion(run_id=asked.run_id), caller)
@@ -161,13 +163,13 @@ class _Factors:
             first = state.faults[0]
             raise DataError(f"{first.file}: {first.fact}; the coordinator's copy is damaged, ask a recipient for it")
         if asked.form == "zip":
-            return self._house.bundles.archive(card.run_id)
-        return _written(asked, self._house.bundles.contents(card.run_id))
+            return self._context.bundles.archive(card.run_id)
+        return _written(asked, self._context.bundles.contents(card.run_id))
 
     def _live(self, run_id: str, known: KnownRun, *, shares: bool) -> tuple[LiveView, ...]:
         """What the label party attested for final settlements, newest first; only what carries its signature."""
         views = []
-        for dossier in Dossiers(self._house.home).of_run(run_id):
+        for dossier in Dossiers(self._context.home).of_run(run_id):
             said = dossier.basis.get("live") if dossier.kind == "final" else None
             if said is None:
                 continue
@@ -197,13 +199,12 @@ class _Factors:
             return None
 
 
-def _card(row: FactorRow, house: House) -> FactorCard:
+def _card(row: FactorRow, context: DeskContext) -> FactorCard:
     state, facts, said = row.state, row.known.facts, row.said
-    with house.engine.lock:
-        points = row.known.progress.series()
+    points = row.known.progress.series()
     return FactorCard(
         run_id=state.run, factor_id=said["factor_id"], version=said["version"], consortium=facts.consortium,
-        purpose=facts.purpose, created_at=row.created_at, available=house.bundles.has(state.run),
+        purpose=facts.purpose, created_at=row.created_at, available=context.bundles.has(state.run),
         recipients=state.plan.recipients, parties=state.plan.parties, label_party=state.plan.label,
         rows=said.get("rows") or 0, bytes=said.get("bytes", 0), sha256=said["sha256"],
         spark=_spark([point.ic_joint for point in points]),
@@ -211,11 +212,11 @@ def _card(row: FactorRow, house: House) -> FactorCard:
     )  # fmt: skip
 
 
-def _factor(known: KnownRun, house: House) -> FactorCard:
+def _factor(known: KnownRun, context: DeskContext) -> FactorCard:
     row = FactorRow.of(known)
     if row is None:
         raise DataError(f"run {known.state.run[:12]} has exported no factor: open one from the list of factors")
-    return _card(row, house)
+    return _card(row, context)
 
 
 def _spark(values: Sequence[float | None]) -> tuple[float, ...]:

@@ -65,21 +65,19 @@ class MembersDesk:
 
     def _members(self) -> list[MemberView]:
         now = self._membership.clock()
-        with self._engine.lock:
-            runs, lines = self._engine.all_runs(), self._engine.lines
-            made = []
-            for name in sorted(set(self._roster) - NO_PARTIES):
-                seen = party_view(name, self._roster[name], lines, runs, self._heartbeat)
-                said = lines.introduction(name)
-                left = self._roster[name].expires - now
-                made.append(
-                    MemberView(
-                        **seen.model_dump(),
-                        certificate="over" if left <= timedelta(0) else "soon" if left < EXPIRY_WARNING else "good",
-                        days_left=left.days,
-                        limits=LimitsView(**said.limits.model_dump()) if said is not None and said.limits else None,
-                    )
+        members = {name: self._roster[name] for name in sorted(set(self._roster) - NO_PARTIES)}
+        runs, made = self._engine.all_runs(), []
+        for name, line in self._engine.attachments(members).items():
+            seen = party_view(name, members[name], line, runs, self._heartbeat)
+            said, left = line.introduction, members[name].expires - now
+            made.append(
+                MemberView(
+                    **seen.model_dump(),
+                    certificate="over" if left <= timedelta(0) else "soon" if left < EXPIRY_WARNING else "good",
+                    days_left=left.days,
+                    limits=LimitsView(**said.limits.model_dump()) if said is not None and said.limits else None,
                 )
+            )
         return made
 
 

@@ -145,12 +145,11 @@ class _Desk:
         """The factor bundle's hash of each run in the journal that the coordinator knows."""
         wanted = {entry.transaction.run_id for entry in journal}
         found = {}
-        with self._engine.lock:
-            for known in self._engine.all_runs():
-                if known.state.run in wanted:
-                    spans = [span for span in known.state.spans if span.phase == "export"]
-                    reports = (spans[0].reports or {}) if spans else {}
-                    found[known.state.run] = str(reports.get(known.state.plan.label, {}).get("sha256", ""))
+        for known in self._engine.all_runs():
+            if known.state.run in wanted:
+                spans = [span for span in known.state.spans if span.phase == "export"]
+                reports = (spans[0].reports or {}) if spans else {}
+                found[known.state.run] = str(reports.get(known.state.plan.label, {}).get("sha256", ""))
         return found
 
 

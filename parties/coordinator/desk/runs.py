@@ -17,8 +17,7 @@ def doors(engine: Engine) -> Doors:
 
     def page(question: RunsQuestion, _: Caller) -> RunPage:
         taken, found = index.find(engine.all_runs(), question)
-        with engine.lock:
-            return found.model_copy(update={"runs": tuple(run_summary(known) for known in taken)})
+        return found.model_copy(update={"runs": tuple(run_summary(known) for known in taken)})
 
     def export(question: RunsQuestion, _: Caller) -> bytes:
         return index.export(engine.all_runs(), question)

@@ -70,12 +70,11 @@ class SettlementDesk:
         self._roster = roster
 
     def page(self, asked: SettlementQuestion, caller: Caller) -> SettlementPage:
-        with self._engine.lock:
-            runs = [known for known in self._engine.all_runs() if known.facts.pot > 0 and _concerns(known, caller)]
-            runs = [known for known in runs if known.state.run.startswith(asked.run_id)]
+        runs = [known for known in self._engine.all_runs() if known.facts.pot > 0 and _concerns(known, caller)]
+        runs = [known for known in runs if known.state.run.startswith(asked.run_id)]
         valued = [known for known in runs if is_valued(known.state)]
         page = valued[asked.offset : asked.offset + asked.limit]
-        chosen = [(known, run) for known in page if (run := closed_run(known.state)) is not None]
+        chosen = [(known, run) for known in page if (run := closed_run(known.state, known.agreement)) is not None]
         mine = {known.state.run for known in runs}
         everyone = caller.role != "operator"
         waits = [one for one in self._approvals.latest() if everyone or one.dossier.run_id in mine]
@@ -132,7 +131,7 @@ class SettlementDesk:
         known = self._engine.known(run_id)
         if not _concerns(known, caller):
             raise AgreementError(f"{caller.party or caller.name} has no part in run {run_id[:12]}")
-        run = closed_run(known.state)
+        run = closed_run(known.state, known.agreement)
         if run is None:
             raise ConfigError(f"run {run_id[:12]} has no contributions to settle: wait until it is valued")
         return run
@@ -277,17 +276,16 @@ class SettlementDesk:
         approved = {approval.name: approval for approval in one.dossier.approvals} if one else {}
         refused = {refusal.party: refusal for refusal in one.request.refusals} if one else {}
         shown = []
-        with self._engine.lock:
-            for name in sorted(people):
-                online = self._engine.lines.attached(name)
-                if name in approved:
-                    shown.append(ApproverView(name=name, state="approved", online=online, at=approved[name].at))
-                elif name in refused:
-                    why, at = refused[name].why, refused[name].at
-                    shown.append(ApproverView(name=name, state="refused", online=online, at=at, why=why))
-                else:
-                    asked = one is not None and name in one.request.asked
-                    shown.append(ApproverView(name=name, state="asked" if asked else "may", online=online))
+        for name, line in self._engine.attachments(sorted(people)).items():
+            online = line.attached
+            if name in approved:
+                shown.append(ApproverView(name=name, state="approved", online=online, at=approved[name].at))
+            elif name in refused:
+                why, at = refused[name].why, refused[name].at
+                shown.append(ApproverView(name=name, state="refused", online=online, at=at, why=why))
+            else:
+                asked = one is not None and name in one.request.asked
+                shown.append(ApproverView(name=name, state="asked" if asked else "may", online=online))
         return tuple(shown)
 
 

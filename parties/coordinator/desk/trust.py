@@ -40,7 +40,7 @@ from parties.names import ADMIN, COORDINATOR, DESK
 from vfl.register import REGISTER
 
 if TYPE_CHECKING:
-    from parties.coordinator.desk.context import House
+    from parties.coordinator.desk.context import DeskContext
 
 __all__ = ["doors", "signer_check"]
 
@@ -48,9 +48,9 @@ _ROLES: frozenset[Role] = frozenset(("admin", "auditor", "operator"))
 _RUNS_OF_HEADS = 20
 
 
-def doors(house: House) -> Doors:
+def doors(context: DeskContext) -> Doors:
     """The doors about trust. Readers have none; operators see what concerns their party."""
-    desk = _Trust(house)
+    desk = _Trust(context)
     return {
         "trust/log": Door(desk.log, _ROLES, AuditQuestion),
         "trust/check": Door(desk.check, _ROLES, Nothing),
@@ -65,8 +65,8 @@ def doors(house: House) -> Doors:
 class _Trust:
     """Answers for one coordinator."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: DeskContext) -> None:
+        self._context = context
 
     # -- the log
 
@@ -74,10 +74,10 @@ class _Trust:
         runs = self._runs_seen(caller)
         if asked.run_id:
             named = {
-                known.state.run for known in self._house.engine.all_runs() if known.state.run.startswith(asked.run_id)
+                known.state.run for known in self._context.engine.all_runs() if known.state.run.startswith(asked.run_id)
             }
             runs = named if runs is None else named & runs
-        audit = self._house.audit
+        audit = self._context.audit
         total, entries = audit.page(
             runs=runs, kind=asked.kind, words=asked.text.split(), limit=asked.limit, offset=asked.offset
         )
@@ -88,12 +88,12 @@ class _Trust:
         """The runs whose entries the caller may read; None for all entries, those of no run included."""
         if caller.role != "operator":
             return None
-        return {known.state.run for known in self._house.engine.all_runs() if takes_part(caller, known.state.plan)}
+        return {known.state.run for known in self._context.engine.all_runs() if takes_part(caller, known.state.plan)}
 
     def check(self, _: Nothing, __: Caller) -> LogCheckView:
-        url = self._house.settings.database or f"sqlite:///{self._house.home / 'coordinator.db'}"
+        url = self._context.settings.database or f"sqlite:///{self._context.home / 'coordinator.db'}"
         found = check_log(COORDINATOR, url, self._keys())
-        told, at = found.findings, self._house.now()
+        told, at = found.findings, self._context.now()
         if told is None:
             return LogCheckView(sound=False, faults=found.faults, checked_at=at)
         return LogCheckView(
@@ -108,11 +108,11 @@ class _Trust:
         )
 
     def _keys(self) -> dict[str, bytes]:
-        return {name: bytes.fromhex(member.identity_key) for name, member in self._house.roster.items()}
+        return {name: bytes.fromhex(member.identity_key) for name, member in self._context.roster.items()}
 
     def proof(self, asked: EntryQuestion, caller: Caller) -> bytes:
         """As ``entente audit prove`` makes it, under a head that is signed now where none covers the entry yet."""
-        audit, runs = self._house.audit, self._runs_seen(caller)
+        audit, runs = self._context.audit, self._runs_seen(caller)
         entry = audit.entry(asked.index)
         if runs is not None and entry.run_id not in runs:
             raise AgreementError(f"entry {asked.index} is of no run that {caller.party or caller.name} takes part in")
@@ -122,7 +122,7 @@ class _Trust:
 
     def heads(self, _: Nothing, caller: Caller) -> HeadsView:
         keys = self._keys()
-        runs = [known for known in self._house.engine.all_runs() if takes_part(caller, known.state.plan)]
+        runs = [known for known in self._context.engine.all_runs() if takes_part(caller, known.state.plan)]
         exchanges = [found for known in runs[:_RUNS_OF_HEADS] for found in self._exchanges(known, keys)]
         latest: dict[str, HeadExchange] = {}
         for one in exchanges:
@@ -131,7 +131,7 @@ class _Trust:
         for name in sorted(keys):
             if name in (ADMIN, DESK):
                 continue
-            heads = self._house.audit.heads(name)
+            heads = self._context.audit.heads(name)
             last = heads[-1] if heads else None
             given = latest.get(name)
             members.append(_member_heads(name, len(heads), last, keys[name], given))
@@ -139,11 +139,10 @@ class _Trust:
 
     def _exchanges(self, known: KnownRun, keys: dict[str, bytes]) -> Iterator[HeadExchange]:
         """Heads that came with reports of one run, newest first."""
-        with self._house.engine.lock:
-            spans = known.state.spans
+        spans = known.state.spans
         given = {
             (logged.event.phase, logged.event.party): logged.event.at
-            for logged in self._house.log.read(run_id=known.state.run)
+            for logged in self._context.log.read(run_id=known.state.run)
             if logged.event.kind == "phase_done"
         }
         for span in reversed(spans):
@@ -166,9 +165,8 @@ class _Trust:
 
     def minimisation(self, asked: RunQuestion, caller: Caller) -> MinimisationView:
         """Bytes as each sender's node reported them, with what the register says such a message reveals."""
-        with self._house.engine.lock:
-            known = run_of(self._house.engine, asked.run_id, caller)
-            links, openings, state = known.progress.links(), known.progress.openings(), known.state
+        known = run_of(self._context.engine, asked.run_id, caller)
+        links, openings, state = known.progress.links(), known.progress.openings(), known.state
         lines = []
         for (sender, receiver, kind), (payload, size) in sorted(links.items()):
             told = REGISTER.get(kind)
@@ -189,9 +187,8 @@ class _Trust:
         )
 
     def agreement(self, asked: RunQuestion, caller: Caller) -> AgreementText:
-        with self._house.engine.lock:
-            known = run_of(self._house.engine, asked.run_id, caller)
-            state, agreement = known.state, known.agreement
+        known = run_of(self._context.engine, asked.run_id, caller)
+        state, agreement = known.state, known.agreement
         signed = {party: (signature, at) for party, signature, at in state.signatures}
         return AgreementText(
             run_id=state.run,
@@ -205,8 +202,7 @@ class _Trust:
         )
 
     def agreement_file(self, asked: RunQuestion, caller: Caller) -> bytes:
-        with self._house.engine.lock:
-            return run_of(self._house.engine, asked.run_id, caller).agreement.canonical()
+        return run_of(self._context.engine, asked.run_id, caller).agreement.canonical()
 
 
 def _entry_view(entry: Entry) -> AuditEntryView:

@@ -11,16 +11,10 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parties.control.parsing import parse
+from parties.control.phase_reports import phase_report
 from parties.control.phases import PHASES, PhaseName
-from parties.control.reports import (
-    DoneBody,
-    FailedBody,
-    ProgressBody,
-    RejectedBody,
-    SignedBody,
-    parse,
-    phase_report,
-)
+from parties.control.reports import DoneBody, FailedBody, ProgressBody, RejectedBody, SignedBody
 from parties.coordinator.events import PhaseDone, Rejected, event_from_json, event_to_json
 from parties.errors import AgreementError
 from vfl.terms import Terms

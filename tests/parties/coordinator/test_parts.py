@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from parties.agreement.document import Agreement
 from parties.control.commands import Command
 from parties.control.phases import session_name, session_roles
-from parties.control.reports import ContributionRecord
 from parties.coordinator.bundles import BundleStore
 from parties.drive import drive
 from parties.errors import ConfigError, LedgerError, StorageError
@@ -32,6 +31,7 @@ from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.settlement.closing import reward_split, settle_run
+from parties.settlement.contribution import ContributionRecord
 from parties.transport.grpc import ExchangeServer
 from psi.commitment import AlignmentLimits
 from psi.flow import Flow, Role
@@ -41,6 +41,7 @@ from tests.parties.coordinator_rig import (
     LABEL,
     PARTIES,
     REPORTS,
+    UNTESTED,
     Consortium,
     FakeNode,
     contribution,
@@ -74,14 +75,14 @@ class ProtocolNode(FakeNode):
     def take(node: FakeNode, command: Command) -> bool:
         assert isinstance(node, ProtocolNode)
         if command.kind == "approve":
-            node._agreements[command.run_id] = Agreement.model_validate(command.body["agreement"])
-        elif command.kind == "start" and command.body["phase"] in ("align", "export"):
+            node._agreements[command.run_id] = Agreement.model_validate(command.body.agreement)
+        elif command.kind == "start" and command.body.phase in ("align", "export"):
             node.play(node._agreements[command.run_id], command)
             return True
         return False
 
     def play(self, agreement: Agreement, command: Command) -> None:
-        phase = command.body["phase"]
+        phase = command.body.phase
         flow: Flow[Any] = self._align(agreement) if phase == "align" else self._export(agreement)
         roles = session_roles(agreement, phase)
         try:
@@ -235,7 +236,7 @@ def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def terms(tmp_path_factory: pytest.TempPathFactory) -> Agreement:
     return Consortium(tmp_path_factory.mktemp("homes")).agreement(
-        reward={"pot": 10_001, "unit": "USD", "scale": 2, "risk_aversion": 1.0}
+        reward={"pot": 10_001, "unit": "USD", "scale": 2, **UNTESTED, "risk_aversion": 1.0}
     )
 
 

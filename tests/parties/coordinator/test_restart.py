@@ -65,8 +65,7 @@ def test_offers_outlive_a_restart_and_leave_with_their_party(tmp_path: Path) -> 
         views = {view.name: view for view in client.parties()}
         assert {name: (view.role, view.columns, view.label_name) for name, view in views.items()} == before
         assert {view.health for view in views.values()} == {"offline"}
-        engine = running._engine
-        assert engine is not None
+        engine = running.desk.engine
         engine._roster.replace({name: member for name, member in engine._roster.items() if name != FEATURES[0]})
         engine.members_changed((FEATURES[0],))
         assert set(engine._log.offers()) == set(PARTIES) - {FEATURES[0]}

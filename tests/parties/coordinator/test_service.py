@@ -13,12 +13,13 @@ import pytest
 
 from parties.agreement.document import Agreement
 from parties.client import ADMIN, Client, FactorsQuestion
-from parties.control.commands import Command
+from parties.control.commands import AbortBody, Command
 from parties.control.reports import ProgressBody
 from parties.coordinator.events import Event, PhaseDone, Proposed, Signed
+from parties.coordinator.run_actions import AskApproval, Settle, StartPhase
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
-from parties.coordinator.state import AskApproval, Settle, StartPhase, step
+from parties.coordinator.state import step
 from parties.coordinator.store import EventLog
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError
 from parties.members.keys import create_identity
@@ -126,12 +127,12 @@ def test_a_rejection_reaches_everyone_in_the_partys_own_words(consortium: Consor
         assert run.culprit == "sat"
         for node in parties.values():
             wait_until(lambda node=node: bool(node.told("abort")), "abort at every node")  # type: ignore[misc]
-            assert node.told("abort")[0].body == {"reason": run.reason, "culprit": "sat"}
+            assert node.told("abort")[0].body == AbortBody(reason=run.reason, culprit="sat")
 
 
 def test_a_failure_ends_the_run_once_and_names_the_culprit(consortium: Consortium) -> None:
     def fail(node: FakeNode, command: Command) -> bool:
-        if command.kind == "start" and command.body["phase"] == "train":
+        if command.kind == "start" and command.body.phase == "train":
             node.line.failed(command.run_id, "train", 1, "card sent a frame of the wrong length", "card")
             return True
         return False
@@ -155,7 +156,7 @@ def test_the_culprits_own_reason_comes_before_its_peers_guesses(consortium: Cons
     noticed = threading.Barrier(3)
 
     def notice(node: FakeNode, command: Command) -> bool:
-        if command.kind != "start" or command.body["phase"] != "train":
+        if command.kind != "start" or command.body.phase != "train":
             return False
         if node.name == "sat":
             noticed.wait(20)
@@ -177,7 +178,7 @@ def test_a_silent_party_pauses_the_run_and_its_return_continues_it(consortium: C
     started = threading.Event()
 
     def vanish(node: FakeNode, command: Command) -> bool:
-        if command.kind == "start" and command.body["phase"] == "train":
+        if command.kind == "start" and command.body.phase == "train":
             started.set()
             return True
         return False
@@ -192,7 +193,7 @@ def test_a_silent_party_pauses_the_run_and_its_return_continues_it(consortium: C
         assert {v.name: v.health for v in client.parties()} == {"bank": "online", "sat": "online", "card": "offline"}
         with FakeNode(consortium, "card"):
             assert wait_for_status(client, run_id, "settled", "aborted").reason == ""
-        attempts = [c.body["attempt"] for c in parties["sat"].told("start") if c.body["phase"] == "train"]
+        attempts = [c.body.attempt for c in parties["sat"].told("start") if c.body.phase == "train"]
         assert attempts == [1, 2]
 
 
@@ -227,7 +228,7 @@ def test_a_restarted_node_takes_the_run_up(consortium: Consortium) -> None:
             assert started.wait(20)
         with FakeNode(consortium, "card") as card:
             assert wait_for_status(client, run_id, "settled", "aborted").reason == ""
-        assert card.told("start")[0].body["attempt"] == 2
+        assert card.told("start")[0].body.attempt == 2
 
 
 def test_admin_and_parties_may_cancel_and_strangers_may_not(consortium: Consortium) -> None:
@@ -310,7 +311,7 @@ def test_live_progress_shows_speed_and_series(consortium: Consortium) -> None:
     release = threading.Event()
 
     def train_slowly(node: FakeNode, command: Command) -> bool:
-        if command.kind != "start" or command.body["phase"] != "train":
+        if command.kind != "start" or command.body.phase != "train":
             return False
         threading.Thread(target=work, args=(node, command), daemon=True).start()
         return True
@@ -414,7 +415,6 @@ def test_a_settlement_cut_off_by_a_crash_is_done_once(consortium: Consortium) ->
 def crash(coordinator: Coordinator) -> None:
     """Stop serving without a word, as a killed process would."""
     coordinator._stopping.set()
-    assert coordinator._server is not None
     coordinator._server.close()
 
 
@@ -445,8 +445,8 @@ def test_a_lost_coordinator_ends_the_run_at_the_nodes(consortium: Consortium) ->
         crash(running)
         wait_until(lambda: all(node.told("abort") for node in parties.values()), "abort at every node")
         body = parties["bank"].told("abort")[0].body
-        assert body["culprit"] == COORDINATOR
-        assert body["reason"].startswith("the coordinator has been silent for")
+        assert body.culprit == COORDINATOR
+        assert body.reason.startswith("the coordinator has been silent for")
 
 
 def test_the_line_attaches_again_and_reports_survive_the_gap(consortium: Consortium) -> None:
@@ -506,15 +506,15 @@ def test_a_home_with_the_wrong_certificate_does_not_start(consortium: Consortium
     other = create_identity(COORDINATOR, tmp_path / "other")
     Roster({COORDINATOR: other.member("127.0.0.1:1")}).save(consortium.home(COORDINATOR) / "roster.json")
     with pytest.raises(ConfigError, match="another certificate for the coordinator"):
-        Coordinator(consortium.home(COORDINATOR)).start()
+        Coordinator(consortium.home(COORDINATOR))
 
 
 def test_a_taken_port_is_named_and_nothing_stays_open(consortium: Consortium) -> None:
     with consortium.coordinator() as running:
-        second = Coordinator(consortium.home(COORDINATOR), CoordinatorSettings(listen=running.address))
+        before = {thread.name for thread in threading.enumerate()}
         with pytest.raises(ConfigError, match="another program may use it"):
-            second.start()
-        second.stop()
+            Coordinator(consortium.home(COORDINATOR), CoordinatorSettings(listen=running.address))
+        assert {thread.name for thread in threading.enumerate()} <= before
 
 
 def test_a_report_that_makes_no_sense_ends_the_run(consortium: Consortium) -> None:

@@ -35,13 +35,12 @@ from parties.coordinator.events import (
     event_from_json,
     event_to_json,
 )
-from parties.coordinator.held_failures import GRACE_SECONDS, Blames
+from parties.coordinator.held_failures import GRACE_SECONDS, HeldFailures
 from parties.coordinator.run import RunState, state_from_json, state_to_json, validate_state
-from parties.coordinator.state import (
+from parties.coordinator.run_actions import (
     Abort,
     Action,
     AskApproval,
-    EventRefused,
     Finish,
     Interrupt,
     ReceiveBundle,
@@ -50,9 +49,8 @@ from parties.coordinator.state import (
     Settle,
     StartPhase,
     Stop,
-    replay,
-    step,
 )
+from parties.coordinator.state import EventRefused, replay, step
 from parties.errors import StorageError
 from parties.names import COORDINATOR
 
@@ -527,7 +525,7 @@ def test_blame_waits_for_the_blamed_and_then_follows_the_chain() -> None:
     def failed(party: str, peer: str, run: str = RUN) -> PhaseFailed:
         return PhaseFailed(run, T0, party, "train", 1, "why", peer)
 
-    blames = Blames()
+    blames = HeldFailures()
     blames.hold(failed("bank", "sat"), 10.0)
     blames.hold(failed("sat", "card"), 11.0)
     blames.hold(failed("bank", "sat", "0" * 64), 12.0)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from parties.control.reports import PartReport, ProgressBody
+from parties.control.phase_reports import PartReport
+from parties.control.reports import ProgressBody
 from parties.coordinator.events import Cancelled, Event, Interrupted, PhaseDone
 from parties.coordinator.progress import RunProgress
 from parties.coordinator.settings import CoordinatorSettings, load_coordinator_settings

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parties.cli import run
+from parties.control.reports import IntroductionBody
 from parties.coordinator.membership import revoke
 from parties.coordinator.service import Coordinator
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError
@@ -139,14 +140,13 @@ def test_a_party_joins_with_encrypted_keys_and_attaches(hub: Hub, tmp_path: Path
     assert home.stat().st_mode & 0o777 == 0o700
     assert hub.members() == {"sat"}
     heard = []
-    with CoordinatorLine("sat", home, introduction={"role": "feature", "columns": ["a", "b"]}) as line:
+    with CoordinatorLine("sat", home, introduction=IntroductionBody(role="feature", columns=("a", "b"))) as line:
         assert line.wait_attached(10)
         heard.append(next(line.commands()))
-        engine = hub.running._engine
-        assert engine is not None
-        until(lambda: engine.lines.introduction("sat") is not None)
+        engine = hub.running.desk.engine
+        until(lambda: engine.attachments(["sat"])["sat"].introduction is not None)
     assert heard[0].kind == "roster"
-    assert set(heard[0].body["members"]) == {COORDINATOR, "sat"}
+    assert set(heard[0].body.members) == {COORDINATOR, "sat"}
 
 
 def test_a_token_is_good_once_and_only_for_its_name_role_and_time(hub: Hub, tmp_path: Path) -> None:
@@ -256,9 +256,8 @@ def test_the_coordinators_successor_is_recognised_and_nobody_else_is(hub: Hub, t
         assert run(["coordinator", "rotate", "--home", str(hub.home)]) == 0
         hub.running.stop()
         with Coordinator(hub.home) as again:
-            engine = again._engine
-            assert engine is not None
-            until(lambda: engine.lines.attached("sat"))
+            engine = again.desk.engine
+            until(lambda: engine.attachments(["sat"])["sat"].attached)
             credentials = str(hub.home / "admin")
             assert run(["run", "list", "--credentials", credentials]) == 0, "the admin recognises it too"
     renewed = Roster.load(home / "roster.json")[COORDINATOR]

@@ -15,7 +15,7 @@ import pytest
 
 from parties.agreement.document import Agreement
 from parties.agreement.signing import verify_signature
-from parties.control.commands import Command
+from parties.control.commands import ApproveBody, Command, StartBody
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import PeerError
@@ -125,7 +125,7 @@ def node(homes: DemoHomes, agreement: Agreement, **changes: Any) -> Iterator[tup
         thread.start()
         try:
             document = agreement.model_dump(mode="json")
-            line.inbox.put(Command("approve", agreement.run_id, {"agreement": document}))
+            line.inbox.put(Command(ApproveBody(agreement=document), agreement.run_id))
             yield line, home / "runs" / agreement.run_id
         finally:
             line.inbox.put(None)
@@ -171,8 +171,7 @@ def closed_now() -> str:
 def test_outside_its_hours_a_node_neither_signs_nor_begins(homes: DemoHomes, agreement: Agreement) -> None:
     with node(homes, agreement, approve="automatic", limits={"hours": closed_now()}) as (line, folder):
         until((folder / "agreement.json").exists)
-        start = {"phase": "align", "attempt": 1, "signatures": {}}
-        line.inbox.put(Command("start", agreement.run_id, start))
+        line.inbox.put(Command(StartBody(phase="align", attempt=1, signatures={}), agreement.run_id))
         kind, _, reason = line.said.get(timeout=10)
         assert kind == "failed"
         assert "in its own hours only" in reason

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
 from parties.agreement.summary import summary_lines
-from parties.control.reports import ContributionRecord, ValueReport, phase_report
+from parties.control.phase_reports import ValueReport, phase_report
 from parties.node.context import RunContext
 from parties.node.sessions import session_terms
 from parties.node.valuation import Valuation, value_run
+from parties.settlement.contribution import ContributionRecord
 from psi.flow import Flow, run_local
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring

@@ -261,10 +261,10 @@ def test_the_earlier_run_ends_when_all_who_stay_have_signed(consortium: Consorti
             return bool(command.kind == "start" and command.run_id == earlier.run_id and node.name == "card")
 
         def value_alone(node: FakeNode, command: Any) -> bool:
-            if command.kind != "start" or command.body["phase"] != "value":
+            if command.kind != "start" or command.body.phase != "value":
                 return False
             report = {"contribution": contribution(sat=0.03)}
-            node.line.done(command.run_id, "value", command.body["attempt"], report)
+            node.line.done(command.run_id, "value", command.body.attempt, report)
             return True
 
         with (

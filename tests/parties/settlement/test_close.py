@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from parties.agreement.document import Agreement
 from parties.agreement.summary import summary_lines
 from parties.agreement.terms import RewardTerms, SettlementTerms
-from parties.control.reports import ContributionRecord
 from parties.errors import LedgerError
 from parties.ledger.core import Unit
 from parties.ledger.settlement import POT, chart_of_accounts, party_account
 from parties.ledger.stakes import exit_request, stake_deposit
 from parties.ledger.store import LedgerStore
 from parties.settlement.closing import plan_close, settle_run
+from parties.settlement.contribution import ContributionRecord
 from tests.parties.coordinator_rig import Consortium
 
 AT = datetime(2026, 1, 31, tzinfo=UTC)

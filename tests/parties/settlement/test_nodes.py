@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from parties.cli import run as entente
+from parties.control.commands import SettleBody
 from parties.coordinator import approvals as approvals_module
 from parties.coordinator.approvals import Approvals, Waiting
 from parties.coordinator.closed_runs import closed_run
@@ -24,9 +25,9 @@ from parties.settlement.dossier import Approval, Dossier
 from parties.settlement.dossier_store import Dossiers
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.proposals import propose_dispute, propose_final, propose_judgement, propose_void
-from parties.settlement.requests import Answer, Asked, Facts, settle_command
+from parties.settlement.requests import Answer, Asked, Facts
 from tests.parties.approval_rig import RealNode, settle_homes
-from tests.parties.coordinator_rig import wait_until
+from tests.parties.coordinator_rig import HostileCommand, wait_until
 from tests.parties.settlement_rig import RULES, SettledHome
 
 Said = pytest.CaptureFixture[str]
@@ -41,10 +42,10 @@ class World:
 
     def __init__(self, settled: SettledHome, coordinator: Coordinator) -> None:
         self.settled, self.coordinator = settled, coordinator
-        house = coordinator.house
-        assert house is not None
-        self.approvals, self.ledger = house.approvals, house.ledger
-        run = closed_run(house.engine.known(settled.run_id).state)
+        desk = coordinator.desk
+        self.approvals, self.ledger = desk.approvals, desk.ledger
+        known = desk.engine.known(settled.run_id)
+        run = closed_run(known.state, known.agreement)
         assert run is not None
         self.run = run
 
@@ -57,6 +58,9 @@ class World:
 
     def approved(self, digest: str) -> set[str]:
         return {approval.name for approval in self.one(digest).dossier.approvals}
+
+    def tell(self, party: str, command: Any) -> None:
+        self.coordinator.desk.engine.tell(party, command)
 
     def payable(self, party: str) -> int:
         return self.ledger.balances()[party_account(party, "Payable")].posted
@@ -405,13 +409,13 @@ def test_a_node_refuses_amounts_that_do_not_follow(settled: SettledHome, world: 
 
 def test_a_hostile_list_of_settlements_does_not_stop_a_node(settled: SettledHome, world: World) -> None:
     world.approvals.take_live("bank", live_record(settled))
-    with node(settled, "sat") as running:
-        running.node._settlements.told({"requests": [{"dossier": "no"}]})
-        running.node._settlements.told({"what": 1})
+    with node(settled, "sat"):
+        for body in (b'{"requests": [{"dossier": "no"}]}', b'{"what": 1}', b"[]"):
+            world.tell("sat", HostileCommand("settle", body))
         digest = world.ask_final().request.digest
         wait_until(lambda: len(waiting(place_of(settled, "sat"))) == 1, "the next list is taken")
         assert waiting(place_of(settled, "sat"))[0].asked.dossier.digest == digest
-    assert settle_command(()).body == {"requests": []}
+    assert SettleBody().model_dump(mode="json") == {"requests": []}
 
 
 def test_an_approval_at_the_coordinator_and_one_over_a_line_add_up(settled: SettledHome, world: World) -> None:

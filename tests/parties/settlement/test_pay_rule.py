@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from parties.agreement.document import Agreement
-from parties.control.reports import ContributionRecord
 from parties.errors import LedgerError
 from parties.settlement.closing import reward_split
+from parties.settlement.contribution import ContributionRecord
 from parties.settlement.pay_rule import check_record, claims_of, gate
 from tests.parties.contribution_records import record_of, recorded
 from tests.parties.coordinator_rig import Consortium

@@ -14,11 +14,11 @@ import pytest
 from parties.agreement.document import Agreement
 from parties.calls.contributions import ContributionsQuestion
 from parties.control.phases import Plan
-from parties.control.reports import ContributionRecord
 from parties.coordinator.desk.access import sees_rewards
 from parties.coordinator.desk.contributions import settling
 from parties.coordinator.desk.doors import Caller
 from parties.errors import AgreementError, ConfigError
+from parties.settlement.contribution import ContributionRecord
 from tests.parties.coordinator_rig import LABEL, REPORTS
 from tests.parties.desk_rig import Desk, opened
 

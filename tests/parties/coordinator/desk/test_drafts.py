@@ -146,7 +146,7 @@ def test_terms_of_a_run_are_its_terms_whatever_they_are(office: tuple[Consortium
 
 
 def test_only_an_admin_drafts_and_proposes(office: tuple[Consortium, Any, Client]) -> None:
-    opened = doors(office[1]._engine, office[1]._membership._roster)
+    opened = doors(office[1].desk.engine, office[1].desk.roster)
     for role in ("operator", "auditor", "reader"):
         for what in ("runs/templates", "runs/draft", "runs/propose", "runs/like"):
             with pytest.raises(AgreementError, match="takes admin"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +30,7 @@ class Desk:
     def __init__(self, home: SettledHome, ledger: LedgerStore) -> None:
         self.home, self.ledger = home, ledger
         self.keeper = Bookkeeper(ledger)
-        engine: Any = SimpleNamespace(lock=threading.RLock(), all_runs=list)
+        engine: Any = SimpleNamespace(all_runs=list)
         self.doors = money.doors(ledger, self.keeper, engine)
 
     def ask(self, what: str, caller: Caller = ADMIN, **arguments: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from parties.calls.runs import RunOrder, RunsQuestion
 from parties.calls.views import RunSummary
 from parties.client import Client
 from parties.coordinator.desk.run_index import RunIndex
-from parties.coordinator.known_run import KnownRun
 from parties.coordinator.run_views import run_summary
 from parties.errors import ConfigError
 from tests.parties.coordinator_rig import PARTIES, Consortium, FakeNode, wait_for_status
@@ -77,18 +77,16 @@ def test_a_page_is_what_sorting_all_summaries_gives(since: int | None, until: in
 
 
 def test_a_row_is_made_again_when_its_run_has_changed() -> None:
-    changed = KnownRun(KNOWN[0].state, KNOWN[0].facts, KNOWN[0].progress)
+    changed = KNOWN[0]
     index, question = RunIndex(), RunsQuestion(groups=("aborted",))
     before = index.find([changed], question)[1].total
-    changed.state = next(known.state for known in KNOWN if known.state.reason) if before == 0 else KNOWN[1].state
+    changed = changed.at(next(known.state for known in KNOWN if known.state.reason) if before == 0 else KNOWN[1].state)
     assert index.find([changed], question)[1].total == 1 - before
 
 
 def test_the_export_has_every_run_and_no_formula() -> None:
     facts = KNOWN[0].facts
-    strange = KnownRun(
-        KNOWN[0].state, type(facts).of(KNOWN[0].agreement.model_copy(update={"purpose": "=cmd()"})), KNOWN[0].progress
-    )
+    strange = replace(KNOWN[0], facts=type(facts).of(KNOWN[0].agreement.model_copy(update={"purpose": "=cmd()"})))
     rows = list(csv.DictReader(io.StringIO(RunIndex().export([strange, *KNOWN[1:]], RunsQuestion(limit=1)).decode())))
     assert [row["run_id"] for row in rows] == [known.state.run for known in KNOWN]
     assert rows[0]["purpose"] == "'=cmd()"

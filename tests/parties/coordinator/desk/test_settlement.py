@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from parties.coordinator.desk.all_doors import all_doors
-from parties.coordinator.desk.context import House
+from parties.coordinator.desk.context import DeskContext
 from parties.coordinator.desk.doors import Caller, pass_through
 from parties.coordinator.service import Coordinator
 from parties.errors import AgreementError, ConfigError, LedgerError
@@ -27,8 +27,7 @@ SAT, STRANGER = Caller("olga", "operator", "sat"), Caller("otto", "operator", "e
 
 class Desk:
     def __init__(self, coordinator: Coordinator) -> None:
-        assert coordinator.house is not None
-        self.house: House = coordinator.house
+        self.house: DeskContext = coordinator.desk
         self.doors = all_doors(self.house)
 
     def ask(self, what: str, caller: Caller = ADMIN, **arguments: Any) -> Any:

@@ -248,7 +248,7 @@ def test_the_desk_is_nobody_to_the_parties(consortium: Consortium, desk: Client)
     assert {party.name for party in client.parties()} == set(consortium.identities) - {COORDINATOR, ADMIN}
     with FakeNode(consortium, LABEL) as node:
         wait_until(lambda: bool(node.told("roster")), "the roster")
-        assert DESK not in node.told("roster")[0].body["members"]
+        assert DESK not in node.told("roster")[0].body.members
 
 
 def test_every_action_is_recorded_with_its_outcome(consortium: Consortium, desk: Client) -> None:

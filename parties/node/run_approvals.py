@@ -1,0 +1,208 @@
+"""Agreements that a node is asked to sign: checked against its own data and limits, decided on, answered once."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from parties.agreement.document import Agreement
+from parties.agreement.signing import sign_agreement, verify_signature
+from parties.agreement.summary import summary_lines
+from parties.audit.log import AuditLog
+from parties.control.commands import ApproveBody
+from parties.errors import AgreementError, StorageError
+from parties.node.context import node_secret
+from parties.node.decisions import Verdict, verdict
+from parties.node.earlier_runs import check_earlier
+from parties.node.home import NodeHome
+from parties.node.openings import OpeningStore
+from parties.node.policy import check_agreement
+from parties.node.report_outbox import ReportOutbox
+from parties.process.supervision import start_loop
+from parties.proposing.placebo import check_placebo
+
+__all__ = ["RunApprovals"]
+
+_LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 0.2
+_TROUBLE_SECONDS = 5.0
+
+
+@dataclass
+class _Waiting:
+    """An agreement that waits for this node's operators or hours. ``told``: that it is signed in its hours only."""
+
+    agreement: Agreement
+    folder: Path
+    told: bool = False
+
+
+class RunApprovals:
+    """One thread for every run that asks for approval. Thread-safe.
+
+    Nothing that goes wrong loses an approval: what a full disk stops is taken up again, what the operators decided is
+    in the run's folder, and a signature waits in the outbox until the coordinator has it.
+    """
+
+    def __init__(self, home: NodeHome, audit: AuditLog, openings: OpeningStore, outbox: ReportOutbox) -> None:
+        self._home = home
+        self._audit = audit
+        self._openings = openings
+        self._outbox = outbox
+        self._lock = threading.Lock()
+        self._asked: dict[str, ApproveBody] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._agreements: dict[str, Agreement] = {}
+        self._stopped = threading.Event()
+        self._thread = start_loop(self._look, "approvals", self._stopped, every=_POLL_SECONDS, trouble=_TROUBLE_SECONDS)
+
+    def ask(self, run_id: str, body: ApproveBody) -> None:
+        """The coordinator asks for approval of a run."""
+        with self._lock:
+            if run_id not in self._agreements:
+                self._asked[run_id] = body
+
+    def agreement(self, run_id: str, signatures: Mapping[str, str]) -> Agreement | None:
+        """What this node approved, in this life or before it restarted; None when it approved nothing of the run."""
+        with self._lock:
+            known = self._agreements.get(run_id)
+        if known is None:
+            known = self._signed_before(run_id, signatures)
+            if known is not None:
+                with self._lock:
+                    self._agreements[run_id] = known
+        return known
+
+    def known(self, run_id: str) -> Agreement | None:
+        """The run's agreement, if it was looked at since this node started."""
+        with self._lock:
+            return self._agreements.get(run_id)
+
+    def forget(self, run_id: str) -> None:
+        """The run has ended; should it go on after all, we are asked or started anew."""
+        with self._lock:
+            self._asked.pop(run_id, None)
+            self._waiting.pop(run_id, None)
+            self._agreements.pop(run_id, None)
+
+    def close(self) -> None:
+        """Stop answering; what is decided is on disk."""
+        self._stopped.set()
+        self._thread.join(10.0)
+
+    # -- the thread
+
+    def _look(self) -> None:
+        with self._lock:
+            asked, waiting = dict(self._asked), dict(self._waiting)
+        for run_id, body in asked.items():
+            try:
+                self._consider(run_id, body)
+            except StorageError as error:
+                _LOG.error("run %s: the agreement waits: %s", run_id[:12], error)
+                self._stopped.wait(_TROUBLE_SECONDS)
+                continue
+            except Exception as error:
+                _LOG.exception("run %s: the agreement cannot be looked at", run_id[:12])
+                self._reject(run_id, f"an internal error ({type(error).__name__}): see the node's log")
+            with self._lock:
+                self._asked.pop(run_id, None)
+        for run_id, one in waiting.items():
+            try:
+                over = self._decided(one)
+            except StorageError as error:
+                _LOG.error("run %s: the decision waits: %s", run_id[:12], error)
+                self._stopped.wait(_TROUBLE_SECONDS)
+                continue
+            if over:
+                with self._lock:
+                    self._waiting.pop(run_id, None)
+
+    def _consider(self, run_id: str, body: ApproveBody) -> None:
+        """Check an agreement; reject it, or let it wait for a decision."""
+        home = self._home
+        try:
+            agreement = Agreement.model_validate(body.agreement)
+            if agreement.run_id != run_id:
+                raise AgreementError("the agreement does not hash to the run it was sent for")
+            check_agreement(agreement, home.settings, home.identity, home.roster, datetime.now(UTC))
+            secret = partial(node_secret, home.seed)
+            check_earlier(agreement, home.folder, home.identity.name, secret, self._openings.begun())
+            check_placebo(agreement, home.folder / "runs")
+        except ValidationError:
+            self._reject(run_id, "the agreement is not one this version understands")
+            return
+        except AgreementError as error:
+            self._reject(run_id, str(error))
+            return
+        folder = home.folder / "runs" / run_id
+        with self._lock:
+            if run_id not in self._asked:
+                return  # it has ended meanwhile
+            self._agreements[run_id] = agreement
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "agreement.json").write_bytes(agreement.canonical())
+        except OSError as error:
+            raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
+        self._audit.append("agreement", run_id, {"agreement": run_id})
+        for line in summary_lines(agreement):
+            _LOG.info("agreement %s: %s", run_id[:12], line)
+        if home.settings.approve == "ask":
+            _LOG.info(
+                "run %s waits for you: entente run review %s --home %s", run_id[:12], run_id[:12], folder.parents[1]
+            )
+        one = _Waiting(agreement, folder)
+        if not self._decided(one):
+            with self._lock:
+                self._waiting[run_id] = one
+
+    def _decided(self, one: _Waiting) -> bool:
+        """Answer once the operators' verdict is there, in the hours in which this node signs; whether that is over."""
+        settings, run_id = self._home.settings, one.agreement.run_id
+        if datetime.now(UTC) >= one.agreement.expires_at:
+            return True
+        decided = Verdict(True, ()) if settings.approve == "automatic" else verdict(one.folder, settings)
+        if decided is None:
+            return False
+        if not decided.approved:
+            self._reject(run_id, decided.why)
+            return True
+        if settings.limits.open_at(datetime.now(UTC)):
+            self._sign(one.agreement)
+            return True
+        if not one.told:
+            one.told = True
+            _LOG.info("run %s: signed at the next of this node's hours", run_id[:12])
+        return False
+
+    def _sign(self, agreement: Agreement) -> None:
+        signature = sign_agreement(self._home.identity.key, agreement)
+        self._audit.append("approval", agreement.run_id, {"signature": signature})
+        self._outbox.signed(agreement.run_id, signature)
+        _LOG.info("run %s: signed", agreement.run_id[:12])
+
+    def _reject(self, run_id: str, why: str) -> None:
+        self._audit.append("rejection", run_id, {"why": why[:300]})
+        self._outbox.rejected(run_id, why)
+        _LOG.error("run %s: rejected: %s", run_id[:12], why)
+
+    def _signed_before(self, run_id: str, signatures: Mapping[str, str]) -> Agreement | None:
+        """The agreement that this node signed before it restarted: its own copy, under its own signature."""
+        path = self._home.folder / "runs" / run_id / "agreement.json"
+        if not re.fullmatch("[0-9a-f]{64}", run_id):
+            return None
+        try:
+            agreement = Agreement.model_validate_json(path.read_bytes())
+            verify_signature(agreement, self._home.identity.name, signatures.get(self._home.identity.name, ""))
+        except (OSError, ValidationError, AgreementError):
+            return None
+        return agreement if agreement.run_id == run_id else None
