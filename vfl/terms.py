@@ -221,7 +221,9 @@ class SealedModel(Terms):
         default=2.25, ge=0, description="decay of the squared columns, in units of sqrt(columns / resolved rows)"
     )
     start: float = Field(default=0.2, gt=0, le=1, description="deviation of the initial squared embeddings")
-    loss: Literal["regression"] = "regression"
+    row_clip: float = Field(
+        default=2.0, gt=0, le=64, description="a party's rows longer than row_clip * sqrt(its columns) are scaled down"
+    )
     label_clip: float = Field(default=8.0, gt=0, le=64, description="labels are clipped to +-label_clip deviations")
     embedding_limit: float = Field(
         default=16.0, gt=0, le=1024, description="largest embedding that the arithmetic has room for"
@@ -236,6 +238,20 @@ class SealedModel(Terms):
             near = 2.0 ** max(-16, min(0, round(math.log2(value))))
             raise ValueError(f"a rate is a power of two from 2**-16 to 1, such as {near!r}: on shares it is a shift")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _squared_loss(cls, given: Any) -> Any:
+        """Name the model that has what this one lacks."""
+        found = (
+            sorted({"loss", "ic_weight", "classes", "rank_temperature", "top", "epochs"} & set(given)) if given else []
+        )
+        if found:
+            raise ValueError(
+                f"a sealed network fits one label by squared error and has no model.{found[0]}: remove it, or set "
+                'model.kind = "split"'
+            )
+        return given
 
     @property
     def embedding_width(self) -> int:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.arithmetic.ring import encode_features
 from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.models.sealed.columns import SealedLabels, sealed_columns
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
     MEAN_BITS,
@@ -29,7 +29,7 @@ from vfl.models.sealed.walk import centred_scores
 from vfl.protocols.truncation import LARGEST
 from vfl.terms import FixedPoint, SealedModel, WalkForward
 from vfl.walk.cycles import cyclic
-from vfl.walk.schedule import Step
+from vfl.walk.schedule import Step, resolved_at
 
 __all__ = ["FloatTwin", "IntegerTwin", "SealedRangeError", "run_twin", "sealed_in_the_clear"]
 
@@ -162,14 +162,14 @@ class FloatTwin:
         return scores
 
 
-def run_twin(twin: IntegerTwin | FloatTwin, steps: Sequence[Step], labels: F64) -> F64:
-    """Scores (rows,) of a schedule, NaN where nothing was predicted. labels: float64 (rows,)."""
-    scores = np.full(len(labels), np.nan)
+def run_twin(twin: IntegerTwin | FloatTwin, steps: Sequence[Step], labels: Callable[[Step], F64]) -> F64:
+    """Scores (rows,) of a schedule, NaN where nothing was predicted. labels: of a training step, float64 (B,)."""
+    scores = np.full(len(twin.features), np.nan)
     for step in steps:
         if step.kind == "predict":
             scores[step.rows] = twin.predict(step)
         else:
-            twin.train(step, labels[step.rows])
+            twin.train(step, labels(step))
     return scores
 
 
@@ -186,13 +186,12 @@ def sealed_in_the_clear(
     panels: in feature-party order; the label party's own columns follow. weight: int64 (d, h + 1), the sum of both
     sides' initial parts in that order. Raises SealedRangeError.
     """
-    columns = [*(p.rows for p in panels), panel.features.rows]
-    pooled = np.concatenate(columns, axis=1)
-    whole = encode_features(pooled, fixed.feature_bits, fixed.clip)
+    columns = [values for values in (*(p.rows for p in panels), panel.features.rows) if values.shape[1]]
+    whole = np.concatenate([sealed_columns(values, terms, fixed) for values in columns], axis=1)
     steps = tuple(cyclic(terms, walk, panel.known_from, panel.label, panel.universe))
-    labels, shape = panel.label.reshape(-1), panel.label.shape
+    labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
     exact = IntegerTwin(whole, weight, terms, fixed)
-    floats = np.ldexp(weight.astype(np.float64), -WEIGHT_BITS)
-    plain = FloatTwin(np.clip(pooled, -fixed.clip, fixed.clip), floats, terms)
-    made = [run_twin(twin, steps, labels).reshape(shape) for twin in (exact, plain)]
-    return centred_scores(made[0]), centred_scores(made[1])
+    floats = np.ldexp(whole.astype(np.float64), -fixed.feature_bits)
+    plain = FloatTwin(floats, np.ldexp(weight.astype(np.float64), -WEIGHT_BITS), terms)
+    made = [run_twin(twin, steps, lambda step: labels.at(step.period, step.rows)) for twin in (exact, plain)]
+    return centred_scores(made[0].reshape(panel.label.shape)), centred_scores(made[1].reshape(panel.label.shape))

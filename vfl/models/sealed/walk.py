@@ -9,18 +9,30 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Progress
 from vfl.factors.panel import LabelPanel
+from vfl.models.sealed.columns import SealedLabels
 from vfl.models.sealed.label import SealedLabel
 from vfl.models.sealed.records import ResumedScores
+from vfl.terms import SealedModel, WalkForward
 from vfl.walk.result import TrainingResult
-from vfl.walk.schedule import Step
+from vfl.walk.schedule import Step, resolved_at
 
-__all__ = ["centred_scores", "sealed_static", "sealed_walk_forward", "static_targets"]
+__all__ = ["centred_scores", "check_scores", "sealed_static", "sealed_walk_forward"]
 
 F64 = NDArray[np.float64]
 
+NEAR_THE_END = 12.0
+"""Deviations of the label: garbage that wraps at 16 is beyond it in a quarter of the rows, a score of use in none."""
+
+FEWEST_JUDGED = 20
+
 
 def sealed_walk_forward(
-    source: SealedLabel, steps: Sequence[Step], panel: LabelPanel, *, resumed: ResumedScores | None = None
+    source: SealedLabel,
+    steps: Sequence[Step],
+    panel: LabelPanel,
+    walk: WalkForward,
+    *,
+    resumed: ResumedScores | None = None,
 ) -> Flow[TrainingResult]:
     """Run the schedule: train or predict, step by step. resumed: what ``source`` was resumed from.
 
@@ -36,7 +48,7 @@ def sealed_walk_forward(
     if panel.further:
         raise LocalProtocolError('a sealed network has one horizon: set model.kind = "split" for several')
     periods, entities = panel.label.shape
-    labels = panel.label.reshape(-1)
+    labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
     scores = np.full(periods * entities, np.nan)
     openings = np.zeros(periods * entities, dtype=np.int64)
     yield from source.start()
@@ -44,10 +56,12 @@ def sealed_walk_forward(
     for step in steps:
         before = resumed is not None and step.number < resumed.record.step
         if step.kind == "predict":
-            scores[step.rows] = resumed.scores[step.number] if resumed and before else (yield from source.predict(step))
+            found = resumed.scores[step.number] if resumed and before else (yield from source.predict(step))
+            check_scores(step, found, source.terms)
+            scores[step.rows] = found
             openings[step.rows] += 1
         elif not before:
-            yield from source.train(step, labels[step.rows])
+            yield from source.train(step, labels.at(step.period, step.rows))
         done += len(step.rows)
         if not before:
             yield Progress(done, total, metrics={"period": float(step.period)})
@@ -63,6 +77,17 @@ def sealed_walk_forward(
     )
 
 
+def check_scores(step: Step, scores: F64, terms: SealedModel) -> None:
+    """Raise LocalProtocolError where scores fill the range that they wrap in: training has left the ring."""
+    beyond = int((np.abs(scores) >= NEAR_THE_END).sum())
+    if beyond * 10 > len(scores) >= FEWEST_JUDGED:
+        raise LocalProtocolError(
+            f"{beyond} of {len(scores)} scores of step {step.number} are {NEAR_THE_END:g} or more deviations of the "
+            f"label from 0, so training has diverged: lower model.linear_rate = {terms.linear_rate:g} and "
+            f"model.square_rate = {terms.square_rate:g}, or raise model.alpha and model.threshold"
+        )
+
+
 def centred_scores(scores: F64) -> F64:
     """Scores (T, n) less each period's mean; NaN stays."""
     found = np.isfinite(scores)
@@ -71,17 +96,9 @@ def centred_scores(scores: F64) -> F64:
     return centred
 
 
-def static_targets(label: F64) -> F64:
-    """Labels (n,), a regression's or 0 and 1, with mean 0 and deviation 1. Raises ValueError if they are constant."""
-    spread = float(label.std())
-    if not np.isfinite(label).all() or spread == 0:
-        raise ValueError("static labels are finite and not all the same")
-    standard: F64 = (label - label.mean()) / spread
-    return standard
-
-
 def sealed_static(source: SealedLabel, steps: Sequence[Step], label: F64) -> Flow[F64]:
-    """Run the steps of :func:`vfl.walk.cycles.cyclic_static`; scores float64 (n,). label: as of :func:`static_targets`.
+    """Run the steps of :func:`vfl.walk.cycles.cyclic_static`; scores float64 (n,). label: as of
+    :func:`vfl.models.sealed.columns.static_labels`.
 
     Learns: the score of every row.
     Leaks: as :meth:`SealedLabel.train` and :meth:`SealedLabel.predict`.
@@ -93,7 +110,9 @@ def sealed_static(source: SealedLabel, steps: Sequence[Step], label: F64) -> Flo
     yield from source.start()
     for step in steps:
         if step.kind == "predict":
-            scores[step.rows] = yield from source.predict(step)
+            found = yield from source.predict(step)
+            check_scores(step, found, source.terms)
+            scores[step.rows] = found
         else:
             yield from source.train(step, label[step.rows])
         done += len(step.rows)

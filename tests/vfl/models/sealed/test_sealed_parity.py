@@ -89,7 +89,7 @@ def test_any_data_and_rates_give_what_the_twin_gives(
     made = consortium("a", 1, "a", terms, heavy=heavy, name=name)
     y = labels(name, heavy=heavy)
     try:
-        run_twin(made.twin(), schedule(batch), y)
+        run_twin(made.twin(), schedule(batch), lambda step: y[step.rows])
     except SealedRangeError:
         assume(False)
     with pytest.MonkeyPatch.context() as patch:
@@ -101,13 +101,13 @@ def test_a_run_stays_near_both_twins_with_their_own_rounding() -> None:
     steps, y = schedule(64), labels("y")
     made.run(steps, y)
     exact = made.twin()
-    scores = run_twin(exact, steps, y)
+    scores = run_twin(exact, steps, lambda step: y[step.rows])
     pooled = np.concatenate([*made.features.values(), made.own], axis=1)
     plain = FloatTwin(
         np.ldexp(pooled.astype(float), -FIXED.feature_bits), np.ldexp(made.weights().astype(float), -WEIGHT_BITS),
         made.terms,
     )  # fmt: skip
-    floats = run_twin(plain, steps, y)
+    floats = run_twin(plain, steps, lambda step: y[step.rows])
     last = made.scores[4]
     assert np.abs(last - scores[steps[4].rows]).max() <= 3 * 2.0**-SCORE_FRACTION
     assert np.abs(last - floats[steps[4].rows]).max() <= 4 * 2.0**-SCORE_FRACTION
@@ -118,4 +118,4 @@ def test_data_that_a_run_could_not_hold_are_named_by_the_twin() -> None:
     made = consortium("a", 0, "a", terms, heavy=True)
     steps = [Step(n, "train", 0, np.arange(100), 100) for n in range(40)]
     with pytest.raises(SealedRangeError, match="too high for these data, halve them"):
-        run_twin(made.twin(), steps, labels("y", heavy=True))
+        run_twin(made.twin(), steps, lambda step: labels("y", heavy=True)[step.rows])

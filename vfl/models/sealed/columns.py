@@ -1,0 +1,84 @@
+"""What goes into the sealed network: a party's columns as small integers, and the label party's labels as it fits them.
+
+Both are made at home and cost no message.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from vfl.arithmetic.ring import encode_features
+from vfl.terms import FixedPoint, SealedModel
+
+__all__ = ["SealedLabels", "sealed_columns", "static_labels"]
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+
+def sealed_columns(values: F64, terms: SealedModel, fixed: FixedPoint) -> I64:
+    """A party's columns (rows, d) as small integers, rows longer than terms.row_clip * sqrt(d) scaled down to it.
+
+    Heavy tails in few rows would drive the squared columns apart; the clip touches 1 row in 200 of usual data. Refuses
+    NaN and Inf with ValueError.
+    """
+    inside = np.clip(values, -fixed.clip, fixed.clip)
+    lengths = np.sqrt(np.square(inside).sum(axis=1, keepdims=True))
+    longest = terms.row_clip * math.sqrt(max(values.shape[1], 1))
+    scale = np.minimum(1.0, longest / np.where(lengths > 0, lengths, 1.0))
+    return encode_features(inside * scale, fixed.feature_bits, fixed.clip)
+
+
+class SealedLabels:
+    """Labels as the network fits them: in each period the normal scores of the ranks of those that are known.
+
+    label: float64 (T, n), NaN where unknown. resolved: int64 (T, n), first decision period at which a row may be
+    trained on, as :func:`vfl.walk.schedule.resolved_at` says. Point in time: a rank is among the labels known by then.
+    """
+
+    def __init__(self, label: F64, resolved: I64) -> None:
+        self._label, self._resolved = label, resolved
+        self._made: dict[int, tuple[int, F64]] = {}
+
+    def at(self, period: int, rows: I64) -> F64:
+        """Normal scores (B,) of these rows at decision ``period``: mean 0 and deviation 1 over each period's rows."""
+        entities = self._label.shape[1]
+        owners, places = np.divmod(rows, entities)
+        found = np.empty(len(rows))
+        for owner in np.unique(owners):
+            chosen = owners == owner
+            found[chosen] = self._scores(period, int(owner))[places[chosen]]
+        return found
+
+    def _scores(self, period: int, owner: int) -> F64:
+        known = self._resolved[owner] <= period
+        count = int(known.sum())
+        kept = self._made.get(owner)
+        if kept is None or kept[0] != count:
+            kept = self._made[owner] = count, _normal_scores(self._label[owner], known)
+        return kept[1]
+
+
+def _normal_scores(label: F64, known: NDArray[np.bool_]) -> F64:
+    scores = np.zeros(len(label))
+    values = label[known]
+    if len(values):
+        made = ndtri((rankdata(values) - 0.5) / len(values))
+        made -= made.mean()
+        spread = float(made.std())
+        scores[known] = made / spread if spread > 0 else 0.0
+    return scores
+
+
+def static_labels(label: F64) -> F64:
+    """Labels (n,) of static data, a regression's or 0 and 1, with mean 0 and deviation 1. ValueError if constant."""
+    spread = float(label.std())
+    if not np.isfinite(label).all() or spread == 0:
+        raise ValueError("static labels are finite and not all the same")
+    standard: F64 = (label - label.mean()) / spread
+    return standard
