@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from tests.attacks.negacyclic import Ints, centred, lifted, polynomial, spectrum
 from tests.attacks.rig import key_for, secret
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder
 from vfl.arithmetic.public_key import SEED_BYTES, expand, unpack_key
@@ -22,7 +23,6 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, pack
 from vfl.protocols.product import Answer, Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
 
-Ints = NDArray[np.object_]
 BITS = 44
 RING = Ring(BITS)
 ROWS, INNER, COLUMNS = 48, 4, 8
@@ -45,53 +45,7 @@ def test_the_shape_fills_one_block() -> None:
     assert (PACKING.m, PACKING.n, PACKING.k) == (ROWS, INNER, COLUMNS)
 
 
-# --- arithmetic of the attacker: negacyclic products by number-theoretic transform ---------------
-
-
-@cache
-def root(prime: int, order: int) -> int:
-    """An element of exactly this order, a power of two."""
-    return next(
-        w for g in range(2, 200) if pow(w := pow(g, (prime - 1) // order, prime), order // 2, prime) == prime - 1
-    )
-
-
-def transform(a: Ints, w: int, prime: int) -> Ints:
-    if len(a) == 1:
-        return a
-    even, odd = (transform(a[start::2], w * w % prime, prime) for start in (0, 1))
-    powers = np.empty(len(odd), dtype=object)
-    value = 1
-    for i in range(len(powers)):
-        powers[i] = value
-        value = value * w % prime
-    return np.concatenate([(even + powers * odd) % prime, (even - powers * odd) % prime])
-
-
-def spectrum(a: NDArray[Any], prime: int) -> Ints:
-    psi = root(prime, 2 * len(a))
-    twist = np.array([pow(psi, i, prime) for i in range(len(a))], dtype=object)
-    return transform(a.astype(object) * twist % prime, psi * psi % prime, prime)
-
-
-def polynomial(values: Ints, prime: int) -> Ints:
-    n = len(values)
-    psi = root(prime, 2 * n)
-    plain = transform(values, pow(psi, -2, prime), prime) * pow(n, -1, prime) % prime
-    return plain * np.array([pow(psi, -i, prime) for i in range(n)], dtype=object) % prime
-
-
-def centred(values: Ints, modulus: int) -> Ints:
-    return (values + modulus // 2) % modulus - modulus // 2
-
-
-def lifted(residues: list[Ints]) -> Ints:
-    """Residues by prime to integers mod q."""
-    total: Ints = np.zeros(len(residues[0]), dtype=object)
-    for prime, row in zip(CONTEXT.primes, residues, strict=True):
-        rest = Q // prime
-        total = total + row * pow(rest, -1, prime) * rest
-    return total % Q
+# --- what the key holder knows ----------------------------------------------------------------------
 
 
 @cache
@@ -115,7 +69,7 @@ def phase(c1: NDArray[np.uint64]) -> Ints:
     rows = []
     for prime, row in zip(CONTEXT.primes, c1, strict=True):
         rows.append(polynomial(spectrum(row, prime) * secret_spectrum(prime) % prime, prime))
-    return lifted(rows)
+    return lifted(rows, CONTEXT.primes)
 
 
 def halves(block: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -153,12 +107,12 @@ def read_through_noise(pairs: list[tuple[Operand, Answer]]) -> NDArray[np.float6
     distance = positions[:, None] - PLACES[None, :]
     for operand, answer in pairs:
         c0, c1 = halves(operand.blocks[0])
-        asked = lifted([row.astype(object) for row in c0]) + phase(c1)
+        asked = lifted([row.astype(object) for row in c0], CONTEXT.primes) + phase(c1)
         noise = centred(asked - (2 * Q * message.astype(object) + T) // (2 * T), Q)
         assert int(np.abs(noise).max()) < 64, "the holder knows its own noise"
         got = CONTEXT.unpack_polynomial(answer.first[0], len(positions))
         second = CONTEXT.unpack_polynomial(answer.second[0], CONTEXT.degree)
-        whole = (lifted([row.astype(object) for row in got]) + phase(second)[positions]) % Q
+        whole = (lifted([row.astype(object) for row in got], CONTEXT.primes) + phase(second)[positions]) % Q
         share = (2 * T * whole + Q) // (2 * Q)
         left_over.append(centred(whole - (2 * Q * share + T) // (2 * T), Q).astype(np.float64))
         known.append(np.where(distance < 0, -1.0, 1.0) * noise[distance % CONTEXT.degree].astype(np.float64))
