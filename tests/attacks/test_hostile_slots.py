@@ -86,7 +86,7 @@ def hostile(draw: st.DrawFn, good: Message) -> Message:
 
 def feed(flow: Flow[Any], messages: list[Message], peer: str) -> None:
     """Give the flow what it waits for until it ends, refuses, or nothing is left; hold it to its own bounds."""
-    pending = list(messages)
+    pending, result = list(messages), None
     tracemalloc.start()
     sent = 0
     try:
@@ -103,15 +103,16 @@ def feed(flow: Flow[Any], messages: list[Message], peer: str) -> None:
                 pending.remove(fitting[0])
                 effect = flow.send(fitting[0])
     except StopIteration as stop:
-        if isinstance(stop.value, np.ndarray):
-            assert stop.value.shape == (COUNT,)
-            assert int(stop.value.max()) < PRIME_RING.modulus
+        result = stop.value
     except RemoteProtocolError as error:
         assert error.peer == peer  # noqa: PT017 - most inputs raise
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         flow.close()
+    if isinstance(result, np.ndarray):
+        assert result.shape == (COUNT,)
+        assert int(result.max()) < PRIME_RING.modulus
     assert peak < 2**24
     assert sent <= 2 * (MOST_FAULTS + 2)
 

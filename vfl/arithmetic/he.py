@@ -12,14 +12,11 @@ holder sees is independent of the evaluator's plaintext except for the share it 
 
 from __future__ import annotations
 
-import ctypes
 import os
-import struct
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -33,6 +30,19 @@ from vfl.arithmetic.public_key import SEED_BYTES as KEY_SEED_BYTES
 from vfl.arithmetic.public_key import rebased, unpack_key
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import pack, unpack
+from vfl.arithmetic.seal_format import (
+    CIPHER,
+    CIPHER_LAYOUT,
+    PLAIN,
+    PLAIN_LAYOUT,
+    SEED_BYTES,
+    SEED_HEADER,
+    SEEDED,
+    Layout,
+    framed,
+    is_compressed,
+)
+from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 
 __all__ = [
     "PARAMETER_SETS",
@@ -50,40 +60,6 @@ U64 = NDArray[np.uint64]
 Ciphertext = Any
 Plain = Any
 
-_HEADER = struct.Struct("<HBBBBHQ")
-_PLAIN = struct.Struct("<4QQd")
-_CIPHER = struct.Struct("<4Q?QQQdQ")
-SEED_BYTES = 64
-# what SEAL writes before a ciphertext's seed: a header of its own, and the generator's type, Blake2xb
-_SEED_HEADER = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 16 + 1 + SEED_BYTES) + b"\x01"
-# the word that marks a second polynomial which SEAL keeps as a seed
-_SEEDED = np.uint64(0xFFFFFFFFFFFFFFFF)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where SEAL keeps an object's words, so that they are read without its compressor.
-
-    ``count_at`` and ``data_at`` are offsets of the array's length and pointer in the C++ object, which
-    pybind11 points to just after the Python header. Read only; :meth:`Context._reads_memory` checks
-    it against SEAL's own save, and where it does not hold the save is used.
-    """
-
-    body: int
-    count_at: int
-    data_at: int
-
-    def view(self, source: Any, count: int) -> U64 | None:
-        held = ctypes.c_void_p.from_address(id(source) + object.__basicsize__).value
-        if not held or ctypes.c_uint64.from_address(held + self.count_at).value < count:
-            return None
-        words = ctypes.c_void_p.from_address(held + self.data_at).value
-        return np.ctypeslib.as_array((ctypes.c_uint64 * count).from_address(words)) if words else None
-
-
-_PLAIN_LAYOUT = _Layout(_PLAIN.size, 72, 80)
-_CIPHER_LAYOUT = _Layout(_CIPHER.size, 104, 112)
-
 
 class _Objects:
     """SEAL objects of one SEAL context, built from words, and the words of our own ones."""
@@ -97,25 +73,22 @@ class _Objects:
         self._codec = pyarrow.Codec("zstd")
 
     def _load(self, target: Any, body: bytes, words: U64, tail: bytes = b"") -> Any:
-        array = np.ascontiguousarray(words, dtype="<u8").tobytes()
-        nested = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 24 + len(array)) + struct.pack("<Q", words.size) + array + tail
-        whole = _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 16 + len(body) + len(nested)) + body + nested
-        os.pwrite(self._file, whole, 0)
+        os.pwritev(self._file, framed(body, words, tail), 0)
         target.load(self.seal, self._path)
         return target
 
     def plain(self, coefficients: U64) -> Plain:
         """A plaintext polynomial with the given coefficients below the plaintext modulus."""
         count = coefficients.size
-        return self._load(seal.Plaintext(), _PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
+        return self._load(seal.Plaintext(), PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
 
     def _cipher(self, target: Any, parms: Any, ntt: bool, residues: U64) -> Ciphertext:
-        body = _CIPHER.pack(*parms, ntt, 2, self.degree, residues.shape[1], 1.0, 1)
+        body = CIPHER.pack(*parms, ntt, 2, self.degree, residues.shape[1], 1.0, 1)
         return self._load(target, body, residues)
 
     def residues(self, cipher: Ciphertext, primes: int) -> U64:
         """Residues (2, primes, degree) of one of our own ciphertexts or keys."""
-        return self._words(cipher, _CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
+        return self._words(cipher, CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
 
     def coefficients(self, plain: Plain) -> U64:
         """All ``degree`` coefficients of a plaintext we decrypted."""
@@ -127,9 +100,9 @@ class _Objects:
 
     def words_of(self, plain: Plain, count: int) -> U64:
         """The first ``count`` words of one of our own plaintexts."""
-        return self._words(plain, _PLAIN_LAYOUT, count)
+        return self._words(plain, PLAIN_LAYOUT, count)
 
-    def _words(self, source: Any, layout: _Layout, count: int) -> U64:
+    def _words(self, source: Any, layout: Layout, count: int) -> U64:
         """A copy of the u64 words of one of our own SEAL objects."""
         if self._direct:
             view = layout.view(source, count)
@@ -147,7 +120,7 @@ class _Objects:
         os.ftruncate(self._file, 0)
         source.save(self._path)
         raw = os.pread(self._file, os.fstat(self._file).st_size, 0)
-        if not _HEADER.unpack_from(raw)[4]:
+        if not is_compressed(raw):
             return raw[16:]
         body: bytes = self._codec.decompress(raw[16:], decompressed_size=size, asbytes=True)
         return body
@@ -161,7 +134,7 @@ class _Objects:
         plain = self.plain(words % np.uint64(parms.plain_modulus().value()) | np.uint64(1))
         residues = np.stack([np.stack([words % np.uint64(q) for q in primes])] * 2)
         cipher = self._cipher(seal.Ciphertext(), self.seal.first_parms_id(), False, residues)
-        pairs = ((plain, _PLAIN_LAYOUT, self.degree), (cipher, _CIPHER_LAYOUT, 2 * len(primes) * self.degree))
+        pairs = ((plain, PLAIN_LAYOUT, self.degree), (cipher, CIPHER_LAYOUT, 2 * len(primes) * self.degree))
         for source, layout, count in pairs:
             view = layout.view(source, count)
             if view is None or not np.array_equal(view, self._saved_words(source, layout.body, count)):
@@ -209,17 +182,17 @@ class Context(_Objects):
 
     def seeded_block(self, source: Any) -> bytes:
         """Wire bytes of one of our own fresh secret-key encryptions: first polynomial, then the second's seed."""
-        count, start = len(self.primes) * self.degree, _CIPHER.size + 24
-        marked = 1 + (len(_SEED_HEADER) + SEED_BYTES + 7) // 8
-        view = _CIPHER_LAYOUT.view(source, count + marked) if self._direct else None
-        if view is not None and view[count] == _SEEDED:
-            words, tail = view[:count], view[count + 1 :].tobytes()[: len(_SEED_HEADER) + SEED_BYTES]
+        count, start = len(self.primes) * self.degree, CIPHER.size + 24
+        marked = 1 + (len(SEED_HEADER) + SEED_BYTES + 7) // 8
+        view = CIPHER_LAYOUT.view(source, count + marked) if self._direct else None
+        if view is not None and view[count] == SEEDED:
+            words, tail = view[:count], view[count + 1 :].tobytes()[: len(SEED_HEADER) + SEED_BYTES]
         else:
-            body = self._saved(source, start + 8 * count + len(_SEED_HEADER) + SEED_BYTES)
+            body = self._saved(source, start + 8 * count + len(SEED_HEADER) + SEED_BYTES)
             words = np.frombuffer(body, dtype="<u8", count=count, offset=start)
             tail = body[start + 8 * count :]
-        assert tail.startswith(_SEED_HEADER), "SEAL wrote a seed in another form"
-        return self.pack_polynomial(words.reshape(len(self.primes), -1)) + tail[len(_SEED_HEADER) :]
+        assert tail.startswith(SEED_HEADER), "SEAL wrote a seed in another form"
+        return self.pack_polynomial(words.reshape(len(self.primes), -1)) + tail[len(SEED_HEADER) :]
 
     def from_block(self, block: bytes) -> Ciphertext:
         """The ciphertext that :meth:`seeded_block` stands for; SEAL expands the seed. Raises ValueError."""
@@ -227,8 +200,8 @@ class Context(_Objects):
         if len(block) != size + SEED_BYTES:
             raise ValueError(f"a ciphertext has {size + SEED_BYTES} bytes, not {len(block)}")
         words = self.unpack_polynomial(block[:size], self.degree)
-        body = _CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
-        return self._load(seal.Ciphertext(), body, words, _SEED_HEADER + block[size:])
+        body = CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
+        return self._load(seal.Ciphertext(), body, words, SEED_HEADER + block[size:])
 
     def answer(self, residues: U64) -> Ciphertext:
         """The size-2 ciphertext of an answer, from residues (2, answer primes, degree) that were checked before."""
@@ -248,11 +221,11 @@ class Context(_Objects):
         widths = self.widths[: len(primes)]
         if len(data) != count * sum(widths):
             raise ValueError(f"{count} coefficients have {count * sum(widths)} bytes, not {len(data)}")
-        rows, start = [], 0
-        for prime, width in zip(primes, widths, strict=True):
-            rows.append(unpack(data[start : start + width * count], width, count, prime))
+        rows, start = np.empty((len(primes), count), dtype=np.uint64), 0
+        for row, prime, width in zip(rows, primes, widths, strict=True):
+            row[:] = unpack(data[start : start + width * count], width, count, prime)
             start += width * count
-        return np.stack(rows)
+        return rows
 
 
 class SlotTransform(_Objects):
@@ -315,20 +288,22 @@ class KeyHolder:
         """Secret-key encryption of one polynomial, as wire bytes: the second polynomial is a seed."""
         return self.context.seeded_block(self._encryptor.encrypt_symmetric(self.context.plain(coefficients)))
 
-    def decrypt(self, c0: bytes, c1: bytes, positions: NDArray[np.int64]) -> U64:
-        """The plaintext at ``positions``; c0 carries residues for these coefficients only.
+    def decrypt(self, c0: bytes, c1: bytes, positions: NDArray[np.int64] | None = None) -> U64:
+        """The plaintext at ``positions``, or everywhere; c0 carries residues for these coefficients only.
 
         Raises ValueError when the bytes are not a ciphertext of this parameter set.
         """
         context = self.context
         residues = np.zeros((2, len(context.answer_primes), context.degree), dtype=np.uint64)
-        residues[0][:, positions] = context.unpack_polynomial(c0, len(positions), answer=True)
+        where = slice(None) if positions is None else positions
+        count = context.degree if positions is None else len(positions)
+        residues[0][:, where] = context.unpack_polynomial(c0, count, answer=True)
         residues[1] = context.unpack_polynomial(c1, context.degree, answer=True)
         if not residues[1].any():
             raise ValueError("a ciphertext with a zero second polynomial hides nothing")
         plain = seal.Plaintext()
         self._decryptor.decrypt(context.answer(residues), plain)
-        return context.coefficients(plain)[positions]
+        return context.coefficients(plain)[where]
 
 
 class Evaluator:
@@ -384,9 +359,9 @@ class Evaluator:
         return total
 
     def finish(
-        self, total: Ciphertext | None, zero: Ciphertext, positions: NDArray[np.int64], stream: SecretStream
+        self, total: Ciphertext | None, zero: Ciphertext, positions: NDArray[np.int64] | None, stream: SecretStream
     ) -> tuple[bytes, bytes, U64]:
-        """Make an output ciphertext safe to send: (c0 at ``positions``, c1, our share at ``positions``).
+        """Make an output ciphertext safe to send: (c0 at ``positions`` or everywhere, c1, our share there).
 
         ``zero`` must be a fresh public-key encryption of zero: it randomises c1, which otherwise is
         the key holder's own polynomial times our plaintext. The mask is uniform in R_q, so it hides
@@ -396,8 +371,8 @@ class Evaluator:
         if total is not None:
             self._evaluator.add_inplace(zero, total)
         residues = context.residues(zero, len(context.answer_primes))
-        mask, share = context.masks.draw(stream, len(positions))
-        masked = residues[0][:, positions]
+        masked = residues[0] if positions is None else residues[0][:, positions]
+        mask, share = context.masks.draw(stream, masked.shape[1])
         masked -= mask
         for row, prime in zip(masked, context.answer_primes, strict=True):
             # a difference below zero has wrapped past 2**64, far above its prime
@@ -405,49 +380,32 @@ class Evaluator:
         return context.pack_polynomial(masked), context.pack_polynomial(residues[1]), share
 
 
-class ZeroSupply(Protocol):
-    """Where fresh public-key encryptions of zero come from. Each is handed out once."""
-
-    def __call__(self) -> Ciphertext:
-        """The next one."""
-
-    def close(self) -> None:
-        """Make no more."""
-
-
-class FreshZeros:
-    """Makes each encryption of zero when it is asked for."""
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-
-    def __call__(self) -> Ciphertext:
-        return self._evaluator.fresh_zero()
-
-    def close(self) -> None:
-        """Nothing is made ahead."""
-
-
 def raw_operations(key: KeyHolder, evaluator: Evaluator) -> dict[str, Callable[[], object]]:
-    """Each SEAL operation that a product cannot do without, alone, for benchmarks to time."""
+    """Each SEAL operation that a product cannot do without, alone, for benchmarks to time.
+
+    ``expand``: loading a ciphertext whose second polynomial is a seed. ``switch`` is slot mode's alone.
+    """
     context = key.context
     parms = context.seal.first_parms_id()
     words = np.arange(1, context.degree + 1, dtype=np.uint64)
     plain, lifted, result = context.plain(words), seal.Plaintext(), seal.Plaintext()
-    cipher, other = seal.Ciphertext(context.seal), seal.Ciphertext(context.seal)
-    key._encryptor.encrypt_symmetric(plain, cipher)
-    in_ntt, product = seal.Ciphertext(context.seal), seal.Ciphertext(context.seal)
+    cipher, other = context.from_block(key.encrypt(words)), seal.Ciphertext(context.seal)
+    in_ntt, product, answer = (seal.Ciphertext(context.seal) for _ in range(3))
     engine = evaluator._evaluator
     engine.transform_to_ntt(cipher, in_ntt)
     engine.transform_to_ntt(plain, parms, lifted)
     engine.multiply_plain(in_ntt, lifted, product)
+    engine.mod_switch_to(cipher, context.answer_parms, answer)
+    context.from_block(key.encrypt(words))  # what "expand" finds in the file
     return {
         "encrypt": lambda: key._encryptor.encrypt_symmetric(plain, other),
-        "zero": lambda: evaluator._encryptor.encrypt_zero(other),
-        "decrypt": lambda: key._decryptor.decrypt(cipher, result),
+        "expand": lambda: other.load(context.seal, context._path),
+        "zero": lambda: evaluator._encryptor.encrypt_zero(context.answer_parms, other),
+        "decrypt": lambda: key._decryptor.decrypt(answer, result),
         "ntt": lambda: engine.transform_to_ntt(cipher, other),
         "inverse_ntt": lambda: engine.transform_from_ntt(in_ntt, other),
         "plain_ntt": lambda: engine.transform_to_ntt(plain, parms, lifted),
         "multiply": lambda: engine.multiply_plain(in_ntt, lifted, other),
         "add": lambda: engine.add_inplace(product, product),
+        "switch": lambda: engine.mod_switch_to(cipher, context.answer_parms, other),
     }

@@ -110,17 +110,20 @@ def encode_features(values: F64, fractional_bits: int, clip: float) -> I64:
 
 def pack(elements: U64, width: int) -> bytes:
     """Little-endian, ``width`` bytes an element, row-major."""
-    flat = np.ascontiguousarray(elements, dtype="<u8").reshape(-1, 1).view(np.uint8)
-    return flat[:, :width].tobytes()
+    flat = np.ascontiguousarray(elements, dtype="<u8").reshape(-1, 1)
+    return flat.view(np.uint8)[:, :width].tobytes() if width < 8 else flat.tobytes()
 
 
 def unpack(data: bytes, width: int, count: int, bound: int) -> U64:
     """The inverse of :func:`pack`; ValueError unless ``count`` elements below ``bound`` are there."""
     if len(data) != width * count:
         raise ValueError(f"expected {width * count} bytes, got {len(data)}")
-    wide = np.zeros((count, 8), dtype=np.uint8)
-    wide[:, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
-    elements = wide.view("<u8").reshape(count)
+    if width == 8:
+        elements = np.frombuffer(data, dtype="<u8")
+    else:
+        wide = np.zeros((count, 8), dtype=np.uint8)
+        wide[:, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
+        elements = wide.view("<u8").reshape(count)
     if count and int(elements.max()) >= bound:
         raise ValueError("an element is out of range")
     return elements.astype(np.uint64, copy=False)

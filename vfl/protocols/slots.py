@@ -76,8 +76,6 @@ MOST_TERMS = 2
 MOST_FAULTS = 3
 """Ciphertexts that a session repeats; honest ones fail with probability 2**-30 each at the most."""
 
-_EVERYWHERE = np.arange(SLOTS + CHECK_SLOTS)
-
 
 @message(
     "slots.key",
@@ -230,7 +228,7 @@ def multiply_slots(
     first, second, shares = [], [], []
     for number in range(len(terms[0][0])):
         total = evaluator.combine([c[number] for c, _ in terms], [p[number] for _, p in terms])
-        c0, c1, share = evaluator.finish(total, take(), _EVERYWHERE, stream)
+        c0, c1, share = evaluator.finish(total, take(), None, stream)
         first.append(c0)
         second.append(c1)
         shares.append(share)
@@ -242,7 +240,7 @@ def open_slots(key: KeyHolder, answer: SlotAnswer, blocks: int) -> U64:
     if len(answer.first) != blocks or len(answer.second) != blocks:
         raise ValueError(f"the answer has {len(answer.first)} ciphertexts, not {blocks}")
     pairs = zip(answer.first, answer.second, strict=True)
-    return key.context.slots.values(np.stack([key.decrypt(c0, c1, _EVERYWHERE) for c0, c1 in pairs]))
+    return key.context.slots.values(np.stack([key.decrypt(c0, c1) for c0, c1 in pairs]))
 
 
 def announce_key(peer: str, key: KeyHolder) -> Flow[None]:
