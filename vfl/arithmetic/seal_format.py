@@ -44,7 +44,7 @@ SEEDED = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 def framed(body: bytes, words: U64, tail: bytes = b"") -> tuple[bytes, memoryview, bytes]:
     """What SEAL loads, in pieces to be written one after the other: ``body``, the words of an array, ``tail``."""
-    array = memoryview(np.ascontiguousarray(words, dtype="<u8").reshape(-1)).cast("B")
+    array = np.ascontiguousarray(words, dtype="<u8").reshape(-1).view(np.uint8).data
     nested = _header(8 + len(array)) + struct.pack("<Q", words.size)
     return _header(len(body) + len(nested) + len(array) + len(tail)) + body + nested, array, tail
 
