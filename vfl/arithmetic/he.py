@@ -23,6 +23,7 @@ import pyarrow
 import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
+from vfl.arithmetic import seal_format as form
 from vfl.arithmetic.mask import MaskSource
 from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
 from vfl.arithmetic.prime_ring import PRIME
@@ -30,18 +31,6 @@ from vfl.arithmetic.public_key import SEED_BYTES as KEY_SEED_BYTES
 from vfl.arithmetic.public_key import rebased, unpack_key
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import pack, unpack
-from vfl.arithmetic.seal_format import (
-    CIPHER,
-    CIPHER_LAYOUT,
-    PLAIN,
-    PLAIN_LAYOUT,
-    SEED_BYTES,
-    SEED_HEADER,
-    SEEDED,
-    Layout,
-    framed,
-    is_compressed,
-)
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 
 __all__ = [
@@ -73,22 +62,22 @@ class _Objects:
         self._codec = pyarrow.Codec("zstd")
 
     def _load(self, target: Any, body: bytes, words: U64, tail: bytes = b"") -> Any:
-        os.pwritev(self._file, framed(body, words, tail), 0)
+        os.pwritev(self._file, form.framed(body, words, tail), 0)
         target.load(self.seal, self._path)
         return target
 
     def plain(self, coefficients: U64) -> Plain:
         """A plaintext polynomial with the given coefficients below the plaintext modulus."""
         count = coefficients.size
-        return self._load(seal.Plaintext(), PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
+        return self._load(seal.Plaintext(), form.PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
 
     def _cipher(self, target: Any, parms: Any, ntt: bool, residues: U64) -> Ciphertext:
-        body = CIPHER.pack(*parms, ntt, 2, self.degree, residues.shape[1], 1.0, 1)
+        body = form.CIPHER.pack(*parms, ntt, 2, self.degree, residues.shape[1], 1.0, 1)
         return self._load(target, body, residues)
 
     def residues(self, cipher: Ciphertext, primes: int) -> U64:
         """Residues (2, primes, degree) of one of our own ciphertexts or keys."""
-        return self._words(cipher, CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
+        return self._words(cipher, form.CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
 
     def coefficients(self, plain: Plain) -> U64:
         """All ``degree`` coefficients of a plaintext we decrypted."""
@@ -100,9 +89,9 @@ class _Objects:
 
     def words_of(self, plain: Plain, count: int) -> U64:
         """The first ``count`` words of one of our own plaintexts."""
-        return self._words(plain, PLAIN_LAYOUT, count)
+        return self._words(plain, form.PLAIN_LAYOUT, count)
 
-    def _words(self, source: Any, layout: Layout, count: int) -> U64:
+    def _words(self, source: Any, layout: form.Layout, count: int) -> U64:
         """A copy of the u64 words of one of our own SEAL objects."""
         if self._direct:
             view = layout.view(source, count)
@@ -120,7 +109,7 @@ class _Objects:
         os.ftruncate(self._file, 0)
         source.save(self._path)
         raw = os.pread(self._file, os.fstat(self._file).st_size, 0)
-        if not is_compressed(raw):
+        if not form.is_compressed(raw):
             return raw[16:]
         body: bytes = self._codec.decompress(raw[16:], decompressed_size=size, asbytes=True)
         return body
@@ -134,7 +123,7 @@ class _Objects:
         plain = self.plain(words % np.uint64(parms.plain_modulus().value()) | np.uint64(1))
         residues = np.stack([np.stack([words % np.uint64(q) for q in primes])] * 2)
         cipher = self._cipher(seal.Ciphertext(), self.seal.first_parms_id(), False, residues)
-        pairs = ((plain, PLAIN_LAYOUT, self.degree), (cipher, CIPHER_LAYOUT, 2 * len(primes) * self.degree))
+        pairs = ((plain, form.PLAIN_LAYOUT, self.degree), (cipher, form.CIPHER_LAYOUT, 2 * len(primes) * self.degree))
         for source, layout, count in pairs:
             view = layout.view(source, count)
             if view is None or not np.array_equal(view, self._saved_words(source, layout.body, count)):
@@ -182,26 +171,26 @@ class Context(_Objects):
 
     def seeded_block(self, source: Any) -> bytes:
         """Wire bytes of one of our own fresh secret-key encryptions: first polynomial, then the second's seed."""
-        count, start = len(self.primes) * self.degree, CIPHER.size + 24
-        marked = 1 + (len(SEED_HEADER) + SEED_BYTES + 7) // 8
-        view = CIPHER_LAYOUT.view(source, count + marked) if self._direct else None
-        if view is not None and view[count] == SEEDED:
-            words, tail = view[:count], view[count + 1 :].tobytes()[: len(SEED_HEADER) + SEED_BYTES]
+        count, start = len(self.primes) * self.degree, form.CIPHER.size + 24
+        marked = 1 + (len(form.SEED_HEADER) + form.SEED_BYTES + 7) // 8
+        view = form.CIPHER_LAYOUT.view(source, count + marked) if self._direct else None
+        if view is not None and view[count] == form.SEEDED:
+            words, tail = view[:count], view[count + 1 :].tobytes()[: len(form.SEED_HEADER) + form.SEED_BYTES]
         else:
-            body = self._saved(source, start + 8 * count + len(SEED_HEADER) + SEED_BYTES)
+            body = self._saved(source, start + 8 * count + len(form.SEED_HEADER) + form.SEED_BYTES)
             words = np.frombuffer(body, dtype="<u8", count=count, offset=start)
             tail = body[start + 8 * count :]
-        assert tail.startswith(SEED_HEADER), "SEAL wrote a seed in another form"
-        return self.pack_polynomial(words.reshape(len(self.primes), -1)) + tail[len(SEED_HEADER) :]
+        assert tail.startswith(form.SEED_HEADER), "SEAL wrote a seed in another form"
+        return self.pack_polynomial(words.reshape(len(self.primes), -1)) + tail[len(form.SEED_HEADER) :]
 
     def from_block(self, block: bytes) -> Ciphertext:
         """The ciphertext that :meth:`seeded_block` stands for; SEAL expands the seed. Raises ValueError."""
         size = self.degree * sum(self.widths)
-        if len(block) != size + SEED_BYTES:
-            raise ValueError(f"a ciphertext has {size + SEED_BYTES} bytes, not {len(block)}")
+        if len(block) != size + form.SEED_BYTES:
+            raise ValueError(f"a ciphertext has {size + form.SEED_BYTES} bytes, not {len(block)}")
         words = self.unpack_polynomial(block[:size], self.degree)
-        body = CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
-        return self._load(seal.Ciphertext(), body, words, SEED_HEADER + block[size:])
+        body = form.CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
+        return self._load(seal.Ciphertext(), body, words, form.SEED_HEADER + block[size:])
 
     def answer(self, residues: U64) -> Ciphertext:
         """The size-2 ciphertext of an answer, from residues (2, answer primes, degree) that were checked before."""
