@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from vfl.arithmetic.he import Context, Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.paillier import KEY_BITS, PaillierKey, paillier_product
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
-from vfl.protocols.product import Packing, Prepared, choose_packing, encrypt_right, evaluate_product, hold_product
+from vfl.protocols.product import Prepared, choose_packing, encrypt_right, evaluate_product, hold_product
 from vfl.terms import FixedPoint
 
-__all__ = ["bench_product", "operation_times", "paillier_rows_per_second", "raw_seconds", "timed"]
+__all__ = ["bench_product", "operation_times", "paillier_rows_per_second", "timed"]
 
 RING_BITS = FixedPoint().ring_bits
 
@@ -45,7 +45,7 @@ def bench_product(
 
     took = timed(once, seconds)
     times = operation_times(key, evaluator)
-    raw = raw_seconds(times, packing, rows, features, hidden)
+    raw = packing.operations(rows, features, hidden).seconds(times)
     return {
         "rows": rows,
         "features": features,
@@ -66,20 +66,6 @@ def bench_product(
 def operation_times(key: KeyHolder, evaluator: Evaluator) -> dict[str, float]:
     """Seconds of each raw SEAL operation."""
     return {name: timed(operation, 0.1) for name, operation in raw_operations(key, evaluator).items()}
-
-
-def raw_seconds(
-    times: Mapping[str, float], packing: Packing, rows: int, features: int, hidden: int, *, both: bool = False
-) -> float:
-    """The SEAL operations of one product, or of a training step's two, added up over both sides."""
-    a, b, c = -(-rows // packing.m), -(-features // packing.n), -(-hidden // packing.k)
-    inputs, outputs = (b * c + a * c, a * c + b * c) if both else (b * c, a * c)
-    return (
-        inputs * (times["encrypt"] + times["ntt"])
-        + outputs * (times["zero"] + times["inverse_ntt"] + times["decrypt"])
-        + (1 + both) * a * b * c * (times["multiply"] + times["add"])
-        + a * b * times["plain_ntt"]
-    )
 
 
 def paillier_rows_per_second(features: int, hidden: int) -> float:

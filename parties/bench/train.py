@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parties.bench.product import operation_times, paillier_rows_per_second, raw_seconds
+from parties.bench.product import operation_times, paillier_rows_per_second
 from parties.bench.session import Measured, Part, run_session
 from parties.node.sessions import SessionTerms
 from parties.node.zero_supply import PreparedZeros
@@ -92,7 +92,7 @@ def _raw_seconds(shape: Shape) -> float:
     key = KeyHolder(Context(shape.parameter_set, FIXED.ring_bits))
     times = operation_times(key, Evaluator(key.context, key.public_key))
     packing = choose_packing(shape.batch, shape.features, shape.hidden, key.context.degree, both=True)
-    return raw_seconds(times, packing, shape.batch, shape.features, shape.hidden, both=True)
+    return packing.step(shape.batch, shape.features, shape.hidden, both=True).seconds(times)
 
 
 def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[float]:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from parties import __version__
 from parties.agreement.document import Agreement
+from parties.agreement.sameness import CONTINUED, differing
 from parties.agreement.terms import PartyTerms
 from parties.errors import AgreementError, ConfigError
 from parties.names import COORDINATOR
@@ -32,8 +33,6 @@ STANDS = (
     "cancel it first, which pays nobody"
 )
 """Why nobody goes on from a run, after "run X is"."""
-
-_SAME = ("consortium", "label", "calendar", "alignment", "walk_forward", "fixed_point", "evaluation")
 
 
 def may_be_opened(earlier: Agreement, began: bool) -> int:
@@ -161,9 +160,8 @@ def check_continuation(agreement: Agreement, earlier: Agreement | None) -> None:
         before = stayed[party.name]
         if (party.role, party.identity_key, party.columns) != (before.role, before.identity_key, before.columns):
             raise AgreementError(f"{party.name!r} has another role, key or columns than in {run}: propose a run anew")
-    for what in _SAME:
-        if getattr(agreement, what) != getattr(earlier, what):
-            raise AgreementError(f"the agreement differs from {run} in {what}, which going on does not change")
+    if faults := differing(agreement, earlier, CONTINUED):
+        raise AgreementError(f"the agreement differs from {run} in {faults[0]}, which going on does not change")
     if terms.opened < (earlier.continues.opened if earlier.continues is not None else 0):
         raise AgreementError(f"the agreement counts fewer openings than {run} began with: propose it again")
 

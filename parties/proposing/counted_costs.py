@@ -7,18 +7,30 @@ measures it (:mod:`parties.proposing.measured_costs`) before it signs.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from parties.agreement.document import Agreement
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.protocols.product import choose_packing
 from vfl.terms import SplitModel
+from vfl.walk.schedule import PREDICT_ROWS
 
-__all__ = ["LABEL_MB", "NODE_MB", "PREDICT_ROWS", "PartyCost", "RunCost", "Steps", "panel_mb", "run_cost", "steps_of"]
+__all__ = [
+    "LABEL_MB",
+    "NODE_MB",
+    "PartyCost",
+    "ProductCost",
+    "RunCost",
+    "Steps",
+    "cost_of_steps",
+    "panel_mb",
+    "run_cost",
+    "steps_of",
+    "sums_bytes",
+]
 
-PREDICT_ROWS = 4096
 NODE_MB = 280.0
 """A node's programs in memory: measured, rounded up."""
 LABEL_MB = 400.0
@@ -70,10 +82,18 @@ class RunCost:
 
 
 @dataclass(frozen=True)
-class _Product:
+class ProductCost:
+    """Private products of one feature party: seconds on one core, bytes to the party and bytes back."""
+
     seconds: float
     operand: int
     answer: int
+
+    def __add__(self, other: ProductCost) -> ProductCost:
+        return ProductCost(self.seconds + other.seconds, self.operand + other.operand, self.answer + other.answer)
+
+    def __mul__(self, count: int) -> ProductCost:
+        return ProductCost(self.seconds * count, self.operand * count, self.answer * count)
 
 
 def steps_of(agreement: Agreement, entities: int) -> Steps:
@@ -97,42 +117,43 @@ def panel_mb(rows: int, columns: int) -> float:
     return rows * max(columns, 1) * 8 * _PANEL_COPIES / 2**20
 
 
+def cost_of_steps(steps: Steps, entities: int, product: Callable[[int, bool], ProductCost]) -> ProductCost:
+    """All the steps with one feature party. product: the cost of one step by its rows, and whether it trains."""
+    return product(steps.batch, True) * steps.train + product(min(entities, PREDICT_ROWS), False) * steps.predict
+
+
+def sums_bytes(rows: int, width: int) -> int:
+    """Bytes of the masked sum that goes with every step."""
+    return rows * width * _SUM_BYTES
+
+
 def run_cost(agreement: Agreement, entities: int) -> RunCost:
     """The cost if ``entities`` (one or more) are common to all parties. Takes well below a millisecond a party."""
     steps = steps_of(agreement, entities)
-    seconds, sent, parties = 0.0, [0, 0], []
+    whole, parties = ProductCost(0.0, 0, 0), []
     for feature in agreement.features:
-        train = _product(agreement, steps.batch, len(feature.columns), backward=True)
-        predict = _product(agreement, min(entities, PREDICT_ROWS), len(feature.columns), backward=False)
-        seconds += steps.train * train.seconds + steps.predict * predict.seconds
-        operand = steps.train * train.operand + steps.predict * predict.operand
-        answer = steps.train * train.answer + steps.predict * predict.answer
-        memory = NODE_MB + (LABEL_MB if feature.encoder else 0.0) + panel_mb(steps.rows, len(feature.columns))
-        parties.append(PartyCost(feature.name, answer, operand, memory))
-        sent = [sent[0] + operand, sent[1] + answer]
+        columns = len(feature.columns)
+        cost = cost_of_steps(steps, entities, partial(_counted, agreement, columns))
+        memory = NODE_MB + (LABEL_MB if feature.encoder else 0.0) + panel_mb(steps.rows, columns)
+        parties.append(PartyCost(feature.name, cost.answer, cost.operand, memory))
+        whole += cost
     label = agreement.party(agreement.label.party)
     memory = NODE_MB + LABEL_MB + panel_mb(steps.rows, len(label.columns))
-    return RunCost(steps, seconds, (PartyCost(label.name, sent[0], sent[1], memory), *parties))
+    return RunCost(steps, whole.seconds, (PartyCost(label.name, whole.operand, whole.answer, memory), *parties))
 
 
-def _product(agreement: Agreement, rows: int, columns: int, *, backward: bool) -> _Product:
-    """One step's product of ``rows`` x ``columns`` with the width's columns, forward, and backward where asked."""
+def _counted(agreement: Agreement, columns: int, rows: int, both: bool) -> ProductCost:
+    """One step's product of ``rows`` x ``columns`` with the width's columns; ``both``: forward and backward."""
     terms, width = PARAMETER_SETS[agreement.parameter_set], agreement.model.embedding_width
-    packing = choose_packing(rows, columns, width, terms.degree, both=backward)
+    packing = choose_packing(rows, columns, width, terms.degree, both=both)
+    needed = packing.step(rows, columns, width, both=both)
     residue = sum(-(-bits // 8) for bits in terms.prime_bits)
-    a, b, c = math.ceil(rows / packing.m), math.ceil(columns / packing.n), math.ceil(width / packing.k)
-    inputs, outputs, opened = (b * c + a * c, a * c + b * c, rows + columns) if backward else (b * c, a * c, rows)
     times = {name: time / 1000 * terms.degree / _REFERENCE_DEGREE for name, time in _MILLISECONDS.items()}
-    raw = (
-        inputs * (times["encrypt"] + times["ntt"])
-        + outputs * (times["zero"] + times["inverse_ntt"] + times["decrypt"])
-        + (1 + backward) * a * b * c * (times["multiply"] + times["add"])
-        + a * b * times["plain_ntt"]
-    )
     whole = terms.degree * residue
-    return _Product(
-        seconds=raw / _SHARE_OF_RAW,
-        operand=inputs * (whole + _SEED_BYTES),
+    opened = rows + columns if both else rows
+    return ProductCost(
+        seconds=needed.seconds(times) / _SHARE_OF_RAW,
+        operand=needed.inputs * (whole + _SEED_BYTES),
         # of an answer's first polynomial only the coefficients that hold results travel; beside it the masked sum
-        answer=outputs * whole + opened * width * residue + rows * width * _SUM_BYTES,
+        answer=needed.outputs * whole + opened * width * residue + sums_bytes(rows, width),
     )

@@ -11,11 +11,20 @@ import os
 import resource
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from parties.agreement.document import Agreement
-from parties.proposing.counted_costs import LABEL_MB, NODE_MB, PREDICT_ROWS, panel_mb, steps_of
+from parties.proposing.counted_costs import (
+    LABEL_MB,
+    NODE_MB,
+    ProductCost,
+    cost_of_steps,
+    panel_mb,
+    steps_of,
+    sums_bytes,
+)
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
@@ -43,13 +52,6 @@ class Estimate:
         return 3 * self.steps * (self.round_trip_seconds or 0.0)
 
 
-@dataclass(frozen=True)
-class _Product:
-    seconds: float
-    operand: int
-    answer: int
-
-
 def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seconds: float | None = None) -> Estimate:
     """What the run asks of ``party`` if all its ``entities`` are common to all. Takes a few seconds.
 
@@ -59,14 +61,9 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
     widest = max(agreement.features, key=lambda p: len(p.columns))
     mine = agreement.party(party)
     columns = len((mine if mine.role == "feature" else widest).columns)
-    train = _measured(agreement, planned.batch, columns, backward=True)
-    predict = _measured(agreement, min(entities, PREDICT_ROWS), columns, backward=False)
-    seconds = planned.train * train.seconds + planned.predict * predict.seconds
-    operand = planned.train * train.operand + planned.predict * predict.operand
-    answer = planned.train * train.answer + planned.predict * predict.answer
+    cost = cost_of_steps(planned, entities, partial(_measured, agreement, columns))
     if mine.role == "label":
-        others = len(agreement.features)
-        seconds, operand, answer = seconds * others, operand * others, answer * others
+        cost *= len(agreement.features)
     panel = panel_mb(planned.rows, len(mine.columns))
     base = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, NODE_MB)
     if mine.role == "label" or mine.encoder:
@@ -75,26 +72,26 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
         rows=planned.rows,
         openings=agreement.row_limit,
         steps=planned.all,
-        seconds=seconds,
-        bytes_sent=int(operand if mine.role == "label" else answer),
-        bytes_received=int(answer if mine.role == "label" else operand),
+        seconds=cost.seconds,
+        bytes_sent=cost.operand if mine.role == "label" else cost.answer,
+        bytes_received=cost.answer if mine.role == "label" else cost.operand,
         memory_mb=base + panel,
         round_trip_seconds=round_trip_seconds,
     )
 
 
-def _measured(agreement: Agreement, rows: int, columns: int, *, backward: bool) -> _Product:
-    """One step's products carried out with made-up numbers: forward, and backward where asked."""
+def _measured(agreement: Agreement, columns: int, rows: int, both: bool) -> ProductCost:
+    """One step's products carried out with made-up numbers; ``both``: forward and backward."""
     fixed, width = agreement.fixed_point, agreement.model.embedding_width
     context = Context(agreement.parameter_set, fixed.ring_bits)
     key = KeyHolder(context)
     evaluator = Evaluator(context, key.public_key)
     stream, ring = SecretStream(os.urandom(32)), Ring(fixed.ring_bits)
     left = np.arange(rows * columns, dtype=np.int64).reshape(rows, columns) % (1 << fixed.feature_bits)
-    packing = choose_packing(rows, columns, width, context.degree, both=backward)
+    packing = choose_packing(rows, columns, width, context.degree, both=both)
     prepared = Prepared(evaluator, left, packing)
     seconds, operand_bytes, answer_bytes = 0.0, 0, 0
-    for transposed in (False, True) if backward else (False,):
+    for transposed in (False, True) if both else (False,):
         height = rows if transposed else columns
         right = ring.uniform(stream, (height, width))
         began = time.perf_counter()
@@ -105,5 +102,4 @@ def _measured(agreement: Agreement, rows: int, columns: int, *, backward: bool) 
         seconds += time.perf_counter() - began
         operand_bytes += sum(map(len, blocks))
         answer_bytes += sum(map(len, (*answer.first, *answer.second)))
-    # each opening also sends the masked sum: rows x width ring elements
-    return _Product(seconds, operand_bytes, answer_bytes + rows * width * 8)
+    return ProductCost(seconds, operand_bytes, answer_bytes + sums_bytes(rows, width))

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
+from parties.agreement.sameness import TESTED, differing
 from parties.agreement.terms import PlaceboTerms, RewardTerms
 from parties.errors import AgreementError, ConfigError
 from parties.names import COORDINATOR
@@ -23,11 +24,6 @@ from parties.proposing.drafting import Node
 from parties.settings.faults import reason
 
 __all__ = ["check_placebo", "placebo_of"]
-
-_SAME = (
-    "consortium", "label", "calendar", "alignment", "fixed_point", "parameter_set", "model", "walk_forward",
-    "evaluation", "readers",
-)  # fmt: skip
 
 
 def placebo_of(
@@ -112,19 +108,19 @@ def check_placebo(agreement: Agreement, runs: Path) -> None:
         ) from None
     if tested.run_id != terms.of or tested.placebo is not None:
         raise AgreementError(f"run {terms.of[:12]} cannot be tested by a placebo: name the run that made the factor")
-    differing = [name for name in _SAME if getattr(agreement, name) != getattr(tested, name)]
+    faults = differing(agreement, tested, TESTED)
     if [(p.name, p.role, p.columns) for p in agreement.parties] != [
         (p.name, p.role, p.columns) for p in tested.parties
     ]:
-        differing.append("parties")
+        faults.append("parties")
     if not set(agreement.recipients) <= {*tested.recipients}:
-        differing.append("recipients")
+        faults.append("recipients")
     if (terms.row_limit, terms.reserved) != (tested.schedule_limit, tested.reserved_openings):
-        differing.append("the schedule's openings")
+        faults.append("the schedule's openings")
     if agreement.continues is not None:
-        differing.append("what it goes on from")
-    if differing:
+        faults.append("what it goes on from")
+    if faults:
         raise AgreementError(
-            f"the placebo differs from run {terms.of[:12]}, which it is to test, in {', '.join(differing)}: propose it "
+            f"the placebo differs from run {terms.of[:12]}, which it is to test, in {', '.join(faults)}: propose it "
             "with entente run propose --placebo"
         )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
+from parties.agreement.sameness import BESIDE, differing
 from parties.calls.views import RunView
 from parties.errors import ConfigError
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
@@ -25,7 +26,6 @@ __all__ = ["Retrained", "retrained"]
 
 Floats = NDArray[np.float64]
 
-_SAME = ("label", "calendar", "evaluation", "walk_forward", "model", "fixed_point", "alignment")
 _ROUNDING = 1e-6
 """Between two trainings of the label party's own model on the same rows."""
 
@@ -128,9 +128,8 @@ def _finished(view: RunView) -> _Run:
 
 def _check_same(one: _Run, other: _Run) -> None:
     """Only membership may differ. Raises :class:`ConfigError` saying what else does."""
-    for what in _SAME:
-        if getattr(one.agreement, what) != getattr(other.agreement, what):
-            raise ConfigError(f"{one.name} and {other.name} differ in {what}: propose both from one file of terms")
+    if faults := differing(one.agreement, other.agreement, BESIDE):
+        raise ConfigError(f"{one.name} and {other.name} differ in {faults[0]}: propose both from one file of terms")
     mine = {party.name: (party.role, party.legal_entity, party.columns) for party in one.agreement.parties}
     for party in other.agreement.parties:
         if party.name not in mine:

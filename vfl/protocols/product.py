@@ -16,6 +16,7 @@ product is (X.T @ G)[j, l]. Terms of different rows i differ by a multiple of n*
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -33,6 +34,7 @@ __all__ = [
     "Answer",
     "LeftOperand",
     "Operand",
+    "Operations",
     "Packing",
     "Prepared",
     "choose_packing",
@@ -107,6 +109,21 @@ class Packing:
     def sizes(self) -> tuple[int, int, int]:
         return self.m, self.n, self.k
 
+    def operations(self, rows: int, inner: int, columns: int) -> Operations:
+        """What X @ Y takes in these blocks, X (rows x inner) and Y (inner x columns)."""
+        a, b, c = math.ceil(rows / self.m), math.ceil(inner / self.n), math.ceil(columns / self.k)
+        return Operations(b * c, a * c, a * b * c, a * b)
+
+    def again(self, rows: int, inner: int, columns: int) -> Operations:
+        """What X.T @ G takes beside it, G (rows x columns): X is encoded already."""
+        a, b, c = math.ceil(rows / self.m), math.ceil(inner / self.n), math.ceil(columns / self.k)
+        return Operations(a * c, b * c, a * b * c, 0)
+
+    def step(self, rows: int, inner: int, columns: int, *, both: bool) -> Operations:
+        """What a step takes; ``both``: X @ Y and X.T @ G."""
+        forward = self.operations(rows, inner, columns)
+        return forward + self.again(rows, inner, columns) if both else forward
+
     def left(self, block: U64) -> U64:
         """Coefficients of one left block, shape (<=m, <=n)."""
         out = np.zeros((self.m, self.k, self.n), dtype=np.uint64)
@@ -136,6 +153,38 @@ class Packing:
         return (i * self.n * self.k + (l_ + 1) * self.n - 1).reshape(-1)
 
 
+@dataclass(frozen=True)
+class Operations:
+    """What one product takes, both sides added up: encrypted inputs, outputs, multiplications, plaintext blocks."""
+
+    inputs: int
+    outputs: int
+    multiplications: int
+    plains: int
+
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(
+            self.inputs + other.inputs,
+            self.outputs + other.outputs,
+            self.multiplications + other.multiplications,
+            self.plains + other.plains,
+        )
+
+    @property
+    def cost(self) -> float:
+        """In relative times: both ends choose their blocks by it, so it is added up in one order."""
+        return self.inputs * _INPUT + self.outputs * _OUTPUT + self.multiplications * _MULTIPLY + self.plains * _PLAIN
+
+    def seconds(self, times: Mapping[str, float]) -> float:
+        """At these times of SEAL's operations, named as in :func:`vfl.arithmetic.he.raw_operations`."""
+        return (
+            self.inputs * (times["encrypt"] + times["ntt"])
+            + self.outputs * (times["zero"] + times["inverse_ntt"] + times["decrypt"])
+            + self.multiplications * (times["multiply"] + times["add"])
+            + self.plains * times["plain_ntt"]
+        )
+
+
 def _pieces(size: int) -> list[int]:
     """The block sizes worth trying to cut ``size``: one for each number of pieces."""
     return sorted({math.ceil(size / pieces) for pieces in range(1, size + 1)})
@@ -151,10 +200,9 @@ def choose_packing(rows: int, inner: int, columns: int, degree: int, *, both: bo
         for n in _pieces(min(inner, degree // k)):
             m = min(rows, degree // (n * k))
             packing = Packing(math.ceil(rows / math.ceil(rows / m)), n, k, degree)
-            a, b, c = math.ceil(rows / packing.m), math.ceil(inner / n), math.ceil(columns / k)
-            cost = b * c * _INPUT + a * c * _OUTPUT + a * b * c * _MULTIPLY + a * b * _PLAIN
+            cost = packing.operations(rows, inner, columns).cost
             if both:
-                cost += a * c * _INPUT + b * c * _OUTPUT + a * b * c * _MULTIPLY
+                cost += packing.again(rows, inner, columns).cost
             if best is None or cost < best[0]:
                 best = cost, packing
     assert best is not None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from psi.flow import LocalProtocolError, Message, RemoteProtocolError, run_local
-from vfl.arithmetic.he import PARAMETER_SETS, Context, Evaluator, KeyHolder
+from vfl.arithmetic.he import PARAMETER_SETS, Context, Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.arithmetic.public_key import expand
 from vfl.arithmetic.randomness import SecretStream
@@ -56,6 +56,31 @@ def product(
         relay=relay,
     )
     return ring.add(shares["label"], shares["feature"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(1, 300), inner=st.integers(1, 40), columns=st.integers(1, 12), name=st.sampled_from(SETS),
+    both=st.booleans(),
+)  # fmt: skip
+def test_a_packing_counts_what_a_product_takes(rows: int, inner: int, columns: int, name: str, both: bool) -> None:
+    """What costs are counted from: ciphertexts each way and plaintext blocks, of both products of a step."""
+    key, evaluator = SIDES[name]
+    packing = choose_packing(rows, inner, columns, evaluator.context.degree, both=both)
+    left = np.ones((rows, inner), dtype=np.int64)
+    prepared, inputs, outputs = Prepared(evaluator, left, packing), 0, 0
+    for transposed in (False, True) if both else (False,):
+        height = rows if transposed else inner
+        blocks = encrypt_right(key, np.ones((height, columns), dtype=np.uint64), packing, transposed=transposed)
+        answer, _ = multiply(
+            prepared, Operand("x", height, columns, packing.sizes, blocks), secret(3), transposed=transposed
+        )
+        inputs, outputs = inputs + len(blocks), outputs + len(answer.first)
+    needed = packing.step(rows, inner, columns, both=both)
+    assert (needed.inputs, needed.outputs) == (inputs, outputs)
+    assert needed.plains == prepared.row_blocks * prepared.inner_blocks
+    seconds = needed.seconds(dict.fromkeys(raw_operations(key, evaluator), 1.0))
+    assert seconds == 2 * inputs + 3 * outputs + 2 * needed.multiplications + needed.plains
 
 
 def transposed_product(left: np.ndarray, right: np.ndarray, parameter_set: str = "bfv-8192") -> np.ndarray:

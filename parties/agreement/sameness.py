@@ -1,0 +1,23 @@
+"""What two agreements must have alike: where a run goes on from another, tests it, or stands beside it."""
+
+from __future__ import annotations
+
+from parties.agreement.document import Agreement
+
+__all__ = ["BESIDE", "CONTINUED", "TESTED", "differing"]
+
+_EVERY = ("label", "calendar", "alignment", "walk_forward", "fixed_point", "evaluation")
+
+CONTINUED = ("consortium", *_EVERY)
+"""A run that goes on without a party that is gone."""
+
+TESTED = ("consortium", *_EVERY, "parameter_set", "model", "readers")
+"""A run and its placebo."""
+
+BESIDE = (*_EVERY, "model")
+"""Runs of the coalitions of one consortium, whose difference is read as a contribution."""
+
+
+def differing(one: Agreement, other: Agreement, fields: tuple[str, ...]) -> list[str]:
+    """Names of those of ``fields`` in which the two differ, in that order."""
+    return [name for name in fields if getattr(one, name) != getattr(other, name)]
