@@ -134,6 +134,7 @@ from parties.calls.views import (
     RunView,
     SeriesPoint,
     SignatureView,
+    TextSection,
 )
 from parties.errors import EntenteError, PeerError, SignInError
 from parties.names import ADMIN, COORDINATOR, DESK, NO_PARTIES
@@ -247,6 +248,7 @@ __all__ = [
     "StepQuestion",
     "TemplateView",
     "TermView",
+    "TextSection",
     "ViewerView",
     "WarnView",
     "WithdrawQuestion",

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from parties.agreement.document import Agreement
 from parties.calls.asking import Asking, Nothing, Question
-from parties.calls.views import View
+from parties.calls.views import TextSection, View
 from parties.names import PartyName
 
 __all__ = [
@@ -95,7 +95,8 @@ class DraftView(View):
     warnings: tuple[str, ...] = ()
     run_id: str = ""
     agreement: dict[str, Any] = Field(default_factory=dict)
-    summary: tuple[str, ...] = ()
+    text: tuple[TextSection, ...] = ()
+    cautions: tuple[str, ...] = ()
     learns: tuple[LearnsView, ...] = ()
     openings: tuple[OpeningUseView, ...] = ()
     row_limit: int = 0

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, StringConstraints
 
 from parties.calls.asking import Asking, Nothing, Question
-from parties.calls.views import OpeningsView, View
+from parties.calls.views import OpeningsView, TextSection, View
 
 __all__ = [
     "AgreementText",
@@ -170,7 +170,8 @@ class AgreementText(View):
 
     run_id: str
     faithful: bool
-    sentences: tuple[str, ...] = ()
+    text: tuple[TextSection, ...] = ()
+    cautions: tuple[str, ...] = ()
     terms: tuple[TermView, ...] = ()
     signers: tuple[SignerCheck, ...] = ()
 

@@ -33,6 +33,7 @@ __all__ = [
     "RunView",
     "SeriesPoint",
     "SignatureView",
+    "TextSection",
     "View",
 ]
 
@@ -46,6 +47,13 @@ class View(BaseModel):
     """A frozen record. Unknown keys of a newer coordinator are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TextSection(View):
+    """Sentences of an agreement's text under a heading."""
+
+    title: str
+    lines: tuple[str, ...] = ()
 
 
 class CoordinatorView(View):

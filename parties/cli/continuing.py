@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from parties.cli.joining import duration
-from parties.cli.proposals import names_in
+from parties.cli.proposals import names_in, put
 from parties.cli.runs import Coordinator, Credentials, Run, connect, full_id
 from parties.errors import ConfigError
-from parties.terminal.console import say
 
 if TYPE_CHECKING:
     from parties.client import RunView
@@ -47,7 +46,6 @@ def run_continue(
     Kept are the rows that all had in common and the count of openings; training begins anew.
     """
     from parties.agreement.document import Agreement
-    from parties.agreement.summary import summary_lines
     from parties.members.roster import Roster
     from parties.names import COORDINATOR
     from parties.proposing.continuing import continued_without
@@ -73,12 +71,7 @@ def run_continue(
             epochs=epochs,
             single_party=single_party,
         )
-        say(*summary_lines(agreement))
-        if not yes and not typer.confirm("Propose to go on like this?", default=False):
-            say("Nothing was proposed.")
-            return
-        run_id = client.propose(agreement)
-    say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
+        put(client, agreement, credentials, yes=yes, question="Propose to go on like this?")
 
 
 def _done(view: RunView, phase: str) -> bool:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parties.cli.agreement_shown import show_agreement, show_all_to_sign
 from parties.cli.joining import duration
 from parties.cli.runs import Coordinator, Credentials, Run, app, connect, full_id, proposed_run
 from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted, StorageError
-from parties.terminal.console import say, screen, table
+from parties.terminal.console import say, screen, section, table
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from parties.proposing.measured_costs import Estimate
     from parties.settings.consortium import ConsortiumSettings
 
-__all__ = ["names_in", "offered", "run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
+__all__ = ["names_in", "offered", "put", "run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of this party's node.")]
 As = Annotated[str, typer.Option("--as", metavar="NAME", help="Who decides; by default the user of this system.")]
@@ -105,7 +106,7 @@ def run_propose(
                 "opening limits on the command line are for --only and --without: else they stand in FILE"
             )
         agreement = agreement_of(settings, nodes, datetime.now(UTC), duration(valid), coalition)
-        _put(client, agreement, credentials, yes=yes)
+        put(client, agreement, credentials, yes=yes)
 
 
 def _propose_placebo(
@@ -139,15 +140,15 @@ def _propose_placebo(
             seed=seed,
             limit_per_row=limit_per_row,
         )
-        _put(client, agreement, credentials, yes=yes)
+        put(client, agreement, credentials, yes=yes)
 
 
-def _put(client: Client, agreement: Agreement, credentials: Path, *, yes: bool) -> None:
+def put(
+    client: Client, agreement: Agreement, credentials: Path, *, yes: bool, question: str = "Propose this run?"
+) -> None:
     """Show what signing means, ask, and propose."""
-    from parties.agreement.summary import summary_lines
-
-    say(*summary_lines(agreement))
-    if not yes and not typer.confirm("Propose this run?", default=False):
+    show_agreement(agreement)
+    if not yes and not typer.confirm(question, default=False):
         say("Nothing was proposed.")
         return
     run_id = client.propose(agreement)
@@ -212,13 +213,14 @@ def run_approve(
     run: Run, home: Home, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, by: As = ""
 ) -> None:
     """Approve a proposed run. The node signs once as many people as it needs have approved."""
-    from parties.agreement.summary import summary_lines
     from parties.node.decisions import decide, waiting_for
     from parties.node.settings import load_node_settings
 
     folder = proposed_run(home, run)
     settings = load_node_settings(home / "node.toml")
-    say(*summary_lines(_agreement(folder)))
+    agreement = _agreement(folder)
+    show_all_to_sign(agreement, home)
+    _show_verdict(agreement, settings, home)
     if not yes and not typer.confirm("Sign this agreement?", default=False):
         say("Nothing was decided: the run waits. Refuse it for good with entente run reject.")
         return
@@ -285,14 +287,9 @@ def _relay_line(settings: NodeSettings) -> str:
 
 
 def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
-    """Who learns what, what of ours is used, and whether our own limits allow it."""
-    from parties.agreement.summary import summary_lines
-    from parties.members.keys import load_identity
-    from parties.members.roster import Roster
-    from parties.node.policy import check_agreement
-    from parties.proposing.placebo import check_placebo
-
-    say(*summary_lines(agreement), _relay_line(settings))
+    """All that is signed, what of ours is used, and whether our own limits allow it."""
+    show_all_to_sign(agreement, home)
+    section("This node", [_relay_line(settings)])
     mine = agreement.party(settings.party.name)
     unused = [column for column in settings.party.output_columns if column not in mine.columns]
     table(
@@ -315,6 +312,16 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
             ("this node's standing limit", settings.limits.openings_per_row),
         ),
     )
+    _show_verdict(agreement, settings, home)
+
+
+def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
+    """Whether this node's own checks let it sign."""
+    from parties.members.keys import load_identity
+    from parties.members.roster import Roster
+    from parties.node.policy import check_agreement
+    from parties.proposing.placebo import check_placebo
+
     try:
         name = settings.party.name
         roster = Roster.load(home / "roster.json")

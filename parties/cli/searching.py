@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parties.cli.joining import duration
-from parties.cli.proposals import offered
+from parties.cli.proposals import offered, put
 from parties.cli.runs import Coordinator, Credentials, connect
 from parties.errors import ConfigError
 from parties.terminal.console import say, table
@@ -46,7 +46,6 @@ def run_search(
     The run tries settings of its model inside the encrypted protocol and chooses by periods before the reported ones.
     Without [search] in FILE a small default space is used. Every party signs the space and the number of trials.
     """
-    from parties.agreement.summary import summary_lines
     from parties.members.roster import Roster
     from parties.names import COORDINATOR
     from parties.proposing.drafting import agreement_of
@@ -60,12 +59,7 @@ def run_search(
         assert terms.search is not None
         _show(terms.search, plain.possible_source_trials, 1 + plain.model.epochs, plain.row_limit)
         agreement = agreement_of(terms, nodes, datetime.now(UTC), duration(valid))
-        say(*summary_lines(agreement))
-        if not yes and not typer.confirm("Propose this run?", default=False):
-            say("Nothing was proposed.")
-            return
-        run_id = client.propose(agreement)
-    say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
+        put(client, agreement, credentials, yes=yes)
 
 
 def searching(

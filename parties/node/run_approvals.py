@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
 from parties.agreement.signing import sign_agreement, verify_signature
-from parties.agreement.summary import summary_lines
+from parties.agreement.text import agreement_lines
 from parties.audit.log import AuditLog
 from parties.control.commands import ApproveBody
 from parties.errors import AgreementError, StorageError
@@ -154,7 +154,7 @@ class RunApprovals:
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
         self._audit.append("agreement", run_id, {"agreement": run_id})
-        for line in summary_lines(agreement):
+        for line in agreement_lines(agreement):
             _LOG.info("agreement %s: %s", run_id[:12], line)
         if home.settings.approve == "ask":
             _LOG.info(

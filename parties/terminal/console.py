@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,10 +13,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["State", "complain", "correlation", "money", "plain", "say", "screen", "state", "table"]
+__all__ = ["State", "complain", "correlation", "money", "plain", "say", "screen", "section", "state", "table"]
 
 
 _WIDE = 4000
+_MEASURE = 100  # longer lines than this are hard to read
 
 
 @dataclass
@@ -42,6 +45,14 @@ def say(*lines: str) -> None:
     for line in lines:
         sys.stdout.write(f"{plain(line)}\n")
     sys.stdout.flush()
+
+
+def section(title: str, lines: Iterable[str]) -> None:
+    """Write lines under a heading; on a terminal they are broken at its edge, and go on below their own beginning."""
+    width = min(shutil.get_terminal_size().columns, _MEASURE) if sys.stdout.isatty() else _WIDE
+    say("", title, "-" * len(title))
+    for line in lines:
+        say(*textwrap.wrap(plain(line), width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False))
 
 
 def complain(line: str) -> None:

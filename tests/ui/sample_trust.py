@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parties.agreement.document import Agreement
-from parties.agreement.in_full import sentences, terms_in_full
+from parties.agreement.every_term import every_term
 from parties.client import (
     AgreementText,
     AuditEntryView,
@@ -23,6 +23,7 @@ from parties.client import (
     SignerCheck,
     TermView,
 )
+from parties.coordinator.desk.agreement_views import caution_lines, section_views
 from parties.errors import ConfigError
 
 __all__ = ["agreement", "check", "doors", "report"]
@@ -97,9 +98,10 @@ def agreement(**changes: Any) -> AgreementText:
         for party in document.parties
     )
     told: dict[str, Any] = {
-        "run_id": SETTLED, "faithful": True, "sentences": sentences(document), "signers": signers,
+        "run_id": SETTLED, "faithful": True, "text": section_views(document),
+        "cautions": caution_lines(document), "signers": signers,
         "terms": tuple(
-            TermView(section=t.section, name=t.name, value=t.value, meaning=t.meaning) for t in terms_in_full(document)
+            TermView(section=t.section, name=t.name, value=t.value, meaning=t.meaning) for t in every_term(document)
         ),
     }  # fmt: skip
     return AgreementText.model_validate(told | changes)

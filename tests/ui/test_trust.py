@@ -122,9 +122,9 @@ def test_an_agreement_is_read_in_words_and_its_signatures_have_a_state() -> None
     app = show(trust_page, client, section="agreements", run=SETTLED)
     assert app.success[0].value.startswith("All 3 parties signed")
     text = said(app)
-    assert "harbor brings the label" in text
+    assert plain("Label party: harbor; label y:") in text
     assert HOSTILE not in text
-    assert plain(f"harbor brings the label ({HOSTILE})", longest=900)[:40] in text
+    assert plain(f"Label party: harbor; label y: {HOSTILE}", longest=900)[:60] in text
     assert set(tables(app)[0]["Signature"]) == {"fits"}
     assert "largest change" in set(tables(app)[1]["Term"])
 

@@ -18,6 +18,7 @@ from parties.client import (
     ViewerView,
 )
 from ui import run_form
+from ui.agreement_text import show_text
 from ui.empty_states import ask, empty, explain
 from ui.links import go
 from ui.tables.run_list import grants_table
@@ -282,7 +283,7 @@ def _confirm(client: ClientProtocol, question: DraftQuestion) -> None:
         _wrong(draft.fault)
         return
     st.caption("This is what each party's operator reads. Nothing begins before every party's node has signed.")
-    st.markdown("\n".join(f"- {plain(line, longest=2000)}" for line in draft.summary))
+    show_text(draft.text, draft.cautions)
     st.button("Propose", type="primary", icon=":material/send:", key="propose now", on_click=_propose, args=(client,))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from parties.client import AgreementText, ClientProtocol, MinimisationView, RunsQuestion
+from ui.agreement_text import show_text
 from ui.charts.drawn_once import draw
 from ui.charts.runs import openings_chart
 from ui.charts.trust import links_chart
@@ -101,7 +102,7 @@ def render_agreement(client: ClientProtocol) -> None:
         return
     _signatures(found)
     st.subheader("In words", help=HELP["agreement"])
-    st.markdown("\n".join(f"- {plain(sentence, longest=600)}" for sentence in found.sentences))
+    show_text(found.text, found.cautions)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "Download the canonical document",

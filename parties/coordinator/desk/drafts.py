@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from parties.agreement.arithmetic import check_arithmetic
 from parties.agreement.document import Agreement
-from parties.agreement.summary import summary_lines, who_learns
+from parties.agreement.who_learns import who_learns
 from parties.calls.drafts import (
     CostView,
     DraftQuestion,
@@ -26,6 +26,7 @@ from parties.calls.drafts import (
     TemplateView,
 )
 from parties.control.reports import IntroductionBody
+from parties.coordinator.desk.agreement_views import caution_lines, section_views
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
 from parties.coordinator.desk.templates import templates
 from parties.coordinator.engine import Engine
@@ -105,7 +106,8 @@ class Drafts:
             warnings=tuple(self._warnings(agreement, predicted, cost.seconds)),
             run_id=agreement.run_id,
             agreement=agreement.model_dump(mode="json"),
-            summary=summary_lines(agreement),
+            text=section_views(agreement),
+            cautions=caution_lines(agreement),
             learns=tuple(_learns(agreement)),
             openings=tuple(_uses(agreement)),
             row_limit=agreement.row_limit,
@@ -178,14 +180,9 @@ class Drafts:
         passes = min(agreement.model.epochs, _left_to_train(agreement))
         if passes < agreement.model.epochs:
             yield f"The openings leave {passes} of the {agreement.model.epochs} passes over each row."
-        if agreement.openings.contribution == "masked":
-            yield "Masked contributions open each feature party's own embedding to the label party."
-        if agreement.openings.single_party:
-            yield "With one feature party, its own embedding is opened: it must consent with openings.single_party."
+        yield from caution_lines(agreement)
         if agreement.calendar.period_ends[-1] > agreement.proposed_at:
             yield "The calendar ends in the future: the last periods have no labels yet."
-        if not agreement.reward.pot:
-            yield "The pot is empty: contributions are measured, and nothing is paid."
         if seconds > _LONG_SECONDS:
             yield "It may take more than an hour on one core: fewer passes, wider batches or a ridge are quicker."
 

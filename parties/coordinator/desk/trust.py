@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from parties.agreement.document import Agreement
-from parties.agreement.in_full import sentences, terms_in_full
+from parties.agreement.every_term import every_term
 from parties.agreement.signing import verify_signature
 from parties.audit.checking import check_log
 from parties.audit.heads import Head, check_head
@@ -32,6 +32,7 @@ from parties.calls.trust import (
     TermView,
 )
 from parties.coordinator.desk.access import run_of, takes_part
+from parties.coordinator.desk.agreement_views import caution_lines, section_views
 from parties.coordinator.desk.doors import Caller, Door, Doors
 from parties.coordinator.known_run import KnownRun
 from parties.coordinator.run_views import n_common
@@ -193,10 +194,11 @@ class _Trust:
         return AgreementText(
             run_id=state.run,
             faithful=hashlib.sha256(agreement.canonical()).hexdigest() == state.run,
-            sentences=sentences(agreement),
+            text=section_views(agreement),
+            cautions=caution_lines(agreement),
             terms=tuple(
                 TermView(section=term.section, name=term.name, value=term.value, meaning=term.meaning)
-                for term in terms_in_full(agreement)
+                for term in every_term(agreement)
             ),
             signers=tuple(signer_check(agreement, party.name, signed.get(party.name)) for party in agreement.parties),
         )

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
-from parties.agreement.summary import summary_lines
 from parties.agreement.terms import CalendarTerms, LabelTerms, PartyTerms
+from parties.agreement.text import agreement_lines
 from parties.errors import ConfigError
 from parties.settings.consortium import load_consortium
 from vfl.terms import OpeningTerms, RidgeModel, SplitModel
@@ -89,10 +89,10 @@ def test_a_ridge_needs_few_openings_and_survives_the_canonical_form() -> None:
 
 
 def test_signing_a_ridge_says_what_its_moments_show() -> None:
-    said = "\n".join(summary_lines(agreement({"kind": "ridge", "rows_per_column": 7}, limit_per_row=5)))
+    said = "\n".join(agreement_lines(agreement({"kind": "ridge", "rows_per_column": 7}, limit_per_row=5)))
     assert f"at least {7 * 16} rows" in said
     assert "up to 2 linear forms" in said
-    assert "second moments" not in "\n".join(summary_lines(agreement({"embedding_width": 1}, limit_per_row=5)))
+    assert "second moments" not in "\n".join(agreement_lines(agreement({"embedding_width": 1}, limit_per_row=5)))
 
 
 def test_a_warm_start_is_off_and_then_leaves_the_terms_as_they_were(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_warm_start_is_off_and_then_leaves_the_terms_as_they_were(tmp_path: Pa
 
 
 def test_signing_a_warm_start_says_what_it_shows() -> None:
-    said = "\n".join(summary_lines(agreement({"embedding_width": 1, "warm_start": "ridge"}, limit_per_row=5)))
+    said = "\n".join(agreement_lines(agreement({"embedding_width": 1, "warm_start": "ridge"}, limit_per_row=5)))
     assert "second moments" in said
     assert f"at least {5 * 16}, each party's columns in a basis only that party knows" in said
     assert "up to 2 linear forms" in said

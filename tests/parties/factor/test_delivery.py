@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from parties import __version__
 from parties.agreement.document import Agreement
-from parties.agreement.summary import summary_lines
+from parties.agreement.text import agreement_lines
 from parties.cli import run
 from parties.data.simulate import simulate
 from parties.errors import AgreementError, ConfigError
@@ -280,7 +280,7 @@ def test_a_reader_with_a_new_key_is_told_what_to_do(house: House, capsys, tmp_pa
 def test_a_proposal_cannot_swap_a_readers_key_unseen(house: House) -> None:
     thief = reading_public_key(X25519PrivateKey.generate())
     swapped = house.agreement.model_copy(update={"readers": {"quant": thief}})
-    assert any(thief in line and "quant" in line for line in summary_lines(swapped))
+    assert any(thief in line and "quant" in line for line in agreement_lines(swapped))
     node = load_node_settings(house.home("bank") / "node.toml")
     pinned = node.model_copy(
         update={"limits": node.limits.model_copy(update={"readers": dict(house.agreement.readers)})}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parties.agreement.document import Agreement
-from parties.agreement.summary import summary_lines
+from parties.agreement.text import agreement_lines
 from parties.cli import run as entente
 from parties.client import Client
 from parties.errors import AgreementError, ConfigError
@@ -119,7 +119,7 @@ def test_a_placebo_has_the_terms_of_the_run_it_tests_and_says_so(tested) -> None
     assert made.placebo is not None
     assert (made.schedule_limit, made.reserved_openings) == (tested[0].row_limit, 0)
     assert made.row_limit == 4, "room for both runs"
-    lines = "\n".join(summary_lines(made))
+    lines = "\n".join(agreement_lines(made))
     assert f"PLACEBO of run {tested[0].run_id[:12]}" in lines
     assert "up to 2 more times" in lines
     assert Agreement.model_validate_json(made.canonical()).run_id == made.run_id

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
-from parties.agreement.summary import summary_lines
 from parties.agreement.terms import EvaluationTerms
+from parties.agreement.text import agreement_lines
 from parties.node.joint import SplitJoint
 from parties.node.search import searched_in_the_clear
 from tests.faults.consortium import MemoryStore
@@ -144,13 +144,13 @@ def test_the_budget_says_how_many_trials_there_may_be_before_anyone_signs() -> N
     assert signed.possible_source_trials == 2
     assert (signed.search_openings, signed.schedule_limit) == (2, 4)
     assert Agreement.model_validate_json(signed.canonical()).run_id == signed.run_id
-    said = "\n".join(summary_lines(signed))
+    said = "\n".join(agreement_lines(signed))
     assert "7 top models over top, top_learning_rate, on sums that are opened anyway" in said
     assert "trained 1 times over source_learning_rate: up to 2 openings of each row before p1" in said
     assert "has room for 2 trials of the source layer" in said
     plain = Agreement.model_validate(base)
     assert b'"search"' not in plain.canonical()
-    assert "Search" not in "\n".join(summary_lines(plain))
+    assert "Search" not in "\n".join(agreement_lines(plain))
     for change, why in (
         ({"search": {"source_trials": 3, "space": space}}, "allows 2 trials"),
         ({"search": told | {"space": space}, "evaluation": {}}, "name that period"),

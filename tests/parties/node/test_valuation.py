@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
-from parties.agreement.summary import summary_lines
+from parties.agreement.text import agreement_lines
 from parties.control.phase_reports import ValueReport, phase_report
 from parties.node.context import RunContext
 from parties.node.sessions import session_terms
@@ -200,8 +200,8 @@ def test_parties_of_one_entity_are_reported_together() -> None:
 def test_what_signing_means_names_attribution_and_its_opening_is_counted() -> None:
     without, with_ = agreement(), agreement(attribution=True)
     assert with_.needed_openings == without.needed_openings + 1
-    assert any("one number per feature party and period" in line for line in summary_lines(with_))
-    assert not any("one number per feature party and period" in line for line in summary_lines(without))
+    assert any("one number per feature party and period" in line for line in agreement_lines(with_))
+    assert not any("one number per feature party and period" in line for line in agreement_lines(without))
 
 
 def test_more_than_eight_feature_parties_cannot_be_valued_the_masked_way() -> None:

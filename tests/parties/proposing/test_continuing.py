@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from parties.agreement.document import Agreement
-from parties.agreement.summary import summary_lines
+from parties.agreement.text import agreement_lines
 from parties.control.phases import PhaseName, Plan
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import PartyLost, PhaseDone, Signed
@@ -72,10 +72,10 @@ def test_it_keeps_the_terms_less_what_belongs_to_the_party_that_left(consortium:
     check_continuation(made, earlier)
     assert not Plan.of(made).matching, "rows are kept: the coordinator matches nothing"
     assert Plan.of(go_on(consortium, earlier, "card", rows="fresh", single_party=True)).matching
-    said = " ".join(summary_lines(made))
+    said = " ".join(agreement_lines(made))
     assert "without card" in said
     assert "nobody learns any entity" in said
-    fresh = " ".join(summary_lines(go_on(consortium, earlier, "card", rows="fresh", single_party=True)))
+    fresh = " ".join(agreement_lines(go_on(consortium, earlier, "card", rows="fresh", single_party=True)))
     assert "ones that card does not hold" in fresh
 
 

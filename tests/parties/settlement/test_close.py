@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
-from parties.agreement.summary import summary_lines
 from parties.agreement.terms import RewardTerms, SettlementTerms
+from parties.agreement.text import agreement_lines
 from parties.errors import LedgerError
 from parties.ledger.core import Unit
 from parties.ledger.settlement import POT, chart_of_accounts, party_account
@@ -83,8 +83,8 @@ def test_rules_that_make_no_sense(consortium: Consortium, wrong: dict[str, Any],
 
 def test_who_signs_reads_what_is_at_stake(consortium: Consortium) -> None:
     plain = consortium.agreement(reward={"pot": 10_001, "unit": "JPY", "scale": 0, "risk_aversion": 0})
-    assert "Reward pot: 10001 JPY, by contribution less 0 standard errors" in summary_lines(plain)
-    said = "\n".join(summary_lines(agreed(consortium, forfeits="burned", cooling_days=9)))
+    assert "Reward pot: 10001 JPY, by contribution less 0 standard errors" in agreement_lines(plain)
+    said = "\n".join(agreement_lines(agreed(consortium, forfeits="burned", cooling_days=9)))
     for part in ("sat 80.00, card 20.00 USD", "Up to 25% of it", "consortium's income", "2 people", "after 9 days"):
         assert part in said
 

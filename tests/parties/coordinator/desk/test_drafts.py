@@ -104,7 +104,10 @@ def test_a_coalition_is_a_retrain_run_that_pays_nothing(office: tuple[Consortium
 
 def test_warnings_name_what_deserves_a_second_look(office: tuple[Consortium, Any, Client]) -> None:
     quiet = drafted(office[2], purpose="x", openings__contribution="none", openings__limit_per_row=4)
-    assert quiet.warnings == ()
+    assert quiet.warnings == (
+        "recipients: the coordinator receives the factor",
+        "openings.contribution: contributions are not measured, so the pot is not shared out",
+    )
     loud = drafted(office[2], reward__pot=0, calendar__last="2099-12-31", entities=100_000)
     assert not loud.fault
     said = " ".join(loud.warnings)

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from parties.agreement.document import Agreement
-from parties.agreement.in_full import sentences, terms_in_full
+from parties.agreement.every_term import every_term
+from parties.agreement.text import agreement_lines
 from parties.audit.checking import check_log
 from parties.audit.heads import Inclusion, check_inclusion
 from parties.audit.log import AuditLog
 from parties.calls.trust import AuditQuestion
 from parties.cli import run as entente
+from parties.coordinator.desk.agreement_views import section_views
 from parties.errors import AgreementError, ConfigError, StorageError
 from parties.names import COORDINATOR
 from psi.flow import REGISTER
@@ -192,12 +194,13 @@ def test_an_agreement_is_told_whole_and_its_signatures_are_checked(desk: Desk) -
     assert [(s.party, s.fault) for s in found.signers] == [("bank", ""), ("sat", ""), ("card", "")]
     document = desk.client.agreement_file(desk.run_id)
     assert hashlib.sha256(document).hexdigest() == desk.run_id
-    told = " ".join(found.sentences)
-    assert "bank brings the label (next return); sat, card bring 20 feature columns in all." in told
-    assert "A pot of 100.01 USD is shared" in told
+    told = " ".join(line for part in found.text for line in part.lines)
+    assert "Label party: bank; label y: next return" in told
+    assert "Reward pot: 100.01 USD" in told
     agreement = Agreement.model_validate_json(document)
+    assert found.text == section_views(agreement)
     assert [(t.section, t.name, t.value) for t in found.terms] == [
-        (t.section, t.name, t.value) for t in terms_in_full(agreement)
+        (t.section, t.name, t.value) for t in every_term(agreement)
     ]
     with pytest.raises(ConfigError, match="there is no run"):
         desk.client.agreement("<b>")
@@ -215,7 +218,7 @@ def test_a_signature_that_does_not_fit_is_named(desk: Desk) -> None:
 def test_no_term_is_forgotten(desk: Desk) -> None:
     """Every leaf of the canonical document is a term, under its own name."""
     document = json.loads(desk.client.agreement_file(desk.run_id))
-    names = {term.name for term in terms_in_full(Agreement.model_validate(document))}
+    names = {term.name for term in every_term(Agreement.model_validate(document))}
 
     def leaves(value: dict[str, Any]) -> Iterator[str]:
         for name, inner in value.items():
@@ -229,9 +232,9 @@ def test_no_term_is_forgotten(desk: Desk) -> None:
 
     assert set(leaves(document)) <= names
     private = Agreement.model_validate(document | {"evaluation": {"metrics_to_coordinator": False}, "recipients": []})
-    told = " ".join(sentences(private))
+    told = " ".join(agreement_lines(private))
     assert "How good the factor is stays with the label party." in told
-    assert "The factor goes to bank and nobody else." in told
+    assert "The factor goes to: nobody The label party bank makes the scores" in told
 
 
 def test_roles_see_what_is_theirs(desk: Desk) -> None:

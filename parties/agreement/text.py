@@ -1,0 +1,208 @@
+"""The text of an agreement: what people read before they sign it, the same for operator, admin and auditor.
+
+Sections of whole sentences, then every term; :mod:`parties.agreement.cautions` has what deserves a second look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parties.agreement.document import Agreement
+from parties.agreement.every_term import amount_in_words, every_term
+from parties.agreement.who_learns import alignment_line, label_lines
+from parties.ledger.entries import Unit
+from parties.names import COORDINATOR
+from vfl.models.opens import in_words
+
+__all__ = ["Section", "agreement_lines", "agreement_text", "terms_section"]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Sentences under a heading. Names, definitions and purposes in them are the parties' own words."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+def agreement_text(agreement: Agreement) -> tuple[Section, ...]:
+    """What is agreed, by subject: the run, what opens, the factor, the money, the validity."""
+    made = (
+        ("The run", _run(agreement)),
+        ("What opens", _opens(agreement)),
+        ("The factor", _factor(agreement)),
+        ("Money", _money(agreement)),
+        ("Validity", _validity(agreement)),
+    )
+    return tuple(Section(title, tuple(lines)) for title, lines in made)
+
+
+def agreement_lines(agreement: Agreement) -> tuple[str, ...]:
+    """The sentences of :func:`agreement_text`, without its headings."""
+    return tuple(line for section in agreement_text(agreement) for line in section.lines)
+
+
+def terms_section(agreement: Agreement) -> Section:
+    """Every term as a line, for whoever signs in a terminal."""
+    lines = (f"{'' if t.section == 'run' else t.section + ': '}{t.name}: {t.value}" for t in every_term(agreement))
+    return Section("Every term", tuple(lines))
+
+
+def _counted(number: int, what: str = "period") -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _run(agreement: Agreement) -> Iterator[str]:
+    label, calendar, walk = agreement.label, agreement.calendar, agreement.walk_forward
+    yield f"Consortium: {agreement.consortium}"
+    yield f"Purpose: {agreement.purpose or 'none given'}"
+    yield from _continuation(agreement)
+    yield from _placebo(agreement)
+    yield f"Label party: {label.party}; label {label.name}: {label.definition or 'no definition'}"
+    features = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in agreement.features)
+    yield f"Feature parties: {features}"
+    yield "Legal entities: " + "; ".join(f"{p.name} {p.legal_entity or 'names none'}" for p in agreement.parties)
+    yield (
+        f"It covers {_counted(len(calendar.periods))}, {calendar.periods[0]} to {calendar.periods[-1]}, frequency "
+        f"{calendar.frequency}."
+    )
+    yield (
+        f"A label is known {_counted(walk.horizon)} after the decision (horizon), {_counted(walk.embargo)} more are "
+        f"held out (embargo); the first prediction waits for {_counted(walk.warmup)} whose labels are known (warm-up)."
+    )
+    yield _reported(agreement)
+    yield in_words(agreement.model)
+    yield from _search(agreement)
+    yield from (f"Encoder of {party.name}: {party.encoder}." for party in agreement.parties if party.encoder)
+    yield from (f"Made columns of {party.name}: {party.expansion}." for party in agreement.parties if party.expansion)
+    yield from (
+        f"Further label {horizon.name}, {horizon.periods} periods ahead: {horizon.definition or 'no definition'}; "
+        f"{horizon.share:.0%} of the score. It costs no opening; training waits for the longest horizon."
+        for horizon in walk.horizons
+    )
+
+
+def _reported(agreement: Agreement) -> str:
+    first, last = agreement.evaluation.first, agreement.evaluation.last
+    told = (
+        "The coordinator is told how good the factor is."
+        if agreement.evaluation.metrics_to_coordinator
+        else "How good the factor is stays with the label party."
+    )
+    return f"Reported from {first or 'the first prediction'} to {last or 'the last label'}. {told}"
+
+
+def _opens(agreement: Agreement) -> Iterator[str]:
+    yield alignment_line(agreement)
+    if agreement.alignment.policy == "psi":
+        least = agreement.alignment.minimum_common
+        yield f"With fewer than {least} common entities the run stops and no row is shown."
+    yield from label_lines(agreement)
+    yield (
+        "Contributions are measured by leaving parties out of opened sums."
+        if agreement.openings.contribution == "masked"
+        else "Contributions are not measured in this run."
+    )
+
+
+def _factor(agreement: Agreement) -> Iterator[str]:
+    yield f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}"
+    if agreement.label.party not in agreement.recipients:
+        yield f"The label party {agreement.label.party} makes the scores and has them in any case."
+    if COORDINATOR in agreement.recipients:
+        yield "The coordinator holds a copy."
+    for name, key in agreement.readers.items():
+        yield f"It is also sealed for {name}, who runs no node, under the key {key}: compare the key with its owner."
+
+
+def _placebo(agreement: Agreement) -> Iterator[str]:
+    """What sets a placebo run apart from the run it tests."""
+    terms = agreement.placebo
+    if terms is None:
+        return
+    passes = max(1 + agreement.model.epochs, min(agreement.model.warmup_epochs, terms.row_limit))
+    yield (
+        f"PLACEBO of run {terms.of[:12]}: the same training once more, with the label party's entities permuted by the "
+        f"public seed {terms.seed}. It opens a row up to {passes} more times, counted with those of that run, and its "
+        "result becomes part of a new version of that run's factor."
+    )
+
+
+def _search(agreement: Agreement) -> Iterator[str]:
+    """What a search tries, what it opens, and how far the budget goes."""
+    terms = agreement.search
+    if terms is None:
+        return
+    each, first = 1 + agreement.model.epochs, agreement.evaluation.first
+    yield (
+        f"Search: {terms.trials} top models over {', '.join(terms.top_space) or 'nothing'}, on sums that are opened "
+        f"anyway, so without further openings. They are chosen by periods before {first}; only periods from it on are "
+        "exported, evaluated and paid. Every trial is recorded in trials.parquet and counted."
+    )
+    if terms.source_trials:
+        yield (
+            f"Before that the source layer is trained {terms.source_trials} times over "
+            f"{', '.join(terms.source_space)}: up to {each} openings of each row before {first} each time, "
+            f"{terms.source_trials * each} in all, within the {agreement.row_limit} below."
+        )
+    yield (
+        f"The opening budget has room for {agreement.possible_source_trials} trials of the source layer beside the "
+        f"run itself, which needs {agreement.needed_openings} openings of a row."
+    )
+
+
+def _continuation(agreement: Agreement) -> Iterator[str]:
+    """What becomes of the run that this one goes on from."""
+    terms = agreement.continues
+    if terms is None:
+        return
+    yield (
+        f"Goes on from run {terms.run_id[:12]} without {', '.join(terms.without)}: once all who stay have signed, that "
+        "run ends and pays nobody. Training begins anew, from new weights."
+    )
+    yield f"Openings of that run count: up to {terms.opened} of each row's {agreement.row_limit}."
+
+
+def _money(agreement: Agreement) -> Iterator[str]:
+    """What the reward and fee terms bind the parties to."""
+    terms, rules, fees = agreement.reward, agreement.reward.settlement, agreement.fees
+    pot = amount_in_words(terms, terms.pot)
+    yield f"Reward pot: {pot}, by contribution less {terms.risk_aversion:g} standard errors"
+    if terms.uplift_level < 1:
+        yield (
+            "Nobody is paid, and the pot rolls over, unless joining is better than staying alone at the one-sided "
+            f"level {terms.uplift_level:g}."
+        )
+    if fees is not None:
+        yield (
+            f"Usage fees: {fees.rate_millionths} millionths of the assets that use the factor, each period; each fee "
+            f"stays secret and {fees.key_holder} opens their total."
+        )
+    if rules is None:
+        return
+    unit = Unit(terms.unit, terms.scale)
+    stakes = ", ".join(f"{party} {unit.format(stake)}" for party, stake in rules.stakes.items())
+    if stakes:
+        yield (
+            f"At stake: {stakes} {terms.unit}. Up to {rules.clip:.0%} of it is won or lost on live data; lost stake "
+            + ("pays later rewards." if rules.forfeits == "pot" else "is the consortium's income.")
+        )
+    people = ", ".join(rules.approvers) or "members of the roster"
+    yield (
+        f"Rewards are final after {_counted(rules.live_periods, 'live period')}, at least "
+        f"{_counted(rules.final_after_days, 'day')} after the close; {rules.approvals} people must approve ({people})."
+    )
+    yield (
+        f"A dispute, within {_counted(rules.dispute_days, 'day')} of the close, puts "
+        f"{amount_in_words(terms, rules.dispute_deposit)} at risk; stake asked back leaves after "
+        f"{_counted(rules.cooling_days, 'day')}."
+    )
+
+
+def _validity(agreement: Agreement) -> Iterator[str]:
+    yield (
+        f"Proposed: {agreement.proposed_at:%Y-%m-%d %H:%M} UTC. Expires: {agreement.expires_at:%Y-%m-%d %H:%M} UTC. "
+        f"Entente {agreement.code_version}."
+    )
+    yield f"Run id: {agreement.run_id}"

@@ -1,0 +1,89 @@
+"""Who learns what from a run: what docs/threat-model.md says, for the terms of one agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from parties.agreement.document import Agreement
+from parties.names import COORDINATOR
+from vfl.models.disclosure import RunSizes
+from vfl.models.opens import sentences
+
+__all__ = ["alignment_line", "label_lines", "run_sizes", "who_learns"]
+
+
+def run_sizes(agreement: Agreement, reader: str = "") -> RunSizes:
+    """The sizes on which it depends what opens, as ``reader`` has to judge them."""
+    mine = [party for party in agreement.features if party.name == reader]
+    return RunSizes(
+        feature_parties=len(agreement.features),
+        features=agreement.total_features,
+        counted_features=agreement.counted_features,
+        own_features=sum(len(party.columns) for party in mine),
+        label_columns=len(agreement.party(agreement.label.party).columns),
+        row_limit=agreement.row_limit,
+        openings=agreement.openings,
+    )
+
+
+def alignment_line(agreement: Agreement) -> str:
+    """What everybody learns of the others' entities."""
+    if agreement.alignment.policy == "universe":
+        return "Rows are a public list: no party's list of entities is compared with another's."
+    if agreement.continues is None:
+        return "Every party learns which of its entities all parties hold, and every set's size."
+    gone = ", ".join(agreement.continues.without)
+    if agreement.rows_kept:
+        return f"Rows are those that all had in common, {gone} included: nobody learns any entity."
+    return (
+        "Every party learns which of its entities all who stay hold, and every set's size; rows that are new in it are "
+        f"ones that {gone} does not hold."
+    )
+
+
+def label_lines(agreement: Agreement) -> tuple[str, ...]:
+    """What the label party learns of the feature parties' data."""
+    return tuple(_label_lines(agreement))
+
+
+def _label_lines(agreement: Agreement) -> Iterator[str]:
+    yield from sentences(agreement.model, run_sizes(agreement))
+    if agreement.openings.attribution:
+        yield (
+            "For attribution it also learns one number per feature party and period, which explains the factor; "
+            "one that cheats reads one linear form of a period's rows instead, charged as an opening of each row."
+        )
+    if agreement.openings.single_party:
+        yield "WARNING: with one feature party, its own embedding is opened (single-party opening)."
+
+
+def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
+    """What each learns from the run, by name, the coordinator last."""
+    common = alignment_line(agreement)
+    takes = "It receives the factor: a score for each entity and period, and its validation."
+    learns: dict[str, tuple[str, ...]] = {}
+    for party in agreement.parties:
+        got = (takes,) if party.name in agreement.recipients else ()
+        if party.role == "label":
+            learns[party.name] = (common, *label_lines(agreement), takes)
+        else:
+            rows = (
+                "It sees which rows have labels, and when; no label, gradient, weight or feature of others: what it "
+                "computes on is encrypted, and what it keeps are uniform shares."
+            )
+            learns[party.name] = (common, rows, *got)
+    coordinator = [
+        "It sees the agreement, and sizes, times, memory and openings as the parties report them. Where nodes cannot "
+        "reach each other it carries their connection, encrypted between them, and sees sizes and times.",
+    ]
+    if agreement.alignment.policy == "psi" and not agreement.rows_kept:
+        coordinator.append("It matches blinded entity ids: it learns how many each party has and how many are common.")
+    if agreement.evaluation.metrics_to_coordinator:
+        coordinator.append("The label party tells it losses and rank ICs.")
+    if agreement.openings.contribution == "masked":
+        coordinator.append("The label party tells it each feature party's contribution, which it pays by.")
+    if COORDINATOR in agreement.recipients:
+        coordinator.append(takes)
+    learns |= dict.fromkeys(agreement.readers, (f"It runs no node. {takes}",))
+    learns[COORDINATOR] = tuple(coordinator)
+    return learns

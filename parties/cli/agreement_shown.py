@@ -1,0 +1,46 @@
+"""An agreement on the terminal: the text that everybody reads, what to look at twice, and what is new in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parties.terminal.console import section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from parties.agreement.document import Agreement
+
+__all__ = ["show_agreement", "show_all_to_sign"]
+
+
+def show_agreement(agreement: Agreement, me: str = "") -> None:
+    """The text of the agreement, and what ``me``, or anybody, should look at twice."""
+    from parties.agreement.cautions import agreement_cautions
+    from parties.agreement.text import agreement_text
+
+    for part in agreement_text(agreement):
+        section(part.title, part.lines)
+    cautions = [f"WARNING {one.term}: {one.words}" for one in agreement_cautions(agreement, me)]
+    section("Look twice", cautions or ["Nothing lowers protection or pay below what is usual."])
+
+
+def show_all_to_sign(agreement: Agreement, home: Path) -> None:
+    """All that the operator of the node in ``home`` signs: the text, every term, and what is not as it was."""
+    from parties.agreement.cautions import weaker_than_before
+    from parties.agreement.every_term import differences
+    from parties.agreement.text import terms_section
+    from parties.node.home import NodeHome
+    from parties.node.last_signed import last_signed
+
+    place = NodeHome(home)
+    show_agreement(agreement, place.identity.name)
+    whole = terms_section(agreement)
+    section(whole.title, whole.lines)
+    before = last_signed(place, agreement)
+    if before is None:
+        section("Compared with the last one", ["This node has signed no agreement with these parties before."])
+        return
+    worse = [f"WARNING {line}" for line in weaker_than_before(before, agreement)]
+    changed = differences(before, agreement) or ("Every term is as it was.",)
+    section(f"Compared with run {before.run_id[:12]}, signed before", [*worse, *changed])

@@ -1,0 +1,45 @@
+"""What a run of any kind of model opens, in words: each kind says it in its own folder's ``opens.py``."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from vfl.models.disclosure import Caution, RunSizes
+from vfl.models.ridge import opens as ridge
+from vfl.models.split import opens as split
+from vfl.terms import Model, RidgeModel, SplitModel
+
+__all__ = ["cautions", "in_words", "sentences"]
+
+
+def in_words(model: Model) -> str:
+    """The model in one sentence."""
+    match model:
+        case SplitModel():
+            return split.in_words(model)
+        case RidgeModel():
+            return ridge.in_words(model)
+        case _:
+            assert_never(model)
+
+
+def sentences(model: Model, sizes: RunSizes) -> tuple[str, ...]:
+    """What the label party learns of the feature parties' data, as far as this model opens it."""
+    match model:
+        case SplitModel():
+            return tuple(split.sentences(model, sizes))
+        case RidgeModel():
+            return tuple(ridge.sentences(model, sizes))
+        case _:
+            assert_never(model)
+
+
+def cautions(model: Model, sizes: RunSizes) -> tuple[Caution, ...]:
+    """What this model's terms allow and the party that signs should look at twice."""
+    match model:
+        case SplitModel():
+            return tuple(split.cautions(model, sizes))
+        case RidgeModel():
+            return tuple(ridge.cautions(model, sizes))
+        case _:
+            assert_never(model)
