@@ -1,0 +1,103 @@
+"""Twenty real runs in one process: afterwards no run's thread, panel, share or key is left at any node."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from parties.client import Client
+from parties.coordinator.service import Coordinator
+from parties.demo.homes import DemoHomes, lay_out
+from parties.node.coordinator_line import CoordinatorLine
+from parties.node.feature import FeatureParty
+from parties.node.home import NodeHome
+from parties.node.label import LabelParty
+from parties.node.node import Node
+from parties.node.openings import OpeningStore
+from parties.node.phases import PartyRun
+from parties.proposing.drafting import agreement_of
+from parties.settings.consortium import ConsortiumSettings
+from parties.transport.grpc import ExchangeServer
+from tests.parties.demo_rig import until
+from tests.parties.planted_rig import planted
+from vfl.arithmetic.he import Evaluator, KeyHolder
+from vfl.factors.panel import FeaturePanel, LabelPanel
+
+RUNS = 20
+OF_A_RUN = (PartyRun, FeatureParty, LabelParty, FeaturePanel, LabelPanel, KeyHolder, Evaluator)
+
+
+class LivingNode:
+    """A party's node in this process, as ``entente party start`` makes it."""
+
+    def __init__(self, folder: Path) -> None:
+        place = NodeHome(folder)
+        self._endpoint = ExchangeServer(place.identity, place.roster, place.settings.listen)
+        self._line = CoordinatorLine(place.identity.name, folder, introduction=place.introduction())
+        self._node = Node(place, self._endpoint, self._line)
+        self._thread = threading.Thread(target=self._node.serve)
+
+    def __enter__(self) -> LivingNode:
+        self._line.start()
+        self._thread.start()
+        assert self._line.wait_attached(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._thread.is_alive(), "the node has ended"
+        assert self._node.runs_in_progress == 0
+        self._line.close()
+        self._thread.join(20)
+        self._endpoint.close()
+
+
+@contextmanager
+def consortium(folder: Path) -> Iterator[tuple[DemoHomes, ConsortiumSettings]]:
+    settings = planted(folder, 32)
+    settings = settings.model_copy(update={"recipients": ("fund",), "readers": {}})
+    homes = lay_out((folder / "out").resolve(), settings, folder, folder, 7)
+    with ExitStack() as stack:
+        stack.enter_context(Coordinator(homes.coordinator))
+        for party in settings.party:
+            stack.enter_context(LivingNode(homes.party(party.name)))
+        yield homes, settings
+
+
+def left_of_runs() -> Counter[str]:
+    gc.collect()
+    return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in OF_A_RUN)
+
+
+@pytest.mark.system
+def test_twenty_runs_leave_neither_threads_nor_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = OpeningStore.before
+    # each run would be refused for the openings of those before it, which is not what this is about
+    monkeypatch.setattr(OpeningStore, "before", lambda *terms: counted(*terms) * 0)
+    threads: list[set[str]] = []
+    sizes: list[int] = []
+    with consortium(tmp_path) as (homes, settings), Client("", homes.admin) as client:
+        tracemalloc.start()
+        try:
+            for number in range(RUNS):
+                made = agreement_of(settings, homes.roster, datetime.now(UTC), timedelta(minutes=30))
+                run_id = client.propose(made.model_copy(update={"nonce": f"run {number}"}))
+                until(lambda run_id=run_id: client.run(run_id).ended, "the run's end")  # type: ignore[misc]
+                assert client.run(run_id).reason == ""
+                name = f"run {run_id[:12]}"
+                until(lambda name=name: name not in {t.name for t in threading.enumerate()}, "its threads' end")  # type: ignore[misc]
+                assert left_of_runs() == {}, f"after run {number}"
+                threads.append({t.name for t in threading.enumerate() if t.name != "exchange"})
+                sizes.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+    assert threads[-1] == threads[0]
+    growth = (sizes[-1] - sizes[4]) / (RUNS - 5)
+    assert growth < 200_000, f"{growth:.0f} bytes stay of each run: its agreement and its events are about a tenth"
