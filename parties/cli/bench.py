@@ -11,7 +11,7 @@ import typer
 from parties.errors import StorageError
 from parties.terminal.console import say, table
 
-__all__ = ["app", "bench_product", "bench_ridge", "bench_train"]
+__all__ = ["app", "bench_product", "bench_ridge", "bench_sealed", "bench_train"]
 
 app = typer.Typer(help="Measure speed, bytes and memory on this machine.", no_args_is_help=True)
 
@@ -91,6 +91,43 @@ def bench_ridge(
         f"{figures['largest_score_difference']:.1e}"
     )
     _show_costs(figures, ("bytes_per_row",))
+    _keep(figures, json_file)
+
+
+@app.command("sealed")
+def bench_sealed(
+    rows: Rows = 8192,
+    batch: Batch = 4096,
+    features: Features = 32,
+    hidden: Hidden = 8,
+    parties: Parties = 1,
+    own: Annotated[int, typer.Option(min=0, max=512, help="Columns of the label party.")] = 0,
+    steps: Steps = 10,
+    json_file: Json = None,
+) -> None:
+    """Training steps of the sealed network, every party in a process of its own over mutual TLS, beside the split's."""
+    from parties.bench.sealed import SealedShape
+    from parties.bench.sealed import bench_sealed as measure
+
+    figures = measure(SealedShape(max(rows, batch), batch, features, hidden, parties, steps, own))
+    split = figures["split"]
+    table(
+        f"{parties} feature part{'y' if parties == 1 else 'ies'}, batch {batch}, {features} columns -> {hidden} + 1",
+        ("training step", ">rows/s", ">ms", ">raw SEAL operations", "opens"),
+        (
+            (
+                "sealed", f"{figures['rows_per_second']:,.0f}", f"{figures['milliseconds_per_step']:.0f}",
+                f"{figures['share_of_raw']:.0%} of one core", "nothing",
+            ),
+            (
+                "split", f"{split['rows_per_second'] / parties:,.0f}", f"{split['milliseconds_per_step']:.0f}",
+                f"{split['share_of_raw']:.0%} of the time", "sums of embeddings",
+            ),
+        ),
+    )  # fmt: skip
+    say(f"every side on one core, without a network: {figures['one_core_rows_per_second']:,.0f} rows/s")
+    say(*(f"bytes per row from {name}: {size:,.0f}" for name, size in figures["bytes_per_row"].items()))
+    _show_costs(figures, ())
     _keep(figures, json_file)
 
 

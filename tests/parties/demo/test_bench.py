@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from parties.bench.ridge import bench_ridge
+from parties.bench.sealed import SealedShape, bench_sealed
 from parties.bench.session import Part, run_session
 from parties.bench.train import Shape, bench_train
 from parties.cli import run
@@ -47,3 +48,11 @@ def _failing(name: str) -> Flow[None]:
 def test_a_part_that_fails_is_named() -> None:
     with pytest.raises(PeerError, match="label failed: ValueError: label cannot"):
         run_session({"label": Part(Role.LABEL, _failing, {})})
+
+
+def test_a_sealed_step_between_processes_is_measured_beside_the_split() -> None:
+    figures = bench_sealed(SealedShape(256, 64, 3, 2, 2, 1, own=1))
+    assert figures["rows_per_second"] > 0
+    assert set(figures["bytes_per_row"]) == {"label", "p0", "p1"}
+    assert 0 < figures["share_of_raw"] < 1.5
+    assert figures["split"]["rows_per_second"] > 0
