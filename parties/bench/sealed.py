@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from parties.bench.product import raw_seconds
 from parties.bench.session import RUN, Part, run_session
 from parties.bench.train import Shape, bench_train
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow, Role, run_local
-from vfl.arithmetic.he import Evaluator, FreshZeros, KeyHolder, ZeroSupply, raw_operations
+from vfl.arithmetic.he import Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.anchor import SealedAnchor
 from vfl.models.sealed.columns import sealed_columns
 from vfl.models.sealed.ends import coefficient_key, packing_of, slot_key
@@ -27,6 +27,7 @@ from vfl.models.sealed.label import LabelKeys, SealedLabel
 from vfl.models.sealed.messages import Members
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.product import Operations
 from vfl.protocols.slots import ciphertexts_of
 from vfl.terms import FixedPoint, SealedModel
 from vfl.walk.schedule import Step
@@ -96,24 +97,19 @@ def bench_sealed(shape: SealedShape, *, beside: bool = True) -> dict[str, Any]:
 def raw_step_seconds(shape: SealedShape) -> float:
     """CPU seconds of one step's SEAL operations, all sides added up: matrix products, then those of slot mode."""
     width, batch = shape.hidden + 1, shape.batch
-    key = coefficient_key()
-    times = _cpu_times(key)
     packing = packing_of(batch, shape.features, width, train=True)
-    total = shape.parties * raw_seconds(times, packing, batch, shape.features, width, both=True)
-    # the other feature parties answer the second share holder's half of the gradient too
-    a, b, c = -(-batch // packing.m), -(-shape.features // packing.n), -(-width // packing.k)
-    once = a * c * times["ntt"] + a * b * c * (times["multiply"] + times["add"])
-    once += b * c * (times["zero"] + times["inverse_ntt"] + times["decrypt"])
-    total += (shape.parties - 1) * once + (shape.parties > 1) * a * c * times["encrypt"]
-    slots = slot_key()
-    times = _cpu_times(slots)
-    each = times["encrypt"] + times["ntt"] + times["plain_ntt"] + times["multiply"]
-    each += times["inverse_ntt"] + times["zero"] + times["decrypt"]
-    again = times["plain_ntt"] + times["multiply"] + times["add"]
+    seconds = shape.parties * packing.step(batch, shape.features, width, both=True).seconds(
+        _cpu_times(coefficient_key())
+    )
+    if shape.parties > 1:
+        # the other feature parties answer the second share holder's half of the gradient too
+        more = packing.again(batch, shape.features, width).seconds(_cpu_times(coefficient_key()))
+        seconds += (shape.parties - 1) * more
     square = ciphertexts_of(batch * shape.hidden)
     count = ciphertexts_of(batch * width) + 2 * square + ciphertexts_of(batch)
     count += shape.parties * ciphertexts_of(shape.features * width)
-    return total + count * each + square * again
+    slots = Operations(count, count, count + square, count + square)
+    return seconds + slots.seconds(_cpu_times(slot_key()))
 
 
 def one_core_seconds(shape: SealedShape, steps: int = 3) -> float:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolError, Send, gather, receive
 from vfl.arithmetic.bit_packing import pack_bits
-from vfl.arithmetic.he import Evaluator, FreshZeros, KeyHolder, ZeroSupply
+from vfl.arithmetic.he import Evaluator, KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
 from vfl.models.sealed.messages import MaskedEmbedding, Members, Scores, SealedStep, UpdateShare, elements, step_rows
 from vfl.models.sealed.records import SealedJournal, StepRecord, blocks_in, blocks_out, check_repeated

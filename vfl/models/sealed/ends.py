@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, Send
-from vfl.arithmetic.he import Context, Evaluator, FreshZeros, KeyHolder, ZeroSupply
+from vfl.arithmetic.he import Context, Evaluator, KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.protocols.product import (
     LeftOperand,
     Operand,

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, Send
-from vfl.arithmetic.he import Evaluator, FreshZeros, ZeroSupply
+from vfl.arithmetic.he import Evaluator
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
 from vfl.models.sealed.messages import MaskedEmbedding, Members, SealedStep, step_rows
 from vfl.models.sealed.records import SealedJournal, StepRecord, blocks_in, blocks_out, check_repeated
