@@ -45,9 +45,24 @@ class PartyRun:
         began = time.monotonic()
         self.context.check()
         self.context.traffic = {}
-        report: Report = getattr(self, f"_{phase}")(attempt)
+        report = self._part_of(phase, attempt)
         report |= {"seconds": time.monotonic() - began, "peak_rss_mb": peak_rss_mb(), "traffic": self.context.traffic}
         return report
+
+    def _part_of(self, phase: PhaseName, attempt: int) -> Report:
+        match phase:
+            case "align":
+                return self._align(attempt)
+            case "train":
+                return self._train(attempt)
+            case "evaluate":
+                return self._evaluate(attempt)
+            case "value":
+                return self._value(attempt)
+            case "export":
+                return self._export(attempt)
+            case "approve" | "settle":
+                raise AgreementError(f"the coordinator started {phase}, in which no party has a part")
 
     def _align(self, attempt: int) -> Report:
         self._alignment = perform_align(self.context, attempt)

@@ -21,6 +21,7 @@ import pytest
 from parties.agreement.document import Agreement
 from parties.agreement.signing import sign_agreement, verify_signature
 from parties.control.commands import AbortBody, ApproveBody, Command, FinishedBody, StartBody
+from parties.control.phases import PhaseName
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import AgreementError, PeerError, StorageError
@@ -284,3 +285,18 @@ def test_a_command_that_fails_is_logged_and_the_next_is_taken(
         approve(line, agreement)
         assert line.said.get(timeout=20)[:2] == ("signed", agreement.run_id)
     assert any("command to abort was not carried out" in record.getMessage() for record in caplog.records)
+
+
+def test_a_phase_in_which_no_party_has_a_part_is_refused_by_its_name(
+    settings: ConsortiumSettings, homes: DemoHomes
+) -> None:
+    """A coordinator that starts such a phase does not reach whatever the node may call by that name."""
+    agreement = proposal(settings, homes, 700)
+    with serving(homes) as (line, _, _home):
+        approve(line, agreement)
+        line.said.get(timeout=20)
+        whole = signatures(homes, agreement)
+        phases: tuple[PhaseName, ...] = ("approve", "settle")
+        for phase in phases:
+            line.inbox.put(Command(StartBody(phase=phase, attempt=1, signatures=whole), agreement.run_id))
+            assert "in which no party has a part" in line.said.get(timeout=20)[4]
