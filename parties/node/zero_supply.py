@@ -5,10 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import Any
 
 from parties.process.supervision import start_task
 from vfl.arithmetic.he import Evaluator
+from vfl.arithmetic.seal_objects import Ciphertext
 
 __all__ = ["PreparedZeros"]
 
@@ -22,12 +22,12 @@ class PreparedZeros:
 
     def __init__(self, evaluator: Evaluator, depth: int = 32) -> None:
         self._evaluator = evaluator
-        self._ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
+        self._ready: queue.Queue[Ciphertext] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         # without the thread zeros are made when they are asked for: slower, and as good
         self._thread = start_task(self._fill, "zeros", lambda error: None)
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Ciphertext:
         try:
             return self._ready.get_nowait()
         except queue.Empty:

@@ -16,7 +16,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow
@@ -31,6 +31,7 @@ from vfl.arithmetic.public_key import SEED_BYTES as KEY_SEED_BYTES
 from vfl.arithmetic.public_key import rebased, unpack_key
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import pack, unpack
+from vfl.arithmetic.seal_objects import Ciphertext, Plain, PublicKeyObject, SealObject
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 
 __all__ = [
@@ -39,15 +40,13 @@ __all__ = [
     "Evaluator",
     "FreshZeros",
     "KeyHolder",
-    "Plain",
     "SlotTransform",
     "ZeroSupply",
     "raw_operations",
 ]
 
 U64 = NDArray[np.uint64]
-Ciphertext = Any
-Plain = Any
+Object = TypeVar("Object", bound=SealObject)
 
 
 class _Objects:
@@ -61,7 +60,7 @@ class _Objects:
         self._path = f"/proc/self/fd/{self._file}"
         self._codec = pyarrow.Codec("zstd")
 
-    def _load(self, target: Any, body: bytes, words: U64, tail: bytes = b"") -> Any:
+    def _load(self, target: Object, body: bytes, words: U64, tail: bytes = b"") -> Object:
         os.pwritev(self._file, form.framed(body, words, tail), 0)
         target.load(self.seal, self._path)
         return target
@@ -69,19 +68,20 @@ class _Objects:
     def plain(self, coefficients: U64) -> Plain:
         """A plaintext polynomial with the given coefficients below the plaintext modulus."""
         count = coefficients.size
-        return self._load(seal.Plaintext(), form.PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
+        target: Plain = seal.Plaintext()
+        return self._load(target, form.PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
 
-    def _cipher(self, target: Any, parms: Any, ntt: bool, residues: U64) -> Ciphertext:
+    def _cipher(self, target: Object, parms: Sequence[int], ntt: bool, residues: U64) -> Object:
         body = form.CIPHER.pack(*parms, ntt, 2, self.degree, residues.shape[1], 1.0, 1)
         return self._load(target, body, residues)
 
-    def residues(self, cipher: Ciphertext, primes: int) -> U64:
+    def residues(self, cipher: Ciphertext | PublicKeyObject, primes: int) -> U64:
         """Residues (2, primes, degree) of one of our own ciphertexts or keys."""
         return self._words(cipher, form.CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
 
     def coefficients(self, plain: Plain) -> U64:
         """All ``degree`` coefficients of a plaintext we decrypted."""
-        count = int(plain.coeff_count())
+        count = plain.coeff_count()
         out = np.zeros(self.degree, dtype=np.uint64)
         if count:
             out[:count] = self.words_of(plain, count)
@@ -91,7 +91,7 @@ class _Objects:
         """The first ``count`` words of one of our own plaintexts."""
         return self._words(plain, form.PLAIN_LAYOUT, count)
 
-    def _words(self, source: Any, layout: form.Layout, count: int) -> U64:
+    def _words(self, source: SealObject, layout: form.Layout, count: int) -> U64:
         """A copy of the u64 words of one of our own SEAL objects."""
         if self._direct:
             view = layout.view(source, count)
@@ -99,12 +99,12 @@ class _Objects:
                 return view.copy()
         return self._saved_words(source, layout.body, count)
 
-    def _saved_words(self, source: Any, skip: int, count: int) -> U64:
+    def _saved_words(self, source: SealObject, skip: int, count: int) -> U64:
         """The same through SEAL's own (compressed) save, after ``skip`` bytes of the body."""
         body = self._saved(source, skip + 24 + 8 * count)
         return np.frombuffer(body, dtype="<u8", count=count, offset=skip + 24)
 
-    def _saved(self, source: Any, size: int) -> bytes:
+    def _saved(self, source: SealObject, size: int) -> bytes:
         """The body of ``size`` bytes that SEAL writes for one of our own objects."""
         os.ftruncate(self._file, 0)
         source.save(self._path)
@@ -169,7 +169,7 @@ class Context(_Objects):
         assert self.ring.modulus == PRIME, "only the prime ring has slots"
         return SlotTransform(self.degree)
 
-    def seeded_block(self, source: Any) -> bytes:
+    def seeded_block(self, source: Ciphertext) -> bytes:
         """Wire bytes of one of our own fresh secret-key encryptions: first polynomial, then the second's seed."""
         count, start = len(self.primes) * self.degree, form.CIPHER.size + 24
         marked = 1 + (len(form.SEED_HEADER) + form.SEED_BYTES + 7) // 8
@@ -190,15 +190,18 @@ class Context(_Objects):
             raise ValueError(f"a ciphertext has {size + form.SEED_BYTES} bytes, not {len(block)}")
         words = self.unpack_polynomial(block[:size], self.degree)
         body = form.CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
-        return self._load(seal.Ciphertext(), body, words, form.SEED_HEADER + block[size:])
+        target: Ciphertext = seal.Ciphertext()
+        return self._load(target, body, words, form.SEED_HEADER + block[size:])
 
     def answer(self, residues: U64) -> Ciphertext:
         """The size-2 ciphertext of an answer, from residues (2, answer primes, degree) that were checked before."""
-        return self._cipher(seal.Ciphertext(), self.answer_parms, False, residues)
+        target: Ciphertext = seal.Ciphertext()
+        return self._cipher(target, self.answer_parms, False, residues)
 
-    def key(self, residues: U64) -> Any:
+    def key(self, residues: U64) -> PublicKeyObject:
         """A public key from residues (2, key primes, degree) that were checked before."""
-        return self._cipher(seal.PublicKey(), self.seal.key_parms_id(), True, residues)
+        target: PublicKeyObject = seal.PublicKey()
+        return self._cipher(target, self.seal.key_parms_id(), True, residues)
 
     def pack_polynomial(self, residues: U64) -> bytes:
         """Wire bytes of residues (primes, count), of an operand's primes or an answer's."""
@@ -239,14 +242,14 @@ class SlotTransform(_Objects):
         """Slot values (k, N) of polynomials (k, N)."""
         return self._through(polynomials, self._engine.transform_to_ntt_inplace, ntt=False)
 
-    def _through(self, rows: U64, transform: Callable[[Any], object], *, ntt: bool) -> U64:
+    def _through(self, rows: U64, transform: Callable[[Ciphertext], object], *, ntt: bool) -> U64:
         """Two rows at a time: SEAL's ciphertexts have two polynomials, and it refuses one whose second is zero."""
         out = np.zeros_like(rows)
         alive = np.flatnonzero(rows.any(axis=1))
         for start in range(0, len(alive), 2):
             chosen = alive[start : start + 2]
             both = rows[[chosen[0], chosen[-1]]].reshape(2, 1, self.degree)
-            cipher = self._cipher(seal.Ciphertext(), self.seal.first_parms_id(), ntt, both)
+            cipher: Ciphertext = self._cipher(seal.Ciphertext(), self.seal.first_parms_id(), ntt, both)
             transform(cipher)
             out[chosen] = self.residues(cipher, 1)[: len(chosen), 0]
         return out
@@ -325,7 +328,7 @@ class Evaluator:
 
     def fresh_zero(self) -> Ciphertext:
         """A public-key encryption of zero; each is used once."""
-        cipher = seal.Ciphertext(self.context.seal)
+        cipher: Ciphertext = seal.Ciphertext(self.context.seal)
         self._encryptor.encrypt_zero(self.context.answer_parms, cipher)
         return cipher
 
@@ -335,7 +338,7 @@ class Evaluator:
         for cipher, plain in zip(ciphers, plains, strict=True):
             if plain is None:
                 continue
-            term = seal.Ciphertext(self.context.seal)
+            term: Ciphertext = seal.Ciphertext(self.context.seal)
             self._evaluator.multiply_plain(cipher, plain, term)
             if total is None:
                 total = term

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import struct
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +66,7 @@ class Layout:
     count_at: int
     data_at: int
 
-    def view(self, source: Any, count: int) -> U64 | None:
+    def view(self, source: object, count: int) -> U64 | None:
         """The first ``count`` words, in place; None where there are fewer."""
         held = ctypes.c_void_p.from_address(id(source) + object.__basicsize__).value
         if not held or ctypes.c_uint64.from_address(held + self.count_at).value < count:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
+
+from vfl.arithmetic.seal_objects import Ciphertext
 
 __all__ = ["FreshZeros", "ZeroSupply"]
-
-Ciphertext = Any
 
 
 class _MakesZeros(Protocol):

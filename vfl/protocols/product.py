@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
-from vfl.arithmetic.he import Evaluator, KeyHolder, Plain, ZeroSupply
+from vfl.arithmetic.he import Evaluator, KeyHolder, ZeroSupply
 from vfl.arithmetic.prime_ring import PrimeRing
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
+from vfl.arithmetic.seal_objects import Plain
 
 __all__ = [
     "Answer",

@@ -30,10 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
-from vfl.arithmetic.he import Ciphertext, Context, Evaluator, KeyHolder, Plain, ZeroSupply
+from vfl.arithmetic.he import Context, Evaluator, KeyHolder, ZeroSupply
 from vfl.arithmetic.parameter_sets import PRIME_PARAMETER_SETS, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.seal_objects import Ciphertext, Plain
 
 __all__ = [
     "CHECK_SLOTS",
