@@ -37,6 +37,7 @@ __all__ = [
     "gather",
     "message",
     "receive",
+    "run_alone",
     "run_local",
 ]
 
@@ -265,6 +266,12 @@ def run_local(
         for flow in flows.values():
             flow.close()
     return results
+
+
+def run_alone(flow: Flow[T]) -> T:
+    """Run a flow that waits for nobody to its result. Raises :class:`LocalProtocolError` where it does, or sends."""
+    result: T = run_local({"alone": flow})["alone"]
+    return result
 
 
 def fields_of(cls: type[Message]) -> tuple[dataclasses.Field[Any], ...]:

@@ -14,7 +14,7 @@ from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
 from parties.node.search import Found, search_source, search_top
 from parties.node.sessions import label_session
-from psi.flow import Flow, run_local
+from psi.flow import Flow, run_alone
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
 from vfl.arithmetic.share import Share
@@ -281,19 +281,15 @@ class SplitJoint:
             return self._walked(finished, steps, terms)
 
         try:
-            found = run_local({"label": search_source(search, self._terms, judge, trial)})["label"]
+            chosen, self._tried = run_alone(search_source(search, self._terms, judge, trial))
         except LookupError:
             return None
-        chosen, self._tried = found
-        result: TrainingResult = run_local({"label": self._search(search, chosen, judge, sums)})["label"]
-        return result
+        return run_alone(self._search(search, chosen, judge, sums))
 
     def _walked(self, resumed: Resumed, steps: tuple[Step, ...], terms: SplitModel) -> TrainingResult:
         """A training that had ended: nothing is left to open, so the walk asks its source for nothing."""
         self.head = self._new_head(terms)
-        walk = walk_forward(NoSource(), self.head, steps, self._panel, resumed=resumed)
-        result: TrainingResult = run_local({"label": walk})["label"]
-        return result
+        return run_alone(walk_forward(NoSource(), self.head, steps, self._panel, resumed=resumed))
 
 
 class NoSource:
@@ -364,8 +360,7 @@ class RidgeJoint:
             return None
         self._kept = _kept_shares(self._context, self.steps, resumed)
         walk = ridge_walk_forward(NoSource(), self.head, self._terms.alpha, self.steps, self._panel, resumed=resumed)
-        result: TrainingResult = run_local({"label": walk})["label"]
-        return result
+        return run_alone(walk)
 
 
 def _kept_shares(context: RunContext, steps: Sequence[Step], resumed: Resumed) -> dict[str, Kept]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.errors import ConfigError
-from psi.flow import Flow, Progress, run_local
+from psi.flow import Flow, Progress, run_alone
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.split.replay import Judge, Tried, replay, reported
 from vfl.models.split.top import LabelHead
@@ -195,5 +195,4 @@ def searched_in_the_clear(
         result = yield from walked(chosen, limit, reserved, len(label.label), sums)
         return (yield from search_top(search, chosen, judge, walk, label, result.steps, sums))
 
-    found: Found = run_local({"label": whole()})["label"]
-    return found.result.scores
+    return run_alone(whole()).result.scores

@@ -24,7 +24,7 @@ from parties.names import COORDINATOR
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 from parties.settlement.contribution import ContributionRecord
-from psi.flow import run_local
+from psi.flow import run_alone
 from vfl.contribution import coalitions, exact_shapley, refit_with_own
 from vfl.factors.evaluate import ic_by_period
 from vfl.factors.panel import FeaturePanel, LabelPanel
@@ -88,7 +88,7 @@ class ValuedConsortium:
         keep = [step.number for step in steps if step.kind == "predict"]
         source = PlainSource([panels[name].rows for name in names], weights, width=width, keep=keep)
         head = LabelHead(terms, label.features.values.shape[-1])
-        result = run_local({"label": walk_forward(source, head, steps, label)})["label"]
+        result = run_alone(walk_forward(source, head, steps, label))
         rows = np.concatenate([step.rows for step in result.predictions])
         shape = result.embeddings.shape
         labels = np.where(label.universe, label.label, np.nan)

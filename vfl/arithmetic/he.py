@@ -47,6 +47,9 @@ __all__ = [
 
 U64 = NDArray[np.uint64]
 Object = TypeVar("Object", bound=SealObject)
+_new_cipher: Callable[[], Ciphertext] = seal.Ciphertext
+_new_plain: Callable[[], Plain] = seal.Plaintext
+_new_key: Callable[[], PublicKeyObject] = seal.PublicKey
 
 
 class _Objects:
@@ -68,8 +71,7 @@ class _Objects:
     def plain(self, coefficients: U64) -> Plain:
         """A plaintext polynomial with the given coefficients below the plaintext modulus."""
         count = coefficients.size
-        target: Plain = seal.Plaintext()
-        return self._load(target, form.PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
+        return self._load(_new_plain(), form.PLAIN.pack(0, 0, 0, 0, count, 1.0), coefficients)
 
     def _cipher(self, target: Object, parms: Sequence[int], ntt: bool, residues: U64) -> Object:
         body = form.CIPHER.pack(*parms, ntt, 2, self.degree, residues.shape[1], 1.0, 1)
@@ -93,11 +95,8 @@ class _Objects:
 
     def _words(self, source: SealObject, layout: form.Layout, count: int) -> U64:
         """A copy of the u64 words of one of our own SEAL objects."""
-        if self._direct:
-            view = layout.view(source, count)
-            if view is not None:
-                return view.copy()
-        return self._saved_words(source, layout.body, count)
+        view = layout.view(source, count) if self._direct else None
+        return self._saved_words(source, layout.body, count) if view is None else view.copy()
 
     def _saved_words(self, source: SealObject, skip: int, count: int) -> U64:
         """The same through SEAL's own (compressed) save, after ``skip`` bytes of the body."""
@@ -122,7 +121,7 @@ class _Objects:
         words = np.frombuffer(os.urandom(8 * self.degree), dtype="<u8")
         plain = self.plain(words % np.uint64(parms.plain_modulus().value()) | np.uint64(1))
         residues = np.stack([np.stack([words % np.uint64(q) for q in primes])] * 2)
-        cipher = self._cipher(seal.Ciphertext(), self.seal.first_parms_id(), False, residues)
+        cipher = self._cipher(_new_cipher(), self.seal.first_parms_id(), False, residues)
         pairs = ((plain, form.PLAIN_LAYOUT, self.degree), (cipher, form.CIPHER_LAYOUT, 2 * len(primes) * self.degree))
         for source, layout, count in pairs:
             view = layout.view(source, count)
@@ -190,18 +189,15 @@ class Context(_Objects):
             raise ValueError(f"a ciphertext has {size + form.SEED_BYTES} bytes, not {len(block)}")
         words = self.unpack_polynomial(block[:size], self.degree)
         body = form.CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
-        target: Ciphertext = seal.Ciphertext()
-        return self._load(target, body, words, form.SEED_HEADER + block[size:])
+        return self._load(_new_cipher(), body, words, form.SEED_HEADER + block[size:])
 
     def answer(self, residues: U64) -> Ciphertext:
         """The size-2 ciphertext of an answer, from residues (2, answer primes, degree) that were checked before."""
-        target: Ciphertext = seal.Ciphertext()
-        return self._cipher(target, self.answer_parms, False, residues)
+        return self._cipher(_new_cipher(), self.answer_parms, False, residues)
 
     def key(self, residues: U64) -> PublicKeyObject:
         """A public key from residues (2, key primes, degree) that were checked before."""
-        target: PublicKeyObject = seal.PublicKey()
-        return self._cipher(target, self.seal.key_parms_id(), True, residues)
+        return self._cipher(_new_key(), self.seal.key_parms_id(), True, residues)
 
     def pack_polynomial(self, residues: U64) -> bytes:
         """Wire bytes of residues (primes, count), of an operand's primes or an answer's."""
@@ -249,7 +245,7 @@ class SlotTransform(_Objects):
         for start in range(0, len(alive), 2):
             chosen = alive[start : start + 2]
             both = rows[[chosen[0], chosen[-1]]].reshape(2, 1, self.degree)
-            cipher: Ciphertext = self._cipher(seal.Ciphertext(), self.seal.first_parms_id(), ntt, both)
+            cipher = self._cipher(_new_cipher(), self.seal.first_parms_id(), ntt, both)
             transform(cipher)
             out[chosen] = self.residues(cipher, 1)[: len(chosen), 0]
         return out

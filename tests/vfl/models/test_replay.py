@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from parties.node.search import Found, search_source, search_top
-from psi.flow import Flow, Progress, run_local
+from psi.flow import Flow, Progress, run_alone, run_local
 from tests.vfl.models.test_train import COLUMNS, consortium, seeds
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.factors.significance import search_evidence
@@ -36,15 +36,12 @@ def trained(features: list[FeaturePanel], held: LabelPanel) -> tuple[TrainingRes
     weights = initial_weights(seeds(3), COLUMNS, 2, FixedPoint())
     sums: Sums = {}
     source = PlainSource([p.rows for p in features], weights, width=2)
-    result = run_local({"label": walk_forward(source, LabelHead(TERMS, 2), steps, held, opened=sums)})["label"]
+    result = run_alone(walk_forward(source, LabelHead(TERMS, 2), steps, held, opened=sums))
     return result, steps, sums
 
 
 def searched(held: LabelPanel, steps: tuple[Step, ...], sums: Sums, terms: SearchTerms = SEARCH) -> Found:
-    found: Found = run_local({"label": search_top(terms, TERMS, Judge(held, WALK, FIRST), WALK, held, steps, sums)})[
-        "label"
-    ]
-    return found
+    return run_alone(search_top(terms, TERMS, Judge(held, WALK, FIRST), WALK, held, steps, sums))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +93,7 @@ def test_no_choice_sees_a_reported_label(run: Any) -> None:
     known[FIRST - 2] = generator.normal(size=known.shape[1])
     assert [t.value for t in searched(replace(held, label=known), steps, sums).tried] != [t.value for t in found.tried]
     with pytest.raises(Exception, match="nothing to choose by"):
-        run_local({"l": search_top(SEARCH, TERMS, Judge(held, WALK, 2), WALK, held, steps, sums)})
+        run_alone(search_top(SEARCH, TERMS, Judge(held, WALK, 2), WALK, held, steps, sums))
 
 
 def test_failed_and_pruned_trials_are_recorded(run: Any) -> None:
@@ -142,7 +139,7 @@ def test_an_overfit_search_of_200_trials_is_caught_by_name() -> None:
     }  # fmt: skip
     terms = SearchTerms(trials=200, sampler="random", space=space)
     flow = search_top(terms, TERMS, Judge(held, WALK, periods - 1), WALK, held, steps, sums)
-    found: Found = run_local({"label": flow})["label"]
+    found: Found = run_alone(flow)
     assert len(found.tried) == 200
     best = found.tried[found.chosen]
     assert best.value > 0.04, "the best of 200 looks like skill"
@@ -163,7 +160,7 @@ def test_source_trials_are_judged_before_the_reported_periods(run: Any) -> None:
         sign = 1.0 if number == 2 else -1.0
         return replace(result, scores=sign * np.where(np.isfinite(result.scores), np.nan_to_num(held.label), np.nan))
 
-    best, tried = run_local({"l": search_source(terms, TERMS, Judge(held, WALK, FIRST), train)})["l"]
+    best, tried = run_alone(search_source(terms, TERMS, Judge(held, WALK, FIRST), train))
     assert [number for number, _ in seen] == [0, 1, 2, 3]
     assert seen[0][1] == TERMS.source_learning_rate
     assert best == tried[2].terms

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from psi.flow import Flow, run_local
+from psi.flow import Flow, run_alone, run_local
 from tests.places import SHARED_DATA
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
@@ -151,7 +151,7 @@ def plain(features: dict[str, F64], own: F64, label: F64, terms: SplitModel, lim
     source = PlainSource(rounded, weights, width=terms.embedding_width)
     steps = tuple(static_steps(terms, len(label), limit))
     flow = train_static(source, LabelHead(terms, own.shape[1]), steps, own, label)
-    result = run_local({"label": flow})["label"]
+    result = run_alone(flow)
     assert isinstance(result, StaticResult)
     return result
 

@@ -12,9 +12,10 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from psi.flow import Flow, Progress, run_local
+from psi.flow import Flow, run_alone
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.ridge.moments import Moments, RidgeSolution, moments_from, moments_of, moments_to, solve_ridge
+from vfl.models.walk_log import WalkLog
 from vfl.protocols.resume import Resumed, WalkJournal
 from vfl.terms import RidgeModel, WalkForward
 from vfl.walk.result import TrainingResult
@@ -175,55 +176,26 @@ def ridge_walk_forward(
     ``journal`` keeps what a crash must not lose; ``resumed`` is its record of the step to go on from. ``losses`` of the
     result are mean squared errors over all rows fitted on so far; ``ics`` are NaN.
     """
-    periods, entities = panel.label.shape
     own, label = panel.features.rows, panel.label.reshape(-1)
-    scores = np.full(periods * entities, np.nan)
-    embeddings = np.full((periods * entities, 1), np.nan)
-    openings = np.zeros(periods * entities, dtype=np.int64)
-    heads: dict[int, bytes] = {}
-    losses: list[float] = []
-    done, total = 0, sum(len(step.rows) for step in steps)
+    log = WalkLog(panel, steps, 1, journal, resumed)
     if resumed is not None:
-        losses = resumed.losses.tolist()
         head.restore(resumed.head)
         if head.moments is not None:
             source.use(head.take(solve_ridge(head.moments, alpha)))
-        for step in steps[: resumed.step]:
-            openings[step.rows] += 1
-            done += len(step.rows)
-            if step.kind == "predict":
-                outcome = resumed.outcomes[step.number]
-                scores[step.rows], embeddings[step.rows] = outcome.scores, outcome.z
-                heads[step.period] = outcome.scorer
-    for step in steps[resumed.step if resumed is not None else 0 :]:
+    for step in log.left:
         rows = step.rows
-        openings[rows] += 1
-        if journal is not None:
-            journal.begin(step.number, head.snapshot(), losses, [])
+        log.begin(step, head.snapshot)
         if step.kind == "train":
             block = yield from source.moments(step.number, rows, own[rows], label[rows])
             head.moments = block if head.moments is None else head.moments + block
             solution = solve_ridge(head.moments, alpha)
             source.use(head.take(solution))
-            losses.append(solution.mean_square)
+            log.trained(solution.mean_square)
         else:
             z = yield from source.forward(step.number, rows)
-            scores[rows] = head.predict(z, own[rows])
-            embeddings[rows] = z
-            heads[step.period] = head.scorer()
-            if journal is not None:
-                journal.predicted(step.number, z, scores[rows], heads[step.period])
-        done += len(rows)
-        yield Progress(done, total, metrics={"period": float(step.period), "loss": losses[-1]})
-    return TrainingResult(
-        scores.reshape(periods, entities),
-        embeddings.reshape(periods, entities, 1),
-        np.array(losses),
-        np.full(len(losses), np.nan),
-        openings.reshape(periods, entities),
-        heads,
-        tuple(steps),
-    )
+            log.predicted(step, z, head.predict(z, own[rows]), head.scorer())
+        yield log.done(step, {"loss": log.losses[-1]})
+    return log.result()
 
 
 def ridge_in_the_clear(
@@ -243,6 +215,4 @@ def ridge_in_the_clear(
     steps = tuple(ridge_steps(terms, walk, label_panel, max(features, 1), row_limit, reserved))
     source = PlainLinear([panel.rows for panel in panels], label_panel.label.size)
     head = RidgeHead(label_panel.features.values.shape[-1])
-    result = run_local({"label": ridge_walk_forward(source, head, terms.alpha, steps, label_panel)})["label"]
-    assert isinstance(result, TrainingResult)
-    return result, source
+    return run_alone(ridge_walk_forward(source, head, terms.alpha, steps, label_panel)), source

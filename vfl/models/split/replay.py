@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, run_local
+from psi.flow import Flow, run_alone
 from vfl.factors.evaluate import ic_by_period
 from vfl.factors.panel import LabelPanel
 from vfl.models.split.top import LabelHead
@@ -101,8 +101,7 @@ def replay(
     With the terms of that training it is that training.
     """
     head = LabelHead(terms, panel.features.values.shape[-1], shares=walk.shares)
-    result: TrainingResult = run_local({"label": walk_forward(Opened(sums), head, steps, panel)})["label"]
-    return head, result
+    return head, run_alone(walk_forward(Opened(sums), head, steps, panel))
 
 
 def reported(result: TrainingResult, first: int) -> TrainingResult:

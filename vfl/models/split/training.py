@@ -12,10 +12,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, Progress
+from psi.flow import Flow
 from vfl.factors.panel import LabelPanel
 from vfl.models.split.losses import targets
 from vfl.models.split.top import LabelHead
+from vfl.models.walk_log import WalkLog
 from vfl.protocols.resume import Resumed, WalkJournal
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step
@@ -60,58 +61,26 @@ def walk_forward(
     Yields Progress in opened rows; its metrics are the decision period's index, and the loss and IC of the last
     training batch.
     """
-    periods, entities = panel.label.shape
-    own = panel.features.rows
-    scores = np.full(periods * entities, np.nan)
-    embeddings = np.full((periods * entities, head.width), np.nan)
-    openings = np.zeros(periods * entities, dtype=np.int64)
-    heads: dict[int, bytes] = {}
-    losses: list[float] = []
-    ics: list[float] = []
-    done, total = 0, sum(len(step.rows) for step in steps)
+    entities, own = panel.label.shape[1], panel.features.rows
+    log = WalkLog(panel, steps, head.width, journal, resumed)
     if resumed is not None:
         head.restore(resumed.head)
-        losses, ics = resumed.losses.tolist(), resumed.ics.tolist()
-        for step in steps[: resumed.step]:
-            openings[step.rows] += 1
-            done += len(step.rows)
-            if step.kind == "predict":
-                outcome = resumed.outcomes[step.number]
-                scores[step.rows], embeddings[step.rows] = outcome.scores, outcome.z
-                heads[step.period] = outcome.scorer
-    for step in steps[resumed.step if resumed is not None else 0 :]:
+    for step in log.left:
         rows = step.rows
-        if journal is not None:
-            journal.begin(step.number, head.snapshot(), losses, ics)
+        log.begin(step, head.snapshot)
         z = yield from source.forward(step.number, rows)
-        openings[rows] += 1
         if opened is not None:
             opened[step.number] = z
-            if journal is not None and step.kind == "train":
-                journal.opened(step.number, z)
+            log.opened(step, z)
         if step.kind == "predict":
-            scores[rows] = head.predict(z, own[rows])
-            embeddings[rows] = z
-            heads[step.period] = head.scorer()
-            if journal is not None:
-                journal.predicted(step.number, z, scores[rows], heads[step.period])
+            log.predicted(step, z, head.predict(z, own[rows]), head.scorer())
         else:
             label = targets(head.terms.loss, panel.labels_at(step.period, rows))
             gradient = head.train_batch(z, own[rows], label, rows // entities)
-            losses.append(head.loss)
-            ics.append(head.ic)
+            log.trained(head.loss, head.ic)
             yield from source.backward(step.number, rows, gradient)
-        done += len(rows)
-        yield Progress(done, total, metrics={"period": float(step.period)} | _metrics(head))
-    return TrainingResult(
-        scores.reshape(periods, entities),
-        embeddings.reshape(periods, entities, head.width),
-        np.array(losses),
-        np.array(ics),
-        openings.reshape(periods, entities),
-        heads,
-        tuple(steps),
-    )
+        yield log.done(step, _metrics(head))
+    return log.result()
 
 
 def _metrics(head: LabelHead) -> dict[str, float]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, run_local
+from psi.flow import Flow, run_alone
 from vfl.arithmetic.ring import encode_features
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.ridge.moments import moments_of
@@ -122,9 +122,7 @@ def train_in_the_clear(
     width = terms.embedding_width if panels else 0
     source = PlainSource(features, weights, width=width, keep=[step.number for step in steps if step.kind == "predict"])
     head = LabelHead(terms, label_panel.features.values.shape[-1], width=width, shares=walk.shares)
-    result = run_local({"label": walk_forward(source, head, steps, label_panel)})["label"]
-    assert isinstance(result, TrainingResult)
-    return result, source
+    return run_alone(walk_forward(source, head, steps, label_panel)), source
 
 
 def _warmed(
