@@ -7,6 +7,7 @@ import psi.messages  # noqa: F401
 import vfl.models.sealed.messages
 import vfl.protocols.attribution
 import vfl.protocols.coalitions
+import vfl.protocols.contribution_record
 import vfl.protocols.delivery
 import vfl.protocols.fee_reports
 import vfl.protocols.moments

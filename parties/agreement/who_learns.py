@@ -26,6 +26,9 @@ def run_sizes(agreement: Agreement, reader: str = "") -> RunSizes:
     )
 
 
+_PAID_BY = "It learns every feature party's contribution by period, signed by the label party: what all are paid by."
+
+
 def alignment_line(agreement: Agreement) -> str:
     """What everybody learns of the others' entities."""
     if agreement.alignment.policy == "universe":
@@ -71,7 +74,8 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
                 "It sees which rows have labels, and when; no label, gradient, weight or feature of others: what it "
                 "computes on is encrypted, and what it keeps are uniform shares."
             )
-            learns[party.name] = (common, rows, *got)
+            paid = (_PAID_BY,) if agreement.openings.contribution != "none" else ()
+            learns[party.name] = (common, rows, *paid, *got)
     coordinator = [
         "It sees the agreement, and sizes, times, memory and openings as the parties report them. Where nodes cannot "
         "reach each other it carries their connection, encrypted between them, and sees sizes and times.",

@@ -14,7 +14,7 @@ from parties.audit.heads import Head
 from parties.control.parsing import parse
 from parties.control.phases import PhaseName
 from parties.errors import AgreementError
-from parties.fields import Count, Number, Period, Sha256, StrictTerms, Text, Whole, Word
+from parties.fields import Count, Number, Period, Sha256, Signature, StrictTerms, Text, Whole, Word
 from parties.names import PartyName
 from parties.settlement.contribution import AttributionRecord, ContributionRecord
 
@@ -111,9 +111,11 @@ class EvaluateReport(PartReport):
 
 
 class ValueReport(PartReport):
-    """The label party brings ``contribution`` and ``attribution``; the others only their part's costs."""
+    """The label party brings ``contribution``, signed, and ``attribution``; the others which record they keep."""
 
     contribution: ContributionRecord | None = None
+    contribution_signature: Signature | None = None
+    contribution_sha256: Sha256 | None = None
     attribution: AttributionRecord | None = None
 
 

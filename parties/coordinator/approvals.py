@@ -21,7 +21,7 @@ from parties.control.commands import Command, SettleBody
 from parties.coordinator.closed_runs import closed_run
 from parties.coordinator.engine import Engine
 from parties.errors import AgreementError, ConfigError, LedgerError, StorageError
-from parties.ledger.settlement import POT, pending_id
+from parties.ledger.settlement import pending_id
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.names import COORDINATOR, NO_PARTIES, PartyName
@@ -30,6 +30,7 @@ from parties.settlement.dossier import Dossier, Intended, Requirement
 from parties.settlement.dossier_store import FOLDER, Dossiers, is_posted, post, requirement, write_durably
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer, Asked, Facts
+from parties.settlement.roll_over import carried_of, pot_entries
 from vfl.terms import Terms
 
 __all__ = ["Approvals", "Refusal", "Request", "Waiting"]
@@ -265,11 +266,12 @@ class Approvals:
         if run is None or dossier.kind not in ("close", "final"):
             return Facts()
         entry = self._ledger.entry(pending_id(run.run_id)) if dossier.kind == "final" else None
-        carried = self._ledger.balance_before(POT, entry.sequence if entry else None)
+        booked = pot_entries(self._ledger, entry.sequence if entry else None)
         return Facts(
             contribution=run.contribution,
             pending=Intended.of(entry.transaction) if entry else None,
-            carried=max(0, carried.lowest) if carried else 0,
+            carried=carried_of(booked),
+            pot_entries=booked,
         )
 
     def _check_approval(self, party: str, answer: Answer, dossier: Dossier, run: ClosedRun | None) -> None:

@@ -20,6 +20,7 @@ from parties.control.reports import (
     parse_report,
 )
 from parties.coordinator.approvals import Approvals
+from parties.coordinator.contribution_intake import check_contribution
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import PhaseDone, PhaseFailed, PhaseHeld, Rejected, Signed
 from parties.coordinator.state import EventRefused
@@ -74,10 +75,13 @@ class ReportIntake:
             report = phase_report(done.phase, done.report, party)
             if "head" in report:
                 self._engine.witnessed(party, report["head"])
-            plan = self._engine.known(run_id).state.plan
+            known = self._engine.known(run_id)
+            state, plan = known.state, known.state.plan
             expected = done.phase == "value" and party == plan.label and plan.masked
             if expected and report.get("contribution") is None:
                 raise AgreementError(f"{party}'s report on value has no contribution: send the contribution report")
+            if done.phase == "value" and plan.masked:
+                check_contribution(known.agreement, state, party, report)
         except AgreementError as error:
             if done.phase != "approve":
                 with contextlib.suppress(EventRefused):

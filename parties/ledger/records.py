@@ -41,6 +41,7 @@ __all__ = [
     "read_accounts",
     "read_balance",
     "read_balances",
+    "read_digests",
     "read_entries",
     "read_journal",
     "read_page",
@@ -282,6 +283,12 @@ def read_transactions(connection: Connection, sequences: Sequence[int]) -> dict[
         chosen = schema.transactions.c.seq.in_(sequences[start : start + _PAGE])
         found += connection.execute(_TRANSACTION.where(chosen)).all()
     return {entry.sequence: entry for entry in _journal(connection, sorted(found, key=lambda row: row.seq))}
+
+
+def read_digests(connection: Connection) -> dict[int, str]:
+    """The chain's digest at every place of the journal, the one before the first entry at place 0."""
+    rows = connection.execute(select(schema.entries.c.seq, schema.entries.c.digest))
+    return {0: GENESIS} | {row.seq: row.digest for row in rows}
 
 
 def _seal(connection: Connection, kind: str, receipt: Receipt) -> None:

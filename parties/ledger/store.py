@@ -32,6 +32,7 @@ from parties.ledger.records import (
     read_accounts,
     read_balance,
     read_balances,
+    read_digests,
     read_entries,
     read_journal,
 )
@@ -189,6 +190,11 @@ class LedgerStore:
         """The instant through which the books are closed."""
         with self._reading() as connection:
             return RecordedBook(connection).locked_through()
+
+    def digests(self) -> dict[int, str]:
+        """The hash over the journal up to each entry, hex, by the entry's place; place 0 is before the first."""
+        with self._reading() as connection:
+            return read_digests(connection)
 
     def journal(self, offset: int = 0, limit: int | None = None, *, run_id: str | None = None) -> list[Entry]:
         """Transactions in journal order; only those that carry ``run_id`` where one is given."""

@@ -14,8 +14,10 @@ from parties.errors import AgreementError
 from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.earlier_runs import check_begun
+from parties.node.kept_contribution import keep_contribution
 from parties.node.sessions import session_terms
 from parties.node.zero_supply import PreparedZeros
+from parties.settlement.signed_contribution import contribution_digest
 from psi.flow import Flow
 from vfl.arithmetic.he import Evaluator, ZeroSupply
 from vfl.arithmetic.randomness import SecretStream
@@ -27,6 +29,7 @@ from vfl.models.split.feature import serve_source
 from vfl.models.split.initial import initial_share, turned_columns
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
+from vfl.protocols.contribution_record import hear_contributions
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import Charge, OpeningBudget
@@ -75,6 +78,7 @@ class FeatureParty:
             record=self._record,
         )
         self._served: ServedSource | None = None
+        self._kept = ""
 
     def _record(self, charge: Charge) -> None:
         """Count and log an opening, durably, before it is made."""
@@ -169,9 +173,17 @@ class FeatureParty:
         records.finish(served.share)
         return served
 
-    def value(self, attempt: int) -> None:
-        """Open the coalition sums and attributions that the agreement consents to."""
+    def value(self, attempt: int) -> str:
+        """Open the coalition sums and attributions that the agreement consents to, and keep what they were worth.
+
+        The digest of the signed contributions, "" where none are agreed.
+        """
+        self._kept = ""
         self.context.perform("value", attempt, self._value(f"value-{attempt}"))
+        return self._kept
+
+    def _keep(self, document: bytes) -> None:
+        self._kept = contribution_digest(keep_contribution(self.context, document).record)
 
     def _value(self, name: str) -> Flow[None]:
         assert self._served is not None
@@ -181,3 +193,5 @@ class FeatureParty:
             yield from serve_coalitions(session, kept, consent=True)
         if agreement.openings.attribution:
             yield from serve_attribution(session, kept, self._entities, consent=True)
+        if agreement.openings.contribution == "masked":
+            yield from hear_contributions(agreement.label.party, self._keep)

@@ -122,8 +122,8 @@ class PartyRun:
         part = self._trained()
         if not isinstance(part, FeatureParty):
             return part.value(attempt).record()
-        part.value(attempt)
-        return {"openings": self._openings()}
+        kept = part.value(attempt)
+        return {"openings": self._openings()} | ({"contribution_sha256": kept} if kept else {})
 
     def _openings(self) -> dict[str, int]:
         assert isinstance(self._part, FeatureParty)

@@ -1,7 +1,8 @@
 """What a node makes of a settlement that it is asked to approve: computed again from the agreement it signed. Pure.
 
-The agreement, the label party's attested live record and the arithmetic are this node's to verify. What its books
-say (what rolled over, what was pledged) and the contributions it recorded are taken as the coordinator tells them.
+The agreement, the contributions that the label party signed and sent here, its attested live record and the arithmetic
+are this node's to verify. What rolled over is read from the ledger's entries, which the node remembers; what is pledged
+is taken as the coordinator tells it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from parties.ledger.settlement import pending_id, settlement_transactions
 from parties.ledger.split import split_reward
 from parties.members.roster import Roster
 from parties.settlement.closing import forfeits_to, rules_of
+from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Dossier, Intended
 from parties.settlement.dossier_store import requirement
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.pay_rule import claims_of
 from parties.settlement.proposals import finality, settlement_rules
 from parties.settlement.requests import Asked, Facts
+from parties.settlement.roll_over import carried_of
+from parties.settlement.signed_contribution import contribution_digest
 
 __all__ = ["Judgement", "judge"]
 
@@ -39,10 +43,13 @@ class Judgement:
     notes: tuple[str, ...]
 
 
-def judge(asked: Asked, agreement: Agreement | None, roster: Roster, me: str, key: str) -> Judgement:
+def judge(
+    asked: Asked, agreement: Agreement | None, roster: Roster, me: str, key: str, kept: ContributionRecord | None
+) -> Judgement:
     """Whether the dossier may be approved by ``me`` (identity ``key``, hex), and what could be verified of it.
 
-    ``agreement``: the run's, as this node signed it; None where it signed none. Raises :class:`LedgerError` with the
+    ``agreement``: the run's, as this node signed it; None where it signed none. ``kept``: the contributions that the
+    label party signed and sent to this node; it judges by nothing else. Raises :class:`LedgerError` with the
     reason when it must not be approved: it posts something else than it says, or amounts that do not follow.
     """
     dossier, facts = asked.dossier, asked.facts
@@ -53,18 +60,23 @@ def judge(asked: Asked, agreement: Agreement | None, roster: Roster, me: str, ke
         raise LedgerError(f"{me} is not among those who may approve this, or by another key")
     if agreement is None or dossier.kind not in ("close", "final"):
         return Judgement(False, ("nothing in this step can be computed from an agreement: decide by its reasons",))
+    if kept is None and agreement.openings.contribution != "none":
+        return Judgement(False, ("the label party has sent this node no signed contributions: decide by its reasons",))
+    _check_contribution(dossier, facts, kept)
     told = _pending(dossier, facts)
-    _check_pending(told, agreement, facts)
+    if facts.carried != carried_of(facts.pot_entries):
+        raise LedgerError("what rolled over is not what the ledger's own entries leave in the pot")
+    _check_pending(told, agreement, facts, kept)
     notes = [
-        "the split follows from the agreement, the recorded contributions, what had rolled over "
-        f"({facts.carried} minor units) and what was pledged, as the coordinator tells these"
+        "the split follows from the agreement, the contributions that the label party signed, and what had rolled "
+        f"over ({facts.carried} minor units) by the ledger's own entries; what was pledged is the coordinator's word"
     ]
     if dossier.kind == "close":
         if len(dossier.transactions) > 1:
             return Judgement(False, (*notes, "it also cancels requests for stake, which this node cannot verify"))
         return Judgement(True, tuple(notes))
     live = _live(dossier, agreement)
-    found = finality(agreement, told, facts.contribution, live, dossier.made_at)
+    found = finality(agreement, told, kept, live, dossier.made_at)
     if dossier.transactions != (Intended.of(found.final),):
         raise LedgerError("the final amounts are not what the agreement and the live record give")
     if dossier.made_at < told.timestamp + timedelta(days=settlement_rules(agreement).final_after_days):
@@ -97,10 +109,20 @@ def _live(dossier: Dossier, agreement: Agreement) -> LiveRecord | None:
     return record
 
 
-def _check_pending(told: Transaction, agreement: Agreement, facts: Facts) -> None:
+def _check_contribution(dossier: Dossier, facts: Facts, kept: ContributionRecord | None) -> None:
+    """What the coordinator tells, and what the dossier rests on, must be what the label party signed."""
+    mine = contribution_digest(kept)
+    said = dossier.basis.get("contribution" if dossier.kind == "close" else "close", mine)
+    if {said, contribution_digest(facts.contribution)} != {mine}:
+        raise LedgerError(
+            "the coordinator tells other contributions than the label party signed and sent here: ask both for theirs"
+        )
+
+
+def _check_pending(told: Transaction, agreement: Agreement, facts: Facts, kept: ContributionRecord | None) -> None:
     """The split of the pot, from the contributions; stakes only bound it, as what is held of them is in the books."""
     terms, rules = agreement.reward, agreement.reward.settlement
-    claims = claims_of(agreement, facts.contribution)
+    claims = claims_of(agreement, kept)
     close = close_run(terms.pot, facts.carried if rules else 0, rules_of(agreement), claims)
     _, pledges = pending_parts(told)
     if rules is None:

@@ -24,11 +24,14 @@ from parties.agreement.document import Agreement
 from parties.audit.log import AuditLog
 from parties.errors import AgreementError, ConfigError, EntenteError, LedgerError, StorageError
 from parties.node.decisions import Verdict, verdict
+from parties.node.kept_contribution import kept_contribution
 from parties.node.settlement_judgement import Judgement, judge
 from parties.process.supervision import start_loop
 from parties.settlement.dossier_store import write_durably
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer, Asked
+from parties.settlement.roll_over import BookedEntry, check_remembered
+from vfl.terms import Terms
 
 if TYPE_CHECKING:
     from parties.node.home import NodeHome
@@ -140,6 +143,7 @@ class Settlements:
         if not settings.limits.open_at(now) or asked.dossier.made_at > now:
             return None  # dated ahead of our clock, it would seem to be due before it is
         identity = self._home.identity
+        _remember(self._home.folder, asked.facts.pot_entries)
         signed = asked.dossier.model_copy(update={"approvals": ()}).approved_by(identity.name, identity.key, now)
         return self._answered(folder, asked, Answer(digest=digest, approval=signed.approvals[0], by=decided.by))
 
@@ -169,6 +173,10 @@ class Settlements:
                 _LOG.warning("the live record of run %s waits: %s", record.run_id[:12], error)
                 return
             write_durably(mark, digest)
+
+
+class _Remembered(Terms):
+    entries: tuple[BookedEntry, ...] = ()
 
 
 def waiting(home: NodeHome) -> list[WaitingSettlement]:
@@ -229,7 +237,26 @@ def signed_agreement(home: NodeHome, audit: AuditLog, run_id: str) -> Agreement 
 
 def _judged(home: NodeHome, audit: AuditLog, asked: Asked) -> Judgement:
     agreement = signed_agreement(home, audit, asked.dossier.run_id) if asked.dossier.run_id else None
-    return judge(asked, agreement, home.roster, home.identity.name, home.identity.public_key)
+    run_id = asked.dossier.run_id
+    kept = None if agreement is None else kept_contribution(home.folder, run_id, agreement)
+    check_remembered(_remembered(home.folder), asked.facts.pot_entries)
+    return judge(asked, agreement, home.roster, home.identity.name, home.identity.public_key, kept)
+
+
+def _remembered(folder: Path) -> tuple[BookedEntry, ...]:
+    """Entries of the books about the pot, as they were told with earlier settlements."""
+    try:
+        return _Remembered.model_validate_json((folder / _FOLDER / "pot.json").read_bytes()).entries
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValidationError):
+        raise StorageError(f"{folder / _FOLDER / 'pot.json'}: damaged; restore it from a backup") from None
+
+
+def _remember(folder: Path, entries: tuple[BookedEntry, ...]) -> None:
+    """Keep what was told of the pot beside what was told before; a longer list holds the shorter one."""
+    if entries and entries[-1].sequence > max((entry.sequence for entry in _remembered(folder)), default=0):
+        write_durably(folder / _FOLDER / "pot.json", _Remembered(entries=entries).model_dump_json())
 
 
 def _listed(folder: Path) -> Iterator[Asked]:

@@ -6,7 +6,7 @@ Pay rests on the conditioned values alone. The plain ones stand beside them, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from parties.agreement.document import Agreement
 from parties.node.context import RunContext
 from parties.node.joint import JointModel
+from parties.node.kept_contribution import keep_contribution
 from parties.node.sessions import label_session, session_terms
+from parties.settlement.contribution import ContributionRecord
+from parties.settlement.signed_contribution import SignedContribution
 from psi.flow import Flow
 from vfl.contribution import ContributionReport, coalitions, exact_shapley, refit_with_own, without_own
 from vfl.contribution.attribution import Attribution, attribution_of, covariance_slopes, in_the_clear
@@ -26,6 +29,7 @@ from vfl.models.split.top import LabelHead
 from vfl.models.split.training import score_coalition
 from vfl.protocols.attribution import attribute
 from vfl.protocols.coalitions import open_coalitions
+from vfl.protocols.contribution_record import tell_contributions
 from vfl.protocols.session import Session
 from vfl.walk.result import TrainingResult
 
@@ -44,6 +48,7 @@ class Valuation:
     attribution: Attribution | None
     periods: tuple[str, ...] = ()
     uplift: tuple[float | None, ...] = ()
+    signed: SignedContribution | None = None
 
     def record(self) -> dict[str, Any]:
         """What goes into the report on the value phase."""
@@ -58,6 +63,8 @@ class Valuation:
                     named = {"plain": numbers["phi"], "plain_standard_error": numbers["standard_error"]}
                     contribution["parties"][party] |= named
             said["contribution"] = contribution
+        if self.signed is not None:
+            said["contribution_signature"] = self.signed.signature
         if self.attribution is not None:
             said["attribution"] = self.attribution.record()
         return said
@@ -138,7 +145,32 @@ def value_run(
     if terms.attribution or terms.contribution == "masked":
         head = cast("LabelHead | RidgeHead", model.head)
         slopes, embeddings = covariance_slopes(head, result, panel, run.rows, run.window)
-    sums, found = context.perform("value", attempt, _opened(run, slopes, embeddings))
+
+    def whole() -> Flow[Valuation]:
+        sums, found = yield from _opened(run, slopes, embeddings)
+        valued = _valuation(run, sums, found, slopes, embeddings, own)
+        return (yield from _signed(context, valued))
+
+    return context.perform("value", attempt, whole())
+
+
+def _signed(context: RunContext, valued: Valuation) -> Flow[Valuation]:
+    """Sign the record, keep it, and send it to every feature party, which keeps it too."""
+    if valued.conditioned is None:
+        return valued
+    record = ContributionRecord.model_validate(valued.record()["contribution"])
+    signed = SignedContribution.made(context.identity.key, context.run_id, record)
+    document = signed.model_dump_json().encode()
+    keep_contribution(context, document)
+    yield from tell_contributions([party.name for party in context.agreement.features], document)
+    return replace(valued, signed=signed)
+
+
+def _valuation(
+    run: _Run, sums: Sums, found: dict[str, F64], slopes: F64, embeddings: F64, own: F64 | None
+) -> Valuation:
+    """What follows from what was opened."""
+    panel, terms = run.panel, run.agreement.openings
     conditioned = plain = None
     if terms.contribution == "masked":
         conditioned, plain = _valued(run, sums)
@@ -148,7 +180,7 @@ def value_run(
     attribution = None
     if found and slopes.any():
         attribution = attribution_of(slopes, embeddings, found, run.rows, panel.label.shape[1])
-    named = tuple(name for name, inside in zip(periods, run.window, strict=True) if inside)
+    named = tuple(name for name, inside in zip(run.periods, run.window, strict=True) if inside)
     return Valuation(conditioned, plain, attribution, named, () if own is None else run.uplift(own))
 
 

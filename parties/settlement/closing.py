@@ -7,11 +7,8 @@ are an input (what rolled over, what is staked), so a settlement that is recorde
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-
-import rfc8785
 
 from parties.agreement.document import Agreement
 from parties.agreement.terms import SettlementTerms
@@ -33,10 +30,10 @@ from parties.ledger.stakes import exits_of, reclaim
 from parties.ledger.store import LedgerStore
 from parties.settlement.contribution import ContributionRecord, SettleReport
 from parties.settlement.pay_rule import claims_of
+from parties.settlement.signed_contribution import contribution_digest
 
 __all__ = [
     "ClosePlan",
-    "evidence_of",
     "forfeits_to",
     "plan_close",
     "reward_split",
@@ -73,12 +70,6 @@ def reward_split(agreement: Agreement, contribution: ContributionRecord | None) 
     return split_reward(agreement.reward.pot, {party: award.score for party, award in close.awards.items()})
 
 
-def evidence_of(contribution: ContributionRecord | None) -> str:
-    """SHA-256 of the contributions a settlement rests on, hex."""
-    basis = {} if contribution is None else contribution.model_dump(mode="json")
-    return hashlib.sha256(rfc8785.dumps(basis)).hexdigest()
-
-
 def plan_close(
     ledger: LedgerStore | Ledger,
     agreement: Agreement,
@@ -95,7 +86,7 @@ def plan_close(
     if rules is None:
         close = close_run(terms.pot, 0, rules_of(agreement), claims_of(agreement, contribution))
         shares = {party: award.amount for party, award in close.awards.items()}
-        evidence = evidence_of(contribution)
+        evidence = contribution_digest(contribution)
         return ClosePlan(close, settlement_transactions(run, shares, at, evidence=evidence))
     balances = ledger.balances()
     leaving = {party: _leaving(ledger, party) for party in rules.stakes}
@@ -119,7 +110,7 @@ def plan_close(
         pot=terms.pot,
         pledges=pledges,
         forfeits=forfeits_to(rules),
-        evidence=evidence_of(contribution),
+        evidence=contribution_digest(contribution),
     )
     return ClosePlan(close, (*freed, closing) if closing.postings else tuple(freed))
 
@@ -168,7 +159,7 @@ def settle_run(
 
 def _recorded(agreement: Agreement, contribution: ContributionRecord | None, done: Transaction) -> SettleReport:
     """The report of a settlement that stands in the books; it must rest on the same contributions."""
-    if done.evidence != evidence_of(contribution):
+    if done.evidence != contribution_digest(contribution):
         raise LedgerError(f"settlement {done.id!r} rests on other contributions; void it before settling the run again")
     shares, _ = pending_parts(done)
     rewards = {party.name: shares.get(party.name, 0) for party in agreement.features}

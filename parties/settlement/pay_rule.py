@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from parties.agreement.document import Agreement
 from parties.errors import LedgerError
 from parties.ledger.rewards import Claim
+from parties.names import entity_key
 from parties.settlement.contribution import ContributionRecord, PartyContribution
 from vfl.factors.hac import HacMean, hac_mean, one_sided_p
 
@@ -28,11 +29,14 @@ _SLACK = 1e-9
 """Correlations are at most 1 and means of at most 4000: sums of doubles differ by less, whoever adds them up."""
 
 
-def check_record(agreement: Agreement, record: ContributionRecord, *, live: bool = False) -> None:
+def check_record(agreement: Agreement, record: ContributionRecord, *, live: bool = False, whole: bool = False) -> None:
     """Raise :class:`LedgerError` naming what in the record contradicts itself or the agreement.
 
-    ``live``: its periods are not those of the run's calendar, but later ones.
+    ``live``: its periods are not those of the run's calendar, but later ones. ``whole``: it must name its periods, as
+    every record does that this version makes.
     """
+    if whole and not record.periods:
+        raise _fault("names no periods")
     _check_parties(agreement, record)
     counted = len(record.periods)
     if any(len(said.phi_by_period) != counted for said in record.parties.values()):
@@ -65,10 +69,10 @@ def _check_parties(agreement: Agreement, record: ContributionRecord) -> None:
             f"contributions are of {', '.join(sorted(record.parties)) or 'nobody'}, "
             f"the run's feature parties are {', '.join(sorted(parties))}: value the run again"
         )
-    own = agreement.party(agreement.label.party).legal_entity
+    own = entity_key(agreement.party(agreement.label.party).legal_entity)
     for party, entity in parties.items():
         said = record.parties[party]
-        if own and entity == own and max(map(abs, (said.phi, *_series(said.phi_by_period)))) > _SLACK:
+        if own and entity_key(entity) == own and max(map(abs, (said.phi, *_series(said.phi_by_period)))) > _SLACK:
             raise _fault(f"pays {party!r}, who is of the label party's own legal entity")
 
 

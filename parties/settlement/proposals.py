@@ -30,12 +30,13 @@ from parties.ledger.stakes import (
 )
 from parties.ledger.store import LedgerStore
 from parties.settlement.closed_run import ClosedRun
-from parties.settlement.closing import evidence_of, forfeits_to, plan_close, rules_of
+from parties.settlement.closing import forfeits_to, plan_close, rules_of
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Dossier
 from parties.settlement.dossier_parts import in_words, new_dossier, waiting_transaction
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.pay_rule import claims_of
+from parties.settlement.signed_contribution import contribution_digest
 
 __all__ = [
     "Finality",
@@ -70,7 +71,7 @@ def propose_close(ledger: LedgerStore, run: ClosedRun, by: str, at: datetime) ->
     reasons = [
         f"{party}: {in_words(run.agreement, award.amount)}: {award.why}" for party, award in plan.close.awards.items()
     ]
-    basis = {"contribution": evidence_of(run.contribution), "payout_factor": float(plan.close.factor)}
+    basis = {"contribution": contribution_digest(run.contribution), "payout_factor": float(plan.close.factor)}
     return new_dossier("close", run.run_id, by, at, reasons, plan.transactions, basis)
 
 
@@ -162,7 +163,7 @@ def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, 
         for party, outcome in due.items()
     ]
     basis: dict[str, Any] = {
-        "close": evidence_of(run.contribution),
+        "close": contribution_digest(run.contribution),
         "scores": {party: outcome.score for party, outcome in due.items()},
         "live": None if live is None else live.model_dump(mode="json"),
     }

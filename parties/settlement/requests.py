@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 from parties.fields import Sha256, Text
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Approval, Dossier, Intended
+from parties.settlement.roll_over import BookedEntry
 from vfl.terms import Terms
 
 __all__ = ["Answer", "Asked", "Facts"]
@@ -21,12 +22,13 @@ __all__ = ["Answer", "Asked", "Facts"]
 class Facts(Terms):
     """What the coordinator's books and log say that the amounts rest on; a node cannot look these up itself.
 
-    ``carried``: minor units that had rolled over when the pot was split.
+    ``carried``: minor units that had rolled over when the pot was split; ``pot_entries``: the entries that say so.
     """
 
     contribution: ContributionRecord | None = None
     pending: Intended | None = None
     carried: int = Field(default=0, ge=0)
+    pot_entries: tuple[BookedEntry, ...] = Field(default=(), max_length=100_000)
 
 
 class Asked(Terms):

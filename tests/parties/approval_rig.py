@@ -33,6 +33,7 @@ def settle_homes(settled: SettledHome, **settings: Any) -> None:
         run = folder / "runs" / settled.run_id
         run.mkdir(parents=True, exist_ok=True)
         (run / "agreement.json").write_text(settled.document)
+        (run / "contribution.json").write_text(settled.signed.model_dump_json())
         place = NodeHome(folder)
         with place.audit() as audit:
             signature = sign_agreement(place.identity.key, settled.agreement)

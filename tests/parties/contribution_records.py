@@ -23,7 +23,10 @@ def recorded(
         noise = rng.normal(size=len(periods))
         noise -= noise.mean()
         series[party] = mean + noise * errors / hac_mean(noise, horizon=horizon).standard_error
-    return record_of(periods, series, horizon=horizon)
+    record = record_of(periods, series, horizon=horizon)
+    for party, mean in phi.items():
+        record["parties"][party] |= {"phi": mean, "standard_error": errors}
+    return record | {"v_everyone": 0.05 + sum(phi.values())}
 
 
 def record_of(periods: Sequence[str], series: Mapping[str, np.ndarray], *, horizon: int = 1) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,9 @@ from parties.members.keys import Identity, create_identity, create_tls_keys
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.node.coordinator_line import CoordinatorLine
+from parties.settlement.contribution import ContributionRecord
+from parties.settlement.signed_contribution import SignedContribution
+from tests.parties.contribution_records import recorded
 
 LABEL, FEATURES = "bank", ("sat", "card")
 PARTIES = (LABEL, *FEATURES)
@@ -149,8 +152,25 @@ REPORTS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 def contribution(**phi: float) -> dict[str, Any]:
-    parties = {name: {"phi": value, "standard_error": 0.01} for name, value in phi.items()}
-    return {"method": "masked", "n_periods": 2, "v_everyone": 0.12, "v_nobody": 0.05, "parties": parties}
+    return recorded(PERIODS, phi)
+
+
+def answer_to(phase: str, identity: Identity, run_id: str, periods: Sequence[str] = PERIODS) -> dict[str, Any]:
+    """A party's report on a phase; the label party's contributions are signed, as its node signs them."""
+    return signed_report(REPORTS[phase](identity.name), identity, run_id, periods)
+
+
+def signed_report(
+    report: dict[str, Any], identity: Identity, run_id: str, periods: Sequence[str] = PERIODS
+) -> dict[str, Any]:
+    """The report with its contributions signed, over the periods of the run."""
+    if "contribution" in report:
+        record = ContributionRecord.model_validate(report["contribution"])
+        if not set(record.periods) <= set(periods):
+            report["contribution"] = recorded(periods, {name: said.phi for name, said in record.parties.items()})
+            record = ContributionRecord.model_validate(report["contribution"])
+        report["contribution_signature"] = SignedContribution.made(identity.key, run_id, record).signature
+    return report
 
 
 class FakeNode:
@@ -167,6 +187,7 @@ class FakeNode:
         self.name = name
         self.identity = consortium.identities[name]
         self.heard: list[Command] = []
+        self.periods: Sequence[str] = PERIODS
         self._on = on
         self._home = consortium.home(name)
         self._introduction = None if introduction is None else IntroductionBody.model_validate(introduction)
@@ -195,10 +216,12 @@ class FakeNode:
         if isinstance(command.body, ApproveBody):
             agreement = Agreement.model_validate(command.body.agreement)
             assert agreement.run_id == command.run_id
+            self.periods = agreement.calendar.periods
             self.line.signed(command.run_id, sign_agreement(self.identity.key, agreement))
         elif isinstance(command.body, StartBody):
             phase, attempt = command.body.phase, command.body.attempt
-            self.line.done(command.run_id, phase, attempt, REPORTS[phase](self.name))
+            report = answer_to(phase, self.identity, command.run_id, self.periods)
+            self.line.done(command.run_id, phase, attempt, report)
 
     def told(self, kind: str) -> list[Command]:
         return [command for command in self.heard if command.kind == kind]

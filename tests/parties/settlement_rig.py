@@ -24,10 +24,12 @@ from parties.names import COORDINATOR
 from parties.process.database import open_engine
 from parties.settlement.cash import propose_receipt
 from parties.settlement.closing import settle_run
+from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Dossier
 from parties.settlement.dossier_store import Dossiers, post
 from parties.settlement.live_record import LiveRecord
-from tests.parties.coordinator_rig import FEATURES, LABEL, REPORTS, UNTESTED, Consortium
+from parties.settlement.signed_contribution import SignedContribution
+from tests.parties.coordinator_rig import FEATURES, LABEL, REPORTS, UNTESTED, Consortium, contribution
 
 __all__ = ["RULES", "SettledHome"]
 
@@ -101,7 +103,10 @@ class SettledHome:
         take(Proposed(run, at, self.document))
         for name in (LABEL, *FEATURES):
             state = take(Signed(run, at, name, sign_agreement(self.consortium.identities[name].key, self.agreement)))
-        said = {name: {"phi": value, "standard_error": 0.01} for name, value in phi.items()}
+        said = contribution(**phi)
+        self.signed = SignedContribution.made(
+            self.consortium.identities[LABEL].key, self.run_id, ContributionRecord.model_validate(said)
+        )
         while state is not None and state.phase not in (None, "settle"):
             phase = state.phase
             assert phase is not None
@@ -111,6 +116,6 @@ class SettledHome:
                     continue
                 report = REPORTS[phase](name)
                 if phase == "value" and name == LABEL:
-                    report["contribution"] = {"method": "masked", "parties": said}
+                    report["contribution"] = said
                 state = take(PhaseDone(run, at, name, phase, 1, report))
         log.close()

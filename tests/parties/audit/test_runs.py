@@ -25,7 +25,7 @@ from parties.names import COORDINATOR
 from parties.node.audit_heads import take_heads
 from parties.transport.memory import MemoryNetwork
 from psi.flow import LocalProtocolError, Payload, Recv, Role
-from tests.parties.coordinator_rig import PARTIES, REPORTS, Consortium, FakeNode, wait_for_status
+from tests.parties.coordinator_rig import PARTIES, Consortium, FakeNode, answer_to, wait_for_status
 from vfl.factors.verify import METADATA, manifest_of, verify_bundle
 from vfl.protocols.opening_budget import Charge
 from vfl.protocols.session import Batch, Done
@@ -61,7 +61,9 @@ class LoggingNode(FakeNode):
         node.log.append("phase", command.run_id, {"phase": phase})
         head = node.log.head(since=known).model_dump(mode="json")
         try:
-            node.line.done(command.run_id, phase, attempt, {**REPORTS[phase](node.name), "head": head})
+            node.line.done(
+                command.run_id, phase, attempt, {**answer_to(phase, node.identity, command.run_id), "head": head}
+            )
         except AgreementError as error:
             node.trouble.append(error)
         return True

@@ -40,10 +40,10 @@ from tests.parties.coordinator_rig import (
     FEATURES,
     LABEL,
     PARTIES,
-    REPORTS,
     UNTESTED,
     Consortium,
     FakeNode,
+    answer_to,
     contribution,
     free_port,
     wait_for_status,
@@ -91,7 +91,7 @@ class ProtocolNode(FakeNode):
         except Exception as error:
             self.line.failed(agreement.run_id, phase, 1, str(error), getattr(error, "peer", ""))
             return
-        report = REPORTS[phase](self.name)
+        report = answer_to(phase, self.identity, agreement.run_id)
         if phase == "align":
             self.alignment = result
             report = {"n_common": len(result.ids), "set_size": len(IDS[self.name])}

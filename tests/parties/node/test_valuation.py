@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
@@ -19,6 +23,8 @@ from parties.node.context import RunContext
 from parties.node.sessions import session_terms
 from parties.node.valuation import Valuation, value_run
 from parties.settlement.contribution import ContributionRecord
+from parties.settlement.pay_rule import check_record
+from parties.settlement.signed_contribution import SignedContribution
 from psi.flow import Flow, run_local
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
@@ -28,6 +34,7 @@ from vfl.models.split.top import LabelHead
 from vfl.models.split.twin import PlainSource, initial_weights, train_in_the_clear
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
+from vfl.protocols.contribution_record import hear_contributions
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
@@ -36,6 +43,8 @@ from vfl.terms import FixedPoint, SplitModel, WalkForward
 from vfl.walk.result import TrainingResult
 
 PERIODS, ENTITIES = 16, 60
+KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
+OWN = KEY.public_key().public_bytes_raw().hex()
 TERMS = SplitModel(embedding_width=2, hidden=4, members=1, epochs=1, warmup_epochs=1, batch_rows=256)
 WALK = WalkForward(horizon=1, warmup=4)
 NAMES = ("card", "sat", "social")
@@ -53,7 +62,7 @@ def agreement(entities: dict[str, str] | None = None, **openings: Any) -> Agreem
     def party(name: str, role: str) -> dict[str, Any]:
         return {
             "name": name, "role": role, "legal_entity": (entities or {}).get(name, ""), "address": "127.0.0.1:1",
-            "identity_key": "00" * 32, "certificate_sha256": "00" * 32, "columns": [f"{name}_{i}" for i in range(12)],
+            "identity_key": OWN, "certificate_sha256": "00" * 32, "columns": [f"{name}_{i}" for i in range(12)],
         }  # fmt: skip
 
     return Agreement.model_validate({
@@ -117,8 +126,13 @@ def world() -> World:
 class Rig:
     """A run context that performs the value phase with the feature parties in this process."""
 
-    def __init__(self, agreed: Agreement) -> None:
+    def __init__(self, agreed: Agreement, folder: Path) -> None:
         self.agreement = agreed
+        self.run_id, self.run_folder = agreed.run_id, folder
+        self.identity = SimpleNamespace(key=KEY)
+        self.logged: list[Any] = []
+        self.audit = SimpleNamespace(append=lambda *entry: self.logged.append(entry))
+        self.kept: dict[str, bytes] = {}
         self.budgets = {name: OpeningBudget(PERIODS * ENTITIES, agreed.row_limit) for name in NAMES}
 
     def perform(self, phase: str, attempt: int, flow: Flow[Any]) -> Any:
@@ -133,10 +147,12 @@ class Rig:
             yield from serve_coalitions(session, kept, consent=True)
         if agreed.openings.attribution:
             yield from serve_attribution(session, kept, ENTITIES, consent=True)
+        if agreed.openings.contribution == "masked":
+            yield from hear_contributions("fund", partial(self.kept.__setitem__, me))
 
 
 def value(agreed: Agreement) -> tuple[Valuation, Rig]:
-    rig, held = Rig(agreed), world()
+    rig, held = Rig(agreed, Path(tempfile.mkdtemp(prefix="valuation-"))), world()
     periods = tuple(agreed.calendar.periods)
     model = cast("Any", held)
     return value_run(cast("RunContext", rig), model, held.result, held.label, periods, 1), rig
@@ -160,6 +176,15 @@ def test_masked_values_come_conditioned_and_plain_with_attribution_at_home() -> 
     assert total == pytest.approx(parsed.v_everyone - parsed.v_nobody)
     assert sum(record["attribution"]["parties"].values()) == pytest.approx(record["attribution"]["total"], rel=1e-9)
     assert rig.budgets["sat"].largest == 3
+    # every feature party was sent what the label party signed, reports and keeps itself
+    (document,) = {*rig.kept.values(), (rig.run_folder / "contribution.json").read_bytes()}
+    assert set(rig.kept) == set(NAMES)
+    signed = SignedContribution.read(document)
+    signed.verify(rig.run_id, rig.agreement)
+    check_record(rig.agreement, signed.record, whole=True)
+    assert signed.record == parsed
+    assert record["contribution_signature"] == signed.signature
+    assert [entry[0] for entry in rig.logged] == ["contribution"]
 
 
 def test_sealed_attribution_needs_no_coalition_and_equals_what_lies_open() -> None:

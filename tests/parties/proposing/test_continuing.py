@@ -31,6 +31,7 @@ from tests.parties.coordinator_rig import (
     Consortium,
     FakeNode,
     contribution,
+    signed_report,
     wait_for_status,
 )
 from vfl.models.split.initial import initial_share
@@ -263,7 +264,8 @@ def test_the_earlier_run_ends_when_all_who_stay_have_signed(consortium: Consorti
         def value_alone(node: FakeNode, command: Any) -> bool:
             if command.kind != "start" or command.body.phase != "value":
                 return False
-            report = {"contribution": contribution(sat=0.03)}
+            said = {"contribution": contribution(sat=0.03)}
+            report = signed_report(said, node.identity, command.run_id, node.periods)
             node.line.done(command.run_id, "value", command.body.attempt, report)
             return True
 

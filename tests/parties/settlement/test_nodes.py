@@ -372,7 +372,8 @@ def test_a_node_refuses_amounts_that_do_not_follow(settled: SettledHome, world: 
 
     def judged(dossier: Dossier, facts: Facts = one.request.facts) -> Any:
         agreement = settled.agreement
-        return judge(Asked(dossier=dossier, facts=facts), agreement, place.roster, "sat", place.identity.public_key)
+        asked, kept = Asked(dossier=dossier, facts=facts), settled.signed.record
+        return judge(asked, agreement, place.roster, "sat", place.identity.public_key, kept)
 
     assert judged(one.dossier).confirmed
     entry = one.dossier.transactions[0]
@@ -399,12 +400,14 @@ def test_a_node_refuses_amounts_that_do_not_follow(settled: SettledHome, world: 
     assert told is not None
     nothing = told.parties["sat"].model_copy(update={"phi": -0.01})
     worse = told.model_copy(update={"parties": {**told.parties, "sat": nothing}})
-    with pytest.raises(LedgerError, match="pending amounts are not"):
+    with pytest.raises(LedgerError, match="tells other contributions than the label party signed"):
         judged(one.dossier, one.request.facts.model_copy(update={"contribution": worse}))
     with pytest.raises(LedgerError, match="has not signed the agreement"):
-        judge(Asked(dossier=one.dossier), None, place.roster, "sat", place.identity.public_key)
+        judge(Asked(dossier=one.dossier), None, place.roster, "sat", place.identity.public_key, None)
     with pytest.raises(LedgerError, match="not among those"):
-        judge(Asked(dossier=one.dossier, facts=one.request.facts), settled.agreement, place.roster, "sat", "00" * 32)
+        judge(
+            Asked(dossier=one.dossier, facts=one.request.facts), settled.agreement, place.roster, "sat", "00" * 32, None
+        )
 
 
 def test_a_hostile_list_of_settlements_does_not_stop_a_node(settled: SettledHome, world: World) -> None:

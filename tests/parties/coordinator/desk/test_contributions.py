@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from parties.agreement.document import Agreement
@@ -19,11 +20,13 @@ from parties.coordinator.desk.contributions import settling
 from parties.coordinator.desk.doors import Caller
 from parties.errors import AgreementError, ConfigError
 from parties.settlement.contribution import ContributionRecord
+from tests.parties.contribution_records import record_of
 from tests.parties.coordinator_rig import LABEL, REPORTS
 from tests.parties.desk_rig import Desk, opened
 
 PERIODS = tuple(f"2020-{i:02d}" for i in range(1, 13))
-PHI = tuple(None if i < 2 else 0.03 + 0.01 * math.sin(i) for i in range(12))
+SWING = [math.sin(i) for i in range(2, 12)]
+PHI = (None, None, *(0.03 + 0.01 * (one - sum(SWING) / 10) for one in SWING))
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     def report(name: str) -> dict[str, Any]:
         said = value(name)
         if "contribution" in said:
-            said["contribution"]["definition"] = "what it is"
-            said["contribution"]["parties"]["sat"] |= {"phi_by_period": PHI, "plain": 0.05, "low": 0.01, "high": 0.05}
+            sat = np.array([math.nan if value is None else value for value in PHI])
+            card = np.where(np.isnan(sat), math.nan, 0.01 + (0.03 - sat) / 2)
+            made = record_of(PERIODS, {"sat": sat, "card": card}) | {"v_everyone": 0.09, "definition": "what it is"}
+            made["parties"]["sat"] |= {"phi": 0.03, "plain": 0.05, "low": 0.01, "high": 0.05}
+            made["parties"]["card"] |= {"phi": 0.01}
+            said["contribution"] = made
             said["attribution"] = {"total": 0.2, "parties": {"sat": 0.15, "card": 0.05}, "definition": "it explains"}
         return said
 
@@ -55,7 +62,7 @@ def test_values_stand_beside_what_was_booked(desk: Desk) -> None:
     assert (run.run_id, run.method, run.v_everyone, run.v_nobody, run.pot) == (
         desk.run_id,
         "masked",
-        0.12,
+        0.09,
         0.05,
         10_001,
     )
@@ -85,7 +92,7 @@ def test_one_run_settles_over_its_periods(desk: Desk) -> None:
     known = [value for value in PHI if value is not None]
     assert points[-1].mean == pytest.approx(sum(known) / len(known))
     assert all(point.low < point.mean < point.high for point in points if point.low is not None)
-    assert "card" not in detail.over_time
+    assert set(detail.over_time) == {"sat", "card"}
     with pytest.raises(ConfigError, match="there is no run"):
         desk.client.contribution("nowhere")
 
