@@ -9,7 +9,7 @@ from psi.flow import Flow, Message, Payload, RemoteProtocolError, Role, Send, me
 
 __all__ = ["ContributionKept", "ContributionTold", "hear_contributions", "tell_contributions"]
 
-_SOURCE = "docs/incentives.md#who-signs-the-numbers; FACTORS, Contribution"
+_SOURCE = "docs/incentives.md#who-signs-the-numbers"
 
 
 @message(
@@ -46,7 +46,7 @@ def tell_contributions(parties: Sequence[str], document: bytes) -> Flow[None]:
     Learns: that each party keeps the record.
     Leaks: the record, to the feature parties it speaks of.
     Model: a label party that tells one party another record signs the evidence against itself.
-    Source: docs/incentives.md, Who signs the numbers.
+    Source: docs/incentives.md#who-signs-the-numbers.
     """
     for party in parties:
         yield Send(party, ContributionTold(document))
@@ -62,7 +62,7 @@ def hear_contributions(label_party: str, keep: Callable[[bytes], None]) -> Flow[
     Learns: every feature party's contribution by period, and what joining was worth to the label party.
     Leaks: nothing.
     Model: the label party is authenticated by its signature; what contradicts itself is refused and named.
-    Source: docs/incentives.md, Who signs the numbers.
+    Source: docs/incentives.md#who-signs-the-numbers.
     """
     told = yield from receive(label_party, ContributionTold)
     try:
