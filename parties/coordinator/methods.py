@@ -107,7 +107,6 @@ class Methods:
         line = self._answered(
             context, lambda: engine.attach(party, request.session[:64], request.version[:64], request.runs)
         )
-        served.approvals.greet(party)
 
         def leave() -> None:
             engine.detach(line)
@@ -115,6 +114,7 @@ class Methods:
 
         if not context.add_callback(leave):
             leave()
+        served.approvals.greet(party)
         for command in line:
             yield wire.Command(kind=command.kind, run_id=command.run_id, body=command.encoded())
 
@@ -186,7 +186,7 @@ class Methods:
 
         def pause(body: PauseOrder, member: str, caller: Caller | None) -> bool:
             why = f"{caller.signature}: {body.why}" if caller is not None and caller.session else body.why
-            return engine.pause(body.run_id, member, why)
+            return engine.pause(body.run_id, member, why[:2000])  # as much as an event holds, with who it was before it
 
         return self._ordered(request, context, "pause", PauseOrder, pause)
 

@@ -16,10 +16,12 @@ from parties.cli import run
 from parties.client import ADMIN, DESK, Client, FactorsQuestion
 from parties.coordinator.desk.enrol import enrol_desk
 from parties.coordinator.desk.sessions import Person, Sessions
+from parties.coordinator.store import EventLog
 from parties.errors import AgreementError, ConfigError, EntenteError, SignInError
 from parties.members.keys import create_tls_keys, load_identity, load_tls_keys
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
+from parties.process.database import open_engine
 from tests.parties.coordinator_rig import LABEL, Consortium, FakeNode, wait_until
 
 T0 = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
@@ -324,3 +326,24 @@ def test_a_founded_consortium_has_a_desk(tmp_path: Path) -> None:
     assert run(["ui", "enrol", "--home", str(home), "--to", str(tmp_path / "elsewhere")]) == 0
     assert Roster.load(home / "roster.json")[DESK] != before
     assert (tmp_path / "elsewhere" / "keys" / "tls.key").is_file()
+
+
+def test_the_longest_reason_of_a_signed_in_person_fits_the_log_and_the_command(
+    consortium: Consortium, desk: Client
+) -> None:
+    admin = signed_in(consortium, desk)
+    with FakeNode(consortium, LABEL, lambda node, command: True) as node:
+        run_id = admin.propose(consortium.agreement())
+        admin.pause(run_id, "p" * 2000)
+        wait_until(lambda: bool(node.told("pause")), "the pause")
+        assert node.told("pause")[0].body.why.startswith("Ada (admin): ppp")
+        admin.resume(run_id)
+        admin.cancel(run_id, "c" * 2000)
+        wait_until(lambda: bool(node.told("abort")), "the abort")
+    kinds = [logged.event.kind for logged in EventLog(open_engine(f"sqlite:///{coordinator_db(consortium)}")).read()]
+    assert kinds[0] == "proposed"
+    assert kinds[-1] == "cancelled"
+
+
+def coordinator_db(consortium: Consortium) -> Path:
+    return consortium.home(COORDINATOR) / "coordinator.db"
