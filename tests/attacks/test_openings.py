@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import subspace_angles
 
 from parties.node.openings import OpeningStore
-from psi.flow import Flow, LocalProtocolError, run_local
+from psi.flow import Flow, RemoteProtocolError, run_local
 from tests.attacks.rig import FIXED, RING, encoded, feature_end, label_end, label_session, secret, weight_share
 from vfl.arithmetic.share import Share
 from vfl.models.split.feature import serve_source
@@ -63,7 +63,7 @@ def openings(passes: int, budget: type[OpeningBudget], limit: int) -> list[NDArr
         end = feature_end(me, COLUMNS, masks, budget(ROWS, limit), stream, session="s")
         return (yield from serve_source(end, encoded(data[me]), share))
 
-    with contextlib.suppress(BudgetExceededError):
+    with contextlib.suppress(RemoteProtocolError):
         run_local({"label": label(), "a": feature("a"), "b": feature("b")})
     return opened
 
@@ -134,7 +134,7 @@ def test_a_cheating_label_party_reads_the_columns_it_chooses_and_no_more() -> No
     second = {"a": RING.wrap(unit), "b": np.zeros((FEATURES[1], WIDTH), dtype=np.uint64)}
     read = chosen_columns(second, limit=2)
     assert np.abs(read - features()["a"][:, :WIDTH]).max() < 2.0 ** -(FIXED.feature_bits - 1)
-    with pytest.raises(BudgetExceededError, match="limit"):
+    with pytest.raises(RemoteProtocolError, match=r"^label: asked for more than it may have: .* which is the limit"):
         chosen_columns(second, limit=1)
 
 
@@ -212,6 +212,6 @@ def test_runs_that_charge_at_once_do_not_pass_the_limit_together(tmp_path: Any) 
 
 def test_a_refused_opening_sends_no_sum() -> None:
     session = label_session("ab", features(), WIDTH, steps=2, limit=1)
-    with pytest.raises(LocalProtocolError, match="limit"):
+    with pytest.raises(RemoteProtocolError, match=r"^label: asked for more than it may have: .* limit"):
         session.run()
     assert [m.step for m in session.seen("source.sum")] == [0, 0]

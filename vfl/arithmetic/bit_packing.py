@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vfl.arithmetic.received import MalformedError
+
 __all__ = ["pack_bits", "packed_size", "unpack_bits"]
 
 U64 = NDArray[np.uint64]
@@ -37,9 +39,9 @@ def pack_bits(elements: U64, bits: int) -> bytes:
 
 
 def unpack_bits(data: bytes, bits: int, count: int, bound: int) -> U64:
-    """The inverse of :func:`pack_bits`; ValueError unless just ``count`` elements below ``bound`` are there."""
+    """The inverse of :func:`pack_bits`; MalformedError unless just ``count`` elements below ``bound`` are there."""
     if count < 0 or len(data) != packed_size(bits, count):
-        raise ValueError(f"{count} elements have {packed_size(bits, max(count, 0))} bytes, not {len(data)}")
+        raise MalformedError(f"{count} elements have {packed_size(bits, max(count, 0))} bytes, not {len(data)}")
     whole, rest = divmod(bits, 8)
     elements = np.zeros(count, dtype="<u8")
     raw = np.frombuffer(data, dtype=np.uint8)
@@ -55,8 +57,8 @@ def unpack_bits(data: bytes, bits: int, count: int, bound: int) -> U64:
             high[:, place] = (words >> np.uint64(rest * place)) & np.uint64((1 << rest) - 1)
         flat = high.reshape(-1)
         if flat[count:].any():
-            raise ValueError("a bit after the last element is set")
+            raise MalformedError("a bit after the last element is set")
         elements |= flat[:count] << np.uint64(8 * whole)
     if count and int(elements.max()) >= bound:
-        raise ValueError("an element is out of range")
+        raise MalformedError("an element is out of range")
     return elements.astype(np.uint64, copy=False)

@@ -30,6 +30,7 @@ from vfl.arithmetic.prime_ring import PRIME
 from vfl.arithmetic.public_key import SEED_BYTES as KEY_SEED_BYTES
 from vfl.arithmetic.public_key import rebased, unpack_key
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import pack, unpack
 from vfl.arithmetic.seal_objects import Ciphertext, Plain, PublicKeyObject, SealObject
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
@@ -183,10 +184,10 @@ class Context(_Objects):
         return self.pack_polynomial(words.reshape(len(self.primes), -1)) + tail[len(form.SEED_HEADER) :]
 
     def from_block(self, block: bytes) -> Ciphertext:
-        """The ciphertext that :meth:`seeded_block` stands for; SEAL expands the seed. Raises ValueError."""
+        """The ciphertext that :meth:`seeded_block` stands for; SEAL expands the seed. Raises MalformedError."""
         size = self.degree * sum(self.widths)
         if len(block) != size + form.SEED_BYTES:
-            raise ValueError(f"a ciphertext has {size + form.SEED_BYTES} bytes, not {len(block)}")
+            raise MalformedError(f"a ciphertext has {size + form.SEED_BYTES} bytes, not {len(block)}")
         words = self.unpack_polynomial(block[:size], self.degree)
         body = form.CIPHER.pack(*self.seal.first_parms_id(), False, 2, self.degree, len(self.primes), 1.0, 1)
         return self._load(_new_cipher(), body, words, form.SEED_HEADER + block[size:])
@@ -204,11 +205,11 @@ class Context(_Objects):
         return b"".join(pack(row, width) for row, width in zip(residues, self.widths, strict=False))
 
     def unpack_polynomial(self, data: bytes, count: int, *, answer: bool = False) -> U64:
-        """Inverse of :meth:`pack_polynomial`; ValueError on any residue not below its prime."""
+        """Inverse of :meth:`pack_polynomial`; MalformedError on any residue not below its prime."""
         primes = self.answer_primes if answer else self.primes
         widths = self.widths[: len(primes)]
         if len(data) != count * sum(widths):
-            raise ValueError(f"{count} coefficients have {count * sum(widths)} bytes, not {len(data)}")
+            raise MalformedError(f"{count} coefficients have {count * sum(widths)} bytes, not {len(data)}")
         rows, start = np.empty((len(primes), count), dtype=np.uint64), 0
         for row, prime, width in zip(rows, primes, widths, strict=True):
             row[:] = unpack(data[start : start + width * count], width, count, prime)
@@ -279,7 +280,7 @@ class KeyHolder:
     def decrypt(self, c0: bytes, c1: bytes, positions: NDArray[np.int64] | None = None) -> U64:
         """The plaintext at ``positions``, or everywhere; c0 carries residues for these coefficients only.
 
-        Raises ValueError when the bytes are not a ciphertext of this parameter set.
+        Raises MalformedError when the bytes are not a ciphertext of this parameter set.
         """
         context = self.context
         residues = np.zeros((2, len(context.answer_primes), context.degree), dtype=np.uint64)
@@ -288,7 +289,7 @@ class KeyHolder:
         residues[0][:, where] = context.unpack_polynomial(c0, count, answer=True)
         residues[1] = context.unpack_polynomial(c1, context.degree, answer=True)
         if not residues[1].any():
-            raise ValueError("a ciphertext with a zero second polynomial hides nothing")
+            raise MalformedError("a ciphertext with a zero second polynomial hides nothing")
         plain = seal.Plaintext()
         self._decryptor.decrypt(context.answer(residues), plain)
         return context.coefficients(plain)[where]
@@ -309,7 +310,7 @@ class Evaluator:
         self._evaluator = seal.Evaluator(context.seal)
 
     def load(self, data: bytes) -> Ciphertext:
-        """A received ciphertext, checked, in NTT form. Raises ValueError."""
+        """A received ciphertext, checked, in NTT form. Raises MalformedError."""
         cipher = self.context.from_block(data)
         self._evaluator.transform_to_ntt_inplace(cipher)
         return cipher

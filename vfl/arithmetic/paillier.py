@@ -17,6 +17,7 @@ from phe import paillier
 from phe.util import invert, powmod
 
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 
 __all__ = ["KEY_BITS", "PaillierKey", "PaillierPublic", "paillier_product"]
 
@@ -112,10 +113,10 @@ class PaillierKey:
         """The value below n and the randomness of a ciphertext: whoever has both can encrypt again and compare.
 
         c mod n = r^n mod n, and the n-th root is unique because n is prime to (p - 1)(q - 1).
-        Raises ValueError for what is no ciphertext under this key.
+        Raises MalformedError for what is no ciphertext under this key.
         """
         if not self.shared.is_ciphertext(ciphertext):
-            raise ValueError("this is no ciphertext under this key")
+            raise MalformedError("this is no ciphertext under this key")
         p, q = self.primes
         order = (p - 1) * (q - 1) // math.gcd(p - 1, q - 1)
         modulus = self.shared.modulus

@@ -199,7 +199,7 @@ class PrimeRing:
         return pack_bits(elements, self.bits)
 
     def unpack(self, data: bytes, count: int) -> U64:
-        """The inverse of :meth:`pack`; ValueError unless ``count`` elements below p are there."""
+        """The inverse of :meth:`pack`; MalformedError unless ``count`` elements below p are there."""
         return unpack_bits(data, self.bits, count, PRIME)
 
     def packed_size(self, count: int) -> int:

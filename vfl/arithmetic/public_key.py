@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import pack, unpack
 
 __all__ = ["SEED_BYTES", "expand", "rebased", "unpack_key"]
@@ -58,8 +59,8 @@ def rebased(drawn: U64, secret: U64, primes: Sequence[int], seed: bytes) -> byte
 
 
 def unpack_key(data: bytes, primes: Sequence[int], degree: int) -> U64:
-    """Both polynomials (2, primes, degree) of a key that came over the wire. Raises ValueError."""
+    """Both polynomials (2, primes, degree) of a key that came over the wire. Raises MalformedError."""
     first = unpack(data[SEED_BYTES:], 8, len(primes) * degree, 1 << 64).reshape(len(primes), degree)
     if (first >= np.array(primes, dtype=np.uint64)[:, None]).any():
-        raise ValueError("a residue of the public key is not below its prime")
+        raise MalformedError("a residue of the public key is not below its prime")
     return np.stack([first, expand(data[:SEED_BYTES], primes, degree)])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 
 __all__ = ["Ring", "encode_features", "pack", "unpack"]
 
@@ -115,9 +116,9 @@ def pack(elements: U64, width: int) -> bytes:
 
 
 def unpack(data: bytes, width: int, count: int, bound: int) -> U64:
-    """The inverse of :func:`pack`; ValueError unless ``count`` elements below ``bound`` are there."""
+    """The inverse of :func:`pack`; MalformedError unless ``count`` elements below ``bound`` are there."""
     if len(data) != width * count:
-        raise ValueError(f"expected {width * count} bytes, got {len(data)}")
+        raise MalformedError(f"expected {width * count} bytes, got {len(data)}")
     if width == 8:
         elements = np.frombuffer(data, dtype="<u8")
     else:
@@ -125,5 +126,5 @@ def unpack(data: bytes, width: int, count: int, bound: int) -> U64:
         wide[:, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
         elements = wide.view("<u8").reshape(count)
     if count and int(elements.max()) >= bound:
-        raise ValueError("an element is out of range")
+        raise MalformedError("an element is out of range")
     return elements.astype(np.uint64, copy=False)

@@ -91,7 +91,7 @@ class Share(Generic[R]):
 
     @classmethod
     def unpacked(cls, ring: R, data: bytes, shape: tuple[int, ...]) -> Share[R]:
-        """The inverse of :meth:`packed`. Raises ValueError unless it is exactly that many elements of the ring."""
+        """The inverse of :meth:`packed`. Raises MalformedError unless it is exactly that many elements of the ring."""
         return cls(ring, ring.unpack(data, int(np.prod(shape))).reshape(shape))
 
     @property

@@ -39,6 +39,7 @@ from vfl.arithmetic.ring import Ring
 from vfl.arithmetic.share import Share
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.label_session import LabelSession
+from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.product import hold_product
 from vfl.protocols.session import F64, I64, U64, Kept, RingShare
 from vfl.terms import FixedPoint
@@ -250,7 +251,8 @@ def serve_attribution(session: FeatureSession, kept: Kept, entities: int, *, con
             left = cut.operand(kept.share[inside].elements)
             label = f"attribution/{number}"
             share = yield from key.product(label, key.prepared(left, 1), 1)
-            session.budget.charge(f"{session.name}/{label}", kept.rows[inside], 1)
+            with asked_by(session.label_party):
+                session.budget.charge(f"{session.name}/{label}", kept.rows[inside], 1)
             found[number] = cut.combined(share.elements)
             yield Progress(number + 1, len(groups), unit="periods")
     finally:

@@ -26,6 +26,7 @@ from psi.flow import (
 )
 from vfl.arithmetic.share import Share, opened
 from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.session import F64, Kept, Session
 
 __all__ = ["CoalitionSum", "open_coalitions", "opened_coalitions", "serve_coalitions"]
@@ -91,7 +92,8 @@ def serve_coalitions(session: FeatureSession, kept: Kept, *, consent: bool) -> F
     for number, members in enumerate(coalitions, 1):
         # these very shares, opened again in a later session, show nothing new: they are charged once
         name = "+".join(members)
-        session.budget.charge_once(f"value/{name}/{digest}", kept.rows, share.shape[1])
+        with asked_by(session.label_party):
+            session.budget.charge_once(f"value/{name}/{digest}", kept.rows, share.shape[1])
         mask = Share(session.ring, session.masks.mask(f"{session.name}/{name}", members, share.shape))
         yield Send(session.label_party, CoalitionSum(members, (share + mask).packed()))
         yield Progress(number, len(coalitions), unit="coalitions")

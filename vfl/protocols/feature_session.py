@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
 from vfl.arithmetic.he import Evaluator, FreshZeros, ZeroSupply
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.share import Share
 from vfl.protocols.opening import ZeroSumMasks
-from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.opening_budget import OpeningBudget, asked_by
 from vfl.protocols.product import LeftOperand, Prepared, choose_packing, evaluate_product
 from vfl.protocols.resume import Forward, SourceJournal, await_open, repeated
 from vfl.protocols.session import (
@@ -81,7 +82,7 @@ class FeatureSession(Session):
             raise RemoteProtocolError("chose other encryption parameters than the agreement", self.label_party)
         try:
             evaluator = Evaluator(context, announced.key)
-        except ValueError as error:
+        except MalformedError as error:
             raise RemoteProtocolError(str(error), self.label_party) from None
         return TakenKey(self, evaluator, announced.key, self.supply(evaluator))
 
@@ -111,7 +112,8 @@ class FeatureSession(Session):
             yield from await_open(self.label_party, batch.step)
         # a part kept from before shows what it would have shown, whoever asks; anything else is charged anew
         charge = self.budget.charge if again is None else self.budget.charge_once
-        charge(f"{made.session}{mark}{batch.step}", rows, weights.shape[1])
+        with asked_by(self.label_party):
+            charge(f"{made.session}{mark}{batch.step}", rows, weights.shape[1])
         return made.part
 
     def send(self, step: int, part: RingShare) -> Flow[None]:

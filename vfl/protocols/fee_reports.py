@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
 from vfl.arithmetic.paillier import PaillierKey, PaillierPublic
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 from vfl.protocols.ranges import MOST_BITS, encrypt_in_range, proves_range
 
 __all__ = [
@@ -322,7 +323,7 @@ def open_aggregate(
     once(period)
     try:
         total, randomness = key.open(int.from_bytes(asked.ciphertext, "little"))
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(f"asked to open a total, but {error}", "coordinator") from None
     if total >= len(asked.reporters) << terms.bits:
         raise RemoteProtocolError("asked to open what no fees in range add up to", "coordinator")

@@ -28,6 +28,7 @@ from psi.flow import (
     receive,
 )
 from vfl.arithmetic.he import Evaluator, KeyHolder
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.share import Share, opened
 from vfl.protocols.feature_session import FeatureSession, TakenKey
 from vfl.protocols.label_session import LabelSession
@@ -211,7 +212,7 @@ def agree_pairs(session: FeatureSession) -> Flow[Pairs]:
             raise RemoteProtocolError("chose other encryption parameters than the agreement", peer)
         try:
             evaluators[peer] = Evaluator(context, got.key)
-        except ValueError as error:
+        except MalformedError as error:
             raise RemoteProtocolError(str(error), peer) from None
     return Pairs(key, evaluators)
 
@@ -375,7 +376,7 @@ def _hold_pair(
     try:
         same = Answer(answer.label, answer.rows, answer.first, answer.second)
         return Share(ring, open_answer(key, same, peer_columns, width, packing))
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
 
 
@@ -388,7 +389,7 @@ def _evaluate_pair(session: FeatureSession, peer: str, label: str, left: I64, ev
     operand = Operand(got.label, got.inner, got.columns, got.packing, got.blocks)
     try:
         answer, share = multiply(_prepare(evaluator, left, columns), operand, session.stream)
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
     yield Send(peer, PairAnswer(answer.label, answer.rows, answer.first, answer.second))
     return Share(session.ring, share)

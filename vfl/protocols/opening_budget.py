@@ -6,22 +6,41 @@ durably before :meth:`OpeningBudget.charge` returns can rebuild them after any c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import LocalProtocolError
+from psi.flow import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["BudgetExceededError", "Charge", "OpeningBudget"]
+__all__ = ["BudgetExceededError", "Charge", "OpeningBudget", "asked_by"]
 
 I64 = NDArray[np.int64]
 
 
 class BudgetExceededError(LocalProtocolError):
-    """An opening was refused because a row has reached its limit. Nothing was sent."""
+    """An opening was refused because a row has reached its limit. Nothing was sent.
+
+    ``asked``: whoever asked for it had all of this run's openings already, or this very one, or named no such rows.
+    False where what this party showed in other runs leaves too few.
+    """
+
+    def __init__(self, reason: str, *, asked: bool = False) -> None:
+        super().__init__(reason)
+        self.asked = asked
+
+
+@contextmanager
+def asked_by(peer: str) -> Iterator[None]:
+    """Around a charge that ``peer``'s message asks for: RemoteProtocolError with its name where it may not ask."""
+    try:
+        yield
+    except BudgetExceededError as refused:
+        if not refused.asked:
+            raise
+        raise RemoteProtocolError(f"asked for more than it may have: {refused}", peer) from refused
 
 
 @dataclass(frozen=True)
@@ -89,9 +108,10 @@ class OpeningBudget:
         that cheats would encrypt other weights, and this side cannot see the difference.
         """
         if len(np.unique(rows)) != len(rows) or (len(rows) and not 0 <= rows.min() <= rows.max() < len(self.counts)):
-            raise BudgetExceededError("an opening names a row twice or a row that does not exist")
+            raise BudgetExceededError("an opening names a row twice or a row that does not exist", asked=True)
         if label in self._charged:
-            raise BudgetExceededError(f"opening {label!r} was made before: repeat it in a new session, where it counts")
+            reason = f"opening {label!r} was made before: repeat it in a new session, where it counts"
+            raise BudgetExceededError(reason, asked=True)
         with self._alone:
             self._count_others()
             full = rows[self.counts[rows] >= self.limit]
@@ -99,7 +119,8 @@ class OpeningBudget:
                 first = f"{len(full)} rows, the first row {int(full[0])},"
                 raise BudgetExceededError(
                     f"{first} were opened {self.limit} times, which is the limit: "
-                    "agree to a higher openings.limit_per_row, or use later periods"
+                    "agree to a higher openings.limit_per_row, or use later periods",
+                    asked=bool((self.counts[full] - self._before[full] >= self.limit).any()),
                 )
             charge = Charge(label, rows, width)
             self._record(charge)

@@ -28,6 +28,7 @@ from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolE
 from vfl.arithmetic.he import Evaluator, KeyHolder, ZeroSupply
 from vfl.arithmetic.prime_ring import PrimeRing
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import Ring
 from vfl.arithmetic.seal_objects import Plain
 
@@ -268,20 +269,20 @@ def multiply(
     """Message 2 and the evaluator's share of X @ Y (rows, columns), or of X.T @ G (inner, columns).
 
     Every output ciphertext takes one fresh encryption of zero and one mask uniform in R_q.
-    Raises ValueError when the operand does not fit X or the parameter set.
+    Raises MalformedError when the operand does not fit X or the parameter set.
     """
     evaluator, packing = prepared.evaluator, prepared.packing
     rows, inner = prepared.shape[::-1] if transposed else prepared.shape
     if operand.packing != packing.sizes:
-        raise ValueError(f"the operand is packed as {operand.packing[:4]}, not as {packing.sizes}")
+        raise MalformedError(f"the operand is packed as {operand.packing[:4]}, not as {packing.sizes}")
     if operand.inner != inner or operand.columns < 1:
-        raise ValueError(f"the operand has {operand.inner} rows where {inner} are needed")
+        raise MalformedError(f"the operand has {operand.inner} rows where {inner} are needed")
     outer_blocks, summed_blocks = prepared.row_blocks, prepared.inner_blocks
     if transposed:
         outer_blocks, summed_blocks = summed_blocks, outer_blocks
     column_blocks = math.ceil(operand.columns / packing.k)
     if len(operand.blocks) != summed_blocks * column_blocks:
-        raise ValueError(f"the operand has {len(operand.blocks)} blocks, not {summed_blocks * column_blocks}")
+        raise MalformedError(f"the operand has {len(operand.blocks)} blocks, not {summed_blocks * column_blocks}")
     ciphers = [evaluator.load(block) for block in operand.blocks]
     take = zeros or evaluator.fresh_zero
     height = packing.n if transposed else packing.m
@@ -307,12 +308,12 @@ def multiply(
 def open_answer(
     key: KeyHolder, answer: Answer, rows: int, columns: int, packing: Packing, *, transposed: bool = False
 ) -> U64:
-    """The key holder's share (rows, columns). Raises ValueError when the answer does not fit."""
+    """The key holder's share (rows, columns). Raises MalformedError when the answer does not fit."""
     height = packing.n if transposed else packing.m
     column_blocks = math.ceil(columns / packing.k)
     count = math.ceil(rows / height) * column_blocks
     if answer.rows != rows or len(answer.first) != count or len(answer.second) != count:
-        raise ValueError(f"the answer has {answer.rows} rows in {len(answer.first)} blocks, not {rows} in {count}")
+        raise MalformedError(f"the answer has {answer.rows} rows in {len(answer.first)} blocks, not {rows} in {count}")
     share = np.empty((rows, columns), dtype=np.uint64)
     for index, (c0, c1) in enumerate(zip(answer.first, answer.second, strict=True)):
         outer, c = divmod(index, column_blocks)
@@ -338,7 +339,7 @@ def finish_product(
         raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
     try:
         return open_answer(key, answer, rows, columns, packing, transposed=transposed)
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
 
 
@@ -384,7 +385,7 @@ def evaluate_product(
             answer, share = multiply(left, operand, stream, zeros, transposed=transposed)
         else:
             answer, share = left.multiply(operand, transposed=transposed)
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
     yield Send(peer, answer)
     return share

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
 from vfl.arithmetic.he import Context
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import Ring
 from vfl.arithmetic.share import Share
 from vfl.terms import FixedPoint
@@ -185,7 +186,7 @@ class Session:
         """A share as ``peer`` sent it. Raises :class:`RemoteProtocolError` where it is not one of that shape."""
         try:
             return Share.unpacked(self.ring, data, shape)
-        except ValueError as error:
+        except MalformedError as error:
             raise RemoteProtocolError(str(error), peer) from None
 
 

@@ -34,6 +34,7 @@ from vfl.arithmetic.he import Context, Evaluator, KeyHolder, ZeroSupply
 from vfl.arithmetic.parameter_sets import PRIME_PARAMETER_SETS, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.seal_objects import Ciphertext, Plain
 
 __all__ = [
@@ -208,9 +209,9 @@ class SlotEvaluator:
 
 
 def load_slots(evaluator: Evaluator, blocks: Sequence[bytes], count: int) -> LoadedSlots:
-    """Check and load a received vector. Raises ValueError when it does not have ``count`` elements."""
+    """Check and load a received vector. Raises MalformedError when it does not have ``count`` elements."""
     if len(blocks) != ciphertexts_of(count):
-        raise ValueError(f"the operand has {len(blocks)} ciphertexts, not {ciphertexts_of(count)}")
+        raise MalformedError(f"the operand has {len(blocks)} ciphertexts, not {ciphertexts_of(count)}")
     return LoadedSlots(count, tuple(evaluator.load(block) for block in blocks))
 
 
@@ -237,9 +238,9 @@ def multiply_slots(
 
 
 def open_slots(key: KeyHolder, answer: SlotAnswer, blocks: int) -> U64:
-    """The key holder's share, slot values (blocks, N). Raises ValueError when the answer does not fit."""
+    """The key holder's share, slot values (blocks, N). Raises MalformedError when the answer does not fit."""
     if len(answer.first) != blocks or len(answer.second) != blocks:
-        raise ValueError(f"the answer has {len(answer.first)} ciphertexts, not {blocks}")
+        raise MalformedError(f"the answer has {len(answer.first)} ciphertexts, not {blocks}")
     pairs = zip(answer.first, answer.second, strict=True)
     return key.context.slots.values(np.stack([key.decrypt(c0, c1) for c0, c1 in pairs]))
 
@@ -266,9 +267,10 @@ def receive_key(peer: str, parameter_set: str) -> Flow[Evaluator]:
     announced = yield from receive(peer, PrimeKey)
     if announced.parameter_set != parameter_set:
         raise RemoteProtocolError("chose other encryption parameters than the agreement", peer)
+    context = Context(parameter_set, PRIME_RING.bits)
     try:
-        return Evaluator(Context(parameter_set, PRIME_RING.bits), announced.key)
-    except ValueError as error:
+        return Evaluator(context, announced.key)
+    except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
 
 
@@ -299,7 +301,7 @@ def receive_slots(peer: str, label: str, count: int, side: SlotEvaluator) -> Flo
         )
     try:
         return load_slots(side.evaluator, operand.blocks, count)
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
 
 
@@ -319,7 +321,7 @@ def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]
             raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
         try:
             opened = open_slots(key, answer, len(due))
-        except ValueError as error:
+        except MalformedError as error:
             raise RemoteProtocolError(str(error), peer) from None
         share[due] = opened
         yield Send(peer, SlotCheck(label, PRIME_RING.pack(opened[:, SLOTS:])))
@@ -386,7 +388,7 @@ def _receive_check(peer: str, label: str, blocks: int) -> Flow[U64]:
         raise RemoteProtocolError(f"showed check slots of {shown.label!r} when {label!r} was due", peer)
     try:
         return PRIME_RING.unpack(shown.values, blocks * CHECK_SLOTS).reshape(blocks, CHECK_SLOTS)
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
 
 

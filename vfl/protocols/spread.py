@@ -47,7 +47,7 @@ class Spread:
         self._left = left
 
     def multiply(self, operand: Operand, *, transposed: bool = False) -> tuple[Answer, U64]:
-        """As :func:`vfl.protocols.product.multiply`; ValueError when the operand does not fit."""
+        """As :func:`vfl.protocols.product.multiply`; MalformedError when the operand does not fit."""
         height = self.packing.n if transposed else self.packing.m
         rows = self.shape[1] if transposed else self.shape[0]
         blocks = math.ceil(rows / height)

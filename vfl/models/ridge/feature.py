@@ -13,6 +13,7 @@ from vfl.models.ridge.basis import moment_bits, secret_rotation
 from vfl.models.ridge.label import MOMENTS_CHARGE, SCORE_BITS, WARM_CHARGE
 from vfl.protocols.feature_session import FeatureSession, TakenKey
 from vfl.protocols.moments import REACH, MomentRows, Pairs, agree_pairs, answer_moments, send_moments
+from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.session import F64, I64, Batch, Done, RingShare, ServedSource, rows_announced
 from vfl.terms import RidgeModel, SplitModel
 
@@ -155,7 +156,8 @@ def serve_warm_start(session: FeatureSession, columns: F64, label_columns: int, 
     if any(set(opened.tolist()) != set(rows.tolist()) for opened in before):
         raise RemoteProtocolError("asks for a warm start from other rows than before in this run", session.label_party)
     rows = served.rows(announced)
-    session.budget.charge(f"{WARM_CHARGE}{session.name}", rows, 1)
+    with asked_by(session.label_party):
+        session.budget.charge(f"{WARM_CHARGE}{session.name}", rows, 1)
     made = yield from served.answer(announced.block, rows)
     yield from served.send(announced.block, rows, made)
     served.key.close()

@@ -30,7 +30,7 @@ from vfl.models.sealed.scales import (
     check_ranges,
 )
 from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
-from vfl.protocols.opening_budget import OpeningBudget
+from vfl.protocols.opening_budget import OpeningBudget, asked_by
 from vfl.protocols.product import LeftOperand, Prepared
 from vfl.protocols.resume import await_open
 from vfl.protocols.session import Done
@@ -248,7 +248,8 @@ class SealedAnchor:
         if self._journal is not None:
             yield from await_open(label, number)
         charge = self._budget.charge_once if again else self._budget.charge
-        charge(f"{record.session}/{number}", rows, 1)
+        with asked_by(label):
+            charge(f"{record.session}/{number}", rows, 1)
         yield Send(label, Scores(number, pack_bits(record.arrays["scores"], SCORE_BITS)))
 
     def _score(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[U64]:

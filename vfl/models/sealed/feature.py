@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, Send
+from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolError, Send
 from vfl.arithmetic.he import Evaluator
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
@@ -68,6 +68,7 @@ class SealedFeature:
         """Its share of the weights at each prediction step, for coalition values."""
         self._features, self._masks, self._stream, self._session = features, masks, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
+        self._answered: set[int] = set()
 
     def serve(self) -> Flow[None]:
         """Answer steps until the label party is done.
@@ -89,6 +90,9 @@ class SealedFeature:
                 if chosen == 1:
                     return
                 step = cast("SealedStep", got)
+                if step.step in self._answered:
+                    raise RemoteProtocolError(f"announced step {step.step} again", label)
+                self._answered.add(step.step)
                 rows = step_rows(step, len(self._features), largest, label)
                 self._keep(step, rows)
                 if not step.again:

@@ -14,6 +14,7 @@ from vfl.arithmetic.he import Evaluator, KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products
 from vfl.models.sealed.messages import Members, Scores, SealedStep, UpdateShare, elements
@@ -282,7 +283,7 @@ class SealedLabel:
             raise RemoteProtocolError(f"opened the scores of step {got.step} at step {number}", anchor)
         try:
             theirs = unpack_bits(got.values, SCORE_BITS, len(step.rows), 1 << SCORE_BITS)
-        except ValueError as error:
+        except MalformedError as error:
             raise RemoteProtocolError(str(error), anchor) from None
         shift = np.uint64(64 - SCORE_BITS)
         signed = ((held[0].arrays["scores"].astype(np.uint64) + theirs) << shift).astype(np.int64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
 from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.received import MalformedError
 
 __all__ = ["MaskedEmbedding", "Members", "Scores", "SealedStep", "UpdateShare", "elements", "step_rows"]
 
@@ -137,7 +138,7 @@ def elements(data: bytes, shape: tuple[int, int], peer: str) -> U64:
     """Received elements of Z_p in this shape. Raises RemoteProtocolError."""
     try:
         return PRIME_RING.unpack(data, shape[0] * shape[1]).reshape(shape)
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
 
 
