@@ -101,6 +101,13 @@ class PlainLinear:
         self._used: dict[int, F64] = {}
 
     def moments(self, step: int, rows: I64, own: F64, label: F64) -> Flow[Moments]:
+        """Moments of the rows, over all parties' columns and the label.
+
+        Learns: what it returns, from features that are all in one place.
+        Leaks: nothing: no message is sent.
+        Model: none; this is the plain twin that a sealed run is compared with.
+        Source: docs/protocols/ridge.md#the-protocol.
+        """
         yield from ()
         return moments_of(np.concatenate([self._columns[rows], own], axis=1), label)
 
@@ -108,6 +115,13 @@ class PlainLinear:
         self._coefficients = coefficients
 
     def forward(self, step: int, rows: I64) -> Flow[F64]:
+        """The feature parties' part of the scores, float64 (B, 1).
+
+        Learns: what it returns, from features that are all in one place.
+        Leaks: nothing: no message is sent.
+        Model: none; this is the plain twin that a sealed run is compared with.
+        Source: docs/protocols/ridge.md#the-protocol.
+        """
         yield from ()
         self._used[step] = self._coefficients
         return self._columns[rows] @ self._coefficients[:, None]
@@ -175,6 +189,11 @@ def ridge_walk_forward(
 
     ``journal`` keeps what a crash must not lose; ``resumed`` is its record of the step to go on from. ``losses`` of the
     result are mean squared errors over all rows fitted on so far; ``ics`` are NaN.
+
+    Learns: what ``source`` opens: moments of each block, in the parties' secret bases, and one score a predicted row.
+    Leaks: to the feature parties which rows enter the model and which are predicted, at which step.
+    Model: that of ``source``; this loop sends nothing of its own.
+    Source: docs/protocols/ridge.md#the-protocol.
     """
     own, label = panel.features.rows, panel.label.reshape(-1)
     log = WalkLog(panel, steps, 1, journal, resumed)

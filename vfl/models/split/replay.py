@@ -84,12 +84,24 @@ class Opened:
         self._sums = sums
 
     def forward(self, step: int, rows: NDArray[np.int64]) -> Flow[F64]:
-        """The sums of this step as they were."""
+        """The sums of this step as they were.
+
+        Learns: nothing new: the sums were opened when they were recorded.
+        Leaks: nothing: no message is sent.
+        Model: the label party alone, on what it holds.
+        Source: docs/protocols/openings.md#openings-and-their-budget.
+        """
         yield from ()
         return self._sums[step]
 
     def backward(self, step: int, rows: NDArray[np.int64], gradient: F64) -> Flow[None]:
-        """Nothing: the source layer learned what it learned."""
+        """Nothing: the source layer learned what it learned.
+
+        Learns: nothing.
+        Leaks: nothing: no message is sent.
+        Model: the label party alone, on what it holds.
+        Source: docs/protocols/openings.md#openings-and-their-budget.
+        """
         yield from ()
 
 

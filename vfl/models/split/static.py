@@ -32,7 +32,13 @@ class StaticResult:
 
 
 def train_static(source: Source, head: LabelHead, steps: Sequence[Step], own: F64, label: F64) -> Flow[StaticResult]:
-    """Run the steps. own: float64 (n, d_own). label: float64 (n,), finite."""
+    """Run the steps. own: float64 (n, d_own). label: float64 (n,), finite.
+
+    Learns: the sum of embeddings that ``source`` opens of each row at each step.
+    Leaks: to the feature parties which rows are trained on and predicted, at which step.
+    Model: that of ``source``; this loop sends nothing of its own.
+    Source: docs/protocols/split.md#a-step.
+    """
     scores = np.full((len(label), head.terms.outputs), np.nan)
     openings = np.zeros(len(label), dtype=np.int64)
     losses: list[float] = []

@@ -60,6 +60,11 @@ def walk_forward(
     every step's sums (B, h), by step number; it holds those before ``resumed``.
     Yields Progress in opened rows; its metrics are the decision period's index, and the loss and IC of the last
     training batch.
+
+    Learns: the sum of embeddings that ``source`` opens of each row at each step.
+    Leaks: to the feature parties which rows are trained on and predicted, at which step.
+    Model: that of ``source``; this loop sends nothing of its own.
+    Source: docs/protocols/split.md#a-step.
     """
     entities, own = panel.label.shape[1], panel.features.rows
     log = WalkLog(panel, steps, head.width, journal, resumed)

@@ -50,7 +50,13 @@ class PlainSource:
         self._kept: dict[int, list[NDArray[np.float64]]] = {}
 
     def forward(self, step: int, rows: NDArray[np.int64]) -> Flow[NDArray[np.float64]]:
-        """Sum over parties of X_k[rows] W_k, float64 (B, h)."""
+        """Sum over parties of X_k[rows] W_k, float64 (B, h).
+
+        Learns: what it returns, from features that are all in one place.
+        Leaks: nothing: no message is sent.
+        Model: none; this is the plain twin that a sealed run is compared with.
+        Source: docs/protocols/split.md#a-step.
+        """
         if step in self._keep:
             self._kept[step] = [w.copy() for w in self.weights]
         yield from ()
@@ -60,7 +66,13 @@ class PlainSource:
         return total
 
     def backward(self, step: int, rows: NDArray[np.int64], gradient: NDArray[np.float64]) -> Flow[None]:
-        """W_k -= X_k[rows].T @ gradient."""
+        """W_k -= X_k[rows].T @ gradient.
+
+        Learns: what it returns, from features that are all in one place.
+        Leaks: nothing: no message is sent.
+        Model: none; this is the plain twin that a sealed run is compared with.
+        Source: docs/protocols/split.md#a-step.
+        """
         yield from ()
         for x, w in zip(self.features, self.weights, strict=True):
             w -= x[rows].T @ gradient
