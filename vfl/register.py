@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psi.kept
 import psi.messages  # noqa: F401
+import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages
 import vfl.protocols.attribution
 import vfl.protocols.coalitions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -17,7 +17,15 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
 from vfl.models.sealed.messages import MaskedEmbedding, Members, Scores, SealedStep, UpdateShare, elements, step_rows
-from vfl.models.sealed.records import SealedJournal, StepRecord, blocks_in, blocks_out, check_repeated
+from vfl.models.sealed.records import (
+    Scored,
+    SealedJournal,
+    StepRecord,
+    blocks_in,
+    blocks_out,
+    check_repeated,
+    scored_in,
+)
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
     PREDICTED_BITS,
@@ -53,7 +61,7 @@ class SealedAnchor:
     rows: how many there are. features: its own small integers (rows, d), or (rows, 0) when it is no feature party.
     weights: its shares of the initial weights, of its own columns and of the label party's, (d, h + 1) by name. key: of
     this session, for matrix products. budget: counts scores of a row over all runs, and refuses past the agreed number.
-    session, stream, journal, resumed: as for a feature party.
+    session, stream, journal, resumed, predicted: as for a feature party.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class SealedAnchor:
         workers: Workers | None = None,
         journal: SealedJournal | None = None,
         resumed: StepRecord | None = None,
+        predicted: Sequence[StepRecord] = (),
     ) -> None:
         width = terms.embedding_width
         if features.shape[1] != members.anchored:
@@ -86,8 +95,7 @@ class SealedAnchor:
         self.blocks = {name: Block.starting(weight) for name, weight in weights.items()}
         if resumed is not None:
             self.blocks = blocks_in(resumed.arrays, shapes)
-        self.scored: dict[int, dict[str, U64]] = {}
-        """Its shares of the weights at each prediction step, for coalition values."""
+        self.scored: dict[int, Scored] = scored_in(predicted)
         self._features, self._held, self._budget, self._stream = features, HeldProducts(key), budget, stream
         self._session, self._supply, self._workers = session, supply, workers
         self._journal, self._record = journal, resumed
@@ -244,7 +252,7 @@ class SealedAnchor:
             raise RemoteProtocolError("goes on with a prediction that the anchor has no record of", label)
         scores = None if again else (yield from self._score(step, rows, taken, slots))
         record = self._keep(step, rows, scores)
-        self.scored[number] = {name: block.weight for name, block in self.blocks.items()}
+        self.scored[number] = Scored(rows, {name: block.weight for name, block in self.blocks.items()})
         if self._journal is not None:
             yield from await_open(label, number)
         charge = self._budget.charge_once if again else self._budget.charge

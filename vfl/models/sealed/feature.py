@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -15,7 +15,15 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
 from vfl.models.sealed.messages import MaskedEmbedding, Members, SealedStep, step_rows
-from vfl.models.sealed.records import SealedJournal, StepRecord, blocks_in, blocks_out, check_repeated
+from vfl.models.sealed.records import (
+    Scored,
+    SealedJournal,
+    StepRecord,
+    blocks_in,
+    blocks_out,
+    check_repeated,
+    scored_in,
+)
 from vfl.models.sealed.scales import Update, check_ranges
 from vfl.models.sealed.step import Block, next_block, update_input
 from vfl.protocols.opening import ZeroSumMasks
@@ -36,7 +44,7 @@ class SealedFeature:
 
     features: small integers (rows, d) at the terms' feature bits. weight: its share of the initial weights, (d, h + 1).
     session: name of this attempt, part of every mask's label. stream: secret randomness, new in every attempt.
-    journal, resumed: as in :mod:`vfl.models.sealed.records`.
+    journal, resumed: as in :mod:`vfl.models.sealed.records`. predicted: its records of earlier predictions.
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class SealedFeature:
         workers: Workers | None = None,
         journal: SealedJournal | None = None,
         resumed: StepRecord | None = None,
+        predicted: Sequence[StepRecord] = (),
     ) -> None:
         if me not in members.others:
             raise LocalProtocolError(f"{me!r} is no feature party beside the anchor of this run")
@@ -64,8 +73,7 @@ class SealedFeature:
         check_ranges(terms, fixed, terms.batch_rows, members.columns)
         self.me, self.members, self.terms, self.fixed = me, members, terms, fixed
         self.block = Block.starting(weight) if resumed is None else blocks_in(resumed.arrays, {me: shape})[me]
-        self.scored: dict[int, U64] = {}
-        """Its share of the weights at each prediction step, for coalition values."""
+        self.scored: dict[int, Scored] = scored_in(predicted)
         self._features, self._masks, self._stream, self._session = features, masks, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
         self._answered: set[int] = set()
@@ -111,7 +119,7 @@ class SealedFeature:
             arrays = blocks_out({self.me: self.block})
             self._journal.hold(StepRecord(self._session, step.step, step.train, rows, arrays))
         if not step.train:
-            self.scored[step.step] = self.block.weight
+            self.scored[step.step] = Scored(rows, {self.me: self.block.weight})
 
     def _take_part(
         self, step: SealedStep, rows: I64, under_label: TakenProducts, under_anchor: TakenProducts, slots: SlotEvaluator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,16 @@ from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products
 from vfl.models.sealed.messages import Members, Scores, SealedStep, UpdateShare, elements
-from vfl.models.sealed.records import LabelJournal, ResumedScores, StepRecord, blocks_in, blocks_out, check_repeated
+from vfl.models.sealed.records import (
+    LabelJournal,
+    ResumedScores,
+    Scored,
+    StepRecord,
+    blocks_in,
+    blocks_out,
+    check_repeated,
+    scored_in,
+)
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
     PREDICTED_BITS,
@@ -63,7 +72,8 @@ class SealedLabel:
     """One session of the label party. ``start`` comes first, then a flow for each step, then ``finish``.
 
     features: its own small integers (rows, d), d may be 0. weights: its shares of the initial weights, of every feature
-    party's columns and of its own, (d, h + 1) by name. session, stream, journal, resumed: as for a feature party.
+    party's columns and of its own, (d, h + 1) by name. session, stream, journal, resumed, predicted: as for a
+    feature party. ``scored`` is what it leaves for coalition values.
     """
 
     def __init__(
@@ -81,6 +91,7 @@ class SealedLabel:
         workers: Workers | None = None,
         journal: LabelJournal | None = None,
         resumed: ResumedScores | None = None,
+        predicted: Sequence[StepRecord] = (),
     ) -> None:
         if features.shape[1] != members.own:
             raise LocalProtocolError(f"{members.own} own columns were agreed and {features.shape[1]} brought")
@@ -92,8 +103,7 @@ class SealedLabel:
         self.blocks = {name: Block.starting(weight) for name, weight in weights.items()}
         if resumed is not None:
             self.blocks = blocks_in(resumed.record.arrays, shapes)
-        self.scored: dict[int, dict[str, U64]] = {}
-        """Its shares of the weights at each prediction step, for coalition values."""
+        self.scored: dict[int, Scored] = scored_in(predicted)
         self._features, self._keys, self._held = features, keys, HeldProducts(keys.coefficient)
         self._taken: TakenProducts | None = None
         self._stream, self._session, self._supply, self._workers = stream, session, supply, workers
@@ -277,7 +287,7 @@ class SealedLabel:
             held.append(self._keep(step, share))
         else:
             yield from open_step([anchor], number, lambda: held.append(self._keep(step, share)))
-        self.scored[number] = {name: block.weight for name, block in self.blocks.items()}
+        self.scored[number] = Scored(step.rows, {name: block.weight for name, block in self.blocks.items()})
         got = yield from receive(anchor, Scores)
         if got.step != number:
             raise RemoteProtocolError(f"opened the scores of step {got.step} at step {number}", anchor)

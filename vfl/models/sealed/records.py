@@ -14,7 +14,7 @@ the very shares that were recorded. Keys, encryptions of zero and masks are of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,7 +24,17 @@ from numpy.typing import NDArray
 from psi.flow import RemoteProtocolError
 from vfl.models.sealed.step import Block
 
-__all__ = ["LabelJournal", "ResumedScores", "SealedJournal", "StepRecord", "blocks_in", "blocks_out", "check_repeated"]
+__all__ = [
+    "LabelJournal",
+    "ResumedScores",
+    "Scored",
+    "SealedJournal",
+    "StepRecord",
+    "blocks_in",
+    "blocks_out",
+    "check_repeated",
+    "scored_in",
+]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -46,8 +56,19 @@ class StepRecord:
     arrays: Arrays
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a side keeps of a prediction for coalition values: rows, and its shares of the weights then, by owner."""
+
+    rows: I64
+    weights: Mapping[str, NDArray[np.uint64]]
+
+
 class SealedJournal(Protocol):
-    """Where a side keeps its records. On return a record survives a crash; those before the last two may go."""
+    """Where a side keeps its records. On return a record survives a crash.
+
+    Records of training steps before the last two may go; those of predictions stay until the run is valued.
+    """
 
     def hold(self, record: StepRecord) -> None: ...
 
@@ -83,6 +104,15 @@ def blocks_in(arrays: Arrays, names: Mapping[str, tuple[int, int]]) -> dict[str,
             raise ValueError(f"the record of the step to go on from has no weights {shape} of {name!r}")
         blocks[name] = Block(weight.astype(np.uint64), speed.astype(np.uint64))
     return blocks
+
+
+def scored_in(predicted: Sequence[StepRecord]) -> dict[int, Scored]:
+    """What records of earlier predictions say of them, by step number."""
+    found = {}
+    for record in predicted:
+        weights = {name[7:]: array for name, array in record.arrays.items() if name.startswith("weight/")}
+        found[record.step] = Scored(record.rows, weights)
+    return found
 
 
 def check_repeated(record: StepRecord, step: int, train: bool, rows: I64, peer: str) -> None:

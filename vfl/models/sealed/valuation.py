@@ -1,0 +1,384 @@
+"""Valuation of a sealed network's coalitions: the flows of the label party, the anchor and the other feature parties.
+
+What is computed and what opens: :mod:`vfl.models.sealed.coalitions`. Everybody begins with what its training left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, LocalProtocolError, Progress, Recv, RecvAny, RemoteProtocolError, Send, gather, receive
+from vfl.arithmetic.bit_packing import pack_bits, unpack_bits
+from vfl.arithmetic.he import KeyHolder
+from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.models.sealed.coalitions import (
+    CENTRED_DROP,
+    LABEL_BITS,
+    NUMBER_DROP,
+    CoalitionEmbedding,
+    CoalitionNumbers,
+    Moments,
+    Piece,
+    ValuedPeriod,
+    ValuedRows,
+    ValuesEnd,
+    cut_numbers,
+    period_chunks,
+    period_mean_removed,
+    period_sums,
+    pieces_of,
+    valued_coalitions,
+)
+from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
+from vfl.models.sealed.label import LabelKeys
+from vfl.models.sealed.messages import Members, elements
+from vfl.models.sealed.opens import NUMBER_BITS
+from vfl.models.sealed.records import Scored
+from vfl.models.sealed.scales import EMBEDDING_BITS, WEIGHT_BITS
+from vfl.models.sealed.step import score
+from vfl.protocols.opening import ZeroSumMasks
+from vfl.protocols.resume import await_open, open_step
+from vfl.protocols.slots import (
+    LoadedSlots,
+    SlotEvaluator,
+    announce_key,
+    answer_slots,
+    finish_slots,
+    offer_slots,
+    receive_slots,
+)
+from vfl.protocols.truncation import LARGEST, evaluate_truncation, hold_truncation
+from vfl.terms import FixedPoint, SealedModel
+
+__all__ = ["AnchorValuation", "FeatureValuation", "LabelValuation"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+Record = Callable[[U64], None]
+
+
+class _Side:
+    """What every side brings: members, terms, its small integers (rows, d), and what its training left of predictions.
+
+    session: name of this attempt. stream: secret randomness, new in every attempt.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        features: I64,
+        scored: Mapping[int, Scored],
+        terms: SealedModel,
+        fixed: FixedPoint,
+        stream: SecretStream,
+        *,
+        session: str,
+    ) -> None:
+        self.members, self.terms, self.fixed = members, terms, fixed
+        self._features, self._scored, self._stream, self._session = features, scored, stream, session
+        self._coalitions = valued_coalitions(tuple(members.features))
+        self._drop = fixed.feature_bits + WEIGHT_BITS - EMBEDDING_BITS
+
+    def _weight(self, piece: Piece, owner: str) -> U64:
+        return self._scored[piece.step].weights[owner]
+
+    def _local(self, pieces: Sequence[Piece], owner: str) -> U64:
+        """What this side's own columns give with its own share of their weights, (rows, h + 1)."""
+        return np.concatenate([PRIME_RING.matmul(self._features[p.rows], self._weight(p, owner)) for p in pieces])
+
+    def _taken(self, number: int, pieces: Sequence[Piece], taken: TakenProducts, name: str) -> Flow[U64]:
+        """This side's share of its columns times the key holder's share of their weights."""
+        width, parts = self.terms.embedding_width, []
+        for place, piece in enumerate(pieces):
+            prepared = taken.prepared(self._features[piece.rows], width, train=False)
+            parts.append((yield from taken.product(f"{name}/{number}/{place}", prepared, width)))
+        return np.concatenate(parts)
+
+    def _given(
+        self, number: int, pieces: Sequence[Piece], held: HeldProducts, peer: str, owner: str, name: str
+    ) -> Flow[U64]:
+        """This side's share of the peer's columns times its own share of their weights."""
+        parts = []
+        for place, piece in enumerate(pieces):
+            weight, label = self._weight(piece, owner), f"{name}/{number}/{place}"
+            parts.append((yield from held.forward(peer, label, weight, len(piece.rows), train=False)))
+        return np.concatenate(parts)
+
+
+class LabelValuation(_Side):
+    """The label party's side. keys: of this session. record: keeps its shares of the numbers before they open.
+
+    recorded: its shares of the numbers, where an earlier attempt came that far.
+    """
+
+    def value(
+        self,
+        periods: Sequence[ValuedPeriod],
+        opened: Sequence[F64],
+        keys: LabelKeys,
+        *,
+        record: Record | None = None,
+        recorded: U64 | None = None,
+    ) -> Flow[Moments]:
+        """Moments of every coalition. opened: of each period the scores of its rows, which opened in training.
+
+        Learns: two numbers of 32 bits per coalition and period.
+        Leaks: to everyone, which predicted rows have labels in the valued periods.
+        Model: whatever this side takes for a label, no more than 32 bits a number arrive.
+        Source: docs/protocols/sealed.md#coalition-values.
+        """
+        chunks = period_chunks(periods)
+        for peer in self.members.everyone:
+            if peer in self.members.features:
+                yield from announce_key(peer, keys.coefficient)
+        yield from announce_key(self.members.anchor, keys.slots)
+        taken = (yield from take_products(self.members.anchor, self._stream)) if self.members.own else None
+        sums: list[U64] = []
+        for number, chunk in enumerate(chunks if recorded is None else []):
+            sums.append((yield from self._chunk(number, chunk, keys, taken)))
+            yield Progress(number + 1, len(chunks), unit="chunks")
+        for peer in self.members.everyone:
+            yield Send(peer, ValuesEnd(len(periods), recorded is not None))
+        if taken is not None:
+            taken.close()
+        return (yield from self._open(periods, opened, sums, keys, record, recorded))
+
+    def _chunk(
+        self, number: int, chunk: Sequence[ValuedPeriod], keys: LabelKeys, taken: TakenProducts | None
+    ) -> Flow[U64]:
+        """Its shares of the sums of a chunk, (coalitions, 2, periods)."""
+        members, anchor = self.members, self.members.anchor
+        pieces = [piece for period in chunk for piece in period.pieces]
+        rows = np.concatenate([piece.rows for piece in pieces])
+        told = ValuedRows(
+            number, tuple(p.period for p in pieces), tuple(p.step for p in pieces),
+            tuple(len(p.rows) for p in pieces), rows.astype("<u4").tobytes(),
+        )  # fmt: skip
+        for peer in members.everyone:
+            yield Send(peer, told)
+        held = HeldProducts(keys.coefficient)
+        flows = [self._given(number, pieces, held, name, name, "value") for name in members.features]
+        if taken is not None:
+            flows.append(self._taken(number, pieces, taken, "own"))
+        parts = yield from gather(flows)
+        shares = dict(zip(members.features, parts, strict=False))
+        base = np.zeros((len(rows), self.terms.embedding_width), dtype=np.uint64)
+        if taken is not None:
+            base = PRIME_RING.add(parts[-1], self._local(pieces, members.label))
+        labels = np.concatenate([period.labels for period in chunk]).clip(-self.terms.label_clip, self.terms.label_clip)
+        y = PRIME_RING.encode(labels, LABEL_BITS)
+        yield from offer_slots(anchor, f"labels/{number}", y, keys.slots)
+        sums = []
+        for place, coalition in enumerate(self._coalitions):
+            z = base
+            for name in coalition:
+                z = PRIME_RING.add(z, shares[name])
+            sums.append((yield from self._sums(f"{number}/{place}", z, y, pieces, keys.slots)))
+        return np.stack(sums)
+
+    def _sums(self, name: str, whole: U64, y: U64, pieces: Sequence[Piece], key: KeyHolder) -> Flow[U64]:
+        anchor, terms, rows = self.members.anchor, self.terms, len(whole)
+        z = yield from hold_truncation(anchor, f"embedding/{name}", whole, self._drop, key, bound=LARGEST)
+        yield from offer_slots(anchor, f"square/{name}", z[:, 1:], key)
+        cross = yield from finish_slots(anchor, f"square/{name}", rows * terms.width, key)
+        made = period_mean_removed(score(z, cross.reshape(rows, terms.width), terms.signs, EMBEDDING_BITS), pieces)
+        s = yield from hold_truncation(anchor, f"centred/{name}", made, CENTRED_DROP, key, bound=LARGEST)
+        with_label = yield from finish_slots(anchor, f"covariance/{name}", rows, key)
+        yield from offer_slots(anchor, f"variance/{name}", s, key)
+        with_self = yield from finish_slots(anchor, f"variance/{name}", rows, key)
+        covariance = PRIME_RING.add(PRIME_RING.mul(y, s), with_label)
+        variance = PRIME_RING.add(PRIME_RING.mul(s, s), PRIME_RING.scale(with_self, 2))
+        return np.stack([period_sums(covariance, pieces), period_sums(variance, pieces)])
+
+    def _open(
+        self,
+        periods: Sequence[ValuedPeriod],
+        opened: Sequence[F64],
+        sums: Sequence[U64],
+        keys: LabelKeys,
+        record: Record | None,
+        recorded: U64 | None,
+    ) -> Flow[Moments]:
+        anchor = self.members.anchor
+        share = recorded
+        if share is None:
+            whole = np.concatenate(sums, axis=2)
+            cut = yield from hold_truncation(anchor, "numbers", whole, NUMBER_DROP, keys.slots, bound=LARGEST)
+            share = cut_numbers(cut, label=True)
+        made = share
+        yield from open_step([anchor], 0, lambda: None if record is None or recorded is not None else record(made))
+        got = yield from receive(anchor, CoalitionNumbers)
+        if got.count != share.size:
+            raise RemoteProtocolError(f"opened {got.count} numbers where {share.size} are due", anchor)
+        try:
+            theirs = unpack_bits(got.values, NUMBER_BITS, share.size, 1 << NUMBER_BITS).reshape(share.shape)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error), anchor) from None
+        numbers = (share + theirs).astype(np.uint32).astype(np.int32).astype(np.float64)
+        numbers = np.ldexp(numbers, NUMBER_DROP - 2 * LABEL_BITS)
+        return self._moments(periods, opened, numbers)
+
+    def _moments(self, periods: Sequence[ValuedPeriod], opened: Sequence[F64], numbers: F64) -> Moments:
+        counts = np.array([len(period.labels) for period in periods], dtype=np.float64)
+        means = numbers / counts
+        covariance = {frozenset(c): means[i, 0] for i, c in enumerate(self._coalitions)}
+        variance = {frozenset(c): means[i, 1] for i, c in enumerate(self._coalitions)}
+        everyone = frozenset(self.members.features)
+        centred = [scores - scores.mean() for scores in opened]
+        pairs = zip(periods, centred, strict=True)
+        covariance[everyone] = np.array([float(np.mean(period.labels * scores)) for period, scores in pairs])
+        variance[everyone] = np.array([float(np.mean(scores**2)) for scores in centred])
+        return Moments(tuple(period.period for period in periods), covariance, variance)
+
+
+class AnchorValuation(_Side):
+    """The anchor's side. key: of this session. record, recorded: as for the label party.
+
+    most: numbers that the agreement lets open; more are refused before anything of them leaves.
+    """
+
+    def serve(
+        self, key: KeyHolder, *, most: int, record: Record | None = None, recorded: U64 | None = None
+    ) -> Flow[None]:
+        """Hold shares until every number is made, and open its shares of the numbers.
+
+        Learns: which predicted rows have labels in the valued periods; shares uniform in Z_p.
+        Leaks: to the label party 32 bits per coalition and period.
+        Model: semi-honest; together with the label party it sees each coalition's embeddings.
+        Source: docs/protocols/sealed.md#coalition-values.
+        """
+        label = self.members.label
+        taken = (yield from take_products(label, self._stream)) if self.members.anchored else None
+        slots = yield from take_slots(label, self._stream)
+        if self.members.own:
+            yield from announce_key(label, key)
+        held, sums, valued = HeldProducts(key), [], set[int]()
+        while True:
+            chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
+            if chosen == 1:
+                end = cast("ValuesEnd", got)
+                break
+            announced = cast("ValuedRows", got)
+            pieces = pieces_of(announced, self._scored, valued, label)
+            if 2 * len(self._coalitions) * len(valued) > most:
+                raise LocalProtocolError(
+                    f"{len(valued)} periods of {len(self._coalitions)} coalitions open more than the {most} numbers "
+                    "that were agreed: value fewer periods"
+                )
+            sums.append((yield from self._chunk(announced.number, pieces, held, taken, slots)))
+        if taken is not None:
+            taken.close()
+        yield from self._open(end, sums, valued, slots, record, recorded)
+
+    def _chunk(
+        self,
+        number: int,
+        pieces: Sequence[Piece],
+        held: HeldProducts,
+        taken: TakenProducts | None,
+        slots: SlotEvaluator,
+    ) -> Flow[U64]:
+        members, width = self.members, self.terms.embedding_width
+        rows = sum(len(piece.rows) for piece in pieces)
+        flows = []
+        if taken is not None:
+            flows.append(self._taken(number, pieces, taken, "value"))
+        if members.own:
+            flows.append(self._given(number, pieces, held, members.label, members.label, "own"))
+        parts = yield from gather(flows)
+        base = parts[-1] if members.own else np.zeros((rows, width), dtype=np.uint64)
+        mine = PRIME_RING.add(parts[0], self._local(pieces, members.anchor)) if taken is not None else base
+        labels = yield from receive_slots(members.label, f"labels/{number}", rows, slots)
+        sums = []
+        for place, coalition in enumerate(self._coalitions):
+            z = PRIME_RING.add(base, mine) if members.anchor in coalition else base
+            for name in coalition:
+                if name != members.anchor:
+                    z = PRIME_RING.add(z, (yield from self._masked(name, number, coalition, (rows, width))))
+            sums.append((yield from self._sums(f"{number}/{place}", z, labels, pieces, slots)))
+        return np.stack(sums)
+
+    def _masked(self, name: str, number: int, coalition: tuple[str, ...], shape: tuple[int, int]) -> Flow[U64]:
+        got = yield from receive(name, CoalitionEmbedding)
+        if (got.number, got.members) != (number, coalition):
+            raise RemoteProtocolError(f"sent its embedding for {got.members} when {coalition} was due", name)
+        return elements(got.values, shape, name)
+
+    def _sums(
+        self, name: str, whole: U64, labels: LoadedSlots, pieces: Sequence[Piece], slots: SlotEvaluator
+    ) -> Flow[U64]:
+        label, terms, rows = self.members.label, self.terms, len(whole)
+        z = yield from evaluate_truncation(label, f"embedding/{name}", whole, self._drop, slots, bound=LARGEST)
+        loaded = yield from receive_slots(label, f"square/{name}", rows * terms.width, slots)
+        cross = yield from answer_slots(label, f"square/{name}", [(loaded, z[:, 1:])], slots)
+        made = period_mean_removed(score(z, cross.reshape(rows, terms.width), terms.signs, EMBEDDING_BITS), pieces)
+        s = yield from evaluate_truncation(label, f"centred/{name}", made, CENTRED_DROP, slots, bound=LARGEST)
+        with_label = yield from answer_slots(label, f"covariance/{name}", [(labels, s)], slots)
+        loaded = yield from receive_slots(label, f"variance/{name}", rows, slots)
+        with_self = yield from answer_slots(label, f"variance/{name}", [(loaded, s)], slots)
+        variance = PRIME_RING.add(PRIME_RING.mul(s, s), PRIME_RING.scale(with_self, 2))
+        return np.stack([period_sums(with_label, pieces), period_sums(variance, pieces)])
+
+    def _open(
+        self,
+        end: ValuesEnd,
+        sums: Sequence[U64],
+        valued: set[int],
+        slots: SlotEvaluator,
+        record: Record | None,
+        recorded: U64 | None,
+    ) -> Flow[None]:
+        label, shape = self.members.label, (len(self._coalitions), 2, end.periods)
+        if end.again != (recorded is not None) or (not end.again and end.periods != len(valued)) or not end.periods:
+            raise RemoteProtocolError("ends a valuation that the anchor has not made", label)
+        share = recorded
+        if share is None:
+            whole = np.concatenate(sums, axis=2)
+            cut = yield from evaluate_truncation(label, "numbers", whole, NUMBER_DROP, slots, bound=LARGEST)
+            share = cut_numbers(cut, label=False)
+            if record is not None:
+                record(share)
+        if share.shape != shape:
+            raise RemoteProtocolError("goes on with a valuation of other periods than the one recorded", label)
+        yield from await_open(label, 0)
+        yield Send(label, CoalitionNumbers(share.size, pack_bits(share.reshape(-1), NUMBER_BITS)))
+
+
+class FeatureValuation(_Side):
+    """The side of a feature party that is not the anchor."""
+
+    def serve(self, me: str, masks: ZeroSumMasks) -> Flow[None]:
+        """Its part in every coalition that it is a member of.
+
+        Learns: which predicted rows have labels in the valued periods; its own shares.
+        Leaks: to the anchor its uniform share under a zero-sum mask of each coalition.
+        Model: semi-honest holders that do not pool what they have; pooled, they see each coalition's embeddings, and
+            so this party's own.
+        Source: docs/protocols/sealed.md#coalition-values.
+        """
+        label, valued = self.members.label, set[int]()
+        taken = yield from take_products(label, self._stream)
+        while True:
+            chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
+            if chosen == 1:
+                taken.close()
+                return
+            announced = cast("ValuedRows", got)
+            pieces = pieces_of(announced, self._scored, valued, label)
+            part = yield from self._taken(announced.number, pieces, taken, "value")
+            part = PRIME_RING.add(part, self._local(pieces, me))
+            for coalition in self._coalitions:
+                if me not in coalition:
+                    continue
+                among = [name for name in coalition if name != self.members.anchor]
+                name = f"value/{self._session}/{announced.number}/{'+'.join(coalition)}"
+                masked = PRIME_RING.add(part, masks.mask(name, among, part.shape))
+                yield Send(
+                    self.members.anchor, CoalitionEmbedding(announced.number, coalition, PRIME_RING.pack(masked))
+                )  # fmt: skip
