@@ -1,7 +1,8 @@
 """One training step of the sealed network's shape in a general two-party library, for comparison.
 
-SecretFlow-SPU's Cheetah protocol keeps weights, labels, features and gradients in shares of two parties, as the sealed
-network does, and opens as little. It runs in an environment of its own (Python below 3.12), both parties in one process:
+SecretFlow-SPU's Cheetah protocol keeps weights, labels, features and gradients in shares of two parties, as the
+sealed network does, and opens as little. It runs in an environment of its own (Python below 3.12), both parties in
+one process:
 
     python3.11 -m venv spu && spu/bin/pip install spu==0.9.5 "jax[cpu]"
     spu/bin/python benchmarks/mpc_step.py --rows 512 --features 40 --hidden 8
