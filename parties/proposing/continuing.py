@@ -61,24 +61,8 @@ def continued_without(
     opened and what the run still needs. Raises :class:`ConfigError` saying what stands in the way, and the remedy.
     """
     gone = set(without)
-    names = [party.name for party in earlier.parties]
-    strangers = sorted(gone - set(names))
-    if strangers or not gone:
-        raise ConfigError(
-            f"{', '.join(strangers) or 'nobody'} took no part in that run: choose from {', '.join(names)}"
-        )
-    if earlier.label.party in gone:
-        raise ConfigError(
-            f"{earlier.label.party!r} holds the labels and the network above the source layer: without it nothing is "
-            "left to go on with; propose a run with another label party"
-        )
-    staying = [party for party in earlier.parties if party.name not in gone]
+    staying = _staying(earlier, gone, nodes)
     features = [party for party in staying if party.role == "feature"]
-    if not features:
-        raise ConfigError("no feature party would be left: the label party alone needs no run")
-    lost = sorted({COORDINATOR, *(party.name for party in staying)} - set(nodes))
-    if lost:
-        raise ConfigError(f"{', '.join(lost)} is no member any more: name it with --without too")
     opened = may_be_opened(earlier, began)
     body = earlier.model_dump(mode="json")
     openings, model = dict(body["openings"]), dict(body["model"])
@@ -119,6 +103,28 @@ def continued_without(
             f"the others cannot go on under these terms: {reason(error)} (--limit-per-row, "
             f"--largest-fraction and --epochs change them; {opened} openings of a row count as used)"
         ) from None
+
+
+def _staying(earlier: Agreement, gone: set[str], nodes: Mapping[str, Node]) -> list[PartyTerms]:
+    """The parties that go on. Raises :class:`ConfigError` where they cannot."""
+    names = [party.name for party in earlier.parties]
+    strangers = sorted(gone - set(names))
+    if strangers or not gone:
+        raise ConfigError(
+            f"{', '.join(strangers) or 'nobody'} took no part in that run: choose from {', '.join(names)}"
+        )
+    if earlier.label.party in gone:
+        raise ConfigError(
+            f"{earlier.label.party!r} holds the labels and the network above the source layer: without it nothing is "
+            "left to go on with; propose a run with another label party"
+        )
+    staying = [party for party in earlier.parties if party.name not in gone]
+    if all(party.role != "feature" for party in staying):
+        raise ConfigError("no feature party would be left: the label party alone needs no run")
+    lost = sorted({COORDINATOR, *(party.name for party in staying)} - set(nodes))
+    if lost:
+        raise ConfigError(f"{', '.join(lost)} is no member any more: name it with --without too")
+    return staying
 
 
 def _renewed(party: dict[str, Any], node: Node) -> dict[str, Any]:
