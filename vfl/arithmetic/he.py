@@ -304,8 +304,8 @@ class Evaluator:
 
     def __init__(self, context: Context, public_key: bytes) -> None:
         self.context = context
-        words = unpack_key(public_key, context.key_primes, context.degree)
-        self._key = context.key(words)
+        self.public_key = public_key
+        self._key = context.key(unpack_key(public_key, context.key_primes, context.degree))
         self._encryptor = seal.Encryptor(context.seal, self._key)
         self._evaluator = seal.Evaluator(context.seal)
 

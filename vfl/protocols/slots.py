@@ -23,8 +23,9 @@ Source: docs/protocols/slots.md#slot-mode; batching of Smart and Vercauteren, De
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,12 @@ __all__ = [
     "MOST_TERMS",
     "SLOTS",
     "LoadedSlots",
+    "Made",
     "PrimeKey",
     "SlotAnswer",
     "SlotCheck",
     "SlotEvaluator",
+    "SlotMultiplier",
     "SlotOperand",
     "SlotVerdict",
     "announce_key",
@@ -185,23 +188,40 @@ def encrypt_slots(key: KeyHolder, values: U64) -> tuple[bytes, ...]:
 
 @dataclass(frozen=True)
 class LoadedSlots:
-    """A received vector of ``count`` elements, checked, in NTT form; it may serve several products."""
+    """A received vector of ``count`` elements, checked, in NTT form; it may serve several products.
+
+    blocks: as it came, where the products are computed elsewhere; then there are no ``ciphers``.
+    """
 
     count: int
     ciphers: tuple[Ciphertext, ...]
+    blocks: tuple[bytes, ...] = ()
+
+
+Made = tuple[tuple[bytes, ...], tuple[bytes, ...], U64]
+"""What an evaluator makes: both polynomials of each answer, and its share, slot values (ciphertexts, N)."""
+
+
+class SlotMultiplier(Protocol):
+    """Multiplies elsewhere, such as on a party's workers, under masks and encryptions of zero that are made there."""
+
+    def __call__(self, terms: Sequence[tuple[Sequence[bytes], U64]]) -> Made:
+        """As :func:`multiply_slots`, of received blocks and own slot values (ciphertexts, N)."""
 
 
 @dataclass
 class SlotEvaluator:
     """One session's evaluator side: the key holder's public key, where masks come from, faults so far.
 
-    zeros: encryptions of zero made ahead; without it each is made when it is needed.
+    zeros: encryptions of zero made ahead; without it each is made when it is needed. spread: where products are
+    computed, by default here.
     """
 
     evaluator: Evaluator
     stream: SecretStream
     zeros: ZeroSupply | None = None
     faults: int = 0
+    spread: SlotMultiplier | None = None
 
     def __post_init__(self) -> None:
         if self.evaluator.context.name != SLOT_SET:
@@ -215,12 +235,21 @@ def load_slots(evaluator: Evaluator, blocks: Sequence[bytes], count: int) -> Loa
     return LoadedSlots(count, tuple(evaluator.load(block) for block in blocks))
 
 
+def _kept_slots(evaluator: Evaluator, blocks: Sequence[bytes], count: int) -> LoadedSlots:
+    """Check a received vector and keep it as it came. Raises as :func:`load_slots`."""
+    if len(blocks) != ciphertexts_of(count):
+        raise MalformedError(f"the operand has {len(blocks)} ciphertexts, not {ciphertexts_of(count)}")
+    for block in blocks:
+        evaluator.context.from_block(block)
+    return LoadedSlots(count, (), tuple(blocks))
+
+
 def multiply_slots(
     evaluator: Evaluator,
     terms: Sequence[tuple[Sequence[Ciphertext], Sequence[Plain | None]]],
     stream: SecretStream,
     zeros: ZeroSupply | None = None,
-) -> tuple[tuple[bytes, ...], tuple[bytes, ...], U64]:
+) -> Made:
     """Message 2 and the evaluator's share, slot values (ciphertexts, N), of the sum over ``terms``.
 
     terms: ciphertexts and encoded operands, one of each per output ciphertext. Every output takes one fresh encryption
@@ -300,6 +329,8 @@ def receive_slots(peer: str, label: str, count: int, side: SlotEvaluator) -> Flo
             f"sent operand {operand.label!r} of {operand.count} elements when {label!r} of {count} was due", peer
         )
     try:
+        if side.spread is not None:
+            return _kept_slots(side.evaluator, operand.blocks, count)
         return load_slots(side.evaluator, operand.blocks, count)
     except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
@@ -350,12 +381,11 @@ def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]]
     count = terms[0][0].count
     assert 1 <= len(terms) <= MOST_TERMS, "the noise bound counts on few terms"
     assert all(loaded.count == own.size == count for loaded, own in terms), "terms of one length"
-    lifted = [(loaded.ciphers, _lifted(side.evaluator, own.reshape(-1))) for loaded, own in terms]
+    multiply = _multiplier(terms, side)
     share = np.empty((ciphertexts_of(count), SLOTS + CHECK_SLOTS), dtype=np.uint64)
     due = list(range(len(share)))
     while True:
-        chosen = [([c[i] for i in due], [p[i] for i in due]) for c, p in lifted]
-        first, second, part = multiply_slots(side.evaluator, chosen, side.stream, side.zeros)
+        first, second, part = multiply(due)
         share[due] = part
         yield Send(peer, SlotAnswer(label, first, second))
         shown = yield from _receive_check(peer, label, len(due))
@@ -370,6 +400,21 @@ def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]]
         yield Send(peer, SlotVerdict(label, tuple(due)))
         if not due:
             return _read(share, count)
+
+
+def _multiplier(terms: Sequence[tuple[LoadedSlots, U64]], side: SlotEvaluator) -> Callable[[list[int]], Made]:
+    """What makes the answers of these numbers, here or elsewhere."""
+    spread = side.spread
+    if spread is not None:
+        laid = [(loaded.blocks, _laid_out(own.reshape(-1))) for loaded, own in terms]
+        return lambda due: spread([([blocks[i] for i in due], values[due]) for blocks, values in laid])
+    lifted = [(loaded.ciphers, _lifted(side.evaluator, own.reshape(-1))) for loaded, own in terms]
+
+    def here(due: list[int]) -> Made:
+        chosen = [([c[i] for i in due], [p[i] for i in due]) for c, p in lifted]
+        return multiply_slots(side.evaluator, chosen, side.stream, side.zeros)
+
+    return here
 
 
 def _lifted(evaluator: Evaluator, values: U64) -> list[Plain | None]:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from vfl.arithmetic.he import Context, Evaluator
 from vfl.arithmetic.randomness import SecretStream
 from vfl.protocols.product import Answer, Operand, Packing, Prepared, multiply
+from vfl.protocols.slots import Made, multiply_slots
 
-__all__ = ["Spread", "Workers"]
+__all__ = ["Spread", "SpreadSlots", "Workers"]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -66,6 +67,37 @@ class Spread:
         return answer, np.concatenate([part for _, part in done])
 
 
+class SpreadSlots:
+    """Products element by element, computed by ``workers``, a range of ciphertexts each."""
+
+    def __init__(self, workers: Workers, evaluator: Evaluator) -> None:
+        self._workers = workers
+        self._key = (evaluator.context.name, evaluator.context.ring_bits, evaluator.public_key)
+
+    def __call__(self, terms: Sequence[tuple[Sequence[bytes], U64]]) -> Made:
+        """As :func:`vfl.protocols.slots.multiply_slots`."""
+        blocks = len(terms[0][0])
+        share = math.ceil(blocks / max(self._workers.count, 1))
+        calls = [
+            (*self._key, [(list(c[start : start + share]), v[start : start + share]) for c, v in terms])
+            for start in range(0, blocks, share)
+        ]
+        done: list[Made] = self._workers(_slot_part, calls)
+        first = tuple(c0 for part in done for c0 in part[0])
+        second = tuple(c1 for part in done for c1 in part[1])
+        return first, second, np.concatenate([part[2] for part in done])
+
+
+def _slot_part(name: str, ring_bits: int, public_key: bytes, terms: list[tuple[list[bytes], U64]]) -> Made:
+    """A worker's ciphertexts: received blocks and the evaluator's own slot values, of each term."""
+    evaluator = _evaluator(name, ring_bits, public_key)
+    loaded = [
+        ([evaluator.load(b) for b in blocks], [evaluator.plain(p) for p in evaluator.context.slots.polynomials(values)])
+        for blocks, values in terms
+    ]
+    return multiply_slots(evaluator, loaded, SecretStream(secrets.token_bytes(32)))
+
+
 def _part(
     name: str, ring_bits: int, public_key: bytes, left: I64, packing: Packing, operand: Operand, transposed: bool
 ) -> tuple[Answer, U64]:
@@ -75,6 +107,6 @@ def _part(
     return multiply(Prepared(evaluator, left, packing), operand, stream, transposed=transposed)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _evaluator(name: str, ring_bits: int, public_key: bytes) -> Evaluator:
     return Evaluator(Context(name, ring_bits), public_key)

@@ -7,14 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from parties.errors import ConfigError
 from parties.process.workers import ComputeSettings, open_workers
+from psi.flow import Flow, RemoteProtocolError, run_local
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder
+from vfl.arithmetic.parameter_sets import SLOT_SET
+from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
 from vfl.protocols.product import Operand, choose_packing, encrypt_right, open_answer
-from vfl.protocols.spread import Spread, Workers
+from vfl.protocols.slots import (
+    SLOTS,
+    SlotEvaluator,
+    SlotOperand,
+    answer_slots,
+    finish_slots,
+    offer_slots,
+    receive_slots,
+)
+from vfl.protocols.spread import Spread, SpreadSlots, Workers
 
 
 def check_products(workers: Workers) -> None:
@@ -36,12 +49,51 @@ def check_products(workers: Workers) -> None:
         assert int(np.abs(difference).max()) <= 1
 
 
+def check_slot_products(workers: Workers) -> None:
+    """Products element by element over more than one ciphertext, and a sum of two, equal the oracle."""
+    context = Context(SLOT_SET, PRIME_RING.bits)
+    key, stream = KeyHolder(context), SecretStream(bytes(range(32)))
+    evaluator = Evaluator(context, key.public_key)
+    side = SlotEvaluator(evaluator, stream, spread=SpreadSlots(workers, evaluator))
+    held, mine, other = (PRIME_RING.uniform(stream, (SLOTS + 9,)) for _ in range(3))
+
+    def holder() -> Flow[NDArray[np.uint64]]:
+        yield from offer_slots("evaluator", "x", held, key)
+        return (yield from finish_slots("evaluator", "x", held.size, key))
+
+    def evaluate() -> Flow[NDArray[np.uint64]]:
+        loaded = yield from receive_slots("holder", "x", held.size, side)
+        return (yield from answer_slots("holder", "x", [(loaded, mine), (loaded, other)], side))
+
+    shares = run_local({"holder": holder(), "evaluator": evaluate()})
+    whole = PRIME_RING.add(shares["holder"], shares["evaluator"])
+    assert np.array_equal(whole, PRIME_RING.mul(held, PRIME_RING.add(mine, other)))
+
+
+def test_a_block_that_is_no_ciphertext_is_refused_before_it_reaches_a_worker() -> None:
+    context = Context(SLOT_SET, PRIME_RING.bits)
+    evaluator = Evaluator(context, KeyHolder(context).public_key)
+
+    class Nobody:
+        count = 2
+
+        def __call__(self, function: object, calls: object) -> list[object]:
+            raise AssertionError("nothing is sent to workers")
+
+    side = SlotEvaluator(evaluator, SecretStream(bytes(32)), spread=SpreadSlots(Nobody(), evaluator))
+    flow = receive_slots("peer", "x", 3, side)
+    next(flow)
+    with pytest.raises(RemoteProtocolError, match="peer: a ciphertext has"):
+        flow.send(SlotOperand("x", 3, (b"no",)))
+
+
 def test_loky_processes() -> None:
     with open_workers(ComputeSettings(backend="loky", workers=2)) as workers:
         assert workers is not None
         pids = set(workers(os.getpid, [() for _ in range(8)]))
         assert os.getpid() not in pids
         check_products(workers)
+        check_slot_products(workers)
 
 
 def test_dask_cluster_of_two_processes() -> None:
@@ -53,6 +105,7 @@ def test_dask_cluster_of_two_processes() -> None:
         assert workers is not None
         assert workers.count == 2
         check_products(workers)
+        check_slot_products(workers)
         with distributed.Client(cluster.scheduler_address) as client:
             tasks = client.run(lambda: __import__("os").getpid())
         assert len(set(tasks.values())) == 2
@@ -68,6 +121,7 @@ def test_ray_cluster_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         assert workers.count == 2
         assert os.getpid() not in set(workers(os.getpid, [() for _ in range(8)]))
         check_products(workers)
+        check_slot_products(workers)
     assert not ray.is_initialized(), "a cluster of our own ends with us"
 
 

@@ -120,7 +120,7 @@ class SealedAnchor:
         taken: TakenProducts | None = None
         if self.members.anchored:
             taken = yield from take_products(label, self._stream, self._supply, self._workers)
-        slots = yield from take_slots(label, self._stream, self._supply)
+        slots = yield from take_slots(label, self._stream, self._supply, self._workers)
         for peer in self.members.anchor_keys:
             yield from announce_key(peer, self._held.key)
         try:

@@ -26,7 +26,7 @@ from vfl.protocols.product import (
     hold_product,
 )
 from vfl.protocols.slots import SlotEvaluator, receive_key
-from vfl.protocols.spread import Spread, Workers
+from vfl.protocols.spread import Spread, SpreadSlots, Workers
 
 __all__ = ["HeldProducts", "TakenProducts", "coefficient_key", "packing_of", "slot_key", "take_products", "take_slots"]
 
@@ -95,7 +95,6 @@ class TakenProducts:
 
     peer: str
     evaluator: Evaluator
-    public: bytes
     stream: SecretStream
     zeros: ZeroSupply
     workers: Workers | None = None
@@ -105,7 +104,7 @@ class TakenProducts:
         rows, inner = left.shape
         packing = packing_of(rows, inner, width, train=train)
         if self.workers is not None:
-            return Spread(self.workers, self.evaluator, self.public, left, packing)
+            return Spread(self.workers, self.evaluator, self.evaluator.public_key, left, packing)
         return Prepared(self.evaluator, left, packing)
 
     def product(self, label: str, left: Prepared | LeftOperand, width: int, *, transposed: bool = False) -> Flow[U64]:
@@ -135,10 +134,12 @@ def take_products(
     Source: docs/protocols/product.md#operand-and-answer.
     """
     evaluator = yield from receive_key(peer, COEFFICIENT_SET)
-    return TakenProducts(peer, evaluator, b"", stream, supply(evaluator), workers)
+    return TakenProducts(peer, evaluator, stream, supply(evaluator), workers)
 
 
-def take_slots(peer: str, stream: SecretStream, supply: Supply = FreshZeros) -> Flow[SlotEvaluator]:
+def take_slots(
+    peer: str, stream: SecretStream, supply: Supply = FreshZeros, workers: Workers | None = None
+) -> Flow[SlotEvaluator]:
     """Take a key holder's key for products element by element.
 
     Learns: the public key.
@@ -147,4 +148,6 @@ def take_slots(peer: str, stream: SecretStream, supply: Supply = FreshZeros) -> 
     Source: docs/protocols/slots.md#slot-mode.
     """
     evaluator = yield from receive_key(peer, SLOT_SET)
+    if workers is not None:
+        return SlotEvaluator(evaluator, stream, spread=SpreadSlots(workers, evaluator))
     return SlotEvaluator(evaluator, stream, supply(evaluator))

@@ -90,7 +90,7 @@ class SealedFeature:
         """
         label, largest = self.members.label, max(self.terms.batch_rows, 8192)
         under_label = yield from take_products(label, self._stream, self._supply, self._workers)
-        slots = yield from take_slots(label, self._stream, self._supply)
+        slots = yield from take_slots(label, self._stream, self._supply, self._workers)
         under_anchor = yield from take_products(self.members.anchor, self._stream, self._supply, self._workers)
         try:
             while True:

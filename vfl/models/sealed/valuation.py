@@ -16,6 +16,7 @@ from vfl.arithmetic.bit_packing import pack_bits, unpack_bits
 from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 from vfl.models.sealed.coalitions import (
     CENTRED_DROP,
     LABEL_BITS,
@@ -218,7 +219,7 @@ class LabelValuation(_Side):
             raise RemoteProtocolError(f"opened {got.count} numbers where {share.size} are due", anchor)
         try:
             theirs = unpack_bits(got.values, NUMBER_BITS, share.size, 1 << NUMBER_BITS).reshape(share.shape)
-        except ValueError as error:
+        except MalformedError as error:
             raise RemoteProtocolError(str(error), anchor) from None
         numbers = (share + theirs).astype(np.uint32).astype(np.int32).astype(np.float64)
         numbers = np.ldexp(numbers, NUMBER_DROP - 2 * LABEL_BITS)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -119,3 +123,23 @@ def test_data_that_a_run_could_not_hold_are_named_by_the_twin() -> None:
     steps = [Step(n, "train", 0, np.arange(100), 100) for n in range(40)]
     with pytest.raises(SealedRangeError, match="too high for these data, halve them"):
         run_twin(made.twin(), steps, lambda step: labels("y", heavy=True)[step.rows])
+
+
+def test_workers_make_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of both modes go through the workers of every evaluator: the twin's equality holds as before."""
+    calls: list[str] = []
+
+    class Here:
+        """Workers in this process."""
+
+        count = 2
+
+        def __call__(self, function: Callable[..., Any], calls_: Sequence[tuple[Any, ...]]) -> list[Any]:
+            calls.append(function.__name__)
+            return [function(*call) for call in calls_]
+
+    made = consortium("ab", 1, "a", SealedModel(width=2, batch_rows=24))
+    for name in ("label_side", "anchor_side", "feature_side"):
+        monkeypatch.setattr(made, name, partial(getattr(made, name), workers=Here()))
+    check_equal(made, schedule(24)[:3], labels("y"), monkeypatch)
+    assert set(calls) == {"_part", "_slot_part"}
