@@ -144,6 +144,12 @@ class RewardTerms(Terms):
     uplift_level: float = Field(
         default=0.05, gt=0, le=1, description="one-sided level at which joining must be worth something; 1: no test"
     )
+    rows: Literal["committed", "any"] = Field(
+        default="committed", description="committed pays only for periods whose rows were committed in time"
+    )
+    rows_within_hours: int = Field(
+        default=24, ge=1, le=8784, description="from a period's cutoff to the commitment to its rows, at most"
+    )
     settlement: SettlementTerms | None = Field(default=None, description="None: no stakes, no roll-over account")
 
     @model_serializer(mode="wrap")

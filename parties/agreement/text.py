@@ -174,6 +174,13 @@ def _money(agreement: Agreement) -> Iterator[str]:
             "Nobody is paid, and the pot rolls over, unless joining is better than staying alone at the one-sided "
             f"level {terms.uplift_level:g}."
         )
+    if terms.rows == "committed":
+        yield (
+            f"A party is paid only for periods whose rows it had committed to within {terms.rows_within_hours} hours "
+            "of their cutoff."
+        )
+    else:
+        yield "Rows are paid for whenever they were brought, after the fact too."
     if fees is not None:
         yield (
             f"Usage fees: {fees.rate_millionths} millionths of the assets that use the factor, each period; each fee "

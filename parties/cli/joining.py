@@ -24,6 +24,7 @@ __all__ = [
     "coordinator_roster",
     "coordinator_rotate",
     "invite",
+    "party_commit",
     "party_join",
     "party_roster",
     "party_rotate",
@@ -333,3 +334,16 @@ def _folder(home: Path) -> None:
         home.chmod(0o700)
     except OSError as error:
         raise StorageError(f"{home}: cannot be made ({error.strerror}); choose another folder") from None
+
+
+def party_commit(home: Home) -> None:
+    """Commit to the rows that this node's queries yield for the first time; the running node tells the coordinator."""
+    from datetime import UTC, datetime
+
+    from parties.node.home import NodeHome
+    from parties.node.row_commitments import commit_rows
+
+    place = NodeHome(home)
+    with place.audit() as audit:
+        batch = commit_rows(place, audit, datetime.now(UTC).replace(microsecond=0))
+    say(f"Committed to {batch.rows} new rows as of {batch.through:%Y-%m-%d %H:%M} UTC; root {batch.root}")

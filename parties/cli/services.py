@@ -31,6 +31,7 @@ coordinator.command("revoke")(joining.coordinator_revoke)
 coordinator.command("roster")(joining.coordinator_roster)
 coordinator.command("rotate")(joining.coordinator_rotate)
 party.command("join")(joining.party_join)
+party.command("commit")(joining.party_commit)
 party.command("roster")(joining.party_roster)
 party.command("rotate")(joining.party_rotate)
 

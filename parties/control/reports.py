@@ -19,6 +19,7 @@ from parties.control.phase_reports import OpeningsUsed, Points, TrafficByKind
 from parties.control.phases import Attempt, PhaseName
 from parties.errors import AgreementError
 from parties.fields import Column, Count, Signature, StrictTerms, Text, Word, printable
+from parties.settlement.committed_rows import RowsCommitted
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer
 
@@ -129,9 +130,20 @@ ReportBody = (
     | HeldBody
     | Answer
     | LiveRecord
+    | RowsCommitted
 )
 ReportKind = Literal[
-    "heartbeat", "introduction", "signed", "rejected", "progress", "done", "failed", "held", "settlement", "live"
+    "heartbeat",
+    "introduction",
+    "signed",
+    "rejected",
+    "progress",
+    "done",
+    "failed",
+    "held",
+    "settlement",
+    "live",
+    "rows",
 ]
 
 REPORTS: Mapping[ReportKind, type[ReportBody]] = {
@@ -145,6 +157,7 @@ REPORTS: Mapping[ReportKind, type[ReportBody]] = {
     "held": HeldBody,
     "settlement": Answer,
     "live": LiveRecord,
+    "rows": RowsCommitted,
 }
 _KINDS: Mapping[type[ReportBody], ReportKind] = {shape: kind for kind, shape in REPORTS.items()}
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from parties.agreement.document import Agreement
+from parties.coordinator.committed_rows import CommittedRows
 from parties.coordinator.run import RunState
 from parties.errors import AgreementError, LedgerError
+from parties.settlement.committed_rows import check_flags
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.pay_rule import check_record
 from parties.settlement.signed_contribution import SignedContribution, contribution_digest
@@ -15,7 +17,9 @@ from parties.settlement.signed_contribution import SignedContribution, contribut
 __all__ = ["check_contribution"]
 
 
-def check_contribution(agreement: Agreement, state: RunState, party: str, report: Mapping[str, Any]) -> None:
+def check_contribution(
+    agreement: Agreement, state: RunState, party: str, report: Mapping[str, Any], rows: CommittedRows
+) -> None:
     """Refuse a report on value that is unsigned, contradicts itself or differs from others'.
 
     Raises :class:`AgreementError` naming who and what.
@@ -29,6 +33,8 @@ def check_contribution(agreement: Agreement, state: RunState, party: str, report
         SignedContribution(run_id=state.run, record=record, signature=said).verify(state.run, agreement)
         try:
             check_record(agreement, record, whole=True)
+            for name in record.parties:
+                check_flags(agreement, record, name, rows.told(name))
         except LedgerError as error:
             raise AgreementError(str(error)) from None
     digests = {name: _digest(one) for name, one in (others | {party: report}).items()}

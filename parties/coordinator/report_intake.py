@@ -20,12 +20,14 @@ from parties.control.reports import (
     parse_report,
 )
 from parties.coordinator.approvals import Approvals
+from parties.coordinator.committed_rows import CommittedRows
 from parties.coordinator.contribution_intake import check_contribution
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import PhaseDone, PhaseFailed, PhaseHeld, Rejected, Signed
 from parties.coordinator.state import EventRefused
 from parties.errors import AgreementError
 from parties.fields import printable
+from parties.settlement.committed_rows import RowsCommitted
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer
 
@@ -35,7 +37,8 @@ __all__ = ["ReportIntake"]
 class ReportIntake:
     """Takes reports of authenticated parties to the engine. Thread-safe."""
 
-    def __init__(self, engine: Engine, approvals: Approvals) -> None:
+    def __init__(self, engine: Engine, approvals: Approvals, rows: CommittedRows) -> None:
+        self._rows = rows
         self._engine = engine
         self._approvals = approvals
 
@@ -68,6 +71,8 @@ class ReportIntake:
                 return self._approvals.heard(party, answer)
             case LiveRecord() as record:
                 return self._approvals.take_live(party, record)
+            case RowsCommitted() as committed:
+                return self._rows.take(party, committed)
 
     def _finished(self, party: str, run_id: str, done: DoneBody, now: datetime) -> bool:
         """A report that is refused ends the party's part: it will not make a better one."""
@@ -81,7 +86,7 @@ class ReportIntake:
             if expected and report.get("contribution") is None:
                 raise AgreementError(f"{party}'s report on value has no contribution: send the contribution report")
             if done.phase == "value" and plan.masked:
-                check_contribution(known.agreement, state, party, report)
+                check_contribution(known.agreement, state, party, report, self._rows)
         except AgreementError as error:
             if done.phase != "approve":
                 with contextlib.suppress(EventRefused):

@@ -21,6 +21,7 @@ from parties.coordinator.approvals import Approvals
 from parties.coordinator.audit_witness import AuditWitness
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
+from parties.coordinator.committed_rows import CommittedRows
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.all_doors import all_doors
 from parties.coordinator.desk.context import DeskContext
@@ -136,7 +137,7 @@ class Coordinator:
             doors=all_doors(desk),
             gate=Gate(roster, sessions, actions, issuer),
             approvals=approvals,
-            intake=ReportIntake(engine, approvals),
+            intake=ReportIntake(engine, approvals, CommittedRows(audit)),
         )
         self._served.set_result(served)
         return desk

@@ -162,6 +162,7 @@ single_party = {str(len(vendors) == 1).lower()}
 unit = "USD"
 scale = 2
 pot = 1000000
+rows = "any"  # made up after the fact: nobody could commit to these rows as they arrived
 """
     if FixedPoint().headroom_bits(features) < 1:
         # more columns need more room in the ring for the same weights

@@ -50,6 +50,7 @@ from parties.errors import ConfigError, EntenteError, PeerError, RunAborted, Sto
 from parties.joining.succession import adopt_successor
 from parties.names import COORDINATOR
 from parties.process.supervision import start_loop
+from parties.settlement.committed_rows import RowsCommitted
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer
 from parties.transport.to_coordinator import Connection, Stream
@@ -189,6 +190,10 @@ class CoordinatorLine:
     def live(self, run_id: str, record: LiveRecord) -> None:
         """What we attest of a run on live data, as its label party."""
         self._report(Report(record, run_id))
+
+    def rows(self, committed: RowsCommitted) -> None:
+        """What we commit to of our rows."""
+        self._report(Report(committed))
 
     def _report(self, report: Report) -> None:
         """Deliver, repeating while the coordinator is away and the run goes on, for ``patience`` seconds at most.

@@ -15,8 +15,10 @@ from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.earlier_runs import check_begun
 from parties.node.kept_contribution import keep_contribution
+from parties.node.row_commitments import told_times
 from parties.node.sessions import session_terms
 from parties.node.zero_supply import PreparedZeros
+from parties.settlement.committed_rows import covered_periods
 from parties.settlement.signed_contribution import contribution_digest
 from psi.flow import Flow
 from vfl.arithmetic.he import Evaluator, ZeroSupply
@@ -29,7 +31,7 @@ from vfl.models.split.feature import serve_source
 from vfl.models.split.initial import initial_share, turned_columns
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
-from vfl.protocols.contribution_record import hear_contributions
+from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import Charge, OpeningBudget
@@ -182,6 +184,14 @@ class FeatureParty:
         self.context.perform("value", attempt, self._value(f"value-{attempt}"))
         return self._kept
 
+    def _in_time(self) -> tuple[bool, ...]:
+        """In which reported periods this node had committed to its rows in time."""
+        agreement = self.context.agreement
+        terms, periods = agreement.evaluation, agreement.calendar.periods
+        first = periods.index(terms.first) if terms.first else 0
+        last = periods.index(terms.last) if terms.last else len(periods) - 1
+        return covered_periods(agreement, told_times(self.context.folder), periods[first : last + 1])
+
     def _keep(self, document: bytes) -> None:
         self._kept = contribution_digest(keep_contribution(self.context, document).record)
 
@@ -194,4 +204,5 @@ class FeatureParty:
         if agreement.openings.attribution:
             yield from serve_attribution(session, kept, self._entities, consent=True)
         if agreement.openings.contribution == "masked":
+            yield from tell_rows(agreement.label.party, self._in_time())
             yield from hear_contributions(agreement.label.party, self._keep)

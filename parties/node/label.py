@@ -21,11 +21,14 @@ from parties.factor.delivery import reading_keys, sealer, write_sealed
 from parties.factor.provenance import git_revision, lockfile_sha256
 from parties.node.context import RunContext
 from parties.node.joint import joint_model
+from parties.node.kept_contribution import kept_contribution
 from parties.node.placebo import PlaceboResult, strangers
 from parties.node.valuation import Valuation, value_run
 from vfl.arithmetic.he import PARAMETER_SETS
+from vfl.contribution.findings import contribution_findings
 from vfl.factors.evaluate import Evaluation, Method, evaluate
 from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bundle, size_band
+from vfl.factors.findings import Findings
 from vfl.models.split.training import score_coalition
 from vfl.models.split.twin import alone
 from vfl.protocols.delivery import deliver_bundle
@@ -198,11 +201,23 @@ class LabelParty:
             metadata=metadata,
             validation=self._evaluation,
             embeddings=outputs.scores,
-            findings=findings | outputs.findings,
+            findings=findings | outputs.findings | self._contributed(),
             trials=trials,
         )
         key = bytes.fromhex(identity.public_key)
         return export_bundle(bundle, Signer(identity.name, key, identity.key.sign))
+
+    def _contributed(self) -> Findings:
+        """What the signed contributions rest on; nothing where none are agreed."""
+        agreement = self.context.agreement
+        kept = kept_contribution(self.context.folder, self.context.run_id, agreement)
+        if kept is None:
+            return Findings()
+        phi = {
+            party: np.array([math.nan if value is None else value for value in said.phi_by_period])
+            for party, said in kept.parties.items()
+        }
+        return contribution_findings(phi, kept.committed, horizon=max(agreement.walk_forward.horizon, 1))
 
     def deliver(self, attempt: int, files: dict[str, bytes]) -> None:
         """Seal the bundle for every recipient but ourselves: send it to nodes, leave a file for readers without one."""

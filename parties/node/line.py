@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from parties.control.commands import Command
 from parties.control.phases import PhaseName
 from parties.control.reports import ProgressBody
+from parties.settlement.committed_rows import RowsCommitted
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer
 
@@ -37,3 +38,5 @@ class Line(Protocol):
     def settlement(self, run_id: str, answer: Answer) -> None: ...
 
     def live(self, run_id: str, record: LiveRecord) -> None: ...
+
+    def rows(self, committed: RowsCommitted) -> None: ...

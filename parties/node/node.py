@@ -36,6 +36,7 @@ from parties.node.earlier_runs import proposed_before
 from parties.node.home import NodeHome
 from parties.node.line import Line
 from parties.node.report_outbox import ReportOutbox
+from parties.node.row_commitments import RowCommitments
 from parties.node.run_approvals import RunApprovals
 from parties.node.run_thread import RunThread
 from parties.node.settlements import Settlements
@@ -65,6 +66,7 @@ class Node:
         self._outbox = ReportOutbox(line)
         self._approvals = RunApprovals(home, self._audit, self._openings, self._outbox)
         self._settlements = Settlements(home, self._audit, line)
+        self._commitments = RowCommitments(home, self._audit, line)
 
     @property
     def runs_in_progress(self) -> int:
@@ -90,6 +92,7 @@ class Node:
             self._outbox.close()
             self._approvals.close()
             self._settlements.close()
+            self._commitments.close()
             for run in self._leaving:
                 run.join(10.0)
             self._openings.close()

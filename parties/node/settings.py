@@ -69,6 +69,12 @@ class NodeSettings(Terms):
         default="ask",
         description="within_agreement approves settlements whose amounts this node computes again; ask waits",
     )
+    commit_minutes: int = Field(
+        default=60,
+        ge=0,
+        le=10080,
+        description="how often to commit to new rows; 0: only by entente party commit",
+    )
     approvers: tuple[str, ...] = Field(
         default=(),
         description="the people who may approve runs; empty: whoever can write to this folder",

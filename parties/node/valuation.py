@@ -6,7 +6,7 @@ Pay rests on the conditioned values alone. The plain ones stand beside them, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -30,7 +30,7 @@ from vfl.models.split.top import LabelHead
 from vfl.models.split.training import score_coalition
 from vfl.protocols.attribution import attribute
 from vfl.protocols.coalitions import open_coalitions
-from vfl.protocols.contribution_record import tell_contributions
+from vfl.protocols.contribution_record import hear_rows, tell_contributions
 from vfl.protocols.session import Session
 from vfl.walk.result import TrainingResult
 
@@ -50,6 +50,7 @@ class Valuation:
     periods: tuple[str, ...] = ()
     uplift: tuple[float | None, ...] = ()
     signed: SignedContribution | None = None
+    committed: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """What goes into the report on the value phase."""
@@ -57,6 +58,7 @@ class Valuation:
         if self.conditioned is not None:
             contribution = self.conditioned.record() | {"periods": list(self.periods)}
             contribution |= {"uplift_by_period": list(self.uplift)} if self.uplift else {}
+            contribution |= {"committed": {name: list(flags) for name, flags in self.committed.items()}}
             if self.plain is not None:
                 beside = self.plain.record()
                 contribution |= {"plain_definition": beside["definition"], "plain_everyone": beside["v_everyone"]}
@@ -162,11 +164,13 @@ def _signed(context: RunContext, valued: Valuation) -> Flow[Valuation]:
     """Sign the record, keep it, and send it to every feature party, which keeps it too."""
     if valued.conditioned is None:
         return valued
+    names = [party.name for party in context.agreement.features]
+    valued = replace(valued, committed=(yield from hear_rows(names, len(valued.periods))))
     record = ContributionRecord.model_validate(valued.record()["contribution"])
     signed = SignedContribution.made(context.identity.key, context.run_id, record)
     document = signed.model_dump_json().encode()
     keep_contribution(context, document)
-    yield from tell_contributions([party.name for party in context.agreement.features], document)
+    yield from tell_contributions(names, document)
     return replace(valued, signed=signed)
 
 

@@ -38,7 +38,7 @@ class ContributionRecord(StrictTerms):
     """``vfl.contribution.ContributionReport.record()``, with the plain values beside it.
 
     ``periods``: which ones ``phi_by_period`` is of. ``uplift_by_period``: IC(joint) - IC(own) of each, where the label
-    party has a model of its own.
+    party has a model of its own. ``committed``: in which periods each party's rows were committed in time.
     """
 
     method: Word
@@ -53,6 +53,9 @@ class ContributionRecord(StrictTerms):
     v_nobody: Number = None
     periods: Annotated[tuple[Period, ...], Field(max_length=4000)] = ()
     uplift_by_period: Annotated[tuple[Number, ...], Field(max_length=4000)] = ()
+    committed: Annotated[dict[PartyName, Annotated[tuple[bool, ...], Field(max_length=4000)]], Field(max_length=64)] = (
+        Field(default_factory=dict)
+    )
     parties: Annotated[dict[PartyName, PartyContribution], Field(max_length=64)]
 
 

@@ -105,6 +105,8 @@ def claims_of(
     _check_parties(agreement, contribution)
     if contribution.periods:
         check_record(agreement, contribution, live=live)
+    if agreement.reward.rows == "committed":
+        contribution = _committed_only(agreement, contribution)
     barred = gate(agreement, contribution, live=live)
     claims: dict[str, Claim] = {}
     for party in agreement.features:
@@ -114,6 +116,31 @@ def claims_of(
     return claims
 
 
+def _committed_only(agreement: Agreement, record: ContributionRecord) -> ContributionRecord:
+    """The record with 0 for each party in the periods whose rows it had not committed in time.
+
+    A period in which nobody had is not counted. Without any that counts there is nothing to pay for.
+    """
+    flags = {party: np.array(record.committed.get(party, ()), dtype=bool) for party in record.parties}
+    if any(len(one) != len(record.periods) for one in flags.values()):
+        flags = {party: np.zeros(len(record.periods), dtype=bool) for party in record.parties}
+    counted = np.any([*flags.values()], axis=0)
+    parties, kept = {}, [period for period, counts in zip(record.periods, counted, strict=True) if counts]
+    for party, said in record.parties.items():
+        series = np.where(flags[party], _series(said.phi_by_period), 0.0)[counted] if len(counted) else np.zeros(0)
+        found = hac_mean(series, horizon=max(agreement.walk_forward.horizon, 1))
+        error = math.hypot(found.standard_error, said.sampling_error or 0.0)
+        parties[party] = said.model_copy(
+            update={
+                "phi": 0.0 if math.isnan(found.mean) else found.mean,
+                "standard_error": None if math.isnan(error) else error,
+                "phi_by_period": tuple(None if math.isnan(value) else float(value) for value in series),
+            }
+        )
+    gaps = tuple(gap for gap, counts in zip(record.uplift_by_period, counted, strict=False) if counts)
+    return record.model_copy(update={"periods": tuple(kept), "parties": parties, "uplift_by_period": gaps})
+
+
 def gate(agreement: Agreement, record: ContributionRecord, *, live: bool = False) -> str:
     """Why the uplift of joining pays nobody, or "": it is above zero at the agreed level.
 
@@ -121,9 +148,11 @@ def gate(agreement: Agreement, record: ContributionRecord, *, live: bool = False
     standard error decides the rest.
     """
     level, horizon = agreement.reward.uplift_level, max(agreement.walk_forward.horizon, 1)
-    if level >= 1:
+    if level >= 1 and (record.periods or agreement.reward.rows == "any"):
         return ""
     if not record.periods:
+        if agreement.reward.rows == "committed":
+            return f"no period's rows were committed within {agreement.reward.rows_within_hours} hours of its cutoff"
         return "the uplift cannot be tested: there are no contributions by period"
     shared = np.sum([_series(said.phi_by_period) for said in record.parties.values()], axis=0)
     tests: dict[str, F64] = {"the uplift": shared}

@@ -26,7 +26,7 @@ LARGEST = 16 * 2**20
 """Bytes of a document: 64 parties with 4,000 periods each fit four times over."""
 
 _DOMAIN = b"entente/contribution/1\x00"
-_UNSAID = ("periods", "uplift_by_period")
+_UNSAID = ("periods", "uplift_by_period", "committed")
 """What records of an earlier version do not have, so that their digest stays what it was."""
 
 

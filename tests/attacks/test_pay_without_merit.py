@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from parties.settlement.closing import reward_split
-from tests.attacks.valued_rig import ValuedConsortium, recorded
+from tests.attacks.valued_rig import ValuedConsortium, recorded, widened
+from vfl.factors.panel import FeaturePanel
 
 POT = 1_000_000
-UNTESTED = {"risk_aversion": 0.0, "uplift_level": 1.0}
+UNTESTED = {"risk_aversion": 0.0, "uplift_level": 1.0, "rows": "any"}
 """The defence switched off: a contribution is paid for as it is."""
 
 
@@ -31,7 +33,7 @@ def noise(consortium: ValuedConsortium, seed: int) -> dict[str, object]:
 
 
 def test_honest_data_is_paid_at_the_shipped_defaults(consortium: ValuedConsortium) -> None:
-    record = recorded(consortium.value()[0])
+    record = recorded(in_time(consortium.value()[0], *consortium.names))
     assert sum(reward_split(consortium.agreement(), record).shares.values()) == POT
 
 
@@ -43,5 +45,37 @@ def test_noise_takes_the_pot_where_nothing_is_tested_and_nothing_where_the_uplif
     taken = [sum(reward_split(consortium.agreement(**UNTESTED), record).shares.values()) for record in records]
     assert taken.count(POT) >= 2, "with the defence off noise takes the whole pot"
     for record in records:
-        split = reward_split(consortium.agreement(), record)
+        split = reward_split(consortium.agreement(rows="any"), record)
         assert (sum(split.shares.values()), split.rolled_over) == (0, POT)
+
+
+def backdated(consortium: ValuedConsortium, correlation: float) -> dict[str, FeaturePanel]:
+    """Attack 11: 'social' adds a column that follows the next week, as anybody can once the week is over."""
+    rng = np.random.default_rng(5)
+    label = np.nan_to_num(consortium.label.label)
+    column = correlation * label + np.sqrt(1 - correlation**2) * rng.normal(size=label.shape)
+    return {**consortium.panels, "social": widened(consortium.panels["social"], column[..., None], "back")}
+
+
+def in_time(record: dict[str, Any], *parties: str) -> dict[str, Any]:
+    """The record with what the coordinator witnessed: these parties committed every week, the others never."""
+    known = len(record["periods"])
+    return record | {"committed": {name: [name in parties] * known for name in record["parties"]}}
+
+
+def test_a_backdated_column_takes_the_pot_where_any_rows_are_paid_and_nothing_where_they_must_be_committed(
+    consortium: ValuedConsortium,
+) -> None:
+    honest = [name for name in consortium.names if name != "social"]
+    fair = recorded(in_time(consortium.value()[0], *consortium.names))
+    before = reward_split(consortium.agreement(rows="any"), fair).shares
+    said = consortium.value(backdated(consortium, 0.2))[0]
+    taken = reward_split(consortium.agreement(rows="any"), recorded(in_time(said))).shares
+    assert taken["social"] > 0.75 * POT, "with the defence off one backdated column takes most of the pot"
+    assert taken["social"] > 2 * before["social"]
+    stopped = reward_split(consortium.agreement(rows="committed"), recorded(in_time(said, *honest))).shares
+    assert stopped["social"] == 0
+    nobody = reward_split(consortium.agreement(rows="committed"), recorded(in_time(said)))
+    assert nobody.rolled_over == POT
+    everybody = reward_split(consortium.agreement(rows="committed"), fair).shares
+    assert everybody == before, "who commits in time is paid as before"

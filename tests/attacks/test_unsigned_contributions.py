@@ -29,6 +29,15 @@ from tests.parties.coordinator_rig import LABEL, contribution
 from tests.parties.settlement_rig import RULES, SettledHome
 from vfl.protocols.contribution_record import ContributionTold, hear_contributions
 
+
+class _Nothing:
+    """A coordinator that has witnessed no commitment."""
+
+    def told(self, party: str) -> tuple[()]:
+        return ()
+
+
+NOTHING: Any = _Nothing()
 INVENTED = ContributionRecord.model_validate(contribution(sat=0.0, card=0.5))
 
 
@@ -92,7 +101,7 @@ def intake(settled: SettledHome, record: dict[str, Any], *, sign: bool = True, p
         key = settled.consortium.identities[party].key
         parsed = ContributionRecord.model_validate(record)
         said["contribution_signature"] = SignedContribution.made(key, settled.run_id, parsed).signature  # type: ignore[assignment]
-    check_contribution(settled.agreement, state, LABEL, phase_report("value", said, LABEL))
+    check_contribution(settled.agreement, state, LABEL, phase_report("value", said, LABEL), NOTHING)
 
 
 def _state(settled: SettledHome) -> Any:
@@ -127,11 +136,13 @@ def test_two_records_of_one_run_are_found_out(settled: SettledHome) -> None:
     )
     state.span.reports = {"sat": {"contribution_sha256": contribution_digest(INVENTED)}}
     with pytest.raises(AgreementError, match="sat keeps other contributions than bank reports"):
-        check_contribution(settled.agreement, state, LABEL, report)
+        check_contribution(settled.agreement, state, LABEL, report, NOTHING)
     state.span.reports = {LABEL: report}
     with pytest.raises(AgreementError, match="sat keeps other contributions than bank reports"):
-        check_contribution(settled.agreement, state, "sat", {"contribution_sha256": contribution_digest(INVENTED)})
-    check_contribution(settled.agreement, state, "sat", {"contribution_sha256": contribution_digest(told)})
+        check_contribution(
+            settled.agreement, state, "sat", {"contribution_sha256": contribution_digest(INVENTED)}, NOTHING
+        )
+    check_contribution(settled.agreement, state, "sat", {"contribution_sha256": contribution_digest(told)}, NOTHING)
 
 
 def _keep(node: Any, document: bytes) -> None:

@@ -34,7 +34,7 @@ from tests.parties.contribution_records import recorded
 LABEL, FEATURES = "bank", ("sat", "card")
 PARTIES = (LABEL, *FEATURES)
 PERIODS = ("2020Q1", "2020Q2", "2020Q3")
-UNTESTED: dict[str, Any] = {"risk_aversion": 0.0, "uplift_level": 1.0}
+UNTESTED: dict[str, Any] = {"risk_aversion": 0.0, "uplift_level": 1.0, "rows": "any"}
 """Terms under which a contribution is paid for as it is; test_pay_rule.py is about the others."""
 
 

@@ -29,6 +29,7 @@ _TITLES: dict[str, str] = {
     "library": "Known factors",
     "significance": "Strength of the evidence",
     "search": "What the search is worth",
+    "contribution": "Contributions",
     "placebo": "Placebos: information or identity",
     "look_ahead": "Look-ahead",
     "live": "Live",

@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 
 from psi.flow import Flow, Message, Payload, RemoteProtocolError, Role, Send, message, receive
 
-__all__ = ["ContributionKept", "ContributionTold", "hear_contributions", "tell_contributions"]
+__all__ = [
+    "ContributionKept",
+    "ContributionTold",
+    "RowsInTime",
+    "hear_contributions",
+    "hear_rows",
+    "tell_contributions",
+    "tell_rows",
+]
 
 _SOURCE = "docs/incentives.md#who-signs-the-numbers"
 
@@ -38,6 +46,48 @@ class ContributionKept(Message):
     """SHA-256 of what arrived."""
 
     digest: bytes
+
+
+@message(
+    "value.rows",
+    sender=Role.FEATURE,
+    receiver=Role.LABEL,
+    payload=Payload.PUBLIC,
+    reveals="in which periods the party had committed to its rows in time",
+    source=_SOURCE,
+)
+class RowsInTime(Message):
+    """One number a period of the evaluation: 1 where the rows were committed in time."""
+
+    flags: tuple[int, ...]
+
+
+def tell_rows(label_party: str, flags: Sequence[bool]) -> Flow[None]:
+    """Feature party: say in which periods its rows were committed in time.
+
+    Learns: nothing.
+    Leaks: one bit a period, which the coordinator has seen already.
+    Model: a party that claims more than it committed is found out by the coordinator, which compares.
+    Source: docs/incentives.md#rows-committed-in-time.
+    """
+    yield Send(label_party, RowsInTime(tuple(map(int, flags))))
+
+
+def hear_rows(parties: Sequence[str], periods: int) -> Flow[dict[str, tuple[bool, ...]]]:
+    """Label party: the flags of every feature party, one a period.
+
+    Learns: in which periods each party's rows were committed in time.
+    Leaks: nothing.
+    Model: the flags are each party's word here; the coordinator compares them with what it witnessed.
+    Source: docs/incentives.md#rows-committed-in-time.
+    """
+    told: dict[str, tuple[bool, ...]] = {}
+    for party in parties:
+        got = yield from receive(party, RowsInTime)
+        if len(got.flags) != periods or any(flag not in (0, 1) for flag in got.flags):
+            raise RemoteProtocolError(f"says of other than {periods} periods whether its rows were committed", party)
+        told[party] = tuple(map(bool, got.flags))
+    return told
 
 
 def tell_contributions(parties: Sequence[str], document: bytes) -> Flow[None]:

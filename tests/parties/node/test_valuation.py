@@ -34,7 +34,7 @@ from vfl.models.split.top import LabelHead
 from vfl.models.split.twin import PlainSource, initial_weights, train_in_the_clear
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
-from vfl.protocols.contribution_record import hear_contributions
+from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
@@ -148,6 +148,7 @@ class Rig:
         if agreed.openings.attribution:
             yield from serve_attribution(session, kept, ENTITIES, consent=True)
         if agreed.openings.contribution == "masked":
+            yield from tell_rows("fund", [me == "sat"] * PERIODS)
             yield from hear_contributions("fund", partial(self.kept.__setitem__, me))
 
 
@@ -183,6 +184,9 @@ def test_masked_values_come_conditioned_and_plain_with_attribution_at_home() -> 
     signed.verify(rig.run_id, rig.agreement)
     check_record(rig.agreement, signed.record, whole=True)
     assert signed.record == parsed
+    assert {name: set(flags) for name, flags in parsed.committed.items()} == {
+        "card": {False}, "sat": {True}, "social": {False},
+    }  # fmt: skip
     assert record["contribution_signature"] == signed.signature
     assert [entry[0] for entry in rig.logged] == ["contribution"]
 

@@ -44,6 +44,7 @@ def agreed(consortium: Consortium, nonce: str = "1", **settlement: Any) -> Agree
         "scale": 2,
         "risk_aversion": 1.0,
         "uplift_level": 1.0,
+        "rows": "any",
         "settlement": RULES | settlement,
     }
     return consortium.agreement(nonce, reward=reward)
@@ -59,7 +60,16 @@ def ledger(tmp_path: Path):
 
 
 def test_terms_without_settlement_rules_hash_as_before() -> None:
-    assert set(RewardTerms().model_dump(mode="json")) == {"unit", "scale", "pot", "risk_aversion", "uplift_level"}
+    kept = {"unit", "scale", "pot", "risk_aversion", "uplift_level", "rows", "rows_within_hours"}
+    assert set(RewardTerms().model_dump(mode="json")) == kept
+        "unit",
+        "scale",
+        "pot",
+        "risk_aversion",
+        "uplift_level",
+        "rows",
+        "rows_within_hours",
+    }
     assert RewardTerms.model_validate(RewardTerms().model_dump(mode="json")) == RewardTerms()
     terms = RewardTerms(settlement=SettlementTerms(clip=0.5))
     assert terms.model_dump(mode="json")["settlement"]["clip"] == 0.5

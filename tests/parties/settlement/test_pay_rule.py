@@ -18,7 +18,7 @@ from tests.parties.contribution_records import record_of, recorded
 from tests.parties.coordinator_rig import Consortium
 
 PERIODS = tuple(f"w{number:03}" for number in range(60))
-DEFAULTS = {"pot": 10_000, "unit": "USD", "scale": 2}
+DEFAULTS = {"pot": 10_000, "unit": "USD", "scale": 2, "rows": "any"}
 
 
 @pytest.fixture(scope="module")

@@ -162,3 +162,18 @@ def test_the_record_is_plain_json_and_says_how():
     assert "trained anew" in record["definition"]
     assert "in no coalition" in record["definition"]
     assert record["v_everyone"] - record["v_nobody"] == pytest.approx(single.total)
+
+
+def test_a_report_names_rows_that_came_after_the_fact() -> None:
+    from vfl.contribution.findings import contribution_findings
+
+    rng = np.random.default_rng(3)
+    flags = [False] * 40 + [True] * 40
+    honest = rng.normal(0.03, 0.05, 80)
+    backdated = np.where(flags, rng.normal(0.0, 0.05, 80), rng.normal(0.15, 0.05, 80))
+    found = contribution_findings(
+        {"card": honest, "social": backdated, "sat": honest}, {"card": flags, "social": flags}, horizon=1
+    )
+    assert [(w.name, w.text.split()[0]) for w in found.warnings] == [("backdated", "social"), ("uncommitted", "sat")]
+    assert found.value("contribution", "committed_card") == 0.5
+    assert found.value("contribution", "phi_card") == pytest.approx(honest.mean())
