@@ -11,6 +11,7 @@ from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier_store import write_durably
 from parties.settlement.pay_rule import check_record
 from parties.settlement.signed_contribution import SignedContribution, contribution_digest
+from vfl.arithmetic.received import MalformedError
 
 __all__ = ["keep_contribution", "kept_contribution"]
 
@@ -20,14 +21,14 @@ _FILE = "contribution.json"
 def keep_contribution(context: RunContext, document: bytes) -> SignedContribution:
     """Verify the document and keep it, durably, with an entry in the audit log.
 
-    Raises ValueError saying what is wrong with it.
+    Raises MalformedError saying what is wrong with it.
     """
     try:
         signed = SignedContribution.read(document)
         signed.verify(context.run_id, context.agreement)
         check_record(context.agreement, signed.record, whole=True)
     except (AgreementError, LedgerError) as error:
-        raise ValueError(str(error)) from None
+        raise MalformedError(str(error)) from None
     digest = contribution_digest(signed.record)
     context.audit.append("contribution", context.run_id, {"sha256": digest, "signature": signed.signature})
     write_durably(context.run_folder / _FILE, document.decode())

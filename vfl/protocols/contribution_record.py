@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from psi.flow import Flow, Message, Payload, RemoteProtocolError, Role, Send, message, receive
+from vfl.arithmetic.received import MalformedError
 
 __all__ = [
     "ContributionKept",
@@ -107,7 +108,7 @@ def tell_contributions(parties: Sequence[str], document: bytes) -> Flow[None]:
 
 
 def hear_contributions(label_party: str, keep: Callable[[bytes], None]) -> Flow[None]:
-    """Feature party: take the record in. ``keep`` verifies and keeps it, durably; ValueError says what is wrong.
+    """Feature party: take the record in. ``keep`` verifies and keeps it, durably; MalformedError says what is wrong.
 
     Learns: every feature party's contribution by period, and what joining was worth to the label party.
     Leaks: nothing.
@@ -117,6 +118,6 @@ def hear_contributions(label_party: str, keep: Callable[[bytes], None]) -> Flow[
     told = yield from receive(label_party, ContributionTold)
     try:
         keep(told.document)
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(f"sent contributions that cannot be taken: {error}", label_party) from None
     yield Send(label_party, ContributionKept(hashlib.sha256(told.document).digest()))
