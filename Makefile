@@ -2,7 +2,7 @@
 #
 #   make demo [CONFIG=FILE DATA=DIR] [OUT=DIR] [ARGS=...]   run a consortium, from alignment to the settled ledger
 #   make ui   [OUT=DIR] [ARGS=...]                          look at it in a browser
-#   make test [ARGS="-k words"]   make check   make bench   make screenshots   make clean
+#   make test [ARGS="-k words"]   make check   make bench   make screenshots   make map   make clean
 #   make fuzz [MINUTES=N] [SEED=N] [ARGS="-k words"]        the property tests on examples that nobody has seen yet
 #   make qlib                                               what the tests of the qlib file need, in a folder of its own
 #
@@ -30,7 +30,7 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EDITABLE := $(PIP) --no-build-isolation --editable
 
-.PHONY: help demo ui test fuzz qlib bench screenshots check clean
+.PHONY: help demo ui test fuzz qlib bench screenshots map check clean
 
 help:
 	@sed -n '3,10s/^# *//p' Makefile
@@ -52,7 +52,11 @@ fuzz: $(STAMPS)/test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes "$(MINUTES)" $(if $(SEED),--seed "$(SEED)") $(ARGS)
 
 check: $(STAMPS)/check $(STAMPS)/test
-	@failed=0; for tool in "ruff check ." lint-imports mypy; do $(BIN)/$$tool || failed=1; done; exit $$failed
+	@failed=0; for tool in "ruff check ." lint-imports "python -m tests.floors" mypy; do $(BIN)/$$tool || failed=1; done; exit $$failed
+
+# the picture of docs/design.md: which room imports which
+map: $(STAMPS)/runtime
+	@$(BIN)/python -m tests.floors --draw docs/img/floors.svg
 
 qlib: $(QLIB_VENV)/ready
 

@@ -113,13 +113,19 @@ def message(
 
     def declare(cls: type[M]) -> type[M]:
         made = dataclass(frozen=True)(cls)
-        if name in REGISTER and REGISTER[name].cls.__qualname__ != cls.__qualname__:
-            raise LocalProtocolError(f"two message types are called {name!r}")
+        if name in REGISTER and _full_name(REGISTER[name].cls) != _full_name(cls):
+            raise LocalProtocolError(
+                f"two message types are called {name!r}: {_full_name(REGISTER[name].cls)} and {_full_name(cls)}"
+            )
         REGISTER[name] = MessageKind(name, made, sender, receiver, payload, reveals, source)
         made._kind = name  # type: ignore[attr-defined]
         return made
 
     return declare
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +230,7 @@ def run_local(
     def take(name: str, effect: Recv | RecvAny) -> tuple[bool, Any]:
         options = effect.options if isinstance(effect, RecvAny) else (effect,)
         for position, option in enumerate(options):
-            queue = inbox.get((option.sender, name, option.kind.__qualname__))
+            queue = inbox.get((option.sender, name, _full_name(option.kind)))
             if queue:
                 got = queue.popleft()
                 return True, (position, got) if isinstance(effect, RecvAny) else got
@@ -244,7 +250,7 @@ def run_local(
                     if effect.to not in flows:
                         raise LocalProtocolError(f"{name} sends to {effect.to!r}, who takes no part")
                     sent = relay(name, effect.to, effect.message) if relay else effect.message
-                    key = (name, effect.to, type(sent).__qualname__)
+                    key = (name, effect.to, _full_name(type(sent)))
                     inbox.setdefault(key, deque()).append(sent)
                     if effect.to in waiting:
                         found, got = take(effect.to, waiting[effect.to])

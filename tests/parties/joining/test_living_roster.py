@@ -24,12 +24,14 @@ from parties.members.roster import Roster
 from parties.node.decisions import decide
 from parties.node.home import NodeHome
 from parties.node.node import Node
+from parties.node.run_approvals import RunApprovals
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import TransportSettings, load_consortium
 from parties.settings.toml_text import to_toml
 from parties.transport.grpc import ExchangeServer
 from psi.flow import Payload, Recv, Role
 from tests.conformance.rigs import RUN, Note, make_roster
+from tests.parties.rounds import Rounds
 
 QUICK = TransportSettings(contact_seconds=3, reconnect_seconds=1, silence_seconds=5)
 ROLES = {"label": Role.LABEL, "cards": Role.FEATURE}
@@ -141,14 +143,17 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_node_signs_once_two_people_have_approved(homes: DemoHomes, agreement: Agreement) -> None:
+def test_a_node_signs_once_two_people_have_approved(
+    homes: DemoHomes, agreement: Agreement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = Rounds(monkeypatch, RunApprovals, "_look")
     changes: dict[str, Any] = {"approve": "ask", "approvers": ["ann", "bob"], "approvals_needed": 2}
     with node(homes, agreement, **changes) as (line, folder):
         until((folder / "agreement.json").exists)
         settings = NodeHome(homes.party("social")).settings
         decide(folder, settings, "approve", by="ann")
-        with pytest.raises(queue.Empty):
-            line.said.get(timeout=1.2)
+        rounds.go_by()
+        assert line.said.empty()
         decide(folder, settings, "approve", by="bob")
         kind, run_id, signature = line.said.get(timeout=10)
     assert (kind, run_id) == ("signed", agreement.run_id)
@@ -168,15 +173,18 @@ def closed_now() -> str:
     return f"{now + timedelta(hours=6):%H:%M}-{now + timedelta(hours=8):%H:%M}"
 
 
-def test_outside_its_hours_a_node_neither_signs_nor_begins(homes: DemoHomes, agreement: Agreement) -> None:
+def test_outside_its_hours_a_node_neither_signs_nor_begins(
+    homes: DemoHomes, agreement: Agreement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = Rounds(monkeypatch, RunApprovals, "_look")
     with node(homes, agreement, approve="automatic", limits={"hours": closed_now()}) as (line, folder):
         until((folder / "agreement.json").exists)
         line.inbox.put(Command(StartBody(phase="align", attempt=1, signatures={}), agreement.run_id))
         kind, _, reason = line.said.get(timeout=10)
         assert kind == "failed"
         assert "in its own hours only" in reason
-        with pytest.raises(queue.Empty):
-            line.said.get(timeout=1.2)
+        rounds.go_by()
+        assert line.said.empty()
 
 
 def test_within_its_hours_a_node_signs_by_itself(homes: DemoHomes, agreement: Agreement) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ from parties.coordinator.service import Coordinator
 from parties.errors import AgreementError, ConfigError, LedgerError, StorageError
 from parties.ledger.settlement import party_account
 from parties.node.settlement_judgement import judge
-from parties.node.settlements import waiting
+from parties.node.settlements import Settlements, waiting
 from parties.settlement.dossier import Approval, Dossier
 from parties.settlement.dossier_store import Dossiers
 from parties.settlement.live_record import LiveRecord
@@ -28,6 +27,7 @@ from parties.settlement.proposals import propose_dispute, propose_final, propose
 from parties.settlement.requests import Answer, Asked, Facts
 from tests.parties.approval_rig import RealNode, settle_homes
 from tests.parties.coordinator_rig import HostileCommand, wait_until
+from tests.parties.rounds import Rounds
 from tests.parties.settlement_rig import RULES, SettledHome
 
 Said = pytest.CaptureFixture[str]
@@ -311,16 +311,19 @@ def test_a_policy_signs_what_the_node_computed_and_only_that(settled: SettledHom
     assert world.payable("sat") == 1_000
 
 
-def test_no_node_signs_a_settlement_before_its_own_date(settled: SettledHome, world: World) -> None:
+def test_no_node_signs_a_settlement_before_its_own_date(
+    settled: SettledHome, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its date says whether the agreed days are over, and the coordinator chooses it."""
     settle_homes(settled, settlements="within_agreement")
     world.approvals.take_live("bank", live_record(settled))
     live = world.approvals.live(world.run.run_id)
     ahead = propose_final(world.ledger, world.run, live, "admin", now() + timedelta(hours=1))
     one = world.approvals.ask(ahead, world.run, "ada")
+    rounds = Rounds(monkeypatch, Settlements, "_look")
     with node(settled, "sat"):
         wait_until(lambda: len(waiting(place_of(settled, "sat"))) == 1, "the node has it")
-        time.sleep(1.5)  # three rounds of the node's
+        rounds.go_by()
         assert world.approved(one.request.digest) == set()
         world.approvals.withdraw(one.request.digest, "ada", "")
         due = world.ask_final().request.digest

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from parties.coordinator.relaying import OwnDoor, relay_handler
 from parties.errors import PeerError
 from parties.names import COORDINATOR
 from parties.settings.consortium import TransportSettings
+from parties.transport import switchboard
 from parties.transport.grpc import ExchangeServer, connect
 from parties.transport.relay import SERVICE, CoordinatorDoor
 from parties.transport.routes import Routes
@@ -99,7 +101,18 @@ def test_a_connection_ends_when_its_run_does() -> None:
     assert not near.send(b"more")
 
 
-def test_a_sender_cannot_fill_the_coordinators_memory() -> None:
+def test_a_sender_cannot_fill_the_coordinators_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = threading.Event()
+
+    class Watched(threading.Condition):
+        """Tells when the sender has begun to wait."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if threading.current_thread().name == "flood":
+                stopped.set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr(switchboard, "threading", SimpleNamespace(**{**vars(threading), "Condition": Watched}))
     board = Switchboard(everybody)
     near, far = connected(board)
     sent: list[int] = []
@@ -108,10 +121,9 @@ def test_a_sender_cannot_fill_the_coordinators_memory() -> None:
         while near.send(bytes(LARGEST_PARCEL)):
             sent.append(1)
 
-    flooding = threading.Thread(target=flood, daemon=True)
+    flooding = threading.Thread(target=flood, name="flood", daemon=True)
     flooding.start()
-    until(lambda: len(sent) >= 4, "a full pipe")
-    time.sleep(0.05)
+    assert stopped.wait(30), "a full pipe"
     assert len(sent) == 4, "a mebibyte, and the sender waits"
     assert len(far.receive()) == LARGEST_PARCEL
     until(lambda: len(sent) == 5, "room")
