@@ -47,7 +47,7 @@ def test_only_new_rows_are_committed_and_any_one_can_be_opened(home: Any) -> Non
         second = commit_rows(home, audit, AT + timedelta(days=7))
         third = commit_rows(home, audit, AT + timedelta(days=8))
         assert [one.rows for one in (first, second, third)] == [2, 1, 0]
-        row = row_bytes("rows.sql", "a", "2026-01-09T00:00:00.000000", "2026-01-10T00:00:00.000000", [3.0])
+        row = row_bytes("rows.sql", "a", "2026-01-09T00:00:00.000000", "2026-01-10T23:59:59.999999", [3.0])
         assert Tree([leaf_of(row, node_secret(home.seed, "rows"))]).root.hex() == second.root
         assert Tree([leaf_of(row, b"\x00" * 32)]).root.hex() != second.root, "without the key no row can be guessed"
         logged = [entry.body["root"] for entry in audit.entries() if entry.kind == "rows"]
