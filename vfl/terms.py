@@ -23,6 +23,7 @@ from pydantic import (
 __all__ = [
     "LARGEST_OPERAND",
     "MOST_RANKED",
+    "NOMINAL_DEVIATION",
     "ROWS_PER_COLUMN",
     "FixedPoint",
     "Horizon",
@@ -40,6 +41,9 @@ LARGEST_OPERAND = 2**16
 
 ROWS_PER_COLUMN = 5
 """Rows that a block of moments needs for each column of the feature parties, unless a ridge's terms say otherwise."""
+
+NOMINAL_DEVIATION = 0.3
+"""Standard deviation of a nominal embedding: of one under the initial weights, on whitened columns."""
 
 MOST_RANKED = 2048
 """Rows of a batch up to which every pair is compared."""
@@ -330,6 +334,13 @@ class OpeningTerms(Terms):
     largest_fraction: float = Field(
         default=0.6, gt=0, description="limit_per_row * embedding_width may not exceed this share of all features"
     )
+    noise: float = Field(
+        default=0.1,
+        ge=0.05,
+        le=1,
+        description="Gaussian noise of each party in every number of a row that opens, in standard deviations of a "
+        "nominal embedding",
+    )
     contribution: Literal["masked", "none"] = "masked"
     attribution: bool = Field(
         default=False, description="sealed attribution: one number per feature party and period, one opening per row"
@@ -337,3 +348,8 @@ class OpeningTerms(Terms):
     single_party: bool = Field(
         default=False, description="signed consent to open a single party's sums (one feature party)"
     )
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a party's noise in an opened number, absolute."""
+        return self.noise * NOMINAL_DEVIATION

@@ -24,10 +24,11 @@ from vfl.models.split.initial import initial_share
 from vfl.models.split.label import SealedSource
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.label_session import LabelSession
+from vfl.protocols.opened_numbers import OpenedNumbers, RowNoise
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.product import choose_packing
-from vfl.terms import FixedPoint
+from vfl.terms import FixedPoint, OpeningTerms
 
 __all__ = ["Shape", "bench_train", "benched"]
 
@@ -58,6 +59,7 @@ def benched(me: str, shape: Shape, names: Sequence[str]) -> SessionTerms:
         "parameter_set": shape.parameter_set,
         "name": "bench-1",
         "single_party": shape.parties == 1,
+        "numbers": OpenedNumbers(OpeningTerms().deviation),
     }
 
 
@@ -129,8 +131,14 @@ def _feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
     size, total = (shape.features, shape.hidden), shape.features * shape.parties
     share = Share(ring, ring.wrap(initial_share(os.urandom(32), size, FIXED, total)))
     budget = OpeningBudget(shape.rows, shape.steps + 1)
+    terms = benched(name, shape, names)
     session = FeatureSession(
-        **benched(name, shape, names), masks=masks, budget=budget, stream=stream, supply=PreparedZeros
+        **terms,
+        masks=masks,
+        noise=RowNoise(os.urandom(32), terms["numbers"]),
+        budget=budget,
+        stream=stream,
+        supply=PreparedZeros,
     )
     served = yield from serve_source(session, encoded, share)
     return served.steps

@@ -31,6 +31,7 @@ from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
 from vfl.models.ridge.basis import secret_rotation
 from vfl.models.split.initial import turned_columns
 from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
+from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
 from vfl.terms import SplitModel
 
 __all__ = ["TWIN_FILE", "Pooled", "compare", "largest_difference", "write_comparison"]
@@ -104,7 +105,7 @@ class Pooled:
         names = [party.name for party in agreement.features]
         panels, weights = [self._columns(name) for name in names], self._initial_weights(names)
         if agreement.search is not None:
-            return searched_in_the_clear(agreement, panels, self.label, weights)
+            return searched_in_the_clear(agreement, panels, self.label, weights, self._noise(names))
         result, _ = train_in_the_clear(
             panels,
             self.label,
@@ -113,8 +114,15 @@ class Pooled:
             row_limit=agreement.openings_left,
             reserved=agreement.needed_openings - 1 - agreement.model.epochs,
             weights=weights,
+            noise=self._noise(names),
         )
         return result.scores
+
+    def _noise(self, names: Sequence[str]) -> ClearNoise:
+        """What every feature party added to its part of what opened."""
+        numbers = OpenedNumbers(self.agreement.openings.deviation)
+        purpose = f"noise/{self.agreement.run_id}"
+        return ClearNoise(numbers, [RowNoise(node_secret(self.homes[name].seed, purpose), numbers) for name in names])
 
     def _columns(self, name: str) -> FeaturePanel:
         """What the sealed source layer worked on: a warm start has a party's columns in its secret basis."""

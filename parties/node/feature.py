@@ -33,6 +33,7 @@ from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.opened_numbers import RowNoise
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import Charge, OpeningBudget
 from vfl.protocols.resume import START, Forward, SourceJournal, offer_place
@@ -112,7 +113,8 @@ class FeatureParty:
 
     def _session(self, name: str, masks: ZeroSumMasks, **more: Unpack[_Brought]) -> FeatureSession:
         terms = session_terms(self.context.agreement, self.context.me, name)
-        return FeatureSession(**terms, masks=masks, budget=self.budget, stream=self._stream, **more)
+        noise = RowNoise(self.context.secret(f"noise/{self.context.run_id}"), terms["numbers"])
+        return FeatureSession(**terms, masks=masks, noise=noise, budget=self.budget, stream=self._stream, **more)
 
     def _masks(self) -> Flow[ZeroSumMasks]:
         """Of this attempt: what is repeated after a crash meets no old mask."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from vfl.models.split.replay import Judge, Tried, replay, reported
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import walk_forward
 from vfl.models.split.twin import PlainSource
+from vfl.protocols.opened_numbers import ClearNoise
 from vfl.terms import SplitModel, WalkForward
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential
@@ -171,24 +172,37 @@ def search_top(
 
 
 def searched_in_the_clear(
-    agreement: Agreement, panels: Sequence[FeaturePanel], label: LabelPanel, weights: Sequence[F64]
+    agreement: Agreement,
+    panels: Sequence[FeaturePanel],
+    label: LabelPanel,
+    weights: Sequence[F64],
+    noise: ClearNoise | None = None,
 ) -> F64:
-    """The scores (T, n) of a searched run on pooled features, which only a demo has: the sealed run's oracle."""
+    """The scores (T, n) of a searched run on pooled features, which only a demo has: the sealed run's oracle.
+
+    noise: what the run's parties added to what opened.
+    """
     search, model, walk = agreement.search, agreement.model, agreement.walk_forward
     assert search is not None
     assert isinstance(model, SplitModel)
     judge = Judge(label, walk, agreement.reported_from)
 
-    def walked(terms: SplitModel, limit: int, reserved: int, stop: int, sums: dict[int, F64]) -> Flow[TrainingResult]:
+    def walked(
+        terms: SplitModel, limit: int, reserved: int, stop: int, sums: dict[int, F64], trial: str = ""
+    ) -> Flow[TrainingResult]:
         schedule = prequential(terms, walk, label.known_from, label.label, label.universe, limit, reserved)
         steps = [step for step in schedule if step.period < stop]
-        source = PlainSource([panel.rows for panel in panels], weights, width=terms.embedding_width)
+        added = None if noise is None else replace(noise, session=noise.session + trial)
+        source = PlainSource([panel.rows for panel in panels], weights, width=terms.embedding_width, noise=added)
         head = LabelHead(terms, label.features.values.shape[-1], shares=walk.shares)
         return walk_forward(source, head, steps, label, opened=sums)
 
     def whole() -> Flow[Found]:
         chosen, _ = yield from search_source(
-            search, model, judge, lambda _, terms: walked(terms, 1 + terms.epochs, 0, judge.first, {})
+            search,
+            model,
+            judge,
+            lambda number, terms: walked(terms, 1 + terms.epochs, 0, judge.first, {}, f"/trial-{number}"),
         )
         sums: dict[int, F64] = {}
         limit, reserved = agreement.schedule_limit, agreement.reserved_openings

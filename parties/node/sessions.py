@@ -8,6 +8,7 @@ from typing import TypedDict
 from parties.agreement.document import Agreement
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.protocols.label_session import LabelSession
+from vfl.protocols.opened_numbers import OpenedNumbers
 from vfl.protocols.resume import Resumed, WalkJournal
 from vfl.terms import FixedPoint
 
@@ -24,6 +25,7 @@ class SessionTerms(TypedDict):
     parameter_set: str
     name: str
     single_party: bool
+    numbers: OpenedNumbers
 
 
 def session_terms(agreement: Agreement, me: str, name: str) -> SessionTerms:
@@ -36,6 +38,7 @@ def session_terms(agreement: Agreement, me: str, name: str) -> SessionTerms:
         "parameter_set": agreement.parameter_set,
         "name": name,
         "single_party": agreement.openings.single_party,
+        "numbers": OpenedNumbers(agreement.openings.deviation),
     }
 
 

@@ -21,6 +21,7 @@ from vfl.models.split.feature import serve_source
 from vfl.models.split.label import SealedSource
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.label_session import LabelSession
+from vfl.protocols.opened_numbers import OpenedNumbers, RowNoise
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.session import RingShare, ServedSource
@@ -49,19 +50,45 @@ def weight_share(name: str, shape: tuple[int, int], size: float = 0.25) -> RingS
     return Share(RING, RING.wrap(np.rint(unit * size * 2**FIXED.weight_bits).astype(np.int64)))
 
 
-def label_end(columns: Mapping[str, int], *, session: str = "train-1") -> LabelSession:
+def label_end(
+    columns: Mapping[str, int], *, session: str = "train-1", numbers: OpenedNumbers | None = None
+) -> LabelSession:
     """The label party's end of a session."""
     single = len(columns) == 1
-    return LabelSession("label", "label", columns, FIXED, SET, session, single_party=single, key=key_for())
+    return LabelSession(
+        "label", "label", columns, FIXED, SET, session, single_party=single, numbers=numbers, key=key_for()
+    )
+
+
+def noise_of(me: str, numbers: OpenedNumbers) -> RowNoise:
+    """A feature party's noise of this run."""
+    return RowNoise(hashlib.sha256(f"noise/{me}".encode()).digest(), numbers)
 
 
 def feature_end(
-    me: str, columns: Mapping[str, int], masks: Any, budget: OpeningBudget, stream: SecretStream, *, session: str
+    me: str,
+    columns: Mapping[str, int],
+    masks: Any,
+    budget: OpeningBudget,
+    stream: SecretStream,
+    *,
+    session: str,
+    numbers: OpenedNumbers | None = None,
 ) -> FeatureSession:
     """A feature party's end of a session."""
-    single = len(columns) == 1
     return FeatureSession(
-        me, "label", columns, FIXED, SET, session, single_party=single, masks=masks, budget=budget, stream=stream
+        me,
+        "label",
+        columns,
+        FIXED,
+        SET,
+        session,
+        single_party=len(columns) == 1,
+        numbers=numbers,
+        noise=None if numbers is None else noise_of(me, numbers),
+        masks=masks,
+        budget=budget,
+        stream=stream,
     )
 
 
@@ -116,11 +143,12 @@ def feature_side(
     session: str = "train-1",
     stream: SecretStream | None = None,
     wrap_masks: Callable[[ZeroSumMasks], Any] = lambda masks: masks,
+    numbers: OpenedNumbers | None = None,
 ) -> Flow[tuple[ServedSource, ZeroSumMasks]]:
     stream = stream or secret(f"stream/{me}")
     masks = yield from agree_masks(me, tuple(columns), RUN, RING, stream)
     share = weight_share(f"u/{me}", (features.shape[1], width))
-    end = feature_end(me, columns, wrap_masks(masks), budget, stream, session=session)
+    end = feature_end(me, columns, wrap_masks(masks), budget, stream, session=session, numbers=numbers)
     served = yield from serve_source(end, encoded(features), share)
     return served, masks
 
@@ -149,6 +177,7 @@ def label_session(
     gradient: Callable[[int], NDArray[np.float64] | None] = lambda step: None,
     rows: NDArray[np.int64] | None = None,
     session: str = "train-1",
+    numbers: OpenedNumbers | None = None,
     **options: Any,
 ) -> Session:
     """All rows, ``steps`` times."""
@@ -160,11 +189,11 @@ def label_session(
         shares = {n: weight_share(f"v/{n}", (features[n].shape[1], width)) for n in parties}
         gradients = [gradient(step) for step in range(steps)]
         predictions = [i for i, g in enumerate(gradients) if g is None]
-        source = SealedSource(label_end(columns), shares, secret("label"), predictions=predictions)
+        source = SealedSource(label_end(columns, numbers=numbers), shares, secret("label"), predictions=predictions)
         made: dict[str, Flow[Any]] = {"label": label_side(source, [(ids, g) for g in gradients])}
         for n in parties:
             budget = OpeningBudget(len(some), limit)
-            made[n] = feature_side(n, columns, features[n], width, budget, session=session, **options)
+            made[n] = feature_side(n, columns, features[n], width, budget, session=session, numbers=numbers, **options)
         return made
 
     return Session(flows)

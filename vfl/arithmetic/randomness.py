@@ -60,3 +60,9 @@ class SecretStream:
     def unit(self, count: int) -> NDArray[np.float64]:
         """``count`` uniform float64 in [0, 1)."""
         return self.bits(53, count).astype(np.float64) * 2.0**-53
+
+    def gaussian(self, count: int) -> NDArray[np.float64]:
+        """``count`` standard normal float64, by Box and Muller (1958)."""
+        radius = np.sqrt(-2.0 * np.log(1.0 - self.unit(count)))
+        drawn: NDArray[np.float64] = radius * np.cos(2.0 * np.pi * self.unit(count))
+        return drawn

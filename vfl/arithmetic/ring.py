@@ -56,6 +56,10 @@ class Ring:
     def sub(self, a: U64, b: U64) -> U64:
         return (a - b) & self._mask
 
+    def reduced(self, elements: U64) -> U64:
+        """Elements of a larger ring Z_(2**k) in this one: sums of shares stay the same mod 2**bits."""
+        return elements & self._mask
+
     def neg(self, a: U64) -> U64:
         return (np.uint64(0) - a) & self._mask
 

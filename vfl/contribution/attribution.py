@@ -62,7 +62,7 @@ class Attribution:
 def path_slopes(head: LabelHead | RidgeHead, z: F64, own: F64) -> F64:
     """Gradient of the score in the embedding, averaged from 0 to ``z``, float64 (B, h): <slope, z> = f(z) - f(0)."""
     if isinstance(head, RidgeHead):
-        return np.ones_like(z)
+        return np.full_like(z, 1.0 / head.scale)
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     features = torch.from_numpy(np.array(own, dtype=np.float64))
     total = np.zeros_like(z, dtype=np.float64)

@@ -41,8 +41,7 @@ from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.label_session import LabelSession
 from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.product import hold_product
-from vfl.protocols.session import F64, I64, U64, Kept, RingShare
-from vfl.terms import FixedPoint
+from vfl.protocols.session import F64, I64, U64, Kept, RingShare, Session
 
 __all__ = ["REACH", "AttributionShares", "attribute", "serve_attribution"]
 
@@ -76,20 +75,25 @@ class AttributionShares(Message):
 
 @dataclass(frozen=True)
 class _Cut:
-    """How shares are cut: ``dropped`` low bits; ``width`` bits remain, of which ``fraction`` are fractional."""
+    """How shares are cut: ``dropped`` low bits; ``width`` bits remain, of which ``fraction`` are fractional.
 
+    shared: the ring of the shares, in which the numbers of a row open. ring: that of the products.
+    """
+
+    shared: Ring
     ring: Ring
     dropped: int
     fraction: int
 
     @classmethod
-    def of(cls, fixed: FixedPoint) -> _Cut:
+    def of(cls, session: Session) -> _Cut:
+        fixed = session.fixed
         dropped = max(fixed.output_bits - KEPT_BITS, 0)
-        return cls(Ring(fixed.ring_bits), dropped, fixed.output_bits - dropped)
+        return cls(session.summed_ring, session.ring, dropped, fixed.output_bits - dropped)
 
     @property
     def width(self) -> int:
-        return self.ring.bits - self.dropped
+        return self.shared.bits - self.dropped
 
     @property
     def limbs(self) -> int:
@@ -101,13 +105,13 @@ class _Cut:
         return np.array([1 << (LIMB_BITS * limb) for limb in range(self.limbs)] + [1 << self.width], dtype=np.uint64)
 
     def small(self, share: U64) -> U64:
-        """Which shares are below t/2."""
-        small: U64 = (share >> np.uint64(self.ring.bits - 1) == 0).astype(np.uint64)
+        """Which shares are below half of their ring."""
+        small: U64 = (share >> np.uint64(self.shared.bits - 1) == 0).astype(np.uint64)
         return small
 
     def combined(self, shares: U64) -> int:
         """One ring element of the shares (limbs + 1, 1) of the products."""
-        if self.dropped == 0:
+        if self.width >= self.ring.bits:
             shares = shares[:-1]  # t times anything is 0 in the ring
         total = (shares[:, 0] * self.weights[: len(shares)]).sum(dtype=np.uint64)
         return int(total) & (self.ring.modulus - 1)
@@ -152,7 +156,7 @@ def attribute(
         rows instead, per party and period; each row is charged one opening for it.
     Source: docs/protocols/attribution.md#without-cutting-a-share; wrap from known signs, Rathee et al., SIRNN, 2021.
     """
-    cut, parties = _Cut.of(session.fixed), session.names
+    cut, parties = _Cut.of(session), session.names
     yield from session.start()
     rows = kept[parties[0]].rows
     if any(not np.array_equal(kept[party].rows, rows) for party in parties) or slopes.shape != embeddings.shape:
@@ -164,7 +168,9 @@ def attribute(
     for number, inside in enumerate(groups):
         encoded, scale = _encode(slopes[inside], float(np.abs(embeddings[inside]).max(initial=0.0)), cut)
         bits.append(scale)
-        parts = [_Held(cut, kept[party].share[inside].elements, encoded) for party in parties]
+        parts = [
+            _Held(cut, session.short(kept[party].share[inside], ring=cut.shared).elements, encoded) for party in parties
+        ]
         products = yield from _hold_period(session, number, parts, cut.limbs + 1)
         for party, part, product in zip(parties, parts, products, strict=True):
             held[party].append((part.local + cut.combined(product)) % cut.ring.modulus)
@@ -194,7 +200,8 @@ class _Held:
 
     def __init__(self, cut: _Cut, share: U64, slopes: I64) -> None:
         ring, flat = cut.ring, slopes.reshape(-1)
-        moved = ring.add(share.reshape(-1), np.uint64(1 << (ring.bits - 2)))  # type: ignore[arg-type]
+        quarter = np.uint64(1 << (cut.shared.bits - 2))
+        moved = cut.shared.add(share.reshape(-1), quarter)  # type: ignore[arg-type]
         kept = (moved >> np.uint64(cut.dropped)).astype(np.int64)
         whole = kept - (1 << cut.width) - (1 << (cut.width - 2))
         self.local = sum(int(g) * int(z) for g, z in zip(flat, whole, strict=True)) % ring.modulus
@@ -242,13 +249,13 @@ def serve_attribution(session: FeatureSession, kept: Kept, entities: int, *, con
     """
     if not consent:
         raise LocalProtocolError("the agreement does not consent to attribution")
-    cut = _Cut.of(session.fixed)
+    cut = _Cut.of(session)
     key = yield from session.take_key()
     groups = _by_period(kept.rows, entities)
     found = np.zeros(len(groups), dtype=np.uint64)
     try:
         for number, inside in enumerate(groups):
-            left = cut.operand(kept.share[inside].elements)
+            left = cut.operand(session.short(kept.share[inside], ring=cut.shared).elements)
             label = f"attribution/{number}"
             share = yield from key.product(label, key.prepared(left, 1), 1)
             with asked_by(session.label_party):

@@ -68,8 +68,8 @@ def open_coalitions(session: Session, kept: Mapping[str, Kept]) -> Flow[dict[fro
             got = yield from receive(party, CoalitionSum)
             if got.members != members:
                 raise RemoteProtocolError(f"sent its sum for {got.members} when {members} was due", party)
-            ours = kept[party].share
-            parts += [session.received(got.values, ours.shape, party), ours]
+            ours = session.short(kept[party].share)
+            parts += [session.received(got.values, ours.shape, party, ring=session.opened_ring), ours]
         sums[frozenset(members)] = opened(parts, session.fixed.output_bits)
         yield Progress(number, len(coalitions), unit="coalitions")
     return sums
@@ -95,6 +95,6 @@ def serve_coalitions(session: FeatureSession, kept: Kept, *, consent: bool) -> F
         with asked_by(session.label_party):
             session.budget.charge_once(f"value/{name}/{digest}", kept.rows, share.shape[1])
         mask = Share(session.ring, session.masks.mask(f"{session.name}/{name}", members, share.shape))
-        yield Send(session.label_party, CoalitionSum(members, (share + mask).packed()))
+        yield Send(session.label_party, CoalitionSum(members, session.short(share + mask).packed()))
         yield Progress(number, len(coalitions), unit="coalitions")
     return len(coalitions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from vfl.arithmetic.he import Evaluator, FreshZeros, ZeroSupply
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.share import Share
+from vfl.protocols.opened_numbers import RowNoise, noise_label, unattempted
 from vfl.protocols.opening import ZeroSumMasks
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
 from vfl.protocols.product import LeftOperand, Prepared, choose_packing, evaluate_product
@@ -33,13 +35,15 @@ __all__ = ["FeatureSession", "TakenKey"]
 class FeatureSession(Session):
     """What a feature party brings to a session.
 
-    stream: secret randomness that is new in every attempt. supply: where its encryptions of zero come from. workers:
+    noise: what goes into every number of a row, needed wherever ``numbers`` says how they open. stream: secret
+    randomness that is new in every attempt. supply: where its encryptions of zero come from. workers:
     where its products are computed, by default here. journal: where each step is recorded before it is opened; the
     label party must keep one too. resumed: the journal's record to go on from. predicted: its records of earlier
     predictions.
     """
 
     masks: ZeroSumMasks
+    noise: RowNoise | None = None
     budget: OpeningBudget
     stream: SecretStream
     supply: Callable[[Evaluator], ZeroSupply] = FreshZeros
@@ -55,7 +59,10 @@ class FeatureSession(Session):
             raise LocalProtocolError(f"{self.me!r} is the label party of this session: it serves no features in it")
         if self.journal is None and (self.resumed is not None or self.predicted):
             raise LocalProtocolError("a session that goes on from a record keeps a journal as well")
+        if self.numbers is not None and self.noise is None:
+            raise LocalProtocolError("the agreement's noise is missing: nothing of a row opens without it")
         self._record = self.resumed
+        self._opened = Counter(unattempted(label) for label in self.budget.charged(""))
         for record in self.predicted:
             self.keep(record.rows, record.part)
 
@@ -87,12 +94,19 @@ class FeatureSession(Session):
         return TakenKey(self, evaluator, announced.key, self.supply(evaluator))
 
     def open(
-        self, batch: Batch, rows: I64, weights: RingShare, fresh: Flow[RingShare], *, mark: str = "/"
+        self,
+        batch: Batch,
+        rows: I64,
+        weights: RingShare,
+        fresh: Flow[RingShare],
+        *,
+        mark: str = "/",
+        of_rows: bool = True,
     ) -> Flow[RingShare]:
         """This party's part of what a step opens: fresh or as recorded, on every party's disk, and charged.
 
         weights: this party's own before the step, for the record; their width is charged. mark: what stands in the
-        charge's label between session and step.
+        charge's label between session and step. of_rows: whether the part is of single rows, and takes noise.
 
         Learns: that every party's record of the step is on disk.
         Leaks: that its own is. The part itself leaves with :meth:`send`.
@@ -105,6 +119,10 @@ class FeatureSession(Session):
             made = repeated(again, batch.step, batch.train, rows, self.label_party)
         else:
             part = yield from fresh
+            if self.noise is not None and of_rows:
+                named = f"{self.name}{mark}{batch.step}"
+                label = noise_label(named, self._opened[unattempted(named)])
+                part += Share(self.ring, self.ring.wrap(self.noise.units(label, rows, part.shape[1], self.fixed)))
             made = Forward(self.name, batch.step, batch.train, rows, weights, part)
             if self.journal is not None:
                 self.journal.hold(made)
@@ -112,8 +130,10 @@ class FeatureSession(Session):
             yield from await_open(self.label_party, batch.step)
         # a part kept from before shows what it would have shown, whoever asks; anything else is charged anew
         charge = self.budget.charge if again is None else self.budget.charge_once
+        named = f"{made.session}{mark}{batch.step}"
         with asked_by(self.label_party):
-            charge(f"{made.session}{mark}{batch.step}", rows, weights.shape[1])
+            charge(named, rows, weights.shape[1])
+        self._opened[unattempted(named)] += 1
         return made.part
 
     def send(self, step: int, part: RingShare) -> Flow[None]:
@@ -125,7 +145,7 @@ class FeatureSession(Session):
         Source: docs/protocols/openings.md#zero-sum-masks.
         """
         mask = Share(self.ring, self.masks.mask(f"{self.name}/{step}", self.names, part.shape))
-        yield Send(self.label_party, self.sum_kind(step, (part + mask).packed()))
+        yield Send(self.label_party, self.sum_kind(step, self.short(part + mask).packed()))
 
     def keep(self, rows: I64, part: RingShare) -> None:
         """Take in this party's part of a prediction, for coalition openings."""

@@ -113,7 +113,7 @@ class LabelSession(Session):
         sums = yield from gather([self._receive_sum(party, step, (len(rows), width)) for party in self.parties])
         if not train:
             self.keep(rows, held)
-        return opened([*held.values(), *sums], self.fixed.output_bits)
+        return opened([*(self.short(part) for part in held.values()), *sums], self.fixed.output_bits)
 
     def hold(self, step: int, weights: Shares, fresh: Flow[Shares]) -> Flow[Shares]:
         """This end's share of each party's product, fresh or as recorded, with every party's record on disk.
@@ -152,4 +152,4 @@ class LabelSession(Session):
         got = cast("MaskedSum | SingleSum", (yield Recv(party, self.sum_kind)))
         if got.step != step:
             raise RemoteProtocolError(f"sent the sum of step {got.step} at step {step}", party)
-        return self.received(got.values, shape, party)
+        return self.received(got.values, shape, party, ring=self.opened_ring)

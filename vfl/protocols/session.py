@@ -18,6 +18,7 @@ from vfl.arithmetic.he import Context
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import Ring
 from vfl.arithmetic.share import Share
+from vfl.protocols.opened_numbers import OpenedNumbers
 from vfl.terms import FixedPoint
 
 __all__ = [
@@ -85,7 +86,7 @@ class Batch(Message):
     source="zero-sum masks after Bonawitz et al. 2017",
 )
 class MaskedSum(Message):
-    """This party's share of its embedding plus its zero-sum mask: uniform in Z_t."""
+    """This party's share of its embedding, with its noise and zero-sum mask: uniform in the ring of opened numbers."""
 
     step: int
     values: bytes
@@ -100,7 +101,7 @@ class MaskedSum(Message):
     source="docs/protocols/split.md#a-step, step 4 with one feature party",
 )
 class SingleSum(Message):
-    """The only feature party's share of its embedding, uniform in Z_t."""
+    """The only feature party's share of its embedding, with its noise: uniform in the ring of opened numbers."""
 
     step: int
     values: bytes
@@ -126,8 +127,9 @@ class Session:
 
     parties: columns of each feature party, in agreed order. name: of this attempt, part of every mask's and every
     charge's label, so that a repeated step never meets an old mask. single_party: the agreement's consent to open what
-    a lone feature party holds. largest_batch: most rows of a step. Raises :class:`LocalProtocolError` where these do
-    not go together.
+    a lone feature party holds. largest_batch: most rows of a step. numbers: how the numbers of a row open; None, for
+    the arithmetic alone, opens all bits without noise. Raises :class:`LocalProtocolError` where these do not go
+    together.
     """
 
     me: str
@@ -138,6 +140,7 @@ class Session:
     name: str
     single_party: bool = field(default=False, kw_only=True)
     largest_batch: int = field(default=8192, kw_only=True)
+    numbers: OpenedNumbers | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         self.parties = dict(self.parties)
@@ -170,6 +173,21 @@ class Session:
         return Ring(self.fixed.ring_bits)
 
     @cached_property
+    def opened_ring(self) -> Ring:
+        """In which the numbers of a row open: the whole ring, or the short one that was agreed."""
+        return self.ring if self.numbers is None else self.numbers.ring(self.fixed)
+
+    @cached_property
+    def summed_ring(self) -> Ring:
+        """In which numbers of rows enter a sum over rows: one bit wider, since a wrap is told from known signs."""
+        return Ring(min(self.ring.bits, self.opened_ring.bits + 1))
+
+    def short(self, share: RingShare, *, ring: Ring | None = None) -> RingShare:
+        """A share of numbers of rows, as it may leave: in the ring in which they open, or in ``ring``."""
+        ring = ring or self.opened_ring
+        return Share(ring, ring.reduced(share.elements))
+
+    @cached_property
     def context(self) -> Context:
         """Of the agreed parameter set. Raises ValueError where it is not one of those allowed."""
         return Context(self.parameter_set, self.fixed.ring_bits)
@@ -182,10 +200,10 @@ class Session:
     def zeros(self, *shape: int) -> RingShare:
         return Share.zeros(self.ring, shape)
 
-    def received(self, data: bytes, shape: tuple[int, ...], peer: str) -> RingShare:
+    def received(self, data: bytes, shape: tuple[int, ...], peer: str, *, ring: Ring | None = None) -> RingShare:
         """A share as ``peer`` sent it. Raises :class:`RemoteProtocolError` where it is not one of that shape."""
         try:
-            return Share.unpacked(self.ring, data, shape)
+            return Share.unpacked(ring or self.ring, data, shape)
         except MalformedError as error:
             raise RemoteProtocolError(str(error), peer) from None
 

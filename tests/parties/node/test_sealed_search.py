@@ -53,7 +53,7 @@ class Searching(Cold):
 
     def oracle(self) -> NDArray[np.float64]:
         panels = [panel(x) for x in self.values.values()]
-        return searched_in_the_clear(self.terms, panels, self.panel, self.random_start())
+        return searched_in_the_clear(self.terms, panels, self.panel, self.random_start(), self.noise())
 
 
 def terms(**search: Any) -> Agreement:

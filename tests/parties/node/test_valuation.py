@@ -36,6 +36,7 @@ from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.opened_numbers import RowNoise
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.session import Kept
@@ -142,7 +143,9 @@ class Rig:
     def serve(self, me: str) -> Flow[None]:
         agreed, kept, stream = self.agreement, world().theirs[me], secret(f"stream/{me}")
         masks = yield from agree_masks(me, NAMES, "00" * 32, RING, stream)
-        session = FeatureSession(**session_terms(agreed, me, "v"), masks=masks, budget=self.budgets[me], stream=stream)
+        terms = session_terms(agreed, me, "v")
+        noise = RowNoise(me.encode().ljust(32), terms["numbers"])
+        session = FeatureSession(**terms, masks=masks, noise=noise, budget=self.budgets[me], stream=stream)
         if agreed.openings.contribution == "masked":
             yield from serve_coalitions(session, kept, consent=True)
         if agreed.openings.attribution:

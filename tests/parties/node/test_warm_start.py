@@ -26,6 +26,7 @@ from vfl.models.ridge.moments import moments_of
 from vfl.models.split.initial import WARM_LENGTH, turned_columns, warm_column
 from vfl.models.split.twin import initial_weights, train_in_the_clear
 from vfl.protocols.moments import MomentRows, OwnMoments
+from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
 from vfl.protocols.opening_budget import Charge, OpeningBudget
 from vfl.terms import SplitModel
 from vfl.walk.result import TrainingResult
@@ -129,8 +130,14 @@ class Consortium:
             reserved=self.terms.needed_openings - 1 - self.model.epochs,
             weights=self.random_start(),
             fixed_point=self.terms.fixed_point,
+            noise=self.noise(),
         )
         return result
+
+    def noise(self) -> ClearNoise:
+        numbers = OpenedNumbers(self.terms.openings.deviation)
+        purpose = f"noise/{self.terms.run_id}"
+        return ClearNoise(numbers, [RowNoise(self.secret(name, purpose), numbers) for name in self.values])
 
     def counted(self, name: str) -> NDArray[np.int64]:
         counts = np.zeros(PERIODS * ENTITIES, dtype=np.int64)
@@ -186,7 +193,8 @@ def test_the_first_prediction_is_along_the_ridge() -> None:
     ridge = raw[rows] @ (beta * WARM_LENGTH / np.linalg.norm(beta))
     z = got.embeddings.reshape(-1, 2)[rows]
     start = pooled[rows] @ np.concatenate(warm.random_start())
-    np.testing.assert_allclose(z - start, np.column_stack([ridge, np.zeros(len(rows))]), atol=1e-3)
+    noise = warm.noise().noisy([np.zeros(z.shape)] * 3, got.predictions[0].number, rows)
+    np.testing.assert_allclose(z - start - sum(noise), np.column_stack([ridge, np.zeros(len(rows))]), atol=1e-3)
     assert np.std(ridge) > 0.1
 
 

@@ -37,10 +37,8 @@ def secret_rotation(stream: SecretStream, size: int) -> F64:
     """A uniformly random orthogonal matrix (size, size).
 
     QR of Gaussians with the signs of R's diagonal (Mezzadri, "How to generate random matrices from the
-    classical compact groups", Notices of the AMS 54, 2007); Gaussians by Box and Muller (1958).
+    classical compact groups", Notices of the AMS 54, 2007).
     """
-    radius = np.sqrt(-2.0 * np.log(1.0 - stream.unit(size * size)))
-    gaussian = (radius * np.cos(2.0 * np.pi * stream.unit(size * size))).reshape(size, size)
-    q, r = np.linalg.qr(gaussian)
+    q, r = np.linalg.qr(stream.gaussian(size * size).reshape(size, size))
     turned: F64 = q * np.sign(np.diag(r))
     return turned

@@ -71,7 +71,8 @@ class _Blocks:
         rows, block = self.rows(announced), announced.block
         step = Batch(block, True, announced.rows)
         none = self.session.zeros(self.columns.shape[1], 1)
-        made = yield from self.session.open(step, rows, none, self.answer(block, rows), mark=MOMENTS_CHARGE)
+        fresh = self.answer(block, rows)
+        made = yield from self.session.open(step, rows, none, fresh, mark=MOMENTS_CHARGE, of_rows=False)
         yield from self.send(block, rows, made)
 
     def score(self, batch: Batch) -> Flow[None]:

@@ -5,6 +5,7 @@ A row enters the moments once, when its label has resolved, so a refit costs one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from psi.flow import Flow, run_alone
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.ridge.moments import Moments, RidgeSolution, moments_from, moments_of, moments_to, solve_ridge
 from vfl.models.walk_log import WalkLog
+from vfl.protocols.opened_numbers import ClearNoise
 from vfl.protocols.resume import Resumed, WalkJournal
 from vfl.terms import RidgeModel, WalkForward
 from vfl.walk.result import TrainingResult
@@ -30,6 +32,9 @@ __all__ = [
     "ridge_walk_forward",
 ]
 
+SCORE_DEVIATION = 0.5
+"""Standard deviation at most of an opened part of a score, which opens between -2 and 2."""
+
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
@@ -37,7 +42,8 @@ I64 = NDArray[np.int64]
 class RidgeHead:
     """The label party's part of a score: intercept and own columns; the feature parties' part is the opened sum.
 
-    ``moments``: of all rows that have entered, from which it was solved.
+    ``moments``: of all rows that have entered, from which it was solved. ``scale``: what the opened sum is multiplied
+    by beside a score, a power of two: it opens under noise of an agreed size, so it is made large enough for it.
     """
 
     width = 1
@@ -46,6 +52,7 @@ class RidgeHead:
         self.own = own
         self._weights: F64 = np.zeros(own)
         self._intercept = 0.0
+        self.scale = 1.0
         self.moments: Moments | None = None
 
     def snapshot(self) -> bytes:
@@ -56,26 +63,37 @@ class RidgeHead:
         self.moments = moments_from(data)
 
     def take(self, solution: RidgeSolution) -> F64:
-        """Keep what is the label party's; returns the feature parties' coefficients (D,)."""
+        """Keep what is the label party's; returns the feature parties' coefficients (D,), times ``scale``."""
         split = len(solution.coefficients) - self.own
         self._weights, self._intercept = solution.coefficients[split:], solution.intercept
-        return solution.coefficients[:split]
+        coefficients: F64 = solution.coefficients[:split]
+        self.scale = _scale(coefficients, self.moments)
+        return coefficients * self.scale
 
     def predict(self, z: F64, own: F64) -> F64:
         """Scores float64 (B,) of opened sums (B, 1) and own features (B, d_own)."""
-        scores: F64 = z[:, 0] + own @ self._weights + self._intercept
+        scores: F64 = z[:, 0] / self.scale + own @ self._weights + self._intercept
         return scores
 
     def scorer(self) -> bytes:
         """This head as safetensors."""
-        return safetensors.numpy.save({"own": self._weights, "intercept": np.array([self._intercept])})
+        return safetensors.numpy.save({"own": self._weights, "line": np.array([self._intercept, self.scale])})
 
     def load_scorer(self, data: bytes) -> None:
         """Take the head from :meth:`scorer`. Raises ValueError when the shapes do not fit."""
         tensors = safetensors.numpy.load(data)
-        if {k: v.shape for k, v in tensors.items()} != {"own": (self.own,), "intercept": (1,)}:
+        if {k: v.shape for k, v in tensors.items()} != {"own": (self.own,), "line": (2,)}:
             raise ValueError("the saved head has other shapes; use the terms it was fitted under")
-        self._weights, self._intercept = tensors["own"], float(tensors["intercept"][0])
+        self._weights, (self._intercept, self.scale) = tensors["own"], tensors["line"].tolist()
+
+
+def _scale(coefficients: F64, moments: Moments | None) -> float:
+    """The power of two that brings the feature parties' part of a score to at most ``SCORE_DEVIATION``."""
+    if moments is None or not len(coefficients):
+        return 1.0
+    gram = moments.gram[: len(coefficients), : len(coefficients)]
+    deviation = math.sqrt(max(float(coefficients @ gram @ coefficients) / moments.rows, 0.0))
+    return 2.0 ** max(-20, min(20, math.floor(math.log2(SCORE_DEVIATION / deviation)))) if deviation > 0 else 1.0
 
 
 class LinearSource(Protocol):
@@ -92,13 +110,17 @@ class LinearSource(Protocol):
 
 
 class PlainLinear:
-    """:class:`LinearSource` on pooled features ``features[k]`` (T * n, d_k), without encryption."""
+    """:class:`LinearSource` on pooled features ``features[k]`` (T * n, d_k), without encryption.
 
-    def __init__(self, features: Sequence[F64], rows: int) -> None:
+    noise: what the sealed run's parties added to what opened.
+    """
+
+    def __init__(self, features: Sequence[F64], rows: int, noise: ClearNoise | None = None) -> None:
         self._features = [*features]
         self._columns = np.concatenate([np.zeros((rows, 0)), *features], axis=1)
         self._coefficients: F64 = np.zeros(self._columns.shape[1])
-        self._used: dict[int, F64] = {}
+        self._kept: dict[int, list[F64]] = {}
+        self._noise = noise
 
     def moments(self, step: int, rows: I64, own: F64, label: F64) -> Flow[Moments]:
         """Moments of the rows, over all parties' columns and the label.
@@ -123,19 +145,22 @@ class PlainLinear:
         Source: docs/protocols/ridge.md#the-protocol.
         """
         yield from ()
-        self._used[step] = self._coefficients
-        return self._columns[rows] @ self._coefficients[:, None]
+        ends = np.cumsum([0, *(x.shape[1] for x in self._features)])
+        parts = [
+            x[rows] @ self._coefficients[a:b, None] for x, a, b in zip(self._features, ends, ends[1:], strict=False)
+        ]
+        self._kept[step] = parts if self._noise is None else self._noise.noisy(parts, step, rows)
+        return self._opened(self._kept[step], len(rows))
+
+    def _opened(self, parts: Sequence[F64], rows: int) -> F64:
+        total: F64 = np.sum(parts, axis=0) if parts else np.zeros((rows, 1))
+        return total if self._noise is None else self._noise.opened(total)
 
     def coalition(self, members: Sequence[int], steps: Sequence[Step]) -> F64:
         """Sums over ``members`` alone at these prediction steps, float64 (rows, 1) in their order."""
-        ends = np.cumsum([0, *(x.shape[1] for x in self._features)])
-        sums = []
-        for step in steps:
-            total = np.zeros((len(step.rows), 1))
-            for k in members:
-                total += self._features[k][step.rows] @ self._used[step.number][ends[k] : ends[k + 1], None]
-            sums.append(total)
-        return np.concatenate(sums)
+        return np.concatenate(
+            [self._opened([self._kept[step.number][k] for k in members], len(step.rows)) for step in steps]
+        )
 
 
 def ridge_steps(
@@ -226,12 +251,13 @@ def ridge_in_the_clear(
     *,
     row_limit: int = 2,
     reserved: int = 0,
+    noise: ClearNoise | None = None,
 ) -> tuple[TrainingResult, PlainLinear]:
     """The same walk on pooled panels, or on the label party's own columns where there are none.
 
     ``features``: number of columns that sets the smallest block.
     """
     steps = tuple(ridge_steps(terms, walk, label_panel, max(features, 1), row_limit, reserved))
-    source = PlainLinear([panel.rows for panel in panels], label_panel.label.size)
+    source = PlainLinear([panel.rows for panel in panels], label_panel.label.size, noise)
     head = RidgeHead(label_panel.features.values.shape[-1])
     return run_alone(ridge_walk_forward(source, head, terms.alpha, steps, label_panel)), source

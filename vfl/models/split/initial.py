@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from vfl.arithmetic.randomness import SecretStream
 from vfl.models.ridge.moments import Moments, solve_ridge
-from vfl.terms import FixedPoint
+from vfl.terms import NOMINAL_DEVIATION, FixedPoint
 
 __all__ = ["INITIAL_SCALE", "WARM_LENGTH", "initial_share", "turned_columns", "warm_column"]
 
-INITIAL_SCALE = 0.3
+INITIAL_SCALE = NOMINAL_DEVIATION
 """Standard deviation of W times sqrt(all features): embeddings start small, so the top model is nearly linear."""
 
 WARM_LENGTH = INITIAL_SCALE

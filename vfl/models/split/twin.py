@@ -20,6 +20,7 @@ from vfl.models.ridge.walk import PlainLinear, ridge_in_the_clear
 from vfl.models.split.initial import initial_share, warm_column
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import walk_forward
+from vfl.protocols.opened_numbers import ClearNoise
 from vfl.terms import FixedPoint, RidgeModel, SplitModel, WalkForward
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential, warm_up_rows
@@ -30,7 +31,7 @@ __all__ = ["PlainSource", "alone", "initial_weights", "train_in_the_clear"]
 class PlainSource:
     """Source layer on pooled float64 features: ``features[k]`` (T * n, d_k), ``weights[k]`` (d_k, h).
 
-    ``keep`` names steps whose weights will be asked for again by :meth:`coalition`.
+    ``keep`` names steps whose parts will be asked for again by :meth:`coalition`. noise: what the sealed run added.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class PlainSource:
         *,
         width: int,
         keep: Sequence[int] = (),
+        noise: ClearNoise | None = None,
     ) -> None:
         if [x.shape[1] for x in features] != [w.shape[0] for w in weights]:
             raise ValueError("each party needs one feature matrix (rows, d_k) and one weight matrix (d_k, h)")
@@ -48,6 +50,7 @@ class PlainSource:
         self.width = width
         self._keep = frozenset(keep)
         self._kept: dict[int, list[NDArray[np.float64]]] = {}
+        self._noise = noise
 
     def forward(self, step: int, rows: NDArray[np.int64]) -> Flow[NDArray[np.float64]]:
         """Sum over parties of X_k[rows] W_k, float64 (B, h).
@@ -57,13 +60,17 @@ class PlainSource:
         Model: none; this is the plain twin that a sealed run is compared with.
         Source: docs/protocols/split.md#a-step.
         """
-        if step in self._keep:
-            self._kept[step] = [w.copy() for w in self.weights]
         yield from ()
-        total = np.zeros((len(rows), self.width))
-        for x, w in zip(self.features, self.weights, strict=True):
-            total += x[rows] @ w
-        return total
+        parts = [x[rows] @ w for x, w in zip(self.features, self.weights, strict=True)]
+        if self._noise is not None:
+            parts = self._noise.noisy(parts, step, rows)
+        if step in self._keep:
+            self._kept[step] = parts
+        return self._opened(parts, len(rows))
+
+    def _opened(self, parts: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
+        total = np.sum(parts, axis=0) if parts else np.zeros((rows, self.width))
+        return total if self._noise is None else self._noise.opened(total)
 
     def backward(self, step: int, rows: NDArray[np.int64], gradient: NDArray[np.float64]) -> Flow[None]:
         """W_k -= X_k[rows].T @ gradient.
@@ -79,13 +86,9 @@ class PlainSource:
 
     def coalition(self, members: Sequence[int], steps: Sequence[Step]) -> NDArray[np.float64]:
         """Sums over ``members`` alone at these kept prediction steps, float64 (rows, h) in their order."""
-        sums = []
-        for step in steps:
-            total = np.zeros((len(step.rows), self.width))
-            for k in members:
-                total += self.features[k][step.rows] @ self._kept[step.number][k]
-            sums.append(total)
-        return np.concatenate(sums)
+        return np.concatenate(
+            [self._opened([self._kept[step.number][k] for k in members], len(step.rows)) for step in steps]
+        )
 
 
 def initial_weights(
@@ -113,18 +116,22 @@ def train_in_the_clear(
     reserved: int,
     weights: Sequence[NDArray[np.float64]],
     fixed_point: FixedPoint | None = None,
+    noise: ClearNoise | None = None,
 ) -> tuple[TrainingResult, PlainSource | PlainLinear]:
     """Walk forward on pooled panels, in feature-party order; also returns the source, for coalitions.
 
     A ridge has neither initial weights nor a use for rounded features: it takes ``row_limit`` and ``reserved`` alone.
 
+    noise: what the sealed run's parties added to what opened; none, where nothing opens.
     With ``fixed_point``, features are first rounded as the sealed layer encodes them, so what remains
     between the two is the gradient's rounding. Without, plain floats throughout. A warm-started run's panels are
     to be given as :func:`turned_columns` left them, since the initial weights belong to those bases.
     """
     if isinstance(terms, RidgeModel):
         columns = sum(panel.values.shape[-1] for panel in panels)
-        return ridge_in_the_clear(panels, label_panel, terms, walk, columns, row_limit=row_limit, reserved=reserved)
+        return ridge_in_the_clear(
+            panels, label_panel, terms, walk, columns, row_limit=row_limit, reserved=reserved, noise=noise
+        )
     steps = tuple(
         prequential(terms, walk, label_panel.known_from, label_panel.label, label_panel.universe, row_limit, reserved)
     )
@@ -132,7 +139,8 @@ def train_in_the_clear(
     if terms.warm_start == "ridge" and panels:
         weights = _warmed([panel.rows for panel in panels], label_panel, terms, walk, weights)
     width = terms.embedding_width if panels else 0
-    source = PlainSource(features, weights, width=width, keep=[step.number for step in steps if step.kind == "predict"])
+    predicted = [step.number for step in steps if step.kind == "predict"]
+    source = PlainSource(features, weights, width=width, keep=predicted, noise=noise)
     head = LabelHead(terms, label_panel.features.values.shape[-1], width=width, shares=walk.shares)
     return run_alone(walk_forward(source, head, steps, label_panel)), source
 
