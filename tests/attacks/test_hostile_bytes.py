@@ -462,6 +462,7 @@ GOOD_REPORTS: dict[str, dict[str, Any]] = {
     "failed": {"phase": "train", "attempt": 1, "reason": "no", "peer": "sat"},
     "held": {"phase": "train", "attempt": 1},
     "settlement": {"digest": "ab" * 32, "refused": "no"},
+    "rows": {"root": "ab" * 32, "through": "2030-01-01T00:00:00+00:00"},
     "live": {
         "run_id": "ab" * 32,
         "periods": ["q"],
