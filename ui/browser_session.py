@@ -10,7 +10,7 @@ import contextlib
 import streamlit as st
 
 from parties.client import Client, EntenteError, SignInError
-from ui.sign_in import PROVIDER, SIGN_IN, cookie_name, tickets
+from ui.sign_in import PROVIDER, SIGN_IN, SIGN_OUT, cookie_name, nonce_name, tickets
 from ui.wording import plain
 
 __all__ = ["HELD", "arrive", "forget", "keep", "leave", "present_secret", "sign_out"]
@@ -20,8 +20,12 @@ HELD = "whose session"
 
 def present_secret() -> str:
     """The session's secret: this visit's own, or the browser's cookie; empty without one."""
-    cookie: object = st.context.cookies.to_dict().get(cookie_name())
-    return str(st.session_state.get(HELD, "")) or (cookie if isinstance(cookie, str) else "")
+    return str(st.session_state.get(HELD, "")) or _cookie(cookie_name())
+
+
+def _cookie(name: str) -> str:
+    cookie: object = st.context.cookies.to_dict().get(name)
+    return cookie if isinstance(cookie, str) else ""
 
 
 def forget() -> None:
@@ -32,7 +36,10 @@ def forget() -> None:
 def leave(why: str = "") -> None:
     """Send the browser to the sign-in page. ``why``: ended or out, which the page says and drops the cookie for."""
     forget()
-    _go(f"{SIGN_IN}?{why}=1" if why else SIGN_IN)
+    if why:
+        _drop_cookie_and_go(f"{SIGN_IN}?{why}=1")
+    else:
+        _go(SIGN_IN)
     st.info("You are not signed in.", icon=":material/lock:")
     st.markdown(f"[Sign in]({SIGN_IN})")
 
@@ -42,10 +49,13 @@ def arrive(desk: Client) -> bool:
 
     The provider's word goes to the coordinator as it is: this page is not believed.
     """
-    if PROVIDER in st.query_params:
+    asked, known = PROVIDER in st.query_params, getattr(st.user, "is_logged_in", False)
+    if (asked or known) and not _cookie(nonce_name()):
+        return False  # the sign-in page gives this browser its nonce; nobody goes to the provider, or comes, without
+    if asked:
         st.login()
         return True
-    if not getattr(st.user, "is_logged_in", False):
+    if not known:
         return False
     try:
         secret = desk.sign_in(id_token=str(st.user.tokens.get("id", "")))
@@ -63,7 +73,7 @@ def arrive(desk: Client) -> bool:
 def keep(secret: str) -> None:
     """Go on with a new session, and put it into the browser's cookie."""
     st.session_state[HELD] = secret
-    _go(tickets.offer(secret))
+    _go(tickets.offer(secret, _cookie(nonce_name())))
 
 
 def sign_out(client: Client) -> None:
@@ -75,6 +85,12 @@ def sign_out(client: Client) -> None:
         st.logout()
         return
     leave("out")
+
+
+def _drop_cookie_and_go(place: str) -> None:
+    """The cookie goes by a request that only this site's own pages can make, then the browser does."""
+    script = f"fetch({SIGN_OUT!r}, {{method: 'POST'}}).finally(() => window.location.replace({place!r}))"
+    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
 
 
 def _go(place: str) -> None:

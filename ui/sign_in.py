@@ -1,8 +1,12 @@
-"""The page's own doors beside Streamlit's: signing in, keeping a session over a reload, and being sent here first.
+"""The page's own doors beside Streamlit's: signing in, keeping a session over a reload, signing out, being sent here.
 
 A session's secret lives in a cookie that no script can read (HttpOnly) and that other sites' requests do not carry
 (SameSite=Lax), and in this process's memory. It is never in an address. A cookie says nothing by itself: every page
 asks the coordinator.
+
+Another site must not bring a visitor into a session whose owner it is. So each browser is given a nonce (a cookie too)
+before it goes to the identity provider, and the ticket that it comes back with is good for that nonce alone; no door
+that changes a cookie opens for a request that another site made.
 """
 
 from __future__ import annotations
@@ -24,15 +28,26 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from parties.client import EntenteError
 from ui.connection import connection
 
-__all__ = ["PROVIDER", "SIGN_IN", "Tickets", "Welcome", "cookie_name", "routes", "tickets"]
+__all__ = [
+    "PROVIDER",
+    "SIGN_IN",
+    "SIGN_OUT",
+    "Tickets",
+    "Welcome",
+    "cookie_name",
+    "nonce_name",
+    "routes",
+    "tickets",
+]
 
 SIGN_IN = "/sign-in"
+SIGN_OUT = "/sign-out"
 PROVIDER = "provider"
 _KEEP = "/signed-in"
 _LARGEST_FORM = 4096
 _TICKET_SECONDS = 60.0
 _PLACE = re.compile(r"/(?!/)[A-Za-z0-9_/-]*(\?[A-Za-z0-9_=&%.-]*)?")
-_NOT_PAGES = ("/_stcore", "/static", "/media", "/component", "/auth", "/oauth2callback", SIGN_IN, _KEEP)
+_NOT_PAGES = ("/_stcore", "/static", "/media", "/component", "/auth", "/oauth2callback", SIGN_IN, SIGN_OUT, _KEEP)
 _PROVIDER_COOKIE = "_streamlit_user"
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -51,26 +66,32 @@ def cookie_name() -> str:
     return f"entente-session-{st.get_option('server.port')}"
 
 
+def nonce_name() -> str:
+    """Of the cookie that says which browser asked to be signed in."""
+    return f"entente-arrival-{st.get_option('server.port')}"
+
+
 class Tickets:
-    """One-time notes by which a page that has a session hands it to the browser's cookie. Thread-safe."""
+    """One-time notes by which a page that has a session hands it to the cookie of its own browser. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[str, tuple[str, float]] = {}
+        self._open: dict[str, tuple[str, str, float]] = {}
 
-    def offer(self, secret: str) -> str:
-        """Where the browser has to go, soon and once, to keep the session."""
+    def offer(self, secret: str, nonce: str) -> str:
+        """Where the browser that has this nonce must go, soon and once, to keep the session."""
         ticket, now = secrets.token_urlsafe(24), time.monotonic()
         with self._lock:
-            self._open = {key: kept for key, kept in self._open.items() if kept[1] > now}
-            self._open[ticket] = secret, now + _TICKET_SECONDS
+            self._open = {key: kept for key, kept in self._open.items() if kept[2] > now}
+            self._open[ticket] = secret, nonce, now + _TICKET_SECONDS
         return f"{_KEEP}?ticket={ticket}"
 
-    def take(self, ticket: str) -> str:
-        """The session's secret, or nothing."""
+    def take(self, ticket: str, nonce: str) -> str:
+        """The session's secret; nothing for another browser than the ticket was made for, which uses it up too."""
         with self._lock:
-            secret, until = self._open.pop(ticket, ("", 0.0))
-        return secret if time.monotonic() < until else ""
+            secret, bound, until = self._open.pop(ticket, ("", "", 0.0))
+        fits = bool(bound) and secrets.compare_digest(bound.encode(), nonce.encode())
+        return secret if fits and time.monotonic() < until else ""
 
 
 tickets = Tickets()
@@ -78,7 +99,11 @@ tickets = Tickets()
 
 def routes() -> list[Route]:
     """What the site adds to Streamlit's own addresses."""
-    return [Route(SIGN_IN, _sign_in, methods=["GET", "POST"]), Route(_KEEP, _keep, methods=["GET"])]
+    return [
+        Route(SIGN_IN, _sign_in, methods=["GET", "POST"]),
+        Route(SIGN_OUT, _sign_out, methods=["POST"]),
+        Route(_KEEP, _keep, methods=["GET"]),
+    ]
 
 
 class Welcome:
@@ -109,12 +134,11 @@ async def _sign_in(request: Request) -> Response:
     given = await _form(request) if request.method == "POST" else dict(request.query_params)
     token, place = given.get("token", "").strip(), given.get("next", "/")
     # another site may lead here, but must not sign a visitor in with a token of its choice
-    led = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-    if not token or led:
+    if not token or _led(request):
         words = next((text for key, text in _WORDS.items() if key in given), "")
         page = HTMLResponse(_page(words, place), headers=_HEADERS)
-        if words:
-            page.delete_cookie(cookie_name())
+        if not request.cookies.get(nonce_name()):
+            _set(request, page, nonce_name(), secrets.token_urlsafe(24))
         return page
     try:
         secret = await run_in_threadpool(lambda: connection().sign_in(token))
@@ -123,8 +147,23 @@ async def _sign_in(request: Request) -> Response:
     return _kept(request, secret, place)
 
 
+def _led(request: Request) -> bool:
+    """Whether another site made this request: as the browser says, and where it is too old to say, as its origin does.
+
+    Without either it was typed, or comes from an old browser, whose nonce has to do.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("none", "same-origin")
+    origin = request.headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
+
+
 async def _keep(request: Request) -> Response:
-    secret = tickets.take(request.query_params.get("ticket", ""))
+    """Where a page sends its own browser to keep a session. Led here by another site, a visitor keeps what they had."""
+    if _led(request):
+        return RedirectResponse("/", status_code=303, headers=_HEADERS)
+    secret = tickets.take(request.query_params.get("ticket", ""), request.cookies.get(nonce_name(), ""))
     if not secret:
         return RedirectResponse("/", status_code=303, headers=_HEADERS)
     return _kept(request, secret, request.query_params.get("next", "/"))
@@ -132,9 +171,23 @@ async def _keep(request: Request) -> Response:
 
 def _kept(request: Request, secret: str, place: str) -> Response:
     found = RedirectResponse(place if _PLACE.fullmatch(place) else "/", status_code=303, headers=_HEADERS)
-    secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-    found.set_cookie(cookie_name(), secret, httponly=True, samesite="lax", secure=secure, path="/")
+    _set(request, found, cookie_name(), secret)
+    found.delete_cookie(nonce_name())
     return found
+
+
+async def _sign_out(request: Request) -> Response:
+    """Drop the cookie of a session that has ended. Only a page of this site can ask for it."""
+    if _led(request):
+        return Response(status_code=403, headers=_HEADERS)
+    found = Response(status_code=204, headers=_HEADERS)
+    found.delete_cookie(cookie_name())
+    return found
+
+
+def _set(request: Request, response: Response, name: str, value: str) -> None:
+    secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
+    response.set_cookie(name, value, httponly=True, samesite="lax", secure=secure, path="/")
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -16,12 +16,13 @@ from parties.agreement.document import Agreement
 from parties.agreement.every_term import AMOUNTS, amount_in_words
 from parties.agreement.terms import AlignmentTerms, RewardTerms, SettlementTerms
 from parties.agreement.who_learns import run_sizes
-from parties.names import COORDINATOR, entity_key
+from parties.names import COORDINATOR
 from vfl.models.disclosure import Caution
+from vfl.models.opens import CAUTION_TERMS as MODEL_TERMS
 from vfl.models.opens import cautions as model_cautions
 from vfl.terms import OpeningTerms
 
-__all__ = ["Caution", "agreement_cautions", "weaker_than_before"]
+__all__ = ["CAUTION_TERMS", "Caution", "agreement_cautions", "weaker_than_before"]
 
 _LONG_VALIDITY = timedelta(days=7)
 
@@ -47,10 +48,23 @@ _WORSE: dict[str, tuple[int, str]] = {
 }
 """Terms of which more (1) or less (-1) is worse for a feature party, and in what way."""
 
+CAUTION_TERMS = (
+    MODEL_TERMS
+    | set(_WORSE)
+    | {
+        "openings.single_party", "openings.attribution", "alignment.policy", "placebo", "search.source_trials",
+        "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
+        "parties.legal_entity", "fees", "expires_at", "reward.rows",
+    }
+)  # fmt: skip
+"""Every term that a caution may name."""
+
 
 def agreement_cautions(agreement: Agreement, me: str = "") -> tuple[Caution, ...]:
     """What ``me`` should look at twice before signing; without ``me`` what anybody should."""
-    return tuple(_cautions(agreement, me))
+    found = tuple(_cautions(agreement, me))
+    assert {one.term for one in found} <= CAUTION_TERMS
+    return found
 
 
 def weaker_than_before(before: Agreement, after: Agreement) -> tuple[str, ...]:
@@ -152,17 +166,15 @@ def _pay(agreement: Agreement, me: str) -> Iterator[Caution]:
         yield Caution("reward.rows", "rows brought after the fact are paid as well: backdated data can take the pot")
     if agreement.openings.contribution == "none" and terms.pot:
         yield Caution("openings.contribution", "contributions are not measured, so the pot is not shared out")
-    kin = entity_key(agreement.party(agreement.label.party).legal_entity)
+    if agreement.kin:
+        own = ", ".join(sorted(agreement.kin))
+        yield Caution("parties.legal_entity", f"{own}: the label party's own legal entity, so it earns nothing")
     entities: dict[str, list[str]] = {}
-    for party in agreement.features:
-        if party.legal_entity:
-            entities.setdefault(entity_key(party.legal_entity), []).append(party.name)
-    for entity, names in entities.items():
-        if entity == kin:
-            yield Caution(
-                "parties.legal_entity", f"{', '.join(names)}: the label party's own legal entity, so it earns nothing"
-            )
-        elif len(names) > 1:
+    for name, entity in agreement.legal_entities.items():
+        if name not in agreement.kin:
+            entities.setdefault(entity, []).append(name)
+    for names in entities.values():
+        if len(names) > 1:
             yield Caution("parties.legal_entity", f"{', '.join(names)} are one legal entity and share one reward")
     for name, stake in (rules.stakes if rules is not None else {}).items():
         if me in ("", name):

@@ -31,7 +31,7 @@ from parties.agreement.terms import (
     RewardTerms,
 )
 from parties.errors import AgreementError
-from parties.names import COORDINATOR, PartyName
+from parties.names import COORDINATOR, PartyName, entity_key
 from psi.flow import Payload
 from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 from vfl.walk.search import SearchTerms
@@ -186,6 +186,20 @@ class Agreement(Terms):
     def features(self) -> tuple[PartyTerms, ...]:
         """The feature parties, in agreed order."""
         return tuple(p for p in self.parties if p.role == "feature")
+
+    @property
+    def legal_entities(self) -> dict[str, str]:
+        """To whom each feature party that says so belongs; one entity has one spelling, the first."""
+        spelled: dict[str, str] = {}
+        for party in self.features:
+            spelled.setdefault(entity_key(party.legal_entity), party.legal_entity)
+        return {p.name: spelled[entity_key(p.legal_entity)] for p in self.features if p.legal_entity}
+
+    @property
+    def kin(self) -> frozenset[str]:
+        """Feature parties of the label party's own legal entity: always in, like its features, so they earn nothing."""
+        own = entity_key(self.party(self.label.party).legal_entity)
+        return frozenset(name for name, entity in self.legal_entities.items() if entity_key(entity) == own)
 
     @property
     def total_features(self) -> int:

@@ -36,7 +36,7 @@ class PartyTerms(Terms):
 
     name: PartyName
     role: Literal["label", "feature"]
-    legal_entity: str = ""
+    legal_entity: str = Field(default="", description="to whom it belongs, as it signed it itself in the roster")
     address: str = Field(description="host:port of the party's node")
     identity_key: str = Field(description="Ed25519 public key, hex")
     certificate_sha256: str = Field(description="SHA-256 of the TLS certificate in DER, hex")

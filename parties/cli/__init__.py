@@ -33,6 +33,7 @@ from parties.cli import (
     settling,
 )
 from parties.errors import EntenteError
+from parties.private_files import own_files_only
 from parties.terminal.console import complain, plain, state
 from psi.flow import ProtocolError
 
@@ -132,5 +133,6 @@ def _misused(error: TyperException) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command line of this process."""
+    """Run the command line of this process. What it writes is its owner's alone."""
+    own_files_only()
     sys.exit(run())

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parties.agreement.document import Agreement
+    from parties.node.settings import NodeSettings
 
 __all__ = ["show_agreement", "show_all_to_sign"]
 
@@ -25,19 +26,17 @@ def show_agreement(agreement: Agreement, me: str = "") -> None:
     section("Look twice", cautions or ["Nothing lowers protection or pay below what is usual."])
 
 
-def show_all_to_sign(agreement: Agreement, home: Path) -> None:
+def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """All that the operator of the node in ``home`` signs: the text, every term, and what is not as it was."""
     from parties.agreement.cautions import weaker_than_before
     from parties.agreement.every_term import differences
     from parties.agreement.text import terms_section
-    from parties.node.home import NodeHome
     from parties.node.last_signed import last_signed
 
-    place = NodeHome(home)
-    show_agreement(agreement, place.identity.name)
+    show_agreement(agreement, settings.party.name)
     whole = terms_section(agreement)
     section(whole.title, whole.lines)
-    before = last_signed(place, agreement)
+    before = last_signed(home, settings, agreement)
     if before is None:
         section("Compared with the last one", ["This node has signed no agreement with these parties before."])
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from parties.errors import ConfigError, StorageError
+from parties.private_files import write_private
 from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def coordinator_init(
     identity = create_identity(COORDINATOR, home / "keys", hosts=host or (), passphrase=passphrase)
     admin = create_identity(ADMIN, home / "admin" / "keys", passphrase=passphrase)
     try:
-        (home / "coordinator.toml").write_text(to_toml(settings.model_dump(exclude_unset=True)), encoding="utf-8")
+        write_private(home / "coordinator.toml", to_toml(settings.model_dump(exclude_unset=True)).encode())
         coordinator = identity.member(reached)
         # nobody ever calls the admin, so its port is none
         Roster({COORDINATOR: coordinator, ADMIN: admin.member("127.0.0.1:0")}).save(home / "roster.json")
@@ -167,6 +169,9 @@ def party_join(
         typer.Option("--config", help="consortium.toml to take this party's own tables from, for a first node.toml."),
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder that ${data} stands for in SQL.")] = None,
+    legal_entity: Annotated[
+        str, typer.Option("--legal-entity", metavar="NAME", help="To whom this party belongs, if not as --config says.")
+    ] = "",
     key_file: KeyFile = None,
     plain_keys: PlainKeys = False,
     host: Host = None,
@@ -181,13 +186,13 @@ def party_join(
     given = Token.decode(_token_text(token))
     reached = _reached(address, listen)
     settings = None if config is None else load_consortium(config)
-    first = _first_settings(given.name, given.role, listen, settings, config, data)
+    first, entity = _first_settings(given.name, given.role, listen, settings, config, data, _entity(legal_entity))
     made = (home / "keys" / "tls.crt").exists()
     passphrase = None if made else new_passphrase(plain=plain_keys)
-    identity, roster = join(given, home, reached, passphrase=passphrase, hosts=host or ())
+    identity, roster = join(given, home, reached, legal_entity=entity, passphrase=passphrase, hosts=host or ())
     if not (home / "node.toml").exists():
         try:
-            (home / "node.toml").write_text(first, encoding="utf-8")
+            write_private(home / "node.toml", first.encode())
         except OSError as error:
             raise StorageError(f"{home / 'node.toml'}: cannot be written ({error.strerror}); check the disk") from None
     say(
@@ -222,9 +227,19 @@ def party_rotate(home: Home, key_file: KeyFile = None, host: Host = None) -> Non
     from parties.node.settings import load_node_settings
 
     use_key_file(key_file)
-    name = load_node_settings(home / "node.toml").party.name
-    new = rotate(name, home, hosts=host or ())
+    party = load_node_settings(home / "node.toml").party
+    name = party.name
+    new = rotate(name, home, party.legal_entity, hosts=host or ())
     say(f"{name} has a new certificate until {new.expires:%Y-%m-%d}; start the node again to use it.")
+
+
+def _entity(text: str) -> str:
+    from parties.names import normal_entity
+
+    try:
+        return normal_entity(text)
+    except ValueError as error:
+        raise ConfigError(f"--legal-entity: {error}") from None
 
 
 def _token_text(given: str) -> str:
@@ -246,12 +261,17 @@ def _first_settings(
     settings: ConsortiumSettings | None,
     config: Path | None,
     data: Path | None,
-) -> str:
-    """A node.toml to start from: the party's own tables of ``config``, or a template to fill in."""
+    entity: str,
+) -> tuple[str, str]:
+    """A node.toml to start from, the party's own tables of ``config`` or a template; and the legal entity in it.
+
+    A node.toml that is there already, from a try before, is left alone and says the legal entity.
+    """
     from parties.settings.toml_text import to_toml
 
     if settings is None or config is None:
-        return _TEMPLATE.format(name=name, role=role, listen=listen, data=data.resolve() if data else "data")
+        where = data.resolve() if data else "data"
+        return _TEMPLATE.format(name=name, role=role, listen=listen, data=where, entity=json.dumps(entity)), entity
     mine = next((party for party in settings.party if party.name == name), None)
     if mine is None or mine.role != role:
         raise ConfigError(f"{config}: has no [[party]] called {name!r} with role {role!r}; leave --config out")
@@ -260,11 +280,11 @@ def _first_settings(
         "data": str((data or Path("data")).resolve()),
         "queries": str(config.resolve().parent),
         "approve": "ask",
-        "party": mine.model_dump(mode="json", exclude_unset=True),
+        "party": mine.model_dump(mode="json", exclude_unset=True) | ({"legal_entity": entity} if entity else {}),
     }
     if role == "label":
         record["label"] = settings.label.model_dump(mode="json", exclude_unset=True)
-    return to_toml(record)
+    return to_toml(record), entity or mine.legal_entity
 
 
 _TEMPLATE = """\
@@ -277,6 +297,7 @@ approve = "ask"
 [party]
 name = "{name}"
 role = "{role}"
+legal_entity = {entity}
 query = "features.sql"
 columns = []
 
@@ -292,9 +313,9 @@ def _show_roster(home: Path) -> None:
     roster = Roster.load(home / "roster.json")
     table(
         "",
-        ("member", "address", "identity", "certificate until"),
+        ("member", "address", "identity", "certificate until", "legal entity"),
         (
-            (name, member.address, member.identity_key, f"{member.expires:%Y-%m-%d}")
+            (name, member.address, member.identity_key, f"{member.expires:%Y-%m-%d}", member.legal_entity or "-")
             for name, member in sorted(roster.items())
         ),
     )

@@ -219,8 +219,7 @@ def run_approve(
     folder = proposed_run(home, run)
     settings = load_node_settings(home / "node.toml")
     agreement = _agreement(folder)
-    show_all_to_sign(agreement, home)
-    _show_verdict(agreement, settings, home)
+    show_all_to_sign(agreement, settings, home)
     if not yes and not typer.confirm("Sign this agreement?", default=False):
         say("Nothing was decided: the run waits. Refuse it for good with entente run reject.")
         return
@@ -288,7 +287,7 @@ def _relay_line(settings: NodeSettings) -> str:
 
 def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """All that is signed, what of ours is used, and whether our own limits allow it."""
-    show_all_to_sign(agreement, home)
+    show_all_to_sign(agreement, settings, home)
     section("This node", [_relay_line(settings)])
     mine = agreement.party(settings.party.name)
     unused = [column for column in settings.party.output_columns if column not in mine.columns]
@@ -319,7 +318,7 @@ def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> N
     """Whether this node's own checks let it sign."""
     from parties.members.keys import load_identity
     from parties.members.roster import Roster
-    from parties.node.policy import check_agreement
+    from parties.node.policy import check_agreement, left_to_a_person
     from parties.proposing.placebo import check_placebo
 
     try:
@@ -330,7 +329,9 @@ def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> N
     except AgreementError as error:
         say(f"This node would refuse: {error}")
     else:
-        say("Within this node's standing limits; names, keys and columns are as this node knows them.")
+        say("Within this node's standing limits; names, keys, legal entities and columns are as this node knows them.")
+        if settings.approve == "automatic":
+            say(*(f"Not signed without you: {reason}" for reason in left_to_a_person(agreement, settings)))
 
 
 def _unit(settings: NodeSettings, column: str) -> str:

@@ -19,6 +19,7 @@ from parties.control.phase_reports import OpeningsUsed, Points, TrafficByKind
 from parties.control.phases import Attempt, PhaseName
 from parties.errors import AgreementError
 from parties.fields import Column, Count, Signature, StrictTerms, Text, Word, printable
+from parties.names import LegalEntity
 from parties.settlement.committed_rows import RowsCommitted
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer
@@ -57,7 +58,7 @@ class IntroductionBody(StrictTerms):
     """What a party offers to runs: its part of an agreement, before anyone proposes one. ``units`` are by column."""
 
     role: Literal["label", "feature"]
-    legal_entity: Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)] = ""
+    legal_entity: LegalEntity = ""
     columns: Annotated[tuple[Column, ...], Field(max_length=2000)]
     encoder: Annotated[str, StringConstraints(max_length=2000), AfterValidator(printable)] = ""
     expansion: Annotated[str, StringConstraints(max_length=20_000), AfterValidator(printable)] = ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from parties.calls.views import FileView
 from parties.errors import ConfigError, StorageError
+from parties.private_files import write_private
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
 
 __all__ = ["BundleStore"]
@@ -60,7 +61,7 @@ class BundleStore:
             for name, content in files.items():
                 path = partial / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+                write_private(path, content)
                 _sync(path)
             if target.exists():
                 shutil.rmtree(target)

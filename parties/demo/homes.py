@@ -22,7 +22,7 @@ from parties.errors import ConfigError, StorageError
 from parties.members.keys import Identity, create_identity
 from parties.members.roster import Member, Roster
 from parties.names import COORDINATOR
-from parties.node.settings import NodeSettings, StandingLimits
+from parties.node.settings import ACCEPTABLE, NodeSettings, StandingLimits
 from parties.settings.consortium import ConsortiumSettings, PartySettings
 from parties.settings.toml_text import to_toml
 
@@ -116,7 +116,8 @@ def lay_out(out: Path, settings: ConsortiumSettings, queries: Path, data: Path, 
     try:
         (out / "logs").mkdir(parents=True)
         identities = {name: create_identity(name, _home(out, name) / "keys") for name in (*names, ADMIN)}
-        members = {name: identities[name].member(addresses[name]) for name in names}
+        entities = {party.name: party.legal_entity for party in settings.party}
+        members = {name: identities[name].member(addresses[name], entities.get(name, "")) for name in names}
         # nobody ever calls the admin, so its port is none
         everyone = members | {ADMIN: identities[ADMIN].member(f"{_LOOPBACK}:0")}
         for name, identity in identities.items():
@@ -162,6 +163,9 @@ def _node_settings(
     limits = StandingLimits(
         openings_per_row=settings.openings.limit_per_row,
         largest_fraction=settings.openings.largest_fraction,
+        forms_per_row=settings.openings.limit_per_row * settings.model.embedding_width,
+        readers=dict(settings.readers),
+        accepts=tuple(sorted(ACCEPTABLE)),
         counterparties=tuple(other.name for other in settings.party if other.name != party.name),
     )
     return NodeSettings(

@@ -20,6 +20,7 @@ from types import TracebackType
 
 import parties
 from parties.errors import StorageError
+from parties.private_files import open_private
 
 __all__ = ["PIDS_FILE", "Child", "Processes", "command_line", "environment", "peak_rss_mb"]
 
@@ -38,7 +39,7 @@ class Child:
         self.log = log
         self.peak_rss_mb = 0.0
         try:
-            with log.open("ab") as file:
+            with open(log, "ab", opener=open_private) as file:
                 self.process = subprocess.Popen(
                     command_line(*arguments),
                     stdin=subprocess.PIPE,

@@ -23,6 +23,7 @@ from parties.factor.sealing import Cover, cover_of, node_reading_key, seal, unse
 from parties.members.keys import Identity
 from parties.members.roster import Member
 from parties.names import COORDINATOR
+from parties.private_files import write_private
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
 from vfl.protocols.delivery import pack_files, unpack_files
 
@@ -156,7 +157,7 @@ def write_sealed(
             if not path.exists():
                 audit.append("sealed", agreement.run_id, cover.model_dump(mode="json", exclude={"run_id", "sender"}))
                 partial = path.with_name(path.name + ".part")
-                partial.write_bytes(sealed)
+                write_private(partial, sealed)
                 partial.rename(path)
         except OSError as error:
             raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None
@@ -220,7 +221,7 @@ def store_bundle(root: Path, files: Mapping[str, bytes]) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         for name, content in files.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            (partial / name).write_bytes(content)
+            write_private(partial / name, content)
         partial.rename(folder)
     except OSError as error:
         raise StorageError(f"{folder}: the factor cannot be written ({error.strerror}); check the disk") from None

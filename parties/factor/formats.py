@@ -57,8 +57,18 @@ def write_form(
 
 
 def plain_csv(factor: pd.DataFrame) -> bytes:
-    """``factor.parquet`` as text: datetime, instrument and every column, numbers as exact as they are."""
+    """``factor.parquet`` as text: datetime, instrument and every column, numbers as exact as they are.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe.
+    """
+    import pandas as pd
+
+    from vfl.factors.csv_cells import inert
+
     table = factor.reset_index()
     table["datetime"] = table["datetime"].dt.strftime("%Y-%m-%d")
-    text: str = table.to_csv(index=False, lineterminator="\n")
+    for name in table.columns:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            table[name] = table[name].map(lambda value: inert(str(value)), na_action="ignore")
+    text: str = table.rename(columns=lambda name: inert(str(name))).to_csv(index=False, lineterminator="\n")
     return text.encode("utf-8")

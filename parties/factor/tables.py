@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parties.errors import ConfigError, DataError, StorageError
+from vfl.factors.bounded_parquet import read_frame
 from vfl.factors.findings import Findings
 from vfl.factors.market import MarketData, market_data, on_grid
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
@@ -100,8 +100,8 @@ def open_folder(folder: Path) -> FactorFolder:
             folder,
             json.loads(files[METADATA]),
             json.loads(files["validation.json"]),
-            pd.read_parquet(io.BytesIO(files["factor.parquet"])),
-            pd.read_parquet(io.BytesIO(files["pit.parquet"])),
+            read_frame(files["factor.parquet"]),
+            read_frame(files["pit.parquet"]),
             tuple(signature.signer for signature in report.signatures),
         )
     except (KeyError, ValueError, OSError) as error:
@@ -137,7 +137,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ConfigError(f"{path}: no such file")
     try:
         if path.suffix in {".parquet", ".pq"}:
-            frame = pd.read_parquet(path)
+            frame = read_frame(path.read_bytes())
         else:
             frame = pd.read_csv(path, dtype={"instrument": str}, keep_default_na=False, na_values={})
     except (ValueError, OSError) as error:

@@ -28,11 +28,18 @@ _SECONDS = 20.0
 
 
 def join(
-    token: Token, home: Path, listen: str, *, passphrase: bytes | None = None, hosts: Iterable[str] = ()
+    token: Token,
+    home: Path,
+    listen: str,
+    *,
+    legal_entity: str = "",
+    passphrase: bytes | None = None,
+    hosts: Iterable[str] = (),
 ) -> tuple[Identity, Roster]:
     """Become a member: make keys in ``home`` unless they are there from a try before, and enrol with the token.
 
-    ``listen`` is host:port that the other parties will reach this node at. Writes ``keys/`` and ``roster.json``.
+    ``listen`` is host:port that the other parties will reach this node at, and ``legal_entity`` to whom the party
+    belongs, which it signs. Writes ``keys/`` and ``roster.json``.
     Raises :class:`ConfigError` for a token or folder that does not serve, :class:`PeerError` for a coordinator
     that is not the announced one or cannot be reached, and what the coordinator objects.
     """
@@ -51,7 +58,7 @@ def join(
     else:
         identity = create_identity(token.name, keys, hosts=hosts, passphrase=passphrase)
     try:
-        member = identity.member(listen)
+        member = identity.member(listen, legal_entity)
     except ValidationError:
         raise ConfigError(f"{listen!r} is no address: give host:port, at which the other parties reach you") from None
     coordinator = Member(
@@ -102,8 +109,12 @@ def _kept(token: Token, answered: bytes, home: Path, mine: Member) -> Roster:
     return roster
 
 
-def rotate(name: str, home: Path, *, passphrase: bytes | None = None, hosts: Iterable[str] = ()) -> Identity:
+def rotate(
+    name: str, home: Path, legal_entity: str, *, passphrase: bytes | None = None, hosts: Iterable[str] = ()
+) -> Identity:
     """Give this node a new TLS key and certificate under the same identity key, and tell the coordinator.
+
+    Its entry is signed anew, with the legal entity that ``node.toml`` gives now.
 
     The coordinator refuses while the node is in a run. A running node goes on with the old certificate, which nobody
     accepts any more: start it again. Raises :class:`EntenteError`; the old certificate stays in force then.
@@ -111,7 +122,7 @@ def rotate(name: str, home: Path, *, passphrase: bytes | None = None, hosts: Ite
     old = load_identity(name, home / "keys", passphrase)
     roster = Roster.load(home / "roster.json")
     new = renew_certificate(old, hosts=hosts)
-    member = new.member(roster.member(name).address)
+    member = new.member(roster.member(name).address, legal_entity)
     line = Connection.between(old, roster.member(COORDINATOR))
     try:
         document = wire.Document(json=json.dumps(member.model_dump()).encode())

@@ -29,6 +29,7 @@ from parties.ledger.entries import (
 )
 from parties.ledger.rules import Refused
 from parties.ledger.store import LedgerStore
+from parties.private_files import open_private
 
 __all__ = ["restore_backup", "write_backup"]
 
@@ -45,7 +46,10 @@ def write_backup(store: LedgerStore, path: Path) -> Head:
     if path.exists():
         raise StorageError(f"{path}: exists already; a backup is never overwritten, choose another name")
     try:
-        with gzip.open(partial, "wt", encoding="utf-8", newline="\n") as file:
+        with (
+            open(partial, "wb", opener=open_private) as whole,
+            gzip.open(whole, "wt", encoding="utf-8", newline="\n") as file,
+        ):
             head = Head(0, "")
             for recorded in store.recorded():
                 if recorded.content is None:

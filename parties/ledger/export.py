@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
@@ -22,8 +23,9 @@ __all__ = [
     "to_csv",
 ]
 
-_FREE = ("transaction", "resolves", "resolved_by", "narration", "run_id", "evidence")
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 def journal_rows(journal: Iterable[Entry], accounts: Mapping[str, Account]) -> list[dict[str, str]]:
@@ -70,12 +72,14 @@ def to_csv(rows: Sequence[Mapping[str, str]]) -> str:
     writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\r\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: _inert(key, value) for key, value in row.items()})
+        writer.writerow({key: _inert(value) for key, value in row.items()})
     return out.getvalue()
 
 
-def _inert(key: str, value: str) -> str:
-    return f"'{value}" if key in _FREE and value.startswith(_FORMULA) else value
+def _inert(text: str) -> str:
+    """Text that would begin a formula or another row, made text; a number, a negative one too, is what it is."""
+    formula = len(text) > 1 and text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return _CONTROLS.sub(" ", f"'{text}" if formula else text)
 
 
 def beancount_account(name: str) -> str:

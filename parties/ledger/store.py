@@ -39,6 +39,7 @@ from parties.ledger.records import (
 from parties.ledger.rules import Refused, admit, admit_account, admit_lock
 from parties.ledger.search import Criteria, Found, read_moving, read_named, search
 from parties.ledger.verify import Verifier
+from parties.private_files import make_private
 
 __all__ = ["LedgerStore", "Report"]
 
@@ -294,6 +295,7 @@ def _engine(url: str | Path) -> Engine:
     except ImportError:
         raise ConfigError("a ledger on PostgreSQL needs the driver: pip install 'entente[postgresql]'") from None
     if engine.dialect.name == "sqlite":
+        make_private(engine.url.database)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -43,6 +43,7 @@ from parties.members.roster import (
     parse_certificate,
     succession_bytes,
 )
+from parties.names import normal_entity
 
 __all__ = [
     "Identity",
@@ -80,14 +81,19 @@ class Identity:
         """SHA-256 of the TLS certificate in DER, hex."""
         return certificate_fingerprint(parse_certificate(self.certificate))
 
-    def member(self, address: str) -> Member:
-        """The entry others keep of this node, reachable at ``address`` (host:port), signed by its identity key."""
+    def member(self, address: str, legal_entity: str = "") -> Member:
+        """The entry others keep of this node, reachable at ``address`` (host:port), signed by its identity key.
+
+        ``legal_entity``: to whom the party belongs; it decides who shares a reward, and "" names nobody.
+        """
+        entity = normal_entity(legal_entity)
         return Member(
             address=address,
             certificate=self.certificate.decode(),
             certificate_sha256=self.certificate_sha256,
             identity_key=self.public_key,
-            endorsement=self.key.sign(endorsed_bytes(self.name, address, self.certificate_sha256)).hex(),
+            legal_entity=entity,
+            endorsement=self.key.sign(endorsed_bytes(self.name, address, self.certificate_sha256, entity)).hex(),
         )
 
     @property

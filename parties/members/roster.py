@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from parties.errors import ConfigError, PeerError
-from parties.names import PartyName
+from parties.names import LegalEntity, PartyName
+from parties.private_files import write_private
 from vfl.terms import Terms
 
 __all__ = [
@@ -53,6 +54,7 @@ class Member(Terms):
     certificate: str
     certificate_sha256: Hex32
     identity_key: Hex32
+    legal_entity: LegalEntity = ""
     endorsement: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{128})?$")] = ""
 
     @property
@@ -61,10 +63,11 @@ class Member(Terms):
         return parse_certificate(self.certificate.encode()).not_valid_after_utc
 
     def endorsed(self, name: str) -> bool:
-        """Whether the identity key itself signed this name, address and certificate."""
+        """Whether the identity key itself signed this name, address, certificate and legal entity."""
         try:
             key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.identity_key))
-            key.verify(bytes.fromhex(self.endorsement), endorsed_bytes(name, self.address, self.certificate_sha256))
+            said = endorsed_bytes(name, self.address, self.certificate_sha256, self.legal_entity)
+            key.verify(bytes.fromhex(self.endorsement), said)
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -140,7 +143,7 @@ class Roster(Mapping[str, Member]):
         """Write ``roster.json`` so that a reader never sees half of it."""
         text = json.dumps({name: member.model_dump() for name, member in sorted(self.items())}, indent=2)
         partial = path.with_name(path.name + ".part")
-        partial.write_text(text + "\n", encoding="utf-8")
+        write_private(partial, f"{text}\n".encode())
         partial.replace(path)
 
 
@@ -153,8 +156,11 @@ def _held(members: Mapping[str, Member]) -> tuple[dict[str, Member], dict[str, s
     return dict(members), names
 
 
-def endorsed_bytes(name: str, address: str, certificate_sha256: str) -> bytes:
-    return b"entente/member/1\x00" + json.dumps([name, address, certificate_sha256]).encode()
+def endorsed_bytes(name: str, address: str, certificate_sha256: str, legal_entity: str = "") -> bytes:
+    """What a member's own key signs of its entry: without a legal entity as it was before entries could have one."""
+    if not legal_entity:
+        return b"entente/member/1\x00" + json.dumps([name, address, certificate_sha256]).encode()
+    return b"entente/member/2\x00" + json.dumps([name, address, certificate_sha256, legal_entity]).encode()
 
 
 def certificate_name(name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parties.errors import StorageError
+from parties.private_files import write_private
 from psi.commitment import PreviousAlignment
 from psi.merkle import SaltedSet
 from psi.ring import Alignment
@@ -75,7 +76,7 @@ def remember(path: Path, me: str, alignment: Alignment, before: PreviousAlignmen
     partial = path.with_name(path.name + ".part")
     try:
         partial.touch(mode=0o600)
-        partial.write_text(json.dumps(body), encoding="utf-8")
+        write_private(partial, json.dumps(body).encode())
         partial.replace(path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from parties.agreement.document import Agreement
-from parties.node.home import NodeHome
+from parties.audit.log import AuditLog
+from parties.node.settings import NodeSettings
 from parties.node.settlements import signed_agreement
 
 __all__ = ["last_signed"]
 
+_STATE = "state.db"
 
-def last_signed(home: NodeHome, agreement: Agreement) -> Agreement | None:
-    """The latest agreement that ``home`` signed with the very parties of ``agreement``; None where there is none."""
+
+def last_signed(home: Path, settings: NodeSettings, agreement: Agreement) -> Agreement | None:
+    """The latest agreement that the node in ``home`` signed with the very parties of ``agreement``; None without one.
+
+    It reads the node's log and needs none of its keys.
+    """
     names = {party.name for party in agreement.parties}
+    if not settings.state and not (home / _STATE).exists():
+        return None
     found: list[Agreement] = []
-    with home.audit() as audit:
-        for folder in (home.folder / "runs").glob("*/"):
+    with AuditLog.at(settings.party.name, settings.state, home / _STATE) as audit:
+        for folder in (home / "runs").glob("*/"):
             earlier = signed_agreement(home, audit, folder.name)
             if earlier is None or earlier.run_id == agreement.run_id:
                 continue

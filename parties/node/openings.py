@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from parties.errors import StorageError
+from parties.private_files import make_private
 from vfl.protocols.opening_budget import Charge
 
 __all__ = ["OpeningStore"]
@@ -49,6 +50,8 @@ class OpeningStore:
     def __init__(self, url: str) -> None:
         self.alone = threading.RLock()
         self._engine = sa.create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            make_private(self._engine.url.database)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _durable)
         try:

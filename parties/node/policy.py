@@ -6,14 +6,15 @@ from datetime import datetime
 
 from parties import __version__
 from parties.agreement.arithmetic import check_arithmetic
+from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
 from parties.errors import AgreementError
 from parties.members.keys import Identity
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
-from parties.node.settings import NodeSettings
+from parties.node.settings import BOUNDED, NodeSettings
 
-__all__ = ["check_agreement"]
+__all__ = ["check_agreement", "left_to_a_person"]
 
 
 def check_agreement(
@@ -43,13 +44,35 @@ def check_agreement(
     missing = {h.name for h in agreement.walk_forward.horizons} - set(settings.label.horizons if settings.label else ())
     if mine.role == "label" and missing:
         raise AgreementError(f"this node has no query for the labels {', '.join(sorted(missing))}: add label.horizons")
+    if mine.legal_entity != settings.party.legal_entity:
+        raise AgreementError(
+            f"the agreement says that {identity.name} belongs to {mine.legal_entity or 'nobody'!r} and node.toml says "
+            f"{settings.party.legal_entity or 'nobody'!r}: refuse, or start the node again after changing node.toml"
+        )
     for party in agreement.parties:
         if party.name != identity.name:
             _check_peer(party.name, party.identity_key, party.certificate_sha256, roster)
+            _check_entity(party.name, party.legal_entity, roster)
     _check_peer(COORDINATOR, None, agreement.coordinator_certificate_sha256, roster)
     check_arithmetic(agreement)
     _check_readers(agreement, settings)
     _check_limits(agreement, settings)
+
+
+def left_to_a_person(agreement: Agreement, settings: NodeSettings) -> tuple[str, ...]:
+    """Why a node that signs by itself leaves this agreement to its operators: what its standing limits do not name.
+
+    For an agreement that :func:`check_agreement` has passed, so that the limits there are hold.
+    """
+    limits, reasons = settings.limits, []
+    if not limits.counterparties:
+        reasons.append("limits.counterparties names nobody to sign with")
+    unlimited = {"readers"} if not limits.readers else set()
+    unlimited |= {"model.embedding_width"} if limits.forms_per_row is None else set()
+    named = (BOUNDED - unlimited) | set(limits.accepts)
+    cautions = agreement_cautions(agreement, settings.party.name)
+    reasons += [f"{one.term}: {one.words}" for one in cautions if one.term not in named]
+    return tuple(reasons)
 
 
 def _check_readers(agreement: Agreement, settings: NodeSettings) -> None:
@@ -70,6 +93,16 @@ def _check_peer(name: str, key: str | None, certificate: str, roster: Roster) ->
         raise AgreementError(f"the agreement names another key or certificate for {name!r} than this node's roster")
 
 
+def _check_entity(name: str, said: str, roster: Roster) -> None:
+    """Pay goes by legal entity, so nobody but the party itself says whose it is."""
+    signed = roster[name].legal_entity
+    if said != signed:
+        raise AgreementError(
+            f"the agreement says that {name} belongs to {said or 'nobody'!r}, and {name} itself signed "
+            f"{signed or 'nobody'!r} in this node's roster: refuse; what it signs anew comes with entente party rotate"
+        )
+
+
 def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
     limits = settings.limits
     if settings.party.role != "feature":
@@ -78,6 +111,12 @@ def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
         raise AgreementError(
             f"the agreement opens a row up to {agreement.openings.limit_per_row} times; this node's standing limit "
             f"is {limits.openings_per_row}: raise limits.openings_per_row or ask for fewer"
+        )
+    forms = agreement.row_limit * agreement.model.embedding_width
+    if limits.forms_per_row is not None and forms > limits.forms_per_row:
+        raise AgreementError(
+            f"the agreement may open {forms} numbers of a row; this node's standing limit is {limits.forms_per_row}: "
+            "raise limits.forms_per_row or ask for fewer"
         )
     if agreement.openings.largest_fraction > limits.largest_fraction:
         raise AgreementError(

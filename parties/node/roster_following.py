@@ -43,6 +43,9 @@ def followed(me: str, known: Mapping[str, Member], told: Mapping[str, Member]) -
         else:
             if after.certificate_sha256 != before.certificate_sha256:
                 _LOG.info("roster: %s has a new certificate, until %s", name, after.expires.date())
+            if after.legal_entity != before.legal_entity:
+                was, now = before.legal_entity or "nobody", after.legal_entity or "nobody"
+                _LOG.warning("roster: %s said it belongs to %s, and says %s now", name, was, now)
             members[name] = after
     try:
         Roster(members)

@@ -24,8 +24,9 @@ from parties.node.decisions import Verdict, verdict
 from parties.node.earlier_runs import check_earlier
 from parties.node.home import NodeHome
 from parties.node.openings import OpeningStore
-from parties.node.policy import check_agreement
+from parties.node.policy import check_agreement, left_to_a_person
 from parties.node.report_outbox import ReportOutbox
+from parties.private_files import write_private
 from parties.process.supervision import start_loop
 from parties.proposing.placebo import check_placebo
 
@@ -38,10 +39,14 @@ _TROUBLE_SECONDS = 5.0
 
 @dataclass
 class _Waiting:
-    """An agreement that waits for this node's operators or hours. ``told``: that it is signed in its hours only."""
+    """An agreement that waits for this node's operators or hours.
+
+    ``by_hand``: for its operators, whatever the node may sign alone. ``told``: that it is signed in its hours only.
+    """
 
     agreement: Agreement
     folder: Path
+    by_hand: bool = False
     told: bool = False
 
 
@@ -150,17 +155,20 @@ class RunApprovals:
             self._agreements[run_id] = agreement
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "agreement.json").write_bytes(agreement.canonical())
+            write_private(folder / "agreement.json", agreement.canonical())
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
         self._audit.append("agreement", run_id, {"agreement": run_id})
         for line in agreement_lines(agreement):
             _LOG.info("agreement %s: %s", run_id[:12], line)
-        if home.settings.approve == "ask":
+        by_hand = left_to_a_person(agreement, home.settings) if home.settings.approve == "automatic" else ()
+        for reason in by_hand:
+            _LOG.warning("run %s is not signed without a person: %s", run_id[:12], reason)
+        if by_hand or home.settings.approve == "ask":
             _LOG.info(
                 "run %s waits for you: entente run review %s --home %s", run_id[:12], run_id[:12], folder.parents[1]
             )
-        one = _Waiting(agreement, folder)
+        one = _Waiting(agreement, folder, by_hand=bool(by_hand))
         if not self._decided(one):
             with self._lock:
                 self._waiting[run_id] = one
@@ -170,7 +178,9 @@ class RunApprovals:
         settings, run_id = self._home.settings, one.agreement.run_id
         if datetime.now(UTC) >= one.agreement.expires_at:
             return True
-        decided = Verdict(True, ()) if settings.approve == "automatic" else verdict(one.folder, settings)
+        decided = (
+            Verdict(True, ()) if settings.approve == "automatic" and not one.by_hand else verdict(one.folder, settings)
+        )
         if decided is None:
             return False
         if not decided.approved:

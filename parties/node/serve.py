@@ -59,6 +59,14 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
     place = NodeHome(home)
     for warning in expiry_warnings(place.roster, datetime.now(UTC)):
         _LOG.warning("%s", warning)
+    mine = place.roster.get(place.identity.name)
+    if mine is not None and mine.legal_entity != place.settings.party.legal_entity:
+        _LOG.warning(
+            "node.toml says that this party belongs to %r, and its entry in the roster, which it signed, says %r: "
+            "sign it anew with entente party rotate, or the others refuse every run",
+            place.settings.party.legal_entity,
+            mine.legal_entity,
+        )
     endpoint = ExchangeServer(
         place.identity,
         place.roster,

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from parties.agreement.cautions import CAUTION_TERMS
 from parties.errors import ConfigError
 from parties.names import PartyName
 from parties.process.workers import ComputeSettings
@@ -17,13 +18,27 @@ from parties.settings.consortium import LabelSettings, PartySettings, TransportS
 from parties.settings.faults import first_fault
 from vfl.terms import Terms
 
-__all__ = ["NodeSettings", "StandingLimits", "load_node_settings"]
+__all__ = ["ACCEPTABLE", "BOUNDED", "NodeSettings", "StandingLimits", "load_node_settings"]
+
+
+BOUNDED = frozenset(("openings.limit_per_row", "openings.largest_fraction", "model.embedding_width", "readers"))
+"""Terms for which there is a limit of their own."""
+ACCEPTABLE = CAUTION_TERMS - BOUNDED
+"""Terms that a node may accept whatever they are."""
 
 
 class StandingLimits(Terms):
     """What no agreement can exceed, whoever signs it."""
 
     openings_per_row: int = Field(default=8, ge=1)
+    forms_per_row: int | None = Field(
+        default=None, ge=1, description="numbers that may open of a row, all openings together; empty: not limited"
+    )
+    accepts: tuple[str, ...] = Field(
+        default=(),
+        description="terms of an agreement that lower protection or pay and that this node signs without a person, as "
+        "run review names them, such as openings.contribution",
+    )
     largest_fraction: float = Field(default=0.6, gt=0, description="linear forms shown of a row / all features")
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
@@ -34,6 +49,14 @@ class StandingLimits(Terms):
     hours: str = Field(
         default="", description="UTC, such as 18:00-06:00: when this node signs and begins runs; empty: always"
     )
+
+    @field_validator("accepts")
+    @classmethod
+    def _known_terms(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(terms) - ACCEPTABLE)
+        if unknown:
+            raise ValueError(f"accepts names {unknown}: it takes {', '.join(sorted(ACCEPTABLE))}")
+        return terms
 
     @field_validator("hours")
     @classmethod
@@ -59,7 +82,8 @@ class NodeSettings(Terms):
     queries: str = Field(default=".", description="folder of the SQL files and alias tables")
     universe: str = Field(default="", description="CSV with a column entity, for agreements with a public universe")
     approve: Literal["ask", "automatic"] = Field(
-        default="ask", description="automatic signs every agreement within the limits; ask waits for the operator"
+        default="ask",
+        description="automatic signs what the limits name and leaves the rest to the operator; ask leaves all to them",
     )
     follow_roster: bool = Field(
         default=True,

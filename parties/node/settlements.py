@@ -212,7 +212,7 @@ def attest(home: NodeHome, record: LiveRecord) -> LiveRecord:
     """
     name = home.identity.name
     with home.audit() as audit:
-        agreement = signed_agreement(home, audit, record.run_id)
+        agreement = signed_agreement(home.folder, audit, record.run_id)
     if agreement is None or agreement.label.party != name:
         raise LedgerError(f"this node has not signed run {record.run_id[:12]} as its label party")
     bound = record.model_copy(update={"horizon": agreement.walk_forward.horizon, "signature": ""})
@@ -222,12 +222,12 @@ def attest(home: NodeHome, record: LiveRecord) -> LiveRecord:
     return signed
 
 
-def signed_agreement(home: NodeHome, audit: AuditLog, run_id: str) -> Agreement | None:
-    """The run's agreement in this node's own copy, if this node's log says that it signed it."""
+def signed_agreement(home: Path, audit: AuditLog, run_id: str) -> Agreement | None:
+    """The run's agreement in the copy of the node in ``home``, if this node's log says that it signed it."""
     if not re.fullmatch("[0-9a-f]{64}", run_id):
         return None
     try:
-        document = (home.folder / "runs" / run_id / "agreement.json").read_bytes()
+        document = (home / "runs" / run_id / "agreement.json").read_bytes()
         agreement = Agreement.model_validate_json(document)
     except (OSError, ValidationError):
         return None
@@ -236,7 +236,7 @@ def signed_agreement(home: NodeHome, audit: AuditLog, run_id: str) -> Agreement 
 
 
 def _judged(home: NodeHome, audit: AuditLog, asked: Asked) -> Judgement:
-    agreement = signed_agreement(home, audit, asked.dossier.run_id) if asked.dossier.run_id else None
+    agreement = signed_agreement(home.folder, audit, asked.dossier.run_id) if asked.dossier.run_id else None
     run_id = asked.dossier.run_id
     kept = None if agreement is None else kept_contribution(home.folder, run_id, agreement)
     check_remembered(_remembered(home.folder), asked.facts.pot_entries)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
-from parties.names import entity_key
 from parties.node.context import RunContext
 from parties.node.joint import JointModel
 from parties.node.kept_contribution import keep_contribution
@@ -100,16 +99,12 @@ class _Run:
     @property
     def entities(self) -> dict[str, str]:
         """Legal entities of the feature parties that name one."""
-        spelled: dict[str, str] = {}
-        for party in self.agreement.features:
-            spelled.setdefault(entity_key(party.legal_entity), party.legal_entity)
-        return {p.name: spelled[entity_key(p.legal_entity)] for p in self.agreement.features if p.legal_entity}
+        return self.agreement.legal_entities
 
     @property
     def kin(self) -> frozenset[str]:
         """Feature parties of the label party's own legal entity: always in, like its features, so they earn nothing."""
-        entity = entity_key(self.agreement.party(self.agreement.label.party).legal_entity)
-        return frozenset(name for name, of in self.entities.items() if entity_key(of) == entity)
+        return self.agreement.kin
 
     def scores(self, sums: Sums, members: frozenset[str], seen: LabelPanel) -> F64:
         """Scores (T, n) had only ``members`` taken part."""

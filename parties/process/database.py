@@ -9,6 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from parties.errors import ConfigError
+from parties.private_files import make_private
 
 __all__ = ["open_engine"]
 
@@ -28,6 +29,7 @@ def open_engine(url: str) -> Engine:
     except ImportError:
         raise ConfigError("an event log on PostgreSQL needs the driver: pip install 'entente[postgresql]'") from None
     if engine.dialect.name == "sqlite":
+        make_private(engine.url.database)
 
         @event.listens_for(engine, "connect")
         def _durable(connection: Any, _record: Any) -> None:

@@ -16,7 +16,7 @@ from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms
 from parties.errors import ConfigError
-from parties.names import PartyName
+from parties.names import LegalEntity, PartyName
 from parties.settings.faults import first_fault
 from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 from vfl.walk.search import SearchTerms
@@ -230,7 +230,9 @@ class PartySettings(Terms):
 
     name: PartyName
     role: Literal["label", "feature"]
-    legal_entity: str = ""
+    legal_entity: LegalEntity = Field(
+        default="", description="to whom the party belongs: parties of one entity share one reward"
+    )
     query: str
     columns: tuple[str, ...]
     lag_days: int | None = Field(

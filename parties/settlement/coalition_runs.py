@@ -88,8 +88,8 @@ def retrained(views: Sequence[RunView]) -> Retrained:
     for run in by_members.values():
         _check_same(widest, run)
     players = widest.members
-    entities = {party.name: party.legal_entity for party in widest.agreement.features if party.legal_entity}
-    game = _game(by_members, players, _kin(widest.agreement, entities))
+    entities = widest.agreement.legal_entities
+    game = _game(by_members, players, widest.agreement.kin)
     try:
         report = exact_shapley(
             game,
@@ -102,11 +102,6 @@ def retrained(views: Sequence[RunView]) -> Retrained:
         raise ConfigError(str(error)) from None
     ordered = {run.members: run.view.run_id for run in sorted(by_members.values(), key=lambda run: len(run.members))}
     return Retrained(report, ordered, widest.agreement.calendar.periods, widest.view.n_common or 0)
-
-
-def _kin(agreement: Agreement, entities: Mapping[str, str]) -> frozenset[str]:
-    entity = agreement.party(agreement.label.party).legal_entity
-    return frozenset(name for name, of in entities.items() if of == entity)
 
 
 def _finished(view: RunView) -> _Run:

@@ -22,6 +22,7 @@ from parties.ledger.settlement import FORFEITS, POT, party_account, pending_id
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.names import COORDINATOR, DESK
+from parties.private_files import open_private
 from parties.settlement.closed_run import ClosedRun
 from parties.settlement.dossier import Dossier, Requirement
 from parties.settlement.live_record import LiveRecord
@@ -100,7 +101,7 @@ def write_durably(target: Path, text: str) -> None:
     partial = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
+        with open(partial, "w", encoding="utf-8", opener=open_private) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

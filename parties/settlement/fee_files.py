@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from parties.agreement.document import Agreement
 from parties.errors import AgreementError, ConfigError, LedgerError, StorageError
 from parties.members.keys import Identity
+from parties.private_files import open_private
 from parties.wire.codec import decode, encode
 from psi.flow import Message
 from vfl.arithmetic.paillier import PaillierKey
@@ -134,7 +135,7 @@ def write_message(path: Path, sender: str, message: Message) -> None:
     kind, body = encode(message)
     head = json.dumps({"from": sender, "kind": kind}).encode()
     try:
-        with path.open("xb") as file:
+        with open(path, "xb", opener=open_private) as file:
             file.write(head + b"\n" + body)
     except FileExistsError:
         raise StorageError(f"{path}: exists already; name another file") from None

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from parties.private_files import open_private
+
 __all__ = ["Direction", "FileRecorder", "Meter", "Record", "Recorder", "Tally", "read_records"]
 
 Direction = Literal["sent", "received"]
@@ -82,7 +84,7 @@ class FileRecorder:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._file = path.open("ab")
+        self._file = open(path, "ab", opener=open_private)  # noqa: SIM115
 
     def __call__(self, record: Record) -> None:
         head = asdict(record)

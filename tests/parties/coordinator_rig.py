@@ -57,7 +57,9 @@ class Consortium:
     def write_rosters(self, address: str) -> None:
         roster = Roster(
             {
-                name: identity.member(address if name == COORDINATOR else self.addresses[name])
+                name: identity.member(
+                    address if name == COORDINATOR else self.addresses[name], entity_of(name) if name in PARTIES else ""
+                )
                 for name, identity in self.identities.items()
             }
             | {DESK: self.desk_member}
@@ -116,12 +118,17 @@ class Consortium:
         return {
             "name": name,
             "role": "label" if name == LABEL else "feature",
-            "legal_entity": f"{name} <b>Fund</b> Ltd",
+            "legal_entity": entity_of(name),
             "address": "127.0.0.1:1",
             "identity_key": identity.public_key,
             "certificate_sha256": identity.certificate_sha256,
             "columns": [f"{name}_{i}" for i in range(10)],
         }
+
+
+def entity_of(name: str) -> str:
+    """To whom a party belongs, as it signs it itself; the text tries to be markup."""
+    return f"{name} <b>Fund</b> Ltd"
 
 
 def free_port() -> int:

@@ -316,5 +316,7 @@ def test_an_account_without_a_role_is_refused_by_name(site: Site, browser: Brows
     browser.do("Network.clearBrowserCookies")
     site.issuer.claims = {"email": "eve@example.org"}
     browser.open(f"{site.address}/?provider=oidc")
+    browser.wait_for_text("One-time token")  # no browser goes to the provider before it has its nonce
+    browser.value("document.querySelector('a.button').click()")
     browser.wait_for_text("has no role here", seconds=60)
     assert not [name for name in names(site) if name in browser.text]

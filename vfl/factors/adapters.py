@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
 
+from vfl.factors.csv_cells import inert
+
 __all__ = [
     "SIGNALS_ID_COLUMNS",
     "SIGNALS_LEAST_IDS",
@@ -131,5 +133,5 @@ def _csv(header: Sequence[str], rows: zip[tuple[str, ...]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows(tuple(map(inert, row)) for row in rows)
     return text.getvalue().encode("utf-8")

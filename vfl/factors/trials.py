@@ -17,12 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vfl.factors.bounded_parquet import read_table
+
 __all__ = ["FILE", "Trial", "all_trials", "read_trials", "series_of", "write_trials"]
 
 Floats = NDArray[np.float64]
 
 FILE = "trials.parquet"
 
+_MOST_VALUES = 5_000_000
 _SCHEMA = pa.schema(
     [
         pa.field("trial", pa.string(), nullable=False),
@@ -107,9 +110,9 @@ def write_trials(trials: Sequence[Trial]) -> bytes:
 def read_trials(content: bytes) -> tuple[Trial, ...]:
     """The trials of a file. Raises ValueError on a file of another schema."""
     try:
-        table = pq.read_table(io.BytesIO(content))
-    except (pa.ArrowInvalid, OSError):
-        raise ValueError(f"{FILE} is not a Parquet file: fetch the bundle again") from None
+        table = read_table(content, _MOST_VALUES)
+    except ValueError as error:
+        raise ValueError(f"{FILE}: {error}: fetch the bundle again") from None
     if not table.schema.equals(_SCHEMA, check_metadata=False):
         raise ValueError(f"{FILE} has other columns than this version knows: {', '.join(table.column_names)}")
     return tuple(

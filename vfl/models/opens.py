@@ -9,7 +9,11 @@ from vfl.models.ridge import opens as ridge
 from vfl.models.split import opens as split
 from vfl.terms import Model, RidgeModel, SplitModel
 
-__all__ = ["cautions", "in_words", "sentences"]
+__all__ = ["CAUTION_TERMS", "cautions", "in_words", "sentences"]
+
+
+CAUTION_TERMS = split.CAUTION_TERMS | ridge.CAUTION_TERMS
+"""The terms that a caution of any kind of model may name."""
 
 
 def in_words(model: Model) -> str:

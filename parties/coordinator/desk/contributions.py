@@ -21,7 +21,7 @@ from parties.calls.contributions import (
     RunShares,
 )
 from parties.coordinator.desk.access import run_of, takes_part
-from parties.coordinator.desk.csv_sheet import cell, sheet
+from parties.coordinator.desk.csv_sheet import sheet
 from parties.coordinator.desk.doors import Caller, Door, Doors
 from parties.coordinator.engine import Engine
 from parties.coordinator.known_run import KnownRun
@@ -112,7 +112,7 @@ class _Contributions:
         for row in _matching(mine, asked):
             run = _shares(row)
             at = f"{run.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-            facts = (run.run_id, cell(run.consortium), cell(run.purpose), at, run.method, run.n_periods)
+            facts = (run.run_id, run.consortium, run.purpose, at, run.method, run.n_periods)
             for one in run.parties:
                 if asked.party in ("", one.party):
                     values = (one.phi, one.standard_error, one.t, one.low, one.high, one.plain)

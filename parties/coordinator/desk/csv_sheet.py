@@ -6,18 +6,15 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-__all__ = ["cell", "sheet"]
+from vfl.factors.csv_cells import inert
 
-
-def cell(text: str) -> str:
-    """Text of a peer's that a spreadsheet takes for text: one that would begin a formula gets an apostrophe."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+__all__ = ["sheet"]
 
 
 def sheet(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """CSV in UTF-8 with CRLF line ends."""
+    """CSV in UTF-8 with CRLF line ends. Text that would begin a formula gets an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerow([inert(name) for name in columns])
+    writer.writerows([inert(value) if isinstance(value, str) else value for value in row] for row in rows)
     return out.getvalue().encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -291,17 +290,16 @@ def _forms(metadata: Mapping[str, Any], files: Sequence[Any]) -> dict[FactorForm
 
 
 def _written(asked: FactorFileQuestion, files: Mapping[str, bytes]) -> bytes:
-    import pandas as pd
-
     from parties.factor.formats import Format, plain_csv, write_form
+    from vfl.factors.bounded_parquet import read_frame
 
     try:
         if asked.form == "report":
             return files["report.html"]
-        factor = pd.read_parquet(io.BytesIO(files["factor.parquet"]))
+        factor = read_frame(files["factor.parquet"])
         if asked.form == "csv":
             return plain_csv(factor)
-        available = pd.read_parquet(io.BytesIO(files["pit.parquet"]), columns=["available_at"])["available_at"]
+        available = read_frame(files["pit.parquet"])["available_at"]
     except (KeyError, ValueError, OSError) as error:
         raise DataError(f"the bundle is not one this version can read ({error}): take it whole") from None
     return write_form(Format(asked.form), factor, available, asked.id_column).content

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from parties.calls.runs import RunGroup, RunOrder, RunPage, RunsQuestion
-from parties.coordinator.desk.csv_sheet import cell, sheet
+from parties.coordinator.desk.csv_sheet import sheet
 from parties.coordinator.known_run import KnownRun
 from parties.coordinator.run import RunState
 from parties.coordinator.run_views import evaluation_numbers, n_common
@@ -109,7 +109,7 @@ class RunIndex:
             words = (state.run, facts.consortium, facts.purpose, state.status, state.reason)
             times = (_instant(state.proposed_at), _instant(state.ended_at))
             parties = (state.plan.label, " ".join(state.plan.parties))
-            rows.append([*map(cell, words), *times, *parties, row.n_common, row.ic_joint, row.ic_own])
+            rows.append([*words, *times, *parties, row.n_common, row.ic_joint, row.ic_own])
         return sheet(_COLUMNS, rows)
 
     def _updated(self, runs: Sequence[KnownRun]) -> list[_Row]:

@@ -217,7 +217,7 @@ def test_an_answer_without_the_secret_is_refused(tmp_path: Path) -> None:
 def test_a_renewed_certificate_replaces_the_old_one_and_a_revoked_member_is_out(hub: Hub, tmp_path: Path) -> None:
     home = tmp_path / "sat"
     old, _ = join(hub.invite("sat"), home, "127.0.0.1:1", passphrase=SECRET.encode())
-    new = rotate("sat", home)
+    new = rotate("sat", home, "")
     assert new.public_key == old.public_key
     assert new.certificate_sha256 != old.certificate_sha256
     assert load_identity("sat", home / "keys").certificate_sha256 == new.certificate_sha256

@@ -118,8 +118,8 @@ def node(homes: DemoHomes, agreement: Agreement, **changes: Any) -> Iterator[tup
     home = homes.party("social")
     before = (home / "node.toml").read_text()
     settings = NodeHome(home).settings.model_dump(mode="json", exclude_unset=True)
-    changes["limits"] = {**settings.get("limits", {}), **changes.get("limits", {})}
-    (home / "node.toml").write_text(to_toml({**settings, **changes}))
+    limits = changes.pop("whole_limits", None) or {**settings.get("limits", {}), **changes.pop("limits", {})}
+    (home / "node.toml").write_text(to_toml({**settings, **changes, "limits": limits}))
     line = StubLine()
     try:
         place = NodeHome(home)
@@ -185,6 +185,20 @@ def test_outside_its_hours_a_node_neither_signs_nor_begins(
         assert "in its own hours only" in reason
         rounds.go_by()
         assert line.said.empty()
+
+
+@pytest.mark.parametrize("unnamed", ["accepts", "counterparties"])
+def test_what_the_standing_limits_do_not_name_waits_for_a_person(
+    homes: DemoHomes, agreement: Agreement, unnamed: str
+) -> None:
+    limits = NodeHome(homes.party("social")).settings.limits.model_dump(exclude_defaults=True)
+    kept = {key: value for key, value in limits.items() if key != unnamed}
+    with node(homes, agreement, approve="automatic", whole_limits=kept) as (line, folder):
+        until((folder / "agreement.json").exists)
+        with pytest.raises(queue.Empty):
+            line.said.get(timeout=1.2)
+        decide(folder, NodeHome(homes.party("social")).settings, "approve", by="ann")
+        assert line.said.get(timeout=10)[0] == "signed"
 
 
 def test_within_its_hours_a_node_signs_by_itself(homes: DemoHomes, agreement: Agreement) -> None:

@@ -8,7 +8,11 @@ from vfl.models.disclosure import Caution, RunSizes
 from vfl.models.split.opens import opened_sums
 from vfl.terms import ROWS_PER_COLUMN, RidgeModel
 
-__all__ = ["cautions", "in_words", "sentences"]
+__all__ = ["CAUTION_TERMS", "cautions", "in_words", "sentences"]
+
+
+CAUTION_TERMS = frozenset(("model.rows_per_column", "openings.contribution"))
+"""The terms that :func:`cautions` may name."""
 
 
 def in_words(model: RidgeModel) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from vfl.models.disclosure import Caution, RunSizes
 from vfl.terms import SplitModel
 
-__all__ = ["cautions", "in_words", "opened_sums", "sentences"]
+__all__ = ["CAUTION_TERMS", "cautions", "in_words", "opened_sums", "sentences"]
 
+CAUTION_TERMS = frozenset(("model.embedding_width", "model.warm_start", "openings.contribution"))
+"""The terms that :func:`cautions` may name."""
 _TOPS = {"linear": "a line", "mlp": "a tanh layer", "residual": "a line and a tanh layer's correction"}
 
 
@@ -54,7 +56,7 @@ def cautions(model: SplitModel, sizes: RunSizes) -> Iterator[Caution]:
         )
     if sizes.own_features and exposed > sizes.own_features:
         yield Caution(
-            "openings.limit_per_row",
+            "model.embedding_width",
             f"{exposed} linear forms of a row may open and this party brings {sizes.own_features} columns: only the "
             "other parties' columns in the same sums hide them",
         )

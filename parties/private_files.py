@@ -1,0 +1,40 @@
+"""Private files: state, logs and settings that only their owner can read, whatever the umask of who starts us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+__all__ = ["make_private", "open_private", "own_files_only", "write_private"]
+
+_MODE = 0o600
+
+
+def own_files_only() -> None:
+    """From now on every file and folder this process makes is its owner's alone, those that libraries make too."""
+    os.umask(0o077)
+
+
+def open_private(path: str, flags: int) -> int:
+    """An opener for :func:`open`: a file that is made is 0600, one that was there is made so."""
+    descriptor = os.open(path, flags, _MODE)
+    if flags & (os.O_WRONLY | os.O_RDWR) and os.fstat(descriptor).st_mode & 0o077:
+        os.fchmod(descriptor, _MODE)
+    return descriptor
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write the file, 0600."""
+    with open(path, "wb", opener=open_private) as file:
+        file.write(content)
+
+
+def make_private(database: str | None) -> None:
+    """Make a SQLite file before SQLite does, for its owner alone: what lies beside it (-wal, -shm) gets its mode.
+
+    A file that cannot be written, such as an auditor's copy, is left as it is.
+    """
+    if database and database != ":memory:" and not database.startswith("file:"):
+        with contextlib.suppress(OSError):
+            os.close(open_private(database, os.O_RDWR | os.O_CREAT))
