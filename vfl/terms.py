@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 __all__ = [
+    "FASTEST",
     "LARGEST_OPERAND",
     "MOST_RANKED",
     "NOMINAL_DEVIATION",
@@ -44,6 +45,9 @@ ROWS_PER_COLUMN = 5
 
 NOMINAL_DEVIATION = 0.3
 """Standard deviation of a nominal embedding: of one under the initial weights, on whitened columns."""
+
+FASTEST = 2.0
+"""Largest rate over 1 - momentum of the squared columns of a sealed network: twice what was ever of use."""
 
 MOST_RANKED = 2048
 """Rows of a batch up to which every pair is compared."""
@@ -214,7 +218,7 @@ class SealedModel(Terms):
 
     kind: Literal["sealed"] = "sealed"
     width: int = Field(default=4, ge=1, le=64, description="squared columns, beside the linear one")
-    batch_rows: int = Field(default=4096, ge=8, le=65_536)
+    batch_rows: int = Field(default=4096, ge=8, le=16_384)
     warmup_steps: int = Field(default=8, ge=1, description="steps before the first prediction")
     steps: int = Field(default=1, ge=1, le=1000, description="steps at each later period, the new rows first")
     linear_rate: float = Field(default=2.0**-5, gt=0, le=1, description="a power of two")
@@ -230,7 +234,11 @@ class SealedModel(Terms):
     )
     label_clip: float = Field(default=8.0, gt=0, le=64, description="labels are clipped to +-label_clip deviations")
     embedding_limit: float = Field(
-        default=16.0, gt=0, le=1024, description="largest embedding that the arithmetic has room for"
+        default=8.0, gt=0, le=1024, description="largest embedding that the arithmetic has room for"
+    )
+    score_limit: Literal[2, 4, 8, 16, 32] = Field(
+        default=4,
+        description="scores of 17 bits reach to +-score_limit label deviations, and wrap beyond",
     )
     scores_per_row: int = Field(default=1, ge=1, description="scores of a row that may open, over all runs")
     seed: int = Field(default=0, ge=0)
@@ -256,6 +264,22 @@ class SealedModel(Terms):
                 'model.kind = "split"'
             )
         return given
+
+    @model_validator(mode="after")
+    def _settles(self) -> SealedModel:
+        if self.square_rate / (1 - self.momentum) > FASTEST:
+            rate = 2.0 ** math.floor(math.log2(FASTEST * (1 - self.momentum)))
+            raise ValueError(
+                f"model.square_rate = {self.square_rate!r} with momentum {self.momentum!r} is an effective rate of "
+                f"{self.square_rate / (1 - self.momentum):.3g}, and above {FASTEST:g} training diverges: set "
+                f"square_rate to {rate!r} or lower"
+            )
+        return self
+
+    @property
+    def score_fraction(self) -> int:
+        """Fractional bits of an opened score."""
+        return 16 - self.score_limit.bit_length() + 1
 
     @property
     def embedding_width(self) -> int:

@@ -185,7 +185,7 @@ def swapped(made: Consortium, linear: NDArray[np.int64]) -> Consortium:
 
 def cheated(linear: NDArray[np.int64], **options: Any) -> tuple[Consortium, NDArray[np.int64]]:
     """One prediction by a label party that swaps its share, and a column's whole numbers."""
-    terms = SealedModel(width=1, start=1e-9)
+    terms = SealedModel(width=1, start=1e-9, score_limit=16)
     made = swapped(Consortium({"a": columns(ROWS, 3, "a")}, columns(ROWS, 0, "own"), terms, **options), linear)
     made.run([replace(STEPS[2], rows=np.arange(ROWS), number=0)], LABELS)
     return made, made.features["a"]
@@ -227,7 +227,9 @@ def test_a_share_that_was_not_cut_to_seventeen_bits_would_show_three_columns(mon
 
     monkeypatch.setattr(anchor_module, "evaluate_truncation", evaluate)
     monkeypatch.setattr(label_module, "hold_truncation", held)
-    made = Consortium({"a": columns(ROWS, 3, "a")}, columns(ROWS, 0, "own"), SealedModel(width=1, start=1e-9))
+    made = Consortium(
+        {"a": columns(ROWS, 3, "a")}, columns(ROWS, 0, "own"), SealedModel(width=1, start=1e-9, score_limit=16)
+    )
     coarse = made.features["a"] >> 9
     made.features = {"a": coarse << 4}
     swapped(made, np.array([1, 1 << 10, 1 << 20], dtype=np.int64) << (WEIGHT_BITS - 4))

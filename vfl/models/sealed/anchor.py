@@ -31,7 +31,6 @@ from vfl.models.sealed.scales import (
     PREDICTED_BITS,
     RESIDUAL_DROP,
     SCORE_BITS,
-    SCORE_FRACTION,
     WEIGHT_BITS,
     Bounds,
     Update,
@@ -274,6 +273,6 @@ class SealedAnchor:
         cross = yield from answer_slots(label, f"square/{number}", [(held, z[:, 1:])], slots)
         made = score(z, cross.reshape(-1, terms.width), terms.signs, PREDICTED_BITS)
         share = yield from evaluate_truncation(
-            label, f"score/{number}", made, 2 * PREDICTED_BITS - SCORE_FRACTION, slots, bound=bounds.score
+            label, f"score/{number}", made, 2 * PREDICTED_BITS - terms.score_fraction, slots, bound=bounds.score
         )
         return share & _SCORE_MASK

@@ -33,7 +33,6 @@ from vfl.models.sealed.scales import (
     PREDICTED_BITS,
     RESIDUAL_DROP,
     SCORE_BITS,
-    SCORE_FRACTION,
     WEIGHT_BITS,
     Bounds,
     Update,
@@ -271,7 +270,7 @@ class SealedLabel:
         return elements(got.values, (self.members.features[party], self.terms.embedding_width), anchor)
 
     def predict(self, step: Step) -> Flow[F64]:
-        """Open the scores of ``step.rows``, float64 (B,), to 2**-12 of the label's deviation; beyond +-16 they wrap.
+        """Open the scores of ``step.rows``, float64 (B,), in the label's deviations; beyond +-score_limit they wrap.
 
         Learns: 17 bits of each row: its score.
         Leaks: row ids to everyone; ciphertexts to the anchor.
@@ -297,7 +296,7 @@ class SealedLabel:
             raise RemoteProtocolError(str(error), anchor) from None
         shift = np.uint64(64 - SCORE_BITS)
         signed = ((held[0].arrays["scores"].astype(np.uint64) + theirs) << shift).astype(np.int64)
-        scores = np.ldexp((signed >> np.int64(64 - SCORE_BITS)).astype(np.float64), -SCORE_FRACTION)
+        scores = np.ldexp((signed >> np.int64(64 - SCORE_BITS)).astype(np.float64), -self.terms.score_fraction)
         if self._journal is not None:
             self._journal.predicted(number, scores)
         return scores
@@ -315,7 +314,7 @@ class SealedLabel:
         cross = yield from finish_slots(anchor, f"square/{number}", rows * terms.width, key)
         made = score(z, cross.reshape(rows, terms.width), terms.signs, PREDICTED_BITS)
         share = yield from hold_truncation(
-            anchor, f"score/{number}", made, 2 * PREDICTED_BITS - SCORE_FRACTION, key, bound=bounds.score
+            anchor, f"score/{number}", made, 2 * PREDICTED_BITS - terms.score_fraction, key, bound=bounds.score
         )
         # two uniform shares of a number of 17 bits wrap once, but for one row in 2**42
         less = np.uint64(-PRIME % (1 << SCORE_BITS))

@@ -1,8 +1,8 @@
 """Scales: the fractional bits of everything in a sealed step, and the bounds that keep it in the ring.
 
-Bounds count on the terms' own limits: features clipped to +-clip, labels to +-label_clip, embeddings within
-+-embedding_limit, and a root mean square residual of at most 2. They are checked before a run; values beyond them are
-not clipped on shares, so the twin refuses data that leave them and the label party refuses scores that do.
+Bounds count on the terms' own limits: labels clipped to +-label_clip, embeddings within +-embedding_limit, and within a
+batch a root mean square of at most 2 of every column and of the residual. They are checked before a run; values beyond
+them are not clipped on shares, so the twin refuses data that leave them and the label party refuses scores that do.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ __all__ = [
     "RESIDUAL_BITS",
     "RESIDUAL_DROP",
     "SCORE_BITS",
-    "SCORE_FRACTION",
     "WEIGHT_BITS",
     "Bounds",
     "Update",
     "check_ranges",
+    "decays_of",
 ]
 
 WEIGHT_BITS = 30
 """Fractional bits of weights and of their speed."""
 
-EMBEDDING_BITS = 12
+EMBEDDING_BITS = 14
 """Of an embedding in training."""
 
-RESIDUAL_BITS = 10
+RESIDUAL_BITS = 12
 """Of a residual in training: its product with an embedding enters the gradient without a truncation."""
 
 PREDICTED_BITS = 16
@@ -46,16 +46,27 @@ MEAN_BITS = 18
 RESIDUAL_DROP = 2 * EMBEDDING_BITS + MEAN_BITS - RESIDUAL_BITS
 """Bits that a centred score loses to become a residual."""
 
-SCORE_FRACTION = 12
-"""Fractional bits of an opened score."""
-
 SCORE_BITS = 17
-"""Bits of an opened score: what lies beyond +-16 wraps."""
+"""Bits of an opened score: what lies beyond +-model.score_limit wraps."""
+
+LARGEST_DECAY = 8.0
+"""Few rows would shrink a weight by more than it is in one step."""
 
 LEAST_SHIFT = 18
-RESIDUAL = 2.0
+LEAST_LIMIT = 4.0
+"""Embeddings of use reach 2, so rates are brought nearer to each other before a limit goes below this."""
+
+COLUMN, RESIDUAL = 2.0, 2.0
+"""Root mean squares within a batch: standardised columns have 1, and a residual that learning makes smaller less."""
+
 SPEED_LIMIT = 0.5
 """Largest change of a weight in one step that the arithmetic has room for."""
+
+
+def decays_of(terms: SealedModel, known: int, columns: int) -> tuple[float, float]:
+    """Decay of the linear column and of the squared ones, with ``known`` resolved rows and all parties' ``columns``."""
+    square = terms.threshold * math.sqrt(columns / known)
+    return min(terms.alpha / known, LARGEST_DECAY), min(square, LARGEST_DECAY)
 
 
 @dataclass(frozen=True)
@@ -81,13 +92,13 @@ class Update:
         shifts += [fixed.feature_bits + RESIDUAL_BITS + EMBEDDING_BITS - WEIGHT_BITS + half + square] * terms.width
         shift = max(LEAST_SHIFT, *shifts)
         part = rows / 2.0**half
-        decay = [terms.linear_rate * terms.alpha / known]
-        decay += [terms.square_rate * terms.threshold * math.sqrt(columns / known)] * terms.width
+        linear_decay, square_decay = decays_of(terms, known, columns)
+        decay = [terms.linear_rate * linear_decay] + [terms.square_rate * square_decay] * terms.width
         signs = (1, *terms.signs)
         return cls(
             shift,
             round(math.ldexp(terms.momentum, shift)),
-            tuple(round(math.ldexp(min(part * value, 1.0), shift)) for value in decay),
+            tuple(round(math.ldexp(part * value, shift)) for value in decay),
             tuple(sign << (shift - own) for sign, own in zip(signs, shifts, strict=True)),
         )
 
@@ -113,9 +124,9 @@ class Bounds:
         score = limit + math.ceil(terms.width / 2) * limit**2
         update = Update.of(terms, fixed, rows, max(rows, 1), columns)
         half = math.ceil(math.log2(rows))
-        steps, largest = [], max(terms.linear_rate, 2 * terms.square_rate * limit) * fixed.clip * RESIDUAL
+        steps, largest = [], max(terms.linear_rate, 2 * terms.square_rate * limit) * COLUMN * RESIDUAL
         for column, factor in enumerate(update.factors):
-            mean = fixed.clip * RESIDUAL * (limit if column else 1.0)
+            mean = COLUMN * RESIDUAL * (limit if column else 1.0)
             bits = fixed.feature_bits + RESIDUAL_BITS + (EMBEDDING_BITS if column else 0) + half
             steps.append(math.ldexp(mean * abs(factor), bits))
         kept = math.ldexp(min(SPEED_LIMIT, largest / (1 - terms.momentum)), WEIGHT_BITS + update.shift)
@@ -136,20 +147,24 @@ def check_ranges(terms: SealedModel, fixed: FixedPoint, rows: int, columns: int)
     if bounds.largest <= LARGEST:
         return bounds
     fitting = {name: getattr(terms, name) for name in ("embedding_limit", "linear_rate", "square_rate")}
+    batch = rows
 
     def made() -> Bounds:
-        return Bounds.of(terms.model_copy(update=fitting), fixed, rows, columns)
+        return Bounds.of(terms.model_copy(update=fitting), fixed, batch, columns)
 
     while max(made().forward, made().residual, made().score) > LARGEST:
+        fitting["embedding_limit"] /= 2
+    while made().update > LARGEST and fitting["embedding_limit"] > LEAST_LIMIT:
         fitting["embedding_limit"] /= 2
     lower = "linear_rate" if terms.linear_rate < terms.square_rate else "square_rate"
     while made().update > LARGEST and fitting[lower] < max(terms.linear_rate, terms.square_rate):
         fitting[lower] *= 2
-    while made().update > LARGEST and fitting["embedding_limit"] > 2.0**-10:
+    while made().update > LARGEST and batch > 1:
+        batch //= 2
+    while made().update > LARGEST:
         fitting["embedding_limit"] /= 2
-    named = " and ".join(
-        f"model.{name} to {value!r}" for name, value in fitting.items() if getattr(terms, name) != value
-    )
+    changed = [f"model.{name} to {value!r}" for name, value in fitting.items() if getattr(terms, name) != value]
+    named = " and ".join(changed + ([f"model.batch_rows to {batch}"] if batch < rows else []))
     raise LocalProtocolError(
         f"batches of {rows} rows, {terms.width} squared columns with embeddings up to {terms.embedding_limit:g}, and "
         f"rates of {terms.linear_rate:g} and {terms.square_rate:g} do not fit the ring together: set {named}"

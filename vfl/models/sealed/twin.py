@@ -21,9 +21,9 @@ from vfl.models.sealed.scales import (
     PREDICTED_BITS,
     RESIDUAL_DROP,
     SCORE_BITS,
-    SCORE_FRACTION,
     WEIGHT_BITS,
     Update,
+    decays_of,
 )
 from vfl.models.sealed.walk import centred_scores
 from vfl.protocols.truncation import LARGEST
@@ -97,15 +97,16 @@ class IntegerTwin:
         self.weight = self.weight - self.speed
 
     def predict(self, step: Step) -> F64:
-        """Scores (B,) as they open. Raises SealedRangeError, also for a score beyond +-16."""
+        """Scores (B,) as they open. Raises SealedRangeError, also for a score beyond its limit."""
         z = self._embedding(self.features[step.rows], step.number, PREDICTED_BITS)
-        score = self._cut(f"score/{step.number}", self._score(z, PREDICTED_BITS), 2 * PREDICTED_BITS - SCORE_FRACTION)
+        fraction, limit = self.terms.score_fraction, self.terms.score_limit
+        score = self._cut(f"score/{step.number}", self._score(z, PREDICTED_BITS), 2 * PREDICTED_BITS - fraction)
         if len(score) and int(np.abs(score).max()) >= 1 << (SCORE_BITS - 1):
             raise SealedRangeError(
-                f"step {step.number}: a score of {np.abs(score).max() / 2**SCORE_FRACTION:.1f} deviations leaves +-16: "
-                "lower model.square_rate or model.linear_rate, or raise model.alpha and model.threshold"
+                f"step {step.number}: a score of {np.abs(score).max() / 2**fraction:.1f} deviations leaves +-{limit}: "
+                "raise model.score_limit, or lower model.square_rate and model.linear_rate"
             )
-        return np.ldexp(score.astype(np.float64), -SCORE_FRACTION)
+        return np.ldexp(score.astype(np.float64), -fraction)
 
     def _embedding(self, left: I64, number: int, bits: int) -> I64:
         largest = np.abs(left).astype(np.float64) @ np.abs(self.weight).astype(np.float64)
@@ -148,8 +149,8 @@ class FloatTwin:
         residual = z[:, 0] + np.square(z[:, 1:]) @ signs - np.clip(label, -terms.label_clip, terms.label_clip)
         residual -= residual.mean()
         slope = np.concatenate([residual[:, None], 2 * signs * residual[:, None] * z[:, 1:]], axis=1) / rows
-        squared = terms.threshold * math.sqrt(x.shape[1] / step.known)
-        decay = np.array([terms.alpha / step.known] + [squared] * terms.width)
+        linear, squared = decays_of(terms, step.known, x.shape[1])
+        decay = np.array([linear] + [squared] * terms.width)
         rates = np.array([terms.linear_rate] + [terms.square_rate] * terms.width)
         rates *= rows / 2.0 ** math.ceil(math.log2(rows))
         self.speed = terms.momentum * self.speed + rates * (x.T @ slope + decay * self.weight)

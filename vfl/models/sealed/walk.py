@@ -20,8 +20,8 @@ __all__ = ["centred_scores", "check_scores", "sealed_static", "sealed_walk_forwa
 
 F64 = NDArray[np.float64]
 
-NEAR_THE_END = 12.0
-"""Deviations of the label: garbage that wraps at 16 is beyond it in a quarter of the rows, a score of use in none."""
+NEAR_THE_END = 0.75
+"""Of the largest score: garbage that wraps is beyond it in a quarter of the rows, a score of use in none."""
 
 FEWEST_JUDGED = 20
 
@@ -79,12 +79,13 @@ def sealed_walk_forward(
 
 def check_scores(step: Step, scores: F64, terms: SealedModel) -> None:
     """Raise LocalProtocolError where scores fill the range that they wrap in: training has left the ring."""
-    beyond = int((np.abs(scores) >= NEAR_THE_END).sum())
-    if beyond * 10 > len(scores) >= FEWEST_JUDGED:
+    near = NEAR_THE_END * terms.score_limit
+    beyond = int((np.abs(scores) >= near).sum())
+    if beyond * 20 > len(scores) >= FEWEST_JUDGED:
         raise LocalProtocolError(
-            f"{beyond} of {len(scores)} scores of step {step.number} are {NEAR_THE_END:g} or more deviations of the "
+            f"{beyond} of {len(scores)} scores of step {step.number} are {near:g} or more deviations of the "
             f"label from 0, so training has diverged: lower model.linear_rate = {terms.linear_rate:g} and "
-            f"model.square_rate = {terms.square_rate:g}, or raise model.alpha and model.threshold"
+            f"model.square_rate = {terms.square_rate:g}, or raise model.score_limit"
         )
 
 

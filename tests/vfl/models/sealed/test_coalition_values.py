@@ -23,7 +23,7 @@ from vfl.terms import SealedModel
 from vfl.walk.schedule import Step
 
 ROWS, PERIOD = 90, 30
-TERMS = SealedModel(width=3, batch_rows=32, square_rate=2.0**-5, start=0.8, threshold=0.2, alpha=1)
+TERMS = SealedModel(width=3, batch_rows=32, square_rate=2.0**-5, start=0.8, threshold=0.2, alpha=1, score_limit=16)
 STEPS = [
     Step(0, "train", 1, np.arange(30), 30),
     Step(1, "predict", 1, np.arange(30, 50)),

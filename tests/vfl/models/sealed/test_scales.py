@@ -39,13 +39,15 @@ def test_the_defaults_fit_for_every_batch_and_a_thousand_columns() -> None:
     width=st.integers(1, 64),
     limit=st.floats(1, 1024),
     linear=st.integers(0, 16),
-    square=st.integers(0, 16),
+    square=st.integers(1, 16),
     rows=st.integers(8, 65536),
 )
 def test_what_is_refused_names_numbers_that_fit(width: int, limit: float, linear: int, square: int, rows: int) -> None:
     terms = SealedModel(width=width, embedding_limit=limit, linear_rate=2.0**-linear, square_rate=2.0**-square)
     said = refusal(terms, rows)
-    assert not refusal(terms.model_copy(update=numbers_in(said)), rows), said
+    found = numbers_in(said)
+    smaller = int(found.pop("batch_rows", rows))
+    assert not refusal(terms.model_copy(update=found), smaller), said
 
 
 def test_rates_that_are_no_power_of_two_are_refused_with_the_nearest() -> None:
@@ -61,7 +63,7 @@ def test_an_update_is_the_terms_to_its_rounding(rows: int, known: int, columns: 
     one = 1 << made.shift
     part = rows / (1 << (rows - 1).bit_length())
     assert abs(made.momentum / one - terms.momentum) <= 2.0**-19
-    assert abs(made.decays[0] / one - min(1.0, part * terms.linear_rate * terms.alpha / known)) <= 2.0**-19
+    assert abs(made.decays[0] / one - part * terms.linear_rate * min(8.0, terms.alpha / known)) <= 2.0**-19
     assert [factor > 0 for factor in made.factors] == [True, True, True, False, False]
     assert all(abs(factor) & (abs(factor) - 1) == 0 for factor in made.factors)
 
@@ -71,3 +73,10 @@ def test_bounds_grow_with_what_they_count_on() -> None:
     assert small.forward < large.forward
     assert small.residual < large.residual
     assert small.update < large.update
+
+
+def test_rates_that_cannot_settle_are_refused_with_one_that_does() -> None:
+    with pytest.raises(ValidationError, match=r"effective rate of 4, .* set square_rate to 0\.5 or lower"):
+        SealedModel(square_rate=1.0, momentum=0.75)
+    assert SealedModel(square_rate=0.5, momentum=0.75).score_fraction == 14
+    assert SealedModel(score_limit=16).score_fraction == 12

@@ -16,7 +16,6 @@ from tests.vfl.models.sealed.rig import RUN, Consortium, columns
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.sealed.messages import Scores, SealedStep
 from vfl.models.sealed.records import ResumedScores, StepRecord
-from vfl.models.sealed.scales import SCORE_FRACTION
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import Charge, OpeningBudget
 from vfl.protocols.resume import START, agree_place, offer_place
@@ -133,7 +132,7 @@ def whole() -> World:
 def check(world: World, whole: World) -> None:
     for step in STEPS:
         if step.kind == "predict":
-            assert np.abs(world.scores[step.number] - whole.scores[step.number]).max() <= 3 * 2.0**-SCORE_FRACTION
+            assert np.abs(world.scores[step.number] - whole.scores[step.number]).max() <= 2.0**-11
     counts = Counter(int(row) for charge in world.charges for row in charge.rows)
     assert set(counts.values()) == {1}
     assert sorted(counts) == list(range(24, 60))
