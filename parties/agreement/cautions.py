@@ -162,6 +162,8 @@ def _pay(agreement: Agreement, me: str) -> Iterator[Caution]:
         yield Caution("reward.pot", "the pot is empty: contributions pay nothing")
     if terms.uplift_level >= 1:
         yield Caution("reward.uplift_level", "noise is paid as well: no test says that joining is worth anything")
+    if terms.outputs == "allowed":
+        yield Caution("reward.outputs", "what was mined once may be brought back as own data, and moves what is paid")
     if terms.rows == "any":
         yield Caution("reward.rows", "rows brought after the fact are paid as well: backdated data can take the pot")
     if agreement.openings.contribution == "none" and terms.pot:

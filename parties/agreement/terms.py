@@ -147,6 +147,10 @@ class RewardTerms(Terms):
     rows: Literal["committed", "any"] = Field(
         default="committed", description="committed pays only for periods whose rows were committed in time"
     )
+    outputs: Literal["refused", "allowed"] = Field(
+        default="refused",
+        description="whether outputs of earlier runs may come back as a party's own columns",
+    )
     rows_within_hours: int = Field(
         default=24, ge=1, le=8784, description="from a period's cutoff to the commitment to its rows, at most"
     )

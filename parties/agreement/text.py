@@ -174,6 +174,11 @@ def _money(agreement: Agreement) -> Iterator[str]:
             "Nobody is paid, and the pot rolls over, unless joining is better than staying alone at the one-sided "
             f"level {terms.uplift_level:g}."
         )
+    yield (
+        "What earlier runs of this consortium put out may not come back as a party's own column: each node refuses it."
+        if terms.outputs == "refused"
+        else "What earlier runs of this consortium put out may come back as a party's own column."
+    )
     if terms.rows == "committed":
         yield (
             f"A party is paid only for periods whose rows it had committed to within {terms.rows_within_hours} hours "

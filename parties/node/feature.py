@@ -15,6 +15,7 @@ from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.earlier_runs import check_begun
 from parties.node.kept_contribution import keep_contribution
+from parties.node.recorded_outputs import check_own_columns
 from parties.node.row_commitments import told_times
 from parties.node.sessions import session_terms
 from parties.node.zero_supply import PreparedZeros
@@ -62,6 +63,7 @@ class FeatureParty:
         agreement = context.agreement
         calendar = calendar_of(agreement.calendar)
         panel = build_feature_panel(context.settings.party, context.queries, context.data, calendar, entities)
+        check_own_columns(context, panel, entities)
         self._values = panel.rows
         self._entities = len(entities)
         self.coverage = float(panel.covered.mean())

@@ -23,6 +23,7 @@ from parties.node.context import RunContext
 from parties.node.joint import joint_model
 from parties.node.kept_contribution import kept_contribution
 from parties.node.placebo import PlaceboResult, strangers
+from parties.node.recorded_outputs import check_own_columns, record_outputs
 from parties.node.valuation import Valuation, value_run
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.contribution.findings import contribution_findings
@@ -64,6 +65,7 @@ class LabelParty:
         if agreement.placebo is not None:
             self._placebo = PlaceboResult(context, self._factor)
             self.panel = strangers(self.panel, agreement.placebo.seed)
+        check_own_columns(context, self.panel.features, entities)
         self._model = joint_model(context, self.panel)
         self._result: TrainingResult | None = None
         self._evaluation: Evaluation | None = None
@@ -126,7 +128,12 @@ class LabelParty:
         """Open what the agreement consents to, and share out the rank IC that the coalitions gain."""
         if self._evaluation is None:
             self.evaluate()  # after a restart the own model's scores are not there
-        return value_run(self.context, self._model, self.result, self.panel, self._calendar.periods, attempt, self._own)
+        valued = value_run(
+            self.context, self._model, self.result, self.panel, self._calendar.periods, attempt, self._own
+        )
+        outputs = {"score": self.result.scores[..., None], **valued.opened}
+        record_outputs(self.context, self._calendar.periods, self._entities, outputs)
+        return valued
 
     @property
     def _factor(self) -> Path:

@@ -50,6 +50,7 @@ class Valuation:
     uplift: tuple[float | None, ...] = ()
     signed: SignedContribution | None = None
     committed: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    opened: Mapping[str, F64] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """What goes into the report on the value phase."""
@@ -116,6 +117,17 @@ class _Run:
             embeddings[self.rows] = sums[members] if members else 0.0
         return score_coalition(self.model.head, self.result, seen, embeddings.reshape(shape))
 
+    def opened(self, sums: Sums) -> dict[str, F64]:
+        """What opened of the rows, (T, n, h): the sum over all, and each coalition's."""
+        shape = self.result.embeddings.shape
+        opened = {"embeddings of all": self.result.embeddings}
+        for members, values in sums.items():
+            if len(members) == 1:
+                placed = np.full((shape[0] * shape[1], shape[2]), np.nan)
+                placed[self.rows] = values
+                opened[f"embeddings of {min(members)}"] = placed.reshape(shape)
+        return opened
+
     def uplift(self, own: F64) -> tuple[float | None, ...]:
         """Rank IC(joint) - IC(own) of each period in the window, on the rows that both score."""
         joint = np.where(np.isnan(own), np.nan, self.result.scores)
@@ -150,6 +162,7 @@ def value_run(
     def whole() -> Flow[Valuation]:
         sums, found = yield from _opened(run, slopes, embeddings)
         valued = _valuation(run, sums, found, slopes, embeddings, own)
+        valued = replace(valued, opened=run.opened(sums))
         return (yield from _signed(context, valued))
 
     return context.perform("value", attempt, whole())

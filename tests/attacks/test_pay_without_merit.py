@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from parties.agreement.document import Agreement
+from parties.errors import DataError
+from parties.node.recorded_outputs import check_own_columns, record_outputs
 from parties.settlement.closing import reward_split
 from tests.attacks.valued_rig import ValuedConsortium, recorded, widened
 from vfl.factors.panel import FeaturePanel
@@ -79,3 +83,46 @@ def test_a_backdated_column_takes_the_pot_where_any_rows_are_paid_and_nothing_wh
     assert nobody.rolled_over == POT
     everybody = reward_split(consortium.agreement(rows="committed"), fair).shares
     assert everybody == before, "who commits in time is paid as before"
+
+
+class Context:
+    """What recording and checking need of a run context, of a run with this id."""
+
+    me = "fund"
+
+    def __init__(self, folder: Path, agreement: Agreement, run_id: str) -> None:
+        self.agreement, self.run_id, self.folder = agreement, run_id, folder
+        self.run_folder = folder / "runs" / run_id
+        self.audit = self
+        self.logged: list[str] = []
+
+    def append(self, kind: str, run: str, body: Any) -> int:
+        self.logged.append(kind)
+        return 0
+
+
+def test_outputs_brought_back_move_the_pay_where_they_are_allowed_and_are_refused_at_the_defaults(
+    consortium: ValuedConsortium, tmp_path: Path
+) -> None:
+    """Attack 06: the label party's columns become the embeddings that an earlier run opened; joining is worth less."""
+    first, scores, single = consortium.value()
+    embeddings = np.concatenate([single[name] for name in consortium.names], axis=2)
+    label = replace(consortium.label, features=widened(consortium.label.features, embeddings, "z"))
+    second = consortium.value(label=label, seed=2)[0]
+    gains = [sum(one["phi"] for one in record["parties"].values()) for record in (first, second)]
+    assert gains[1] < 0.5 * gains[0], "with the defence off the feature parties' contribution falls"
+
+    agreement = consortium.agreement(rows="any")
+    periods = agreement.calendar.periods
+    earlier, later = (Context(tmp_path, agreement, digit * 64) for digit in "12")
+    outputs = {f"embeddings of {name}": values for name, values in single.items()}
+    record_outputs(cast(Any, earlier), periods, consortium.entities, {"score": scores[..., None], **outputs})
+    check_own_columns(cast(Any, later), consortium.label.features, consortium.entities)
+    with pytest.raises(DataError, match=r"column 'z0' is .* an output of an earlier run"):
+        check_own_columns(cast(Any, later), label.features, consortium.entities)
+    back = widened(consortium.panels["card"], np.nan_to_num(scores)[..., None], "f")
+    with pytest.raises(DataError, match=r"column 'f0' is .*\(score of run 1111"):
+        check_own_columns(cast(Any, later), back, consortium.entities)
+    later.agreement = consortium.agreement(rows="any", outputs="allowed")
+    check_own_columns(cast(Any, later), label.features, consortium.entities)
+    assert later.logged == ["columns"] * 4, "what each column is stands in the audit log"

@@ -165,7 +165,7 @@ def others(value: Any) -> Iterator[Any]:
             yield from (
                 f"{value} ", f"{value}x", f"e{value[1:]}", f"{value[:-1]}0", value.swapcase(),
                 "linear", "mlp", "regression", "mse", "none", "random", "burned", "approved", "fresh", "psi", "masked",
-                "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any",
+                "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed",
             )  # fmt: skip
         case tuple() | list():
             yield from (list(value[:-1]), list(reversed(value)), [*value, "another"], [*value[:20], *value[21:]])

@@ -60,7 +60,7 @@ def ledger(tmp_path: Path):
 
 
 def test_terms_without_settlement_rules_hash_as_before() -> None:
-    kept = {"unit", "scale", "pot", "risk_aversion", "uplift_level", "rows", "rows_within_hours"}
+    kept = {"unit", "scale", "pot", "risk_aversion", "uplift_level", "rows", "rows_within_hours", "outputs"}
     assert set(RewardTerms().model_dump(mode="json")) == kept
     assert RewardTerms.model_validate(RewardTerms().model_dump(mode="json")) == RewardTerms()
     terms = RewardTerms(settlement=SettlementTerms(clip=0.5))

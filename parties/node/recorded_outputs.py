@@ -1,0 +1,142 @@
+"""Outputs of a consortium's runs that this node holds, and the check that none of them comes back as its own column.
+
+A label party records the embeddings and scores of each run, sums and every party's own where they opened
+(``runs/RUN/outputs.npz``); a recipient has the factor's scores in its bundle. Before a run each column of this node is
+compared with them. ``reward.outputs = "allowed"`` in the agreement leaves the check out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from parties.agreement.document import Agreement
+from parties.errors import AgreementError, DataError, StorageError
+from parties.node.context import RunContext
+from vfl.contribution.recycled import EXPLAINED, explained_by_outputs
+from vfl.factors.panel import FeaturePanel
+
+__all__ = ["check_own_columns", "column_digests", "delivered_groups", "record_outputs", "recorded_groups"]
+
+F64 = NDArray[np.float64]
+_FILE = "outputs.npz"
+
+
+def column_digests(panel: FeaturePanel) -> dict[str, str]:
+    """SHA-256 of each column's values over the run's rows, hex: the provenance that the audit log keeps."""
+    return {
+        name: hashlib.sha256(np.ascontiguousarray(panel.values[:, :, place]).tobytes()).hexdigest()
+        for place, name in enumerate(panel.columns)
+    }
+
+
+def record_outputs(
+    context: RunContext, periods: Sequence[str], entities: Sequence[str], outputs: Mapping[str, F64]
+) -> None:
+    """Keep a run's outputs, (T, n, m) by name, with their periods and entities; an entry in the audit log."""
+    path = context.run_folder / _FILE
+    named = {f"output_{name}": values.astype(np.float32) for name, values in outputs.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".part").open("wb") as file:
+            np.savez_compressed(file, periods=np.array(periods), entities=np.array(entities), **named)  # type: ignore[arg-type]
+        path.with_suffix(".part").replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); check the disk") from None
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    context.audit.append("outputs", context.run_id, {"sha256": digest, "names": sorted(outputs)})
+
+
+def recorded_groups(folder: Path, run_id: str, periods: Sequence[str], entities: Sequence[str]) -> dict[str, F64]:
+    """Outputs of other runs on the grid of this one, (T, n, m) by where they came from; NaN where a run has none.
+
+    Raises :class:`StorageError` for a file that cannot be read.
+    """
+    groups: dict[str, F64] = {}
+    for path in sorted((folder / "runs").glob(f"*/{_FILE}")):
+        if path.parent.name == run_id:
+            continue
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                rows, columns = _places(kept["periods"], periods), _places(kept["entities"], entities)
+                for name in kept.files:
+                    if name.startswith("output_"):
+                        told = f"{name.removeprefix('output_')} of run {path.parent.name[:12]}"
+                        groups[told] = _moved(kept[name].astype(np.float64), rows, columns)
+        except (OSError, ValueError, KeyError):
+            raise StorageError(f"{path}: damaged; restore it from a backup, or remove it") from None
+    return groups
+
+
+def delivered_groups(folder: Path, run_id: str, dates: Sequence[str], entities: Sequence[str]) -> dict[str, F64]:
+    """Scores of the factors this node holds, (T, n, 1) by version; ``dates`` are those of this run's cutoffs.
+
+    Raises :class:`StorageError` for a file that cannot be read.
+    """
+    groups: dict[str, F64] = {}
+    for path in sorted((folder / "factors").glob("*/*/factor.parquet")):
+        if path.parent.name == run_id[:12]:
+            continue
+        try:
+            frame = pd.read_parquet(path, columns=["score"])["score"].unstack()
+        except (OSError, ValueError, KeyError):
+            raise StorageError(f"{path}: cannot be read; remove this version or restore it") from None
+        frame.index = pd.DatetimeIndex(frame.index).strftime("%Y-%m-%d")
+        if len(frame.index) != len(set(frame.index)):
+            continue
+        rows, columns = _places(np.array(frame.index), dates), _places(np.array(frame.columns), entities)
+        groups[f"score of run {path.parent.name}"] = _moved(frame.to_numpy(dtype=np.float64)[..., None], rows, columns)
+    return groups
+
+
+def _places(names: NDArray[np.str_], wanted: Sequence[str]) -> NDArray[np.int64]:
+    place = {str(name): number for number, name in enumerate(names)}
+    return np.array([place.get(name, -1) for name in wanted], dtype=np.int64)
+
+
+def _moved(values: F64, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> F64:
+    moved = np.full((len(rows), len(columns), values.shape[2]), np.nan)
+    known = np.ix_(rows >= 0, columns >= 0)
+    moved[known] = values[np.ix_(rows[rows >= 0], columns[columns >= 0])]
+    return moved
+
+
+def _columns_then(context: RunContext, start: str) -> frozenset[str]:
+    """Names of this node's columns in the run that made an output: what went into it is not made of it."""
+    for path in (context.folder / "runs").glob(f"{start}*/agreement.json"):
+        with contextlib.suppress(OSError, ValidationError, AgreementError):
+            return frozenset(Agreement.model_validate_json(path.read_bytes()).party(context.me).columns)
+    return frozenset()
+
+
+def check_own_columns(context: RunContext, panel: FeaturePanel, entities: Sequence[str]) -> None:
+    """Log what each of this node's columns is, and refuse one that an earlier run's outputs make up.
+
+    Raises :class:`DataError` naming column and output.
+    """
+    context.audit.append("columns", context.run_id, {"sha256": column_digests(panel)})
+    if context.agreement.reward.outputs == "allowed" or not panel.values.shape[-1]:
+        return
+    calendar = context.agreement.calendar
+    dates = [f"{cutoff.astimezone(UTC):%Y-%m-%d}" for cutoff in calendar.cutoffs]
+    groups = recorded_groups(context.folder, context.run_id, calendar.periods, entities)
+    groups |= delivered_groups(context.folder, context.run_id, dates, entities)
+    for source, group in groups.items():
+        older = _columns_then(context, source.rpartition(" ")[2])
+        share = explained_by_outputs(panel.values, [group])
+        share[[name in older for name in panel.columns]] = 0.0
+        worst = int(np.argmax(share))
+        if share[worst] >= EXPLAINED:
+            raise DataError(
+                f"column {panel.columns[worst]!r} is {share[worst]:.0%} an output of an earlier run ({source}): what "
+                "this consortium has mined is no data of your own; take the column out, or agree on "
+                'reward.outputs = "allowed"'
+            )
