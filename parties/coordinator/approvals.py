@@ -16,9 +16,11 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
+from parties.agreement.document import Agreement
 from parties.audit.log import AuditLog
 from parties.control.commands import Command, SettleBody
 from parties.coordinator.closed_runs import closed_run
+from parties.coordinator.committed_rows import CommittedRows
 from parties.coordinator.engine import Engine
 from parties.errors import AgreementError, ConfigError, LedgerError, StorageError
 from parties.ledger.settlement import pending_id
@@ -26,6 +28,7 @@ from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.names import COORDINATOR, NO_PARTIES, PartyName
 from parties.settlement.closed_run import ClosedRun
+from parties.settlement.committed_rows import check_flags
 from parties.settlement.dossier import Dossier, Intended, Requirement
 from parties.settlement.dossier_store import FOLDER, Dossiers, is_posted, post, requirement, write_durably
 from parties.settlement.live_record import LiveRecord
@@ -85,7 +88,9 @@ class Approvals:
         roster: Roster,
         now: Callable[[], datetime],
         audit: AuditLog | None = None,
+        rows: CommittedRows | None = None,
     ) -> None:
+        self._rows = rows
         self._folder = home / FOLDER / "requests"
         self._live = home / FOLDER / "live"
         self._dossiers = Dossiers(home)
@@ -213,6 +218,8 @@ class Approvals:
             raise AgreementError("the live record does not say its horizon: attest it with this version")
         try:
             record.verify(run.run_id, run.agreement, 1)
+            if run.agreement.reward.rows == "committed":
+                self._check_rows(run.agreement, record)
         except LedgerError as error:
             raise AgreementError(str(error)) from None
         with self._lock:
@@ -226,6 +233,13 @@ class Approvals:
         if self._audit is not None:
             self._audit.append("live", record.run_id, {"by": party, "periods": list(record.periods)})
         return True
+
+    def _check_rows(self, agreement: Agreement, record: LiveRecord) -> None:
+        """Raise :class:`LedgerError` where the record counts rows that nobody saw committed in time."""
+        cutoffs = dict(zip(record.periods, record.cutoffs, strict=False))
+        for party in record.contribution.parties:
+            told = self._rows.told(party) if self._rows is not None else ()
+            check_flags(agreement, record.contribution, party, told, cutoffs)
 
     def live(self, run_id: str) -> LiveRecord | None:
         """What the run's label party has attested over its line."""

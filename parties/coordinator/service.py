@@ -112,7 +112,8 @@ class Coordinator:
         beat = settings.heartbeat_seconds
         engine = Engine(log, roster, parts, version=__version__, heartbeat=beat, witness=AuditWitness(audit, roster))
         engine.restore()
-        approvals = Approvals(home, ledger, engine, roster, now, audit)
+        rows = CommittedRows(audit)
+        approvals = Approvals(home, ledger, engine, roster, now, audit, rows)
         approvals.restore()
         desk = DeskContext(
             home=home,
@@ -137,7 +138,7 @@ class Coordinator:
             doors=all_doors(desk),
             gate=Gate(roster, sessions, actions, issuer),
             approvals=approvals,
-            intake=ReportIntake(engine, approvals, CommittedRows(audit)),
+            intake=ReportIntake(engine, approvals, rows),
         )
         self._served.set_result(served)
         return desk

@@ -34,20 +34,30 @@ def covered(told: Iterable[tuple[datetime, datetime]], cutoff: datetime, hours: 
 
 
 def covered_periods(
-    agreement: Agreement, told: Sequence[tuple[datetime, datetime]], periods: Sequence[str]
+    agreement: Agreement,
+    told: Sequence[tuple[datetime, datetime]],
+    periods: Sequence[str],
+    live: Mapping[str, datetime] | None = None,
 ) -> tuple[bool, ...]:
-    """Which of the run's ``periods`` the commitments of one party cover; none of those the calendar does not know."""
-    cutoffs = dict(zip(agreement.calendar.periods, agreement.calendar.cutoffs, strict=True))
+    """Which of the run's ``periods`` the commitments of one party cover; none of those the calendar does not know.
+
+    ``live``: cutoffs of periods after the calendar, where these are asked about.
+    """
+    cutoffs = dict(zip(agreement.calendar.periods, agreement.calendar.cutoffs, strict=True)) | dict(live or {})
     hours = agreement.reward.rows_within_hours
     return tuple(period in cutoffs and covered(told, cutoffs[period], hours) for period in periods)
 
 
 def check_flags(
-    agreement: Agreement, record: ContributionRecord, party: str, told: Sequence[tuple[datetime, datetime]]
+    agreement: Agreement,
+    record: ContributionRecord,
+    party: str,
+    told: Sequence[tuple[datetime, datetime]],
+    live: Mapping[str, datetime] | None = None,
 ) -> None:
     """Raise :class:`LedgerError` where the record counts a period of ``party`` that its commitments do not cover."""
     said: Mapping[str, Sequence[bool]] = record.committed
-    known = covered_periods(agreement, told, record.periods)
+    known = covered_periods(agreement, told, record.periods, live)
     for period, claimed, covers in zip(record.periods, said.get(party, ()), known, strict=False):
         if claimed and not covers:
             raise LedgerError(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from parties.agreement.document import Agreement
 from parties.errors import LedgerError
 from parties.settlement.contribution import ContributionRecord
+from parties.settlement.signed_contribution import canonical_record
 from vfl.terms import Terms
 
 __all__ = ["LiveRecord"]
@@ -24,17 +26,20 @@ class LiveRecord(Terms):
     """Contributions over periods that resolved after the run's calendar ended.
 
     ``horizon``: how many periods ahead the label looks, as agreed; None in a record of a version that did not say.
+    ``cutoffs``: of the periods, which commitments to rows are compared with; needed where the agreement pays for these.
     """
 
     run_id: str
     periods: tuple[_Period, ...] = Field(min_length=1, max_length=1000)
     contribution: ContributionRecord
     horizon: int | None = None
+    cutoffs: tuple[AwareDatetime, ...] = Field(default=(), max_length=1000)
     signature: str = ""
 
     def _message(self) -> bytes:
-        unsaid = {"signature", "horizon"} if self.horizon is None else {"signature"}
-        return _DOMAIN + rfc8785.dumps(self.model_dump(mode="json", exclude=unsaid))
+        unsaid = {"signature", *([] if self.cutoffs else ["cutoffs"]), *(["horizon"] if self.horizon is None else [])}
+        body = self.model_dump(mode="json", exclude=unsaid)
+        return _DOMAIN + rfc8785.dumps(body | {"contribution": canonical_record(self.contribution)})
 
     def signed(self, key: Ed25519PrivateKey) -> LiveRecord:
         """This record with the label party's signature."""
@@ -56,6 +61,9 @@ class LiveRecord(Terms):
                 f"the live record counts {known[0] if known else 'a period twice'}: name each period after the "
                 "run's calendar once"
             )
+        ends = (agreement.calendar.cutoffs[-1], *self.cutoffs)
+        if self.cutoffs and (len(self.cutoffs) != len(self.periods) or any(b <= a for a, b in pairwise(ends))):
+            raise LedgerError("the live record's cutoffs must rise after the run's calendar, one a period")
         if self.contribution.periods not in ((), self.periods):
             raise LedgerError("the live record's contributions are of other periods than it names: value these")
         if len(self.periods) < needed:

@@ -20,7 +20,7 @@ from parties.fields import RunId
 from parties.settlement.contribution import ContributionRecord
 from vfl.terms import Terms
 
-__all__ = ["LARGEST", "SignedContribution", "contribution_digest"]
+__all__ = ["LARGEST", "SignedContribution", "canonical_record", "contribution_digest"]
 
 LARGEST = 16 * 2**20
 """Bytes of a document: 64 parties with 4,000 periods each fit four times over."""
@@ -30,14 +30,15 @@ _UNSAID = ("periods", "uplift_by_period", "committed")
 """What records of an earlier version do not have, so that their digest stays what it was."""
 
 
-def _canonical(record: ContributionRecord) -> dict[str, Any]:
+def canonical_record(record: ContributionRecord) -> dict[str, Any]:
+    """What is hashed and signed of a record; one of an earlier version keeps the bytes it had."""
     body: dict[str, Any] = record.model_dump(mode="json")
     return {name: value for name, value in body.items() if value or name not in _UNSAID}
 
 
 def contribution_digest(record: ContributionRecord | None) -> str:
     """SHA-256 of the contributions a settlement rests on, hex; of an empty document without any."""
-    body: dict[str, Any] = {} if record is None else _canonical(record)
+    body: dict[str, Any] = {} if record is None else canonical_record(record)
     return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
 
 

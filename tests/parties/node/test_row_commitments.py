@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from parties.agreement.document import Agreement
 from parties.audit.log import AuditLog
@@ -20,6 +21,8 @@ from parties.settings.consortium import PartySettings
 from parties.settlement.closing import reward_split
 from parties.settlement.committed_rows import RowsCommitted, check_flags, covered_periods
 from parties.settlement.contribution import ContributionRecord
+from parties.settlement.live_record import LiveRecord
+from parties.settlement.pay_rule import claims_of
 from tests.parties.contribution_records import recorded
 from tests.parties.coordinator_rig import PERIODS, Consortium
 
@@ -113,3 +116,30 @@ def test_what_the_coordinator_did_not_witness_is_refused_and_what_was_not_commit
     assert shares["sat"] / shares["card"] == pytest.approx(max(phi / 3, 0) / 0.01, rel=1e-3)
     nobody = ContributionRecord.model_validate(record | {"committed": {}})
     assert reward_split(agreement, nobody).rolled_over == 10_000
+
+
+def test_live_periods_are_paid_where_their_rows_were_committed_and_the_coordinator_saw_it(agreement: Agreement) -> None:
+    key = Ed25519PrivateKey.generate()
+    body = agreement.model_dump(mode="json")
+    body["parties"][0]["identity_key"] = key.public_key().public_bytes_raw().hex()
+    agreed = Agreement.model_validate(body)
+    names = ("live-1", "live-2", "live-3")
+    cutoffs = tuple(agreed.calendar.cutoffs[-1] + timedelta(days=90 * number) for number in (1, 2, 3))
+    flags = {"sat": [True] * 3, "card": [False] * 3}
+    said = ContributionRecord.model_validate(recorded(names, {"sat": 0.03, "card": 0.01}) | {"committed": flags})
+    record = LiveRecord(run_id=agreed.run_id, periods=names, contribution=said, cutoffs=cutoffs).signed(key)
+    record.verify(agreed.run_id, agreed, 3)
+    claims = claims_of(agreed, said, live=True)
+    assert (claims["sat"].contribution, claims["card"].contribution) == (pytest.approx(0.03), 0.0)
+    live = dict(zip(names, cutoffs, strict=True))
+    told = [(cutoff, cutoff + timedelta(hours=2)) for cutoff in cutoffs]
+    check_flags(agreed, said, "sat", told, live)
+    with pytest.raises(LedgerError, match="counts live-3 of 'sat'"):
+        check_flags(agreed, said, "sat", told[:2], live)
+    with pytest.raises(LedgerError, match="counts live-1 of 'sat'"):
+        check_flags(agreed, said, "sat", told)  # without cutoffs nothing is covered
+    with pytest.raises(LedgerError, match="cutoffs must rise"):
+        record.model_copy(update={"cutoffs": cutoffs[::-1]}).verify(agreed.run_id, agreed, 3)
+    with pytest.raises(LedgerError, match="does not carry the signature"):
+        later = tuple(cutoff + timedelta(days=1) for cutoff in cutoffs)
+        record.model_copy(update={"cutoffs": later}).verify(agreed.run_id, agreed, 3)

@@ -138,3 +138,20 @@ def test_kin_of_the_label_party_is_paid_nothing(consortium: Consortium) -> None:
         claims_of(kin, said(GOOD))
     claims_of(kin, said(record_of(PERIODS, {"sat": np.array(GOOD["parties"]["sat"]["phi_by_period"]),
                                             "card": np.zeros(len(PERIODS))})))  # fmt: skip
+
+
+def test_records_of_an_earlier_version_keep_their_digest_and_their_signature() -> None:
+    """An evidence hash in the books, and a live record attested before, were made without the fields of today."""
+    import hashlib
+
+    import rfc8785
+
+    from parties.settlement.signed_contribution import canonical_record, contribution_digest
+
+    old = said({"method": "masked", "parties": {"sat": {"phi": 0.1}}})
+    body = old.model_dump(mode="json")
+    for name in ("periods", "uplift_by_period", "committed"):
+        body.pop(name)
+    assert contribution_digest(old) == hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+    assert canonical_record(old) == body
+    assert contribution_digest(said(GOOD)) != contribution_digest(said(GOOD | {"committed": {"sat": [True] * 60}}))
