@@ -8,7 +8,8 @@ EntenteError
 ├── RunAborted        the run has ended for everyone, with the reason
 ├── StorageError      a disk, database or file cannot be written or read
 ├── LedgerError       a transaction is refused
-└── SignInError       nobody is signed in, or no longer: sign in again
+├── SignInError       nobody is signed in, or no longer: sign in again
+└── ParityError       a demo's run differs from the same run without encryption
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ __all__ = [
     "DataError",
     "EntenteError",
     "LedgerError",
+    "ParityError",
     "PeerError",
     "RunAborted",
     "SignInError",
@@ -74,3 +76,7 @@ class LedgerError(EntenteError):
 
 class SignInError(EntenteError):
     exit_code = 9
+
+
+class ParityError(EntenteError):
+    exit_code = 10

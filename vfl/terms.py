@@ -240,7 +240,11 @@ class SealedModel(Terms):
         default=4,
         description="scores of 17 bits reach to +-score_limit label deviations, and wrap beyond",
     )
-    scores_per_row: int = Field(default=1, ge=1, description="scores of a row that may open, over all runs")
+    anchor: str = Field(
+        default="",
+        max_length=64,
+        description="the feature party that holds the other half of all shares; empty in a draft: chosen for it",
+    )
     seed: int = Field(default=0, ge=0)
 
     @field_validator("linear_rate", "square_rate")
@@ -282,6 +286,16 @@ class SealedModel(Terms):
         return 16 - self.score_limit.bit_length() + 1
 
     @property
+    def epochs(self) -> int:
+        """Openings of a row that training needs: none."""
+        return 0
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Openings of a row that training before the first prediction needs: none."""
+        return 0
+
+    @property
     def embedding_width(self) -> int:
         """Columns of an embedding: the linear one and the squared ones."""
         return self.width + 1
@@ -297,7 +311,7 @@ def _kind(value: Any) -> str:
 
 
 Model = Annotated[
-    Annotated[SplitModel, Tag("split")] | Annotated[RidgeModel, Tag("ridge")],
+    Annotated[SealedModel, Tag("sealed")] | Annotated[SplitModel, Tag("split")] | Annotated[RidgeModel, Tag("ridge")],
     Discriminator(_kind),
 ]
 """A run's model; without ``kind`` it is the split network."""
@@ -354,9 +368,13 @@ class WalkForward(Terms):
 class OpeningTerms(Terms):
     """How often a row's embedding sum may be opened; each feature node counts and enforces it."""
 
-    limit_per_row: int = Field(default=4, ge=1)
+    limit_per_row: int = Field(
+        default=4, ge=1, description="openings of a row over all runs; of a sealed model they are scores alone"
+    )
     largest_fraction: float = Field(
-        default=0.6, gt=0, description="limit_per_row * embedding_width may not exceed this share of all features"
+        default=0.6,
+        gt=0,
+        description="limit_per_row * embedding_width may not exceed this share of all features; not for a sealed model",
     )
     noise: float = Field(
         default=0.1,

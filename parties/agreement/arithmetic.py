@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from parties.agreement.document import Agreement
 from parties.errors import AgreementError
+from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
+from vfl.models.sealed.scales import check_ranges
+from vfl.terms import SealedModel
 
 __all__ = ["check_arithmetic"]
 
 
 def check_arithmetic(agreement: Agreement) -> None:
     """Raise :class:`AgreementError` unless there is such a parameter set and it takes the agreed ring."""
+    if isinstance(agreement.model, SealedModel):
+        try:
+            check_ranges(
+                agreement.model,
+                agreement.fixed_point,
+                agreement.model.batch_rows,
+                sum(len(party.columns) for party in agreement.parties),
+            )
+        except LocalProtocolError as error:
+            raise AgreementError(str(error)) from None
+        return
     terms, bits = PARAMETER_SETS.get(agreement.parameter_set), agreement.fixed_point.ring_bits
     if terms is None:
         known = ", ".join(sorted(PARAMETER_SETS))

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from parties.agreement.sealed_terms import check_sealed, with_kind_defaults
 from parties.agreement.terms import (
     AlignmentTerms,
     CalendarTerms,
@@ -33,7 +34,7 @@ from parties.agreement.terms import (
 from parties.errors import AgreementError
 from parties.names import COORDINATOR, PartyName, entity_key
 from psi.flow import Payload
-from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
+from vfl.terms import FixedPoint, Model, OpeningTerms, SealedModel, SplitModel, Terms, WalkForward
 from vfl.walk.search import SearchTerms
 
 __all__ = ["Agreement"]
@@ -85,6 +86,11 @@ class Agreement(Terms):
                 body.pop(name, None)
         return body
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_kind(cls, given: Any) -> Any:
+        return with_kind_defaults(given)
+
     @model_validator(mode="after")
     def _consistent(self) -> Agreement:
         names = [p.name for p in self.parties]
@@ -99,11 +105,10 @@ class Agreement(Terms):
             raise ValueError(f"exactly one label party is needed, and it must be {self.label.party!r}")
         if not self.features:
             raise ValueError("at least one feature party is needed")
-        if len(self.features) == 1 and not self.openings.single_party:
-            raise ValueError(
-                "with one feature party its embedding is opened alone: set openings.single_party = true to consent"
-            )
-        self._check_horizons()
+        if isinstance(self.model, SealedModel):
+            check_sealed(self)
+        else:
+            self._check_opened_sums()
         unknown = set(self.recipients) - set(names) - {COORDINATOR}
         if unknown:
             raise ValueError(f"recipients {sorted(unknown)} take no part in the run")
@@ -113,20 +118,6 @@ class Agreement(Terms):
             self.openings.contribution != "none" or self.openings.attribution or self.reward.pot
         ):
             raise ValueError('a placebo pays nothing: set openings.contribution = "none", and no attribution or pot')
-        exposed = self.openings.limit_per_row * self.model.embedding_width
-        if exposed > self.openings.largest_fraction * self.counted_features:
-            raise ValueError(
-                f"a row could be opened {self.openings.limit_per_row} times at width {self.model.embedding_width}, "
-                f"which is {exposed} linear forms of {self.counted_features} features, above the agreed fraction "
-                f"{self.openings.largest_fraction}: lower openings.limit_per_row or model.embedding_width"
-            )
-        if self.fixed_point.headroom_bits(self.total_features) < 1:
-            raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
-        if self.openings.contribution == "masked" and len(self.features) > _MOST_MASKED:
-            raise ValueError(
-                f"masked contributions open every coalition's sums, too many above {_MOST_MASKED} feature parties: set "
-                'openings.contribution = "none", and estimate from runs of sampled coalitions (docs/incentives.md)'
-            )
         if self.search is not None:
             self._check_search(self.search)
         if self.fees is not None and (self.fees.key_holder not in names or len(names) < 3):
@@ -143,6 +134,28 @@ class Agreement(Terms):
             raise ValueError("a number or text has no canonical JSON: keep it finite, below 2**53, Unicode") from None
         return self
 
+    def _check_opened_sums(self) -> None:
+        """What holds where sums of embeddings open."""
+        if len(self.features) == 1 and not self.openings.single_party:
+            raise ValueError(
+                "with one feature party its embedding is opened alone: set openings.single_party = true to consent"
+            )
+        self._check_horizons()
+        exposed = self.openings.limit_per_row * self.model.embedding_width
+        if exposed > self.openings.largest_fraction * self.counted_features:
+            raise ValueError(
+                f"a row could be opened {self.openings.limit_per_row} times at width {self.model.embedding_width}, "
+                f"which is {exposed} linear forms of {self.counted_features} features, above the agreed fraction "
+                f"{self.openings.largest_fraction}: lower openings.limit_per_row or model.embedding_width"
+            )
+        if self.fixed_point.headroom_bits(self.total_features) < 1:
+            raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
+        if self.openings.contribution == "masked" and len(self.features) > _MOST_MASKED:
+            raise ValueError(
+                f"masked contributions open every coalition's sums, too many above {_MOST_MASKED} feature parties: set "
+                'openings.contribution = "none", and estimate from runs of sampled coalitions (docs/incentives.md)'
+            )
+
     def _check_horizons(self) -> None:
         if not self.walk_forward.horizons:
             return
@@ -156,7 +169,7 @@ class Agreement(Terms):
 
     def _check_search(self, terms: SearchTerms) -> None:
         if not isinstance(self.model, SplitModel) or self.placebo is not None:
-            raise ValueError("a search tries settings of the split network: drop it for a ridge or a placebo")
+            raise ValueError("a search tries settings of the split network: drop it for another model or a placebo")
         if self.evaluation.first not in self.calendar.periods[1:]:
             raise ValueError(
                 "a search chooses by periods before evaluation.first and reports those from it on: name that period"
@@ -176,10 +189,11 @@ class Agreement(Terms):
             raise ValueError("a placebo does not go on from another run: propose it anew")
         if terms.rows == "kept" and self.alignment.policy != "psi":
             raise ValueError('a public universe needs no rows kept: set continues.rows = "fresh"')
-        if self.openings_left < 2:
+        needed = 1 if isinstance(self.model, SealedModel) else 2
+        if self.openings_left < needed:
             raise ValueError(
-                f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs two or "
-                "more: raise openings.limit_per_row"
+                f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs {needed} "
+                "or more: raise openings.limit_per_row"
             )
 
     @property
@@ -266,7 +280,9 @@ class Agreement(Terms):
 
     @property
     def row_limit(self) -> int:
-        """Openings per row every feature node enforces."""
+        """Openings per row every feature node enforces; of a sealed model scores, which the anchor counts."""
+        if isinstance(self.model, SealedModel):
+            return self.openings.limit_per_row
         return min(
             self.openings.limit_per_row,
             math.floor(self.openings.largest_fraction * self.counted_features / self.model.embedding_width),

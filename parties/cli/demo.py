@@ -16,6 +16,10 @@ Entities = Annotated[int, typer.Option(help="Companies that all simulated partie
 Periods = Annotated[int, typer.Option(help="Weekly decision periods.")]
 Parties = Annotated[int, typer.Option(help="Simulated feature parties.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same simulated data and same initial weights.")]
+Kind = Annotated[
+    Literal["sealed", "split"],
+    typer.Option(help="Kind of model of the simulated consortium: sealed opens nothing of a row but its score."),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 
 
@@ -29,6 +33,7 @@ def demo(
     periods: Periods = 104,
     parties: Parties = 3,
     seed: Seed = 7,
+    model: Kind = "sealed",
     check_parity: Annotated[
         bool, typer.Option("--check-parity/--no-check-parity", help="Compare with the same run without encryption.")
     ] = True,
@@ -51,6 +56,7 @@ def demo(
             periods=periods,
             parties=parties,
             seed=seed,
+            model=model,
             check_parity=check_parity,
             keep_running=keep_running,
         )
@@ -83,11 +89,12 @@ def simulate(
         Literal["mixed", "products"],
         typer.Option(help="products: all signal lies in products of two parties' columns."),
     ] = "mixed",
+    model: Kind = "sealed",
 ) -> None:
     """Write a simulated consortium: settings, SQL, alias tables and messy data with a signal of known size."""
     from parties.data.simulate import simulate as write
 
-    made = write(out, entities=entities, periods=periods, parties=parties, seed=seed, signal=signal)
+    made = write(out, entities=entities, periods=periods, parties=parties, seed=seed, signal=signal, model=model)
     say(
         f"{made.config} and {made.data} are written.", f"Run it: entente demo --config {made.config} --data {made.data}"
     )

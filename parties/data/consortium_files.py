@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from parties.data.vendors import FUND, Vendor
 from parties.names import COORDINATOR
 from vfl.terms import FixedPoint
 
-__all__ = ["FUND_COLUMNS", "opening_plan", "write_texts"]
+__all__ = ["FUND_COLUMNS", "SimulatedModel", "opening_plan", "write_texts"]
+
+SimulatedModel = Literal["sealed", "split"]
+"""The kind of model that a simulated consortium's terms ask for."""
 
 FUND_COLUMNS = (
     *(column.name for column in FUND.columns),
@@ -91,7 +95,9 @@ def opening_plan(features: int, parties: int) -> tuple[int, int, str]:
     raise ValueError(f"{features} features are too few for one prediction and {_EPOCHS} epochs: bring more columns")
 
 
-def write_texts(out: Path, vendors: Sequence[Vendor], *, first: date, last: date, entities: int) -> Path:
+def write_texts(
+    out: Path, vendors: Sequence[Vendor], *, first: date, last: date, entities: int, model: SimulatedModel = "sealed"
+) -> Path:
     """Write everything but data, aliases and truth below ``out``; the path of consortium.toml."""
     folder = out / "sql"
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +109,7 @@ def write_texts(out: Path, vendors: Sequence[Vendor], *, first: date, last: date
     readme = _README.format(parties=", ".join(vendor.name for vendor in vendors), entities=entities)
     (out / "README.txt").write_text(readme, encoding="utf-8")
     config = out / "consortium.toml"
-    config.write_text(_consortium(vendors, first, last, entities), encoding="utf-8")
+    config.write_text(_consortium(vendors, first, last, entities, model), encoding="utf-8")
     return config
 
 
@@ -119,9 +125,7 @@ def _vendor_sql(vendor: Vendor) -> str:
     )
 
 
-def _consortium(vendors: Sequence[Vendor], first: date, last: date, entities: int) -> str:
-    features = sum(len(vendor.columns) + bool(vendor.indicator) for vendor in vendors)
-    width, limit, contribution = opening_plan(features, len(vendors))
+def _consortium(vendors: Sequence[Vendor], first: date, last: date, entities: int, model: SimulatedModel) -> str:
     recipients = [FUND.name, *(vendor.name for vendor in vendors), COORDINATOR]
     text = f"""name = "simulated"
 purpose = "A joint weekly factor from simulated data"
@@ -142,21 +146,10 @@ query = "sql/label.sql"
 policy = "psi"
 minimum_common = {min(30, entities)}
 
-[model]
-embedding_width = {width}
-epochs = {_EPOCHS}
-batch_rows = 512
-
 [walk_forward]
 horizon = 1
 embargo = 0
 warmup = 4
-
-[openings]
-limit_per_row = {limit}
-largest_fraction = {_LARGEST_FRACTION}
-contribution = "{contribution}"
-single_party = {str(len(vendors) == 1).lower()}
 
 [reward]
 unit = "USD"
@@ -164,14 +157,41 @@ scale = 2
 pot = 1000000
 rows = "any"  # made up after the fact: nobody could commit to these rows as they arrived
 """
-    if FixedPoint().headroom_bits(features) < 1:
-        # more columns need more room in the ring for the same weights
-        text += f"\n[fixed_point]\ngradient_bits = {FixedPoint().gradient_bits - 1}\n"
+    text += _SEALED if model == "sealed" else _split_terms(vendors)
     return (
         text
         + _party(FUND, "label", FUND_COLUMNS)
         + "".join(_party(vendor, "feature", [column.name for column in vendor.columns]) for vendor in vendors)
     )
+
+
+_SEALED = """
+[model]
+kind = "sealed"
+"""
+"""Its other terms are as they are by default, which serve both kinds of simulated signal."""
+
+
+def _split_terms(vendors: Sequence[Vendor]) -> str:
+    features = sum(len(vendor.columns) + bool(vendor.indicator) for vendor in vendors)
+    width, limit, contribution = opening_plan(features, len(vendors))
+    text = f"""
+[model]
+kind = "split"
+embedding_width = {width}
+epochs = {_EPOCHS}
+batch_rows = 512
+
+[openings]
+limit_per_row = {limit}
+largest_fraction = {_LARGEST_FRACTION}
+contribution = "{contribution}"
+single_party = {str(len(vendors) == 1).lower()}
+"""
+    if FixedPoint().headroom_bits(features) < 1:
+        # more columns need more room in the ring for the same weights
+        text += f"\n[fixed_point]\ngradient_bits = {FixedPoint().gradient_bits - 1}\n"
+    return text
 
 
 def _party(vendor: Vendor, role: str, columns: Sequence[str]) -> str:

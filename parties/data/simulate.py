@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from parties.data.consortium_files import write_texts
+from parties.data.consortium_files import SimulatedModel, write_texts
 from parties.data.vendors import FUND, VENDORS, Spelling, Vendor
 from parties.errors import ConfigError, StorageError
 
@@ -89,6 +89,7 @@ def simulate(
     interaction_share: float = 0.25,
     signal: Signal = "mixed",
     first: date = date(2023, 1, 6),
+    model: SimulatedModel = "sealed",
 ) -> Simulated:
     """Write a consortium of ``parties`` feature parties and a label party below ``out``.
 
@@ -96,8 +97,8 @@ def simulate(
     Friday ``first`` on. ic: mean rank IC of the ideal factor, which knows the hidden states, with
     next week's return over the common companies. interaction_share: share of its variance in products of
     two parties' states. signal: ``products`` puts all of it there, whatever ``interaction_share`` says, so that no
-    party alone and no linear model of all finds anything. Same arguments, same files. Raises ConfigError or
-    StorageError.
+    party alone and no linear model of all finds anything. model: what consortium.toml asks for. Same arguments, same
+    files. Raises ConfigError or StorageError.
     """
     _check(entities, periods, parties, ic, interaction_share, signal, first)
     vendors = VENDORS[:parties]
@@ -133,7 +134,7 @@ def simulate(
             "common": sorted(str(ticker) for ticker in tickers[:entities]),
         }
         last = first + timedelta(days=7 * (periods - 1))
-        config = write_texts(out, vendors, first=first, last=last, entities=entities)
+        config = write_texts(out, vendors, first=first, last=last, entities=entities, model=model)
         (out / "truth.json").write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise StorageError(

@@ -19,6 +19,7 @@ from parties.agreement.document import Agreement
 from parties.data.calendar import calendar_of
 from parties.data.entities import party_entities
 from parties.data.panel import build_feature_panel, build_label_panel
+from parties.demo.parity import Parity, found_parity
 from parties.errors import DataError
 from parties.node.context import node_secret
 from parties.node.home import NodeHome
@@ -29,12 +30,14 @@ from vfl.contribution.retrained_scores import retrained_scores
 from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_period
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
 from vfl.models.ridge.basis import secret_rotation
+from vfl.models.sealed.initial import sealed_draw
+from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scores, integer_twin
 from vfl.models.split.initial import turned_columns
 from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
 from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
-from vfl.terms import SplitModel
+from vfl.terms import SealedModel, SplitModel
 
-__all__ = ["TWIN_FILE", "Pooled", "compare", "largest_difference", "write_comparison"]
+__all__ = ["TWIN_FILE", "Pooled", "compare", "write_comparison"]
 
 TWIN_FILE = "twin.json"
 
@@ -99,24 +102,62 @@ class Pooled:
         scores[period, entity] = factor.to_numpy()
         return scores
 
-    def twin_scores(self) -> Floats:
-        """The same run without encryption, from the same initial weights, float64 (T, n)."""
+    def parity(self, scores: Floats) -> Parity:
+        """``scores`` (T, n) of the run beside those of the same run without encryption, from the same weights."""
         agreement = self.agreement
         names = [party.name for party in agreement.features]
+        if isinstance(agreement.model, SealedModel):
+            return self._sealed_parity(agreement.model, names, scores)
         panels, weights = [self._columns(name) for name in names], self._initial_weights(names)
         if agreement.search is not None:
-            return searched_in_the_clear(agreement, panels, self.label, weights, self._noise(names))
-        result, _ = train_in_the_clear(
-            panels,
-            self.label,
-            agreement.model,
-            agreement.walk_forward,
-            row_limit=agreement.openings_left,
-            reserved=agreement.needed_openings - 1 - agreement.model.epochs,
-            weights=weights,
-            noise=self._noise(names),
+            return found_parity(scores, searched_in_the_clear(agreement, panels, self.label, weights, self._noise(names)), None)
+        made = [
+            train_in_the_clear(
+                panels,
+                self.label,
+                agreement.model,
+                agreement.walk_forward,
+                row_limit=agreement.openings_left,
+                reserved=agreement.needed_openings - 1 - agreement.model.epochs,
+                weights=weights,
+                fixed_point=fixed,
+                noise=self._noise(names),
+            )[0]
+            for fixed in (None, agreement.fixed_point)
+        ]
+        fixed = agreement.fixed_point
+        clipped = sum(int((np.abs(panel.rows) > fixed.clip).sum()) for panel in panels)
+        room = 2.0 ** (fixed.ring_bits - 1 - fixed.feature_bits - fixed.weight_bits)
+        largest = float(np.nanmax(np.abs(made[0].embeddings), initial=0.0))
+        over = f"an embedding of {largest:.3g} does not fit the ring's {room:.3g}, lower model.source_learning_rate"
+        return found_parity(
+            scores, made[0].scores, made[1].scores, overflow=over if largest >= room else "", clipped=clipped
         )
-        return result.scores
+
+    def _sealed_parity(self, model: SealedModel, names: Sequence[str], scores: Floats) -> Parity:
+        agreement = self.agreement
+        panels, weight = [self.panels[name] for name in names], self._sealed_weights(model, names)
+        walk, fixed = agreement.walk_forward, agreement.fixed_point
+        plain = float_twin(panels, self.label, model, walk, fixed, weight)
+        try:
+            exact, unit = integer_twin(panels, self.label, model, walk, fixed, weight), 2.0**-model.score_fraction
+            return found_parity(scores, plain, exact, unit=unit)
+        except SealedRangeError as error:
+            return found_parity(scores, plain, None, overflow=str(error))
+
+    def _sealed_weights(self, model: SealedModel, names: Sequence[str]) -> NDArray[np.int64]:
+        """What these parties' columns started from, int64 (d, h + 1), both holders' draws added; the label's last."""
+        agreement = self.agreement
+        label, total = agreement.label.party, sum(len(party.columns) for party in agreement.parties)
+        parts = []
+        for name in (*names, label):
+            count = len(agreement.party(name).columns)
+            holders = (label, model.anchor if name == label else name)
+            seeds = (
+                node_secret(self.homes[holder].seed, f"sealed/{agreement.initial_purpose}/{name}") for holder in holders
+            )
+            parts.append(sum(sealed_draw(seed, count, model, total) for seed in seeds))
+        return np.concatenate(parts)
 
     def _noise(self, names: Sequence[str]) -> ClearNoise:
         """What every feature party added to its part of what opened."""
@@ -149,17 +190,7 @@ class Pooled:
         """Contributions by a training per coalition, from the run's initial weights and on its schedule."""
         agreement = self.agreement
         names = [party.name for party in agreement.features]
-        joint = self._initial_weights(names)
-        scores = retrained_scores(
-            {name: self._columns(name) for name in names},
-            self.label,
-            coalitions(names),
-            agreement.model,
-            agreement.walk_forward,
-            row_limit=agreement.schedule_limit,
-            reserved=agreement.reserved_openings,
-            weights=dict(zip(names, joint, strict=True)),
-        )
+        scores = self._retrained_scores(names)
         terms = agreement.evaluation
         window = evaluation_window(self.calendar.periods, terms.first, terms.last)
         labels = np.where(self.label.universe, self.label.label, np.nan)[window]
@@ -172,9 +203,39 @@ class Pooled:
             entities={party.name: party.legal_entity for party in agreement.features},
         )
 
+    def _retrained_scores(self, names: Sequence[str]) -> dict[frozenset[str], Floats]:
+        agreement, model, walk = self.agreement, self.agreement.model, self.agreement.walk_forward
+        wanted = coalitions(names)
+        if isinstance(model, SealedModel):
+            found = {}
+            for coalition in wanted:
+                members = [name for name in names if name in coalition]
+                panels, weight = [self.panels[name] for name in members], self._sealed_weights(model, members)
+                if len(weight):
+                    found[coalition] = float_twin(panels, self.label, model, walk, agreement.fixed_point, weight)
+                else:
+                    found[coalition] = np.where(self.label.universe, 0.0, np.nan)
+            return found
+        joint = self._initial_weights(names)
+        return retrained_scores(
+            {name: self._columns(name) for name in names},
+            self.label,
+            wanted,
+            model,
+            walk,
+            row_limit=agreement.schedule_limit,
+            reserved=agreement.reserved_openings,
+            weights=dict(zip(names, joint, strict=True)),
+        )
+
     def alone(self, name: str) -> Floats:
         """What one party's features reach without anyone else's, float64 (T, n)."""
         model, walk = self.agreement.model, self.agreement.walk_forward
+        if isinstance(model, SealedModel):
+            rows = self.label.features.rows if name == self.agreement.label.party else self.panels[name].rows
+            seed = self.homes[name].seed
+            draws = (node_secret(seed, "alone/ours"), node_secret(seed, "alone/theirs"))
+            return float_twin_scores([rows], self.label, model, walk, self.agreement.fixed_point, draws)
         if name == self.agreement.label.party:
             return alone(None, self.label, model, walk).scores
         panel = self.panels[name]
@@ -201,7 +262,9 @@ def compare(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> 
     """The record that goes into twin.json. ``folder``: the exported bundle.
 
     single: rank IC of each feature party trained alone. rank_ic: per model and period. parity: largest absolute score
-    difference between the run and its plaintext twin, in standard deviations of the period's scores.
+    difference between the run and its plaintext twin, in standard deviations of the period's scores. rounded: to the
+    twin that rounds alike. cause: of a parity above 1e-3, "" where it is below. within: whether that is no more than
+    the last places of what opens.
     """
     pooled = Pooled.load(out)
     joint = pooled.scores(folder)
@@ -211,27 +274,19 @@ def compare(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> 
     if pooled.label.features.columns:
         scores[own] = pooled.alone(own)
     found = pooled.evaluate(scores)
+    near = pooled.parity(joint) if parity else None
     return {
         "n_common": len(pooled.entities),
         "single": {name: _or_none(found.summaries[name]["rank"].mean) for name in names},
         "periods": list(found.periods),
         "rank_ic": {name: [_or_none(value) for value in by["rank"]] for name, by in found.ics.items()},
         "better_than": {name: gain["rank"].better for name, gain in found.uplifts.items()},
-        "parity": largest_difference(joint, pooled.twin_scores()) if parity else None,
+        "parity": None if near is None else near.floats,
+        "rounded": None if near is None else near.rounded,
+        "cause": "" if near is None else near.cause,
+        "within": near is None or near.within or not near.cause,
         "retrain": pooled.retrained().record() if retrain else None,
     }
-
-
-def largest_difference(scores: Floats, others: Floats) -> float:
-    """Max |difference| of float64 (T, n) over each period's standard deviation of ``scores``; same rows scored."""
-    if not np.array_equal(np.isnan(scores), np.isnan(others)):
-        raise DataError("the run and its plaintext twin predicted different rows: their schedules differ")
-    worst = 0.0
-    for period in np.flatnonzero(np.isfinite(scores).any(axis=1)):
-        inside = np.isfinite(scores[period])
-        spread = float(scores[period, inside].std()) or 1.0
-        worst = max(worst, float(np.abs(scores[period, inside] - others[period, inside]).max()) / spread)
-    return worst
 
 
 def _queries(home: NodeHome) -> Path:

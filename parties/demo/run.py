@@ -14,10 +14,12 @@ from typing import Any, NoReturn
 
 from parties.agreement.document import Agreement
 from parties.client import Client, RunView
+from parties.data.consortium_files import SimulatedModel
 from parties.demo.homes import DemoHomes, claim, lay_out
+from parties.demo.parity import FAR
 from parties.demo.processes import Child, Processes
 from parties.demo.summary import show_summary, summary_of, write_summary
-from parties.errors import EntenteError, PeerError, RunAborted
+from parties.errors import EntenteError, ParityError, PeerError, RunAborted
 from parties.names import COORDINATOR
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
@@ -45,6 +47,7 @@ class DemoOptions:
     periods: int = 104
     parties: int = 3
     seed: int = 7
+    model: SimulatedModel = "sealed"
     check_parity: bool = True
     keep_running: bool = False
 
@@ -64,6 +67,7 @@ def run_demo(options: DemoOptions) -> None:
                 periods=options.periods,
                 parties=options.parties,
                 seed=options.seed,
+                model=options.model,
             )
             config, data = made.config, made.data
             settings = load_consortium(config)
@@ -71,10 +75,15 @@ def run_demo(options: DemoOptions) -> None:
         agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
         homes.agreement.write_bytes(agreement.canonical())
         with Processes(homes.logs) as processes:
-            _Demo(homes, agreement, processes).run(check_parity=options.check_parity)
+            far = _Demo(homes, agreement, processes).run(check_parity=options.check_parity)
             say(f"All phases finished in {time.monotonic() - began:.0f} s. Look at it: entente ui --out {options.out}")
             if options.keep_running:
                 _keep(homes)
+        if far:
+            raise ParityError(
+                f"the run differs from the same run without encryption by more than {FAR:g} score standard deviations, "
+                f"because of {far}"
+            )
 
 
 @contextlib.contextmanager
@@ -131,8 +140,8 @@ class _Demo:
         self._names = [party.name for party in agreement.parties]
         self._watch: ProgressLines | ProgressScreen
 
-    def run(self, *, check_parity: bool) -> None:
-        """Start, propose, follow, compare, and leave the summary."""
+    def run(self, *, check_parity: bool) -> str:
+        """Start, propose, follow, compare, and leave the summary. Returns why the run is far from its twin, or ""."""
         homes, agreement = self._homes, self._agreement
         with watcher(screen()) as self._watch:
             self._watch.note(f"Starting the coordinator and {len(self._names)} parties: {', '.join(self._names)}")
@@ -159,6 +168,7 @@ class _Demo:
         )
         write_summary(homes.summary, summary)
         show_summary(summary, agreement, view, twin)
+        return "" if twin["within"] else str(twin["cause"])
 
     def _await_parties(self, client: Client) -> None:
         deadline = time.monotonic() + _START_SECONDS

@@ -7,6 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypedDict, Unpack
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parties.audit.record import opening_entry
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_feature_panel
@@ -77,13 +80,20 @@ class FeatureParty:
         self.budget = OpeningBudget(
             len(self._values),
             agreement.row_limit,
-            others=store.others(run_id, entities, calendar.periods, agreement.model.embedding_width),
+            others=self._shown_before(entities, calendar.periods),
             alone=store.alone,
             history=store.history(run_id),
             record=self._record,
         )
         self._served: ServedSource | None = None
         self._kept = ""
+
+    def _shown_before(
+        self, entities: tuple[str, ...], periods: tuple[str, ...]
+    ) -> Callable[[], NDArray[np.int64] | None]:
+        """What counts of other runs' openings."""
+        context = self.context
+        return context.openings.others(context.run_id, entities, periods, context.agreement.model.embedding_width)
 
     def _record(self, charge: Charge) -> None:
         """Count and log an opening, durably, before it is made."""
@@ -133,6 +143,7 @@ class FeatureParty:
         masks = yield from self._masks()
         if isinstance(agreement.model, RidgeModel):
             return (yield from self._serve_ridge(session, agreement.model, masks))
+        assert isinstance(agreement.model, SplitModel), "a sealed run has a party of its own"
         for trial in range(agreement.search.source_trials if agreement.search is not None else 0):
             yield from self._serve_split(f"{session}/trial-{trial}", agreement.model, masks, self._records(trial))
             masks = yield from self._masks()  # steps are numbered anew, so that no mask may go on

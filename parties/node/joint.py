@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parties.errors import ConfigError
 from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
+from parties.node.sealed_label import SealedJoint
 from parties.node.search import Found, search_source, search_top
 from parties.node.sessions import label_session
 from psi.flow import Flow, run_alone
@@ -28,10 +29,11 @@ from vfl.models.split.label import SealedSource
 from vfl.models.split.replay import Judge, Tried
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import Scorer, walk_forward
+from vfl.models.split.twin import alone
 from vfl.protocols.label_session import LabelSession
 from vfl.protocols.resume import Resumed, agree_place
 from vfl.protocols.session import Kept, RingShare
-from vfl.terms import RidgeModel, SplitModel
+from vfl.terms import Model, RidgeModel, SealedModel, SplitModel
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential, warm_up_rows
 from vfl.walk.search import SearchTerms
@@ -47,7 +49,7 @@ class JointModel(Protocol):
         """The schedule."""
 
     @property
-    def chosen(self) -> SplitModel | RidgeModel:
+    def chosen(self) -> Model:
         """The model of the result."""
 
     @property
@@ -59,8 +61,8 @@ class JointModel(Protocol):
         """Every trial of a search; none without one."""
 
     @property
-    def head(self) -> Scorer:
-        """The label party's own part of a score."""
+    def head(self) -> Scorer | None:
+        """The label party's own part of a score; None where it has none, because nothing below the score opens."""
 
     @property
     def kept(self) -> Mapping[str, Kept]:
@@ -71,6 +73,9 @@ class JointModel(Protocol):
 
     def restore(self) -> TrainingResult | None:
         """What training left, from this node's records; None when they do not have it."""
+
+    def alone(self) -> NDArray[np.float64]:
+        """Scores (T, n) of the same model on the label party's own columns, of which there are some."""
 
 
 def _go_on(
@@ -251,6 +256,9 @@ class SplitJoint:
             found[p.name] = share + Share(share.ring, share.ring.encode(whole, agreement.fixed_point.weight_bits))
         return found
 
+    def alone(self) -> NDArray[np.float64]:
+        return alone(None, self._panel, self.chosen, self._context.agreement.walk_forward).scores
+
     def _open_warm_start(self) -> Flow[NDArray[np.float64]]:
         """Open the moments of the warm-up rows; what they add to the first column of V, over all feature parties."""
         agreement, rows = self._context.agreement, self._warm_rows
@@ -362,6 +370,9 @@ class RidgeJoint:
         walk = ridge_walk_forward(NoSource(), self.head, self._terms.alpha, self.steps, self._panel, resumed=resumed)
         return run_alone(walk)
 
+    def alone(self) -> NDArray[np.float64]:
+        return alone(None, self._panel, self.chosen, self._context.agreement.walk_forward).scores
+
 
 def _kept_shares(context: RunContext, steps: Sequence[Step], resumed: Resumed) -> dict[str, Kept]:
     """The label party's shares of every prediction, from its records."""
@@ -376,8 +387,12 @@ def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:
     """The agreement's model. Raises :class:`ConfigError` where the calendar or the openings do not suffice."""
     terms = context.agreement.model
     try:
-        if isinstance(terms, RidgeModel):
-            return RidgeJoint(context, terms, panel)
-        return SplitJoint(context, terms, panel)
+        match terms:
+            case SealedModel():
+                return SealedJoint(context, terms, panel)
+            case RidgeModel():
+                return RidgeJoint(context, terms, panel)
+            case SplitModel():
+                return SplitJoint(context, terms, panel)
     except ValueError as error:
         raise ConfigError(str(error)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,12 @@ from parties.node.kept_contribution import kept_contribution
 from parties.node.placebo import PlaceboResult, strangers
 from parties.node.recorded_outputs import check_own_columns, record_outputs
 from parties.node.valuation import Valuation, value_run
-from vfl.arithmetic.he import PARAMETER_SETS
+from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
 from vfl.contribution.findings import contribution_findings
 from vfl.factors.evaluate import Evaluation, Method, evaluate
 from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bundle, size_band
 from vfl.factors.findings import Findings
 from vfl.models.split.training import score_coalition
-from vfl.models.split.twin import alone
 from vfl.protocols.delivery import deliver_bundle
 from vfl.walk.result import TrainingResult
 
@@ -96,7 +96,9 @@ class LabelParty:
             raise AgreementError("what training left is not among this node's records: propose the run again")
 
     def training_points(self) -> list[dict[str, Any]]:
-        """Mean training loss by decision period."""
+        """Mean training loss by decision period; none where losses are never opened."""
+        if not len(self.result.losses):
+            return []
         losses: dict[int, list[float]] = {}
         trained = [step for step in self._model.steps if step.kind == "train"]
         for step, loss in zip(trained, self.result.losses, strict=True):
@@ -109,8 +111,7 @@ class LabelParty:
         agreement = self.context.agreement
         scores = {"joint": self.result.scores}
         if self.panel.features.values.shape[-1]:
-            own = alone(None, self.panel, self._model.chosen, agreement.walk_forward)
-            self._own = scores["own"] = np.where(np.isnan(self.result.scores), np.nan, own.scores)
+            self._own = scores["own"] = np.where(np.isnan(self.result.scores), np.nan, self._model.alone())
         try:
             self._evaluation = evaluate(
                 scores,
@@ -166,7 +167,7 @@ class LabelParty:
             self.panel,
             self.result,
             self._own,
-            lambda sums: score_coalition(self._model.head, self.result, self.panel, sums),
+            self._rescored(),
             earlier,
             found=self._model.found,
             tried=self._model.tried,
@@ -214,6 +215,10 @@ class LabelParty:
         key = bytes.fromhex(identity.public_key)
         return export_bundle(bundle, Signer(identity.name, key, identity.key.sign))
 
+    def _rescored(self) -> Callable[[F64], F64] | None:
+        """Scores of other embeddings by the model as it was; None where it never saw an embedding."""
+        head = self._model.head
+        return None if head is None else lambda sums: score_coalition(head, self.result, self.panel, sums)
     def _contributed(self) -> Findings:
         """What the signed contributions rest on; nothing where none are agreed."""
         agreement = self.context.agreement
@@ -278,7 +283,7 @@ def _points(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def _he_parameters(agreement: Agreement) -> dict[str, Any]:
     """The agreed encryption as a factor's metadata has it."""
-    crypto = PARAMETER_SETS[agreement.parameter_set]
+    crypto = (PARAMETER_SETS | PRIME_PARAMETER_SETS)[agreement.parameter_set]
     return {
         "scheme": "BFV",
         "set": crypto.name,

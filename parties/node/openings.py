@@ -18,7 +18,10 @@ from parties.errors import StorageError
 from parties.private_files import make_private
 from vfl.protocols.opening_budget import Charge
 
-__all__ = ["OpeningStore"]
+__all__ = ["SCORES", "OpeningStore"]
+
+SCORES = "scores/"
+"""What the labels of charges of scores begin with."""
 
 _METADATA = sa.MetaData()
 _ROWS = sa.Table(
@@ -105,10 +108,13 @@ class OpeningStore:
         with self._read() as connection:
             return list(connection.scalars(sa.select(_ROWS.c.run_id)))
 
-    def before(self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int) -> NDArray[np.int64]:
+    def before(
+        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int, *, scores: bool = False
+    ) -> NDArray[np.int64]:
         """What other runs have shown of these rows, in openings of ``width`` forms, rounded up: int64 (T * n,).
 
-        Runs differ in width, and what adds up over them is linear forms, not openings.
+        Runs differ in width, and what adds up over them is linear forms, not openings. scores: count the scores that
+        this node opened as an anchor, which are of all parties' rows, in place of its own sums.
         """
         counts = np.zeros(len(periods) * len(entities), dtype=np.int64)
         entity_at = {name: i for i, name in enumerate(entities)}
@@ -118,6 +124,8 @@ class OpeningStore:
         for run in runs:
             used = np.zeros(len(run.periods) * len(run.entities), dtype=np.int64)
             for charge in self.history(run.run_id):
+                if charge.label.startswith(SCORES) != scores:
+                    continue
                 used[charge.rows] += charge.width
             old = used.reshape(len(run.periods), len(run.entities))
             rows = [(i, period_at[p]) for i, p in enumerate(run.periods) if p in period_at]
@@ -129,7 +137,7 @@ class OpeningStore:
         return -(-counts // width)
 
     def others(
-        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int
+        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int, *, scores: bool = False
     ) -> Callable[[], NDArray[np.int64] | None]:
         """What gives :meth:`before` when it is first called and whenever another run has opened since, else None."""
         seen: int | None = None
@@ -143,7 +151,7 @@ class OpeningStore:
                     last == seen or connection.scalar(sa.select(_CHARGES.c.number).where(since).limit(1)) is None
                 )
             seen = last
-            return None if same else self.before(run_id, entities, periods, width)
+            return None if same else self.before(run_id, entities, periods, width, scores=scores)
 
         return changed
 

@@ -16,6 +16,7 @@ from parties.factor.sealing import reading_key
 from parties.node.align import AlignedRows, keep_alignment, kept_alignment, perform_align
 from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
+from parties.node.sealed_feature import feature_party
 from psi.flow import Role
 from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle
@@ -91,7 +92,7 @@ class PartyRun:
     def _trained(self) -> FeatureParty | LabelParty:
         """This party's part after training, from its records where the node has restarted since."""
         if self._part is None:
-            part = self._label() if self._is_label else FeatureParty(self.context, self._aligned().ids)
+            part = self._label() if self._is_label else feature_party(self.context, self._aligned().ids)
             part.restore()
             self._part = part
         return self._part
@@ -106,7 +107,7 @@ class PartyRun:
             count = int(sum(len(step.rows) for step in label.result.steps))
             told = self.context.agreement.evaluation.metrics_to_coordinator
             return {"rows": count} | ({"points": label.training_points()} if told else {})
-        feature = FeatureParty(self.context, rows.ids)
+        feature = feature_party(self.context, rows.ids)
         self._part = feature
         feature.train(attempt)
         return {"openings": self._openings()}

@@ -13,6 +13,7 @@ from parties.members.keys import Identity
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.node.settings import BOUNDED, NodeSettings
+from vfl.terms import SealedModel
 
 __all__ = ["check_agreement", "left_to_a_person"]
 
@@ -103,16 +104,9 @@ def _check_entity(name: str, said: str, roster: Roster) -> None:
         )
 
 
-def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
-    limits = settings.limits
-    if settings.party.role != "feature":
-        return
-    if agreement.openings.limit_per_row > limits.openings_per_row:
-        raise AgreementError(
-            f"the agreement opens a row up to {agreement.openings.limit_per_row} times; this node's standing limit "
-            f"is {limits.openings_per_row}: raise limits.openings_per_row or ask for fewer"
-        )
-    forms = agreement.row_limit * agreement.model.embedding_width
+def _check_forms(agreement: Agreement, settings: NodeSettings) -> None:
+    """Limits on sums of embeddings, which a sealed model never opens."""
+    limits, forms = settings.limits, agreement.row_limit * agreement.model.embedding_width
     if limits.forms_per_row is not None and forms > limits.forms_per_row:
         raise AgreementError(
             f"the agreement may open {forms} numbers of a row; this node's standing limit is {limits.forms_per_row}: "
@@ -123,6 +117,24 @@ def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
             f"the agreement may show linear forms of {agreement.openings.largest_fraction:.0%} of a row; "
             f"this node's standing limit is {limits.largest_fraction:.0%}: raise limits.largest_fraction or refuse"
         )
+
+
+def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
+    limits = settings.limits
+    if isinstance(agreement.model, SealedModel) and limits.anchors and agreement.model.anchor not in limits.anchors:
+        raise AgreementError(
+            f"the agreement's anchor is {agreement.model.anchor!r}, who is not among limits.anchors of this node: add "
+            "it there, or ask for another anchor"
+        )
+    if settings.party.role != "feature":
+        return
+    if agreement.openings.limit_per_row > limits.openings_per_row:
+        raise AgreementError(
+            f"the agreement opens a row up to {agreement.openings.limit_per_row} times; this node's standing limit "
+            f"is {limits.openings_per_row}: raise limits.openings_per_row or ask for fewer"
+        )
+    if not isinstance(agreement.model, SealedModel):
+        _check_forms(agreement, settings)
     never = sorted(set(limits.columns_never) & set(agreement.party(settings.party.name).columns))
     if never:
         raise AgreementError(f"columns {', '.join(never)} may enter no run (limits.columns_never)")

@@ -42,6 +42,9 @@ class StandingLimits(Terms):
     largest_fraction: float = Field(default=0.6, gt=0, description="linear forms shown of a row / all features")
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
+    anchors: tuple[PartyName, ...] = Field(
+        default=(), description="feature parties accepted as anchor of a sealed run; empty: any"
+    )
     readers: dict[PartyName, str] = Field(
         default={},
         description="readers without a node by name, with the key that this operator has checked; empty: as agreed",

@@ -53,7 +53,7 @@ class Outputs:
     findings: Findings = field(default_factory=Findings)
 
 
-def horizon_outputs(agreement: Agreement, head: Scorer, result: TrainingResult, panel: LabelPanel) -> Outputs:
+def horizon_outputs(agreement: Agreement, head: Scorer | None, result: TrainingResult, panel: LabelPanel) -> Outputs:
     """Each agreed horizon's output over the evaluation window; nothing where the agreement names one horizon alone."""
     walk = agreement.walk_forward
     if not walk.horizons:
@@ -80,7 +80,7 @@ def validate_run(
     panel: LabelPanel,
     result: TrainingResult,
     own: F64 | None,
-    rescored: Callable[[F64], F64],
+    rescored: Callable[[F64], F64] | None,
     earlier: tuple[tuple[Trial, ...], int] = ((), 0),
     *,
     found: Found | None = None,
@@ -115,7 +115,7 @@ def validate_run(
         horizon=horizon,
         known_from=panel.known_from,
         own=own,
-        embeddings=result.embeddings,
+        embeddings=None if rescored is None else result.embeddings,
         rescored=rescored,
     )
     checked = battery(

@@ -109,6 +109,7 @@ class _Run:
 
     def scores(self, sums: Sums, members: frozenset[str], seen: LabelPanel) -> F64:
         """Scores (T, n) had only ``members`` taken part."""
+        assert self.model.head is not None, "sums of embeddings open only where a model above them scores"
         shape = self.result.embeddings.shape
         embeddings = np.full((shape[0] * shape[1], shape[2]), np.nan)
         if members == frozenset(self.parties):

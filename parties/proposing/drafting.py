@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from parties import __version__
 from parties.agreement.document import Agreement
+from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
 from parties.data.calendar import calendar_terms
 from parties.errors import ConfigError
@@ -25,7 +26,7 @@ from parties.settings.consortium import (
     LabelSettings,
     PartySettings,
 )
-from vfl.terms import OpeningTerms
+from vfl.terms import OpeningTerms, SealedModel
 
 __all__ = [
     "Node",
@@ -131,7 +132,7 @@ def _fault(error: ValidationError) -> TermsFault:
     """The first thing that is wrong. A sentence about several fields is put at the one that it tells to change."""
     first = error.errors()[0]
     # a union's tag, such as the model's kind, stands in the place but in nobody's file
-    place = ".".join(str(part) for part in first["loc"] if part not in ("split", "ridge"))
+    place = ".".join(str(part) for part in first["loc"] if part not in ("sealed", "split", "ridge"))
     text = first["msg"].removeprefix("Value error, ")
     if not place:
         named = re.search(r"\b((?:model|openings|alignment|fees|walk_forward|reward\.settlement)\.[a-z_]+)", text)
@@ -198,11 +199,15 @@ def coalition_of(
         raise TermsFault(f"openings.{first['loc'][0]}", first["msg"]) from None
     staying = tuple(party for party in settings.party if party.role == "label" or party.name in members)
     present = {COORDINATOR, *(party.name for party in staying)}
+    model = settings.model
+    if isinstance(model, SealedModel) and model.anchor not in members:
+        model = model.model_copy(update={"anchor": ""})
     about = f"retrain run of the coalition {', '.join(members)}"
     return settings.model_copy(
         update={
             "purpose": f"{settings.purpose} ({about})" if settings.purpose else about,
             "party": staying,
+            "model": model,
             "openings": opened,
             "reward": RewardTerms(unit=settings.reward.unit, scale=settings.reward.scale),
             "fees": None,
@@ -224,6 +229,7 @@ def agreement_of(
     ``coalition`` goes into the nonce, so that a retrain run says in what it signs that it is one.
     """
     label = next(party.name for party in settings.party if party.role == "label")
+    settings = anchored(settings)
     coordinator = nodes[COORDINATOR]
     try:
         return Agreement(
@@ -266,6 +272,17 @@ def agreement_of(
         )
     except ValidationError as error:
         raise _contradiction(error) from None
+
+
+def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
+    """The terms with an anchor, where the model needs one and they name none."""
+    model = settings.model
+    if not isinstance(model, SealedModel) or model.anchor:
+        return settings
+    columns = {party.name: len(party.output_columns) for party in settings.party}
+    return settings.model_copy(
+        update={"model": model.model_copy(update={"anchor": chosen_anchor(settings.party, columns)})}
+    )
 
 
 def _contradiction(error: ValidationError) -> TermsFault:

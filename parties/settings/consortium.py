@@ -10,10 +10,11 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 
+from parties.agreement.sealed_terms import with_kind_defaults
 from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms
 from parties.errors import ConfigError
 from parties.names import LegalEntity, PartyName
@@ -341,6 +342,11 @@ class ConsortiumSettings(Terms):
         default={}, description="recipients without a node: what entente factors key printed, by name"
     )
     party: tuple[PartySettings, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_kind(cls, given: Any) -> Any:
+        return with_kind_defaults(given)
 
     @model_validator(mode="after")
     def _one_label_party(self) -> ConsortiumSettings:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.client import Client, EventView, RunView
+from parties.data.consortium_files import SimulatedModel
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.demo.processes import Processes
@@ -122,7 +123,7 @@ def opened(alive: Living, party: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     for charge in store.history(alive.agreement.run_id):
         kind, _, rest = charge.label.partition("/")
-        name = rest.split("/")[0] if kind == "value" else str(int(rest))
+        name = rest.split("/")[0] if kind == "value" else str(int(rest.rpartition("/")[2]))
         counts[f"{kind.split('-')[0]}/{name}"] = counts.get(f"{kind.split('-')[0]}/{name}", 0) + 1
     store.close()
     return counts
@@ -145,7 +146,8 @@ def living(
     ``prepare`` may change the homes before anything starts; ``place`` starts each process, where it belongs; ``room``:
     what the nodes' standing limits allow beyond the run's own terms; ``model``: in place of the split network.
     """
-    made = simulate(folder / "data", entities=60, periods=periods, parties=features, seed=11)
+    kind: SimulatedModel = "sealed" if model is not None and model.kind == "sealed" else "split"
+    made = simulate(folder / "data", entities=60, periods=periods, parties=features, seed=11, model=kind)
     settings = load_consortium(made.config)
     if model is not None:
         settings = settings.model_copy(update={"model": model})

@@ -15,7 +15,7 @@ from tests.parties.demo_rig import PATIENCE, alive, demo, logged, pids_of, until
 
 pytestmark = pytest.mark.system
 
-LONG = ("--entities", "300", "--periods", "60", "--parties", "2")
+LONG = ("--entities", "300", "--periods", "60", "--parties", "2", "--model", "split")
 PARTIES = {"fund", "satellite", "social"}
 
 
@@ -81,7 +81,7 @@ def test_a_party_whose_data_is_broken_is_named_with_its_own_reason(tmp_path: Pat
     out = tmp_path / "out"
     from parties.data.simulate import simulate
 
-    made = simulate(tmp_path / "data", entities=40, periods=16, parties=2, seed=2)
+    made = simulate(tmp_path / "data", entities=40, periods=16, parties=2, seed=2, model="split")
     query = made.config.parent / "sql" / "social.sql"
     query.write_text(query.read_text().replace("company AS entity", "company AS firm"))
     with demo(out, "--config", str(made.config), "--data", str(made.data), size=()) as process:

@@ -20,7 +20,7 @@ __all__ = ["PATIENCE", "alive", "demo", "logged", "pids_of", "until"]
 
 PATIENCE = 120.0
 _PROGRAM = (sys.executable, "-m", "parties.cli")
-_SMALL = ("--entities", "60", "--periods", "24", "--parties", "2")
+_SMALL = ("--entities", "60", "--periods", "24", "--parties", "2", "--model", "split")
 
 
 @contextmanager

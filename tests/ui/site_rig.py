@@ -82,7 +82,7 @@ def house(out: Path, *, entities: int = 60, periods: int = 24, parties: int = 2,
 
     ``desk`` is added to coordinator.toml.
     """
-    made = simulate(out / "data", entities=entities, periods=periods, parties=parties, seed=7)
+    made = simulate(out / "data", entities=entities, periods=periods, parties=parties, seed=7, model="split")
     settings = load_consortium(made.config)
     homes = lay_out(out, settings, made.config.parent, made.data, 7)
     with (homes.coordinator / "coordinator.toml").open("a", encoding="utf-8") as file:

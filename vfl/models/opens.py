@@ -6,8 +6,9 @@ from typing import assert_never
 
 from vfl.models.disclosure import Caution, RunSizes
 from vfl.models.ridge import opens as ridge
+from vfl.models.sealed import opens as sealed
 from vfl.models.split import opens as split
-from vfl.terms import Model, RidgeModel, SplitModel
+from vfl.terms import Model, RidgeModel, SealedModel, SplitModel
 
 __all__ = ["CAUTION_TERMS", "cautions", "in_words", "sentences"]
 
@@ -19,6 +20,8 @@ CAUTION_TERMS = split.CAUTION_TERMS | ridge.CAUTION_TERMS
 def in_words(model: Model) -> str:
     """The model in one sentence."""
     match model:
+        case SealedModel():
+            return sealed.in_words(model)
         case SplitModel():
             return split.in_words(model)
         case RidgeModel():
@@ -30,6 +33,8 @@ def in_words(model: Model) -> str:
 def sentences(model: Model, sizes: RunSizes) -> tuple[str, ...]:
     """What the label party learns of the feature parties' data, as far as this model opens it."""
     match model:
+        case SealedModel():
+            return tuple(sealed.sentences(model, sizes))
         case SplitModel():
             return tuple(split.sentences(model, sizes))
         case RidgeModel():
@@ -41,6 +46,8 @@ def sentences(model: Model, sizes: RunSizes) -> tuple[str, ...]:
 def cautions(model: Model, sizes: RunSizes) -> tuple[Caution, ...]:
     """What this model's terms allow and the party that signs should look at twice."""
     match model:
+        case SealedModel():
+            return ()  # there is no term of it that opens more than a score
         case SplitModel():
             return tuple(split.cautions(model, sizes))
         case RidgeModel():

@@ -34,7 +34,7 @@ class Offered:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulate(tmp_path_factory.mktemp("sim"), entities=40, periods=16, parties=2, seed=1).config
+    return simulate(tmp_path_factory.mktemp("sim"), entities=40, periods=16, parties=2, seed=1, model="split").config
 
 
 @pytest.fixture(scope="module")

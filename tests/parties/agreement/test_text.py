@@ -83,6 +83,10 @@ BASES: dict[str, dict[str, Any]] = {
     "placebo": PLACEBO,
     "continued": CONTINUED,
     "a public list": {"alignment": {"policy": "universe", "universe_sha256": "07" * 32}},
+    "sealed": {
+        "model": {"kind": "sealed", "anchor": "sat", "momentum": 0.5, "embedding_limit": 2.0},
+        "walk_forward": {}, "search": None, "openings": {"limit_per_row": 2, "contribution": "none"},
+    },
     "narrow": {"fixed_point": {"gradient_bits": 15}, "search": None},
 }
 TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
@@ -100,7 +104,7 @@ TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
         },
     ),
 ]
-CONSTANT = {("Agreement", "version"), ("SplitModel", "kind"), ("RidgeModel", "kind")}
+CONSTANT = {("Agreement", "version"), ("SplitModel", "kind"), ("RidgeModel", "kind"), ("SealedModel", "kind")}
 """Fields of one possible value: another kind of model is another record."""
 
 

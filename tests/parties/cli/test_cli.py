@@ -51,7 +51,7 @@ def entente(capsys: pytest.CaptureFixture[str]):
 def homes(tmp_path_factory: pytest.TempPathFactory) -> DemoHomes:
     """A small consortium that was laid out and never started."""
     out = tmp_path_factory.mktemp("consortium")
-    made = simulate(out / "data", entities=40, periods=12, parties=2, seed=3)
+    made = simulate(out / "data", entities=40, periods=12, parties=2, seed=3, model="split")
     return lay_out(out / "demo", load_consortium(made.config), made.config.parent, made.data, 3)
 
 
@@ -112,7 +112,7 @@ def test_a_wrong_command_line_is_one_sentence(
 
 
 def test_a_wrong_setting_names_file_and_key(entente, tmp_path: Path) -> None:
-    made = simulate(tmp_path / "data", entities=30, periods=12, parties=2, seed=1)
+    made = simulate(tmp_path / "data", entities=30, periods=12, parties=2, seed=1, model="split")
     text = made.config.read_text(encoding="utf-8")
     made.config.write_text(text.replace("embedding_width = 2", 'embedding_width = "wide"'), encoding="utf-8")
     ran = entente("demo", "--config", made.config, "--data", made.data, "--out", tmp_path / "out")
@@ -125,7 +125,7 @@ def test_a_wrong_setting_names_file_and_key(entente, tmp_path: Path) -> None:
 
 
 def test_terms_that_contradict_are_refused_before_anything_starts(entente, tmp_path: Path) -> None:
-    made = simulate(tmp_path / "data", entities=30, periods=12, parties=2, seed=1)
+    made = simulate(tmp_path / "data", entities=30, periods=12, parties=2, seed=1, model="split")
     text = made.config.read_text(encoding="utf-8")
     made.config.write_text(re.sub(r"limit_per_row = \d+", "limit_per_row = 60", text), encoding="utf-8")
     ran = entente("demo", "--config", made.config, "--data", made.data, "--out", tmp_path / "out")

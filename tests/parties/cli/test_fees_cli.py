@@ -33,7 +33,7 @@ class Office:
     """Homes, an agreement with fees whose key holder is ``social``, and everybody's reports."""
 
     def __init__(self, folder: Path) -> None:
-        made = simulate(folder / "data", entities=40, periods=12, parties=2, seed=3)
+        made = simulate(folder / "data", entities=40, periods=12, parties=2, seed=3, model="split")
         self.folder = folder
         settings = load_consortium(made.config)
         self.homes: DemoHomes = lay_out(folder / "demo", settings, made.config.parent, made.data, 3)

@@ -25,7 +25,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted
     [("purpose =", "porpose =", "porpose"), ("[model]", "[model]\nepoch = 3", "model.epoch")],
 )
 def test_an_unknown_key_is_named_as_it_stands_in_the_file(tmp_path: Path, old: str, new: str, place: str) -> None:
-    simulate(tmp_path, entities=40, periods=12, parties=2)
+    simulate(tmp_path, entities=40, periods=12, parties=2, model="split")
     path = tmp_path / "consortium.toml"
     text = path.read_text()
     assert old in text

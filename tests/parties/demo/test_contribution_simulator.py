@@ -31,7 +31,7 @@ WALK = WalkForward(horizon=1, warmup=8)
 def pooled(tmp_path_factory: pytest.TempPathFactory) -> Pooled:
     """A simulated consortium as only a test or a demo may see it: all panels in one place."""
     folder: Path = tmp_path_factory.mktemp("simulated")
-    made = simulate(folder / "data", entities=150, periods=60, parties=2, seed=7)
+    made = simulate(folder / "data", entities=150, periods=60, parties=2, seed=7, model="split")
     settings = load_consortium(made.config)
     homes = lay_out(folder / "demo", settings, made.config.parent, made.data, 7)
     homes.agreement.write_bytes(agreement_of(settings, homes.roster, datetime.now(UTC)).canonical())

@@ -17,8 +17,9 @@ import pytest
 from parties.agreement.document import Agreement
 from parties.cli import run as entente
 from parties.client import Client
-from parties.demo.compare import Pooled, largest_difference
+from parties.demo.compare import Pooled
 from parties.demo.homes import DemoHomes, free_addresses
+from parties.demo.parity import FAR, found_parity, largest_difference, told
 from parties.demo.processes import Processes, environment
 from parties.demo.run import start_coordinator
 from parties.errors import DataError
@@ -36,6 +37,8 @@ FIELDS = {
     "openings",
     "ic",
     "parity",
+    "parity_rounded",
+    "parity_cause",
     "shapley",
     "ledger",
     "bytes_by_message_type",
@@ -272,3 +275,38 @@ def test_addresses_are_free_and_differ() -> None:
     addresses = free_addresses(20)
     assert len(set(addresses)) == 20
     assert all(address.startswith("127.0.0.1:") for address in addresses)
+
+
+@pytest.mark.system
+def test_a_sealed_demo_opens_scores_alone_and_is_its_twin(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with demo(out, size=("--entities", "60", "--periods", "24", "--parties", "2")) as process:
+        said, complaints = process.communicate(timeout=2 * PATIENCE)
+        assert process.returncode == 0, complaints
+    summary = json.loads((out / "summary.json").read_text())
+    agreement = Agreement.model_validate_json((out / "agreement.json").read_bytes())
+    assert agreement.model.kind == "sealed"
+    assert agreement.model.anchor in ("satellite", "social")
+    assert summary["openings"] == {"limit": agreement.row_limit, "max_used": 1}
+    kinds = {kind for tallies in summary["bytes_by_message_type"].values() for kind in tallies}
+    assert {"sealed.step", "sealed.scores", "slots.answer"} <= kinds
+    assert not {kind for kind in kinds if kind.startswith(("source.sum", "source.single", "coalition"))}
+    assert max(summary["parity"], summary["parity_rounded"]) <= 3 * FAR
+    if summary["parity_cause"]:
+        assert "the last bits that an opened score has" in said
+
+
+def test_a_difference_is_named_with_its_cause() -> None:
+    scores = np.random.default_rng(3).normal(size=(4, 50))
+    near, far = scores + 0.2 * FAR, scores + 5 * FAR
+    assert found_parity(scores, near, near).cause == ""
+    assert found_parity(scores, far, near).cause.startswith("rounding that the rates of [model] amplify")
+    assert found_parity(scores, far, near, clipped=7).cause.startswith("clipping: 7 values")
+    assert found_parity(scores, scores + 9, scores + 9).cause.startswith("overflow")
+    assert found_parity(scores, far, None, overflow="too large").cause == "overflow: too large"
+    small = found_parity(scores, far, near, unit=4 * FAR)
+    assert small.within
+    assert small.cause == "the last bits that an opened score has"
+    assert not found_parity(scores, scores + 50 * FAR, near, unit=4 * FAR).within
+    assert "because of" not in told(1e-4, "")
+    assert "above 0.001, because of rounding" in told(2e-3, "rounding")

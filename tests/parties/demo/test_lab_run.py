@@ -38,7 +38,7 @@ space = {{ top = {{ values = ["linear", "residual"] }}, top_learning_rate = {{ l
 
 
 def consortium(out: Path) -> tuple[Path, Path]:
-    made = simulate(out, entities=40, periods=24, parties=2)
+    made = simulate(out, entities=40, periods=24, parties=2, model="split")
     text = made.config.read_text()
     for old, new in (
         ("embedding_width = 2", "embedding_width = 1"),

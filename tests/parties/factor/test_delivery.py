@@ -300,7 +300,7 @@ def test_a_proposal_cannot_swap_a_readers_key_unseen(house: House) -> None:
 
 
 def test_readers_come_from_the_file_of_terms(house: House, tmp_path: Path) -> None:
-    made = simulate(tmp_path / "sim", entities=40, periods=16, parties=2, seed=1).config
+    made = simulate(tmp_path / "sim", entities=40, periods=16, parties=2, seed=1, model="split").config
     text = made.read_text()
     names = (COORDINATOR, *(party.name for party in load_consortium(made).party))
     nodes = Roster({name: create_identity(name, tmp_path / "k" / name).member("127.0.0.1:1") for name in names})

@@ -102,7 +102,7 @@ class StubLine:
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> DemoHomes:
     folder = tmp_path_factory.mktemp("homes")
-    made = simulate(folder / "data", entities=40, periods=16, parties=2, seed=1)
+    made = simulate(folder / "data", entities=40, periods=16, parties=2, seed=1, model="split")
     return lay_out(folder / "out", load_consortium(made.config), made.config.parent, made.data, 1)
 
 

@@ -88,7 +88,7 @@ class FailingRun(HoldingRun):
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> ConsortiumSettings:
-    made = simulate(tmp_path_factory.mktemp("data"), entities=40, periods=16, parties=2, seed=1)
+    made = simulate(tmp_path_factory.mktemp("data"), entities=40, periods=16, parties=2, seed=1, model="split")
     return load_consortium(made.config)
 
 

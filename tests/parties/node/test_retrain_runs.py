@@ -34,7 +34,7 @@ def only_what_all_cover(made: Simulated) -> None:
 def test_a_run_for_each_coalition_gives_everyones_contribution(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = simulate(tmp_path / "sim", entities=40, periods=12, parties=2, seed=7)
+    made = simulate(tmp_path / "sim", entities=40, periods=12, parties=2, seed=7, model="split")
     only_what_all_cover(made)
     settings = load_consortium(made.config)
     room = settings.openings.model_copy(update={"limit_per_row": 7, "largest_fraction": 1.6})

@@ -177,7 +177,9 @@ def test_the_command_prints_the_table_and_writes_the_numbers(
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> ConsortiumSettings:
-    return load_consortium(simulate(tmp_path_factory.mktemp("sim"), entities=40, periods=16, parties=3, seed=1).config)
+    return load_consortium(
+        simulate(tmp_path_factory.mktemp("sim"), entities=40, periods=16, parties=3, seed=1, model="split").config
+    )
 
 
 def test_a_coalitions_terms_are_the_same_without_the_others_and_without_pay(

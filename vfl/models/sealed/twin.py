@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.sealed.columns import SealedLabels, sealed_columns
+from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
     MEAN_BITS,
@@ -31,7 +32,15 @@ from vfl.terms import FixedPoint, SealedModel, WalkForward
 from vfl.walk.cycles import cyclic
 from vfl.walk.schedule import Step, resolved_at
 
-__all__ = ["FloatTwin", "IntegerTwin", "SealedRangeError", "run_twin", "sealed_in_the_clear"]
+__all__ = [
+    "FloatTwin",
+    "IntegerTwin",
+    "SealedRangeError",
+    "float_twin",
+    "float_twin_scores",
+    "integer_twin",
+    "run_twin",
+]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -174,25 +183,63 @@ def run_twin(twin: IntegerTwin | FloatTwin, steps: Sequence[Step], labels: Calla
     return scores
 
 
-def sealed_in_the_clear(
+def integer_twin(
     panels: Sequence[FeaturePanel],
     panel: LabelPanel,
     terms: SealedModel,
     walk: WalkForward,
     fixed: FixedPoint,
     weight: I64,
-) -> tuple[F64, F64]:
-    """Scores (T, n) of the integer twin and of the float twin, centred per period.
+) -> F64:
+    """Scores (T, n) of the integer twin, centred per period.
 
     panels: in feature-party order; the label party's own columns follow. weight: int64 (d, h + 1), the sum of both
     sides' initial parts in that order. Raises SealedRangeError.
     """
-    columns = [values for values in (*(p.rows for p in panels), panel.features.rows) if values.shape[1]]
-    whole = np.concatenate([sealed_columns(values, terms, fixed) for values in columns], axis=1)
+    whole = _whole([*(p.rows for p in panels), panel.features.rows], terms, fixed)
+    return _walked(IntegerTwin(whole, weight, terms, fixed), panel, terms, walk)
+
+
+def float_twin(
+    panels: Sequence[FeaturePanel],
+    panel: LabelPanel,
+    terms: SealedModel,
+    walk: WalkForward,
+    fixed: FixedPoint,
+    weight: I64,
+) -> F64:
+    """The same of the float twin."""
+    whole = _whole([*(p.rows for p in panels), panel.features.rows], terms, fixed)
+    floats = np.ldexp(whole.astype(np.float64), -fixed.feature_bits)
+    return _walked(FloatTwin(floats, np.ldexp(weight.astype(np.float64), -WEIGHT_BITS), terms), panel, terms, walk)
+
+
+def float_twin_scores(
+    columns: Sequence[F64],
+    panel: LabelPanel,
+    terms: SealedModel,
+    walk: WalkForward,
+    fixed: FixedPoint,
+    seeds: tuple[bytes, bytes],
+) -> F64:
+    """Scores (T, n) of the float twin on these columns (T * n, d_k) alone, without any other of the label party's.
+
+    seeds: 32 bytes of each of the two draws that the initial weights are the sum of.
+    """
+    whole = _whole(columns, terms, fixed)
+    count = whole.shape[1]
+    weight = sum(sealed_draw(seed, count, terms, count) for seed in seeds)
+    floats = np.ldexp(whole.astype(np.float64), -fixed.feature_bits)
+    return _walked(FloatTwin(floats, np.ldexp(np.float64(weight), -WEIGHT_BITS), terms), panel, terms, walk)
+
+
+def _whole(columns: Sequence[F64], terms: SealedModel, fixed: FixedPoint) -> I64:
+    """Every party's columns as it brings them, side by side."""
+    return np.concatenate([sealed_columns(values, terms, fixed) for values in columns if values.shape[1]], axis=1)
+
+
+def _walked(twin: IntegerTwin | FloatTwin, panel: LabelPanel, terms: SealedModel, walk: WalkForward) -> F64:
     steps = tuple(cyclic(terms, walk, panel.known_from, panel.label, panel.universe))
     labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
-    exact = IntegerTwin(whole, weight, terms, fixed)
-    floats = np.ldexp(whole.astype(np.float64), -fixed.feature_bits)
-    plain = FloatTwin(floats, np.ldexp(weight.astype(np.float64), -WEIGHT_BITS), terms)
-    made = [run_twin(twin, steps, lambda step: labels.at(step.period, step.rows)) for twin in (exact, plain)]
-    return centred_scores(made[0].reshape(panel.label.shape)), centred_scores(made[1].reshape(panel.label.shape))
+    found = run_twin(twin, steps, lambda step: labels.at(step.period, step.rows))
+    return centred_scores(found.reshape(panel.label.shape))

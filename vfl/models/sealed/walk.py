@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from vfl.terms import SealedModel, WalkForward
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, resolved_at
 
-__all__ = ["centred_scores", "check_scores", "sealed_static", "sealed_walk_forward"]
+__all__ = ["centred_scores", "check_scores", "sealed_result", "sealed_static", "sealed_walk_forward"]
 
 F64 = NDArray[np.float64]
 
@@ -47,10 +47,8 @@ def sealed_walk_forward(
     """
     if panel.further:
         raise LocalProtocolError('a sealed network has one horizon: set model.kind = "split" for several')
-    periods, entities = panel.label.shape
     labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
-    scores = np.full(periods * entities, np.nan)
-    openings = np.zeros(periods * entities, dtype=np.int64)
+    scores: dict[int, F64] = {}
     yield from source.start()
     done, total = 0, sum(len(step.rows) for step in steps)
     for step in steps:
@@ -58,16 +56,27 @@ def sealed_walk_forward(
         if step.kind == "predict":
             found = resumed.scores[step.number] if resumed and before else (yield from source.predict(step))
             check_scores(step, found, source.terms)
-            scores[step.rows] = found
-            openings[step.rows] += 1
+            scores[step.number] = found
         elif not before:
             yield from source.train(step, labels.at(step.period, step.rows))
         done += len(step.rows)
         if not before:
             yield Progress(done, total, metrics={"period": float(step.period)})
     yield from source.finish()
+    return sealed_result(steps, panel, scores)
+
+
+def sealed_result(steps: Sequence[Step], panel: LabelPanel, scores: Mapping[int, F64]) -> TrainingResult:
+    """What a run leaves: ``scores`` (B,) of each prediction, by step number, centred within each period."""
+    periods, entities = panel.label.shape
+    found = np.full(periods * entities, np.nan)
+    openings = np.zeros(periods * entities, dtype=np.int64)
+    for step in steps:
+        if step.kind == "predict":
+            found[step.rows] = scores[step.number]
+            openings[step.rows] += 1
     return TrainingResult(
-        centred_scores(scores.reshape(periods, entities)),
+        centred_scores(found.reshape(periods, entities)),
         np.zeros((periods, entities, 0)),
         np.zeros(0),
         np.zeros(0),

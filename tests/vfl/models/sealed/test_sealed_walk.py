@@ -12,7 +12,7 @@ from psi.flow import Flow, LocalProtocolError, run_local
 from tests.vfl.models.sealed.rig import FIXED, Consortium
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.sealed.columns import sealed_columns, static_labels
-from vfl.models.sealed.twin import sealed_in_the_clear
+from vfl.models.sealed.twin import float_twin, integer_twin
 from vfl.models.sealed.walk import check_scores, sealed_static, sealed_walk_forward
 from vfl.terms import SealedModel, WalkForward
 from vfl.walk.cycles import cyclic, cyclic_static
@@ -59,7 +59,7 @@ def test_a_walk_forward_run_gives_the_scores_of_both_twins() -> None:
     steps = tuple(cyclic(TERMS, WALK, panel.known_from, panel.label, panel.universe))
     result = run(made, sealed_walk_forward(made.label_side(), steps, panel, WALK))
     assert isinstance(result, TrainingResult)
-    exact, plain = sealed_in_the_clear(sides, panel, TERMS, WALK, FIXED, made.weights())
+    exact, plain = (twin(sides, panel, TERMS, WALK, FIXED, made.weights()) for twin in (integer_twin, float_twin))
     predicted = np.isfinite(result.scores)
     assert np.array_equal(predicted, np.isfinite(exact))
     assert predicted[3:, 4:].all()

@@ -1,0 +1,109 @@
+"""Terms of a sealed run: who its anchor is, what opens, and what it lacks that other kinds of model have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from parties.names import entity_key
+from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
+from vfl.models.sealed.messages import Members
+from vfl.terms import SealedModel
+
+if TYPE_CHECKING:
+    from parties.agreement.document import Agreement
+
+__all__ = ["check_sealed", "chosen_anchor", "same_entity", "sealed_members", "with_kind_defaults"]
+
+
+class Candidate(Protocol):
+    """A party as terms or settings know it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def legal_entity(self) -> str: ...
+
+
+def same_entity(one: str, other: str) -> bool:
+    """Whether two names are of one legal entity, however spelt; no name is nobody's."""
+    return bool(one) and entity_key(one) == entity_key(other)
+
+
+def chosen_anchor(parties: Sequence[Candidate], columns: Mapping[str, int]) -> str:
+    """The anchor where none is named: the feature party with most columns that is not of the label party's entity.
+
+    "" where there is none.
+    """
+    label = next((party for party in parties if party.role == "label"), None)
+    found = [
+        party
+        for party in parties
+        if party.role == "feature" and not (label and same_entity(party.legal_entity, label.legal_entity))
+    ]
+    return max(found, key=lambda party: columns[party.name]).name if found else ""
+
+
+def with_kind_defaults(given: Any) -> Any:
+    """Raw terms with the defaults that belong to a sealed model where they say nothing: parameter set, contribution."""
+    if not isinstance(given, Mapping):
+        return given
+    model = given.get("model")
+    kind = model.get("kind") if isinstance(model, Mapping) else getattr(model, "kind", None)
+    openings = given.get("openings", {})
+    if kind != "sealed":
+        return given
+    filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
+    if isinstance(openings, Mapping):
+        filled["openings"] = {"contribution": "none"} | dict(openings)
+    return filled
+
+
+def sealed_members(agreement: Agreement) -> Members:
+    """Who takes part, and as what."""
+    assert isinstance(agreement.model, SealedModel)
+    return Members(
+        label=agreement.label.party,
+        anchor=agreement.model.anchor,
+        features={party.name: len(party.columns) for party in agreement.features},
+        own=len(agreement.party(agreement.label.party).columns),
+    )
+
+
+def check_sealed(agreement: Agreement) -> None:
+    """Raise ValueError for what contradicts, or does not exist for, a sealed model."""
+    model, openings = agreement.model, agreement.openings
+    assert isinstance(model, SealedModel)
+    names = [party.name for party in agreement.features]
+    if len(names) > 8:
+        raise ValueError('a sealed network takes 1 to 8 feature parties: set model.kind = "ridge" for more')
+    if not model.anchor:
+        raise ValueError(
+            "every feature party belongs to the label party's legal entity, so none can be model.anchor: invite "
+            'another, or set model.kind = "split"'
+        )
+    if model.anchor not in names:
+        raise ValueError(f"model.anchor is {model.anchor!r} and must be a feature party of the run: {', '.join(names)}")
+    label, anchor = agreement.party(agreement.label.party), agreement.party(model.anchor)
+    if same_entity(label.legal_entity, anchor.legal_entity):
+        raise ValueError(
+            f"model.anchor {anchor.name!r} belongs to the label party's legal entity, {label.legal_entity!r}, and the "
+            "two together see every embedding: name an anchor of another entity"
+        )
+    if agreement.walk_forward.horizons:
+        raise ValueError('a sealed model has one horizon: set model.kind = "split" for walk_forward.horizons')
+    if agreement.search is not None:
+        raise ValueError('a sealed model has no search yet: drop [search], or set model.kind = "split"')
+    if openings.attribution:
+        raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
+    if openings.contribution == "masked":
+        raise ValueError(
+            'openings.contribution = "masked" opens single parties\' sums, which a sealed model never does: set it to '
+            '"none", or model.kind = "split"'
+        )
+    if agreement.parameter_set != COEFFICIENT_SET:
+        raise ValueError(f"a sealed model computes under parameter_set = {COEFFICIENT_SET!r}: leave the term out")

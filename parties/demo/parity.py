@@ -1,0 +1,78 @@
+"""How far a demo's run is from the same run without encryption, and why where it is far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.errors import DataError
+
+__all__ = ["FAR", "Parity", "found_parity", "largest_difference", "told"]
+
+Floats = NDArray[np.float64]
+
+FAR = 1e-3
+"""Score standard deviations from which a difference is named, with its cause."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """floats: largest difference to the plain run in floats, in standard deviations of the period's scores.
+
+    rounded: to the run in plain numbers that rounds alike; None where there is none. cause: of a difference above FAR;
+    "" where there is none. within: it is no more than the last places of what opens, so the run is as it should be.
+    """
+
+    floats: float
+    rounded: float | None = None
+    cause: str = ""
+    within: bool = False
+
+
+def largest_difference(scores: Floats, others: Floats) -> float:
+    """Max |difference| of float64 (T, n) over each period's standard deviation of ``scores``; same rows scored."""
+    if not np.array_equal(np.isnan(scores), np.isnan(others)):
+        raise DataError("the run and its plaintext twin predicted different rows: their schedules differ")
+    worst = 0.0
+    for period in np.flatnonzero(np.isfinite(scores).any(axis=1)):
+        inside = np.isfinite(scores[period])
+        spread = float(scores[period, inside].std()) or 1.0
+        worst = max(worst, float(np.abs(scores[period, inside] - others[period, inside]).max()) / spread)
+    return worst
+
+
+def found_parity(
+    scores: Floats, plain: Floats, rounded: Floats | None, *, overflow: str = "", clipped: int = 0, unit: float = 0.0
+) -> Parity:
+    """Compare ``scores`` (T, n) with the twins.
+
+    rounded: of the twin that rounds and clips alike. overflow: why that twin could not hold the numbers, "" where it
+    could. clipped: values that the encoding clips and the plain run does not. unit: of an opened score's last bit.
+    """
+    far = largest_difference(scores, plain)
+    near = None if rounded is None else largest_difference(scores, rounded)
+    if far <= FAR and (near is None or near <= FAR) and not overflow:
+        return Parity(far, near)
+    if overflow:
+        return Parity(far, near, f"overflow: {overflow}")
+    if far <= _last_places(scores, unit) and (near is None or near <= _last_places(scores, unit)):
+        return Parity(far, near, "the last bits that an opened score has", within=True)
+    if near is not None and near <= FAR and clipped:
+        return Parity(far, near, f"clipping: {clipped} values are beyond fixed_point.clip, raise it")
+    if near is not None and near > FAR and far > 1.0:
+        return Parity(far, near, "overflow: numbers left the ring, lower the rates of [model]")
+    return Parity(far, near, "rounding that the rates of [model] amplify: lower them, or train in fewer steps")
+
+
+def _last_places(scores: Floats, unit: float) -> float:
+    """Two units in the last place of an opened score, which is what a truncation may be off by, in deviations."""
+    spreads = [float(row[np.isfinite(row)].std()) for row in scores if np.isfinite(row).any()]
+    return 2 * unit / min((spread for spread in spreads if spread), default=1.0)
+
+
+def told(parity: float, cause: str) -> str:
+    """The sentence for people."""
+    said = f"Largest difference to the same run without encryption: {parity:.1e} score standard deviations"
+    return f"{said}; above {FAR:g}, because of {cause}" if cause else said

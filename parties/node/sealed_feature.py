@@ -1,0 +1,129 @@
+"""A feature party's part in a sealed run: as its anchor, which also counts the scores that open, or beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.agreement.sealed_terms import sealed_members
+from parties.errors import AgreementError
+from parties.node.context import RunContext
+from parties.node.feature import FeatureParty
+from parties.node.openings import SCORES
+from parties.node.sealed_records import SealedRecords
+from parties.node.zero_supply import PreparedZeros
+from psi.flow import Flow
+from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.models.sealed.anchor import SealedAnchor
+from vfl.models.sealed.columns import sealed_columns
+from vfl.models.sealed.ends import coefficient_key
+from vfl.models.sealed.feature import SealedFeature
+from vfl.models.sealed.initial import sealed_start
+from vfl.models.sealed.records import StepRecord
+from vfl.protocols.opening import agree_masks
+from vfl.protocols.resume import offer_place
+from vfl.terms import SealedModel
+
+__all__ = ["SealedFeatureParty", "feature_party"]
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
+
+class SealedFeatureParty(FeatureParty):
+    """Serves its columns to a network that is trained on shares to the end."""
+
+    def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
+        assert isinstance(context.agreement.model, SealedModel)
+        self._terms: SealedModel = context.agreement.model
+        self._members = sealed_members(context.agreement)
+        super().__init__(context, entities)
+
+    def _shown_before(
+        self, entities: tuple[str, ...], periods: tuple[str, ...]
+    ) -> Callable[[], NDArray[np.int64] | None]:
+        """Scores of these rows that this node let open in other runs."""
+        return self.context.openings.others(self.context.run_id, entities, periods, 1, scores=True)
+
+    def train(self, attempt: int) -> None:
+        """Serve the network until the label party is done."""
+        self.context.perform("train", attempt, self._served_through(f"train-{attempt}"))
+
+    def restore(self) -> None:
+        """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""
+        if not self._kept_records().finished:
+            raise AgreementError("what training left is not among this node's records: propose the run again")
+
+    def _kept_records(self) -> SealedRecords:
+        digest = hashlib.sha256(repr(self._values.shape).encode() + self._values.tobytes()).hexdigest()
+        return SealedRecords(self.context.checkpoints(), digest)
+
+    def _served_through(self, name: str) -> Flow[None]:
+        records = self._kept_records()
+        place = yield from offer_place(self.context.agreement.label.party, records.places())
+        resumed = records.go_on(place)
+        columns = sealed_columns(self._values, self._terms, self.context.agreement.fixed_point)
+        if self.context.me == self._members.anchor:
+            yield from self._as_anchor(name, columns, records, resumed)
+        else:
+            yield from self._beside_anchor(name, columns, records, resumed)
+        records.finish()
+
+    def _as_anchor(self, name: str, columns: I64, records: SealedRecords, resumed: StepRecord | None) -> Flow[None]:
+        members = self._members
+        weights = self._initial_shares(SealedAnchor.columns_held(members))
+        anchor = SealedAnchor(
+            members,
+            columns,
+            weights,
+            self._terms,
+            self.context.agreement.fixed_point,
+            coefficient_key(),
+            self.budget,
+            self._stream,
+            session=f"{SCORES}{name}",
+            supply=PreparedZeros,
+            workers=self.context.workers,
+            journal=records,
+            resumed=resumed,
+        )
+        yield from anchor.serve()
+
+    def _beside_anchor(self, name: str, columns: I64, records: SealedRecords, resumed: StepRecord | None) -> Flow[None]:
+        context, members = self.context, self._members
+        masks = yield from agree_masks(context.me, members.others, context.run_id, PRIME_RING, self._stream)
+        party = SealedFeature(
+            context.me,
+            members,
+            columns,
+            self._initial_shares({context.me: members.features[context.me]})[context.me],
+            self._terms,
+            context.agreement.fixed_point,
+            masks,
+            SecretStream(os.urandom(32)),
+            session=name,
+            supply=PreparedZeros,
+            workers=context.workers,
+            journal=records,
+            resumed=resumed,
+        )
+        yield from party.serve()
+
+    def _initial_shares(self, held: Mapping[str, int]) -> dict[str, U64]:
+        """This side's part of the first weights of these blocks."""
+        purpose, total = self.context.agreement.initial_purpose, self._members.columns
+        return {
+            owner: sealed_start(self.context.secret(f"sealed/{purpose}/{owner}"), count, self._terms, total)
+            for owner, count in held.items()
+        }
+
+
+def feature_party(context: RunContext, entities: tuple[str, ...]) -> FeatureParty:
+    """A feature party's part in a run of the agreed kind of model."""
+    kind = SealedFeatureParty if isinstance(context.agreement.model, SealedModel) else FeatureParty
+    return kind(context, entities)

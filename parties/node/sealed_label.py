@@ -1,0 +1,109 @@
+"""The sealed network at the label party: its training over a run's schedule, and what its node keeps of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.agreement.sealed_terms import sealed_members
+from parties.errors import ConfigError
+from parties.node.context import RunContext
+from parties.node.sealed_records import LabelRecords
+from parties.node.zero_supply import PreparedZeros
+from psi.flow import Flow
+from vfl.arithmetic.randomness import SecretStream
+from vfl.factors.panel import LabelPanel
+from vfl.models.sealed.columns import sealed_columns
+from vfl.models.sealed.ends import coefficient_key, slot_key
+from vfl.models.sealed.initial import sealed_start
+from vfl.models.sealed.label import LabelKeys, SealedLabel
+from vfl.models.sealed.twin import float_twin_scores
+from vfl.models.sealed.walk import sealed_result, sealed_walk_forward
+from vfl.protocols.resume import agree_place
+from vfl.protocols.session import Kept
+from vfl.terms import SealedModel
+from vfl.walk.cycles import cyclic
+from vfl.walk.result import TrainingResult
+from vfl.walk.schedule import Step
+
+__all__ = ["SealedJoint"]
+
+F64 = NDArray[np.float64]
+U64 = NDArray[np.uint64]
+
+
+class SealedJoint:
+    """The sealed network; the joint model of runs whose agreement says so."""
+
+    found = None
+    tried = ()
+    head = None
+
+    def __init__(self, context: RunContext, terms: SealedModel, panel: LabelPanel) -> None:
+        agreement, features = context.agreement, panel.features
+        self._context, self._terms, self._panel = context, terms, panel
+        self._members = sealed_members(agreement)
+        if features.values.shape[-1] != self._members.own:
+            raise ConfigError("the label party's columns differ from the agreement's: propose it again")
+        self.chosen = terms
+        self.steps: tuple[Step, ...] = tuple(
+            cyclic(terms, agreement.walk_forward, panel.known_from, panel.label, panel.universe)
+        )
+        self.kept: Mapping[str, Kept] = {}
+
+    def _records(self) -> LabelRecords:
+        panel = self._panel
+        digest = hashlib.sha256(repr(panel.features.rows.shape).encode() + panel.features.rows.tobytes())
+        digest.update(panel.label.tobytes() + panel.known_from.tobytes() + panel.universe.tobytes())
+        predictions = [step.number for step in self.steps if step.kind == "predict"]
+        return LabelRecords(self._context.checkpoints(), digest.hexdigest(), predictions, self._context.boundary)
+
+    def train(self) -> Flow[TrainingResult]:
+        """The label party's part of one training session: from the start, or from where everyone can go on."""
+        context, agreement, records = self._context, self._context.agreement, self._records()
+        place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
+        resumed = records.resumed(place)
+        source = SealedLabel(
+            self._members,
+            sealed_columns(self._panel.features.rows, self._terms, agreement.fixed_point),
+            self._initial_shares(),
+            self._terms,
+            agreement.fixed_point,
+            LabelKeys(coefficient_key(), slot_key()),
+            SecretStream(os.urandom(32)),
+            session="train",
+            supply=PreparedZeros,
+            workers=context.workers,
+            journal=records,
+            resumed=resumed,
+        )
+        result = yield from sealed_walk_forward(
+            source, self.steps, self._panel, agreement.walk_forward, resumed=resumed
+        )
+        records.finish()
+        return result
+
+    def _initial_shares(self) -> dict[str, U64]:
+        """This side's part of every block's first weights."""
+        purpose, total = self._context.agreement.initial_purpose, self._members.columns
+        return {
+            name: sealed_start(self._context.secret(f"sealed/{purpose}/{name}"), count, self._terms, total)
+            for name, count in SealedLabel.columns_held(self._members).items()
+        }
+
+    def restore(self) -> TrainingResult | None:
+        """What training left, from this node's records; None when they do not have it."""
+        scores = self._records().whole()
+        return None if scores is None else sealed_result(self.steps, self._panel, scores)
+
+    def alone(self) -> F64:
+        """Scores (T, n) of the same network on the label party's own columns, in floats."""
+        context, agreement = self._context, self._context.agreement
+        seeds = (context.secret("alone/ours"), context.secret("alone/theirs"))
+        return float_twin_scores(
+            [self._panel.features.rows], self._panel, self._terms, agreement.walk_forward, agreement.fixed_point, seeds
+        )

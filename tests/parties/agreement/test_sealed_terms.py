@@ -1,0 +1,134 @@
+"""Terms of a sealed run: its anchor, its limits, and what is refused in one sentence that names who has it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pydantic import ValidationError
+
+from parties.agreement.arithmetic import check_arithmetic
+from parties.agreement.document import Agreement
+from parties.agreement.sealed_terms import chosen_anchor, same_entity
+from parties.agreement.text import agreement_lines
+from parties.agreement.who_learns import label_lines, who_learns
+from parties.control.phases import Plan
+from parties.errors import AgreementError
+from parties.node.policy import _check_limits
+from parties.node.settings import NodeSettings, StandingLimits
+from parties.settings.consortium import ConsortiumSettings
+from tests.parties.agreement.test_model_terms import agreement
+
+MODEL = {"kind": "sealed", "anchor": "b"}
+
+
+def sealed(model: dict[str, Any] | None = None, **openings: Any) -> Agreement:
+    return agreement(MODEL | (model or {}), **({"contribution": "none"} | openings))
+
+
+def entity(terms: Agreement, **names: str) -> dict[str, Any]:
+    body = terms.model_dump(mode="json")
+    for party in body["parties"]:
+        party["legal_entity"] = names.get(party["name"], "")
+    return body
+
+
+def test_the_anchor_and_the_sentence_on_collusion_stand_wherever_terms_are_shown() -> None:
+    terms = sealed()
+    for said in (label_lines(terms), agreement_lines(terms), who_learns(terms)["l"]):
+        text = " ".join(said)
+        assert "Anchor: b holds the other half of every share beside the label party." in text
+        assert "The label party and b together would see what the label party would see if every embedding" in text
+        assert "17 bits" in text
+        assert "4 scores of a row over all runs" in text
+        assert "linear forms" not in text
+
+
+def test_an_anchor_is_a_feature_party_of_another_legal_entity_than_the_label_party() -> None:
+    with pytest.raises(ValidationError, match="must be a feature party of the run: a, b, c"):
+        sealed({"anchor": "coordinator"})
+    with pytest.raises(ValidationError, match="must be a feature party of the run: a, b, c"):
+        sealed({"anchor": "l"})
+    Agreement.model_validate(entity(sealed(), l="Fund Ltd", b="Bank Ltd"))
+    with pytest.raises(ValidationError, match="name an anchor of another entity"):
+        Agreement.model_validate(entity(sealed(), l="Big Fund, Ltd.", b="BIG  fund (LTD)"))
+
+
+def test_one_entity_is_one_whatever_its_spelling() -> None:
+    assert same_entity("Big Fund, L.L.C.", "big fund LLC")
+    assert not same_entity("", "")
+    assert not same_entity("Big Fund Ltd", "Big Fund II Ltd")
+
+
+def test_a_draft_takes_the_feature_party_with_most_columns_that_may_be_the_anchor() -> None:
+    parties = [
+        SimpleNamespace(name=name, role=role, legal_entity=of)
+        for name, role, of in (
+            ("l", "label", "Fund"),
+            ("a", "feature", "FUND."),
+            ("b", "feature", ""),
+            ("c", "feature", ""),
+        )
+    ]
+    columns = {"l": 9, "a": 8, "b": 2, "c": 3}
+    assert chosen_anchor(cast("Any", parties), columns) == "c"
+    assert chosen_anchor(cast("Any", parties[:2]), columns) == ""
+    with pytest.raises(ValidationError, match="belongs to the label party's legal entity"):
+        sealed({"anchor": ""})
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"model": MODEL | {"loss": "rank_ic"}}, 'model.kind = "split"'),
+        ({"walk_forward": {"horizons": [{"name": "slow", "periods": 3}]}}, 'model.kind = "split" for walk_forward'),
+        ({"openings": {"contribution": "masked"}}, 'model.kind = "split"'),
+        ({"openings": {"attribution": True, "contribution": "none"}}, 'model.kind = "split"'),
+        ({"search": {"trials": 3, "space": {"hidden": {"values": [4, 8]}}}}, 'model.kind = "split"'),
+        ({"parameter_set": "bfv-4096"}, "leave the term out"),
+    ],
+)
+def test_what_a_sealed_model_lacks_is_refused_naming_the_kind_that_has_it(change: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        Agreement.model_validate(sealed().model_dump(mode="json") | change)
+
+
+def test_limits_of_opened_sums_do_not_apply() -> None:
+    one = sealed().model_dump(mode="json")
+    one["parties"] = [party for party in one["parties"] if party["name"] in ("l", "b")]
+    alone = Agreement.model_validate(one | {"model": MODEL | {"width": 64, "square_rate": 2.0**-5}})
+    assert alone.row_limit == 4
+    assert alone.needed_openings == 1
+    assert "value" not in [phase for phase in ("value",) if Plan.of(alone).participants("value")]
+    with pytest.raises(ValidationError, match="single_party"):
+        Agreement.model_validate(one | {"model": {"kind": "split", "embedding_width": 1}, "parameter_set": "bfv-8192"})
+
+
+def test_arithmetic_that_does_not_fit_the_ring_is_refused_with_numbers_that_do() -> None:
+    check_arithmetic(sealed())
+    with pytest.raises(AgreementError, match="do not fit the ring together: set model"):
+        check_arithmetic(sealed({"embedding_limit": 1024.0, "width": 64}))
+
+
+def test_terms_without_a_word_on_contribution_get_what_a_sealed_model_has() -> None:
+    raw = {
+        "name": "c", "calendar": {"frequency": "Q", "first": "2020-01-01", "last": "2020-12-31"},
+        "label": {"name": "y", "definition": "y", "query": "y.sql"}, "model": {"kind": "sealed"},
+        "party": [{"name": "l", "role": "label", "query": "l.sql", "columns": ["x"]}],
+    }  # fmt: skip
+    assert ConsortiumSettings.model_validate(raw).openings.contribution == "none"
+    assert ConsortiumSettings.model_validate(raw | {"model": {"kind": "split"}}).openings.contribution == "masked"
+
+
+def test_a_node_refuses_an_anchor_that_its_operator_has_not_named() -> None:
+    def settings(**limits: Any) -> NodeSettings:
+        party = SimpleNamespace(role="feature", name="a")
+        return cast("NodeSettings", SimpleNamespace(limits=StandingLimits(**limits), party=party))
+
+    _check_limits(sealed(), settings())
+    _check_limits(sealed(), settings(anchors=("b",), largest_fraction=0.01))
+    with pytest.raises(AgreementError, match="anchor is 'b', who is not among limits"):
+        _check_limits(sealed(), settings(anchors=("c",)))
+    with pytest.raises(AgreementError, match="standing limit is 8"):
+        _check_limits(sealed(limit_per_row=9), settings())
