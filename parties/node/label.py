@@ -219,6 +219,7 @@ class LabelParty:
         """Scores of other embeddings by the model as it was; None where it never saw an embedding."""
         head = self._model.head
         return None if head is None else lambda sums: score_coalition(head, self.result, self.panel, sums)
+
     def _contributed(self) -> Findings:
         """What the signed contributions rest on; nothing where none are agreed."""
         agreement = self.context.agreement

@@ -85,7 +85,9 @@ BASES: dict[str, dict[str, Any]] = {
     "a public list": {"alignment": {"policy": "universe", "universe_sha256": "07" * 32}},
     "sealed": {
         "model": {"kind": "sealed", "anchor": "sat", "momentum": 0.5, "embedding_limit": 2.0},
-        "walk_forward": {}, "search": None, "openings": {"limit_per_row": 2, "contribution": "none"},
+        "walk_forward": {},
+        "search": None,
+        "openings": {"limit_per_row": 2, "contribution": "none"},
     },
     "narrow": {"fixed_point": {"gradient_bits": 15}, "search": None},
 }
