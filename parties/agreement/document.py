@@ -189,10 +189,10 @@ class Agreement(Terms):
             raise ValueError("a placebo does not go on from another run: propose it anew")
         if terms.rows == "kept" and self.alignment.policy != "psi":
             raise ValueError('a public universe needs no rows kept: set continues.rows = "fresh"')
-        needed = 1 if isinstance(self.model, SealedModel) else 2
+        needed, words = (1, "one") if isinstance(self.model, SealedModel) else (2, "two")
         if self.openings_left < needed:
             raise ValueError(
-                f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs {needed} "
+                f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs {words} "
                 "or more: raise openings.limit_per_row"
             )
 

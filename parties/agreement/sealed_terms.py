@@ -13,7 +13,7 @@ from vfl.terms import SealedModel
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
 
-__all__ = ["check_sealed", "chosen_anchor", "same_entity", "sealed_members", "with_kind_defaults"]
+__all__ = ["Candidate", "check_sealed", "chosen_anchor", "same_entity", "sealed_members", "with_kind_defaults"]
 
 
 class Candidate(Protocol):

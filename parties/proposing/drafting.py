@@ -33,6 +33,7 @@ __all__ = [
     "Offer",
     "TermsFault",
     "agreement_of",
+    "anchored",
     "coalition_of",
     "load_proposal",
     "offered_terms",

@@ -84,7 +84,14 @@ BASES: dict[str, dict[str, Any]] = {
     "continued": CONTINUED,
     "a public list": {"alignment": {"policy": "universe", "universe_sha256": "07" * 32}},
     "sealed": {
-        "model": {"kind": "sealed", "anchor": "sat", "momentum": 0.5, "embedding_limit": 2.0},
+        "model": {
+            "kind": "sealed",
+            "anchor": "sat",
+            "momentum": 0.5,
+            "embedding_limit": 2.0,
+            "seed": 3,
+            "score_limit": 1,
+        },
         "walk_forward": {},
         "search": None,
         "openings": {"limit_per_row": 2, "contribution": "none"},

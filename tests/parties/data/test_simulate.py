@@ -24,6 +24,7 @@ from parties.settings.consortium import ConsortiumSettings, load_consortium
 from psi.identifiers import normalise
 from tests.places import ROOT
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
+from vfl.terms import SealedModel
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,10 @@ def test_a_seed_gives_the_same_files_and_another_seed_others(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("parties", [1, 2, 4, 8])
 def test_any_number_of_parties_makes_terms_that_hold(tmp_path: Path, parties: int) -> None:
-    got = load(simulate(tmp_path, entities=30, periods=12, parties=parties))
+    sealed = load(simulate(tmp_path / "sealed", entities=30, periods=12, parties=parties)).settings
+    assert sealed.model == SealedModel()
+    assert sealed.openings.contribution != "masked"
+    got = load(simulate(tmp_path / "split", entities=30, periods=12, parties=parties, model="split"))
     settings = got.settings
     total = sum(len(p.output_columns) for p in settings.party if p.role == "feature")
     assert len(got.features) == parties
