@@ -110,7 +110,9 @@ class Pooled:
             return self._sealed_parity(agreement.model, names, scores)
         panels, weights = [self._columns(name) for name in names], self._initial_weights(names)
         if agreement.search is not None:
-            return found_parity(scores, searched_in_the_clear(agreement, panels, self.label, weights, self._noise(names)), None)
+            return found_parity(
+                scores, searched_in_the_clear(agreement, panels, self.label, weights, self._noise(names)), None
+            )
         made = [
             train_in_the_clear(
                 panels,
