@@ -90,7 +90,7 @@ BASES: dict[str, dict[str, Any]] = {
             "momentum": 0.5,
             "embedding_limit": 2.0,
             "seed": 3,
-            "score_limit": 1,
+            "score_limit": 2,
         },
         "walk_forward": {},
         "search": None,
@@ -169,7 +169,7 @@ def others(value: Any) -> Iterator[Any]:
         case bool():
             yield not value
         case int():
-            yield from (value + 1, value - 1, value * 2 + 1, 3)
+            yield from (value + 1, value - 1, value * 2 + 1, 3, value * 2)
         case float():
             yield from (value * 1.01 + 0.001, value / 2, value + 1)
         case datetime():
