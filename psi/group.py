@@ -68,8 +68,13 @@ class Scalar:
 
     @classmethod
     def random(cls, randomness: Randomness) -> Scalar:
-        """A uniform non-zero scalar: 64 uniform bytes reduced mod the order (bias below 2**-259)."""
-        return cls(rbcl.crypto_core_ristretto255_scalar_reduce(randomness.token_bytes(64)))
+        """A uniform non-zero scalar."""
+        return cls.reduced(randomness.token_bytes(64))
+
+    @classmethod
+    def reduced(cls, uniform: bytes) -> Scalar:
+        """The scalar of 64 uniform secret bytes, reduced mod the order (bias below 2**-259)."""
+        return cls(rbcl.crypto_core_ristretto255_scalar_reduce(uniform))
 
     def inverse(self) -> Scalar:
         """The scalar that undoes this one."""

@@ -30,7 +30,9 @@ from tests.vfl.protocols.prime_rig import (
 from vfl.arithmetic.he import Evaluator
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
-from vfl.protocols.slots import MOST_FAULTS, SLOTS, SlotAnswer, SlotCheck, SlotOperand, load_slots, multiply_slots
+from vfl.protocols.equality import Compared, proof
+from vfl.protocols.slot_messages import SlotAnswer, SlotCheck, SlotOperand
+from vfl.protocols.slots import MOST_FAULTS, SLOTS, load_slots, multiply_slots
 
 CONTEXT = slot_key().context
 N = CONTEXT.degree
@@ -162,11 +164,12 @@ def test_faults_made_on_purpose_tell_one_bit_each_and_end_the_session_by_name() 
 
 
 def test_the_holder_cannot_pass_the_check_by_guessing() -> None:
-    """It shows first, and what would cancel is a share of 59 bits in each of four slots."""
+    """It has one guess at a share of 59 bits in each of four slots."""
 
     def relay(_: str, __: str, got: Message) -> Message:
         if isinstance(got, SlotCheck):
-            return dataclasses.replace(got, values=PRIME_RING.pack(uniform("guess", 4)))
+            guess = Compared.of(f"x/{PRIME_RING.pack(uniform('guess', 4)).hex()}", secret("guess").take)
+            return dataclasses.replace(got, values=guess.point + proof(guess.common(guess.point), "key holder"))
         return got
 
     with pytest.raises(RemoteProtocolError, match=r"^holder: more than 3 ciphertexts"):
@@ -206,8 +209,8 @@ def test_all_that_either_side_receives_is_uniform(held: int, own: int) -> None:
     asked = [CONTEXT.unpack_polynomial(m.blocks[0][:size], N) for m in heard if isinstance(m, SlotOperand)]
     for row, prime in zip(np.concatenate(asked, axis=1), CONTEXT.primes, strict=True):
         assert uniform_below(row, prime) > 1e-6
-    shown = [PRIME_RING.unpack(m.values, 4) for m in heard if isinstance(m, SlotCheck)]
-    assert len(np.unique(np.concatenate(shown))) == 24
+    shown = [m.values for m in heard if isinstance(m, SlotCheck)]
+    assert len({values[:32] for values in shown} | {m.compared for m in answers}) == 12, "points are never seen twice"
     assert {type(m).__name__ for m in heard} == {"SlotOperand", "SlotAnswer", "SlotCheck", "SlotVerdict"}
 
 

@@ -1,13 +1,12 @@
 """BFV over ``tenseal.sealapi``: the only module that imports tenseal.
 
-Three things keep a peer's bytes away from SEAL's own parser: ciphertexts and keys travel as packed
-residues checked one by one against their primes; SEAL objects are built here from a body this module
-writes itself (uncompressed, through a memfd); and nothing but size-2 ciphertexts of a parameter set
-on the allow-list is ever accepted.
+Three things keep a peer's bytes away from SEAL's own parser: ciphertexts and keys travel as packed residues checked one
+by one against their primes; SEAL objects are built here from a body this module writes itself (uncompressed, through a
+memfd); and nothing but size-2 ciphertexts of a parameter set on the allow-list is ever accepted.
 
-The evaluator's answer follows Halevi and Shoup's rule that a ciphertext which leaves is fresh:
-``finish`` adds a public-key encryption of zero and subtracts a mask uniform in R_q, so what the key
-holder sees is independent of the evaluator's plaintext except for the share it is owed.
+The evaluator's answer follows Halevi and Shoup's rule that a ciphertext which leaves is fresh: ``finish`` adds a
+public-key encryption of zero and subtracts a mask uniform in R_q, so what the key holder sees is independent of the
+evaluator's plaintext except for the share it is owed.
 """
 
 from __future__ import annotations
@@ -253,10 +252,11 @@ class SlotTransform(_Objects):
 
 
 class KeyHolder:
-    """Owns a fresh secret key (one per session, never stored) and encrypts and decrypts under it."""
+    """Owns a fresh secret key (one per session, never stored), en- and decrypts under it, counts evaluators' faults."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.faults, self.draw = dict[str, int](), os.urandom
         generator = seal.KeyGenerator(context.seal)
         secret = generator.secret_key()
         public = seal.PublicKey()

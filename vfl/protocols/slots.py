@@ -11,12 +11,17 @@ does not hide the share from a key holder whose noise is large (``tests/attacks/
 **Why check slots.** The two ends round the two parts of one number, so their shares add up unless the mask's fraction
 lies within the noise of one half: 2**-31 a ciphertext at the very worst
 (``tests/vfl/protocols/test_slot_faults.py``), and then every slot is garbage. So the last 4 slots of every ciphertext
-hold a zero of the evaluator's. The key holder shows its share of them first, the evaluator answers which ciphertexts
-do not cancel and sends these again under fresh masks. One slot would do: a fault changes the polynomial by +-x**i,
-which is zero nowhere.
+hold a zero of the evaluator's, and the two ends compare their shares there. One slot would do: a fault changes the
+polynomial by +-x**i, which is zero nowhere. Ciphertexts that fail are sent again under fresh masks.
 
-Faults are counted: more than :data:`MOST_FAULTS` in a session come from a key holder that makes them, and end it by
-name.
+**Why a test of equality.** A key holder that showed its shares would decrypt four numbers of whatever ciphertext it is
+sent, which reads its secret key; an evaluator that showed its own would say where a fault of the key holder's making
+lies. So neither shows a share (:mod:`vfl.protocols.equality`): each learns one bit, whether it guessed the other's.
+Both count the failures, per session and peer, and end it by name past :data:`MOST_FAULTS`.
+
+**Why the free slots are filled.** An operand of few elements that are all zero is the zero polynomial, which no noise
+makes fail, so a key holder that made noise would read one bit of it exactly. Uniform elements in the slots that nobody
+needs make every operand's polynomial uniform in each coefficient, whatever the elements are.
 Source: docs/protocols/slots.md#slot-mode; batching of Smart and Vercauteren, Designs, Codes and Cryptography 71 (2014).
 """
 
@@ -30,13 +35,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
+from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder, ZeroSupply
 from vfl.arithmetic.parameter_sets import PRIME_PARAMETER_SETS, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.seal_objects import Ciphertext, Plain
+from vfl.protocols.equality import commons, proof
+from vfl.protocols.slot_check import compared, receive_check
+from vfl.protocols.slot_messages import PrimeKey, SlotAnswer, SlotCheck, SlotOperand, SlotVerdict
 
 __all__ = [
     "CHECK_SLOTS",
@@ -45,13 +53,8 @@ __all__ = [
     "SLOTS",
     "LoadedSlots",
     "Made",
-    "PrimeKey",
-    "SlotAnswer",
-    "SlotCheck",
     "SlotEvaluator",
     "SlotMultiplier",
-    "SlotOperand",
-    "SlotVerdict",
     "announce_key",
     "answer_slots",
     "ciphertexts_of",
@@ -80,83 +83,6 @@ MOST_TERMS = 2
 
 MOST_FAULTS = 3
 """Ciphertexts that a session repeats; honest ones fail with probability 2**-30 each at the most."""
-
-
-@message(
-    "slots.key",
-    sender=Role.PARTY,
-    receiver=Role.PARTY,
-    payload=Payload.PUBLIC,
-    reveals="a one-session BFV public key",
-    source="Fan and Vercauteren 2012",
-)
-class PrimeKey(Message):
-    """The sender's public key of this session for a parameter set of the prime ring."""
-
-    parameter_set: str
-    key: bytes
-
-
-@message(
-    "slots.operand",
-    sender=Role.PARTY,
-    receiver=Role.PARTY,
-    payload=Payload.CIPHERTEXT,
-    reveals="how many elements the encrypted vector has; nothing of its values",
-    source="BFV (Fan and Vercauteren 2012); secret-key encryption under the sender's own key",
-)
-class SlotOperand(Message):
-    """The key holder's vector of ``count`` elements, one ciphertext per 8,188."""
-
-    label: str
-    count: int
-    blocks: tuple[bytes, ...]
-
-
-@message(
-    "slots.answer",
-    sender=Role.PARTY,
-    receiver=Role.PARTY,
-    payload=Payload.CIPHERTEXT,
-    reveals="after decryption a share uniform in Z_p; nothing of the evaluator's vector, whatever noise it was sent",
-    source="mask uniform in R_q, fresh public-key encryption of zero: docs/protocols/slots.md#why-a-mask-in-r_q",
-)
-class SlotAnswer(Message):
-    """Masked products: both polynomials of each ciphertext that is due, in order."""
-
-    label: str
-    first: tuple[bytes, ...]
-    second: tuple[bytes, ...]
-
-
-@message(
-    "slots.check",
-    sender=Role.PARTY,
-    receiver=Role.PARTY,
-    payload=Payload.SHARE,
-    reveals="the sender's shares of products that are zero: the receiver's own masks",
-    source="docs/protocols/slots.md#who-shows-first",
-)
-class SlotCheck(Message):
-    """The key holder's shares of the check slots of each ciphertext that was due."""
-
-    label: str
-    values: bytes
-
-
-@message(
-    "slots.verdict",
-    sender=Role.PARTY,
-    receiver=Role.PARTY,
-    payload=Payload.PUBLIC,
-    reveals="which ciphertexts' shares failed to cancel, almost never any: counted, and refused beyond 3 in a session",
-    source="docs/protocols/slots.md#who-shows-first",
-)
-class SlotVerdict(Message):
-    """Numbers of the ciphertexts that the evaluator sends again."""
-
-    label: str
-    repeat: tuple[int, ...]
 
 
 def ciphertexts_of(count: int) -> int:
@@ -337,33 +263,45 @@ def receive_slots(peer: str, label: str, count: int, side: SlotEvaluator) -> Flo
 
 
 def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]:
-    """Key holder: its share (count,) of the product of vectors already sent, once the check slots cancel.
+    """Key holder: its share (count,) of the product of vectors already sent, once the check slots agree.
 
-    Learns: its own additive share of the product, uniform in Z_p.
-    Leaks: its share of the check slots, where the product is zero: the evaluator's own masks.
+    Learns: its own additive share of the product, uniform in Z_p; which ciphertexts failed.
+    Leaks: to the evaluator which ciphertexts failed. An evaluator that sends other ciphertexts learns of each one bit,
+        whether it guessed what they decrypt to in the check slots, and at most MOST_FAULTS wrong guesses in a session.
     Model: semi-honest; an evaluator that computes something else is not detected here.
-    Source: docs/protocols/slots.md#slot-mode.
+    Source: docs/protocols/slots.md#check-slots.
     """
     share = np.empty((ciphertexts_of(count), SLOTS + CHECK_SLOTS), dtype=np.uint64)
     due = list(range(len(share)))
-    for _ in range(MOST_FAULTS + 1):
+    while True:
         answer = yield from receive(peer, SlotAnswer)
         if answer.label != label:
             raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
         try:
             opened = open_slots(key, answer, len(due))
+            mine = compared(label, opened[:, SLOTS:], key.draw)
+            found = commons(mine, answer.compared)
         except MalformedError as error:
             raise RemoteProtocolError(str(error), peer) from None
         share[due] = opened
-        yield Send(peer, SlotCheck(label, PRIME_RING.pack(opened[:, SLOTS:])))
+        shown = [own.point + proof(common, "key holder") for own, common in zip(mine, found, strict=True)]
+        yield Send(peer, SlotCheck(label, b"".join(shown)))
         verdict = yield from receive(peer, SlotVerdict)
         repeat = list(verdict.repeat)
         if verdict.label != label or not set(repeat) <= set(due) or repeat != sorted(set(repeat)):
             raise RemoteProtocolError(f"judged ciphertexts of {label!r} that were not due", peer)
+        passed = [proof(common, "evaluator") for at, common in zip(due, found, strict=True) if at not in repeat]
+        if verdict.proofs != b"".join(passed):
+            raise RemoteProtocolError(f"says of {label!r} that it adds up, and does not show it", peer)
+        key.faults[peer] = key.faults.get(peer, 0) + len(repeat)
+        if key.faults[peer] > MOST_FAULTS:
+            raise RemoteProtocolError(
+                f"more than {MOST_FAULTS} ciphertexts of this session fail to add up: it asked for {label!r} again",
+                peer,
+            )
         if not repeat:
             return _read(share, count)
         due = repeat
-    raise RemoteProtocolError(f"asked for {label!r} more than {MOST_FAULTS} times again", peer)
 
 
 def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]], side: SlotEvaluator) -> Flow[U64]:
@@ -371,9 +309,10 @@ def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]]
 
     terms: at most MOST_TERMS pairs of the same number of elements; own vectors are elements of Z_p, any shape.
 
-    Learns: its own additive share of the product, uniform in Z_p; the key holder's share of the check slots.
+    Learns: its own additive share of the product, uniform in Z_p; which ciphertexts failed.
     Leaks: to the key holder which ciphertexts failed to cancel. Honest noise fails once in 2**30 ciphertexts at the
-        very worst; a key holder that makes failures learns one bit of each, at most MOST_FAULTS in a session.
+        very worst; a key holder that makes failures learns one bit of each, at most MOST_FAULTS in a session, and that
+        of a polynomial whose every coefficient is uniform.
     Model: hides the vectors from a malicious key holder but for these bits: what leaves is uniform in R_q (c0) or
         masked by a fresh RLWE sample (c1), whatever ciphertext came and however much noise it carries.
     Source: docs/protocols/slots.md#slot-mode.
@@ -387,9 +326,10 @@ def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]]
     while True:
         first, second, part = multiply(due)
         share[due] = part
-        yield Send(peer, SlotAnswer(label, first, second))
-        shown = yield from _receive_check(peer, label, len(due))
-        due = [number for number, wrong in zip(due, _failed(shown, part), strict=True) if wrong]
+        expected = compared(label, PRIME_RING.neg(part[:, SLOTS:]), side.stream.take)
+        yield Send(peer, SlotAnswer(label, first, second, b"".join(own.point for own in expected)))
+        found, agree = yield from receive_check(peer, label, expected)
+        due = [number for number, fine in zip(due, agree, strict=True) if not fine]
         side.faults += len(due)
         if side.faults > MOST_FAULTS:
             raise RemoteProtocolError(
@@ -397,51 +337,42 @@ def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]]
                 "fresh ones do, or it shows wrong shares",
                 peer,
             )
-        yield Send(peer, SlotVerdict(label, tuple(due)))
+        passed = [proof(common, "evaluator") for common, fine in zip(found, agree, strict=True) if fine]
+        yield Send(peer, SlotVerdict(label, tuple(due), b"".join(passed)))
         if not due:
             return _read(share, count)
 
 
 def _multiplier(terms: Sequence[tuple[LoadedSlots, U64]], side: SlotEvaluator) -> Callable[[list[int]], Made]:
     """What makes the answers of these numbers, here or elsewhere."""
-    spread = side.spread
+    laid = [(loaded, _filled(own.reshape(-1), side.stream)) for loaded, own in terms]
+    spread, evaluator = side.spread, side.evaluator
     if spread is not None:
-        laid = [(loaded.blocks, _laid_out(own.reshape(-1))) for loaded, own in terms]
-        return lambda due: spread([([blocks[i] for i in due], values[due]) for blocks, values in laid])
-    lifted = [(loaded.ciphers, _lifted(side.evaluator, own.reshape(-1))) for loaded, own in terms]
+        return lambda due: spread([([loaded.blocks[i] for i in due], values[due]) for loaded, values in laid])
+    transform = evaluator.context.slots.polynomials
+    lifted = [(loaded.ciphers, [evaluator.plain(p) for p in transform(values)]) for loaded, values in laid]
 
     def here(due: list[int]) -> Made:
         chosen = [([c[i] for i in due], [p[i] for i in due]) for c, p in lifted]
-        return multiply_slots(side.evaluator, chosen, side.stream, side.zeros)
+        return multiply_slots(evaluator, chosen, side.stream, side.zeros)
 
     return here
 
 
-def _lifted(evaluator: Evaluator, values: U64) -> list[Plain | None]:
-    """The evaluator's own vector, encoded for multiplication; None for a ciphertext that is all zero."""
-    return [evaluator.plain(polynomial) for polynomial in evaluator.context.slots.polynomials(_laid_out(values))]
-
-
-def _failed(shown: U64, part: U64) -> NDArray[np.bool_]:
-    """Of which ciphertexts the two ends' shares of the check slots do not cancel."""
-    return np.asarray(PRIME_RING.add(shown, part[:, SLOTS:]).any(axis=1))
-
-
-def _receive_check(peer: str, label: str, blocks: int) -> Flow[U64]:
-    shown = yield from receive(peer, SlotCheck)
-    if shown.label != label:
-        raise RemoteProtocolError(f"showed check slots of {shown.label!r} when {label!r} was due", peer)
-    try:
-        return PRIME_RING.unpack(shown.values, blocks * CHECK_SLOTS).reshape(blocks, CHECK_SLOTS)
-    except MalformedError as error:
-        raise RemoteProtocolError(str(error), peer) from None
+def _filled(values: U64, stream: SecretStream) -> U64:
+    """Slot values (ciphertexts, N) of the evaluator's vector, uniform elements in the slots that are left over."""
+    laid = _laid_out(values)
+    left = len(laid) * SLOTS - len(values)
+    if left:
+        laid[-1, SLOTS - left : SLOTS] = PRIME_RING.uniform(stream, (left,))
+    return laid
 
 
 def hold_slots(peer: str, label: str, values: U64, key: KeyHolder) -> Flow[U64]:
     """Key holder's side of one product: its share of values * (the evaluator's), in the shape of ``values``.
 
-    Learns: its own additive share of the product, uniform in Z_p.
-    Leaks: the number of elements; its share of the check slots, which is the evaluator's own mask.
+    Learns: its own additive share of the product, uniform in Z_p; which ciphertexts failed.
+    Leaks: the number of elements; as :func:`finish_slots`.
     Model: semi-honest; an evaluator that computes something else is not detected here.
     Source: docs/protocols/slots.md#slot-mode.
     """
@@ -453,7 +384,7 @@ def hold_slots(peer: str, label: str, values: U64, key: KeyHolder) -> Flow[U64]:
 def evaluate_slots(peer: str, label: str, values: U64, side: SlotEvaluator) -> Flow[U64]:
     """Evaluator's side of one product: its share of (the key holder's) * values, in the shape of ``values``.
 
-    Learns: its own additive share of the product, uniform in Z_p; the key holder's share of the check slots.
+    Learns: its own additive share of the product, uniform in Z_p; which ciphertexts failed.
     Leaks: to the key holder which ciphertexts failed to cancel: :func:`answer_slots`.
     Model: hides ``values`` from a malicious key holder but for these bits.
     Source: docs/protocols/slots.md#slot-mode.

@@ -77,7 +77,7 @@ def evaluate_truncation(peer: str, label: str, share: U64, bits: int, side: Slot
 
     bound: as for :func:`hold_truncation`.
 
-    Learns: its own new share; the key holder's share of the check slots.
+    Learns: its own new share; which ciphertexts failed.
     Leaks: as :func:`vfl.protocols.slots.evaluate_slots`.
     Model: semi-honest; whether a share is low is hidden from a malicious key holder as any operand is.
     Source: docs/protocols/slots.md#exact-truncation.

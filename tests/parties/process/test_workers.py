@@ -18,15 +18,8 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
 from vfl.protocols.product import Operand, choose_packing, encrypt_right, open_answer
-from vfl.protocols.slots import (
-    SLOTS,
-    SlotEvaluator,
-    SlotOperand,
-    answer_slots,
-    finish_slots,
-    offer_slots,
-    receive_slots,
-)
+from vfl.protocols.slot_messages import SlotOperand
+from vfl.protocols.slots import SLOTS, SlotEvaluator, answer_slots, finish_slots, offer_slots, receive_slots
 from vfl.protocols.spread import Spread, SpreadSlots, Workers
 
 

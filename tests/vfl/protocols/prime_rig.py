@@ -48,6 +48,7 @@ def shares_of_product(
     held: U64, own: U64, relay: Relay | None = None, side: SlotEvaluator | None = None
 ) -> tuple[U64, U64]:
     """Key holder's and evaluator's share of held * own."""
+    slot_key().faults.clear()  # the key is made once, the session is a new one
     flows: dict[str, Any] = {
         "holder": hold_slots("other", "x", held, slot_key()),
         "other": evaluate_slots("holder", "x", own, side or evaluator_side()),

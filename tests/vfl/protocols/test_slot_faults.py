@@ -14,7 +14,8 @@ from tests.vfl.protocols.prime_rig import U64, secret, slot_key, slot_public, un
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
-from vfl.protocols.slots import MOST_TERMS, SLOTS, SlotAnswer, load_slots, multiply_slots, open_slots
+from vfl.protocols.slot_messages import SlotAnswer
+from vfl.protocols.slots import MOST_TERMS, SLOTS, load_slots, multiply_slots, open_slots
 
 DOCUMENT = (ROOT / "docs" / "protocols" / "slots.md").read_text(encoding="utf-8")
 CONTEXT = slot_key().context
@@ -115,7 +116,7 @@ def faulty_coefficients(error: int, rounds: int) -> NDArray[np.int64]:
         loaded = load_slots(slot_public(), [noisy(slot_key().encrypt(polynomial(held)), error)], SLOTS)
         operand: list[Any] = [slot_public().plain(polynomial(ones))]
         first, second, share = multiply_slots(slot_public(), [(loaded.ciphers, operand)], secret(f"{error}/{number}"))
-        opened = open_slots(slot_key(), SlotAnswer("x", first, second), 1)
+        opened = open_slots(slot_key(), SlotAnswer("x", first, second, b""), 1)
         wrong = PRIME_RING.sub(PRIME_RING.add(share, opened), held[None, :])
         counts.append(int(np.count_nonzero(CONTEXT.slots.polynomials(wrong))))
     return np.array(counts)

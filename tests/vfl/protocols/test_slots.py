@@ -26,15 +26,12 @@ from vfl.arithmetic.mask import MaskSource
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.protocols.slot_messages import SlotAnswer, SlotCheck, SlotOperand, SlotVerdict
 from vfl.protocols.slots import (
     CHECK_SLOTS,
     MOST_FAULTS,
     SLOTS,
-    SlotAnswer,
-    SlotCheck,
     SlotEvaluator,
-    SlotOperand,
-    SlotVerdict,
     announce_key,
     answer_slots,
     ciphertexts_of,
@@ -194,7 +191,8 @@ def test_a_planted_fault_is_caught_and_the_product_repeated(block: int, coeffici
 
 def test_without_the_check_slots_the_fault_would_be_in_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = uniform("a", SLOTS), uniform("b", SLOTS)
-    monkeypatch.setattr("vfl.protocols.slots._failed", lambda shown, part: np.zeros(len(part), dtype=np.bool_))
+    for module in ("slots", "slot_check"):
+        monkeypatch.setattr(f"vfl.protocols.{module}.proof", lambda common, role: bytes(32))
     got = RING.add(*shares_of_product(a, b, Plant(1)))
     assert (got != plain(a, b)).all()
 
@@ -229,8 +227,10 @@ def test_faults_of_a_session_are_counted_and_end_it_by_name() -> None:
 
 
 def test_an_evaluator_that_repeats_without_end_is_named() -> None:
+    slot_key().faults.clear()
+
     def relay(_: str, __: str, got: Message) -> Message:
-        return dataclasses.replace(got, repeat=(0,)) if isinstance(got, SlotVerdict) else got
+        return dataclasses.replace(got, repeat=(0,), proofs=b"") if isinstance(got, SlotVerdict) else got
 
     def other() -> Flow[None]:
         side = evaluator_side()
@@ -239,7 +239,7 @@ def test_an_evaluator_that_repeats_without_end_is_named() -> None:
             yield from answer_slots("holder", "x", [(loaded, uniform("b", 5))], side)
 
     flows: dict[str, Flow[Any]] = {"holder": hold_slots("other", "x", uniform("a", 5), slot_key()), "other": other()}
-    with pytest.raises(RemoteProtocolError, match=r"^other: asked for 'x' more than 3 times again"):
+    with pytest.raises(RemoteProtocolError, match=r"^other: more than 3 ciphertexts .* asked for 'x' again"):
         run_local(flows, relay=relay)
 
 
@@ -261,7 +261,12 @@ HOSTILE: list[tuple[type[Message], Damage, str]] = [
     (SlotAnswer, lambda m: dataclasses.replace(m, second=(bytes(len(m.second[0])),)), "other: .*hides nothing"),
     (SlotCheck, lambda m: dataclasses.replace(m, label="y"), "holder: .*was due"),
     (SlotCheck, lambda m: dataclasses.replace(m, values=b""), "holder: .*bytes"),
-    (SlotCheck, lambda m: dataclasses.replace(m, values=b"\xff" * len(m.values)), "holder: .*(range|after)"),
+    (SlotCheck, lambda m: dataclasses.replace(m, values=b"\xff" * len(m.values)), "holder: .*canonical"),
+    (SlotCheck, lambda m: dataclasses.replace(m, values=bytes(len(m.values))), "holder: .*identity"),
+    (SlotAnswer, lambda m: dataclasses.replace(m, compared=b""), "other: .*bytes"),
+    (SlotAnswer, lambda m: dataclasses.replace(m, compared=bytes(32)), "other: .*identity"),
+    (SlotVerdict, lambda m: dataclasses.replace(m, proofs=b""), "other: says"),
+    (SlotVerdict, lambda m: dataclasses.replace(m, proofs=bytes(32)), "other: says"),
     (SlotVerdict, lambda m: dataclasses.replace(m, label="y"), "other: judged"),
     (SlotVerdict, lambda m: dataclasses.replace(m, repeat=(1,)), "other: judged"),
     (SlotVerdict, lambda m: dataclasses.replace(m, repeat=(0, 0)), "other: judged"),
