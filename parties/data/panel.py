@@ -19,6 +19,7 @@ from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_aliases
 from parties.data.preprocess import cross_sectional_scores, model_ready, winsorised
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
+from parties.data.row_contents import column_bits, row_contents
 from parties.errors import DataError
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
@@ -84,6 +85,7 @@ def feature_panel_of(
     chosen = as_of(entity, observed.period, observed.available_at, calendar.cutoffs, len(entities), age)
     covered = chosen >= 0
     raw = np.where(covered[:, :, None], observed.values[chosen], np.nan)
+    contents = row_contents(raw, covered)
     made: list[NDArray[np.float64]] = []
     if settings.encoder is not None:
         # torch, which a feature party does without otherwise
@@ -110,6 +112,8 @@ def feature_panel_of(
         covered=covered,
         asof=np.where(covered, observed.period[chosen], _NEVER),
         available_at=available,
+        contents=contents.digests,
+        row_bits=float(column_bits(raw[..., : len(settings.columns)]).sum()),
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from parties.audit.record import opening_entry
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_feature_panel
+from parties.data.row_contents import RowContents, imputed
 from parties.errors import AgreementError
 from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
@@ -29,6 +30,7 @@ from vfl.arithmetic.he import Evaluator, ZeroSupply
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, encode_features
 from vfl.arithmetic.share import Share
+from vfl.factors.panel import FeaturePanel
 from vfl.models.ridge.basis import secret_rotation
 from vfl.models.ridge.feature import serve_linear, serve_warm_start
 from vfl.models.split.feature import serve_source
@@ -37,10 +39,11 @@ from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.feature_session import FeatureSession
-from vfl.protocols.opened_numbers import RowNoise
+from vfl.protocols.opened_numbers import OpenedNumbers, RowNoise
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import Charge, OpeningBudget
 from vfl.protocols.resume import START, Forward, SourceJournal, offer_place
+from vfl.protocols.row_bits import RowBits
 from vfl.protocols.session import Kept, ServedSource
 from vfl.protocols.spread import Workers
 from vfl.terms import RidgeModel, SplitModel
@@ -68,6 +71,10 @@ class FeatureParty:
         panel = build_feature_panel(context.settings.party, context.queries, context.data, calendar, entities)
         check_own_columns(context, panel, entities)
         self._values = panel.rows
+        if agreement.alignment.policy == "universe":
+            # the same in every attempt, since what was recorded before belongs to it
+            secret = SecretStream(context.secret(f"absent/{context.run_id}"))
+            self._values = imputed(panel.values, panel.covered, secret).reshape(panel.rows.shape)
         self._entities = len(entities)
         self.coverage = float(panel.covered.mean())
         self._stream = SecretStream(os.urandom(32))
@@ -76,6 +83,7 @@ class FeatureParty:
         with store.alone:
             # checked when it was proposed too, but others may have begun since
             check_begun(agreement, context.folder, store.begun())
+            bits = self._bits(panel, entities, calendar.periods)
             store.begin(run_id, entities, calendar.periods)
         self.budget = OpeningBudget(
             len(self._values),
@@ -84,6 +92,7 @@ class FeatureParty:
             alone=store.alone,
             history=store.history(run_id),
             record=self._record,
+            bits=bits,
         )
         self._served: ServedSource | None = None
         self._kept = ""
@@ -94,6 +103,36 @@ class FeatureParty:
         """What counts of other runs' openings."""
         context = self.context
         return context.openings.others(context.run_id, entities, periods, context.agreement.model.embedding_width)
+
+    def _bits(self, panel: FeaturePanel, entities: tuple[str, ...], periods: tuple[str, ...]) -> RowBits | None:
+        """What may be told of each content of this party's rows."""
+        context, store = self.context, self.context.openings
+        assert panel.contents is not None
+        numbers, contents = OpenedNumbers(context.agreement.openings.deviation), RowContents(panel.contents)
+        allowed, digests = self._bits_allowed(panel.row_bits, numbers), contents.keyed(context.secret("contents"))
+        store.hold_contents(context.run_id, digests, numbers.bits)
+        others = store.others_told(context.run_id, entities, periods, digests)
+        return RowBits(numbers.bits, allowed, contents.groups, others=others)
+
+    def _bits_allowed(self, held: float, numbers: OpenedNumbers) -> float:
+        """Bits that may be told of a row of this party's, which holds ``held``.
+
+        Raises :class:`AgreementError` where the plan needs more of every predicted row, before anything opens.
+        """
+        agreement, limits = self.context.agreement, self.context.settings.limits
+        allowed = limits.bits_per_row or min(limits.largest_fraction, agreement.openings.largest_fraction) * held
+        model = agreement.model
+        assert isinstance(model, RidgeModel | SplitModel), "a sealed model opens no row but its score"
+        openings = 2 if isinstance(model, RidgeModel) else 1 + 2 * model.epochs
+        needed = openings * model.embedding_width * numbers.bits
+        if needed > allowed + 1e-9:
+            raise AgreementError(
+                f"{needed:.0f} bits of a predicted row would open ({openings} openings and backward products of "
+                f"{model.embedding_width} numbers of {numbers.bits:.1f} bits) where {allowed:.0f} may: this party's "
+                f"columns hold {held:.0f} beside the row before. Lower model.embedding_width or model.epochs, raise "
+                "openings.noise, choose a sealed model, or set limits.bits_per_row in node.toml"
+            )
+        return allowed
 
     def _record(self, charge: Charge) -> None:
         """Count and log an opening, durably, before it is made."""
@@ -126,7 +165,15 @@ class FeatureParty:
     def _session(self, name: str, masks: ZeroSumMasks, **more: Unpack[_Brought]) -> FeatureSession:
         terms = session_terms(self.context.agreement, self.context.me, name)
         noise = RowNoise(self.context.secret(f"noise/{self.context.run_id}"), terms["numbers"])
-        return FeatureSession(**terms, masks=masks, noise=noise, budget=self.budget, stream=self._stream, **more)
+        return FeatureSession(
+            **terms,
+            masks=masks,
+            noise=noise,
+            budget=self.budget,
+            stream=self._stream,
+            smallest_batch=self.context.settings.limits.smallest_batch,
+            **more,
+        )
 
     def _masks(self) -> Flow[ZeroSumMasks]:
         """Of this attempt: what is repeated after a crash meets no old mask."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from parties.errors import StorageError
 from parties.private_files import make_private
 from vfl.protocols.opening_budget import Charge
+from vfl.protocols.row_bits import AGAIN, BACKWARD, LEGACY_BITS, SCORE_BITS
 
 __all__ = ["SCORES", "OpeningStore"]
 
@@ -30,6 +31,13 @@ _ROWS = sa.Table(
     sa.Column("run_id", sa.String(64), primary_key=True),
     sa.Column("entities", sa.JSON, nullable=False),
     sa.Column("periods", sa.JSON, nullable=False),
+)
+_CONTENTS = sa.Table(
+    "opening_contents",
+    _METADATA,
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("digests", sa.LargeBinary, nullable=False),
+    sa.Column("bits", sa.Float, nullable=False),
 )
 _CHARGES = sa.Table(
     "opening_charges",
@@ -75,6 +83,56 @@ class OpeningStore:
                 connection.execute(_ROWS.insert().values(run_id=run_id, entities=list(entities), periods=list(periods)))
             elif (found.entities, found.periods) != (list(entities), list(periods)):
                 raise StorageError(f"run {run_id[:12]} was begun with other rows; start a new run")
+
+    def hold_contents(self, run_id: str, digests: bytes, bits: float) -> None:
+        """Remember what the run's rows hold, 16 bytes a row, and how many bits one of its numbers tells."""
+        with self._write() as connection:
+            if connection.execute(sa.select(_CONTENTS.c.bits).where(_CONTENTS.c.run_id == run_id)).first() is None:
+                connection.execute(_CONTENTS.insert().values(run_id=run_id, digests=digests, bits=bits))
+
+    def told(self, run_id: str, entities: Sequence[str], periods: Sequence[str], digests: bytes) -> NDArray[np.float64]:
+        """Bits that other runs told of these rows or of their content, float64 (T * n,).
+
+        Rows are known by entity and period and by content; of both, the more. A run from before contents were kept told
+        all bits of its numbers.
+        """
+        found = np.zeros(len(periods) * len(entities))
+        own = np.frombuffer(digests, "V16")
+        kinds, place = np.unique(own, return_inverse=True)
+        at = {(t, e): i for i, (t, e) in enumerate((t, e) for t in periods for e in entities)}
+        with self._read() as connection:
+            runs = connection.execute(sa.select(_ROWS).where(_ROWS.c.run_id != run_id)).all()
+            held = {row.run_id: row for row in connection.execute(sa.select(_CONTENTS))}
+        named, meant = np.zeros_like(found), np.zeros(len(kinds))
+        for run in runs:
+            kept = held.get(run.run_id)
+            used = np.zeros(len(run.periods) * len(run.entities))
+            for charge in self.history(run.run_id):
+                if charge.label.startswith(SCORES):
+                    used[charge.rows] += charge.width * SCORE_BITS
+                elif kept is None:
+                    used[charge.rows] += charge.width * LEGACY_BITS
+                elif not charge.label.startswith(AGAIN):
+                    used[charge.rows] += charge.width * kept.bits
+            if not used.any():
+                continue
+            pairs = ((t, e) for t in run.periods for e in run.entities)
+            for number, pair in enumerate(pairs):
+                if used[number] and pair in at:
+                    named[at[pair]] += used[number]
+            if kept is not None:
+                theirs = np.frombuffer(kept.digests, "V16")
+                where = np.searchsorted(kinds, theirs)
+                same = (where < len(kinds)) & (kinds[np.minimum(where, len(kinds) - 1)] == theirs)
+                np.add.at(meant, where[same], used[same])
+        return np.maximum(named, meant[place.reshape(-1)])
+
+    def others_told(
+        self, run_id: str, entities: Sequence[str], periods: Sequence[str], digests: bytes
+    ) -> Callable[[], NDArray[np.float64] | None]:
+        """What gives :meth:`told` when it is first called and whenever another run has opened since, else None."""
+        changed = self._watch(run_id)
+        return lambda: self.told(run_id, entities, periods, digests) if changed() else None
 
     def record(self, run_id: str, charge: Charge) -> None:
         """Store one charge; on return it survives a crash."""
@@ -124,7 +182,7 @@ class OpeningStore:
         for run in runs:
             used = np.zeros(len(run.periods) * len(run.entities), dtype=np.int64)
             for charge in self.history(run.run_id):
-                if charge.label.startswith(SCORES) != scores:
+                if charge.label.startswith(SCORES) != scores or BACKWARD in charge.label:
                     continue
                 used[charge.rows] += charge.width
             old = used.reshape(len(run.periods), len(run.entities))
@@ -140,9 +198,14 @@ class OpeningStore:
         self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int, *, scores: bool = False
     ) -> Callable[[], NDArray[np.int64] | None]:
         """What gives :meth:`before` when it is first called and whenever another run has opened since, else None."""
+        changed = self._watch(run_id)
+        return lambda: self.before(run_id, entities, periods, width, scores=scores) if changed() else None
+
+    def _watch(self, run_id: str) -> Callable[[], bool]:
+        """Whether another run has opened since it was last asked; at first, always."""
         seen: int | None = None
 
-        def changed() -> NDArray[np.int64] | None:
+        def changed() -> bool:
             nonlocal seen
             with self._read() as connection:
                 last = connection.scalar(sa.select(sa.func.max(_CHARGES.c.number))) or 0
@@ -151,7 +214,7 @@ class OpeningStore:
                     last == seen or connection.scalar(sa.select(_CHARGES.c.number).where(since).limit(1)) is None
                 )
             seen = last
-            return None if same else self.before(run_id, entities, periods, width, scores=scores)
+            return not same
 
         return changed
 

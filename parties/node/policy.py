@@ -117,6 +117,11 @@ def _check_forms(agreement: Agreement, settings: NodeSettings) -> None:
             f"the agreement may show linear forms of {agreement.openings.largest_fraction:.0%} of a row; "
             f"this node's standing limit is {limits.largest_fraction:.0%}: raise limits.largest_fraction or refuse"
         )
+    if agreement.openings.contribution == "masked" and limits.contribution == "none":
+        raise AgreementError(
+            "the agreement opens each coalition's sums, hence this party's own embeddings (limits.contribution): "
+            'ask for openings.contribution = "none"'
+        )
 
 
 def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:

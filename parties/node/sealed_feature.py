@@ -19,6 +19,7 @@ from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.factors.panel import FeaturePanel
 from vfl.models.sealed.anchor import SealedAnchor
 from vfl.models.sealed.columns import sealed_columns
 from vfl.models.sealed.ends import coefficient_key
@@ -43,6 +44,9 @@ class SealedFeatureParty(FeatureParty):
         self._terms: SealedModel = context.agreement.model
         self._members = sealed_members(context.agreement)
         super().__init__(context, entities)
+
+    def _bits(self, panel: FeaturePanel, entities: tuple[str, ...], periods: tuple[str, ...]) -> None:
+        """Nothing of a row opens but its score, which is counted by itself."""
 
     def _shown_before(
         self, entities: tuple[str, ...], periods: tuple[str, ...]

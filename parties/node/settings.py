@@ -40,6 +40,16 @@ class StandingLimits(Terms):
         "run review names them, such as openings.contribution",
     )
     largest_fraction: float = Field(default=0.6, gt=0, description="linear forms shown of a row / all features")
+    bits_per_row: float = Field(
+        default=0.0,
+        ge=0,
+        description="bits that models which open rows may tell of one row's content, over all runs; 0: "
+        "largest_fraction of what this party measures on its own columns",
+    )
+    contribution: Literal["masked", "none"] = Field(
+        default="masked", description="none: no coalition of rows opens, which shows this party's own embeddings"
+    )
+    smallest_batch: int = Field(default=1, ge=1, description="rows of a training batch of a model that opens rows")
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
     anchors: tuple[PartyName, ...] = Field(

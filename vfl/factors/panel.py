@@ -35,6 +35,8 @@ class FeaturePanel:
     covered: bool (T, n), true where the party had any observation.
     asof: datetime64[ns] (T, n), date of the observation used, NaT where none.
     available_at: datetime64[ns] (T, n), when it became available, NaT where none; never after the cutoff.
+    contents: uint8 (T, n, 16), equal where rows hold equal raw values; None where nobody asked. row_bits: what a new
+    row tells in all raw columns, in bits.
     """
 
     columns: tuple[str, ...]
@@ -42,6 +44,8 @@ class FeaturePanel:
     covered: NDArray[np.bool_]
     asof: Times
     available_at: Times
+    contents: NDArray[np.uint8] | None = None
+    row_bits: float = 0.0
 
     @property
     def rows(self) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ from psi.flow import (
 from vfl.arithmetic.share import Share, opened
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.opening_budget import asked_by
+from vfl.protocols.row_bits import AGAIN
 from vfl.protocols.session import F64, Kept, Session
 
 __all__ = ["CoalitionSum", "open_coalitions", "opened_coalitions", "serve_coalitions"]
@@ -93,7 +94,7 @@ def serve_coalitions(session: FeatureSession, kept: Kept, *, consent: bool) -> F
         # these very shares, opened again in a later session, show nothing new: they are charged once
         name = "+".join(members)
         with asked_by(session.label_party):
-            session.budget.charge_once(f"value/{name}/{digest}", kept.rows, share.shape[1])
+            session.budget.charge_once(f"{AGAIN}{name}/{digest}", kept.rows, share.shape[1])
         mask = Share(session.ring, session.masks.mask(f"{session.name}/{name}", members, share.shape))
         yield Send(session.label_party, CoalitionSum(members, session.short(share + mask).packed()))
         yield Progress(number, len(coalitions), unit="coalitions")

@@ -35,7 +35,8 @@ __all__ = ["FeatureSession", "TakenKey"]
 class FeatureSession(Session):
     """What a feature party brings to a session.
 
-    noise: what goes into every number of a row, needed wherever ``numbers`` says how they open. stream: secret
+    noise: what goes into every number of a row, needed wherever ``numbers`` says how they open. smallest_batch: fewest
+    rows of a training step. stream: secret
     randomness that is new in every attempt. supply: where its encryptions of zero come from. workers:
     where its products are computed, by default here. journal: where each step is recorded before it is opened; the
     label party must keep one too. resumed: the journal's record to go on from. predicted: its records of earlier
@@ -44,6 +45,7 @@ class FeatureSession(Session):
 
     masks: ZeroSumMasks
     noise: RowNoise | None = None
+    smallest_batch: int = 1
     budget: OpeningBudget
     stream: SecretStream
     supply: Callable[[Evaluator], ZeroSupply] = FreshZeros
@@ -73,7 +75,13 @@ class FeatureSession(Session):
 
     def rows(self, batch: Batch, existing: int) -> I64:
         """The rows of a step, of ``existing``. Raises :class:`RemoteProtocolError` where they may not be a batch."""
-        return rows_announced(batch.rows, existing, self.label_party, most=self.largest_batch)
+        rows = rows_announced(batch.rows, existing, self.label_party, most=self.largest_batch)
+        if batch.train and len(rows) < self.smallest_batch:
+            raise RemoteProtocolError(
+                f"trains on {len(rows)} rows at once where this party wants {self.smallest_batch} or more",
+                self.label_party,
+            )
+        return rows
 
     def take_key(self) -> Flow[TakenKey]:
         """The label party's key for this session.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import LocalProtocolError, RemoteProtocolError
+from vfl.protocols.row_bits import AGAIN, BACKWARD, RowBits
 
 __all__ = ["BudgetExceededError", "Charge", "OpeningBudget", "asked_by"]
 
@@ -58,6 +59,7 @@ class OpeningBudget:
     ``others()`` gives what other runs showed of the same rows (rows,), in openings of this run's width, or None where
     that is what it gave last. ``record`` stores a charge durably and returns only then; it is called before the charge
     takes effect. Both are called while ``alone`` is held, so that runs beside each other count each other's openings.
+    ``bits``: what is told of each row's content, which has a limit beside the number of openings.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class OpeningBudget:
         alone: AbstractContextManager[object] | None = None,
         history: Iterable[Charge] = (),
         record: Callable[[Charge], None] = lambda charge: None,
+        bits: RowBits | None = None,
     ) -> None:
         self.limit = limit
         self.counts: I64 = np.zeros(rows, dtype=np.int64)
@@ -76,6 +79,7 @@ class OpeningBudget:
         self._others = others
         self._alone = nullcontext() if alone is None else alone
         self._record = record
+        self._bits = bits
         self._charged: dict[str, I64] = {}
         for charge in history:
             self._apply(charge)
@@ -83,13 +87,18 @@ class OpeningBudget:
             self._count_others()
 
     def _count_others(self) -> None:
+        if self._bits is not None:
+            self._bits.refresh()
         found = self._others()
         if found is not None:
             self.counts += found - self._before
             self._before = found
 
     def _apply(self, charge: Charge) -> None:
-        self.counts[charge.rows] += 1
+        if BACKWARD not in charge.label:
+            self.counts[charge.rows] += 1
+        if self._bits is not None and not charge.label.startswith(AGAIN):
+            self._bits.add(charge.rows, charge.width)
         self._charged[charge.label] = charge.rows
 
     @property
@@ -114,7 +123,7 @@ class OpeningBudget:
             raise BudgetExceededError(reason, asked=True)
         with self._alone:
             self._count_others()
-            full = rows[self.counts[rows] >= self.limit]
+            full = rows[self.counts[rows] >= self.limit] if BACKWARD not in label else rows[:0]
             if len(full):
                 first = f"{len(full)} rows, the first row {int(full[0])},"
                 raise BudgetExceededError(
@@ -122,9 +131,28 @@ class OpeningBudget:
                     "agree to a higher openings.limit_per_row, or use later periods",
                     asked=bool((self.counts[full] - self._before[full] >= self.limit).any()),
                 )
+            if not label.startswith(AGAIN):
+                self._check_bits(rows, width)
             charge = Charge(label, rows, width)
             self._record(charge)
             self._apply(charge)
+
+    def _check_bits(self, rows: I64, width: int) -> None:
+        beyond = rows[:0] if self._bits is None else self._bits.beyond(rows, width)
+        if self._bits is not None and len(beyond):
+            raise BudgetExceededError(
+                f"of {len(beyond)} rows, the first row {int(beyond[0])}, more than {self._bits.limit:.1f} bits would "
+                "open, which this party lets out of its own columns over all runs and all rows of the same content: "
+                "lower model.epochs or model.embedding_width, bring later periods, or agree to a sealed model"
+            )
+
+    def charge_backward(self, label: str, rows: I64, width: int) -> None:
+        """Charge a training step's backward product as an opening of its rows, in bits; it is no opening.
+
+        Its rows leave in the weights: openings of other rows, whose features the label party knows, show them.
+        """
+        if self._bits is not None:
+            self.charge(label, rows, width)
 
     def charge_once(self, label: str, rows: I64, width: int) -> None:
         """Count an opening whose value was fixed before it was first charged: made again, it shows nothing new.

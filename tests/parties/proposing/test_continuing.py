@@ -16,11 +16,13 @@ from parties.control.phases import PhaseName, Plan
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import PartyLost, PhaseDone, Signed
 from parties.coordinator.store import EventLog
+from parties.data.row_contents import row_contents
 from parties.errors import AgreementError, ConfigError
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.node.feature import FeatureParty
 from parties.node.openings import OpeningStore
+from parties.node.settings import StandingLimits
 from parties.process.database import open_engine
 from parties.proposing.continuing import check_continuation, check_weights, continued_without
 from tests.parties.coordinator_rig import (
@@ -238,10 +240,14 @@ def test_of_two_runs_proposed_at_once_only_the_first_to_begin_opens(consortium: 
     entities, periods = ("AAA", "BBB"), both.calendar.periods
 
     def begin(run: Agreement) -> None:
-        context = mock.Mock(agreement=run, run_id=run.run_id, folder=tmp_path, openings=store)
+        settings = mock.Mock(limits=StandingLimits(bits_per_row=1e6))
+        context = mock.Mock(agreement=run, run_id=run.run_id, folder=tmp_path, openings=store, settings=settings)
+        context.secret.return_value = bytes(32)
         FeatureParty(context, entities)
 
-    panel = mock.Mock(rows=np.zeros((len(entities) * len(periods), 2)), covered=np.ones(2))
+    values = np.zeros((len(periods), len(entities), 2))
+    contents = row_contents(values, np.ones(values.shape[:2], dtype=bool)).digests
+    panel = mock.Mock(rows=values.reshape(-1, 2), covered=np.ones(2), contents=contents, row_bits=99.0)
     with mock.patch("parties.node.feature.build_feature_panel", return_value=panel):
         begin(both)
         begin(both)
