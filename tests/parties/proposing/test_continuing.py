@@ -247,7 +247,8 @@ def test_of_two_runs_proposed_at_once_only_the_first_to_begin_opens(consortium: 
 
     values = np.zeros((len(periods), len(entities), 2))
     contents = row_contents(values, np.ones(values.shape[:2], dtype=bool)).digests
-    panel = mock.Mock(rows=values.reshape(-1, 2), covered=np.ones(2), contents=contents, row_bits=99.0)
+    shown = {"columns": (), "values": values[..., :0], "contents": contents, "row_bits": 99.0}
+    panel = mock.Mock(rows=values.reshape(-1, 2), covered=np.ones(2), **shown)
     with mock.patch("parties.node.feature.build_feature_panel", return_value=panel):
         begin(both)
         begin(both)
