@@ -16,6 +16,7 @@ from parties.audit.log import Entry
 from parties.transport.channel import Channel
 from psi.flow import REGISTER
 from vfl.protocols.opening_budget import Charge
+from vfl.protocols.row_bits import BACKWARD
 
 __all__ = ["Line", "OpeningsLine", "minimisation", "opening_entry", "openings_of", "session_entry"]
 
@@ -87,10 +88,10 @@ def minimisation(entries: Iterable[Entry]) -> list[Line]:
 
 
 def openings_of(entries: Iterable[Entry]) -> list[OpeningsLine]:
-    """The openings that were charged, by session."""
+    """The openings that were charged, by session; backward products are charged in bits and open nothing."""
     found: dict[str, OpeningsLine] = {}
     for entry in entries:
-        if entry.kind == "opening":
+        if entry.kind == "opening" and BACKWARD not in str(entry.body["label"]):
             session = str(entry.body["label"]).partition("/")[0]
             before = found.get(session, OpeningsLine(session, 0, 0, 0))
             rows, width = before.rows + entry.body["rows"], max(before.width, entry.body["width"])

@@ -27,6 +27,7 @@ from parties.node.openings import OpeningStore
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 from tests.parties.demo_rig import until
+from vfl.protocols.row_bits import BACKWARD
 from vfl.terms import Model
 
 Prepare = Callable[[DemoHomes], None]
@@ -118,10 +119,12 @@ class Living:
 
 
 def opened(alive: Living, party: str) -> dict[str, int]:
-    """Charges by what they opened: a training step's rows, or a coalition; how often each was charged."""
+    """Openings by what they opened: a training step's rows, or a coalition; how often each was charged."""
     store = OpeningStore(f"sqlite:///{alive.homes.party(party) / 'state.db'}")
     counts: dict[str, int] = {}
     for charge in store.history(alive.agreement.run_id):
+        if BACKWARD in charge.label:
+            continue
         kind, _, rest = charge.label.partition("/")
         name = rest.split("/")[0] if kind == "value" else str(int(rest.rpartition("/")[2]))
         counts[f"{kind.split('-')[0]}/{name}"] = counts.get(f"{kind.split('-')[0]}/{name}", 0) + 1

@@ -19,6 +19,7 @@ from parties.names import COORDINATOR
 from parties.node.openings import OpeningStore
 from tests.faults.living import LABEL, Living, living
 from tests.parties.demo_rig import until
+from vfl.protocols.row_bits import BACKWARD
 
 pytestmark = pytest.mark.system
 
@@ -34,7 +35,7 @@ def opened_per_row(alive: Living, party: str) -> dict[str, int]:
     for run_id, entities, periods in store.runs():
         counts = np.zeros(len(entities) * len(periods), dtype=np.int64)
         for charge in store.history(run_id):
-            counts[charge.rows] += 1
+            counts[charge.rows] += BACKWARD not in charge.label
         largest[run_id] = int(counts.max(initial=0))
         for row in np.flatnonzero(counts):
             key = (entities[row % len(entities)], periods[row // len(entities)])
