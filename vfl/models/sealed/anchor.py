@@ -16,7 +16,16 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
-from vfl.models.sealed.messages import MaskedEmbedding, Members, Scores, SealedStep, UpdateShare, elements, step_rows
+from vfl.models.sealed.messages import (
+    MaskedEmbedding,
+    Members,
+    Scores,
+    SealedStep,
+    UpdateShare,
+    check_told,
+    elements,
+    step_rows,
+)
 from vfl.models.sealed.records import (
     Scored,
     SealedJournal,
@@ -182,7 +191,7 @@ class SealedAnchor:
     ) -> Flow[U64]:
         """Its share of the embedding of the batch, (B, h + 1)."""
         width, members = self.terms.embedding_width, self.members
-        flows: list[Flow[U64]] = [self._masked(name, step.step, len(left)) for name in members.others]
+        flows: list[Flow[U64]] = [self._masked(name, step, len(left)) for name in members.others]
         if taken is not None and prepared is not None:
             flows.append(taken.product(f"forward/{step.step}", prepared, width))
         if members.own:
@@ -197,10 +206,11 @@ class SealedAnchor:
             total = PRIME_RING.add(total, part)
         return total
 
-    def _masked(self, name: str, step: int, rows: int) -> Flow[U64]:
+    def _masked(self, name: str, step: SealedStep, rows: int) -> Flow[U64]:
         got = yield from receive(name, MaskedEmbedding)
-        if got.step != step:
-            raise RemoteProtocolError(f"sent its embedding of step {got.step} at step {step}", name)
+        if got.step != step.step:
+            raise RemoteProtocolError(f"sent its embedding of step {got.step} at step {step.step}", name)
+        check_told(got.told, step, name, self.members.label)
         return elements(got.values, (rows, self.terms.embedding_width), name)
 
     def _backward(

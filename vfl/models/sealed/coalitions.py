@@ -9,7 +9,7 @@ side has kept, so nothing of a row is kept for this.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
     "CoalitionNumbers",
     "Moments",
     "Piece",
+    "Valued",
     "ValuedPeriod",
     "ValuedRows",
     "ValuesEnd",
@@ -106,10 +107,14 @@ class ValuesEnd(Message):
     source="zero-sum masks after Bonawitz et al. 2017",
 )
 class CoalitionEmbedding(Message):
-    """A member's share of its embedding of the announced rows, plus its mask among the coalition's members."""
+    """A member's share of its embedding of the announced rows, plus its mask among the coalition's members.
+
+    ``told``: :func:`vfl.models.sealed.messages.as_told` of the rows that were announced to it.
+    """
 
     number: int
     members: tuple[str, ...]
+    told: bytes
     values: bytes
 
 
@@ -190,28 +195,43 @@ def period_chunks(periods: Sequence[ValuedPeriod]) -> list[list[ValuedPeriod]]:
     return chunks
 
 
-def pieces_of(announced: ValuedRows, scored: Mapping[int, Scored], valued: set[int], peer: str) -> list[Piece]:
-    """The announced pieces, checked. valued: periods before, to which these are added. Raises RemoteProtocolError."""
+@dataclass
+class Valued:
+    """Periods and rows of a valuation so far: each enters once."""
+
+    periods: set[int] = field(default_factory=set)
+    rows: I64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+def pieces_of(announced: ValuedRows, scored: Mapping[int, Scored], valued: Valued, peer: str) -> list[Piece]:
+    """The announced pieces, checked. valued: what came before, to which these are added. Raises RemoteProtocolError."""
     count = len(announced.periods)
     data = np.frombuffer(announced.rows[: len(announced.rows) // 4 * 4], dtype="<u4").astype(np.int64)
     if not count or {len(announced.steps), len(announced.counts)} != {count} or min(announced.counts) < 1:
         raise RemoteProtocolError("announced rows to value that do not fit together", peer)
     if sum(announced.counts) != len(data) or len(announced.rows) % 4:
         raise RemoteProtocolError("announced rows to value that do not fit together", peer)
+    if len(np.unique(data)) != len(data) or np.isin(data, valued.rows).any():
+        raise RemoteProtocolError("wants to value a row twice", peer)
     pieces, start, sizes = [], 0, dict.fromkeys(announced.periods, 0)
     for period, step, size in zip(announced.periods, announced.steps, announced.counts, strict=True):
         rows = data[start : start + size]
         kept = scored.get(step)
-        if kept is None or len(np.unique(rows)) != size or not np.isin(rows, kept.rows).all():
+        if kept is None or not np.isin(rows, kept.rows).all():
             raise RemoteProtocolError("wants to value rows that were not predicted at the step it names", peer)
         pieces.append(Piece(period, step, rows))
         start += size
         sizes[period] += size
-    if list(sizes) != sorted(set(announced.periods)) or set(sizes) & valued or min(sizes.values()) < FEWEST_ROWS:
+    if (
+        list(sizes) != sorted(set(announced.periods))
+        or set(sizes) & valued.periods
+        or min(sizes.values()) < FEWEST_ROWS
+    ):
         raise RemoteProtocolError(
             f"wants to value a period twice, out of order, or with fewer than {FEWEST_ROWS} rows", peer
         )
-    valued |= set(sizes)
+    valued.periods |= set(sizes)
+    valued.rows = np.concatenate([valued.rows, data])
     return pieces
 
 

@@ -14,7 +14,7 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
-from vfl.models.sealed.messages import MaskedEmbedding, Members, SealedStep, step_rows
+from vfl.models.sealed.messages import MaskedEmbedding, Members, SealedStep, as_told, step_rows
 from vfl.models.sealed.records import (
     Scored,
     SealedJournal,
@@ -129,7 +129,9 @@ class SealedFeature:
         part = yield from under_label.product(f"forward/{number}", prepared, width)
         part = PRIME_RING.add(part, PRIME_RING.matmul(left, self.block.weight))
         mask = self._masks.mask(f"sealed/{self._session}/{number}", self.members.others, part.shape)
-        yield Send(self.members.anchor, MaskedEmbedding(number, PRIME_RING.pack(PRIME_RING.add(part, mask))))
+        yield Send(
+            self.members.anchor, MaskedEmbedding(number, as_told(step), PRIME_RING.pack(PRIME_RING.add(part, mask)))
+        )
         if not step.train:
             return
         summed = yield from under_label.product(f"backward/{number}", prepared, width, transposed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,17 @@ from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, 
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.received import MalformedError
 
-__all__ = ["MaskedEmbedding", "Members", "Scores", "SealedStep", "UpdateShare", "elements", "step_rows"]
+__all__ = [
+    "MaskedEmbedding",
+    "Members",
+    "Scores",
+    "SealedStep",
+    "UpdateShare",
+    "as_told",
+    "check_told",
+    "elements",
+    "step_rows",
+]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -50,9 +61,13 @@ class SealedStep(Message):
     source="zero-sum masks after Bonawitz et al. 2017",
 )
 class MaskedEmbedding(Message):
-    """A feature party's share of its embedding of the batch, (B, h + 1), plus its zero-sum mask."""
+    """A feature party's share of its embedding of the batch, (B, h + 1), plus its zero-sum mask.
+
+    ``told``: :func:`as_told` of the step that was announced to it.
+    """
 
     step: int
+    told: bytes
     values: bytes
 
 
@@ -140,6 +155,17 @@ def elements(data: bytes, shape: tuple[int, int], peer: str) -> U64:
         return PRIME_RING.unpack(data, shape[0] * shape[1]).reshape(shape)
     except MalformedError as error:
         raise RemoteProtocolError(str(error), peer) from None
+
+
+def as_told(announced: Message) -> bytes:
+    """32 bytes that stand for an announcement of the label party, by which others find that all were told the same."""
+    return hashlib.sha256(repr(sorted(vars(announced).items())).encode()).digest()
+
+
+def check_told(told: bytes, announced: Message, name: str, label: str) -> None:
+    """At the anchor: raise RemoteProtocolError unless ``name`` was told what the anchor was. It counts its own rows."""
+    if told != as_told(announced):
+        raise RemoteProtocolError(f"announced one thing to the anchor and another to {name!r}, as that one says", label)
 
 
 def step_rows(announced: SealedStep, existing: int, largest: int, peer: str) -> I64:

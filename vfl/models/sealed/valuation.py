@@ -25,6 +25,7 @@ from vfl.models.sealed.coalitions import (
     CoalitionNumbers,
     Moments,
     Piece,
+    Valued,
     ValuedPeriod,
     ValuedRows,
     ValuesEnd,
@@ -37,7 +38,7 @@ from vfl.models.sealed.coalitions import (
 )
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
 from vfl.models.sealed.label import LabelKeys
-from vfl.models.sealed.messages import Members, elements
+from vfl.models.sealed.messages import Members, as_told, check_told, elements
 from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.records import Scored
 from vfl.models.sealed.scales import EMBEDDING_BITS, WEIGHT_BITS
@@ -259,7 +260,7 @@ class AnchorValuation(_Side):
         slots = yield from take_slots(label, self._stream)
         if self.members.own:
             yield from announce_key(label, key)
-        held, sums, valued = HeldProducts(key), [], set[int]()
+        held, sums, valued = HeldProducts(key), [], Valued()
         while True:
             chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
             if chosen == 1:
@@ -267,25 +268,26 @@ class AnchorValuation(_Side):
                 break
             announced = cast("ValuedRows", got)
             pieces = pieces_of(announced, self._scored, valued, label)
-            if 2 * len(self._coalitions) * len(valued) > most:
+            count = len(valued.periods)
+            if 2 * len(self._coalitions) * count > most:
                 raise LocalProtocolError(
-                    f"{len(valued)} periods of {len(self._coalitions)} coalitions open more than the {most} numbers "
+                    f"{count} periods of {len(self._coalitions)} coalitions open more than the {most} numbers "
                     "that were agreed: value fewer periods"
                 )
-            sums.append((yield from self._chunk(announced.number, pieces, held, taken, slots)))
+            sums.append((yield from self._chunk(announced, pieces, held, taken, slots)))
         if taken is not None:
             taken.close()
         yield from self._open(end, sums, valued, slots, record, recorded)
 
     def _chunk(
         self,
-        number: int,
+        announced: ValuedRows,
         pieces: Sequence[Piece],
         held: HeldProducts,
         taken: TakenProducts | None,
         slots: SlotEvaluator,
     ) -> Flow[U64]:
-        members, width = self.members, self.terms.embedding_width
+        members, width, number = self.members, self.terms.embedding_width, announced.number
         rows = sum(len(piece.rows) for piece in pieces)
         flows = []
         if taken is not None:
@@ -301,14 +303,17 @@ class AnchorValuation(_Side):
             z = PRIME_RING.add(base, mine) if members.anchor in coalition else base
             for name in coalition:
                 if name != members.anchor:
-                    z = PRIME_RING.add(z, (yield from self._masked(name, number, coalition, (rows, width))))
+                    z = PRIME_RING.add(z, (yield from self._masked(name, announced, coalition, (rows, width))))
             sums.append((yield from self._sums(f"{number}/{place}", z, labels, pieces, slots)))
         return np.stack(sums)
 
-    def _masked(self, name: str, number: int, coalition: tuple[str, ...], shape: tuple[int, int]) -> Flow[U64]:
+    def _masked(
+        self, name: str, announced: ValuedRows, coalition: tuple[str, ...], shape: tuple[int, int]
+    ) -> Flow[U64]:
         got = yield from receive(name, CoalitionEmbedding)
-        if (got.number, got.members) != (number, coalition):
+        if (got.number, got.members) != (announced.number, coalition):
             raise RemoteProtocolError(f"sent its embedding for {got.members} when {coalition} was due", name)
+        check_told(got.told, announced, name, self.members.label)
         return elements(got.values, shape, name)
 
     def _sums(
@@ -330,13 +335,17 @@ class AnchorValuation(_Side):
         self,
         end: ValuesEnd,
         sums: Sequence[U64],
-        valued: set[int],
+        valued: Valued,
         slots: SlotEvaluator,
         record: Record | None,
         recorded: U64 | None,
     ) -> Flow[None]:
         label, shape = self.members.label, (len(self._coalitions), 2, end.periods)
-        if end.again != (recorded is not None) or (not end.again and end.periods != len(valued)) or not end.periods:
+        if (
+            end.again != (recorded is not None)
+            or (not end.again and end.periods != len(valued.periods))
+            or not end.periods
+        ):
             raise RemoteProtocolError("ends a valuation that the anchor has not made", label)
         share = recorded
         if share is None:
@@ -363,7 +372,7 @@ class FeatureValuation(_Side):
             so this party's own.
         Source: docs/protocols/sealed.md#coalition-values.
         """
-        label, valued = self.members.label, set[int]()
+        label, valued = self.members.label, Valued()
         taken = yield from take_products(label, self._stream)
         while True:
             chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
@@ -371,7 +380,7 @@ class FeatureValuation(_Side):
                 taken.close()
                 return
             announced = cast("ValuedRows", got)
-            pieces = pieces_of(announced, self._scored, valued, label)
+            pieces, told = pieces_of(announced, self._scored, valued, label), as_told(announced)
             part = yield from self._taken(announced.number, pieces, taken, "value")
             part = PRIME_RING.add(part, self._local(pieces, me))
             for coalition in self._coalitions:
@@ -381,5 +390,5 @@ class FeatureValuation(_Side):
                 name = f"value/{self._session}/{announced.number}/{'+'.join(coalition)}"
                 masked = PRIME_RING.add(part, masks.mask(name, among, part.shape))
                 yield Send(
-                    self.members.anchor, CoalitionEmbedding(announced.number, coalition, PRIME_RING.pack(masked))
+                    self.members.anchor, CoalitionEmbedding(announced.number, coalition, told, PRIME_RING.pack(masked))
                 )  # fmt: skip
