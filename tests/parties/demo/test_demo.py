@@ -23,8 +23,12 @@ from parties.demo.parity import FAR, found_parity, largest_difference, told
 from parties.demo.processes import Processes, environment
 from parties.demo.run import start_coordinator
 from parties.errors import DataError
+from parties.ledger.settlement import party_account
 from parties.ledger.store import LedgerStore
 from parties.settings.toml_text import to_toml
+from parties.settlement.closing import reward_split
+from parties.settlement.pay_rule import gate
+from parties.settlement.signed_contribution import SignedContribution
 from tests.parties.demo_rig import PATIENCE, alive, demo, logged, pids_of, until
 
 ENTENTE = (sys.executable, "-m", "parties.cli")
@@ -139,17 +143,30 @@ def test_ics_are_those_of_the_exported_factor(finished: Finished) -> None:
 
 
 @pytest.mark.system
-def test_contributions_are_paid_and_the_books_balance(finished: Finished) -> None:
+def test_contributions_are_paid_by_the_signed_record_and_the_books_balance(finished: Finished) -> None:
     summary = finished.summary
     assert set(summary["shapley"]) == {"satellite", "social"}
     assert summary["ledger"]["balanced"] is True
+    agreement = Agreement.model_validate_json((finished.out / "agreement.json").read_bytes())
+    run = agreement.run_id
+    # every party keeps the same document that the fund signed
+    (document,) = {
+        (finished.out / "parties" / party / "runs" / run / "contribution.json").read_bytes()
+        for party in ("fund", "satellite", "social")
+    }
+    signed = SignedContribution.read(document)
+    signed.verify(run, agreement)
+    assert {name: said.phi for name, said in signed.record.parties.items()} == pytest.approx(summary["shapley"])
+    split = reward_split(agreement, signed.record)
+    assert (split.rolled_over == agreement.reward.pot) is bool(gate(agreement, signed.record))
     with LedgerStore(finished.out / "coordinator" / "ledger.db") as store:
-        [entry] = store.journal()
+        booked = {
+            posting.account: -posting.amount for entry in store.journal() for posting in entry.transaction.postings
+        }
         assert store.check().ok
-    assert entry.transaction.run_id == summary["run_id"]
-    assert len(entry.transaction.postings) == summary["ledger"]["postings"]
-    earning = [party for party, phi in summary["shapley"].items() if phi > 0]
-    assert len(entry.transaction.postings) == 1 + len(earning)
+    paid = {party_account(party, "Pending"): share for party, share in split.shares.items() if share}
+    assert {account: amount for account, amount in booked.items() if amount > 0} == paid
+    assert len(booked) == summary["ledger"]["postings"]
     assert entente(["ledger", "check", "--home", str(finished.out / "coordinator")]) == 0
 
 
