@@ -29,6 +29,7 @@ _LONG_VALIDITY = timedelta(days=7)
 _WORSE: dict[str, tuple[int, str]] = {
     "openings.limit_per_row": (1, "a row is opened more often"),
     "openings.largest_fraction": (1, "more linear forms of a row may be shown"),
+    "openings.noise": (-1, "each number that opens tells more"),
     "model.embedding_width": (1, "each opening shows more numbers"),
     "model.rows_per_column": (-1, "moments open over fewer rows"),
     "alignment.minimum_common": (-1, "the run goes on with fewer common entities"),

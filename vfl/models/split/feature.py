@@ -21,9 +21,10 @@ def serve_source(session: FeatureSession, features: I64, share: RingShare) -> Fl
     takes the place of ``share``.
 
     Learns: which rows are opened when; its own shares, uniform in Z_t.
-    Leaks: its share of each opened batch under a zero-sum mask (uniform in Z_t), charged to the budget first;
+    Leaks: its share of each opened batch with its noise, under a zero-sum mask, charged to the budget first;
         masked ciphertexts that decrypt to uniform shares.
-    Model: semi-honest label party; whatever it sends, each row's sum opens at most ``budget.limit`` times.
+    Model: semi-honest label party; whatever it sends, each row's sum opens at most ``budget.limit`` times, and
+        no row's content is told more bits than the budget has for it, backward products among them.
     Source: docs/protocols/split.md#a-step; docs/protocols/openings.md#openings-and-their-budget.
     """
     session.check_columns(features.shape)

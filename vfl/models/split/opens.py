@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vfl.models.disclosure import Caution, RunSizes
+from vfl.protocols.opened_numbers import OpenedNumbers
 from vfl.terms import SplitModel
 
 __all__ = ["CAUTION_TERMS", "cautions", "in_words", "opened_sums", "sentences"]
@@ -39,10 +40,12 @@ def sentences(model: SplitModel, sizes: RunSizes) -> Iterator[str]:
 def opened_sums(width: int, sizes: RunSizes) -> str:
     """The sums that open of each row, and how many numbers that comes to."""
     exposed = sizes.row_limit * width
-    share = f"{exposed / max(sizes.counted_features, 1):.0%}"
+    share, deviation = f"{exposed / max(sizes.counted_features, 1):.0%}", sizes.openings.deviation
     return (
         f"The label party learns, for each opened row, the sum of {sizes.feature_parties} embeddings of width {width}, "
-        f"at most {sizes.row_limit} times: {exposed} linear forms of {sizes.counted_features} features ({share})."
+        f"at most {sizes.row_limit} times: {exposed} linear forms of {sizes.counted_features} features ({share}). "
+        f"Each carries every party's noise ({deviation:.3f}) and tells {OpenedNumbers(deviation).bits:.1f} bits of a "
+        "party's row at most, of the label party's choice if it cheats; each node counts them against its own columns."
     )
 
 
