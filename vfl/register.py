@@ -10,7 +10,7 @@ import vfl.protocols.attribution
 import vfl.protocols.coalitions
 import vfl.protocols.contribution_record
 import vfl.protocols.delivery
-import vfl.protocols.fee_reports
+import vfl.protocols.fee_messages
 import vfl.protocols.moments
 import vfl.protocols.opening
 import vfl.protocols.product

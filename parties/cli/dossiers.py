@@ -57,9 +57,12 @@ def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | 
         raise LedgerError(f"{sorted(unknown)[0]!r} may not approve this: only {', '.join(sorted(need.people))} may")
     path, dossier = dossiers.record(dossier)
     signed = dossier.signers(need.people)
-    if len(signed) < need.needed:
+    if need.missing(signed):
+        waits = sorted(set(need.must) - set(signed))
         say(
-            f"{len(signed)} of {need.needed} approvals. Next: entente settle approve {path} --home {home} "
+            f"{len(signed)} of {need.needed} approvals"
+            + (f"; it concerns {', '.join(waits)}, who must approve" if waits else "")
+            + f". Next: entente settle approve {path} --home {home} "
             "--credentials DIR --as NAME"
         )
         return

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from parties.members.keys import Identity
     from vfl.protocols.fee_reports import FeeBook
 
-__all__ = ["app", "fees_add", "fees_book", "fees_check", "fees_key", "fees_open", "fees_publish", "fees_report"]
+__all__ = [
+    "app",
+    "fees_add",
+    "fees_book",
+    "fees_check",
+    "fees_collect",
+    "fees_key",
+    "fees_multiply",
+    "fees_open",
+    "fees_publish",
+    "fees_report",
+]
 
 app = typer.Typer(help="Usage fees: encrypted reports, one opened total.", no_args_is_help=True)
 
@@ -25,6 +36,9 @@ Signed = Annotated[Path, typer.Option("--agreement", help="The agreement's JSON 
 Period = Annotated[str, typer.Option("--period", help="The billing period, such as 2026Q3.")]
 Out = Annotated[Path, typer.Option("--out", help="File to write; never overwritten.")]
 Reports = Annotated[list[Path], typer.Argument(help="The parties' report files.")]
+Products = Annotated[
+    list[Path] | None, typer.Option("--product", help="What entente fees multiply wrote; repeat for each party.")
+]
 Absent = Annotated[list[str] | None, typer.Option("--absent", help="A party excused this period; repeat for more.")]
 
 _COORDINATOR = "coordinator"
@@ -50,14 +64,24 @@ def _agreement(path: Path) -> Agreement:
         raise ConfigError(f"{path}: not an agreement ({error.errors()[0]['msg']}); name the right file") from None
 
 
-def _book(agreement: Agreement, period: str, reports: list[Path]) -> FeeBook:
+def _book(
+    agreement: Agreement,
+    period: str,
+    reports: list[Path],
+    products: list[Path] | None = None,
+    absent: list[str] | None = None,
+) -> FeeBook:
     from parties.settlement.fee_files import fee_terms, read_message
-    from vfl.protocols.fee_reports import FeeBook, FeeReport
+    from vfl.protocols.fee_messages import FeeProduct, FeeReport
+    from vfl.protocols.fee_reports import FeeBook
 
     book = FeeBook(fee_terms(agreement), period)
     for path in reports:
         sender, report = read_message(path, FeeReport)
         book.take(sender, report)
+    for path in products or ():
+        sender, product = read_message(path, FeeProduct)
+        book.take_product(sender, product, absent or ())
     return book
 
 
@@ -95,12 +119,53 @@ def fees_report(
     say(f"Your fee for {period}: {money(fee, scale, agreed.reward.unit)}. {out} goes to the coordinator.")
 
 
-@app.command("add")
-def fees_add(agreement: Signed, period: Period, reports: Reports, out: Out, absent: Absent = None) -> None:
-    """Coordinator: check every report and multiply them, for the key holder to open."""
+@app.command("collect")
+def fees_collect(agreement: Signed, period: Period, reports: Reports, out: Out, absent: Absent = None) -> None:
+    """Coordinator: check every report, and put their ciphertexts together for the parties to multiply."""
     from parties.settlement.fee_files import write_message
+    from vfl.protocols.fee_reports import multipliers
 
     book = _book(_agreement(agreement), period, reports)
+    collected = book.collected(absent or ())
+    write_message(out, _COORDINATOR, collected)
+    say(
+        f"{out} goes to {', '.join(multipliers(book.terms, collected.reporters))}, who multiply it, and not to "
+        f"{book.terms.key_holder}, who could open each report."
+    )
+
+
+@app.command("multiply")
+def fees_multiply(
+    collected: Annotated[Path, typer.Argument(help="What entente fees collect wrote.")],
+    home: Home,
+    agreement: Signed,
+    period: Period,
+    report: Annotated[Path, typer.Option("--report", help="Your own report, which must be among them.")],
+    out: Out,
+) -> None:
+    """Multiply everybody's reports yourself and sign the product: nothing else can be opened then."""
+    from parties.settlement.fee_files import fee_terms, read_message, write_message
+    from vfl.protocols.fee_messages import FeeReport, FeesCollected
+    from vfl.protocols.fee_reports import multiply
+
+    identity, terms = _identity(home), fee_terms(_agreement(agreement))
+    if identity.name == terms.key_holder:
+        raise ConfigError("the key holder multiplies nothing: it could open each report, and must not have them")
+    _, got = read_message(collected, FeesCollected)
+    _, mine = read_message(report, FeeReport)
+    product, _ = multiply(terms, identity.name, period, got, mine, identity.key.sign, _COORDINATOR)
+    write_message(out, identity.name, product)
+    say(f"{len(got.reporters)} reports multiplied, yours among them. {out} goes back to the coordinator.")
+
+
+@app.command("add")
+def fees_add(
+    agreement: Signed, period: Period, reports: Reports, out: Out, product: Products = None, absent: Absent = None
+) -> None:
+    """Coordinator: add up what everybody multiplied, for the key holder to open."""
+    from parties.settlement.fee_files import write_message
+
+    book = _book(_agreement(agreement), period, reports, product, absent)
     write_message(out, _COORDINATOR, book.aggregate(absent or ()))
     say(f"{len(book.reports)} reports added up, none read. {out} goes to {book.terms.key_holder}, the reports do not.")
 
@@ -115,7 +180,8 @@ def fees_open(
 ) -> None:
     """Key holder: open a period's total, once, with the proof that it is the total."""
     from parties.settlement.fee_files import fee_terms, load_fee_key, opened_once, read_message, write_message
-    from vfl.protocols.fee_reports import FeeAggregate, open_aggregate
+    from vfl.protocols.fee_messages import FeeAggregate
+    from vfl.protocols.fee_reports import open_aggregate
 
     identity, agreed = _identity(home), _agreement(agreement)
     terms = fee_terms(agreed)
@@ -135,14 +201,15 @@ def fees_publish(
     reports: Reports,
     total: Annotated[Path, typer.Option("--total", help="What the key holder sent back.")],
     out: Out,
+    product: Products = None,
     absent: Absent = None,
 ) -> None:
     """Coordinator: check the opened total against the reports, and write the result for everybody."""
     from parties.settlement.fee_files import read_message, write_message
-    from vfl.protocols.fee_reports import FeeTotal
+    from vfl.protocols.fee_messages import FeeTotal
 
     agreed = _agreement(agreement)
-    book = _book(agreed, period, reports)
+    book = _book(agreed, period, reports, product, absent)
     _, said = read_message(total, FeeTotal)
     result = book.opened(book.aggregate(absent or ()), said, absent or ())
     write_message(out, _COORDINATOR, result)
@@ -163,7 +230,8 @@ def fees_check(
 
     from parties.errors import LedgerError
     from parties.settlement.fee_files import fee_terms, read_message
-    from vfl.protocols.fee_reports import FeeReport, FeesOpened, check_opened
+    from vfl.protocols.fee_messages import FeeReport, FeesOpened
+    from vfl.protocols.fee_reports import check_opened
 
     agreed = _agreement(agreement)
     _, opened = read_message(result, FeesOpened)
@@ -200,7 +268,8 @@ def fees_book(
     from parties.coordinator.closed_runs import open_ledger
     from parties.settlement.cash import propose_fee_income
     from parties.settlement.fee_files import fee_terms, read_message
-    from vfl.protocols.fee_reports import FeesOpened, check_opened
+    from vfl.protocols.fee_messages import FeesOpened
+    from vfl.protocols.fee_reports import check_opened
 
     agreed = _agreement(agreement)
     _, opened = read_message(result, FeesOpened)

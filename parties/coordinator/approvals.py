@@ -305,7 +305,7 @@ class Approvals:
         refusals = (*one.request.refusals, refusal)
         need = requirement(one.dossier, run.agreement if run else None, self._roster)
         left = set(need.people) - {refusal.party for refusal in refusals}
-        ended = "" if len(left) >= need.needed else "too few are left who could approve it"
+        ended = "" if not need.missing(left) else "too few are left who could approve it"
         self._keep(one.request.model_copy(update={"refusals": refusals, "ended": ended}))
 
     def _complete(self, digest: str) -> None:
@@ -318,7 +318,7 @@ class Approvals:
                 return
             need = requirement(one.dossier, run.agreement if run else None, self._roster)
             try:
-                if len(one.dossier.signers(need.people)) < need.needed:
+                if need.missing(one.dossier.signers(need.people)):
                     return
                 post(self._ledger, self._dossiers, one.dossier, run, self._roster, self._now())
             except LedgerError as error:

@@ -24,7 +24,7 @@ from parties.members.roster import Roster
 from parties.settlement.closing import forfeits_to, rules_of
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Dossier, Intended
-from parties.settlement.dossier_store import requirement
+from parties.settlement.dossier_store import check_current, requirement
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.pay_rule import claims_of
 from parties.settlement.proposals import finality, settlement_rules
@@ -55,6 +55,7 @@ def judge(
     dossier, facts = asked.dossier, asked.facts
     if dossier.run_id and agreement is None:
         raise LedgerError(f"this node has not signed the agreement of run {dossier.run_id[:12]}")
+    check_current(dossier)
     need = requirement(dossier, agreement, roster)
     if need.people.get(me) != key:
         raise LedgerError(f"{me} is not among those who may approve this, or by another key")

@@ -9,7 +9,7 @@ says by whom.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -68,16 +68,21 @@ class Approval(Terms):
 
 
 class Requirement(Terms):
-    """Whose approvals count (Ed25519 public keys by name), and how many different people are needed."""
+    """Whose approvals count (Ed25519 public keys by name), how many are needed, and whose in any case."""
 
     people: dict[PartyName, str]
     needed: int = Field(ge=1)
+    must: tuple[PartyName, ...] = Field(default=(), description="parties it concerns: each of them, and others besides")
+
+    def missing(self, signed: Collection[str]) -> int:
+        """How many approvals are missing once these people have given theirs."""
+        return max(self.needed - len(signed), len(set(self.must) - set(signed)))
 
 
 class Dossier(Terms):
     """One step of a settlement, from its proposal to its posting."""
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = Field(default=2, description="1: made before money needed the parties it concerns")
     kind: DossierKind
     run_id: str = ""
     party: str = ""
@@ -135,9 +140,10 @@ class Dossier(Terms):
     def check(self, requirement: Requirement) -> tuple[str, ...]:
         """The people who approved, enough of them. Raises :class:`LedgerError` saying who is still needed."""
         signed = self.signers(requirement.people)
-        missing = requirement.needed - len(signed)
-        if missing > 0:
-            others = sorted(set(requirement.people) - set(signed))
+        missing = requirement.missing(signed)
+        if missing:
+            concerned = sorted(set(requirement.must) - set(signed))
+            others = concerned or sorted(set(requirement.people) - set(signed))
             raise LedgerError(
                 f"{missing} more approval{'s' * (missing > 1)} needed from different people ({', '.join(others)}): "
                 "ask them to run entente settle approve"

@@ -18,20 +18,22 @@ from pydantic import ValidationError
 from parties.agreement.document import Agreement
 from parties.errors import ConfigError, LedgerError, StorageError
 from parties.ledger.entries import Entry, Receipt, State, Transaction
-from parties.ledger.settlement import FORFEITS, POT, party_account, pending_id
+from parties.ledger.settlement import CASH, FORFEITS, POT, SUBSCRIPTIONS, party_account, pending_id
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.names import COORDINATOR, DESK
 from parties.private_files import open_private
 from parties.settlement.closed_run import ClosedRun
-from parties.settlement.dossier import Dossier, Requirement
+from parties.settlement.dossier import Dossier, Intended, Requirement
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.proposals import propose_close, propose_final, settlement_rules
 
-__all__ = ["FOLDER", "Dossiers", "audit", "is_posted", "post", "requirement", "write_durably"]
+__all__ = ["FOLDER", "Dossiers", "audit", "check_current", "is_posted", "post", "requirement", "write_durably"]
 
 FOLDER = "settlements"
+_MONEY = ("pay", "receipt", "release")  # what leaves, what came, and stake that becomes payable
 _OWN = ("dispute", "exit")  # what a party does with its own money
+_PARTY_ACCOUNT = re.compile(r"Liabilities:Party:([^:]+):[A-Za-z]+")
 _NEEDS_DOSSIER = ("/final", "/void", "/rejected", "/upheld", "/released")
 
 
@@ -119,8 +121,11 @@ def is_posted(ledger: LedgerStore, dossier: Dossier) -> bool:
 def requirement(dossier: Dossier, agreement: Agreement | None, roster: Roster) -> Requirement:
     """Who must approve: the party alone for what is its own; else different people of those agreed on.
 
-    Nobody judges a dispute of their own. Raises :class:`LedgerError` for a dossier that posts something else than its
-    kind, its run and its party say, for these decide who must approve.
+    Money that leaves, came in or becomes payable needs each party it concerns and somebody else besides: neither two
+    bystanders nor those who are paid decide on it. Nobody judges a dispute of their own.
+
+    Raises :class:`LedgerError` for a dossier that posts something else than its kind, its run and its party say, for
+    these decide who must approve.
     """
     _check_kind(dossier)
     if dossier.run_id and agreement is None:
@@ -134,7 +139,24 @@ def requirement(dossier: Dossier, agreement: Agreement | None, roster: Roster) -
         people, needed = dict(rules.approvers) or people, rules.approvals
     if dossier.kind == "judgement":
         people.pop(dossier.party, None)
-    return Requirement(people=people, needed=needed)
+    must = _concerned(dossier) if dossier.kind in _MONEY and dossier.version > 1 else ()
+    gone = sorted(set(must) - set(people))
+    if gone:
+        raise LedgerError(f"this concerns {', '.join(gone)}, who must approve it and is no member: invite it first")
+    return Requirement(people=people, needed=max(needed, len(must) + 1) if must else needed, must=must)
+
+
+def _concerned(dossier: Dossier) -> tuple[str, ...]:
+    """The parties whose money it is: those whose accounts it moves, and who is said to have paid in."""
+    accounts = {account for one in dossier.transactions for account, _ in one.postings}
+    found = {match[1] for account in accounts if (match := _PARTY_ACCOUNT.fullmatch(account))}
+    return tuple(sorted(found | ({dossier.party} if dossier.party else set())))
+
+
+def check_current(dossier: Dossier) -> None:
+    """Raise :class:`LedgerError` for a money dossier of an earlier version, which is kept and never posted anew."""
+    if dossier.kind in _MONEY and dossier.version < 2:
+        raise LedgerError("this dossier was made before money needed the parties it concerns: propose the step again")
 
 
 def _check_kind(dossier: Dossier) -> None:
@@ -152,6 +174,8 @@ def _check_kind(dossier: Dossier) -> None:
         "release": f"stake-exit/{party}/[0-9TZ]+/[0-9]+/released",
         "pay": "payout/.+",
     }[dossier.kind]
+    if dossier.kind == "receipt" and not dossier.party:
+        allowed = "subscription/fees/.+"  # of nobody in particular: a total that all parties proved
     about_a_run = dossier.kind in ("close", "final", "void", "correction", "dispute", "judgement")
     fits = bool(dossier.run_id) == about_a_run
     for one in dossier.transactions:
@@ -161,8 +185,23 @@ def _check_kind(dossier: Dossier) -> None:
             free = {POT, FORFEITS} if dossier.kind == "dispute" else {party_account(dossier.party, "Payable")}
             fits = fits and one.state is State.PENDING and len(others) == 1 and set(others) <= free
             fits = fits and stake == party_account(dossier.party, "Stake") and one.postings[0][1] > 0
+        fits = fits and (dossier.kind not in _MONEY or _moves_money(dossier, one))
     if not fits:
         raise LedgerError(f"the dossier posts something else than a {dossier.kind} may: propose the step again")
+
+
+def _moves_money(dossier: Dossier, one: Intended) -> bool:
+    """Whether it moves what its kind may: from one account to one other, of the party it says."""
+    if dossier.kind == "release":
+        return one.state is State.POSTED and not one.postings and one.resolves == one.id.removesuffix("/released")
+    if len(one.postings) != 2 or one.state is not State.POSTED or one.resolves is not None:
+        return False
+    (first, amount), (second, other) = one.postings
+    if dossier.kind == "pay":
+        party = one.id.rsplit("/", 1)[-1]
+        return (first, second) == (party_account(party, "Payable"), CASH) and amount == -other > 0
+    into = party_account(dossier.party, "Stake") if one.id.startswith("stake/") else SUBSCRIPTIONS
+    return (first, second) == (CASH, into) and amount == -other > 0
 
 
 def _key(party: str, agreement: Agreement | None, roster: Roster) -> str:
@@ -178,6 +217,8 @@ def post(
     arithmetic is trusted. Raises :class:`LedgerError` when approvals are missing, when the amounts are not what
     the rules give, or when the books refuse.
     """
+    if ledger.entry(dossier.transactions[-1].id) is None:
+        check_current(dossier)
     dossier.check(requirement(dossier, run.agreement if run else None, roster))
     if dossier.made_at > now:
         raise LedgerError("the dossier was made in the future: check the clocks, and propose the step again")

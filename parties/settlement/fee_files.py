@@ -26,7 +26,7 @@ from parties.private_files import open_private
 from parties.wire.codec import decode, encode
 from psi.flow import Message
 from vfl.arithmetic.paillier import PaillierKey
-from vfl.protocols.fee_reports import FeeTerms
+from vfl.protocols.fee_messages import FeeTerms
 
 __all__ = [
     "create_fee_key",

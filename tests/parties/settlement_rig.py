@@ -85,7 +85,7 @@ class SettledHome:
         return path
 
     def _receive(self, ledger: LedgerStore, dossier: Dossier) -> None:
-        for name in ("admin", "bank"):
+        for name in ("admin", dossier.party):
             dossier = dossier.approved_by(name, self.consortium.identities[name].key, dossier.made_at)
         post(ledger, Dossiers(self.home), dossier, None, Roster.load(self.home / "roster.json"), self.closed_at)
 

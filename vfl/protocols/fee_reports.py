@@ -1,165 +1,48 @@
-"""Confidential usage fees: terms, messages, and what each reader checks. The flows are in ``vfl.protocols.fees``.
+"""Confidential usage fees: what each makes of the others' messages, and what each reader checks.
 
 Each party encrypts what it owes for a period under the Paillier key of the key holder that the agreement names, signs
-that, and proves that the amount is in range. The product of the ciphertexts holds the total.
+that, and proves that the amount is in range. Every reporter but the key holder multiplies the ciphertexts itself and
+signs the product, which holds the total; the key holder opens only what all of them signed. So a coordinator cannot
+have anything else opened. The flows are in ``vfl.protocols.fees``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
-from vfl.arithmetic.paillier import PaillierKey, PaillierPublic
+from psi.flow import LocalProtocolError, RemoteProtocolError
+from vfl.arithmetic.paillier import PaillierKey
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
-from vfl.protocols.ranges import MOST_BITS, encrypt_in_range, proves_range
+from vfl.protocols.fee_messages import (
+    FEWEST_REPORTERS,
+    FeeAggregate,
+    FeeProduct,
+    FeeReport,
+    FeesCollected,
+    FeesOpened,
+    FeeTerms,
+    FeeTotal,
+    product_statement,
+    report_statement,
+    total_statement,
+)
+from vfl.protocols.ranges import encrypt_in_range, proves_range
 
 __all__ = [
-    "FEWEST_REPORTERS",
-    "FeeAggregate",
     "FeeBook",
-    "FeeReport",
     "FeeResult",
-    "FeeTerms",
-    "FeeTotal",
-    "FeesOpened",
     "check_opened",
     "make_report",
+    "multipliers",
+    "multiply",
     "open_aggregate",
-    "report_statement",
-    "total_statement",
     "usage_fee",
 ]
 
 Sign = Callable[[bytes], bytes]
-
-_SOURCE = "Paillier, EUROCRYPT 1999; range proof after Damgard and Jurik, PKC 2001"
-_REPORT = b"entente/fee-report/1\x00"
-_TOTAL = b"entente/fee-total/1\x00"
-FEWEST_REPORTERS = 3
-"""With two, each would read the other's fee from the total."""
-
-
-@message(
-    "fees.report",
-    sender=Role.PARTY,
-    receiver=Role.COORDINATOR,
-    payload=Payload.CIPHERTEXT,
-    reveals="that the sender's fee is in the agreed range; nothing else of it without the key holder's key",
-    source=_SOURCE,
-)
-class FeeReport(Message):
-    """One party's fee for one period, encrypted, with its range proof, signed."""
-
-    terms: bytes
-    period: str
-    ciphertext: bytes
-    proof: bytes
-    signature: bytes
-
-
-@message(
-    "fees.aggregate",
-    sender=Role.COORDINATOR,
-    receiver=Role.PARTY,
-    payload=Payload.CIPHERTEXT,
-    reveals="to the key holder: the total of the reporters' fees; digests of their reports hide each",
-    source=_SOURCE,
-)
-class FeeAggregate(Message):
-    """The product of the reports, and who signed which of them."""
-
-    terms: bytes
-    period: str
-    ciphertext: bytes
-    reporters: tuple[str, ...]
-    digests: tuple[bytes, ...]
-    signatures: tuple[bytes, ...]
-
-
-@message(
-    "fees.total",
-    sender=Role.PARTY,
-    receiver=Role.COORDINATOR,
-    payload=Payload.RESULT,
-    reveals="the total, and the product's randomness, which proves it and shows nothing of any one report",
-    source=_SOURCE,
-)
-class FeeTotal(Message):
-    """What the aggregate holds: encrypting ``total`` with ``randomness`` gives it again. Signed by the key holder."""
-
-    terms: bytes
-    period: str
-    total: int
-    randomness: bytes
-    signature: bytes
-
-
-@message(
-    "fees.opened",
-    sender=Role.COORDINATOR,
-    receiver=Role.PARTY,
-    payload=Payload.RESULT,
-    reveals="the total with its proof, who is in it and who is not",
-    source=_SOURCE,
-)
-class FeesOpened(Message):
-    """The result for everybody: enough to check the total and that one's own report is in it."""
-
-    terms: bytes
-    period: str
-    ciphertext: bytes
-    reporters: tuple[str, ...]
-    digests: tuple[bytes, ...]
-    absent: tuple[str, ...]
-    total: int
-    randomness: bytes
-    signature: bytes
-
-
-@dataclass(frozen=True)
-class FeeTerms:
-    """What all agreed on. context: the run or agreement id. keys: Ed25519 public keys of all who must report.
-
-    bits: a fee is below 2**bits minor units.
-    """
-
-    context: str
-    key_holder: str
-    modulus: int
-    bits: int
-    keys: Mapping[str, bytes]
-
-    def __post_init__(self) -> None:
-        if self.key_holder not in self.keys:
-            raise LocalProtocolError(f"the key holder {self.key_holder!r} is none of the parties: name one of them")
-        if len(self.keys) < FEWEST_REPORTERS:
-            raise LocalProtocolError("with two parties the total tells each the other's fee: three or more are needed")
-        if not 1 <= self.bits <= MOST_BITS:
-            raise LocalProtocolError(f"a fee's range has 1 to {MOST_BITS} bits, not {self.bits}")
-
-    @property
-    def public(self) -> PaillierPublic:
-        return PaillierPublic(self.modulus)
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 that binds every message to these terms."""
-        parts = [self.context, self.key_holder, f"{self.modulus:x}", str(self.bits)]
-        parts += [f"{name}={key.hex()}" for name, key in sorted(self.keys.items())]
-        return hashlib.sha256(b"".join(len(p).to_bytes(4, "little") + p.encode() for p in parts)).digest()
-
-    def verify(self, name: str, statement: bytes, signature: bytes) -> bool:
-        try:
-            Ed25519PublicKey.from_public_bytes(self.keys[name]).verify(signature, statement)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
 
 
 @dataclass(frozen=True)
@@ -182,20 +65,60 @@ def usage_fee(assets: int, rate_millionths: int) -> int:
     return assets * rate_millionths // 1_000_000
 
 
-def report_statement(terms: bytes, period: str, party: str, digest: bytes) -> bytes:
-    """What a report's signature covers; ``digest`` is the SHA-256 of the ciphertext."""
-    head = f"{party}\x00{period}".encode()
-    return _REPORT + terms + len(head).to_bytes(4, "little") + head + digest
-
-
-def total_statement(terms: bytes, period: str, ciphertext: bytes, total: int) -> bytes:
-    """What the key holder's signature covers."""
-    body = hashlib.sha256(ciphertext).digest() + total.to_bytes(16, "little", signed=True)
-    return _TOTAL + terms + len(period.encode()).to_bytes(4, "little") + period.encode() + body
-
-
 def _range_context(terms: bytes, period: str, party: str) -> bytes:
     return report_statement(terms, period, party, b"range")
+
+
+def multiply(
+    terms: FeeTerms, me: str, period: str, got: FeesCollected, mine: FeeReport, sign: Sign, sender: str
+) -> tuple[FeeProduct, bytes]:
+    """``me`` multiplies the reports itself: its signature under the product, and the product's ciphertext.
+
+    Raises :class:`RemoteProtocolError` that names ``sender`` for reports that are not of these terms, not signed by who
+    is said to have made them, too few, or without ``mine`` as it was sent.
+    """
+    if (got.terms, got.period) != (terms.digest, period):
+        raise RemoteProtocolError(f"sent reports of other terms or another period than {period!r}", sender)
+    counts = {len(got.reporters), len(got.ciphertexts), len(got.signatures), len(set(got.reporters))}
+    if len(counts) != 1 or len(got.reporters) < FEWEST_REPORTERS or tuple(sorted(got.reporters)) != got.reporters:
+        raise RemoteProtocolError("sent too few different reports to hide one in their total", sender)
+    public, digests = terms.public, tuple(hashlib.sha256(ciphertext).digest() for ciphertext in got.ciphertexts)
+    for name, ciphertext, digest, signature in zip(
+        got.reporters, got.ciphertexts, digests, got.signatures, strict=True
+    ):
+        statement = report_statement(terms.digest, period, name, digest)
+        number = int.from_bytes(ciphertext, "little")
+        fits = len(ciphertext) == 2 * public.width and public.is_ciphertext(number)
+        if name not in terms.keys or not fits or not terms.verify(name, statement, signature):
+            raise RemoteProtocolError(f"sent a report to multiply that {name!r} did not sign", sender)
+    if dict(zip(got.reporters, got.ciphertexts, strict=True)).get(me) != mine.ciphertext:
+        raise RemoteProtocolError("left this party's fee report out of the total, or changed it", sender)
+    product = _product(terms, got.ciphertexts)
+    statement = product_statement(terms.digest, period, me, got.reporters, digests, product)
+    return FeeProduct(terms.digest, period, sign(statement)), product
+
+
+def _product(terms: FeeTerms, ciphertexts: Iterable[bytes]) -> bytes:
+    public = terms.public
+    return public.add(int.from_bytes(one, "little") for one in ciphertexts).to_bytes(2 * public.width, "little")
+
+
+def multipliers(terms: FeeTerms, reporters: Sequence[str]) -> tuple[str, ...]:
+    """Who multiplies: every reporter but the key holder, which could open a single report."""
+    return tuple(name for name in reporters if name != terms.key_holder)
+
+
+def _check_products(terms: FeeTerms, asked: FeeAggregate | FeesOpened, sender: str) -> None:
+    """That every reporter but the key holder signed this very product. Raises :class:`RemoteProtocolError`."""
+    names = multipliers(terms, asked.reporters)
+    if len(names) != len(asked.products):
+        raise RemoteProtocolError("has not had the product of the reports signed by everybody who multiplies", sender)
+    for name, signature in zip(names, asked.products, strict=True):
+        statement = product_statement(
+            terms.digest, asked.period, name, asked.reporters, asked.digests, asked.ciphertext
+        )
+        if not terms.verify(name, statement, signature):
+            raise RemoteProtocolError(f"has a product of the reports that {name!r} did not sign", sender)
 
 
 def make_report(terms: FeeTerms, me: str, period: str, fee: int, sign: Sign, stream: SecretStream) -> FeeReport:
@@ -214,6 +137,7 @@ class FeeBook:
     terms: FeeTerms
     period: str
     reports: dict[str, FeeReport] = field(default_factory=dict)
+    products: dict[str, FeeProduct] = field(default_factory=dict)
 
     def take(self, party: str, report: FeeReport) -> None:
         """Accept a report, or raise :class:`RemoteProtocolError` that names the party and what is wrong.
@@ -250,8 +174,8 @@ class FeeBook:
         """Parties whose report has not come."""
         return tuple(name for name in sorted(self.terms.keys) if name not in self.reports)
 
-    def aggregate(self, absent: Sequence[str] = ()) -> FeeAggregate:
-        """All reports as one ciphertext. Raises :class:`LocalProtocolError` naming who is missing and not excused."""
+    def collected(self, absent: Sequence[str] = ()) -> FeesCollected:
+        """All reports, for those who multiply. Raises :class:`LocalProtocolError` naming who is missing."""
         missing = [name for name in self.missing if name not in absent]
         if missing:
             raise LocalProtocolError(
@@ -259,16 +183,49 @@ class FeeBook:
             )
         if len(self.reports) < FEWEST_REPORTERS:
             raise LocalProtocolError(f"{len(self.reports)} reports are too few: each of two would read the other's fee")
-        public, names = self.terms.public, tuple(sorted(self.reports))
+        names = tuple(sorted(self.reports))
         held = [self.reports[name] for name in names]
-        total = public.add(int.from_bytes(report.ciphertext, "little") for report in held)
+        return FeesCollected(
+            self.terms.digest,
+            self.period,
+            names,
+            tuple(report.ciphertext for report in held),
+            tuple(report.signature for report in held),
+        )
+
+    def take_product(self, party: str, product: FeeProduct, absent: Sequence[str] = ()) -> None:
+        """Accept a reporter's product, or raise :class:`RemoteProtocolError` that names it: another one or none."""
+        told = self.collected(absent)
+        digests = tuple(hashlib.sha256(ciphertext).digest() for ciphertext in told.ciphertexts)
+        total = _product(self.terms, told.ciphertexts)
+        statement = product_statement(self.terms.digest, self.period, party, told.reporters, digests, total)
+        known = party in multipliers(self.terms, told.reporters)
+        same = (product.terms, product.period) == (self.terms.digest, self.period)
+        if not (known and same and self.terms.verify(party, statement, product.signature)):
+            raise RemoteProtocolError("signed another product of the reports than they have", party)
+        self.products[party] = product
+
+    def aggregate(self, absent: Sequence[str] = ()) -> FeeAggregate:
+        """All reports as one ciphertext, for the key holder.
+
+        Raises :class:`LocalProtocolError` naming who is missing and not excused, or has not multiplied yet.
+        """
+        told = self.collected(absent)
+        names = multipliers(self.terms, told.reporters)
+        missing = [name for name in names if name not in self.products]
+        if missing:
+            raise LocalProtocolError(
+                f"{', '.join(missing)} have not multiplied the reports of {self.period!r}: nothing is opened before "
+                "everybody but the key holder has"
+            )
         return FeeAggregate(
             self.terms.digest,
             self.period,
-            total.to_bytes(2 * public.width, "little"),
-            names,
-            tuple(hashlib.sha256(report.ciphertext).digest() for report in held),
-            tuple(report.signature for report in held),
+            _product(self.terms, told.ciphertexts),
+            told.reporters,
+            tuple(hashlib.sha256(ciphertext).digest() for ciphertext in told.ciphertexts),
+            told.signatures,
+            tuple(self.products[name].signature for name in names),
         )
 
     def opened(self, aggregate: FeeAggregate, said: FeeTotal, absent: Sequence[str] = ()) -> FeesOpened:
@@ -279,6 +236,7 @@ class FeeBook:
             aggregate.ciphertext,
             aggregate.reporters,
             aggregate.digests,
+            aggregate.products,
             tuple(sorted(absent)),
             said.total,
             said.randomness,
@@ -296,8 +254,10 @@ class FeeBook:
         Raises :class:`RemoteProtocolError`.
         """
         check_opened(self.terms, self.period, result, "coordinator")
-        held = self.aggregate(result.absent)
-        if (held.reporters, held.digests, held.ciphertext) != (result.reporters, result.digests, result.ciphertext):
+        told = self.collected(result.absent)
+        digests = tuple(hashlib.sha256(ciphertext).digest() for ciphertext in told.ciphertexts)
+        held = told.reporters, digests, _product(self.terms, told.ciphertexts)
+        if held != (result.reporters, result.digests, result.ciphertext):
             raise RemoteProtocolError("had a total opened that is not the sum of the reports", "coordinator")
 
 
@@ -307,7 +267,8 @@ def open_aggregate(
     """The key holder's answer. ``once`` stores durably that the period is opened, and raises if it was before.
 
     Raises :class:`LocalProtocolError` for another key than the agreed one, :class:`RemoteProtocolError` for an
-    aggregate of other terms, of too few reports, of unsigned ones, or that no fees in range add up to.
+    aggregate of other terms, of too few reports, of unsigned ones, of another product than every other reporter made of
+    them itself, or that no fees in range add up to.
     """
     if key.shared.modulus != terms.modulus:
         raise LocalProtocolError("this node's Paillier key is not the one the agreement names")
@@ -320,6 +281,7 @@ def open_aggregate(
         statement = report_statement(terms.digest, period, name, digest)
         if name not in terms.keys or not terms.verify(name, statement, signature):
             raise RemoteProtocolError(f"asked to open a total with a report that {name!r} did not sign", "coordinator")
+    _check_products(terms, asked, "coordinator")
     once(period)
     try:
         total, randomness = key.open(int.from_bytes(asked.ciphertext, "little"))
@@ -350,4 +312,5 @@ def check_opened(terms: FeeTerms, period: str, got: FeesOpened, sender: str) -> 
         terms.key_holder, total_statement(terms.digest, period, got.ciphertext, got.total), got.signature
     ):
         raise RemoteProtocolError("sent a total that the key holder did not sign", sender)
+    _check_products(terms, got, sender)
     return FeeResult(period, got.total, got.reporters, got.absent)

@@ -1,8 +1,9 @@
 """Confidential totals: every party reports an amount nobody else sees, and only the sum is opened.
 
-The coordinator multiplies the encrypted reports, which adds the amounts, and sees none; the key holder sees the product
-alone, opens it, and reveals its randomness too, so that everyone encrypts the total again and compares: the key
-holder cannot name another total. ``vfl.protocols.fee_reports`` has the messages and the checks.
+Every reporter but the key holder multiplies the encrypted reports, which adds the amounts, and signs the product; the
+key holder, which sees no report, opens what all of them signed and reveals its randomness too, so that everyone
+encrypts the total again and compares: the key holder cannot name another total, nor the coordinator ask for another.
+``vfl.protocols.fee_reports`` has the checks, ``vfl.protocols.fee_messages`` the messages.
 """
 
 from __future__ import annotations
@@ -13,16 +14,22 @@ from collections.abc import Callable, Sequence
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
 from vfl.arithmetic.paillier import PaillierKey
 from vfl.arithmetic.randomness import SecretStream
-from vfl.protocols.fee_reports import (
+from vfl.protocols.fee_messages import (
     FeeAggregate,
-    FeeBook,
+    FeeProduct,
     FeeReport,
-    FeeResult,
+    FeesCollected,
     FeesOpened,
     FeeTerms,
     FeeTotal,
+)
+from vfl.protocols.fee_reports import (
+    FeeBook,
+    FeeResult,
     check_opened,
     make_report,
+    multipliers,
+    multiply,
     open_aggregate,
 )
 
@@ -34,27 +41,36 @@ Sign = Callable[[bytes], bytes]
 def report_fees(
     coordinator: str, terms: FeeTerms, me: str, period: str, fee: int, sign: Sign, stream: SecretStream
 ) -> Flow[FeeResult]:
-    """A party: report its fee, then check the opened total and that its own report is in it.
+    """A party: report its fee, multiply everybody's reports, and check the opened total.
 
-    Learns: the total, who is in it and who is absent.
+    The key holder only reports and checks; it multiplies nothing, since it could open what it is given.
+
+    Learns: the total, who is in it and who is absent; of the others' fees no more than their ciphertexts tell.
     Leaks: that its fee is below 2**bits.
-    Model: the fee is hidden from everybody unless key holder and coordinator collude; a coordinator that hands the key
-        holder one report alone opens that fee, which the published ciphertext then shows to that report's sender. All
+    Model: the fee is hidden from everybody, whatever coordinator and other parties do, unless the key holder takes
+        part: only what this party multiplied itself is opened. Key holder and coordinator together read every fee. All
         other parties together with the total know a last fee: so it is with any sum.
     Source: Paillier, EUROCRYPT 1999; docs/protocols/fees.md#a-round.
     """
     report = make_report(terms, me, period, fee, sign, stream)
     yield Send(coordinator, report)
+    product = None
+    if me != terms.key_holder:
+        collected = yield from receive(coordinator, FeesCollected)
+        mine, product = multiply(terms, me, period, collected, report, sign, coordinator)
+        yield Send(coordinator, mine)
     got = yield from receive(coordinator, FeesOpened)
     result = check_opened(terms, period, got, coordinator)
     held = dict(zip(got.reporters, got.digests, strict=True))
     if held.get(me) != hashlib.sha256(report.ciphertext).digest():
         raise RemoteProtocolError("left this party's fee report out of the total, or changed it", coordinator)
+    if product is not None and got.ciphertext != product:
+        raise RemoteProtocolError("had another product opened than this party made of the reports", coordinator)
     return result
 
 
 def collect_fees(terms: FeeTerms, period: str, absent: Sequence[str] = ()) -> Flow[tuple[FeeResult, FeeBook]]:
-    """Coordinator: take all reports, have their sum opened, and tell everybody.
+    """Coordinator: take all reports, have them multiplied and their sum opened, and tell everybody.
 
     absent: parties excused beforehand; a party that is expected and away ends the round with its name.
 
@@ -70,6 +86,13 @@ def collect_fees(terms: FeeTerms, period: str, absent: Sequence[str] = ()) -> Fl
     reports = yield from gather([receive(name, FeeReport) for name in expected])
     for name, report in zip(expected, reports, strict=True):
         book.take(name, report)
+    collected = book.collected(absent)
+    names = multipliers(terms, collected.reporters)
+    for name in names:
+        yield Send(name, collected)
+    products = yield from gather([receive(name, FeeProduct) for name in names])
+    for name, product in zip(names, products, strict=True):
+        book.take_product(name, product, absent)
     aggregate = book.aggregate(absent)
     yield Send(terms.key_holder, aggregate)
     said = yield from receive(terms.key_holder, FeeTotal)
@@ -89,8 +112,8 @@ def open_fees(
 
     Learns: the total.
     Leaks: the total with the product's randomness, which proves it.
-    Model: whatever a coordinator sends, at most one sum per period opens, and only with signed reports of
-        enough parties. That the ciphertext is the product of these is checked by whoever holds the reports.
+    Model: whatever a coordinator sends, at most one sum per period opens, and only the one that every other reporter
+        made of the signed reports itself.
     Source: Paillier, EUROCRYPT 1999; docs/protocols/fees.md#a-round.
     """
     asked = yield from receive(coordinator, FeeAggregate)

@@ -89,12 +89,31 @@ def test_a_round_from_the_key_to_the_checked_total(office: Office, entente: Call
     everybody = list(reports.values())
     summed, total, result = tmp_path / "sum", tmp_path / "total", tmp_path / "result"
 
-    code, said = entente("fees", "add", *office.terms(), reports["fund"], reports["social"], "--out", summed)
+    code, said = entente("fees", "collect", *office.terms(), reports["fund"], reports["social"], "--out", summed)
     assert (code, said) == (5, "error: no fee report from satellite for '2026Q1': wait or excuse them")
-    code, said = entente("fees", "add", *office.terms(), *everybody[:2], tmp_path / "later", "--out", summed)
+    code, said = entente("fees", "collect", *office.terms(), *everybody[:2], tmp_path / "later", "--out", summed)
     assert code == 5
     assert "satellite: reported '2026Q2' when '2026Q1' is due: a replay" in said
-    assert entente("fees", "add", *office.terms(), *everybody, "--out", summed)[0] == 0
+    collected = tmp_path / "collected"
+    code, said = entente("fees", "collect", *office.terms(), *everybody, "--out", collected)
+    assert (code, "goes to fund, satellite, who multiply it, and not to social" in said) == (0, True)
+    products: list[object] = []
+    for name in ("fund", "satellite", "social"):
+        product = tmp_path / f"{name}.product"
+        made = ("fees", "multiply", collected, "--home", office.home(name), *office.terms(), "--out", product)
+        code, said = entente(*made, "--report", reports[name])
+        if name == "social":
+            assert (code, "the key holder multiplies nothing" in said) == (2, True)
+            continue
+        assert (code, "3 reports multiplied, yours among them" in said) == (0, True)
+        code, said = entente("fees", "add", *office.terms(), *everybody, *products, "--out", summed)
+        assert (code, "have not multiplied the reports of '2026Q1'" in said) == (5, True)
+        products += ["--product", product]
+    assert "left this party's fee report out" in entente(
+        "fees", "multiply", collected, "--home", office.home("satellite"), *office.terms(), "--out", tmp_path / "no",
+        "--report", tmp_path / "later",
+    )[1]  # fmt: skip
+    assert entente("fees", "add", *office.terms(), *everybody, *products, "--out", summed)[0] == 0
 
     code, said = entente("fees", "open", summed, "--home", office.home("satellite"), *office.terms(), "--out", total)
     assert "make one with entente fees key" in said
@@ -106,7 +125,7 @@ def test_a_round_from_the_key_to_the_checked_total(office: Office, entente: Call
     assert code == 8
     assert "was opened before" in said
 
-    publishing = ("fees", "publish", *office.terms(), *everybody, "--total", total, "--out")
+    publishing = ("fees", "publish", *office.terms(), *everybody, *products, "--total", total, "--out")
     assert entente(*publishing, result)[0] == 0
     checking = ("fees", "check", result, *office.terms(), "--report")
     code, said = entente(*checking, reports["fund"])

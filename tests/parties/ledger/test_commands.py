@@ -129,7 +129,7 @@ def test_from_the_final_settlement_to_the_payment_order(entente: Entente, tmp_pa
     ):
         assert entente(*command, *signed("admin")).code == 0
         (dossier,) = settled.home.glob(f"settlements/{kind}-*.json")
-        assert entente("settle", "approve", dossier, "--yes", *signed("bank")).code == 0
+        assert entente("settle", "approve", dossier, "--yes", *signed("sat" if kind == "pay" else "bank")).code == 0
     payees, order = tmp_path / "payees.toml", tmp_path / "order.xml"
     payees.write_text(PAYEES, encoding="utf-8")
     ran = entente("ledger", "export", "--format", "pain001", "--home", settled.home, "--out", order, "--payees", payees,

@@ -143,9 +143,9 @@ def test_final_takes_live_data_and_two_people(entente: Entente, settled: Settled
 def test_void_correct_dispute_and_pay(entente: Entente, settled: SettledHome, tmp_path: Path) -> None:
     run, home = settled.run_id, settled.home
 
-    def approve(kind: str) -> Ran:
+    def approve(kind: str, name: str = "bank") -> Ran:
         return entente(
-            "settle", "approve", only_dossier(settled, kind), "--home", home, "--yes", *signing(settled, "bank")
+            "settle", "approve", only_dossier(settled, kind), "--home", home, "--yes", *signing(settled, name)
         )
 
     accused = entente("settle", "dispute", run, "--party", "card", "--why", "late", "--home", home,
@@ -174,14 +174,16 @@ def test_void_correct_dispute_and_pay(entente: Entente, settled: SettledHome, tm
                    *signing(settled, "admin")).code == 2  # fmt: skip
     entente("settle", "exit", "sat", "10.00", "--home", home, "--credentials", settled.keys("sat"))
     entente("settle", "release", "sat", "--home", home, *signing(settled, "admin"))
-    assert approve("release").code == 0
+    assert approve("release", "sat").code == 0
     assert posted(settled, "sat", "Payable") == 2_500
     entente("settle", "receive", "sat", "3.00", "--reference", "b1", "--stake", "--home", home,
             *signing(settled, "admin"))  # fmt: skip
-    assert approve("receipt").code == 0
+    assert approve("receipt", "sat").code == 0
     assert posted(settled, "sat", "Stake") == 7_300
     entente("settle", "pay", "--reference", "2026-06", "--party", "sat", "--home", home, *signing(settled, "admin"))
-    assert approve("pay").code == 0
+    assert "2 of 2 approvals; it concerns sat, who must approve" in approve("pay").out
+    assert posted(settled, "sat", "Payable") == 2_500
+    assert approve("pay", "sat").code == 0
     assert posted(settled, "sat", "Payable") == 0
     with settled.ledger() as ledger:
         shown = {posting.transaction for posting in LedgerReader(ledger, Bookkeeper(ledger)).view(run, 100, 0).postings}

@@ -16,19 +16,18 @@ from hypothesis import strategies as st
 from psi.flow import Flow, LocalProtocolError, Message, RemoteProtocolError, gather, run_local
 from vfl.arithmetic.paillier import PaillierKey, PaillierPublic
 from vfl.arithmetic.randomness import SecretStream
-from vfl.protocols.fee_reports import (
+from vfl.protocols.fee_messages import (
     FeeAggregate,
-    FeeBook,
+    FeeProduct,
     FeeReport,
-    FeeResult,
+    FeesCollected,
     FeesOpened,
     FeeTerms,
     FeeTotal,
-    make_report,
     report_statement,
     total_statement,
-    usage_fee,
 )
+from vfl.protocols.fee_reports import FeeBook, FeeResult, check_opened, make_report, multipliers, multiply, usage_fee
 from vfl.protocols.fees import collect_fees, open_fees, report_fees
 from vfl.protocols.ranges import encrypt_in_range, proof_size, proves_range
 
@@ -109,12 +108,14 @@ def test_everybody_learns_the_total_and_nobody_else_a_fee() -> None:
     assert results["coordinator"][0] == expected
     assert results["cat"] == [expected, sum(FEES.values())]
     assert all(results[name] == expected for name in ("ant", "bee", "dog"))
-    # the key holder receives the product and the result, and no single report
+    # the key holder receives the product and the result, and no single report; all others receive every report
     reports = {got.ciphertext for sender, to, got in seen if isinstance(got, FeeReport)}
     for _, to, got in seen:
         if to == "cat":
             assert isinstance(got, FeeAggregate | FeesOpened)
             assert got.ciphertext not in reports
+    told = {to: set(got.ciphertexts) for _, to, got in seen if isinstance(got, FeesCollected)}
+    assert told == dict.fromkeys(("ant", "bee", "dog"), reports)
     assert {to for _, to, got in seen if isinstance(got, FeeReport)} == {"coordinator"}
 
 
@@ -260,6 +261,11 @@ def other_total(got: FeeTotal) -> FeeTotal:
     return replace(got, total=got.total - 1)
 
 
+def first(got: FeesCollected, count: int) -> FeesCollected:
+    names, ciphertexts = got.reporters[:count], got.ciphertexts[:count]
+    return replace(got, reporters=names, ciphertexts=ciphertexts, signatures=got.signatures[:count])
+
+
 def first_alone(got: FeeAggregate) -> FeeAggregate:
     return replace(got, reporters=got.reporters[:1], digests=got.digests[:1], signatures=got.signatures[:1])
 
@@ -275,7 +281,7 @@ def first_alone(got: FeeAggregate) -> FeeAggregate:
         (swap(FeesOpened, other_total, receiver="ant"), "coordinator: sent a total that is not what"),  # type: ignore[arg-type]
         (
             swap(FeesOpened, lambda m: replace(m, digests=(bytes(32), *m.digests[1:])), receiver="ant"),
-            "coordinator: left this party's fee report out of the total",
+            "coordinator: has a product of the reports that 'ant' did not sign",
         ),
         (
             swap(FeesOpened, lambda m: replace(m, reporters=m.reporters[1:]), receiver="ant"),
@@ -291,10 +297,33 @@ def first_alone(got: FeeAggregate) -> FeeAggregate:
             swap(FeeAggregate, first_alone),
             "coordinator: asked to open a total of too few different reports",
         ),
-        (swap(FeeAggregate, lambda m: replace(m, ciphertext=b"")), "coordinator: asked to open a total, but this"),
+        (swap(FeeAggregate, lambda m: replace(m, ciphertext=b"")), "coordinator: has a product of the reports that"),
         (
             swap(FeeAggregate, lambda m: replace(m, ciphertext=KEY.shared.encrypt(-5, 3).to_bytes(256, "little"))),
-            "coordinator: asked to open what no fees in range add up to",
+            "coordinator: has a product of the reports that 'ant' did not sign",
+        ),
+        (
+            swap(FeeAggregate, lambda m: replace(m, products=m.products[1:])),
+            "coordinator: has not had the product of the reports signed by everybody",
+        ),
+        (swap(FeeProduct, lambda m: replace(m, signature=bytes(64)), "bee"), "bee: signed another product"),
+        (swap(FeeProduct, lambda m: replace(m, period="2026Q2"), "bee"), "bee: signed another product"),
+        (swap(FeesCollected, lambda m: replace(m, period="2026Q2"), receiver="ant"), "coordinator: sent reports of"),
+        (
+            swap(FeesCollected, lambda m: replace(m, signatures=(bytes(64), *m.signatures[1:])), receiver="dog"),
+            "coordinator: sent a report to multiply that 'ant' did not sign",
+        ),
+        (
+            swap(FeesCollected, lambda m: first(m, 2), receiver="dog"),
+            "coordinator: sent too few different reports",
+        ),
+        (
+            swap(FeesCollected, lambda m: first(m, 3), receiver="dog"),
+            "coordinator: left this party's fee report out of the total",
+        ),
+        (
+            swap(FeesOpened, lambda m: replace(m, products=(bytes(64), *m.products[1:])), receiver="ant"),
+            "coordinator: has a product of the reports that 'ant' did not sign",
         ),
     ],
 )  # fmt: skip
@@ -303,28 +332,40 @@ def test_tampering_is_caught_and_named(relay: Relay, why: str) -> None:
         play(relay=relay)
 
 
-def test_a_coordinator_that_leaves_an_amount_out_is_caught_by_who_holds_the_reports() -> None:
+def multiplied(book: FeeBook) -> FeeBook:
+    """The book with everybody's product in it."""
+    collected = book.collected()
+    for name in multipliers(book.terms, collected.reporters):
+        mine, _ = multiply(terms(), name, "2026Q3", collected, book.reports[name], SIGNERS[name].sign, "coordinator")
+        book.take_product(name, mine)
+    return book
+
+
+def test_a_product_that_leaves_an_amount_out_is_opened_for_nobody_and_no_reader_takes_it() -> None:
     book = FeeBook(terms(), "2026Q3")
     for name in FEES:
         book.take(name, report(name))
+    with pytest.raises(LocalProtocolError, match="ant, bee, dog have not multiplied the reports"):
+        book.aggregate()
     public = KEY.shared
+    aggregate = multiplied(book).aggregate()
 
     def result(ciphertext: int) -> FeesOpened:
         total, randomness = KEY.open(ciphertext)
         packed = ciphertext.to_bytes(2 * public.width, "little")
-        said = FeeTotal(terms().digest, "2026Q3", total, randomness.to_bytes(public.width, "little"), b"")
         statement = total_statement(terms().digest, "2026Q3", packed, total)
-        aggregate = replace(book.aggregate(), ciphertext=packed)
-        return book.opened(aggregate, replace(said, signature=SIGNERS["cat"].sign(statement)))
+        return FeesOpened(
+            terms().digest, "2026Q3", packed, aggregate.reporters, aggregate.digests, aggregate.products, (), total,
+            randomness.to_bytes(public.width, "little"), SIGNERS["cat"].sign(statement),
+        )  # fmt: skip
 
     amounts = {name: int.from_bytes(held.ciphertext, "little") for name, held in book.reports.items()}
     honest = result(public.add(amounts.values()))
-    assert honest.total == sum(FEES.values())
+    assert check_opened(terms(), "2026Q3", honest, "coordinator").total == sum(FEES.values())
     book.audit(honest)
     short = result(public.add(amounts[name] for name in ("bee", "cat", "dog")))
-    assert short.total == sum(FEES.values()) - FEES["ant"]
-    with pytest.raises(RemoteProtocolError, match="coordinator: had a total opened that is not the sum of the reports"):
-        book.audit(short)
+    with pytest.raises(RemoteProtocolError, match="coordinator: has a product of the reports that 'ant' did not sign"):
+        check_opened(terms(), "2026Q3", short, "coordinator")
 
 
 def test_a_period_is_opened_once() -> None:
