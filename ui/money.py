@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 
 import pandas as pd
 
@@ -70,7 +71,7 @@ APPROVER_WORDS: Mapping[str, str] = {
 
 def whole(minor: int, scale: int) -> float:
     """Minor units as a number of whole ones: for charts and for columns that sort, never for sums."""
-    return float(minor / 10**scale)
+    return float(Decimal(minor).scaleb(-scale))
 
 
 def standing_words(standing: StandingView) -> str:

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any, Literal
 
 __all__ = [
@@ -162,7 +163,7 @@ def values_of(terms: Mapping[str, Any]) -> dict[str, Value]:
     values = {field.path: _typed(field, _get(terms, field.path, field.unset)) for field in FIELDS}
     for path in ("calendar.first", "calendar.last"):
         values[path] = _day(values[path])
-    values["reward.pot"] = _whole(values["reward.pot"]) / 10 ** _whole(values["reward.scale"])
+    values["reward.pot"] = float(Decimal(_whole(values["reward.pot"])).scaleb(-_whole(values["reward.scale"])))
     return values
 
 
@@ -184,7 +185,8 @@ def _said(field: Field, values: Values) -> Value:
     if field.kind == "date":
         return value.isoformat() if isinstance(value, date) else value
     if field.kind == "money":
-        return round((value or 0) * 10 ** _whole(values.get("reward.scale", 2)))
+        # the number as it was typed, so that no binary fraction moves a minor unit
+        return int(Decimal(str(value or 0)).scaleb(_whole(values.get("reward.scale", 2))).to_integral_value())
     return value.strip() if isinstance(value, str) else value
 
 

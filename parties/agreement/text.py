@@ -167,8 +167,8 @@ def _continuation(agreement: Agreement) -> Iterator[str]:
 def _money(agreement: Agreement) -> Iterator[str]:
     """What the reward and fee terms bind the parties to."""
     terms, rules, fees = agreement.reward, agreement.reward.settlement, agreement.fees
-    pot = amount_in_words(terms, terms.pot)
-    yield f"Reward pot: {pot}, by contribution less {terms.risk_aversion:g} standard errors"
+    pot, plural = amount_in_words(terms, terms.pot), "" if terms.risk_aversion == 1 else "s"
+    yield f"Reward pot: {pot}, by contribution less {terms.risk_aversion:g} standard error{plural}"
     if terms.uplift_level < 1:
         yield (
             "Nobody is paid, and the pot rolls over, unless joining is better than staying alone at the one-sided "
