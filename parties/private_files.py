@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 __all__ = ["make_private", "open_private", "own_files_only", "write_private"]
@@ -33,8 +34,20 @@ def write_private(path: Path, content: bytes) -> None:
 def make_private(database: str | None) -> None:
     """Make a SQLite file before SQLite does, for its owner alone: what lies beside it (-wal, -shm) gets its mode.
 
-    A file that cannot be written, such as an auditor's copy, is left as it is.
+    The file is never opened here under its own name: closing it would drop the locks that this process holds on it by
+    another connection, and two writers would meet. What cannot be changed, such as an auditor's copy, stays as it is.
     """
-    if database and database != ":memory:" and not database.startswith("file:"):
-        with contextlib.suppress(OSError):
-            os.close(open_private(database, os.O_RDWR | os.O_CREAT))
+    if not database or database == ":memory:" or database.startswith("file:"):
+        return
+    path = Path(database)
+    with contextlib.suppress(OSError):
+        if path.exists():
+            if path.stat().st_mode & 0o077:
+                path.chmod(_MODE)
+            return
+        descriptor, made = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(descriptor)
+        try:
+            os.link(made, path)  # like a creation that fails where somebody was first
+        finally:
+            os.unlink(made)

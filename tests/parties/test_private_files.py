@@ -59,6 +59,31 @@ def test_a_database_of_an_earlier_version_is_made_private(tmp_path: Path) -> Non
     assert readable(tmp_path) == []
 
 
+def test_opening_a_database_again_drops_no_lock_of_another_connection(tmp_path: Path) -> None:
+    """POSIX forgets all of a process's locks on a file when it closes any descriptor of it.
+
+    Whoever closes a database last, as the locks tell, removes the write-ahead log: under a connection that lost its
+    lock, that is its latest entries.
+    """
+    url, log = f"sqlite:///{tmp_path / 'state.db'}", tmp_path / "state.db-wal"
+    other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM t').fetchall(); c.close()"
+
+    def somebody_else_looks() -> None:
+        asked = [sys.executable, "-c", other, str(tmp_path / "state.db")]
+        subprocess.run(asked, check=True, capture_output=True, timeout=60)
+
+    first = open_engine(url)
+    with first.connect() as connection:
+        connection.execute(text("CREATE TABLE t (x INTEGER)"))
+        connection.commit()
+        somebody_else_looks()
+        assert log.exists()
+        open_engine(url).dispose()
+        somebody_else_looks()
+        assert log.exists()
+    first.dispose()
+
+
 def test_what_the_program_writes_itself_is_private(tmp_path: Path) -> None:
     write_private(tmp_path / "one", b"x")
     (tmp_path / "two").touch(0o666)
