@@ -13,13 +13,18 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
+from ui.wording import HELP
+
 __all__ = [
+    "FEATURES",
     "FIELDS",
     "PRESETS",
     "SECTIONS",
     "Field",
     "Value",
     "fault_at",
+    "on_kind_change",
+    "out_of_choice",
     "preset",
     "section_of",
     "terms_from",
@@ -34,28 +39,39 @@ def _always(_: Values) -> bool:
     return True
 
 
-def _split(values: Values) -> bool:
-    return values.get("model.kind") != "ridge"
+def _kind(*kinds: str) -> Callable[[Values], bool]:
+    return lambda values: values.get("model.kind") in kinds
 
 
-def _ridge(values: Values) -> bool:
-    return not _split(values)
+_sealed, _split, _ridge, _opened = _kind("sealed"), _kind("split"), _kind("ridge"), _kind("split", "ridge")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One input. ``when`` says whether it applies; ``unset`` stands in for terms that do not name it."""
+    """One input. ``when`` says whether it applies; ``unset`` stands in for terms that do not name it.
+
+    ``choices`` may depend on the other values. ``step``: of a number's buttons.
+    """
 
     path: str
     label: str
-    kind: Literal["text", "whole", "number", "choice", "switch", "date", "money"]
+    kind: Literal["text", "whole", "number", "choice", "rate", "switch", "date", "money"]
     section: str
     help: str
-    unset: Value = ""
-    choices: Mapping[str, str] | None = None
+    unset: Value | Callable[[Values], Value] = ""
+    choices: Mapping[str, str] | Callable[[Values], Mapping[str, str]] | None = None
     low: float | None = None
     high: float | None = None
     when: Callable[[Values], bool] = _always
+    step: float = 0.1
+
+    def standing(self, values: Values) -> Value:
+        """What stands in where terms do not name it."""
+        return self.unset(values) if callable(self.unset) else self.unset
+
+    def offered(self, values: Values) -> Mapping[str, str]:
+        """What can be chosen, with its title."""
+        return self.choices(values) if callable(self.choices) else self.choices or {}
 
 
 SECTIONS: Mapping[str, str] = {
@@ -67,13 +83,28 @@ SECTIONS: Mapping[str, str] = {
 }
 
 _FREQUENCIES = {"D": "days", "W-FRI": "weeks, to Friday", "M": "months", "Q": "quarters"}
-_KINDS = {"split": "split network", "ridge": "joint ridge"}
+_KINDS = {"sealed": "sealed network", "split": "split network", "ridge": "joint ridge"}
 _TOPS = {"residual": "line and tanh layer", "mlp": "tanh layer (MLP)", "linear": "line"}
 _LOSSES = {
     "regression": "squared error and IC", "mse": "squared error", "ic": "IC", "rank_ic": "rank IC",
     "logistic": "above its period's mean or not",
 }  # fmt: skip
-_CONTRIBUTIONS = {"masked": "from masked sums, in this run", "none": "none here: runs per coalition (retrain)"}
+_RETRAINED = {"none": "none here: runs per coalition (retrain)"}
+_MASKED = {"masked": "from masked sums, in this run"}
+_RATES = {str(2.0**-power): f"1/{2**power}" if power else "1" for power in range(17)}
+"""A sealed network's rates are powers of two: on shares a rate is a shift."""
+
+
+def _contributions(values: Values) -> Mapping[str, str]:
+    return _RETRAINED if _sealed(values) else _MASKED | _RETRAINED
+
+
+def _anchors(values: Values) -> Mapping[str, str]:
+    return {"": "the one with most columns"} | {name: name for name in values.get(FEATURES, ())}
+
+
+FEATURES = "feature parties"
+"""Where the values carry the names of the feature parties that were chosen."""
 
 FIELDS: tuple[Field, ...] = (
     Field("name", "Consortium", "text", "who", "The name that every party reads on the agreement."),
@@ -98,8 +129,33 @@ FIELDS: tuple[Field, ...] = (
     Field("walk_forward.warmup", "Warm-up, periods", "whole", "time",
           "Periods with known labels before the first prediction.", 4, low=1),
     Field("model.kind", "Model", "choice", "model",
-          "A split network learns products across parties; a ridge is linear, quick, and opens no row in training.",
-          "split", _KINDS),
+          "Sealed: learns products across parties and opens nothing of a row but its score. Split: a network above "
+          "opened sums, within a budget. Ridge: linear and quick.", "split", _KINDS),
+    Field("model.anchor", "Anchor", "choice", "model",
+          f"This feature party holds the other half of every share. {HELP['anchor']}", "", _anchors, when=_sealed),
+    Field("model.width", "Squared columns", "whole", "model",
+          "Beside the linear one. Each is a square of a weighted sum, so it holds products of all parties' columns.", 4,
+          low=1, high=64, when=_sealed),
+    Field("model.batch_rows", "Rows a batch", "whole", "model", "Of one step: wider batches cost less a row.",
+          lambda values: 4096 if _sealed(values) else 512, low=1, high=65536, when=_kind("sealed", "split")),
+    Field("model.warmup_steps", "Steps before the first prediction", "whole", "model",
+          "Rows may be trained on again and again: training opens nothing.", 8, low=1, when=_sealed),
+    Field("model.steps", "Steps a period", "whole", "model", "At each later period, the new rows first.", 1, low=1,
+          high=1000, when=_sealed),
+    Field("model.linear_rate", "Linear rate", "rate", "model", "A power of two: on shares a rate is a shift.", 2.0**-5,
+          _RATES, when=_sealed),
+    Field("model.square_rate", "Rate of the squares", "rate", "model",
+          "A power of two. Too low and no product is learned in time; too high and training diverges.", 2.0**-2, _RATES,
+          when=_sealed),
+    Field("model.momentum", "Momentum", "number", "model", "Share of the last step's change that goes on.", 0.75,
+          low=0.0, high=0.99, when=_sealed, step=0.05),
+    Field("model.alpha", "Penalty", "number", "model", "Ridge penalty of the linear part, as scikit-learn's.",
+          lambda values: 1000.0 if _sealed(values) else 300.0, low=0, when=_kind("sealed", "ridge"), step=100.0),
+    Field("model.threshold", "Threshold of the squares", "number", "model",
+          "A direction that beats the noise by less than this is forgotten; in units of the noise.", 2.25, low=0.0,
+          when=_sealed, step=0.25),
+    Field("model.start", "Start", "number", "model", "Deviation of the squared columns' first values.", 0.2, low=0.01,
+          high=1.0, when=_sealed, step=0.05),
     Field("model.embedding_width", "Embedding width", "whole", "model",
           "How many numbers of a row are opened at once, as a sum over parties; each counts against the budget.", 3,
           low=1, high=64, when=_split),
@@ -113,23 +169,20 @@ FIELDS: tuple[Field, ...] = (
           when=lambda values: _split(values) and values.get("model.top") != "linear"),
     Field("model.members", "Members", "whole", "model", "Top models trained side by side; the score is their mean.", 4,
           low=1, high=64, when=_split),
-    Field("model.batch_rows", "Rows a batch", "whole", "model", "Wider batches cost less a row.", 512, low=1, high=8192,
-          when=_split),
     Field("model.seed", "Seed", "whole", "model", "The same inputs and seed give the same factor.", 0, low=0,
-          when=_split),
-    Field("model.alpha", "Penalty", "number", "model", "Ridge penalty, beside the sum of squared errors.", 300.0, low=0,
-          when=_ridge),
+          when=_kind("sealed", "split")),
     Field("openings.limit_per_row", "Openings of a row, at most", "whole", "openings",
-          "How often one row's sum may be revealed; each feature party's node counts and enforces it.", 4, low=1),
+          "How often one row may be opened, over all runs: its sum, which each feature party's node counts; of a "
+          "sealed network its score, which the anchor's node counts.", 4, low=1),
     Field("openings.largest_fraction", "Share of a row's features", "number", "openings",
-          "Linear forms that may be shown of a row, over all its features.", 0.6, low=0.0),
+          "Linear forms that may be shown of a row, over all its features.", 0.6, low=0.0, when=_opened),
     Field("openings.contribution", "Contributions", "choice", "openings",
           "Masked: valued in this run, at one opening per coalition. Retrain: compared over runs of their own.",
-          "masked", _CONTRIBUTIONS),
+          "masked", _contributions),
     Field("openings.attribution", "Attribution", "switch", "openings",
-          "One number per feature party and period that explains the factor; it decides no pay.", False),
+          "One number per feature party and period that explains the factor; it decides no pay.", False, when=_opened),
     Field("openings.single_party", "Consent of a single party", "switch", "openings",
-          "With one feature party its own embedding is opened; it must agree to that.", False),
+          "With one feature party its own embedding is opened; it must agree to that.", False, when=_opened),
     Field("evaluation.metrics_to_coordinator", "Tell the coordinator losses and ICs", "switch", "openings",
           "Off: the numbers stay with the label party, and these pages cannot show them.", True),
     Field("reward.unit", "Currency", "text", "reward", "Unit of the pot, such as USD.", "USD"),
@@ -160,11 +213,26 @@ def preset(name: str, frequency: str) -> dict[str, int]:
 
 def values_of(terms: Mapping[str, Any]) -> dict[str, Value]:
     """What the fields show for these terms; money in whole units."""
-    values = {field.path: _typed(field, _get(terms, field.path, field.unset)) for field in FIELDS}
+    kind = {"model.kind": _get(terms, "model.kind", "split")}
+    values = {field.path: _typed(field, _get(terms, field.path, None), field.standing(kind)) for field in FIELDS}
     for path in ("calendar.first", "calendar.last"):
         values[path] = _day(values[path])
     values["reward.pot"] = float(Decimal(_whole(values["reward.pot"])).scaleb(-_whole(values["reward.scale"])))
     return values
+
+
+def on_kind_change(values: Values) -> dict[str, Value]:
+    """Values of the fields whose usual value is another for another kind of model."""
+    return {field.path: field.standing(values) for field in FIELDS if callable(field.unset)}
+
+
+def out_of_choice(values: Values) -> dict[str, Value]:
+    """Choices that the other values no longer offer, each with the first that they do."""
+    return {
+        field.path: next(iter(field.offered(values)))
+        for field in FIELDS
+        if callable(field.choices) and values.get(field.path) not in field.offered(values)
+    }
 
 
 def terms_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
@@ -172,11 +240,12 @@ def terms_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
     terms = copy.deepcopy(dict(base))
     if values.get("model.kind") != terms.get("model", {}).get("kind", "split"):
         terms["model"] = {}  # terms of the other kind would be refused
+        terms.pop("parameter_set", None)
     for field in FIELDS:
         if field.path in values and field.when(values):
             _set(terms, field.path, _said(field, values))
-    if values.get("alignment.policy") != "universe":
-        terms.get("alignment", {}).pop("universe_sha256", None)
+        elif not field.when(values):
+            _drop(terms, field.path)
     return terms
 
 
@@ -184,6 +253,8 @@ def _said(field: Field, values: Values) -> Value:
     value = values[field.path]
     if field.kind == "date":
         return value.isoformat() if isinstance(value, date) else value
+    if field.kind == "rate":
+        return float(value)
     if field.kind == "money":
         # the number as it was typed, so that no binary fraction moves a minor unit
         return int(Decimal(str(value or 0)).scaleb(_whole(values.get("reward.scale", 2))).to_integral_value())
@@ -205,12 +276,14 @@ def section_of(field: str) -> str:
     return next((one.section for one in FIELDS if fault_at(field, one.path)), "")
 
 
-def _typed(field: Field, value: Value) -> Value:
+def _typed(field: Field, said: Value, unset: Value) -> Value:
     """As the field's input takes it; what it cannot take becomes the field's own."""
+    value = unset if said is None else said
     if field.kind == "whole":
-        return value if isinstance(value, int) else field.unset
-    if field.kind == "number":
-        return float(value) if isinstance(value, int | float) else float(field.unset)
+        return value if isinstance(value, int) else unset
+    if field.kind in ("number", "rate"):
+        number = float(value) if isinstance(value, int | float) else float(unset)
+        return str(number) if field.kind == "rate" else number
     if field.kind == "switch":
         return bool(value)
     return str(value) if field.kind in ("text", "choice") else value
@@ -230,6 +303,15 @@ def _set(terms: dict[str, Any], path: str, value: Value) -> None:
     for part in tables:
         terms = terms.setdefault(part, {})
     terms[last] = value
+
+
+def _drop(terms: dict[str, Any], path: str) -> None:
+    *tables, last = path.split(".")
+    found: Any = terms
+    for part in tables:
+        found = found.get(part) if isinstance(found, dict) else None
+    if isinstance(found, dict):
+        found.pop(last, None)
 
 
 def _day(value: Value) -> date | None:

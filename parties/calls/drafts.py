@@ -88,7 +88,11 @@ class CostView(View):
 
 
 class DraftView(View):
-    """What the terms come to. With a ``fault`` there is no agreement: ``field`` says where it is, or is ""."""
+    """What the terms come to. With a ``fault`` there is no agreement: ``field`` says where it is, or is "".
+
+    ``score_bits``: of a sealed network, whose rows open a score alone; 0 where sums open, of which ``exposed`` linear
+    forms of a row at most.
+    """
 
     fault: str = ""
     field: str = ""
@@ -101,6 +105,8 @@ class DraftView(View):
     openings: tuple[OpeningUseView, ...] = ()
     row_limit: int = 0
     exposed: int = 0
+    score_bits: int = 0
+    opened_rows: int = 0
     features: int = 0
     cost: CostView | None = None
 

@@ -137,13 +137,20 @@ class RevealedLine(View):
 
 
 class MinimisationView(View):
-    """What left whom in a run, as each sender's node counted it, and the openings of the most opened rows."""
+    """What left whom in a run, as each sender's node counted it, and the openings of the most opened rows.
+
+    ``opens``: what the label party learns, as the agreement says it. ``score_bits``: of a sealed network's scores,
+    which alone open of its rows; 0 where sums open. ``anchor`` is that network's.
+    """
 
     run_id: str
     lines: tuple[RevealedLine, ...] = ()
     openings: tuple[OpeningsView, ...] = ()
     n_common: int | None = None
     factor_to: tuple[str, ...] = ()
+    opens: tuple[str, ...] = ()
+    score_bits: int = 0
+    anchor: str = ""
 
 
 class TermView(View):

@@ -275,11 +275,17 @@ class RunSummary(View):
 
 
 class RunView(RunSummary):
-    """Everything about one run."""
+    """Everything about one run.
+
+    ``score_bits``: of a sealed network's scores, which alone open of its rows; 0 where sums open. ``anchor`` is that
+    network's.
+    """
 
     phases: tuple[PhaseView, ...] = ()
     series: tuple[SeriesPoint, ...] = ()
     openings: tuple[OpeningsView, ...] = ()
+    score_bits: int = 0
+    anchor: str = ""
     bytes_by_message: tuple[BytesView, ...] = ()
     relayed: tuple[RelayView, ...] = ()
     peak_rss_mb: dict[str, float] = {}

@@ -287,6 +287,9 @@ def _relay_line(settings: NodeSettings) -> str:
 
 def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """All that is signed, what of ours is used, and whether our own limits allow it."""
+    from vfl.models.sealed.scales import SCORE_BITS
+    from vfl.terms import SealedModel
+
     show_all_to_sign(agreement, settings, home)
     section("This node", [_relay_line(settings)])
     mine = agreement.party(settings.party.name)
@@ -299,6 +302,24 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
             *((column, _unit(settings, column), "not used") for column in unused),
         ),
     )
+    if isinstance(agreement.model, SealedModel):
+        table(
+            "Scores of a row",
+            ("what", ">at most"),
+            (
+                ("this run's prediction", 1),
+                ("bits of a score", SCORE_BITS),
+                (f"agreed limit over all runs, counted by {agreement.model.anchor}", agreement.row_limit),
+                ("this node's standing limit", settings.limits.openings_per_row),
+            ),
+        )
+    else:
+        _show_openings(agreement, settings)
+    _show_verdict(agreement, settings, home)
+
+
+def _show_openings(agreement: Agreement, settings: NodeSettings) -> None:
+    """How often a model that opens sums opens a row's."""
     table(
         "Openings of a row",
         ("what", ">at most"),
@@ -311,7 +332,6 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
             ("this node's standing limit", settings.limits.openings_per_row),
         ),
     )
-    _show_verdict(agreement, settings, home)
 
 
 def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> None:

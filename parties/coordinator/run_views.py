@@ -35,6 +35,8 @@ from parties.coordinator.store import LoggedEvent
 from parties.ledger.entries import Entry, State
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Member
+from vfl.models.sealed.scales import SCORE_BITS
+from vfl.terms import SealedModel
 
 __all__ = [
     "LedgerReader",
@@ -94,7 +96,7 @@ def _summary(known: KnownRun) -> dict[str, Any]:
 
 def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
     """Everything about one run."""
-    state, progress = known.state, known.progress
+    state, progress, model = known.state, known.progress, known.agreement.model
     settled = run_report(state, "settle", "coordinator")
     way, contributions = _contributions(state, settled)
     numbers = evaluation_numbers(state)
@@ -105,6 +107,8 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
         phases=_phases(known),
         series=progress.series(),
         openings=progress.openings(),
+        score_bits=SCORE_BITS if isinstance(model, SealedModel) else 0,
+        anchor=model.anchor if isinstance(model, SealedModel) else "",
         bytes_by_message=progress.traffic(),
         relayed=progress.relays(),
         peak_rss_mb=progress.memory(),

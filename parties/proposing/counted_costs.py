@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from parties.agreement.document import Agreement
+from parties.proposing.sealed_costs import sealed_cost, sealed_steps
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.protocols.product import choose_packing
-from vfl.terms import SplitModel
+from vfl.terms import SealedModel, SplitModel
 from vfl.walk.schedule import PREDICT_ROWS
 
 __all__ = [
     "LABEL_MB",
     "NODE_MB",
+    "SEALED_SHARE",
     "PartyCost",
     "ProductCost",
     "RunCost",
@@ -43,6 +45,10 @@ _MILLISECONDS: Mapping[str, float] = {
     "multiply": 0.074, "add": 0.024,
 }  # fmt: skip
 """One core, ring degree 8192, two primes: the table in docs/performance.md."""
+_SLOT_MILLISECONDS: Mapping[str, float] = {name: 1.5 * time for name, time in _MILLISECONDS.items()}
+"""Slot mode has three primes where the table's has two."""
+SEALED_SHARE = 0.6
+"""Raw operations over a sealed step's whole time on one core, as docs/performance.md has it."""
 _REFERENCE_DEGREE = 8192
 _SHARE_OF_RAW = 0.65
 """Raw operations over a step's whole time, as docs/performance.md has it for batches of 512 rows."""
@@ -99,6 +105,8 @@ class ProductCost:
 def steps_of(agreement: Agreement, entities: int) -> Steps:
     """The steps if ``entities`` are common to all. A ridge's blocks of moments stay below what is counted for it."""
     model, periods = agreement.model, len(agreement.calendar.periods)
+    if isinstance(model, SealedModel):
+        return Steps(**vars(sealed_steps(agreement, entities)))
     rows = periods * entities
     batch = min(model.batch_rows if isinstance(model, SplitModel) else PREDICT_ROWS, rows)
     extra = agreement.needed_openings - 1 - model.epochs
@@ -129,6 +137,8 @@ def sums_bytes(rows: int, width: int) -> int:
 
 def run_cost(agreement: Agreement, entities: int) -> RunCost:
     """The cost if ``entities`` (one or more) are common to all parties. Takes well below a millisecond a party."""
+    if isinstance(agreement.model, SealedModel):
+        return _sealed_run_cost(agreement, entities)
     steps = steps_of(agreement, entities)
     whole, parties = ProductCost(0.0, 0, 0), []
     for feature in agreement.features:
@@ -140,6 +150,25 @@ def run_cost(agreement: Agreement, entities: int) -> RunCost:
     label = agreement.party(agreement.label.party)
     memory = NODE_MB + LABEL_MB + panel_mb(steps.rows, len(label.columns))
     return RunCost(steps, whole.seconds, (PartyCost(label.name, whole.operand, whole.answer, memory), *parties))
+
+
+def _sealed_run_cost(agreement: Agreement, entities: int) -> RunCost:
+    steps, cost = steps_of(agreement, entities), sealed_cost(agreement, entities)
+    times, slots = (
+        {name: time / 1000 for name, time in table.items()} for table in (_MILLISECONDS, _SLOT_MILLISECONDS)
+    )
+    parties = []
+    for party in sorted(agreement.parties, key=lambda one: one.role != "label"):
+        memory = NODE_MB + (LABEL_MB if party.role == "label" or party.encoder else 0.0)
+        parties.append(
+            PartyCost(
+                party.name,
+                cost.sent_by(party.name),
+                cost.received_by(party.name),
+                memory + panel_mb(steps.rows, len(party.columns)),
+            )
+        )
+    return RunCost(steps, cost.seconds(times, slots, SEALED_SHARE), tuple(parties))
 
 
 def _counted(agreement: Agreement, columns: int, rows: int, both: bool) -> ProductCost:

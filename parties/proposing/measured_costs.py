@@ -19,18 +19,28 @@ from parties.agreement.document import Agreement
 from parties.proposing.counted_costs import (
     LABEL_MB,
     NODE_MB,
+    SEALED_SHARE,
     ProductCost,
     cost_of_steps,
     panel_mb,
     steps_of,
     sums_bytes,
 )
-from vfl.arithmetic.he import Context, Evaluator, KeyHolder
+from parties.proposing.sealed_costs import sealed_cost
+from vfl.arithmetic.he import Context, Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
+from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.protocols.product import Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
+from vfl.terms import SealedModel
 
 __all__ = ["Estimate", "estimate"]
+
+_TIMED_SECONDS = 0.05
+_SPLIT_TRIPS = 3
+"""Two of a forward product and one of a backward one."""
+_SEALED_TRIPS = 12
+"""Two products, and five in slot mode, of two round trips each: three truncations, the squares, the gradient."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +55,22 @@ class Estimate:
     bytes_received: int
     memory_mb: float
     round_trip_seconds: float | None = None
+    round_trips: int = _SPLIT_TRIPS
 
     @property
     def waiting_seconds(self) -> float:
-        """Time on the wire: two round trips of a forward step and one of a backward one, at the slowest link."""
-        return 3 * self.steps * (self.round_trip_seconds or 0.0)
+        """Time on the wire: the round trips of a step that wait for each other, at the slowest link."""
+        return self.round_trips * self.steps * (self.round_trip_seconds or 0.0)
 
 
 def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seconds: float | None = None) -> Estimate:
     """What the run asks of ``party`` if all its ``entities`` are common to all. Takes a few seconds.
 
-    For a ridge model the steps of a split model of its shape are counted, which its blocks of moments stay below.
+    The seconds of a sealed run are those of all parties' parts, one after the other. For a ridge model the steps of a
+    split model of its shape are counted, which its blocks of moments stay below.
     """
+    if isinstance(agreement.model, SealedModel):
+        return _sealed_estimate(agreement, party, entities, round_trip_seconds)
     planned = steps_of(agreement, entities)
     widest = max(agreement.features, key=lambda p: len(p.columns))
     mine = agreement.party(party)
@@ -64,10 +78,6 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
     cost = cost_of_steps(planned, entities, partial(_measured, agreement, columns))
     if mine.role == "label":
         cost *= len(agreement.features)
-    panel = panel_mb(planned.rows, len(mine.columns))
-    base = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, NODE_MB)
-    if mine.role == "label" or mine.encoder:
-        base += LABEL_MB
     return Estimate(
         rows=planned.rows,
         openings=agreement.row_limit,
@@ -75,9 +85,46 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
         seconds=cost.seconds,
         bytes_sent=cost.operand if mine.role == "label" else cost.answer,
         bytes_received=cost.answer if mine.role == "label" else cost.operand,
-        memory_mb=base + panel,
+        memory_mb=_memory(agreement, party, planned.rows),
         round_trip_seconds=round_trip_seconds,
     )
+
+
+def _memory(agreement: Agreement, party: str, rows: int) -> float:
+    mine = agreement.party(party)
+    base = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, NODE_MB)
+    if mine.role == "label" or mine.encoder:
+        base += LABEL_MB
+    return base + panel_mb(rows, len(mine.columns))
+
+
+def _sealed_estimate(agreement: Agreement, party: str, entities: int, round_trip: float | None) -> Estimate:
+    """Of a sealed run: SEAL's operations are timed here one by one, and the schedule's counts multiply them."""
+    planned, cost = steps_of(agreement, entities), sealed_cost(agreement, entities)
+    return Estimate(
+        rows=planned.rows,
+        openings=agreement.row_limit,
+        steps=planned.all,
+        seconds=cost.seconds(_raw_times(coefficient_key()), _raw_times(slot_key()), SEALED_SHARE),
+        bytes_sent=cost.sent_by(party),
+        bytes_received=cost.received_by(party),
+        memory_mb=_memory(agreement, party, planned.rows),
+        round_trip_seconds=round_trip,
+        round_trips=_SEALED_TRIPS,
+    )
+
+
+def _raw_times(key: KeyHolder) -> dict[str, float]:
+    """Seconds of each of SEAL's operations here; of processor time, so that other work beside it counts little."""
+    times = {}
+    for name, operation in raw_operations(key, Evaluator(key.context, key.public_key)).items():
+        operation()
+        began, calls = time.process_time(), 0
+        while time.process_time() - began < _TIMED_SECONDS:
+            operation()
+            calls += 1
+        times[name] = (time.process_time() - began) / calls
+    return times
 
 
 def _measured(agreement: Agreement, columns: int, rows: int, both: bool) -> ProductCost:

@@ -33,13 +33,23 @@ def field(app: Any, label: str) -> Any:
     return next(widget for kind in kinds for widget in getattr(app, kind) if widget.label == label)
 
 
+def split_page(client: object) -> Any:
+    """The page with the split network's template chosen."""
+    app = show(new_run_page, client, [])
+    app.button_group[0].set_value("split").run()
+    return app
+
+
 def test_a_template_holds_together_and_says_what_it_means() -> None:
     client = SampleClient()
     app = show(new_run_page, client, [])
     shown = said(app)
     assert not app.error
     assert "Who learns what" in shown
-    assert "The label party learns, for each opened row" in shown.replace("\\", "")
+    assert "together would see what the label party would see" in shown
+    bar = app.get("progress")[0].proto.text
+    assert "One score of 17 bits per predicted row: 76\N{NARROW NO-BREAK SPACE}000 rows" in bar
+    assert "1 of 4 scores" in bar
     assert "till is not connected" in shown.replace("\\", "")
     assert {"One core", "Rows", "Periods predicted"} <= {metric.label for metric in app.metric}
     assert app.button(key="propose").disabled is False
@@ -47,7 +57,7 @@ def test_a_template_holds_together_and_says_what_it_means() -> None:
 
 
 def test_a_wrong_field_gets_one_sentence_beside_it_and_nothing_can_be_proposed() -> None:
-    app = show(new_run_page, SampleClient(), [])
+    app = split_page(SampleClient())
     field(app, "Openings of a row, at most").set_value(1).run()
     assert not app.exception
     assert "leave none to train on" in app.error[0].value
@@ -59,7 +69,7 @@ def test_a_wrong_field_gets_one_sentence_beside_it_and_nothing_can_be_proposed()
 
 
 def test_taking_parties_out_takes_them_out_everywhere() -> None:
-    app = show(new_run_page, SampleClient(), [])
+    app = split_page(SampleClient())
     field(app, "Feature parties").set_value(["orbit"]).run()
     assert not app.exception
     assert "embedding is opened alone" in app.error[0].value
@@ -80,6 +90,75 @@ def test_a_ridge_has_fields_of_its_own() -> None:
     field(app, "Model").set_value("ridge").run()
     assert "Penalty" in {widget.label for widget in app.number_input}
     assert not app.exception
+
+
+SEALED_ONLY = {
+    "Anchor", "Squared columns", "Steps before the first prediction", "Steps a period", "Linear rate",
+    "Rate of the squares", "Momentum", "Threshold of the squares", "Start",
+}  # fmt: skip
+SPLIT_ONLY = {
+    "Embedding width", "Top model", "Passes", "Members", "Share of a row's features", "Attribution",
+    "Consent of a single party",
+}  # fmt: skip
+
+
+def labels_of(app: Any) -> set[str]:
+    kinds = ("text_input", "number_input", "selectbox", "toggle", "date_input")
+    return {widget.label for kind in kinds for widget in getattr(app, kind)}
+
+
+def test_the_sealed_network_comes_first_with_fields_of_its_own() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    assert field(app, "Model").value == "sealed"
+    assert labels_of(app) >= SEALED_ONLY
+    assert not labels_of(app) & SPLIT_ONLY
+    assert field(app, "Contributions").options == ["none here: runs per coalition (retrain)"]
+    assert field(app, "Linear rate").value == str(2.0**-5)
+    field(app, "Model").set_value("split").run()
+    assert not app.exception
+    assert labels_of(app) >= SPLIT_ONLY
+    assert not labels_of(app) & SEALED_ONLY
+
+
+def test_another_kind_begins_with_its_own_usual_values() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    assert (field(app, "Rows a batch").value, field(app, "Penalty").value) == (4096, 1000.0)
+    field(app, "Model").set_value("ridge").run()
+    assert field(app, "Penalty").value == 300.0
+    field(app, "Model").set_value("split").run()
+    assert field(app, "Rows a batch").value == 512
+    field(app, "Model").set_value("sealed").run()
+    assert (field(app, "Rows a batch").value, field(app, "Penalty").value) == (4096, 1000.0)
+    assert not app.error, app.error[0].value
+
+
+def test_a_rate_that_was_chosen_is_the_agreements_and_an_overflow_is_a_sentence() -> None:
+    client = SampleClient()
+    app = show(new_run_page, client, [])
+    field(app, "Rate of the squares").set_value(str(2.0**-3)).run()
+    assert app.session_state["draft"][1].agreement["model"]["square_rate"] == 2.0**-3
+    field(app, "Penalty").set_value(1e12).run()
+    assert not app.exception
+    assert app.error or app.button(key="propose").disabled is False
+
+
+def test_the_anchor_is_chosen_among_the_feature_parties_and_goes_with_them() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    assert field(app, "Anchor").options == ["the one with most columns", "orbit", "chatter", "till"]
+    field(app, "Anchor").set_value("till").run()
+    assert app.session_state["draft"][1].agreement["model"]["anchor"] == "till"
+    assert "Anchor: till holds the other half of every share" in said(app).replace("\\", "")
+    field(app, "Feature parties").set_value(["orbit", "chatter"]).run()
+    assert not app.exception
+    assert field(app, "Anchor").value == ""
+    assert app.session_state["draft"][1].agreement["model"]["anchor"] in ("orbit", "chatter")
+
+
+def test_one_feature_party_needs_no_consent_to_open_its_embedding() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    field(app, "Feature parties").set_value(["orbit"]).run()
+    assert not app.error
+    assert "the one feature party, orbit, holds the other half" in said(app).replace("\\", "")
 
 
 def test_presets_set_what_is_waited_for_and_held_out() -> None:

@@ -40,6 +40,9 @@ def show(draft: DraftView | None) -> bool:
 
 
 def _openings(draft: DraftView) -> None:
+    if draft.score_bits:
+        _scores(draft)
+        return
     st.markdown("**Opening budget of a row**", help=HELP["budget"])
     used = sum(use.most for use in draft.openings)
     share = draft.exposed / draft.features if draft.features else None
@@ -47,6 +50,18 @@ def _openings(draft: DraftView) -> None:
     words = f"{used} of {draft.row_limit} openings · at most {draft.exposed} linear forms of {draft.features} features"
     st.progress(min(1.0, used / draft.row_limit) if draft.row_limit else 0.0, text=f"{words} ({share_words})")
     st.caption(" · ".join(f"{use.most} for {plain(use.what)}" for use in draft.openings))
+
+
+def _scores(draft: DraftView) -> None:
+    """Of a run that opens scores alone."""
+    st.markdown("**What opens**", help=HELP["scores"])
+    used = sum(use.most for use in draft.openings)
+    st.progress(
+        min(1.0, used / draft.row_limit),
+        text=f"One score of {draft.score_bits} bits per predicted row: {count(draft.opened_rows)} rows · "
+        f"{used} of {draft.row_limit} scores of a row over all runs",
+    )
+    st.caption("Training opens nothing. The anchor's node counts scores and refuses more.")
 
 
 def _cost(cost: CostView) -> None:

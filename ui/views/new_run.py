@@ -129,6 +129,15 @@ def _seed(start: TemplateView, members: Sequence[PartyView]) -> tuple[dict[str, 
         st.session_state.setdefault(_key(start, path), value)
     values = {path: st.session_state[_key(start, path)] for path in initial}
     chosen = _chosen(start, members)
+    values[run_form.FEATURES] = chosen["features"]
+    changed: dict[str, Any] = {}
+    kind = values["model.kind"]
+    if st.session_state.setdefault(_key(start, "kind before"), kind) != kind:
+        changed = run_form.on_kind_change(values)
+        st.session_state[_key(start, "kind before")] = kind
+    changed |= run_form.out_of_choice(values)
+    for path, value in changed.items():
+        values[path] = st.session_state[_key(start, path)] = value
     for part, names in chosen.items():
         st.session_state[_key(start, part)] = (names[0] if names else None) if part == "label" else names
     return values, chosen
@@ -175,7 +184,7 @@ def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | N
     left, right = st.columns([1, 2])
     left.selectbox(
         "Label party", labels, index=None, key=_key(start, "label"),
-        help="It holds the labels, trains the top model and makes the factor.",
+        help="It holds the labels, leads the training and makes the factor.",
     )  # fmt: skip
     right.multiselect(
         "Feature parties", features, key=_key(start, "features"),
@@ -234,7 +243,7 @@ def _fields(start: TemplateView, section: str, values: Mapping[str, Any], draft:
     for i in range(0, len(shown), 2):
         for cell, field in zip(st.columns(2), shown[i : i + 2], strict=False):
             with cell:
-                _input(start, field, values[field.path])
+                _input(start, field, values[field.path], field.offered(values))
                 if draft is not None and draft.fault and run_form.fault_at(draft.field, field.path):
                     _wrong(draft.fault)
 
@@ -243,7 +252,7 @@ def _wrong(sentence: str) -> None:
     st.markdown(f":red[:material/error: {plain(sentence)}]")
 
 
-def _input(start: TemplateView, field: run_form.Field, value: Any) -> None:
+def _input(start: TemplateView, field: run_form.Field, value: Any, offered: Mapping[str, str]) -> None:
     """One input; its value lies in the session already, see :func:`_seed`.
 
     It is the input's default as well: a browser in which a change overtakes the first drawing sends the defaults of
@@ -257,16 +266,16 @@ def _input(start: TemplateView, field: run_form.Field, value: Any) -> None:
         st.toggle(field.label, value=value, key=key, help=about)
     elif field.kind == "date":
         st.date_input(field.label, value=value, key=key, help=about, format="YYYY-MM-DD")
-    elif field.kind == "choice":
-        choices = {**(field.choices or {}), value: (field.choices or {}).get(value, value)}
+    elif field.kind in ("choice", "rate"):
+        choices = {**offered, value: offered.get(value, value)}
         at = list(choices).index(value)
         st.selectbox(field.label, list(choices), at, key=key, help=about, format_func=lambda one: choices[one])
     elif field.kind == "whole":
         most = None if high is None else int(high)
         st.number_input(field.label, int(low or 0), most, value, step=1, key=key, help=about)
     else:
-        step, shape = (100.0, "%.2f") if field.kind == "money" else (0.1, None)
-        st.number_input(field.label, float(low or 0), None, value, step=step, format=shape, key=key, help=about)
+        step, shape = (100.0, "%.2f") if field.kind == "money" else (field.step, None)
+        st.number_input(field.label, float(low or 0), high, value, step=step, format=shape, key=key, help=about)
 
 
 @st.dialog("Propose this run?", width="large")

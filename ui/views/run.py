@@ -11,6 +11,7 @@ from parties.client import (
     EntenteError,
     PartyView,
     PhaseView,
+    ProgressView,
     RunsQuestion,
     RunSummary,
     RunView,
@@ -213,6 +214,8 @@ def _progress(run: RunView) -> None:
         st.markdown(f"**{PHASE_TITLES.get(current.name, plain(current.name))}** since {instant(current.started_at)}")
         for state in current.progress:
             parts = [plain(state.party), f"{count(state.done)} of {count(state.total)} {plain(state.unit)}"]
+            if period := _period(run, state):
+                parts.append(period)
             if state.per_second is not None:
                 parts.append(f"{count(state.per_second)} {plain(state.unit)}/s")
             if state.eta_seconds is not None:
@@ -222,6 +225,14 @@ def _progress(run: RunView) -> None:
             st.caption("No party has said yet how far it is.")
         if current.finished:
             st.caption(f"Finished: {plain(', '.join(current.finished))}")
+
+
+def _period(run: RunView, state: ProgressView) -> str:
+    """The decision period that training has come to, where the party says so."""
+    calendar = run.agreement.get("calendar")
+    periods = calendar.get("periods", ()) if isinstance(calendar, dict) else ()
+    at = int(state.metrics.get("period", -1))
+    return f"period {plain(str(periods[at]))} ({at + 1} of {len(periods)})" if 0 <= at < len(periods) else ""
 
 
 def _journal(client: ClientProtocol, run: RunView) -> None:

@@ -19,6 +19,10 @@ from ui.wording import HELP, MISSING, amount, correlation, count, data_size, pla
 
 __all__ = ["contribution", "numbers", "quality", "revealed", "terms"]
 
+_WAYS = {
+    "moments": "Valued by each coalition's Pearson IC: two numbers per coalition and period opened, and no row.",
+}
+
 
 def numbers(run: RunView) -> None:
     """The numbers that matter most, side by side."""
@@ -36,7 +40,8 @@ def numbers(run: RunView) -> None:
     _number(cells[2], "Uplift", correlation(uplift), f"{HELP['uplift']} {HELP['t']}", t_uplift)
     _number(cells[3], "Common entities", count(run.n_common), HELP["common"])
     openings = MISSING if used is None or limit is None else f"{used} of {limit}"
-    _number(cells[4], "Openings per row", openings, HELP["openings"])
+    label, meaning = ("Scores per row", "scores") if run.score_bits else ("Openings per row", "openings")
+    _number(cells[4], label, openings, HELP[meaning])
 
 
 def _number(cell: DeltaGenerator, label: str, value: str, meaning: str, note: str | None = None) -> None:
@@ -58,7 +63,9 @@ def quality(run: RunView) -> None:
         empty("Not measured", "The run ended before its evaluation, or its agreement keeps the numbers private.")
     else:
         empty("Not measured yet", "The label party measures the factor once training is over.")
-    if any(p.loss is not None for p in run.series):
+    if run.score_bits:
+        st.caption(f"There is no loss to draw. {HELP['no_loss']}")
+    elif any(p.loss is not None for p in run.series):
         with st.expander("Training loss", icon=":material/trending_down:", expanded=not run.ended):
             st.caption(HELP["loss"])
             draw(run_charts.loss_chart, run.series, alt="Training loss per period")
@@ -70,7 +77,8 @@ def contribution(run: RunView) -> None:
         return
     st.subheader("Who contributed what", help=HELP["shapley"])
     if run.contribution_way:
-        st.caption(f"Coalitions valued the {plain(run.contribution_way)} way. {HELP['standard_error']}")
+        way = _WAYS.get(run.contribution_way, f"Coalitions valued the {plain(run.contribution_way)} way.")
+        st.caption(f"{way} {HELP['standard_error']}")
     draw(run_charts.shapley_chart, run.contributions, alt="Shapley values by party")
     table = run_tables.contributions_table(run.contributions, run.unit, run.scale)
     config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
@@ -85,7 +93,10 @@ def revealed(run: RunView) -> None:
     st.subheader("What was revealed and sent", help=HELP["bytes"])
     left, right = st.columns([2, 3])
     with left:
-        st.markdown("**Openings of the most opened row**", help=HELP["openings"])
+        if run.score_bits:
+            _scores(run)
+        else:
+            st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         if run.openings:
             draw(run_charts.openings_chart, run.openings, alt="Openings used against the limit")
         else:
@@ -109,6 +120,14 @@ def revealed(run: RunView) -> None:
             st.markdown("**Led through the coordinator**", help=HELP["relayed"])
             pairs = (f"{plain(v.sender)} to {plain(v.receiver)} {data_size(v.bytes)}" for v in run.relayed)
             st.caption(" · ".join(pairs))
+
+
+def _scores(run: RunView) -> None:
+    """What opened of a sealed network's rows."""
+    st.markdown("**Scores of the most opened row**", help=HELP["scores"])
+    opened = f": {count(run.factor.rows)} rows" if run.factor is not None and run.factor.rows else ""
+    st.caption(f"One score of {run.score_bits} bits per predicted row{opened}. Training opened nothing.")
+    st.caption(f"Anchor: {plain(run.anchor)}. Its node counts the scores. {HELP['anchor']}")
 
 
 def terms(run: RunView, members: Sequence[PartyView]) -> None:

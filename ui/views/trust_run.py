@@ -56,12 +56,19 @@ def render_revealed(client: ClientProtocol) -> None:
         empty("Nothing has left anybody", "The parties report what they sent when a phase has ended.")
         return
     _summary(report)
+    if report.opens:
+        st.markdown("**What the label party learns of the feature parties' data**", help=HELP["reveals"])
+        st.markdown("\n".join(f"- {plain(line, longest=2000)}" for line in report.opens))
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.markdown("**Bytes by link**", help=HELP["bytes"])
         draw(links_chart, report, alt="Megabytes from each sender to each receiver, by class")
     with right:
-        st.markdown("**Openings of the most opened row**", help=HELP["openings"])
+        if report.score_bits:
+            st.markdown("**Scores of the most opened row**", help=HELP["scores"])
+            st.caption(f"{report.score_bits} bits each, counted by the anchor, {plain(report.anchor)}.")
+        else:
+            st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         if report.openings:
             draw(openings_chart, report.openings, alt="Openings used against the limit")
         else:
@@ -86,7 +93,8 @@ def _summary(report: MinimisationView) -> None:
     cells = st.columns(4)
     cells[0].metric("Sent in all", data_size(total), border=True, help=HELP["bytes"])
     cells[1].metric("Message types", count(len(kinds)), border=True, help=HELP["reveals"])
-    cells[2].metric("Openings per row", f"{used} of {limit}" if limit else "none", border=True, help=HELP["openings"])
+    label, meaning = ("Scores per row", "scores") if report.score_bits else ("Openings per row", "openings")
+    cells[2].metric(label, f"{used} of {limit}" if limit else "none", border=True, help=HELP[meaning])
     cells[3].metric("Common entities", count(report.n_common), border=True, help=HELP["common"])
     if report.factor_to:
         st.caption(f"The factor's files went to {plain(', '.join(report.factor_to))}.")

@@ -36,6 +36,8 @@ from parties.names import ADMIN, COORDINATOR
 from parties.proposing.counted_costs import run_cost
 from parties.proposing.drafting import TermsFault, agreement_of, coalition_of, offered_terms, terms_of
 from parties.settings.consortium import ConsortiumSettings
+from vfl.models.sealed.scales import SCORE_BITS
+from vfl.terms import SealedModel
 
 __all__ = ["Drafts", "doors"]
 
@@ -102,6 +104,7 @@ class Drafts:
             return DraftView(fault=text, field=field) if field == "calendar" else DraftView(fault=str(error))
         cost = run_cost(agreement, said.entities)
         predicted = _predicted(agreement)
+        sealed = isinstance(agreement.model, SealedModel)
         return DraftView(
             warnings=tuple(self._warnings(agreement, predicted, cost.seconds)),
             run_id=agreement.run_id,
@@ -111,7 +114,9 @@ class Drafts:
             learns=tuple(_learns(agreement)),
             openings=tuple(_uses(agreement)),
             row_limit=agreement.row_limit,
-            exposed=agreement.row_limit * agreement.model.embedding_width,
+            exposed=0 if sealed else agreement.row_limit * agreement.model.embedding_width,
+            score_bits=SCORE_BITS if sealed else 0,
+            opened_rows=predicted * said.entities,
             features=agreement.counted_features,
             cost=CostView(
                 rows=cost.steps.rows,
@@ -140,7 +145,7 @@ class Drafts:
         except AgreementError as error:
             raise TermsFault("parameter_set", str(error)) from None
         reserved = agreement.needed_openings - 1 - agreement.model.epochs
-        if agreement.row_limit < 2 + reserved:
+        if not isinstance(agreement.model, SealedModel) and agreement.row_limit < 2 + reserved:
             raise TermsFault(
                 "openings.limit_per_row",
                 f"{agreement.row_limit} openings of a row leave none to train on after one prediction and {reserved} "
@@ -184,7 +189,8 @@ class Drafts:
         if agreement.calendar.period_ends[-1] > agreement.proposed_at:
             yield "The calendar ends in the future: the last periods have no labels yet."
         if seconds > _LONG_SECONDS:
-            yield "It may take more than an hour on one core: fewer passes, wider batches or a ridge are quicker."
+            fewer = "steps" if isinstance(agreement.model, SealedModel) else "passes"
+            yield f"It may take more than an hour on one core: fewer {fewer}, wider batches or a ridge are quicker."
 
 
 def _left_to_train(agreement: Agreement) -> int:
@@ -207,6 +213,9 @@ def _learns(agreement: Agreement) -> Iterator[LearnsView]:
 def _uses(agreement: Agreement) -> Iterator[OpeningUseView]:
     terms, parties = agreement.openings, len(agreement.features)
     passes = min(agreement.model.epochs, _left_to_train(agreement))
+    if isinstance(agreement.model, SealedModel):
+        yield OpeningUseView(what="the prediction", most=1)
+        return
     yield OpeningUseView(what="the prediction", most=1)
     yield OpeningUseView(what="training", most=passes)
     if terms.contribution == "masked" and parties > 1:

@@ -17,7 +17,7 @@ _WEEKS = 156
 
 
 def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: date) -> list[TemplateView]:
-    """A split network as in the demo, and a joint ridge; over the last three years, by weeks.
+    """The sealed network as in the demo, a split network and a joint ridge; over the last three years, by weeks.
 
     ``offers`` are those of the members that have said what they bring. With too few of them the terms still come, and
     the draft says what is missing.
@@ -56,12 +56,20 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
         "model": {"kind": "ridge", "alpha": 300.0},
         "openings": {"limit_per_row": 2, "largest_fraction": 0.6, "contribution": "none", **alone},
     }
+    sealed = {"model": {"kind": "sealed"}, "openings": {"limit_per_row": 4, "contribution": "none"}}
     return [
+        TemplateView(
+            key="sealed",
+            title="Sealed network",
+            words="As in the demo: learns products of all parties' columns on shares to the end, and opens nothing "
+            "of a row but its score.",
+            terms=shared | sealed,
+        ),
         TemplateView(
             key="split",
             title="Split network",
-            words="As in the demo: a sealed source layer across the parties and a small network at the label party; "
-            "contributions from masked sums.",
+            words="A source layer across the parties and a small network at the label party, which reads opened sums "
+            "within a budget; contributions from masked sums.",
             terms=shared | split,
         ),
         TemplateView(

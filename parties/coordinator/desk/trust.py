@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from parties.agreement.document import Agreement
 from parties.agreement.every_term import every_term
 from parties.agreement.signing import verify_signature
+from parties.agreement.who_learns import label_lines
 from parties.audit.checking import check_log
 from parties.audit.heads import Head, check_head
 from parties.audit.log import Entry
@@ -38,7 +39,9 @@ from parties.coordinator.known_run import KnownRun
 from parties.coordinator.run_views import n_common
 from parties.errors import AgreementError
 from parties.names import ADMIN, COORDINATOR, DESK
+from vfl.models.sealed.scales import SCORE_BITS
 from vfl.register import REGISTER
+from vfl.terms import SealedModel
 
 if TYPE_CHECKING:
     from parties.coordinator.desk.context import DeskContext
@@ -178,6 +181,8 @@ class _Trust:
                     source=source,
                 )
             )  # fmt: skip
+        model = known.agreement.model
+        sealed = isinstance(model, SealedModel)
         exported = any(span.phase == "export" and span.outcome == "done" for span in state.spans)
         return MinimisationView(
             run_id=state.run,
@@ -185,6 +190,9 @@ class _Trust:
             openings=openings,
             n_common=n_common(state),
             factor_to=tuple(dict.fromkeys((state.plan.label, *state.plan.recipients))) if exported else (),
+            opens=label_lines(known.agreement),
+            score_bits=SCORE_BITS if sealed else 0,
+            anchor=model.anchor if isinstance(model, SealedModel) else "",
         )
 
     def agreement(self, asked: RunQuestion, caller: Caller) -> AgreementText:

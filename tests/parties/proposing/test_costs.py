@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.runs import agreement
 from parties.agreement.document import Agreement
-from parties.proposing.counted_costs import run_cost, steps_of
+from parties.proposing.counted_costs import RunCost, run_cost, steps_of
 from parties.proposing.measured_costs import estimate
+from vfl.terms import SealedModel
+from vfl.walk.cycles import cyclic
 
 
 def changed(**terms: Any) -> Agreement:
@@ -34,6 +37,35 @@ def test_bytes_are_those_of_the_products_themselves(terms: dict[str, Any]) -> No
             measured.bytes_received,
         )
     assert run_cost(made, 40).steps.all == measured.steps
+
+
+def sealed(entities: int, **model: Any) -> RunCost:
+    made = agreement(104)
+    terms = made.model_dump(exclude={"parameter_set", "openings", "model"})
+    model = {"kind": "sealed", "anchor": made.features[0].name, **model}
+    return run_cost(Agreement.model_validate({**terms, "model": model, "openings": {"contribution": "none"}}), entities)
+
+
+def test_a_sealed_runs_steps_are_those_of_its_schedule() -> None:
+    made = agreement(104)
+    terms = made.model_dump(exclude={"parameter_set", "openings", "model"})
+    model = SealedModel(anchor=made.features[0].name, batch_rows=64, warmup_steps=3, steps=2)
+    document = Agreement.model_validate({**terms, "model": model.model_dump(), "openings": {"contribution": "none"}})
+    shape = (104, 12)
+    known_from = np.repeat(np.arange(104)[:, None] + document.walk_forward.horizon, 12, axis=1)
+    steps = list(cyclic(model, document.walk_forward, known_from, np.zeros(shape), np.ones(shape, dtype=bool)))
+    counted = steps_of(document, 12)
+    assert counted.train == sum(step.kind == "train" for step in steps)
+    assert counted.predict == sum(step.kind == "predict" for step in steps)
+
+
+def test_a_sealed_run_costs_more_with_more_rows_columns_and_steps() -> None:
+    small = sealed(100)
+    for more in (sealed(1000), sealed(100, width=8), sealed(100, steps=2)):
+        assert more.seconds > small.seconds > 0
+        assert all(b.bytes_sent > a.bytes_sent > 0 for a, b in zip(small.parties, more.parties, strict=True))
+    sent, received = (sum(getattr(party, way) for party in small.parties) for way in ("bytes_sent", "bytes_received"))
+    assert sent == received
 
 
 def test_more_entities_passes_and_parties_cost_more() -> None:

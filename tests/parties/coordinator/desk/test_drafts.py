@@ -33,8 +33,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Consortiu
 
 
 def drafted(client: Client, **changes: Any) -> DraftView:
-    """The draft of the first template with some terms changed: ``model__epochs=3`` is epochs in [model]."""
-    terms = client.run_templates()[0].terms
+    """The draft of a template with some terms changed: ``model__epochs=3`` is epochs in [model]."""
+    kind = changes.pop("kind", "split")
+    terms = next(template.terms for template in client.run_templates() if template.key == kind)
     about = {name: changes.pop(name) for name in ("coalition", "entities", "valid_hours") if name in changes}
     for path, value in changes.items():
         table = terms
@@ -91,6 +92,43 @@ def test_a_fault_is_one_sentence_at_its_field(
     assert draft.field == field
     assert not draft.agreement
     assert "\n" not in draft.fault
+
+
+def test_a_sealed_draft_opens_scores_alone_and_names_its_anchor(office: tuple[Consortium, Any, Client]) -> None:
+    client = office[2]
+    assert client.run_templates()[0].key == "sealed"
+    draft = drafted(client, kind="sealed", entities=200)
+    assert not draft.fault
+    made = Agreement.model_validate(draft.agreement)
+    assert made.model.kind == "sealed"
+    assert made.model.anchor in {party.name for party in made.features}
+    assert draft.score_bits == 17
+    assert draft.exposed == 0
+    assert draft.cost is not None
+    assert draft.opened_rows == 200 * draft.cost.predicted_periods
+    label = next(who.what for who in draft.learns if who.who == LABEL)
+    assert any(f"The label party and {made.model.anchor} together" in line for line in label)
+    assert drafted(client, kind="sealed", openings__limit_per_row=1).fault == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"model__anchor": "moon"}, "model.anchor", "must be a feature party"),
+        ({"model__anchor": LABEL}, "model.anchor", "must be a feature party"),
+        ({"model__square_rate": 0.3}, "model.square_rate", "power of two"),
+        ({"model__epochs": 3}, "model", "has no model.epochs"),
+        ({"openings__attribution": True}, "openings.attribution", "needs opened sums"),
+        ({"openings__contribution": "masked"}, "openings.contribution", "opens single parties' sums"),
+        ({"model__width": 0}, "model.width", "greater than or equal to 1"),
+    ],
+)
+def test_a_sealed_fault_is_one_sentence_at_its_field(
+    office: tuple[Consortium, Any, Client], changes: dict[str, Any], field: str, words: str
+) -> None:
+    draft = drafted(office[2], kind="sealed", **changes)
+    assert words in draft.fault
+    assert draft.field == field
 
 
 def test_a_coalition_is_a_retrain_run_that_pays_nothing(office: tuple[Consortium, Any, Client]) -> None:

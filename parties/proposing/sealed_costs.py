@@ -1,0 +1,144 @@
+"""What a sealed run would cost, counted from its agreement: steps, bytes of each link, and seconds of one core.
+
+Bytes are those of operands, answers, masked embeddings and passed-on shares, which are nearly all of the traffic.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from parties.agreement.document import Agreement
+from parties.agreement.sealed_terms import sealed_members
+from vfl.models.sealed.ends import packing_of
+from vfl.models.sealed.messages import Members
+from vfl.protocols.product import Operations
+from vfl.protocols.slots import ciphertexts_of
+from vfl.terms import SealedModel
+from vfl.walk.schedule import PREDICT_ROWS
+
+__all__ = ["SealedCost", "SealedSteps", "SlotWork", "sealed_cost", "sealed_steps"]
+
+_DEGREE = 8192
+_RESIDUE, _SEED_BYTES, _ELEMENT = 8, 64, 8
+_WHOLE = 2 * _DEGREE * _RESIDUE
+"""One polynomial under the two primes of an answer, in either mode."""
+_SLOT_OPERAND = 3 * _DEGREE * _RESIDUE + _SEED_BYTES
+_SLOT_ANSWER = 2 * _WHOLE
+
+
+@dataclass(frozen=True)
+class SealedSteps:
+    """``train`` steps of ``batch`` rows, and ``predict`` ones of at most PREDICT_ROWS."""
+
+    rows: int
+    batch: int
+    train: int
+    predict: int
+
+
+@dataclass
+class SlotWork:
+    """Slot ciphertexts, both sides: ``answers`` of them, and the multiplications that they take."""
+
+    answers: int = 0
+    multiplications: int = 0
+
+    def add(self, elements: int, times: int, terms: int = 1) -> int:
+        """``times`` products of vectors of so many elements, each a sum of ``terms``; ciphertexts of one."""
+        count = ciphertexts_of(elements)
+        self.answers += count * times
+        self.multiplications += count * times * terms
+        return count
+
+    @property
+    def operations(self) -> Operations:
+        return Operations(self.answers, self.answers, self.multiplications, self.multiplications)
+
+
+@dataclass
+class SealedCost:
+    """products: matrix products. sent: bytes by (sender, receiver)."""
+
+    products: Operations = field(default_factory=lambda: Operations(0, 0, 0, 0))
+    slots: SlotWork = field(default_factory=SlotWork)
+    sent: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def sent_by(self, party: str) -> int:
+        return sum(size for (sender, _), size in self.sent.items() if sender == party)
+
+    def received_by(self, party: str) -> int:
+        return sum(size for (_, receiver), size in self.sent.items() if receiver == party)
+
+    def seconds(self, times: Mapping[str, float], slot_times: Mapping[str, float], share: float) -> float:
+        """Of one core, where SEAL's operations take these times and are ``share`` of the whole."""
+        return (self.products.seconds(times) + self.slots.operations.seconds(slot_times)) / share
+
+
+def sealed_steps(agreement: Agreement, entities: int) -> SealedSteps:
+    """The steps if ``entities`` are common to all and every label is there as soon as the horizon has passed."""
+    model, walk, periods = agreement.model, agreement.walk_forward, len(agreement.calendar.periods)
+    assert isinstance(model, SealedModel)
+    predicted = max(1, periods - walk.warmup - max(1, walk.longest + walk.embargo) + 1)
+    rows = periods * entities
+    return SealedSteps(
+        rows=rows,
+        batch=min(model.batch_rows, rows),
+        train=model.warmup_steps + model.steps * (predicted - 1),
+        predict=predicted * -(-entities // PREDICT_ROWS),
+    )
+
+
+def sealed_cost(agreement: Agreement, entities: int) -> SealedCost:
+    """The whole run's work and bytes, training and prediction."""
+    steps, members, cost = sealed_steps(agreement, entities), sealed_members(agreement), SealedCost()
+    model = agreement.model
+    assert isinstance(model, SealedModel)
+    for rows, times, train in ((steps.batch, steps.train, True), (min(entities, PREDICT_ROWS), steps.predict, False)):
+        _products(cost, members, model.embedding_width, rows, times, train=train)
+        _slots(cost, members, model, rows, times, train=train)
+    return cost
+
+
+def _products(cost: SealedCost, members: Members, width: int, rows: int, times: int, *, train: bool) -> None:
+    """The matrix products of ``times`` steps: each party under the label party's key, and the anchor's beside it."""
+    label, anchor = members.label, members.anchor
+    ends = [(name, label, count, name != anchor) for name, count in members.features.items()]
+    if members.own:
+        ends.append((label, anchor, members.own, False))
+    for evaluator, holder, columns, beside in ends:
+        packing = packing_of(rows, columns, width, train=train)
+        forward, again = packing.operations(rows, columns, width), packing.again(rows, columns, width)
+        done = [(holder, forward, rows)]
+        done += [(holder, again, columns)] if train else []
+        done += [(anchor, again, columns)] if train and beside else []
+        for key_holder, needed, answered in done:
+            cost.products += _times(needed, times)
+            cost.sent[key_holder, evaluator] += times * needed.inputs * (_WHOLE + _SEED_BYTES)
+            answer = needed.outputs * _WHOLE + answered * width * 2 * _RESIDUE
+            cost.sent[evaluator, key_holder] += times * answer
+        if beside:
+            cost.sent[evaluator, anchor] += times * rows * width * _ELEMENT
+            cost.sent[anchor, label] += times * columns * width * _ELEMENT * train
+
+
+def _slots(cost: SealedCost, members: Members, model: SealedModel, rows: int, times: int, *, train: bool) -> None:
+    """Slot products of ``times`` steps; the label party holds the key."""
+    label, anchor, width = members.label, members.anchor, model.embedding_width
+    done = [(anchor, rows * width, 1), (anchor, rows * model.width, 1), (anchor, rows, 1)]
+    if train:
+        done.append((anchor, rows * model.width, 2))
+        done.append((anchor, (members.features.get(anchor, 0) + members.own) * width, 1))
+        done += [(name, members.features[name] * width, 1) for name in members.others]
+    for evaluator, elements, terms in done:
+        if elements:
+            count = cost.slots.add(elements, times, terms)
+            cost.sent[label, evaluator] += times * count * _SLOT_OPERAND
+            cost.sent[evaluator, label] += times * count * _SLOT_ANSWER
+
+
+def _times(needed: Operations, times: int) -> Operations:
+    return Operations(
+        needed.inputs * times, needed.outputs * times, needed.multiplications * times, needed.plains * times
+    )
