@@ -39,7 +39,7 @@ from parties.client import (
 from parties.errors import ConfigError
 from tests.ui import sample_contributions, sample_desk, sample_factors, sample_money, sample_runs, sample_trust
 
-__all__ = ["ABORTED", "HOSTILE", "PAUSED", "RUNNING", "SETTLED", "SampleClient", "bundle", "settled_run"]
+__all__ = ["ABORTED", "HOSTILE", "PAUSED", "RUNNING", "SETTLED", "SampleClient", "bundle", "sealed_run", "settled_run"]
 
 SETTLED, RUNNING, PAUSED, ABORTED = ("a1" * 32, "b2" * 32, "c3" * 32, "d4" * 32)
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x^2$ [link](http://x)"
@@ -122,6 +122,19 @@ def settled_run() -> RunView:
         signatures=tuple(SignatureView(party=p, signature="ab" * 64, signed_at=T0) for p in PARTIES),
         factor=factor(),
     )  # fmt: skip
+
+
+def sealed_run(run: RunView) -> RunView:
+    """The same run with a sealed network: no loss, scores that its anchor counts."""
+    return run.model_copy(
+        update={
+            "score_bits": 17,
+            "anchor": "orbit",
+            "series": tuple(point.model_copy(update={"loss": None}) for point in run.series),
+            "openings": tuple(OpeningsView(party=p, limit=4, max_used=int(p == "orbit")) for p in PARTIES[1:]),
+            "agreement": {**run.agreement, "calendar": {"periods": [point.period for point in series(104)]}},
+        }
+    )
 
 
 def factor() -> FactorView:

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from parties.errors import PeerError
 from tests.ui.pages_rig import TIMEOUT, button, numbers, said, show
-from tests.ui.sample import ABORTED, HOSTILE, PAUSED, RUNNING, SETTLED, SampleClient, bundle
+from tests.ui.sample import ABORTED, HOSTILE, PAUSED, RUNNING, SETTLED, SampleClient, bundle, sealed_run
 from ui.wording import plain
 
 
@@ -51,6 +51,41 @@ def test_a_settled_run_shows_its_results() -> None:
     assert "masked way" in said(app)
     assert "orbit to harbor 48.0 MB" in said(app)
     assert not app.error
+
+
+def test_a_sealed_run_shows_its_scores_its_anchor_and_why_there_is_no_loss() -> None:
+    client = SampleClient()
+    client.views[SETTLED] = sealed_run(client.views[SETTLED])
+    app = show(run_page, client, run=SETTLED)
+    shown = said(app)
+    assert numbers(app)["Scores per row"] == "1 of 4"
+    assert "One score of 17 bits per predicted row: 44\N{NARROW NO-BREAK SPACE}448 rows" in shown
+    assert "Anchor: orbit" in shown
+    assert "together could see every embedding" in shown
+    assert "There is no loss to draw" in shown
+    assert not [one for one in app.expander if one.label == "Training loss"]
+    assert len(app.get("vega_lite_chart")) == 5
+    assert not app.error
+
+
+def test_contributions_from_coalition_moments_say_what_opened() -> None:
+    client = SampleClient()
+    client.views[SETTLED] = sealed_run(client.views[SETTLED]).model_copy(update={"contribution_way": "moments"})
+    assert "two numbers per coalition and period opened, and no row" in said(show(run_page, client, run=SETTLED))
+
+
+@pytest.mark.parametrize("period", [17.0, -1.0, 104.0])
+def test_a_sealed_run_under_way_says_which_period_it_has_come_to(period: float) -> None:
+    client = SampleClient()
+    run = sealed_run(client.views[RUNNING])
+    train = next(phase for phase in run.phases if phase.name == "train")
+    states = tuple(state.model_copy(update={"metrics": {"period": period}}) for state in train.progress)
+    phases = tuple(p.model_copy(update={"progress": states}) if p is train else p for p in run.phases)
+    client.views[RUNNING] = run.model_copy(update={"phases": phases})
+    app = show(run_page, client, run=RUNNING)
+    bars = [bar.proto.text for bar in app.get("progress")]
+    told = ["2024\\-W18 (18 of 104)" in bar for bar in bars]
+    assert all(told) if period == 17.0 else not any("of 104" in bar for bar in bars), bars
 
 
 def test_a_run_under_way_shows_speed_and_time_left_and_keeps_names_harmless() -> None:

@@ -111,6 +111,21 @@ def test_the_report_of_a_run_adds_up() -> None:
     assert f"The factor's files went to {plain('harbor, coordinator')}." in said(app)
 
 
+def test_the_report_of_a_sealed_run_counts_scores_and_says_what_two_holders_would_see() -> None:
+    client = SampleClient()
+    sentence = "Anchor: orbit holds the other half of every share beside the label party."
+    client.doors["trust/minimisation"] = lambda _: sample_trust.report(
+        score_bits=17, anchor="orbit", opens=(sentence, HOSTILE)
+    )
+    app = show(trust_page, client, section="revealed", run=SETTLED)
+    assert numbers(app)["Scores per row"] == "5 of 6"
+    shown = said(app)
+    assert plain(sentence) in shown
+    assert plain(HOSTILE) in shown
+    assert HOSTILE not in shown
+    assert "17 bits each, counted by the anchor, orbit" in shown
+
+
 def test_a_run_that_sent_nothing_yet_says_so() -> None:
     client = SampleClient()
     client.doors["trust/minimisation"] = lambda _: sample_trust.report(lines=(), openings=())

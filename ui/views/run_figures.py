@@ -97,8 +97,9 @@ def revealed(run: RunView) -> None:
             _scores(run)
         else:
             st.markdown("**Openings of the most opened row**", help=HELP["openings"])
-        if run.openings:
-            draw(run_charts.openings_chart, run.openings, alt="Openings used against the limit")
+        counted = tuple(one for one in run.openings if not run.score_bits or one.party == run.anchor)
+        if counted:
+            draw(run_charts.openings_chart, counted, alt="Openings used against the limit")
         else:
             st.caption("Nothing has been opened yet.")
         if run.peak_rss_mb:

@@ -69,8 +69,9 @@ def render_revealed(client: ClientProtocol) -> None:
             st.caption(f"{report.score_bits} bits each, counted by the anchor, {plain(report.anchor)}.")
         else:
             st.markdown("**Openings of the most opened row**", help=HELP["openings"])
-        if report.openings:
-            draw(openings_chart, report.openings, alt="Openings used against the limit")
+        counted = tuple(one for one in report.openings if not report.score_bits or one.party == report.anchor)
+        if counted:
+            draw(openings_chart, counted, alt="Openings used against the limit")
         else:
             st.caption("Nothing was opened.")
     st.subheader("Message by message", help=HELP["reveals"])

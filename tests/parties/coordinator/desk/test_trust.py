@@ -15,6 +15,7 @@ import pytest
 from parties.agreement.document import Agreement
 from parties.agreement.every_term import every_term
 from parties.agreement.text import agreement_lines
+from parties.agreement.who_learns import label_lines
 from parties.audit.checking import check_log
 from parties.audit.heads import Inclusion, check_inclusion
 from parties.audit.log import AuditLog
@@ -186,6 +187,8 @@ def test_the_report_says_what_left_whom_and_what_it_reveals(desk: Desk) -> None:
     assert [(o.party, o.max_used) for o in report.openings] == [("card", 4), ("sat", 4)]
     assert report.n_common == 40
     assert report.factor_to == ("bank", "sat", "card")
+    assert report.opens == label_lines(Agreement.model_validate(desk.client.run(desk.run_id).agreement))
+    assert (report.score_bits, report.anchor) == (0, "")
 
 
 def test_an_agreement_is_told_whole_and_its_signatures_are_checked(desk: Desk) -> None:
