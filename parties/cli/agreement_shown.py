@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parties.terminal.console import section
+from parties.terminal.console import section, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from parties.agreement.document import Agreement
     from parties.node.settings import NodeSettings
 
-__all__ = ["show_agreement", "show_all_to_sign"]
+__all__ = ["show_agreement", "show_all_to_sign", "show_openings"]
 
 
 def show_agreement(agreement: Agreement, me: str = "") -> None:
@@ -43,3 +43,26 @@ def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -
     worse = [f"WARNING {line}" for line in weaker_than_before(before, agreement)]
     changed = differences(before, agreement) or ("Every term is as it was.",)
     section(f"Compared with run {before.run_id[:12]}, signed before", [*worse, *changed])
+
+
+def show_openings(agreement: Agreement, standing: int) -> None:
+    """How often a row opens, and what may open of it. standing: this node's own limit."""
+    from vfl.models.sealed.scales import SCORE_BITS
+    from vfl.terms import SealedModel
+
+    model = agreement.model
+    if isinstance(model, SealedModel):
+        title, lines = "Scores of a row", [
+            ("this run's prediction", 1),
+            ("bits of a score", SCORE_BITS),
+            (f"agreed limit over all runs, counted by {model.anchor}", agreement.row_limit),
+        ]  # fmt: skip
+    else:
+        title, lines = "Openings of a row", [
+            ("predictions", 1),
+            ("training passes", min(model.epochs, agreement.openings_left - 1)),
+            ("for the search's trials of the source layer", agreement.search_openings),
+            ("for contributions", max(agreement.needed_openings - 1 - model.epochs, 0)),
+            ("agreed limit", agreement.row_limit),
+        ]  # fmt: skip
+    table(title, ("what", ">at most"), [*lines, ("this node's standing limit", standing)])

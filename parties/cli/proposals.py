@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.agreement_shown import show_agreement, show_all_to_sign
+from parties.cli.agreement_shown import show_agreement, show_all_to_sign, show_openings
 from parties.cli.joining import duration
 from parties.cli.runs import Coordinator, Credentials, Run, app, connect, full_id, proposed_run
 from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted, StorageError
@@ -287,9 +287,6 @@ def _relay_line(settings: NodeSettings) -> str:
 
 def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """All that is signed, what of ours is used, and whether our own limits allow it."""
-    from vfl.models.sealed.scales import SCORE_BITS
-    from vfl.terms import SealedModel
-
     show_all_to_sign(agreement, settings, home)
     section("This node", [_relay_line(settings)])
     mine = agreement.party(settings.party.name)
@@ -302,36 +299,8 @@ def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
             *((column, _unit(settings, column), "not used") for column in unused),
         ),
     )
-    if isinstance(agreement.model, SealedModel):
-        table(
-            "Scores of a row",
-            ("what", ">at most"),
-            (
-                ("this run's prediction", 1),
-                ("bits of a score", SCORE_BITS),
-                (f"agreed limit over all runs, counted by {agreement.model.anchor}", agreement.row_limit),
-                ("this node's standing limit", settings.limits.openings_per_row),
-            ),
-        )
-    else:
-        _show_openings(agreement, settings)
+    show_openings(agreement, settings.limits.openings_per_row)
     _show_verdict(agreement, settings, home)
-
-
-def _show_openings(agreement: Agreement, settings: NodeSettings) -> None:
-    """How often a model that opens sums opens a row's."""
-    table(
-        "Openings of a row",
-        ("what", ">at most"),
-        (
-            ("predictions", 1),
-            ("training passes", min(agreement.model.epochs, agreement.openings_left - 1)),
-            ("for the search's trials of the source layer", agreement.search_openings),
-            ("for contributions", max(agreement.needed_openings - 1 - agreement.model.epochs, 0)),
-            ("agreed limit", agreement.row_limit),
-            ("this node's standing limit", settings.limits.openings_per_row),
-        ),
-    )
 
 
 def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
