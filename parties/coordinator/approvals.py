@@ -105,10 +105,7 @@ class Approvals:
         self._over: dict[str, Waiting] = {}  # what is over does not change, so it is read once
 
     def restore(self) -> None:
-        """Take up what was open, and post what has all its approvals.
-
-        Call it once the engine has its runs.
-        """
+        """Take up what was open, and post what has all its approvals; once the engine has its runs."""
         for path in sorted(self._folder.glob("*.json")):
             request = self._read(path)
             if not request.ended:

@@ -158,7 +158,7 @@ def test_one_feature_party_needs_no_consent_to_open_its_embedding() -> None:
     app = show(new_run_page, SampleClient(), [])
     field(app, "Feature parties").set_value(["orbit"]).run()
     assert not app.error
-    assert "the one feature party, orbit, holds the other half" in said(app).replace("\\", "")
+    assert "Anchor: orbit holds the other half of every share" in said(app).replace("\\", "")
 
 
 def test_presets_set_what_is_waited_for_and_held_out() -> None:

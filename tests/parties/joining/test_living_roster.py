@@ -189,14 +189,15 @@ def test_outside_its_hours_a_node_neither_signs_nor_begins(
 
 @pytest.mark.parametrize("unnamed", ["accepts", "counterparties"])
 def test_what_the_standing_limits_do_not_name_waits_for_a_person(
-    homes: DemoHomes, agreement: Agreement, unnamed: str
+    homes: DemoHomes, agreement: Agreement, monkeypatch: pytest.MonkeyPatch, unnamed: str
 ) -> None:
+    rounds = Rounds(monkeypatch, RunApprovals, "_look")
     limits = NodeHome(homes.party("social")).settings.limits.model_dump(exclude_defaults=True)
     kept = {key: value for key, value in limits.items() if key != unnamed}
     with node(homes, agreement, approve="automatic", whole_limits=kept) as (line, folder):
         until((folder / "agreement.json").exists)
-        with pytest.raises(queue.Empty):
-            line.said.get(timeout=1.2)
+        rounds.go_by()
+        assert line.said.empty()
         decide(folder, NodeHome(homes.party("social")).settings, "approve", by="ann")
         assert line.said.get(timeout=10)[0] == "signed"
 
