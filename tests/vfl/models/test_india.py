@@ -20,12 +20,18 @@ from tests.vfl.direct import agrees_with_libraries
 from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
 from vfl.factors.validation import Subject, battery
+from vfl.models.sealed.initial import sealed_draw
+from vfl.models.sealed.scales import check_ranges
+from vfl.models.sealed.twin import float_twin_scores, integer_twin
+from vfl.models.sealed.walk import sealed_result
 from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
-from vfl.terms import SplitModel
+from vfl.terms import SealedModel, SplitModel
 from vfl.walk.result import TrainingResult
 
 EXAMPLE = ROOT / "examples" / "india_districts"
 INDIA = SHARED_DATA / "india_districts"
+
+SEEDS = (bytes([1]) * 32, bytes([2]) * 32)
 
 pytestmark = pytest.mark.skipif(not INDIA.is_dir(), reason=f"no data at {INDIA}; set ENTENTE_SHARED_DATA")
 
@@ -73,7 +79,11 @@ class Pooled:
 
 @pytest.fixture(scope="module")
 def pooled() -> Pooled:
-    settings = load_consortium(EXAMPLE / "consortium.toml")
+    return load("split.toml")
+
+
+def load(file: str) -> Pooled:
+    settings = load_consortium(EXAMPLE / file)
     calendar = calendar_of(calendar_terms(settings.calendar))
     features = [p for p in settings.party if p.role == "feature"]
     (bank,) = (p for p in settings.party if p.role == "label")
@@ -84,8 +94,30 @@ def pooled() -> Pooled:
     common = tuple(sorted(set.intersection(*map(ids, settings.party))))
     panels = [build_feature_panel(p, EXAMPLE, INDIA, calendar, common) for p in features]
     label = build_label_panel(bank, settings.label, EXAMPLE, INDIA, calendar, common)
-    own = alone(None, label, settings.model, settings.walk_forward)
+    if isinstance(settings.model, SealedModel):
+        scores = float_twin_scores(
+            [label.features.rows], label, settings.model, settings.walk_forward, settings.fixed_point, SEEDS
+        )
+        own = sealed_result([], label, {})
+        own = replace(own, scores=scores)
+    else:
+        own = alone(None, label, settings.model, settings.walk_forward)
     return Pooled(settings, calendar, common, panels, label, own)
+
+
+def test_the_sealed_network_reaches_the_bar_and_every_number_fits_the_ring() -> None:
+    """The example's own terms, which were chosen on quarters before 2020Q3, in the twin that rounds as a run does."""
+    pooled = load("consortium.toml")
+    terms, fixed, walk = pooled.settings.model, pooled.settings.fixed_point, pooled.settings.walk_forward
+    assert isinstance(terms, SealedModel)
+    columns = sum(p.values.shape[2] for p in (*pooled.panels, pooled.label.features))
+    check_ranges(terms, fixed, terms.batch_rows, columns)
+    weight = sum(sealed_draw(seed, columns, terms, columns) for seed in SEEDS)
+    found = integer_twin(pooled.panels, pooled.label, terms, walk, fixed, weight)
+    joint, own = pooled.ics(replace(pooled.own, scores=found)), pooled.ics(pooled.own)
+    assert len(joint) == 10
+    assert joint.mean() >= 0.38
+    assert joint.mean() > own.mean() + 0.05
 
 
 def test_the_four_parties_share_at_least_650_districts(pooled: Pooled) -> None:
