@@ -67,9 +67,9 @@ def found_parity(
 
 
 def _last_places(scores: Floats, unit: float) -> float:
-    """Two units in the last place of an opened score, which is what a truncation may be off by, in deviations."""
+    """Four units in the last place of an opened score, in deviations: its truncation, and those before it."""
     spreads = [float(row[np.isfinite(row)].std()) for row in scores if np.isfinite(row).any()]
-    return 2 * unit / min((spread for spread in spreads if spread), default=1.0)
+    return 4 * unit / min((spread for spread in spreads if spread), default=1.0)
 
 
 def told(parity: float, cause: str) -> str:

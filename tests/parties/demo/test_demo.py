@@ -321,9 +321,9 @@ def test_a_difference_is_named_with_its_cause() -> None:
     assert found_parity(scores, far, near, clipped=7).cause.startswith("clipping: 7 values")
     assert found_parity(scores, scores + 9, scores + 9).cause.startswith("overflow")
     assert found_parity(scores, far, None, overflow="too large").cause == "overflow: too large"
-    small = found_parity(scores, far, near, unit=4 * FAR)
+    small = found_parity(scores, far, near, unit=2 * FAR)
     assert small.within
     assert small.cause == "the last bits that an opened score has"
-    assert not found_parity(scores, scores + 50 * FAR, near, unit=4 * FAR).within
+    assert not found_parity(scores, scores + 50 * FAR, near, unit=2 * FAR).within
     assert "because of" not in told(1e-4, "")
     assert "above 0.001, because of rounding" in told(2e-3, "rounding")

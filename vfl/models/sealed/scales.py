@@ -37,7 +37,7 @@ EMBEDDING_BITS = 14
 RESIDUAL_BITS = 12
 """Of a residual in training: its product with an embedding enters the gradient without a truncation."""
 
-PREDICTED_BITS = 16
+PREDICTED_BITS = 20
 """Of an embedding whose score opens."""
 
 MEAN_BITS = 18
