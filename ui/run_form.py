@@ -91,12 +91,13 @@ _LOSSES = {
 }  # fmt: skip
 _RETRAINED = {"none": "none here: runs per coalition (retrain)"}
 _MASKED = {"masked": "from masked sums, in this run"}
+_MOMENTS = {"moments": "from two numbers per coalition and period, in this run"}
 _RATES = {str(2.0**-power): f"1/{2**power}" if power else "1" for power in range(17)}
 """A sealed network's rates are powers of two: on shares a rate is a shift."""
 
 
 def _contributions(values: Values) -> Mapping[str, str]:
-    return _RETRAINED if _sealed(values) else _MASKED | _RETRAINED
+    return (_MOMENTS if _sealed(values) else _MASKED) | _RETRAINED
 
 
 def _anchors(values: Values) -> Mapping[str, str]:
@@ -177,7 +178,8 @@ FIELDS: tuple[Field, ...] = (
     Field("openings.largest_fraction", "Share of a row's features", "number", "openings",
           "Linear forms that may be shown of a row, over all its features.", 0.6, low=0.0, when=_opened),
     Field("openings.contribution", "Contributions", "choice", "openings",
-          "Masked: valued in this run, at one opening per coalition. Retrain: compared over runs of their own.",
+          "In this run: from masked sums at one opening per coalition, or, sealed, from two numbers per coalition and "
+          "period. Retrain: compared over runs of their own.",
           "masked", _contributions),
     Field("openings.attribution", "Attribution", "switch", "openings",
           "One number per feature party and period that explains the factor; it decides no pay.", False, when=_opened),

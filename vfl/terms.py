@@ -383,7 +383,11 @@ class OpeningTerms(Terms):
         description="Gaussian noise of each party in every number of a row that opens, in standard deviations of a "
         "nominal embedding",
     )
-    contribution: Literal["masked", "none"] = "masked"
+    contribution: Literal["masked", "moments", "none"] = Field(
+        default="masked",
+        description="masked: from opened sums of coalitions; moments: from two numbers per coalition and period, of a "
+        "sealed model, whose default it is",
+    )
     attribution: bool = Field(
         default=False, description="sealed attribution: one number per feature party and period, one opening per row"
     )

@@ -136,6 +136,11 @@ class Agreement(Terms):
 
     def _check_opened_sums(self) -> None:
         """What holds where sums of embeddings open."""
+        if self.openings.contribution == "moments":
+            raise ValueError(
+                'openings.contribution = "moments" values coalitions of a sealed model: set it to "masked" or "none", '
+                'or model.kind = "sealed"'
+            )
         if len(self.features) == 1 and not self.openings.single_party:
             raise ValueError(
                 "with one feature party its embedding is opened alone: set openings.single_party = true to consent"

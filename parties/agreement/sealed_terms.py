@@ -59,7 +59,7 @@ def with_kind_defaults(given: Any) -> Any:
         return given
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
-        filled["openings"] = {"contribution": "none"} | dict(openings)
+        filled["openings"] = {"contribution": "moments"} | dict(openings)
     return filled
 
 
@@ -103,7 +103,7 @@ def check_sealed(agreement: Agreement) -> None:
     if openings.contribution == "masked":
         raise ValueError(
             'openings.contribution = "masked" opens single parties\' sums, which a sealed model never does: set it to '
-            '"none", or model.kind = "split"'
+            '"moments" or "none", or model.kind = "split"'
         )
     if agreement.parameter_set != COEFFICIENT_SET:
         raise ValueError(f"a sealed model computes under parameter_set = {COEFFICIENT_SET!r}: leave the term out")

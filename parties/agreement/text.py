@@ -18,6 +18,13 @@ from vfl.models.opens import in_words
 __all__ = ["Section", "agreement_lines", "agreement_text", "terms_section"]
 
 
+_MEASURED = {
+    "masked": "Contributions are measured by leaving parties out of opened sums.",
+    "moments": "Contributions are measured by two numbers per coalition and period, which are of no row.",
+    "none": "Contributions are not measured in this run.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """Sentences under a heading. Names, definitions and purposes in them are the parties' own words."""
@@ -99,11 +106,7 @@ def _opens(agreement: Agreement) -> Iterator[str]:
         least = agreement.alignment.minimum_common
         yield f"With fewer than {least} common entities the run stops and no row is shown."
     yield from label_lines(agreement)
-    yield (
-        "Contributions are measured by leaving parties out of opened sums."
-        if agreement.openings.contribution == "masked"
-        else "Contributions are not measured in this run."
-    )
+    yield _MEASURED[agreement.openings.contribution]
 
 
 def _factor(agreement: Agreement) -> Iterator[str]:

@@ -84,7 +84,7 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
         coordinator.append("It matches blinded entity ids: it learns how many each party has and how many are common.")
     if agreement.evaluation.metrics_to_coordinator:
         coordinator.append("The label party tells it losses and rank ICs.")
-    if agreement.openings.contribution == "masked":
+    if agreement.openings.contribution != "none":
         coordinator.append("The label party tells it each feature party's contribution, which it pays by.")
     if COORDINATOR in agreement.recipients:
         coordinator.append(takes)

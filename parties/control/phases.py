@@ -26,7 +26,7 @@ class Plan:
     parties: tuple[str, ...]
     recipients: tuple[str, ...]
     matching: bool
-    masked: bool
+    valued: bool
     attributed: bool = False
 
     @classmethod
@@ -36,7 +36,7 @@ class Plan:
             parties=tuple(p.name for p in agreement.parties),
             recipients=agreement.recipients,
             matching=agreement.alignment.policy == "psi" and not agreement.rows_kept,
-            masked=agreement.openings.contribution == "masked",
+            valued=agreement.openings.contribution != "none",
             attributed=agreement.openings.attribution,
         )
 
@@ -48,7 +48,7 @@ class Plan:
         if phase == "evaluate":
             return (self.label,)
         if phase == "value":
-            return everyone if self.masked or self.attributed else ()
+            return everyone if self.valued or self.attributed else ()
         if phase == "export":
             takers = {self.label, *self.recipients}
             return tuple(name for name in (*everyone, COORDINATOR) if name in takers)

@@ -82,10 +82,10 @@ class ReportIntake:
                 self._engine.witnessed(party, report["head"])
             known = self._engine.known(run_id)
             state, plan = known.state, known.state.plan
-            expected = done.phase == "value" and party == plan.label and plan.masked
+            expected = done.phase == "value" and party == plan.label and plan.valued
             if expected and report.get("contribution") is None:
                 raise AgreementError(f"{party}'s report on value has no contribution: send the contribution report")
-            if done.phase == "value" and plan.masked:
+            if done.phase == "value" and plan.valued:
                 check_contribution(known.agreement, state, party, report, self._rows)
         except AgreementError as error:
             if done.phase != "approve":

@@ -27,6 +27,9 @@ Floats = NDArray[np.float64]
 _REACH = 4.0
 """Scores are cut there before anything is fitted on them, so that one entity bends no cut."""
 
+_SMALL = 500
+"""Rows or columns up to which all directions are found at once; beyond, the few that are asked for come far sooner."""
+
 
 def expanded(raw: Floats, terms: ExpansionSettings, columns: tuple[str, ...], *, winsorise: float) -> Floats:
     """Made columns (T, n, m) of raw as-of values (T, n, d) with NaN where missing; NaN where there are none.
@@ -89,7 +92,8 @@ def _fitted(filled: Floats, known: NDArray[np.bool_], terms: ExpansionSettings) 
             f"expand makes {wide} columns of these data, fewer than expand.outputs = {terms.outputs}: "
             "lower expand.outputs, or raise expand.trees, expand.fourier or expand.bins"
         )
-    pipeline = make_pipeline(union, PCA(terms.outputs, svd_solver="full", whiten=True, random_state=terms.seed))
+    solver = "full" if terms.outputs >= wide or min(wide, len(rows)) <= _SMALL else "arpack"
+    pipeline = make_pipeline(union, PCA(terms.outputs, svd_solver=solver, whiten=True, random_state=terms.seed))
     pipeline.fit(rows)
     for period in range(terms.fit_periods, len(filled)):
         if known[period].any():

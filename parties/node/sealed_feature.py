@@ -15,6 +15,7 @@ from parties.node.context import RunContext
 from parties.node.feature import FeatureParty
 from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
+from parties.node.sealed_valuation import serve_numbers
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.prime_ring import PRIME_RING
@@ -25,8 +26,10 @@ from vfl.models.sealed.columns import sealed_columns
 from vfl.models.sealed.ends import coefficient_key
 from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_start
-from vfl.models.sealed.records import StepRecord
-from vfl.protocols.opening import agree_masks
+from vfl.models.sealed.records import StepRecord, scored_in
+from vfl.models.sealed.valuation import AnchorValuation, FeatureValuation
+from vfl.protocols.contribution_record import hear_contributions, tell_rows
+from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.resume import offer_place
 from vfl.terms import SealedModel
 
@@ -100,7 +103,7 @@ class SealedFeatureParty(FeatureParty):
 
     def _beside_anchor(self, name: str, columns: I64, records: SealedRecords, resumed: StepRecord | None) -> Flow[None]:
         context, members = self.context, self._members
-        masks = yield from agree_masks(context.me, members.others, context.run_id, PRIME_RING, self._stream)
+        masks = yield from self._masks_beside_anchor()
         party = SealedFeature(
             context.me,
             members,
@@ -125,6 +128,32 @@ class SealedFeatureParty(FeatureParty):
             owner: sealed_start(self.context.secret(f"sealed/{purpose}/{owner}"), count, self._terms, total)
             for owner, count in held.items()
         }
+
+    def _value(self, name: str) -> Flow[None]:
+        agreement, scored = self.context.agreement, scored_in(list(self._kept_records().predictions().values()))
+        columns = sealed_columns(self._values, self._terms, agreement.fixed_point)
+        kind = AnchorValuation if self.context.me == self._members.anchor else FeatureValuation
+        side = kind(
+            self._members,
+            columns,
+            scored,
+            self._terms,
+            agreement.fixed_point,
+            SecretStream(os.urandom(32)),
+            session=name,
+        )
+        if isinstance(side, AnchorValuation):
+            yield from serve_numbers(agreement, side, self.context.checkpoints())
+        else:
+            masks = yield from self._masks_beside_anchor()
+            yield from side.serve(self.context.me, masks)
+        yield from tell_rows(agreement.label.party, self._in_time())
+        yield from hear_contributions(agreement.label.party, self._keep)
+
+    def _masks_beside_anchor(self) -> Flow[ZeroSumMasks]:
+        """Of this attempt: what is repeated after a crash meets no old mask."""
+        me, others = self.context.me, self._members.others
+        return agree_masks(me, others, self.context.run_id, PRIME_RING, self._stream)
 
 
 def feature_party(context: RunContext, entities: tuple[str, ...]) -> FeatureParty:

@@ -13,6 +13,7 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.context import RunContext
 from parties.node.sealed_records import LabelRecords
+from parties.node.sealed_valuation import coalition_ics
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.randomness import SecretStream
@@ -21,6 +22,7 @@ from vfl.models.sealed.columns import sealed_columns
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.label import LabelKeys, SealedLabel
+from vfl.models.sealed.records import scored_in
 from vfl.models.sealed.twin import float_twin_scores
 from vfl.models.sealed.walk import sealed_result, sealed_walk_forward
 from vfl.protocols.resume import agree_place
@@ -99,6 +101,14 @@ class SealedJoint:
         """What training left, from this node's records; None when they do not have it."""
         scores = self._records().whole()
         return None if scores is None else sealed_result(self.steps, self._panel, scores)
+
+    def coalition_ics(self, scores: F64, session: str) -> Flow[dict[frozenset[str], F64]]:
+        """The label party's part in valuing coalitions: their IC in each reported period."""
+        agreement = self._context.agreement
+        scored = scored_in(list(self._records().predictions().values()))
+        features = sealed_columns(self._panel.features.rows, self._terms, agreement.fixed_point)
+        store = self._context.checkpoints()
+        return coalition_ics(agreement, store, self.steps, self._panel, scores, features, scored, session)
 
     def alone(self) -> F64:
         """Scores (T, n) of the same network on the label party's own columns, in floats."""

@@ -16,6 +16,7 @@ from parties.agreement.document import Agreement
 from parties.node.context import RunContext
 from parties.node.joint import JointModel
 from parties.node.kept_contribution import keep_contribution
+from parties.node.sealed_label import SealedJoint
 from parties.node.sessions import label_session, session_terms
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.signed_contribution import SignedContribution
@@ -98,6 +99,11 @@ class _Run:
         return evaluation_window(self.periods, terms.first, terms.last)
 
     @property
+    def reported(self) -> tuple[str, ...]:
+        """Names of the periods in the window."""
+        return tuple(name for name, inside in zip(self.periods, self.window, strict=True) if inside)
+
+    @property
     def entities(self) -> dict[str, str]:
         """Legal entities of the feature parties that name one."""
         return self.agreement.legal_entities
@@ -155,6 +161,8 @@ def value_run(
     """
     run = _Run(context.agreement, model, result, panel, periods)
     terms = context.agreement.openings
+    if isinstance(model, SealedJoint):
+        return context.perform("value", attempt, _sealed(context, run, model, f"value-{attempt}", own))
     slopes = embeddings = np.zeros((0, 0))
     if terms.attribution or terms.contribution == "masked":
         head = cast("LabelHead | RidgeHead", model.head)
@@ -167,6 +175,20 @@ def value_run(
         return (yield from _signed(context, valued))
 
     return context.perform("value", attempt, whole())
+
+
+def _sealed(context: RunContext, run: _Run, model: SealedJoint, session: str, own: F64 | None) -> Flow[Valuation]:
+    """A sealed run's: exact values of per-period Pearson ICs, of which two numbers per coalition and period open."""
+    ics = yield from model.coalition_ics(run.result.scores, session)
+    conditioned = exact_shapley(
+        {members: ics[members | run.kin] for members in coalitions(run.parties)},
+        method="moments",
+        parties=run.parties,
+        horizon=max(run.agreement.walk_forward.horizon, 1),
+        entities=run.entities,
+    )
+    uplift = () if own is None else run.uplift(own)
+    return (yield from _signed(context, Valuation(conditioned, None, None, run.reported, uplift)))
 
 
 def _signed(context: RunContext, valued: Valuation) -> Flow[Valuation]:
@@ -197,8 +219,7 @@ def _valuation(
     attribution = None
     if found and slopes.any():
         attribution = attribution_of(slopes, embeddings, found, run.rows, panel.label.shape[1])
-    named = tuple(name for name, inside in zip(run.periods, run.window, strict=True) if inside)
-    return Valuation(conditioned, plain, attribution, named, () if own is None else run.uplift(own))
+    return Valuation(conditioned, plain, attribution, run.reported, () if own is None else run.uplift(own))
 
 
 def _opened(run: _Run, slopes: F64, embeddings: F64) -> Flow[tuple[Sums, dict[str, F64]]]:

@@ -56,7 +56,7 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
         "model": {"kind": "ridge", "alpha": 300.0},
         "openings": {"limit_per_row": 2, "largest_fraction": 0.6, "contribution": "none", **alone},
     }
-    sealed = {"model": {"kind": "sealed"}, "openings": {"limit_per_row": 4, "contribution": "none"}}
+    sealed = {"model": {"kind": "sealed"}, "openings": {"limit_per_row": 4, "contribution": "moments"}}
     return [
         TemplateView(
             key="sealed",

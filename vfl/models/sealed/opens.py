@@ -49,3 +49,11 @@ def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:
         f"A label party that cheats learns at most {SCORE_BITS} bits for each opened score, and may spend them on rows "
         "of its choice."
     )
+    if sizes.openings.contribution == "moments":
+        coalitions = 2**sizes.feature_parties - 1
+        yield (
+            f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for each of {coalitions} "
+            "coalitions and each reported period: the covariance of the coalition's score with the label and the "
+            f"score's variance; no row. In this too the label party and {model.anchor} together would see each party's "
+            "own embeddings."
+        )

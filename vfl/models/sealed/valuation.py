@@ -242,11 +242,17 @@ class LabelValuation(_Side):
 class AnchorValuation(_Side):
     """The anchor's side. key: of this session. record, recorded: as for the label party.
 
-    most: numbers that the agreement lets open; more are refused before anything of them leaves.
+    most: numbers that the agreement lets open; more are refused first. opening: is called just before they open.
     """
 
     def serve(
-        self, key: KeyHolder, *, most: int, record: Record | None = None, recorded: U64 | None = None
+        self,
+        key: KeyHolder,
+        *,
+        most: int,
+        record: Record | None = None,
+        recorded: U64 | None = None,
+        opening: Callable[[], None] = lambda: None,
     ) -> Flow[None]:
         """Hold shares until every number is made, and open its shares of the numbers.
 
@@ -277,7 +283,7 @@ class AnchorValuation(_Side):
             sums.append((yield from self._chunk(announced, pieces, held, taken, slots)))
         if taken is not None:
             taken.close()
-        yield from self._open(end, sums, valued, slots, record, recorded)
+        yield from self._open(end, sums, valued, slots, record, recorded, opening)
 
     def _chunk(
         self,
@@ -339,13 +345,11 @@ class AnchorValuation(_Side):
         slots: SlotEvaluator,
         record: Record | None,
         recorded: U64 | None,
+        opening: Callable[[], None],
     ) -> Flow[None]:
         label, shape = self.members.label, (len(self._coalitions), 2, end.periods)
-        if (
-            end.again != (recorded is not None)
-            or (not end.again and end.periods != len(valued.periods))
-            or not end.periods
-        ):
+        other = end.again != (recorded is not None) or (not end.again and end.periods != len(valued.periods))
+        if other or not end.periods:
             raise RemoteProtocolError("ends a valuation that the anchor has not made", label)
         share = recorded
         if share is None:
@@ -357,6 +361,7 @@ class AnchorValuation(_Side):
         if share.shape != shape:
             raise RemoteProtocolError("goes on with a valuation of other periods than the one recorded", label)
         yield from await_open(label, 0)
+        opening()
         yield Send(label, CoalitionNumbers(share.size, pack_bits(share.reshape(-1), NUMBER_BITS)))
 
 

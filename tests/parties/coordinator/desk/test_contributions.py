@@ -149,6 +149,6 @@ def test_the_runs_view_tells_rewards_to_those_whom_they_concern(desk: Desk) -> N
         reader = seen("reader")
         assert (reader.contributions, reader.contribution_way, reader.transactions) == ((), "", ())
         assert reader.evaluation == desk.client.run(desk.run_id).evaluation
-    plan = Plan(LABEL, (LABEL, "sat"), (), matching=False, masked=True)
+    plan = Plan(LABEL, (LABEL, "sat"), (), matching=False, valued=True)
     assert sees_rewards(Caller("Ada", "operator", "sat"), plan)
     assert not sees_rewards(Caller("Ada", "operator", "card"), plan)

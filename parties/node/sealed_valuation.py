@@ -1,0 +1,146 @@
+"""Coalition values of a sealed run at its nodes: which rows are valued, and what a crash must not open twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from parties.agreement.document import Agreement
+from parties.agreement.sealed_terms import sealed_members
+from parties.errors import ConfigError
+from parties.node.checkpoints import CheckpointStore
+from psi.flow import Flow, RemoteProtocolError
+from vfl.arithmetic.randomness import SecretStream
+from vfl.factors.evaluate import evaluation_window
+from vfl.factors.panel import LabelPanel
+from vfl.models.sealed.coalitions import FEWEST_ROWS, Piece, ValuedPeriod, valued_coalitions
+from vfl.models.sealed.ends import coefficient_key, slot_key
+from vfl.models.sealed.label import LabelKeys
+from vfl.models.sealed.records import Scored
+from vfl.models.sealed.valuation import AnchorValuation, LabelValuation
+from vfl.protocols.resume import START, agree_place, offer_place
+from vfl.terms import SealedModel
+from vfl.walk.schedule import Step
+
+__all__ = ["agreed_numbers", "coalition_ics", "serve_numbers", "valued_periods"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
+_NUMBERS, _OPENED = "numbers", "numbers-opened"
+
+
+def _window(agreement: Agreement) -> NDArray[np.bool_]:
+    terms = agreement.evaluation
+    return evaluation_window(agreement.calendar.periods, terms.first, terms.last)
+
+
+def agreed_numbers(agreement: Agreement) -> int:
+    """How many numbers may open: two for each coalition and reported period."""
+    coalitions = valued_coalitions(tuple(party.name for party in agreement.features))
+    return 2 * len(coalitions) * int(_window(agreement).sum())
+
+
+def valued_periods(
+    steps: Sequence[Step], panel: LabelPanel, scores: F64, window: NDArray[np.bool_]
+) -> tuple[ValuedPeriod, ...]:
+    """Reported periods with enough predicted rows that have labels, and the standardised ranks of these labels."""
+    found = []
+    labels = np.where(panel.universe & np.isfinite(scores), panel.label, np.nan).reshape(-1)
+    for period in np.flatnonzero(window):
+        predicted = [step for step in steps if step.kind == "predict" and step.period == period]
+        pieces = [Piece(int(period), step.number, step.rows[np.isfinite(labels[step.rows])]) for step in predicted]
+        pieces = [piece for piece in pieces if len(piece.rows)]
+        rows = np.concatenate([piece.rows for piece in pieces]) if pieces else np.zeros(0, dtype=np.int64)
+        ranks = rankdata(labels[rows]) if len(rows) else np.zeros(0)
+        if len(rows) >= FEWEST_ROWS and np.ptp(ranks) > 0:
+            found.append(ValuedPeriod(int(period), tuple(pieces), (ranks - ranks.mean()) / ranks.std()))
+    return tuple(found)
+
+
+def coalition_ics(
+    agreement: Agreement,
+    store: CheckpointStore,
+    steps: Sequence[Step],
+    panel: LabelPanel,
+    scores: F64,
+    features: I64,
+    scored: dict[int, Scored],
+    session: str,
+) -> Flow[dict[frozenset[str], F64]]:
+    """The label party's side: the IC of every coalition in each reported period, NaN where it is not valued.
+
+    scores: (T, n) as they opened. features: its own small integers. scored: its shares of the weights of predictions.
+    Raises :class:`ConfigError` where no period can be valued.
+
+    Learns: two numbers of 32 bits per coalition and period.
+    Leaks: to everyone, which predicted rows have labels in the reported periods.
+    Model: as :meth:`vfl.models.sealed.valuation.LabelValuation.value`.
+    Source: docs/protocols/sealed.md#coalition-values.
+    """
+    assert isinstance(agreement.model, SealedModel)
+    window, members = _window(agreement), sealed_members(agreement)
+    periods = valued_periods(steps, panel, scores, window)
+    if not periods:
+        raise ConfigError(
+            f"no reported period has {FEWEST_ROWS} predicted rows with labels, so contributions cannot be valued: set "
+            'openings.contribution = "none", or report more periods'
+        )
+    recorded = _kept(store)
+    place = yield from agree_place([members.anchor], [0] if recorded is not None else [])
+    side = LabelValuation(
+        members,
+        features,
+        scored,
+        agreement.model,
+        agreement.fixed_point,
+        SecretStream(os.urandom(32)),
+        session=session,
+    )
+    flat = scores.reshape(-1)
+    opened = [np.concatenate([flat[piece.rows] for piece in period.pieces]) for period in periods]
+    moments = yield from side.value(
+        periods,
+        opened,
+        LabelKeys(coefficient_key(), slot_key()),
+        record=lambda share: store.put(_NUMBERS, {"share": share}),
+        recorded=None if place == START else recorded,
+    )
+    chosen = np.searchsorted(np.flatnonzero(window), moments.periods)
+    found = {}
+    for coalition, values in moments.correlations().items():
+        found[coalition] = np.full(int(window.sum()), np.nan)
+        found[coalition][chosen] = values
+    return found
+
+
+def serve_numbers(agreement: Agreement, side: AnchorValuation, store: CheckpointStore) -> Flow[None]:
+    """The anchor's side. What opened once opens again as it was, and nothing else does.
+
+    Learns: which predicted rows have labels in the reported periods; shares uniform in Z_p.
+    Leaks: to the label party 32 bits per coalition and period.
+    Model: as :meth:`vfl.models.sealed.valuation.AnchorValuation.serve`.
+    Source: docs/protocols/sealed.md#coalition-values.
+    """
+    label, recorded = agreement.label.party, _kept(store)
+    place = yield from offer_place(label, [0] if recorded is not None else [])
+    if place == START and _OPENED in store.names():
+        raise RemoteProtocolError("wants numbers of coalitions made anew that were opened before", label)
+    yield from side.serve(
+        coefficient_key(),
+        most=agreed_numbers(agreement),
+        record=lambda share: store.put(_NUMBERS, {"share": share}),
+        recorded=None if place == START else recorded,
+        opening=lambda: store.put(_OPENED, {}),
+    )
+
+
+def _kept(store: CheckpointStore) -> U64 | None:
+    """This side's recorded shares of the numbers."""
+    kept = store.get(_NUMBERS) if _NUMBERS in store.names() else None
+    return None if kept is None else kept["share"].astype(np.uint64)
