@@ -130,6 +130,13 @@ class SealedFeatureParty(FeatureParty):
         }
 
     def _value(self, name: str) -> Flow[None]:
+        label = self.context.agreement.label.party
+        yield from self._coalitions(name)
+        yield from tell_rows(label, self._in_time())
+        yield from hear_contributions(label, self._keep)
+
+    def _coalitions(self, name: str) -> Flow[None]:
+        """Its part in what opens of coalitions."""
         agreement, scored = self.context.agreement, scored_in(list(self._kept_records().predictions().values()))
         columns = sealed_columns(self._values, self._terms, agreement.fixed_point)
         kind = AnchorValuation if self.context.me == self._members.anchor else FeatureValuation
@@ -147,8 +154,6 @@ class SealedFeatureParty(FeatureParty):
         else:
             masks = yield from self._masks_beside_anchor()
             yield from side.serve(self.context.me, masks)
-        yield from tell_rows(agreement.label.party, self._in_time())
-        yield from hear_contributions(agreement.label.party, self._keep)
 
     def _masks_beside_anchor(self) -> Flow[ZeroSumMasks]:
         """Of this attempt: what is repeated after a crash meets no old mask."""

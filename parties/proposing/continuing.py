@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from parties import __version__
 from parties.agreement.document import Agreement
 from parties.agreement.sameness import CONTINUED, differing
+from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import PartyTerms
 from parties.errors import AgreementError, ConfigError
 from parties.names import COORDINATOR
@@ -71,6 +72,8 @@ def continued_without(
         openings["largest_fraction"] = largest_fraction
     if epochs is not None:
         model["epochs"] = epochs
+    if model.get("anchor") in gone:
+        model["anchor"] = chosen_anchor(staying, {party.name: len(party.columns) for party in staying})
     coalitions = 2 ** (len(features) - 1) - 1 if openings["contribution"] == "masked" else 0
     needed = 1 + model.get("epochs", earlier.model.epochs) + coalitions + int(openings["attribution"])
     openings["limit_per_row"] = opened + needed if limit_per_row is None else limit_per_row

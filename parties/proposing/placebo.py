@@ -22,6 +22,7 @@ from parties.errors import AgreementError, ConfigError
 from parties.names import COORDINATOR
 from parties.proposing.drafting import Node
 from parties.settings.faults import reason
+from vfl.terms import SealedModel
 
 __all__ = ["check_placebo", "placebo_of"]
 
@@ -48,10 +49,10 @@ def placebo_of(
             "what it opened, and a run of the chosen model without a search can be tested"
         )
     limit = limit_per_row or _room(tested)
-    fraction = max(
-        tested.openings.largest_fraction,
-        math.ceil(1000 * limit * tested.model.embedding_width / tested.counted_features) / 1000,
-    )
+    fraction = tested.openings.largest_fraction
+    if not isinstance(tested.model, SealedModel):
+        exposed = limit * tested.model.embedding_width
+        fraction = max(fraction, math.ceil(1000 * exposed / tested.counted_features) / 1000)
     missing = sorted({p.name for p in tested.parties} - set(nodes))
     if missing:
         raise ConfigError(f"{missing[0]!r} is no member of this consortium any more: the run cannot be repeated")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from parties.agreement.sealed_terms import sealed_members
+from parties.agreement.terms import CalendarTerms
 from parties.errors import AgreementError, DataError
 from parties.node.joint import joint_model
 from parties.node.sealed_feature import SealedFeatureParty
@@ -24,6 +27,7 @@ from tests.parties.agreement.test_model_terms import agreement
 from tests.parties.demo_rig import until
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS, Consortium, panel
 from vfl.arithmetic.randomness import SecretStream
+from vfl.factors.evaluate import ic_by_period
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.twin import integer_twin
 from vfl.protocols.opening_budget import BudgetExceededError, OpeningBudget
@@ -35,6 +39,19 @@ TERMS = agreement(MODEL, contribution="none", limit_per_row=1).model_copy(
     update={"walk_forward": agreement(MODEL, contribution="none").walk_forward.model_copy(update={"warmup": 2})}
 )
 FEATURES = ("a", "b", "c")
+
+_ENDS = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=90 * period) for period in range(PERIODS)]
+VALUED = TERMS.model_copy(
+    update={
+        "openings": TERMS.openings.model_copy(update={"contribution": "moments"}),
+        "calendar": CalendarTerms(
+            frequency="Q",
+            periods=tuple(f"p{i}" for i in range(PERIODS)),
+            period_ends=tuple(_ENDS),
+            cutoffs=tuple(_ENDS),
+        ),
+    }
+)
 
 
 @dataclass
@@ -205,6 +222,55 @@ def test_the_anchor_refuses_a_score_past_the_agreed_number() -> None:
         store.kept.clear()
     with pytest.raises((BudgetExceededError, RemoteProtocolError), match="which is the limit"):
         sealed.attempt()
+
+
+def valued(sealed: Sealed, scores: NDArray[np.float64], relay: Any = None) -> dict[frozenset[str], NDArray[np.float64]]:
+    """One attempt at valuing coalitions, from what the stores hold."""
+    sealed.attempts += 1
+    name = f"value-{sealed.attempts}"
+    flows: dict[str, Flow[Any]] = {party: sealed.party(party)._coalitions(name) for party in FEATURES}
+    found = run_local({"l": sealed.label().coalition_ics(scores, name), **flows}, relay=relay)["l"]
+    return cast("dict[frozenset[str], NDArray[np.float64]]", found)
+
+
+def test_coalitions_are_valued_from_what_training_left_and_again_after_a_cut_at_any_message() -> None:
+    sealed = Sealed(VALUED)
+    scores = sealed.attempt().scores
+    count = [0]
+
+    def relay(sender: str, receiver: str, message: Message) -> Message:
+        count[0] += 1
+        return message
+
+    first = valued(sealed, scores, relay)
+    assert set(first) == {frozenset(members) for size in range(4) for members in combinations(FEATURES, size)}
+    counted = np.isfinite(first[frozenset()])
+    assert counted.sum() == sum(1 for row in scores if np.isfinite(row).sum() >= 10)
+    everyone = ic_by_period(scores, np.where(sealed.panel.universe, sealed.panel.label, np.nan), "rank")
+    # standardised ranks of the label, the score as it is: near the rank IC, and the very same for all coalitions alike
+    assert np.nanmax(np.abs(first[frozenset(FEATURES)] - everyone)) < 0.1
+    again = valued(sealed, scores)
+    for coalition, values in first.items():
+        np.testing.assert_array_equal(again[coalition], values)
+    for after in (count[0] // 3, 2 * count[0] // 3, count[0] - 2, count[0] - 1):
+        cut_short = Sealed(VALUED)
+        result = cut_short.attempt().scores
+        with pytest.raises(Crash):
+            valued(cut_short, result, cut(after))
+        found = valued(cut_short, result)
+        assert all(np.nanmax(np.abs(found[c] - first[c])) < 0.02 for c in first)
+
+
+def test_numbers_that_opened_are_not_made_again_for_other_labels() -> None:
+    """A label party that says it lost its record, to get the same numbers of labels of its choice."""
+    sealed = Sealed(VALUED)
+    scores = sealed.attempt().scores
+    valued(sealed, scores)
+    del sealed.stores["l"].kept["numbers"]
+    with pytest.raises(RemoteProtocolError, match="made anew that were opened before"):
+        valued(sealed, scores)
+    del sealed.stores["b"].kept["numbers-opened"]
+    valued(sealed, scores)  # which the marker alone prevents
 
 
 @pytest.mark.system

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,8 +18,11 @@ from parties.control.phases import Plan
 from parties.errors import AgreementError
 from parties.node.policy import _check_limits
 from parties.node.settings import NodeSettings, StandingLimits
+from parties.proposing.continuing import check_continuation, continued_without
+from parties.proposing.placebo import placebo_of
 from parties.settings.consortium import ConsortiumSettings
 from tests.parties.agreement.test_model_terms import agreement
+from vfl.terms import SealedModel
 
 MODEL = {"kind": "sealed", "anchor": "b"}
 
@@ -53,6 +57,15 @@ def test_an_anchor_is_a_feature_party_of_another_legal_entity_than_the_label_par
     Agreement.model_validate(entity(sealed(), l="Fund Ltd", b="Bank Ltd"))
     with pytest.raises(ValidationError, match="name an anchor of another entity"):
         Agreement.model_validate(entity(sealed(), l="Big Fund, Ltd.", b="BIG  fund (LTD)"))
+
+
+def test_contributions_of_a_sealed_run_are_two_numbers_per_coalition_and_period() -> None:
+    terms = sealed(contribution="moments")
+    text = " ".join(agreement_lines(terms))
+    assert "two numbers of 32 bits open to the label party for each of 7 coalitions" in text
+    assert "the label party and b together would see each party's own embeddings" in text
+    assert "value" in [phase for phase in ("value",) if Plan.of(terms).participants("value")]
+    assert "two numbers" not in " ".join(agreement_lines(sealed()))
 
 
 def test_one_entity_is_one_whatever_its_spelling() -> None:
@@ -101,6 +114,8 @@ def test_limits_of_opened_sums_do_not_apply() -> None:
     assert alone.row_limit == 4
     assert alone.needed_openings == 1
     assert "value" not in [phase for phase in ("value",) if Plan.of(alone).participants("value")]
+    with pytest.raises(ValidationError, match="values coalitions of a sealed model"):
+        agreement({"kind": "split", "embedding_width": 1}, contribution="moments")
     with pytest.raises(ValidationError, match="single_party"):
         Agreement.model_validate(one | {"model": {"kind": "split", "embedding_width": 1}, "parameter_set": "bfv-8192"})
 
@@ -117,7 +132,7 @@ def test_terms_without_a_word_on_contribution_get_what_a_sealed_model_has() -> N
         "label": {"name": "y", "definition": "y", "query": "y.sql"}, "model": {"kind": "sealed"},
         "party": [{"name": "l", "role": "label", "query": "l.sql", "columns": ["x"]}],
     }  # fmt: skip
-    assert ConsortiumSettings.model_validate(raw).openings.contribution == "none"
+    assert ConsortiumSettings.model_validate(raw).openings.contribution == "moments"
     assert ConsortiumSettings.model_validate(raw | {"model": {"kind": "split"}}).openings.contribution == "masked"
 
 
@@ -132,3 +147,33 @@ def test_a_node_refuses_an_anchor_that_its_operator_has_not_named() -> None:
         _check_limits(sealed(), settings(anchors=("c",)))
     with pytest.raises(AgreementError, match="standing limit is 8"):
         _check_limits(sealed(limit_per_row=9), settings())
+
+
+def nodes(terms: Agreement) -> dict[str, Any]:
+    known = {
+        party.name: SimpleNamespace(address="h:1", identity_key="00", certificate_sha256="00", legal_entity="")
+        for party in terms.parties
+    }
+    return known | {"coordinator": SimpleNamespace(address="h:2", identity_key="00", certificate_sha256="00")}
+
+
+def test_the_others_go_on_without_the_anchor_under_another_one() -> None:
+    terms, now = sealed(contribution="moments"), datetime(2026, 2, 1, tzinfo=UTC)
+    made = continued_without(terms, ["b"], nodes(terms), now, timedelta(days=1), began=True)
+    assert isinstance(made.model, SealedModel)
+    assert made.model.anchor == "a"
+    assert made.openings_left >= 1
+    assert made.initial_purpose != terms.initial_purpose
+    check_continuation(made, terms)
+    kept = continued_without(terms, ["c"], nodes(terms), now, timedelta(days=1), began=True)
+    assert isinstance(kept.model, SealedModel)
+    assert kept.model.anchor == "b"
+
+
+def test_a_placebo_of_a_sealed_run_opens_one_score_more() -> None:
+    terms = sealed(contribution="moments", limit_per_row=1)
+    made = placebo_of(terms, nodes(terms), datetime(2026, 2, 1, tzinfo=UTC), timedelta(days=1), seed=3)
+    assert made.model == terms.model
+    assert (made.openings.limit_per_row, made.openings.contribution) == (2, "none")
+    assert made.openings.largest_fraction == terms.openings.largest_fraction
+    assert "opens a row up to 1 more times" in " ".join(agreement_lines(made))
