@@ -384,9 +384,7 @@ class OpeningTerms(Terms):
         "nominal embedding",
     )
     contribution: Literal["masked", "moments", "none"] = Field(
-        default="masked",
-        description="masked: from opened sums of coalitions; moments: from two numbers per coalition and period, of a "
-        "sealed model, whose default it is",
+        default="masked", description="moments: a sealed model's, from two numbers per coalition and period"
     )
     attribution: bool = Field(
         default=False, description="sealed attribution: one number per feature party and period, one opening per row"

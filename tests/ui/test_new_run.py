@@ -112,7 +112,10 @@ def test_the_sealed_network_comes_first_with_fields_of_its_own() -> None:
     assert field(app, "Model").value == "sealed"
     assert labels_of(app) >= SEALED_ONLY
     assert not labels_of(app) & SPLIT_ONLY
-    assert field(app, "Contributions").options == ["none here: runs per coalition (retrain)"]
+    assert field(app, "Contributions").options == [
+        "from two numbers per coalition and period, in this run",
+        "none here: runs per coalition (retrain)",
+    ]
     assert field(app, "Linear rate").value == str(2.0**-5)
     field(app, "Model").set_value("split").run()
     assert not app.exception
