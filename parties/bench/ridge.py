@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from parties.bench.session import Part, run_session
 from parties.bench.train import Shape, benched
+from parties.node.sessions import SessionTerms
 from psi.flow import Flow, Role
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
@@ -71,7 +72,7 @@ def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[tuple[float, 
     del name
     own, label = _own(shape), _labels(shape, names)
     key = KeyHolder(Context(shape.parameter_set, FIXED.ring_bits))
-    source = SealedLinear(LabelSession(**benched("label", shape, names), key=key))
+    source = SealedLinear(LabelSession(**_exact("label", shape, names), key=key))
     began = time.monotonic()
     yield from source.start()
     blocks = shape.rows // shape.batch
@@ -91,11 +92,16 @@ def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[tuple[float, 
     return seconds, scores
 
 
+def _exact(name: str, shape: Shape, names: list[str]) -> SessionTerms:
+    """The session's terms without the noise of opened numbers, so that scores can be compared with pooled ones."""
+    return {**benched(name, shape, names), "numbers": None}
+
+
 def _feature_part(name: str, shape: Shape, names: list[str]) -> Flow[int]:
     stream = SecretStream(os.urandom(32))
     masks = yield from agree_masks(name, names, RUN, Ring(FIXED.ring_bits), stream)
     budget = OpeningBudget(shape.rows, 4)
-    session = FeatureSession(**benched(name, shape, names), masks=masks, budget=budget, stream=stream)
+    session = FeatureSession(**_exact(name, shape, names), masks=masks, budget=budget, stream=stream)
     served = yield from serve_linear(session, _data(shape, names.index(name)), OWN + 1, TERMS)
     return served.steps
 

@@ -41,7 +41,7 @@ class ValuedConsortium:
     """Panels of everybody, and what a run over them leaves: record, scores, each party's own embeddings."""
 
     def __init__(self, folder: Path, entities: int = 150, periods: int = 70, seed: int = 7) -> None:
-        made = simulate(folder / "data", entities=entities, periods=periods, parties=3, seed=seed)
+        made = simulate(folder / "data", entities=entities, periods=periods, parties=3, seed=seed, model="split")
         self.settings = settings = load_consortium(made.config)
         calendar = calendar_of(calendar_terms(settings.calendar))
         where = (made.config.parent, made.data)

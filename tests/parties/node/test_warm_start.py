@@ -15,6 +15,7 @@ from parties.agreement.document import Agreement
 from parties.errors import ConfigError
 from parties.node.feature import FeatureParty
 from parties.node.joint import SplitJoint
+from parties.node.settings import StandingLimits
 from psi.flow import Flow, Message, RemoteProtocolError, run_local
 from tests.faults.consortium import MemoryStore
 from tests.parties.agreement.test_model_terms import agreement
@@ -85,6 +86,7 @@ class Consortium:
             secret=lambda purpose: self.secret(name, purpose),
             checkpoints=lambda: self.stores[name],
             boundary=lambda: None,
+            settings=SimpleNamespace(limits=StandingLimits()),
         )
 
     def feature(self, name: str) -> Flow[Any]:
