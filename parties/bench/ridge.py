@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from parties.bench.session import Part, run_session
 from parties.bench.train import Shape, benched
-from parties.node.sessions import SessionTerms
 from psi.flow import Flow, Role
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
@@ -92,7 +91,7 @@ def _label_part(name: str, shape: Shape, names: list[str]) -> Flow[tuple[float, 
     return seconds, scores
 
 
-def _exact(name: str, shape: Shape, names: list[str]) -> SessionTerms:
+def _exact(name: str, shape: Shape, names: list[str]) -> dict[str, Any]:
     """The session's terms without the noise of opened numbers, so that scores can be compared with pooled ones."""
     return {**benched(name, shape, names), "numbers": None}
 
