@@ -168,7 +168,7 @@ def test_a_step_asked_twice_in_one_session_opens_once() -> None:
 
     session = label_session(PARTIES, features(), WIDTH, steps=2)
     session.tamper = again
-    with pytest.raises(LocalProtocolError, match=r"made before|used before"):
+    with pytest.raises(RemoteProtocolError, match=r"label: .*made before|used before"):
         session.run()
     assert len(session.seen("source.sum")) == 3, "three parties, one opening"
 

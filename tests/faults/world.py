@@ -40,6 +40,7 @@ from parties.control.commands import (
 )
 from parties.coordinator import engine, party_lines, report_intake
 from parties.coordinator.audit_witness import AuditWitness
+from parties.coordinator.committed_rows import CommittedRows
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import Proposed
 from parties.coordinator.known_run import KnownRun
@@ -56,7 +57,8 @@ from parties.names import COORDINATOR
 from parties.node.audit_heads import take_heads
 from parties.process.database import open_engine
 from tests.faults.consortium import LABEL, Consortium, Crash
-from tests.parties.coordinator_rig import UNTESTED
+from tests.parties.contribution_records import recorded
+from tests.parties.coordinator_rig import UNTESTED, signed_report
 from vfl.walk.result import TrainingResult
 
 __all__ = ["FEATURES", "PATIENCE", "World", "identities"]
@@ -345,7 +347,7 @@ class Party:
         if world.engine is None or not self.connected:
             return False
         run_id = "" if kind == "heartbeat" else world.run_id
-        said = ReportIntake(world.engine, mock.Mock()).take
+        said = ReportIntake(world.engine, mock.Mock(), world.rows).take
         try:
             return world.guarded(lambda: (said(self.name, kind, run_id, json.dumps(body).encode()), True)[1]) is True
         except AgreementError:
@@ -454,9 +456,9 @@ class World:
         elif phase == "evaluate":
             reports[LABEL] = {"evaluation": {"ic_joint": 0.1, "n_periods": 3}}
         elif phase == "value":
-            phi = {name: {"phi": 0.01 * (1 + i), "standard_error": 0.001} for i, name in enumerate(self.names[1:])}
-            contribution = {"method": "masked", "n_periods": 3, "v_everyone": 0.1, "v_nobody": 0.0, "parties": phi}
-            reports[LABEL] = {"contribution": contribution}
+            phi = {name: 0.01 * (1 + i) for i, name in enumerate(self.names[1:])}
+            told = {"contribution": recorded(self.agreement.calendar.periods, phi)}
+            reports[LABEL] = signed_report(told, self.keys[LABEL], self.run_id, self.agreement.calendar.periods)
         elif phase == "export":
             assert self.result is not None
             digest = hashlib.sha256(self.result.scores.tobytes()).hexdigest()
@@ -514,7 +516,7 @@ class World:
         log.world = self
         audit = AuditLog(COORDINATOR, self._audit, self.keys[COORDINATOR].key.sign)
         witness = AuditWitness(audit, self.roster)
-        self.audit = audit
+        self.audit, self.rows = audit, CommittedRows(audit)
         SimulatedEngine.world = self
         started = SimulatedEngine(log, self.roster, Parts(self), version="0", heartbeat=2.0, witness=witness)
         self.engine = started
