@@ -221,14 +221,14 @@ def test_a_full_disk_puts_an_approval_off(
     settings: ConsortiumSettings, homes: DemoHomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agreement = proposal(settings, homes, 300)
-    write, full = Path.write_bytes, [OSError(28, "No space left on device")] * 2
+    write, full = run_approvals.write_private, [OSError(28, "No space left on device")] * 2
 
-    def refuses(path: Path, data: bytes) -> int:
+    def refuses(path: Path, content: bytes) -> None:
         if path.name == "agreement.json" and full:
             raise full.pop()
-        return write(path, data)
+        write(path, content)
 
-    monkeypatch.setattr(Path, "write_bytes", refuses)
+    monkeypatch.setattr(run_approvals, "write_private", refuses)
     with serving(homes) as (line, _, _home):
         approve(line, agreement)
         assert line.said.get(timeout=20)[:2] == ("signed", agreement.run_id)
