@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.factors import app
 from parties.cli.joining import KeyFile, PlainKeys, use_key_file
+from parties.cli.judging import app
 from parties.errors import AgreementError, ConfigError, DataError, StorageError
 from parties.terminal.console import say
 

@@ -1,10 +1,7 @@
-"""``entente factors``: look at factors, take them to other tools, and judge them at home."""
+"""``entente factors``: look at factors, compare them, and take them to other tools."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,20 +21,13 @@ __all__ = [
     "factors_compare",
     "factors_export",
     "factors_list",
-    "factors_monitor",
     "factors_show",
-    "factors_uplift",
-    "factors_validate",
+    "joint_summary",
+    "show_findings",
+    "write_file",
 ]
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: the folder that holds SHA256SUMS.")]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels", metavar="FILE", help="CSV or Parquet: datetime, instrument, label. Stays on this machine."
-    ),
-]
-Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write every number as JSON.")]
 
 
 @app.command("list")
@@ -67,8 +57,8 @@ def factors_list(
                 superseding(folder.path) or "-",
                 folder.metadata["date_range"]["first"],
                 folder.metadata["date_range"]["last"],
-                correlation(_joint(folder)["mean"]),
-                "-" if _joint(folder)["t"] is None else f"{_joint(folder)['t']:.1f}",
+                correlation(joint_summary(folder)["mean"]),
+                "-" if joint_summary(folder)["t"] is None else f"{joint_summary(folder)['t']:.1f}",
                 ", ".join(dict.fromkeys(w.name for w in folder.findings.warnings))
                 if folder.findings
                 else "not checked",
@@ -104,13 +94,13 @@ def factors_show(
         say(f"Supersedes version {before['version']}: {before['why']}.")
     if newer:
         say(f"Superseded by version {newer}, which lies beside it.")
-    joint = _joint(bundle)
+    joint = joint_summary(bundle)
     say(f"Rank IC {correlation(joint['mean'])} over {joint['n_periods']} periods, out of sample: "
         f"{bundle.validation['out_of_sample']}")  # fmt: skip
     if bundle.findings is None:
         say("The bundle holds no battery: make one with entente factors validate.")
     else:
-        _show(bundle.findings, everything=everything)
+        show_findings(bundle.findings, everything=everything)
         _draw(bundle.findings, charts)
 
 
@@ -135,7 +125,7 @@ def factors_export(
         written = write_form(form, bundle.factor, bundle.pit["available_at"], id_column)
     except DataError as reason:
         raise DataError(f"{folder}: {reason}") from None
-    _write(out, written.content)
+    write_file(out, written.content)
     say(f"{out} is written ({written.hint.format(name=out.name)}).")
 
 
@@ -152,7 +142,7 @@ def factors_compare(
     one, two = open_folder(folder), open_folder(other)
     keys = ("factor_id", "version", "label_name", "horizon", "universe", "n_rows", "n_trials", "parties", "date_range")
     rows = [(k, str(one.metadata[k]), str(two.metadata[k])) for k in keys if one.metadata[k] != two.metadata[k]]
-    first_joint, second_joint = _joint(one), _joint(two)
+    first_joint, second_joint = joint_summary(one), joint_summary(two)
     rows.append(("rank IC", correlation(first_joint["mean"]), correlation(second_joint["mean"])))
     rows.append(("t", correlation(first_joint["t"]), correlation(second_joint["t"])))
     table("", ("", one.name, two.name), rows)
@@ -169,169 +159,12 @@ def factors_compare(
     )
 
 
-@app.command("uplift")
-def factors_uplift(
-    folder: Folder,
-    own: Annotated[
-        Path, typer.Option("--own", metavar="FILE", help="Your own factor: datetime, instrument, score. Stays at home.")
-    ],
-    labels: Labels = None,
-    out: Out = None,
-) -> None:
-    """Say what the joint factor adds to your own. Nothing leaves this machine."""
-    from parties.factor.tables import open_folder, read_values
-    from vfl.factors.findings import Findings
-    from vfl.factors.joining import overlap_findings, uplift_findings
-
-    bundle = open_folder(folder)
-    mine = bundle.grid(read_values(own, "score"))
-    _some_rows(own, mine, bundle)
-    if labels is None:
-        reason = "no labels were given: name them with --labels FILE"
-        found = overlap_findings(bundle.scores, mine)
-        found |= Findings(left_out=dict.fromkeys(("rank_ic_difference", "mmc", "encompassing"), reason))
-    else:
-        truth = bundle.grid(read_values(labels, "label"))
-        _some_rows(labels, truth, bundle)
-        found = uplift_findings(bundle.scores, mine, truth, _names(bundle), horizon=bundle.horizon)
-    _show(found, everything=True)
-    _write_record(out, found.record())
-
-
-@app.command("monitor")
-def factors_monitor(
-    folder: Folder,
-    labels: Annotated[
-        Path, typer.Option("--labels", metavar="FILE", help="datetime, instrument, label, as far as they have arrived.")
-    ],
-    scores: Annotated[
-        Path | None,
-        typer.Option("--scores", metavar="FILE", help="Later scores (factor.parquet of a newer version, or a table)."),
-    ] = None,
-    window: Annotated[int, typer.Option(min=2, help="Labelled periods in the rolling mean.")] = 12,
-    out: Out = None,
-) -> None:
-    """Score a published factor as labels arrive: against its expected band, with drift and an advice."""
-    import pandas as pd
-
-    from parties.factor.tables import open_folder, read_values
-    from vfl.factors.market import on_grid
-    from vfl.factors.monitor import Expectation, monitor
-
-    bundle = open_folder(folder)
-    joint = _joint(bundle)
-    if joint["mean"] is None or joint["std"] is None:
-        raise DataError(f"{folder}: fewer than two periods were evaluated, so there is nothing to expect")
-    live = bundle.factor["score"]
-    if scores is not None:
-        later = read_values(scores, "score")
-        live = pd.concat([live[~live.index.isin(later.index)], later])
-    days = pd.DatetimeIndex(live.index.get_level_values("datetime").unique()).sort_values()
-    if "sessions" not in bundle.validation:
-        raise DataError(f"{folder}: made by an earlier version that does not date its ICs; export the factor again")
-    published = zip(bundle.validation["sessions"], joint["by_period"], strict=True)
-    days = days[days > max(day for day, ic in published if ic is not None)]
-    if not len(days):
-        raise DataError(
-            f"{folder}: every date was evaluated before it was published; give later scores with --scores FILE"
-        )
-    names = tuple(sorted({*bundle.instruments, *live.index.get_level_values("instrument").astype(str)}))
-    grid = on_grid(live, days, names)
-    truth = on_grid(read_values(labels, "label"), days, names)
-    expected = Expectation(
-        joint["mean"], joint["std"], joint["n_periods"], bundle.horizon, bundle.scores[bundle.dates < days[0]]
-    )
-    found = monitor(grid, truth, tuple(f"{day:%Y-%m-%d}" for day in days), expected, window=window)
-    _show(replace(found.findings, warnings=()), everything=True)
-    say(f"Advice: {found.advice.action}.", *found.advice.reasons)
-    _write_record(out, found.findings.record() | {"advice": found.advice.action, "reasons": list(found.advice.reasons)})
-
-
-@app.command("validate")
-def factors_validate(
-    folder: Folder,
-    labels: Annotated[Path, typer.Option("--labels", metavar="FILE", help="datetime, instrument, label.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for report.html and validation.json.")],
-    market: Annotated[
-        Path | None,
-        typer.Option(
-            "--market",
-            metavar="FILE",
-            help="datetime, instrument, price, sector, cap, beta, volatility, dollar_volume, style_*, library_*.",
-        ),
-    ] = None,
-    own: Annotated[Path | None, typer.Option("--own", metavar="FILE", help="Your own factor, to compare with.")] = None,
-    cost_bps: Annotated[float, typer.Option(min=0, help="Cost per unit traded, in basis points.")] = 10.0,
-) -> None:
-    """Run the whole battery at home, with prices and whatever else you have, and write its report."""
-    import numpy as np
-
-    from parties.factor.tables import bundle_files, open_folder, read_market, read_values
-    from vfl.factors.market import MarketData
-    from vfl.factors.portfolio import BookTerms
-    from vfl.factors.report import render_report
-    from vfl.factors.trials import FILE, read_trials
-    from vfl.factors.validation import Subject, battery
-
-    bundle = open_folder(folder)
-    truth = bundle.grid(read_values(labels, "label"))
-    _some_rows(labels, truth, bundle)
-    trials = read_trials(bundle_files(folder)[FILE]) if (folder / FILE).is_file() else ()
-    days = bundle.dates
-    gap = float(np.median(np.diff(days) / np.timedelta64(1, "D"))) if len(days) > 1 else 365.25
-    subject = Subject(
-        _names(bundle),
-        bundle.scores,
-        truth,
-        bundle.horizon,
-        known_from=_known_from(bundle),
-        own=None if own is None else bundle.grid(read_values(own, "score")),
-        label_unit="label",
-    )
-    found = battery(
-        subject,
-        MarketData() if market is None else read_market(market, bundle),
-        BookTerms(cost_bps=cost_bps, periods_per_year=365.25 / gap),
-        trials=trials,
-        n_trials=int(bundle.metadata["n_trials"]),
-    )
-    facts = {"label": bundle.metadata["label_definition"], "labels from": labels.name, "run": bundle.metadata["run_id"]}
-    _write(out / "report.html", render_report(f"{bundle.name}, checked at home", facts, found))
-    _write_record(out / "validation.json", found.record())
-    _show(found, everything=False)
-    say(f"{out / 'report.html'} is written.")
-
-
-def _joint(bundle: FactorFolder) -> dict[str, Any]:
+def joint_summary(bundle: FactorFolder) -> dict[str, Any]:
     summary: dict[str, Any] = bundle.validation["models"]["joint"]["rank"]
     return summary
 
 
-def _known_from(bundle: FactorFolder) -> Any:
-    """Labels count as known one horizon after their date, (T, n)."""
-    import numpy as np
-
-    count = len(bundle.dates)
-    known = np.minimum(np.arange(count) + bundle.horizon, count).astype(np.int64)
-    return np.repeat(known[:, None], len(bundle.instruments), axis=1)
-
-
-def _names(bundle: FactorFolder) -> tuple[str, ...]:
-    return tuple(f"{day:%Y-%m-%d}" for day in bundle.dates)
-
-
-def _some_rows(path: Path, values: Any, bundle: FactorFolder) -> None:
-    """Refuse a table that has nothing on the factor's grid."""
-    import numpy as np
-
-    if not np.isfinite(values).any():
-        raise DataError(
-            f"{path}: no row is of a date and instrument of {bundle.name} ({bundle.dates[0]:%Y-%m-%d}, "
-            f"{bundle.instruments[0]}, ...): use its decision sessions and its identifiers"
-        )
-
-
-def _show(found: Findings, *, everything: bool) -> None:
+def show_findings(found: Findings, *, everything: bool) -> None:
     """Numbers by section, warnings, and what was left out."""
     from vfl.factors.charts import number_text
     from vfl.factors.report import section_titles
@@ -357,18 +190,13 @@ def _draw(found: Findings, folder: Path | None) -> None:
 
     for key in charted(found) if folder is not None else ():
         assert folder is not None
-        _write(folder / f"{key}.svg", chart_of(found, key).encode())
+        write_file(folder / f"{key}.svg", chart_of(found, key).encode())
         say(f"{folder / key}.svg is written.")
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None
-
-
-def _write_record(path: Path | None, record: Mapping[str, Any]) -> None:
-    if path is not None:
-        _write(path, (json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())

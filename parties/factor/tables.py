@@ -1,4 +1,4 @@
-"""Factor folders and the tables a fund puts beside them, read with errors that name file, column and remedy."""
+"""Factor folders on disk, opened where every file is as hashed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from parties.errors import ConfigError, DataError, StorageError
 from vfl.factors.bounded_parquet import read_frame
 from vfl.factors.findings import Findings
-from vfl.factors.market import MarketData, market_data, on_grid
+from vfl.factors.market import on_grid
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
 
 __all__ = [
@@ -23,15 +23,10 @@ __all__ = [
     "bundle_files",
     "find_folders",
     "open_folder",
-    "read_market",
-    "read_table",
-    "read_values",
     "superseding",
 ]
 
 Floats = NDArray[np.float64]
-
-_KEYS = ["datetime", "instrument"]
 
 
 @dataclass(frozen=True)
@@ -129,64 +124,3 @@ def superseding(folder: Path) -> str:
         if digest and said.get("sha256") == digest:
             return path.parent.name
     return ""
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV or Parquet table by (datetime, instrument); ids stay text, times lose their zone. Raises DataError."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    try:
-        if path.suffix in {".parquet", ".pq"}:
-            frame = read_frame(path.read_bytes())
-        else:
-            frame = pd.read_csv(path, dtype={"instrument": str}, keep_default_na=False, na_values={})
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as CSV or Parquet ({error}); check the file") from None
-    frame = frame.reset_index() if any(name is not None for name in frame.index.names) else frame
-    missing = [name for name in _KEYS if name not in frame.columns]
-    if missing:
-        raise DataError(f"{path}: no column {missing[0]!r}; a table needs datetime, instrument and values")
-    try:
-        times = pd.DatetimeIndex(pd.to_datetime(frame["datetime"]))
-    except ValueError as error:
-        raise DataError(f"{path}: column datetime holds what is no date ({error}); write YYYY-MM-DD") from None
-    days = (times.tz_convert(None) if times.tz is not None else times).normalize()
-    index = pd.MultiIndex.from_arrays([days, frame["instrument"].astype(str)], names=_KEYS)
-    twice = index.duplicated()
-    if twice.any():
-        when, name = index[int(np.argmax(twice))]
-        raise DataError(f"{path}: {name} has two rows on {when:%Y-%m-%d}; keep one")
-    return frame.drop(columns=_KEYS).set_axis(index)
-
-
-def read_values(path: Path, column: str) -> pd.Series:
-    """One numeric column of a table: ``column``, or the only one there is. Raises DataError."""
-    frame = read_table(path)
-    names = list(frame.columns)
-    if column not in names:
-        if len(names) != 1:
-            raise DataError(f"{path}: no column {column!r} among {', '.join(map(str, names)) or 'none'}; name it so")
-        column = names[0]
-    values = pd.to_numeric(frame[column].replace("", np.nan), errors="coerce")
-    wrong = values.isna() & ~frame[column].isin(["", "nan", "NaN"]) & frame[column].notna()
-    if wrong.any():
-        when, name = values.index[int(np.argmax(wrong))]
-        raise DataError(
-            f"{path}: column {column}, {name} on {when:%Y-%m-%d}: {frame[column][wrong].iloc[0]!r} is no number"
-        )
-    if np.isinf(values).any():
-        raise DataError(f"{path}: column {column} holds an infinite value; leave it empty where there is none")
-    return values.astype(np.float64)
-
-
-def read_market(path: Path, folder: FactorFolder) -> MarketData:
-    """Prices, sectors and the like on the factor's grid. Raises DataError."""
-    frame = read_table(path)
-    numeric = [c for c in frame.columns if c != "sector"]
-    try:
-        frame[numeric] = frame[numeric].replace("", np.nan).astype(np.float64)
-        if "sector" in frame.columns:
-            frame["sector"] = frame["sector"].where(frame["sector"] != "", None)
-        return market_data(frame, folder.dates, folder.instruments)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None

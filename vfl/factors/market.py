@@ -46,7 +46,7 @@ class MarketData:
     library: Mapping[str, Floats] = field(default_factory=dict)
 
     def require_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise ValueError, naming the field, where one is not of the factor's shape (T, n)."""
+        """Raise ValueError, naming the field, where one is not of the factor's shape (T, n), or has no such value."""
         fields = {
             "prices": self.prices,
             "sectors": self.sectors,
@@ -60,8 +60,14 @@ class MarketData:
         for name, values in fields.items():
             if values is not None and values.shape != shape:
                 raise ValueError(f"{name} has shape {values.shape}, the factor {shape}: put both on one grid")
-        if self.prices is not None and bool((self.prices <= 0).any()):
-            raise ValueError("a price is zero or negative: leave it NaN where there is none")
+            if name != "sectors" and values is not None and bool(np.isinf(values).any()):
+                raise ValueError(f"{name} has an infinite value: leave it NaN where there is none")
+        for name, values in {"price": self.prices, "market capitalisation": self.caps}.items():
+            if values is not None and bool((values <= 0).any()):
+                raise ValueError(f"a {name} is zero or negative: leave it NaN where there is none")
+        for name, values in {"volatility": self.volatility, "dollar volume": self.dollar_volume}.items():
+            if values is not None and bool((values < 0).any()):
+                raise ValueError(f"a {name} is negative: leave it NaN where there is none")
 
     @property
     def returns(self) -> Floats | None:

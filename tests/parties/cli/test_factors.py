@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from parties.cli import run
-from parties.factor.tables import open_folder, read_values
+from parties.factor.fund_tables import read_values
+from parties.factor.tables import open_folder
 from tests.vfl.bundles import METADATA, calendar, instruments, made_up, signer
 from vfl.factors.adapters import alphalens_csv, qlib_parquet
 from vfl.factors.evaluate import evaluate
@@ -202,17 +203,22 @@ def test_validate_at_home_with_prices(entente, bundle, tmp_path) -> None:
 BAD = {
     "no file": ("missing.csv", None, "no such file", 2),
     "no key": ("x.csv", "date,instrument,label\n", "no column 'datetime'", 3),
-    "no date": ("x.csv", "datetime,instrument,label\nsoon,A,1\n", "holds what is no date", 3),
+    "no date": ("x.csv", "datetime,instrument,label\nsoon,A,1\n", "row 1: column datetime: 'soon' is no date", 3),
     "no number": (
         "x.csv",
         "datetime,instrument,label\n2024-01-05,NA,high\n",
-        "NA on 2024-01-05: 'high' is no number",
+        "row 1 (2024-01-05, NA): column label: 'high' is no number",
         3,
     ),
     "elsewhere": ("x.csv", "datetime,instrument,label\n1999-01-05,NA,1\n", "no row is of a date and instrument", 3),
     "twice": ("x.csv", "datetime,instrument,label\n2024-01-05,NA,1\n2024-01-05,NA,2\n", "NA has two rows", 3),
-    "column": ("x.csv", "datetime,instrument,a,b\n2024-01-05,NA,1,2\n", "no column 'label' among a, b", 3),
-    "not parquet": ("x.parquet", "nonsense", "cannot be read as CSV or Parquet", 3),
+    "column": (
+        "x.csv",
+        "datetime,instrument,a,b\n2024-01-05,NA,1,2\n",
+        "no column 'label' (it has datetime, instrument, a, b)",
+        3,
+    ),
+    "not parquet": ("x.parquet", "nonsense", "cannot be read as Parquet", 3),
 }
 
 
@@ -232,4 +238,102 @@ def test_messy_tickers_come_back_from_csv(bundle, tmp_path) -> None:
     folder = open_folder(bundle)
     values = read_values(table(OWN, "score", tmp_path / "own.csv"), "score")
     order = np.argsort(instruments(N))
-    np.testing.assert_allclose(folder.grid(values), OWN[:, order])
+    np.testing.assert_allclose(folder.grid(values.series(folder.instruments)), OWN[:, order])
+    match = values.match(folder.dates, folder.instruments, 1.0, folder.name)
+    np.testing.assert_allclose(values.grid(match), OWN[:, order])
+
+
+def zoned(values: np.ndarray, zone: str, path: Path) -> Path:
+    index = pd.MultiIndex.from_product([DATES.tz_localize(zone), instruments(N)], names=["datetime", "instrument"])
+    pd.DataFrame({"label": values.reshape(-1)}, index=index).to_csv(path)
+    return path
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "Asia/Kolkata"])
+def test_labels_at_local_midnight_stay_on_their_day(entente, bundle, tmp_path, zone) -> None:
+    own = table(OWN, "score", tmp_path / "own.csv")
+    plain = entente("uplift", bundle, "--own", own, "--labels", table(LABELS, "label", tmp_path / "labels.csv"))
+    code, out, _ = entente("uplift", bundle, "--own", own, "--labels", zoned(LABELS, zone, tmp_path / "labels.csv"))
+    assert code == plain[0] == 0
+    numbers = [line for line in plain[1].splitlines() if not line.startswith("read ")]
+    assert [line for line in out.splitlines() if not line.startswith("read ")] == numbers
+    assert "midnight with a zone" in out
+
+
+def test_at_the_end_stands_what_was_read(entente, bundle, tmp_path) -> None:
+    labels = LABELS.copy()
+    labels[3, 4] = np.nan
+    path = table(labels, "label", tmp_path / "labels.csv")
+    path.write_text(path.read_text() + f"{DATES[3]:%Y-%m-%d},{instruments(N)[4]},#N/A\n")
+    code, out, _ = entente("uplift", bundle, "--own", table(OWN, "score", tmp_path / "own.csv"), "--labels", path)
+    assert code == 0
+    assert out.splitlines()[-1] == (
+        f"read {path}: {T * N:,} rows, {N} instruments, {DATES[0]:%Y-%m-%d} to {DATES[-1]:%Y-%m-%d}; {N} of the "
+        f"factor's {N} instruments, {T} of its {T} dates; label is missing in 1 (written #N/A)"
+    )
+
+
+def test_a_table_of_few_of_the_instruments_is_refused(entente, bundle, tmp_path) -> None:
+    few = OWN.copy()
+    few[:, 40:] = np.nan
+    own = table(few, "score", tmp_path / "own.csv")
+    code, _, err = entente("uplift", bundle, "--own", own)
+    assert code == 3
+    assert f"has 40 of the factor's {N} instruments, less than 50%" in err
+    remedy = err.partition("accept fewer with ")[2].split()
+    code, out, _ = entente("uplift", bundle, "--own", own, *remedy)
+    assert code == 0
+    assert f"40 of the factor's {N} instruments" in out
+
+
+def test_dates_beside_the_sessions_are_refused(entente, bundle, tmp_path) -> None:
+    frame = pd.read_csv(table(LABELS, "label", tmp_path / "l.csv"), dtype=str, keep_default_na=False)
+    off = pd.to_datetime(frame["datetime"]) + pd.to_timedelta(
+        (frame["datetime"] > f"{DATES[4]:%Y-%m-%d}").astype(int), unit="D"
+    )
+    frame.assign(datetime=off).to_csv(tmp_path / "off.csv", index=False, date_format="%Y-%m-%d")
+    own = table(OWN, "score", tmp_path / "own.csv")
+    code, _, err = entente("uplift", bundle, "--own", own, "--labels", tmp_path / "off.csv")
+    assert code == 3
+    assert f"has 5 of the factor's {T} dates between" in err
+
+
+MARKET = {
+    "inf": ("price", np.inf, "column price: inf is not finite; leave it empty"),
+    "zero price": ("price", 0.0, "column price: 0 must be above 0"),
+    "cap below zero": ("cap", -5.0, "column cap: -5 must be above 0"),
+    "volume below zero": ("dollar_volume", -1.0, "column dollar_volume: -1 must not be below 0"),
+    "volatility below zero": ("volatility", -0.1, "column volatility: -0.1 must not be below 0"),
+    "infinite style": ("style_value", -np.inf, "column style_value: -inf is not finite"),
+    "infinite library": ("library_mom", np.inf, "column library_mom: inf is not finite"),
+    "infinite beta": ("beta", np.inf, "column beta: inf is not finite"),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("case", MARKET)
+def test_one_bad_row_of_a_market_file_spoils_no_report(entente, bundle, tmp_path, case, form) -> None:
+    column, value, said = MARKET[case]
+    values = np.full((T, N), 10.0)
+    values[11, 3] = value
+    market = table(values, column, tmp_path / f"market.{form}")
+    labels = table(LABELS, "label", tmp_path / "labels.csv")
+    code, _, err = entente("validate", bundle, "--labels", labels, "--market", market, "--out", tmp_path / "out")
+    assert code == 3
+    assert len(err.splitlines()) == 1
+    assert f"row {11 * N + 4} (" in err
+    assert f"{DATES[11]:%Y-%m-%d}" in err
+    assert instruments(N)[3] in err
+    assert said in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_market_file_that_fits_nothing_is_refused(entente, bundle, tmp_path) -> None:
+    (tmp_path / "m.csv").write_text("datetime,instrument,price\n2001-01-05,ZZZ,3\n")
+    (tmp_path / "n.csv").write_text("datetime,instrument,close\n2001-01-05,ZZZ,3\n")
+    labels = table(LABELS, "label", tmp_path / "labels.csv")
+    for name, said in (("m.csv", "no row is of a date and instrument"), ("n.csv", "rename it to price")):
+        call = ("validate", bundle, "--labels", labels, "--market", tmp_path / name, "--out", tmp_path / "out")
+        code, _, err = entente(*call)
+        assert code == 3
+        assert said in err

@@ -1,0 +1,223 @@
+"""``entente factors uplift|monitor|validate``: judge a factor at home, with tables that never leave the machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from parties.cli.factors import app, joint_summary, show_findings, write_file
+from parties.errors import DataError
+from parties.terminal.console import say
+
+if TYPE_CHECKING:
+    from parties.factor.fund_tables import FundTable
+    from parties.factor.tables import FactorFolder
+
+__all__ = ["app", "factors_monitor", "factors_uplift", "factors_validate"]
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: the folder that holds SHA256SUMS.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", metavar="FILE", help="CSV or Parquet: datetime, instrument, label. Stays on this machine."
+    ),
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write every number as JSON.")]
+Least = Annotated[
+    float,
+    typer.Option(
+        "--least-matched",
+        min=0,
+        max=1,
+        help="Refuse a table with less than this share of the factor's instruments, or of its dates in between.",
+    ),
+]
+_LEAST = 0.5
+
+
+@app.command("uplift")
+def factors_uplift(
+    folder: Folder,
+    own: Annotated[
+        Path, typer.Option("--own", metavar="FILE", help="Your own factor: datetime, instrument, score. Stays at home.")
+    ],
+    labels: Labels = None,
+    out: Out = None,
+    least_matched: Least = _LEAST,
+) -> None:
+    """Say what the joint factor adds to your own. Nothing leaves this machine."""
+    from parties.factor.fund_tables import read_values
+    from parties.factor.tables import open_folder
+    from vfl.factors.findings import Findings
+    from vfl.factors.joining import overlap_findings, uplift_findings
+
+    bundle = open_folder(folder)
+    tables = [read_values(own, "score")]
+    mine = _on_grid(tables[0], bundle, least_matched)
+    if labels is None:
+        reason = "no labels were given: name them with --labels FILE"
+        found = overlap_findings(bundle.scores, mine)
+        found |= Findings(left_out=dict.fromkeys(("rank_ic_difference", "mmc", "encompassing"), reason))
+    else:
+        tables.append(read_values(labels, "label"))
+        truth = _on_grid(tables[1], bundle, least_matched)
+        found = uplift_findings(bundle.scores, mine, truth, _names(bundle), horizon=bundle.horizon)
+    show_findings(found, everything=True)
+    _write_record(out, found.record())
+    _say_what_was_read(tables)
+
+
+@app.command("monitor")
+def factors_monitor(
+    folder: Folder,
+    labels: Annotated[
+        Path, typer.Option("--labels", metavar="FILE", help="datetime, instrument, label, as far as they have arrived.")
+    ],
+    scores: Annotated[
+        Path | None,
+        typer.Option("--scores", metavar="FILE", help="Later scores (factor.parquet of a newer version, or a table)."),
+    ] = None,
+    window: Annotated[int, typer.Option(min=2, help="Labelled periods in the rolling mean.")] = 12,
+    out: Out = None,
+    least_matched: Least = _LEAST,
+) -> None:
+    """Score a published factor as labels arrive: against its expected band, with drift and an advice."""
+    import pandas as pd
+
+    from parties.factor.fund_tables import read_values
+    from parties.factor.tables import open_folder
+    from vfl.factors.market import on_grid
+    from vfl.factors.monitor import Expectation, monitor
+
+    bundle = open_folder(folder)
+    joint = joint_summary(bundle)
+    if joint["mean"] is None or joint["std"] is None:
+        raise DataError(f"{folder}: fewer than two periods were evaluated, so there is nothing to expect")
+    live, tables = bundle.factor["score"], []
+    if scores is not None:
+        tables.append(read_values(scores, "score"))
+        met = pd.DatetimeIndex(tables[0].days.astype("datetime64[ns]"))
+        tables[0].match(met, bundle.instruments, least_matched, bundle.name)
+        later = tables[0].series(bundle.instruments)
+        live = pd.concat([live[~live.index.isin(later.index)], later])
+    days = pd.DatetimeIndex(live.index.get_level_values("datetime").unique()).sort_values()
+    if "sessions" not in bundle.validation:
+        raise DataError(f"{folder}: made by an earlier version that does not date its ICs; export the factor again")
+    published = zip(bundle.validation["sessions"], joint["by_period"], strict=True)
+    days = days[days > max(day for day, ic in published if ic is not None)]
+    if not len(days):
+        raise DataError(
+            f"{folder}: every date was evaluated before it was published; give later scores with --scores FILE"
+        )
+    names = tuple(sorted({*bundle.instruments, *live.index.get_level_values("instrument").astype(str)}))
+    grid = on_grid(live, days, names)
+    arrived = read_values(labels, "label")
+    tables.append(arrived)
+    truth = arrived.grid(arrived.match(days, names, least_matched, f"{bundle.name} after its publication"))
+    expected = Expectation(
+        joint["mean"], joint["std"], joint["n_periods"], bundle.horizon, bundle.scores[bundle.dates < days[0]]
+    )
+    found = monitor(grid, truth, tuple(f"{day:%Y-%m-%d}" for day in days), expected, window=window)
+    show_findings(replace(found.findings, warnings=()), everything=True)
+    say(f"Advice: {found.advice.action}.", *found.advice.reasons)
+    _write_record(out, found.findings.record() | {"advice": found.advice.action, "reasons": list(found.advice.reasons)})
+    _say_what_was_read(tables)
+
+
+@app.command("validate")
+def factors_validate(
+    folder: Folder,
+    labels: Annotated[Path, typer.Option("--labels", metavar="FILE", help="datetime, instrument, label.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for report.html and validation.json.")],
+    market: Annotated[
+        Path | None,
+        typer.Option(
+            "--market",
+            metavar="FILE",
+            help="datetime, instrument, price, sector, cap, beta, volatility, dollar_volume, style_*, library_*.",
+        ),
+    ] = None,
+    own: Annotated[Path | None, typer.Option("--own", metavar="FILE", help="Your own factor, to compare with.")] = None,
+    cost_bps: Annotated[float, typer.Option(min=0, help="Cost per unit traded, in basis points.")] = 10.0,
+    least_matched: Least = _LEAST,
+) -> None:
+    """Run the whole battery at home, with prices and whatever else you have, and write its report."""
+    import numpy as np
+
+    from parties.factor.fund_tables import read_market, read_values
+    from parties.factor.tables import bundle_files, open_folder
+    from vfl.factors.market import MarketData
+    from vfl.factors.portfolio import BookTerms
+    from vfl.factors.report import render_report
+    from vfl.factors.trials import FILE, read_trials
+    from vfl.factors.validation import Subject, battery
+
+    bundle = open_folder(folder)
+    tables = [read_values(labels, "label")]
+    truth = _on_grid(tables[0], bundle, least_matched)
+    mine, known = None, MarketData()
+    if own is not None:
+        tables.append(read_values(own, "score"))
+        mine = _on_grid(tables[-1], bundle, least_matched)
+    if market is not None:
+        table, known_on = read_market(market)
+        table.match(bundle.dates, bundle.instruments, least_matched, bundle.name)
+        tables.append(table)
+        known = known_on(bundle.dates, bundle.instruments)
+    trials = read_trials(bundle_files(folder)[FILE]) if (folder / FILE).is_file() else ()
+    days = bundle.dates
+    gap = float(np.median(np.diff(days) / np.timedelta64(1, "D"))) if len(days) > 1 else 365.25
+    subject = Subject(
+        _names(bundle),
+        bundle.scores,
+        truth,
+        bundle.horizon,
+        known_from=_known_from(bundle),
+        own=mine,
+        label_unit="label",
+    )
+    found = battery(
+        subject,
+        known,
+        BookTerms(cost_bps=cost_bps, periods_per_year=365.25 / gap),
+        trials=trials,
+        n_trials=int(bundle.metadata["n_trials"]),
+    )
+    facts = {"label": bundle.metadata["label_definition"], "labels from": labels.name, "run": bundle.metadata["run_id"]}
+    write_file(out / "report.html", render_report(f"{bundle.name}, checked at home", facts, found))
+    _write_record(out / "validation.json", found.record())
+    show_findings(found, everything=False)
+    say(f"{out / 'report.html'} is written.")
+    _say_what_was_read(tables)
+
+
+def _on_grid(table: FundTable, bundle: FactorFolder, least: float) -> Any:
+    """A table's column on the factor's grid, (T, n)."""
+    return table.grid(table.match(bundle.dates, bundle.instruments, least, bundle.name))
+
+
+def _say_what_was_read(tables: Sequence[FundTable]) -> None:
+    say(*(f"read {table.reading()}" for table in tables))
+
+
+def _known_from(bundle: FactorFolder) -> Any:
+    """Labels count as known one horizon after their date, (T, n)."""
+    import numpy as np
+
+    count = len(bundle.dates)
+    known = np.minimum(np.arange(count) + bundle.horizon, count).astype(np.int64)
+    return np.repeat(known[:, None], len(bundle.instruments), axis=1)
+
+
+def _names(bundle: FactorFolder) -> tuple[str, ...]:
+    return tuple(f"{day:%Y-%m-%d}" for day in bundle.dates)
+
+
+def _write_record(path: Path | None, record: Mapping[str, Any]) -> None:
+    if path is not None:
+        write_file(path, (json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
