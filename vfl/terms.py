@@ -9,8 +9,6 @@ import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
@@ -19,6 +17,8 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+
+from vfl.agreed import Terms
 
 __all__ = [
     "FASTEST",
@@ -51,12 +51,6 @@ FASTEST = 2.0
 
 MOST_RANKED = 2048
 """Rows of a batch up to which every pair is compared."""
-
-
-class Terms(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FixedPoint(Terms):

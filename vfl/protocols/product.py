@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -248,6 +249,13 @@ class Prepared:
         self._plains: list[list[Plain | None]] | None = None
         if size <= MOST_PREPARED_BYTES:
             self._plains = [[self._encode(a, b) for b in range(self.inner_blocks)] for a in range(self.row_blocks)]
+
+    def under(self, evaluator: Evaluator) -> Prepared:
+        """The same X for another key holder's operands: what is encoded depends on no key."""
+        assert evaluator.context.name == self.evaluator.context.name, "plaintexts of one parameter set"
+        other = copy(self)
+        other.evaluator = evaluator
+        return other
 
     def _encode(self, a: int, b: int) -> Plain | None:
         m, n = self.packing.m, self.packing.n

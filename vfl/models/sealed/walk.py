@@ -16,7 +16,15 @@ from vfl.terms import SealedModel, WalkForward
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, resolved_at
 
-__all__ = ["centred_scores", "check_scores", "sealed_result", "sealed_static", "sealed_walk_forward"]
+__all__ = [
+    "FEWEST_JUDGED",
+    "NEAR_THE_END",
+    "centred_scores",
+    "check_scores",
+    "sealed_result",
+    "sealed_static",
+    "sealed_walk_forward",
+]
 
 F64 = NDArray[np.float64]
 
@@ -24,6 +32,7 @@ NEAR_THE_END = 0.75
 """Of the largest score: garbage that wraps is beyond it in a quarter of the rows, a score of use in none."""
 
 FEWEST_JUDGED = 20
+"""Scores of which a share is judged."""
 
 
 def sealed_walk_forward(

@@ -1,0 +1,61 @@
+"""Candidate splits: what a party draws at random at home, without labels, and brings as anonymous bits.
+
+Column and threshold of a candidate are random, its sides are swapped at random, and rows whose value is missing take a
+side of their own, drawn for that candidate; where the drawn threshold is itself a missing value, missing is one side
+and present the other. Each side holds at least the agreed number of the drawn rows, counted by the party itself; where
+no draw in :data:`DRAWS` gives such a side, the bits are random and tell nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfl.arithmetic.randomness import SecretStream
+
+__all__ = ["DRAWS", "SMALLEST_SHARE", "draw_candidates", "least_rows"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Bits = NDArray[np.bool_]
+
+DRAWS = 16
+"""Times that a column and a threshold are drawn for one candidate."""
+
+SMALLEST_SHARE = 0.05
+"""Of the drawn rows, on each side of a candidate."""
+
+
+def least_rows(drawn: int, smallest_leaf: int) -> int:
+    """Rows that each side of a candidate holds, of ``drawn`` ones."""
+    return min(max(smallest_leaf, math.ceil(SMALLEST_SHARE * drawn)), drawn // 2)
+
+
+def draw_candidates(values: F64, drawn: I64, count: int, smallest_leaf: int, stream: SecretStream) -> Bits:
+    """``count`` candidates as bits (count, rows).
+
+    values: float64 (rows, d) of one party, NaN where missing. drawn: positions among them of the rows that the tree
+    draws, from which thresholds come. stream: secret, of this tree and level alone, so that a tree that is grown again
+    after a crash has the same candidates.
+    """
+    found = np.empty((count, len(values)), dtype=np.bool_)
+    least = least_rows(len(drawn), smallest_leaf)
+    for number in range(count):
+        found[number] = _candidate(values, drawn, least, stream)
+    return found
+
+
+def _candidate(values: F64, drawn: I64, least: int, stream: SecretStream) -> Bits:
+    for _ in range(DRAWS):
+        column = values[:, int(stream.below(values.shape[1], 1)[0])]
+        threshold = column[drawn[int(stream.below(len(drawn), 1)[0])]]
+        swapped, side = (bool(bit) for bit in stream.bits(1, 2))
+        missing = np.isnan(column)
+        bits: Bits = missing if np.isnan(threshold) else np.where(missing, side, column > threshold)
+        held = int(bits[drawn].sum())
+        if least <= held <= len(drawn) - least:
+            return bits ^ swapped
+    random: Bits = stream.bits(1, len(values)).astype(np.bool_)
+    return random

@@ -1,0 +1,340 @@
+"""The label party of sealed trees: first holder of shares, who sees sums of anonymous candidates and chooses splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
+from vfl.arithmetic.bit_packing import unpack_bits
+from vfl.arithmetic.he import Evaluator
+from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
+from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
+from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
+from vfl.models.sealed.label import LabelKeys
+from vfl.models.sealed.messages import Members, Scores
+from vfl.models.sealed.records import ResumedScores, StepRecord, check_repeated
+from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.ends import halves, hold_split, hold_sums, own_split, part_split, take_sums, take_values
+from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
+from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
+from vfl.models.trees.records import LabelTreesJournal, level_key
+from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, score_bound
+from vfl.models.trees.shares import FitShares, TreeShares
+from vfl.models.trees.tree_rows import TreeRows
+from vfl.protocols.resume import open_step
+from vfl.protocols.session import Done
+from vfl.protocols.slots import SlotEvaluator, announce_key
+from vfl.protocols.spread import Workers
+from vfl.protocols.truncation import hold_truncation
+from vfl.tree_terms import TreesModel
+from vfl.walk.refits import blocks_of
+from vfl.walk.schedule import Step
+
+__all__ = ["TreesLabel"]
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+Bits = NDArray[np.bool_]
+
+
+class TreesLabel:
+    """One session of the label party. ``start`` comes first, then a flow for each step, then ``finish``.
+
+    values: its own columns, float64 (rows, d), NaN where missing; d may be 0. candidates: secret, the same in every
+    attempt, of which its candidates are drawn. session: name of this attempt. stream: secret randomness, new in every
+    attempt. journal, resumed: as in :mod:`vfl.models.trees.records`.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        values: F64,
+        candidates: SecretStream,
+        terms: TreesModel,
+        keys: LabelKeys,
+        stream: SecretStream,
+        *,
+        session: str,
+        supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
+        workers: Workers | None = None,
+        journal: LabelTreesJournal | None = None,
+        resumed: ResumedScores | None = None,
+    ) -> None:
+        if values.shape[1] != members.own:
+            raise LocalProtocolError(f"{members.own} own columns were agreed and {values.shape[1]} brought")
+        self.members, self.terms = members, terms
+        self.fits = FitShares(len(values)) if resumed is None else FitShares.read(len(values), resumed.record.arrays)
+        self.chosen: list[tuple[int, int, str, int]] = []
+        self.values: dict[int, I64] = {}
+        self._values, self._candidates, self._keys, self._stream = values, candidates, keys, stream
+        self._session, self._supply, self._workers, self._journal = session, supply, workers, journal
+        self._record = None if resumed is None else resumed.record
+        self._blocks, self._told, self._steps = blocks_of(terms, len(values)), False, 0
+        self._taken: TakenProducts | None = None
+        self._slots: SlotEvaluator | None = None
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Who brings candidates, in the order in which they are numbered."""
+        return (*self.members.features, *((self.members.label,) if self.members.own else ()))
+
+    def start(self) -> Flow[None]:
+        """Exchange the session's keys.
+
+        Learns: the anchor's public keys.
+        Leaks: nothing.
+        Model: semi-honest.
+        Source: docs/protocols/trees.md#who-holds-what.
+        """
+        members = self.members
+        for peer in members.everyone:
+            if peer in members.features:
+                yield from announce_key(peer, self._keys.coefficient)
+            yield from announce_key(peer, self._keys.slots)
+        self._taken = yield from take_products(members.anchor, self._stream, self._supply, self._workers)
+        if members.own:
+            self._slots = yield from take_slots(members.anchor, self._stream, self._supply, self._workers)
+
+    def finish(self) -> Flow[None]:
+        """Tell everyone that the session is over.
+
+        Learns: nothing.
+        Leaks: the number of steps.
+        Model: semi-honest.
+        Source: docs/protocols/trees.md#a-tree.
+        """
+        for peer in self.members.everyone:
+            yield Send(peer, Done(self._steps))
+        if self._taken is not None:
+            self._taken.close()
+        if self._slots is not None and self._slots.zeros is not None:
+            self._slots.zeros.close()
+
+    def _announce(self, step: Step, carried: I64, tree: int, *, begins: bool, levels: int, again: bool) -> Flow[None]:
+        self._steps += 1
+        train = step.kind == "train"
+        shown = not train or begins or not self._told
+        self._told = self._told or train
+        told = TreeStep(
+            step.number, train, _ids(step.rows) if shown else b"", _ids(carried) if train and shown else b"",
+            tree, begins, levels, again,
+        )  # fmt: skip
+        for peer in self.members.everyone:
+            yield Send(peer, told)
+
+    def _keep(self, step: Step, scores: U64 | None = None) -> StepRecord:
+        """The record of the step under way, fresh or as it was."""
+        record, self._record = self._record, None
+        if record is not None:
+            check_repeated(record, step.number, step.kind == "train", step.rows, self.members.label)
+            return record
+        arrays = self.fits.out() | ({} if scores is None else {"scores": scores})
+        made = StepRecord(self._session, step.number, step.kind == "train", step.rows, arrays)
+        if self._journal is not None:
+            self._journal.hold(made)
+        return made
+
+    def grow(self, step: Step, carried: I64, tree: int, label: F64) -> Flow[None]:
+        """One tree on ``step.rows``. label: float64 (B,), standardised and finite. tree: its place in its fit.
+
+        carried: rows that score along. The first tree of a fit begins it.
+
+        Learns: per level, of each anonymous candidate and leaf, a count and a sum of residuals of 16 bits each.
+        Leaks: row ids to everyone; whose candidate a level takes to the anchor, and which to its owner.
+        Model: whatever this side puts into operands, no more than 32 bits a pair arrive.
+        Source: docs/protocols/trees.md#a-tree.
+        """
+        if not np.isfinite(label).all() or label.shape != step.rows.shape:
+            raise LocalProtocolError("a tree takes one finite label of each row")
+        again = self._record is not None
+        self._keep(step)
+        recorded = self._journal.levels(step.number) if again and self._journal is not None else []
+        yield from self._announce(step, carried, tree, begins=tree == 0, levels=len(recorded), again=False)
+        if tree == 0:
+            self.fits.begin(self.terms)
+        terms = self.terms
+        rows = TreeRows.of(step.rows, carried, self._blocks, tree, terms)
+        packing = Packing32.of(len(rows.drawn))
+        y = PRIME_RING.encode(label.clip(-terms.label_clip, terms.label_clip), RESIDUAL_BITS)
+        residual = PRIME_RING.sub(y, self.fits.of(step.rows))[rows.drawn]
+        carries = PRIME_RING.add(residual, np.full_like(residual, 1 << packing.shift))
+        shares = TreeShares.starting(rows, carries, label=True)
+        own = self._values[rows.active]
+        totals, values = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0)), np.zeros(0, dtype=np.int64)
+        for level in range(terms.depth):
+            stream = self._candidates.child(f"{step.number}/{level}")
+            bits = draw_candidates(own, rows.drawn, terms.candidates, terms.smallest_leaf, stream) if own.size else None
+            share = recorded[level] if level < len(recorded) else None
+            pairs = yield from self._level(step.number, level, shares, rows, packing, bits, share)
+            if level == 0:
+                totals = Pairs(pairs.count[-1], pairs.total[-1])
+                if int(totals.count[0]) != len(rows.drawn):
+                    raise RemoteProtocolError("opened numbers whose counts cannot be", self.members.anchor)
+                pairs = Pairs(pairs.count[:-1], pairs.total[:-1])
+            best = best_candidate(totals, pairs, terms)
+            owner, number = self.owners[best // terms.candidates], best % terms.candidates
+            yield from self._tell(step.number, level, owner, number)
+            totals = split_totals(totals, Pairs(pairs.count[best], pairs.total[best]))
+            mine = bits[number] if bits is not None and owner == self.members.label else None
+            if level == terms.depth - 1:
+                values = leaf_values(totals, terms)
+                part = yield from self._last(step.number, level, shares, values, owner, mine)
+                self.fits.add(rows.active, part)
+            else:
+                yield from self._split(step.number, level, shares, rows, owner, mine)
+        self.values[step.number] = values
+
+    def _level(
+        self,
+        number: int,
+        level: int,
+        shares: TreeShares,
+        rows: TreeRows,
+        packing: Packing32,
+        bits: Bits | None,
+        recorded: U64 | None,
+    ) -> Flow[Pairs]:
+        """The opened pairs of a level, (candidates, leaves); of the first, with a last row of all drawn rows."""
+        anchor, leaves = self.members.anchor, 1 << level
+        count = len(self.owners) * self.terms.candidates + (level == 0)
+        share = recorded
+        if share is None:
+            sums = yield from self._sums(f"{number}/{level}", shares, rows, bits)
+            cut = yield from hold_truncation(
+                anchor, f"numbers/{number}/{level}", sums, packing.drop, self._keys.slots, bound=packing.bound
+            )
+            # the two shares of a number below 2**32 wrap once, but for one number in 2**27
+            less = np.uint64(-PRIME % (1 << PAIR_BITS))
+            share = (cut + less) & np.uint64((1 << PAIR_BITS) - 1)
+            made, journal = share, self._journal
+            if journal is not None:
+                yield from open_step(
+                    [anchor], level_key(number, level), lambda: journal.hold_level(number, level, made)
+                )
+        got = yield from receive(anchor, LevelNumbers)
+        if (got.step, got.level) != (number, level):
+            raise RemoteProtocolError(f"opened level {got.level} of step {got.step} at {level} of {number}", anchor)
+        try:
+            theirs = unpack_bits(got.values, PAIR_BITS, share.size, 1 << PAIR_BITS)
+        except MalformedError as error:
+            raise RemoteProtocolError(str(error), anchor) from None
+        opened = (share.reshape(-1) + theirs) & np.uint64((1 << PAIR_BITS) - 1)
+        return packing.read(opened.reshape(count, leaves))
+
+    def _sums(self, name: str, shares: TreeShares, rows: TreeRows, bits: Bits | None) -> Flow[U64]:
+        """This side's share of every candidate's packed sums."""
+        members, terms, leaves = self.members, self.terms, 1 << shares.level
+        flows: list[Flow[list[U64]]] = [
+            hold_sums(tuple(members.features), f"sums/{name}", shares.carries, terms.candidates, self._keys.coefficient)
+        ]
+        if bits is not None and self._taken is not None:
+            flows.append(take_sums([self._taken], f"sums/{name}", bits[:, rows.drawn], leaves))
+        found = yield from gather(flows)
+        parts = found[0]
+        if bits is not None:
+            local = PRIME_RING.matmul(bits[:, rows.drawn].astype(np.int64), shares.carries)
+            parts = [*parts, PRIME_RING.add(found[1][0], local)]
+        if shares.level == 0:
+            parts = [*parts, PRIME_RING.sum(shares.carries, axis=0).reshape(1, 1)]
+        return np.concatenate(parts)
+
+    def _tell(self, number: int, level: int, owner: str, candidate: int) -> Flow[None]:
+        self.chosen.append((number, level, owner, candidate))
+        yield Send(self.members.anchor, Owner(number, level, owner))
+        for name in self.members.features:
+            yield Send(name, Chosen(number, level, candidate if name == owner else -1))
+
+    def _split(
+        self, number: int, level: int, shares: TreeShares, rows: TreeRows, owner: str, mine: Bits | None
+    ) -> Flow[None]:
+        factors = shares.factors()
+        spread = None if mine is None else shares.spread(mine, rows.drawn)
+        products, bits = yield from self._products(number, level, factors, spread, mine, owner, len(rows.active))
+        shares.split(products, bits)
+
+    def _last(
+        self, number: int, level: int, shares: TreeShares, values: I64, owner: str, mine: Bits | None
+    ) -> Flow[U64]:
+        """What the tree adds to each active row: the last split of what its two sides would give."""
+        both = values.reshape(2, -1)
+        if level and self._taken is not None:
+            sides = yield from take_values(self._taken, f"values/{number}", both, shares.members)
+        else:
+            sides = PRIME_RING.matmul(both, np.ascontiguousarray(shares.members.T))
+        factors = PRIME_RING.sub(sides[1], sides[0])
+        spread = None if mine is None else mine.astype(np.uint64)
+        products, _ = yield from self._products(number, level, factors, spread, None, owner, 0)
+        return PRIME_RING.add(sides[0], products)
+
+    def _products(
+        self, number: int, level: int, factors: U64, spread: U64 | None, mine: Bits | None, owner: str, bits: int
+    ) -> Flow[tuple[U64, U64]]:
+        """Shares of the factors times the owner's bits, and of ``bits`` bits themselves."""
+        name, anchor = f"split/{number}/{level}", self.members.anchor
+        if spread is None:
+            flows: list[Flow[tuple[U64, U64]]] = [
+                _beside(hold_split(owner, name, factors, self._keys.slots)),
+                part_split(owner, number, level, len(factors) if owner != anchor else 0, bits),
+            ]
+            (held, _), (passed, shown) = yield from gather(flows)
+            return (PRIME_RING.add(held, passed) if owner != anchor else held), shown
+        assert self._slots is not None, "own candidates need the anchor's key"
+        given, kept = halves(mine, self._stream) if mine is not None else (_NONE, _NONE)
+        yield Send(anchor, SplitShares(number, level, b"", PRIME_RING.pack(given)))
+        share = yield from own_split(anchor, name, spread, self._slots)
+        return PRIME_RING.add(share, PRIME_RING.mul(factors, spread)), kept
+
+    def predict(self, step: Step) -> Flow[F64]:
+        """Open the scores of ``step.rows``, float64 (B,), in the label's deviations; beyond +-score_limit they wrap.
+
+        Learns: 17 bits of each row: its score.
+        Leaks: row ids to everyone; ciphertexts to the anchor.
+        Model: whatever this side put into operands, no more than 17 bits a row arrive.
+        Source: docs/protocols/trees.md#a-prediction.
+        """
+        again, anchor, number = self._record is not None, self.members.anchor, step.number
+        nothing = np.zeros(0, dtype=np.int64)
+        yield from self._announce(step, nothing, 0, begins=False, levels=0, again=again)
+        share = None
+        if not again:
+            score, drop = self.fits.of(step.rows), RESIDUAL_BITS - self.terms.score_fraction
+            score = yield from hold_truncation(
+                anchor, f"score/{number}", score, drop, self._keys.slots, bound=score_bound(self.terms)
+            )
+            share = (score + np.uint64(-PRIME % (1 << SCORE_BITS))) & np.uint64((1 << SCORE_BITS) - 1)
+        held: list[StepRecord] = []
+        if self._journal is None:
+            held.append(self._keep(step, share))
+        else:
+            yield from open_step([anchor], level_key(number, 0), lambda: held.append(self._keep(step, share)))
+        got = yield from receive(anchor, Scores)
+        if got.step != number:
+            raise RemoteProtocolError(f"opened the scores of step {got.step} at step {number}", anchor)
+        try:
+            theirs = unpack_bits(got.values, SCORE_BITS, len(step.rows), 1 << SCORE_BITS)
+        except MalformedError as error:
+            raise RemoteProtocolError(str(error), anchor) from None
+        shift = np.uint64(64 - SCORE_BITS)
+        signed = ((held[0].arrays["scores"].astype(np.uint64) + theirs) << shift).astype(np.int64)
+        scores = np.ldexp((signed >> np.int64(64 - SCORE_BITS)).astype(np.float64), -self.terms.score_fraction)
+        if self._journal is not None:
+            self._journal.predicted(number, scores)
+        return scores
+
+
+_NONE = np.zeros(0, dtype=np.uint64)
+
+
+def _ids(rows: I64) -> bytes:
+    return rows.astype("<u4").tobytes()
+
+
+def _beside(flow: Flow[U64]) -> Flow[tuple[U64, U64]]:
+    return (yield from flow), _NONE

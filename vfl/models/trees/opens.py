@@ -1,0 +1,71 @@
+"""What opens in a run of sealed trees, counted in bits and said in words: for terms before signing, and for audits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vfl.models.disclosure import RunSizes
+from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.trees.candidates import SMALLEST_SHARE
+from vfl.models.trees.scales import PAIR_BITS, SUM_BITS
+from vfl.tree_terms import TreesModel
+
+__all__ = ["collusion", "in_words", "opened_bits", "pairs_of_tree", "sentences"]
+
+
+def pairs_of_tree(model: TreesModel, owners: int) -> int:
+    """Pairs that a tree opens, where ``owners`` parties bring candidates; one of them is of all its rows."""
+    return owners * model.candidates * ((1 << model.depth) - 1) + 1
+
+
+def opened_bits(model: TreesModel, owners: int, trees: int, scores: int) -> int:
+    """Bits that can arrive at the label party, whatever it does."""
+    return trees * pairs_of_tree(model, owners) * PAIR_BITS + scores * SCORE_BITS
+
+
+def collusion(model: TreesModel) -> str:
+    """The sentence that is shown wherever the anchor is."""
+    return (
+        f"Anchor: {model.anchor} holds the other half of every share beside the label party. The label party and "
+        f"{model.anchor} together would see, of every row, on which side of each split that was taken it lies, and "
+        "every candidate's exact sums; either of them without the other sees nothing of it."
+    )
+
+
+def in_words(model: TreesModel) -> str:
+    """The model in one sentence."""
+    kept = {0: "no tree is ever dropped", 1: "all trees are fitted anew"}.get(
+        model.fits_kept, f"the trees of the last {model.fits_kept} fits score together"
+    )
+    drawn = "" if model.blocks == 1 else f", each on one of {model.blocks} blocks of the rows"
+    often = "period" if model.refit_every == 1 else f"{model.refit_every} periods"
+    return (
+        f"Model: sealed trees, {model.trees} of depth {model.depth} a fit{drawn}, grown on shares among "
+        f"{model.candidates} random candidates of each party at each level; a fit every {often}, and {kept}."
+    )
+
+
+def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
+    """What the label party and the anchor learn of the feature parties' data."""
+    owners = sizes.feature_parties + int(sizes.label_columns > 0)
+    pairs = pairs_of_tree(model, owners)
+    yield collusion(model)
+    yield (
+        f"Each tree opens {pairs} pairs to the label party: of every anonymous candidate and leaf how many rows it "
+        f"holds and the sum of their residuals, {SUM_BITS} bits each; {model.trees * pairs * PAIR_BITS:,} bits a fit. "
+        f"Of each predicted row its score opens, {SCORE_BITS} bits; {model.anchor} counts scores and refuses more than "
+        f"{sizes.row_limit} of a row over all runs, and more trees than are agreed."
+    )
+    yield (
+        f"Every candidate holds at least {model.smallest_leaf} rows and {SMALLEST_SHARE:.0%} of a tree's on each side; "
+        "its owner counts that. Within a leaf of a deeper level nobody can: a pair may be of few rows, or of one."
+    )
+    yield (
+        f"A label party that cheats can put rows of its choice into the sums and read {PAIR_BITS} bits of candidates "
+        f"from each pair: for one row, on which side of {owners * model.candidates} anonymous candidates of the first "
+        f"level it lies, in each of {model.trees} trees a fit."
+    )
+    yield (
+        f"Whose candidate a level takes is known to the label party and {model.anchor}; which one, to its owner and "
+        "the label party, by a number that tells neither column nor threshold."
+    )

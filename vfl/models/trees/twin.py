@@ -1,0 +1,167 @@
+"""Twins of the sealed trees: the same in plain integers with the same rounding and randomness, and in plain floats.
+
+The integer twin is the oracle. A sealed run equals it but for the rounding of what opens, at most 2 units of a sum;
+with the run's own opened numbers put in (``opened``), it equals the run to the last bit. In a real run nobody has all
+columns, so nobody can run a twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfl.arithmetic.randomness import SecretStream
+from vfl.factors.panel import LabelPanel
+from vfl.models.sealed.columns import SealedLabels
+from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.sealed.walk import centred_scores
+from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
+from vfl.models.trees.scales import RESIDUAL_BITS, Packing32, Pairs
+from vfl.models.trees.tree_rows import TreeRows
+from vfl.terms import WalkForward
+from vfl.tree_terms import TreesModel
+from vfl.walk.refits import blocks_of, carried_rows, refits
+from vfl.walk.schedule import Step, resolved_at
+
+__all__ = ["IntegerTwin", "TreesRangeError", "run_twin", "twin_scores"]
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+F64 = NDArray[np.float64]
+Opened = Callable[[int, int, I64], U64]
+
+
+class TreesRangeError(ValueError):
+    """Values that a sealed run could not hold."""
+
+
+def _nearest(packing: Packing32) -> Opened:
+    def opened(step: int, level: int, sums: I64) -> U64:
+        del step, level
+        rounded = (sums + (1 << (packing.drop - 1))) >> packing.drop
+        return rounded.view(np.uint64) & np.uint64(0xFFFFFFFF)
+
+    return opened
+
+
+class IntegerTwin:
+    """columns: float64 (rows, d) of each owner of candidates in agreed order, the label party's own last.
+
+    seeds: 32 bytes by owner, of which its candidates are drawn. opened(step, level, sums): what opens of packed sums,
+    by default rounded to nearest.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, F64],
+        seeds: Mapping[str, bytes],
+        terms: TreesModel,
+        *,
+        opened: Opened | None = None,
+    ) -> None:
+        self.columns, self.terms = columns, terms
+        self._streams = {owner: SecretStream(seed) for owner, seed in seeds.items()}
+        self._opened = opened
+        rows = len(next(iter(columns.values())))
+        self._blocks = blocks_of(terms, rows)
+        self.groups: list[I64] = []
+        self.chosen: list[tuple[int, int, str, int]] = []
+        self.values: dict[int, I64] = {}
+
+    @property
+    def total(self) -> I64:
+        """Scores (rows,) so far at RESIDUAL_BITS, of rows that are carried."""
+        total: I64 = np.sum(self.groups, axis=0)
+        return total
+
+    def begin(self) -> None:
+        """A new fit: the oldest trees go, where no more fits are kept."""
+        rows = len(self._blocks)
+        if self.terms.fits_kept and len(self.groups) == self.terms.fits_kept:
+            self.groups.pop(0)
+        if self.terms.fits_kept or not self.groups:
+            self.groups.append(np.zeros(rows, dtype=np.int64))
+
+    def grow(self, step: Step, carried: I64, tree: int, label: F64) -> None:
+        """One tree on ``step.rows`` with their labels, float64 (B,); ``carried`` rows score along."""
+        terms = self.terms
+        rows = TreeRows.of(step.rows, carried, self._blocks, tree, terms)
+        packing, score = Packing32.of(len(rows.drawn)), self.total[rows.active]
+        y = np.rint(np.ldexp(label.clip(-terms.label_clip, terms.label_clip), RESIDUAL_BITS)).astype(np.int64)
+        residual = np.zeros(len(rows.active), dtype=np.int64)
+        residual[rows.fitted] = y - score[rows.fitted]
+        carries = (1 << packing.shift) + residual[rows.drawn]
+        leaf = np.zeros(len(rows.active), dtype=np.int64)
+        opened = self._opened or _nearest(packing)
+        totals = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0))
+        for level in range(terms.depth):
+            bits = {
+                owner: draw_candidates(
+                    values[rows.active], rows.drawn, terms.candidates, terms.smallest_leaf,
+                    self._streams[owner].child(f"{step.number}/{level}"),
+                )
+                for owner, values in self.columns.items()
+            }  # fmt: skip
+            every = np.concatenate(list(bits.values()))
+            drawn, inside = leaf[rows.drawn], every[:, rows.drawn]
+            spread = np.where(drawn[:, None] == np.arange(1 << level), carries[:, None], 0).astype(np.float64)
+            sums = (inside.astype(np.float64) @ spread).astype(np.int64)  # exact: below 2**53
+            if level == 0:
+                sums = np.concatenate([sums, [[carries.sum()]]])
+            if int(np.abs(sums).max()) > packing.bound:
+                raise TreesRangeError("sums of residuals leave the range of a tree: lower model.rate")
+            pairs = packing.read(opened(step.number, level, sums))
+            if level == 0:
+                totals = Pairs(pairs.count[-1], pairs.total[-1])
+                pairs = Pairs(pairs.count[:-1], pairs.total[:-1])
+            best = best_candidate(totals, pairs, terms)
+            self.chosen.append((step.number, level, list(bits)[best // terms.candidates], best % terms.candidates))
+            totals = split_totals(totals, Pairs(pairs.count[best], pairs.total[best]))
+            leaf += every[best].astype(np.int64) << level
+        values = leaf_values(totals, terms)
+        self.values[step.number] = values
+        self.groups[-1][rows.active] += values[leaf]
+
+    def predict(self, step: Step) -> F64:
+        """Scores (B,) as they open. Raises TreesRangeError for one beyond its limit."""
+        drop = RESIDUAL_BITS - self.terms.score_fraction
+        score = self.total[step.rows]
+        if drop > 0:
+            score = (score + (1 << (drop - 1))) >> drop
+        if len(score) and int(np.abs(score).max()) >= 1 << (SCORE_BITS - 1):
+            raise TreesRangeError(
+                f"step {step.number}: a score of {np.abs(score).max() / 2**self.terms.score_fraction:.1f} deviations "
+                f"leaves +-{self.terms.score_limit}: raise model.score_limit, or lower model.rate"
+            )
+        return np.ldexp(score.astype(np.float64), -self.terms.score_fraction)
+
+
+def run_twin(twin: IntegerTwin, steps: Sequence[Step], labels: Callable[[Step], F64]) -> F64:
+    """Scores (rows,) of a schedule, NaN where nothing was predicted. labels: of a fit's rows, float64 (B,)."""
+    scores = np.full(len(next(iter(twin.columns.values()))), np.nan)
+    carried = carried_rows(twin.terms, steps)
+    rows, tree, label = np.zeros(0, dtype=np.int64), 0, np.zeros(0)
+    for step in steps:
+        if step.kind == "predict":
+            scores[step.rows] = twin.predict(step)
+            continue
+        if step.number in carried:
+            rows, tree, label = carried[step.number], 0, labels(step)
+            twin.begin()
+        twin.grow(step, rows, tree, label)
+        tree += 1
+    return scores
+
+
+def twin_scores(
+    columns: Mapping[str, F64], panel: LabelPanel, terms: TreesModel, walk: WalkForward, seeds: Mapping[str, bytes]
+) -> F64:
+    """Scores (T, n) of the integer twin over a calendar, centred per period. columns: as of :class:`IntegerTwin`."""
+    steps = tuple(refits(terms, walk, panel.known_from, panel.label, panel.universe))
+    labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
+    twin = IntegerTwin(columns, seeds, terms)
+    found = run_twin(twin, steps, lambda step: labels.at(step.period, step.rows))
+    return centred_scores(found.reshape(panel.label.shape))
