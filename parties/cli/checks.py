@@ -138,11 +138,15 @@ def _show(report: CoverageReport) -> None:
             f"Cross-section at {report.preview_period}, raw values",
             ("column", "unit", ">filled", ">least", ">5%", ">median", ">95%", ">most"),
             (
-                (p.column, p.unit, f"{p.filled:.0%}", *(f"{x:.4g}" for x in (p.least, p.low, p.median, p.high, p.most)))
+                (p.column, p.unit, f"{p.filled:.0%}", *map(_four_digits, (p.least, p.low, p.median, p.high, p.most)))
                 for p in report.preview
             ),
         )
-    say(*(f"note: {note}" for note in report.notes))
+    say(*(f"note: {note}" for note in report.notes), *(f"read {reading}" for reading in report.readings))
+
+
+def _four_digits(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4g}"
 
 
 @factors.command("verify")

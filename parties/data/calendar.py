@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from parties.agreement.terms import CalendarTerms
 from parties.errors import ConfigError
+from parties.files.days import FIRST_DAY, LAST_DAY
 from parties.settings.consortium import CalendarSettings
 from vfl.factors.panel import Calendar
 
@@ -35,6 +36,10 @@ def calendar_terms(settings: CalendarSettings) -> CalendarTerms:
         raise ConfigError(
             f"calendar: last ({settings.last}) is before first ({settings.first}); swap them or mend the later one"
         )
+    for name, day in (("first", settings.first), ("last", settings.last)):
+        if not FIRST_DAY <= day <= LAST_DAY:
+            years = f"{FIRST_DAY.year} to {LAST_DAY.year}"
+            raise ConfigError(f"calendar.{name}: {day} lies outside {years}; name the {name} period of the run")
     frequency = settings.frequency.strip()
     if frequency in {"B", "C"}:
         raise ConfigError(f"calendar: frequency {settings.frequency!r} has no fixed week; use D or W-FRI")

@@ -5,6 +5,7 @@ Everything here stays at home: it names the party's coverage, which no other par
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_aliases
 from parties.data.panel import as_of, feature_panel_of, label_panel_of
-from parties.data.query import read_label_rows, read_observations
+from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
 
@@ -75,7 +76,8 @@ class CoverageReport:
     first, last: dates of the earliest and latest observation (YYYY-MM-DD). covered: per period, entities with a usable
     observation at its cutoff. age_days: per period, median age of these in days, NaN where none. missing: per
     column, share of those usable observations without a value. labels: per period, labels in the
-    universe, empty for a feature party. notes: one sentence each on what deserves a look.
+    universe, empty for a feature party. notes: one sentence each on what deserves a look. readings: per query,
+    what was read and by which rules, in a line.
     """
 
     party: str
@@ -92,6 +94,7 @@ class CoverageReport:
     notes: tuple[str, ...]
     preview_period: str = ""
     preview: tuple[ColumnPreview, ...] = ()
+    readings: tuple[str, ...] = ()
 
 
 def coverage_report(
@@ -109,10 +112,12 @@ def coverage_report(
     used = observed.values[chosen[chosen >= 0]]
     missing = np.isnan(used).mean(axis=0) if len(used) else np.ones(len(settings.columns))
     keys = np.unique(np.stack([position, observed.period.astype(np.int64)]), axis=1)
+    readings = [_reading(observed, entities, len(calendar), period_index(calendar, observed.period), len(aliases))]
     labels: tuple[int, ...] = ()
     if label is not None:
         rows = read_label_rows(settings, label, folder, data)
         names = canonical_entities(rows.entity, aliases, rows.source)
+        readings.append(_label_reading(rows, names, entities))
         known = label_panel_of(settings, rows, names, panel, calendar, entities)
         labels = tuple(int(count) for count in np.isfinite(known.label).sum(axis=1))
     report = CoverageReport(
@@ -137,10 +142,39 @@ def coverage_report(
     last = max((t for t in range(len(calendar)) if (chosen[t] >= 0).any()), default=None)
     return replace(
         report,
-        notes=tuple(_notes(settings, report, calendar, observed.period)),
+        notes=tuple(_notes(settings, report, calendar, observed.period, canonical)),
+        readings=tuple(readings),
         preview_period="" if last is None else calendar.periods[last],
         preview=() if last is None else _preview(settings, observed.values[chosen[last][chosen[last] >= 0]]),
     )
+
+
+def _reading(
+    observed: Observations, entities: Sequence[str], periods: int, inside: NDArray[np.int64], aliases: int
+) -> str:
+    missing = np.isnan(observed.values).sum(axis=0)
+    empty = ", ".join(f"{name} {count:,}" for name, count in zip(observed.columns, missing, strict=True) if count)
+    days = observed.period.astype("datetime64[D]")
+    facts = [
+        f"{len(observed):,} rows, {len(entities):,} ids, {days.min()} to {days.max()}",
+        f"{int((inside >= 0).sum()):,} rows lie within the calendar's {periods:,} periods",
+        *([f"{aliases:,} aliases were applied"] if aliases else []),
+        f"values missing: {empty or 'none'}",
+        *observed.rules,
+    ]
+    return f"{observed.source}: {'; '.join(facts)}"
+
+
+def _label_reading(rows: LabelRows, names: NDArray[np.object_], entities: Sequence[str]) -> str:
+    distinct = set(names)
+    days = rows.period.astype("datetime64[D]")
+    facts = [
+        f"{len(rows.entity):,} rows, {len(distinct):,} ids, {days.min()} to {days.max()}",
+        f"{len(distinct & set(entities)):,} of the {len(entities):,} ids with features have labels",
+        f"labels not known yet: {int(np.isnan(rows.label).sum()):,}",
+        *rows.rules,
+    ]
+    return f"{rows.source}: {'; '.join(facts)}"
 
 
 def _preview(settings: PartySettings, values: NDArray[np.float64]) -> tuple[ColumnPreview, ...]:
@@ -155,9 +189,15 @@ def _preview(settings: PartySettings, values: NDArray[np.float64]) -> tuple[Colu
 
 
 def _notes(
-    settings: PartySettings, report: CoverageReport, calendar: Calendar, period: NDArray[np.datetime64]
+    settings: PartySettings,
+    report: CoverageReport,
+    calendar: Calendar,
+    period: NDArray[np.datetime64],
+    canonical: NDArray[np.object_],
 ) -> list[str]:
     notes = []
+    if canonical.size and all(str(name).endswith(".0") for name in canonical):
+        notes.append("all ids end in .0: numbers that were read as floats; nobody else spells them so")
     dates = np.unique(period.astype("datetime64[D]"))
     starts = dates == dates.astype("datetime64[M]").astype("datetime64[D]")
     if len(dates) > 1 and starts.all():

@@ -6,7 +6,7 @@ so ``$rds-b`` in the table covers ``RDS.B`` in the data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parties.data.query import read_label_rows, read_observations, run_query
+from parties.data.result_columns import ResultColumns
 from parties.errors import ConfigError, DataError
+from parties.files.columns import Wanted
+from parties.files.table import read_table
 from parties.settings.consortium import LabelSettings, PartySettings
 from psi.identifiers import IdentifierError, canonical_ids
 
@@ -85,23 +88,18 @@ def canonical_entities(raw: Texts, aliases: Aliases, source: str) -> Texts:
 
 
 def _csv_pairs(path: Path) -> Sequence[tuple[str, str]]:
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such alias file; name an existing CSV with columns alias and entity") from None
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path.name}: not a CSV file ({error}); save it as UTF-8 text with a header") from None
-    for name in ("alias", "entity"):
-        if name not in frame.columns:
-            raise DataError(f"{path.name}: column {name!r} is missing; the header must have alias and entity")
-    return list(zip(frame["alias"], frame["entity"], strict=True))
+    names = ("alias", "entity")
+    hint = "the header must have alias and entity"
+    table = read_table(path, [Wanted(name, "text") for name in names], path.name, hint=hint, may_be_empty=True)
+    left, right = (table.texts[name] for name in names)
+    return [(left.texts[one], right.texts[two]) for one, two in zip(left.codes, right.codes, strict=True)]
 
 
 def _query_pairs(path: Path, data: Path, settings: PartySettings) -> Sequence[tuple[str, str]]:
-    def expressions(types: Mapping[str, str]) -> list[str]:
+    def expressions(result: ResultColumns) -> list[str]:
         for name in ("alias", "entity"):
-            if types.get(name) != "VARCHAR":
-                found = types.get(name, "missing")
+            if result.types.get(name) != "VARCHAR":
+                found = result.types.get(name, "missing")
                 raise DataError(f"{path.name}: column {name!r} is {found}, not text; select alias and entity as text")
         return ["coalesce(alias, '') AS alias", "coalesce(entity, '') AS entity"]
 

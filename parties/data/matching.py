@@ -19,6 +19,8 @@ from typing import Literal
 from rapidfuzz import fuzz, process
 
 from parties.errors import ConfigError, DataError, StorageError
+from parties.files.columns import Wanted
+from parties.files.table import read_table
 
 __all__ = ["Match", "match_names", "read_reference", "write_aliases"]
 
@@ -135,20 +137,14 @@ def _plain(words: tuple[str, ...], idle: frozenset[str]) -> str:
 
 def read_reference(path: Path, column: str = "") -> tuple[str, ...]:
     """The list's names: of ``column``, or of its first column. Raises :class:`ConfigError` or :class:`DataError`."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file)
-            header = next(rows, [])
-            if column and column not in header:
-                raise DataError(f"{path.name}: column {column!r} is missing; it has {', '.join(header)}")
-            place = header.index(column) if column else 0
-            names = tuple(row[place].strip() for row in rows if len(row) > place and row[place].strip())
-    except OSError:
-        raise ConfigError(f"{path}: cannot be read; name a CSV file with a header") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path.name}: not a CSV file ({error}); save it as UTF-8 text with a header") from None
+
+    def choose(names: tuple[str, ...]) -> Sequence[Wanted]:
+        return (Wanted(column or names[0], "text"),)
+
+    (found,) = read_table(path, choose, path.name).texts.values()
+    names = tuple(found.texts[code] for code in found.codes if found.texts[code])
     if not names:
-        raise DataError(f"{path.name}: holds no names below its header")
+        raise DataError(f"{path.name}: column {column or 'the first'!r} holds no names; name another with --column")
     return names
 
 

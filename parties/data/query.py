@@ -24,7 +24,20 @@ from pandera import errors as schema_errors
 from pandera import pandas as schemas
 
 from parties.data.calendar import END_OF_DAY
+from parties.data.query_files import refuse_guesses, refuse_links
+from parties.data.result_columns import (
+    ResultColumns,
+    compute,
+    number_column,
+    period_as_day,
+    quoted,
+    rules_of,
+    text_column,
+    time_column,
+)
+from parties.data.sql_faults import told
 from parties.errors import ConfigError, DataError
+from parties.files.text import read_text
 from parties.settings.consortium import ColumnRules, LabelSettings, PartySettings, PostgresSettings, S3Settings
 
 __all__ = [
@@ -38,8 +51,7 @@ __all__ = [
 ]
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
-_DATES = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE")
-_NUMBERS = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|DECIMAL\(.*\)|FLOAT|DOUBLE|BOOLEAN|\"NULL\")$")
+_SAMPLE = 50_000
 _EARLIEST, _LATEST = pd.Timestamp("1900-01-01"), pd.Timestamp("2200-01-01")
 
 
@@ -57,6 +69,7 @@ class Observations:
 
     source: name of the SQL file. entity: object (N,), raw spellings. period: datetime64[ns] (N,).
     available_at: datetime64[ns] (N,), stated or period plus lag. values: float64 (N, d), NaN where missing.
+    rules: how days and availability were read, a phrase each.
     """
 
     source: str
@@ -65,6 +78,7 @@ class Observations:
     available_at: NDArray[np.datetime64]
     columns: tuple[str, ...]
     values: NDArray[np.float64]
+    rules: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entity)
@@ -83,6 +97,7 @@ class LabelRows:
     available_at: NDArray[np.datetime64]
     label: NDArray[np.float64]
     universe: NDArray[np.bool_] | None
+    rules: tuple[str, ...] = ()
 
 
 def sql_text(path: Path, data: Path) -> str:
@@ -90,10 +105,7 @@ def sql_text(path: Path, data: Path) -> str:
 
     Raises :class:`ConfigError` for a missing file or folder, an unknown placeholder, or one outside quotes.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a SQL file ({error}); name an existing UTF-8 file") from None
+    text = read_text(path)
     folder = _data_folder(data)
 
     def fill(match: re.Match[str]) -> str:
@@ -110,29 +122,36 @@ def sql_text(path: Path, data: Path) -> str:
 def run_query(
     path: Path,
     data: Path,
-    expressions: Callable[[Mapping[str, str]], Sequence[str]],
+    expressions: Callable[[ResultColumns], Sequence[str]],
     limits: QueryLimits = QueryLimits(),
     *,
     postgres: PostgresSettings | None = None,
     s3: S3Settings | None = None,
 ) -> Any:
-    """Run the SQL file and return ``expressions(types)`` of its columns as an Arrow table.
+    """Run the SQL file and return ``expressions(result)`` of its columns as an Arrow table.
 
     ``expressions`` gets each result column's DuckDB type, refuses what it cannot use, and returns
-    SQL expressions over the result. Raises :class:`DataError` with DuckDB's own first line.
+    SQL expressions over the result. Raises :class:`DataError` with what DuckDB says is wrong, and where.
     """
     text = sql_text(path, data)
     tables = {} if postgres is None else _attached(postgres)
-    with _connection(data, limits, tables, s3) as connection, _told(path):
+    with _connection(data, limits, tables, s3) as connection, told(path):
         statements = connection.extract_statements(text)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ConfigError(f"{path}: must hold exactly one SELECT statement; a query may only read")
+        refuse_links(connection, statements[0].query, path.name, data)
+        refuse_guesses(connection, statements[0].query, path.name, data)
         result = connection.sql(statements[0].query)
         twice = sorted({name for name in result.columns if result.columns.count(name) > 1})
         if twice:
             raise DataError(f"{path.name}: column {twice[0]!r} appears twice in the result; rename one with AS")
         types = dict(zip(result.columns, (str(kind) for kind in result.types), strict=True))
-        table = result.project(", ".join(expressions(types))).to_arrow_table()
+        columns = ResultColumns(
+            types,
+            lambda name: [row[0] for row in result.project(quoted(name)).limit(_SAMPLE).fetchall()],
+            lambda expression: compute(result, expression),
+        )
+        table = result.project(", ".join(expressions(columns))).to_arrow_table()
     if table.num_rows == 0:
         raise DataError(f"{path.name}: the query yields no rows; check its filters and the files in {data}")
     return table
@@ -146,26 +165,36 @@ def read_observations(settings: PartySettings, folder: Path, data: Path, *, stri
     """
     path = folder / settings.query
     source = path.name
-    frame, dated = _frame(path, data, settings.columns, "available_at", settings.lag_days, settings, ())
+    frame, kinds = _frame(path, data, settings.columns, "available_at", settings.lag_days, settings, ())
     _check(
         frame, source, dict.fromkeys(settings.columns, "feature") | {"available_at": "known"}, settings.column_schema
     )
+    period_as_day(source, frame, kinds["period"])
     period = _times(frame, "period")
-    available = _available(frame, "available_at", dated, settings.lag_days)
+    available = _available(frame, "available_at", kinds, settings.lag_days)
     if strict:
         _refuse_early(source, frame, "available_at", available)
     values = np.column_stack([frame[name].to_numpy(dtype=np.float64) for name in settings.columns])
-    return Observations(source, frame["entity"].to_numpy(dtype=object), period, available, settings.columns, values)
+    return Observations(
+        source,
+        frame["entity"].to_numpy(dtype=object),
+        period,
+        available,
+        settings.columns,
+        values,
+        rules_of("available_at", kinds, settings.lag_days),
+    )
 
 
 def read_label_rows(settings: PartySettings, label: LabelSettings, folder: Path, data: Path) -> LabelRows:
     """Run the label query: entity, period, label, label_available_at or a lag, optionally in_universe."""
     path = folder / label.query
     source = path.name
-    frame, dated = _frame(path, data, ("label",), "label_available_at", label.lag_days, settings, ("in_universe",))
+    frame, kinds = _frame(path, data, ("label",), "label_available_at", label.lag_days, settings, ("in_universe",))
     _check(frame, source, {"label": "feature", "in_universe": "stated"})
+    period_as_day(source, frame, kinds["period"])
     values = frame["label"].to_numpy(dtype=np.float64)
-    available = _available(frame, "label_available_at", dated, label.lag_days)
+    available = _available(frame, "label_available_at", kinds, label.lag_days)
     unstated = np.flatnonzero(~np.isnan(values) & np.isnat(available))
     if unstated.size:
         raise DataError(
@@ -175,7 +204,13 @@ def read_label_rows(settings: PartySettings, label: LabelSettings, folder: Path,
     _refuse_early(source, frame, "label_available_at", available)
     universe = frame["in_universe"].to_numpy(dtype=np.float64) != 0 if "in_universe" in frame else None
     return LabelRows(
-        source, frame["entity"].to_numpy(dtype=object), _times(frame, "period"), available, values, universe
+        source,
+        frame["entity"].to_numpy(dtype=object),
+        _times(frame, "period"),
+        available,
+        values,
+        universe,
+        rules_of("label_available_at", kinds, label.lag_days),
     )
 
 
@@ -224,21 +259,6 @@ def _objects(settings: S3Settings) -> Any:
     return open_store(settings)
 
 
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """DuckDB's errors as one sentence."""
-    try:
-        yield
-    except (duckdb.Error, OSError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = lines[0].rstrip(".") if lines else type(error).__name__
-        raise DataError(f"{path.name}: DuckDB refuses the query ({said}); mend the SQL or the file it reads") from None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _frame(
     path: Path,
     data: Path,
@@ -247,12 +267,14 @@ def _frame(
     lag_days: int | None,
     party: PartySettings,
     optional: Sequence[str],
-) -> tuple[pd.DataFrame, set[str]]:
-    """The query's result as a frame, and which of its time columns hold plain dates."""
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The query's result as a frame, and DuckDB's types of its columns."""
     source = path.name
-    dated: set[str] = set()
+    kinds: dict[str, str] = {}
 
-    def expressions(types: Mapping[str, str]) -> list[str]:
+    def expressions(result: ResultColumns) -> list[str]:
+        types = result.types
+        kinds.update(types)
         missing = [name for name in ("entity", "period", *columns) if name not in types]
         if missing:
             raise DataError(
@@ -266,12 +288,11 @@ def _frame(
                 f"add a column {availability} to the query or lag_days to its settings"
             )
         times = ["period"] + [availability] * (availability in types)
-        dated.update(name for name in times if types[name] == "DATE")
         numbers = [*columns, *(name for name in optional if name in types)]
         return [
-            _text_column(source, "entity", types["entity"]),
-            *(_time_column(source, name, types[name]) for name in times),
-            *(_number_column(source, name, types[name]) for name in numbers),
+            text_column(source, "entity", result),
+            *(time_column(source, name, result) for name in times),
+            *(number_column(source, name, result) for name in numbers),
         ]
 
     table = run_query(path, data, expressions, postgres=party.postgres, s3=party.s3)
@@ -282,33 +303,7 @@ def _frame(
         }
     )
     frame["entity"] = frame["entity"].astype(object)
-    return frame, dated
-
-
-def _text_column(source: str, name: str, kind: str) -> str:
-    if kind not in {"VARCHAR", "UUID"} and not kind.startswith("ENUM"):
-        raise DataError(
-            f"{source}: column {name!r} is {kind}, not text, and numbers lose leading zeros; "
-            "read it as text, for example read_csv(..., all_varchar = true)"
-        )
-    return f"CAST({_quoted(name)} AS VARCHAR) AS {_quoted(name)}"
-
-
-def _time_column(source: str, name: str, kind: str) -> str:
-    if kind not in _DATES:
-        raise DataError(
-            f"{source}: column {name!r} is {kind}, not a date or timestamp; cast it, for example CAST({name} AS DATE)"
-        )
-    return f"CAST({_quoted(name)} AS TIMESTAMP) AS {_quoted(name)}"
-
-
-def _number_column(source: str, name: str, kind: str) -> str:
-    if not _NUMBERS.match(kind):
-        raise DataError(
-            f"{source}: column {name!r} is {kind}, not a number; cast it, for example TRY_CAST({name} AS DOUBLE)",
-            name,
-        )
-    return f"CAST({_quoted(name)} AS DOUBLE) AS {_quoted(name)}"
+    return frame, kinds
 
 
 _FAULTS = {
@@ -377,12 +372,14 @@ def _times(frame: pd.DataFrame, name: str) -> NDArray[np.datetime64]:
     return frame[name].to_numpy().astype("datetime64[ns]")
 
 
-def _available(frame: pd.DataFrame, name: str, dated: set[str], lag_days: int | None) -> NDArray[np.datetime64]:
+def _available(
+    frame: pd.DataFrame, name: str, kinds: Mapping[str, str], lag_days: int | None
+) -> NDArray[np.datetime64]:
     """When each row was known: as stated, else its period plus the lag. A plain date means the end of that day."""
     if name in frame:
-        return _times(frame, name) + (END_OF_DAY if name in dated else np.timedelta64(0, "ns"))
+        return _times(frame, name) + (END_OF_DAY if kinds[name] == "DATE" else np.timedelta64(0, "ns"))
     assert lag_days is not None
-    day_end = END_OF_DAY if "period" in dated else np.timedelta64(0, "ns")
+    day_end = END_OF_DAY if kinds["period"] == "DATE" else np.timedelta64(0, "ns")
     return _times(frame, "period") + day_end + np.timedelta64(lag_days, "D")
 
 

@@ -51,21 +51,27 @@ class Table:
         return DataError(f"{self.told}: row {row + 1}: {reason}")
 
 
-def read_table(path: Path, choose: Choose | Sequence[Wanted], told: str = "", *, hint: str = "") -> Table:
+def read_table(
+    path: Path, choose: Choose | Sequence[Wanted], told: str = "", *, hint: str = "", may_be_empty: bool = False
+) -> Table:
     """Read the wanted columns. Raises :class:`ConfigError` for no file, :class:`DataError` naming file, column and row.
 
     choose: the columns, or what chooses them by the names that there are. hint: what the table is, for a header that
-    lacks a column.
+    lacks a column. may_be_empty: a header alone is a table too.
     """
     told = told or str(path)
     try:
         if path.suffix.lower() in _PARQUET:
-            return _of_parquet(path, choose, told, hint)
-        with open_text(path, told) as (file, encoding):
-            rules = [f"the text is {encoding}"] if encoding else []
-            return _of_csv(file, choose, told, hint, rules)
+            table = _of_parquet(path, choose, told, hint)
+        else:
+            with open_text(path, told) as (file, encoding):
+                rules = [f"the text is {encoding}"] if encoding else []
+                table = _of_csv(file, choose, told, hint, rules)
     except OSError as error:
         raise DataError(f"{told}: cannot be read ({error.strerror or error}); copy the file anew") from None
+    if not table.rows and not may_be_empty:
+        raise DataError(f"{told}: has a header and no rows; fill it, or name another file")
+    return table
 
 
 def require(wanted: Sequence[Wanted], names: Sequence[str], told: str, hint: str = "") -> None:
@@ -128,8 +134,6 @@ class _Columns:
         return DataError(f"{self.told}: row {row + 1}{whose}: column {reader.wanted.name}{joint}{reason}")
 
     def table(self, rules: Sequence[str]) -> Table:
-        if not self.rows:
-            raise DataError(f"{self.told}: has a header and no rows; fill it, or name another file")
         days, texts, numbers = {}, {}, {}
         for _, reader in self.readers:
             name = reader.wanted.name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import secrets
 import shutil
@@ -17,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from parties.data.entities import party_entities
 from parties.errors import AgreementError, ConfigError, DataError
+from parties.files.columns import Wanted
+from parties.files.table import read_table
 from parties.names import COORDINATOR
 from parties.node.alignments import load_previous, remember
 from parties.node.checkpoints import CheckpointStore
@@ -97,13 +98,9 @@ def _public_universe(context: RunContext) -> AlignedRows:
     path = context.folder / context.settings.universe
     if not context.settings.universe:
         raise ConfigError("node.toml: the agreement uses a public universe; set universe to its CSV file")
+    listed = read_table(path, [Wanted("entity", "id")], hint="name the agreed universe file").texts["entity"]
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            raw = [row["entity"] for row in csv.DictReader(file)]
-    except (OSError, KeyError, UnicodeDecodeError):
-        raise ConfigError(f"{path}: not a readable CSV with a column entity; name the agreed universe file") from None
-    try:
-        ids = universe_alignment(normalise(name) for name in raw)
+        ids = universe_alignment(normalise(listed.texts[code]) for code in listed.codes)
     except IdentifierError as error:
         raise DataError(f"{path}: {error}") from None
     if universe_digest(ids).hex() != context.agreement.alignment.universe_sha256:

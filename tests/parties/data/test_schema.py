@@ -195,7 +195,7 @@ def test_aliases_are_written_only_to_a_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "aliases.csv").read_text().splitlines() == ["alias,entity", "apple,Apple Inc."]
     with pytest.raises(ConfigError, match="exists already"):
         write_aliases(tmp_path / "aliases.csv", matches)
-    with pytest.raises(DataError, match="column 'title' is missing"):
+    with pytest.raises(DataError, match="no column 'title'"):
         read_reference(path, "title")
 
 

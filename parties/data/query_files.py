@@ -1,0 +1,168 @@
+"""The files that a party's SQL names: held to the data folder, and to what DuckDB would otherwise guess about a CSV."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from parties.errors import DataError
+
+__all__ = ["refuse_guesses", "refuse_links"]
+
+_CSV_FUNCTIONS = frozenset(("read_csv", "read_csv_auto"))
+_CSV_NAMES = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst")
+_TWO_ORDERS = re.compile(r"%[-]?[dm][-/. ]%[-]?[dm][-/. ]%[Yy]")
+_SHORT_YEAR = re.compile(r"%y")
+_MOST_FILES = 50
+
+
+@dataclass(frozen=True)
+class _Named:
+    """One file or pattern. csv: the arguments of its read_csv as they are written; None for another format."""
+
+    path: str
+    csv: tuple[str, ...] | None
+    options: frozenset[str] = frozenset()
+
+
+def refuse_links(connection: duckdb.DuckDBPyConnection, sql: str, source: str, data: Path) -> None:
+    """Raise :class:`DataError` where a named file lies in the data folder only as a link to one outside it."""
+    folder = data.resolve()
+    for named in _named(connection, sql):
+        for path in _expanded(named.path, folder):
+            real = path.resolve()
+            if (
+                ".." not in path.parts
+                and real != path
+                and not real.is_relative_to(folder)
+                and path.is_relative_to(folder)
+            ):
+                shown = path.relative_to(folder)
+                raise DataError(
+                    f"{source}: {data.name}/{shown} is a link to {real}, outside the data folder; copy the file there, "
+                    "or let data name the folder of both"
+                )
+
+
+def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str, data: Path) -> None:
+    """Raise :class:`DataError` where reading a CSV rests on a guess: lines skipped, or an order of day and month."""
+    folder = data.resolve()
+    for named in _named(connection, sql):
+        if named.csv is None:
+            continue
+        for path in _expanded(named.path, folder):
+            arguments = ", ".join((_text(str(path)), *named.csv))
+            try:
+                found = connection.execute(
+                    f"SELECT SkipRows, DateFormat, TimestampFormat, Columns FROM sniff_csv({arguments})"  # noqa: S608 the operator's own SQL
+                ).fetchall()
+            except duckdb.Error:
+                continue  # the query itself will say what is wrong
+            ((skipped, dates, times, columns),) = found
+            if skipped and "skip" not in named.options:
+                raise DataError(
+                    f"{source}: {path.name}: its first {skipped} lines do not have the fields of the others and would "
+                    f"be skipped; mend the rows, or say that it is meant: read_csv(..., skip = {skipped})"
+                )
+            if not named.options & {"dateformat", "date_format", "all_varchar", "columns"}:
+                _refuse_order(connection, sql, f"{source}: {path.name}", arguments, (dates, times), columns)
+
+
+def _refuse_order(
+    connection: duckdb.DuckDBPyConnection, sql: str, where: str, arguments: str, forms: tuple[Any, Any], columns: Any
+) -> None:
+    for form, kinds in zip(map(str, forms), ({"DATE"}, {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}), strict=True):
+        if not _TWO_ORDERS.search(form) and not _SHORT_YEAR.search(form):
+            continue
+        for column in columns:
+            name = str(column["name"])
+            if column["type"] not in kinds or name.casefold() not in sql.casefold():
+                continue
+            quoted = '"' + name.replace('"', '""') + '"'
+            proof = connection.execute(
+                f"SELECT max(day({quoted})) > 12, bool_and(day({quoted}) = month({quoted})) FROM read_csv({arguments})"  # noqa: S608
+            ).fetchall()
+            ((proved, same),) = proof
+            if _SHORT_YEAR.search(form) or not (proved or same):
+                other = form.replace("%d", "%?").replace("%m", "%d").replace("%?", "%m")
+                raise DataError(
+                    f"{where}: column {name}: day and month could be in either order; say which: "
+                    f"read_csv(..., dateformat = '{form}') or '{other}'"
+                )
+
+
+def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> list[_Named]:
+    """Every file that the statement names as a constant, with what it is read by."""
+    try:
+        ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    except duckdb.Error:
+        return []
+    return list(_walk(json.loads(text), sql))
+
+
+def _walk(node: Any, sql: str) -> Iterator[_Named]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _walk(item, sql)
+    if not isinstance(node, dict):
+        return
+    if node.get("type") == "BASE_TABLE":
+        name = str(node.get("table_name", ""))
+        if "/" in name:
+            yield _Named(name, () if name.lower().endswith(_CSV_NAMES) else None)
+    if node.get("type") == "TABLE_FUNCTION":
+        yield from _function(node.get("function") or {}, sql)
+    for value in node.values():
+        if isinstance(value, dict | list):
+            yield from _walk(value, sql)
+
+
+def _function(function: dict[str, Any], sql: str) -> Iterator[_Named]:
+    arguments = [argument.get("expression") or {} for argument in function.get("arguments") or []]
+    options = [one for one in arguments[1:] if one.get("type") == "COMPARE_EQUAL"]
+    names = frozenset(
+        str(one["left"]["column_names"][-1]).lower() for one in options if one["left"].get("column_names")
+    )
+    content = sql.encode()
+    written = tuple(
+        content[one["query_location"] : one["query_location"] + one["query_location_length"]].decode()
+        for one in options
+    )
+    csv = written if function.get("function_name") in _CSV_FUNCTIONS else None
+    for path in _constants(arguments[:1]):
+        yield _Named(path, csv, names)
+
+
+def _constants(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _constants(item)
+    elif isinstance(node, dict):
+        literal = node.get("literal")
+        if isinstance(literal, dict) and literal.get("kind") == "STRING":
+            yield str(literal["text"])
+        else:
+            yield from _constants([value for value in node.values() if isinstance(value, dict | list)])
+
+
+def _expanded(path: str, folder: Path) -> list[Path]:
+    """The local files of a path or pattern below the data folder."""
+    if "://" in path:
+        return []
+    if not set("*?[") & set(path):
+        return [Path(path)]
+    try:
+        inside = Path(path).relative_to(folder)
+        return sorted(folder.glob(str(inside)))[:_MOST_FILES]
+    except ValueError:
+        return []
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,261 @@
+"""Columns of a query's result: which types are taken as they are, and what to write around the query for the others.
+
+Every remedy wraps the query, SELECT * REPLACE (expression AS column) FROM (the query), so it can be pasted whatever the
+SQL is. It is chosen by the values, and run against them before it is offered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from parties.errors import DataError
+from parties.files.days import DayFault, days_of_texts, is_blank
+from parties.files.numbers import MISSING, NumberFault, numbers_of_texts
+
+__all__ = [
+    "ResultColumns",
+    "compute",
+    "number_column",
+    "period_as_day",
+    "quoted",
+    "text_column",
+    "time_column",
+    "wrapped",
+]
+
+_DATES = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE")
+_INTEGERS = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)$")
+_NUMBERS = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|DECIMAL\(.*\)|FLOAT|DOUBLE|BOOLEAN|\"NULL\")$")
+_ZONES = (
+    *("America/New_York", "America/Chicago", "America/Toronto", "America/Sao_Paulo", "America/Los_Angeles"),
+    *("Europe/London", "Europe/Berlin", "Europe/Zurich", "Europe/Helsinki", "Europe/Istanbul", "Asia/Dubai"),
+    *("Asia/Kolkata", "Asia/Singapore", "Asia/Shanghai", "Asia/Hong_Kong", "Asia/Tokyo", "Asia/Seoul"),
+    *("Australia/Sydney", "Pacific/Auckland"),
+)
+_MONEY = "$€£¥₹"
+
+
+@dataclass(frozen=True)
+class ResultColumns:
+    """types: DuckDB's type by column, in order. sample: the first values of a column, as Python values.
+
+    works: whether an expression over the whole result can be computed.
+    """
+
+    types: dict[str, str]
+    sample: Callable[[str], list[Any]]
+    works: Callable[[str], bool]
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def wrapped(name: str, *expressions: str) -> str:
+    """The remedy: what to put around the query, in each way that may be meant."""
+    first, *others = expressions
+    more = "".join(f", or {other}" for other in others)
+    return f"put around the query SELECT * REPLACE ({first} AS {quoted(name)}) FROM (...){more}"  # noqa: S608 it is shown, not run
+
+
+def text_column(source: str, name: str, result: ResultColumns) -> str:
+    """An id must be text: numbers lose leading zeros."""
+    kind = result.types[name]
+    if kind in {"VARCHAR", "UUID"} or kind.startswith("ENUM"):
+        return f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}"
+    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
+        made = f"CAST(CAST({quoted(name)} AS BIGINT) AS VARCHAR)"
+    else:
+        made = f"CAST({quoted(name)} AS VARCHAR)"
+    raise DataError(
+        f"{source}: column {name!r} is {kind}, not text, and numbers lose leading zeros; read it as text "
+        f"(of a CSV: read_csv(..., all_varchar = true)), or where no id has zeros in front, {wrapped(name, made)}"
+    )
+
+
+def time_column(source: str, name: str, result: ResultColumns) -> str:
+    """A date or timestamp, as UTC."""
+    kind = result.types[name]
+    if kind in _DATES:
+        return f"CAST({quoted(name)} AS TIMESTAMP) AS {quoted(name)}"
+    values = [value for value in result.sample(name) if value is not None]
+    shown = f", such as {str(values[0])[:40]!r}" if values else ""
+    ways = [way for way in _date_ways(name, kind, values) if result.works(way)]
+    remedy = wrapped(name, *ways) if ways else "write dates as YYYY-MM-DD in the data"
+    raise DataError(f"{source}: column {name!r} is {kind}, not a date{shown}; {remedy}")
+
+
+def number_column(source: str, name: str, result: ResultColumns) -> str:
+    """A number or boolean, as DOUBLE."""
+    kind = result.types[name]
+    if _NUMBERS.match(kind):
+        return f"CAST({quoted(name)} AS DOUBLE) AS {quoted(name)}"
+    if kind != "VARCHAR":
+        raise DataError(f"{source}: column {name!r} is {kind}, not a number; select a number for it", name)
+    values = ["" if value is None else str(value) for value in result.sample(name)]
+    row, why = _first_formatted(values)
+    ways = [way for way in _number_ways(name, values) if result.works(way)]
+    remedy = wrapped(name, *ways) if ways else "mend that value, or leave its row out with WHERE"
+    raise DataError(f"{source}: {row}column {name!r} is {kind}, not a number{why}; {remedy}", name)
+
+
+def period_as_day(source: str, frame: pd.DataFrame, kind: str) -> None:
+    """Refuse a period that is a moment and no day: it is another day elsewhere, and may be tomorrow's here."""
+    if kind == "DATE":
+        return
+    stamps = pd.DatetimeIndex(frame["period"])
+    moments = np.flatnonzero(stamps.notna() & (stamps != stamps.normalize()))
+    if not moments.size:
+        return
+    row = int(moments[0])
+    zoned = kind == "TIMESTAMP WITH TIME ZONE"
+    zones = [zone for zone in _ZONES if _midnights(stamps.dropna(), zone)]
+    zone = zones[0] if zones else "UTC"
+    at_zone = f"AT TIME ZONE '{zone}'" if zoned else f"AT TIME ZONE 'UTC' AT TIME ZONE '{zone}'"
+    there = f"CAST({quoted('period')} {at_zone} AS DATE)"
+    as_written = f"CAST({quoted('period')} AS DATE)"
+    if zoned:
+        what = "has a time zone"
+        remedy = wrapped("period", there) + ("" if zones else " with your data's zone for UTC")
+    else:
+        what = "has a time of day"
+        remedy = f"{wrapped('period', as_written)} where the day it is written as is meant"
+        remedy += f", or {there} where it is UTC" if zones and zone != "UTC" else ""
+    raise DataError(
+        f"{source}: row {row + 1}: column 'period' {what} and is {stamps[row]:%Y-%m-%d %H:%M} UTC, "
+        f"as in {moments.size} of {len(stamps)} rows; a period is a day: {remedy}"
+    )
+
+
+def rules_of(availability: str, kinds: dict[str, str], lag_days: int | None) -> tuple[str, ...]:
+    """What was decided about days and availability, in words."""
+    found = ["period has a time zone and is midnight UTC: read as that day"] if _zoned(kinds["period"]) else []
+    if availability not in kinds:
+        found.append(f"known {lag_days} days after period (lag_days)")
+    elif kinds[availability] == "DATE":
+        found.append(f"a plain date of {availability} is the end of that day, UTC")
+    elif _zoned(kinds[availability]):
+        found.append(f"{availability} has a time zone and is read as UTC")
+    else:
+        found.append(f"{availability} has no time zone and counts as UTC")
+    return tuple(found)
+
+
+def _zoned(kind: str) -> bool:
+    return kind == "TIMESTAMP WITH TIME ZONE"
+
+
+def _midnights(stamps: pd.DatetimeIndex, zone: str) -> bool:
+    local = stamps.tz_localize("UTC").tz_convert(ZoneInfo(zone)).tz_localize(None)
+    return bool((local == local.normalize()).all())
+
+
+def _date_ways(name: str, kind: str, values: Sequence[Any]) -> list[str]:
+    """Expressions that may make a date of a column."""
+    column, text = quoted(name), f"CAST({quoted(name)} AS VARCHAR)"
+    texts = [str(value).strip() for value in values if not is_blank(str(value))]
+    if not texts:
+        return [f"CAST({column} AS DATE)"]
+    if all(re.fullmatch(r"\d{8}", one) for one in texts):
+        return [f"CAST(strptime({text}, '%Y%m%d') AS DATE)"]
+    if _INTEGERS.match(kind) or kind in ("DOUBLE", "FLOAT") or all(one.isdecimal() for one in texts):
+        return _counted_days(column, float(texts[0]))
+    first = texts[0]
+    if re.match(r"\d{4}-\d\d-\d\d", first):
+        try:
+            days_of_texts(list(dict.fromkeys(texts)))
+        except DayFault:
+            return [f"CAST({column} AS TIMESTAMPTZ)"]
+        return [f"CAST(left({column}, 10) AS DATE)"]
+    return [f"CAST(strptime({column}, '{form}') AS DATE)" for form in _forms(texts)]
+
+
+def _counted_days(column: str, number: float) -> list[str]:
+    whole = f"CAST({column} AS BIGINT)"
+    if 10_000 <= number < 100_000:
+        return [f"DATE '1899-12-30' + CAST({column} AS INTEGER)"]
+    makers = {
+        10: f"make_timestamp({whole} * 1000000)",
+        13: f"make_timestamp_ms({whole})",
+        16: f"make_timestamp({whole})",
+    }
+    makers[19] = f"make_timestamp_ns({whole})"
+    made = makers.get(len(str(int(number))))
+    return [] if made is None else [made]
+
+
+def _forms(texts: Sequence[str]) -> list[str]:
+    """strptime's forms that fit; two where day and month may be in either order."""
+    first = texts[0]
+    if found := re.fullmatch(r"\d{4}([/.])\d{1,2}\1\d{1,2}", first):
+        return [f"%Y{found[1]}%m{found[1]}%d"]
+    if found := re.fullmatch(r"\d{1,2}([-/.])\d{1,2}\1\d{4}", first):
+        sign = found[1]
+        ways = [f"%d{sign}%m{sign}%Y", f"%m{sign}%d{sign}%Y"]
+        try:
+            rule = days_of_texts(list(dict.fromkeys(texts))).rule
+        except DayFault:
+            return ways
+        return ways[:1] if "day first" in rule else ways[1:] if "month first" in rule else ways[:1]
+    return ["%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y"]
+
+
+def _first_formatted(values: Sequence[str]) -> tuple[str, str]:
+    """The row of the first text that is no plain number, and what it is; nothing where all are plain."""
+    try:
+        numbers_of_texts(values)
+    except NumberFault as fault:
+        reason = str(fault).partition(";")[0]
+        return f"row {fault.place + 1}: ", f" ({reason})"
+    return "", ""
+
+
+def _number_ways(name: str, values: Sequence[str]) -> list[str]:
+    """Expressions that make numbers of formatted text, in each way that may be meant. All but CAST fail loudly."""
+    texts = [value.strip() for value in values if value.strip()]
+    absent = sorted({text for text in texts if text.casefold() in MISSING and text.casefold() != "nan"})
+    rest = [text for text in texts if text.casefold() not in MISSING]
+    made = f"trim({quoted(name)})"
+    if any(sign in text for text in rest for sign in _MONEY):
+        made = f"trim(translate({made}, '{_MONEY}', ''))"
+    if any(text.startswith("(") for text in rest):
+        made = f"regexp_replace({made}, '^\\((.*)\\)$', '-\\1')"
+    if any("\N{MINUS SIGN}" in text for text in rest):
+        made = f"replace({made}, '\N{MINUS SIGN}', '-')"
+    share = any(text.endswith("%") for text in rest)
+    if share and not all(text.endswith("%") for text in rest):
+        return []
+    if share:
+        made = f"trim(rtrim({made}, '%'))"
+    bare = [text.strip(_MONEY + "()% ") for text in rest]
+    commas = [text for text in bare if "," in text]
+    ways = [made]
+    if commas:
+        english, continental = f"replace({made}, ',', '')", f"replace(replace({made}, '.', ''), ',', '.')"
+        proves_english = any(re.search(r",\d{3}[,.]", text) for text in commas)
+        proves_continental = any(
+            re.search(r"\.\d{3},", text) or not re.search(r",\d{3}(?!\d)", text) for text in commas
+        )
+        ways = [english] * (not proves_continental) + [continental] * (not proves_english)
+    gone = ", ".join("'" + word.replace("'", "''") + "'" for word in ["", *absent])
+    emptied = [f"CASE WHEN trim({quoted(name)}) IN ({gone}) THEN NULL ELSE {way} END" for way in ways]
+    empty = absent or any(not value.strip() for value in values)
+    return [f"CAST({way} AS DOUBLE)" + (" / 100" if share else "") for way in (emptied if empty else ways)]
+
+
+def compute(relation: duckdb.DuckDBPyRelation, expression: str) -> bool:
+    """Whether an expression over a relation has a value in every row without an error."""
+    try:
+        relation.project(f"{expression} AS made").aggregate("count(made)").fetchall()
+    except duckdb.Error:
+        return False
+    return True

@@ -1,0 +1,299 @@
+"""Data files as people have them, through a party's SQL: right, or refused with a remedy that works when applied."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parties.data.calendar import calendar_of, calendar_terms
+from parties.data.check import coverage_report
+from parties.data.entities import read_aliases
+from parties.data.query import read_observations
+from parties.errors import ConfigError, DataError
+from parties.settings.consortium import CalendarSettings, PartySettings
+
+SQL = "SELECT ticker AS entity, day AS period, x FROM read_csv('${data}/f.csv') -- the vendor's"
+PARQUET = SQL.replace("read_csv('${data}/f.csv')", "read_parquet('${data}/f.parquet')")
+HEADER = "ticker,day,x\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+def party(**changes: Any) -> PartySettings:
+    told = {"name": "sat", "role": "feature", "query": "q.sql", "columns": ("x",), "lag_days": 0}
+    return PartySettings.model_validate(told | changes)
+
+
+def read(home: Path, sql: str, content: str | bytes | pd.DataFrame) -> Any:
+    if isinstance(content, pd.DataFrame):
+        content.to_parquet(home / "data" / "f.parquet", index=False)
+    else:
+        (home / "data" / "f.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+    (home / "q.sql").write_text(sql)
+    return read_observations(party(), home, home / "data")
+
+
+def refusal(home: Path, sql: str, content: str | bytes | pd.DataFrame) -> str:
+    with pytest.raises(DataError) as caught:
+        read(home, sql, content)
+    said = str(caught.value)
+    assert said.startswith("q.sql: ")
+    assert "\n" not in said
+    return said
+
+
+def around(said: str, sql: str, way: int = 0) -> str:
+    """The query with the remedy around it, as it is told to be put."""
+    found = re.search(
+        r'SELECT \* REPLACE \((?P<one>.*?) AS "(?P<name>\w+)"\) FROM \(\.\.\.\)(?:, or (?P<other>[A-Z].*))?', said
+    )
+    assert found is not None, said
+    expression = (found["one"], found["other"])[way]
+    return f'SELECT * REPLACE ({expression} AS "{found["name"]}") FROM (\n{sql}\n)'
+
+
+def days(got: Any) -> list[str]:
+    return [str(day)[:10] for day in got.period]
+
+
+# -- guarantee 5: nothing looks into the future
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Shanghai", "Asia/Tokyo", "Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_zoned_period_lets_nothing_of_tomorrow_in(home: Path, zone: str, form: str) -> None:
+    stamps = pd.DatetimeIndex(["2024-02-02", "2024-02-03"]).tz_localize(zone)
+    frame = pd.DataFrame({"ticker": "AB", "day": stamps, "x": [2.0, 3.0]})
+    sql, content = (PARQUET, frame) if form == "parquet" else (SQL, frame.to_csv(index=False))
+    said = refusal(home, sql, content)
+    assert "row 1: column 'period' has a time zone and is 2024-02-0" in said
+    assert "2 of 2 rows; a period is a day" in said
+    got = read(home, around(said, sql), content)
+    assert days(got) == ["2024-02-02", "2024-02-03"]
+    terms = calendar_terms(CalendarSettings(frequency="D", first=date(2024, 2, 1), last=date(2024, 2, 3)))
+    report = coverage_report(party(query="q.sql"), home, home / "data", calendar_of(terms))
+    assert report.covered == (0, 1, 1), "Thursday knows nothing of Friday"
+
+
+def test_a_period_at_midnight_utc_is_that_day(home: Path) -> None:
+    got = read(home, SQL, HEADER + "AB,2024-02-02T00:00:00Z,2\nAB,2024-02-03T00:00:00+00:00,3\n")
+    assert days(got) == ["2024-02-02", "2024-02-03"]
+
+
+def test_a_moment_without_a_zone_is_no_period(home: Path) -> None:
+    content = HEADER + "AB,2024-02-01 18:30:00,2\nAB,2024-02-02 18:30:00,3\n"
+    said = refusal(home, SQL, content)
+    assert "has a time of day" in said
+    assert days(read(home, around(said, SQL), content)) == ["2024-02-01", "2024-02-02"]
+    there = re.search(r"or (CAST\(.*Asia/Kolkata' AS DATE\)) where it is UTC", said)
+    assert there is not None
+    other = f'SELECT * REPLACE ({there[1]} AS "period") FROM (\n{SQL}\n)'
+    assert days(read(home, other, content)) == ["2024-02-02", "2024-02-03"]
+
+
+def test_an_order_of_day_and_month_is_never_guessed(home: Path) -> None:
+    content = HEADER + "AB,03/04/2024,1\nCD,05/06/2024,2\n"
+    said = refusal(home, SQL, content)
+    assert "f.csv: column day: day and month could be in either order" in said
+    for form, first in (("%d/%m/%Y", "2024-04-03"), ("%m/%d/%Y", "2024-03-04")):
+        assert f"'{form}'" in said
+        got = read(home, SQL.replace("f.csv'", f"f.csv', dateformat = '{form}'"), content)
+        assert days(got)[0] == first
+    proved = HEADER + "AB,13/04/2024,1\nCD,05/06/2024,2\n"
+    assert days(read(home, SQL, proved)) == ["2024-04-13", "2024-06-05"]
+    assert days(read(home, SQL, HEADER + "AB,04/04/2024,1\n")) == ["2024-04-04"]
+    assert "either order" in refusal(home, SQL, HEADER + "AB,03/04/24,1\n")
+    as_text = SQL.replace("f.csv'", "f.csv', all_varchar = true").replace(", x FROM", ", CAST(x AS INTEGER) AS x FROM")
+    said = refusal(home, as_text, content)
+    assert days(read(home, around(said, as_text), content))[0] == "2024-04-03"
+    assert days(read(home, around(said, as_text, 1), content))[0] == "2024-03-04"
+
+
+# -- remedies that work
+
+
+DAYS = {
+    "eight digits": lambda day: f"{day:%Y%m%d}",
+    "spreadsheet": lambda day: str((day - date(1899, 12, 30)).days),
+    "seconds": lambda day: str((day - date(1970, 1, 1)).days * 86_400),
+    "milliseconds": lambda day: str((day - date(1970, 1, 1)).days * 86_400_000),
+    "microseconds": lambda day: str((day - date(1970, 1, 1)).days * 86_400_000_000),
+    "nanoseconds": lambda day: str((day - date(1970, 1, 1)).days * 86_400_000_000_000),
+    "slashes": lambda day: f"{day:%Y/%m/%d}",
+    "dots": lambda day: f"{day:%d.%m.%Y}",
+    "month named": lambda day: f"{day:%d-%b-%Y}",
+    "iso": lambda day: f"{day}",
+    "iso in India": lambda day: f"{day}T00:00:00+05:30",
+}
+
+
+@pytest.mark.parametrize("form", DAYS)
+@pytest.mark.parametrize("kind", ["text", "typed"])
+def test_a_date_in_another_form_is_read_by_what_is_told(home: Path, form: str, kind: str) -> None:
+    wanted = [date(2024, 1, 31) + timedelta(days=20 * k) for k in range(4)]
+    texts = [DAYS[form](day) for day in wanted]
+    typed = [int(text) for text in texts] if kind == "typed" and texts[0].isdigit() else texts
+    frame = pd.DataFrame({"ticker": "AB", "day": typed, "x": 1.0})
+    said = refusal(home, PARQUET, frame)
+    assert "column 'period' is " in said
+    assert texts[0] in said
+    assert days(read(home, around(said, PARQUET), frame)) == [str(day) for day in wanted]
+
+
+NUMBERS = {
+    "thousands": (["1,234.75", "900", "2,000", "850"], [[1234.75, 900, 2000, 850]]),
+    "continental": (["1.234,75", "900", "2,5"], [[1234.75, 900, 2.5]]),
+    "either": (["1,500", "2,250"], [[1500, 2250], [1.5, 2.25]]),
+    "per cent": (["12%", "3.5 %"], [[0.12, 0.035]]),
+    "dollars": (["$1.50", "-$2"], [[1.5, -2]]),
+    "accounts": (["(1,234.50)", "7"], [[-1234.5, 7]]),
+    "long minus": (["\N{MINUS SIGN}3", "4"], [[-3, 4]]),
+    "missing": (["#N/A", "4", "", "null"], [[np.nan, 4, np.nan, np.nan]]),
+    "as text": (["1.5", "2e3"], [[1.5, 2000]]),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_numbers_as_text_are_read_by_what_is_told_and_none_is_lost(home: Path, case: str) -> None:
+    texts, wanted = NUMBERS[case]
+    frame = pd.DataFrame(
+        {"ticker": [f"T{k}" for k in range(len(texts))], "day": pd.Timestamp("2024-01-31"), "x": texts}
+    )
+    said = refusal(home, PARQUET, frame)
+    assert "column 'x' is VARCHAR, not a number" in said
+    assert "TRY_CAST" not in said
+    for way, values in enumerate(wanted):
+        got = read(home, around(said, PARQUET, way), frame)
+        assert np.allclose(got.values[:, 0], values, equal_nan=True)
+
+
+def test_a_word_among_numbers_is_named(home: Path) -> None:
+    frame = pd.DataFrame({"ticker": ["A", "B"], "day": pd.Timestamp("2024-01-31"), "x": ["1", "high"]})
+    said = refusal(home, PARQUET, frame)
+    assert "row 2: column 'x' is VARCHAR, not a number ('high' is no number)" in said
+    assert "REPLACE" not in said
+
+
+def test_ids_that_became_floats_come_back(home: Path) -> None:
+    frame = pd.DataFrame({"ticker": [1001.0, 1002.0], "day": pd.Timestamp("2024-01-31"), "x": [1.0, 2.0]})
+    said = refusal(home, PARQUET, frame)
+    assert "column 'entity' is DOUBLE, not text" in said
+    assert read(home, around(said, PARQUET), frame).entity.tolist() == ["1001", "1002"]
+    whole = frame.astype({"ticker": int})
+    assert read(home, around(refusal(home, PARQUET, whole), PARQUET), whole).entity.tolist() == ["1001", "1002"]
+    read(home, PARQUET.replace("ticker AS", "CAST(ticker AS VARCHAR) AS"), frame)
+    terms = calendar_terms(CalendarSettings(frequency="M", first=date(2024, 1, 1), last=date(2024, 2, 3)))
+    report = coverage_report(party(), home, home / "data", calendar_of(terms))
+    assert any("all ids end in .0" in note for note in report.notes)
+
+
+# -- what DuckDB says
+
+
+def test_the_cause_and_the_file_are_named_and_the_option_works(home: Path) -> None:
+    latin = (HEADER + "M\xfcnchen,2024-01-31,1.5\n").encode("latin-1")
+    said = refusal(home, SQL, latin)
+    assert said.startswith("q.sql: f.csv, line 2: Invalid unicode")
+    assert read(home, SQL.replace("f.csv'", "f.csv', encoding = 'latin-1'"), latin).entity.tolist() == ["München"]
+    assert "encoding = 'latin-1'" in said
+    wide = (HEADER + "AB,2024-01-31,1.5\n").encode("utf-16")
+    said = refusal(home, SQL, wide)
+    assert "encoding = 'utf-16'" in said
+    assert len(read(home, SQL.replace("f.csv'", "f.csv', encoding = 'utf-16'"), wide)) == 1
+    cast = SQL.replace(", x FROM", ", CAST(x AS DOUBLE) AS x FROM")
+    content = HEADER + 'AB,2024-01-31,"1,500.25"\nCD,2024-01-31,"900"\n'
+    said = refusal(home, cast, content)
+    assert "f.csv, line 2: could not convert '1,500.25' to DOUBLE in column x; read_csv(..., thousands = ',')" in said
+    assert read(home, cast.replace("f.csv'", "f.csv', thousands = ','"), content).values.tolist() == [
+        [1500.25],
+        [900.0],
+    ]
+    content = HEADER.replace(",", ";") + "AB;2024-01-31;1,5\nCD;2024-01-31;1.234,75\n"
+    said = refusal(home, cast, content)
+    option = said.partition("read_csv(..., ")[2].rpartition(")")[0]
+    if "decimal_separator" in option:
+        assert read(home, cast.replace("f.csv'", f"f.csv', {option}"), content).values.tolist() == [[1.5], [1234.75]]
+    dated = SQL.replace("day AS", "CAST(day AS DATE) AS")
+    said = refusal(home, dated, HEADER + "AB,20240131,1\n")
+    assert "strptime(CAST(day AS VARCHAR), '%Y%m%d')" in said
+    mended = SQL.replace("day AS", "strptime(CAST(day AS VARCHAR), '%Y%m%d') AS")
+    assert days(read(home, mended, HEADER + "AB,20240131,1\n")) == ["2024-01-31"]
+
+
+def test_rows_that_would_be_skipped_are_named(home: Path) -> None:
+    said = refusal(home, SQL, "made by a vendor\n" + HEADER + "AB,2024-01-31,1\nCD,2024-01-31,2\n")
+    assert "f.csv: its first 1 lines" in said
+    assert len(read(home, SQL.replace("f.csv'", "f.csv', skip = 1"), (home / "data" / "f.csv").read_bytes())) == 2
+    assert "would be skipped" in refusal(home, SQL, HEADER + "AB,2024-01-31,1\nCD,2024-01-31,2,9\n")
+
+
+def test_a_link_out_of_the_data_folder_is_named(home: Path) -> None:
+    (home / "vendor").mkdir()
+    (home / "vendor" / "f.csv").write_text(HEADER + "AB,2024-01-31,1\n")
+    (home / "data" / "f.csv").symlink_to(home / "vendor" / "f.csv")
+    (home / "q.sql").write_text(SQL)
+    for sql in (SQL, SQL.replace("read_csv('${data}/f.csv')", "'${data}/f.csv'"), SQL.replace("f.csv", "*.csv")):
+        (home / "q.sql").write_text(sql)
+        with pytest.raises(
+            DataError, match=r"q\.sql: data/f\.csv is a link to .*/vendor/f\.csv, outside the data folder; copy"
+        ):
+            read_observations(party(), home, home / "data")
+    (home / "data" / "f.csv").unlink()
+    (home / "data" / "g.csv").write_text(HEADER + "AB,2024-01-31,1\n")
+    (home / "data" / "f.csv").symlink_to("g.csv")
+    (home / "q.sql").write_text(SQL)
+    assert len(read_observations(party(), home, home / "data")) == 1, "a link within the folder is fine"
+
+
+# -- aliases
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("alias,entity\nFB,META\n", ""),
+        ("alias,entity\nFB,META,\n", ""),
+        ("alias,entity,note\nFB,META,renamed,\n", ""),
+        ("Alias, Entity\nFB, META\n", ""),
+        ("\ufeffalias,entity\r\nFB,META\r\n", ""),
+        ("alias,entity\nFB,META,2021\n", r"a\.csv: row 1 has 3 fields, the header has 2; quote what holds a comma"),
+        ("alias;entity\nFB;META\n", r"a\.csv: is separated by ';'; save it with commas"),
+        ("alias,entity\nFB\n", r"a\.csv: row 1 has 1 fields, the header has 2"),
+        ("from,to\nFB,META\n", r"a\.csv: no column 'alias' \(it has from, to\)"),
+        ('alias,entity\n"FB,META\n', r"a\.csv: row 1: is no row of a CSV file"),
+    ],
+)
+def test_an_alias_table_maps_as_written_or_is_refused(home: Path, text: str, said: str) -> None:
+    (home / "a.csv").write_bytes(text.encode())
+    if said:
+        with pytest.raises(DataError, match=said):
+            read_aliases(party(aliases="a.csv"), home, home / "data")
+    else:
+        assert list(read_aliases(party(aliases="a.csv"), home, home / "data")) == [("FB", "META")]
+
+
+# -- the calendar
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "named"),
+    [
+        ((2024, 1, 1), (9999, 12, 31), "last: 9999-12-31"),
+        ((1600, 1, 1), (1700, 1, 1), "first: 1600-01-01"),
+        ((2199, 12, 31), (2200, 1, 1), "last: 2200-01-01"),
+    ],
+)
+def test_a_calendar_beyond_what_dates_can_hold_is_named(first: Any, last: Any, named: str) -> None:
+    settings = CalendarSettings(frequency="M", first=date(*first), last=date(*last))
+    with pytest.raises(ConfigError, match=f"calendar.{named} lies outside 1900 to 2199"):
+        calendar_terms(settings)
