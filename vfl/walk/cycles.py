@@ -92,13 +92,17 @@ def _steps(
             number += 1
 
 
-def cyclic_static(terms: SealedModel, rows: int, passes: int) -> Iterator[Step]:
-    """``passes`` shuffled passes over all rows in full batches, then one prediction of every row."""
+def cyclic_static(terms: SealedModel, rows: int, passes: int, predicted: Rows | None = None) -> Iterator[Step]:
+    """``passes`` shuffled passes over the first ``rows`` rows in full batches, then one prediction of ``predicted``.
+
+    predicted: distinct rows, such as those that have no label; by default the rows trained on.
+    """
     batches, number = _Batches(terms.batch_rows, terms.seed), 0
     batches.add(np.arange(rows, dtype=np.int64))
     for _ in range(max(1, -(-passes * rows // min(terms.batch_rows, rows)))):
         yield Step(number, "train", 0, batches.take(), rows)
         number += 1
-    for first in range(0, rows, PREDICT_ROWS):
-        yield Step(number, "predict", 0, np.arange(first, min(first + PREDICT_ROWS, rows), dtype=np.int64))
+    due = np.arange(rows, dtype=np.int64) if predicted is None else predicted
+    for first in range(0, len(due), PREDICT_ROWS):
+        yield Step(number, "predict", 0, due[first : first + PREDICT_ROWS])
         number += 1

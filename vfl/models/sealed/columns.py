@@ -76,9 +76,13 @@ def _normal_scores(label: F64, known: NDArray[np.bool_]) -> F64:
 
 
 def static_labels(label: F64) -> F64:
-    """Labels (n,) of static data, a regression's or 0 and 1, with mean 0 and deviation 1. ValueError if constant."""
-    spread = float(label.std())
-    if not np.isfinite(label).all() or spread == 0:
+    """Labels (n,) of static data, a regression's or 0 and 1, with mean 0 and deviation 1; NaN stays where unknown.
+
+    Raises ValueError where those that are known are infinite or all the same.
+    """
+    known = label[~np.isnan(label)]
+    spread = float(known.std()) if len(known) else 0.0
+    if not np.isfinite(known).all() or spread == 0:
         raise ValueError("static labels are finite and not all the same")
-    standard: F64 = (label - label.mean()) / spread
+    standard: F64 = (label - known.mean()) / spread
     return standard

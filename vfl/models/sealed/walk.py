@@ -116,10 +116,10 @@ def centred_scores(scores: F64) -> F64:
 
 
 def sealed_static(source: SealedLabel, steps: Sequence[Step], label: F64) -> Flow[F64]:
-    """Run the steps of :func:`vfl.walk.cycles.cyclic_static`; scores float64 (n,). label: as of
-    :func:`vfl.models.sealed.columns.static_labels`.
+    """Run the steps of :func:`vfl.walk.cycles.cyclic_static`; scores float64 (n,), NaN where nothing is
+    predicted. label: as of :func:`vfl.models.sealed.columns.static_labels`.
 
-    Learns: the score of every row.
+    Learns: the score of every predicted row.
     Leaks: as :meth:`SealedLabel.train` and :meth:`SealedLabel.predict`.
     Model: semi-honest.
     Source: docs/protocols/sealed.md#a-step.

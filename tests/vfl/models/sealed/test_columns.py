@@ -56,6 +56,7 @@ def test_a_constant_period_says_nothing_and_two_classes_are_two_values() -> None
     assert np.array_equal(made.at(0, np.arange(4)), np.zeros(4))
     assert made.at(0, np.arange(4, 8)) == pytest.approx([-1, 1, 1, -1])
     assert static_labels(np.array([0.0, 1, 1, 0])) == pytest.approx([-1, 1, 1, -1])
+    assert static_labels(np.array([0.0, np.nan, 1])) == pytest.approx([-1, np.nan, 1], nan_ok=True)
     with pytest.raises(ValueError, match="not all the same"):
         static_labels(np.ones(3))
 

@@ -83,6 +83,13 @@ def test_static_data_with_two_classes_are_learned() -> None:
     assert (positive[:, None] > negative[None, :]).mean() > 0.9
 
 
+def test_rows_without_labels_are_predicted_and_never_trained_on() -> None:
+    steps = list(cyclic_static(SealedModel(batch_rows=32), 70, passes=3, predicted=np.arange(70, 90)))
+    trained = np.concatenate([s.rows for s in steps if s.kind == "train"])
+    assert set(trained.tolist()) == set(range(70))
+    assert np.concatenate([s.rows for s in steps if s.kind == "predict"]).tolist() == list(range(70, 90))
+
+
 def test_a_run_never_trains_on_a_row_before_it_is_predicted() -> None:
     _, panel = panels()
     seen: set[int] = set()
