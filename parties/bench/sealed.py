@@ -19,7 +19,7 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.anchor import SealedAnchor
-from vfl.models.sealed.columns import sealed_columns
+from vfl.models.sealed.columns import SealedColumns
 from vfl.models.sealed.ends import coefficient_key, packing_of, slot_key
 from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_start
@@ -134,9 +134,9 @@ def _cpu_times(key: KeyHolder) -> dict[str, float]:
     return times
 
 
-def _columns(shape: SealedShape, columns: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _columns(shape: SealedShape, columns: int, seed: int) -> SealedColumns:
     values = np.random.default_rng(seed).normal(size=(shape.rows, columns))
-    return sealed_columns(values, shape.terms, FIXED)
+    return SealedColumns(values, shape.terms, FIXED)
 
 
 def _weights(shape: SealedShape, held: dict[str, int]) -> dict[str, np.ndarray[Any, np.dtype[np.uint64]]]:

@@ -22,7 +22,7 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import FeaturePanel
 from vfl.models.sealed.anchor import SealedAnchor
-from vfl.models.sealed.columns import sealed_columns
+from vfl.models.sealed.columns import Columns, SealedColumns
 from vfl.models.sealed.ends import coefficient_key
 from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_start
@@ -35,7 +35,6 @@ from vfl.terms import SealedModel
 
 __all__ = ["SealedFeatureParty", "feature_party"]
 
-I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 
@@ -67,21 +66,22 @@ class SealedFeatureParty(FeatureParty):
             raise AgreementError("what training left is not among this node's records: propose the run again")
 
     def _kept_records(self) -> SealedRecords:
-        digest = hashlib.sha256(repr(self._values.shape).encode() + self._values.tobytes()).hexdigest()
-        return SealedRecords(self.context.checkpoints(), digest)
+        digest = hashlib.sha256(repr(self._values.shape).encode())
+        digest.update(np.ascontiguousarray(self._values).data)
+        return SealedRecords(self.context.checkpoints(), digest.hexdigest())
 
     def _served_through(self, name: str) -> Flow[None]:
         records = self._kept_records()
         place = yield from offer_place(self.context.agreement.label.party, records.places())
         resumed = records.go_on(place)
-        columns = sealed_columns(self._values, self._terms, self.context.agreement.fixed_point)
+        columns = SealedColumns(self._values, self._terms, self.context.agreement.fixed_point)
         if self.context.me == self._members.anchor:
             yield from self._as_anchor(name, columns, records, resumed)
         else:
             yield from self._beside_anchor(name, columns, records, resumed)
         records.finish()
 
-    def _as_anchor(self, name: str, columns: I64, records: SealedRecords, resumed: StepRecord | None) -> Flow[None]:
+    def _as_anchor(self, name: str, columns: Columns, records: SealedRecords, resumed: StepRecord | None) -> Flow[None]:
         members = self._members
         weights = self._initial_shares(SealedAnchor.columns_held(members))
         anchor = SealedAnchor(
@@ -101,7 +101,9 @@ class SealedFeatureParty(FeatureParty):
         )
         yield from anchor.serve()
 
-    def _beside_anchor(self, name: str, columns: I64, records: SealedRecords, resumed: StepRecord | None) -> Flow[None]:
+    def _beside_anchor(
+        self, name: str, columns: Columns, records: SealedRecords, resumed: StepRecord | None
+    ) -> Flow[None]:
         context, members = self.context, self._members
         masks = yield from self._masks_beside_anchor()
         party = SealedFeature(
@@ -138,7 +140,7 @@ class SealedFeatureParty(FeatureParty):
     def _coalitions(self, name: str) -> Flow[None]:
         """Its part in what opens of coalitions."""
         agreement, scored = self.context.agreement, scored_in(list(self._kept_records().predictions().values()))
-        columns = sealed_columns(self._values, self._terms, agreement.fixed_point)
+        columns = SealedColumns(self._values, self._terms, agreement.fixed_point)
         kind = AnchorValuation if self.context.me == self._members.anchor else FeatureValuation
         side = kind(
             self._members,

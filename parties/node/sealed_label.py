@@ -18,7 +18,7 @@ from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import LabelPanel
-from vfl.models.sealed.columns import sealed_columns
+from vfl.models.sealed.columns import SealedColumns
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.label import LabelKeys, SealedLabel
@@ -59,8 +59,9 @@ class SealedJoint:
 
     def _records(self) -> LabelRecords:
         panel = self._panel
-        digest = hashlib.sha256(repr(panel.features.rows.shape).encode() + panel.features.rows.tobytes())
-        digest.update(panel.label.tobytes() + panel.known_from.tobytes() + panel.universe.tobytes())
+        digest = hashlib.sha256(repr(panel.features.rows.shape).encode())
+        for part in (panel.features.rows, panel.label, panel.known_from, panel.universe):
+            digest.update(np.ascontiguousarray(part).data)
         predictions = [step.number for step in self.steps if step.kind == "predict"]
         return LabelRecords(self._context.checkpoints(), digest.hexdigest(), predictions, self._context.boundary)
 
@@ -71,7 +72,7 @@ class SealedJoint:
         resumed = records.resumed(place)
         source = SealedLabel(
             self._members,
-            sealed_columns(self._panel.features.rows, self._terms, agreement.fixed_point),
+            SealedColumns(self._panel.features.rows, self._terms, agreement.fixed_point),
             self._initial_shares(),
             self._terms,
             agreement.fixed_point,
@@ -106,7 +107,7 @@ class SealedJoint:
         """The label party's part in valuing coalitions: their IC in each reported period."""
         agreement = self._context.agreement
         scored = scored_in(list(self._records().predictions().values()))
-        features = sealed_columns(self._panel.features.rows, self._terms, agreement.fixed_point)
+        features = SealedColumns(self._panel.features.rows, self._terms, agreement.fixed_point)
         store = self._context.checkpoints()
         return coalition_ics(agreement, store, self.steps, self._panel, scores, features, scored, session)
 

@@ -18,6 +18,7 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.evaluate import evaluation_window
 from vfl.factors.panel import LabelPanel
 from vfl.models.sealed.coalitions import FEWEST_ROWS, Piece, ValuedPeriod, valued_coalitions
+from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.records import Scored
@@ -29,7 +30,6 @@ from vfl.walk.schedule import Step
 __all__ = ["agreed_numbers", "coalition_ics", "serve_numbers", "valued_periods"]
 
 F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 _NUMBERS, _OPENED = "numbers", "numbers-opened"
@@ -69,7 +69,7 @@ def coalition_ics(
     steps: Sequence[Step],
     panel: LabelPanel,
     scores: F64,
-    features: I64,
+    features: Columns,
     scored: dict[int, Scored],
     session: str,
 ) -> Flow[dict[frozenset[str], F64]]:

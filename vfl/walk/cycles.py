@@ -7,6 +7,7 @@ but time. The shuffle is public.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,32 +22,54 @@ Rows = NDArray[np.int64]
 
 
 class _Batches:
-    """Which rows a step takes: those not yet used first, then the others in shuffled cycles."""
+    """Which rows a step takes: those not yet used first, then the others in shuffled cycles.
+
+    A step and a period cost what they bring, whatever has resolved before; a new cycle costs a shuffle of all rows.
+    """
 
     def __init__(self, size: int, seed: int) -> None:
         self._size, self._generator = size, np.random.default_rng([seed, 1])
-        self.known: Rows = np.zeros(0, dtype=np.int64)
-        self._queue: Rows = np.zeros(0, dtype=np.int64)
+        self._known: Rows = np.zeros(0, dtype=np.int64)
+        self.count = 0
+        self._queue: deque[Rows] = deque()
 
     def add(self, rows: Rows) -> None:
         """Rows whose labels have resolved since: at the head of the queue."""
-        self.known = np.concatenate([self.known, rows])
-        self._queue = np.concatenate([self._generator.permutation(rows), self._queue])
+        if self.count + len(rows) > len(self._known):
+            longer = np.zeros(2 * (self.count + len(rows)), dtype=np.int64)
+            longer[: self.count] = self._known[: self.count]
+            self._known = longer
+        self._known[self.count : self.count + len(rows)] = rows
+        self.count += len(rows)
+        self._queue.appendleft(self._generator.permutation(rows))
 
     def take(self) -> Rows:
         """Distinct rows, as many as a batch has or all there are."""
-        if len(self.known) <= self._size:
-            self._queue = self._queue[:0]
-            return self.known
-        taken, self._queue = self._queue[: self._size], self._queue[self._size :]
+        known = self._known[: self.count]
+        if self.count <= self._size:
+            self._queue.clear()
+            return known.copy()
+        taken = self._head()
         if len(taken) < self._size:
-            again = self._generator.permutation(self.known)
+            again = self._generator.permutation(known)
             fresh = again[~np.isin(again, taken)]
-            more = fresh[: self._size - len(taken)]
+            more = self._size - len(taken)
             # what was just taken is due last in the new cycle
-            self._queue = np.concatenate([fresh[len(more) :], taken])
-            taken = np.concatenate([taken, more])
+            self._queue.extend((fresh[more:], taken))
+            taken = np.concatenate([taken, fresh[:more]])
         return taken
+
+    def _head(self) -> Rows:
+        """The first rows of the queue, at most a batch, in an array of their own: a step outlives the queue."""
+        parts, missing = [np.zeros(0, dtype=np.int64)], self._size
+        while missing and self._queue:
+            part = self._queue.popleft()
+            if len(part) > missing:
+                self._queue.appendleft(part[missing:])
+                part = part[:missing]
+            parts.append(part)
+            missing -= len(part)
+        return np.concatenate(parts)
 
 
 def cyclic(
@@ -79,12 +102,13 @@ def _steps(
     terms: SealedModel, resolved: NDArray[np.int64], universe: NDArray[np.bool_], entities: int, start: int
 ) -> Iterator[Step]:
     batches, number, due = _Batches(terms.batch_rows, terms.seed), 0, resolved.reshape(-1)
+    order = np.argsort(due, kind="stable").astype(np.int64)
+    ends = np.searchsorted(due[order], np.arange(len(resolved)), side="right")
     for period in range(start, len(resolved)):
-        new = np.flatnonzero(due <= period if period == start else due == period).astype(np.int64)
-        batches.add(new)
+        batches.add(np.sort(order[ends[period - 1] if period > start else 0 : ends[period]]))
         for _ in range(terms.warmup_steps if period == start else terms.steps):
-            if len(batches.known):
-                yield Step(number, "train", period, batches.take(), len(batches.known))
+            if batches.count:
+                yield Step(number, "train", period, batches.take(), batches.count)
                 number += 1
         predicted = period * entities + np.flatnonzero(universe[period]).astype(np.int64)
         for first in range(0, len(predicted), PREDICT_ROWS):

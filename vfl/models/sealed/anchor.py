@@ -15,6 +15,7 @@ from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
+from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
 from vfl.models.sealed.messages import (
     MaskedEmbedding,
@@ -75,7 +76,7 @@ class SealedAnchor:
     def __init__(
         self,
         members: Members,
-        features: I64,
+        features: Columns,
         weights: dict[str, U64],
         terms: SealedModel,
         fixed: FixedPoint,

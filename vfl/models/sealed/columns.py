@@ -6,6 +6,7 @@ Both are made at home and cost no message.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,13 @@ from scipy.stats import rankdata
 from vfl.arithmetic.ring import encode_features
 from vfl.terms import FixedPoint, SealedModel
 
-__all__ = ["SealedLabels", "sealed_columns", "static_labels"]
+__all__ = ["Columns", "SealedColumns", "SealedLabels", "sealed_columns", "static_labels"]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
+
+_CHECKED = 1 << 16
+"""Rows looked at together."""
 
 
 def sealed_columns(values: F64, terms: SealedModel, fixed: FixedPoint) -> I64:
@@ -34,6 +38,37 @@ def sealed_columns(values: F64, terms: SealedModel, fixed: FixedPoint) -> I64:
     return encode_features(inside * scale, fixed.feature_bits, fixed.clip)
 
 
+class Columns(Protocol):
+    """A party's columns as small integers: an array (rows, d), or :class:`SealedColumns`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: I64, /) -> I64: ...
+
+
+class SealedColumns:
+    """What :func:`sealed_columns` gives, of the rows that are asked for: a large panel is held once, as it is.
+
+    values: float64 (rows, d), finite, else ValueError.
+    """
+
+    def __init__(self, values: F64, terms: SealedModel, fixed: FixedPoint) -> None:
+        for start in range(0, len(values), _CHECKED):
+            if not np.isfinite(values[start : start + _CHECKED]).all():
+                raise ValueError("a feature is not finite: impute it before training")
+        self.shape = values.shape
+        self._values, self._terms, self._fixed = values, terms, fixed
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, rows: I64, /) -> I64:
+        return sealed_columns(self._values[rows], self._terms, self._fixed)
+
+
 class SealedLabels:
     """Labels as the network fits them: in each period the normal scores of the ranks of those that are known.
 
@@ -43,25 +78,24 @@ class SealedLabels:
 
     def __init__(self, label: F64, resolved: I64) -> None:
         self._label, self._resolved = label, resolved
-        self._made: dict[int, tuple[int, F64]] = {}
+        order = np.argsort(resolved, axis=None, kind="stable")
+        self._due, self._owners = resolved.reshape(-1)[order], (order // label.shape[1]).astype(np.int32)
+        self._scores = np.zeros(label.shape)
+        self._stale = np.zeros(len(label), dtype=bool)
+        self._period = int(self._due[0]) - 1 if len(self._due) else 0
 
     def at(self, period: int, rows: I64) -> F64:
         """Normal scores (B,) of these rows at decision ``period``: mean 0 and deviation 1 over each period's rows."""
-        entities = self._label.shape[1]
-        owners, places = np.divmod(rows, entities)
-        found = np.empty(len(rows))
-        for owner in np.unique(owners):
-            chosen = owners == owner
-            found[chosen] = self._scores(period, int(owner))[places[chosen]]
+        between = sorted((self._period, period))
+        first, last = np.searchsorted(self._due, between, side="right")
+        self._stale[self._owners[first:last]] = True
+        self._period = period
+        owners = rows // self._label.shape[1]
+        for owner in np.unique(owners[self._stale[owners]]):
+            self._scores[owner] = _normal_scores(self._label[owner], self._resolved[owner] <= period)
+            self._stale[owner] = False
+        found: F64 = self._scores.reshape(-1)[rows]
         return found
-
-    def _scores(self, period: int, owner: int) -> F64:
-        known = self._resolved[owner] <= period
-        count = int(known.sum())
-        kept = self._made.get(owner)
-        if kept is None or kept[0] != count:
-            kept = self._made[owner] = count, _normal_scores(self._label[owner], known)
-        return kept[1]
 
 
 def _normal_scores(label: F64, known: NDArray[np.bool_]) -> F64:

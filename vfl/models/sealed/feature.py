@@ -13,6 +13,7 @@ from vfl.arithmetic.he import Evaluator
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
+from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
 from vfl.models.sealed.messages import MaskedEmbedding, Members, SealedStep, as_told, step_rows
 from vfl.models.sealed.records import (
@@ -51,7 +52,7 @@ class SealedFeature:
         self,
         me: str,
         members: Members,
-        features: I64,
+        features: Columns,
         weight: U64,
         terms: SealedModel,
         fixed: FixedPoint,

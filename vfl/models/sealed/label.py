@@ -16,6 +16,7 @@ from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
+from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products
 from vfl.models.sealed.messages import Members, Scores, SealedStep, UpdateShare, elements
 from vfl.models.sealed.records import (
@@ -78,7 +79,7 @@ class SealedLabel:
     def __init__(
         self,
         members: Members,
-        features: I64,
+        features: Columns,
         weights: Mapping[str, U64],
         terms: SealedModel,
         fixed: FixedPoint,

@@ -36,6 +36,7 @@ from vfl.models.sealed.coalitions import (
     pieces_of,
     valued_coalitions,
 )
+from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.messages import Members, as_told, check_told, elements
@@ -74,7 +75,7 @@ class _Side:
     def __init__(
         self,
         members: Members,
-        features: I64,
+        features: Columns,
         scored: Mapping[int, Scored],
         terms: SealedModel,
         fixed: FixedPoint,

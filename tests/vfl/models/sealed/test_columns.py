@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import spearmanr
 
-from vfl.models.sealed.columns import SealedLabels, sealed_columns, static_labels
+from vfl.models.sealed.columns import SealedColumns, SealedLabels, sealed_columns, static_labels
 from vfl.terms import FixedPoint, SealedModel
 
 FIXED, TERMS = FixedPoint(), SealedModel()
@@ -65,3 +65,19 @@ def test_a_constant_period_says_nothing_and_two_classes_are_two_values() -> None
 def test_what_only_the_split_network_has_is_refused_by_its_name(key: str) -> None:
     with pytest.raises(ValidationError, match=f'no model.{key}: remove it, or set model.kind = "split"'):
         SealedModel.model_validate({"kind": "sealed", key: 2})
+
+
+def test_columns_made_when_asked_for_are_the_same() -> None:
+    values = np.random.default_rng(5).standard_t(2, size=(300, 4))
+    lazy, whole = (
+        SealedColumns(values, SealedModel(), FixedPoint()),
+        sealed_columns(values, SealedModel(), FixedPoint()),
+    )
+    rows = np.array([7, 299, 0, 7])
+    assert (len(lazy), lazy.shape) == (300, (300, 4))
+    assert np.array_equal(lazy[rows], whole[rows])
+    assert lazy[rows].dtype == np.int64
+    assert SealedColumns(np.zeros((5, 0)), SealedModel(), FixedPoint())[rows % 5].shape == (4, 0)
+    values[250, 1] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        SealedColumns(values, SealedModel(), FixedPoint())

@@ -111,6 +111,22 @@ def test_every_row_is_trained_as_often_as_any() -> None:
     assert counts.max() - counts.min() <= 1
 
 
+def test_a_schedule_holds_its_own_rows_and_nothing_of_all_that_wait() -> None:
+    """The label party keeps every step: a step that kept the whole queue alive would make memory quadratic."""
+    periods, entities = 60, 50
+    label = np.random.default_rng(0).normal(size=(periods, entities))
+    known = np.broadcast_to(np.arange(periods)[:, None] + 1, label.shape)
+    terms = SealedModel(batch_rows=16, warmup_steps=1)
+    steps = tuple(cyclic(terms, WALK, known, label, np.ones(label.shape, dtype=bool)))
+
+    def whole(rows: np.ndarray) -> np.ndarray:
+        return rows if rows.base is None else whole(rows.base)
+
+    trained = [step.rows for step in steps if step.kind == "train"]
+    held = {id(whole(rows)): whole(rows).nbytes for rows in trained}
+    assert sum(held.values()) == sum(rows.nbytes for rows in trained)
+
+
 def test_several_horizons_are_refused_by_the_model_that_has_them() -> None:
     sides, panel = panels()
     made = consortium(sides, panel.features)
