@@ -59,7 +59,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(homes, "_node_settings", recording)
-        run_demo(DemoOptions(out=out, entities=60, periods=24, parties=2, seed=5, check_parity=False))
+        run_demo(DemoOptions(out=out, entities=60, periods=24, parties=2, seed=5, model="split", check_parity=False))
     pooled = Pooled.load(out)
     names = [party.name for party in pooled.agreement.parties]
     return Recorded(pooled, {n: list(read_records(out / "parties" / n / RECORD)) for n in names}, out)

@@ -327,7 +327,8 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 PEER = """
 import sys
 from pathlib import Path
-from parties.members.keys import Roster, load_identity
+from parties.members.keys import load_identity
+from parties.members.roster import Roster
 from parties.transport.grpc import ExchangeServer
 from psi.flow import Recv
 from tests.conformance.rigs import ALL, RUN, SESSION, Note

@@ -18,6 +18,7 @@ from parties.agreement.document import Agreement
 from parties.client import Client, EventView, RunView
 from parties.data.consortium_files import SimulatedModel
 from parties.data.simulate import simulate
+from parties.demo.compare import Pooled
 from parties.demo.homes import DemoHomes, lay_out
 from parties.demo.processes import Processes
 from parties.demo.run import start_coordinator
@@ -107,6 +108,15 @@ class Living:
         """The label party's factor, sorted by date and instrument."""
         [path] = self.homes.party(LABEL).glob("factors/*/*/factor.parquet")
         return pd.read_parquet(path)["score"].sort_index().to_numpy()
+
+    def from_twin(self) -> float:
+        """Largest difference to the same run in plain numbers with the same noise, in score standard deviations."""
+        self.homes.agreement.write_bytes(self.agreement.canonical())
+        pooled = Pooled.load(self.homes.out)
+        [path] = self.homes.party(LABEL).glob("factors/*/*/factor.parquet")
+        rounded = pooled.parity(pooled.scores(path.parent)).rounded
+        assert rounded is not None
+        return rounded
 
     def settled(self) -> RunView:
         """Wait for the end, which must be the good one."""

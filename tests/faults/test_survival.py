@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from parties.audit.log import AuditLog
@@ -30,7 +29,7 @@ def killed_and_started_again(alive: Living, victim: str, when: Callable[[], bool
 def test_kill_9_in_every_phase_ends_in_the_same_factor(tmp_path: Path) -> None:
     with living(tmp_path / "whole") as alive:
         alive.settled()
-        whole = alive.scores()
+        scored = len(alive.scores())
         planned = {party: opened(alive, party) for party in FEATURES}
         assert set(planned["social"].values()) == {1}
 
@@ -46,9 +45,8 @@ def test_kill_9_in_every_phase_ends_in_the_same_factor(tmp_path: Path) -> None:
         killed_and_started_again(alive, COORDINATOR, lambda: True, "nothing more")
         view = alive.settled()
         assert {phase.name: phase.attempt for phase in view.phases}["train"] >= 4
-        scores = alive.scores()
-        assert len(scores) == len(whole)
-        assert np.abs(scores - whole).max() <= 1e-3 * whole.std()
+        assert len(alive.scores()) == scored
+        assert alive.from_twin() <= 1e-3
         for party in FEATURES:
             assert opened(alive, party) == planned[party], "every opening was made as planned, and charged once"
         with LedgerStore(alive.homes.coordinator / "ledger.db") as ledger:

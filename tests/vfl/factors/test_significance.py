@@ -127,7 +127,7 @@ def test_bad_trials_are_refused():
         write_trials([trial(0), trial(1, selected=True)])
     with pytest.raises(ValueError, match="has 1 rank ICs"):
         trial(0, rank_ic=(0.1,))
-    with pytest.raises(ValueError, match="is not a Parquet file"):
+    with pytest.raises(ValueError, match="not a Parquet file"):
         read_trials(b"PAR1 no")
     import io
 
