@@ -117,7 +117,7 @@ def one_core_seconds(shape: SealedShape, steps: int = 3) -> float:
     members = shape.members
     parts: dict[str, Flow[Any]] = {name: _feature_part(name, shape, FreshZeros) for name in members.others}
     parts[members.anchor] = _anchor_part(members.anchor, shape, FreshZeros)
-    parts[LABEL] = _label_part(LABEL, replace(shape, steps=steps), FreshZeros, time.process_time)
+    parts[LABEL] = _label_part(LABEL, replace(shape, steps=steps), time.process_time)
     return float(run_local(parts)[LABEL]) / steps
 
 
@@ -144,16 +144,14 @@ def _weights(shape: SealedShape, held: dict[str, int]) -> dict[str, np.ndarray[A
     return {name: sealed_start(os.urandom(32), count, shape.terms, total) for name, count in held.items()}
 
 
-def _label_part(
-    name: str, shape: SealedShape, supply: Supply = PreparedZeros, clock: Callable[[], float] = time.monotonic
-) -> Flow[float]:
+def _label_part(name: str, shape: SealedShape, clock: Callable[[], float] = time.monotonic) -> Flow[float]:
     """The label party, with random labels. Returns the seconds of all steps but the first."""
     del name
-    stream, keys = SecretStream(os.urandom(32)), LabelKeys(coefficient_key(), slot_key())
+    keys = LabelKeys(coefficient_key(), slot_key())
     weights = _weights(shape, SealedLabel.columns_held(shape.members))
     side = SealedLabel(
-        shape.members, _columns(shape, shape.own, 2), weights, shape.terms, FIXED, keys, stream,
-        session="bench-1", supply=supply,
+        shape.members, _columns(shape, shape.own, 2), weights, shape.terms, FIXED, keys,
+        session="bench-1",
     )  # fmt: skip
     draw = np.random.default_rng(0)
     labels, began = draw.normal(size=shape.rows), 0.0

@@ -19,6 +19,7 @@ from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.earlier_runs import check_begun
 from parties.node.kept_contribution import keep_contribution
+from parties.node.openings import NUMBERS
 from parties.node.recorded_outputs import check_own_columns
 from parties.node.row_commitments import told_times
 from parties.node.sessions import session_terms
@@ -90,7 +91,7 @@ class FeatureParty:
             agreement.row_limit,
             others=self._shown_before(entities, calendar.periods),
             alone=store.alone,
-            history=store.history(run_id),
+            history=[charge for charge in store.history(run_id) if not charge.label.startswith(NUMBERS)],
             record=self._record,
             bits=bits,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 import sqlalchemy as sa
@@ -16,13 +17,20 @@ from numpy.typing import NDArray
 
 from parties.errors import StorageError
 from parties.private_files import make_private
+from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.protocols.opening_budget import Charge
 from vfl.protocols.row_bits import AGAIN, BACKWARD, LEGACY_BITS, SCORE_BITS
 
-__all__ = ["SCORES", "OpeningStore"]
+__all__ = ["NUMBERS", "SCORES", "Counted", "OpeningStore"]
 
 SCORES = "scores/"
 """What the labels of charges of scores begin with."""
+
+NUMBERS = "numbers/"
+"""What the labels of charges of coalitions' numbers begin with: one charge a period, as wide as it has numbers."""
+
+Counted = Literal["sums", "scores", "numbers"]
+"""A node's own sums, or, of all parties' rows, the scores or the numbers that it opened as an anchor."""
 
 _METADATA = sa.MetaData()
 _ROWS = sa.Table(
@@ -110,6 +118,9 @@ class OpeningStore:
             for charge in self.history(run.run_id):
                 if charge.label.startswith(SCORES):
                     used[charge.rows] += charge.width * SCORE_BITS
+                elif charge.label.startswith(NUMBERS):
+                    # a number is of all its period's rows
+                    used[charge.rows] += charge.width * NUMBER_BITS / max(len(charge.rows), 1)
                 elif kept is None:
                     used[charge.rows] += charge.width * LEGACY_BITS
                 elif not charge.label.startswith(AGAIN):
@@ -167,12 +178,12 @@ class OpeningStore:
             return list(connection.scalars(sa.select(_ROWS.c.run_id)))
 
     def before(
-        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int, *, scores: bool = False
+        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int, *, counted: Counted = "sums"
     ) -> NDArray[np.int64]:
         """What other runs have shown of these rows, in openings of ``width`` forms, rounded up: int64 (T * n,).
 
-        Runs differ in width, and what adds up over them is linear forms, not openings. scores: count the scores that
-        this node opened as an anchor, which are of all parties' rows, in place of its own sums.
+        Runs differ in width, and what adds up over them is linear forms, not openings. Scores and numbers are counted
+        as openings.
         """
         counts = np.zeros(len(periods) * len(entities), dtype=np.int64)
         entity_at = {name: i for i, name in enumerate(entities)}
@@ -182,9 +193,9 @@ class OpeningStore:
         for run in runs:
             used = np.zeros(len(run.periods) * len(run.entities), dtype=np.int64)
             for charge in self.history(run.run_id):
-                if charge.label.startswith(SCORES) != scores or BACKWARD in charge.label:
+                if _kind(charge.label) != counted or BACKWARD in charge.label:
                     continue
-                used[charge.rows] += charge.width
+                used[charge.rows] += charge.width if counted == "sums" else 1
             old = used.reshape(len(run.periods), len(run.entities))
             rows = [(i, period_at[p]) for i, p in enumerate(run.periods) if p in period_at]
             columns = [(j, entity_at[e]) for j, e in enumerate(run.entities) if e in entity_at]
@@ -195,11 +206,11 @@ class OpeningStore:
         return -(-counts // width)
 
     def others(
-        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int, *, scores: bool = False
+        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int, *, counted: Counted = "sums"
     ) -> Callable[[], NDArray[np.int64] | None]:
         """What gives :meth:`before` when it is first called and whenever another run has opened since, else None."""
         changed = self._watch(run_id)
-        return lambda: self.before(run_id, entities, periods, width, scores=scores) if changed() else None
+        return lambda: self.before(run_id, entities, periods, width, counted=counted) if changed() else None
 
     def _watch(self, run_id: str) -> Callable[[], bool]:
         """Whether another run has opened since it was last asked; at first, always."""
@@ -223,6 +234,10 @@ class OpeningStore:
 
     def _read(self) -> _Guarded:
         return _Guarded(self._engine)
+
+
+def _kind(label: str) -> Counted:
+    return "scores" if label.startswith(SCORES) else "numbers" if label.startswith(NUMBERS) else "sums"
 
 
 class _Guarded:

@@ -13,7 +13,7 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.errors import AgreementError
 from parties.node.context import RunContext
 from parties.node.feature import FeatureParty
-from parties.node.openings import SCORES
+from parties.node.openings import NUMBERS, SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.sealed_valuation import serve_numbers
 from parties.node.zero_supply import PreparedZeros
@@ -30,6 +30,7 @@ from vfl.models.sealed.records import StepRecord, scored_in
 from vfl.models.sealed.valuation import AnchorValuation, FeatureValuation
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
+from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import offer_place
 from vfl.terms import SealedModel
 
@@ -46,6 +47,16 @@ class SealedFeatureParty(FeatureParty):
         self._terms: SealedModel = context.agreement.model
         self._members = sealed_members(context.agreement)
         super().__init__(context, entities)
+        store, run_id, agreement = context.openings, context.run_id, context.agreement
+        self.numbers = OpeningBudget(
+            len(self._values),
+            agreement.row_limit,
+            others=store.others(run_id, entities, agreement.calendar.periods, 1, counted="numbers"),
+            alone=store.alone,
+            history=[charge for charge in store.history(run_id) if charge.label.startswith(NUMBERS)],
+            record=self._record,
+            done="valued",
+        )
 
     def _bits(self, panel: FeaturePanel, entities: tuple[str, ...], periods: tuple[str, ...]) -> None:
         """Nothing of a row opens but its score, which is counted by itself."""
@@ -54,7 +65,7 @@ class SealedFeatureParty(FeatureParty):
         self, entities: tuple[str, ...], periods: tuple[str, ...]
     ) -> Callable[[], NDArray[np.int64] | None]:
         """Scores of these rows that this node let open in other runs."""
-        return self.context.openings.others(self.context.run_id, entities, periods, 1, scores=True)
+        return self.context.openings.others(self.context.run_id, entities, periods, 1, counted="scores")
 
     def train(self, attempt: int) -> None:
         """Serve the network until the label party is done."""
@@ -150,9 +161,11 @@ class SealedFeatureParty(FeatureParty):
             agreement.fixed_point,
             SecretStream(os.urandom(32)),
             session=name,
+            supply=PreparedZeros,
+            workers=self.context.workers,
         )
         if isinstance(side, AnchorValuation):
-            yield from serve_numbers(agreement, side, self.context.checkpoints())
+            yield from serve_numbers(agreement, side, self.context.checkpoints(), self.numbers)
         else:
             masks = yield from self._masks_beside_anchor()
             yield from side.serve(self.context.me, masks)

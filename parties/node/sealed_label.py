@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,9 +13,7 @@ from parties.errors import ConfigError
 from parties.node.context import RunContext
 from parties.node.sealed_records import LabelRecords
 from parties.node.sealed_valuation import coalition_ics
-from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
-from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import LabelPanel
 from vfl.models.sealed.columns import SealedColumns
 from vfl.models.sealed.ends import coefficient_key, slot_key
@@ -67,7 +64,7 @@ class SealedJoint:
 
     def train(self) -> Flow[TrainingResult]:
         """The label party's part of one training session: from the start, or from where everyone can go on."""
-        context, agreement, records = self._context, self._context.agreement, self._records()
+        agreement, records = self._context.agreement, self._records()
         place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
         resumed = records.resumed(place)
         source = SealedLabel(
@@ -77,10 +74,7 @@ class SealedJoint:
             self._terms,
             agreement.fixed_point,
             LabelKeys(coefficient_key(), slot_key()),
-            SecretStream(os.urandom(32)),
             session="train",
-            supply=PreparedZeros,
-            workers=context.workers,
             journal=records,
             resumed=resumed,
         )

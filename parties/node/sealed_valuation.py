@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.checkpoints import CheckpointStore
+from parties.node.openings import NUMBERS
 from psi.flow import Flow, RemoteProtocolError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.evaluate import evaluation_window
@@ -23,6 +24,7 @@ from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.records import Scored
 from vfl.models.sealed.valuation import AnchorValuation, LabelValuation
+from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import START, agree_place, offer_place
 from vfl.terms import SealedModel
 from vfl.walk.schedule import Step
@@ -30,9 +32,10 @@ from vfl.walk.schedule import Step
 __all__ = ["agreed_numbers", "coalition_ics", "serve_numbers", "valued_periods"]
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
-_NUMBERS, _OPENED = "numbers", "numbers-opened"
+_NUMBERS, _ROWS = "numbers", "rows-"
 
 
 def _window(agreement: Agreement) -> NDArray[np.bool_]:
@@ -119,24 +122,32 @@ def coalition_ics(
     return found
 
 
-def serve_numbers(agreement: Agreement, side: AnchorValuation, store: CheckpointStore) -> Flow[None]:
-    """The anchor's side. What opened once opens again as it was, and nothing else does.
+def serve_numbers(
+    agreement: Agreement, side: AnchorValuation, store: CheckpointStore, budget: OpeningBudget
+) -> Flow[None]:
+    """The anchor's side. What opened once opens again as it was, and nothing else does. budget: counts the rows that
+    are valued, over all runs, in one charge for each period.
 
     Learns: which predicted rows have labels in the reported periods; shares uniform in Z_p.
     Leaks: to the label party 32 bits per coalition and period.
     Model: as :meth:`vfl.models.sealed.valuation.AnchorValuation.serve`.
     Source: docs/protocols/sealed.md#coalition-values.
     """
-    label, recorded = agreement.label.party, _kept(store)
+    label, recorded = agreement.label.party, _kept_with_rows(store)
+    coalitions = valued_coalitions([party.name for party in agreement.features])
+
+    def opening(rows: Mapping[int, I64]) -> None:
+        for period, chosen in rows.items():
+            budget.charge_once(f"{NUMBERS}{period}", chosen, 2 * len(coalitions))
+
     place = yield from offer_place(label, [0] if recorded is not None else [])
-    if place == START and _OPENED in store.names():
+    if place == START and budget.charged(NUMBERS):
         raise RemoteProtocolError("wants numbers of coalitions made anew that were opened before", label)
     yield from side.serve(
-        coefficient_key(),
         most=agreed_numbers(agreement),
-        record=lambda share: store.put(_NUMBERS, {"share": share}),
+        record=lambda share, rows: store.put(_NUMBERS, {"share": share} | {f"{_ROWS}{t}": r for t, r in rows.items()}),
         recorded=None if place == START else recorded,
-        opening=lambda: store.put(_OPENED, {}),
+        opening=opening,
     )
 
 
@@ -144,3 +155,12 @@ def _kept(store: CheckpointStore) -> U64 | None:
     """This side's recorded shares of the numbers."""
     kept = store.get(_NUMBERS) if _NUMBERS in store.names() else None
     return None if kept is None else kept["share"].astype(np.uint64)
+
+
+def _kept_with_rows(store: CheckpointStore) -> tuple[U64, dict[int, I64]] | None:
+    """The anchor's, with the rows by period that they were made of."""
+    share, kept = _kept(store), store.get(_NUMBERS) if _NUMBERS in store.names() else None
+    if share is None or kept is None:
+        return None
+    rows = {int(name.removeprefix(_ROWS)): array for name, array in kept.items() if name.startswith(_ROWS)}
+    return share, rows

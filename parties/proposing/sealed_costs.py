@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
-from vfl.models.sealed.ends import packing_of
+from vfl.models.sealed.ends import own_packing, packing_of
 from vfl.models.sealed.messages import Members
 from vfl.protocols.product import Operations
 from vfl.protocols.slots import ciphertexts_of
@@ -59,9 +59,10 @@ class SlotWork:
 
 @dataclass
 class SealedCost:
-    """products: matrix products. sent: bytes by (sender, receiver)."""
+    """products: matrix products; own: those under the key of slot mode. sent: bytes by (sender, receiver)."""
 
     products: Operations = field(default_factory=lambda: Operations(0, 0, 0, 0))
+    own: Operations = field(default_factory=lambda: Operations(0, 0, 0, 0))
     slots: SlotWork = field(default_factory=SlotWork)
     sent: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -73,7 +74,7 @@ class SealedCost:
 
     def seconds(self, times: Mapping[str, float], slot_times: Mapping[str, float], share: float) -> float:
         """Of one core, where SEAL's operations take these times and are ``share`` of the whole."""
-        return (self.products.seconds(times) + self.slots.operations.seconds(slot_times)) / share
+        return (self.products.seconds(times) + (self.own + self.slots.operations).seconds(slot_times)) / share
 
 
 def sealed_steps(agreement: Agreement, entities: int) -> SealedSteps:
@@ -104,10 +105,10 @@ def sealed_cost(agreement: Agreement, entities: int) -> SealedCost:
 def _products(cost: SealedCost, members: Members, width: int, rows: int, times: int, *, train: bool) -> None:
     """The matrix products of ``times`` steps: each party under the label party's key, and the anchor's beside it."""
     label, anchor = members.label, members.anchor
-    ends = [(name, label, count, name != anchor) for name, count in members.features.items()]
     if members.own:
-        ends.append((label, anchor, members.own, False))
-    for evaluator, holder, columns, beside in ends:
+        _own_products(cost, members, width, rows, times, train=train)
+    for evaluator, columns in members.features.items():
+        holder, beside = label, evaluator != anchor
         packing = packing_of(rows, columns, width, train=train)
         forward, again = packing.operations(rows, columns, width), packing.again(rows, columns, width)
         done = [(holder, forward, rows)]
@@ -121,6 +122,17 @@ def _products(cost: SealedCost, members: Members, width: int, rows: int, times: 
         if beside:
             cost.sent[evaluator, anchor] += times * rows * width * _ELEMENT
             cost.sent[anchor, label] += times * columns * width * _ELEMENT * train
+
+
+def _own_products(cost: SealedCost, members: Members, width: int, rows: int, times: int, *, train: bool) -> None:
+    """Products of the label party's own columns, which the anchor evaluates under the key of slot mode."""
+    label, anchor, own = members.label, members.anchor, members.own
+    for inner, columns in [(own, rows), (rows, own)][: 1 + train]:
+        needed = own_packing(width, inner, columns).operations(width, inner, columns)
+        cost.own += _times(needed, times)
+        cost.sent[label, anchor] += times * needed.inputs * _SLOT_OPERAND
+        answer = needed.outputs * _WHOLE + width * columns * 2 * _RESIDUE
+        cost.sent[anchor, label] += times * answer
 
 
 def _slots(cost: SealedCost, members: Members, model: SealedModel, rows: int, times: int, *, train: bool) -> None:

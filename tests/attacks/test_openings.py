@@ -159,6 +159,11 @@ def test_what_earlier_runs_showed_counts_in_linear_forms(tmp_path: Any) -> None:
     store.begin("two", ["B", "A"], periods)
     assert store.before("two", ["B", "A"], periods, 1).tolist() == [0, 14, 14, 0]
     assert store.before("two", ["B", "A"], periods, 4).tolist() == [0, 4, 4, 0], "rounded up"
+    store.record("one", Charge("numbers/1", np.array([2, 3]), 14))
+    store.record("one", Charge("scores/train-1/4", np.array([0]), 1))
+    assert store.before("two", ["B", "A"], periods, 1).tolist() == [0, 14, 14, 0], "numbers and scores are no sums"
+    assert store.before("two", ["B", "A"], periods, 1, counted="numbers").tolist() == [0, 0, 1, 1]
+    assert store.before("two", ["B", "A"], periods, 1, counted="scores").tolist() == [0, 1, 0, 0]
     budget = OpeningBudget(4, 14, others=store.others("two", ["B", "A"], periods, 1), alone=store.alone)
     with pytest.raises(BudgetExceededError):
         budget.charge("train-1/0", np.array([1]), 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +10,21 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chisquare, rankdata
 
-from psi.flow import Flow, Message, RemoteProtocolError, run_local
-from tests.vfl.models.sealed.rig import Consortium, columns
+from psi.flow import Flow, Message, RemoteProtocolError
+from tests.vfl.models.sealed import test_coalition_values as valuing
+from tests.vfl.models.sealed.rig import Consortium, anchor_key, columns
 from vfl.arithmetic.bit_packing import pack_bits, unpack_bits
+from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.mask import MaskSource
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.models.sealed import anchor as anchor_module
 from vfl.models.sealed import label as label_module
+from vfl.models.sealed.coalitions import CoalitionEmbedding, CoalitionNumbers
 from vfl.models.sealed.ends import HeldProducts
 from vfl.models.sealed.messages import MaskedEmbedding, Scores, SealedStep, UpdateShare
+from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.scales import SCORE_BITS, WEIGHT_BITS
+from vfl.protocols import truncation as truncation_module
 from vfl.protocols.opening import ZeroSumMasks
 from vfl.protocols.truncation import evaluate_truncation
 from vfl.terms import SealedModel
@@ -43,50 +47,38 @@ def consortium(parties: str = "abc", own: int = 2, anchor: str = "a", **options:
 
 
 class Received:
-    """Shares that the two holders decrypt, by whose they are, beside what travels as shares."""
+    """All that the two holders of shares get of a run: what their keys decrypt, and what travels as shares."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.shares: dict[str, list[U64]] = {"label": [], "anchor": []}
-        given = {name: getattr(HeldProducts, name) for name in ("forward", "backward")}
+        self.opened: dict[str, list[U64]] = {"sealed.scores": [], "sealed.numbers": []}
+        self.kinds: dict[str, set[str]] = {"label": set(), "anchor": set(), "other": set()}
+        given = KeyHolder.decrypt
 
-        def watched(name: str) -> Callable[..., Flow[U64]]:
-            def flow(held: HeldProducts, peer: str, *rest: Any, **more: Any) -> Flow[U64]:
-                made = yield from given[name](held, peer, *rest, **more)
-                # the anchor holds the key towards the label party, and towards the others in backward alone
-                mine = "label" if held is self.label_held else "anchor"
-                self.shares[mine].append(made)
-                return made
-
-            return flow
-
-        for name in given:
-            patch.setattr(HeldProducts, name, watched(name))
-        self.label_held: HeldProducts | None = None
-        finish = label_module.finish_slots
-
-        def finished(*arguments: Any) -> Flow[U64]:
-            made = yield from finish(*arguments)
-            self.shares["label"].append(made)
-            return made
-
-        patch.setattr(label_module, "finish_slots", finished)
-
-    def run(self, made: Consortium, steps: list[Step] = STEPS) -> None:
-        flows = made.flows(steps, LABELS)
-        side = made.label_side
-
-        def labelled(**options: Any) -> Any:
-            found = side(**options)
-            self.label_held = found._held
+        def decrypt(key: KeyHolder, *rest: Any) -> U64:
+            found = given(key, *rest)
+            self.shares["anchor" if key is anchor_key() else "label"].append(found)
             return found
 
-        made.label_side = labelled  # type: ignore[method-assign]
-        run_local(flows, relay=made.relay)
+        patch.setattr(KeyHolder, "decrypt", decrypt)
+
+    def run(self, made: Consortium, steps: list[Step] = STEPS, labels: NDArray[np.float64] = LABELS) -> None:
+        made.run(steps, labels)
+        self.take(made)
+
+    def take(self, made: Consortium) -> None:
+        """What ``made`` heard since it was last taken."""
         for heard in made.heard:
-            if isinstance(heard.message, MaskedEmbedding | UpdateShare):
-                count = len(heard.message.values) * 8 // 59
-                holder = "label" if heard.receiver == "label" else "anchor"
-                self.shares[holder].append(PRIME_RING.unpack(heard.message.values, count))
+            holder = "label" if heard.receiver == "label" else "anchor" if heard.receiver == made.anchor else "other"
+            self.kinds[holder].add(heard.kind)
+            message = heard.message
+            if isinstance(message, MaskedEmbedding | UpdateShare | CoalitionEmbedding):
+                self.shares[holder].append(PRIME_RING.unpack(message.values, len(message.values) * 8 // 59))
+            if isinstance(message, Scores | CoalitionNumbers):
+                bits = SCORE_BITS if isinstance(message, Scores) else NUMBER_BITS
+                count = len(message.values) * 8 // bits
+                self.opened[heard.kind].append(unpack_bits(message.values, bits, count, 1 << bits))
+        made.heard.clear()
 
 
 def uniformity(values: U64, bound: int = PRIME) -> float:
@@ -96,21 +88,42 @@ def uniformity(values: U64, bound: int = PRIME) -> float:
     return float(min(chisquare(high).pvalue, chisquare(low).pvalue))
 
 
-def test_everything_that_the_holders_receive_is_uniform_over_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same data and labels in every run. What travels is a ciphertext or one of these shares."""
+SLOT_ANSWERS = {"slots.answer", "slots.verdict"}
+REGISTER = {
+    "label": {"product.answer", *SLOT_ANSWERS, "sealed.update", "sealed.scores", "sealed.numbers", "source.ready"},
+    "anchor": {
+        "slots.key", "product.operand", "product.answer", "slots.operand", "slots.check", "sealed.embedding",
+        "sealed.coalition", "sealed.step", "sealed.value", "sealed.values-end", "source.done", "source.open",
+    },
+    "other": {
+        "slots.key", "product.operand", "slots.operand", "slots.check", "sealed.step", "sealed.value",
+        "sealed.values-end", "source.done", "mask.key",
+    },
+}  # fmt: skip
+"""Every kind of message that reaches a side of a sealed run, from its first step to its coalition values."""
+
+
+def test_the_register_of_a_whole_run_is_uniform_shares_scores_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same data and labels in every run, trained, predicted and valued. What else travels is a ciphertext under
+    another's key, a public announcement, or the test of a check slot."""
     seen = Received(monkeypatch)
-    for run in range(4):
-        made = consortium(salt=str(run))
-        seen.run(made)
-        kinds = {h.kind for h in made.heard if h.receiver in ("label", "a")}
-        assert kinds <= {
-            "product.operand", "product.answer", "slots.key", "slots.operand", "slots.answer", "slots.check",
-            "slots.verdict", "sealed.embedding", "sealed.update", "sealed.step", "sealed.scores", "source.done",
-        }  # fmt: skip
+    for run in range(3):
+        features = {n: columns(valuing.ROWS, 3 + i, n) for i, n in enumerate("abc")}
+        made = Consortium(features, columns(valuing.ROWS, 2, "own"), valuing.TERMS, salt=str(run))
+        seen.run(made, valuing.STEPS, valuing.LABELS)
+        valuing.value(made)
+        seen.take(made)
+    assert seen.kinds == REGISTER
     for holder, shares in seen.shares.items():
         values = np.concatenate([share.reshape(-1) for share in shares])
         assert len(values) > 5000
         assert uniformity(values) > 1e-4, holder
+    predicted = sum(len(step.rows) for step in valuing.STEPS if step.kind == "predict")
+    numbers = 2 * 7 * len(valuing.periods())
+    for kind, bits, count in (("sealed.scores", SCORE_BITS, predicted), ("sealed.numbers", NUMBER_BITS, numbers)):
+        found = np.concatenate(seen.opened[kind])
+        assert len(found) == 3 * count, "nothing but one score a row, and two numbers a coalition and period"
+        assert uniformity(found, 1 << bits) > 1e-4, f"{kind} without the label party's shares"
 
 
 def test_without_masks_the_label_party_receives_numbers_that_are_not_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,37 +256,46 @@ def test_a_share_that_was_not_cut_to_seventeen_bits_would_show_three_columns(mon
     assert np.abs(made.scores[0]).max() <= 16
 
 
-@pytest.mark.parametrize("kind", ["z", "residual", "slope", "weight"])
-def test_whatever_operand_a_label_party_swaps_it_receives_uniform_shares_and_seventeen_bits(
+SWAPPED = {
+    "share of the embedding": (label_module, "offer_slots", "square/"),
+    "residual": (label_module, "offer_slots", "gradient/"),
+    "half of the gradient": (HeldProducts, "backward", "backward/"),
+    "share of the weights": (HeldProducts, "forward", "forward/"),
+    "own columns": (label_module, "hold_own", "own"),
+    "low bits of a truncation": (truncation_module, "hold_slots", ""),
+    "share of what is truncated": (label_module, "hold_truncation", ""),
+}
+"""Everything that a label party sends of its own: where, and of which products."""
+
+
+@pytest.mark.parametrize("kind", SWAPPED)
+def test_whatever_a_label_party_swaps_it_receives_uniform_shares_and_seventeen_bits(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Operands that make its own part of a product vanish or stand out: constants, and one row alone."""
-    chosen = {"z": "offer_slots", "residual": "offer_slots", "slope": "backward", "weight": "forward"}[kind]
-    planted = np.uint64(1)
-    if chosen == "offer_slots":
-        offer = label_module.offer_slots
+    """One row alone stands out, and its own part of everything else vanishes."""
+    owner, function, prefix = SWAPPED[kind]
+    given, swaps = getattr(owner, function), []
 
-        def offered(peer: str, name: str, values: U64, key: Any) -> Flow[None]:
-            return offer(peer, name, np.full_like(values, planted) if name.startswith(kind[0]) else values * 0, key)
+    def swapped_in(*arguments: Any, **more: Any) -> Flow[Any]:
+        at = next(place for place, one in enumerate(arguments) if isinstance(one, np.ndarray))
+        if not arguments[at - 1].startswith(prefix):
+            return given(*arguments, **more)  # type: ignore[no-any-return]
+        alone = np.zeros_like(arguments[at])
+        alone[0] = 2**57 + 12345
+        swaps.append(arguments[at - 1])
+        return given(*arguments[:at], alone, *arguments[at + 1 :], **more)  # type: ignore[no-any-return]
 
-        monkeypatch.setattr(label_module, "offer_slots", offered)
-    else:
-        given = getattr(HeldProducts, chosen)
-
-        def made_up(held: HeldProducts, peer: str, name: str, operand: U64, *rest: Any, **more: Any) -> Flow[U64]:
-            one = np.zeros_like(operand)
-            one[0] = planted
-            return given(held, peer, name, one, *rest, **more)  # type: ignore[no-any-return]
-
-        monkeypatch.setattr(HeldProducts, chosen, made_up)
+    monkeypatch.setattr(owner, function, swapped_in)
     seen = Received(monkeypatch)
     for run in range(3):
-        made = consortium(salt=str(run))
-        seen.run(made)
-        bits = sum(len(h.message.values) * 8 for h in made.heard if isinstance(h.message, Scores))
-        assert bits <= len(STEPS[2].rows) * SCORE_BITS + 7
+        seen.run(consortium(salt=str(run)))
+    assert swaps
+    assert seen.kinds["label"] <= REGISTER["label"]
+    scores = np.concatenate(seen.opened["sealed.scores"])
+    assert len(scores) == 3 * len(STEPS[2].rows), "17 bits of each predicted row"
     values = np.concatenate([share.reshape(-1) for share in seen.shares["label"]])
     assert uniformity(values) > 1e-4
+    assert uniformity(scores, 1 << SCORE_BITS) > 1e-4, "which without its own share say nothing"
 
 
 def pooled(made: Consortium, patch: pytest.MonkeyPatch) -> dict[str, U64]:

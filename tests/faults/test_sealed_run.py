@@ -30,7 +30,7 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.evaluate import ic_by_period
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.twin import integer_twin
-from vfl.protocols.opening_budget import BudgetExceededError, OpeningBudget
+from vfl.protocols.opening_budget import BudgetExceededError, Charge, OpeningBudget
 from vfl.terms import SealedModel
 from vfl.walk.result import TrainingResult
 
@@ -60,6 +60,8 @@ class Sealed(Consortium):
 
     labels: list[SealedJoint] = field(default_factory=list)
     boundary: Callable[[], None] = lambda: None
+    numbers: list[Charge] = field(default_factory=list)
+    valued_before: int = 0
 
     def context(self, name: str) -> Any:
         found = super().context(name)
@@ -78,6 +80,14 @@ class Sealed(Consortium):
         party._stream = SecretStream(self.secret(name, f"stream/{self.attempts}"))
         party.budget = OpeningBudget(
             PERIODS * ENTITIES, self.terms.row_limit, history=self.charges[name], record=self.charges[name].append
+        )
+        party.numbers = OpeningBudget(
+            PERIODS * ENTITIES,
+            self.terms.row_limit,
+            history=self.numbers,
+            record=self.numbers.append,
+            done="valued",
+            others=lambda: np.full(PERIODS * ENTITIES, self.valued_before),
         )
         return party
 
@@ -269,8 +279,29 @@ def test_numbers_that_opened_are_not_made_again_for_other_labels() -> None:
     del sealed.stores["l"].kept["numbers"]
     with pytest.raises(RemoteProtocolError, match="made anew that were opened before"):
         valued(sealed, scores)
-    del sealed.stores["b"].kept["numbers-opened"]
-    valued(sealed, scores)  # which the marker alone prevents
+    sealed.numbers.clear()
+    valued(sealed, scores)  # which the anchor's own count alone prevents
+
+
+def test_rows_that_another_run_valued_are_not_valued_past_the_agreed_number() -> None:
+    """A label party that proposes the same rows again, for numbers of labels of its choice. Nothing opens."""
+    sealed, seen = Sealed(VALUED, valued_before=1), list[str]()
+    scores = sealed.attempt().scores
+
+    def relay(sender: str, receiver: str, message: Message) -> Message:
+        seen.append(type(message).__name__)
+        return message
+
+    with pytest.raises(BudgetExceededError, match="were valued 1 times, which is the limit"):
+        valued(sealed, scores, relay)
+    assert "CoalitionNumbers" not in seen
+    assert not sealed.numbers
+    sealed.valued_before = 0
+    valued(sealed, scores, relay)
+    assert "CoalitionNumbers" in seen
+    periods = np.isfinite(scores).sum(axis=1) >= 10
+    assert {charge.label for charge in sealed.numbers} == {f"numbers/{t}" for t in np.flatnonzero(periods)}
+    assert {charge.width for charge in sealed.numbers} == {2 * 7}, "two numbers of each of 7 coalitions"
 
 
 @pytest.mark.system

@@ -59,7 +59,8 @@ class OpeningBudget:
     ``others()`` gives what other runs showed of the same rows (rows,), in openings of this run's width, or None where
     that is what it gave last. ``record`` stores a charge durably and returns only then; it is called before the charge
     takes effect. Both are called while ``alone`` is held, so that runs beside each other count each other's openings.
-    ``bits``: what is told of each row's content, which has a limit beside the number of openings.
+    ``bits``: what is told of each row's content, which has a limit beside the number of openings. ``done``: what a
+    refusal says was done to a row.
     """
 
     def __init__(
@@ -72,8 +73,9 @@ class OpeningBudget:
         history: Iterable[Charge] = (),
         record: Callable[[Charge], None] = lambda charge: None,
         bits: RowBits | None = None,
+        done: str = "opened",
     ) -> None:
-        self.limit = limit
+        self.limit, self._done = limit, done
         self.counts: I64 = np.zeros(rows, dtype=np.int64)
         self._before: I64 = np.zeros(rows, dtype=np.int64)
         self._others = others
@@ -127,7 +129,7 @@ class OpeningBudget:
             if len(full):
                 first = f"{len(full)} rows, the first row {int(full[0])},"
                 raise BudgetExceededError(
-                    f"{first} were opened {self.limit} times, which is the limit: "
+                    f"{first} were {self._done} {self.limit} times, which is the limit: "
                     "agree to a higher openings.limit_per_row, or use later periods",
                     asked=bool((self.counts[full] - self._before[full] >= self.limit).any()),
                 )

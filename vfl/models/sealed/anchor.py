@@ -16,7 +16,7 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.columns import Columns
-from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
+from vfl.models.sealed.ends import HeldProducts, TakenProducts, evaluate_own, take_products, take_slots
 from vfl.models.sealed.messages import (
     MaskedEmbedding,
     Members,
@@ -67,10 +67,10 @@ _SCORE_MASK = np.uint64((1 << SCORE_BITS) - 1)
 class SealedAnchor:
     """One session of the anchor. ``serve`` is its flow; ``scored`` and ``blocks`` are what it leaves.
 
-    rows: how many there are. features: its own small integers (rows, d), or (rows, 0) when it is no feature party.
-    weights: its shares of the initial weights, of its own columns and of the label party's, (d, h + 1) by name. key: of
-    this session, for matrix products. budget: counts scores of a row over all runs, and refuses past the agreed number.
-    session, stream, journal, resumed, predicted: as for a feature party.
+    features: its own small integers (rows, d), or (rows, 0) when it is no feature party. weights: its shares of the
+    initial weights, of its own columns and of the label party's, (d, h + 1) by name. key: of this session, for matrix
+    products with the feature parties beside it. budget: counts scores of a row over all runs, and refuses past the
+    agreed number. session, stream, journal, resumed, predicted: as for a feature party.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class SealedAnchor:
         if self.members.anchored:
             taken = yield from take_products(label, self._stream, self._supply, self._workers)
         slots = yield from take_slots(label, self._stream, self._supply, self._workers)
-        for peer in self.members.anchor_keys:
+        for peer in self.members.others:
             yield from announce_key(peer, self._held.key)
         try:
             while True:
@@ -167,7 +167,7 @@ class SealedAnchor:
         bounds = check_ranges(terms, self.fixed, len(rows), self.members.columns)
         left = self._features[rows]
         prepared = None if taken is None else taken.prepared(left, terms.embedding_width, train=True)
-        whole = yield from self._forward(step, left, taken, prepared)
+        whole = yield from self._forward(step, left, taken, prepared, slots)
         z = yield from evaluate_truncation(
             label, f"embedding/{number}", whole, self._drop(EMBEDDING_BITS), slots, bound=bounds.forward
         )
@@ -188,7 +188,12 @@ class SealedAnchor:
         return self.fixed.feature_bits + WEIGHT_BITS - kept
 
     def _forward(
-        self, step: SealedStep, left: I64, taken: TakenProducts | None, prepared: Prepared | LeftOperand | None
+        self,
+        step: SealedStep,
+        left: I64,
+        taken: TakenProducts | None,
+        prepared: Prepared | LeftOperand | None,
+        slots: SlotEvaluator,
     ) -> Flow[U64]:
         """Its share of the embedding of the batch, (B, h + 1)."""
         width, members = self.terms.embedding_width, self.members
@@ -197,9 +202,7 @@ class SealedAnchor:
             flows.append(taken.product(f"forward/{step.step}", prepared, width))
         if members.own:
             weight = self.blocks[members.label].weight
-            flows.append(
-                self._held.forward(members.label, f"own/{step.step}", weight, len(left), train=step.train)
-            )  # fmt: skip
+            flows.append(evaluate_own(members.label, f"own/{step.step}", weight, len(left), slots, self._workers))
         total = np.zeros((len(left), width), dtype=np.uint64)
         if members.anchored:
             total = PRIME_RING.matmul(left, self.blocks[members.anchor].weight)
@@ -230,18 +233,18 @@ class SealedAnchor:
         flows: list[Flow[U64]] = [
             self._held.backward(peer, name, slope, members.features[peer]) for peer in members.others
         ]
-        if members.own:
-            flows.append(self._held.backward(members.label, f"own-{name}", slope, members.own))
         if taken is not None and prepared is not None:
             flows.append(taken.product(name, prepared, self.terms.embedding_width, transposed=True))
+        if members.own:
+            flows.append(evaluate_own(members.label, f"own-{name}", slope, members.own, slots, self._workers))
         parts = yield from gather(flows)
         for peer, part in zip(members.others, parts, strict=False):
             yield Send(members.label, UpdateShare(step.step, peer, PRIME_RING.pack(part)))
         summed = {}
         if members.own:
-            summed[members.label] = parts[len(members.others)]
+            summed[members.label] = parts[-1]
         if members.anchored:
-            summed[members.anchor] = PRIME_RING.add(parts[-1], PRIME_RING.matmul(left.T, slope))
+            summed[members.anchor] = PRIME_RING.add(parts[len(members.others)], PRIME_RING.matmul(left.T, slope))
         if not summed:
             return
         update = Update.of(self.terms, self.fixed, len(left), step.known, members.columns)
@@ -276,7 +279,7 @@ class SealedAnchor:
         bounds = check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
         left = self._features[rows]
         prepared = None if taken is None else taken.prepared(left, terms.embedding_width, train=False)
-        whole = yield from self._forward(step, left, taken, prepared)
+        whole = yield from self._forward(step, left, taken, prepared, slots)
         z = yield from evaluate_truncation(
             label, f"embedding/{number}", whole, self._drop(PREDICTED_BITS), slots, bound=bounds.forward
         )

@@ -197,10 +197,13 @@ def period_chunks(periods: Sequence[ValuedPeriod]) -> list[list[ValuedPeriod]]:
 
 @dataclass
 class Valued:
-    """Periods and rows of a valuation so far: each enters once."""
+    """Rows of a valuation so far, by period: each enters once."""
 
-    periods: set[int] = field(default_factory=set)
-    rows: I64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    rows: dict[int, I64] = field(default_factory=dict)
+
+    def holds(self, rows: I64) -> bool:
+        """Whether any of ``rows`` was announced before."""
+        return any(np.isin(rows, before).any() for before in self.rows.values())
 
 
 def pieces_of(announced: ValuedRows, scored: Mapping[int, Scored], valued: Valued, peer: str) -> list[Piece]:
@@ -211,7 +214,7 @@ def pieces_of(announced: ValuedRows, scored: Mapping[int, Scored], valued: Value
         raise RemoteProtocolError("announced rows to value that do not fit together", peer)
     if sum(announced.counts) != len(data) or len(announced.rows) % 4:
         raise RemoteProtocolError("announced rows to value that do not fit together", peer)
-    if len(np.unique(data)) != len(data) or np.isin(data, valued.rows).any():
+    if len(np.unique(data)) != len(data) or valued.holds(data):
         raise RemoteProtocolError("wants to value a row twice", peer)
     pieces, start, sizes = [], 0, dict.fromkeys(announced.periods, 0)
     for period, step, size in zip(announced.periods, announced.steps, announced.counts, strict=True):
@@ -224,14 +227,14 @@ def pieces_of(announced: ValuedRows, scored: Mapping[int, Scored], valued: Value
         sizes[period] += size
     if (
         list(sizes) != sorted(set(announced.periods))
-        or set(sizes) & valued.periods
+        or set(sizes) & set(valued.rows)
         or min(sizes.values()) < FEWEST_ROWS
     ):
         raise RemoteProtocolError(
             f"wants to value a period twice, out of order, or with fewer than {FEWEST_ROWS} rows", peer
         )
-    valued.periods |= set(sizes)
-    valued.rows = np.concatenate([valued.rows, data])
+    for period in sizes:
+        valued.rows[period] = np.concatenate([piece.rows for piece in pieces if piece.period == period])
     return pieces
 
 

@@ -28,7 +28,18 @@ from vfl.protocols.product import (
 from vfl.protocols.slots import SlotEvaluator, receive_key
 from vfl.protocols.spread import Spread, SpreadSlots, Workers
 
-__all__ = ["HeldProducts", "TakenProducts", "coefficient_key", "packing_of", "slot_key", "take_products", "take_slots"]
+__all__ = [
+    "HeldProducts",
+    "TakenProducts",
+    "coefficient_key",
+    "evaluate_own",
+    "hold_own",
+    "own_packing",
+    "packing_of",
+    "slot_key",
+    "take_products",
+    "take_slots",
+]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -48,6 +59,52 @@ def slot_key() -> KeyHolder:
 def packing_of(rows: int, inner: int, width: int, *, train: bool) -> Packing:
     """The blocks that both ends choose for X @ W, and where the step trains for X.T @ G as well."""
     return choose_packing(rows, inner, width, 8192, both=train)
+
+
+def own_packing(width: int, inner: int, columns: int) -> Packing:
+    """The blocks that both ends choose for the label party's own columns: (width x inner) times (inner x columns)."""
+    return choose_packing(width, inner, columns, 8192)
+
+
+def hold_own(peer: str, label: str, own: I64, width: int, key: KeyHolder) -> Flow[U64]:
+    """Label party: its share (columns, width) of own.T @ Y, for its own small integers (inner, columns) and the
+    anchor's Y (inner, width).
+
+    The key is that of slot mode, whose noise has room for two full-range operands; products are those of coefficient
+    mode. The label party encrypts and the anchor multiplies, never the other way round: a key holder whose shares enter
+    what opens would give its key away to an evaluator that makes its answers up.
+
+    Learns: its own share, uniform in Z_p.
+    Leaks: the shape of ``own``; no value.
+    Model: semi-honest.
+    Source: docs/protocols/sealed.md#own-columns.
+    """
+    inner, columns = own.shape
+    packing = own_packing(width, inner, columns)
+    share = yield from hold_product(peer, label, PRIME_RING.wrap(own), width, key, packing)
+    return np.ascontiguousarray(share.T)
+
+
+def evaluate_own(
+    peer: str, label: str, held: U64, columns: int, side: SlotEvaluator, workers: Workers | None = None
+) -> Flow[U64]:
+    """Anchor: its share (columns, width) of X.T @ held, for its full-range ``held`` (inner, width) and the label
+    party's X (inner, columns).
+
+    Learns: its own share, uniform in Z_p.
+    Leaks: to the label party a share, uniform too.
+    Model: hides ``held`` from a malicious label party, as :func:`vfl.protocols.product.evaluate_product` does.
+    Source: docs/protocols/sealed.md#own-columns.
+    """
+    inner, width = held.shape
+    packing, left = own_packing(width, inner, columns), np.ascontiguousarray(held.T).view(np.int64)
+    prepared: Prepared | LeftOperand
+    if workers is None:
+        prepared = Prepared(side.evaluator, left, packing)
+    else:
+        prepared = Spread(workers, side.evaluator, side.evaluator.public_key, left, packing)
+    share = yield from evaluate_product(peer, label, prepared, columns, side.stream, side.zeros)
+    return np.ascontiguousarray(share.T)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
 from vfl.arithmetic.bit_packing import unpack_bits
-from vfl.arithmetic.he import Evaluator, KeyHolder
+from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
-from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
-from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.columns import Columns
-from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products
+from vfl.models.sealed.ends import HeldProducts, hold_own
 from vfl.models.sealed.messages import Members, Scores, SealedStep, UpdateShare, elements
 from vfl.models.sealed.records import (
     LabelJournal,
@@ -40,11 +38,9 @@ from vfl.models.sealed.scales import (
     check_ranges,
 )
 from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
-from vfl.protocols.product import LeftOperand, Prepared
 from vfl.protocols.resume import open_step
 from vfl.protocols.session import Done
 from vfl.protocols.slots import announce_key, finish_slots, offer_slots
-from vfl.protocols.spread import Workers
 from vfl.protocols.truncation import hold_truncation
 from vfl.terms import FixedPoint, SealedModel
 from vfl.walk.schedule import Step
@@ -72,8 +68,8 @@ class SealedLabel:
     """One session of the label party. ``start`` comes first, then a flow for each step, then ``finish``.
 
     features: its own small integers (rows, d), d may be 0. weights: its shares of the initial weights, of every feature
-    party's columns and of its own, (d, h + 1) by name. session, stream, journal, resumed, predicted: as for a
-    feature party. ``scored`` is what it leaves for coalition values.
+    party's columns and of its own, (d, h + 1) by name. session, journal, resumed, predicted: as for a feature party.
+    ``scored`` is what it leaves for coalition values. It holds every key and evaluates nothing.
     """
 
     def __init__(
@@ -84,11 +80,8 @@ class SealedLabel:
         terms: SealedModel,
         fixed: FixedPoint,
         keys: LabelKeys,
-        stream: SecretStream,
         *,
         session: str,
-        supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
-        workers: Workers | None = None,
         journal: LabelJournal | None = None,
         resumed: ResumedScores | None = None,
         predicted: Sequence[StepRecord] = (),
@@ -105,9 +98,7 @@ class SealedLabel:
             self.blocks = blocks_in(resumed.record.arrays, shapes)
         self.scored: dict[int, Scored] = scored_in(predicted)
         self._features, self._keys, self._held = features, keys, HeldProducts(keys.coefficient)
-        self._taken: TakenProducts | None = None
-        self._stream, self._session, self._supply, self._workers = stream, session, supply, workers
-        self._journal, self._record = journal, None if resumed is None else resumed.record
+        self._session, self._journal, self._record = session, journal, None if resumed is None else resumed.record
         self._steps = 0
 
     @staticmethod
@@ -116,9 +107,9 @@ class SealedLabel:
         return dict(members.features) | ({members.label: members.own} if members.own else {})
 
     def start(self) -> Flow[None]:
-        """Exchange the session's keys.
+        """Send the session's public keys.
 
-        Learns: the anchor's public key.
+        Learns: nothing.
         Leaks: nothing.
         Model: semi-honest.
         Source: docs/protocols/product.md#operand-and-answer.
@@ -128,8 +119,6 @@ class SealedLabel:
             if peer in members.features:
                 yield from announce_key(peer, self._keys.coefficient)
             yield from announce_key(peer, self._keys.slots)
-        if members.own:
-            self._taken = yield from take_products(members.anchor, self._stream, self._supply, self._workers)
 
     def finish(self) -> Flow[None]:
         """Tell everyone that the session is over.
@@ -141,8 +130,6 @@ class SealedLabel:
         """
         for peer in self.members.everyone:
             yield Send(peer, Done(self._steps))
-        if self._taken is not None:
-            self._taken.close()
 
     def _announce(self, step: Step, *, again: bool) -> Flow[None]:
         self._steps += 1
@@ -176,8 +163,8 @@ class SealedLabel:
         yield from self._announce(step, again=False)
         number, terms, anchor, key = step.number, self.terms, self.members.anchor, self._keys.slots
         rows, bounds = len(step.rows), check_ranges(terms, self.fixed, len(step.rows), self.members.columns)
-        left, prepared = self._own(step)
-        whole = yield from self._forward(step, left, prepared)
+        left = self._features[step.rows]
+        whole = yield from self._forward(step, left)
         z = yield from hold_truncation(
             anchor, f"embedding/{number}", whole, self._drop(EMBEDDING_BITS), key, bound=bounds.forward
         )
@@ -192,18 +179,12 @@ class SealedLabel:
         yield from offer_slots(anchor, f"gradient/{number}", np.repeat(residual[:, None], terms.width, axis=1), key)
         cross = yield from finish_slots(anchor, f"gradient/{number}", rows * terms.width, key)
         slope = gradient(residual, z, cross.reshape(rows, terms.width))
-        yield from self._backward(step, left, slope, prepared, bounds)
-
-    def _own(self, step: Step) -> tuple[I64, Prepared | LeftOperand | None]:
-        left = self._features[step.rows]
-        if self._taken is None:
-            return left, None
-        return left, self._taken.prepared(left, self.terms.embedding_width, train=step.kind == "train")
+        yield from self._backward(step, left, slope, bounds)
 
     def _drop(self, kept: int) -> int:
         return self.fixed.feature_bits + WEIGHT_BITS - kept
 
-    def _forward(self, step: Step, left: I64, prepared: Prepared | LeftOperand | None) -> Flow[U64]:
+    def _forward(self, step: Step, left: I64) -> Flow[U64]:
         """Its share of the embedding of the batch, (B, h + 1)."""
         members, width, rows = self.members, self.terms.embedding_width, len(step.rows)
         flows = [
@@ -212,8 +193,8 @@ class SealedLabel:
             )
             for name in members.features
         ]
-        if self._taken is not None and prepared is not None:
-            flows.append(self._taken.product(f"own/{step.number}", prepared, width))
+        if members.own:
+            flows.append(hold_own(members.anchor, f"own/{step.number}", left.T, width, self._keys.slots))
         total = np.zeros((rows, width), dtype=np.uint64)
         if members.own:
             total = PRIME_RING.matmul(left, self.blocks[members.label].weight)
@@ -221,16 +202,15 @@ class SealedLabel:
             total = PRIME_RING.add(total, part)
         return total
 
-    def _backward(
-        self, step: Step, left: I64, slope: U64, prepared: Prepared | LeftOperand | None, bounds: Bounds
-    ) -> Flow[None]:
+    def _backward(self, step: Step, left: I64, slope: U64, bounds: Bounds) -> Flow[None]:
         """Its part of every party's gradient sum; the update of the weights."""
         members, name = self.members, f"backward/{step.number}"
         self._held.begin()
         flows = [self._held.backward(peer, name, slope, count) for peer, count in members.features.items()]
         flows += [self._passed_on(step, peer) for peer in members.others]
-        if self._taken is not None and prepared is not None:
-            flows.append(self._taken.product(f"own-{name}", prepared, self.terms.embedding_width, transposed=True))
+        if members.own:
+            width = self.terms.embedding_width
+            flows.append(hold_own(members.anchor, f"own-{name}", left, width, self._keys.slots))
         parts = yield from gather(flows)
         summed = dict(zip(members.features, parts, strict=False))
         for peer, part in zip(members.others, parts[len(summed) :], strict=False):
@@ -306,8 +286,8 @@ class SealedLabel:
         """Its share modulo 2**17 of each row's score."""
         number, terms, anchor, key = step.number, self.terms, self.members.anchor, self._keys.slots
         rows, bounds = len(step.rows), check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
-        left, prepared = self._own(step)
-        whole = yield from self._forward(step, left, prepared)
+        left = self._features[step.rows]
+        whole = yield from self._forward(step, left)
         z = yield from hold_truncation(
             anchor, f"embedding/{number}", whole, self._drop(PREDICTED_BITS), key, bound=bounds.forward
         )

@@ -143,11 +143,6 @@ class Members:
         """Of all parties together."""
         return sum(self.features.values()) + self.own
 
-    @property
-    def anchor_keys(self) -> tuple[str, ...]:
-        """Whose products the anchor holds the key of: the other feature parties, and the label party with columns."""
-        return (*self.others, *((self.label,) if self.own else ()))
-
 
 def elements(data: bytes, shape: tuple[int, int], peer: str) -> U64:
     """Received elements of Z_p in this shape. Raises RemoteProtocolError."""

@@ -8,7 +8,7 @@ from vfl.models.disclosure import RunSizes
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.terms import SealedModel
 
-__all__ = ["NUMBER_BITS", "collusion", "in_words", "opened_bits", "sentences"]
+__all__ = ["NUMBER_BITS", "cheating", "collusion", "in_words", "opened_bits", "sentences"]
 
 NUMBER_BITS = 32
 """Bits of an opened number of a coalition and period."""
@@ -19,7 +19,18 @@ def collusion(model: SealedModel) -> str:
     return (
         f"Anchor: {model.anchor} holds the other half of every share beside the label party. The label party and "
         f"{model.anchor} together would see what the label party would see if every embedding opened without limit; "
-        "either of them without the other sees nothing of it."
+        "either of them without the other sees nothing of it while everybody else keeps to the protocol."
+    )
+
+
+def cheating(model: SealedModel, parties: int) -> str:
+    """What shares do not protect from: docs/protocols/sealed.md#who-cheats."""
+    said = f"If {model.anchor} cheats and receives the factor, it can read labels from it."
+    if parties == 1:
+        return said
+    return (
+        f"{said} If a feature party beside {model.anchor} cheats together with the label party, they see what the "
+        f"label party and {model.anchor} would."
     )
 
 
@@ -49,6 +60,7 @@ def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:
         f"A label party that cheats learns at most {SCORE_BITS} bits for each opened score, and may spend them on rows "
         "of its choice."
     )
+    yield cheating(model, sizes.feature_parties)
     if sizes.openings.contribution == "moments":
         coalitions = 2**sizes.feature_parties - 1
         yield (

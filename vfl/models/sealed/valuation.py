@@ -15,7 +15,6 @@ from psi.flow import Flow, LocalProtocolError, Progress, Recv, RecvAny, RemotePr
 from vfl.arithmetic.bit_packing import pack_bits, unpack_bits
 from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.prime_ring import PRIME_RING
-from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.models.sealed.coalitions import (
     CENTRED_DROP,
@@ -34,17 +33,16 @@ from vfl.models.sealed.coalitions import (
     period_mean_removed,
     period_sums,
     pieces_of,
-    valued_coalitions,
 )
-from vfl.models.sealed.columns import Columns
-from vfl.models.sealed.ends import HeldProducts, TakenProducts, take_products, take_slots
+from vfl.models.sealed.ends import HeldProducts, TakenProducts, evaluate_own, hold_own, take_products, take_slots
 from vfl.models.sealed.label import LabelKeys
-from vfl.models.sealed.messages import Members, as_told, check_told, elements
+from vfl.models.sealed.messages import as_told, check_told, elements
 from vfl.models.sealed.opens import NUMBER_BITS
-from vfl.models.sealed.records import Scored
-from vfl.models.sealed.scales import EMBEDDING_BITS, WEIGHT_BITS
+from vfl.models.sealed.scales import EMBEDDING_BITS
 from vfl.models.sealed.step import score
+from vfl.models.sealed.valuation_side import ValuationSide
 from vfl.protocols.opening import ZeroSumMasks
+from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.resume import await_open, open_step
 from vfl.protocols.slots import (
     LoadedSlots,
@@ -56,7 +54,6 @@ from vfl.protocols.slots import (
     receive_slots,
 )
 from vfl.protocols.truncation import LARGEST, evaluate_truncation, hold_truncation
-from vfl.terms import FixedPoint, SealedModel
 
 __all__ = ["AnchorValuation", "FeatureValuation", "LabelValuation"]
 
@@ -64,57 +61,10 @@ U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 Record = Callable[[U64], None]
+Rows = Mapping[int, I64]
 
 
-class _Side:
-    """What every side brings: members, terms, its small integers (rows, d), and what its training left of predictions.
-
-    session: name of this attempt. stream: secret randomness, new in every attempt.
-    """
-
-    def __init__(
-        self,
-        members: Members,
-        features: Columns,
-        scored: Mapping[int, Scored],
-        terms: SealedModel,
-        fixed: FixedPoint,
-        stream: SecretStream,
-        *,
-        session: str,
-    ) -> None:
-        self.members, self.terms, self.fixed = members, terms, fixed
-        self._features, self._scored, self._stream, self._session = features, scored, stream, session
-        self._coalitions = valued_coalitions(tuple(members.features))
-        self._drop = fixed.feature_bits + WEIGHT_BITS - EMBEDDING_BITS
-
-    def _weight(self, piece: Piece, owner: str) -> U64:
-        return self._scored[piece.step].weights[owner]
-
-    def _local(self, pieces: Sequence[Piece], owner: str) -> U64:
-        """What this side's own columns give with its own share of their weights, (rows, h + 1)."""
-        return np.concatenate([PRIME_RING.matmul(self._features[p.rows], self._weight(p, owner)) for p in pieces])
-
-    def _taken(self, number: int, pieces: Sequence[Piece], taken: TakenProducts, name: str) -> Flow[U64]:
-        """This side's share of its columns times the key holder's share of their weights."""
-        width, parts = self.terms.embedding_width, []
-        for place, piece in enumerate(pieces):
-            prepared = taken.prepared(self._features[piece.rows], width, train=False)
-            parts.append((yield from taken.product(f"{name}/{number}/{place}", prepared, width)))
-        return np.concatenate(parts)
-
-    def _given(
-        self, number: int, pieces: Sequence[Piece], held: HeldProducts, peer: str, owner: str, name: str
-    ) -> Flow[U64]:
-        """This side's share of the peer's columns times its own share of their weights."""
-        parts = []
-        for place, piece in enumerate(pieces):
-            weight, label = self._weight(piece, owner), f"{name}/{number}/{place}"
-            parts.append((yield from held.forward(peer, label, weight, len(piece.rows), train=False)))
-        return np.concatenate(parts)
-
-
-class LabelValuation(_Side):
+class LabelValuation(ValuationSide):
     """The label party's side. keys: of this session. record: keeps its shares of the numbers before they open.
 
     recorded: its shares of the numbers, where an earlier attempt came that far.
@@ -141,20 +91,15 @@ class LabelValuation(_Side):
             if peer in self.members.features:
                 yield from announce_key(peer, keys.coefficient)
         yield from announce_key(self.members.anchor, keys.slots)
-        taken = (yield from take_products(self.members.anchor, self._stream)) if self.members.own else None
         sums: list[U64] = []
         for number, chunk in enumerate(chunks if recorded is None else []):
-            sums.append((yield from self._chunk(number, chunk, keys, taken)))
+            sums.append((yield from self._chunk(number, chunk, keys)))
             yield Progress(number + 1, len(chunks), unit="chunks")
         for peer in self.members.everyone:
             yield Send(peer, ValuesEnd(len(periods), recorded is not None))
-        if taken is not None:
-            taken.close()
         return (yield from self._open(periods, opened, sums, keys, record, recorded))
 
-    def _chunk(
-        self, number: int, chunk: Sequence[ValuedPeriod], keys: LabelKeys, taken: TakenProducts | None
-    ) -> Flow[U64]:
+    def _chunk(self, number: int, chunk: Sequence[ValuedPeriod], keys: LabelKeys) -> Flow[U64]:
         """Its shares of the sums of a chunk, (coalitions, 2, periods)."""
         members, anchor = self.members, self.members.anchor
         pieces = [piece for period in chunk for piece in period.pieces]
@@ -166,14 +111,11 @@ class LabelValuation(_Side):
         for peer in members.everyone:
             yield Send(peer, told)
         held = HeldProducts(keys.coefficient)
-        flows = [self._given(number, pieces, held, name, name, "value") for name in members.features]
-        if taken is not None:
-            flows.append(self._taken(number, pieces, taken, "own"))
-        parts = yield from gather(flows)
-        shares = dict(zip(members.features, parts, strict=False))
+        parts = yield from gather([self._given(number, pieces, held, name) for name in members.features])
+        shares = dict(zip(members.features, parts, strict=True))
         base = np.zeros((len(rows), self.terms.embedding_width), dtype=np.uint64)
-        if taken is not None:
-            base = PRIME_RING.add(parts[-1], self._local(pieces, members.label))
+        if members.own:
+            base = PRIME_RING.add((yield from self._own(number, pieces, keys)), self._local(pieces, members.label))
         labels = np.concatenate([period.labels for period in chunk]).clip(-self.terms.label_clip, self.terms.label_clip)
         y = PRIME_RING.encode(labels, LABEL_BITS)
         yield from offer_slots(anchor, f"labels/{number}", y, keys.slots)
@@ -184,6 +126,22 @@ class LabelValuation(_Side):
                 z = PRIME_RING.add(z, shares[name])
             sums.append((yield from self._sums(f"{number}/{place}", z, y, pieces, keys.slots)))
         return np.stack(sums)
+
+    def _given(self, number: int, pieces: Sequence[Piece], held: HeldProducts, peer: str) -> Flow[U64]:
+        """Its share of the peer's columns times its own share of their weights."""
+        parts = []
+        for place, piece in enumerate(pieces):
+            weight, label = self._weight(piece, peer), f"value/{number}/{place}"
+            parts.append((yield from held.forward(peer, label, weight, len(piece.rows), train=False)))
+        return np.concatenate(parts)
+
+    def _own(self, number: int, pieces: Sequence[Piece], keys: LabelKeys) -> Flow[U64]:
+        """Its share of its own columns times the anchor's share of their weights."""
+        anchor, width, parts = self.members.anchor, self.terms.embedding_width, []
+        for place, piece in enumerate(pieces):
+            own = self._features[piece.rows].T
+            parts.append((yield from hold_own(anchor, f"own/{number}/{place}", own, width, keys.slots)))
+        return np.concatenate(parts)
 
     def _sums(self, name: str, whole: U64, y: U64, pieces: Sequence[Piece], key: KeyHolder) -> Flow[U64]:
         anchor, terms, rows = self.members.anchor, self.terms, len(whole)
@@ -240,20 +198,20 @@ class LabelValuation(_Side):
         return Moments(tuple(period.period for period in periods), covariance, variance)
 
 
-class AnchorValuation(_Side):
-    """The anchor's side. key: of this session. record, recorded: as for the label party.
+class AnchorValuation(ValuationSide):
+    """The anchor's side. record, recorded: as for the label party, with the valued rows by period.
 
-    most: numbers that the agreement lets open; more are refused first. opening: is called just before they open.
+    most: numbers that the agreement lets open; more are refused first. opening: is called with the rows just before
+    they open, and may refuse.
     """
 
     def serve(
         self,
-        key: KeyHolder,
         *,
         most: int,
-        record: Record | None = None,
-        recorded: U64 | None = None,
-        opening: Callable[[], None] = lambda: None,
+        record: Callable[[U64, Rows], None] | None = None,
+        recorded: tuple[U64, Rows] | None = None,
+        opening: Callable[[Rows], None] = lambda rows: None,
     ) -> Flow[None]:
         """Hold shares until every number is made, and open its shares of the numbers.
 
@@ -263,47 +221,49 @@ class AnchorValuation(_Side):
         Source: docs/protocols/sealed.md#coalition-values.
         """
         label = self.members.label
-        taken = (yield from take_products(label, self._stream)) if self.members.anchored else None
-        slots = yield from take_slots(label, self._stream)
-        if self.members.own:
-            yield from announce_key(label, key)
-        held, sums, valued = HeldProducts(key), [], Valued()
-        while True:
-            chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
-            if chosen == 1:
-                end = cast("ValuesEnd", got)
-                break
-            announced = cast("ValuedRows", got)
-            pieces = pieces_of(announced, self._scored, valued, label)
-            count = len(valued.periods)
-            if 2 * len(self._coalitions) * count > most:
-                raise LocalProtocolError(
-                    f"{count} periods of {len(self._coalitions)} coalitions open more than the {most} numbers "
-                    "that were agreed: value fewer periods"
-                )
-            sums.append((yield from self._chunk(announced, pieces, held, taken, slots)))
-        if taken is not None:
-            taken.close()
-        yield from self._open(end, sums, valued, slots, record, recorded, opening)
+        taken = None
+        if self.members.anchored:
+            taken = yield from take_products(label, self._stream, self._supply, self._workers)
+        slots = yield from take_slots(label, self._stream, self._supply, self._workers)
+        sums: list[U64] = []
+        valued = Valued()
+        try:
+            while True:
+                chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
+                if chosen == 1:
+                    end = cast("ValuesEnd", got)
+                    yield from self._open(end, sums, valued, slots, record, recorded, opening)
+                    return
+                announced = cast("ValuedRows", got)
+                pieces = pieces_of(announced, self._scored, valued, label)
+                count = len(valued.rows)
+                if 2 * len(self._coalitions) * count > most:
+                    raise LocalProtocolError(
+                        f"{count} periods of {len(self._coalitions)} coalitions open more than the {most} numbers "
+                        "that were agreed: value fewer periods"
+                    )
+                sums.append((yield from self._chunk(announced, pieces, taken, slots)))
+        finally:
+            if taken is not None:
+                taken.close()
+            if slots.zeros is not None:
+                slots.zeros.close()
 
     def _chunk(
         self,
         announced: ValuedRows,
         pieces: Sequence[Piece],
-        held: HeldProducts,
         taken: TakenProducts | None,
         slots: SlotEvaluator,
     ) -> Flow[U64]:
         members, width, number = self.members, self.terms.embedding_width, announced.number
         rows = sum(len(piece.rows) for piece in pieces)
-        flows = []
+        base = mine = np.zeros((rows, width), dtype=np.uint64)
         if taken is not None:
-            flows.append(self._taken(number, pieces, taken, "value"))
+            part = yield from self._taken(number, pieces, taken)
+            mine = PRIME_RING.add(part, self._local(pieces, members.anchor))
         if members.own:
-            flows.append(self._given(number, pieces, held, members.label, members.label, "own"))
-        parts = yield from gather(flows)
-        base = parts[-1] if members.own else np.zeros((rows, width), dtype=np.uint64)
-        mine = PRIME_RING.add(parts[0], self._local(pieces, members.anchor)) if taken is not None else base
+            base = yield from self._own(number, pieces, slots)
         labels = yield from receive_slots(members.label, f"labels/{number}", rows, slots)
         sums = []
         for place, coalition in enumerate(self._coalitions):
@@ -313,6 +273,14 @@ class AnchorValuation(_Side):
                     z = PRIME_RING.add(z, (yield from self._masked(name, announced, coalition, (rows, width))))
             sums.append((yield from self._sums(f"{number}/{place}", z, labels, pieces, slots)))
         return np.stack(sums)
+
+    def _own(self, number: int, pieces: Sequence[Piece], slots: SlotEvaluator) -> Flow[U64]:
+        """Its share of the label party's own columns times its share of their weights."""
+        label, parts = self.members.label, []
+        for place, piece in enumerate(pieces):
+            held, rows = self._weight(piece, label), len(piece.rows)
+            parts.append((yield from evaluate_own(label, f"own/{number}/{place}", held, rows, slots, self._workers)))
+        return np.concatenate(parts)
 
     def _masked(
         self, name: str, announced: ValuedRows, coalition: tuple[str, ...], shape: tuple[int, int]
@@ -344,29 +312,30 @@ class AnchorValuation(_Side):
         sums: Sequence[U64],
         valued: Valued,
         slots: SlotEvaluator,
-        record: Record | None,
-        recorded: U64 | None,
-        opening: Callable[[], None],
+        record: Callable[[U64, Rows], None] | None,
+        recorded: tuple[U64, Rows] | None,
+        opening: Callable[[Rows], None],
     ) -> Flow[None]:
         label, shape = self.members.label, (len(self._coalitions), 2, end.periods)
-        other = end.again != (recorded is not None) or (not end.again and end.periods != len(valued.periods))
+        other = end.again != (recorded is not None) or (not end.again and end.periods != len(valued.rows))
         if other or not end.periods:
             raise RemoteProtocolError("ends a valuation that the anchor has not made", label)
-        share = recorded
-        if share is None:
+        if recorded is None:
             whole = np.concatenate(sums, axis=2)
             cut = yield from evaluate_truncation(label, "numbers", whole, NUMBER_DROP, slots, bound=LARGEST)
-            share = cut_numbers(cut, label=False)
+            recorded = cut_numbers(cut, label=False), valued.rows
             if record is not None:
-                record(share)
+                record(*recorded)
+        share, rows = recorded
         if share.shape != shape:
             raise RemoteProtocolError("goes on with a valuation of other periods than the one recorded", label)
         yield from await_open(label, 0)
-        opening()
+        with asked_by(label):
+            opening(rows)
         yield Send(label, CoalitionNumbers(share.size, pack_bits(share.reshape(-1), NUMBER_BITS)))
 
 
-class FeatureValuation(_Side):
+class FeatureValuation(ValuationSide):
     """The side of a feature party that is not the anchor."""
 
     def serve(self, me: str, masks: ZeroSumMasks) -> Flow[None]:
@@ -379,22 +348,22 @@ class FeatureValuation(_Side):
         Source: docs/protocols/sealed.md#coalition-values.
         """
         label, valued = self.members.label, Valued()
-        taken = yield from take_products(label, self._stream)
-        while True:
-            chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
-            if chosen == 1:
-                taken.close()
-                return
-            announced = cast("ValuedRows", got)
-            pieces, told = pieces_of(announced, self._scored, valued, label), as_told(announced)
-            part = yield from self._taken(announced.number, pieces, taken, "value")
-            part = PRIME_RING.add(part, self._local(pieces, me))
-            for coalition in self._coalitions:
-                if me not in coalition:
-                    continue
-                among = [name for name in coalition if name != self.members.anchor]
-                name = f"value/{self._session}/{announced.number}/{'+'.join(coalition)}"
-                masked = PRIME_RING.add(part, masks.mask(name, among, part.shape))
-                yield Send(
-                    self.members.anchor, CoalitionEmbedding(announced.number, coalition, told, PRIME_RING.pack(masked))
-                )  # fmt: skip
+        taken = yield from take_products(label, self._stream, self._supply, self._workers)
+        try:
+            while True:
+                chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
+                if chosen == 1:
+                    return
+                announced = cast("ValuedRows", got)
+                pieces, told = pieces_of(announced, self._scored, valued, label), as_told(announced)
+                part = yield from self._taken(announced.number, pieces, taken)
+                part = PRIME_RING.add(part, self._local(pieces, me))
+                for coalition in self._coalitions:
+                    if me not in coalition:
+                        continue
+                    among = [name for name in coalition if name != self.members.anchor]
+                    name = f"value/{self._session}/{announced.number}/{'+'.join(coalition)}"
+                    masked = PRIME_RING.pack(PRIME_RING.add(part, masks.mask(name, among, part.shape)))
+                    yield Send(self.members.anchor, CoalitionEmbedding(announced.number, coalition, told, masked))
+        finally:
+            taken.close()

@@ -105,7 +105,7 @@ class Consortium:
         held = SealedLabel.columns_held(self.members)
         weights = {name: PRIME_RING.wrap(self.draw("label", name, columns)) for name, columns in held.items()}
         side = SealedLabel(
-            self.members, self.own, weights, self.terms, FIXED, label_keys(), self.stream("label"),
+            self.members, self.own, weights, self.terms, FIXED, label_keys(),
             session=self.session, **options,
         )  # fmt: skip
         self.sides["label"] = side

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from psi.flow import Flow, LocalProtocolError, Message, RemoteProtocolError, run_local
-from tests.vfl.models.sealed.rig import FIXED, RUN, Consortium, anchor_key, columns, label_keys
+from tests.vfl.models.sealed.rig import FIXED, RUN, Consortium, columns, label_keys
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.contribution import exact_shapley
 from vfl.models.sealed.coalitions import Moments, Piece, ValuedPeriod, ValuedRows, period_chunks
@@ -74,7 +74,7 @@ def value(made: Consortium, most: int = 1000, **kept: Any) -> Moments:
     )
     flows: dict[str, Flow[Any]] = {
         "label": label.value(periods(), opened(made), label_keys(), **kept.get("label", {})),
-        made.anchor: anchor.serve(anchor_key(), most=most, **kept.get("anchor", {})),
+        made.anchor: anchor.serve(most=most, **kept.get("anchor", {})),
     }
     flows |= {name: feature(name) for name in members.others}
     found = run_local(flows, relay=made.relay)["label"]
@@ -141,9 +141,9 @@ def test_only_two_numbers_of_32_bits_open_per_coalition_and_period() -> None:
 
 def test_numbers_recorded_before_a_crash_open_as_they_were() -> None:
     made = trained("ab", 1, "a")
-    kept: dict[str, np.ndarray] = {}
+    kept: dict[str, Any] = {}
     first = value(
-        made, label={"record": lambda a: kept.update(label=a)}, anchor={"record": lambda a: kept.update(anchor=a)}
+        made, label={"record": lambda a: kept.update(label=a)}, anchor={"record": lambda *a: kept.update(anchor=a)}
     )
     again = value(made, label={"recorded": kept["label"]}, anchor={"recorded": kept["anchor"]})
     for coalition, series in first.covariance.items():

@@ -139,7 +139,7 @@ def test_workers_make_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
             return [function(*call) for call in calls_]
 
     made = consortium("ab", 1, "a", SealedModel(width=2, batch_rows=24))
-    for name in ("label_side", "anchor_side", "feature_side"):
+    for name in ("anchor_side", "feature_side"):
         monkeypatch.setattr(made, name, partial(getattr(made, name), workers=Here()))
     check_equal(made, schedule(24)[:3], labels("y"), monkeypatch)
     assert set(calls) == {"_part", "_slot_part"}

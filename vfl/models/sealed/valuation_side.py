@@ -1,0 +1,68 @@
+"""What every side of a sealed network's valuation has in common: its columns, and its shares of the weights then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi.flow import Flow
+from vfl.arithmetic.he import Evaluator
+from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
+from vfl.models.sealed.coalitions import Piece, valued_coalitions
+from vfl.models.sealed.columns import Columns
+from vfl.models.sealed.ends import TakenProducts
+from vfl.models.sealed.messages import Members
+from vfl.models.sealed.records import Scored
+from vfl.models.sealed.scales import EMBEDDING_BITS, WEIGHT_BITS
+from vfl.protocols.spread import Workers
+from vfl.terms import FixedPoint, SealedModel
+
+__all__ = ["ValuationSide"]
+
+U64 = NDArray[np.uint64]
+
+
+class ValuationSide:
+    """What every side brings: members, terms, its small integers (rows, d), and what its training left of predictions.
+
+    session: name of this attempt. stream: secret randomness, new in every attempt. supply, workers: of an evaluator,
+    where its encryptions of zero are made ahead and its products computed.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        features: Columns,
+        scored: Mapping[int, Scored],
+        terms: SealedModel,
+        fixed: FixedPoint,
+        stream: SecretStream,
+        *,
+        session: str,
+        supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
+        workers: Workers | None = None,
+    ) -> None:
+        self.members, self.terms, self.fixed = members, terms, fixed
+        self._supply, self._workers = supply, workers
+        self._features, self._scored, self._stream, self._session = features, scored, stream, session
+        self._coalitions = valued_coalitions(tuple(members.features))
+        self._drop = fixed.feature_bits + WEIGHT_BITS - EMBEDDING_BITS
+
+    def _weight(self, piece: Piece, owner: str) -> U64:
+        return self._scored[piece.step].weights[owner]
+
+    def _local(self, pieces: Sequence[Piece], owner: str) -> U64:
+        """What this side's own columns give with its own share of their weights, (rows, h + 1)."""
+        return np.concatenate([PRIME_RING.matmul(self._features[p.rows], self._weight(p, owner)) for p in pieces])
+
+    def _taken(self, number: int, pieces: Sequence[Piece], taken: TakenProducts) -> Flow[U64]:
+        """This side's share of its columns times the label party's share of their weights."""
+        width, parts = self.terms.embedding_width, []
+        for place, piece in enumerate(pieces):
+            prepared = taken.prepared(self._features[piece.rows], width, train=False)
+            parts.append((yield from taken.product(f"value/{number}/{place}", prepared, width)))
+        return np.concatenate(parts)
