@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parties.names import entity_key
+from parties.names import COORDINATOR, entity_key
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.models.sealed.messages import Members
 from vfl.terms import SealedModel
@@ -86,6 +86,11 @@ def check_sealed(agreement: Agreement) -> None:
             "every feature party belongs to the label party's legal entity, so none can be model.anchor: invite "
             'another, or set model.kind = "split"'
         )
+    if model.anchor == COORDINATOR:
+        raise ValueError(
+            "the coordinator cannot be model.anchor: it takes part in no session between parties and keeps no count of "
+            f"openings; name a feature party of the run: {', '.join(names)}"
+        )
     if model.anchor not in names:
         raise ValueError(f"model.anchor is {model.anchor!r} and must be a feature party of the run: {', '.join(names)}")
     label, anchor = agreement.party(agreement.label.party), agreement.party(model.anchor)
@@ -97,7 +102,9 @@ def check_sealed(agreement: Agreement) -> None:
     if agreement.walk_forward.horizons:
         raise ValueError('a sealed model has one horizon: set model.kind = "split" for walk_forward.horizons')
     if agreement.search is not None:
-        raise ValueError('a sealed model has no search yet: drop [search], or set model.kind = "split"')
+        raise ValueError(
+            'a sealed model has no search: drop [search], or set model.kind = "split", whose trials it counts"'
+        )
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
     if openings.contribution == "masked":
