@@ -12,6 +12,7 @@ import vfl.protocols.coalitions
 import vfl.protocols.contribution_record
 import vfl.protocols.delivery
 import vfl.protocols.fee_messages
+import vfl.protocols.label_commitment
 import vfl.protocols.moments
 import vfl.protocols.opening
 import vfl.protocols.product

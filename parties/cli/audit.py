@@ -15,7 +15,7 @@ from parties.terminal.console import say, table
 if TYPE_CHECKING:
     from parties.audit.log import AuditLog
 
-__all__ = ["app", "audit_check", "audit_prove", "audit_report", "audit_show", "audit_verify"]
+__all__ = ["app", "audit_check", "audit_labels", "audit_prove", "audit_report", "audit_show", "audit_verify"]
 
 app = typer.Typer(help="Read and check the audit log of a node or a coordinator.", no_args_is_help=True)
 
@@ -155,6 +155,32 @@ def audit_check(
         f"{owner} signed, at {inclusion.head.at}, that entry {inclusion.index} of {inclusion.head.size} is:",
         inclusion.entry,
     )
+
+
+@app.command("labels")
+def audit_labels(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="committed.npz of the label party's run folder.")],
+    home: Home,
+) -> None:
+    """Check labels and columns that a label party discloses against what it committed to before a run's first step."""
+    from parties.node.label_commitment import LabelCommitment, disclosed
+
+    shown = disclosed(file)
+    with _opened(home) as log:
+        kept = [entry for entry in log.entries() if entry.kind == "commitment" and entry.run_id == shown.run_id]
+    if not kept:
+        raise ConfigError(f"{home}: its log holds no commitment of run {shown.run_id[:12]}; ask a party of that run")
+    told = LabelCommitment.model_validate({"run_id": shown.run_id} | kept[0].body)
+    key = _keys(home).get(told.party)
+    if key is None or not told.signed_by(key.hex()):
+        raise DataError(f"{home}: its roster has no key of {told.party!r} that signed the commitment it logged")
+    parts = ("rows", "entities", "labels", "columns")
+    differing = [part for part in parts if getattr(told, part) != getattr(shown, part)]
+    if differing:
+        raise DataError(
+            f"{file}: {' and '.join(differing)} are not what {told.party} committed to; keep file and log as evidence"
+        )
+    say(f"{told.party} committed to these {shown.rows:,} rows of labels and of columns, logged here at {kept[0].at}.")
 
 
 @app.command("report")

@@ -23,9 +23,12 @@ from parties.factor.provenance import git_revision, lockfile_sha256
 from parties.node.context import RunContext
 from parties.node.joint import joint_model
 from parties.node.kept_contribution import kept_contribution
+from parties.node.label_commitment import commit_labels
 from parties.node.placebo import PlaceboResult, strangers
 from parties.node.recorded_outputs import check_own_columns, record_outputs
+from parties.node.sealed_label import SealedJoint
 from parties.node.valuation import Valuation, value_run
+from psi.flow import Flow
 from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
 from vfl.contribution.findings import contribution_findings
 from vfl.factors.evaluate import Evaluation, Method, evaluate
@@ -33,6 +36,7 @@ from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bund
 from vfl.factors.findings import Findings
 from vfl.models.split.training import score_coalition
 from vfl.protocols.delivery import deliver_bundle
+from vfl.protocols.label_commitment import tell_commitment
 from vfl.walk.result import TrainingResult
 
 __all__ = ["LabelParty"]
@@ -86,8 +90,15 @@ class LabelParty:
     def train(self, attempt: int) -> None:
         """Walk forward over sealed features under a key made for this session."""
         began = time.monotonic()
-        self._result = self.context.perform("train", attempt, self._model.train())
+        self._result = self.context.perform("train", attempt, self._trained())
         self._seconds = time.monotonic() - began
+
+    def _trained(self) -> Flow[TrainingResult]:
+        """Training, after a commitment to labels and columns where every feature party keeps one."""
+        if isinstance(self._model, SealedJoint):
+            names = [party.name for party in self.context.agreement.features]
+            yield from tell_commitment(names, commit_labels(self.context, self.panel, self._entities))
+        return (yield from self._model.train())
 
     def restore(self) -> None:
         """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""

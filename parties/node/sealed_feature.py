@@ -13,6 +13,7 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.errors import AgreementError
 from parties.node.context import RunContext
 from parties.node.feature import FeatureParty
+from parties.node.label_commitment import keep_commitment
 from parties.node.openings import NUMBERS, SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.sealed_valuation import serve_numbers
@@ -29,6 +30,7 @@ from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.records import StepRecord, scored_in
 from vfl.models.sealed.valuation import AnchorValuation, FeatureValuation
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
+from vfl.protocols.label_commitment import hear_commitment
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import offer_place
@@ -69,7 +71,12 @@ class SealedFeatureParty(FeatureParty):
 
     def train(self, attempt: int) -> None:
         """Serve the network until the label party is done."""
-        self.context.perform("train", attempt, self._served_through(f"train-{attempt}"))
+        self.context.perform("train", attempt, self._committed(f"train-{attempt}"))
+
+    def _committed(self, name: str) -> Flow[None]:
+        label = self.context.agreement.label.party
+        yield from hear_commitment(label, lambda document: keep_commitment(self.context, document))
+        yield from self._served_through(name)
 
     def restore(self) -> None:
         """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""

@@ -1,0 +1,186 @@
+"""A label party's commitment to its labels and columns: made before a sealed run's first step, kept, and opened later.
+
+Two Merkle trees over all rows of the run, period by period: of labels (label, when it is known, whether the row is
+predicted) and of the label party's own columns. A leaf is salted, so that nothing can be guessed from a root; the file
+``committed.npz`` in the label party's run folder opens both trees to whom its operator gives it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import rfc8785
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from numpy.typing import NDArray
+from pydantic import Field, StringConstraints, ValidationError
+
+from parties.audit.merkle import leaf_hash, root_hash
+from parties.errors import DataError, StorageError
+from parties.fields import RunId, Sha256
+from parties.names import PartyName
+from parties.node.context import RunContext
+from parties.settlement.dossier_store import write_durably
+from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
+from vfl.factors.panel import LabelPanel
+from vfl.terms import Terms
+
+__all__ = ["DISCLOSURE", "LabelCommitment", "commit_labels", "disclosed", "keep_commitment"]
+
+DISCLOSURE = "committed.npz"
+"""In the label party's run folder: what opens its commitment."""
+
+LARGEST = 4096
+_FILE = "label-commitment.json"
+_DOMAIN = b"entente/label-commitment/1\x00"
+_SALT = 32
+
+Rows = NDArray[np.void]
+
+
+class LabelCommitment(Terms):
+    """Roots over ``rows`` rows, with the label party's Ed25519 signature. entities: SHA-256 of their names in order."""
+
+    run_id: RunId
+    party: PartyName
+    rows: int = Field(ge=1)
+    entities: Sha256
+    labels: Sha256
+    columns: Sha256
+    signature: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{128})?$")] = ""
+
+    @property
+    def said(self) -> bytes:
+        """What is signed."""
+        return _DOMAIN + rfc8785.dumps(self.model_dump(mode="json", exclude={"signature"}))
+
+    @classmethod
+    def read(cls, document: bytes) -> LabelCommitment:
+        """Raises MalformedError for anything but a commitment."""
+        try:
+            if len(document) > LARGEST:
+                raise ValueError
+            return cls.model_validate_json(document)
+        except (ValidationError, ValueError, RecursionError):
+            raise MalformedError("sent a commitment to its labels that is not understood") from None
+
+    def signed_by(self, identity_key: str) -> bool:
+        """Whether the signature is that of this raw Ed25519 key, hex."""
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(identity_key))
+            key.verify(bytes.fromhex(self.signature), self.said)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+def commit_labels(context: RunContext, panel: LabelPanel, entities: tuple[str, ...]) -> bytes:
+    """The label party's signed commitment, as JSON; what opens it is kept in its run folder first."""
+    key, labels, columns = context.secret(f"labels-committed/{context.run_id}"), _label_rows(panel), _column_rows(panel)
+    made = _commitment(context.run_id, context.me, entities, labels, columns, key)
+    signed = made.model_copy(update={"signature": context.identity.key.sign(made.said).hex()})
+    opened = {
+        "run_id": np.array(context.run_id), "party": np.array(context.me), "entities": np.array(entities),
+        "key": np.frombuffer(key, np.uint8), "labels": labels, "columns": columns,
+    }  # fmt: skip
+    document = signed.model_dump_json().encode()
+    if not _kept(context, signed, document):
+        raise DataError(
+            "this node's labels or columns changed since the run's first step, and it is committed to them: restore "
+            "the data, or cancel the run"
+        )
+    _write(context.run_folder / DISCLOSURE, opened)
+    return document
+
+
+def keep_commitment(context: RunContext, document: bytes) -> None:
+    """At a feature party: verify the label party's commitment and keep it, durably and in the audit log.
+
+    Raises MalformedError where it is not signed, not of this run's rows, or another one than was kept before.
+    """
+    made, label = LabelCommitment.read(document), context.agreement.label.party
+    of_this_run = (made.run_id, made.party) == (context.run_id, label)
+    if not of_this_run or not made.signed_by(context.agreement.party(label).identity_key):
+        raise MalformedError("sent a commitment to its labels that is of another run or not signed by it")
+    if not _kept(context, made, document):
+        raise MalformedError("commits to other labels or columns than before the run's first step")
+
+
+def _kept(context: RunContext, made: LabelCommitment, document: bytes) -> bool:
+    """Whether ``made`` is what this node keeps of the run, from now on if it has kept nothing yet."""
+    path = context.run_folder / _FILE
+    if path.exists():
+        return LabelCommitment.read(path.read_bytes()) == made
+    context.audit.append("commitment", context.run_id, made.model_dump(mode="json", exclude={"run_id"}))
+    write_durably(path, document.decode())
+    return True
+
+
+def disclosed(path: Path) -> LabelCommitment:
+    """The unsigned commitment that a disclosed file makes. Raises :class:`DataError` where it is no such file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in archive.files}
+        entities = tuple(str(name) for name in found["entities"])
+        key, run_id, party = found["key"].tobytes(), str(found["run_id"]), str(found["party"])
+        return _commitment(run_id, party, entities, found["labels"], found["columns"], key)
+    except (OSError, KeyError, ValueError, EOFError):
+        raise DataError(f"{path}: does not open a commitment to labels; ask the label party for {DISCLOSURE}") from None
+
+
+def _commitment(
+    run_id: str, party: str, entities: tuple[str, ...], labels: Rows, columns: Rows, key: bytes
+) -> LabelCommitment:
+    named = hashlib.sha256(rfc8785.dumps(list(entities))).hexdigest()
+    roots = {"labels": _root(labels, key, b"labels"), "columns": _root(columns, key, b"columns")}
+    return LabelCommitment(run_id=run_id, party=party, rows=len(labels), entities=named, **roots)
+
+
+def _root(rows: Rows, key: bytes, purpose: bytes) -> str:
+    """Root over salted leaves, hex. Salts are one stream, so that one row can be opened without the others."""
+    salts = SecretStream(hashlib.sha256(purpose + key).digest()).take(_SALT * len(rows))
+    data, size = rows.tobytes(), rows.dtype.itemsize
+    return root_hash(
+        [leaf_hash(salts[_SALT * i : _SALT * (i + 1)] + data[size * i : size * (i + 1)]) for i in range(len(rows))]
+    ).hex()
+
+
+def _placed(panel: LabelPanel, fields: list[tuple[Any, ...]]) -> Rows:
+    """A row for each period and entity, in order, that begins with their numbers."""
+    periods, entities = panel.label.shape
+    rows = np.zeros(periods * entities, dtype=[("period", "<u4"), ("entity", "<u4"), *fields])
+    rows["period"], rows["entity"] = np.divmod(np.arange(len(rows)), entities)
+    return rows
+
+
+def _label_rows(panel: LabelPanel) -> Rows:
+    rows = _placed(panel, [("label", "<f8"), ("known", "<i8"), ("predicted", "?")])
+    rows["label"], rows["known"] = panel.label.reshape(-1), panel.known_from.reshape(-1)
+    rows["predicted"] = panel.universe.reshape(-1)
+    return rows
+
+
+def _column_rows(panel: LabelPanel) -> Rows:
+    columns = panel.features.rows
+    rows = _placed(panel, [("columns", "<f8", (columns.shape[1],))])
+    rows["columns"] = columns
+    return rows
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    partial = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); free the disk") from None
