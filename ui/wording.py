@@ -81,8 +81,8 @@ HELP: Mapping[str, str] = {
     "common": "Entities that every party covers; only these become known to the others.",
     "openings": "How often the most opened row's sum was revealed, against the limit that each feature party enforces.",
     "scores": "A sealed network opens nothing of a row but its score, to the label party; the anchor's node counts.",
-    "anchor": "It and the label party together could see every embedding; either alone sees nothing of it while all keep to "
-    "the protocol.",
+    "anchor": "It and the label party together could see every embedding; either alone sees nothing of it "
+    "while all keep to the protocol.",
     "shapley": "The party's average gain in rank IC over all coalitions; the values sum to the gain of all together.",
     "standard_error": "Lines show about 95 %: 1.96 Newey-West standard errors over periods each side.",
     "gain": "Rank IC of all parties together less that of the label party alone: what there is to share.",
