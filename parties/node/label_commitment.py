@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, ValidationError
 
-from parties.audit.merkle import leaf_hash, root_hash
+from parties.audit.merkle import leaf_hash, node_hash
 from parties.errors import DataError, StorageError
 from parties.fields import RunId, Sha256
 from parties.names import PartyName
@@ -38,9 +39,7 @@ DISCLOSURE = "committed.npz"
 LARGEST = 4096
 _FILE = "label-commitment.json"
 _DOMAIN = b"entente/label-commitment/1\x00"
-_SALT = 32
-
-Rows = NDArray[np.void]
+_SALT, _TOGETHER = 32, 65_536
 
 
 class LabelCommitment(Terms):
@@ -80,14 +79,15 @@ class LabelCommitment(Terms):
 
 
 def commit_labels(context: RunContext, panel: LabelPanel, entities: tuple[str, ...]) -> bytes:
-    """The label party's signed commitment, as JSON; what opens it is kept in its run folder first."""
-    key, labels, columns = context.secret(f"labels-committed/{context.run_id}"), _label_rows(panel), _column_rows(panel)
-    made = _commitment(context.run_id, context.me, entities, labels, columns, key)
-    signed = made.model_copy(update={"signature": context.identity.key.sign(made.said).hex()})
+    """The label party's signed commitment, as JSON; what opens it is kept in its run folder."""
+    key, columns = context.secret(f"labels-committed/{context.run_id}"), panel.features.rows
     opened = {
         "run_id": np.array(context.run_id), "party": np.array(context.me), "entities": np.array(entities),
-        "key": np.frombuffer(key, np.uint8), "labels": labels, "columns": columns,
+        "key": np.frombuffer(key, np.uint8), "label": panel.label, "known": panel.known_from,
+        "predicted": panel.universe, "columns": columns,
     }  # fmt: skip
+    made = _commitment(opened)
+    signed = made.model_copy(update={"signature": context.identity.key.sign(made.said).hex()})
     document = signed.model_dump_json().encode()
     if not _kept(context, signed, document):
         raise DataError(
@@ -125,51 +125,63 @@ def disclosed(path: Path) -> LabelCommitment:
     """The unsigned commitment that a disclosed file makes. Raises :class:`DataError` where it is no such file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-        entities = tuple(str(name) for name in found["entities"])
-        key, run_id, party = found["key"].tobytes(), str(found["run_id"]), str(found["party"])
-        return _commitment(run_id, party, entities, found["labels"], found["columns"], key)
+            return _commitment({name: archive[name] for name in archive.files})
     except (OSError, KeyError, ValueError, EOFError):
         raise DataError(f"{path}: does not open a commitment to labels; ask the label party for {DISCLOSURE}") from None
 
 
-def _commitment(
-    run_id: str, party: str, entities: tuple[str, ...], labels: Rows, columns: Rows, key: bytes
-) -> LabelCommitment:
-    named = hashlib.sha256(rfc8785.dumps(list(entities))).hexdigest()
-    roots = {"labels": _root(labels, key, b"labels"), "columns": _root(columns, key, b"columns")}
-    return LabelCommitment(run_id=run_id, party=party, rows=len(labels), entities=named, **roots)
+def _commitment(opened: Mapping[str, NDArray[Any]]) -> LabelCommitment:
+    """Unsigned, of what is in a disclosed file. Raises ValueError where its parts do not fit together."""
+    label, known, predicted, columns = (opened[name] for name in ("label", "known", "predicted", "columns"))
+    entities, rows = [str(name) for name in opened["entities"]], label.size
+    if not (label.shape == known.shape == predicted.shape and label.shape[1:] == (len(entities),)):
+        raise ValueError("labels of other shapes")
+    if columns.shape[:1] != (rows,) or columns.ndim != 2:
+        raise ValueError("columns of other rows")
+    labels = {"label": ("<f8", label.reshape(-1)), "known": ("<i8", known.reshape(-1))}
+    labels["predicted"] = "?", predicted.reshape(-1)
+    key = opened["key"].tobytes()
+    return LabelCommitment(
+        run_id=str(opened["run_id"]),
+        party=str(opened["party"]),
+        rows=rows,
+        entities=hashlib.sha256(rfc8785.dumps(entities)).hexdigest(),
+        labels=_root(_leaves(labels, len(entities), rows, b"labels" + key)),
+        columns=_root(_leaves({"columns": ("<f8", columns)}, len(entities), rows, b"columns" + key)),
+    )
 
 
-def _root(rows: Rows, key: bytes, purpose: bytes) -> str:
-    """Root over salted leaves, hex. Salts are one stream, so that one row can be opened without the others."""
-    salts = SecretStream(hashlib.sha256(purpose + key).digest()).take(_SALT * len(rows))
-    data, size = rows.tobytes(), rows.dtype.itemsize
-    return root_hash(
-        [leaf_hash(salts[_SALT * i : _SALT * (i + 1)] + data[size * i : size * (i + 1)]) for i in range(len(rows))]
-    ).hex()
+def _leaves(parts: Mapping[str, tuple[str, NDArray[Any]]], entities: int, rows: int, secret: bytes) -> Iterator[bytes]:
+    """Salted leaves of all rows in order; each row begins with the numbers of its period and its entity.
+
+    Salts are one stream, so that one row can be opened without the others. Rows are made some at a time.
+    """
+    stream = SecretStream(hashlib.sha256(secret).digest())
+    fields = [("period", "<u4"), ("entity", "<u4")]
+    kinds = np.dtype([*fields, *((name, kind, values.shape[1:]) for name, (kind, values) in parts.items())])
+    for start in range(0, rows, _TOGETHER):
+        numbers = np.arange(start, min(start + _TOGETHER, rows))
+        some = np.zeros(len(numbers), dtype=kinds)
+        some["period"], some["entity"] = np.divmod(numbers, entities)
+        for name, (_, values) in parts.items():
+            some[name] = values[numbers]
+        salts, data, size = stream.take(_SALT * len(numbers)), some.tobytes(), kinds.itemsize
+        for i in range(len(numbers)):
+            yield leaf_hash(salts[_SALT * i : _SALT * (i + 1)] + data[size * i : size * (i + 1)])
 
 
-def _placed(panel: LabelPanel, fields: list[tuple[Any, ...]]) -> Rows:
-    """A row for each period and entity, in order, that begins with their numbers."""
-    periods, entities = panel.label.shape
-    rows = np.zeros(periods * entities, dtype=[("period", "<u4"), ("entity", "<u4"), *fields])
-    rows["period"], rows["entity"] = np.divmod(np.arange(len(rows)), entities)
-    return rows
-
-
-def _label_rows(panel: LabelPanel) -> Rows:
-    rows = _placed(panel, [("label", "<f8"), ("known", "<i8"), ("predicted", "?")])
-    rows["label"], rows["known"] = panel.label.reshape(-1), panel.known_from.reshape(-1)
-    rows["predicted"] = panel.universe.reshape(-1)
-    return rows
-
-
-def _column_rows(panel: LabelPanel) -> Rows:
-    columns = panel.features.rows
-    rows = _placed(panel, [("columns", "<f8", (columns.shape[1],))])
-    rows["columns"] = columns
-    return rows
+def _root(leaves: Iterable[bytes]) -> str:
+    """As :func:`parties.audit.merkle.root_hash`, hex, holding one hash for each power of two."""
+    complete: list[tuple[int, bytes]] = []
+    for leaf in leaves:
+        depth, found = 0, leaf
+        while complete and complete[-1][0] == depth:
+            depth, found = depth + 1, node_hash(complete.pop()[1], found)
+        complete.append((depth, found))
+    found = complete.pop()[1]
+    while complete:
+        found = node_hash(complete.pop()[1], found)
+    return found.hex()
 
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
@@ -178,7 +190,7 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

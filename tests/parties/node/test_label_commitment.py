@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from parties.audit.log import AuditLog
+from parties.audit.merkle import leaf_hash, root_hash
 from parties.cli.audit import app
 from parties.errors import DataError
 from parties.members.roster import Roster
+from parties.node import label_commitment
 from parties.node.label_commitment import DISCLOSURE, LabelCommitment, commit_labels, disclosed, keep_commitment
 from psi.flow import Flow, RemoteProtocolError, run_local
 from tests.parties.node.test_warm_start import consortium
@@ -105,6 +107,12 @@ def test_of_another_run_or_under_another_key_or_garbage_it_is_refused_by_name(tm
     assert not a.audit.entries
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 13])
+def test_the_streamed_root_is_that_of_the_tree(count: int) -> None:
+    leaves = [leaf_hash(bytes([number])) for number in range(count)]
+    assert label_commitment._root(iter(leaves)) == root_hash(leaves).hex()
+
+
 def test_a_label_cannot_be_guessed_from_the_roots(tmp_path: Path) -> None:
     """Another secret of the node, other roots of the same labels."""
     one, two = node(tmp_path / "1", "l"), node(tmp_path / "2", "l")
@@ -139,7 +147,7 @@ def test_the_command_says_whether_a_file_opens_what_was_logged(tmp_path: Path, m
     assert f"l committed to these {PANEL.label.size} rows of labels and of columns" in text
     with np.load(file) as archive:
         parts = {name: archive[name] for name in archive.files}
-    parts["labels"]["label"][5] += 1e-6
+    parts["label"][1, 2] += 1e-6
     np.savez(file, **parts)
     code, text = said()
     assert code != 0
