@@ -170,7 +170,7 @@ def audit_labels(
         kept = [entry for entry in log.entries() if entry.kind == "commitment" and entry.run_id == shown.run_id]
     if not kept:
         raise ConfigError(f"{home}: its log holds no commitment of run {shown.run_id[:12]}; ask a party of that run")
-    told = LabelCommitment.model_validate({"run_id": shown.run_id} | kept[0].body)
+    told = LabelCommitment.model_validate({**kept[0].body, "run_id": shown.run_id})
     key = _keys(home).get(told.party)
     if key is None or not told.signed_by(key.hex()):
         raise DataError(f"{home}: its roster has no key of {told.party!r} that signed the commitment it logged")
