@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["make_private", "open_private", "own_files_only", "write_private"]
+__all__ = ["FREE_SPACE", "make_private", "open_private", "own_files_only", "whole_or_nothing", "write_private"]
 
+FREE_SPACE = "free space, then repeat the command"
+"""The remedy for a full disk; whoever says it leaves nothing half made."""
 _MODE = 0o600
 
 
@@ -29,6 +33,28 @@ def write_private(path: Path, content: bytes) -> None:
     """Write the file, 0600."""
     with open(path, "wb", opener=open_private) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def whole_or_nothing(folder: Path) -> Iterator[None]:
+    """Where the body fails, what it made in the folder is taken away again: a second try finds nothing half made.
+
+    What was there before stays; what was changed in it stays changed.
+    """
+    before = set(os.listdir(folder)) if folder.is_dir() else None
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            for name in set(os.listdir(folder)) - before:
+                place = folder / name
+                if place.is_dir() and not place.is_symlink():
+                    shutil.rmtree(place, ignore_errors=True)
+                else:
+                    place.unlink(missing_ok=True)
+        raise
 
 
 def make_private(database: str | None) -> None:

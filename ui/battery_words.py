@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ def title_of(name: str) -> str:
 
 def quantity(value: float | None, unit: str) -> str:
     """A value in its unit, as short as it stays honest. The unit itself stands beside it."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return MISSING
     if unit.startswith("yes"):
         return "yes" if value else "no"

@@ -10,7 +10,7 @@ import contextlib
 import streamlit as st
 
 from parties.client import Client, EntenteError, SignInError
-from ui.sign_in import PROVIDER, SIGN_IN, SIGN_OUT, cookie_name, nonce_name, tickets
+from ui.sign_in import PROVIDER, SIGN_IN, SIGN_OUT, below, cookie_name, nonce_name, tickets
 from ui.wording import plain
 
 __all__ = ["HELD", "arrive", "forget", "keep", "leave", "present_secret", "sign_out"]
@@ -37,11 +37,11 @@ def leave(why: str = "") -> None:
     """Send the browser to the sign-in page. ``why``: ended or out, which the page says and drops the cookie for."""
     forget()
     if why:
-        _drop_cookie_and_go(f"{SIGN_IN}?{why}=1")
+        _drop_cookie_and_go(below(f"{SIGN_IN}?{why}=1"))
     else:
-        _go(SIGN_IN)
+        _go(below(SIGN_IN))
     st.info("You are not signed in.", icon=":material/lock:")
-    st.markdown(f"[Sign in]({SIGN_IN})")
+    st.markdown(f"[Sign in]({below(SIGN_IN)})")
 
 
 def arrive(desk: Client) -> bool:
@@ -64,7 +64,7 @@ def arrive(desk: Client) -> bool:
         with st.container(horizontal=True):
             st.button("Sign in again", on_click=st.login, type="primary")
             st.button("Sign out of your organisation", on_click=st.logout)
-        st.markdown(f"[Sign in with a one-time token]({SIGN_IN})")
+        st.markdown(f"[Sign in with a one-time token]({below(SIGN_IN)})")
         return True
     keep(secret)
     return True
@@ -89,7 +89,7 @@ def sign_out(client: Client) -> None:
 
 def _drop_cookie_and_go(place: str) -> None:
     """The cookie goes by a request that only this site's own pages can make, then the browser does."""
-    script = f"fetch({SIGN_OUT!r}, {{method: 'POST'}}).finally(() => window.location.replace({place!r}))"
+    script = f"fetch({below(SIGN_OUT)!r}, {{method: 'POST'}}).finally(() => window.location.replace({place!r}))"
     st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
 
 

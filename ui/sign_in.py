@@ -34,6 +34,7 @@ __all__ = [
     "SIGN_OUT",
     "Tickets",
     "Welcome",
+    "below",
     "cookie_name",
     "nonce_name",
     "routes",
@@ -61,6 +62,12 @@ _WORDS = {
 }
 
 
+def below(place: str) -> str:
+    """An address of this site, which a proxy may serve below a base path (``server.baseUrlPath``)."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{base}{place}" if base else place
+
+
 def cookie_name() -> str:
     """Of the session's cookie. Cookies are per host and not per port, so two pages on one machine need two names."""
     return f"entente-session-{st.get_option('server.port')}"
@@ -84,7 +91,7 @@ class Tickets:
         with self._lock:
             self._open = {key: kept for key, kept in self._open.items() if kept[2] > now}
             self._open[ticket] = secret, nonce, now + _TICKET_SECONDS
-        return f"{_KEEP}?ticket={ticket}"
+        return below(f"{_KEEP}?ticket={ticket}")
 
     def take(self, ticket: str, nonce: str) -> str:
         """The session's secret; nothing for another browser than the ticket was made for, which uses it up too."""
@@ -100,9 +107,9 @@ tickets = Tickets()
 def routes() -> list[Route]:
     """What the site adds to Streamlit's own addresses."""
     return [
-        Route(SIGN_IN, _sign_in, methods=["GET", "POST"]),
-        Route(SIGN_OUT, _sign_out, methods=["POST"]),
-        Route(_KEEP, _keep, methods=["GET"]),
+        Route(below(SIGN_IN), _sign_in, methods=["GET", "POST"]),
+        Route(below(SIGN_OUT), _sign_out, methods=["POST"]),
+        Route(below(_KEEP), _keep, methods=["GET"]),
     ]
 
 
@@ -113,7 +120,7 @@ class Welcome:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET" and not scope["path"].startswith(_NOT_PAGES):
+        if scope["type"] == "http" and scope["method"] == "GET" and _page_of_ours(scope["path"]):
             request = Request(scope)
             known = cookie_name() in request.cookies or _PROVIDER_COOKIE in request.cookies
             if (
@@ -123,16 +130,22 @@ class Welcome:
             ):
                 place = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 token = request.query_params.get("token", "")
-                asked = f"?token={quote(token)}" if token else f"?next={quote(place)}" if place != "/" else ""
-                await RedirectResponse(SIGN_IN + asked, status_code=303, headers=_HEADERS)(scope, receive, send)
+                asked = f"?token={quote(token)}" if token else f"?next={quote(place)}" if place != below("/") else ""
+                await RedirectResponse(below(SIGN_IN) + asked, status_code=303, headers=_HEADERS)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _page_of_ours(path: str) -> bool:
+    """Whether a visit to this address shows a page, below the base path."""
+    start = below("")
+    return path.startswith(start) and not path.removeprefix(start).startswith(_NOT_PAGES)
 
 
 async def _sign_in(request: Request) -> Response:
     """The page with the form; a token in the address or in the form is exchanged at once."""
     given = await _form(request) if request.method == "POST" else dict(request.query_params)
-    token, place = given.get("token", "").strip(), given.get("next", "/")
+    token, place = given.get("token", "").strip(), given.get("next", below("/"))
     # another site may lead here, but must not sign a visitor in with a token of its choice
     if not token or _led(request):
         words = next((text for key, text in _WORDS.items() if key in given), "")
@@ -162,17 +175,17 @@ def _led(request: Request) -> bool:
 async def _keep(request: Request) -> Response:
     """Where a page sends its own browser to keep a session. Led here by another site, a visitor keeps what they had."""
     if _led(request):
-        return RedirectResponse("/", status_code=303, headers=_HEADERS)
+        return RedirectResponse(below("/"), status_code=303, headers=_HEADERS)
     secret = tickets.take(request.query_params.get("ticket", ""), request.cookies.get(nonce_name(), ""))
     if not secret:
-        return RedirectResponse("/", status_code=303, headers=_HEADERS)
-    return _kept(request, secret, request.query_params.get("next", "/"))
+        return RedirectResponse(below("/"), status_code=303, headers=_HEADERS)
+    return _kept(request, secret, request.query_params.get("next", below("/")))
 
 
 def _kept(request: Request, secret: str, place: str) -> Response:
-    found = RedirectResponse(place if _PLACE.fullmatch(place) else "/", status_code=303, headers=_HEADERS)
+    found = RedirectResponse(place if _PLACE.fullmatch(place) else below("/"), status_code=303, headers=_HEADERS)
     _set(request, found, cookie_name(), secret)
-    found.delete_cookie(nonce_name())
+    found.delete_cookie(nonce_name(), path=below("") or "/")
     return found
 
 
@@ -181,13 +194,13 @@ async def _sign_out(request: Request) -> Response:
     if _led(request):
         return Response(status_code=403, headers=_HEADERS)
     found = Response(status_code=204, headers=_HEADERS)
-    found.delete_cookie(cookie_name())
+    found.delete_cookie(cookie_name(), path=below("") or "/")
     return found
 
 
 def _set(request: Request, response: Response, name: str, value: str) -> None:
     secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-    response.set_cookie(name, value, httponly=True, samesite="lax", secure=secure, path="/")
+    response.set_cookie(name, value, httponly=True, samesite="lax", secure=secure, path=below("") or "/")
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -202,9 +215,9 @@ async def _form(request: Request) -> dict[str, str]:
 
 def _page(words: str, place: str, *, wrong: bool = False) -> str:
     said = f'<p class="{"wrong" if wrong else "note"}" role="alert">{html.escape(words)}</p>' if words else ""
-    kept = html.escape(place if _PLACE.fullmatch(place) else "/", quote=True)
-    provider = _PROVIDER if _provider_known() else ""
-    return _HTML.format(said=said, place=kept, provider=provider)
+    kept = html.escape(place if _PLACE.fullmatch(place) else below("/"), quote=True)
+    provider = _PROVIDER.format(home=below("/")) if _provider_known() else ""
+    return _HTML.format(said=said, place=kept, door=below(SIGN_IN), provider=provider)
 
 
 def _provider_known() -> bool:
@@ -217,7 +230,7 @@ def _provider_known() -> bool:
 
 _PROVIDER = """\
 <p class="or">or</p>
-<p><a class="button" href="/?provider=oidc">Sign in with your organisation</a></p>
+<p><a class="button" href="{home}?provider=oidc">Sign in with your organisation</a></p>
 """
 
 _HTML = """\
@@ -253,7 +266,7 @@ code {{ font-size: .9em; }}
 <h1>Entente</h1>
 <p class="soft">The consortium's desk: runs, factors, money and trust.</p>
 {said}
-<form method="post" action="/sign-in">
+<form method="post" action="{door}">
 <input type="hidden" name="next" value="{place}">
 <label for="token">One-time token</label>
 <input id="token" name="token" type="password" autocomplete="off" required autofocus>

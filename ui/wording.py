@@ -6,6 +6,7 @@ Markdown goes through :func:`plain` first.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
@@ -169,21 +170,25 @@ def short_id(run_id: str) -> str:
 
 def correlation(value: float | None) -> str:
     """A correlation with its sign: +0.123."""
-    return MISSING if value is None else f"{value:+.3f}"
+    return MISSING if value is None or not math.isfinite(value) else f"{value:+.3f}"
 
 
 def t_value(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.1f}"
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.1f}"
 
 
 def percent(value: float | None) -> str:
     """A share of one: 12.3 %."""
-    return MISSING if value is None else f"{100 * value:.1f} %"
+    return MISSING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
 
 
 def count(value: float | None) -> str:
     """A whole number with thin thousands."""
-    return MISSING if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return (
+        MISSING
+        if value is None or not math.isfinite(value)
+        else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    )
 
 
 def data_size(size: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import locale
 import os
 import signal
 import sys
@@ -32,8 +34,8 @@ from parties.cli import (
     services,
     settling,
 )
-from parties.errors import EntenteError
-from parties.private_files import own_files_only
+from parties.errors import ConfigError, EntenteError, StorageError
+from parties.private_files import FREE_SPACE, own_files_only
 from parties.terminal.console import complain, plain, state
 from psi.flow import ProtocolError
 
@@ -41,6 +43,7 @@ __all__ = ["app", "main", "run"]
 
 INTERRUPTED = 130
 _PROTOCOL_FAULT = 5
+_NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 app = typer.Typer(
     name="entente",
@@ -93,6 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     state.debug = False
     command: Any = typer.main.get_command(app)
     try:
+        _refuse_unreadable(sys.argv[1:] if arguments is None else arguments)
         result = command.main(args=arguments, prog_name="entente", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except EntenteError as error:
@@ -108,9 +112,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # whoever read our output has gone; the interpreter must not try to flush it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            return _failed(error, _own_fault(error), 1)
+        place = error.filename or "the disk"
+        return _failed(error, f"{place}: cannot be written ({error.strerror}); {FREE_SPACE}", StorageError.exit_code)
     except Exception as error:
-        said = f": {error}" if str(error) else ""
-        return _failed(error, f"a fault in the program ({type(error).__name__}{said}); add --debug to see where", 1)
+        return _failed(error, _own_fault(error), 1)
+
+
+def _own_fault(error: Exception) -> str:
+    said = f": {error}" if str(error) else ""
+    return f"a fault in the program ({type(error).__name__}{said}); add --debug to see where"
+
+
+def _refuse_unreadable(arguments: Sequence[str]) -> None:
+    """A path that the locale's encoding has no signs for comes in with stand-ins for its bytes, and breaks later."""
+    for given in arguments:
+        if any("\ud800" <= sign <= "\udfff" for sign in given):
+            name = os.fsencode(given).decode("utf-8", errors="replace")
+            now = locale.setlocale(locale.LC_CTYPE)
+            raise ConfigError(f"{name}: this path cannot be read under the locale {now}; set LC_ALL=C.UTF-8")
 
 
 def _failed(error: BaseException, text: str, code: int) -> int:

@@ -10,7 +10,7 @@ import typer
 from parties.cli.dossiers import advance, now, own_keys, read_live, show_dossier
 from parties.cli.settling import Credentials, app
 from parties.errors import ConfigError, StorageError
-from parties.terminal.console import say
+from parties.terminal.console import pasted, say
 
 if TYPE_CHECKING:
     from parties.node.home import NodeHome
@@ -114,8 +114,8 @@ def settle_waiting(home: NodeFolder) -> None:
         _show(one)
         digest = one.asked.dossier.digest[:12]
         say(
-            f"Decide: entente settle approve {digest} --home {home}, or entente settle refuse {digest} --why TEXT "
-            f"--home {home}"
+            f"Decide: entente settle approve {digest} --home {pasted(home)}, "
+            f"or entente settle refuse {digest} --why TEXT --home {pasted(home)}"
         )
 
 

@@ -158,6 +158,7 @@ def factors_verify(
 ) -> None:
     """Check a bundle's hashes, signatures and proof of logging, offline. With a roster, also whose they are."""
     from parties.factor.bundle_check import check_bundle
+    from parties.files.folder import files_below
     from parties.members.roster import Roster
 
     if not folder.is_dir():
@@ -166,7 +167,7 @@ def factors_verify(
     if roster is not None:
         trusted = {name: bytes.fromhex(member.identity_key) for name, member in Roster.load(roster).items()}
     try:
-        files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        files = files_below(folder)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be read ({error.strerror}); check the permissions") from None
     found = check_bundle(files, trusted)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from parties.errors import ConfigError
-from parties.terminal.console import say
+from parties.terminal.console import pasted, say
 
 __all__ = ["compare", "demo", "simulate"]
 
@@ -96,5 +96,6 @@ def simulate(
 
     made = write(out, entities=entities, periods=periods, parties=parties, seed=seed, signal=signal, model=model)
     say(
-        f"{made.config} and {made.data} are written.", f"Run it: entente demo --config {made.config} --data {made.data}"
+        f"{made.config} and {made.data} are written.",
+        f"Run it: entente demo --config {pasted(made.config)} --data {pasted(made.data)}",
     )

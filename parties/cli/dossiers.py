@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parties.errors import ConfigError, LedgerError
-from parties.terminal.console import money, say, table
+from parties.terminal.console import money, pasted, say, table
 
 if TYPE_CHECKING:
     from parties.ledger.store import LedgerStore
@@ -62,7 +62,7 @@ def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | 
         say(
             f"{len(signed)} of {need.needed} approvals"
             + (f"; it concerns {', '.join(waits)}, who must approve" if waits else "")
-            + f". Next: entente settle approve {path} --home {home} "
+            + f". Next: entente settle approve {pasted(path)} --home {pasted(home)} "
             "--credentials DIR --as NAME"
         )
         return
@@ -168,14 +168,13 @@ def read_live(path: Path | None) -> LiveRecord | None:
     """Live contributions from a file, not yet verified."""
     from pydantic import ValidationError
 
+    from parties.files.text import read_text
     from parties.settlement.live_record import LiveRecord
 
     if path is None:
         return None
     try:
-        return LiveRecord.model_validate_json(path.read_bytes())
-    except OSError:
-        raise ConfigError(f"{path}: cannot be read; name the label party's record") from None
+        return LiveRecord.model_validate_json(read_text(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -197,6 +197,11 @@ def _draw(found: Findings, folder: Path | None) -> None:
 def write_file(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        partial = path.with_name(f".{path.name}.part")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None

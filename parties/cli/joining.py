@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from parties.errors import ConfigError, StorageError
-from parties.private_files import write_private
-from parties.terminal.console import say, table
+from parties.private_files import FREE_SPACE, whole_or_nothing, write_private
+from parties.terminal.console import pasted, say, table
 
 if TYPE_CHECKING:
     from parties.settings.consortium import ConsortiumSettings
@@ -84,23 +84,24 @@ def coordinator_init(
     reached = _reached(address, listen)
     passphrase = new_passphrase(plain=plain_keys)
     settings = CoordinatorSettings(name=name, listen=listen)
-    _folder(home)
-    identity = create_identity(COORDINATOR, home / "keys", hosts=host or (), passphrase=passphrase)
-    admin = create_identity(ADMIN, home / "admin" / "keys", passphrase=passphrase)
     try:
-        write_private(home / "coordinator.toml", to_toml(settings.model_dump(exclude_unset=True)).encode())
-        coordinator = identity.member(reached)
-        # nobody ever calls the admin, so its port is none
-        Roster({COORDINATOR: coordinator, ADMIN: admin.member("127.0.0.1:0")}).save(home / "roster.json")
-        Roster({COORDINATOR: coordinator}).save(home / "admin" / "roster.json")
+        with whole_or_nothing(home):
+            _folder(home)
+            identity = create_identity(COORDINATOR, home / "keys", hosts=host or (), passphrase=passphrase)
+            admin = create_identity(ADMIN, home / "admin" / "keys", passphrase=passphrase)
+            write_private(home / "coordinator.toml", to_toml(settings.model_dump(exclude_unset=True)).encode())
+            coordinator = identity.member(reached)
+            # nobody ever calls the admin, so its port is none
+            Roster({COORDINATOR: coordinator, ADMIN: admin.member("127.0.0.1:0")}).save(home / "roster.json")
+            Roster({COORDINATOR: coordinator}).save(home / "admin" / "roster.json")
+            desk = enrol_desk(home)
     except OSError as error:
-        raise StorageError(f"{home}: cannot be written ({error.strerror}); check the disk") from None
-    desk = enrol_desk(home)
+        raise StorageError(f"{home}: cannot be written ({error.strerror}); {FREE_SPACE}") from None
     say(
         f"{name} is founded in {home}.",
         f"certificate SHA-256: {identity.certificate_sha256} (until {identity.expires:%Y-%m-%d})",
-        f"Start it: entente coordinator start --home {home}",
-        f"Invite a party: entente invite NAME --home {home}",
+        f"Start it: entente coordinator start --home {pasted(home)}",
+        f"Invite a party: entente invite NAME --home {pasted(home)}",
         f"Admin's credentials, to be kept apart: {home / 'admin'}",
         f"The web page's credentials, which sign nothing: {desk}",
     )
@@ -199,8 +200,8 @@ def party_join(
         f"{given.name} has joined as {given.role} party; members: {', '.join(roster)}.",
         f"identity: {identity.public_key} (read it to the others on another channel)",
         f"certificate until {identity.expires:%Y-%m-%d}",
-        f"Settings: {home / 'node.toml'}; look at your data: entente data check --home {home} --config FILE",
-        f"Start it: entente party start --home {home}",
+        f"Settings: {home / 'node.toml'}; look at your data: entente data check --home {pasted(home)} --config FILE",
+        f"Start it: entente party start --home {pasted(home)}",
     )
 
 
@@ -243,14 +244,16 @@ def _entity(text: str) -> str:
 
 
 def _token_text(given: str) -> str:
+    from parties.files.text import read_text
+
     path = Path(given)
     if given.startswith("entente1-"):
         return given
     if given == "-":
         return sys.stdin.read(4096)
     try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
+        return read_text(path)
+    except (OSError, ConfigError):
         raise ConfigError(f"{given[:40]!r} is neither a token nor a file that holds one") from None
 
 

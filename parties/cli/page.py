@@ -10,7 +10,7 @@ import typer
 from parties.cli.joining import duration
 from parties.cli.runs import Coordinator
 from parties.errors import ConfigError
-from parties.terminal.console import say
+from parties.terminal.console import pasted, say
 
 __all__ = ["app", "ui", "ui_enrol", "ui_token"]
 
@@ -37,6 +37,14 @@ def ui(
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web page, on this machine only.")] = 8501,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+    base_path: Annotated[
+        str,
+        typer.Option(
+            "--base-path",
+            envvar="STREAMLIT_SERVER_BASE_URL_PATH",
+            help="Path below which a proxy serves the page, such as /desk.",
+        ),
+    ] = "",
     secrets: Annotated[
         Path | None,
         typer.Option("--secrets", help="Streamlit's secrets.toml, whose [auth] names an identity provider."),
@@ -50,7 +58,13 @@ def ui(
     if (credentials is None) == (out is None):
         raise ConfigError("name whose coordinator to show: --out DIR of a demo, or --credentials DIR of the desk")
     return show_page(
-        coordinator=coordinator, credentials=credentials, out=out, port=port, browser=browser, secrets=secrets
+        coordinator=coordinator,
+        credentials=credentials,
+        out=out,
+        port=port,
+        browser=browser,
+        base_path=base_path,
+        secrets=secrets,
     )
 
 
@@ -81,6 +95,6 @@ def ui_enrol(
     made = enrol_desk(home, to)
     say(
         f"{made} holds the web page's credentials; earlier ones are refused, and their sessions are over.",
-        f"Serve the page: entente ui --credentials {made}",
-        f"Let somebody in: entente ui token --home {home} --name NAME --role admin",
+        f"Serve the page: entente ui --credentials {pasted(made)}",
+        f"Let somebody in: entente ui token --home {pasted(home)} --name NAME --role admin",
     )

@@ -13,7 +13,7 @@ from parties.cli.agreement_shown import show_agreement, show_all_to_sign, show_o
 from parties.cli.joining import duration
 from parties.cli.runs import Coordinator, Credentials, Run, app, connect, full_id, proposed_run
 from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted, StorageError
-from parties.terminal.console import say, screen, section, table
+from parties.terminal.console import pasted, say, screen, section, table
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
@@ -152,7 +152,7 @@ def put(
         say("Nothing was proposed.")
         return
     run_id = client.propose(agreement)
-    say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {credentials}")
+    say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {pasted(credentials)}")
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ def run_review(
         return
     say(
         f"Approvals missing: {missing}. Decide: entente run approve {folder.name[:12]} "
-        f"--home {home}, or entente run reject {folder.name[:12]} --why TEXT --home {home}"
+        f"--home {pasted(home)}, or entente run reject {folder.name[:12]} --why TEXT --home {pasted(home)}"
     )
 
 
@@ -263,7 +263,7 @@ def run_watch(run: Run, coordinator: Coordinator = "", credentials: Credentials 
             time.sleep(_POLL_SECONDS)
     if view.status != "settled":
         raise RunAborted(view.reason or "the run has ended")
-    say(f"Run {run_id[:12]} is settled. Look at it: entente run show {run_id[:12]} --credentials {credentials}")
+    say(f"Run {run_id[:12]} is settled. Look at it: entente run show {run_id[:12]} --credentials {pasted(credentials)}")
 
 
 def _agreement(folder: Path) -> Agreement:

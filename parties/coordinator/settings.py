@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from parties.errors import ConfigError
+from parties.files.toml import read_toml
 from parties.settings.consortium import TransportSettings
 from parties.settings.faults import first_fault
 from vfl.terms import Terms
@@ -87,12 +87,9 @@ class CoordinatorSettings(Terms):
 def load_coordinator_settings(home: Path) -> CoordinatorSettings:
     """Read ``home/coordinator.toml``; defaults where there is none. Raises :class:`ConfigError` naming the fault."""
     path = home / "coordinator.toml"
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return CoordinatorSettings()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    raw = read_toml(path)
     try:
         return CoordinatorSettings.model_validate(raw)
     except ValidationError as error:

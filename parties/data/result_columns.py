@@ -26,6 +26,7 @@ __all__ = [
     "number_column",
     "period_as_day",
     "quoted",
+    "rules_of",
     "text_column",
     "time_column",
     "wrapped",

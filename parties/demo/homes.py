@@ -25,6 +25,7 @@ from parties.names import COORDINATOR
 from parties.node.settings import ACCEPTABLE, NodeSettings, StandingLimits
 from parties.settings.consortium import ConsortiumSettings, PartySettings
 from parties.settings.toml_text import to_toml
+from parties.terminal.console import pasted
 
 __all__ = ["DemoHomes", "claim", "free_addresses", "lay_out"]
 
@@ -71,7 +72,7 @@ class DemoHomes:
     def load(cls, out: Path) -> DemoHomes:
         """A demo that was laid out before."""
         if not (out / _MARKER).is_file():
-            raise ConfigError(f"{out}: no demo was run here; run entente demo --out {out} first")
+            raise ConfigError(f"{out}: no demo was run here; run entente demo --out {pasted(out)} first")
         return cls(out, Roster.load(out / "admin" / "roster.json"))
 
 

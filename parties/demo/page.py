@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,13 +23,14 @@ from parties.demo.processes import Processes, environment
 from parties.demo.run import start_coordinator
 from parties.errors import ConfigError, PeerError, SignInError
 from parties.process.supervision import start_task
-from parties.terminal.console import say
+from parties.terminal.console import pasted, say
 
 __all__ = ["show_page"]
 
 _ANSWER_SECONDS = 3.0
 _GRACE_SECONDS = 5.0
 _OPEN_TRIES = 120
+_BASE_PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 _LINK_VALID = timedelta(days=1)
 
 
@@ -39,11 +41,13 @@ def show_page(
     out: Path | None,
     port: int,
     browser: bool,
+    base_path: str = "",
     secrets: Path | None = None,
 ) -> int:
     """Serve the page until Ctrl-C; returns Streamlit's exit code. ``out`` names a demo, ``credentials`` the desk.
 
-    On a demo, whoever may read this output is its admin: the link that is printed signs in, once.
+    ``base_path``: below which a proxy serves the page. On a demo, whoever may read this output is its admin: the link
+    that is printed signs in, once.
     """
     script = _script()
     with contextlib.closing(socket.socket()) as probe:
@@ -51,7 +55,11 @@ def show_page(
             raise ConfigError(f"port {port} is in use; choose another with --port")
     if secrets is not None and not secrets.is_file():
         raise ConfigError(f"{secrets}: no such file; name Streamlit's secrets.toml with --secrets")
-    address, link = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
+    below = base_path.strip("/")
+    if below and not _BASE_PATH.fullmatch(below):
+        raise ConfigError(f"--base-path {base_path!r}: write a path such as /desk: letters, digits, -, _ and /")
+    address = f"http://127.0.0.1:{port}" + (f"/{below}" if below else "")
+    link = address
     with contextlib.ExitStack() as stack:
         if out is not None:
             homes = DemoHomes.load(out.resolve())
@@ -67,10 +75,14 @@ def show_page(
             raise ConfigError(f"{credentials}: no roster.json there; name the desk's folder with --credentials")
         say(f"Open {link} in a browser; stop with Ctrl-C.")
         if out is not None:
-            say(f"The link signs in once, within a day. Another: entente ui token --home {homes.coordinator} ...")
+            say(
+                "The link signs in once, within a day. "
+                f"Another: entente ui token --home {pasted(homes.coordinator)} ..."
+            )
         command = [sys.executable, "-P", "-m", "streamlit", "run", str(script), f"--server.port={port}"]
         # headless: Streamlit otherwise asks for an e-mail address and advertises itself; the browser is opened here
         command += ["--server.address=127.0.0.1", "--server.headless=true", "--logger.hideWelcomeMessage=true"]
+        command.append(f"--server.baseUrlPath={below}")
         if secrets is not None:
             command.append(f"--secrets.files={secrets.resolve()}")
         places = {"ENTENTE_COORDINATOR": coordinator, "ENTENTE_DESK": str(credentials.resolve())}

@@ -20,10 +20,11 @@ from parties.demo.parity import FAR
 from parties.demo.processes import Child, Processes
 from parties.demo.summary import show_summary, summary_of, write_summary
 from parties.errors import EntenteError, ParityError, PeerError, RunAborted
+from parties.files.folder import files_below
 from parties.names import COORDINATOR
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
-from parties.terminal.console import complain, say, screen
+from parties.terminal.console import complain, pasted, say, screen
 from parties.terminal.progress import ProgressLines, ProgressScreen, watcher
 from vfl.factors.verify import verify_bundle
 
@@ -76,7 +77,10 @@ def run_demo(options: DemoOptions) -> None:
         homes.agreement.write_bytes(agreement.canonical())
         with Processes(homes.logs) as processes:
             far = _Demo(homes, agreement, processes).run(check_parity=options.check_parity)
-            say(f"All phases finished in {time.monotonic() - began:.0f} s. Look at it: entente ui --out {options.out}")
+            say(
+                f"All phases finished in {time.monotonic() - began:.0f} s. "
+                f"Look at it: entente ui --out {pasted(options.out)}"
+            )
             if options.keep_running:
                 _keep(homes)
         if far:
@@ -236,7 +240,7 @@ class _Demo:
         label = self._agreement.label.party
         assert view.factor is not None
         folder = self._homes.party(label) / "factors" / view.factor.factor_id / view.factor.version
-        files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        files = files_below(folder)
         key = bytes.fromhex(self._homes.roster.member(label).identity_key)
         report = verify_bundle(files, trusted={label: key})
         if not report.authentic:

@@ -12,7 +12,7 @@ from parties.client import LedgerView, RunView
 from parties.demo.parity import told
 from parties.errors import StorageError
 from parties.names import COORDINATOR
-from parties.terminal.console import correlation, money, say, table
+from parties.terminal.console import correlation, figure, money, say, table
 
 __all__ = ["show_summary", "summary_of", "write_summary"]
 
@@ -82,7 +82,7 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     """The same for people."""
     ic, reward = summary["ic"], agreement.reward
     paid = {part.party: part.reward for part in view.contributions}
-    beaten = {name: f"{share:.0%}" for name, share in twin["better_than"].items()}
+    beaten = {name: figure(share, ".0%") for name, share in twin["better_than"].items()}
     label = agreement.label.party
     rows = [("joint factor", correlation(ic["joint"]), "", "", "")]
     rows.append((f"{label} (label party) alone", correlation(ic["own"]), beaten.get(label, "-"), "", ""))

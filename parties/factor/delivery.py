@@ -20,6 +20,7 @@ from parties.audit.bundles import logged_exports
 from parties.audit.log import AuditLog
 from parties.errors import AgreementError, ConfigError, DataError, StorageError
 from parties.factor.sealing import Cover, cover_of, node_reading_key, seal, unseal
+from parties.files.folder import files_below
 from parties.members.keys import Identity
 from parties.members.roster import Member
 from parties.names import COORDINATOR
@@ -242,6 +243,6 @@ def next_version(folder: Path) -> str:
 def read_bundle(folder: Path) -> dict[str, bytes]:
     """The bundle's files as they lie there."""
     try:
-        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        return files_below(folder)
     except OSError as error:
         raise StorageError(f"{folder}: the factor cannot be read ({error.strerror}); check the disk") from None

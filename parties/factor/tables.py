@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parties.errors import ConfigError, DataError, StorageError
+from parties.files.folder import files_below, is_dropping
 from vfl.factors.bounded_parquet import read_frame
 from vfl.factors.findings import Findings
 from vfl.factors.market import on_grid
@@ -79,7 +80,7 @@ def bundle_files(folder: Path) -> dict[str, bytes]:
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder}: not a factor bundle; name the folder that holds {MANIFEST}")
     try:
-        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        return files_below(folder)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be read ({error.strerror}); check the permissions") from None
 
@@ -107,7 +108,7 @@ def find_folders(root: Path) -> list[Path]:
     """The bundles below a folder."""
     if not root.is_dir():
         raise ConfigError(f"{root}: no such folder; name one that holds factors")
-    return sorted(path.parent for path in root.rglob(MANIFEST))
+    return sorted(path.parent for path in root.rglob(MANIFEST) if not is_dropping(path.relative_to(root)))
 
 
 def superseding(folder: Path) -> str:

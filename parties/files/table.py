@@ -24,7 +24,7 @@ __all__ = ["MOST_ROWS", "Table", "read_table", "require"]
 MOST_ROWS = 60_000_000
 """Of one table: 4,000 periods of 15,000 instruments. At 16 bytes a row it takes a gigabyte."""
 
-_PIECE = 65_536
+_PIECE = 8_192
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 _PARQUET = frozenset((".parquet", ".pq"))
 _KEYS = frozenset(("day", "id"))

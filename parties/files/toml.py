@@ -12,8 +12,10 @@ from parties.files.text import read_text
 __all__ = ["read_toml"]
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The file's tables. Raises :class:`ConfigError` naming file and line."""
+def read_toml(path: Path, remedy: str = "name an existing one") -> dict[str, Any]:
+    """The file's tables. Raises :class:`ConfigError` naming file and line, or no such file with the remedy."""
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; {remedy}")
     try:
         return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:

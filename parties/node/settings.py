@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from parties.agreement.cautions import CAUTION_TERMS
 from parties.errors import ConfigError
+from parties.files.toml import read_toml
 from parties.names import PartyName
 from parties.process.workers import ComputeSettings
 from parties.settings.consortium import LabelSettings, PartySettings, TransportSettings
@@ -146,12 +146,7 @@ class NodeSettings(Terms):
 
 def load_node_settings(path: Path) -> NodeSettings:
     """Read and check ``node.toml``; every fault is one :class:`ConfigError` sentence."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; name a node's folder that holds node.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    raw = read_toml(path, "name a node's folder that holds node.toml")
     try:
         return NodeSettings.model_validate(raw)
     except ValidationError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import tomllib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
 from parties.data.calendar import calendar_terms
 from parties.errors import ConfigError
+from parties.files.toml import read_toml
 from parties.names import COORDINATOR
 from parties.settings.consortium import (
     ConsortiumSettings,
@@ -87,12 +87,7 @@ class TermsFault(ConfigError):
 
 def load_proposal(path: Path, offers: Mapping[str, Offer]) -> ConsortiumSettings:
     """The terms in ``path``, as :func:`offered_terms` reads them. Raises :class:`ConfigError` naming the file."""
-    try:
-        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise ConfigError(f"{path}: cannot be read; name an existing file of terms") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    raw = read_toml(path, "name an existing file of terms")
     try:
         return offered_terms(raw, offers)
     except TermsFault as fault:

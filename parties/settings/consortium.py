@@ -7,7 +7,6 @@ reads the one ``[[party]]`` table that is its own.
 from __future__ import annotations
 
 import re
-import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pydantic import AliasChoices, Field, ValidationError, model_validator
 from parties.agreement.sealed_terms import with_kind_defaults
 from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms
 from parties.errors import ConfigError
+from parties.files.toml import read_toml
 from parties.names import LegalEntity, PartyName
 from parties.settings.faults import first_fault
 from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
@@ -358,12 +358,7 @@ class ConsortiumSettings(Terms):
 
 def load_consortium(path: Path) -> ConsortiumSettings:
     """Read and check a ``consortium.toml``; every fault is one :class:`ConfigError` sentence."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; name an existing consortium.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+    raw = read_toml(path, "name an existing consortium.toml")
     try:
         return ConsortiumSettings.model_validate(raw)
     except ValidationError as error:

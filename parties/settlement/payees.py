@@ -12,13 +12,13 @@ iban = "GB82WEST12345698765432"
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from parties.errors import ConfigError
+from parties.files.toml import read_toml
 from parties.ledger.iso20022 import BankAccount, check_bank_account
 from parties.names import PartyName
 from vfl.terms import Terms
@@ -58,11 +58,7 @@ class Payees(Terms):
 def load_payees(path: Path) -> Payees:
     """Read and check the file. Raises :class:`ConfigError` naming the account and the fault."""
     try:
-        return Payees.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError:
-        raise ConfigError(f"{path}: cannot be read; name the operator's payees.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from None
+        return Payees.model_validate(read_toml(path, "name the operator's payees.toml"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import shutil
 import sys
 import textwrap
@@ -13,7 +15,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["State", "complain", "correlation", "money", "plain", "say", "screen", "section", "state", "table"]
+__all__ = [
+    "State",
+    "complain",
+    "correlation",
+    "figure",
+    "money",
+    "pasted",
+    "plain",
+    "say",
+    "screen",
+    "section",
+    "state",
+    "table",
+]
 
 
 _WIDE = 4000
@@ -85,7 +100,17 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def correlation(value: float | None) -> str:
     """An IC to four digits, with its sign; a dash where there is none."""
-    return "-" if value is None else f"{value:+.4f}"
+    return figure(value, "+.4f")
+
+
+def figure(value: float | None, form: str) -> str:
+    """A number in a format; a dash where there is none or it is not defined, never nan."""
+    return "-" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def pasted(path: object) -> str:
+    """A path as a shell reads it, for a line that is printed to be copied."""
+    return shlex.quote(str(path))
 
 
 def money(minor: int, scale: int, unit: str) -> str:

@@ -7,9 +7,11 @@ from unittest import mock
 
 import httpx
 import pytest
+import streamlit as st
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
-from ui.sign_in import cookie_name, routes
+from ui.sign_in import Welcome, cookie_name, routes
 
 
 class Line:
@@ -44,3 +46,38 @@ def test_no_other_site_signs_a_visitor_in_with_a_token_of_its_choice(method: str
     assert answer.status_code == (200 if led else 303)
     if led:
         assert "theirs" not in answer.text
+
+
+def asked_below(base: str, path: str, **headers: str) -> httpx.Response:
+    """A visitor's request where a proxy serves the page below ``base``."""
+
+    async def ask() -> httpx.Response:
+        app = Starlette(routes=routes(), middleware=[Middleware(Welcome)])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://desk") as browser:
+            return await browser.get(path, headers={"accept": "text/html", "sec-fetch-site": "none"} | headers)
+
+    option = st.get_option
+
+    def told(name: str) -> object:
+        return base.strip("/") if name == "server.baseUrlPath" else option(name)
+
+    with mock.patch("ui.sign_in.connection", return_value=Line()), mock.patch("ui.sign_in.st.get_option", told):
+        return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("base", ["", "/desk", "/funds/desk"])
+def test_sign_in_follows_the_base_path(base: str) -> None:
+    """A proxy that forwards one path only reaches the page, its sign-in and what comes after it."""
+    welcome = asked_below(base, f"{base}/")
+    assert (welcome.status_code, welcome.headers["location"]) == (303, f"{base}/sign-in")
+    deep = asked_below(base, f"{base}/runs?run=1")
+    assert deep.headers["location"] == f"{base}/sign-in?next={base}/runs%3Frun%3D1"
+    form = asked_below(base, f"{base}/sign-in")
+    assert form.status_code == 200
+    assert f'action="{base}/sign-in"' in form.text
+    assert f'value="{base}/"' in form.text
+    kept = asked_below(base, f"{base}/sign-in?token=mine")
+    assert (kept.status_code, kept.headers["location"]) == (303, f"{base}/")
+    assert f"Path={base or '/'};" in kept.headers["set-cookie"] + ";"
+    assert asked_below(base, f"{base}/signed-in?ticket=none").headers["location"] == f"{base}/"
+    assert asked_below(base, f"{base}/sign-in?token=mine&next=//evil.example").headers["location"] == f"{base}/"

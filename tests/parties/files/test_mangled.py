@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from parties.errors import DataError
 from parties.factor.fund_tables import read_values
 from psi.identifiers import normalise
 from tests.parties.files.mangled import HEADER, RIGHT, WRONG, Mangled, plain
+from tests.places import ROOT
 
 TABLES = 40
 """Of each kind: with 78 kinds, more than three thousand."""
@@ -211,3 +215,55 @@ def test_numbers_that_are_dates_beyond_doubt_are_read(tmp_path: Path) -> None:
         ("2024-01-01", 1.0),
         ("2024-01-02", None),
     ]
+
+
+def documented() -> list[tuple[str, str, str]]:
+    """What docs/data.md says of each example of a day or number: its kind, the example, and the verdict."""
+    found = []
+    for line in (ROOT / "docs" / "data.md").read_text(encoding="utf-8").splitlines():
+        kind, _, rest = line.removeprefix("| ").partition(" ")
+        if line.startswith("| ") and kind.rstrip(",") in ("day", "number") and " and no proof" not in line:
+            cells = rest.split(" | ")
+            found += [
+                (kind.rstrip(","), example, cells[1].split()[0].strip(":,"))
+                for example in re.findall(r"`([^`]+)`", cells[0])
+            ]
+    return found
+
+
+def test_the_table_of_the_documentation_has_examples() -> None:
+    assert len(documented()) > 25
+    assert {verdict for _, _, verdict in documented()} == {"read", "refused", "missing"}
+
+
+@pytest.mark.parametrize(("kind", "example", "verdict"), documented())
+def test_the_table_of_the_documentation_is_true(kind: str, example: str, verdict: str, tmp_path: Path) -> None:
+    quoted = f'"{example}"'
+    row = f"{quoted},A,1" if kind == "day" else f"2024-01-31,A,{quoted}"
+    (tmp_path / "labels.csv").write_text(f"datetime,instrument,label\n{row}\n", encoding="utf-8")
+    if verdict == "refused":
+        with pytest.raises(DataError, match="row 1"):
+            rows_of(tmp_path / "labels.csv")
+    else:
+        ((day, _, value),) = rows_of(tmp_path / "labels.csv")
+        assert str(day) == "2024-01-31"
+        assert (value is None) == (verdict == "missing")
+
+
+def taken(path: Path, rows: int) -> int:
+    """Bytes at most that reading so many rows of long text takes."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write("datetime,instrument,note,label\n")
+        days = [dt.date(2020, 1, 1) + dt.timedelta(days=k) for k in range(100)]
+        note = "x" * 150
+        file.writelines(f"{days[k // 400]} 00:00:00Z,LONG-NAME-{k % 400},{note},{k / 7}\n" for k in range(rows))
+    tracemalloc.start()
+    assert read_values(path, "label").table.rows == rows
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_what_a_table_takes_follows_its_rows_and_not_its_text(tmp_path: Path) -> None:
+    few, many = taken(tmp_path / "few.csv", 20_000), taken(tmp_path / "many.csv", 40_000)
+    assert (many - few) / 20_000 < 80, "bytes a row, of the file's 220"
