@@ -37,6 +37,7 @@ from parties.data.result_columns import (
 )
 from parties.data.sql_faults import told
 from parties.errors import ConfigError, DataError
+from parties.files.numbers import LARGEST
 from parties.files.text import read_text
 from parties.settings.consortium import ColumnRules, LabelSettings, PartySettings, PostgresSettings, S3Settings
 
@@ -140,7 +141,7 @@ def run_query(
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ConfigError(f"{path}: must hold exactly one SELECT statement; a query may only read")
         refuse_links(connection, statements[0].query, path.name, data)
-        refuse_guesses(connection, statements[0].query, path.name, data)
+        refuse_guesses(connection, statements[0].query, path.name)
         result = connection.sql(statements[0].query)
         twice = sorted({name for name in result.columns if result.columns.count(name) > 1})
         if twice:
@@ -310,6 +311,7 @@ _FAULTS = {
     "not_nullable": "is empty; fill it or filter the row out",
     "blank": "is blank; fill it or filter the row out",
     "finite": "is infinite; mend the division or logarithm that made it, or use NULLIF",
+    "huge": "is too large to compute with; mend it, or use NULLIF",
     "in range": "lies outside 1900 to 2199; mend the date",
 }
 
@@ -350,7 +352,10 @@ def _check(
 def _numeric_checks(rule: ColumnRules) -> list[Any]:
     """Finite, and within the declared range."""
     unit = f" {rule.unit}" if rule.unit else ""
-    checks = [schemas.Check(lambda s: ~np.isinf(s), name="finite")]
+    checks = [
+        schemas.Check(lambda s: ~np.isinf(s), name="finite"),
+        schemas.Check(lambda s: ~(s.abs() > LARGEST), name="huge"),
+    ]
     if rule.minimum is not None:
         low = rule.minimum
         checks.append(schemas.Check(lambda s: s >= low, name=f"is below its declared minimum {low:g}{unit}"))

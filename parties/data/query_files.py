@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import duckdb
@@ -50,14 +50,13 @@ def refuse_links(connection: duckdb.DuckDBPyConnection, sql: str, source: str, d
                 )
 
 
-def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str, data: Path) -> None:
+def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str) -> None:
     """Raise :class:`DataError` where reading a CSV rests on a guess: lines skipped, or an order of day and month."""
-    folder = data.resolve()
     for named in _named(connection, sql):
         if named.csv is None:
             continue
-        for path in _expanded(named.path, folder):
-            arguments = ", ".join((_text(str(path)), *named.csv))
+        for path in _found(connection, named.path):
+            arguments = ", ".join((_text(path), *named.csv))
             try:
                 found = connection.execute(
                     f"SELECT SkipRows, DateFormat, TimestampFormat, Columns FROM sniff_csv({arguments})"  # noqa: S608 the operator's own SQL
@@ -67,11 +66,11 @@ def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str,
             ((skipped, dates, times, columns),) = found
             if skipped and "skip" not in named.options:
                 raise DataError(
-                    f"{source}: {path.name}: its first {skipped} lines do not have the fields of the others and would "
-                    f"be skipped; mend the rows, or say that it is meant: read_csv(..., skip = {skipped})"
+                    f"{source}: {PurePath(path).name}: its first {skipped} lines do not have the fields of the others "
+                    f"and would be skipped; mend the rows, or say that it is meant: read_csv(..., skip = {skipped})"
                 )
             if not named.options & {"dateformat", "date_format", "all_varchar", "columns"}:
-                _refuse_order(connection, sql, f"{source}: {path.name}", arguments, (dates, times), columns)
+                _refuse_order(connection, sql, f"{source}: {PurePath(path).name}", arguments, (dates, times), columns)
 
 
 def _refuse_order(
@@ -161,6 +160,18 @@ def _expanded(path: str, folder: Path) -> list[Path]:
         inside = Path(path).relative_to(folder)
         return sorted(folder.glob(str(inside)))[:_MOST_FILES]
     except ValueError:
+        return []
+
+
+def _found(connection: duckdb.DuckDBPyConnection, path: str) -> list[str]:
+    """The files of a path or pattern, in an S3 store too, as the connection may read them."""
+    if not set("*?[") & set(path):
+        return [path]
+    try:
+        return [
+            file for (file,) in connection.execute("SELECT file FROM glob(?) LIMIT ?", [path, _MOST_FILES]).fetchall()
+        ]
+    except duckdb.Error:
         return []
 
 

@@ -113,6 +113,7 @@ def test_an_order_of_day_and_month_is_never_guessed(home: Path) -> None:
     assert days(read(home, SQL, proved)) == ["2024-04-13", "2024-06-05"]
     assert days(read(home, SQL, HEADER + "AB,04/04/2024,1\n")) == ["2024-04-04"]
     assert "either order" in refusal(home, SQL, HEADER + "AB,03/04/24,1\n")
+    assert "f.csv: column day" in refusal(home, SQL.replace("f.csv", "*.csv"), content)
     as_text = SQL.replace("f.csv'", "f.csv', all_varchar = true").replace(", x FROM", ", CAST(x AS INTEGER) AS x FROM")
     said = refusal(home, as_text, content)
     assert days(read(home, around(said, as_text), content))[0] == "2024-04-03"
@@ -175,6 +176,13 @@ def test_numbers_as_text_are_read_by_what_is_told_and_none_is_lost(home: Path, c
     for way, values in enumerate(wanted):
         got = read(home, around(said, PARQUET, way), frame)
         assert np.allclose(got.values[:, 0], values, equal_nan=True)
+
+
+def test_a_number_that_overflows_is_named(home: Path) -> None:
+    frame = pd.DataFrame({"ticker": ["A", "B"], "day": pd.Timestamp("2024-01-31"), "x": [1.0, -1e300]})
+    assert "row 2 (entity 'B', period 2024-01-31): column 'x' is too large to compute with" in refusal(
+        home, PARQUET, frame
+    )
 
 
 def test_a_word_among_numbers_is_named(home: Path) -> None:
