@@ -28,6 +28,7 @@ from tests.parties.demo_rig import until
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS, Consortium, panel
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.evaluate import ic_by_period
+from vfl.models.sealed.coalitions import CoalitionNumbers
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.twin import integer_twin
 from vfl.protocols.opening_budget import BudgetExceededError, Charge, OpeningBudget
@@ -259,16 +260,33 @@ def test_coalitions_are_valued_from_what_training_left_and_again_after_a_cut_at_
     everyone = ic_by_period(scores, np.where(sealed.panel.universe, sealed.panel.label, np.nan), "rank")
     # standardised ranks of the label, the score as it is: near the rank IC, and the very same for all coalitions alike
     assert np.nanmax(np.abs(first[frozenset(FEATURES)] - everyone)) < 0.1
-    again = valued(sealed, scores)
+    whole, count[0] = count[0], 0
+    again = valued(sealed, scores, relay)
     for coalition, values in first.items():
         np.testing.assert_array_equal(again[coalition], values)
-    for after in (count[0] // 3, 2 * count[0] // 3, count[0] - 2, count[0] - 1):
-        cut_short = Sealed(VALUED)
-        result = cut_short.attempt().scores
+    cut_short, sent = Sealed(VALUED), list[bytes]()
+    result = cut_short.attempt().scores
+
+    def cut_and_kept(after: int) -> Callable[[str, str, Message], Message]:
+        stop = cut(after)
+
+        def relay(sender: str, receiver: str, message: Message) -> Message:
+            if isinstance(message, CoalitionNumbers):
+                sent.append(message.values)
+            return stop(sender, receiver, message)
+
+        return relay
+
+    # from its last messages on, everything is recorded, and each further attempt opens what was
+    for after in (whole // 3, 2 * whole // 3, whole - 3, count[0] - 3, count[0] - 2, count[0] - 1):
         with pytest.raises(Crash):
-            valued(cut_short, result, cut(after))
-        found = valued(cut_short, result)
-        assert all(np.nanmax(np.abs(found[c] - first[c])) < 0.02 for c in first)
+            valued(cut_short, result, cut_and_kept(after))
+            pytest.fail(f"not cut after {after} messages")
+    found = valued(cut_short, result, cut_and_kept(whole))
+    assert all(np.nanmax(np.abs(found[c] - first[c])) < 0.02 for c in first)
+    assert len(set(sent)) == 1, "whenever it was cut, the same shares of the numbers went out"
+    labels = [charge.label for charge in cut_short.numbers]
+    assert sorted(labels) == sorted({f"numbers/{period}" for period in np.flatnonzero(counted)}), "each charged once"
 
 
 def test_numbers_that_opened_are_not_made_again_for_other_labels() -> None:
