@@ -20,7 +20,7 @@ from parties.names import COORDINATOR
 from vfl.models.disclosure import Caution
 from vfl.models.opens import CAUTION_TERMS as MODEL_TERMS
 from vfl.models.opens import cautions as model_cautions
-from vfl.terms import OpeningTerms
+from vfl.terms import OpeningTerms, SealedModel
 
 __all__ = ["CAUTION_TERMS", "Caution", "agreement_cautions", "weaker_than_before"]
 
@@ -171,7 +171,10 @@ def _pay(agreement: Agreement, me: str) -> Iterator[Caution]:
         yield Caution("openings.contribution", "contributions are not measured, so the pot is not shared out")
     if agreement.kin:
         own = ", ".join(sorted(agreement.kin))
-        yield Caution("parties.legal_entity", f"{own}: the label party's own legal entity, so it earns nothing")
+        words = f"{own}: the label party's own legal entity, so it earns nothing"
+        if isinstance(agreement.model, SealedModel):
+            words += "; if it cheats together with the label party, they see what an anchor and the label party would"
+        yield Caution("parties.legal_entity", words)
     entities: dict[str, list[str]] = {}
     for name, entity in agreement.legal_entities.items():
         if name not in agreement.kin:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from parties.agreement.arithmetic import check_arithmetic
+from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import chosen_anchor, same_entity
 from parties.agreement.text import agreement_lines
@@ -55,6 +56,9 @@ def test_an_anchor_is_a_feature_party_of_another_legal_entity_than_the_label_par
     with pytest.raises(ValidationError, match="must be a feature party of the run: a, b, c"):
         sealed({"anchor": "l"})
     Agreement.model_validate(entity(sealed(), l="Fund Ltd", b="Bank Ltd"))
+    kin = Agreement.model_validate(entity(sealed(), l="Fund Ltd", a="Fund Ltd"))
+    words = [one.words for one in agreement_cautions(kin, "b") if one.term == "parties.legal_entity"]
+    assert "if it cheats together with the label party" in words[0]
     with pytest.raises(ValidationError, match="name an anchor of another entity"):
         Agreement.model_validate(entity(sealed(), l="Big Fund, Ltd.", b="BIG  fund (LTD)"))
 
