@@ -102,8 +102,8 @@ def _label_party(name: str, task: Task) -> Flow[float]:
     del name
     weights = {ANCHOR: sealed_start(os.urandom(32), task.columns, task.terms, task.columns)}
     own = SealedColumns(np.zeros((task.batch, 0)), task.terms, FIXED)
-    keys, stream = LabelKeys(coefficient_key(), slot_key()), SecretStream(os.urandom(32))
-    side = SealedLabel(task.members, own, weights, task.terms, FIXED, keys, stream, session="spread-1")
+    keys = LabelKeys(coefficient_key(), slot_key())
+    side = SealedLabel(task.members, own, weights, task.terms, FIXED, keys, session="spread-1")
     rows, labels, began = np.arange(task.batch), np.random.default_rng(0).standard_normal(task.batch), 0.0
     yield from side.start()
     for number in range(task.steps + 1):

@@ -74,8 +74,7 @@ def _label_party(name: str, folder: Path, passes: int) -> Flow[F64]:
     members = _members(data)
     side = SealedLabel(
         members, data.sides[1], _weights(members, SealedLabel.columns_held(members)), TERMS, FIXED,
-        LabelKeys(coefficient_key(), slot_key()), SecretStream(os.urandom(32)),
-        session="a9a-1", supply=PreparedZeros,
+        LabelKeys(coefficient_key(), slot_key()), session="a9a-1",
     )  # fmt: skip
     steps = tuple(cyclic_static(TERMS, data.trained, passes, data.tested))
     return (yield from sealed_static(side, steps, data.label))

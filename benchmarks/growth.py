@@ -97,8 +97,7 @@ def _label_party(name: str, size: Size) -> Flow[Spent]:
     weights = {FEATURE: sealed_start(os.urandom(32), size.columns, terms, size.columns)}
     own = SealedColumns(panel.features.rows, terms, FIXED)
     keys = LabelKeys(coefficient_key(), slot_key())
-    stream = SecretStream(os.urandom(32))
-    side = SealedLabel(size.members, own, weights, terms, FIXED, keys, stream, session="growth-1", supply=PreparedZeros)
+    side = SealedLabel(size.members, own, weights, terms, FIXED, keys, session="growth-1")
     flow, marks = sealed_walk_forward(side, steps, panel, walk), []
     event = next(flow)
     with contextlib.suppress(StopIteration):
