@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,6 @@ class Pooled:
     settings: ConsortiumSettings
     panels: Sequence[FeaturePanel]
     label: LabelPanel
-    periods: tuple[str, ...]
     _encoded: dict[float, F64] = field(default_factory=dict, init=False)
 
     @property
@@ -120,15 +119,12 @@ class _Watched(FloatTwin):
         return super().predict(step)
 
 
-def load(
-    config: Path, data: Path, change: Callable[[ConsortiumSettings], ConsortiumSettings] = lambda settings: settings
-) -> Pooled:
-    """Every party's panel of the consortium ``config``, changed as told, on the entities that all of them have."""
-    settings, folder = change(load_consortium(config)), config.parent
+def load(config: Path, data: Path) -> Pooled:
+    """Every party's panel of the consortium ``config``, on the entities that all of them have."""
+    settings, folder = load_consortium(config), config.parent
     calendar = calendar_of(calendar_terms(settings.calendar))
     (fund,) = (party for party in settings.party if party.role == "label")
     entities = [party_entities(p, folder, data, settings.label if p is fund else None) for p in settings.party]
     common = tuple(sorted(set.intersection(*map(set, entities))))
     panels = [build_feature_panel(p, folder, data, calendar, common) for p in settings.party if p is not fund]
-    label = build_label_panel(fund, settings.label, folder, data, calendar, common)
-    return Pooled(settings, panels, label, calendar.periods)
+    return Pooled(settings, panels, build_label_panel(fund, settings.label, folder, data, calendar, common))

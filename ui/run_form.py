@@ -44,6 +44,7 @@ def _kind(*kinds: str) -> Callable[[Values], bool]:
 
 
 _sealed, _split, _ridge, _opened = _kind("sealed"), _kind("split"), _kind("ridge"), _kind("split", "ridge")
+_trees, _anchored = _kind("trees"), _kind("sealed", "trees")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ SECTIONS: Mapping[str, str] = {
 }
 
 _FREQUENCIES = {"D": "days", "W-FRI": "weeks, to Friday", "M": "months", "Q": "quarters"}
-_KINDS = {"sealed": "sealed network", "split": "split network", "ridge": "joint ridge"}
+_KINDS = {"sealed": "sealed network", "trees": "sealed trees", "split": "split network", "ridge": "joint ridge"}
 _TOPS = {"residual": "line and tanh layer", "mlp": "tanh layer (MLP)", "linear": "line"}
 _LOSSES = {
     "regression": "squared error and IC", "mse": "squared error", "ic": "IC", "rank_ic": "rank IC",
@@ -97,7 +98,8 @@ _RATES = {str(2.0**-power): f"1/{2**power}" if power else "1" for power in range
 
 
 def _contributions(values: Values) -> Mapping[str, str]:
-    return (_MOMENTS if _sealed(values) else _MASKED) | _RETRAINED
+    within = {} if _trees(values) else _MOMENTS if _sealed(values) else _MASKED
+    return within | _RETRAINED
 
 
 def _anchors(values: Values) -> Mapping[str, str]:
@@ -130,10 +132,11 @@ FIELDS: tuple[Field, ...] = (
     Field("walk_forward.warmup", "Warm-up, periods", "whole", "time",
           "Periods with known labels before the first prediction.", 4, low=1),
     Field("model.kind", "Model", "choice", "model",
-          "Sealed: learns products across parties and opens nothing of a row but its score. Split: a network above "
-          "opened sums, within a budget. Ridge: linear and quick.", "split", _KINDS),
+          "Sealed: learns products across parties and opens nothing of a row but its score. Trees: boosted; "
+          "they also open sums of anonymous candidates. Split: a network above opened sums, within a budget. Ridge: "
+          "linear and quick.", "split", _KINDS),
     Field("model.anchor", "Anchor", "choice", "model",
-          f"This feature party holds the other half of every share. {HELP['anchor']}", "", _anchors, when=_sealed),
+          f"This feature party holds the other half of every share. {HELP['anchor']}", "", _anchors, when=_anchored),
     Field("model.width", "Squared columns", "whole", "model",
           "Beside the linear one. Each is a square of a weighted sum, so it holds products of all parties' columns.", 4,
           low=1, high=64, when=_sealed),
@@ -157,6 +160,25 @@ FIELDS: tuple[Field, ...] = (
           when=_sealed, step=0.25),
     Field("model.start", "Start", "number", "model", "Deviation of the squared columns' first values.", 0.2, low=0.01,
           high=1.0, when=_sealed, step=0.05),
+    Field("model.trees", "Trees", "whole", "model", "Of each fit.", 150, low=1, high=2000, when=_trees),
+    Field("model.depth", "Depth", "whole", "model", "Levels of a tree; every leaf of a level takes the same split.", 4,
+          low=1, high=6, when=_trees),
+    Field("model.candidates", "Candidates", "whole", "model",
+          "Random splits that each party brings at each level; of each, counts and sums open.", 8, low=1, high=64,
+          when=_trees),
+    Field("model.rate", "Rate", "number", "model", "Of a leaf's mean residual that a tree adds.", 0.1, low=0.01,
+          high=1.0, when=_trees, step=0.05),
+    Field("model.reg_lambda", "Lambda", "number", "model", "Added to the count of a leaf.", 20.0, low=0.0, when=_trees,
+          step=5.0),
+    Field("model.blocks", "Blocks of rows", "whole", "model",
+          "Rows are dealt once into blocks, and each tree draws one: 4 is a quarter of the rows a tree.", 1, low=1,
+          high=64, when=_trees),
+    Field("model.smallest_leaf", "Smallest leaf", "whole", "model", "Rows; smaller sides gain nothing.", 20, low=1,
+          when=_trees),
+    Field("model.refit_every", "Periods from fit to fit", "whole", "model", "Old trees age.", 1, low=1, when=_trees),
+    Field("model.fits_kept", "Fits kept", "whole", "model",
+          "1: all trees are fitted anew; more: the oldest are dropped first; 0: none is ever dropped.", 1, low=0,
+          when=_trees),
     Field("model.embedding_width", "Embedding width", "whole", "model",
           "How many numbers of a row are opened at once, as a sum over parties; each counts against the budget.", 3,
           low=1, high=64, when=_split),
@@ -171,7 +193,7 @@ FIELDS: tuple[Field, ...] = (
     Field("model.members", "Members", "whole", "model", "Top models trained side by side; the score is their mean.", 4,
           low=1, high=64, when=_split),
     Field("model.seed", "Seed", "whole", "model", "The same inputs and seed give the same factor.", 0, low=0,
-          when=_kind("sealed", "split")),
+          when=_kind("sealed", "split", "trees")),
     Field("openings.limit_per_row", "Openings of a row, at most", "whole", "openings",
           "How often one row may be opened, over all runs: its sum, which each feature party's node counts; of a "
           "sealed network its score, which the anchor's node counts.", 4, low=1),

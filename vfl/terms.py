@@ -19,8 +19,10 @@ from pydantic import (
 )
 
 from vfl.agreed import Terms
+from vfl.tree_terms import TreesModel
 
 __all__ = [
+    "AnchoredModel",
     "FASTEST",
     "LARGEST_OPERAND",
     "MOST_RANKED",
@@ -34,6 +36,7 @@ __all__ = [
     "SealedModel",
     "SplitModel",
     "Terms",
+    "TreesModel",
     "WalkForward",
 ]
 
@@ -253,9 +256,7 @@ class SealedModel(Terms):
     @classmethod
     def _squared_loss(cls, given: Any) -> Any:
         """Name the model that has what this one lacks."""
-        found = (
-            sorted({"loss", "ic_weight", "classes", "rank_temperature", "top", "epochs"} & set(given)) if given else []
-        )
+        found = sorted({"loss", "ic_weight", "classes", "rank_temperature", "top", "epochs"} & set(given or ()))
         if found:
             raise ValueError(
                 f"a sealed network fits one label by squared error and has no model.{found[0]}: remove it, or set "
@@ -305,10 +306,16 @@ def _kind(value: Any) -> str:
 
 
 Model = Annotated[
-    Annotated[SealedModel, Tag("sealed")] | Annotated[SplitModel, Tag("split")] | Annotated[RidgeModel, Tag("ridge")],
+    Annotated[SealedModel, Tag("sealed")]
+    | Annotated[SplitModel, Tag("split")]
+    | Annotated[RidgeModel, Tag("ridge")]
+    | Annotated[TreesModel, Tag("trees")],
     Discriminator(_kind),
 ]
 """A run's model; without ``kind`` it is the split network."""
+
+AnchoredModel = SealedModel | TreesModel
+"""Trained on shares to the end: an anchor holds one half of them."""
 
 
 class Horizon(Terms):

@@ -8,12 +8,15 @@ from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.models.sealed.scales import check_ranges
 from vfl.terms import SealedModel
+from vfl.tree_terms import TreesModel
 
 __all__ = ["check_arithmetic"]
 
 
 def check_arithmetic(agreement: Agreement) -> None:
     """Raise :class:`AgreementError` unless there is such a parameter set and it takes the agreed ring."""
+    if isinstance(agreement.model, TreesModel):
+        return  # every number of a tree fits the prime ring, whatever its terms
     if isinstance(agreement.model, SealedModel):
         try:
             check_ranges(

@@ -20,7 +20,7 @@ from parties.names import COORDINATOR
 from vfl.models.disclosure import Caution
 from vfl.models.opens import CAUTION_TERMS as MODEL_TERMS
 from vfl.models.opens import cautions as model_cautions
-from vfl.terms import OpeningTerms, SealedModel
+from vfl.terms import AnchoredModel, OpeningTerms
 
 __all__ = ["CAUTION_TERMS", "Caution", "agreement_cautions", "weaker_than_before"]
 
@@ -172,7 +172,7 @@ def _pay(agreement: Agreement, me: str) -> Iterator[Caution]:
     if agreement.kin:
         own = ", ".join(sorted(agreement.kin))
         words = f"{own}: the label party's own legal entity, so it earns nothing"
-        if isinstance(agreement.model, SealedModel):
+        if isinstance(agreement.model, AnchoredModel):
             words += "; if it cheats together with the label party, they see what an anchor and the label party would"
         yield Caution("parties.legal_entity", words)
     entities: dict[str, list[str]] = {}

@@ -34,7 +34,7 @@ from parties.agreement.terms import (
 from parties.errors import AgreementError
 from parties.names import COORDINATOR, PartyName, entity_key
 from psi.flow import Payload
-from vfl.terms import FixedPoint, Model, OpeningTerms, SealedModel, SplitModel, Terms, WalkForward
+from vfl.terms import AnchoredModel, FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 from vfl.walk.search import SearchTerms
 
 __all__ = ["Agreement"]
@@ -105,7 +105,7 @@ class Agreement(Terms):
             raise ValueError(f"exactly one label party is needed, and it must be {self.label.party!r}")
         if not self.features:
             raise ValueError("at least one feature party is needed")
-        if isinstance(self.model, SealedModel):
+        if isinstance(self.model, AnchoredModel):
             check_sealed(self)
         else:
             self._check_opened_sums()
@@ -194,7 +194,7 @@ class Agreement(Terms):
             raise ValueError("a placebo does not go on from another run: propose it anew")
         if terms.rows == "kept" and self.alignment.policy != "psi":
             raise ValueError('a public universe needs no rows kept: set continues.rows = "fresh"')
-        needed, words = (1, "one") if isinstance(self.model, SealedModel) else (2, "two")
+        needed, words = (1, "one") if isinstance(self.model, AnchoredModel) else (2, "two")
         if self.openings_left < needed:
             raise ValueError(
                 f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs {words} "
@@ -286,7 +286,7 @@ class Agreement(Terms):
     @property
     def row_limit(self) -> int:
         """Openings per row every feature node enforces; of a sealed model scores, which the anchor counts."""
-        if isinstance(self.model, SealedModel):
+        if isinstance(self.model, AnchoredModel):
             return self.openings.limit_per_row
         return min(
             self.openings.limit_per_row,

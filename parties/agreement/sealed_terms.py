@@ -1,4 +1,4 @@
-"""Terms of a sealed run: who its anchor is, what opens, and what it lacks that other kinds of model have."""
+"""Terms of a run on shares, a sealed network or trees: its anchor, what opens, what other kinds have and it lacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parties.names import COORDINATOR, entity_key
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.models.sealed.messages import Members
-from vfl.terms import SealedModel
+from vfl.terms import AnchoredModel
+from vfl.tree_terms import TreesModel
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
@@ -55,17 +56,17 @@ def with_kind_defaults(given: Any) -> Any:
     model = given.get("model")
     kind = model.get("kind") if isinstance(model, Mapping) else getattr(model, "kind", None)
     openings = given.get("openings", {})
-    if kind != "sealed":
+    if kind not in ("sealed", "trees"):
         return given
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
-        filled["openings"] = {"contribution": "moments"} | dict(openings)
+        filled["openings"] = {"contribution": "moments" if kind == "sealed" else "none"} | dict(openings)
     return filled
 
 
 def sealed_members(agreement: Agreement) -> Members:
     """Who takes part, and as what."""
-    assert isinstance(agreement.model, SealedModel)
+    assert isinstance(agreement.model, AnchoredModel)
     return Members(
         label=agreement.label.party,
         anchor=agreement.model.anchor,
@@ -77,10 +78,10 @@ def sealed_members(agreement: Agreement) -> Members:
 def check_sealed(agreement: Agreement) -> None:
     """Raise ValueError for what contradicts, or does not exist for, a sealed model."""
     model, openings = agreement.model, agreement.openings
-    assert isinstance(model, SealedModel)
+    assert isinstance(model, AnchoredModel)
     names = [party.name for party in agreement.features]
     if len(names) > 8:
-        raise ValueError('a sealed network takes 1 to 8 feature parties: set model.kind = "ridge" for more')
+        raise ValueError('a sealed model takes 1 to 8 feature parties: set model.kind = "ridge" for more')
     if not model.anchor:
         raise ValueError(
             "every feature party belongs to the label party's legal entity, so none can be model.anchor: invite "
@@ -107,6 +108,11 @@ def check_sealed(agreement: Agreement) -> None:
         )
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
+    if openings.contribution != "none" and isinstance(model, TreesModel):
+        raise ValueError(
+            f'openings.contribution = "{openings.contribution}" does not value trees, whose contribution no run '
+            'opens: set it to "none", or model.kind = "sealed"'
+        )
     if openings.contribution == "masked":
         raise ValueError(
             'openings.contribution = "masked" opens single parties\' sums, which a sealed model never does: set it to '

@@ -48,10 +48,10 @@ def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -
 def show_openings(agreement: Agreement, standing: int) -> None:
     """How often a row opens, and what may open of it. standing: this node's own limit."""
     from vfl.models.sealed.scales import SCORE_BITS
-    from vfl.terms import SealedModel
+    from vfl.terms import AnchoredModel
 
     model = agreement.model
-    if isinstance(model, SealedModel):
+    if isinstance(model, AnchoredModel):
         title, lines = "Scores of a row", [
             ("this run's prediction", 1),
             ("bits of a score", SCORE_BITS),

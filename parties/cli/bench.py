@@ -11,7 +11,7 @@ import typer
 from parties.errors import StorageError
 from parties.terminal.console import say, table
 
-__all__ = ["app", "bench_product", "bench_ridge", "bench_sealed", "bench_train"]
+__all__ = ["app", "bench_product", "bench_ridge", "bench_sealed", "bench_train", "bench_trees"]
 
 app = typer.Typer(help="Measure speed, bytes and memory on this machine.", no_args_is_help=True)
 
@@ -127,6 +127,35 @@ def bench_sealed(
     )  # fmt: skip
     say(f"every side on one core, without a network: {figures['one_core_rows_per_second']:,.0f} rows/s")
     say(*(f"bytes per row from {name}: {size:,.0f}" for name, size in figures["bytes_per_row"].items()))
+    _show_costs(figures, ())
+    _keep(figures, json_file)
+
+
+@app.command("trees")
+def bench_trees(
+    rows: Rows = 50_000,
+    features: Features = 32,
+    parties: Parties = 3,
+    depth: Annotated[int, typer.Option(min=1, max=6, help="Levels of a tree.")] = 4,
+    blocks: Annotated[int, typer.Option(min=1, max=64, help="Trees draw one of so many blocks of the rows.")] = 1,
+    trees: Annotated[int, typer.Option(min=1, help="Trees to time, after one to warm up.")] = 3,
+    json_file: Json = None,
+) -> None:
+    """Sealed trees, every party in a process of its own over mutual TLS, beside boosting in the clear."""
+    from parties.bench.trees import TreesShape
+    from parties.bench.trees import bench_trees as measure
+
+    figures = measure(TreesShape(rows, features, parties, depth, trees, blocks=blocks))
+    parts = [(name, f"{seconds:.2f}") for name, seconds in figures["parts"].items()]
+    table(
+        f"{parties} feature part{'y' if parties == 1 else 'ies'}, {rows:,} rows, {features} columns, depth {depth}, "
+        f"blocks {blocks}",
+        ("a tree", ">seconds"),
+        [("whole", f"{figures['seconds_per_tree']:.2f}"), *parts],
+    )
+    say(*(f"in the clear, one core: {name} {value:.3f} s" for name, value in figures["in_the_clear"].items()))
+    say(f"CPU of all sides, their start included: {figures['cpu_seconds_per_tree']:.1f} s a tree")
+    say(*(f"bytes per tree from {name}: {size:,.0f}" for name, size in figures["bytes_per_tree"].items()))
     _show_costs(figures, ())
     _keep(figures, json_file)
 

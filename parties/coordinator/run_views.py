@@ -36,7 +36,7 @@ from parties.ledger.entries import Entry, State
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Member
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.terms import SealedModel
+from vfl.terms import AnchoredModel
 
 __all__ = [
     "LedgerReader",
@@ -107,8 +107,8 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
         phases=_phases(known),
         series=progress.series(),
         openings=progress.openings(),
-        score_bits=SCORE_BITS if isinstance(model, SealedModel) else 0,
-        anchor=model.anchor if isinstance(model, SealedModel) else "",
+        score_bits=SCORE_BITS if isinstance(model, AnchoredModel) else 0,
+        anchor=model.anchor if isinstance(model, AnchoredModel) else "",
         bytes_by_message=progress.traffic(),
         relayed=progress.relays(),
         peak_rss_mb=progress.memory(),

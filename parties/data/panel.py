@@ -114,7 +114,15 @@ def feature_panel_of(
         available_at=available,
         contents=contents.digests,
         row_bits=float(column_bits(raw[..., : len(settings.columns)]).sum()),
+        missing=None if settings.whiten else _missing(raw, values.shape[2]),
     )
+
+
+def _missing(raw: NDArray[np.float64], columns: int) -> NDArray[np.bool_]:
+    """Which of the model's columns are missing; was-it-missing companions, which come last, never are."""
+    found = np.zeros((*raw.shape[:2], columns), dtype=np.bool_)
+    found[:, :, : raw.shape[2]] = np.isnan(raw)
+    return found
 
 
 def as_of(

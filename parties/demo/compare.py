@@ -19,11 +19,12 @@ from parties.agreement.document import Agreement
 from parties.data.calendar import calendar_of
 from parties.data.entities import party_entities
 from parties.data.panel import build_feature_panel, build_label_panel
-from parties.demo.parity import Parity, found_parity
+from parties.demo.parity import Parity, found_parity, trees_parity
 from parties.errors import DataError
 from parties.node.context import node_secret
 from parties.node.home import NodeHome
 from parties.node.search import searched_in_the_clear
+from parties.node.trees_label import candidates_purpose
 from vfl.arithmetic.randomness import SecretStream
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
 from vfl.contribution.retrained_scores import retrained_scores
@@ -34,8 +35,11 @@ from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scores, integer_twin
 from vfl.models.split.initial import turned_columns
 from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
+from vfl.models.trees.columns import tree_columns
+from vfl.models.trees.twin import twin_scores
 from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
 from vfl.terms import SealedModel, SplitModel
+from vfl.tree_terms import TreesModel
 
 __all__ = ["TWIN_FILE", "Pooled", "compare", "write_comparison"]
 
@@ -108,6 +112,8 @@ class Pooled:
         names = [party.name for party in agreement.features]
         if isinstance(agreement.model, SealedModel):
             return self._sealed_parity(agreement.model, names, scores)
+        if isinstance(agreement.model, TreesModel):
+            return trees_parity(scores, self._trees(agreement.model, names))
         panels, weights = [self._columns(name) for name in names], self._initial_weights(names)
         if agreement.search is not None:
             return found_parity(
@@ -146,6 +152,18 @@ class Pooled:
             return found_parity(scores, plain, exact, unit=unit)
         except SealedRangeError as error:
             return found_parity(scores, plain, None, overflow=str(error))
+
+    def _trees(self, model: TreesModel, names: Sequence[str], purpose: str = "") -> Floats:
+        """Scores (T, n) of the twin on these feature parties' columns and the label party's."""
+        agreement, label = self.agreement, self.agreement.label.party
+        columns = {name: tree_columns(self.panels[name]) for name in names}
+        if self.label.features.values.shape[-1]:
+            columns[label] = tree_columns(self.label.features)
+        purpose = purpose or candidates_purpose(agreement.initial_purpose)
+        seeds = {name: node_secret(self.homes[name].seed, purpose) for name in columns}
+        if not columns:
+            return np.where(self.label.universe, 0.0, np.nan)
+        return twin_scores(columns, self.label, model, agreement.walk_forward, seeds)
 
     def _sealed_weights(self, model: SealedModel, names: Sequence[str]) -> NDArray[np.int64]:
         """What these parties' columns started from, int64 (d, h + 1), both holders' draws added; the label's last."""
@@ -208,6 +226,8 @@ class Pooled:
     def _retrained_scores(self, names: Sequence[str]) -> dict[frozenset[str], Floats]:
         agreement, model, walk = self.agreement, self.agreement.model, self.agreement.walk_forward
         wanted = coalitions(names)
+        if isinstance(model, TreesModel):
+            return {coalition: self._trees(model, [n for n in names if n in coalition]) for coalition in wanted}
         if isinstance(model, SealedModel):
             found = {}
             for coalition in wanted:
@@ -233,6 +253,10 @@ class Pooled:
     def alone(self, name: str) -> Floats:
         """What one party's features reach without anyone else's, float64 (T, n)."""
         model, walk = self.agreement.model, self.agreement.walk_forward
+        if isinstance(model, TreesModel):
+            panel = self.label.features if name == self.agreement.label.party else self.panels[name]
+            seed = node_secret(self.homes[name].seed, "alone/ours")
+            return twin_scores({name: tree_columns(panel)}, self.label, model, walk, {name: seed})
         if isinstance(model, SealedModel):
             rows = self.label.features.rows if name == self.agreement.label.party else self.panels[name].rows
             seed = self.homes[name].seed

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from parties.errors import DataError
 
-__all__ = ["FAR", "Parity", "found_parity", "largest_difference", "told"]
+__all__ = ["FAR", "Parity", "found_parity", "largest_difference", "told", "trees_parity"]
 
 Floats = NDArray[np.float64]
 
@@ -64,6 +64,13 @@ def found_parity(
     if near is not None and near > FAR and far > 1.0:
         return Parity(far, near, "overflow: numbers left the ring, lower the rates of [model]")
     return Parity(far, near, "rounding that the rates of [model] amplify: lower them, or train in fewer steps")
+
+
+def trees_parity(scores: Floats, twin: Floats) -> Parity:
+    """Compare ``scores`` (T, n) of sealed trees with their twin, which is in whole numbers itself."""
+    far = largest_difference(scores, twin)
+    near = "splits of nearly equal gain, which the last unit of an opened sum decides"
+    return Parity(far, far, near if far > FAR else "", within=far > FAR)
 
 
 def _last_places(scores: Floats, unit: float) -> float:

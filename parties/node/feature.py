@@ -72,10 +72,13 @@ class FeatureParty:
         panel = build_feature_panel(context.settings.party, context.queries, context.data, calendar, entities)
         check_own_columns(context, panel, entities)
         self._values = panel.rows
+        self._missing = None if panel.missing is None else panel.missing.reshape(self._values.shape)
         if agreement.alignment.policy == "universe":
             # the same in every attempt, since what was recorded before belongs to it
             secret = SecretStream(context.secret(f"absent/{context.run_id}"))
             self._values = imputed(panel.values, panel.covered, secret).reshape(panel.rows.shape)
+            if self._missing is not None:  # an absent row looks like any other
+                self._missing = self._missing & panel.covered.reshape(-1, 1)
         self._entities = len(entities)
         self.coverage = float(panel.covered.mean())
         self._stream = SecretStream(os.urandom(32))

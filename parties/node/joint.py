@@ -15,6 +15,7 @@ from parties.node.context import RunContext
 from parties.node.sealed_label import SealedJoint
 from parties.node.search import Found, search_source, search_top
 from parties.node.sessions import label_session
+from parties.node.trees_label import TreesJoint
 from psi.flow import Flow, run_alone
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
@@ -33,7 +34,7 @@ from vfl.models.split.twin import alone
 from vfl.protocols.label_session import LabelSession
 from vfl.protocols.resume import Resumed, agree_place
 from vfl.protocols.session import Kept, RingShare
-from vfl.terms import Model, RidgeModel, SealedModel, SplitModel
+from vfl.terms import Model, RidgeModel, SealedModel, SplitModel, TreesModel
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential, warm_up_rows
 from vfl.walk.search import SearchTerms
@@ -236,12 +237,11 @@ class SplitJoint:
 
     def _initial_shares(self, terms: SplitModel) -> dict[str, RingShare]:
         """This side's part of every party's first weights."""
-        agreement, ring = self._context.agreement, Ring(self._context.agreement.fixed_point.ring_bits)
-        shares = {}
+        agreement, shares = self._context.agreement, {}
+        ring = Ring(agreement.fixed_point.ring_bits)
         for p in agreement.features:
-            secret = self._context.secret(f"{agreement.initial_purpose}/{p.name}")
-            shape = (len(p.columns), terms.embedding_width)
-            weights = initial_share(secret, shape, agreement.fixed_point, agreement.total_features)
+            secret, width = self._context.secret(f"{agreement.initial_purpose}/{p.name}"), terms.embedding_width
+            weights = initial_share(secret, (len(p.columns), width), agreement.fixed_point, agreement.total_features)
             shares[p.name] = Share(ring, ring.wrap(weights))
         return shares
 
@@ -390,6 +390,8 @@ def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:
         match terms:
             case SealedModel():
                 return SealedJoint(context, terms, panel)
+            case TreesModel():
+                return TreesJoint(context, terms, panel)
             case RidgeModel():
                 return RidgeJoint(context, terms, panel)
             case SplitModel():

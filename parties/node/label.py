@@ -27,6 +27,7 @@ from parties.node.label_commitment import commit_labels
 from parties.node.placebo import PlaceboResult, strangers
 from parties.node.recorded_outputs import check_own_columns, record_outputs
 from parties.node.sealed_label import SealedJoint
+from parties.node.trees_label import TreesJoint
 from parties.node.valuation import Valuation, value_run
 from psi.flow import Flow
 from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
@@ -95,7 +96,7 @@ class LabelParty:
 
     def _trained(self) -> Flow[TrainingResult]:
         """Training, after a commitment to labels and columns where every feature party keeps one."""
-        if isinstance(self._model, SealedJoint):
+        if isinstance(self._model, SealedJoint | TreesJoint):
             names = [party.name for party in self.context.agreement.features]
             yield from tell_commitment(names, commit_labels(self.context, self.panel, self._entities))
         return (yield from self._model.train())

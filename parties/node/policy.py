@@ -13,7 +13,7 @@ from parties.members.keys import Identity
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.node.settings import BOUNDED, NodeSettings
-from vfl.terms import SealedModel
+from vfl.terms import AnchoredModel
 
 __all__ = ["check_agreement", "left_to_a_person"]
 
@@ -126,7 +126,7 @@ def _check_forms(agreement: Agreement, settings: NodeSettings) -> None:
 
 def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
     limits = settings.limits
-    if isinstance(agreement.model, SealedModel) and limits.anchors and agreement.model.anchor not in limits.anchors:
+    if isinstance(agreement.model, AnchoredModel) and limits.anchors and agreement.model.anchor not in limits.anchors:
         raise AgreementError(
             f"the agreement's anchor is {agreement.model.anchor!r}, who is not among limits.anchors of this node: add "
             "it there, or ask for another anchor"
@@ -138,7 +138,7 @@ def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
             f"the agreement opens a row up to {agreement.openings.limit_per_row} times; this node's standing limit "
             f"is {limits.openings_per_row}: raise limits.openings_per_row or ask for fewer"
         )
-    if not isinstance(agreement.model, SealedModel):
+    if not isinstance(agreement.model, AnchoredModel):
         _check_forms(agreement, settings)
     never = sorted(set(limits.columns_never) & set(agreement.party(settings.party.name).columns))
     if never:

@@ -17,6 +17,7 @@ from parties.node.label_commitment import keep_commitment
 from parties.node.openings import NUMBERS, SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.sealed_valuation import serve_numbers
+from parties.node.trees_feature import TreesFeatureParty
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.prime_ring import PRIME_RING
@@ -35,6 +36,7 @@ from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import offer_place
 from vfl.terms import SealedModel
+from vfl.tree_terms import TreesModel
 
 __all__ = ["SealedFeatureParty", "feature_party"]
 
@@ -185,5 +187,10 @@ class SealedFeatureParty(FeatureParty):
 
 def feature_party(context: RunContext, entities: tuple[str, ...]) -> FeatureParty:
     """A feature party's part in a run of the agreed kind of model."""
-    kind = SealedFeatureParty if isinstance(context.agreement.model, SealedModel) else FeatureParty
-    return kind(context, entities)
+    match context.agreement.model:
+        case SealedModel():
+            return SealedFeatureParty(context, entities)
+        case TreesModel():
+            return TreesFeatureParty(context, entities)
+        case _:
+            return FeatureParty(context, entities)

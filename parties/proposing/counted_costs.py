@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from parties.agreement.document import Agreement
-from parties.proposing.sealed_costs import sealed_cost, sealed_steps
+from parties.proposing.trees_costs import anchored_cost, anchored_steps
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.protocols.product import choose_packing
-from vfl.terms import SealedModel, SplitModel
+from vfl.terms import AnchoredModel, SplitModel
 from vfl.walk.schedule import PREDICT_ROWS
 
 __all__ = [
@@ -105,8 +105,8 @@ class ProductCost:
 def steps_of(agreement: Agreement, entities: int) -> Steps:
     """The steps if ``entities`` are common to all. A ridge's blocks of moments stay below what is counted for it."""
     model, periods = agreement.model, len(agreement.calendar.periods)
-    if isinstance(model, SealedModel):
-        return Steps(**vars(sealed_steps(agreement, entities)))
+    if isinstance(model, AnchoredModel):
+        return Steps(**vars(anchored_steps(agreement, entities)))
     rows = periods * entities
     batch = min(model.batch_rows if isinstance(model, SplitModel) else PREDICT_ROWS, rows)
     extra = agreement.needed_openings - 1 - model.epochs
@@ -137,7 +137,7 @@ def sums_bytes(rows: int, width: int) -> int:
 
 def run_cost(agreement: Agreement, entities: int) -> RunCost:
     """The cost if ``entities`` (one or more) are common to all parties. Takes well below a millisecond a party."""
-    if isinstance(agreement.model, SealedModel):
+    if isinstance(agreement.model, AnchoredModel):
         return _sealed_run_cost(agreement, entities)
     steps = steps_of(agreement, entities)
     whole, parties = ProductCost(0.0, 0, 0), []
@@ -153,7 +153,7 @@ def run_cost(agreement: Agreement, entities: int) -> RunCost:
 
 
 def _sealed_run_cost(agreement: Agreement, entities: int) -> RunCost:
-    steps, cost = steps_of(agreement, entities), sealed_cost(agreement, entities)
+    steps, cost = steps_of(agreement, entities), anchored_cost(agreement, entities)
     times, slots = (
         {name: time / 1000 for name, time in table.items()} for table in (_MILLISECONDS, _SLOT_MILLISECONDS)
     )

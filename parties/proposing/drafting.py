@@ -26,7 +26,7 @@ from parties.settings.consortium import (
     LabelSettings,
     PartySettings,
 )
-from vfl.terms import OpeningTerms, SealedModel
+from vfl.terms import AnchoredModel, OpeningTerms
 
 __all__ = [
     "Node",
@@ -128,7 +128,7 @@ def _fault(error: ValidationError) -> TermsFault:
     """The first thing that is wrong. A sentence about several fields is put at the one that it tells to change."""
     first = error.errors()[0]
     # a union's tag, such as the model's kind, stands in the place but in nobody's file
-    place = ".".join(str(part) for part in first["loc"] if part not in ("sealed", "split", "ridge"))
+    place = ".".join(str(part) for part in first["loc"] if part not in ("sealed", "split", "ridge", "trees"))
     text = first["msg"].removeprefix("Value error, ")
     if not place:
         named = re.search(r"\b((?:model|openings|alignment|fees|walk_forward|reward\.settlement)\.[a-z_]+)", text)
@@ -196,7 +196,7 @@ def coalition_of(
     staying = tuple(party for party in settings.party if party.role == "label" or party.name in members)
     present = {COORDINATOR, *(party.name for party in staying)}
     model = settings.model
-    if isinstance(model, SealedModel) and model.anchor not in members:
+    if isinstance(model, AnchoredModel) and model.anchor not in members:
         model = model.model_copy(update={"anchor": ""})
     about = f"retrain run of the coalition {', '.join(members)}"
     return settings.model_copy(
@@ -273,7 +273,7 @@ def agreement_of(
 def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
     """The terms with an anchor, where the model needs one and they name none."""
     model = settings.model
-    if not isinstance(model, SealedModel) or model.anchor:
+    if not isinstance(model, AnchoredModel) or model.anchor:
         return settings
     columns = {party.name: len(party.output_columns) for party in settings.party}
     return settings.model_copy(

@@ -26,13 +26,13 @@ from parties.proposing.counted_costs import (
     steps_of,
     sums_bytes,
 )
-from parties.proposing.sealed_costs import sealed_cost
+from parties.proposing.trees_costs import anchored_cost
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.protocols.product import Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
-from vfl.terms import SealedModel
+from vfl.terms import AnchoredModel
 
 __all__ = ["Estimate", "estimate"]
 
@@ -69,7 +69,7 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
     The seconds of a sealed run are those of all parties' parts, one after the other. For a ridge model the steps of a
     split model of its shape are counted, which its blocks of moments stay below.
     """
-    if isinstance(agreement.model, SealedModel):
+    if isinstance(agreement.model, AnchoredModel):
         return _sealed_estimate(agreement, party, entities, round_trip_seconds)
     planned = steps_of(agreement, entities)
     widest = max(agreement.features, key=lambda p: len(p.columns))
@@ -100,7 +100,7 @@ def _memory(agreement: Agreement, party: str, rows: int) -> float:
 
 def _sealed_estimate(agreement: Agreement, party: str, entities: int, round_trip: float | None) -> Estimate:
     """Of a sealed run: SEAL's operations are timed here one by one, and the schedule's counts multiply them."""
-    planned, cost = steps_of(agreement, entities), sealed_cost(agreement, entities)
+    planned, cost = steps_of(agreement, entities), anchored_cost(agreement, entities)
     return Estimate(
         rows=planned.rows,
         openings=agreement.row_limit,

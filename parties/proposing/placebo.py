@@ -22,7 +22,7 @@ from parties.errors import AgreementError, ConfigError
 from parties.names import COORDINATOR
 from parties.proposing.drafting import Node
 from parties.settings.faults import reason
-from vfl.terms import SealedModel
+from vfl.terms import AnchoredModel
 
 __all__ = ["check_placebo", "placebo_of"]
 
@@ -50,7 +50,7 @@ def placebo_of(
         )
     limit = limit_per_row or _room(tested)
     fraction = tested.openings.largest_fraction
-    if not isinstance(tested.model, SealedModel):
+    if not isinstance(tested.model, AnchoredModel):
         exposed = limit * tested.model.embedding_width
         fraction = max(fraction, math.ceil(1000 * exposed / tested.counted_features) / 1000)
     missing = sorted({p.name for p in tested.parties} - set(nodes))

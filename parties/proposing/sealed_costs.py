@@ -18,14 +18,28 @@ from vfl.protocols.slots import ciphertexts_of
 from vfl.terms import SealedModel
 from vfl.walk.schedule import PREDICT_ROWS
 
-__all__ = ["SealedCost", "SealedSteps", "SlotWork", "sealed_cost", "sealed_steps"]
+__all__ = [
+    "ANSWER_BYTES",
+    "ELEMENT_BYTES",
+    "OPERAND_BYTES",
+    "SLOT_ANSWER_BYTES",
+    "SLOT_OPERAND_BYTES",
+    "SealedCost",
+    "SealedSteps",
+    "SlotWork",
+    "sealed_cost",
+    "sealed_steps",
+    "counted",
+]
 
 _DEGREE = 8192
-_RESIDUE, _SEED_BYTES, _ELEMENT = 8, 64, 8
-_WHOLE = 2 * _DEGREE * _RESIDUE
+_RESIDUE, _SEED_BYTES = 8, 64
+ELEMENT_BYTES = 8
+ANSWER_BYTES = 2 * _DEGREE * _RESIDUE
 """One polynomial under the two primes of an answer, in either mode."""
-_SLOT_OPERAND = 3 * _DEGREE * _RESIDUE + _SEED_BYTES
-_SLOT_ANSWER = 2 * _WHOLE
+OPERAND_BYTES = ANSWER_BYTES + _SEED_BYTES
+SLOT_OPERAND_BYTES = 3 * _DEGREE * _RESIDUE + _SEED_BYTES
+SLOT_ANSWER_BYTES = 2 * ANSWER_BYTES
 
 
 @dataclass(frozen=True)
@@ -115,13 +129,13 @@ def _products(cost: SealedCost, members: Members, width: int, rows: int, times: 
         done += [(holder, again, columns)] if train else []
         done += [(anchor, again, columns)] if train and beside else []
         for key_holder, needed, answered in done:
-            cost.products += _times(needed, times)
-            cost.sent[key_holder, evaluator] += times * needed.inputs * (_WHOLE + _SEED_BYTES)
-            answer = needed.outputs * _WHOLE + answered * width * 2 * _RESIDUE
+            cost.products += counted(needed, times)
+            cost.sent[key_holder, evaluator] += times * needed.inputs * OPERAND_BYTES
+            answer = needed.outputs * ANSWER_BYTES + answered * width * 2 * _RESIDUE
             cost.sent[evaluator, key_holder] += times * answer
         if beside:
-            cost.sent[evaluator, anchor] += times * rows * width * _ELEMENT
-            cost.sent[anchor, label] += times * columns * width * _ELEMENT * train
+            cost.sent[evaluator, anchor] += times * rows * width * ELEMENT_BYTES
+            cost.sent[anchor, label] += times * columns * width * ELEMENT_BYTES * train
 
 
 def _own_products(cost: SealedCost, members: Members, width: int, rows: int, times: int, *, train: bool) -> None:
@@ -129,9 +143,9 @@ def _own_products(cost: SealedCost, members: Members, width: int, rows: int, tim
     label, anchor, own = members.label, members.anchor, members.own
     for inner, columns in [(own, rows), (rows, own)][: 1 + train]:
         needed = own_packing(width, inner, columns).operations(width, inner, columns)
-        cost.own += _times(needed, times)
-        cost.sent[label, anchor] += times * needed.inputs * _SLOT_OPERAND
-        answer = needed.outputs * _WHOLE + width * columns * 2 * _RESIDUE
+        cost.own += counted(needed, times)
+        cost.sent[label, anchor] += times * needed.inputs * SLOT_OPERAND_BYTES
+        answer = needed.outputs * ANSWER_BYTES + width * columns * 2 * _RESIDUE
         cost.sent[anchor, label] += times * answer
 
 
@@ -146,11 +160,12 @@ def _slots(cost: SealedCost, members: Members, model: SealedModel, rows: int, ti
     for evaluator, elements, terms in done:
         if elements:
             count = cost.slots.add(elements, times, terms)
-            cost.sent[label, evaluator] += times * count * _SLOT_OPERAND
-            cost.sent[evaluator, label] += times * count * _SLOT_ANSWER
+            cost.sent[label, evaluator] += times * count * SLOT_OPERAND_BYTES
+            cost.sent[evaluator, label] += times * count * SLOT_ANSWER_BYTES
 
 
-def _times(needed: Operations, times: int) -> Operations:
+def counted(needed: Operations, count: int) -> Operations:
+    """The work of ``count`` such products."""
     return Operations(
-        needed.inputs * times, needed.outputs * times, needed.multiplications * times, needed.plains * times
+        needed.inputs * count, needed.outputs * count, needed.multiplications * count, needed.plains * count
     )

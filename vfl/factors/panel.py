@@ -36,7 +36,8 @@ class FeaturePanel:
     asof: datetime64[ns] (T, n), date of the observation used, NaT where none.
     available_at: datetime64[ns] (T, n), when it became available, NaT where none; never after the cutoff.
     contents: uint8 (T, n, 16), equal where rows hold equal raw values; None where nobody asked. row_bits: what a new
-    row tells in all raw columns, in bits.
+    row tells in all raw columns, in bits. missing: bool (T, n, d), which values stand for missing ones; None where
+    columns were mixed, or nobody asked.
     """
 
     columns: tuple[str, ...]
@@ -46,6 +47,7 @@ class FeaturePanel:
     available_at: Times
     contents: NDArray[np.uint8] | None = None
     row_bits: float = 0.0
+    missing: NDArray[np.bool_] | None = None
 
     @property
     def rows(self) -> NDArray[np.float64]:

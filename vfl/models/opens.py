@@ -8,7 +8,9 @@ from vfl.models.disclosure import Caution, RunSizes
 from vfl.models.ridge import opens as ridge
 from vfl.models.sealed import opens as sealed
 from vfl.models.split import opens as split
+from vfl.models.trees import opens as trees
 from vfl.terms import Model, RidgeModel, SealedModel, SplitModel
+from vfl.tree_terms import TreesModel
 
 __all__ = ["CAUTION_TERMS", "cautions", "in_words", "sentences"]
 
@@ -26,6 +28,8 @@ def in_words(model: Model) -> str:
             return split.in_words(model)
         case RidgeModel():
             return ridge.in_words(model)
+        case TreesModel():
+            return trees.in_words(model)
         case _:
             assert_never(model)
 
@@ -39,6 +43,8 @@ def sentences(model: Model, sizes: RunSizes) -> tuple[str, ...]:
             return tuple(split.sentences(model, sizes))
         case RidgeModel():
             return tuple(ridge.sentences(model, sizes))
+        case TreesModel():
+            return tuple(trees.sentences(model, sizes))
         case _:
             assert_never(model)
 
@@ -52,5 +58,7 @@ def cautions(model: Model, sizes: RunSizes) -> tuple[Caution, ...]:
             return tuple(split.cautions(model, sizes))
         case RidgeModel():
             return tuple(ridge.cautions(model, sizes))
+        case TreesModel():
+            return ()  # what a tree opens is said in full in its sentences
         case _:
             assert_never(model)

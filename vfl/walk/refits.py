@@ -15,7 +15,7 @@ from vfl.terms import WalkForward
 from vfl.tree_terms import TreesModel
 from vfl.walk.schedule import PREDICT_ROWS, Step, first_prediction, resolved_at
 
-__all__ = ["blocks_of", "carried_rows", "fits_of", "refits", "refits_static"]
+__all__ = ["blocks_of", "carried_rows", "fits_of", "most_steps", "refits", "refits_static"]
 
 Rows = NDArray[np.int64]
 
@@ -65,6 +65,12 @@ def _steps(
         for first in range(0, len(predicted), PREDICT_ROWS):
             yield Step(number, "predict", period, predicted[first : first + PREDICT_ROWS])
             number += 1
+
+
+def most_steps(terms: TreesModel, periods: int, entities: int) -> int:
+    """No run over so many periods and entities has more steps, whatever labels it has."""
+    fits = -(-periods // terms.refit_every)
+    return fits * terms.trees + periods * max(1, -(-entities // PREDICT_ROWS))
 
 
 def refits_static(terms: TreesModel, rows: int, trained: Rows | None = None) -> Iterator[Step]:

@@ -37,7 +37,7 @@ from parties.proposing.counted_costs import run_cost
 from parties.proposing.drafting import TermsFault, agreement_of, coalition_of, offered_terms, terms_of
 from parties.settings.consortium import ConsortiumSettings
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.terms import SealedModel
+from vfl.terms import AnchoredModel
 
 __all__ = ["Drafts", "doors"]
 
@@ -104,7 +104,7 @@ class Drafts:
             return DraftView(fault=text, field=field) if field == "calendar" else DraftView(fault=str(error))
         cost = run_cost(agreement, said.entities)
         predicted = _predicted(agreement)
-        sealed = isinstance(agreement.model, SealedModel)
+        sealed = isinstance(agreement.model, AnchoredModel)
         return DraftView(
             warnings=tuple(self._warnings(agreement, predicted, cost.seconds)),
             run_id=agreement.run_id,
@@ -145,7 +145,7 @@ class Drafts:
         except AgreementError as error:
             raise TermsFault("parameter_set", str(error)) from None
         reserved = agreement.needed_openings - 1 - agreement.model.epochs
-        if not isinstance(agreement.model, SealedModel) and agreement.row_limit < 2 + reserved:
+        if not isinstance(agreement.model, AnchoredModel) and agreement.row_limit < 2 + reserved:
             raise TermsFault(
                 "openings.limit_per_row",
                 f"{agreement.row_limit} openings of a row leave none to train on after one prediction and {reserved} "
@@ -189,7 +189,7 @@ class Drafts:
         if agreement.calendar.period_ends[-1] > agreement.proposed_at:
             yield "The calendar ends in the future: the last periods have no labels yet."
         if seconds > _LONG_SECONDS:
-            fewer = "steps" if isinstance(agreement.model, SealedModel) else "passes"
+            fewer = "steps" if isinstance(agreement.model, AnchoredModel) else "passes"
             yield f"It may take more than an hour on one core: fewer {fewer}, wider batches or a ridge are quicker."
 
 
@@ -213,7 +213,7 @@ def _learns(agreement: Agreement) -> Iterator[LearnsView]:
 def _uses(agreement: Agreement) -> Iterator[OpeningUseView]:
     terms, parties = agreement.openings, len(agreement.features)
     passes = min(agreement.model.epochs, _left_to_train(agreement))
-    if isinstance(agreement.model, SealedModel):
+    if isinstance(agreement.model, AnchoredModel):
         yield OpeningUseView(what="the prediction", most=1)
         return
     yield OpeningUseView(what="the prediction", most=1)

@@ -41,7 +41,7 @@ from parties.errors import AgreementError
 from parties.names import ADMIN, COORDINATOR, DESK
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.register import REGISTER
-from vfl.terms import SealedModel
+from vfl.terms import AnchoredModel
 
 if TYPE_CHECKING:
     from parties.coordinator.desk.context import DeskContext
@@ -182,7 +182,7 @@ class _Trust:
                 )
             )  # fmt: skip
         model = known.agreement.model
-        sealed = isinstance(model, SealedModel)
+        sealed = isinstance(model, AnchoredModel)
         exported = any(span.phase == "export" and span.outcome == "done" for span in state.spans)
         return MinimisationView(
             run_id=state.run,
@@ -192,7 +192,7 @@ class _Trust:
             factor_to=tuple(dict.fromkeys((state.plan.label, *state.plan.recipients))) if exported else (),
             opens=label_lines(known.agreement),
             score_bits=SCORE_BITS if sealed else 0,
-            anchor=model.anchor if isinstance(model, SealedModel) else "",
+            anchor=model.anchor if isinstance(model, AnchoredModel) else "",
         )
 
     def agreement(self, asked: RunQuestion, caller: Caller) -> AgreementText:

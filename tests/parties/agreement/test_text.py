@@ -97,6 +97,22 @@ BASES: dict[str, dict[str, Any]] = {
         "openings": {"limit_per_row": 2, "contribution": "none"},
     },
     "narrow": {"fixed_point": {"gradient_bits": 15}, "search": None},
+    "trees": {
+        "model": {
+            "kind": "trees",
+            "seed": 5,
+            "label_clip": 6.0,
+            "anchor": "web",
+            "smallest_leaf": 10,
+            "reg_lambda": 5.0,
+            "blocks": 2,
+            "fits_kept": 3,
+        },
+        "openings": {"contribution": "none"},
+        "walk_forward": {},
+        "search": None,
+        "parameter_set": "bfv-8192-prime",
+    },
 }
 TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
     ({("AlignmentTerms", "policy")}, BASES["a public list"]),
@@ -113,7 +129,13 @@ TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
         },
     ),
 ]
-CONSTANT = {("Agreement", "version"), ("SplitModel", "kind"), ("RidgeModel", "kind"), ("SealedModel", "kind")}
+CONSTANT = {
+    ("Agreement", "version"),
+    ("SplitModel", "kind"),
+    ("RidgeModel", "kind"),
+    ("SealedModel", "kind"),
+    ("TreesModel", "kind"),
+}
 """Fields of one possible value: another kind of model is another record."""
 
 

@@ -107,8 +107,8 @@ class IntegerTwin:
             }  # fmt: skip
             every = np.concatenate(list(bits.values()))
             drawn, inside = leaf[rows.drawn], every[:, rows.drawn]
-            spread = np.where(drawn[:, None] == np.arange(1 << level), carries[:, None], 0).astype(np.float64)
-            sums = (inside.astype(np.float64) @ spread).astype(np.int64)  # exact: below 2**53
+            sums = np.stack([np.bincount(drawn[one], carries[one], 1 << level) for one in inside])
+            sums = sums.astype(np.int64)  # exact: below 2**53
             if level == 0:
                 sums = np.concatenate([sums, [[carries.sum()]]])
             if int(np.abs(sums).max()) > packing.bound:

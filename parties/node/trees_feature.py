@@ -1,0 +1,121 @@
+"""A feature party's part in a run of sealed trees: as its anchor, which also counts what opens, or beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.agreement.sealed_terms import sealed_members
+from parties.errors import AgreementError
+from parties.node.context import RunContext
+from parties.node.feature import FeatureParty
+from parties.node.label_commitment import keep_commitment
+from parties.node.openings import SCORES
+from parties.node.sealed_records import SealedRecords
+from parties.node.trees_label import candidates_purpose
+from parties.node.trees_records import AnchorTreesRecords
+from parties.node.zero_supply import PreparedZeros
+from psi.flow import Flow
+from vfl.arithmetic.randomness import SecretStream
+from vfl.factors.panel import FeaturePanel
+from vfl.models.sealed.ends import coefficient_key, slot_key
+from vfl.models.sealed.label import LabelKeys
+from vfl.models.trees.anchor import TreesAnchor
+from vfl.models.trees.feature import TreesFeature
+from vfl.protocols.label_commitment import hear_commitment
+from vfl.protocols.resume import offer_place
+from vfl.tree_terms import TreesModel
+from vfl.walk.refits import most_steps
+
+__all__ = ["TreesFeatureParty"]
+
+F64 = NDArray[np.float64]
+
+
+class TreesFeatureParty(FeatureParty):
+    """Serves its columns to trees that are grown on shares."""
+
+    def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
+        self._terms = cast("TreesModel", context.agreement.model)
+        self._members = sealed_members(context.agreement)
+        super().__init__(context, entities)
+
+    def _bits(self, panel: FeaturePanel, entities: tuple[str, ...], periods: tuple[str, ...]) -> None:
+        """Nothing of a row opens but its score, which is counted by itself."""
+
+    def _shown_before(
+        self, entities: tuple[str, ...], periods: tuple[str, ...]
+    ) -> Callable[[], NDArray[np.int64] | None]:
+        """Scores of these rows that this node let open in other runs."""
+        return self.context.openings.others(self.context.run_id, entities, periods, 1, counted="scores")
+
+    def train(self, attempt: int) -> None:
+        """Serve the trees until the label party is done."""
+        self.context.perform("train", attempt, self._committed(f"train-{attempt}"))
+
+    def _committed(self, name: str) -> Flow[None]:
+        label = self.context.agreement.label.party
+        yield from hear_commitment(label, lambda document: keep_commitment(self.context, document))
+        yield from self._served_through(name)
+
+    def restore(self) -> None:
+        """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""
+        if not self._kept_records().finished:
+            raise AgreementError("what training left is not among this node's records: propose the run again")
+
+    @property
+    def _columns(self) -> F64:
+        """Its columns, NaN where a value is missing."""
+        return self._values if self._missing is None else np.where(self._missing, np.nan, self._values)
+
+    def _kept_records(self) -> SealedRecords:
+        digest = hashlib.sha256(repr(self._values.shape).encode() + self._columns.tobytes()).hexdigest()
+        kind = AnchorTreesRecords if self.context.me == self._members.anchor else SealedRecords
+        return kind(self.context.checkpoints(), digest)
+
+    def _served_through(self, name: str) -> Flow[None]:
+        context, agreement, records = self.context, self.context.agreement, self._kept_records()
+        place = yield from offer_place(agreement.label.party, records.places())
+        resumed = records.go_on(place)
+        candidates = SecretStream(context.secret(candidates_purpose(agreement.initial_purpose)))
+        periods = len(agreement.calendar.periods)
+        steps = most_steps(self._terms, periods, len(self._values) // max(periods, 1))
+        if isinstance(records, AnchorTreesRecords):
+            anchor = TreesAnchor(
+                self._members,
+                self._columns,
+                candidates,
+                self._terms,
+                LabelKeys(coefficient_key(), slot_key()),
+                self.budget,
+                self._stream,
+                session=f"{SCORES}{name}",
+                most_steps=steps,
+                supply=PreparedZeros,
+                workers=context.workers,
+                journal=records,
+                resumed=resumed,
+            )
+            yield from anchor.serve()
+        else:
+            party = TreesFeature(
+                context.me,
+                self._members,
+                self._columns,
+                candidates,
+                self._terms,
+                SecretStream(os.urandom(32)),
+                session=name,
+                most_steps=steps,
+                supply=PreparedZeros,
+                workers=context.workers,
+                journal=records,
+                resumed=resumed,
+            )
+            yield from party.serve()
+        records.finish()

@@ -1,0 +1,117 @@
+"""Sealed trees at the label party: their growth over a run's schedule, and what its node keeps of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.agreement.sealed_terms import sealed_members
+from parties.errors import ConfigError
+from parties.node.context import RunContext
+from parties.node.trees_records import LabelTreesRecords
+from parties.node.zero_supply import PreparedZeros
+from psi.flow import Flow, LocalProtocolError
+from vfl.arithmetic.randomness import SecretStream
+from vfl.factors.panel import LabelPanel
+from vfl.models.sealed.ends import coefficient_key, slot_key
+from vfl.models.sealed.label import LabelKeys
+from vfl.models.sealed.walk import sealed_result
+from vfl.models.trees.columns import tree_columns
+from vfl.models.trees.label import TreesLabel
+from vfl.models.trees.scales import Packing32
+from vfl.models.trees.tree_rows import TreeRows
+from vfl.models.trees.twin import twin_scores
+from vfl.models.trees.walk import trees_walk_forward
+from vfl.protocols.resume import agree_place
+from vfl.protocols.session import Kept
+from vfl.tree_terms import TreesModel
+from vfl.walk.refits import blocks_of, fits_of, refits
+from vfl.walk.result import TrainingResult
+from vfl.walk.schedule import Step
+
+__all__ = ["TreesJoint", "candidates_purpose"]
+
+F64 = NDArray[np.float64]
+
+
+def candidates_purpose(initial_purpose: str) -> str:
+    """What a node derives the secret for of which its candidates are drawn: the same in every run of these terms."""
+    return f"trees/{initial_purpose}"
+
+
+class TreesJoint:
+    """Sealed trees; the joint model of runs whose agreement says so."""
+
+    found = None
+    tried = ()
+    head = None
+
+    def __init__(self, context: RunContext, terms: TreesModel, panel: LabelPanel) -> None:
+        agreement = context.agreement
+        self._context, self._terms, self._panel = context, terms, panel
+        self._members = sealed_members(agreement)
+        if panel.features.values.shape[-1] != self._members.own:
+            raise ConfigError("the label party's columns differ from the agreement's: propose it again")
+        self.chosen = terms
+        self.steps: tuple[Step, ...] = tuple(
+            refits(terms, agreement.walk_forward, panel.known_from, panel.label, panel.universe)
+        )
+        self._check_draws()
+        self.kept: Mapping[str, Kept] = {}
+
+    def _check_draws(self) -> None:
+        """Raise ConfigError where a tree would draw too few rows, or more than 16 bits count."""
+        blocks, nobody = blocks_of(self._terms, self._panel.label.size), np.zeros(0, dtype=np.int64)
+        for fit in fits_of(self.steps):
+            for block in range(self._terms.blocks):
+                try:
+                    rows = TreeRows.of(fit[0].rows, nobody, blocks, block, self._terms)
+                    Packing32.of(len(rows.drawn))
+                except LocalProtocolError as error:
+                    raise ConfigError(str(error)) from None
+
+    def _records(self) -> LabelTreesRecords:
+        panel = self._panel
+        digest = hashlib.sha256(repr(panel.features.rows.shape).encode() + tree_columns(panel.features).tobytes())
+        digest.update(panel.label.tobytes() + panel.known_from.tobytes() + panel.universe.tobytes())
+        predictions = [step.number for step in self.steps if step.kind == "predict"]
+        return LabelTreesRecords(self._context.checkpoints(), digest.hexdigest(), predictions, self._context.boundary)
+
+    def train(self) -> Flow[TrainingResult]:
+        """The label party's part of one training session: from the start, or from where everyone can go on."""
+        context, agreement, records = self._context, self._context.agreement, self._records()
+        place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
+        resumed = records.resumed(place)
+        source = TreesLabel(
+            self._members,
+            tree_columns(self._panel.features),
+            SecretStream(context.secret(candidates_purpose(agreement.initial_purpose))),
+            self._terms,
+            LabelKeys(coefficient_key(), slot_key()),
+            SecretStream(os.urandom(32)),
+            session="train",
+            supply=PreparedZeros,
+            workers=context.workers,
+            journal=records,
+            resumed=resumed,
+        )
+        result = yield from trees_walk_forward(
+            source, self.steps, self._panel, agreement.walk_forward, resumed=resumed
+        )  # fmt: skip
+        records.finish()
+        return result
+
+    def restore(self) -> TrainingResult | None:
+        """What training left, from this node's records; None when they do not have it."""
+        scores = self._records().whole()
+        return None if scores is None else sealed_result(self.steps, self._panel, scores)
+
+    def alone(self) -> F64:
+        """Scores (T, n) of the same trees on the label party's own columns, in plain numbers."""
+        context, me = self._context, self._members.label
+        walk, seed = context.agreement.walk_forward, context.secret("alone/ours")
+        return twin_scores({me: tree_columns(self._panel.features)}, self._panel, self._terms, walk, {me: seed})

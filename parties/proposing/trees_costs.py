@@ -1,0 +1,99 @@
+"""What a run of sealed trees would cost, counted from its agreement: trees, bytes of each link, seconds of one core.
+
+Fits of later periods have more rows; each is counted with its own. Bytes are those of operands, answers and passed-on
+shares, which are nearly all of the traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from parties.agreement.document import Agreement
+from parties.agreement.sealed_terms import sealed_members
+from parties.proposing.sealed_costs import (
+    ANSWER_BYTES,
+    ELEMENT_BYTES,
+    OPERAND_BYTES,
+    SLOT_ANSWER_BYTES,
+    SLOT_OPERAND_BYTES,
+    SealedCost,
+    SealedSteps,
+    counted,
+    sealed_cost,
+    sealed_steps,
+)
+from vfl.models.sealed.messages import Members
+from vfl.models.trees.ends import sums_packing
+from vfl.protocols.product import choose_packing
+from vfl.tree_terms import TreesModel
+from vfl.walk.schedule import PREDICT_ROWS
+
+__all__ = ["anchored_cost", "anchored_steps"]
+
+_DEGREE = 8192
+
+
+def anchored_steps(agreement: Agreement, entities: int) -> SealedSteps:
+    """The steps of a run on shares, of either kind, if ``entities`` are common to all."""
+    model = agreement.model
+    if not isinstance(model, TreesModel):
+        return sealed_steps(agreement, entities)
+    fits = list(_fits(agreement, model, entities))
+    rows = len(agreement.calendar.periods) * entities
+    drawn = max(1, fits[-1][0] // model.blocks)
+    predicted = max(1, _predicted(agreement))
+    return SealedSteps(rows, drawn, len(fits) * model.trees, predicted * -(-entities // PREDICT_ROWS))
+
+
+def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
+    """The whole run's work and bytes, of either kind."""
+    model = agreement.model
+    if not isinstance(model, TreesModel):
+        return sealed_cost(agreement, entities)
+    members, cost = sealed_members(agreement), SealedCost()
+    for fitted, active in _fits(agreement, model, entities):
+        _trees(cost, members, model, max(1, fitted // model.blocks), active)
+    return cost
+
+
+def _predicted(agreement: Agreement) -> int:
+    walk = agreement.walk_forward
+    return len(agreement.calendar.periods) - walk.warmup - max(1, walk.longest + walk.embargo) + 1
+
+
+def _fits(agreement: Agreement, model: TreesModel, entities: int) -> Iterator[tuple[int, int]]:
+    """Of each fit, the rows that are fitted and those that its trees score."""
+    periods, predicted = len(agreement.calendar.periods), max(1, _predicted(agreement))
+    for start in range(0, predicted, model.refit_every):
+        known = agreement.walk_forward.warmup + start
+        ahead = periods - known if model.fits_kept == 0 else model.refit_every * model.fits_kept
+        yield known * entities, min(known + ahead, periods) * entities
+
+
+def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, active: int) -> None:
+    """One fit's trees. Splits are counted as of a party beside the anchor, under both keys, the dearest there is."""
+    label, anchor, trees = members.label, members.anchor, model.trees
+    ends = [(name, label) for name in members.features] + [(name, anchor) for name in members.others]
+    ends += [(label, anchor)] if members.own else []
+    elements = 0
+    for level in range(model.depth):
+        leaves, last = 1 << level, level == model.depth - 1
+        elements += active if last else drawn * leaves + active * (leaves - 1)
+        needed = sums_packing(drawn, model.candidates, leaves).again(drawn, model.candidates, leaves)
+        for evaluator, holder in ends:
+            cost.products += counted(needed, trees)
+            cost.sent[holder, evaluator] += trees * needed.inputs * OPERAND_BYTES
+            cost.sent[evaluator, holder] += trees * needed.outputs * ANSWER_BYTES
+        for name in members.others:
+            cost.sent[name, anchor] += trees * model.candidates * leaves * ELEMENT_BYTES
+    owner = members.others[0] if members.others else anchor
+    for holder in (label, anchor) if owner != anchor else (label,):
+        count = cost.slots.add(elements, trees)
+        cost.sent[holder, owner] += trees * count * SLOT_OPERAND_BYTES
+        cost.sent[owner, holder] += trees * (count * SLOT_ANSWER_BYTES + elements * ELEMENT_BYTES)
+    if model.depth > 1:
+        half = 1 << (model.depth - 1)
+        values = choose_packing(2, half, active, _DEGREE).operations(2, half, active)
+        cost.products += counted(values, trees)
+        cost.sent[anchor, label] += trees * values.inputs * OPERAND_BYTES
+        cost.sent[label, anchor] += trees * values.outputs * ANSWER_BYTES

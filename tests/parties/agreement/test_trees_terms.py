@@ -1,0 +1,61 @@
+"""Terms of a run of sealed trees: what they are filled up with, what is refused, and the text that is signed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from parties.agreement.arithmetic import check_arithmetic
+from parties.agreement.document import Agreement
+from parties.agreement.text import agreement_lines
+from parties.agreement.who_learns import label_lines, who_learns
+from parties.control.phases import Plan
+from parties.proposing.counted_costs import run_cost
+from tests.parties.agreement.test_model_terms import agreement
+from vfl.tree_terms import TreesModel
+
+
+def trees(contribution: str = "none", **model: Any) -> Agreement:
+    return agreement({"kind": "trees", "anchor": "b"} | model, contribution=contribution, limit_per_row=1)
+
+
+def test_terms_of_trees_are_whole_and_keep_their_hash() -> None:
+    made = trees(trees=20, depth=3, blocks=4, fits_kept=2)
+    assert isinstance(made.model, TreesModel)
+    assert Agreement.model_validate_json(made.canonical()).run_id == made.run_id
+    assert made.row_limit == 1
+    assert made.needed_openings == 1
+
+
+@pytest.mark.parametrize("contribution", ["masked", "moments"])
+def test_contributions_within_a_run_are_refused_with_what_to_do(contribution: str) -> None:
+    with pytest.raises(ValueError, match=r'does not value trees.*set it to "none"'):
+        trees(contribution)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [({"anchor": "l"}, "must be a feature party"), ({"depth": 9}, "less than or equal to 6"), ({"width": 4}, "width")],
+)
+def test_terms_that_trees_do_not_have_are_refused_by_name(model: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        trees(**model)
+
+
+def test_a_run_of_more_trees_is_said_to_cost_more() -> None:
+    few, many, quarter = (run_cost(trees(**model), 500) for model in ({"trees": 10}, {"trees": 40}, {"blocks": 4}))
+    whole = run_cost(trees(), 500)
+    assert 3.5 < many.seconds / few.seconds < 4.5
+    assert quarter.seconds < whole.seconds
+    assert all(party.bytes_sent > 0 for party in whole.parties)
+
+
+def test_what_is_signed_says_what_opens_and_no_value_phase_is_planned() -> None:
+    terms = trees(trees=20)
+    check_arithmetic(terms)
+    text = " ".join([*agreement_lines(terms), *label_lines(terms)])
+    for words in ("sealed trees", "anonymous candidate", "side of each split", "17 bits", "cheats"):
+        assert words in text
+    assert "l" in who_learns(terms)
+    assert not Plan.of(terms).valued
