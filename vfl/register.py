@@ -9,6 +9,7 @@ import vfl.models.sealed.messages
 import vfl.models.trees.messages
 import vfl.protocols.attribution
 import vfl.protocols.coalitions
+import vfl.protocols.committed_values
 import vfl.protocols.contribution_record
 import vfl.protocols.delivery
 import vfl.protocols.fee_messages

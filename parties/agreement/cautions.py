@@ -44,6 +44,8 @@ _WORSE: dict[str, tuple[int, str]] = {
     "reward.settlement.dispute_days": (-1, "a dispute is heard for a shorter time"),
     "reward.settlement.cooling_days": (1, "a stake leaves later"),
     "reward.settlement.approvals": (-1, "fewer people must approve a settlement"),
+    "reward.licence.per_period": (-1, "use of the factor pays less each period"),
+    "reward.licence.periods": (-1, "use of the factor pays for a shorter time"),
     "fees.rate_millionths": (1, "using the factor costs more"),
     "walk_forward.warmup": (-1, "predictions begin on less training"),
 }
@@ -77,6 +79,8 @@ def weaker_than_before(before: Agreement, after: Agreement) -> tuple[str, ...]:
             if path.rpartition(".")[2] in AMOUNTS:
                 was, now = (amount_in_words(one.reward, value) for one, value in ((before, was), (after, now)))
             lines.append(f"{path} was {was} and is {now}: {words}")
+    if before.reward.licence is not None and after.reward.licence is None:
+        lines.append("reward.licence was agreed and is gone: use after the run's calendar pays nothing")
     return tuple(lines)
 
 

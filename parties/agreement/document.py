@@ -118,6 +118,13 @@ class Agreement(Terms):
             self.openings.contribution != "none" or self.openings.attribution or self.reward.pot
         ):
             raise ValueError('a placebo pays nothing: set openings.contribution = "none", and no attribution or pot')
+        if self.reward.licence is not None and (
+            self.openings.contribution == "none" or len(self.calendar.periods) < 2 or not self.reward.pot
+        ):
+            raise ValueError(
+                "a licence is shared by what a reward became: it needs contributions, a reward.pot, and a calendar of "
+                "two periods or more"
+            )
         if self.search is not None:
             self._check_search(self.search)
         if self.fees is not None and (self.fees.key_holder not in names or len(names) < 3):

@@ -24,7 +24,7 @@ __all__ = ["AMOUNTS", "Term", "amount_in_words", "differences", "every_term"]
 _LONGEST_LIST = 24
 _LONGEST_TEXT = 400
 _LONGEST_WORD = 100
-AMOUNTS = frozenset(("pot", "stakes", "dispute_deposit"))
+AMOUNTS = frozenset(("pot", "stakes", "dispute_deposit", "per_period"))
 """Terms that are money, in minor units."""
 _WHOLE = frozenset(("columns",))  # a name that somebody added must not hide behind a fingerprint
 _EACH_TIME = frozenset(("nonce", "proposed at"))  # new in every agreement, and of no consequence

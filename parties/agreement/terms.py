@@ -18,6 +18,7 @@ from parties.names import PartyName
 from vfl.terms import Terms
 
 __all__ = [
+    "LicenceTerms",
     "AlignmentTerms",
     "CalendarTerms",
     "ContinuationTerms",
@@ -134,6 +135,13 @@ class SettlementTerms(Terms):
         return self
 
 
+class LicenceTerms(Terms):
+    """Pay for use over time: so much each period after the run's calendar, shared as its final settlement was."""
+
+    per_period: int = Field(ge=1, le=2**53 - 1, description="minor units, for each period of use")
+    periods: int = Field(ge=1, le=520, description="how many periods after the run's calendar")
+
+
 class RewardTerms(Terms):
     """How the pot of a run is split: integers in minor units, by score, largest remainder."""
 
@@ -155,13 +163,15 @@ class RewardTerms(Terms):
         default=24, ge=1, le=8784, description="from a period's cutoff to the commitment to its rows, at most"
     )
     settlement: SettlementTerms | None = Field(default=None, description="None: no stakes, no roll-over account")
+    licence: LicenceTerms | None = Field(default=None, description="None: use after the run's calendar pays nothing")
 
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Terms without settlement rules keep the hash they had before there were any."""
+        """Terms without settlement rules or licence keep the hash they had before there were any."""
         body: dict[str, Any] = handler(self)
-        if self.settlement is None:
-            body.pop("settlement", None)
+        for name in ("settlement", "licence"):
+            if getattr(self, name) is None:
+                body.pop(name, None)
         return body
 
 

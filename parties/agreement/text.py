@@ -189,6 +189,12 @@ def _money(agreement: Agreement) -> Iterator[str]:
         )
     else:
         yield "Rows are paid for whenever they were brought, after the fact too."
+    if terms.licence is not None:
+        yield (
+            f"Use of the factor pays {amount_in_words(terms, terms.licence.per_period)} a period for "
+            f"{_counted(terms.licence.periods, 'period')} after the calendar, shared as the final settlement is; what "
+            "nobody earned rolls over."
+        )
     if fees is not None:
         yield (
             f"Usage fees: {fees.rate_millionths} millionths of the assets that use the factor, each period; each fee "

@@ -14,7 +14,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-import parties.cli.approving  # noqa: F401 adds its commands to settling's
+import parties.cli.approving
+import parties.cli.replaying  # noqa: F401 adds its commands to audit's
 from parties import __version__
 from parties.cli import (
     audit,

@@ -29,6 +29,7 @@ __all__ = [
     "settle_exit",
     "settle_finalise",
     "settle_judge",
+    "settle_licence",
     "settle_list",
     "settle_pay",
     "settle_receive",
@@ -109,6 +110,24 @@ def settle_finalise(
             propose(home, ledger, closed, propose_final(ledger, closed, record, name, now()), credentials, name)
 
 
+@app.command("licence")
+def settle_licence(
+    run: Run, home: Home, dry_run: DryRun = False, credentials: Credentials = None, name: As = "admin"
+) -> None:
+    """Propose what use of the factor costs: every period that is over and not yet in the books."""
+    from parties.cli.dossiers import show_dossier
+    from parties.coordinator.closed_runs import find_run, open_ledger
+    from parties.settlement.licence import propose_licence
+
+    closed = find_run(home, run)
+    with open_ledger(home) as ledger:
+        dossier = propose_licence(ledger, closed, name, now())
+        if dry_run:
+            show_dossier(dossier)
+        else:
+            propose(home, ledger, closed, dossier, credentials, name)
+
+
 @app.command("void")
 def settle_void(run: Run, home: Home, why: Why, credentials: Credentials = None, name: As = "admin") -> None:
     """Propose that a run's pending settlement is cancelled."""
@@ -162,16 +181,21 @@ def settle_judge(
     party: Party,
     why: Why,
     upheld: Annotated[bool, typer.Option("--uphold/--reject", help="Whether the accuser is right.")],
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="FILE", help="What an auditor's replay of the run found.")
+    ] = None,
     credentials: Credentials = None,
     name: As = "admin",
 ) -> None:
     """Propose the end of a dispute: the deposit goes back, or is lost."""
     from parties.coordinator.closed_runs import find_run, open_ledger
     from parties.settlement.proposals import propose_judgement
+    from parties.settlement.replay_verdict import read_verdict
 
     closed = find_run(home, run)
+    verdict = None if replay is None else read_verdict(replay)
     with open_ledger(home) as ledger:
-        dossier = propose_judgement(ledger, closed, party, why, name, now(), upheld=upheld)
+        dossier = propose_judgement(ledger, closed, party, why, name, now(), upheld=upheld, replay=verdict)
         propose(home, ledger, closed, dossier, credentials, name)
 
 

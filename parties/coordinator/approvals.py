@@ -31,6 +31,7 @@ from parties.settlement.closed_run import ClosedRun
 from parties.settlement.committed_rows import check_flags
 from parties.settlement.dossier import Dossier, Intended, Requirement
 from parties.settlement.dossier_store import FOLDER, Dossiers, is_posted, post, requirement, write_durably
+from parties.settlement.licence import booked_earnings
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer, Asked, Facts
 from parties.settlement.roll_over import carried_of, pot_entries
@@ -274,16 +275,16 @@ class Approvals:
         return tuple(sorted(name for name, key in need.people.items() if known.get(name) == key))
 
     def _facts(self, dossier: Dossier, run: ClosedRun | None) -> Facts:
+        if run is not None and dossier.kind == "licence":
+            return Facts(earning_entries=booked_earnings(self._ledger, run.run_id))
         if run is None or dossier.kind not in ("close", "final"):
             return Facts()
         entry = self._ledger.entry(pending_id(run.run_id)) if dossier.kind == "final" else None
-        booked = pot_entries(self._ledger, entry.sequence if entry else None)
+        moved = pot_entries(self._ledger, entry.sequence if entry else None)
+        pending = Intended.of(entry.transaction) if entry else None
         return Facts(
-            contribution=run.contribution,
-            pending=Intended.of(entry.transaction) if entry else None,
-            carried=carried_of(booked),
-            pot_entries=booked,
-        )
+            contribution=run.contribution, pending=pending, carried=carried_of(moved), pot_entries=moved
+        )  # fmt: skip
 
     def _check_approval(self, party: str, answer: Answer, dossier: Dossier, run: ClosedRun | None) -> None:
         assert answer.approval is not None

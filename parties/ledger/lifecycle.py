@@ -33,7 +33,14 @@ from parties.errors import LedgerError
 from parties.ledger.entries import Posting, State, Transaction
 from parties.ledger.settlement import POT, REWARD, party_account, pending_id
 
-__all__ = ["close_transaction", "correction", "pending_parts", "resolve_transaction"]
+__all__ = [
+    "close_transaction",
+    "correction",
+    "licence_id",
+    "licence_transaction",
+    "pending_parts",
+    "resolve_transaction",
+]
 
 
 def close_transaction(
@@ -58,6 +65,27 @@ def close_transaction(
         moves += [(party_account(party, "Stake"), pledge), (forfeits, -pledge)]
     narration = f"Reward of run {run_id[:12]}, pending until its labels resolve"
     return Transaction(pending_id(run_id), at, narration, _net(moves), State.PENDING, None, run_id, evidence)
+
+
+def licence_transaction(
+    run_id: str, number: int, shares: Mapping[str, int], at: datetime, *, amount: int, evidence: str = ""
+) -> Transaction:
+    """What the ``number``-th period of use costs, payable at once; what nobody has a share of goes to the Pot.
+
+    Raises :class:`LedgerError` for shares below zero or above ``amount`` together.
+    """
+    if amount <= 0 or min(shares.values(), default=0) < 0 or sum(shares.values()) > amount:
+        raise LedgerError(f"shares of a licence must lie between 0 and the {amount} of the period: compute them again")
+    moves = [(REWARD, amount)]
+    moves += [(party_account(party, "Payable"), -share) for party, share in sorted(shares.items())]
+    moves.append((POT, sum(shares.values()) - amount))
+    narration = f"Licence of run {run_id[:12]}, period {number} of use"
+    return Transaction(licence_id(run_id, number), at, narration, _net(moves), run_id=run_id, evidence=evidence)
+
+
+def licence_id(run_id: str, number: int) -> str:
+    """The id of what a run's ``number``-th period of use costs: posted once, whoever proposes it."""
+    return f"licence/{run_id}/{number}"
 
 
 def pending_parts(pending: Transaction) -> tuple[dict[str, int], dict[str, int]]:

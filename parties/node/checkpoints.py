@@ -206,10 +206,10 @@ class WalkRecords:
         ring: Ring,
         kept: Callable[[], None] = lambda: None,
         *,
-        searched: bool = False,
+        keep_sums: bool = False,
     ) -> None:
         self._store = store
-        self._trained = [step.number for step in steps if step.kind == "train"] if searched else []
+        self._trained = [step.number for step in steps if step.kind == "train"] if keep_sums else []
         self._kept = kept
         self._parties = tuple(parties)
         self._ring = ring
@@ -237,7 +237,7 @@ class WalkRecords:
         self._kept()
 
     def opened(self, step: int, z: NDArray[np.float64]) -> None:
-        """Keep what a training step opened, for trials on it."""
+        """Keep what a training step opened, for trials on it and for an auditor's replay."""
         self._store.put(f"open-{step:08}", {"z": z})
 
     def sums(self, before: int) -> dict[int, NDArray[np.float64]]:

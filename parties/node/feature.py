@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from typing import TypedDict, Unpack
+from functools import partial
+from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,10 @@ from parties.data.row_contents import RowContents, imputed
 from parties.errors import AgreementError
 from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
+from parties.node.contribution_evidence import SentParts
 from parties.node.earlier_runs import check_begun
 from parties.node.kept_contribution import keep_contribution
+from parties.node.label_commitment import keep_commitment
 from parties.node.openings import NUMBERS
 from parties.node.recorded_outputs import check_own_columns
 from parties.node.row_commitments import told_times
@@ -38,8 +41,10 @@ from vfl.models.split.feature import serve_source
 from vfl.models.split.initial import initial_share, turned_columns
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
+from vfl.protocols.committed_values import hear_basis
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.feature_session import FeatureSession
+from vfl.protocols.label_commitment import hear_commitment
 from vfl.protocols.opened_numbers import OpenedNumbers, RowNoise
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import Charge, OpeningBudget
@@ -50,6 +55,8 @@ from vfl.protocols.spread import Workers
 from vfl.terms import RidgeModel, SplitModel
 
 __all__ = ["FeatureParty"]
+
+T = TypeVar("T")
 
 
 class _Brought(TypedDict, total=False):
@@ -150,8 +157,13 @@ class FeatureParty:
 
     def train(self, attempt: int) -> None:
         """Serve the source layer until the label party is done."""
-        flow = self._train(f"train-{attempt}")
+        flow = self._committed(self._train(f"train-{attempt}"))
         self._served = self.context.perform("train", attempt, flow)
+
+    def _committed(self, training: Flow[T]) -> Flow[T]:
+        """Training, once the label party has committed to its labels and columns."""
+        yield from hear_commitment(self.context.agreement.label.party, partial(keep_commitment, self.context))
+        return (yield from training)
 
     def restore(self) -> None:
         """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""
@@ -266,7 +278,9 @@ class FeatureParty:
         agreement, kept = self.context.agreement, self._served.predictions
         session = self._session(name, (yield from self._masks()), supply=PreparedZeros)
         if agreement.openings.contribution == "masked":
-            yield from serve_coalitions(session, kept, consent=True)
+            sent = SentParts(name, (yield from hear_basis(agreement.label.party)))
+            yield from serve_coalitions(session, kept, consent=True, sent=sent.part)
+            sent.log(self.context)
         if agreement.openings.attribution:
             yield from serve_attribution(session, kept, self._entities, consent=True)
         if agreement.openings.contribution == "masked":

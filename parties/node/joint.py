@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parties.errors import ConfigError
 from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
+from parties.node.no_source import NoSource
 from parties.node.sealed_label import SealedJoint
 from parties.node.search import Found, search_source, search_top
 from parties.node.sessions import label_session
@@ -23,7 +24,6 @@ from vfl.arithmetic.share import Share
 from vfl.factors.panel import LabelPanel
 from vfl.models.ridge.basis import moment_bits
 from vfl.models.ridge.label import SealedLinear
-from vfl.models.ridge.moments import Moments
 from vfl.models.ridge.walk import RidgeHead, ridge_steps, ridge_walk_forward
 from vfl.models.split.initial import initial_share, warm_column
 from vfl.models.split.label import SealedSource
@@ -39,7 +39,7 @@ from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential, warm_up_rows
 from vfl.walk.search import SearchTerms
 
-__all__ = ["JointModel", "NoSource", "RidgeJoint", "SplitJoint", "joint_model"]
+__all__ = ["JointModel", "RidgeJoint", "SplitJoint", "joint_model"]
 
 
 class JointModel(Protocol):
@@ -69,6 +69,10 @@ class JointModel(Protocol):
     def kept(self) -> Mapping[str, Kept]:
         """Its shares of each party's part of the opened predictions."""
 
+    @property
+    def sums(self) -> Mapping[int, NDArray[np.float64]]:
+        """What each step opened, by number, where training can be repeated from it; nothing elsewhere."""
+
     def train(self) -> Flow[TrainingResult]:
         """The label party's part of one training session: from the start, or from where everyone can go on."""
 
@@ -92,13 +96,16 @@ def _go_on(
 
 
 def _records(
-    context: RunContext, steps: Sequence[Step], *, trial: int | None = None, searched: bool = False
+    context: RunContext, steps: Sequence[Step], *, trial: int | None = None, keep_sums: bool = False
 ) -> WalkRecords:
-    """The label party's records of a schedule: the run's, or those of one of its trials."""
+    """The label party's records of a schedule: the run's, or those of one of its trials.
+
+    ``keep_sums``: what training steps opened is kept too.
+    """
     store = context.checkpoints() if trial is None else context.trial_checkpoints(trial)
     names = tuple(p.name for p in context.agreement.features)
     ring = Ring(context.agreement.fixed_point.ring_bits)
-    return WalkRecords(store, steps, names, ring, context.boundary, searched=searched)
+    return WalkRecords(store, steps, names, ring, context.boundary, keep_sums=keep_sums)
 
 
 def _check_own_columns(context: RunContext, panel: LabelPanel) -> int:
@@ -121,6 +128,7 @@ class SplitJoint:
         self._found: Found | None = None
         self._tried: tuple[Tried, ...] = ()
         self.head = self._new_head()
+        self.sums: Mapping[int, NDArray[np.float64]] = {}
         self._kept: Mapping[str, Kept] = {}
         if terms.warm_start == "ridge":
             _check_own_columns(context, panel)
@@ -170,7 +178,9 @@ class SplitJoint:
         return self._kept
 
     def _records(self) -> WalkRecords:
-        return _records(self._context, self.steps, searched=self._context.agreement.search is not None)
+        agreement = self._context.agreement
+        kept = agreement.search is not None or agreement.openings.contribution == "masked"
+        return _records(self._context, self.steps, keep_sums=kept)
 
     def _trial_records(self, trial: int, steps: tuple[Step, ...]) -> WalkRecords:
         return _records(self._context, steps, trial=trial)
@@ -182,9 +192,12 @@ class SplitJoint:
         return tuple(step for step in every if step.period < agreement.reported_from)
 
     def train(self) -> Flow[TrainingResult]:
-        search = self._context.agreement.search
+        agreement, search = self._context.agreement, self._context.agreement.search
         if search is None:
-            return (yield from self._walk(self._records(), self.steps, self._terms))
+            opened: dict[int, NDArray[np.float64]] | None = {} if agreement.openings.contribution == "masked" else None
+            result = yield from self._walk(self._records(), self.steps, self._terms, opened)
+            self.sums = opened or {}
+            return result
         judge, steps = self._judge(), self._trial_steps()
 
         def trial(number: int, terms: SplitModel) -> Flow[TrainingResult]:
@@ -275,6 +288,7 @@ class SplitJoint:
             return None
         self._kept = _kept_shares(self._context, self.steps, resumed)
         if search is None:
+            self.sums = records.sums(resumed.step)
             return self._walked(resumed, self.steps, self._terms)
         sums = records.sums(resumed.step)
         if len(sums) < len(self.steps):
@@ -300,24 +314,6 @@ class SplitJoint:
         return run_alone(walk_forward(NoSource(), self.head, steps, self._panel, resumed=resumed))
 
 
-class NoSource:
-    """A source of which nothing is asked."""
-
-    def forward(self, step: int, rows: NDArray[np.int64]) -> Flow[NDArray[np.float64]]:
-        raise AssertionError("training had ended")
-
-    def backward(self, step: int, rows: NDArray[np.int64], gradient: NDArray[np.float64]) -> Flow[None]:
-        raise AssertionError("training had ended")
-
-    def moments(
-        self, step: int, rows: NDArray[np.int64], own: NDArray[np.float64], label: NDArray[np.float64]
-    ) -> Flow[Moments]:
-        raise AssertionError("training had ended")
-
-    def use(self, coefficients: NDArray[np.float64]) -> None:
-        """Nothing is scored any more."""
-
-
 class RidgeJoint:
     """Joint ridge from secure moments."""
 
@@ -339,6 +335,7 @@ class RidgeJoint:
         self.head = RidgeHead(own)
         self.chosen, self.tried = terms, ()
         self.found: Found | None = None
+        self.sums: Mapping[int, NDArray[np.float64]] = {}
         self._kept: Mapping[str, Kept] = {}
 
     @property

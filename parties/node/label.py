@@ -26,8 +26,6 @@ from parties.node.kept_contribution import kept_contribution
 from parties.node.label_commitment import commit_labels
 from parties.node.placebo import PlaceboResult, strangers
 from parties.node.recorded_outputs import check_own_columns, record_outputs
-from parties.node.sealed_label import SealedJoint
-from parties.node.trees_label import TreesJoint
 from parties.node.valuation import Valuation, value_run
 from psi.flow import Flow
 from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
@@ -95,10 +93,9 @@ class LabelParty:
         self._seconds = time.monotonic() - began
 
     def _trained(self) -> Flow[TrainingResult]:
-        """Training, after a commitment to labels and columns where every feature party keeps one."""
-        if isinstance(self._model, SealedJoint | TreesJoint):
-            names = [party.name for party in self.context.agreement.features]
-            yield from tell_commitment(names, commit_labels(self.context, self.panel, self._entities))
+        """Training, after a commitment to labels and columns that every feature party keeps."""
+        names = [party.name for party in self.context.agreement.features]
+        yield from tell_commitment(names, commit_labels(self.context, self.panel, self._entities))
         return (yield from self._model.train())
 
     def restore(self) -> None:
@@ -142,7 +139,13 @@ class LabelParty:
         if self._evaluation is None:
             self.evaluate()  # after a restart the own model's scores are not there
         valued = value_run(
-            self.context, self._model, self.result, self.panel, self._calendar.periods, attempt, self._own
+            self.context,
+            self._model,
+            self.result,
+            self.panel,
+            self._calendar.periods,
+            attempt,
+            self._own,
         )
         outputs = {"score": self.result.scores[..., None], **valued.opened}
         record_outputs(self.context, self._calendar.periods, self._entities, outputs)

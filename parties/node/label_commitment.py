@@ -1,4 +1,4 @@
-"""A label party's commitment to its labels and columns: made before a sealed run's first step, kept, and opened later.
+"""A label party's commitment to its labels and columns: made before a run's first step, kept, and opened later.
 
 Two Merkle trees over all rows of the run, period by period: of labels (label, when it is known, whether the row is
 predicted) and of the label party's own columns. A leaf is salted, so that nothing can be guessed from a root; the file
@@ -28,10 +28,23 @@ from parties.node.context import RunContext
 from parties.settlement.dossier_store import write_durably
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
-from vfl.factors.panel import LabelPanel
+from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.terms import Terms
 
-__all__ = ["DISCLOSURE", "LabelCommitment", "commit_labels", "disclosed", "keep_commitment"]
+__all__ = [
+    "COMMITMENT",
+    "DISCLOSURE",
+    "LabelCommitment",
+    "commit_labels",
+    "commitment_of",
+    "disclosed",
+    "keep_commitment",
+    "panel_of",
+]
+
+COMMITMENT = "commitment"
+"""Kind of its entry in the audit log."""
+
 
 DISCLOSURE = "committed.npz"
 """In the label party's run folder: what opens its commitment."""
@@ -39,6 +52,7 @@ DISCLOSURE = "committed.npz"
 LARGEST = 4096
 _FILE = "label-commitment.json"
 _DOMAIN = b"entente/label-commitment/1\x00"
+_FURTHER, _FURTHER_KNOWN = "further_", "further_known_"
 _SALT, _TOGETHER = 32, 65_536
 
 
@@ -86,7 +100,9 @@ def commit_labels(context: RunContext, panel: LabelPanel, entities: tuple[str, .
         "key": np.frombuffer(key, np.uint8), "label": panel.label, "known": panel.known_from,
         "predicted": panel.universe, "columns": columns,
     }  # fmt: skip
-    made = _commitment(opened)
+    for place, (label, known) in enumerate(zip(panel.further, panel.further_known, strict=True)):
+        opened |= {f"{_FURTHER}{place}": label, f"{_FURTHER_KNOWN}{place}": known}
+    made = commitment_of(opened)
     signed = made.model_copy(update={"signature": context.identity.key.sign(made.said).hex()})
     document = signed.model_dump_json().encode()
     if not _kept(context, signed, document):
@@ -116,7 +132,7 @@ def _kept(context: RunContext, made: LabelCommitment, document: bytes) -> bool:
     path = context.run_folder / _FILE
     if path.exists():
         return LabelCommitment.read(path.read_bytes()) == made
-    context.audit.append("commitment", context.run_id, made.model_dump(mode="json", exclude={"run_id"}))
+    context.audit.append(COMMITMENT, context.run_id, made.model_dump(mode="json", exclude={"run_id"}))
     write_durably(path, document.decode())
     return True
 
@@ -125,12 +141,29 @@ def disclosed(path: Path) -> LabelCommitment:
     """The unsigned commitment that a disclosed file makes. Raises :class:`DataError` where it is no such file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return _commitment({name: archive[name] for name in archive.files})
+            return commitment_of({name: archive[name] for name in archive.files})
     except (OSError, KeyError, ValueError, EOFError):
         raise DataError(f"{path}: does not open a commitment to labels; ask the label party for {DISCLOSURE}") from None
 
 
-def _commitment(opened: Mapping[str, NDArray[Any]]) -> LabelCommitment:
+def panel_of(opened: Mapping[str, NDArray[Any]], columns: tuple[str, ...]) -> LabelPanel:
+    """The label party's panel in a disclosed file, of columns of these names; observation times are not in it."""
+    label = opened["label"]
+    never = np.full(label.shape, np.datetime64("NaT", "ns"))
+    values = opened["columns"].reshape(*label.shape, len(columns))
+    features = FeaturePanel(columns, values, np.ones(label.shape, dtype=bool), never, never)
+    count = sum(name.startswith(_FURTHER_KNOWN) for name in opened)
+    return LabelPanel(
+        features,
+        label,
+        opened["known"],
+        opened["predicted"],
+        tuple(opened[f"{_FURTHER}{place}"] for place in range(count)),
+        tuple(opened[f"{_FURTHER_KNOWN}{place}"] for place in range(count)),
+    )
+
+
+def commitment_of(opened: Mapping[str, NDArray[Any]]) -> LabelCommitment:
     """Unsigned, of what is in a disclosed file. Raises ValueError where its parts do not fit together."""
     label, known, predicted, columns = (opened[name] for name in ("label", "known", "predicted", "columns"))
     entities, rows = [str(name) for name in opened["entities"]], label.size
@@ -140,6 +173,8 @@ def _commitment(opened: Mapping[str, NDArray[Any]]) -> LabelCommitment:
         raise ValueError("columns of other rows")
     labels = {"label": ("<f8", label.reshape(-1)), "known": ("<i8", known.reshape(-1))}
     labels["predicted"] = "?", predicted.reshape(-1)
+    for name in sorted(name for name in opened if name.startswith(_FURTHER)):
+        labels[name] = "<i8" if name.startswith(_FURTHER_KNOWN) else "<f8", opened[name].reshape(rows)
     key = opened["key"].tobytes()
     return LabelCommitment(
         run_id=str(opened["run_id"]),

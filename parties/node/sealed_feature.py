@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from parties.agreement.sealed_terms import sealed_members
 from parties.errors import AgreementError
 from parties.node.context import RunContext
+from parties.node.contribution_evidence import SentParts
 from parties.node.feature import FeatureParty
-from parties.node.label_commitment import keep_commitment
 from parties.node.openings import NUMBERS, SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.sealed_valuation import serve_numbers
@@ -30,8 +30,8 @@ from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.records import StepRecord, scored_in
 from vfl.models.sealed.valuation import AnchorValuation, FeatureValuation
+from vfl.protocols.committed_values import hear_basis
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
-from vfl.protocols.label_commitment import hear_commitment
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import offer_place
@@ -73,12 +73,7 @@ class SealedFeatureParty(FeatureParty):
 
     def train(self, attempt: int) -> None:
         """Serve the network until the label party is done."""
-        self.context.perform("train", attempt, self._committed(f"train-{attempt}"))
-
-    def _committed(self, name: str) -> Flow[None]:
-        label = self.context.agreement.label.party
-        yield from hear_commitment(label, lambda document: keep_commitment(self.context, document))
-        yield from self._served_through(name)
+        self.context.perform("train", attempt, self._committed(self._served_through(f"train-{attempt}")))
 
     def restore(self) -> None:
         """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""
@@ -153,11 +148,13 @@ class SealedFeatureParty(FeatureParty):
 
     def _value(self, name: str) -> Flow[None]:
         label = self.context.agreement.label.party
-        yield from self._coalitions(name)
+        sent = SentParts(name, (yield from hear_basis(label)))
+        yield from self._coalitions(name, sent)
+        sent.log(self.context)
         yield from tell_rows(label, self._in_time())
         yield from hear_contributions(label, self._keep)
 
-    def _coalitions(self, name: str) -> Flow[None]:
+    def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
         """Its part in what opens of coalitions."""
         agreement, scored = self.context.agreement, scored_in(list(self._kept_records().predictions().values()))
         columns = SealedColumns(self._values, self._terms, agreement.fixed_point)
@@ -174,7 +171,7 @@ class SealedFeatureParty(FeatureParty):
             workers=self.context.workers,
         )
         if isinstance(side, AnchorValuation):
-            yield from serve_numbers(agreement, side, self.context.checkpoints(), self.numbers)
+            yield from serve_numbers(agreement, side, self.context.checkpoints(), self.numbers, sent.shares)
         else:
             masks = yield from self._masks_beside_anchor()
             yield from side.serve(self.context.me, masks)

@@ -12,7 +12,7 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.context import RunContext
 from parties.node.sealed_records import LabelRecords
-from parties.node.sealed_valuation import coalition_ics
+from parties.node.sealed_valuation import Commit, Heard, coalition_ics
 from psi.flow import Flow
 from vfl.factors.panel import LabelPanel
 from vfl.models.sealed.columns import SealedColumns
@@ -53,6 +53,7 @@ class SealedJoint:
             cyclic(terms, agreement.walk_forward, panel.known_from, panel.label, panel.universe)
         )
         self.kept: Mapping[str, Kept] = {}
+        self.sums: Mapping[int, F64] = {}
 
     def _records(self) -> LabelRecords:
         panel = self._panel
@@ -97,18 +98,22 @@ class SealedJoint:
         scores = self._records().whole()
         return None if scores is None else sealed_result(self.steps, self._panel, scores)
 
-    def coalition_ics(self, scores: F64, session: str) -> Flow[dict[frozenset[str], F64]]:
+    def coalition_ics(self, scores: F64, session: str, commit: Commit, heard: Heard) -> Flow[dict[frozenset[str], F64]]:
         """The label party's part in valuing coalitions: their IC in each reported period."""
         agreement = self._context.agreement
         scored = scored_in(list(self._records().predictions().values()))
         features = SealedColumns(self._panel.features.rows, self._terms, agreement.fixed_point)
-        store = self._context.checkpoints()
-        return coalition_ics(agreement, store, self.steps, self._panel, scores, features, scored, session)
+        store, panel = self._context.checkpoints(), self._panel
+        return coalition_ics(agreement, store, self.steps, panel, scores, features, scored, session, commit, heard)
 
     def alone(self) -> F64:
         """Scores (T, n) of the same network on the label party's own columns, in floats."""
-        context, agreement = self._context, self._context.agreement
-        seeds = (context.secret("alone/ours"), context.secret("alone/theirs"))
+        agreement, seeds = self._context.agreement, self.own_seeds
         return float_twin_scores(
             [self._panel.features.rows], self._panel, self._terms, agreement.walk_forward, agreement.fixed_point, seeds
         )
+
+    @property
+    def own_seeds(self) -> tuple[bytes, bytes]:
+        """What the weights of its own model are drawn from."""
+        return self._context.secret("alone/ours"), self._context.secret("alone/theirs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from psi.flow import Flow, RemoteProtocolError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.evaluate import evaluation_window
 from vfl.factors.panel import LabelPanel
-from vfl.models.sealed.coalitions import FEWEST_ROWS, Piece, ValuedPeriod, valued_coalitions
+from vfl.models.sealed.coalitions import FEWEST_ROWS, Moments, Piece, ValuedPeriod, valued_coalitions
 from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
@@ -29,11 +29,22 @@ from vfl.protocols.resume import START, agree_place, offer_place
 from vfl.terms import SealedModel
 from vfl.walk.schedule import Step
 
-__all__ = ["agreed_numbers", "coalition_ics", "serve_numbers", "valued_periods"]
+__all__ = [
+    "Commit",
+    "Heard",
+    "agreed_numbers",
+    "coalition_ics",
+    "placed_ics",
+    "scores_opened",
+    "serve_numbers",
+    "valued_periods",
+]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
+Commit = Callable[[U64], bytes]
+Heard = Callable[[U64, U64, bytes], None]
 
 _NUMBERS, _ROWS = "numbers", "rows-"
 
@@ -75,10 +86,13 @@ def coalition_ics(
     features: Columns,
     scored: dict[int, Scored],
     session: str,
+    commit: Commit,
+    heard: Heard,
 ) -> Flow[dict[frozenset[str], F64]]:
     """The label party's side: the IC of every coalition in each reported period, NaN where it is not valued.
 
     scores: (T, n) as they opened. features: its own small integers. scored: its shares of the weights of predictions.
+    commit, heard: as for :meth:`vfl.models.sealed.valuation.LabelValuation.value`.
     Raises :class:`ConfigError` where no period can be valued.
 
     Learns: two numbers of 32 bits per coalition and period.
@@ -105,15 +119,20 @@ def coalition_ics(
         SecretStream(os.urandom(32)),
         session=session,
     )
-    flat = scores.reshape(-1)
-    opened = [np.concatenate([flat[piece.rows] for piece in period.pieces]) for period in periods]
     moments = yield from side.value(
         periods,
-        opened,
+        scores_opened(periods, scores),
         LabelKeys(coefficient_key(), slot_key()),
         record=lambda share: store.put(_NUMBERS, {"share": share}),
         recorded=None if place == START else recorded,
+        commit=commit,
+        heard=heard,
     )
+    return placed_ics(moments, window)
+
+
+def placed_ics(moments: Moments, window: NDArray[np.bool_]) -> dict[frozenset[str], F64]:
+    """The IC of each coalition in every period of the window, NaN where it is not valued."""
     chosen = np.searchsorted(np.flatnonzero(window), moments.periods)
     found = {}
     for coalition, values in moments.correlations().items():
@@ -122,11 +141,21 @@ def coalition_ics(
     return found
 
 
+def scores_opened(periods: Sequence[ValuedPeriod], scores: F64) -> list[F64]:
+    """Of each period the scores of its rows, as they opened."""
+    flat = scores.reshape(-1)
+    return [np.concatenate([flat[piece.rows] for piece in period.pieces]) for period in periods]
+
+
 def serve_numbers(
-    agreement: Agreement, side: AnchorValuation, store: CheckpointStore, budget: OpeningBudget
+    agreement: Agreement,
+    side: AnchorValuation,
+    store: CheckpointStore,
+    budget: OpeningBudget,
+    sent: Callable[[bytes, bytes], None],
 ) -> Flow[None]:
     """The anchor's side. What opened once opens again as it was, and nothing else does. budget: counts the rows that
-    are valued, over all runs, in one charge for each period.
+    are valued, over all runs, in one charge for each period. sent: hears of what leaves.
 
     Learns: which predicted rows have labels in the reported periods; shares uniform in Z_p.
     Leaks: to the label party 32 bits per coalition and period.
@@ -148,6 +177,7 @@ def serve_numbers(
         record=lambda share, rows: store.put(_NUMBERS, {"share": share} | {f"{_ROWS}{t}": r for t, r in rows.items()}),
         recorded=None if place == START else recorded,
         opening=opening,
+        sent=sent,
     )
 
 

@@ -25,6 +25,7 @@ from parties.settlement.closing import forfeits_to, rules_of
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Dossier, Intended
 from parties.settlement.dossier_store import check_current, requirement
+from parties.settlement.licence import licence_entries
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.pay_rule import claims_of
 from parties.settlement.proposals import finality, settlement_rules
@@ -59,6 +60,8 @@ def judge(
     need = requirement(dossier, agreement, roster)
     if need.people.get(me) != key:
         raise LedgerError(f"{me} is not among those who may approve this, or by another key")
+    if agreement is not None and dossier.kind == "licence":
+        return _licence(dossier, facts, agreement)
     if agreement is None or dossier.kind not in ("close", "final"):
         return Judgement(False, ("nothing in this step can be computed from an agreement: decide by its reasons",))
     if kept is None and agreement.openings.contribution != "none":
@@ -85,6 +88,22 @@ def judge(
     if live is not None:
         notes.append(f"the live record of {len(live.periods)} periods carries the signature of {agreement.label.party}")
     return Judgement(True, tuple(notes))
+
+
+def _licence(dossier: Dossier, facts: Facts, agreement: Agreement) -> Judgement:
+    """A licence's amounts and dates follow from the agreement and the entries told; which entries, a person looks."""
+    entries = [one.content() for one in facts.earning_entries]
+    numbers = [int(one.id.rpartition("/")[2]) for one in dossier.transactions]
+    expected = licence_entries(agreement, dossier.run_id, entries, numbers, dossier.made_at)
+    if tuple(map(Intended.of, expected)) != dossier.transactions or len(set(numbers)) != len(numbers):
+        raise LedgerError("the licence is not shared as the final settlement and its corrections were")
+    return Judgement(
+        False,
+        (
+            "periods, dates and shares follow from the agreement and the final settlement's entries; that no "
+            "correction is left out is the coordinator's word: compare with your statement",
+        ),
+    )
 
 
 def _pending(dossier: Dossier, facts: Facts) -> Transaction:

@@ -12,8 +12,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from parties.agreement.document import Agreement
+from parties.node.coalition_values import Sums, ValuedRun, sealed_report, shared_out
 from parties.node.context import RunContext
+from parties.node.contribution_evidence import ValueEvidence
 from parties.node.joint import JointModel
 from parties.node.kept_contribution import keep_contribution
 from parties.node.sealed_label import SealedJoint
@@ -21,23 +22,21 @@ from parties.node.sessions import label_session, session_terms
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.signed_contribution import SignedContribution
 from psi.flow import Flow
-from vfl.contribution import ContributionReport, coalitions, exact_shapley, refit_with_own, without_own
+from vfl.contribution import ContributionReport
 from vfl.contribution.attribution import Attribution, attribution_of, covariance_slopes, in_the_clear
-from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.panel import LabelPanel
 from vfl.models.ridge.walk import RidgeHead
 from vfl.models.split.top import LabelHead
-from vfl.models.split.training import score_coalition
 from vfl.protocols.attribution import attribute
 from vfl.protocols.coalitions import open_coalitions
+from vfl.protocols.committed_values import tell_basis
 from vfl.protocols.contribution_record import hear_rows, tell_contributions
-from vfl.protocols.session import Session
+from vfl.protocols.session import Kept, Session
 from vfl.walk.result import TrainingResult
 
 __all__ = ["Valuation", "value_run"]
 
 F64 = NDArray[np.float64]
-Sums = dict[frozenset[str], F64]
 
 
 @dataclass(frozen=True)
@@ -74,78 +73,6 @@ class Valuation:
         return said
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What the label party holds after training."""
-
-    agreement: Agreement
-    model: JointModel
-    result: TrainingResult
-    panel: LabelPanel
-    periods: tuple[str, ...]
-
-    @property
-    def parties(self) -> tuple[str, ...]:
-        return tuple(party.name for party in self.agreement.features)
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Predicted row ids, in the order of the kept shares."""
-        return self.model.kept[self.parties[0]].rows
-
-    @property
-    def window(self) -> NDArray[np.bool_]:
-        terms = self.agreement.evaluation
-        return evaluation_window(self.periods, terms.first, terms.last)
-
-    @property
-    def reported(self) -> tuple[str, ...]:
-        """Names of the periods in the window."""
-        return tuple(name for name, inside in zip(self.periods, self.window, strict=True) if inside)
-
-    @property
-    def entities(self) -> dict[str, str]:
-        """Legal entities of the feature parties that name one."""
-        return self.agreement.legal_entities
-
-    @property
-    def kin(self) -> frozenset[str]:
-        """Feature parties of the label party's own legal entity: always in, like its features, so they earn nothing."""
-        return self.agreement.kin
-
-    def scores(self, sums: Sums, members: frozenset[str], seen: LabelPanel) -> F64:
-        """Scores (T, n) had only ``members`` taken part."""
-        assert self.model.head is not None, "sums of embeddings open only where a model above them scores"
-        shape = self.result.embeddings.shape
-        embeddings = np.full((shape[0] * shape[1], shape[2]), np.nan)
-        if members == frozenset(self.parties):
-            embeddings = self.result.embeddings.reshape(shape[0] * shape[1], shape[2])
-        else:
-            embeddings[self.rows] = sums[members] if members else 0.0
-        return score_coalition(self.model.head, self.result, seen, embeddings.reshape(shape))
-
-    def opened(self, sums: Sums) -> dict[str, F64]:
-        """What opened of the rows, (T, n, h): the sum over all, and each coalition's."""
-        shape = self.result.embeddings.shape
-        opened = {"embeddings of all": self.result.embeddings}
-        for members, values in sums.items():
-            if len(members) == 1:
-                placed = np.full((shape[0] * shape[1], shape[2]), np.nan)
-                placed[self.rows] = values
-                opened[f"embeddings of {min(members)}"] = placed.reshape(shape)
-        return opened
-
-    def uplift(self, own: F64) -> tuple[float | None, ...]:
-        """Rank IC(joint) - IC(own) of each period in the window, on the rows that both score."""
-        joint = np.where(np.isnan(own), np.nan, self.result.scores)
-        gap = self.ics(joint) - self.ics(np.where(np.isnan(joint), np.nan, own))
-        return tuple(float(value) if np.isfinite(value) else None for value in gap)
-
-    def ics(self, scores: F64) -> F64:
-        labels = np.where(self.panel.universe, self.panel.label, np.nan)
-        return ic_by_period(scores[self.window], labels[self.window], "rank", when_constant=0.0)
-
-
 def value_run(
     context: RunContext,
     model: JointModel,
@@ -159,8 +86,10 @@ def value_run(
 
     ``own``: scores (T, n) of the label party's own model, which the joint ones are compared with; None without one.
     """
-    run = _Run(context.agreement, model, result, panel, periods)
-    terms = context.agreement.openings
+    agreement, terms = context.agreement, context.agreement.openings
+    kept = model.kept
+    rows = kept[agreement.features[0].name].rows if kept else np.zeros(0, dtype=np.int64)
+    run = ValuedRun(agreement, model.head, rows, result, panel, periods)
     if isinstance(model, SealedJoint):
         return context.perform("value", attempt, _sealed(context, run, model, f"value-{attempt}", own))
     slopes = embeddings = np.zeros((0, 0))
@@ -169,24 +98,28 @@ def value_run(
         slopes, embeddings = covariance_slopes(head, result, panel, run.rows, run.window)
 
     def whole() -> Flow[Valuation]:
-        sums, found = yield from _opened(run, slopes, embeddings)
+        evidence = ValueEvidence(context) if terms.contribution == "masked" else None
+        if evidence is not None:
+            shares = {name: one.share.elements for name, one in kept.items()}
+            yield from tell_basis(run.parties, evidence.basis(run, shares, model.sums, own, {}))
+        sums, found = yield from _opened(run, kept, slopes, embeddings, evidence)
         valued = _valuation(run, sums, found, slopes, embeddings, own)
         valued = replace(valued, opened=run.opened(sums))
+        if evidence is not None:
+            evidence.finish()
         return (yield from _signed(context, valued))
 
     return context.perform("value", attempt, whole())
 
 
-def _sealed(context: RunContext, run: _Run, model: SealedJoint, session: str, own: F64 | None) -> Flow[Valuation]:
+def _sealed(context: RunContext, run: ValuedRun, model: SealedJoint, session: str, own: F64 | None) -> Flow[Valuation]:
     """A sealed run's: exact values of per-period Pearson ICs, of which two numbers per coalition and period open."""
-    ics = yield from model.coalition_ics(run.result.scores, session)
-    conditioned = exact_shapley(
-        {members: ics[members | run.kin] for members in coalitions(run.parties)},
-        method="moments",
-        parties=run.parties,
-        horizon=max(run.agreement.walk_forward.horizon, 1),
-        entities=run.entities,
-    )
+    evidence = ValueEvidence(context)
+    seeds = {} if own is None else {f"seed_{i}": np.frombuffer(s, np.uint8) for i, s in enumerate(model.own_seeds)}
+    yield from tell_basis(run.parties, evidence.basis(run, {}, {}, own, seeds))
+    ics = yield from model.coalition_ics(run.result.scores, session, evidence.commit_numbers, evidence.numbers)
+    evidence.finish()
+    conditioned = sealed_report(run, ics)
     uplift = () if own is None else run.uplift(own)
     return (yield from _signed(context, Valuation(conditioned, None, None, run.reported, uplift)))
 
@@ -206,13 +139,13 @@ def _signed(context: RunContext, valued: Valuation) -> Flow[Valuation]:
 
 
 def _valuation(
-    run: _Run, sums: Sums, found: dict[str, F64], slopes: F64, embeddings: F64, own: F64 | None
+    run: ValuedRun, sums: Sums, found: dict[str, F64], slopes: F64, embeddings: F64, own: F64 | None
 ) -> Valuation:
     """What follows from what was opened."""
     panel, terms = run.panel, run.agreement.openings
     conditioned = plain = None
     if terms.contribution == "masked":
-        conditioned, plain = _valued(run, sums)
+        conditioned, plain, _ = shared_out(run, sums)
         if not found:
             parts = {party: sums.get(frozenset({party}), embeddings) for party in run.parties}
             found = in_the_clear(slopes, parts, run.rows, panel.label.shape[1])
@@ -222,34 +155,17 @@ def _valuation(
     return Valuation(conditioned, plain, attribution, run.reported, () if own is None else run.uplift(own))
 
 
-def _opened(run: _Run, slopes: F64, embeddings: F64) -> Flow[tuple[Sums, dict[str, F64]]]:
+def _opened(
+    run: ValuedRun, kept: Mapping[str, Kept], slopes: F64, embeddings: F64, evidence: ValueEvidence | None
+) -> Flow[tuple[Sums, dict[str, F64]]]:
     """The session's flow: coalition sums, then attributions, each where it is agreed."""
     agreement = run.agreement
-    sums: Sums = {}
+    sums: dict[frozenset[str], F64] = {}
     found: dict[str, F64] = {}
-    if agreement.openings.contribution == "masked":
+    if evidence is not None:
         session = Session(**session_terms(agreement, agreement.label.party, "value"))
-        sums = yield from open_coalitions(session, run.model.kept)
+        sums = yield from open_coalitions(session, kept, evidence.part)
     if agreement.openings.attribution:
         keyed = label_session(agreement, "value")
-        found = yield from attribute(keyed, run.model.kept, slopes, embeddings, run.panel.label.shape[1])
+        found = yield from attribute(keyed, kept, slopes, embeddings, run.panel.label.shape[1])
     return sums, found
-
-
-def _valued(run: _Run, sums: Sums) -> tuple[ContributionReport, ContributionReport]:
-    """The conditioned and the plain values."""
-    walk = run.agreement.walk_forward
-    horizon = max(walk.horizon, 1)
-    wanted = coalitions(run.parties)
-    raw = {members: run.scores(sums, members | run.kin, run.panel) for members in wanted}
-    blended = {members: refit_with_own(scores, run.panel, walk) for members, scores in raw.items()}
-    game = {members: run.ics(scores) for members, scores in blended.items()}
-    refitted = any(blended[members] is not raw[members] for members in wanted)
-    if not np.isfinite(np.stack(list(game.values()))).all(axis=0).any():
-        # a calendar too short for any blend: the trained model's own weights decide, and the definition says so
-        game, refitted = {members: run.ics(scores) for members, scores in raw.items()}, False
-    conditioned = exact_shapley(game, parties=run.parties, horizon=horizon, refitted=refitted, entities=run.entities)
-    blind = without_own(run.panel)
-    bare: Mapping[frozenset[str], F64] = {m: run.ics(run.scores(sums, m, blind)) for m in wanted}
-    plain = exact_shapley(bare, parties=run.parties, horizon=horizon, conditioned=False, entities=run.entities)
-    return conditioned, plain

@@ -26,7 +26,7 @@ from vfl.terms import Terms
 __all__ = ["Approval", "Dossier", "DossierKind", "Intended", "Requirement"]
 
 DossierKind = Literal[
-    "close", "final", "void", "correction", "dispute", "judgement", "receipt", "exit", "release", "pay"
+    "close", "final", "void", "correction", "dispute", "judgement", "receipt", "exit", "release", "pay", "licence"
 ]
 
 _DIGEST = b"entente/dossier/1\x00"

@@ -25,6 +25,7 @@ from parties.names import COORDINATOR, DESK
 from parties.private_files import open_private
 from parties.settlement.closed_run import ClosedRun
 from parties.settlement.dossier import Dossier, Intended, Requirement
+from parties.settlement.licence import propose_licence
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.proposals import propose_close, propose_final, settlement_rules
 
@@ -173,10 +174,11 @@ def _check_kind(dossier: Dossier) -> None:
         "exit": f"stake-exit/{party}/[0-9TZ]+/1",
         "release": f"stake-exit/{party}/[0-9TZ]+/[0-9]+/released",
         "pay": "payout/.+",
+        "licence": f"licence/{run}/[1-9][0-9]*",
     }[dossier.kind]
     if dossier.kind == "receipt" and not dossier.party:
         allowed = "subscription/fees/.+"  # of nobody in particular: a total that all parties proved
-    about_a_run = dossier.kind in ("close", "final", "void", "correction", "dispute", "judgement")
+    about_a_run = dossier.kind in ("close", "final", "void", "correction", "dispute", "judgement", "licence")
     fits = bool(dossier.run_id) == about_a_run
     for one in dossier.transactions:
         fits = fits and re.fullmatch(allowed, one.id) is not None
@@ -213,9 +215,9 @@ def post(
 ) -> list[Receipt]:
     """Post an approved dossier; the same again changes nothing.
 
-    A close and a final settlement are computed again from the books, the run and the live record, so that nobody's
-    arithmetic is trusted. Raises :class:`LedgerError` when approvals are missing, when the amounts are not what
-    the rules give, or when the books refuse.
+    A close, a final settlement and a licence are computed again from the books, the run and the live record, so that
+    nobody's arithmetic is trusted. Raises :class:`LedgerError` when approvals are missing, when the amounts are not
+    what the rules give, or when the books refuse.
     """
     if ledger.entry(dossier.transactions[-1].id) is None:
         check_current(dossier)
@@ -236,6 +238,8 @@ def _check_amounts(ledger: LedgerStore, dossier: Dossier, run: ClosedRun) -> Non
         again = propose_final(ledger, run, live, by, at)
     elif dossier.kind == "close":
         again = propose_close(ledger, run, by, at)
+    elif dossier.kind == "licence":
+        again = propose_licence(ledger, run, by, at)
     else:
         return
     if again.transactions != dossier.transactions:
@@ -271,7 +275,7 @@ def _needs_dossier(transaction: Transaction, runs: Mapping[str, ClosedRun]) -> b
     if transaction.id == pending_id(transaction.run_id):
         run = runs.get(transaction.run_id)
         return run is not None and settlement_rules(run.agreement).at_close == "approved"
-    return transaction.id.startswith(("payout/", "stake/", "subscription/")) or (
+    return transaction.id.startswith(("payout/", "stake/", "subscription/", "licence/")) or (
         transaction.id.startswith(("settlement/", "dispute/", "stake-exit/"))
         and (transaction.id.endswith(_NEEDS_DOSSIER) or "/correction/" in transaction.id)
     )

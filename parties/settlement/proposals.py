@@ -36,6 +36,7 @@ from parties.settlement.dossier import Dossier
 from parties.settlement.dossier_parts import in_words, new_dossier, waiting_transaction
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.pay_rule import claims_of
+from parties.settlement.replay_verdict import ReplayVerdict
 from parties.settlement.signed_contribution import contribution_digest
 
 __all__ = [
@@ -218,10 +219,25 @@ def propose_dispute(run: ClosedRun, accuser: str, claim: str, at: datetime) -> D
 
 
 def propose_judgement(
-    ledger: LedgerStore, run: ClosedRun, accuser: str, why: str, by: str, at: datetime, *, upheld: bool
+    ledger: LedgerStore,
+    run: ClosedRun,
+    accuser: str,
+    why: str,
+    by: str,
+    at: datetime,
+    *,
+    upheld: bool,
+    replay: ReplayVerdict | None = None,
 ) -> Dossier:
-    """The deposit goes back (upheld), or is lost."""
+    """The deposit goes back (upheld), or is lost. ``replay``: what an auditor found, told among the reasons.
+
+    Raises :class:`LedgerError` where no dispute is open, or the replay is of other contributions.
+    """
+    if replay is not None:
+        replay.require_of(run)
     claim = waiting_transaction(ledger, dispute_id(run.run_id, accuser), f"{accuser!r} has no open dispute of this run")
     word = "upheld: the deposit is free" if upheld else "rejected: the deposit is lost"
     entry = judged(claim, at, why, upheld=upheld)
-    return new_dossier("judgement", run.run_id, by, at, [f"dispute of {accuser} {word}: {why}"], [entry], party=accuser)
+    reasons = [f"dispute of {accuser} {word}: {why}", *([] if replay is None else [replay.sentence])]
+    basis = None if replay is None else {"replay": replay.digest, "record": replay.record}
+    return new_dossier("judgement", run.run_id, by, at, reasons, [entry], basis, party=accuser)

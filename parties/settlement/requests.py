@@ -23,12 +23,14 @@ class Facts(Terms):
     """What the coordinator's books and log say that the amounts rest on; a node cannot look these up itself.
 
     ``carried``: minor units that had rolled over when the pot was split; ``pot_entries``: the entries that say so.
+    ``earning_entries``: a run's final settlement and corrections, which a licence is shared by.
     """
 
     contribution: ContributionRecord | None = None
     pending: Intended | None = None
     carried: int = Field(default=0, ge=0)
     pot_entries: tuple[BookedEntry, ...] = Field(default=(), max_length=100_000)
+    earning_entries: tuple[BookedEntry, ...] = Field(default=(), max_length=1000)
 
 
 class Asked(Terms):

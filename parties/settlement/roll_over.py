@@ -19,7 +19,7 @@ from parties.ledger.store import LedgerStore
 from parties.settlement.dossier import Intended
 from vfl.terms import Terms
 
-__all__ = ["BookedEntry", "carried_of", "check_remembered", "pot_entries"]
+__all__ = ["BookedEntry", "booked", "carried_of", "check_remembered", "pot_entries"]
 
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -43,6 +43,22 @@ class BookedEntry(Terms):
         if chain(Head(self.sequence - 1, self.previous), made).digest != self.digest:
             raise LedgerError(f"entry {self.sequence} of the books does not have the digest that was told: refuse it")
         return made
+
+
+def booked(ledger: LedgerStore, ids: Iterable[str]) -> tuple[BookedEntry, ...]:
+    """The entries of these ids with their places in the chain, in order."""
+    digests, wanted = ledger.digests(), set(ids)
+    return tuple(
+        BookedEntry(
+            sequence=entry.sequence,
+            previous=digests[entry.sequence - 1],
+            digest=entry.digest,
+            transaction=Intended.of(entry.transaction),
+            evidence=entry.transaction.evidence,
+        )
+        for entry in ledger.journal()
+        if entry.transaction.id in wanted
+    )
 
 
 def pot_entries(ledger: LedgerStore, before: int | None = None) -> tuple[BookedEntry, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from parties.agreement.sealed_terms import sealed_members
 from parties.agreement.terms import CalendarTerms
 from parties.errors import AgreementError, DataError
+from parties.node.contribution_evidence import SentParts
 from parties.node.joint import joint_model
 from parties.node.sealed_feature import SealedFeatureParty
 from parties.node.sealed_label import SealedJoint
@@ -31,6 +33,7 @@ from vfl.factors.evaluate import ic_by_period
 from vfl.models.sealed.coalitions import CoalitionNumbers
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.twin import integer_twin
+from vfl.protocols.committed_values import arrays_digest
 from vfl.protocols.opening_budget import BudgetExceededError, Charge, OpeningBudget
 from vfl.terms import SealedModel
 from vfl.walk.result import TrainingResult
@@ -239,8 +242,19 @@ def valued(sealed: Sealed, scores: NDArray[np.float64], relay: Any = None) -> di
     """One attempt at valuing coalitions, from what the stores hold."""
     sealed.attempts += 1
     name = f"value-{sealed.attempts}"
-    flows: dict[str, Flow[Any]] = {party: sealed.party(party)._coalitions(name) for party in FEATURES}
-    found = run_local({"l": sealed.label().coalition_ics(scores, name), **flows}, relay=relay)["l"]
+    sent = {party: SentParts(name) for party in FEATURES}
+    flows: dict[str, Flow[Any]] = {party: sealed.party(party)._coalitions(name, sent[party]) for party in FEATURES}
+    heard: list[bytes] = []
+
+    def commit(share: NDArray[np.uint64]) -> bytes:
+        return arrays_digest(bytes(32), {"ours": share})
+
+    def hear(ours: NDArray[np.uint64], theirs: NDArray[np.uint64], values: bytes) -> None:
+        heard.extend((commit(ours), values))
+
+    found = run_local({"l": sealed.label().coalition_ics(scores, name, commit, hear), **flows}, relay=relay)["l"]
+    anchor, (committed, values) = sent["b"], heard
+    assert (anchor.numbers, anchor.sent) == (committed, {"numbers": hashlib.sha256(values).hexdigest()})
     return cast("dict[frozenset[str], NDArray[np.float64]]", found)
 
 

@@ -45,12 +45,17 @@ RULES: dict[str, Any] = {
 class SettledHome:
     """``Consortium`` whose coordinator recorded one run of the given rules (None: none agreed)."""
 
-    def __init__(self, folder: Path, rules: dict[str, Any] | None, *, unwritten: tuple[str, ...] = ()) -> None:
-        """``unwritten``: terms that the version which proposed the run did not know, and left out of its document."""
+    def __init__(
+        self, folder: Path, rules: dict[str, Any] | None, *, unwritten: tuple[str, ...] = (), **more: Any
+    ) -> None:
+        """``more``: further reward terms.
+
+        ``unwritten``: terms that the version which proposed the run did not know, and left out of its document.
+        """
         self.consortium = Consortium(folder)
         self.home = self.consortium.home(COORDINATOR)
         self.closed_at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
-        reward: dict[str, Any] = {"pot": 10_000, "unit": "USD", "scale": 2, **UNTESTED, "risk_aversion": 1.0}
+        reward: dict[str, Any] = {"pot": 10_000, "unit": "USD", "scale": 2, **UNTESTED, "risk_aversion": 1.0, **more}
         if rules is not None:
             reward["settlement"] = rules
         self.agreement = self.consortium.agreement(reward=reward)

@@ -9,7 +9,7 @@ opening budget of each member.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 from psi.flow import (
@@ -30,7 +30,7 @@ from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.row_bits import AGAIN
 from vfl.protocols.session import F64, Kept, Session
 
-__all__ = ["CoalitionSum", "open_coalitions", "opened_coalitions", "serve_coalitions"]
+__all__ = ["CoalitionSum", "Part", "open_coalitions", "opened_coalitions", "serve_coalitions"]
 
 
 @message(
@@ -53,8 +53,16 @@ def opened_coalitions(parties: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(members for size in range(1, len(parties)) for members in combinations(parties, size))
 
 
-def open_coalitions(session: Session, kept: Mapping[str, Kept]) -> Flow[dict[frozenset[str], F64]]:
+Part = Callable[[tuple[str, ...], str, bytes], None]
+"""Hears of a coalition, a member, and the packed share that the member sent."""
+
+
+def open_coalitions(
+    session: Session, kept: Mapping[str, Kept], heard: Part = lambda members, party, values: None
+) -> Flow[dict[frozenset[str], F64]]:
     """Label party: each coalition's embedding sums for the predicted rows, float64 (rows, h) in prediction order.
+
+    ``heard`` is told every part as it arrived.
 
     Learns: the embedding sum of every coalition, hence each feature party's embedding of the predicted rows.
     Leaks: nothing.
@@ -70,14 +78,19 @@ def open_coalitions(session: Session, kept: Mapping[str, Kept]) -> Flow[dict[fro
             if got.members != members:
                 raise RemoteProtocolError(f"sent its sum for {got.members} when {members} was due", party)
             ours = session.short(kept[party].share)
+            heard(members, party, got.values)
             parts += [session.received(got.values, ours.shape, party, ring=session.opened_ring), ours]
         sums[frozenset(members)] = opened(parts, session.fixed.output_bits)
         yield Progress(number, len(coalitions), unit="coalitions")
     return sums
 
 
-def serve_coalitions(session: FeatureSession, kept: Kept, *, consent: bool) -> Flow[int]:
+def serve_coalitions(
+    session: FeatureSession, kept: Kept, *, consent: bool, sent: Part = lambda members, party, values: None
+) -> Flow[int]:
     """Feature party: its part in every coalition it belongs to; returns how many sums it sent.
+
+    ``sent`` is told every part before it leaves.
 
     Learns: nothing.
     Leaks: its share of each coalition's sums under that coalition's mask, charged to the budget first; alone in a
@@ -96,6 +109,8 @@ def serve_coalitions(session: FeatureSession, kept: Kept, *, consent: bool) -> F
         with asked_by(session.label_party):
             session.budget.charge_once(f"{AGAIN}{name}/{digest}", kept.rows, share.shape[1])
         mask = Share(session.ring, session.masks.mask(f"{session.name}/{name}", members, share.shape))
-        yield Send(session.label_party, CoalitionSum(members, session.short(share + mask).packed()))
+        values = session.short(share + mask).packed()
+        sent(members, me, values)
+        yield Send(session.label_party, CoalitionSum(members, values))
         yield Progress(number, len(coalitions), unit="coalitions")
     return len(coalitions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from parties.agreement.document import Agreement
 from parties.agreement.text import agreement_lines
 from parties.control.phase_reports import ValueReport, phase_report
 from parties.node.context import RunContext
+from parties.node.contribution_evidence import SentParts
 from parties.node.sessions import session_terms
 from parties.node.valuation import Valuation, value_run
 from parties.settlement.contribution import ContributionRecord
@@ -34,6 +35,7 @@ from vfl.models.split.top import LabelHead
 from vfl.models.split.twin import PlainSource, initial_weights, train_in_the_clear
 from vfl.protocols.attribution import serve_attribution
 from vfl.protocols.coalitions import serve_coalitions
+from vfl.protocols.committed_values import hear_basis
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.opened_numbers import RowNoise
@@ -97,6 +99,7 @@ class World:
     theirs: dict[str, Kept]
     parts: dict[str, np.ndarray]
     steps: tuple[Any, ...] = ()
+    sums: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 @cache
@@ -134,7 +137,12 @@ class Rig:
         self.logged: list[Any] = []
         self.audit = SimpleNamespace(append=lambda *entry: self.logged.append(entry))
         self.kept: dict[str, bytes] = {}
+        self.me = "fund"
+        self.sent: dict[str, SentParts] = {}
         self.budgets = {name: OpeningBudget(PERIODS * ENTITIES, agreed.row_limit) for name in NAMES}
+
+    def secret(self, purpose: str) -> bytes:
+        return hashlib.sha256(purpose.encode()).digest()
 
     def perform(self, phase: str, attempt: int, flow: Flow[Any]) -> Any:
         assert phase == "value"
@@ -147,7 +155,8 @@ class Rig:
         noise = RowNoise(me.encode().ljust(32), terms["numbers"])
         session = FeatureSession(**terms, masks=masks, noise=noise, budget=self.budgets[me], stream=stream)
         if agreed.openings.contribution == "masked":
-            yield from serve_coalitions(session, kept, consent=True)
+            self.sent[me] = SentParts("v", (yield from hear_basis("fund")))
+            yield from serve_coalitions(session, kept, consent=True, sent=self.sent[me].part)
         if agreed.openings.attribution:
             yield from serve_attribution(session, kept, ENTITIES, consent=True)
         if agreed.openings.contribution == "masked":
@@ -192,6 +201,10 @@ def test_masked_values_come_conditioned_and_plain_with_attribution_at_home() -> 
     }  # fmt: skip
     assert record["contribution_signature"] == signed.signature
     assert [entry[0] for entry in rig.logged] == ["contribution"]
+    # before anything opened everybody was told the same digest, and each logs what it sent
+    (basis,) = {one.basis for one in rig.sent.values()}
+    assert len(basis) == 32
+    assert set(rig.sent["sat"].sent) == {"sat", "card+sat", "sat+social"}
 
 
 def test_sealed_attribution_needs_no_coalition_and_equals_what_lies_open() -> None:

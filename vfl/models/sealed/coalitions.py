@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
+from vfl.arithmetic.bit_packing import unpack_bits
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.records import Scored
@@ -30,12 +31,15 @@ __all__ = [
     "CoalitionEmbedding",
     "CoalitionNumbers",
     "Moments",
+    "NumbersCommitted",
     "Piece",
     "Valued",
     "ValuedPeriod",
     "ValuedRows",
     "ValuesEnd",
     "cut_numbers",
+    "numbers_received",
+    "opened_moments",
     "period_chunks",
     "period_mean_removed",
     "period_sums",
@@ -149,6 +153,20 @@ class ValuedPeriod:
     period: int
     pieces: tuple[Piece, ...]
     labels: F64
+
+
+@message(
+    "sealed.numbers-committed",
+    sender=Role.LABEL,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="a salted digest of the label party's shares of all numbers, which says nothing without the salt",
+    source="docs/audit.md#replay-of-contributions",
+)
+class NumbersCommitted(Message):
+    """SHA-256 over a salt and the label party's shares, before the anchor's shares open."""
+
+    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -270,3 +288,27 @@ def cut_numbers(share: U64, *, label: bool) -> U64:
     """A share of truncated numbers modulo 2**32: the label party's takes the one wrap of p with it."""
     less = np.uint64(-PRIME % (1 << NUMBER_BITS)) if label else np.uint64(0)
     return (share + less) & np.uint64((1 << NUMBER_BITS) - 1)
+
+
+def numbers_received(values: bytes, ours: U64) -> U64:
+    """The anchor's shares of all numbers as they arrived, in the shape of ours. Raises MalformedError for others."""
+    return unpack_bits(values, NUMBER_BITS, ours.size, 1 << NUMBER_BITS).reshape(ours.shape)
+
+
+def opened_moments(
+    parties: Sequence[str], periods: Sequence[ValuedPeriod], opened: Sequence[F64], ours: U64, theirs: U64
+) -> Moments:
+    """Moments of every coalition from the shares of both holders, uint64 (coalitions, 2, periods) modulo 2**32.
+
+    opened: of each period the scores of its rows, of which the full coalition's moments are.
+    """
+    numbers = (ours + theirs).astype(np.uint32).astype(np.int32).astype(np.float64)
+    means = np.ldexp(numbers, NUMBER_DROP - 2 * LABEL_BITS) / np.array([len(one.labels) for one in periods], float)
+    coalitions = [frozenset(members) for members in valued_coalitions(parties)]
+    covariance = {members: means[place, 0] for place, members in enumerate(coalitions)}
+    variance = {members: means[place, 1] for place, members in enumerate(coalitions)}
+    everyone, centred = frozenset(parties), [scores - scores.mean() for scores in opened]
+    pairs = zip(periods, centred, strict=True)
+    covariance[everyone] = np.array([float(np.mean(period.labels * scores)) for period, scores in pairs])
+    variance[everyone] = np.array([float(np.mean(scores**2)) for scores in centred])
+    return Moments(tuple(period.period for period in periods), covariance, variance)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Progress, Recv, RecvAny, RemoteProtocolError, Send, gather, receive
-from vfl.arithmetic.bit_packing import pack_bits, unpack_bits
+from vfl.arithmetic.bit_packing import pack_bits
 from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.received import MalformedError
@@ -23,12 +23,15 @@ from vfl.models.sealed.coalitions import (
     CoalitionEmbedding,
     CoalitionNumbers,
     Moments,
+    NumbersCommitted,
     Piece,
     Valued,
     ValuedPeriod,
     ValuedRows,
     ValuesEnd,
     cut_numbers,
+    numbers_received,
+    opened_moments,
     period_chunks,
     period_mean_removed,
     period_sums,
@@ -41,6 +44,7 @@ from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.scales import EMBEDDING_BITS
 from vfl.models.sealed.step import score
 from vfl.models.sealed.valuation_side import ValuationSide
+from vfl.protocols.committed_values import arrays_digest
 from vfl.protocols.opening import ZeroSumMasks
 from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.resume import await_open, open_step
@@ -78,8 +82,13 @@ class LabelValuation(ValuationSide):
         *,
         record: Record | None = None,
         recorded: U64 | None = None,
+        commit: Callable[[U64], bytes] = lambda share: arrays_digest(bytes(32), {"ours": share}),
+        heard: Callable[[U64, U64, bytes], None] = lambda ours, theirs, values: None,
     ) -> Flow[Moments]:
         """Moments of every coalition. opened: of each period the scores of its rows, which opened in training.
+
+        commit: digest of this side's shares, told to the anchor before its own open; salted where it is to say nothing.
+        heard: is told both sides' shares, and the anchor's as they arrived.
 
         Learns: two numbers of 32 bits per coalition and period.
         Leaks: to everyone, which predicted rows have labels in the valued periods.
@@ -97,7 +106,7 @@ class LabelValuation(ValuationSide):
             yield Progress(number + 1, len(chunks), unit="chunks")
         for peer in self.members.everyone:
             yield Send(peer, ValuesEnd(len(periods), recorded is not None))
-        return (yield from self._open(periods, opened, sums, keys, record, recorded))
+        return (yield from self._open(periods, opened, sums, keys, record, recorded, commit, heard))
 
     def _chunk(self, number: int, chunk: Sequence[ValuedPeriod], keys: LabelKeys) -> Flow[U64]:
         """Its shares of the sums of a chunk, (coalitions, 2, periods)."""
@@ -165,6 +174,8 @@ class LabelValuation(ValuationSide):
         keys: LabelKeys,
         record: Record | None,
         recorded: U64 | None,
+        commit: Callable[[U64], bytes],
+        heard: Callable[[U64, U64, bytes], None],
     ) -> Flow[Moments]:
         anchor = self.members.anchor
         share = recorded
@@ -173,36 +184,24 @@ class LabelValuation(ValuationSide):
             cut = yield from hold_truncation(anchor, "numbers", whole, NUMBER_DROP, keys.slots, bound=LARGEST)
             share = cut_numbers(cut, label=True)
         made = share
+        yield Send(anchor, NumbersCommitted(commit(share)))
         yield from open_step([anchor], 0, lambda: None if record is None or recorded is not None else record(made))
         got = yield from receive(anchor, CoalitionNumbers)
         if got.count != share.size:
             raise RemoteProtocolError(f"opened {got.count} numbers where {share.size} are due", anchor)
         try:
-            theirs = unpack_bits(got.values, NUMBER_BITS, share.size, 1 << NUMBER_BITS).reshape(share.shape)
+            theirs = numbers_received(got.values, share)
         except MalformedError as error:
             raise RemoteProtocolError(str(error), anchor) from None
-        numbers = (share + theirs).astype(np.uint32).astype(np.int32).astype(np.float64)
-        numbers = np.ldexp(numbers, NUMBER_DROP - 2 * LABEL_BITS)
-        return self._moments(periods, opened, numbers)
-
-    def _moments(self, periods: Sequence[ValuedPeriod], opened: Sequence[F64], numbers: F64) -> Moments:
-        counts = np.array([len(period.labels) for period in periods], dtype=np.float64)
-        means = numbers / counts
-        covariance = {frozenset(c): means[i, 0] for i, c in enumerate(self._coalitions)}
-        variance = {frozenset(c): means[i, 1] for i, c in enumerate(self._coalitions)}
-        everyone = frozenset(self.members.features)
-        centred = [scores - scores.mean() for scores in opened]
-        pairs = zip(periods, centred, strict=True)
-        covariance[everyone] = np.array([float(np.mean(period.labels * scores)) for period, scores in pairs])
-        variance[everyone] = np.array([float(np.mean(scores**2)) for scores in centred])
-        return Moments(tuple(period.period for period in periods), covariance, variance)
+        heard(share, theirs, got.values)
+        return opened_moments(tuple(self.members.features), periods, opened, share, theirs)
 
 
 class AnchorValuation(ValuationSide):
     """The anchor's side. record, recorded: as for the label party, with the valued rows by period.
 
     most: numbers that the agreement lets open; more are refused first. opening: is called with the rows just before
-    they open, and may refuse.
+    they open, and may refuse. sent: is then told the label party's commitment to its shares, and what is to leave.
     """
 
     def serve(
@@ -212,6 +211,7 @@ class AnchorValuation(ValuationSide):
         record: Callable[[U64, Rows], None] | None = None,
         recorded: tuple[U64, Rows] | None = None,
         opening: Callable[[Rows], None] = lambda rows: None,
+        sent: Callable[[bytes, bytes], None] = lambda committed, values: None,
     ) -> Flow[None]:
         """Hold shares until every number is made, and open its shares of the numbers.
 
@@ -232,7 +232,7 @@ class AnchorValuation(ValuationSide):
                 chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
                 if chosen == 1:
                     end = cast("ValuesEnd", got)
-                    yield from self._open(end, sums, valued, slots, record, recorded, opening)
+                    yield from self._open(end, sums, valued, slots, record, recorded, opening, sent)
                     return
                 announced = cast("ValuedRows", got)
                 pieces = pieces_of(announced, self._scored, valued, label)
@@ -315,6 +315,7 @@ class AnchorValuation(ValuationSide):
         record: Callable[[U64, Rows], None] | None,
         recorded: tuple[U64, Rows] | None,
         opening: Callable[[Rows], None],
+        sent: Callable[[bytes, bytes], None],
     ) -> Flow[None]:
         label, shape = self.members.label, (len(self._coalitions), 2, end.periods)
         other = end.again != (recorded is not None) or (not end.again and end.periods != len(valued.rows))
@@ -329,10 +330,13 @@ class AnchorValuation(ValuationSide):
         share, rows = recorded
         if share.shape != shape:
             raise RemoteProtocolError("goes on with a valuation of other periods than the one recorded", label)
+        committed = yield from receive(label, NumbersCommitted)
         yield from await_open(label, 0)
         with asked_by(label):
             opening(rows)
-        yield Send(label, CoalitionNumbers(share.size, pack_bits(share.reshape(-1), NUMBER_BITS)))
+        values = pack_bits(share.reshape(-1), NUMBER_BITS)
+        sent(committed.digest, values)
+        yield Send(label, CoalitionNumbers(share.size, values))
 
 
 class FeatureValuation(ValuationSide):
