@@ -2,7 +2,9 @@
 
 A label party records the embeddings and scores of each run, sums and every party's own where they opened
 (``runs/RUN/outputs.npz``); a recipient has the factor's scores in its bundle. Before a run each column of this node is
-compared with them. ``reward.outputs = "allowed"`` in the agreement leaves the check out.
+compared with them, one by one and mixed. What a column was in the run that made an output is kept too
+(``columns.npz``): that column is no output, and another one under its name is. ``reward.outputs = "allowed"`` in the
+agreement leaves the check out.
 """
 
 from __future__ import annotations
@@ -21,13 +23,23 @@ from pydantic import ValidationError
 from parties.agreement.document import Agreement
 from parties.errors import AgreementError, DataError, StorageError
 from parties.node.context import RunContext
-from vfl.contribution.recycled import EXPLAINED, explained_by_outputs
+from vfl.contribution.recycled import EXPLAINED, enough_rows, explained_by_outputs
 from vfl.factors.panel import FeaturePanel
 
-__all__ = ["check_own_columns", "column_digests", "delivered_groups", "record_outputs", "recorded_groups"]
+__all__ = [
+    "check_own_columns",
+    "column_digests",
+    "delivered_groups",
+    "record_columns",
+    "record_outputs",
+    "recorded_groups",
+]
 
 F64 = NDArray[np.float64]
-_FILE = "outputs.npz"
+_FILE, _COLUMNS = "outputs.npz", "columns.npz"
+_OUTPUT, _COLUMN = "output_", "column_"
+_KEPT_PERIODS = 26
+"""Periods of which a run's own columns are kept, about."""
 
 
 def column_digests(panel: FeaturePanel) -> dict[str, str]:
@@ -43,14 +55,7 @@ def record_outputs(
 ) -> None:
     """Keep a run's outputs, (T, n, m) by name, with their periods and entities; an entry in the audit log."""
     path = context.run_folder / _FILE
-    named = {f"output_{name}": values.astype(np.float32) for name, values in outputs.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".part").open("wb") as file:
-            np.savez_compressed(file, periods=np.array(periods), entities=np.array(entities), **named)  # type: ignore[arg-type]
-        path.with_suffix(".part").replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror}); check the disk") from None
+    _write(path, np.array(periods), entities, {f"{_OUTPUT}{name}": values for name, values in outputs.items()})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     context.audit.append("outputs", context.run_id, {"sha256": digest, "names": sorted(outputs)})
 
@@ -62,18 +67,35 @@ def recorded_groups(folder: Path, run_id: str, periods: Sequence[str], entities:
     """
     groups: dict[str, F64] = {}
     for path in sorted((folder / "runs").glob(f"*/{_FILE}")):
-        if path.parent.name == run_id:
-            continue
-        try:
-            with np.load(path, allow_pickle=False) as kept:
-                rows, columns = _places(kept["periods"], periods), _places(kept["entities"], entities)
-                for name in kept.files:
-                    if name.startswith("output_"):
-                        told = f"{name.removeprefix('output_')} of run {path.parent.name[:12]}"
-                        groups[told] = _moved(kept[name].astype(np.float64), rows, columns)
-        except (OSError, ValueError, KeyError):
-            raise StorageError(f"{path}: damaged; restore it from a backup, or remove it") from None
+        if path.parent.name != run_id:
+            for name, values in _read(path, _OUTPUT, periods, entities).items():
+                groups[f"{name} of run {path.parent.name[:12]}"] = values
     return groups
+
+
+def _write(path: Path, periods: NDArray[np.str_], entities: Sequence[str], named: Mapping[str, F64]) -> None:
+    arrays = {name: values.astype(np.float32) for name, values in named.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".part").open("wb") as file:
+            np.savez_compressed(file, periods=periods, entities=np.array(entities), **arrays)  # type: ignore[arg-type]
+        path.with_suffix(".part").replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); check the disk") from None
+
+
+def _read(path: Path, kind: str, periods: Sequence[str], entities: Sequence[str]) -> dict[str, F64]:
+    """What was written under names of this kind, on the grid of these periods and entities."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            rows, columns = _places(kept["periods"], periods), _places(kept["entities"], entities)
+            return {
+                name.removeprefix(kind): _moved(kept[name].astype(np.float64), rows, columns)
+                for name in kept.files
+                if name.startswith(kind)
+            }
+    except (OSError, ValueError, KeyError):
+        raise StorageError(f"{path}: damaged; restore it from a backup, or remove it") from None
 
 
 def delivered_groups(folder: Path, run_id: str, dates: Sequence[str], entities: Sequence[str]) -> dict[str, F64]:
@@ -109,12 +131,56 @@ def _moved(values: F64, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> 
     return moved
 
 
-def _columns_then(context: RunContext, start: str) -> frozenset[str]:
-    """Names of this node's columns in the run that made an output: what went into it is not made of it."""
-    for path in (context.folder / "runs").glob(f"{start}*/agreement.json"):
-        with contextlib.suppress(OSError, ValidationError, AgreementError):
-            return frozenset(Agreement.model_validate_json(path.read_bytes()).party(context.me).columns)
-    return frozenset()
+def record_columns(context: RunContext, periods: Sequence[str], entities: Sequence[str], panel: FeaturePanel) -> None:
+    """Keep what this node's columns were in some periods, so that they are known again by more than a name."""
+    kept = slice(None, None, max(1, len(periods) // _KEPT_PERIODS))
+    _write(
+        context.run_folder / _COLUMNS,
+        np.array(periods)[kept],
+        entities,
+        {f"{_COLUMN}{name}": panel.values[kept, :, place, None] for place, name in enumerate(panel.columns)},
+    )
+
+
+def _same_columns(
+    context: RunContext, panel: FeaturePanel, start: str, periods: Sequence[str], entities: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Which columns went into the run that made an output: what went into it is not made of it. bool (d,)."""
+    same = np.zeros(len(panel.columns), dtype=bool)
+    for folder in (context.folder / "runs").glob(f"{start}*"):
+        if (folder / _COLUMNS).is_file():
+            older = _read(folder / _COLUMNS, _COLUMN, periods, entities)
+            for place, name in enumerate(panel.columns):
+                if name in older:
+                    itself = explained_by_outputs(panel.values[:, :, [place]], [older[name]])
+                    same[place] |= bool(itself[0] >= EXPLAINED)
+            continue
+        with contextlib.suppress(OSError, ValidationError, AgreementError):  # a run of an earlier version: by name
+            then = Agreement.model_validate_json((folder / "agreement.json").read_bytes()).party(context.me).columns
+            same |= np.isin(panel.columns, then)
+    return same
+
+
+def _joined(groups: Mapping[str, F64], rows: int) -> dict[str, tuple[F64, tuple[str, ...]]]:
+    """Groups by where they came from, each with the runs it is of: single ones, those of a run, and of all runs.
+
+    A mixture of outputs is an output. Of many runs as many are joined as have rows enough to tell, latest first.
+    """
+    found = {source: (group, (source.rpartition(" ")[2],)) for source, group in groups.items()}
+    by_run: dict[str, list[F64]] = {}
+    for source, group in groups.items():
+        by_run.setdefault(source.rpartition(" ")[2], []).append(group)
+    every: list[F64] = []
+    runs: list[str] = []
+    for run, parts in reversed(by_run.items()):
+        if len(parts) > 1:
+            found[f"outputs of run {run}, mixed"] = (np.concatenate(parts, axis=2), (run,))
+        if enough_rows(rows, sum(part.shape[2] for part in (*every, *parts))):
+            every += parts
+            runs.append(run)
+    if len(runs) > 1:
+        found["outputs of several runs, mixed"] = (np.concatenate(every, axis=2), tuple(runs))
+    return found
 
 
 def check_own_columns(context: RunContext, panel: FeaturePanel, entities: Sequence[str]) -> None:
@@ -123,16 +189,17 @@ def check_own_columns(context: RunContext, panel: FeaturePanel, entities: Sequen
     Raises :class:`DataError` naming column and output.
     """
     context.audit.append("columns", context.run_id, {"sha256": column_digests(panel)})
+    record_columns(context, context.agreement.calendar.periods, entities, panel)
     if context.agreement.reward.outputs == "allowed" or not panel.values.shape[-1]:
         return
     calendar = context.agreement.calendar
     dates = [f"{cutoff.astimezone(UTC):%Y-%m-%d}" for cutoff in calendar.cutoffs]
     groups = recorded_groups(context.folder, context.run_id, calendar.periods, entities)
     groups |= delivered_groups(context.folder, context.run_id, dates, entities)
-    for source, group in groups.items():
-        older = _columns_then(context, source.rpartition(" ")[2])
+    for source, (group, runs) in _joined(groups, len(entities)).items():
         share = explained_by_outputs(panel.values, [group])
-        share[[name in older for name in panel.columns]] = 0.0
+        for run in runs if share.max() >= EXPLAINED else ():
+            share[_same_columns(context, panel, run, calendar.periods, entities)] = 0.0
         worst = int(np.argmax(share))
         if share[worst] >= EXPLAINED:
             raise DataError(

@@ -14,6 +14,7 @@ from parties.errors import DataError
 from parties.node.recorded_outputs import check_own_columns, record_outputs
 from parties.settlement.closing import reward_split
 from tests.attacks.valued_rig import ValuedConsortium, recorded, widened
+from vfl.contribution.recycled import explained_by_outputs
 from vfl.factors.panel import FeaturePanel
 
 POT = 1_000_000
@@ -126,3 +127,33 @@ def test_outputs_brought_back_move_the_pay_where_they_are_allowed_and_are_refuse
     later.agreement = consortium.agreement(rows="any", outputs="allowed")
     check_own_columns(cast(Any, later), label.features, consortium.entities)
     assert later.logged == ["columns"] * 4, "what each column is stands in the audit log"
+
+
+def test_a_mixture_of_outputs_is_an_output_and_so_is_one_under_an_old_columns_name(
+    consortium: ValuedConsortium, tmp_path: Path
+) -> None:
+    """Attack 06, disguised: no output alone explains the column, or the column bears the name of one that went in."""
+    _, scores, single = consortium.value()
+    agreement = consortium.agreement(rows="any")
+    periods, entities = agreement.calendar.periods, consortium.entities
+    earlier, later = (Context(tmp_path, agreement, digit * 64) for digit in "12")
+    own = consortium.label.features
+    check_own_columns(cast(Any, earlier), own, entities)
+    outputs = {f"embeddings of {name}": values for name, values in single.items()}
+    record_outputs(cast(Any, earlier), periods, entities, {"score": scores[..., None], **outputs})
+    check_own_columns(cast(Any, later), own, entities)
+
+    first, second, *_ = single.values()
+    mixed = 0.8 * first[:, :, 0] - 1.1 * second[:, :, 1] + 0.3 * np.nan_to_num(scores)
+    made = widened(own, mixed[..., None], "blend")
+    alone = [
+        explained_by_outputs(made.values[:, :, -1:], [group])[0] for group in (*single.values(), scores[..., None])
+    ]
+    assert max(alone) < 0.95, "held against one output at a time it passes"
+    with pytest.raises(DataError, match=r"column 'blend0' is .* \(outputs of run 111111111111, mixed\)"):
+        check_own_columns(cast(Any, later), made, entities)
+
+    values = own.values.copy()
+    values[:, :, 0] = made.values[:, :, -1]
+    with pytest.raises(DataError, match=rf"column '{own.columns[0]}' is .* an output of an earlier run"):
+        check_own_columns(cast(Any, later), replace(own, values=values), entities)

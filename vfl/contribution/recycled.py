@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXPLAINED", "explained_by_outputs"]
+__all__ = ["EXPLAINED", "enough_rows", "explained_by_outputs"]
 
 F64 = NDArray[np.float64]
 
@@ -15,6 +15,11 @@ EXPLAINED = 0.98
 """Share of a column's variance within periods from which on it counts as an output of an earlier run."""
 
 _ROWS_PER_OUTPUT = 5
+
+
+def enough_rows(rows: int, outputs: int) -> bool:
+    """Whether a period of so many rows can tell a mixture of so many outputs from chance."""
+    return rows >= _ROWS_PER_OUTPUT * (outputs + 1)
 
 
 def explained_by_outputs(columns: F64, outputs: Sequence[F64]) -> F64:
@@ -29,7 +34,7 @@ def explained_by_outputs(columns: F64, outputs: Sequence[F64]) -> F64:
         rest, whole = np.zeros(columns.shape[-1]), np.zeros(columns.shape[-1])
         for values, made in zip(columns, group, strict=True):
             there = np.isfinite(made).all(axis=1) & np.isfinite(values).all(axis=1)
-            if there.sum() < _ROWS_PER_OUTPUT * (made.shape[1] + 1):
+            if not enough_rows(int(there.sum()), made.shape[1]):
                 continue
             x = made[there] - made[there].mean(axis=0)
             y = values[there] - values[there].mean(axis=0)

@@ -78,6 +78,7 @@ BASES: dict[str, dict[str, Any]] = {
         "openings": {"limit_per_row": 18, "contribution": "none"},
         "model": {"embedding_width": 1},
     },
+    "a licence": {"reward": {"pot": 1_000_001, "licence": {"per_period": 500, "periods": 12}}},
     "choices": {"search": {"space": {"top": {"values": ["linear", "residual"]}}}},
     "ridge": RIDGE,
     "placebo": PLACEBO,

@@ -38,7 +38,7 @@ def cents(text: str) -> int:
 
 @pytest.fixture(scope="module")
 def terms() -> RewardTerms:
-    (block,) = re.findall(r"```toml\n(.+?)```", SECTION, re.DOTALL)
+    block = re.findall(r"```toml\n(.+?)```", SECTION, re.DOTALL)[0]
     return RewardTerms.model_validate(tomllib.loads(block)["reward"])
 
 
@@ -52,7 +52,7 @@ def close(terms: RewardTerms) -> Close:
 
 def test_the_terms_are_explained_in_full(terms: RewardTerms) -> None:
     assert terms.settlement is not None
-    (block,) = re.findall(r"```toml\n(.+?)```", SECTION, re.DOTALL)
+    block = re.findall(r"```toml\n(.+?)```", SECTION, re.DOTALL)[0]
     explained = set(tomllib.loads(block)["reward"]["settlement"])
     assert explained | {"approvers"} == set(SettlementTerms.model_fields)
     assert "`approvers`" in SECTION
