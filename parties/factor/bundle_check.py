@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parties.audit.bundles import LoggedExport, logged_exports
+from parties.errors import DataError
+from vfl.factors.bounded_parquet import check_size
 from vfl.factors.verify import SIGNATURES, Fault, VerifyReport, verify_bundle
 
-__all__ = ["BundleCheck", "check_bundle"]
+__all__ = ["BundleCheck", "check_agreed_size", "check_bundle"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,23 @@ class BundleCheck:
     @property
     def sound(self) -> bool:
         return self.report.ok and not self.faults
+
+
+def check_agreed_size(files: Mapping[str, bytes], periods: int, entities: int) -> None:
+    """Hold the footers of a bundle's tables against the run that made it, before anybody decodes one.
+
+    Raises :class:`DataError` naming the file.
+    """
+    for name in ("factor.parquet", "pit.parquet"):
+        try:
+            check_size(files[name], periods * entities)
+        except KeyError:
+            raise DataError(f"the factor bundle has no {name}: ask the label party for it again") from None
+        except ValueError as error:
+            raise DataError(
+                f"{name} of the factor bundle: {error}, for {periods} periods of {entities} entities were agreed; it "
+                "is not kept, ask the label party for what was agreed"
+            ) from None
 
 
 def check_bundle(files: Mapping[str, bytes], trusted: Mapping[str, bytes] | None = None) -> BundleCheck:

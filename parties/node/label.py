@@ -33,6 +33,7 @@ from vfl.contribution.findings import contribution_findings
 from vfl.factors.evaluate import Evaluation, Method, evaluate
 from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bundle, size_band
 from vfl.factors.findings import Findings
+from vfl.factors.joining import UPLIFT_LEVEL
 from vfl.models.split.training import score_coalition
 from vfl.protocols.delivery import deliver_bundle
 from vfl.protocols.label_commitment import tell_commitment
@@ -224,7 +225,7 @@ class LabelParty:
             metadata=metadata,
             validation=self._evaluation,
             embeddings=outputs.scores,
-            findings=findings | outputs.findings | self._contributed(),
+            findings=(findings | outputs.findings | self._contributed()).first("no uplift"),
             trials=trials,
         )
         key = bytes.fromhex(identity.public_key)
@@ -245,7 +246,8 @@ class LabelParty:
             party: np.array([math.nan if value is None else value for value in said.phi_by_period])
             for party, said in kept.parties.items()
         }
-        return contribution_findings(phi, kept.committed, horizon=max(agreement.walk_forward.horizon, 1))
+        level, horizon = agreement.reward.uplift_level, max(agreement.walk_forward.horizon, 1)
+        return contribution_findings(phi, kept.committed, horizon=horizon, level=level if level < 1 else UPLIFT_LEVEL)
 
     def deliver(self, attempt: int, files: dict[str, bytes]) -> None:
         """Seal the bundle for every recipient but ourselves: send it to nodes, leave a file for readers without one."""

@@ -11,6 +11,7 @@ from parties.agreement.signing import verify_signature
 from parties.audit.bundles import log_export, logged_exports
 from parties.control.phases import PhaseName
 from parties.errors import AgreementError, DataError
+from parties.factor.bundle_check import check_agreed_size
 from parties.factor.delivery import bundle_digest, described, opener, read_bundle, store_bundle
 from parties.factor.sealing import reading_key
 from parties.node.align import AlignedRows, keep_alignment, kept_alignment, perform_align
@@ -152,6 +153,7 @@ class PartyRun:
         for proof in logged_exports(files, {agreement.label.party: key}):
             if proof.fault:
                 raise DataError(f"the factor bundle's proof by {proof.signer!r} {proof.fault}: ask for it again")
+        check_agreed_size(files, len(agreement.calendar.periods), len(self._aligned().ids))
         report = self._bundle_report(files, store_bundle(self._factors, files))
         told = {name: report[name] for name in ("factor_id", "version", "sha256")}
         self.context.audit.append("received", agreement.run_id, told)

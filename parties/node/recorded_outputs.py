@@ -24,6 +24,7 @@ from parties.agreement.document import Agreement
 from parties.errors import AgreementError, DataError, StorageError
 from parties.node.context import RunContext
 from vfl.contribution.recycled import EXPLAINED, enough_rows, explained_by_outputs
+from vfl.factors.bounded_parquet import read_frame
 from vfl.factors.panel import FeaturePanel
 
 __all__ = [
@@ -108,7 +109,7 @@ def delivered_groups(folder: Path, run_id: str, dates: Sequence[str], entities: 
         if path.parent.name == run_id[:12]:
             continue
         try:
-            frame = pd.read_parquet(path, columns=["score"])["score"].unstack()
+            frame = read_frame(path.read_bytes())["score"].unstack()
         except (OSError, ValueError, KeyError):
             raise StorageError(f"{path}: cannot be read; remove this version or restore it") from None
         frame.index = pd.DatetimeIndex(frame.index).strftime("%Y-%m-%d")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from parties.agreement.document import Agreement
 from parties.errors import LedgerError
@@ -35,10 +38,12 @@ def propose_fee_income(
 ) -> Dossier:
     """The checked total of a period's usage fees as cash and income, once per consortium and period.
 
+    Everybody who reported signs that it was paid in.
+
     ``proof``: SHA-256 of the published result, hex. Raises :class:`LedgerError` for a period that was booked, a total
     of nothing, and books in another unit.
     """
-    reference = f"fees/{agreement.consortium}/{result.period}"
+    reference = f"fees/{_token(agreement.consortium)}/{_token(result.period)}"
     terms, cash = agreement.reward, ledger.accounts().get(CASH)
     if cash is None:
         raise LedgerError("the ledger has no accounts yet: entente ledger open makes them")
@@ -53,8 +58,17 @@ def propose_fee_income(
     who = f"{', '.join(result.reporters)} reported; absent: {', '.join(result.absent) or 'nobody'}"
     made = subscription(reference, result.total, at, f"Usage fees of {result.period}, opened total")
     reasons = [f"usage fees of {result.period}: {in_words(agreement, result.total)}, proved; {who}"]
-    basis = {"agreement": agreement.run_id, "period": result.period, "result_sha256": proof}
+    basis: dict[str, Any] = {"agreement": agreement.run_id, "period": result.period, "result_sha256": proof}
+    basis |= {"reporters": list(result.reporters)}
     return new_dossier("receipt", "", by, at, reasons, [made], basis)
+
+
+def _token(name: str) -> str:
+    """A name as the books' ids take one: as it is where it can be, else made printable, with a digest of it."""
+    if re.fullmatch(r"[\x21-\x7e]{1,80}", name):
+        return name
+    printable = re.sub(r"[^\x21-\x7e]+", "-", name)[:60]
+    return f"{printable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def propose_exit(party: str, amount: int, at: datetime) -> Dossier:

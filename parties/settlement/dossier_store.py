@@ -33,6 +33,7 @@ __all__ = ["FOLDER", "Dossiers", "audit", "check_current", "is_posted", "post", 
 
 FOLDER = "settlements"
 _MONEY = ("pay", "receipt", "release")  # what leaves, what came, and stake that becomes payable
+_FEWEST_REPORTERS = 3  # fewer reports of fees are never opened
 _OWN = ("dispute", "exit")  # what a party does with its own money
 _PARTY_ACCOUNT = re.compile(r"Liabilities:Party:([^:]+):[A-Za-z]+")
 _NEEDS_DOSSIER = ("/final", "/void", "/rejected", "/upheld", "/released")
@@ -148,16 +149,27 @@ def requirement(dossier: Dossier, agreement: Agreement | None, roster: Roster) -
 
 
 def _concerned(dossier: Dossier) -> tuple[str, ...]:
-    """The parties whose money it is: those whose accounts it moves, and who is said to have paid in."""
+    """The parties whose money it is: those whose accounts it moves, and who is said to have paid in or reported."""
     accounts = {account for one in dossier.transactions for account, _ in one.postings}
     found = {match[1] for account in accounts if (match := _PARTY_ACCOUNT.fullmatch(account))}
-    return tuple(sorted(found | ({dossier.party} if dossier.party else set())))
+    return tuple(sorted(found | ({dossier.party} if dossier.party else set(_reporters(dossier)))))
+
+
+def _reporters(dossier: Dossier) -> tuple[str, ...]:
+    """Who reported the fees whose total this books, where it says so; nobody in any other dossier."""
+    said = dossier.basis.get("reporters", []) if dossier.kind == "receipt" and not dossier.party else []
+    return tuple(name for name in said if isinstance(name, str)) if isinstance(said, list) else ()
 
 
 def check_current(dossier: Dossier) -> None:
     """Raise :class:`LedgerError` for a money dossier of an earlier version, which is kept and never posted anew."""
     if dossier.kind in _MONEY and dossier.version < 2:
         raise LedgerError("this dossier was made before money needed the parties it concerns: propose the step again")
+    if dossier.kind == "receipt" and not dossier.party and len(set(_reporters(dossier))) < _FEWEST_REPORTERS:
+        raise LedgerError(
+            f"this books fees without naming {_FEWEST_REPORTERS} parties or more that reported them and must approve "
+            "it: propose the step again with entente fees book"
+        )
 
 
 def _check_kind(dossier: Dossier) -> None:

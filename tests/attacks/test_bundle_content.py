@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import resource
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -20,11 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parties.coordinator.desk.csv_sheet import sheet
+from parties.errors import DataError
+from parties.factor.bundle_check import check_agreed_size
 from parties.factor.formats import plain_csv
 from parties.ledger.export import to_csv
 from vfl.factors import adapters
 from vfl.factors.adapters import alphalens_csv, parquet, signals_csv
-from vfl.factors.bounded_parquet import LONGEST_TEXT, read_frame, read_table
+from vfl.factors.bounded_parquet import LONGEST_TEXT, _check_footer, read_frame, read_table
 from vfl.factors.csv_cells import inert
 from vfl.factors.trials import read_trials
 
@@ -122,6 +126,44 @@ def test_a_small_file_that_is_large_in_memory_is_refused_by_its_footer() -> None
     with pytest.raises(ValueError, match=r"trials\.parquet: its footer says"):
         read_trials(small)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes of memory"
+
+
+def test_a_bundle_that_claims_more_than_was_agreed_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A recipient knows periods and entities of the run: other counts and huge row groups are refused by name."""
+    agreed = {"factor.parquet": parquet(factor(("A", "B"))), "pit.parquet": parquet(factor(("A", "B")))}
+    rows = len(factor(("A", "B")))
+    check_agreed_size(agreed, rows // 2, 2)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(pq, "read_table", never)
+    for name in agreed:
+        for content in (bomb(1_000_000), bomb(30_000_000)):
+            with pytest.raises(DataError, match=rf"{name} of the factor bundle: its footer says [\d,]+ rows"):
+                check_agreed_size({**agreed, name: content}, rows // 2, 2)
+        with pytest.raises(DataError, match=f"{name} of the factor bundle: not a Parquet file"):
+            check_agreed_size({**agreed, name: b"PAR1"}, rows // 2, 2)
+        with pytest.raises(DataError, match=f"has no {name}"):
+            check_agreed_size({other: agreed[other] for other in agreed if other != name}, rows // 2, 2)
+
+
+@pytest.mark.parametrize("claim", ["rows", "values", "bytes"])
+def test_a_footer_that_contradicts_its_row_groups_is_refused(claim: str) -> None:
+    """Few rows by the footer, and a row group that says otherwise: what a decoder would allocate is what counts."""
+    column = SimpleNamespace(num_values=10**9 if claim == "values" else 2)
+    group = SimpleNamespace(
+        num_rows=10**9 if claim == "rows" else 2,
+        num_columns=1,
+        total_byte_size=2**40 if claim == "bytes" else 16,
+        column=lambda _: column,
+    )
+    footer = SimpleNamespace(num_rows=2, num_columns=1, num_row_groups=1, row_group=lambda _: group)
+    said = {"rows": "contradicts itself about its rows", "values": "values of a column", "bytes": "bytes, more than"}
+    with pytest.raises(ValueError, match=said[claim]):
+        _check_footer(cast(Any, footer), 100)
 
 
 def test_nor_do_long_texts_hide_behind_a_dictionary() -> None:

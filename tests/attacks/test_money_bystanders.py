@@ -19,11 +19,18 @@ from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.node.settlement_judgement import judge
 from parties.settlement import dossier_store
-from parties.settlement.cash import propose_exit, propose_payouts, propose_receipt, propose_release
+from parties.settlement.cash import (
+    propose_exit,
+    propose_fee_income,
+    propose_payouts,
+    propose_receipt,
+    propose_release,
+)
 from parties.settlement.dossier import Dossier
 from parties.settlement.dossier_store import Dossiers, audit, post, requirement
 from parties.settlement.requests import Asked
 from tests.parties.settlement_rig import SettledHome
+from vfl.protocols.fee_reports import FeeResult
 
 NOW = datetime(2027, 1, 31, tzinfo=UTC)
 
@@ -100,6 +107,31 @@ def test_nor_does_the_payee_alone(settled: SettledHome, kind: str) -> None:
         with pytest.raises(LedgerError, match="1 more approval needed"):
             posts(settled, ledger, dossier, "sat")
         assert ledger.head() == head
+
+
+def test_fees_are_booked_only_with_everybody_who_reported(
+    settled: SettledHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bystanders book fees as paid in that never were: later rewards would rest on money that is not there."""
+    with settled.ledger() as ledger:
+        result = FeeResult("2026Q1", 900, ("bank", "card", "sat"), ())
+        dossier = propose_fee_income(ledger, settled.agreement, result, "ab" * 32, "admin", NOW)
+        head = ledger.head()
+        for names in (("bank", "card"), ("admin", "bank", "card")):
+            with pytest.raises(LedgerError, match=r"approvals? needed from different people \(sat\)"):
+                posts(settled, ledger, dossier, *names)
+        with pytest.raises(LedgerError, match="1 more approval needed"):
+            posts(settled, ledger, dossier, "bank", "card", "sat")
+        for less in ({}, {"reporters": ["bank", "card"]}, {"reporters": "bank"}):
+            fewer = dossier.model_copy(update={"basis": less})
+            with pytest.raises(LedgerError, match="books fees without naming 3 parties or more that reported them"):
+                posts(settled, ledger, fewer, "bank", "card", "admin")
+        assert ledger.head() == head
+        with monkeypatch.context() as patch:
+            patch.setattr(dossier_store, "_concerned", lambda _: ())
+            assert requirement(dossier, None, roster(settled)).missing(("bank", "card")) == 0, "so it was"
+        posts(settled, ledger, dossier, "bank", "card", "sat", "admin")
+        assert ledger.head() != head
 
 
 def test_payees_do_not_pay_each_other(settled: SettledHome) -> None:

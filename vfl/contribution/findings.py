@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfl.factors.findings import Findings, Number, Warn, hac_numbers
-from vfl.factors.hac import hac_mean
+from vfl.factors.hac import hac_mean, one_sided_p
+from vfl.factors.joining import UPLIFT_LEVEL
 
 __all__ = ["contribution_findings"]
 
@@ -17,12 +18,17 @@ _T = 2.5
 
 
 def contribution_findings(
-    phi: Mapping[str, NDArray[np.float64]], committed: Mapping[str, Sequence[bool]], *, horizon: int
+    phi: Mapping[str, NDArray[np.float64]],
+    committed: Mapping[str, Sequence[bool]],
+    *,
+    horizon: int,
+    level: float = UPLIFT_LEVEL,
 ) -> Findings:
-    """Each party's phi (T,) with its interval, and over periods with and without rows committed in time.
+    """What joining was worth, each party's phi (T,) with its interval, and both with and without rows in time.
 
-    Warns ``uncommitted`` of a party that had committed to no period's rows, and ``backdated`` of one whose contribution
-    in the periods without is above that in the periods with by 2.5 standard errors or more.
+    Warns ``no uplift`` unless the sum, v(all) - v(nobody), is above zero at the one-sided ``level``; ``uncommitted`` of
+    a party that had committed to no period's rows; and ``backdated`` of one whose contribution in the periods without
+    is above that in the periods with by 2.5 standard errors or more.
     """
     numbers: dict[str, Number] = {}
     warnings: list[Warn] = []
@@ -58,4 +64,26 @@ def contribution_findings(
                         "when its rows were made",
                     )
                 )
-    return Findings({"contribution": numbers}, warnings=tuple(warnings))
+    gain, warned = _uplift(phi, horizon, level)
+    return Findings({"contribution": gain | numbers}, warnings=(*warned, *warnings))
+
+
+def _uplift(
+    phi: Mapping[str, NDArray[np.float64]], horizon: int, level: float
+) -> tuple[dict[str, Number], tuple[Warn, ...]]:
+    """The sum of all contributions: the uplift that the pay rule tests, with its one-sided p."""
+    if not phi:
+        return {}, ()
+    whole = hac_mean(np.sum([*phi.values()], axis=0), horizon=horizon)
+    p = one_sided_p(whole)
+    numbers = hac_numbers("uplift", whole, "mean of v(all) - v(nobody), which the contributions share out", "IC")
+    numbers["uplift_p"] = Number(p, "one-sided p of it against none or less", "probability", whole.n_periods)
+    if p < level:
+        return numbers, ()
+    told = f"Newey-West t {whole.t:.1f}, one-sided p {p:.2f} of {level:g}" if np.isfinite(p) else "it cannot be tested"
+    said = (
+        f"the coalition of all is worth {-whole.mean:.4f} less than the label party alone"
+        if whole.mean < 0
+        else f"joining is worth {whole.mean:+.4f}, which is not distinguishable from nothing"
+    )
+    return numbers, (Warn("no uplift", f"{said} over {whole.n_periods} periods ({told}): nobody is paid for it"),)

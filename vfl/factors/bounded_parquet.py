@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["LONGEST_TEXT", "MOST_COLUMNS", "MOST_ROWS", "read_frame", "read_table"]
+__all__ = ["LONGEST_TEXT", "MOST_COLUMNS", "MOST_ROWS", "check_size", "read_frame", "read_table"]
 
 MOST_ROWS = 20_000_000
 """Rows of a factor where no agreement says fewer: 4,000 periods of 5,000 instruments."""
@@ -24,6 +24,15 @@ def read_frame(content: bytes, most_rows: int = MOST_ROWS) -> pd.DataFrame:
     """A table as pandas wrote it, index included, of ``most_rows`` at most. Raises ValueError for anything else."""
     frame: pd.DataFrame = read_table(content, most_rows).to_pandas()
     return frame
+
+
+def check_size(content: bytes, most_rows: int) -> None:
+    """Raise ValueError where the footer of a Parquet file says more than ``most_rows``. Decodes nothing else."""
+    try:
+        _check_footer(pq.read_metadata(io.BytesIO(content)), most_rows)
+    except (pa.ArrowException, OSError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"not a Parquet file that can be read ({first})") from None
 
 
 def read_table(content: bytes, most_rows: int = MOST_ROWS) -> pa.Table:

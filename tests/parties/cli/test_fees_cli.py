@@ -149,11 +149,12 @@ def test_a_round_from_the_key_to_the_checked_total(office: Office, entente: Call
     code, said = entente(*booking)
     assert code == 0, said
     assert "usage fees of 2026Q1: 0.03 USD, proved; fund, satellite, social reported; absent: nobody" in said
-    assert "1 of 2 approvals" in said
+    assert "1 of 4 approvals; it concerns fund, satellite, social, who must approve" in said
     [dossier] = (books / "settlements").glob("receipt-*.json")
-    approving = ("settle", "approve", dossier, "--home", books, "--yes", "--as", "fund")
-    code, said = entente(*approving, "--credentials", office.home("fund"))
-    assert "Posted: 1 new entries, approved by admin, fund" in said
+    for name in ("satellite", "social", "fund"):
+        approving = ("settle", "approve", dossier, "--home", books, "--yes", "--as", name)
+        code, said = entente(*approving, "--credentials", office.home(name))
+    assert "Posted: 1 new entries, approved by admin, satellite, social, fund" in said
     with LedgerStore(books / "ledger.db") as ledger:
         balances = ledger.balances()
         assert (balances[CASH].posted, balances[SUBSCRIPTIONS].posted) == (3, 3)

@@ -177,3 +177,21 @@ def test_a_report_names_rows_that_came_after_the_fact() -> None:
     assert [(w.name, w.text.split()[0]) for w in found.warnings] == [("backdated", "social"), ("uncommitted", "sat")]
     assert found.value("contribution", "committed_card") == 0.5
     assert found.value("contribution", "phi_card") == pytest.approx(honest.mean())
+
+
+def test_a_report_tests_what_joining_was_worth_and_says_so_before_all_else() -> None:
+    from vfl.contribution.findings import contribution_findings
+
+    rng = np.random.default_rng(4)
+    flags = {"a": [True] * 80}
+    worth, noise = rng.normal(0.03, 0.05, 80), rng.normal(0.0, 0.05, 80)
+    noise -= noise.mean() - 0.001
+    clear = contribution_findings({"a": worth, "b": noise}, flags, horizon=1)
+    assert [w.name for w in clear.warnings] == ["uncommitted"]
+    assert clear.value("contribution", "uplift") == pytest.approx((worth + noise).mean())
+    assert clear.value("contribution", "uplift_p") < 0.05
+    for series, says in ((noise, "is worth +0.0010, which is not distinguishable from nothing"), (-worth, "less than")):
+        found = contribution_findings({"a": series, "b": 0 * series}, flags, horizon=1)
+        assert (found.warnings[0].name, says in found.warnings[0].text) == ("no uplift", True)
+    strict = contribution_findings({"a": worth}, flags, horizon=1, level=1e-9)
+    assert strict.warned("no uplift"), "the level is the agreement's"
