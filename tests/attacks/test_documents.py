@@ -34,6 +34,15 @@ def test_every_claim_names_a_test_that_exists() -> None:
         assert function in found, f"{file}::{function}"
 
 
+def test_every_attack_that_succeeded_once_names_its_tests() -> None:
+    section = THREATS.partition("\n## Attacks that succeeded once\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == 16
+    for row in rows:
+        named = re.findall(r"`tests/attacks/test_\w+\.py::test_\w+`", row)
+        assert named, f"no test that carries it out: {row}"
+
+
 def test_every_attack_is_in_the_threat_model() -> None:
     for path in sorted((ROOT / "tests" / "attacks").glob("test_*.py")):
         if path.name != Path(__file__).name:
