@@ -220,6 +220,7 @@ def others(value: Any) -> Iterator[Any]:
                 "x",
                 {"key_holder": "card", "modulus": "e" * 767 + "f"},
                 {},
+                {"per_period": 500, "periods": 12},
                 PLACEBO["placebo"],
                 CONTINUED["continues"],
             )

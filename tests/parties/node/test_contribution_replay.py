@@ -58,7 +58,7 @@ def audited(request: pytest.FixtureRequest) -> Iterator[Audited]:
 
 
 def _run(folder: Path, kind: SimulatedModel) -> Audited:
-    made = simulate(folder / "sim", entities=40, periods=24, parties=2, seed=7, model=kind)
+    made = simulate(folder / "sim", entities=40, periods=18, parties=2, seed=7, model=kind)
     settings = load_consortium(made.config)
     homes = lay_out((folder / "out").resolve(), settings, made.config.parent, made.data, 7)
     with Processes(homes.logs) as processes:
