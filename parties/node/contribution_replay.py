@@ -177,8 +177,7 @@ def _valued(
     label: LabelEvidence, logged: Sequence[_Logged], found: _Findings
 ) -> tuple[ContributionRecord, dict[frozenset[str], float]]:
     """The record as it follows from the evidence, and v(S) of every coalition."""
-    agreement = label.agreement
-    panel = panel_of(label.inputs, agreement.party(agreement.label.party).columns)
+    agreement, panel = label.agreement, panel_of(label.inputs)
     result, basis = _result(label), label.basis
     periods = agreement.calendar.periods
     if isinstance(agreement.model, SealedModel):

@@ -146,20 +146,21 @@ def disclosed(path: Path) -> LabelCommitment:
         raise DataError(f"{path}: does not open a commitment to labels; ask the label party for {DISCLOSURE}") from None
 
 
-def panel_of(opened: Mapping[str, NDArray[Any]], columns: tuple[str, ...]) -> LabelPanel:
-    """The label party's panel in a disclosed file, of columns of these names; observation times are not in it."""
-    label = opened["label"]
+def panel_of(opened: Mapping[str, NDArray[Any]]) -> LabelPanel:
+    """The label party's panel in a disclosed file; names of columns and observation times are not in it."""
+    label, count = opened["label"], opened["columns"].shape[1]
+    columns = tuple(f"column_{place}" for place in range(count))
     never = np.full(label.shape, np.datetime64("NaT", "ns"))
-    values = opened["columns"].reshape(*label.shape, len(columns))
+    values = opened["columns"].reshape(*label.shape, count)
     features = FeaturePanel(columns, values, np.ones(label.shape, dtype=bool), never, never)
-    count = sum(name.startswith(_FURTHER_KNOWN) for name in opened)
+    further = sum(name.startswith(_FURTHER_KNOWN) for name in opened)
     return LabelPanel(
         features,
         label,
         opened["known"],
         opened["predicted"],
-        tuple(opened[f"{_FURTHER}{place}"] for place in range(count)),
-        tuple(opened[f"{_FURTHER_KNOWN}{place}"] for place in range(count)),
+        tuple(opened[f"{_FURTHER}{place}"] for place in range(further)),
+        tuple(opened[f"{_FURTHER_KNOWN}{place}"] for place in range(further)),
     )
 
 

@@ -66,7 +66,7 @@ def _run(folder: Path, kind: SimulatedModel) -> Audited:
         for party in settings.party:
             processes.start(party.name, "party", "start", "--home", str(homes.party(party.name)))
         assert (
-            entente(["run", "propose", str(made.config), "--wait", "30", "--yes", "--credentials", str(homes.admin)])
+            entente(["run", "propose", str(made.config), "--wait", "120", "--yes", "--credentials", str(homes.admin)])
             == 0
         )
         with Client("", homes.admin) as client:
