@@ -167,7 +167,9 @@ def _joined(groups: Mapping[str, F64], rows: int) -> dict[str, tuple[F64, tuple[
 
     A mixture of outputs is an output. Of many runs as many are joined as have rows enough to tell, latest first.
     """
-    found = {source: (group, (source.rpartition(" ")[2],)) for source, group in groups.items()}
+    found: dict[str, tuple[F64, tuple[str, ...]]] = {
+        source: (group, (source.rpartition(" ")[2],)) for source, group in groups.items()
+    }
     by_run: dict[str, list[F64]] = {}
     for source, group in groups.items():
         by_run.setdefault(source.rpartition(" ")[2], []).append(group)
