@@ -14,7 +14,6 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.errors import AgreementError
 from parties.node.context import RunContext
 from parties.node.feature import FeatureParty
-from parties.node.label_commitment import keep_commitment
 from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.trees_label import candidates_purpose
@@ -27,7 +26,6 @@ from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.trees.anchor import TreesAnchor
 from vfl.models.trees.feature import TreesFeature
-from vfl.protocols.label_commitment import hear_commitment
 from vfl.protocols.resume import offer_place
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import most_steps
@@ -56,12 +54,7 @@ class TreesFeatureParty(FeatureParty):
 
     def train(self, attempt: int) -> None:
         """Serve the trees until the label party is done."""
-        self.context.perform("train", attempt, self._committed(f"train-{attempt}"))
-
-    def _committed(self, name: str) -> Flow[None]:
-        label = self.context.agreement.label.party
-        yield from hear_commitment(label, lambda document: keep_commitment(self.context, document))
-        yield from self._served_through(name)
+        self.context.perform("train", attempt, self._committed(self._served_through(f"train-{attempt}")))
 
     def restore(self) -> None:
         """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""

@@ -62,6 +62,7 @@ class TreesJoint:
         )
         self._check_draws()
         self.kept: Mapping[str, Kept] = {}
+        self.sums: Mapping[int, F64] = {}
 
     def _check_draws(self) -> None:
         """Raise ConfigError where a tree would draw too few rows, or more than 16 bits count."""
