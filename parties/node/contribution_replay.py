@@ -306,6 +306,8 @@ def _own(label: LabelEvidence, panel: LabelPanel, found: _Findings) -> F64 | Non
         seeds = basis["seed_0"].tobytes(), basis["seed_1"].tobytes()
         made = float_twin_scores([panel.features.rows], panel, terms, walk, agreement.fixed_point, seeds)
     else:
+        if not isinstance(terms, SplitModel | RidgeModel):
+            raise ValueError("a run of trees has no contributions to replay")
         made = alone(None, panel, terms, walk).scores
     _same(np.where(np.isnan(basis["scores"]), np.nan, made), shown, "scores of its own model", found)
     return shown
