@@ -92,25 +92,20 @@ class SplitModel(Terms):
     """The split network: sealed source layer of width h, then a top model at the label party."""
 
     kind: Literal["split"] = "split"
-    embedding_width: int = Field(default=3, ge=1, le=64)
+    embedding_width: int = Field(default=2, ge=1, le=64)
     top: Literal["linear", "mlp", "residual"] = Field(
         default="residual", description="the top model: a line, a tanh layer, or a line and a tanh layer's correction"
     )
     hidden: int = Field(default=16, ge=0, le=1024, description="units of the top model's small tanh layer")
-    members: int = Field(
-        default=4,
-        ge=1,
-        le=64,
-        description="top models trained side by side from different random layers on the same openings; the score is "
-        "their mean",
-    )
-    epochs: int = Field(default=2, ge=1, le=50, description="passes over each period's rows once its labels resolved")
+    members: int = Field(default=4, ge=1, le=64, description="top models on the same openings; the score is their mean")
+    epochs: int = Field(default=1, ge=1, le=50, description="passes over each period's rows once its labels resolved")
     warmup_epochs: int = Field(
-        default=2, ge=1, description="passes over rows resolved before the first prediction, as openings allow"
+        default=1, ge=1, description="passes over rows resolved before the first prediction, as openings allow"
     )
-    batch_rows: int = Field(default=512, ge=1, le=8192)
+    batch_rows: int = Field(default=256, ge=1, le=8192)
+    smallest_batch: int = Field(default=0, ge=0, le=4096, description="fewest rows of a step; 0: five a column")
     top_steps: int = Field(default=1, ge=1, le=50, description="top-model steps per opened batch")
-    source_learning_rate: float = Field(default=0.1, gt=0)
+    source_learning_rate: float = Field(default=0.2, gt=0)
     source_decay: float = Field(default=0.02, ge=0, description="rate at step s is rate / (1 + decay * s)")
     top_learning_rate: float = Field(default=0.003, gt=0)
     top_decay: float = Field(default=0.01, ge=0, description="as source_decay, for the top model")
@@ -142,6 +137,8 @@ class SplitModel(Terms):
             raise ValueError('model.top = "mlp" needs model.hidden of 1 or more: raise it, or choose "linear"')
         if self.loss == "rank_ic" and self.batch_rows > MOST_RANKED:
             raise ValueError(f'model.loss = "rank_ic" compares every pair of a batch: batch_rows <= {MOST_RANKED}')
+        if self.batch_rows < 2 * self.smallest_batch:
+            raise ValueError(f"raise model.batch_rows to {2 * self.smallest_batch}, twice model.smallest_batch")
         return self
 
     @model_serializer(mode="wrap")
@@ -151,6 +148,7 @@ class SplitModel(Terms):
         unused = ["warm_start", "warm_start_alpha"] if self.warm_start == "none" else []
         unused += ["rank_temperature"] if self.loss != "rank_ic" else []
         unused += ["top"] if self.top == "residual" else []
+        unused += ["smallest_batch"] if not self.smallest_batch else []
         for name in unused:
             body.pop(name, None)
         return body

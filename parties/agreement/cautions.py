@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from parties.agreement.document import Agreement
 from parties.agreement.every_term import AMOUNTS, amount_in_words
 from parties.agreement.terms import AlignmentTerms, RewardTerms, SettlementTerms
-from parties.agreement.who_learns import run_sizes
+from parties.agreement.who_learns import opens_alone, run_sizes
 from parties.names import COORDINATOR
 from vfl.models.disclosure import Caution
 from vfl.models.opens import CAUTION_TERMS as MODEL_TERMS
@@ -57,7 +57,8 @@ CAUTION_TERMS = (
     | {
         "openings.single_party", "openings.attribution", "alignment.policy", "placebo", "search.source_trials",
         "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
-        "parties.legal_entity", "fees", "expires_at", "reward.rows",
+        "parties.legal_entity", "fees", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
+        "calendar.frequency",
     }
 )  # fmt: skip
 """Every term that a caution may name."""
@@ -129,12 +130,11 @@ def _than_usual(agreement: Agreement) -> Iterator[Caution]:
 def _rows(agreement: Agreement) -> Iterator[Caution]:
     """What the run shows of rows beside the model itself."""
     openings, terms = agreement.openings, agreement.continues
-    alone = openings.single_party or openings.contribution == "masked"
     if openings.single_party:
         yield Caution("openings.single_party", "a single feature party's own sums open to the label party")
     if openings.attribution:
         yield Caution("openings.attribution", "one number per feature party and period opens")
-    if agreement.alignment.policy == "universe" and alone:
+    if agreement.alignment.policy == "universe" and opens_alone(agreement):
         yield Caution(
             "alignment.policy",
             "over a public list, sums of a single party tell the label party which entities that party does not cover",

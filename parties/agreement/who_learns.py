@@ -8,8 +8,22 @@ from parties.agreement.document import Agreement
 from parties.names import COORDINATOR
 from vfl.models.disclosure import RunSizes
 from vfl.models.opens import sentences
+from vfl.terms import AnchoredModel
 
-__all__ = ["alignment_line", "label_lines", "run_sizes", "who_learns"]
+__all__ = ["ALONE_OVER_A_LIST", "alignment_line", "label_lines", "opens_alone", "run_sizes", "who_learns"]
+
+ALONE_OVER_A_LIST = (
+    "over a public list no single party's sums may open, since they show which of its entities a party does not cover: "
+    'set openings.contribution = "none", take two feature parties or more, or choose a sealed model or '
+    'alignment.policy = "psi"'
+)
+
+
+def opens_alone(agreement: Agreement) -> bool:
+    """Whether sums of rows open that are of one feature party alone."""
+    openings = agreement.openings
+    masked = openings.contribution == "masked" and len(agreement.features) > 1
+    return not isinstance(agreement.model, AnchoredModel) and (openings.single_party or masked)
 
 
 def run_sizes(agreement: Agreement, reader: str = "") -> RunSizes:

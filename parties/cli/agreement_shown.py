@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING
 from parties.terminal.console import section, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from parties.agreement.document import Agreement
     from parties.node.settings import NodeSettings
+    from vfl.models.disclosure import Caution
 
 __all__ = ["show_agreement", "show_all_to_sign", "show_openings"]
 
 
-def show_agreement(agreement: Agreement, me: str = "") -> None:
-    """The text of the agreement, and what ``me``, or anybody, should look at twice."""
+def show_agreement(agreement: Agreement, me: str = "", own: Sequence[Caution] = ()) -> None:
+    """The text of the agreement, and what ``me``, or anybody, should look at twice; ``own``: for what it brings."""
     from parties.agreement.cautions import agreement_cautions
     from parties.agreement.text import agreement_text
 
     for part in agreement_text(agreement):
         section(part.title, part.lines)
-    cautions = [f"WARNING {one.term}: {one.words}" for one in agreement_cautions(agreement, me)]
+    cautions = [f"WARNING {one.term}: {one.words}" for one in (*agreement_cautions(agreement, me), *own)]
     section("Look twice", cautions or ["Nothing lowers protection or pay below what is usual."])
 
 
@@ -32,8 +34,12 @@ def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -
     from parties.agreement.every_term import differences
     from parties.agreement.text import terms_section
     from parties.node.last_signed import last_signed
+    from parties.node.own_rows import kept_own_rows, own_cautions, own_lines
 
-    show_agreement(agreement, settings.party.name)
+    own = kept_own_rows(home / "runs" / agreement.run_id)
+    show_agreement(agreement, settings.party.name, own_cautions(own))
+    if own is not None:
+        section("This party's rows", own_lines(own, agreement, settings.limits))
     whole = terms_section(agreement)
     section(whole.title, whole.lines)
     before = last_signed(home, settings, agreement)

@@ -203,8 +203,9 @@ def run_review(
         say("Decided on; nothing is left to do here.")
         return
     say(
-        f"Approvals missing: {missing}. Decide: entente run approve {folder.name[:12]} "
-        f"--home {pasted(home)}, or entente run reject {folder.name[:12]} --why TEXT --home {pasted(home)}"
+        f"Approvals missing: {missing}. Decide:",
+        f"  entente run approve {folder.name[:12]} --home {pasted(home)}",
+        f"  entente run reject {folder.name[:12]} --why TEXT --home {pasted(home)}",
     )
 
 
@@ -307,6 +308,7 @@ def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> N
     """Whether this node's own checks let it sign."""
     from parties.members.keys import load_identity
     from parties.members.roster import Roster
+    from parties.node.own_rows import kept_own_rows
     from parties.node.policy import check_agreement, left_to_a_person
     from parties.proposing.placebo import check_placebo
 
@@ -316,11 +318,13 @@ def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> N
         check_agreement(agreement, settings, load_identity(name, home / "keys"), roster, datetime.now(UTC))
         check_placebo(agreement, home / "runs")
     except AgreementError as error:
-        say(f"This node would refuse: {error}")
+        section("This node's answer", [f"It would refuse: {error}"])
     else:
-        say("Within this node's standing limits; names, keys, legal entities and columns are as this node knows them.")
+        lines = ["Within its standing limits; names, keys, legal entities and columns are as this node knows them."]
         if settings.approve == "automatic":
-            say(*(f"Not signed without you: {reason}" for reason in left_to_a_person(agreement, settings)))
+            own = kept_own_rows(home / "runs" / agreement.run_id)
+            lines += [f"Not signed without you: {reason}" for reason in left_to_a_person(agreement, settings, own)]
+        section("This node's answer", lines)
 
 
 def _unit(settings: NodeSettings, column: str) -> str:

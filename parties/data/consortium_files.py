@@ -25,7 +25,7 @@ FUND_COLUMNS = (
 )
 
 _LARGEST_FRACTION = 0.6
-_WIDTH, _EPOCHS, _OPENINGS = 3, 2, 6
+_WIDTH, _EPOCHS, _OPENINGS = 2, 1, 6
 
 _FUND_SQL = """-- {legal}: fundamentals, and features made from prices. Each Friday's close is known that evening.
 WITH weekly AS (
@@ -81,7 +81,7 @@ Feature parties: {parties}. Common companies: {entities}.
 def opening_plan(features: int, parties: int) -> tuple[int, int, str]:
     """(embedding width, openings per row, contribution) that fit ``features`` columns of ``parties`` feature parties.
 
-    A row is opened for one prediction, for each epoch and for each coalition that contains it. Width 3
+    A row is opened for one prediction, for each epoch and for each coalition that contains it. Width 2
     where the allowed share of linear forms leaves room for that, else narrower; no coalitions where not
     even width 1 does. Raises ValueError for too few features.
     """
@@ -161,7 +161,10 @@ rows = "any"  # made up after the fact: nobody could commit to these rows as the
     return (
         text
         + _party(FUND, "label", FUND_COLUMNS)
-        + "".join(_party(vendor, "feature", [column.name for column in vendor.columns]) for vendor in vendors)
+        + "".join(
+            _party(vendor, "feature", [column.name for column in vendor.columns], flags=model == "sealed")
+            for vendor in vendors
+        )
     )
 
 
@@ -173,14 +176,13 @@ kind = "sealed"
 
 
 def _split_terms(vendors: Sequence[Vendor]) -> str:
-    features = sum(len(vendor.columns) + bool(vendor.indicator) for vendor in vendors)
+    features = sum(len(vendor.columns) for vendor in vendors)
     width, limit, contribution = opening_plan(features, len(vendors))
     text = f"""
 [model]
 kind = "split"
 embedding_width = {width}
 epochs = {_EPOCHS}
-batch_rows = 512
 
 [openings]
 limit_per_row = {limit}
@@ -194,7 +196,8 @@ single_party = {str(len(vendors) == 1).lower()}
     return text
 
 
-def _party(vendor: Vendor, role: str, columns: Sequence[str]) -> str:
+def _party(vendor: Vendor, role: str, columns: Sequence[str], *, flags: bool = True) -> str:
+    """A party's table. flags: with a missing indicator, which nodes open in no model unless their operators say so."""
     lines = [
         "",
         "[[party]]",
@@ -208,7 +211,7 @@ def _party(vendor: Vendor, role: str, columns: Sequence[str]) -> str:
     ]
     if not vendor.stated:
         lines.append(f"lag_days = {vendor.publishes_after}")
-    if vendor.indicator:
+    if vendor.indicator and flags:
         lines.append(f'missing_indicators = ["{vendor.indicator}"]')
     return "\n".join(lines) + "\n"
 

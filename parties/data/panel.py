@@ -19,7 +19,7 @@ from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_aliases
 from parties.data.preprocess import cross_sectional_scores, model_ready, winsorised
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
-from parties.data.row_contents import column_bits, row_contents
+from parties.data.row_contents import column_bits, row_contents, value_bits
 from parties.errors import DataError
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
@@ -98,9 +98,10 @@ def feature_panel_of(
 
         made.append(expanded(raw, settings.expand, settings.columns, winsorise=settings.winsorise))
     raw = np.concatenate([raw, *made], axis=2)
+    indicators = [settings.columns.index(name) for name in settings.missing_indicators]
     values = model_ready(
         raw,
-        [settings.columns.index(name) for name in settings.missing_indicators],
+        indicators,
         winsorise=settings.winsorise,
         whiten=settings.whiten,
     )
@@ -115,6 +116,7 @@ def feature_panel_of(
         contents=contents.digests,
         row_bits=float(column_bits(raw[..., : len(settings.columns)]).sum()),
         missing=None if settings.whiten else _missing(raw, values.shape[2]),
+        value_bits=tuple(value_bits(raw, indicators).tolist()),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 
 from vfl.arithmetic.randomness import SecretStream
 
-__all__ = ["RowContents", "column_bits", "imputed", "row_contents"]
+__all__ = ["RowContents", "column_bits", "imputed", "row_contents", "value_bits", "withheld_rows"]
 
 F64 = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 FRACTION_BITS = 12
 """Fractional bits of a standardised value as it enters a protocol."""
@@ -42,6 +44,13 @@ class RowContents:
         found: NDArray[np.int64] = np.unique(rows, return_inverse=True)[1].reshape(-1).astype(np.int64)
         return found
 
+    def apart(self, rows: Flags) -> RowContents:
+        """With a content of its own for each of ``rows``, bool (T * n,), like absent ones."""
+        made = self.digests.reshape(-1, 16).copy()
+        for row in np.flatnonzero(rows):
+            made[row] = np.frombuffer(hashlib.blake2b(f"apart/{row}".encode(), digest_size=16).digest(), np.uint8)
+        return RowContents(made.reshape(self.digests.shape))
+
     def keyed(self, key: bytes) -> bytes:
         """The digests under a secret key, as they are stored: 16 bytes a row."""
         flat = self.digests.reshape(-1, 16)
@@ -63,16 +72,32 @@ def row_contents(raw: F64, covered: NDArray[np.bool_]) -> RowContents:
 def imputed(values: F64, covered: NDArray[np.bool_], stream: SecretStream) -> F64:
     """Model-ready values (T, n, d) whose absent rows are drawn, column by column, from their period's covered rows.
 
-    Zeros would open as one and the same number and so name every row that the party does not cover.
+    Zeros would open as one and the same number and so name every row that the party does not cover. A draw lies
+    between two neighbours of the cross-section, so that it is no other row's value either.
     """
     made = values.copy()
     for t, present in enumerate(covered):
         rows, absent = np.flatnonzero(present), np.flatnonzero(~present)
         if len(rows) and len(absent):
             for j in range(values.shape[2]):
-                chosen = rows[stream.below(len(rows), len(absent)).astype(np.int64)]
-                made[t, absent, j] = values[t, chosen, j]
+                made[t, absent, j] = np.quantile(values[t, rows, j], stream.unit(len(absent)))
     return made
+
+
+def withheld_rows(groups: NDArray[np.int64], covered: NDArray[np.bool_], told: F64, most: float, cost: float) -> Flags:
+    """Rows (N,) that take the place of absent ones, since what they hold was shown often enough: bool (N,).
+
+    groups: rows by content, (N,), in order of time; covered: bool (N,). told: bits told of each row's content before.
+    most: bits that may be told of a content; cost: bits that the plan tells of a row. A content is shown as often as
+    that allows, the earliest rows first.
+    """
+    order = np.argsort(groups, kind="stable")
+    ends = groups[order]
+    first = np.flatnonzero(np.r_[True, ends[1:] != ends[:-1]]) if len(ends) else np.zeros(0, dtype=np.int64)
+    nth = np.empty(len(groups))
+    nth[order] = np.arange(1, len(groups) + 1) - np.repeat(first, np.diff(np.r_[first, len(groups)]))
+    beyond: Flags = covered & (told + nth * cost > most + 1e-9)
+    return beyond
 
 
 def column_bits(raw: F64) -> F64:
@@ -98,6 +123,23 @@ def column_bits(raw: F64) -> F64:
                 size = float(np.sqrt(np.mean(np.square(step)))) / (math.sqrt(2) * float(values.std()))
                 bits += min(0.0, math.log2(max(size, 2.0**-FRACTION_BITS))) * float(moved.sum() / rows.sum())
         found[j] = max(0.0, bits)
+    return found
+
+
+def value_bits(raw: F64, indicators: Sequence[int] = ()) -> F64:
+    """Entropy of one value of each column of raw values (T, n, d), in bits, float64 (d + len(indicators),).
+
+    From values spread over the rows, so it is 12 at most. indicators: columns whose being missing is a column of its
+    own, after the others. 0 for a column that never varies: it tells nothing.
+    """
+    gaps = np.isnan(raw[:, :, list(indicators)]).astype(np.float64)
+    both = [*np.moveaxis(raw, 2, 0), *np.moveaxis(gaps, 2, 0)]
+    found = np.zeros(len(both))
+    for j, column in enumerate(both):
+        values = column[np.isfinite(column)]
+        _, counts = np.unique(values[:: -(-len(values) // 2**FRACTION_BITS) or 1], return_counts=True)
+        if len(counts) > 1:
+            found[j] = FRACTION_BITS if counts.max() == 1 else _plugged(counts)
     return found
 
 

@@ -23,6 +23,7 @@ from parties.demo.parity import Parity, found_parity, trees_parity
 from parties.errors import DataError
 from parties.node.context import node_secret
 from parties.node.home import NodeHome
+from parties.node.own_rows import kept_own_rows, served_values, withheld_of
 from parties.node.search import searched_in_the_clear
 from parties.node.trees_label import candidates_purpose
 from vfl.arithmetic.randomness import SecretStream
@@ -186,9 +187,15 @@ class Pooled:
         return ClearNoise(numbers, [RowNoise(node_secret(self.homes[name].seed, purpose), numbers) for name in names])
 
     def _columns(self, name: str) -> FeaturePanel:
-        """What the sealed source layer worked on: a warm start has a party's columns in its secret basis."""
-        agreement, panel = self.agreement, self.panels[name]
-        if not isinstance(agreement.model, SplitModel) or agreement.model.warm_start == "none":
+        """What a model that opens rows worked on: what a party served, where it is turned in its secret basis."""
+        agreement, panel, home = self.agreement, self.panels[name], self.homes[name]
+        run = home.folder / "runs" / agreement.run_id
+        absent = node_secret(home.seed, f"absent/{agreement.run_id}")
+        served = served_values(panel, withheld_of(run, panel), absent)
+        panel = replace(panel, values=served.reshape(panel.values.shape))
+        own = kept_own_rows(run)
+        mixed = own is not None and bool(own.discrete)
+        if not isinstance(agreement.model, SplitModel) or not (mixed or agreement.model.warm_start == "ridge"):
             return panel
         secret = SecretStream(node_secret(self.homes[name].seed, f"rotation/{agreement.run_id}"))
         rotation = secret_rotation(secret, len(panel.columns))

@@ -157,10 +157,6 @@ def _write_settings(
     (home / "node.toml").write_text(to_toml(node.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
 
 
-_MADE_UP = 1e6
-"""Bits of a row that a demo's nodes let out, in models that open rows: its data is made up, so nothing holds them."""
-
-
 def _node_settings(
     party: PartySettings, settings: ConsortiumSettings, address: str, queries: Path, data: Path
 ) -> NodeSettings:
@@ -171,7 +167,6 @@ def _node_settings(
         forms_per_row=settings.openings.limit_per_row * settings.model.embedding_width,
         readers=dict(settings.readers),
         accepts=tuple(sorted(ACCEPTABLE)),
-        bits_per_row=_MADE_UP,
         counterparties=tuple(other.name for other in settings.party if other.name != party.name),
     )
     return NodeSettings(

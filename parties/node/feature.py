@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from parties.audit.record import opening_entry
 from parties.data.calendar import calendar_of
 from parties.data.panel import build_feature_panel
-from parties.data.row_contents import RowContents, imputed
 from parties.errors import AgreementError
 from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
@@ -23,6 +22,7 @@ from parties.node.earlier_runs import check_begun
 from parties.node.kept_contribution import keep_contribution
 from parties.node.label_commitment import keep_commitment
 from parties.node.openings import NUMBERS
+from parties.node.own_rows import served_rows, served_values
 from parties.node.recorded_outputs import check_own_columns
 from parties.node.row_commitments import told_times
 from parties.node.sessions import session_terms
@@ -52,7 +52,7 @@ from vfl.protocols.resume import START, Forward, SourceJournal, offer_place
 from vfl.protocols.row_bits import RowBits
 from vfl.protocols.session import Kept, ServedSource
 from vfl.protocols.spread import Workers
-from vfl.terms import RidgeModel, SplitModel
+from vfl.terms import AnchoredModel, RidgeModel, SplitModel
 
 __all__ = ["FeatureParty"]
 
@@ -72,20 +72,18 @@ class _Brought(TypedDict, total=False):
 class FeatureParty:
     """Holds what one run needs between its phases: the panel, the weight share, the masks, the budget."""
 
+    _mixed = False
+    """Whether columns of few values are among those served."""
+
     def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
         self.context = context
         agreement = context.agreement
         calendar = calendar_of(agreement.calendar)
         panel = build_feature_panel(context.settings.party, context.queries, context.data, calendar, entities)
         check_own_columns(context, panel, entities)
-        self._values = panel.rows
-        self._missing = None if panel.missing is None else panel.missing.reshape(self._values.shape)
-        if agreement.alignment.policy == "universe":
-            # the same in every attempt, since what was recorded before belongs to it
-            secret = SecretStream(context.secret(f"absent/{context.run_id}"))
-            self._values = imputed(panel.values, panel.covered, secret).reshape(panel.rows.shape)
-            if self._missing is not None:  # an absent row looks like any other
-                self._missing = self._missing & panel.covered.reshape(-1, 1)
+        self._missing = None if panel.missing is None else panel.missing.reshape(panel.rows.shape)
+        if self._missing is not None and agreement.alignment.policy == "universe":
+            self._missing = self._missing & panel.covered.reshape(-1, 1)  # an absent row looks like any other
         self._entities = len(entities)
         self.coverage = float(panel.covered.mean())
         self._stream = SecretStream(os.urandom(32))
@@ -94,7 +92,7 @@ class FeatureParty:
         with store.alone:
             # checked when it was proposed too, but others may have begun since
             check_begun(agreement, context.folder, store.begun())
-            bits = self._bits(panel, entities, calendar.periods)
+            self._values, bits = self._shown(panel, entities, calendar.periods)
             store.begin(run_id, entities, calendar.periods)
         self.budget = OpeningBudget(
             len(self._values),
@@ -115,35 +113,33 @@ class FeatureParty:
         context = self.context
         return context.openings.others(context.run_id, entities, periods, context.agreement.model.embedding_width)
 
-    def _bits(self, panel: FeaturePanel, entities: tuple[str, ...], periods: tuple[str, ...]) -> RowBits | None:
-        """What may be told of each content of this party's rows."""
-        context, store = self.context, self.context.openings
-        assert panel.contents is not None
-        numbers, contents = OpenedNumbers(context.agreement.openings.deviation), RowContents(panel.contents)
-        allowed, digests = self._bits_allowed(panel.row_bits, numbers), contents.keyed(context.secret("contents"))
-        store.hold_contents(context.run_id, digests, numbers.bits)
-        others = store.others_told(context.run_id, entities, periods, digests)
-        return RowBits(numbers.bits, allowed, contents.groups, others=others)
+    def _shown(
+        self, panel: FeaturePanel, entities: tuple[str, ...], periods: tuple[str, ...]
+    ) -> tuple[NDArray[np.float64], RowBits | None]:
+        """The values that are served, float64 (T * n, d), and what may be told of each content of them.
 
-    def _bits_allowed(self, held: float, numbers: OpenedNumbers) -> float:
-        """Bits that may be told of a row of this party's, which holds ``held``.
-
-        Raises :class:`AgreementError` where the plan needs more of every predicted row, before anything opens.
+        None where nothing of a row opens but its score, which is counted by itself.
         """
-        agreement, limits = self.context.agreement, self.context.settings.limits
-        allowed = limits.bits_per_row or min(limits.largest_fraction, agreement.openings.largest_fraction) * held
-        model = agreement.model
-        assert isinstance(model, RidgeModel | SplitModel), "a sealed model opens no row but its score"
-        openings = 2 if isinstance(model, RidgeModel) else 1 + 2 * model.epochs
-        needed = openings * model.embedding_width * numbers.bits
-        if needed > allowed + 1e-9:
-            raise AgreementError(
-                f"{needed:.0f} bits of a predicted row would open ({openings} openings and backward products of "
-                f"{model.embedding_width} numbers of {numbers.bits:.1f} bits) where {allowed:.0f} may: this party's "
-                f"columns hold {held:.0f} beside the row before. Lower model.embedding_width or model.epochs, raise "
-                "openings.noise, choose a sealed model, or set limits.bits_per_row in node.toml"
-            )
-        return allowed
+        context, store = self.context, self.context.openings
+        absent = context.secret(f"absent/{context.run_id}")
+        if isinstance(context.agreement.model, AnchoredModel):
+            every = np.zeros(panel.covered.size, dtype=np.bool_)
+            listed = context.agreement.alignment.policy == "universe"
+            return served_values(panel, every, absent) if listed else panel.rows, None
+        key = context.secret("contents")
+
+        def told(digests: bytes) -> NDArray[np.float64]:
+            return store.told(context.run_id, entities, periods, digests)
+
+        served = served_rows(context.agreement, context.settings, context.run_folder, panel, told, key)
+        numbers, digests = OpenedNumbers(context.agreement.openings.deviation), served.contents.keyed(key)
+        told_by_one = store.hold_contents(context.run_id, digests, numbers.bits)
+        others = store.others_told(context.run_id, entities, periods, digests)
+        self._mixed = bool(served.own.discrete)
+        return (
+            served_values(panel, served.withheld, absent),
+            RowBits(told_by_one, served.most, served.contents.groups, others=others),
+        )
 
     def _record(self, charge: Charge) -> None:
         """Count and log an opening, durably, before it is made."""
@@ -187,9 +183,15 @@ class FeatureParty:
             noise=noise,
             budget=self.budget,
             stream=self._stream,
-            smallest_batch=self.context.settings.limits.smallest_batch,
+            smallest_batch=self._batch_floor,
             **more,
         )
+
+    @property
+    def _batch_floor(self) -> int:
+        agreement = self.context.agreement
+        own = self.context.settings.limits.batch_floor(len(agreement.party(self.context.me).columns))
+        return max(own, agreement.model.smallest_batch) if isinstance(agreement.model, SplitModel) else own
 
     def _masks(self) -> Flow[ZeroSumMasks]:
         """Of this attempt: what is repeated after a crash meets no old mask."""
@@ -232,10 +234,11 @@ class FeatureParty:
         place = yield from offer_place(agreement.label.party, records.places())
         resumed, predicted = records.go_on(place)
         values, fixed = self._values, agreement.fixed_point
-        if terms.warm_start == "ridge":
+        if terms.warm_start == "ridge" or self._mixed:
+            # columns of few values open only in a basis that mixes them with the others
             values = turned_columns(values, secret_rotation(self._basis(), values.shape[1]), fixed.clip)
-            if place == START:
-                yield from serve_warm_start(self._session(name, masks), values, self._label_columns, terms)
+        if terms.warm_start == "ridge" and place == START:
+            yield from serve_warm_start(self._session(name, masks), values, self._label_columns, terms)
         features = encode_features(values, fixed.feature_bits, fixed.clip)
         shape = (features.shape[1], terms.embedding_width)
         secret = self.context.secret(agreement.initial_purpose)

@@ -92,11 +92,20 @@ class OpeningStore:
             elif (found.entities, found.periods) != (list(entities), list(periods)):
                 raise StorageError(f"run {run_id[:12]} was begun with other rows; start a new run")
 
-    def hold_contents(self, run_id: str, digests: bytes, bits: float) -> None:
-        """Remember what the run's rows hold, 16 bytes a row, and how many bits one of its numbers tells."""
+    def hold_contents(self, run_id: str, digests: bytes, bits: float) -> float:
+        """Remember what the run's rows hold, 16 bytes a row, and how many bits one of its numbers tells; the latter.
+
+        A run that opened numbers before there were contents goes on with what those told.
+        """
         with self._write() as connection:
-            if connection.execute(sa.select(_CONTENTS.c.bits).where(_CONTENTS.c.run_id == run_id)).first() is None:
-                connection.execute(_CONTENTS.insert().values(run_id=run_id, digests=digests, bits=bits))
+            held = connection.execute(sa.select(_CONTENTS.c.bits).where(_CONTENTS.c.run_id == run_id)).first()
+            if held is not None:
+                return float(held.bits)
+            opened = sa.select(_CHARGES.c.number).where(_CHARGES.c.run_id == run_id).limit(1)
+            if connection.execute(opened).first() is not None:
+                bits = max(bits, LEGACY_BITS)
+            connection.execute(_CONTENTS.insert().values(run_id=run_id, digests=digests, bits=bits))
+        return bits
 
     def told(self, run_id: str, entities: Sequence[str], periods: Sequence[str], digests: bytes) -> NDArray[np.float64]:
         """Bits that other runs told of these rows or of their content, float64 (T * n,).

@@ -8,12 +8,14 @@ from parties import __version__
 from parties.agreement.arithmetic import check_arithmetic
 from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
+from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
 from parties.errors import AgreementError
 from parties.members.keys import Identity
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
+from parties.node.own_rows import OwnRows, own_cautions
 from parties.node.settings import BOUNDED, NodeSettings
-from vfl.terms import AnchoredModel
+from vfl.terms import AnchoredModel, SplitModel
 
 __all__ = ["check_agreement", "left_to_a_person"]
 
@@ -60,10 +62,11 @@ def check_agreement(
     _check_limits(agreement, settings)
 
 
-def left_to_a_person(agreement: Agreement, settings: NodeSettings) -> tuple[str, ...]:
+def left_to_a_person(agreement: Agreement, settings: NodeSettings, own: OwnRows | None = None) -> tuple[str, ...]:
     """Why a node that signs by itself leaves this agreement to its operators: what its standing limits do not name.
 
-    For an agreement that :func:`check_agreement` has passed, so that the limits there are hold.
+    For an agreement that :func:`check_agreement` has passed, so that the limits there are hold. own: what
+    :func:`check_own_rows` measured.
     """
     limits, reasons = settings.limits, []
     if not limits.counterparties:
@@ -71,7 +74,7 @@ def left_to_a_person(agreement: Agreement, settings: NodeSettings) -> tuple[str,
     unlimited = {"readers"} if not limits.readers else set()
     unlimited |= {"model.embedding_width"} if limits.forms_per_row is None else set()
     named = (BOUNDED - unlimited) | set(limits.accepts)
-    cautions = agreement_cautions(agreement, settings.party.name)
+    cautions = (*agreement_cautions(agreement, settings.party.name), *own_cautions(own))
     reasons += [f"{one.term}: {one.words}" for one in cautions if one.term not in named]
     return tuple(reasons)
 
@@ -117,6 +120,14 @@ def _check_forms(agreement: Agreement, settings: NodeSettings) -> None:
             f"the agreement may show linear forms of {agreement.openings.largest_fraction:.0%} of a row; "
             f"this node's standing limit is {limits.largest_fraction:.0%}: raise limits.largest_fraction or refuse"
         )
+    floor = limits.batch_floor(len(agreement.party(settings.party.name).columns))
+    if isinstance(agreement.model, SplitModel) and agreement.model.smallest_batch < floor:
+        raise AgreementError(
+            f"the agreement trains on {agreement.model.smallest_batch or 1} rows at once; this node's standing limit "
+            f"(limits.smallest_batch) is {floor}: ask for model.smallest_batch = {floor} or more"
+        )
+    if opens_alone(agreement) and agreement.alignment.policy == "universe":
+        raise AgreementError(ALONE_OVER_A_LIST)
     if agreement.openings.contribution == "masked" and limits.contribution == "none":
         raise AgreementError(
             "the agreement opens each coalition's sums, hence this party's own embeddings (limits.contribution): "

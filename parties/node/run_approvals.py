@@ -18,12 +18,13 @@ from parties.agreement.signing import sign_agreement, verify_signature
 from parties.agreement.text import agreement_lines
 from parties.audit.log import AuditLog
 from parties.control.commands import ApproveBody
-from parties.errors import AgreementError, StorageError
+from parties.errors import AgreementError, ConfigError, DataError, StorageError
 from parties.node.context import node_secret
 from parties.node.decisions import Verdict, verdict
 from parties.node.earlier_runs import check_earlier
 from parties.node.home import NodeHome
 from parties.node.openings import OpeningStore
+from parties.node.own_rows import check_own_rows, keep_own_rows
 from parties.node.policy import check_agreement, left_to_a_person
 from parties.node.report_outbox import ReportOutbox
 from parties.private_files import write_private
@@ -142,10 +143,11 @@ class RunApprovals:
             secret = partial(node_secret, home.seed)
             check_earlier(agreement, home.folder, home.identity.name, secret, self._openings.begun())
             check_placebo(agreement, home.folder / "runs")
+            own = check_own_rows(agreement, home.settings, home.folder, self._openings, secret("contents"))
         except ValidationError:
             self._reject(run_id, "the agreement is not one this version understands")
             return
-        except AgreementError as error:
+        except (AgreementError, ConfigError, DataError) as error:
             self._reject(run_id, str(error))
             return
         folder = home.folder / "runs" / run_id
@@ -158,10 +160,12 @@ class RunApprovals:
             write_private(folder / "agreement.json", agreement.canonical())
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
+        if own is not None:
+            keep_own_rows(folder, own)
         self._audit.append("agreement", run_id, {"agreement": run_id})
         for line in agreement_lines(agreement):
             _LOG.info("agreement %s: %s", run_id[:12], line)
-        by_hand = left_to_a_person(agreement, home.settings) if home.settings.approve == "automatic" else ()
+        by_hand = left_to_a_person(agreement, home.settings, own) if home.settings.approve == "automatic" else ()
         for reason in by_hand:
             _LOG.warning("run %s is not signed without a person: %s", run_id[:12], reason)
         if by_hand or home.settings.approve == "ask":

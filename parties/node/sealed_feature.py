@@ -22,7 +22,6 @@ from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
-from vfl.factors.panel import FeaturePanel
 from vfl.models.sealed.anchor import SealedAnchor
 from vfl.models.sealed.columns import Columns, SealedColumns
 from vfl.models.sealed.ends import coefficient_key
@@ -61,9 +60,6 @@ class SealedFeatureParty(FeatureParty):
             record=self._record,
             done="valued",
         )
-
-    def _bits(self, panel: FeaturePanel, entities: tuple[str, ...], periods: tuple[str, ...]) -> None:
-        """Nothing of a row opens but its score, which is counted by itself."""
 
     def _shown_before(
         self, entities: tuple[str, ...], periods: tuple[str, ...]

@@ -16,7 +16,7 @@ from parties.names import PartyName
 from parties.process.workers import ComputeSettings
 from parties.settings.consortium import LabelSettings, PartySettings, TransportSettings
 from parties.settings.faults import first_fault
-from vfl.terms import Terms
+from vfl.terms import ROWS_PER_COLUMN, Terms
 
 __all__ = ["ACCEPTABLE", "BOUNDED", "NodeSettings", "StandingLimits", "load_node_settings"]
 
@@ -49,7 +49,16 @@ class StandingLimits(Terms):
     contribution: Literal["masked", "none"] = Field(
         default="masked", description="none: no coalition of rows opens, which shows this party's own embeddings"
     )
-    smallest_batch: int = Field(default=1, ge=1, description="rows of a training batch of a model that opens rows")
+    discrete: Literal["refuse", "accept"] = Field(
+        default="refuse",
+        description="columns of fewer than 4 bits, missing indicators too, in models that open rows; accept: under "
+        "openings.noise of 0.2 or more, turned together with this party's other columns",
+    )
+    smallest_batch: int = Field(
+        default=0,
+        ge=0,
+        description="fewest rows of a training step of a model that opens rows; 0: five for each own column",
+    )
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
     anchors: tuple[PartyName, ...] = Field(
@@ -77,6 +86,10 @@ class StandingLimits(Terms):
         if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
             raise ValueError("give hours as 18:00-06:00, in UTC")
         return text
+
+    def batch_floor(self, columns: int) -> int:
+        """Fewest rows of a training step for a party that brings ``columns``."""
+        return self.smallest_batch or ROWS_PER_COLUMN * columns
 
     def open_at(self, now: datetime) -> bool:
         """Whether the hours allow this node to sign and begin a run at ``now`` (aware)."""

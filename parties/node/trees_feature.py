@@ -21,7 +21,6 @@ from parties.node.trees_records import AnchorTreesRecords
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.randomness import SecretStream
-from vfl.factors.panel import FeaturePanel
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.trees.anchor import TreesAnchor
@@ -42,9 +41,6 @@ class TreesFeatureParty(FeatureParty):
         self._terms = cast("TreesModel", context.agreement.model)
         self._members = sealed_members(context.agreement)
         super().__init__(context, entities)
-
-    def _bits(self, panel: FeaturePanel, entities: tuple[str, ...], periods: tuple[str, ...]) -> None:
-        """Nothing of a row opens but its score, which is counted by itself."""
 
     def _shown_before(
         self, entities: tuple[str, ...], periods: tuple[str, ...]

@@ -15,6 +15,7 @@ from parties import __version__
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
+from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
 from parties.data.calendar import calendar_terms
 from parties.errors import ConfigError
 from parties.files.toml import read_toml
@@ -26,7 +27,7 @@ from parties.settings.consortium import (
     LabelSettings,
     PartySettings,
 )
-from vfl.terms import AnchoredModel, OpeningTerms
+from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, OpeningTerms, SplitModel
 
 __all__ = [
     "Node",
@@ -225,10 +226,10 @@ def agreement_of(
     ``coalition`` goes into the nonce, so that a retrain run says in what it signs that it is one.
     """
     label = next(party.name for party in settings.party if party.role == "label")
-    settings = anchored(settings)
+    settings = _with_batch_floor(anchored(settings))
     coordinator = nodes[COORDINATOR]
     try:
-        return Agreement(
+        made = Agreement(
             consortium=settings.name,
             purpose=settings.purpose,
             proposed_at=now,
@@ -268,6 +269,9 @@ def agreement_of(
         )
     except ValidationError as error:
         raise _contradiction(error) from None
+    if made.alignment.policy == "universe" and opens_alone(made):
+        raise TermsFault("openings.contribution", ALONE_OVER_A_LIST)
+    return made
 
 
 def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
@@ -279,6 +283,22 @@ def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
     return settings.model_copy(
         update={"model": model.model_copy(update={"anchor": chosen_anchor(settings.party, columns)})}
     )
+
+
+def _with_batch_floor(settings: ConsortiumSettings) -> ConsortiumSettings:
+    """The terms with the fewest rows of a training step, where the model has such steps and they say nothing."""
+    model = settings.model
+    if not isinstance(model, SplitModel) or model.smallest_batch:
+        return settings
+    most = max((len(party.output_columns) for party in settings.party if party.role == "feature"), default=0)
+    floor = ROWS_PER_COLUMN * most
+    if model.batch_rows < 2 * floor:
+        raise TermsFault(
+            "model.batch_rows",
+            f"a training step needs {floor} rows, {ROWS_PER_COLUMN} for each of {most} columns, so batches of "
+            f"{2 * floor} or more: raise it, or name model.smallest_batch yourself",
+        )
+    return settings.model_copy(update={"model": model.model_copy(update={"smallest_batch": floor})})
 
 
 def _contradiction(error: ValidationError) -> TermsFault:

@@ -52,7 +52,10 @@ def signs_alone(consortium: Consortium, agreement: Agreement, settings: NodeSett
 
 
 def honest(consortium: Consortium, **changes: Any) -> dict[str, Any]:
-    calm = {"openings": {"contribution": "none", "limit_per_row": 2}, "model": {"embedding_width": 3, "epochs": 1}}
+    calm = {
+        "openings": {"contribution": "none", "limit_per_row": 2},
+        "model": {"embedding_width": 2, "epochs": 1, "smallest_batch": 50},
+    }
     terms = consortium.agreement(code_version=__version__, **calm, reward={}, recipients=["sat", "card"])
     return whole(terms) | changes
 

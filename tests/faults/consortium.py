@@ -163,7 +163,15 @@ class Consortium:
         own = FeaturePanel((), np.zeros((*shape, 0)), np.ones(shape, dtype=bool), never, never)
         known = np.repeat(np.arange(1, self.periods + 1)[:, None], self.entities, axis=1)
         self.panel = LabelPanel(own, label, known, np.ones(shape, dtype=bool))
-        self.terms = SplitModel(embedding_width=2, epochs=2, warmup_epochs=2, batch_rows=8, hidden=2, seed=self.seed)
+        self.terms = SplitModel(
+            embedding_width=2,
+            epochs=2,
+            warmup_epochs=2,
+            batch_rows=8,
+            hidden=2,
+            seed=self.seed,
+            source_learning_rate=0.1,
+        )
         walk = WalkForward(warmup=2, horizon=0, embargo=0)
         panel = self.panel
         self.steps: tuple[Step, ...] = tuple(

@@ -27,7 +27,7 @@ from parties.names import COORDINATOR
 from parties.node.openings import OpeningStore
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
-from tests.parties.demo_rig import until
+from tests.parties.demo_rig import let_bits, until
 from vfl.protocols.row_bits import BACKWARD
 from vfl.terms import Model
 
@@ -166,6 +166,8 @@ def living(
         settings = settings.model_copy(update={"model": model})
     allowed = settings.model_copy(update={"openings": settings.openings.model_copy(update=dict(room or {}))})
     homes = lay_out(folder.resolve(), allowed, made.config.parent, made.data, 11)
+    if room:
+        let_bits(homes, [party.name for party in settings.party])
     agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
     agreement = agreement.model_copy(update={"silence_seconds": silence})
     prepare(homes)

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from parties.demo.homes import DemoHomes
 from parties.demo.processes import environment
+from parties.node.home import NodeHome
+from parties.settings.toml_text import to_toml
 
-__all__ = ["PATIENCE", "alive", "demo", "logged", "pids_of", "until"]
+__all__ = ["PATIENCE", "alive", "demo", "let_bits", "logged", "pids_of", "until"]
 
 PATIENCE = 120.0
 _PROGRAM = (sys.executable, "-m", "parties.cli")
@@ -44,6 +47,15 @@ def demo(out: Path, *arguments: str, size: tuple[str, ...] = _SMALL) -> Iterator
             except ProcessLookupError:
                 continue
         process.communicate()
+
+
+def let_bits(homes: DemoHomes, parties: Iterable[str], bits: float = 1e6) -> None:
+    """Let nodes open rows of few bits, or many times, as the operators of a test may."""
+    for name in parties:
+        path = homes.party(name) / "node.toml"
+        record = NodeHome(homes.party(name)).settings.model_dump(mode="json", exclude_unset=True)
+        record["limits"] = record.get("limits", {}) | {"bits_per_row": bits}
+        path.write_text(to_toml(record), encoding="utf-8")
 
 
 def pids_of(out: Path) -> dict[str, int]:

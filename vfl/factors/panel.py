@@ -36,8 +36,8 @@ class FeaturePanel:
     asof: datetime64[ns] (T, n), date of the observation used, NaT where none.
     available_at: datetime64[ns] (T, n), when it became available, NaT where none; never after the cutoff.
     contents: uint8 (T, n, 16), equal where rows hold equal raw values; None where nobody asked. row_bits: what a new
-    row tells in all raw columns, in bits. missing: bool (T, n, d), which values stand for missing ones; None where
-    columns were mixed, or nobody asked.
+    row tells in all raw columns, in bits; value_bits: of one value of each column, (d,). missing: bool (T, n, d), which
+    values stand for missing ones; None where columns were mixed, or nobody asked.
     """
 
     columns: tuple[str, ...]
@@ -48,6 +48,7 @@ class FeaturePanel:
     contents: NDArray[np.uint8] | None = None
     row_bits: float = 0.0
     missing: NDArray[np.bool_] | None = None
+    value_bits: tuple[float, ...] = ()
 
     @property
     def rows(self) -> NDArray[np.float64]:

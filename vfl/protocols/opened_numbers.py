@@ -27,10 +27,14 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
 from vfl.terms import FixedPoint
 
-__all__ = ["ClearNoise", "OpenedNumbers", "RowNoise", "noise_label", "unattempted"]
+__all__ = ["DISCRETE_NOISE", "ClearNoise", "OpenedNumbers", "RowNoise", "noise_label", "unattempted"]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
+
+
+DISCRETE_NOISE = 0.2
+"""Least ``openings.noise`` under which columns of few values may open at all."""
 
 
 @dataclass(frozen=True)

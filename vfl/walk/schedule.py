@@ -94,7 +94,8 @@ def prequential(
     times (they are never predicted, so their whole budget is for training). After that each newly resolved
     row is passed once per period over the next ``epochs`` periods, mixed with the rows that resolved in
     between: the same openings as repeating it at once, but the repetitions see newer weights and each
-    batch spans several dates. A warm start takes one opening of each warm-up row, before any pass.
+    batch spans several dates. A warm start takes one opening of each warm-up row, before any pass. Rows fewer than
+    ``smallest_batch`` wait for those that resolve a period later.
 
     Raises ValueError when the budget leaves no opening for training, or nothing can be predicted.
     """
@@ -135,7 +136,11 @@ def _steps(
             young = (since <= period) & (period < since + terms.epochs) & (left > 0)
             if period > start:
                 young &= since > start
-            pool = generator.permutation(np.flatnonzero(young).astype(np.int64))
+            found = np.flatnonzero(young).astype(np.int64)
+            if len(found) < terms.smallest_batch:
+                since[found] += 1
+                break
+            pool = generator.permutation(found)
             left[pool] -= 1
             for rows in _batches(pool, terms.batch_rows):
                 yield Step(number, "train", period, rows)

@@ -49,7 +49,7 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
     }
     alone = {"single_party": len(features) == 1}
     split = {
-        "model": {"kind": "split", "embedding_width": width, "epochs": 2, "batch_rows": 512},
+        "model": {"kind": "split", "embedding_width": width},
         "openings": {"limit_per_row": limit, "largest_fraction": 0.6, "contribution": contribution, **alone},
     }
     ridge = {

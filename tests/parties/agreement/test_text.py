@@ -298,7 +298,7 @@ def test_the_text_says_when_what_and_how_much() -> None:
     said = "\n".join(agreement_lines(Agreement.model_validate(document())))
     for words in (
         f"27 periods, {PERIODS[0]} to {PERIODS[-1]}, frequency W-FRI", "known 1 period after", "waits for 4 periods",
-        "Model: the split network, an embedding of width 3", f"Reported from {PERIODS[20]} to {PERIODS[25]}",
+        "Model: the split network, an embedding of width 2", f"Reported from {PERIODS[20]} to {PERIODS[25]}",
         "Legal entities: bank Bank Ltd; sat Sat Ltd", "Reward pot: 10000.01 USD", "At stake: sat 5.00 USD.",
         "puts 0.10 USD at risk", "20 millionths of the assets", "Expires: 2026-03-03 09:30 UTC", "sealed for quant",
     ):  # fmt: skip

@@ -23,7 +23,16 @@ from vfl.models.split.training import score_coalition
 from vfl.models.split.twin import PlainSource, initial_weights, train_in_the_clear
 from vfl.terms import SplitModel, WalkForward
 
-TERMS = SplitModel(embedding_width=2, hidden=8, members=2, epochs=2, batch_rows=512, top_steps=4)
+TERMS = SplitModel(
+    embedding_width=2,
+    hidden=8,
+    members=2,
+    epochs=2,
+    batch_rows=512,
+    top_steps=4,
+    warmup_epochs=2,
+    source_learning_rate=0.1,
+)
 WALK = WalkForward(horizon=1, warmup=8)
 
 

@@ -22,7 +22,7 @@ from parties.agreement.document import Agreement
 from parties.agreement.signing import sign_agreement, verify_signature
 from parties.control.commands import AbortBody, ApproveBody, Command, FinishedBody, StartBody
 from parties.control.phases import PhaseName
-from parties.data.simulate import simulate
+from parties.data.simulate import Simulated, simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import AgreementError, PeerError, StorageError
 from parties.node import run_approvals, run_thread
@@ -62,6 +62,9 @@ class Line:
     def done(self, run_id: str, phase: str, attempt: int, report: Any) -> None:
         self._say("done", run_id, phase, attempt)
 
+    def rows(self, told: Any) -> None:
+        """Commitments to rows come on their own and are no answer."""
+
     def failed(self, run_id: str, phase: str, attempt: int, reason: str, peer: str = "", **_: Any) -> None:
         self._say("failed", run_id, phase, attempt, reason)
 
@@ -87,15 +90,19 @@ class FailingRun(HoldingRun):
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> ConsortiumSettings:
-    made = simulate(tmp_path_factory.mktemp("data"), entities=40, periods=16, parties=2, seed=1, model="split")
-    return load_consortium(made.config)
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    return simulate(tmp_path_factory.mktemp("data"), entities=40, periods=16, parties=2, seed=1, model="split")
 
 
 @pytest.fixture(scope="module")
-def homes(settings: ConsortiumSettings, tmp_path_factory: pytest.TempPathFactory) -> DemoHomes:
-    folder = tmp_path_factory.mktemp("homes")
-    return lay_out(folder / "out", settings, folder, folder, 1)
+def settings(simulated: Simulated) -> ConsortiumSettings:
+    return load_consortium(simulated.config)
+
+
+@pytest.fixture(scope="module")
+def homes(simulated: Simulated, settings: ConsortiumSettings, tmp_path_factory: pytest.TempPathFactory) -> DemoHomes:
+    out = tmp_path_factory.mktemp("homes") / "out"
+    return lay_out(out, settings, simulated.config.parent, simulated.data, 1)
 
 
 @pytest.fixture(autouse=True)

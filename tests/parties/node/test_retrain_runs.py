@@ -17,7 +17,7 @@ from parties.demo.homes import lay_out
 from parties.demo.processes import Processes
 from parties.demo.run import start_coordinator
 from parties.settings.consortium import load_consortium
-from tests.parties.demo_rig import until
+from tests.parties.demo_rig import let_bits, until
 
 
 def only_what_all_cover(made: Simulated) -> None:
@@ -37,9 +37,10 @@ def test_a_run_for_each_coalition_gives_everyones_contribution(
     made = simulate(tmp_path / "sim", entities=40, periods=12, parties=2, seed=7, model="split")
     only_what_all_cover(made)
     settings = load_consortium(made.config)
-    room = settings.openings.model_copy(update={"limit_per_row": 7, "largest_fraction": 1.6})
+    room = settings.openings.model_copy(update={"limit_per_row": 7, "largest_fraction": 1.8})
     agreed = settings.model_copy(update={"openings": room})
     homes = lay_out((tmp_path / "out").resolve(), agreed, made.config.parent, made.data, 7)
+    let_bits(homes, [party.name for party in settings.party])
     admin, ids = ("--credentials", str(homes.admin)), []
     with Processes(homes.logs) as processes:
         start_coordinator(homes, processes)
@@ -48,7 +49,7 @@ def test_a_run_for_each_coalition_gives_everyones_contribution(
         for members in ("satellite,social", "satellite", "social"):
             consent = () if "," in members else ("--single-party",)
             proposal = ("run", "propose", str(made.config), "--only", members, "--limit-per-row", "7")
-            code = entente([*proposal, "--largest-fraction", "1.6", "--wait", "30", "--yes", *consent, *admin])
+            code = entente([*proposal, "--largest-fraction", "1.8", "--wait", "30", "--yes", *consent, *admin])
             said = capsys.readouterr()
             assert code == 0, said.err
             found = re.search(r"Proposed run (\w{64})", said.out)

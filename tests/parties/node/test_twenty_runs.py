@@ -26,7 +26,7 @@ from parties.node.phases import PartyRun
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings
 from parties.transport.grpc import ExchangeServer
-from tests.parties.demo_rig import until
+from tests.parties.demo_rig import let_bits, until
 from tests.parties.planted_rig import planted
 from vfl.arithmetic.he import Evaluator, KeyHolder
 from vfl.factors.panel import FeaturePanel, LabelPanel
@@ -64,6 +64,7 @@ def consortium(folder: Path) -> Iterator[tuple[DemoHomes, ConsortiumSettings]]:
     settings = planted(folder, 32)
     settings = settings.model_copy(update={"recipients": ("fund",), "readers": {}})
     homes = lay_out((folder / "out").resolve(), settings, folder, folder, 7)
+    let_bits(homes, [party.name for party in settings.party])
     with ExitStack() as stack:
         stack.enter_context(Coordinator(homes.coordinator))
         for party in settings.party:

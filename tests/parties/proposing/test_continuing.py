@@ -240,15 +240,17 @@ def test_of_two_runs_proposed_at_once_only_the_first_to_begin_opens(consortium: 
     entities, periods = ("AAA", "BBB"), both.calendar.periods
 
     def begin(run: Agreement) -> None:
-        settings = mock.Mock(limits=StandingLimits(bits_per_row=1e6))
+        settings = mock.Mock(limits=StandingLimits(bits_per_row=1e6), party=mock.Mock(columns=()))
         context = mock.Mock(agreement=run, run_id=run.run_id, folder=tmp_path, openings=store, settings=settings)
+        context.run_folder = tmp_path / "runs" / run.run_id
         context.secret.return_value = bytes(32)
         FeatureParty(context, entities)
 
     values = np.zeros((len(periods), len(entities), 2))
     contents = row_contents(values, np.ones(values.shape[:2], dtype=bool)).digests
-    shown = {"columns": (), "values": values[..., :0], "contents": contents, "row_bits": 99.0}
-    panel = mock.Mock(rows=values.reshape(-1, 2), covered=np.ones(2), **shown)
+    shown = {"columns": (), "values": values[..., :0], "contents": contents, "row_bits": 99.0, "value_bits": ()}
+    covered = np.ones(values.shape[:2], dtype=bool)
+    panel = mock.Mock(rows=values.reshape(-1, 2)[:, :0], covered=covered, **shown)
     with mock.patch("parties.node.feature.build_feature_panel", return_value=panel):
         begin(both)
         begin(both)

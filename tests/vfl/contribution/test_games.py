@@ -30,7 +30,9 @@ from vfl.models.split.twin import PlainSource, initial_weights, train_in_the_cle
 from vfl.terms import FixedPoint, SplitModel, WalkForward
 
 PERIODS, ENTITIES = 40, 120
-TERMS = SplitModel(embedding_width=2, hidden=4, members=2, epochs=2, batch_rows=256)
+TERMS = SplitModel(
+    embedding_width=2, hidden=4, members=2, epochs=2, batch_rows=256, warmup_epochs=2, source_learning_rate=0.1
+)
 WALK = WalkForward(horizon=1, warmup=6)
 Floats = np.ndarray
 Game = dict[frozenset[str], Floats]

@@ -24,7 +24,9 @@ from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential
 from vfl.walk.search import Choice, SearchTerms, with_choices
 
-TERMS = SplitModel(embedding_width=2, hidden=4, members=2, epochs=1, batch_rows=64)
+TERMS = SplitModel(
+    embedding_width=2, hidden=4, members=2, epochs=1, batch_rows=64, warmup_epochs=2, source_learning_rate=0.1
+)
 WALK = WalkForward(horizon=1, warmup=2)
 FIRST = 9
 SEARCH = SearchTerms(trials=6, space={"top_learning_rate": Choice(low=1e-4, high=0.1, log=True)})

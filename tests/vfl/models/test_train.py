@@ -20,7 +20,7 @@ from vfl.walk.schedule import prequential
 
 PERIODS, ENTITIES = 14, 60
 COLUMNS = (4, 3, 5)
-TERMS = SplitModel(embedding_width=2, hidden=4, epochs=2, batch_rows=64)
+TERMS = SplitModel(embedding_width=2, hidden=4, epochs=2, batch_rows=64, warmup_epochs=2, source_learning_rate=0.1)
 WALK = WalkForward(horizon=1, warmup=4)
 
 

@@ -151,7 +151,9 @@ def test_late_epochs_are_mixed_with_newer_periods() -> None:
     shape = (8, 10)
     known = np.repeat(np.arange(1, 9)[:, None], 10, axis=1)
     everything = (np.ones(shape), np.ones(shape, dtype=bool))
-    steps = prequential(SplitModel(epochs=2, batch_rows=100), WalkForward(warmup=2), known, *everything, 6, 3)
+    steps = prequential(
+        SplitModel(epochs=2, warmup_epochs=2, batch_rows=100), WalkForward(warmup=2), known, *everything, 6, 3
+    )
     spans = [sorted(set((s.rows // 10).tolist())) for s in steps if s.kind == "train"]
     assert spans == [[0, 1], [0, 1], [2], [2, 3], [3, 4], [4, 5], [5, 6]]
 
@@ -166,3 +168,16 @@ def test_refusals_name_the_remedy() -> None:
         list(prequential(SplitModel(), WalkForward(warmup=5), known, *everything, 9, 3))
     with pytest.raises(ValueError, match="one shape"):
         list(prequential(SplitModel(), WalkForward(warmup=1), known[:4], *everything, 9, 3))
+
+
+def test_rows_fewer_than_the_smallest_batch_wait_for_those_of_the_next_period() -> None:
+    """Six rows a period and steps of ten: every second period trains twelve, each row still once."""
+    known = np.repeat(np.arange(1, 13)[:, None], 6, axis=1)
+    everything = (np.zeros((12, 6)), np.ones((12, 6), dtype=bool))
+    terms = SplitModel(epochs=1, batch_rows=20, smallest_batch=10)
+    steps = [s for s in prequential(terms, WalkForward(warmup=2), known, *everything, 6, 3) if s.kind == "train"]
+    assert {len(s.rows) for s in steps} == {12}
+    trained = np.concatenate([s.rows for s in steps])
+    assert len(trained) == len(np.unique(trained)) == 60
+    with pytest.raises(ValueError, match=r"raise model.batch_rows to 22"):
+        SplitModel(batch_rows=20, smallest_batch=11)

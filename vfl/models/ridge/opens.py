@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vfl.models.disclosure import Caution, RunSizes
-from vfl.models.split.opens import opened_sums
+from vfl.models.split.opens import ROWS_AND_COLUMNS, opened_sums
 from vfl.terms import ROWS_PER_COLUMN, RidgeModel
 
 __all__ = ["CAUTION_TERMS", "cautions", "in_words", "sentences"]
@@ -23,6 +23,7 @@ def in_words(model: RidgeModel) -> str:
 def sentences(model: RidgeModel, sizes: RunSizes) -> Iterator[str]:
     """What the label party learns of the feature parties' data."""
     yield opened_sums(model.embedding_width, sizes)
+    yield ROWS_AND_COLUMNS
     yield (
         "The label party also learns second moments of all feature columns and the label, summed over blocks of at "
         f"least {model.smallest_block(sizes.features)} rows, each party's columns in a basis only that party knows; "

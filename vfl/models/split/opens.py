@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vfl.models.disclosure import Caution, RunSizes
-from vfl.protocols.opened_numbers import OpenedNumbers
+from vfl.protocols.opened_numbers import DISCRETE_NOISE, OpenedNumbers
 from vfl.terms import SplitModel
 
-__all__ = ["CAUTION_TERMS", "cautions", "in_words", "opened_sums", "sentences"]
+__all__ = ["CAUTION_TERMS", "ROWS_AND_COLUMNS", "cautions", "in_words", "opened_sums", "sentences"]
 
 CAUTION_TERMS = frozenset(("model.embedding_width", "model.warm_start", "openings.contribution"))
 """The terms that :func:`cautions` may name."""
+ROWS_AND_COLUMNS = (
+    "One opened number can tell a value of a column that has few (a flag, a rank, whether a value is missing), so a "
+    f"node lets none open unless its operator accepts that, and then under noise of {DISCRETE_NOISE:g} or more. Rows "
+    "that a party does not have, or whose values told enough, open as rows drawn from its others."
+)
+"""What holds of rows and columns wherever rows open."""
 _TOPS = {"linear": "a line", "mlp": "a tanh layer", "residual": "a line and a tanh layer's correction"}
 
 
 def in_words(model: SplitModel) -> str:
     """The model in one sentence."""
+    passes = f"{model.epochs} pass{'' if model.epochs == 1 else 'es'}"
     return (
         f"Model: the split network, an embedding of width {model.embedding_width} that opens and {model.members} top "
-        f"models on it ({_TOPS[model.top]}); loss {model.loss}; {model.epochs} passes over the rows of each period."
+        f"models on it ({_TOPS[model.top]}); loss {model.loss}; {passes} over the rows of each period, at least "
+        f"{model.smallest_batch or 1} rows a step."
     )
 
 
 def sentences(model: SplitModel, sizes: RunSizes) -> Iterator[str]:
     """What the label party learns of the feature parties' data."""
     yield opened_sums(model.embedding_width, sizes)
+    yield ROWS_AND_COLUMNS
     if model.warm_start == "ridge":
         yield (
             "For a warm start the label party also learns second moments of all feature columns and the label, summed "
@@ -60,8 +69,8 @@ def cautions(model: SplitModel, sizes: RunSizes) -> Iterator[Caution]:
     if sizes.own_features and exposed > sizes.own_features:
         yield Caution(
             "model.embedding_width",
-            f"{exposed} linear forms of a row may open and this party brings {sizes.own_features} columns: only the "
-            "other parties' columns in the same sums hide them",
+            f"{exposed} numbers of a row may open and this party brings {sizes.own_features} columns: noise and the "
+            "other parties' parts of the same sums hide them, and nothing else",
         )
     if sizes.openings.contribution == "masked" and sizes.feature_parties > 1:
         yield Caution(

@@ -159,6 +159,7 @@ def test_a_draft_is_proposed_as_it_was_shown_and_like_it_again(office: tuple[Con
         client,
         purpose="Shown",
         alignment={"policy": "universe", "universe_sha256": "ab" * 32},
+        openings={"contribution": "none"},
         recipients=[LABEL],
         entities=40,
     )
