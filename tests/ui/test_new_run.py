@@ -129,7 +129,7 @@ def test_another_kind_begins_with_its_own_usual_values() -> None:
     field(app, "Model").set_value("ridge").run()
     assert field(app, "Penalty").value == 300.0
     field(app, "Model").set_value("split").run()
-    assert field(app, "Rows a batch").value == 512
+    assert field(app, "Rows a batch").value == 256
     field(app, "Model").set_value("sealed").run()
     assert (field(app, "Rows a batch").value, field(app, "Penalty").value) == (4096, 1000.0)
     assert not app.error, app.error[0].value
