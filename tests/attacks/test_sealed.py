@@ -93,8 +93,8 @@ REGISTER = {
     "label": {"product.answer", *SLOT_ANSWERS, "sealed.update", "sealed.scores", "sealed.numbers", "source.ready"},
     "anchor": {
         "slots.key", "product.operand", "product.answer", "slots.operand", "slots.check", "sealed.embedding",
-        "sealed.coalition", "sealed.step", "sealed.value", "sealed.values-end", "sealed.numbers-committed", "source.done",
-        "source.open",
+        "sealed.coalition", "sealed.step", "sealed.value", "sealed.values-end", "sealed.numbers-committed",
+        "source.done", "source.open",
     },
     "other": {
         "slots.key", "product.operand", "slots.operand", "slots.check", "sealed.step", "sealed.value",
