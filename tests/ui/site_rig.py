@@ -85,8 +85,7 @@ def house(out: Path, *, entities: int = 60, periods: int = 24, parties: int = 2,
     made = simulate(out / "data", entities=entities, periods=periods, parties=parties, seed=7, model="split")
     settings = load_consortium(made.config)
     # so few periods show no uplift at any usual level
-    soon = settings.reward.settlement.model_copy(update={"live_periods": 1})
-    untested = settings.reward.model_copy(update=UNTESTED | {"settlement": soon})
+    untested = settings.reward.model_copy(update=UNTESTED)
     settings = settings.model_copy(update={"reward": untested})
     homes = lay_out(out, settings, made.config.parent, made.data, 7)
     with (homes.coordinator / "coordinator.toml").open("a", encoding="utf-8") as file:

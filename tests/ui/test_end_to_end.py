@@ -238,13 +238,16 @@ def approve(home: Path, digest: str, who: str) -> None:
 
 
 def attest(site: Site, run: RunView, file: Path) -> None:
-    """The label party's operator attests one live period of the run, and the coordinator has it."""
-    parties = {name: {"phi": 0.02, "standard_error": 0.0} for name in run.parties if name != run.label_party}
-    body = {"run_id": run.run_id, "periods": ["live-1"], "contribution": {"method": "masked", "parties": parties}}
+    """The label party's operator attests live periods of the run, and the coordinator has them."""
+    live = [f"live-{number}" for number in range(1, 5)]
+    parties = {name: {"phi": 0.5, "standard_error": 0.0} for name in run.parties if name != run.label_party}
+    body = {"run_id": run.run_id, "periods": live, "contribution": {"method": "masked", "parties": parties}}
     file.write_text(json.dumps(body), encoding="utf-8")
     assert entente(["settle", "attest", str(file), "--home", str(site.house.homes.party(run.label_party))]) == 0
     question = SettlementQuestion(run_id=run.run_id)
-    wait_until(lambda: site.house.client.settlements(question).runs[0].live_periods == 1, "its node sends the record")
+    wait_until(
+        lambda: site.house.client.settlements(question).runs[0].live_periods == len(live), "its node sends the record"
+    )
 
 
 def test_the_audit_log_verifies(site: Site, admin: Browser) -> None:
