@@ -325,7 +325,8 @@ def _relocate(homes: DemoHomes, listen: Mapping[str, str], seen_by: Callable[[st
     for name, folder in {**folders, ADMIN: homes.admin}.items():
         seen = seen_by(name)
         known = Roster.load(folder / "roster.json")
-        members: dict[str, Member] = {**known, **{to: identities[to].member(seen[to]) for to in identities}}
+        moved = {to: identities[to].member(seen[to], known[to].legal_entity) for to in identities}
+        members: dict[str, Member] = {**known, **moved}
         Roster(members).save(folder / "roster.json")
         if name == ADMIN:
             continue
