@@ -34,6 +34,8 @@ from parties.proposing.placebo import check_placebo
 __all__ = ["RunApprovals"]
 
 _LOG = logging.getLogger(__name__)
+
+_DATA_FAULT = "its data cannot be used: its operator finds the detail in the node's log"
 _POLL_SECONDS = 0.2
 _TROUBLE_SECONDS = 5.0
 
@@ -147,7 +149,10 @@ class RunApprovals:
         except ValidationError:
             self._reject(run_id, "the agreement is not one this version understands")
             return
-        except (AgreementError, ConfigError, DataError) as error:
+        except DataError as error:  # a party's detail stays at home
+            self._reject(run_id, _DATA_FAULT, str(error))
+            return
+        except (AgreementError, ConfigError) as error:
             self._reject(run_id, str(error))
             return
         folder = home.folder / "runs" / run_id
@@ -204,10 +209,11 @@ class RunApprovals:
         self._outbox.signed(agreement.run_id, signature)
         _LOG.info("run %s: signed", agreement.run_id[:12])
 
-    def _reject(self, run_id: str, why: str) -> None:
+    def _reject(self, run_id: str, why: str, own: str = "") -> None:
+        """Tell everybody why, and this node's log what its operator alone may read."""
         self._audit.append("rejection", run_id, {"why": why[:300]})
         self._outbox.rejected(run_id, why)
-        _LOG.error("run %s: rejected: %s", run_id[:12], why)
+        _LOG.error("run %s: rejected: %s", run_id[:12], own or why)
 
     def _signed_before(self, run_id: str, signatures: Mapping[str, str]) -> Agreement | None:
         """The agreement that this node signed before it restarted: its own copy, under its own signature."""

@@ -89,7 +89,7 @@ def test_a_party_whose_data_is_broken_is_named_with_its_own_reason(tmp_path: Pat
         assert process.returncode == 6
         assert alive(pids_of(out)) == set()
     [line] = complaints.splitlines()
-    assert line.startswith("error: the run ended in align: social")
+    assert line.startswith("error: the run ended in approve: social")
     assert "social.sql: column 'entity' is missing from the result" in line
     for name in PARTIES - {"social"}:
         assert "column 'entity'" not in (out / "logs" / f"{name}.log").read_text(), "a party's detail stays at home"

@@ -69,7 +69,7 @@ def test_a_sealed_run_costs_more_with_more_rows_columns_and_steps() -> None:
 
 
 def test_more_entities_passes_and_parties_cost_more() -> None:
-    made = changed(openings={"limit_per_row": 7}, model={"embedding_width": 2})
+    made = changed(openings={"limit_per_row": 7}, model={"embedding_width": 2, "epochs": 2})
     small, large = run_cost(made, 100), run_cost(made, 1000)
     assert large.seconds > small.seconds > 0
     assert all(b.bytes_sent > a.bytes_sent for a, b in zip(small.parties, large.parties, strict=True))
