@@ -100,7 +100,7 @@ class Stage:
 
     def settled(self, capsys: pytest.CaptureFixture[str], *proposal: str) -> tuple[str, str]:
         """Propose, and wait for the end: the run id and the reason it was aborted for, if it was."""
-        code = entente(["run", "propose", *proposal, "--wait", "30", "--yes", *self.admin])
+        code = entente(["run", "propose", *proposal, "--wait", "120", "--yes", *self.admin])
         said = capsys.readouterr()
         assert code == 0, said.err
         found = re.search(r"Proposed run (\w{64})", said.out)

@@ -49,7 +49,7 @@ def test_a_run_for_each_coalition_gives_everyones_contribution(
         for members in ("satellite,social", "satellite", "social"):
             consent = () if "," in members else ("--single-party",)
             proposal = ("run", "propose", str(made.config), "--only", members, "--limit-per-row", "7")
-            code = entente([*proposal, "--largest-fraction", "1.8", "--wait", "30", "--yes", *consent, *admin])
+            code = entente([*proposal, "--largest-fraction", "1.8", "--wait", "120", "--yes", *consent, *admin])
             said = capsys.readouterr()
             assert code == 0, said.err
             found = re.search(r"Proposed run (\w{64})", said.out)
