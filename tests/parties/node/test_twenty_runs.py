@@ -81,7 +81,7 @@ def left_of_runs() -> Counter[str]:
 def test_twenty_runs_leave_neither_threads_nor_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = OpeningStore.before
     # each run would be refused for the openings of those before it, which is not what this is about
-    monkeypatch.setattr(OpeningStore, "before", lambda *terms: counted(*terms) * 0)
+    monkeypatch.setattr(OpeningStore, "before", lambda *terms, **kinds: counted(*terms, **kinds) * 0)
     threads: list[set[str]] = []
     sizes: list[int] = []
     with consortium(tmp_path) as (homes, settings), Client("", homes.admin) as client:
