@@ -121,7 +121,6 @@ def _label_part(name: str, shape: TreesShape) -> Flow[dict[str, float]]:
     keys = LabelKeys(coefficient_key(), slot_key())
     side = _Timed(
         shape.members, _values(shape, 0, 1), _secret(), shape.terms, keys, _secret(), session="bench-1",
-        supply=PreparedZeros,
     )  # fmt: skip
     signal = np.sign(_values(shape, shape.members.features["p0"], 3)[:, 0])
     labels = (signal + np.random.default_rng(0).normal(size=shape.rows)) / np.sqrt(2.0)

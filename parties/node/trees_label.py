@@ -13,7 +13,6 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.context import RunContext
 from parties.node.trees_records import LabelTreesRecords
-from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow, LocalProtocolError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import LabelPanel
@@ -95,8 +94,6 @@ class TreesJoint:
             LabelKeys(coefficient_key(), slot_key()),
             SecretStream(os.urandom(32)),
             session="train",
-            supply=PreparedZeros,
-            workers=context.workers,
             journal=records,
             resumed=resumed,
         )

@@ -30,6 +30,7 @@ __all__ = [
     "sealed_cost",
     "sealed_steps",
     "counted",
+    "own_product",
 ]
 
 _DEGREE = 8192
@@ -142,11 +143,17 @@ def _own_products(cost: SealedCost, members: Members, width: int, rows: int, tim
     """Products of the label party's own columns, which the anchor evaluates under the key of slot mode."""
     label, anchor, own = members.label, members.anchor, members.own
     for inner, columns in [(own, rows), (rows, own)][: 1 + train]:
-        needed = own_packing(width, inner, columns).operations(width, inner, columns)
-        cost.own += counted(needed, times)
-        cost.sent[label, anchor] += times * needed.inputs * SLOT_OPERAND_BYTES
-        answer = needed.outputs * ANSWER_BYTES + width * columns * 2 * _RESIDUE
-        cost.sent[anchor, label] += times * answer
+        own_product(cost, label, anchor, (width, inner, columns), times)
+
+
+def own_product(cost: SealedCost, label: str, anchor: str, shape: tuple[int, int, int], times: int) -> None:
+    """``times`` products (width, inner, columns) of the label party's numbers and the anchor's shares."""
+    width, inner, columns = shape
+    needed = own_packing(width, inner, columns).operations(width, inner, columns)
+    cost.own += counted(needed, times)
+    cost.sent[label, anchor] += times * needed.inputs * SLOT_OPERAND_BYTES
+    answer = needed.outputs * ANSWER_BYTES + width * columns * 2 * _RESIDUE
+    cost.sent[anchor, label] += times * answer
 
 
 def _slots(cost: SealedCost, members: Members, model: SealedModel, rows: int, times: int, *, train: bool) -> None:

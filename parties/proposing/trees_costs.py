@@ -19,18 +19,16 @@ from parties.proposing.sealed_costs import (
     SealedCost,
     SealedSteps,
     counted,
+    own_product,
     sealed_cost,
     sealed_steps,
 )
 from vfl.models.sealed.messages import Members
 from vfl.models.trees.ends import sums_packing
-from vfl.protocols.product import choose_packing
 from vfl.tree_terms import TreesModel
 from vfl.walk.schedule import PREDICT_ROWS
 
 __all__ = ["anchored_cost", "anchored_steps"]
-
-_DEGREE = 8192
 
 
 def anchored_steps(agreement: Agreement, entities: int) -> SealedSteps:
@@ -74,7 +72,6 @@ def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, ac
     """One fit's trees. Splits are counted as of a party beside the anchor, under both keys, the dearest there is."""
     label, anchor, trees = members.label, members.anchor, model.trees
     ends = [(name, label) for name in members.features] + [(name, anchor) for name in members.others]
-    ends += [(label, anchor)] if members.own else []
     elements = 0
     for level in range(model.depth):
         leaves, last = 1 << level, level == model.depth - 1
@@ -84,6 +81,8 @@ def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, ac
             cost.products += counted(needed, trees)
             cost.sent[holder, evaluator] += trees * needed.inputs * OPERAND_BYTES
             cost.sent[evaluator, holder] += trees * needed.outputs * ANSWER_BYTES
+        if members.own:
+            own_product(cost, label, anchor, (leaves, drawn, model.candidates), trees)
         for name in members.others:
             cost.sent[name, anchor] += trees * model.candidates * leaves * ELEMENT_BYTES
     owner = members.others[0] if members.others else anchor
@@ -92,8 +91,4 @@ def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, ac
         cost.sent[holder, owner] += trees * count * SLOT_OPERAND_BYTES
         cost.sent[owner, holder] += trees * (count * SLOT_ANSWER_BYTES + elements * ELEMENT_BYTES)
     if model.depth > 1:
-        half = 1 << (model.depth - 1)
-        values = choose_packing(2, half, active, _DEGREE).operations(2, half, active)
-        cost.products += counted(values, trees)
-        cost.sent[anchor, label] += trees * values.inputs * OPERAND_BYTES
-        cost.sent[label, anchor] += trees * values.outputs * ANSWER_BYTES
+        own_product(cost, label, anchor, (active, 1 << (model.depth - 1), 2), trees)

@@ -105,6 +105,24 @@ def test_without_masks_a_holder_receives_numbers_that_are_not_uniform(monkeypatc
     assert uniformity(np.concatenate(seen.shares["label"])) < 1e-12
 
 
+def test_nothing_under_another_key_than_its_own_comes_before_the_label_party() -> None:
+    """With own candidates, which are taken at one level, and leaf values.
+
+    Why it matters: tests/attacks/test_sealed_keys.py, where an evaluator whose answers come before it reads a key.
+    """
+    made, y = small()
+    with pytest.MonkeyPatch.context() as patch:
+        own = 2 * TERMS.candidates  # the first candidate of the label party
+        patch.setattr(label_module, "best_candidate", lambda totals, *rest: own if len(totals.count) == 2 else 0)
+        made.run(fitted(len(y), TERMS), y)
+    assert {owner for _, level, owner, _ in made.sides["label"].chosen if level == 1} == {"label"}
+    arrived = {h.kind for h in made.heard if h.receiver == "label"}
+    assert "product.answer" in arrived
+    assert not arrived & {"product.operand", "slots.operand", "slots.key"}
+    answers = {h.message.label.split("/")[0] for h in made.heard if h.kind == "product.answer"}  # type: ignore[attr-defined]
+    assert answers == {"sums", "own", "values"}, "own candidates and leaf values took part"
+
+
 class Watched:
     """One tree of which the levels take a candidate of the label party, of b and of a; what every side held of a row.
 

@@ -14,12 +14,12 @@ from vfl.arithmetic.he import Evaluator
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
-from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
+from vfl.models.sealed.ends import TakenProducts, evaluate_own, take_products, take_slots
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.messages import Members, Scores, check_told
 from vfl.models.sealed.records import StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.models.trees.ends import halves, hold_split, hold_sums, hold_values, own_split, part_split, take_sums
+from vfl.models.trees.ends import halves, hold_split, hold_sums, own_split, part_split, take_sums
 from vfl.models.trees.feature import Announced, Candidates, chosen_here
 from vfl.models.trees.messages import CandidateSums, LevelNumbers, Owner, SplitShares, TreeStep, flat_elements
 from vfl.models.trees.records import AnchorTreesJournal, level_key
@@ -95,10 +95,9 @@ class TreesAnchor:
         if members.anchored:
             self._taken = yield from take_products(label, self._stream, self._supply, self._workers)
         self._slots = yield from take_slots(label, self._stream, self._supply, self._workers)
-        for peer in (*members.others, label):
+        for peer in members.others:
             yield from announce_key(peer, self._keys.coefficient)
-            if peer != label or members.own:
-                yield from announce_key(peer, self._keys.slots)
+            yield from announce_key(peer, self._keys.slots)
         try:
             while True:
                 chosen, got = yield RecvAny((Recv(label, TreeStep), Recv(label, Done)))
@@ -195,9 +194,8 @@ class TreesAnchor:
         members, count, leaves = self.members, self.terms.candidates, 1 << level
         name = f"{step.step}/{level}"
         peers = members.others
-        asked = (*peers, *((members.label,) if members.own else ()))
         flows: list[Flow[list[U64]]] = [
-            hold_sums(asked, f"sums/{name}", shares.carries, count, self._keys.coefficient),
+            hold_sums(peers, f"sums/{name}", shares.carries, count, self._keys.coefficient),
             gather([self._passed(peer, step, level) for peer in peers]),
         ]
         if self._taken is not None and bits is not None:
@@ -207,7 +205,12 @@ class TreesAnchor:
         if bits is not None:
             local = PRIME_RING.matmul(bits[:, rows.drawn].astype(np.int64), shares.carries)
             held[members.anchor] = PRIME_RING.add(found[2][0], local)
-        parts = [held[name] for name in members.features] + found[0][len(peers) :]
+        parts = [held[name] for name in members.features]
+        if members.own:
+            own = yield from evaluate_own(
+                members.label, f"own/{name}", shares.carries, count, self._slots, self._workers
+            )
+            parts.append(own)
         if level == 0:
             parts.append(PRIME_RING.sum(shares.carries, axis=0).reshape(1, 1))
         return np.concatenate(parts)
@@ -232,11 +235,11 @@ class TreesAnchor:
 
     def _last(self, number: int, level: int, shares: TreeShares, owner: str, mine: Bits | None) -> Flow[U64]:
         """Its share of what the tree adds to each active row."""
-        rows = len(shares.members)
-        sides = np.zeros((2, rows), dtype=np.uint64)
+        sides = np.zeros((2, len(shares.members)), dtype=np.uint64)
         if level:
-            sides = yield from hold_values(
-                self.members.label, f"values/{number}", shares.members, self._keys.coefficient
+            members = np.ascontiguousarray(shares.members.T)
+            sides = yield from evaluate_own(
+                self.members.label, f"values/{number}", members, 2, self._slots, self._workers
             )
         factors = PRIME_RING.sub(sides[1], sides[0])
         spread = None if mine is None else mine.astype(np.uint64)
@@ -248,14 +251,17 @@ class TreesAnchor:
     ) -> Flow[tuple[U64, U64]]:
         """Shares of the factors times the owner's bits, and of ``bits`` bits themselves."""
         name, label = f"split/{number}/{level}", self.members.label
+        if owner == label:
+            _, shown = yield from part_split(label, number, level, 0, bits)
+            return (yield from own_split(label, name, factors, self._slots)), shown
         if spread is not None:
             given, kept = halves(mine, self._stream) if mine is not None else (_NONE, _NONE)
             yield Send(label, SplitShares(number, level, b"", PRIME_RING.pack(given)))
             share = yield from own_split(label, name, spread, self._slots)
             return PRIME_RING.add(share, PRIME_RING.mul(factors, spread)), kept
         held = yield from hold_split(owner, name, factors, self._keys.slots)
-        passed, shown = yield from part_split(owner, number, level, len(factors) if owner != label else 0, bits)
-        return (PRIME_RING.add(held, passed) if owner != label else held), shown
+        passed, shown = yield from part_split(owner, number, level, len(factors), bits)
+        return PRIME_RING.add(held, passed), shown
 
     def _predict(self, step: TreeStep, rows: I64) -> Flow[None]:
         label, number = self.members.label, step.step

@@ -1,4 +1,8 @@
-"""The exchanges of a level: sums of candidates, the split by its owner, and what the leaves' values give each row."""
+"""The exchanges of a level: sums of candidates, and the split by its owner.
+
+The label party takes part in both under its own key alone, as in :func:`vfl.models.sealed.ends.hold_own`: what the
+anchor decrypts enters sums and scores that open to it, and an evaluator that makes answers up would read its key there.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,9 @@ from vfl.protocols.product import (
     Operand,
     Packing,
     Prepared,
-    choose_packing,
     encrypt_right,
     evaluate_product,
     finish_product,
-    hold_product,
 )
 from vfl.protocols.slots import SlotEvaluator, answer_slots, finish_slots, offer_slots, receive_slots
 from vfl.protocols.spread import Spread
@@ -32,12 +34,10 @@ __all__ = [
     "halves",
     "hold_split",
     "hold_sums",
-    "hold_values",
     "own_split",
     "part_split",
     "sums_packing",
     "take_sums",
-    "take_values",
 ]
 
 U64 = NDArray[np.uint64]
@@ -113,28 +113,31 @@ def take_sums(ends: Sequence[TakenProducts], label: str, bits: Bits, leaves: int
     return (yield from gather(flows))
 
 
-def hold_split(owner: str, label: str, factors: U64, key: KeyHolder) -> Flow[U64]:
-    """A holder of shares that is not the owner: its key holder's share of factors * bits.
+def hold_split(evaluator: str, label: str, factors: U64, key: KeyHolder) -> Flow[U64]:
+    """Key holder: its share of its own factors times the evaluator's.
+
+    The owner multiplies by its bits under a holder's key; where the owner is the label party, these bits are the
+    factors, and the anchor multiplies by its shares.
 
     Learns: its own share, uniform in Z_p; which ciphertexts failed.
     Leaks: the number of factors; as :func:`vfl.protocols.slots.finish_slots`.
     Model: semi-honest.
     Source: docs/protocols/trees.md#a-split.
     """
-    yield from offer_slots(owner, label, factors, key)
-    return (yield from finish_slots(owner, label, len(factors), key))
+    yield from offer_slots(evaluator, label, factors, key)
+    return (yield from finish_slots(evaluator, label, len(factors), key))
 
 
-def own_split(peer: str, label: str, bits: U64, side: SlotEvaluator) -> Flow[U64]:
-    """The owner: its share of the peer's factors times its own bits, flat and of one length.
+def own_split(peer: str, label: str, mine: U64, side: SlotEvaluator) -> Flow[U64]:
+    """Evaluator: its share of the peer's factors times its own, flat and of one length.
 
     Learns: its own share, uniform in Z_p.
     Leaks: to the peer as :func:`vfl.protocols.slots.answer_slots`.
-    Model: hides the bits from a malicious key holder but for the bits that failures tell.
+    Model: hides ``mine`` from a malicious key holder but for the bits that failures tell.
     Source: docs/protocols/trees.md#a-split.
     """
-    loaded = yield from receive_slots(peer, label, len(bits), side)
-    return (yield from answer_slots(peer, label, [(loaded, bits)], side))
+    loaded = yield from receive_slots(peer, label, len(mine), side)
+    return (yield from answer_slots(peer, label, [(loaded, mine)], side))
 
 
 def part_split(owner: str, step: int, level: int, values: int, bits: int) -> Flow[tuple[U64, U64]]:
@@ -155,32 +158,3 @@ def halves(bits: Bits, stream: SecretStream) -> tuple[U64, U64]:
     """Uniform shares of bits."""
     one = PRIME_RING.uniform(stream, bits.shape)
     return one, PRIME_RING.sub(bits.astype(np.uint64), one)
-
-
-def hold_values(label_party: str, label: str, members: U64, key: KeyHolder) -> Flow[U64]:
-    """The anchor: its share (2, active) of what the last level's two sides would give each row.
-
-    members: its shares of the memberships (active, leaves) before the last split.
-
-    Learns: its own share, uniform in Z_p.
-    Leaks: the shape.
-    Model: semi-honest.
-    Source: docs/protocols/trees.md#leaf-values.
-    """
-    rows, leaves = members.shape
-    packing = choose_packing(2, leaves, rows, _DEGREE)
-    return (yield from hold_product(label_party, label, np.ascontiguousarray(members.T), 2, key, packing))
-
-
-def take_values(taken: TakenProducts, label: str, values: I64, members: U64) -> Flow[U64]:
-    """The label party: its share of the same. values: int64 (2, leaves), of left and right sides.
-
-    Learns: its own share, uniform in Z_p.
-    Leaks: to the anchor a share, uniform too: no value of a leaf.
-    Model: hides the values from a malicious anchor.
-    Source: docs/protocols/trees.md#leaf-values.
-    """
-    rows, leaves = members.shape
-    prepared = Prepared(taken.evaluator, values, choose_packing(2, leaves, rows, _DEGREE))
-    share = yield from evaluate_product(taken.peer, label, prepared, rows, taken.stream, taken.zeros)
-    return PRIME_RING.add(share, PRIME_RING.matmul(values, np.ascontiguousarray(members.T)))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
 from vfl.arithmetic.bit_packing import unpack_bits
-from vfl.arithmetic.he import Evaluator
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
-from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
-from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
+from vfl.models.sealed.ends import hold_own
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.messages import Members, Scores
 from vfl.models.sealed.records import ResumedScores, StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.trees.candidates import draw_candidates
-from vfl.models.trees.ends import halves, hold_split, hold_sums, own_split, part_split, take_sums, take_values
+from vfl.models.trees.ends import halves, hold_split, hold_sums, part_split
 from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
 from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
 from vfl.models.trees.records import LabelTreesJournal, level_key
@@ -29,8 +25,7 @@ from vfl.models.trees.shares import FitShares, TreeShares
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.protocols.resume import open_step
 from vfl.protocols.session import Done
-from vfl.protocols.slots import SlotEvaluator, announce_key
-from vfl.protocols.spread import Workers
+from vfl.protocols.slots import announce_key
 from vfl.protocols.truncation import hold_truncation
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import blocks_of
@@ -62,8 +57,6 @@ class TreesLabel:
         stream: SecretStream,
         *,
         session: str,
-        supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
-        workers: Workers | None = None,
         journal: LabelTreesJournal | None = None,
         resumed: ResumedScores | None = None,
     ) -> None:
@@ -74,11 +67,9 @@ class TreesLabel:
         self.chosen: list[tuple[int, int, str, int]] = []
         self.values: dict[int, I64] = {}
         self._values, self._candidates, self._keys, self._stream = values, candidates, keys, stream
-        self._session, self._supply, self._workers, self._journal = session, supply, workers, journal
+        self._session, self._journal = session, journal
         self._record = None if resumed is None else resumed.record
         self._blocks, self._told, self._steps = blocks_of(terms, len(values)), False, 0
-        self._taken: TakenProducts | None = None
-        self._slots: SlotEvaluator | None = None
 
     @property
     def owners(self) -> tuple[str, ...]:
@@ -86,9 +77,9 @@ class TreesLabel:
         return (*self.members.features, *((self.members.label,) if self.members.own else ()))
 
     def start(self) -> Flow[None]:
-        """Exchange the session's keys.
+        """Announce the session's keys.
 
-        Learns: the anchor's public keys.
+        Learns: nothing.
         Leaks: nothing.
         Model: semi-honest.
         Source: docs/protocols/trees.md#who-holds-what.
@@ -98,9 +89,6 @@ class TreesLabel:
             if peer in members.features:
                 yield from announce_key(peer, self._keys.coefficient)
             yield from announce_key(peer, self._keys.slots)
-        self._taken = yield from take_products(members.anchor, self._stream, self._supply, self._workers)
-        if members.own:
-            self._slots = yield from take_slots(members.anchor, self._stream, self._supply, self._workers)
 
     def finish(self) -> Flow[None]:
         """Tell everyone that the session is over.
@@ -112,10 +100,6 @@ class TreesLabel:
         """
         for peer in self.members.everyone:
             yield Send(peer, Done(self._steps))
-        if self._taken is not None:
-            self._taken.close()
-        if self._slots is not None and self._slots.zeros is not None:
-            self._slots.zeros.close()
 
     def _announce(self, step: Step, carried: I64, tree: int, *, begins: bool, levels: int, again: bool) -> Flow[None]:
         self._steps += 1
@@ -231,16 +215,13 @@ class TreesLabel:
     def _sums(self, name: str, shares: TreeShares, rows: TreeRows, bits: Bits | None) -> Flow[U64]:
         """This side's share of every candidate's packed sums."""
         members, terms, leaves = self.members, self.terms, 1 << shares.level
-        flows: list[Flow[list[U64]]] = [
-            hold_sums(tuple(members.features), f"sums/{name}", shares.carries, terms.candidates, self._keys.coefficient)
-        ]
-        if bits is not None and self._taken is not None:
-            flows.append(take_sums([self._taken], f"sums/{name}", bits[:, rows.drawn], leaves))
-        found = yield from gather(flows)
-        parts = found[0]
+        parts = yield from hold_sums(
+            tuple(members.features), f"sums/{name}", shares.carries, terms.candidates, self._keys.coefficient
+        )
         if bits is not None:
-            local = PRIME_RING.matmul(bits[:, rows.drawn].astype(np.int64), shares.carries)
-            parts = [*parts, PRIME_RING.add(found[1][0], local)]
+            own = bits[:, rows.drawn].astype(np.int64)
+            held = yield from hold_own(members.anchor, f"own/{name}", own.T, leaves, self._keys.slots)
+            parts = [*parts, PRIME_RING.add(held, PRIME_RING.matmul(own, shares.carries))]
         if shares.level == 0:
             parts = [*parts, PRIME_RING.sum(shares.carries, axis=0).reshape(1, 1)]
         return np.concatenate(parts)
@@ -264,10 +245,11 @@ class TreesLabel:
     ) -> Flow[U64]:
         """What the tree adds to each active row: the last split of what its two sides would give."""
         both = values.reshape(2, -1)
-        if level and self._taken is not None:
-            sides = yield from take_values(self._taken, f"values/{number}", both, shares.members)
-        else:
-            sides = PRIME_RING.matmul(both, np.ascontiguousarray(shares.members.T))
+        sides = PRIME_RING.matmul(both, np.ascontiguousarray(shares.members.T))
+        if level:
+            rows = len(shares.members)
+            held = yield from hold_own(self.members.anchor, f"values/{number}", both.T, rows, self._keys.slots)
+            sides = PRIME_RING.add(sides, held)
         factors = PRIME_RING.sub(sides[1], sides[0])
         spread = None if mine is None else mine.astype(np.uint64)
         products, _ = yield from self._products(number, level, factors, spread, None, owner, 0)
@@ -285,11 +267,10 @@ class TreesLabel:
             ]
             (held, _), (passed, shown) = yield from gather(flows)
             return (PRIME_RING.add(held, passed) if owner != anchor else held), shown
-        assert self._slots is not None, "own candidates need the anchor's key"
         given, kept = halves(mine, self._stream) if mine is not None else (_NONE, _NONE)
         yield Send(anchor, SplitShares(number, level, b"", PRIME_RING.pack(given)))
-        share = yield from own_split(anchor, name, spread, self._slots)
-        return PRIME_RING.add(share, PRIME_RING.mul(factors, spread)), kept
+        held = yield from hold_split(anchor, name, spread, self._keys.slots)
+        return PRIME_RING.add(held, PRIME_RING.mul(factors, spread)), kept
 
     def predict(self, step: Step) -> Flow[F64]:
         """Open the scores of ``step.rows``, float64 (B,), in the label's deviations; beyond +-score_limit they wrap.

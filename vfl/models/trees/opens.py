@@ -10,7 +10,7 @@ from vfl.models.trees.candidates import SMALLEST_SHARE
 from vfl.models.trees.scales import PAIR_BITS, SUM_BITS
 from vfl.tree_terms import TreesModel
 
-__all__ = ["collusion", "in_words", "opened_bits", "pairs_of_tree", "sentences"]
+__all__ = ["cheating", "collusion", "in_words", "opened_bits", "pairs_of_tree", "sentences"]
 
 
 def pairs_of_tree(model: TreesModel, owners: int) -> int:
@@ -28,7 +28,22 @@ def collusion(model: TreesModel) -> str:
     return (
         f"Anchor: {model.anchor} holds the other half of every share beside the label party. The label party and "
         f"{model.anchor} together would see, of every row, on which side of each split that was taken it lies, and "
-        "every candidate's exact sums; either of them without the other sees nothing of it."
+        "every candidate's exact sums; either of them without the other sees nothing of it while everybody else keeps "
+        "to the protocol."
+    )
+
+
+def cheating(model: TreesModel, parties: int) -> str:
+    """What shares do not protect from: docs/protocols/trees.md#who-cheats."""
+    said = (
+        f"If {model.anchor} cheats, what the label party then chooses, and the factor where it receives it, can tell "
+        "it labels."
+    )
+    if parties == 1:
+        return said
+    return (
+        f"{said} If a feature party beside {model.anchor} cheats together with the label party, they see what the "
+        f"label party and {model.anchor} would."
     )
 
 
@@ -65,6 +80,7 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         f"from each pair: for one row, on which side of {owners * model.candidates} anonymous candidates of the first "
         f"level it lies, in each of {model.trees} trees a fit."
     )
+    yield cheating(model, sizes.feature_parties)
     yield (
         f"Whose candidate a level takes is known to the label party and {model.anchor}; which one, to its owner and "
         "the label party, by a number that tells neither column nor threshold."
