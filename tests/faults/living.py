@@ -142,11 +142,6 @@ def opened(alive: Living, party: str) -> dict[str, int]:
     return counts
 
 
-def repeatable(homes: DemoHomes) -> None:
-    """Let nodes open the rows of a step again that is repeated, which counts again."""
-    let_bits(homes, PARTIES)
-
-
 @contextmanager
 def living(
     folder: Path,

@@ -15,7 +15,7 @@ import pytest
 from parties.demo.homes import DemoHomes, free_addresses
 from parties.ledger.store import LedgerStore
 from parties.names import COORDINATOR
-from tests.faults.living import LABEL, PARTIES, Living, living, opened, repeatable
+from tests.faults.living import LABEL, PARTIES, Living, living, opened
 from tests.faults.network import Namespaces, Proxies, Weather, namespaces_permitted
 from tests.parties.cli.test_operator_guide import private_texts
 from tests.parties.demo_rig import until
@@ -29,8 +29,7 @@ SILENCE = 12
 
 
 def impatient(homes: DemoHomes) -> None:
-    """Let nodes wait for each other as long as the agreement says, and open the rows of a repeated step again."""
-    repeatable(homes)
+    """Let nodes wait for each other as long as the agreement says."""
     for name in PARTIES:
         with (homes.party(name) / "node.toml").open("a") as file:
             file.write(f"\n[transport]\nsilence_seconds = {SILENCE}\n")
@@ -128,7 +127,6 @@ def test_a_link_cut_for_long_and_one_cut_for_good(tmp_path: Path, whole: Whole) 
 
 def out_of_reach(homes: DemoHomes) -> None:
     """Every node listens where nobody looks for it."""
-    repeatable(homes)
     for name, address in zip(PARTIES, free_addresses(len(PARTIES)), strict=True):
         file = homes.party(name) / "node.toml"
         file.write_text(re.sub(r'^listen = ".*"$', f'listen = "{address}"', file.read_text(), count=1, flags=re.M))

@@ -9,7 +9,7 @@ import pytest
 from parties.client import Client, RunView
 from parties.errors import AgreementError
 from parties.names import COORDINATOR
-from tests.faults.living import LABEL, PARTIES, Living, living, opened, repeatable
+from tests.faults.living import LABEL, PARTIES, Living, living, opened
 from tests.parties.demo_rig import until
 
 pytestmark = pytest.mark.system
@@ -42,7 +42,7 @@ def check(alive: Living, whole: Whole) -> None:
 
 
 def test_a_paused_run_outlives_every_process_and_ends_in_the_same_factor(tmp_path: Path, whole: Whole) -> None:
-    with living(tmp_path, repeatable, periods=16) as alive:
+    with living(tmp_path, periods=16) as alive:
         until(alive.at_step("satellite", 6), "step 6")
         run_id = alive.agreement.run_id
         with Client("", alive.homes.party("social"), name="social") as social:
@@ -76,7 +76,7 @@ def test_a_paused_run_outlives_every_process_and_ends_in_the_same_factor(tmp_pat
 
 
 def test_a_party_killed_while_it_stops_is_waited_for_after_the_resumption(tmp_path: Path, whole: Whole) -> None:
-    with living(tmp_path, repeatable, periods=16) as alive:
+    with living(tmp_path, periods=16) as alive:
         until(alive.at_step(LABEL, 10), "step 10")
         with alive.client() as admin:
             admin.pause(alive.agreement.run_id, "")

@@ -11,7 +11,7 @@ from parties.audit.log import AuditLog
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
-from tests.faults.living import LABEL, PARTIES, Living, living, opened, repeatable
+from tests.faults.living import LABEL, PARTIES, Living, living, opened
 from tests.parties.demo_rig import until
 
 pytestmark = pytest.mark.system
@@ -33,7 +33,7 @@ def test_kill_9_in_every_phase_ends_in_the_same_factor(tmp_path: Path) -> None:
         planned = {party: opened(alive, party) for party in FEATURES}
         assert set(planned["social"].values()) == {1}
 
-    with living(tmp_path / "killed", repeatable) as alive:
+    with living(tmp_path / "killed") as alive:
         killed_and_started_again(alive, "social", alive.begun("social", "align"), "alignment")
         killed_and_started_again(alive, "satellite", alive.at_step("satellite", 3), "step 3")
         killed_and_started_again(alive, LABEL, alive.at_step(LABEL, 9), "step 9")
@@ -66,7 +66,7 @@ def test_kill_9_in_every_phase_ends_in_the_same_factor(tmp_path: Path) -> None:
 
 def test_a_changed_record_on_disk_is_not_gone_on_from(tmp_path: Path) -> None:
     """The last record of one party is damaged while it is down: everyone goes on from the one before."""
-    with living(tmp_path, repeatable) as alive:
+    with living(tmp_path) as alive:
         until(alive.at_step("satellite", 4), "step 4")
         alive.kill("satellite")
         last = max(alive.checkpoints("satellite").glob("step-*[0-9]"))
@@ -79,7 +79,7 @@ def test_a_changed_record_on_disk_is_not_gone_on_from(tmp_path: Path) -> None:
 
 
 def test_data_that_changed_while_a_node_was_down_stops_the_run_by_name(tmp_path: Path) -> None:
-    with living(tmp_path, repeatable) as alive:
+    with living(tmp_path) as alive:
         until(alive.at_step("social", 4), "step 4")
         alive.kill("social")
         [query] = (tmp_path / "data").rglob("social.sql")

@@ -148,13 +148,29 @@ class OpeningBudget:
                 "lower model.epochs or model.embedding_width, bring later periods, or agree to a sealed model"
             )
 
-    def charge_backward(self, label: str, rows: I64, width: int) -> None:
+    def charge_backward(self, session: str, step: int, rows: I64, width: int) -> None:
         """Charge a training step's backward product as an opening of its rows, in bits; it is no opening.
 
-        Its rows leave in the weights: openings of other rows, whose features the label party knows, show them.
+        Its rows leave in the weights: openings of later steps, of rows whose features the label party knows, show them.
+        So a product that is made again after a crash counts once where no later step has opened: what was made before
+        went with the weights that were thrown away.
         """
-        if self._bits is not None:
+        label = f"{session}{BACKWARD}{step}"
+        if self._bits is not None and (label in self._charged or not self._thrown_away(session, step, rows)):
             self.charge(label, rows, width)
+
+    def _thrown_away(self, session: str, step: int, rows: I64) -> bool:
+        """Whether an earlier session made the same step's product, and nothing that it could show in has opened."""
+        of_kind = f"{session.partition('-')[0]}-"
+        made = later = False
+        for label, charged in self._charged.items():
+            number = label.rpartition("/")[2]
+            if not label.startswith(of_kind) or not number.isdigit():
+                continue
+            if BACKWARD in label:
+                made = made or (int(number) == step and np.array_equal(charged, rows))
+            later = later or int(number) > step
+        return made and not later
 
     def charge_once(self, label: str, rows: I64, width: int) -> None:
         """Count an opening whose value was fixed before it was first charged: made again, it shows nothing new.

@@ -8,7 +8,6 @@ from psi.flow import Flow, Recv, RecvAny
 from vfl.protocols.feature_session import FeatureSession, TakenKey
 from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.product import LeftOperand, Prepared
-from vfl.protocols.row_bits import BACKWARD
 from vfl.protocols.session import I64, Batch, Done, RingShare, ServedSource
 
 __all__ = ["serve_source"]
@@ -46,7 +45,7 @@ def serve_source(session: FeatureSession, features: I64, share: RingShare) -> Fl
                 session.keep(rows, part)
                 continue
             with asked_by(session.label_party):
-                session.budget.charge_backward(f"{session.name}{BACKWARD}{batch.step}", rows, share.shape[1])
+                session.budget.charge_backward(session.name, batch.step, rows, share.shape[1])
             share -= yield from key.product(f"backward/{batch.step}", prepared, share.shape[1], transposed=True)
             steps += 1
     finally:
