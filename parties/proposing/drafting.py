@@ -196,7 +196,7 @@ def coalition_of(
         raise TermsFault(f"openings.{first['loc'][0]}", first["msg"]) from None
     staying = tuple(party for party in settings.party if party.role == "label" or party.name in members)
     present = {COORDINATOR, *(party.name for party in staying)}
-    model = settings.model
+    model = _with_batch_floor(settings).model  # of all parties, so that coalitions train on the same steps
     if isinstance(model, AnchoredModel) and model.anchor not in members:
         model = model.model_copy(update={"anchor": ""})
     about = f"retrain run of the coalition {', '.join(members)}"

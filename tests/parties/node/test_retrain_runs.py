@@ -36,9 +36,6 @@ def test_a_run_for_each_coalition_gives_everyones_contribution(
 ) -> None:
     made = simulate(tmp_path / "sim", entities=40, periods=12, parties=2, seed=7, model="split")
     only_what_all_cover(made)
-    floor = 5 * max(len(party.columns) for party in load_consortium(made.config).party)
-    text = made.config.read_text()  # one floor for every coalition, whoever is the widest in it
-    made.config.write_text(text.replace("[model]\n", f"[model]\nsmallest_batch = {floor}\n"))
     settings = load_consortium(made.config)
     room = settings.openings.model_copy(update={"limit_per_row": 7, "largest_fraction": 1.8})
     agreed = settings.model_copy(update={"openings": room})

@@ -194,8 +194,12 @@ def test_a_coalitions_terms_are_the_same_without_the_others_and_without_pay(
     assert third in settings.recipients
     assert made.recipients == tuple(name for name in settings.recipients if name != third)
     assert f"coalition {first}, {second}" in made.purpose
-    for unchanged in ("calendar", "label", "model", "walk_forward", "evaluation", "alignment", "fixed_point"):
+    for unchanged in ("calendar", "label", "walk_forward", "evaluation", "alignment", "fixed_point"):
         assert getattr(made, unchanged) == getattr(settings, unchanged)
+    widest = max(len(party.columns) for party in settings.party if party.role == "feature")
+    assert len({len(party.columns) for party in settings.party if party.role == "feature"}) > 1
+    for one in (made, coalition_of(settings, only=[first]), coalition_of(settings, only=[second])):
+        assert one.model == settings.model.model_copy(update={"smallest_batch": 5 * widest}), "all train on these steps"
 
     nodes = Roster(
         {name: create_identity(name, tmp_path / name).member("127.0.0.1:1") for name in (COORDINATOR, ADMIN, *names)}
