@@ -5,8 +5,9 @@ A text that repeats is kept once, so what a column of ids or dates takes is four
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -75,24 +76,30 @@ class NumberColumn:
     missing: Counter[str]
 
 
-class Reader:
+class Reader(ABC):
     """Takes a column's cells in pieces; :meth:`made` gives the column. Both raise :class:`CellFault`."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
 
+    @abstractmethod
     def add(self, cells: Cells) -> None:
         """The cells of the next rows, texts of a CSV or a column of Parquet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def made(self) -> DayColumn | TextColumn | NumberColumn:
         """The whole column."""
-        raise NotImplementedError
 
 
 def reader_of(wanted: Wanted) -> Reader:
     """What reads a column of this kind."""
-    return {"day": _DayReader, "id": _TextReader, "text": _TextReader, "number": _NumberReader}[wanted.kind](wanted)
+    kinds: dict[str, Callable[[Wanted], Reader]] = {
+        "day": _DayReader,
+        "id": _TextReader,
+        "text": _TextReader,
+        "number": _NumberReader,
+    }
+    return kinds[wanted.kind](wanted)
 
 
 class _Coded:

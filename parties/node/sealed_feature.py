@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parties.agreement.sealed_terms import sealed_members
-from parties.errors import AgreementError
+from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.feature import FeatureParty
@@ -42,7 +42,7 @@ __all__ = ["SealedFeatureParty", "feature_party"]
 U64 = NDArray[np.uint64]
 
 
-class SealedFeatureParty(FeatureParty):
+class SealedFeatureParty(AnchoredFeatureParty):
     """Serves its columns to a network that is trained on shares to the end."""
 
     def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
@@ -60,21 +60,6 @@ class SealedFeatureParty(FeatureParty):
             record=self._record,
             done="valued",
         )
-
-    def _shown_before(
-        self, entities: tuple[str, ...], periods: tuple[str, ...]
-    ) -> Callable[[], NDArray[np.int64] | None]:
-        """Scores of these rows that this node let open in other runs."""
-        return self.context.openings.others(self.context.run_id, entities, periods, 1, counted="scores")
-
-    def train(self, attempt: int) -> None:
-        """Serve the network until the label party is done."""
-        self.context.perform("train", attempt, self._committed(self._served_through(f"train-{attempt}")))
-
-    def restore(self) -> None:
-        """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""
-        if not self._kept_records().finished:
-            raise AgreementError("what training left is not among this node's records: propose the run again")
 
     def _kept_records(self) -> SealedRecords:
         digest = hashlib.sha256(repr(self._values.shape).encode())

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parties.agreement.sealed_terms import sealed_members
-from parties.errors import AgreementError
+from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.context import RunContext
-from parties.node.feature import FeatureParty
 from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.trees_label import candidates_purpose
@@ -34,28 +32,13 @@ __all__ = ["TreesFeatureParty"]
 F64 = NDArray[np.float64]
 
 
-class TreesFeatureParty(FeatureParty):
+class TreesFeatureParty(AnchoredFeatureParty):
     """Serves its columns to trees that are grown on shares."""
 
     def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
         self._terms = cast("TreesModel", context.agreement.model)
         self._members = sealed_members(context.agreement)
         super().__init__(context, entities)
-
-    def _shown_before(
-        self, entities: tuple[str, ...], periods: tuple[str, ...]
-    ) -> Callable[[], NDArray[np.int64] | None]:
-        """Scores of these rows that this node let open in other runs."""
-        return self.context.openings.others(self.context.run_id, entities, periods, 1, counted="scores")
-
-    def train(self, attempt: int) -> None:
-        """Serve the trees until the label party is done."""
-        self.context.perform("train", attempt, self._committed(self._served_through(f"train-{attempt}")))
-
-    def restore(self) -> None:
-        """Take up what training left, after a restart. Raises :class:`AgreementError` when it cannot be."""
-        if not self._kept_records().finished:
-            raise AgreementError("what training left is not among this node's records: propose the run again")
 
     @property
     def _columns(self) -> F64:

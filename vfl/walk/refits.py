@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vfl.terms import WalkForward
 from vfl.tree_terms import TreesModel
-from vfl.walk.schedule import PREDICT_ROWS, Step, first_prediction, resolved_at
+from vfl.walk.schedule import PREDICT_ROWS, Step, resolved_before
 
 __all__ = ["blocks_of", "carried_rows", "fits_of", "most_steps", "refits", "refits_static"]
 
@@ -36,19 +36,8 @@ def refits(
 
     Arguments as for :func:`vfl.walk.schedule.prequential`. Raises ValueError when no period can be predicted.
     """
-    if not known_from.shape == label.shape == universe.shape or label.ndim != 2:
-        raise ValueError(
-            f"known_from {known_from.shape}, label {label.shape} and universe {universe.shape} need one shape (T, n)"
-        )
-    resolved = resolved_at(walk, known_from, label, universe)
-    periods, entities = label.shape
-    start = first_prediction(walk, resolved)
-    if start >= periods:
-        raise ValueError(
-            f"no period can be predicted: fewer than warmup = {walk.warmup} of {periods} periods have labels "
-            "known in time; lower walk_forward.warmup or lengthen the calendar"
-        )
-    return _steps(terms, resolved.reshape(-1), universe, entities, start)
+    resolved, start = resolved_before(walk, known_from, label, universe)
+    return _steps(terms, resolved.reshape(-1), universe, label.shape[1], start)
 
 
 def _steps(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from vfl.terms import SplitModel, WalkForward
 
-__all__ = ["Step", "first_prediction", "prequential", "resolved_at", "static_steps", "warm_up_rows"]
+__all__ = ["Step", "first_prediction", "prequential", "resolved_at", "resolved_before", "static_steps", "warm_up_rows"]
 
 Rows = NDArray[np.int64]
 
@@ -65,6 +65,27 @@ def first_prediction(walk: WalkForward, resolved: NDArray[np.int64]) -> int:
     return int(ready[walk.warmup - 1]) if walk.warmup <= periods else periods
 
 
+def resolved_before(
+    walk: WalkForward, known_from: NDArray[np.int64], label: NDArray[np.float64], universe: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], int]:
+    """:func:`resolved_at` and :func:`first_prediction` of a panel (T, n).
+
+    Raises ValueError for panels of several shapes, and where no period can be predicted.
+    """
+    if not known_from.shape == label.shape == universe.shape or label.ndim != 2:
+        raise ValueError(
+            f"known_from {known_from.shape}, label {label.shape} and universe {universe.shape} need one shape (T, n)"
+        )
+    resolved = resolved_at(walk, known_from, label, universe)
+    start = first_prediction(walk, resolved)
+    if start >= len(label):
+        raise ValueError(
+            f"no period can be predicted: fewer than warmup = {walk.warmup} of {len(label)} periods have labels "
+            "known in time; lower walk_forward.warmup or lengthen the calendar"
+        )
+    return resolved, start
+
+
 def warm_up_rows(
     walk: WalkForward, known_from: NDArray[np.int64], label: NDArray[np.float64], universe: NDArray[np.bool_]
 ) -> Rows:
@@ -99,18 +120,8 @@ def prequential(
 
     Raises ValueError when the budget leaves no opening for training, or nothing can be predicted.
     """
-    if not known_from.shape == label.shape == universe.shape or label.ndim != 2:
-        raise ValueError(
-            f"known_from {known_from.shape}, label {label.shape} and universe {universe.shape} need one shape (T, n)"
-        )
-    resolved = resolved_at(walk, known_from, label, universe)
+    resolved, start = resolved_before(walk, known_from, label, universe)
     periods, entities = label.shape
-    start = first_prediction(walk, resolved)
-    if start >= periods:
-        raise ValueError(
-            f"no period can be predicted: fewer than warmup = {walk.warmup} of {periods} periods have labels "
-            "known in time; lower walk_forward.warmup or lengthen the calendar"
-        )
     budget = np.full((periods, entities), row_limit, dtype=np.int64)
     budget[start:] -= np.where(universe[start:], 1 + reserved, 0)
     if terms.warm_start == "ridge":

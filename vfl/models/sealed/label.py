@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
-from vfl.arithmetic.bit_packing import unpack_bits
 from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
-from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
-from vfl.arithmetic.received import MalformedError
+from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import HeldProducts, hold_own
-from vfl.models.sealed.messages import Members, Scores, SealedStep, UpdateShare, elements
+from vfl.models.sealed.messages import Members, SealedStep, UpdateShare, elements
+from vfl.models.sealed.opened_scores import open_scores, short_share
 from vfl.models.sealed.records import (
     LabelJournal,
     ResumedScores,
@@ -268,16 +267,7 @@ class SealedLabel:
         else:
             yield from open_step([anchor], number, lambda: held.append(self._keep(step, share)))
         self.scored[number] = Scored(step.rows, {name: block.weight for name, block in self.blocks.items()})
-        got = yield from receive(anchor, Scores)
-        if got.step != number:
-            raise RemoteProtocolError(f"opened the scores of step {got.step} at step {number}", anchor)
-        try:
-            theirs = unpack_bits(got.values, SCORE_BITS, len(step.rows), 1 << SCORE_BITS)
-        except MalformedError as error:
-            raise RemoteProtocolError(str(error), anchor) from None
-        shift = np.uint64(64 - SCORE_BITS)
-        signed = ((held[0].arrays["scores"].astype(np.uint64) + theirs) << shift).astype(np.int64)
-        scores = np.ldexp((signed >> np.int64(64 - SCORE_BITS)).astype(np.float64), -self.terms.score_fraction)
+        scores = yield from open_scores(anchor, number, held[0].arrays["scores"], self.terms.score_fraction)
         if self._journal is not None:
             self._journal.predicted(number, scores)
         return scores
@@ -297,6 +287,4 @@ class SealedLabel:
         share = yield from hold_truncation(
             anchor, f"score/{number}", made, 2 * PREDICTED_BITS - terms.score_fraction, key, bound=bounds.score
         )
-        # two uniform shares of a number of 17 bits wrap once, but for one row in 2**42
-        less = np.uint64(-PRIME % (1 << SCORE_BITS))
-        return (share + less) & np.uint64((1 << SCORE_BITS) - 1)
+        return short_share(share, SCORE_BITS)

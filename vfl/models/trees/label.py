@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
 from vfl.arithmetic.bit_packing import unpack_bits
-from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
+from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.models.sealed.ends import hold_own
 from vfl.models.sealed.label import LabelKeys
-from vfl.models.sealed.messages import Members, Scores
+from vfl.models.sealed.messages import Members
+from vfl.models.sealed.opened_scores import open_scores, short_share
 from vfl.models.sealed.records import ResumedScores, StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.trees.candidates import draw_candidates
@@ -194,9 +195,7 @@ class TreesLabel:
             cut = yield from hold_truncation(
                 anchor, f"numbers/{number}/{level}", sums, packing.drop, self._keys.slots, bound=packing.bound
             )
-            # the two shares of a number below 2**32 wrap once, but for one number in 2**27
-            less = np.uint64(-PRIME % (1 << PAIR_BITS))
-            share = (cut + less) & np.uint64((1 << PAIR_BITS) - 1)
+            share = short_share(cut, PAIR_BITS)  # a number below 2**32 wraps, but for one in 2**27
             made, journal = share, self._journal
             if journal is not None:
                 yield from open_step(
@@ -289,22 +288,13 @@ class TreesLabel:
             score = yield from hold_truncation(
                 anchor, f"score/{number}", score, drop, self._keys.slots, bound=score_bound(self.terms)
             )
-            share = (score + np.uint64(-PRIME % (1 << SCORE_BITS))) & np.uint64((1 << SCORE_BITS) - 1)
+            share = short_share(score, SCORE_BITS)
         held: list[StepRecord] = []
         if self._journal is None:
             held.append(self._keep(step, share))
         else:
             yield from open_step([anchor], level_key(number, 0), lambda: held.append(self._keep(step, share)))
-        got = yield from receive(anchor, Scores)
-        if got.step != number:
-            raise RemoteProtocolError(f"opened the scores of step {got.step} at step {number}", anchor)
-        try:
-            theirs = unpack_bits(got.values, SCORE_BITS, len(step.rows), 1 << SCORE_BITS)
-        except MalformedError as error:
-            raise RemoteProtocolError(str(error), anchor) from None
-        shift = np.uint64(64 - SCORE_BITS)
-        signed = ((held[0].arrays["scores"].astype(np.uint64) + theirs) << shift).astype(np.int64)
-        scores = np.ldexp((signed >> np.int64(64 - SCORE_BITS)).astype(np.float64), -self.terms.score_fraction)
+        scores = yield from open_scores(anchor, number, held[0].arrays["scores"], self.terms.score_fraction)
         if self._journal is not None:
             self._journal.predicted(number, scores)
         return scores
