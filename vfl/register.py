@@ -14,7 +14,7 @@ import vfl.protocols.contribution_record
 import vfl.protocols.delivery
 import vfl.protocols.fee_messages
 import vfl.protocols.label_commitment
-import vfl.protocols.moments
+import vfl.protocols.moment_messages
 import vfl.protocols.opening
 import vfl.protocols.product
 import vfl.protocols.resume

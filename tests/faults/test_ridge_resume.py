@@ -23,7 +23,7 @@ from tests.parties.agreement.test_model_terms import agreement
 from tests.parties.demo_rig import until
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS, Consortium
 from vfl.arithmetic.ring import Ring
-from vfl.protocols.moments import MomentRows, OwnMoments
+from vfl.protocols.moment_messages import MomentRows, OwnMoments
 from vfl.protocols.session import Kept
 from vfl.terms import RidgeModel
 from vfl.walk.result import TrainingResult

@@ -18,13 +18,9 @@ import numpy as np
 from psi.flow import (
     Flow,
     LocalProtocolError,
-    Message,
-    Payload,
     RemoteProtocolError,
-    Role,
     Send,
     gather,
-    message,
     receive,
 )
 from vfl.arithmetic.he import Evaluator, KeyHolder
@@ -32,6 +28,7 @@ from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.share import Share, opened
 from vfl.protocols.feature_session import FeatureSession, TakenKey
 from vfl.protocols.label_session import LabelSession
+from vfl.protocols.moment_messages import OwnMoments, PairAnswer, PairKey, PairOperand, PairShares
 from vfl.protocols.product import (
     Answer,
     Operand,
@@ -47,13 +44,7 @@ from vfl.protocols.session import F64, I64, RingShare
 __all__ = [
     "CHUNK",
     "REACH",
-    "MomentRows",
     "OpenedBlock",
-    "OwnMoments",
-    "PairAnswer",
-    "PairKey",
-    "PairOperand",
-    "PairShares",
     "Pairs",
     "agree_pairs",
     "answer_moments",
@@ -70,104 +61,6 @@ REACH = 32.0
 
 CHUNK = 4096
 """Rows of one private product: bounds memory, and keeps sums of a chunk exact in float64."""
-
-
-@message(
-    "moments.rows",
-    sender=Role.LABEL,
-    receiver=Role.FEATURE,
-    payload=Payload.PUBLIC,
-    reveals="which aligned rows enter the model now, hence which labels have become known",
-    source="docs/protocols/ridge.md#the-protocol",
-)
-class MomentRows(Message):
-    """Announces a block: its number, and its row ids (little-endian u32)."""
-
-    block: int
-    rows: bytes
-
-
-@message(
-    "moments.pair-key",
-    sender=Role.FEATURE,
-    receiver=Role.FEATURE,
-    payload=Payload.PUBLIC,
-    reveals="a one-session BFV public key",
-    source="Fan and Vercauteren 2012",
-)
-class PairKey(Message):
-    """The sender's public key, for products in which it is the key holder."""
-
-    parameter_set: str
-    ring_bits: int
-    key: bytes
-
-
-@message(
-    "moments.operand",
-    sender=Role.FEATURE,
-    receiver=Role.FEATURE,
-    payload=Payload.CIPHERTEXT,
-    reveals="the shape of the sender's columns; nothing of their values",
-    source="BFV (Fan and Vercauteren 2012); secret-key encryption under the sender's own key",
-)
-class PairOperand(Message):
-    """The sender's columns of one chunk (inner x columns), encrypted block by block."""
-
-    label: str
-    inner: int
-    columns: int
-    packing: tuple[int, ...]
-    blocks: tuple[bytes, ...]
-
-
-@message(
-    "moments.answer",
-    sender=Role.FEATURE,
-    receiver=Role.FEATURE,
-    payload=Payload.CIPHERTEXT,
-    reveals="after decryption a share uniform in Z_t; nothing of the sender's columns",
-    source="mask uniform in R_q, fresh public-key encryption of zero: docs/protocols/product.md#operand-and-answer",
-)
-class PairAnswer(Message):
-    """Masked cross-moment of one chunk."""
-
-    label: str
-    rows: int
-    first: tuple[bytes, ...]
-    second: tuple[bytes, ...]
-
-
-@message(
-    "moments.own",
-    sender=Role.FEATURE,
-    receiver=Role.LABEL,
-    payload=Payload.RESULT,
-    reveals="second moments and sums of the sender's columns over a block, in a basis only the sender knows",
-    source="docs/protocols/ridge.md#the-protocol",
-)
-class OwnMoments(Message):
-    """X_k^T X_k (row-major) and column sums of a block, fixed point in Z_t."""
-
-    block: int
-    gram: bytes
-    sums: bytes
-
-
-@message(
-    "moments.share",
-    sender=Role.FEATURE,
-    receiver=Role.LABEL,
-    payload=Payload.SHARE,
-    reveals="with the other ends' shares: a block's cross-moments of each pair of parties, and with the label",
-    source="docs/protocols/ridge.md#the-protocol",
-)
-class PairShares(Message):
-    """This party's shares: of X_k^T [X_L, y], and of its product with each other feature party in agreed order."""
-
-    block: int
-    label: bytes
-    pairs: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)

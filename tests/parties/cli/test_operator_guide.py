@@ -47,7 +47,7 @@ def test_the_operator_guide_ends_in_a_settled_run(tmp_path: Path) -> None:
     assert said.rstrip().endswith("THE END"), said[-3000:]
     assert process.returncode == 0
     assert "settle    done" in said
-    assert "Within this node's standing limits" in said
+    assert "Within its standing limits" in said
     assert "The books are sound" in said
     for name in ("fund", "satellite", "social"):
         assert len(list((tmp_path / name / "factors").glob("*/*/factor.parquet"))) == 1

@@ -26,7 +26,7 @@ from vfl.models.ridge.basis import secret_rotation
 from vfl.models.ridge.moments import moments_of
 from vfl.models.split.initial import WARM_LENGTH, turned_columns, warm_column
 from vfl.models.split.twin import initial_weights, train_in_the_clear
-from vfl.protocols.moments import MomentRows, OwnMoments
+from vfl.protocols.moment_messages import MomentRows, OwnMoments
 from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
 from vfl.protocols.opening_budget import Charge, OpeningBudget
 from vfl.terms import SplitModel

@@ -31,7 +31,7 @@ from vfl.models.split.training import score_coalition
 from vfl.protocols.coalitions import open_coalitions, opened_coalitions, serve_coalitions
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.label_session import LabelSession
-from vfl.protocols.moments import MomentRows, PairShares
+from vfl.protocols.moment_messages import MomentRows, PairShares
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.terms import FixedPoint, RidgeModel, WalkForward

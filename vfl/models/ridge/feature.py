@@ -12,7 +12,8 @@ from vfl.arithmetic.ring import encode_features
 from vfl.models.ridge.basis import moment_bits, secret_rotation
 from vfl.models.ridge.label import MOMENTS_CHARGE, SCORE_BITS, WARM_CHARGE
 from vfl.protocols.feature_session import FeatureSession, TakenKey
-from vfl.protocols.moments import REACH, MomentRows, Pairs, agree_pairs, answer_moments, send_moments
+from vfl.protocols.moment_messages import MomentRows
+from vfl.protocols.moments import REACH, Pairs, agree_pairs, answer_moments, send_moments
 from vfl.protocols.opening_budget import asked_by
 from vfl.protocols.session import F64, I64, Batch, Done, RingShare, ServedSource, rows_announced
 from vfl.terms import RidgeModel, SplitModel

@@ -14,7 +14,8 @@ from vfl.arithmetic.share import Share
 from vfl.models.ridge.basis import moment_bits
 from vfl.models.ridge.moments import Moments
 from vfl.protocols.label_session import LabelSession
-from vfl.protocols.moments import REACH, MomentRows, hold_moments, open_moments
+from vfl.protocols.moment_messages import MomentRows
+from vfl.protocols.moments import REACH, hold_moments, open_moments
 from vfl.protocols.session import F64, I64, Kept, row_ids
 
 __all__ = ["MOMENTS_CHARGE", "SCORE_BITS", "WARM_CHARGE", "SealedLinear"]
