@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import locale
 import os
+import platform
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -35,6 +38,7 @@ from parties.cli import (
     services,
     settling,
 )
+from parties.cli.help_group import RootGroup
 from parties.errors import ConfigError, EntenteError, StorageError
 from parties.private_files import FREE_SPACE, own_files_only
 from parties.terminal.console import complain, plain, state
@@ -49,8 +53,9 @@ _NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 app = typer.Typer(
     name="entente",
     help="Funds mine one joint alpha factor from their private data without showing each other a single feature.",
+    cls=RootGroup,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -78,8 +83,23 @@ runs.app.command("search")(searching.run_search)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"entente {__version__}")
+        commit = _source_commit()
+        typer.echo(
+            f"entente {__version__}" + (f" ({commit})" if commit else "") + f", Python {platform.python_version()}"
+        )
         raise typer.Exit
+
+
+def _source_commit() -> str:
+    """The commit of the checkout that this runs from, marked where it was changed; "" for an installed wheel."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    command = ("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 @app.callback()

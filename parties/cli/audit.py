@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, DataError, StorageError
 from parties.terminal.console import say, table
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "audit_check", "audit_labels", "audit_prove", "audit_report", "audit_show", "audit_verify"]
 
-app = typer.Typer(help="Read and check the audit log of a node or a coordinator.", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Read and check the audit log of a node or a coordinator.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of the node, or of the coordinator.")]
 

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from parties.cli.help_group import HelpGroup
 from parties.errors import StorageError
 from parties.terminal.console import say, table
 
 __all__ = ["app", "bench_product", "bench_ridge", "bench_sealed", "bench_train", "bench_trees"]
 
-app = typer.Typer(help="Measure speed, bytes and memory on this machine.", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Measure speed, bytes and memory on this machine.", no_args_is_help=True)
 
 Rows = Annotated[int, typer.Option(min=1, max=10_000_000, help="Rows of the data set.")]
 Batch = Annotated[int, typer.Option(min=1, max=8192, help="Rows of one step.")]

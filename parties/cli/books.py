@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, LedgerError, StorageError
 from parties.terminal.console import money, say, table
 
@@ -33,7 +34,9 @@ __all__ = [
     "ledger_statement",
 ]
 
-app = typer.Typer(help="Read a coordinator's ledger: balances, exports, backups, checks.", no_args_is_help=True)
+app = typer.Typer(
+    cls=HelpGroup, help="Read a coordinator's ledger: balances, exports, backups, checks.", no_args_is_help=True
+)
 
 
 class StatementFormat(StrEnum):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, DataError, StorageError
 from parties.terminal.console import say, table
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "data_check", "entities", "entities_check", "factors", "factors_verify"]
 
-data = typer.Typer(help="Look at a party's own data.", no_args_is_help=True)
-entities = typer.Typer(help="Look at a party's own entity names.", no_args_is_help=True)
-factors = typer.Typer(help="Look at factors, check them, take them to other tools.", no_args_is_help=True)
+data = typer.Typer(cls=HelpGroup, help="Look at a party's own data.", no_args_is_help=True)
+entities = typer.Typer(cls=HelpGroup, help="Look at a party's own entity names.", no_args_is_help=True)
+factors = typer.Typer(
+    cls=HelpGroup, help="Look at factors, check them, take them to other tools.", no_args_is_help=True
+)
 
 _FULL_LISTING = 24
 _MOST_SHOWN = 40

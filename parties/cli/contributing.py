@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parties.cli.help_group import HelpGroup
 from parties.cli.runs import Coordinator, Credentials, connect, full_id
 from parties.errors import StorageError
 from parties.terminal.console import correlation, say, table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "contribution", "contribution_retrain"]
 
-app = typer.Typer(help="Contributions from runs of coalitions.", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Contributions from runs of coalitions.", no_args_is_help=True)
 
 
 @app.callback()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError
 from parties.terminal.console import money, say
 
@@ -29,7 +30,7 @@ __all__ = [
     "fees_report",
 ]
 
-app = typer.Typer(help="Usage fees: encrypted reports, one opened total.", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Usage fees: encrypted reports, one opened total.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of your node.")]
 Signed = Annotated[Path, typer.Option("--agreement", help="The agreement's JSON file.")]

@@ -142,10 +142,14 @@ def invite(
 def coordinator_revoke(
     name: Annotated[str, typer.Argument(help="The member to put out.")],
     home: Annotated[Path, typer.Option("--home", help="Folder of the coordinator.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Put a member out: its certificate is refused at once, its runs end, and every party is told."""
     from parties.coordinator.membership import revoke
 
+    if not yes and not typer.confirm(f"Put {name} out? Its runs end, and it comes back by a new invitation alone."):
+        say("Nothing was changed.")
+        return
     revoke(home, name)
     say(f"{name} is no longer a member. A running coordinator takes it in within a second.")
 

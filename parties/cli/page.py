@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from parties.cli.help_group import HelpGroup
 from parties.cli.joining import duration
 from parties.cli.runs import Coordinator
 from parties.errors import ConfigError
@@ -14,7 +15,9 @@ from parties.terminal.console import pasted, say
 
 __all__ = ["app", "ui", "ui_enrol", "ui_token"]
 
-app = typer.Typer(help="Serve the coordinator's web page, and let people in.", invoke_without_command=True)
+app = typer.Typer(
+    cls=HelpGroup, help="Serve the coordinator's web page, and let people in.", invoke_without_command=True
+)
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of the coordinator.")]
 

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.agreement_shown import show_agreement, show_all_to_sign, show_openings
+from parties.cli.agreement_shown import show_agreement, show_all_to_sign
 from parties.cli.joining import duration
-from parties.cli.runs import Coordinator, Credentials, Run, app, connect, full_id, proposed_run
-from parties.errors import AgreementError, ConfigError, EntenteError, RunAborted, StorageError
-from parties.terminal.console import pasted, say, screen, section, table
+from parties.cli.review_shown import show_cost, show_review
+from parties.cli.runs import Coordinator, Credentials, OrHome, Run, app, connect, full_id, proposed_run, reading
+from parties.errors import ConfigError, RunAborted, StorageError
+from parties.terminal.console import pasted, say, screen
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
     from parties.client import Client, PartyView
-    from parties.node.settings import NodeSettings
     from parties.proposing.drafting import Node
-    from parties.proposing.measured_costs import Estimate
     from parties.settings.consortium import ConsortiumSettings
 
 __all__ = ["names_in", "offered", "put", "run_approve", "run_propose", "run_reject", "run_review", "run_watch"]
@@ -29,6 +28,7 @@ Home = Annotated[Path, typer.Option("--home", help="Folder of this party's node.
 As = Annotated[str, typer.Option("--as", metavar="NAME", help="Who decides; by default the user of this system.")]
 
 _POLL_SECONDS = 0.5
+_FIRST_ANSWERS_SECONDS = 3.0
 
 
 @app.command("propose")
@@ -152,7 +152,26 @@ def put(
         say("Nothing was proposed.")
         return
     run_id = client.propose(agreement)
-    say(f"Proposed run {run_id}", f"Follow it: entente run watch {run_id[:12]} --credentials {pasted(credentials)}")
+    say(f"Proposed run {run_id}")
+    _say_first_answers(client, run_id)
+    say(f"Follow it: entente run watch {run_id[:12]} --credentials {pasted(credentials)}")
+
+
+def _say_first_answers(client: Client, run_id: str) -> None:
+    """What nodes answer at once: they check the terms against their own data before anybody is asked.
+
+    Raises :class:`RunAborted` where one of them refuses.
+    """
+    deadline = time.monotonic() + _FIRST_ANSWERS_SECONDS
+    while True:
+        view = client.run(run_id)
+        if view.ended and view.status != "settled":
+            raise RunAborted(view.reason or "the run has ended")
+        if not view.waiting_for or view.status != "proposed" or time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_SECONDS)
+    if view.status == "proposed" and view.waiting_for:
+        say(f"Nobody has refused so far; not signed yet: {', '.join(view.waiting_for)}")
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -193,9 +212,9 @@ def run_review(
     folder = proposed_run(home, run)
     settings = load_node_settings(home / "node.toml")
     agreement = _agreement(folder)
-    _show(agreement, settings, home)
+    show_review(agreement, settings, home)
     if preflight:
-        _show_cost(agreement, settings, home)
+        show_cost(agreement, settings, home)
     for made in decisions(folder):
         say(f"{made.by}: {made.decision} at {made.at:%Y-%m-%d %H:%M} UTC" + (f" ({made.why})" if made.why else ""))
     missing = waiting_for(folder, settings)
@@ -220,6 +239,7 @@ def run_approve(
     folder = proposed_run(home, run)
     settings = load_node_settings(home / "node.toml")
     agreement = _agreement(folder)
+    _refuse_ended(folder, agreement)
     show_all_to_sign(agreement, settings, home)
     if not yes and not typer.confirm("Sign this agreement?", default=False):
         say("Nothing was decided: the run waits. Refuse it for good with entente run reject.")
@@ -245,16 +265,32 @@ def run_reject(
     folder = proposed_run(home, run)
     if not why.strip():
         raise ConfigError("say why with --why TEXT: the other parties read it")
+    _refuse_ended(folder, _agreement(folder))
     decide(folder, load_node_settings(home / "node.toml"), "reject", by=by, why=why)
     say(f"Run {folder.name[:12]} is rejected.")
 
 
+def _refuse_ended(folder: Path, agreement: Agreement) -> None:
+    """Nothing is decided on a run that is over."""
+    from parties.node.run_ends import kept_end
+
+    end = kept_end(folder)
+    if end is not None:
+        why = f"{end.status}, {end.reason}" if end.reason else end.status
+        raise RunAborted(f"run {folder.name[:12]} has ended: {why}; nothing was decided")
+    if datetime.now(UTC) >= agreement.expires_at:
+        raise RunAborted(
+            f"run {folder.name[:12]} could be signed until {agreement.expires_at:%Y-%m-%d %H:%M} UTC; "
+            "nothing was decided: ask the admin to propose it again"
+        )
+
+
 @app.command("watch")
-def run_watch(run: Run, coordinator: Coordinator = "", credentials: Credentials = None) -> None:
+def run_watch(run: Run, coordinator: Coordinator = "", credentials: Credentials = None, home: OrHome = None) -> None:
     """Follow a run to its end: phases, rows, speed, openings. Ends with exit code 6 if the run is aborted."""
     from parties.terminal.progress import watcher
 
-    with connect(coordinator, credentials) as client, watcher(screen()) as shown:
+    with reading(coordinator, credentials, home) as client, watcher(screen()) as shown:
         run_id = full_id(client, run)
         while True:
             view = client.run(run_id)
@@ -264,7 +300,8 @@ def run_watch(run: Run, coordinator: Coordinator = "", credentials: Credentials 
             time.sleep(_POLL_SECONDS)
     if view.status != "settled":
         raise RunAborted(view.reason or "the run has ended")
-    say(f"Run {run_id[:12]} is settled. Look at it: entente run show {run_id[:12]} --credentials {pasted(credentials)}")
+    way = f"--credentials {pasted(credentials)}" if home is None else f"--home {pasted(home)}"
+    say(f"Run {run_id[:12]} is settled. Look at it: entente run show {run_id[:12]} {way}")
 
 
 def _agreement(folder: Path) -> Agreement:
@@ -274,102 +311,3 @@ def _agreement(folder: Path) -> Agreement:
         return Agreement.model_validate_json((folder / "agreement.json").read_bytes())
     except (OSError, ValueError):
         raise StorageError(f"{folder / 'agreement.json'}: damaged; start the node again and it is asked anew") from None
-
-
-def _relay_line(settings: NodeSettings) -> str:
-    """By which way this node's messages travel, and what the coordinator sees of them."""
-    seen = "the coordinator, which sees sizes and times of them and no content"
-    return {
-        "never": 'Messages go directly from node to node and no other way (transport.relay = "never").',
-        "when_unreachable": f"Messages to a node that cannot be reached go through {seen}.",
-        "always": f'All messages go through {seen} (transport.relay = "always").',
-    }[settings.transport.relay]
-
-
-def _show(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
-    """All that is signed, what of ours is used, and whether our own limits allow it."""
-    show_all_to_sign(agreement, settings, home)
-    section("This node", [_relay_line(settings)])
-    mine = agreement.party(settings.party.name)
-    unused = [column for column in settings.party.output_columns if column not in mine.columns]
-    table(
-        "Your columns",
-        ("column", "unit", "in this run"),
-        (
-            *((column, _unit(settings, column), "used, never sent") for column in mine.columns),
-            *((column, _unit(settings, column), "not used") for column in unused),
-        ),
-    )
-    show_openings(agreement, settings.limits.openings_per_row)
-    _show_verdict(agreement, settings, home)
-
-
-def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
-    """Whether this node's own checks let it sign."""
-    from parties.members.keys import load_identity
-    from parties.members.roster import Roster
-    from parties.node.own_rows import kept_own_rows
-    from parties.node.policy import check_agreement, left_to_a_person
-    from parties.proposing.placebo import check_placebo
-
-    try:
-        name = settings.party.name
-        roster = Roster.load(home / "roster.json")
-        check_agreement(agreement, settings, load_identity(name, home / "keys"), roster, datetime.now(UTC))
-        check_placebo(agreement, home / "runs")
-    except AgreementError as error:
-        section("This node's answer", [f"It would refuse: {error}"])
-    else:
-        lines = ["Within its standing limits; names, keys, legal entities and columns are as this node knows them."]
-        if settings.approve == "automatic":
-            own = kept_own_rows(home / "runs" / agreement.run_id)
-            lines += [f"Not signed without you: {reason}" for reason in left_to_a_person(agreement, settings, own)]
-        section("This node's answer", lines)
-
-
-def _unit(settings: NodeSettings, column: str) -> str:
-    rules = settings.party.column_schema.get(column)
-    return rules.unit if rules is not None else ""
-
-
-def _show_cost(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
-    from parties.data.entities import party_entities
-    from parties.proposing.measured_costs import estimate
-    from parties.transport.reach import round_trip
-
-    try:
-        data = home / settings.data
-        ids = party_entities(settings.party, home / settings.queries, data, settings.label)
-    except EntenteError as error:
-        say(f"No preflight: {error}")
-        return
-    slowest: float | None = None
-    unreachable = []
-    for other in agreement.parties:
-        if other.name != settings.party.name:
-            took = round_trip(other.address)
-            if took is None:
-                unreachable.append(other.name)
-            else:
-                slowest = max(took, slowest or 0.0)
-    cost = estimate(agreement, settings.party.name, len(ids), round_trip_seconds=slowest)
-    _show_estimate(cost, len(ids))
-    for name in unreachable:
-        say(f"warning: {name}'s node does not answer from here")
-
-
-def _show_estimate(cost: Estimate, entities: int) -> None:
-    link = "-" if cost.round_trip_seconds is None else f"{cost.waiting_seconds:,.0f} s"
-    table(
-        f"Preflight on this machine, if all {entities} of your entities are common",
-        ("what", ">at most"),
-        (
-            ("rows", f"{cost.rows:,}"),
-            ("steps", f"{cost.steps:,}"),
-            ("computing, both sides on one core", f"{cost.seconds:,.0f} s"),
-            ("waiting for the slowest link", link),
-            ("sent", f"{cost.bytes_sent / 1e6:,.0f} MB"),
-            ("received", f"{cost.bytes_received / 1e6:,.0f} MB"),
-            ("memory", f"{cost.memory_mb:,.0f} MiB"),
-        ),
-    )

@@ -1,4 +1,4 @@
-"""``entente run``: what an admin asks the coordinator."""
+"""``entente run``: what an admin, or a party of a run, asks the coordinator."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.errors import ConfigError
-from parties.terminal.console import correlation, money, say, table
+from parties.cli.help_group import HelpGroup
+from parties.errors import AgreementError, ConfigError
+from parties.terminal.console import correlation, money, pasted, say, table
 
 if TYPE_CHECKING:
     from parties.client import Client, RunView
@@ -21,15 +22,18 @@ __all__ = [
     "app",
     "connect",
     "full_id",
+    "party_of",
     "proposed_run",
+    "reading",
     "run_cancel",
     "run_list",
     "run_pause",
     "run_resume",
     "run_show",
+    "run_waiting",
 ]
 
-app = typer.Typer(help="Propose, decide on, follow and stop runs.", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Propose, decide on, follow and stop runs.", no_args_is_help=True)
 
 Coordinator = Annotated[
     str,
@@ -50,6 +54,7 @@ Credentials = Annotated[
     ),
 ]
 OrHome = Annotated[Path | None, typer.Option("--home", help="Or as a party of the run: its node's folder.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Run = Annotated[str, typer.Argument(help="Run id, or its first characters.")]
 
 
@@ -71,14 +76,37 @@ def connect(coordinator: str, credentials: Path | None) -> Client:
     return client
 
 
+@contextmanager
+def reading(coordinator: str, credentials: Path | None, home: Path | None) -> Iterator[Client]:
+    """A client that reads: as the admin, or as the party whose node is in ``home``, of its own runs."""
+    from parties.client import Client
+
+    if home is None:
+        with connect(coordinator, credentials) as client:
+            yield client
+        return
+    with Client(coordinator, home, name=party_of(home)) as client:
+        yield client
+
+
+def party_of(home: Path) -> str:
+    """The party whose node is in ``home``."""
+    from parties.node.settings import load_node_settings
+
+    if not (home / "node.toml").is_file():
+        raise ConfigError(f"{home}: is no node's folder, for it has no node.toml; name the folder of your node")
+    return load_node_settings(home / "node.toml").party.name
+
+
 @app.command("list")
 def run_list(
     coordinator: Coordinator = "",
     credentials: Credentials = None,
+    home: OrHome = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, newest first.")] = 20,
 ) -> None:
-    """List runs, newest first."""
-    with connect(coordinator, credentials) as client:
+    """List runs, newest first; with --home those that this party has part in."""
+    with reading(coordinator, credentials, home) as client:
         runs = client.runs(limit=limit)
     if not runs:
         say("No run has been proposed yet.")
@@ -101,10 +129,30 @@ def run_list(
     )
 
 
+@app.command("waiting")
+def run_waiting(home: Annotated[Path, typer.Option("--home", help="Folder of this party's node.")]) -> None:
+    """List what this party's node was asked to sign: first what waits for a person. It needs no connection."""
+    from parties.node.asked_runs import asked_runs
+
+    party_of(home)
+    asked = asked_runs(home)
+    if not asked:
+        say("No run has been proposed to this node yet.")
+        return
+    table(
+        "",
+        ("run", "asked (UTC)", "here", "purpose", "reason"),
+        ((one.run_id[:12], f"{one.at:%Y-%m-%d %H:%M}", one.status, one.purpose, one.reason) for one in asked),
+    )
+    first = next((one for one in asked if one.status == "waits for you"), None)
+    if first is not None:
+        say(f"Read it: entente run review {first.run_id[:12]} --home {pasted(home)}")
+
+
 @app.command("show")
-def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials = None) -> None:
+def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials = None, home: OrHome = None) -> None:
     """Show one run: phases, quality, contributions, openings."""
-    with connect(coordinator, credentials) as client:
+    with reading(coordinator, credentials, home) as client:
         view = client.run(full_id(client, run))
     say(f"Run {view.run_id}", f"{view.consortium}: {view.purpose}" if view.purpose else view.consortium)
     say(f"Status: {view.status}" + (f" ({view.reason})" if view.reason else ""), *_waits(view))
@@ -165,11 +213,17 @@ def run_cancel(
     coordinator: Coordinator = "",
     credentials: Credentials = None,
     home: OrHome = None,
+    yes: Yes = False,
 ) -> None:
     """Stop a run for everyone, as the admin or as a party of it."""
     with _asker(run, coordinator, credentials, home) as (client, run_id, name):
-        if home is None and client.run(run_id).ended:
-            say(f"Run {run_id[:12]} has ended already; nothing was changed.")
+        view = client.run(run_id)
+        if view.ended:
+            why_ended = f" ({view.reason})" if view.reason else ""
+            say(f"Run {run_id[:12]} has ended already: {view.status}{why_ended}. Nothing was changed.")
+            return
+        if not yes and not typer.confirm(f"Stop run {run_id[:12]} ({view.status}) for everyone, for good?"):
+            say("Nothing was changed.")
             return
         client.cancel(run_id, why or f"cancelled by {'the admin' if home is None else name}")
     say(f"Run {run_id[:12]} is cancelled.")
@@ -205,16 +259,10 @@ def _asker(
     run: str, coordinator: str, credentials: Path | None, home: Path | None
 ) -> Iterator[tuple[Client, str, str]]:
     """Who asks: the admin, or the party whose node is in ``home``. The client, the run's whole id, and the name."""
-    from parties.client import ADMIN, Client
-    from parties.node.settings import load_node_settings
+    from parties.client import ADMIN
 
-    if home is None:
-        with connect(coordinator, credentials) as client:
-            yield client, full_id(client, run), ADMIN
-        return
-    name = load_node_settings(home / "node.toml").party.name
-    with Client(coordinator, home, name=name) as client:
-        yield client, proposed_run(home, run).name, name
+    with reading(coordinator, credentials, home) as client:
+        yield client, full_id(client, run), ADMIN if home is None else party_of(home)
 
 
 def full_id(client: Client, start: str) -> str:
@@ -228,12 +276,24 @@ def full_id(client: Client, start: str) -> str:
 
 
 def proposed_run(home: Path, start: str) -> Path:
-    """The folder of the run proposed to the node in ``home`` whose id begins like this."""
-    found = sorted(
-        path.parent for path in (home / "runs").glob("*/agreement.json") if path.parent.name.startswith(start)
-    )
+    """The folder of the run proposed to the node in ``home`` whose id begins like this.
+
+    Raises :class:`AgreementError` for one that this node's own checks refused.
+    """
+    from parties.node.run_ends import kept_end
+
+    party_of(home)
+    folders = [path for path in (home / "runs").glob("*/") if path.name.startswith(start)]
+    found = sorted(path for path in folders if (path / "agreement.json").is_file())
     if not found:
-        raise ConfigError(f"{home}: no run begins with {start!r}; the node's log names the runs that wait")
+        for folder in folders:
+            end = kept_end(folder)
+            if end is not None:
+                said = "this node refused it" if end.status == "refused" else "it has ended"
+                raise AgreementError(f"run {folder.name[:12]} does not wait: {said}: {end.reason}")
+        raise ConfigError(
+            f"{home}: no run begins with {start!r}; entente run waiting --home {pasted(home)} names those that wait"
+        )
     if len(found) > 1:
         raise ConfigError(f"{home}: {len(found)} runs begin with {start!r}; give more characters of the id")
     return found[0]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from parties.cli import joining, proposals
+from parties.cli.help_group import HelpGroup
 from parties.cli.joining import KeyFile
 from parties.cli.parent import follow_parent
 from parties.errors import ConfigError
@@ -18,8 +19,10 @@ from parties.terminal.console import say
 
 __all__ = ["coordinator", "coordinator_start", "party", "party_approve", "party_start"]
 
-coordinator = typer.Typer(help="Found a consortium and run its coordinator.", no_args_is_help=True)
-party = typer.Typer(help="Join a consortium, run a node, and decide on the runs proposed to it.", no_args_is_help=True)
+coordinator = typer.Typer(cls=HelpGroup, help="Found a consortium and run its coordinator.", no_args_is_help=True)
+party = typer.Typer(
+    cls=HelpGroup, help="Join a consortium, run a node, and decide on the runs proposed to it.", no_args_is_help=True
+)
 
 Home = Annotated[Path, typer.Option("--home", help="Folder of the node: its settings, keys, roster and state.")]
 LogJson = Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")]

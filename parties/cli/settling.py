@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from parties.cli.dossiers import (
     cash_scale,
@@ -17,6 +16,7 @@ from parties.cli.dossiers import (
     show_close,
     show_final,
 )
+from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, LedgerError
 from parties.terminal.console import say, table
 
@@ -40,11 +40,11 @@ __all__ = [
 _CLOSE = "close"
 
 
-class _CloseByDefault(TyperGroup):
+class _CloseByDefault(HelpGroup):
     """``entente settle [RUN]`` is ``entente settle close [RUN]``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] != "--help"):
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
             args = [_CLOSE, *args]
         return super().parse_args(ctx, args)
 

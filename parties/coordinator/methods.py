@@ -1,8 +1,9 @@
 """What may be asked of a coordinator over gRPC, and of whom each call may come.
 
-Who is who comes from the certificate alone. A party may attach, report for itself, and cancel, pause and resume a run
-of its own; the member called ``admin`` may do these, propose and read. Over the certificate of the member called
-``desk`` come signed-in people, each with a session whose role says what they may. Everything else is refused.
+Who is who comes from the certificate alone. A party may attach, report for itself, read of runs that it has part in
+what its operators see, and cancel, pause and resume a run of its own; the member called ``admin`` may do these, propose
+and read. Over the certificate of the member called ``desk`` come signed-in people, each with a session whose role says
+what they may. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ class Methods:
         return wire.Receipt(changed=self._answered(context, take))
 
     def _read(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
-        reader, caller = self._ready(context).reader, self._caller(context)
+        reader, caller = self._ready(context).reader, self._reading(context)
         return _chunks(self._answered(context, lambda: reader.document(request, caller)))
 
     def _bundle(self, request: wire.Query, context: grpc.ServicerContext) -> Iterator[wire.Chunk]:
@@ -257,6 +258,11 @@ class Methods:
         member, gate = authenticated_peer(context, self._roster), self._ready(context).gate
         secret = next((str(value) for key, value in context.invocation_metadata() or () if key == SESSION_KEY), "")
         return cast(Caller, self._answered(context, lambda: gate.caller(member, shown_certificate(context), secret)))
+
+    def _reading(self, context: grpc.ServicerContext) -> Caller:
+        """Who reads: somebody that :meth:`_caller` knows, or a party by its own certificate, as its operators."""
+        member = authenticated_peer(context, self._roster)
+        return self._caller(context) if member in NO_PARTIES else Caller(member, "operator", member)
 
     def _ready(self, context: grpc.ServicerContext) -> Served:
         if not self._served.done():

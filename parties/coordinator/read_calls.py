@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from parties import __version__
 from parties.calls.views import CoordinatorView, RunView
 from parties.coordinator.bundles import BundleStore
-from parties.coordinator.desk.access import holds_factor, sees_rewards
+from parties.coordinator.desk.access import holds_factor, run_of, sees_rewards, takes_part
 from parties.coordinator.desk.doors import AUDITORS, Caller, admit
 from parties.coordinator.engine import Engine
 from parties.coordinator.run_views import LedgerReader, event_view, party_view, run_summary, run_view
@@ -72,7 +72,7 @@ class Reader:
         return self._bundles.archive(self._engine.known(run_id).state.run)
 
     def _run(self, query: wire.Query, caller: Caller) -> RunView:
-        known = self._engine.known(query.run_id)
+        known = run_of(self._engine, query.run_id, caller)
         found, plan = run_view(known, self._bundles), known.state.plan
         if not sees_rewards(caller, plan):
             found = found.model_copy(update={"contribution_way": "", "contributions": (), "transactions": ()})
@@ -105,11 +105,13 @@ class Reader:
         lines = self._engine.attachments(members)
         return [party_view(name, members[name], line, runs, heartbeat) for name, line in lines.items()]
 
-    def _runs(self, query: wire.Query, _: Caller) -> list[BaseModel]:
-        page = self._engine.all_runs()[query.offset : query.offset + _rows(query)]
-        return [run_summary(known) for known in page]
+    def _runs(self, query: wire.Query, caller: Caller) -> list[BaseModel]:
+        seen = [known for known in self._engine.all_runs() if takes_part(caller, known.state.plan)]
+        return [run_summary(known) for known in seen[query.offset : query.offset + _rows(query)]]
 
-    def _events(self, query: wire.Query, _: Caller) -> list[BaseModel]:
+    def _events(self, query: wire.Query, caller: Caller) -> list[BaseModel]:
+        if query.run_id or caller.role == "operator":
+            run_of(self._engine, query.run_id, caller)
         return [event_view(e) for e in self._log.read(run_id=query.run_id, after=query.offset, limit=_rows(query))]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from parties.agreement.document import Agreement
@@ -9,7 +11,7 @@ from parties.audit.log import AuditLog
 from parties.node.settings import NodeSettings
 from parties.node.settlements import signed_agreement
 
-__all__ = ["last_signed"]
+__all__ = ["last_signed", "node_audit"]
 
 _STATE = "state.db"
 
@@ -20,10 +22,10 @@ def last_signed(home: Path, settings: NodeSettings, agreement: Agreement) -> Agr
     It reads the node's log and needs none of its keys.
     """
     names = {party.name for party in agreement.parties}
-    if not settings.state and not (home / _STATE).exists():
-        return None
     found: list[Agreement] = []
-    with AuditLog.at(settings.party.name, settings.state, home / _STATE) as audit:
+    with node_audit(home, settings) as audit:
+        if audit is None:
+            return None
         for folder in (home / "runs").glob("*/"):
             earlier = signed_agreement(home, audit, folder.name)
             if earlier is None or earlier.run_id == agreement.run_id:
@@ -31,3 +33,13 @@ def last_signed(home: Path, settings: NodeSettings, agreement: Agreement) -> Agr
             if {party.name for party in earlier.parties} == names:
                 found.append(earlier)
     return max(found, key=lambda earlier: earlier.proposed_at, default=None)
+
+
+@contextmanager
+def node_audit(home: Path, settings: NodeSettings) -> Iterator[AuditLog | None]:
+    """The log of the node in ``home``; None where it has never started."""
+    if not settings.state and not (home / _STATE).exists():
+        yield None
+        return
+    with AuditLog.at(settings.party.name, settings.state, home / _STATE) as audit:
+        yield audit

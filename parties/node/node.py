@@ -38,6 +38,7 @@ from parties.node.line import Line
 from parties.node.report_outbox import ReportOutbox
 from parties.node.row_commitments import RowCommitments
 from parties.node.run_approvals import RunApprovals
+from parties.node.run_ends import RunEnd, forget_end, keep_end
 from parties.node.run_thread import RunThread
 from parties.node.settlements import Settlements
 from parties.transport.channel import Endpoint
@@ -147,6 +148,7 @@ class Node:
         if not body.silent:
             self._forget(run_id, rows=True)
         self._log("aborted", run_id, {"reason": body.reason[:300]})
+        self._ended(run_id, RunEnd(status="aborted", reason=body.reason[:2000], at=datetime.now(UTC)))
         _LOG.error("run %s has ended: %s", run_id[:12], body.reason)
         return RunAborted.exit_code
 
@@ -157,6 +159,7 @@ class Node:
         self._approvals.forget(run_id)
         self._take_heads(body.heads)
         self._log("settled", run_id, {"settlement_sha256": body.settlement_sha256})
+        self._ended(run_id, RunEnd(status="settled", at=datetime.now(UTC)))
         _LOG.info("run %s is settled", run_id[:12])
         return 0
 
@@ -174,6 +177,13 @@ class Node:
             self._audit.append(kind, run_id, body)
         except EntenteError as error:
             _LOG.error("run %s: %s is not in the audit log: %s", run_id[:12], kind, error)
+
+    def _ended(self, run_id: str, end: RunEnd) -> None:
+        """Keep how it ended for this node's operators; that the disk refuses stops nothing of it."""
+        try:
+            keep_end(self._home.folder, run_id, end)
+        except EntenteError as error:
+            _LOG.error("run %s: how it ended is not kept: %s", run_id[:12], error)
 
     def _take_heads(self, heads: Sequence[Head]) -> EntenteError | None:
         """Take in the heads of others' audit logs; what is wrong with them, if anything."""
@@ -222,6 +232,7 @@ class Node:
         if run is None and not checkpoints.is_dir() and not limits.open_at(datetime.now(UTC)):
             return f"this node begins runs in its own hours only ({limits.hours} UTC): propose it for then", ""
         if run is None:
+            forget_end(self._home.folder / "runs" / run_id)
             run = self._runs[run_id] = RunThread(self._context(agreement), body.signatures, self._line, self._outbox)
         run.begin(body.phase, body.attempt, self._known_size)
         return "", ""

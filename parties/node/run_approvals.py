@@ -27,6 +27,7 @@ from parties.node.openings import OpeningStore
 from parties.node.own_rows import check_own_rows, keep_own_rows
 from parties.node.policy import check_agreement, left_to_a_person
 from parties.node.report_outbox import ReportOutbox
+from parties.node.run_ends import RunEnd, forget_end, keep_end
 from parties.private_files import write_private
 from parties.process.supervision import start_loop
 from parties.proposing.placebo import check_placebo
@@ -136,11 +137,12 @@ class RunApprovals:
 
     def _consider(self, run_id: str, body: ApproveBody) -> None:
         """Check an agreement; reject it, or let it wait for a decision."""
-        home = self._home
+        home, purpose = self._home, ""
         try:
             agreement = Agreement.model_validate(body.agreement)
             if agreement.run_id != run_id:
                 raise AgreementError("the agreement does not hash to the run it was sent for")
+            purpose = agreement.purpose
             check_agreement(agreement, home.settings, home.identity, home.roster, datetime.now(UTC))
             secret = partial(node_secret, home.seed)
             check_earlier(agreement, home.folder, home.identity.name, secret, self._openings.begun())
@@ -150,10 +152,10 @@ class RunApprovals:
             self._reject(run_id, "the agreement is not one this version understands")
             return
         except DataError as error:  # a party's detail stays at home
-            self._reject(run_id, _DATA_FAULT, str(error))
+            self._refuse(run_id, _DATA_FAULT, str(error), purpose)
             return
         except (AgreementError, ConfigError) as error:
-            self._reject(run_id, str(error))
+            self._refuse(run_id, str(error), str(error), purpose)
             return
         folder = home.folder / "runs" / run_id
         with self._lock:
@@ -162,6 +164,7 @@ class RunApprovals:
             self._agreements[run_id] = agreement
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            forget_end(folder)
             write_private(folder / "agreement.json", agreement.canonical())
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
@@ -214,6 +217,12 @@ class RunApprovals:
         self._audit.append("rejection", run_id, {"why": why[:300]})
         self._outbox.rejected(run_id, why)
         _LOG.error("run %s: rejected: %s", run_id[:12], own or why)
+
+    def _refuse(self, run_id: str, why: str, own: str, purpose: str) -> None:
+        """Reject what this node's own checks do not pass, and keep why for its operators."""
+        end = RunEnd(status="refused", reason=own[:2000], at=datetime.now(UTC), purpose=purpose)
+        keep_end(self._home.folder, run_id, end)
+        self._reject(run_id, why, own)
 
     def _signed_before(self, run_id: str, signatures: Mapping[str, str]) -> Agreement | None:
         """The agreement that this node signed before it restarted: its own copy, under its own signature."""

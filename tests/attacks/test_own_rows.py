@@ -21,6 +21,7 @@ from parties.control.commands import ApproveBody
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import AgreementError, ConfigError
+from parties.node.asked_runs import asked_runs
 from parties.node.decisions import decide
 from parties.node.home import NodeHome
 from parties.node.openings import OpeningStore
@@ -114,7 +115,9 @@ def test_a_plan_beyond_a_partys_own_bits_is_refused_before_anybody_is_asked(
     assert f"the plan tells {bit_plan(wide).bits:.0f}" in why
     assert "model.embedding_width = 2 with model.epochs = 2" in why
     assert "model.embedding_width = 4 with model.epochs = 1" in why
-    assert not (asked.home.folder / "runs" / wide.run_id).exists(), "nothing waits for the operator"
+    (refused,) = asked_runs(asked.home.folder)
+    assert (refused.run_id, refused.status, refused.reason) == (wide.run_id, "refused", why)
+    assert [path.name for path in (asked.home.folder / "runs" / wide.run_id).iterdir()] == ["ended.json"]
     fits = proposed(homes, embedding_width=4, epochs=1, warmup_epochs=1)
     assert asked.ask(fits) == [], "it waits for the operator"
     folder = asked.home.folder / "runs" / fits.run_id

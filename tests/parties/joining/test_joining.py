@@ -225,7 +225,7 @@ def test_a_renewed_certificate_replaces_the_old_one_and_a_revoked_member_is_out(
     coordinator = Roster.load(home / "roster.json")[COORDINATOR]
     assert attaches(new, coordinator)
     assert not attaches(old, coordinator)
-    assert run(["coordinator", "revoke", "sat", "--home", str(hub.home)]) == 0
+    assert run(["coordinator", "revoke", "sat", "--home", str(hub.home), "--yes"]) == 0
     until(lambda: not attaches(new, coordinator))
     with pytest.raises(ConfigError, match="nothing to revoke"):
         revoke(hub.home, "sat")
