@@ -6,6 +6,7 @@ import psi.kept
 import psi.messages  # noqa: F401
 import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages
+import vfl.models.sealed.trials
 import vfl.models.trees.messages
 import vfl.protocols.attribution
 import vfl.protocols.coalitions

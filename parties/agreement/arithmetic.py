@@ -18,15 +18,13 @@ def check_arithmetic(agreement: Agreement) -> None:
     if isinstance(agreement.model, TreesModel):
         return  # every number of a tree fits the prime ring, whatever its terms
     if isinstance(agreement.model, SealedModel):
-        try:
-            check_ranges(
-                agreement.model,
-                agreement.fixed_point,
-                agreement.model.batch_rows,
-                sum(len(party.columns) for party in agreement.parties),
-            )
-        except LocalProtocolError as error:
-            raise AgreementError(str(error)) from None
+        columns = sum(len(party.columns) for party in agreement.parties)
+        for number, model in enumerate((agreement.model, *agreement.configurations)):
+            try:
+                check_ranges(model, agreement.fixed_point, model.batch_rows, columns)
+            except LocalProtocolError as error:
+                where = f"search.configurations, number {number}: " if number else ""
+                raise AgreementError(f"{where}{error}") from None
         return
     terms, bits = PARAMETER_SETS.get(agreement.parameter_set), agreement.fixed_point.ring_bits
     if terms is None:

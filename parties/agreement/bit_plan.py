@@ -74,5 +74,5 @@ def bit_plan(agreement: Agreement) -> BitPlan:
         per_number=numbers,
         attributed=openings.attribution,
         warm=warm,
-        trials=agreement.search.source_trials if agreement.search is not None else 0,
+        trials=agreement.split_search.source_trials if agreement.split_search is not None else 0,
     )

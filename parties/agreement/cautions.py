@@ -56,6 +56,7 @@ CAUTION_TERMS = (
     | set(_WORSE)
     | {
         "openings.single_party", "openings.attribution", "alignment.policy", "placebo", "search.source_trials",
+        "search.configurations",
         "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
         "parties.legal_entity", "fees", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
         "calendar.frequency",
@@ -141,8 +142,12 @@ def _rows(agreement: Agreement) -> Iterator[Caution]:
         )
     if agreement.placebo is not None:
         yield Caution("placebo", "a placebo opens rows once more, and pays nobody")
-    if agreement.search is not None and agreement.search.source_trials:
+    if agreement.split_search is not None and agreement.split_search.source_trials:
         yield Caution("search.source_trials", "trials of the source layer open rows before the run itself does")
+    if len(agreement.configurations) > 1:
+        yield Caution(
+            "search.configurations", "each opens two numbers per earlier period, and the choice is told to everyone"
+        )
     if terms is not None:
         yield Caution("continues", "the run it goes on from ends and pays nobody; what opened there counts here")
 

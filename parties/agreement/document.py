@@ -34,7 +34,8 @@ from parties.agreement.terms import (
 from parties.errors import AgreementError
 from parties.names import COORDINATOR, PartyName, entity_key
 from psi.flow import Payload
-from vfl.terms import AnchoredModel, FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
+from vfl.terms import AnchoredModel, FixedPoint, Model, OpeningTerms, SealedModel, SplitModel, Terms, WalkForward
+from vfl.walk.configurations import AnySearch, SealedSearchTerms
 from vfl.walk.search import SearchTerms
 
 __all__ = ["Agreement"]
@@ -72,7 +73,7 @@ class Agreement(Terms):
         default_factory=dict, description="recipients that run no node: X25519 public keys, hex, by name"
     )
     placebo: PlaceboTerms | None = Field(default=None, description="None: no placebo")
-    search: SearchTerms | None = Field(default=None, description="None: the model is what it is")
+    search: AnySearch | None = Field(default=None, description="None: the model is what it is")
     payloads: tuple[Payload, ...] = tuple(Payload)
     code_version: str
     continues: ContinuationTerms | None = Field(default=None, description="None: a run of its own")
@@ -179,14 +180,25 @@ class Agreement(Terms):
                 "squared error in it, or leave every share 0"
             )
 
-    def _check_search(self, terms: SearchTerms) -> None:
-        if not isinstance(self.model, SplitModel) or self.placebo is not None:
-            raise ValueError("a search tries settings of the split network: drop it for another model or a placebo")
+    def _check_search(self, terms: SearchTerms | SealedSearchTerms) -> None:
+        sealed = isinstance(terms, SealedSearchTerms)
+        if not isinstance(self.model, SealedModel if sealed else SplitModel) or self.placebo is not None:
+            raise ValueError(
+                f"a search tries settings of the {'sealed' if sealed else 'split'} network: drop it for another model "
+                "or a placebo"
+            )
         if self.evaluation.first not in self.calendar.periods[1:]:
             raise ValueError(
                 "a search chooses by periods before evaluation.first and reports those from it on: name that period"
             )
-        if terms.source_trials > self.possible_source_trials:
+        if isinstance(terms, SealedSearchTerms):
+            tried = len(self.configurations)
+            if tried > self.openings_left:
+                raise ValueError(
+                    f"a row enters the numbers of each trial once, {tried} times in all, and {self.openings_left} are "
+                    "left of openings.limit_per_row: list fewer search.configurations, or raise it"
+                )
+        elif terms.source_trials > self.possible_source_trials:
             raise ValueError(
                 f"the opening budget allows {self.possible_source_trials} trials of the source layer, at "
                 f"{1 + self.model.epochs} openings of a row each, and search.source_trials is {terms.source_trials}: "
@@ -257,9 +269,23 @@ class Agreement(Terms):
         return self.openings_left - self.search_openings if self.placebo is None else self.placebo.row_limit
 
     @property
+    def split_search(self) -> SearchTerms | None:
+        """The search of a split network; None without one."""
+        return self.search if isinstance(self.search, SearchTerms) else None
+
+    @property
+    def configurations(self) -> tuple[SealedModel, ...]:
+        """What a sealed run tries before its own training; nothing without a search."""
+        if not isinstance(self.search, SealedSearchTerms):
+            return ()
+        assert isinstance(self.model, SealedModel)
+        return self.search.models(self.model)
+
+    @property
     def search_openings(self) -> int:
         """Openings of a row that the source layer's trials need, before the schedule's own."""
-        return self.search.openings(self.model) if self.search and isinstance(self.model, SplitModel) else 0
+        terms = self.split_search
+        return terms.openings(self.model) if terms is not None and isinstance(self.model, SplitModel) else 0
 
     @property
     def possible_source_trials(self) -> int:

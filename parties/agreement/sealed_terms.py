@@ -61,6 +61,9 @@ def with_kind_defaults(given: Any) -> Any:
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
         filled["openings"] = {"contribution": "moments" if kind == "sealed" else "none"} | dict(openings)
+    search = given.get("search")
+    if kind == "sealed" and isinstance(search, Mapping):
+        filled["search"] = {"kind": "sealed"} | dict(search)
     return filled
 
 
@@ -102,9 +105,10 @@ def check_sealed(agreement: Agreement) -> None:
         )
     if agreement.walk_forward.horizons:
         raise ValueError('a sealed model has one horizon: set model.kind = "split" for walk_forward.horizons')
-    if agreement.search is not None:
+    if agreement.search is not None and isinstance(model, TreesModel):
         raise ValueError(
-            'a sealed model has no search: drop [search], or set model.kind = "split", whose trials it counts"'
+            'trees have no search: drop [search], or set model.kind = "sealed" or model.kind = "split", whose trials '
+            "are counted"
         )
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')

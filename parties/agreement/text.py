@@ -14,6 +14,7 @@ from parties.agreement.who_learns import alignment_line, label_lines
 from parties.ledger.entries import Unit
 from parties.names import COORDINATOR
 from vfl.models.opens import in_words
+from vfl.walk.configurations import SealedSearchTerms
 
 __all__ = ["Section", "agreement_lines", "agreement_text", "terms_section"]
 
@@ -134,7 +135,8 @@ def _placebo(agreement: Agreement) -> Iterator[str]:
 
 def _search(agreement: Agreement) -> Iterator[str]:
     """What a search tries, what it opens, and how far the budget goes."""
-    terms = agreement.search
+    yield from _configurations(agreement)
+    terms = agreement.split_search
     if terms is None:
         return
     each, first = 1 + agreement.model.epochs, agreement.evaluation.first
@@ -152,6 +154,20 @@ def _search(agreement: Agreement) -> Iterator[str]:
     yield (
         f"The opening budget has room for {agreement.possible_source_trials} trials of the source layer beside the "
         f"run itself, which needs {agreement.needed_openings} openings of a row."
+    )
+
+
+def _configurations(agreement: Agreement) -> Iterator[str]:
+    """What a search of a sealed network tries, and what becomes of it."""
+    if not isinstance(agreement.search, SealedSearchTerms):
+        return
+    first, listed = agreement.evaluation.first, agreement.search.configurations
+    told = "; ".join(f"{number}: {one.words}" for number, one in enumerate(listed, start=1))
+    yield (
+        f"Search: {_counted(len(listed), 'configuration')} of this model, trained one after the other on the rows "
+        f"before {first} alone ({told}). The best by those periods then trains the run's own model, and only periods "
+        f"from {first} on are predicted, exported, evaluated and paid. Every trial is recorded in trials.parquet and "
+        "counted."
     )
 
 

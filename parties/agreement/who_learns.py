@@ -8,7 +8,8 @@ from parties.agreement.document import Agreement
 from parties.names import COORDINATOR
 from vfl.models.disclosure import RunSizes
 from vfl.models.opens import sentences
-from vfl.terms import AnchoredModel
+from vfl.models.sealed.opens import NUMBER_BITS
+from vfl.terms import AnchoredModel, SealedModel
 
 __all__ = ["ALONE_OVER_A_LIST", "alignment_line", "label_lines", "opens_alone", "run_sizes", "who_learns"]
 
@@ -65,6 +66,8 @@ def label_lines(agreement: Agreement) -> tuple[str, ...]:
 
 def _label_lines(agreement: Agreement) -> Iterator[str]:
     yield from sentences(agreement.model, run_sizes(agreement))
+    if agreement.configurations:
+        yield _tried(agreement)
     if agreement.openings.attribution:
         yield (
             "For attribution it also learns one number per feature party and period, which explains the factor; "
@@ -72,6 +75,19 @@ def _label_lines(agreement: Agreement) -> Iterator[str]:
         )
     if agreement.openings.single_party:
         yield "WARNING: with one feature party, its own embedding is opened (single-party opening)."
+
+
+def _tried(agreement: Agreement) -> str:
+    """What opens of a sealed network's trials."""
+    assert isinstance(agreement.model, SealedModel)
+    tried, periods = len(agreement.configurations), agreement.reported_from
+    return (
+        f"For its search two numbers of {NUMBER_BITS} bits open to the label party for each configuration and each of "
+        f"the {periods} periods before {agreement.evaluation.first} that is predicted and known, up to "
+        f"{2 * tried * periods} in all: the score's covariance with the label and its variance; no row, and no score "
+        f"of these periods. {agreement.model.anchor} counts their rows, and refuses more than {agreement.row_limit} "
+        "such numbers of a row over all runs."
+    )
 
 
 def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
@@ -89,7 +105,12 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
                 "computes on is encrypted, and what it keeps are uniform shares."
             )
             paid = (_PAID_BY,) if agreement.openings.contribution != "none" else ()
-            learns[party.name] = (common, rows, *paid, *got)
+            tried = (
+                (f"It learns which of the {len(agreement.configurations)} configurations was chosen.",)
+                if len(agreement.configurations) > 1
+                else ()
+            )
+            learns[party.name] = (common, rows, *tried, *paid, *got)
     coordinator = [
         "It sees the agreement, and sizes, times, memory and openings as the parties report them. Where nodes cannot "
         "reach each other it carries their connection, encrypted between them, and sees sizes and times.",

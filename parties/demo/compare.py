@@ -24,6 +24,7 @@ from parties.errors import DataError
 from parties.node.context import node_secret
 from parties.node.home import NodeHome
 from parties.node.own_rows import kept_own_rows, served_values, withheld_of
+from parties.node.sealed_trials import chosen_in_the_clear
 from parties.node.search import searched_in_the_clear
 from parties.node.trees_label import candidates_purpose
 from vfl.arithmetic.randomness import SecretStream
@@ -93,7 +94,19 @@ class Pooled:
             entities,
             tuple(horizon.name for horizon in agreement.walk_forward.horizons),
         )
-        return cls(agreement, homes, calendar, entities, panels, label)
+        return cls(agreement, homes, calendar, entities, panels, label)._searched()
+
+    def _searched(self) -> Pooled:
+        """The same under the configuration that the run's search chooses in the clear; as it is without such a one."""
+        agreement, names = self.agreement, [party.name for party in self.agreement.features]
+        walk, fixed = agreement.walk_forward, agreement.fixed_point
+
+        def scored(model: SealedModel) -> Floats:
+            panels, weight = [self.panels[name] for name in names], self._sealed_weights(model, names)
+            return float_twin(panels, self.label, model, walk, fixed, weight)
+
+        chosen = chosen_in_the_clear(agreement, self.label, scored)
+        return self if chosen is None else replace(self, agreement=agreement.model_copy(update={"model": chosen}))
 
     def scores(self, folder: Path) -> Floats:
         """The exported factor as float64 (T, n), NaN where it has none. Raises :class:`DataError` for foreign rows."""
@@ -148,8 +161,11 @@ class Pooled:
         panels, weight = [self.panels[name] for name in names], self._sealed_weights(model, names)
         walk, fixed = agreement.walk_forward, agreement.fixed_point
         plain = float_twin(panels, self.label, model, walk, fixed, weight)
+        first = agreement.reported_from if agreement.search is not None else 0
+        plain[:first] = np.nan
         try:
             exact, unit = integer_twin(panels, self.label, model, walk, fixed, weight), 2.0**-model.score_fraction
+            exact[:first] = np.nan
             return found_parity(scores, plain, exact, unit=unit)
         except SealedRangeError as error:
             return found_parity(scores, plain, None, overflow=str(error))

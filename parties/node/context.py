@@ -104,7 +104,7 @@ class RunContext:
         return CheckpointStore(self.run_folder / "checkpoints", self.secret(f"checkpoint/{self.run_id}"), self.me)
 
     def trial_checkpoints(self, trial: int) -> CheckpointStore:
-        """The same of one of the source layer's trials; they end with the run's."""
+        """The same of one of a search's trials; they end with the run's."""
         purpose = f"checkpoint/{self.run_id}/trial-{trial}"
         return CheckpointStore(self.run_folder / "checkpoints" / f"trial-{trial}", self.secret(purpose), self.me)
 

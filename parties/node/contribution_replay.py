@@ -283,6 +283,8 @@ def _sealed_ics(
             found.faults.append(f"shows other shares of the numbers than it committed to towards {anchor!r}")
     terms = agreement.model
     assert isinstance(terms, SealedModel)
+    if agreement.search is not None:
+        found.not_repeated.append("the configuration is the one that the search chose; its trials were not made again")
     steps = tuple(cyclic(terms, agreement.walk_forward, panel.known_from, panel.label, panel.universe))
     periods = valued_periods(steps, panel, run.result.scores, run.window)
     theirs = numbers_received(values, ours)

@@ -209,7 +209,7 @@ class FeatureParty:
         if isinstance(agreement.model, RidgeModel):
             return (yield from self._serve_ridge(session, agreement.model, masks))
         assert isinstance(agreement.model, SplitModel), "a sealed run has a party of its own"
-        for trial in range(agreement.search.source_trials if agreement.search is not None else 0):
+        for trial in range(agreement.split_search.source_trials if agreement.split_search is not None else 0):
             yield from self._serve_split(f"{session}/trial-{trial}", agreement.model, masks, self._records(trial))
             masks = yield from self._masks()  # steps are numbered anew, so that no mask may go on
         return (yield from self._serve_split(session, agreement.model, masks, self._records()))

@@ -14,6 +14,7 @@ from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
 from parties.node.no_source import NoSource
 from parties.node.sealed_label import SealedJoint
+from parties.node.sealed_trials import SealedChoice
 from parties.node.search import Found, search_source, search_top
 from parties.node.sessions import label_session
 from parties.node.trees_label import TreesJoint
@@ -22,12 +23,12 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
 from vfl.arithmetic.share import Share
 from vfl.factors.panel import LabelPanel
+from vfl.models.judging import Judge, Tried
 from vfl.models.ridge.basis import moment_bits
 from vfl.models.ridge.label import SealedLinear
 from vfl.models.ridge.walk import RidgeHead, ridge_steps, ridge_walk_forward
 from vfl.models.split.initial import initial_share, warm_column
 from vfl.models.split.label import SealedSource
-from vfl.models.split.replay import Judge, Tried
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import Scorer, walk_forward
 from vfl.models.split.twin import alone
@@ -54,7 +55,7 @@ class JointModel(Protocol):
         """The model of the result."""
 
     @property
-    def found(self) -> Found | None:
+    def found(self) -> Found | SealedChoice | None:
         """What a search chose; None without one."""
 
     @property
@@ -179,7 +180,7 @@ class SplitJoint:
 
     def _records(self) -> WalkRecords:
         agreement = self._context.agreement
-        kept = agreement.search is not None or agreement.openings.contribution == "masked"
+        kept = agreement.split_search is not None or agreement.openings.contribution == "masked"
         return _records(self._context, self.steps, keep_sums=kept)
 
     def _trial_records(self, trial: int, steps: tuple[Step, ...]) -> WalkRecords:
@@ -192,7 +193,7 @@ class SplitJoint:
         return tuple(step for step in every if step.period < agreement.reported_from)
 
     def train(self) -> Flow[TrainingResult]:
-        agreement, search = self._context.agreement, self._context.agreement.search
+        agreement, search = self._context.agreement, self._context.agreement.split_search
         if search is None:
             opened: dict[int, NDArray[np.float64]] | None = {} if agreement.openings.contribution == "masked" else None
             result = yield from self._walk(self._records(), self.steps, self._terms, opened)
@@ -282,7 +283,7 @@ class SplitJoint:
         return warm_column(moments, self._terms.warm_start_alpha, agreement.total_features)
 
     def restore(self) -> TrainingResult | None:
-        records, search = self._records(), self._context.agreement.search
+        records, search = self._records(), self._context.agreement.split_search
         resumed = records.finished()
         if resumed is None:
             return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from parties.node.contribution_evidence import SentParts
 from parties.node.feature import FeatureParty
 from parties.node.openings import NUMBERS, SCORES
 from parties.node.sealed_records import SealedRecords
+from parties.node.sealed_search import kept_choice, serve_search
 from parties.node.sealed_valuation import serve_numbers
 from parties.node.trees_feature import TreesFeatureParty
 from parties.node.zero_supply import PreparedZeros
@@ -61,30 +63,71 @@ class SealedFeatureParty(AnchoredFeatureParty):
             done="valued",
         )
 
-    def _kept_records(self) -> SealedRecords:
+    def _kept_records(self, trial: int | None = None) -> SealedRecords:
         digest = hashlib.sha256(repr(self._values.shape).encode())
         digest.update(np.ascontiguousarray(self._values).data)
-        return SealedRecords(self.context.checkpoints(), digest.hexdigest())
+        store = self.context.checkpoints() if trial is None else self.context.trial_checkpoints(trial)
+        return SealedRecords(store, digest.hexdigest())
+
+    def _model(self) -> SealedModel:
+        """Of the run's own training: the agreed one, or the configuration that this node was told was chosen."""
+        tried = self.context.agreement.configurations
+        return tried[kept_choice(self.context.checkpoints(), len(tried))] if tried else self._terms
 
     def _served_through(self, name: str) -> Flow[None]:
-        records = self._kept_records()
+        agreement = self.context.agreement
+        if agreement.configurations:
+            yield from serve_search(agreement, self.context.checkpoints(), partial(self._trial, name))
+        terms = self._model()
+        columns = SealedColumns(self._values, terms, agreement.fixed_point)
+        yield from self._trained(name, terms, columns, self._kept_records())
+
+    def _trained(
+        self, name: str, terms: SealedModel, columns: Columns, records: SealedRecords, *, opens: bool = True
+    ) -> Flow[None]:
+        """One training session, from where everyone can go on."""
         place = yield from offer_place(self.context.agreement.label.party, records.places())
         resumed = records.go_on(place)
-        columns = SealedColumns(self._values, self._terms, self.context.agreement.fixed_point)
-        if self.context.me == self._members.anchor:
-            yield from self._as_anchor(name, columns, records, resumed)
-        else:
-            yield from self._beside_anchor(name, columns, records, resumed)
+        serve = self._as_anchor if self.context.me == self._members.anchor else self._beside_anchor
+        yield from serve(name, terms, columns, records, resumed, opens)
         records.finish()
 
-    def _as_anchor(self, name: str, columns: Columns, records: SealedRecords, resumed: StepRecord | None) -> Flow[None]:
+    def _earlier_rows(self) -> NDArray[np.float64]:
+        """The values of the periods before the first reported one."""
+        agreement = self.context.agreement
+        return self._values[: agreement.reported_from * (len(self._values) // len(agreement.calendar.periods))]
+
+    def _trial(self, name: str, number: int) -> Flow[None]:
+        """One configuration on the rows before the first reported period, which are all that a trial is shown."""
+        agreement, session = self.context.agreement, f"{name}/trial-{number}"
+        terms, records = agreement.configurations[number], self._kept_records(number)
+        columns = SealedColumns(self._earlier_rows(), terms, agreement.fixed_point)
+        yield from self._trained(session, terms, columns, records, opens=False)
+        everyone = (tuple(self._members.features),)
+        side = self._valuation(f"{session}/value", terms, columns, records, everyone)
+        if isinstance(side, AnchorValuation):
+            store = self.context.trial_checkpoints(number)
+            yield from serve_numbers(agreement, side, store, self.numbers, trial=number)
+        else:
+            masks = yield from self._masks_beside_anchor()
+            yield from side.serve(self.context.me, masks)
+
+    def _as_anchor(
+        self,
+        name: str,
+        terms: SealedModel,
+        columns: Columns,
+        records: SealedRecords,
+        resumed: StepRecord | None,
+        opens: bool,
+    ) -> Flow[None]:
         members = self._members
-        weights = self._initial_shares(SealedAnchor.columns_held(members))
+        weights = self._initial_shares(SealedAnchor.columns_held(members), terms)
         anchor = SealedAnchor(
             members,
             columns,
             weights,
-            self._terms,
+            terms,
             self.context.agreement.fixed_point,
             coefficient_key(),
             self.budget,
@@ -94,11 +137,18 @@ class SealedFeatureParty(AnchoredFeatureParty):
             workers=self.context.workers,
             journal=records,
             resumed=resumed,
+            opens=opens,
         )
         yield from anchor.serve()
 
     def _beside_anchor(
-        self, name: str, columns: Columns, records: SealedRecords, resumed: StepRecord | None
+        self,
+        name: str,
+        terms: SealedModel,
+        columns: Columns,
+        records: SealedRecords,
+        resumed: StepRecord | None,
+        opens: bool,
     ) -> Flow[None]:
         context, members = self.context, self._members
         masks = yield from self._masks_beside_anchor()
@@ -106,8 +156,8 @@ class SealedFeatureParty(AnchoredFeatureParty):
             context.me,
             members,
             columns,
-            self._initial_shares({context.me: members.features[context.me]})[context.me],
-            self._terms,
+            self._initial_shares({context.me: members.features[context.me]}, terms)[context.me],
+            terms,
             context.agreement.fixed_point,
             masks,
             SecretStream(os.urandom(32)),
@@ -116,14 +166,15 @@ class SealedFeatureParty(AnchoredFeatureParty):
             workers=context.workers,
             journal=records,
             resumed=resumed,
+            opens=opens,
         )
         yield from party.serve()
 
-    def _initial_shares(self, held: Mapping[str, int]) -> dict[str, U64]:
+    def _initial_shares(self, held: Mapping[str, int], terms: SealedModel) -> dict[str, U64]:
         """This side's part of the first weights of these blocks."""
         purpose, total = self.context.agreement.initial_purpose, self._members.columns
         return {
-            owner: sealed_start(self.context.secret(f"sealed/{purpose}/{owner}"), count, self._terms, total)
+            owner: sealed_start(self.context.secret(f"sealed/{purpose}/{owner}"), count, terms, total)
             for owner, count in held.items()
         }
 
@@ -137,25 +188,37 @@ class SealedFeatureParty(AnchoredFeatureParty):
 
     def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
         """Its part in what opens of coalitions."""
-        agreement, scored = self.context.agreement, scored_in(list(self._kept_records().predictions().values()))
-        columns = SealedColumns(self._values, self._terms, agreement.fixed_point)
-        kind = AnchorValuation if self.context.me == self._members.anchor else FeatureValuation
-        side = kind(
-            self._members,
-            columns,
-            scored,
-            self._terms,
-            agreement.fixed_point,
-            SecretStream(os.urandom(32)),
-            session=name,
-            supply=PreparedZeros,
-            workers=self.context.workers,
-        )
+        agreement, terms = self.context.agreement, self._model()
+        columns = SealedColumns(self._values, terms, agreement.fixed_point)
+        side = self._valuation(name, terms, columns, self._kept_records())
         if isinstance(side, AnchorValuation):
             yield from serve_numbers(agreement, side, self.context.checkpoints(), self.numbers, sent.shares)
         else:
             masks = yield from self._masks_beside_anchor()
             yield from side.serve(self.context.me, masks)
+
+    def _valuation(
+        self,
+        name: str,
+        terms: SealedModel,
+        columns: Columns,
+        records: SealedRecords,
+        coalitions: Sequence[tuple[str, ...]] | None = None,
+    ) -> AnchorValuation | FeatureValuation:
+        """Its side of opening numbers, from what the training of ``records`` left."""
+        kind = AnchorValuation if self.context.me == self._members.anchor else FeatureValuation
+        return kind(
+            self._members,
+            columns,
+            scored_in(list(records.predictions().values())),
+            terms,
+            self.context.agreement.fixed_point,
+            SecretStream(os.urandom(32)),
+            session=name,
+            supply=PreparedZeros,
+            workers=self.context.workers,
+            coalitions=coalitions,
+        )
 
     def _masks_beside_anchor(self) -> Flow[ZeroSumMasks]:
         """Of this attempt: what is repeated after a crash meets no old mask."""

@@ -12,9 +12,11 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.context import RunContext
 from parties.node.sealed_records import LabelRecords
+from parties.node.sealed_trials import LabelTrials, SealedChoice
 from parties.node.sealed_valuation import Commit, Heard, coalition_ics
 from psi.flow import Flow
 from vfl.factors.panel import LabelPanel
+from vfl.models.judging import Tried
 from vfl.models.sealed.columns import SealedColumns
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.initial import sealed_start
@@ -36,10 +38,8 @@ U64 = NDArray[np.uint64]
 
 
 class SealedJoint:
-    """The sealed network; the joint model of runs whose agreement says so."""
+    """The sealed network; the joint model of runs whose agreement says so. Where it is agreed, after a search."""
 
-    found = None
-    tried = ()
     head = None
 
     def __init__(self, context: RunContext, terms: SealedModel, panel: LabelPanel) -> None:
@@ -48,31 +48,59 @@ class SealedJoint:
         self._members = sealed_members(agreement)
         if features.values.shape[-1] != self._members.own:
             raise ConfigError("the label party's columns differ from the agreement's: propose it again")
-        self.chosen = terms
-        self.steps: tuple[Step, ...] = tuple(
-            cyclic(terms, agreement.walk_forward, panel.known_from, panel.label, panel.universe)
-        )
+        self.found: SealedChoice | None = None
+        self.steps: tuple[Step, ...] = self._schedule()
+        self._trials: LabelTrials | None = None
+        if agreement.configurations:
+            self._trials = LabelTrials(context, panel, self._data(), self._initial_shares)
         self.kept: Mapping[str, Kept] = {}
         self.sums: Mapping[int, F64] = {}
 
-    def _records(self) -> LabelRecords:
+    @property
+    def chosen(self) -> SealedModel:
+        """The model of the result: the agreed one, or the configuration that a search chose."""
+        return self._terms if self.found is None else self.found.terms
+
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        """Every trial of a search; none without one."""
+        return () if self.found is None else self.found.tried
+
+    def _schedule(self) -> tuple[Step, ...]:
+        """Of the chosen model. What chose it is not predicted: of these periods no score opens."""
+        agreement, panel = self._context.agreement, self._panel
+        every = cyclic(self.chosen, agreement.walk_forward, panel.known_from, panel.label, panel.universe)
+        first = agreement.reported_from if agreement.search is not None else 0
+        return tuple(step for step in every if step.kind == "train" or step.period >= first)
+
+    def _choose(self, choice: SealedChoice) -> None:
+        self.found = choice
+        self.steps = self._schedule()
+
+    def _data(self) -> str:
+        """A digest of this party's columns and labels."""
         panel = self._panel
         digest = hashlib.sha256(repr(panel.features.rows.shape).encode())
         for part in (panel.features.rows, panel.label, panel.known_from, panel.universe):
             digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+    def _records(self) -> LabelRecords:
         predictions = [step.number for step in self.steps if step.kind == "predict"]
-        return LabelRecords(self._context.checkpoints(), digest.hexdigest(), predictions, self._context.boundary)
+        return LabelRecords(self._context.checkpoints(), self._data(), predictions, self._context.boundary)
 
     def train(self) -> Flow[TrainingResult]:
         """The label party's part of one training session: from the start, or from where everyone can go on."""
+        if self._trials is not None:
+            self._choose((yield from self._trials.choose()))
         agreement, records = self._context.agreement, self._records()
         place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
         resumed = records.resumed(place)
         source = SealedLabel(
             self._members,
-            SealedColumns(self._panel.features.rows, self._terms, agreement.fixed_point),
-            self._initial_shares(),
-            self._terms,
+            SealedColumns(self._panel.features.rows, self.chosen, agreement.fixed_point),
+            self._initial_shares(self.chosen),
+            self.chosen,
             agreement.fixed_point,
             LabelKeys(coefficient_key(), slot_key()),
             session="train",
@@ -85,16 +113,21 @@ class SealedJoint:
         records.finish()
         return result
 
-    def _initial_shares(self) -> dict[str, U64]:
-        """This side's part of every block's first weights."""
+    def _initial_shares(self, terms: SealedModel) -> dict[str, U64]:
+        """This side's part of every block's first weights, in a run and its trials alike."""
         purpose, total = self._context.agreement.initial_purpose, self._members.columns
         return {
-            name: sealed_start(self._context.secret(f"sealed/{purpose}/{name}"), count, self._terms, total)
+            name: sealed_start(self._context.secret(f"sealed/{purpose}/{name}"), count, terms, total)
             for name, count in SealedLabel.columns_held(self._members).items()
         }
 
     def restore(self) -> TrainingResult | None:
         """What training left, from this node's records; None when they do not have it."""
+        if self._trials is not None:
+            choice = self._trials.restored()
+            if choice is None:
+                return None
+            self._choose(choice)
         scores = self._records().whole()
         return None if scores is None else sealed_result(self.steps, self._panel, scores)
 
@@ -102,15 +135,17 @@ class SealedJoint:
         """The label party's part in valuing coalitions: their IC in each reported period."""
         agreement = self._context.agreement
         scored = scored_in(list(self._records().predictions().values()))
-        features = SealedColumns(self._panel.features.rows, self._terms, agreement.fixed_point)
-        store, panel = self._context.checkpoints(), self._panel
-        return coalition_ics(agreement, store, self.steps, panel, scores, features, scored, session, commit, heard)
+        features = SealedColumns(self._panel.features.rows, self.chosen, agreement.fixed_point)
+        store, panel, terms = self._context.checkpoints(), self._panel, self.chosen
+        return coalition_ics(
+            agreement, terms, store, self.steps, panel, scores, features, scored, session, commit, heard
+        )
 
     def alone(self) -> F64:
         """Scores (T, n) of the same network on the label party's own columns, in floats."""
         agreement, seeds = self._context.agreement, self.own_seeds
         return float_twin_scores(
-            [self._panel.features.rows], self._panel, self._terms, agreement.walk_forward, agreement.fixed_point, seeds
+            [self._panel.features.rows], self._panel, self.chosen, agreement.walk_forward, agreement.fixed_point, seeds
         )
 
     @property

@@ -34,6 +34,8 @@ __all__ = [
     "Heard",
     "agreed_numbers",
     "coalition_ics",
+    "labelled_periods",
+    "numbers_opened",
     "placed_ics",
     "scores_opened",
     "serve_numbers",
@@ -64,8 +66,13 @@ def valued_periods(
     steps: Sequence[Step], panel: LabelPanel, scores: F64, window: NDArray[np.bool_]
 ) -> tuple[ValuedPeriod, ...]:
     """Reported periods with enough predicted rows that have labels, and the standardised ranks of these labels."""
+    return labelled_periods(steps, np.where(panel.universe & np.isfinite(scores), panel.label, np.nan), window)
+
+
+def labelled_periods(steps: Sequence[Step], labels: F64, window: NDArray[np.bool_]) -> tuple[ValuedPeriod, ...]:
+    """Periods of the window with enough predicted rows that have labels (T, n), and the labels' standardised ranks."""
     found = []
-    labels = np.where(panel.universe & np.isfinite(scores), panel.label, np.nan).reshape(-1)
+    labels = labels.reshape(-1)
     for period in np.flatnonzero(window):
         predicted = [step for step in steps if step.kind == "predict" and step.period == period]
         pieces = [Piece(int(period), step.number, step.rows[np.isfinite(labels[step.rows])]) for step in predicted]
@@ -79,6 +86,7 @@ def valued_periods(
 
 def coalition_ics(
     agreement: Agreement,
+    terms: SealedModel,
     store: CheckpointStore,
     steps: Sequence[Step],
     panel: LabelPanel,
@@ -91,7 +99,8 @@ def coalition_ics(
 ) -> Flow[dict[frozenset[str], F64]]:
     """The label party's side: the IC of every coalition in each reported period, NaN where it is not valued.
 
-    scores: (T, n) as they opened. features: its own small integers. scored: its shares of the weights of predictions.
+    terms: of the run's own training. scores: (T, n) as they opened. features: its own small integers. scored: its
+    shares of the weights of predictions.
     commit, heard: as for :meth:`vfl.models.sealed.valuation.LabelValuation.value`.
     Raises :class:`ConfigError` where no period can be valued.
 
@@ -100,35 +109,54 @@ def coalition_ics(
     Model: as :meth:`vfl.models.sealed.valuation.LabelValuation.value`.
     Source: docs/protocols/sealed.md#coalition-values.
     """
-    assert isinstance(agreement.model, SealedModel)
-    window, members = _window(agreement), sealed_members(agreement)
+    window = _window(agreement)
     periods = valued_periods(steps, panel, scores, window)
     if not periods:
         raise ConfigError(
             f"no reported period has {FEWEST_ROWS} predicted rows with labels, so contributions cannot be valued: set "
             'openings.contribution = "none", or report more periods'
         )
-    recorded = _kept(store)
-    place = yield from agree_place([members.anchor], [0] if recorded is not None else [])
     side = LabelValuation(
-        members,
+        sealed_members(agreement),
         features,
         scored,
-        agreement.model,
+        terms,
         agreement.fixed_point,
         SecretStream(os.urandom(32)),
         session=session,
     )
-    moments = yield from side.value(
-        periods,
-        scores_opened(periods, scores),
-        LabelKeys(coefficient_key(), slot_key()),
-        record=lambda share: store.put(_NUMBERS, {"share": share}),
-        recorded=None if place == START else recorded,
-        commit=commit,
-        heard=heard,
-    )
+    moments = yield from numbers_opened(side, store, periods, scores_opened(periods, scores), commit, heard)
     return placed_ics(moments, window)
+
+
+def numbers_opened(
+    side: LabelValuation,
+    store: CheckpointStore,
+    periods: Sequence[ValuedPeriod],
+    opened: Sequence[F64],
+    commit: Commit,
+    heard: Heard = lambda ours, theirs, values: None,
+) -> Flow[Moments]:
+    """The label party's part in opening numbers, or those that ``store`` has its shares of, as they were.
+
+    Learns: two numbers of 32 bits per coalition and period.
+    Leaks: to everyone, which predicted rows have labels in these periods.
+    Model: as :meth:`vfl.models.sealed.valuation.LabelValuation.value`.
+    Source: docs/protocols/sealed.md#coalition-values.
+    """
+    recorded = _kept(store)
+    place = yield from agree_place([side.members.anchor], [0] if recorded is not None else [])
+    return (
+        yield from side.value(
+            periods,
+            opened,
+            LabelKeys(coefficient_key(), slot_key()),
+            record=lambda share: store.put(_NUMBERS, {"share": share}),
+            recorded=None if place == START else recorded,
+            commit=commit,
+            heard=heard,
+        )
+    )
 
 
 def placed_ics(moments: Moments, window: NDArray[np.bool_]) -> dict[frozenset[str], F64]:
@@ -152,10 +180,13 @@ def serve_numbers(
     side: AnchorValuation,
     store: CheckpointStore,
     budget: OpeningBudget,
-    sent: Callable[[bytes, bytes], None],
+    sent: Callable[[bytes, bytes], None] = lambda committed, values: None,
+    *,
+    trial: int | None = None,
 ) -> Flow[None]:
     """The anchor's side. What opened once opens again as it was, and nothing else does. budget: counts the rows that
-    are valued, over all runs, in one charge for each period. sent: hears of what leaves.
+    are valued, over all runs, in one charge for each period. sent: hears of what leaves. trial: of a search's trial
+    these are, None for the run's coalitions.
 
     Learns: which predicted rows have labels in the reported periods; shares uniform in Z_p.
     Leaks: to the label party 32 bits per coalition and period.
@@ -163,17 +194,17 @@ def serve_numbers(
     Source: docs/protocols/sealed.md#coalition-values.
     """
     label, recorded = agreement.label.party, _kept_with_rows(store)
-    coalitions = valued_coalitions([party.name for party in agreement.features])
+    prefix = NUMBERS if trial is None else f"{NUMBERS}trial-{trial}/"
 
     def opening(rows: Mapping[int, I64]) -> None:
         for period, chosen in rows.items():
-            budget.charge_once(f"{NUMBERS}{period}", chosen, 2 * len(coalitions))
+            budget.charge_once(f"{prefix}{period}", chosen, 2 * len(side.coalitions))
 
     place = yield from offer_place(label, [0] if recorded is not None else [])
-    if place == START and budget.charged(NUMBERS):
+    if place == START and any(name.removeprefix(prefix).isdigit() for name in budget.charged(prefix)):
         raise RemoteProtocolError("wants numbers of coalitions made anew that were opened before", label)
     yield from side.serve(
-        most=agreed_numbers(agreement),
+        most=agreed_numbers(agreement) if trial is None else 2 * agreement.reported_from,
         record=lambda share, rows: store.put(_NUMBERS, {"share": share} | {f"{_ROWS}{t}": r for t, r in rows.items()}),
         recorded=None if place == START else recorded,
         opening=opening,

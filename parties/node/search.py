@@ -20,7 +20,8 @@ from parties.agreement.document import Agreement
 from parties.errors import ConfigError
 from psi.flow import Flow, Progress, run_alone
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.models.split.replay import Judge, Tried, replay, reported
+from vfl.models.judging import Judge, Tried
+from vfl.models.split.replay import replay, reported
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import walk_forward
 from vfl.models.split.twin import PlainSource
@@ -126,7 +127,9 @@ def search_source(
         study.record(chosen, "failed" if math.isnan(value) else "complete", value, judge.ics(result.scores))
     if not study.tried:
         return model, ()
-    return study.tried[study.best()].terms, tuple(study.tried)
+    best = study.tried[study.best()].terms
+    assert isinstance(best, SplitModel)
+    return best, tuple(study.tried)
 
 
 def search_top(
@@ -167,6 +170,7 @@ def search_top(
             yield Progress(number + 1, terms.trials, "trials")
     chosen = study.best()
     best = study.tried[chosen].terms
+    assert isinstance(best, SplitModel)
     head, result = replay(best, walk, panel, steps, sums)
     return Found(best, head, reported(result, judge.first), chosen, tuple(study.tried))
 
@@ -182,7 +186,7 @@ def searched_in_the_clear(
 
     noise: what the run's parties added to what opened.
     """
-    search, model, walk = agreement.search, agreement.model, agreement.walk_forward
+    search, model, walk = agreement.split_search, agreement.model, agreement.walk_forward
     assert search is not None
     assert isinstance(model, SplitModel)
     judge = Judge(label, walk, agreement.reported_from)

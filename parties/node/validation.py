@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
-from parties.node.search import Found
 from vfl.factors.evaluate import evaluation_window, ic_by_period
 from vfl.factors.findings import Findings
 from vfl.factors.horizons import horizon_findings
@@ -21,12 +20,12 @@ from vfl.factors.panel import Calendar, LabelPanel
 from vfl.factors.portfolio import BookTerms
 from vfl.factors.trials import FILE, Trial, all_trials, read_trials
 from vfl.factors.validation import Subject, battery, periods_per_year
-from vfl.models.split.replay import Tried
+from vfl.models.judging import Tried
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import Scorer, scores_by_horizon
 from vfl.walk.result import TrainingResult
 
-__all__ = ["Outputs", "earlier_trials", "horizon_outputs", "validate_run"]
+__all__ = ["Chosen", "Outputs", "earlier_trials", "horizon_outputs", "validate_run"]
 
 F64 = NDArray[np.float64]
 
@@ -73,6 +72,16 @@ def horizon_outputs(agreement: Agreement, head: Scorer | None, result: TrainingR
     return Outputs(scores, meaning, horizon_findings(scores, result.scores, labels, lengths, names))
 
 
+class Chosen(Protocol):
+    """What a search leaves, whatever it searched: every trial, and the number of the one that the factor is of."""
+
+    @property
+    def chosen(self) -> int: ...
+
+    @property
+    def tried(self) -> tuple[Tried, ...]: ...
+
+
 def validate_run(
     agreement: Agreement,
     run_id: str,
@@ -83,7 +92,7 @@ def validate_run(
     rescored: Callable[[F64], F64] | None,
     earlier: tuple[tuple[Trial, ...], int] = ((), 0),
     *,
-    found: Found | None = None,
+    found: Chosen | None = None,
     tried: Sequence[Tried] = (),
 ) -> tuple[Findings, tuple[Trial, ...]]:
     """Findings for the bundle, and the trials: the run's own, then those of ``earlier`` runs for the same factor.

@@ -76,6 +76,7 @@ def continued_without(
         model["anchor"] = chosen_anchor(staying, {party.name: len(party.columns) for party in staying})
     coalitions = 2 ** (len(features) - 1) - 1 if openings["contribution"] == "masked" else 0
     needed = 1 + model.get("epochs", earlier.model.epochs) + coalitions + int(openings["attribution"])
+    needed = max(needed, len(earlier.configurations))
     openings["limit_per_row"] = opened + needed if limit_per_row is None else limit_per_row
     universe = earlier.alignment.policy == "universe"
     changes: dict[str, Any] = {

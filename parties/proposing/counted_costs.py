@@ -111,7 +111,7 @@ def steps_of(agreement: Agreement, entities: int) -> Steps:
     batch = min(model.batch_rows if isinstance(model, SplitModel) else PREDICT_ROWS, rows)
     extra = agreement.needed_openings - 1 - model.epochs
     trained = min(model.epochs, agreement.openings_left - 1)
-    trials = agreement.search.source_trials if agreement.search is not None else 0
+    trials = agreement.split_search.source_trials if agreement.split_search is not None else 0
     return Steps(
         rows=rows,
         batch=batch,

@@ -20,6 +20,7 @@ from parties.data.calendar import calendar_terms
 from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import COORDINATOR
+from parties.proposing.configurations import signed_search
 from parties.settings.consortium import (
     ConsortiumSettings,
     EncoderSettings,
@@ -262,7 +263,7 @@ def agreement_of(
             evaluation=settings.evaluation,
             reward=settings.reward,
             fees=settings.fees,
-            search=settings.search,
+            search=signed_search(settings),
             recipients=settings.recipients or (label,),
             readers=settings.readers,
             code_version=__version__,

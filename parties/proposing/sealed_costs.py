@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
@@ -93,9 +93,21 @@ class SealedCost:
 
 
 def sealed_steps(agreement: Agreement, entities: int) -> SealedSteps:
-    """The steps if ``entities`` are common to all and every label is there as soon as the horizon has passed."""
-    model, walk, periods = agreement.model, agreement.walk_forward, len(agreement.calendar.periods)
-    assert isinstance(model, SealedModel)
+    """The run's steps if ``entities`` are common to all and every label is there as soon as the horizon has passed.
+
+    Those of a search's trials are among them.
+    """
+    assert isinstance(agreement.model, SealedModel)
+    found = _steps(agreement, agreement.model, len(agreement.calendar.periods), entities)
+    for terms in agreement.configurations:
+        trial = _steps(agreement, terms, agreement.reported_from, entities)
+        found = replace(found, train=found.train + trial.train, predict=found.predict + trial.predict)
+    return found
+
+
+def _steps(agreement: Agreement, model: SealedModel, periods: int, entities: int) -> SealedSteps:
+    """The steps of one training over the first ``periods``."""
+    walk = agreement.walk_forward
     predicted = max(1, periods - walk.warmup - max(1, walk.longest + walk.embargo) + 1)
     rows = periods * entities
     return SealedSteps(
@@ -107,13 +119,19 @@ def sealed_steps(agreement: Agreement, entities: int) -> SealedSteps:
 
 
 def sealed_cost(agreement: Agreement, entities: int) -> SealedCost:
-    """The whole run's work and bytes, training and prediction."""
-    steps, members, cost = sealed_steps(agreement, entities), sealed_members(agreement), SealedCost()
-    model = agreement.model
+    """The whole run's work and bytes, training and prediction; those of a search's trials before it.
+
+    What values a trial's periods is counted as their prediction.
+    """
+    members, cost, model = sealed_members(agreement), SealedCost(), agreement.model
     assert isinstance(model, SealedModel)
-    for rows, times, train in ((steps.batch, steps.train, True), (min(entities, PREDICT_ROWS), steps.predict, False)):
-        _products(cost, members, model.embedding_width, rows, times, train=train)
-        _slots(cost, members, model, rows, times, train=train)
+    every, before = len(agreement.calendar.periods), agreement.reported_from if agreement.search is not None else 0
+    for terms, periods in ((model, every), *((tried, before) for tried in agreement.configurations)):
+        steps = _steps(agreement, terms, periods, entities)
+        predicted = min(entities, PREDICT_ROWS)
+        for rows, times, train in ((steps.batch, steps.train, True), (predicted, steps.predict, False)):
+            _products(cost, members, terms.embedding_width, rows, times, train=train)
+            _slots(cost, members, terms, rows, times, train=train)
     return cost
 
 

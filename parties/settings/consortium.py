@@ -20,7 +20,7 @@ from parties.files.toml import read_toml
 from parties.names import LegalEntity, PartyName
 from parties.settings.faults import first_fault
 from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
-from vfl.walk.search import SearchTerms
+from vfl.walk.configurations import AnyDraft
 
 __all__ = [
     "CalendarSettings",
@@ -336,7 +336,7 @@ class ConsortiumSettings(Terms):
     evaluation: EvaluationTerms = EvaluationTerms()
     reward: RewardTerms = RewardTerms()
     fees: FeeUseTerms | None = None
-    search: SearchTerms | None = None
+    search: AnyDraft | None = None
     recipients: tuple[PartyName, ...] = ()
     readers: dict[PartyName, str] = Field(
         default={}, description="recipients without a node: what entente factors key printed, by name"

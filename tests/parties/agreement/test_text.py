@@ -114,6 +114,28 @@ BASES: dict[str, dict[str, Any]] = {
         "search": None,
         "parameter_set": "bfv-8192-prime",
     },
+    "a sealed search": {
+        "model": {"kind": "sealed", "anchor": "sat"},
+        "walk_forward": {},
+        "search": {
+            "configurations": [
+                {
+                    "width": 2,
+                    "batch_rows": 512,
+                    "warmup_steps": 4,
+                    "steps": 2,
+                    "linear_rate": 0.125,
+                    "square_rate": 0.125,
+                    "momentum": 0.25,
+                    "alpha": 300.0,
+                    "threshold": 2.0,
+                    "start": 0.25,
+                },
+                {},
+            ],
+        },
+        "openings": {"limit_per_row": 3, "contribution": "none"},
+    },
 }
 TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
     ({("AlignmentTerms", "policy")}, BASES["a public list"]),
@@ -132,6 +154,7 @@ TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
 ]
 CONSTANT = {
     ("Agreement", "version"),
+    ("SealedSearchTerms", "kind"),
     ("SplitModel", "kind"),
     ("RidgeModel", "kind"),
     ("SealedModel", "kind"),

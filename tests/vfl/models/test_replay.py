@@ -15,7 +15,8 @@ from psi.flow import Flow, Progress, run_alone, run_local
 from tests.vfl.models.test_train import COLUMNS, consortium, seeds
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.factors.significance import search_evidence
-from vfl.models.split.replay import Judge, replay, reported
+from vfl.models.judging import Judge
+from vfl.models.split.replay import replay, reported
 from vfl.models.split.top import LabelHead
 from vfl.models.split.training import walk_forward
 from vfl.models.split.twin import PlainSource, initial_weights

@@ -70,7 +70,7 @@ class SealedAnchor:
     features: its own small integers (rows, d), or (rows, 0) when it is no feature party. weights: its shares of the
     initial weights, of its own columns and of the label party's, (d, h + 1) by name. key: of this session, for matrix
     products with the feature parties beside it. budget: counts scores of a row over all runs, and refuses past the
-    agreed number. session, stream, journal, resumed, predicted: as for a feature party.
+    agreed number. session, stream, journal, resumed, predicted, opens: as for a feature party.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class SealedAnchor:
         journal: SealedJournal | None = None,
         resumed: StepRecord | None = None,
         predicted: Sequence[StepRecord] = (),
+        opens: bool = True,
     ) -> None:
         width = terms.embedding_width
         if features.shape[1] != members.anchored:
@@ -107,7 +108,7 @@ class SealedAnchor:
         self.scored: dict[int, Scored] = scored_in(predicted)
         self._features, self._held, self._budget, self._stream = features, HeldProducts(key), budget, stream
         self._session, self._supply, self._workers = session, supply, workers
-        self._journal, self._record = journal, resumed
+        self._journal, self._record, self._opens = journal, resumed, opens
 
     @staticmethod
     def columns_held(members: Members) -> dict[str, int]:
@@ -263,9 +264,11 @@ class SealedAnchor:
         again = self._record is not None
         if step.again != again:
             raise RemoteProtocolError("goes on with a prediction that the anchor has no record of", label)
-        scores = None if again else (yield from self._score(step, rows, taken, slots))
+        scores = None if again or not self._opens else (yield from self._score(step, rows, taken, slots))
         record = self._keep(step, rows, scores)
         self.scored[number] = Scored(rows, {name: block.weight for name, block in self.blocks.items()})
+        if not self._opens:
+            return
         if self._journal is not None:
             yield from await_open(label, number)
         charge = self._budget.charge_once if again else self._budget.charge

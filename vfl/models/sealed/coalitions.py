@@ -296,19 +296,27 @@ def numbers_received(values: bytes, ours: U64) -> U64:
 
 
 def opened_moments(
-    parties: Sequence[str], periods: Sequence[ValuedPeriod], opened: Sequence[F64], ours: U64, theirs: U64
+    parties: Sequence[str],
+    periods: Sequence[ValuedPeriod],
+    opened: Sequence[F64],
+    ours: U64,
+    theirs: U64,
+    coalitions: Sequence[tuple[str, ...]] | None = None,
 ) -> Moments:
     """Moments of every coalition from the shares of both holders, uint64 (coalitions, 2, periods) modulo 2**32.
 
-    opened: of each period the scores of its rows, of which the full coalition's moments are.
+    opened: of each period the scores of its rows, of which the full coalition's moments are; () where ``coalitions``,
+    by default all but the full one, hold it.
     """
     numbers = (ours + theirs).astype(np.uint32).astype(np.int32).astype(np.float64)
     means = np.ldexp(numbers, NUMBER_DROP - 2 * LABEL_BITS) / np.array([len(one.labels) for one in periods], float)
-    coalitions = [frozenset(members) for members in valued_coalitions(parties)]
-    covariance = {members: means[place, 0] for place, members in enumerate(coalitions)}
-    variance = {members: means[place, 1] for place, members in enumerate(coalitions)}
-    everyone, centred = frozenset(parties), [scores - scores.mean() for scores in opened]
-    pairs = zip(periods, centred, strict=True)
-    covariance[everyone] = np.array([float(np.mean(period.labels * scores)) for period, scores in pairs])
-    variance[everyone] = np.array([float(np.mean(scores**2)) for scores in centred])
+    valued = [frozenset(members) for members in (valued_coalitions(parties) if coalitions is None else coalitions)]
+    covariance = {members: means[place, 0] for place, members in enumerate(valued)}
+    variance = {members: means[place, 1] for place, members in enumerate(valued)}
+    everyone = frozenset(parties)
+    if everyone not in covariance:
+        centred = [scores - scores.mean() for scores in opened]
+        pairs = zip(periods, centred, strict=True)
+        covariance[everyone] = np.array([float(np.mean(period.labels * scores)) for period, scores in pairs])
+        variance[everyone] = np.array([float(np.mean(scores**2)) for scores in centred])
     return Moments(tuple(period.period for period in periods), covariance, variance)

@@ -45,7 +45,8 @@ class SealedFeature:
 
     features: small integers (rows, d) at the terms' feature bits. weight: its share of the initial weights, (d, h + 1).
     session: name of this attempt, part of every mask's label. stream: secret randomness, new in every attempt.
-    journal, resumed: as in :mod:`vfl.models.sealed.records`. predicted: its records of earlier predictions.
+    journal, resumed: as in :mod:`vfl.models.sealed.records`. predicted: its records of earlier predictions. opens:
+    False in a trial, where a prediction keeps the weights for its rows and nothing else.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class SealedFeature:
         journal: SealedJournal | None = None,
         resumed: StepRecord | None = None,
         predicted: Sequence[StepRecord] = (),
+        opens: bool = True,
     ) -> None:
         if me not in members.others:
             raise LocalProtocolError(f"{me!r} is no feature party beside the anchor of this run")
@@ -78,6 +80,7 @@ class SealedFeature:
         self._features, self._masks, self._stream, self._session = features, masks, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
         self._answered: set[int] = set()
+        self._opens = opens
 
     def serve(self) -> Flow[None]:
         """Answer steps until the label party is done.
@@ -104,7 +107,7 @@ class SealedFeature:
                 self._answered.add(step.step)
                 rows = step_rows(step, len(self._features), largest, label)
                 self._keep(step, rows)
-                if not step.again:
+                if step.train or (self._opens and not step.again):
                     yield from self._take_part(step, rows, under_label, under_anchor, slots)
         finally:
             under_label.close()

@@ -272,6 +272,18 @@ class SealedLabel:
             self._journal.predicted(number, scores)
         return scores
 
+    def mark(self, step: Step) -> Flow[None]:
+        """In a trial, in place of :meth:`predict`: everyone keeps the weights as they are now, for ``step.rows``.
+
+        Learns: nothing.
+        Leaks: row ids to everyone.
+        Model: the others' sides open no score in a trial, whatever they are asked.
+        Source: docs/protocols/sealed.md#trials.
+        """
+        yield from self._announce(step, again=self._record is not None)
+        self._keep(step)
+        self.scored[step.number] = Scored(step.rows, {name: block.weight for name, block in self.blocks.items()})
+
     def _score(self, step: Step) -> Flow[U64]:
         """Its share modulo 2**17 of each row's score."""
         number, terms, anchor, key = step.number, self.terms, self.members.anchor, self._keys.slots

@@ -85,7 +85,8 @@ class LabelValuation(ValuationSide):
         commit: Callable[[U64], bytes] = lambda share: arrays_digest(bytes(32), {"ours": share}),
         heard: Callable[[U64, U64, bytes], None] = lambda ours, theirs, values: None,
     ) -> Flow[Moments]:
-        """Moments of every coalition. opened: of each period the scores of its rows, which opened in training.
+        """Moments of every coalition. opened: of each period the scores of its rows, which opened in training; () where
+        the full coalition's numbers open as well.
 
         commit: digest of this side's shares, told to the anchor before its own open; salted where it is to say nothing.
         heard: is told both sides' shares, and the anchor's as they arrived.
@@ -129,7 +130,7 @@ class LabelValuation(ValuationSide):
         y = PRIME_RING.encode(labels, LABEL_BITS)
         yield from offer_slots(anchor, f"labels/{number}", y, keys.slots)
         sums = []
-        for place, coalition in enumerate(self._coalitions):
+        for place, coalition in enumerate(self.coalitions):
             z = base
             for name in coalition:
                 z = PRIME_RING.add(z, shares[name])
@@ -194,7 +195,7 @@ class LabelValuation(ValuationSide):
         except MalformedError as error:
             raise RemoteProtocolError(str(error), anchor) from None
         heard(share, theirs, got.values)
-        return opened_moments(tuple(self.members.features), periods, opened, share, theirs)
+        return opened_moments(tuple(self.members.features), periods, opened, share, theirs, self.coalitions)
 
 
 class AnchorValuation(ValuationSide):
@@ -237,9 +238,9 @@ class AnchorValuation(ValuationSide):
                 announced = cast("ValuedRows", got)
                 pieces = pieces_of(announced, self._scored, valued, label)
                 count = len(valued.rows)
-                if 2 * len(self._coalitions) * count > most:
+                if 2 * len(self.coalitions) * count > most:
                     raise LocalProtocolError(
-                        f"{count} periods of {len(self._coalitions)} coalitions open more than the {most} numbers "
+                        f"{count} periods of {len(self.coalitions)} coalitions open more than the {most} numbers "
                         "that were agreed: value fewer periods"
                     )
                 sums.append((yield from self._chunk(announced, pieces, taken, slots)))
@@ -266,7 +267,7 @@ class AnchorValuation(ValuationSide):
             base = yield from self._own(number, pieces, slots)
         labels = yield from receive_slots(members.label, f"labels/{number}", rows, slots)
         sums = []
-        for place, coalition in enumerate(self._coalitions):
+        for place, coalition in enumerate(self.coalitions):
             z = PRIME_RING.add(base, mine) if members.anchor in coalition else base
             for name in coalition:
                 if name != members.anchor:
@@ -317,7 +318,7 @@ class AnchorValuation(ValuationSide):
         opening: Callable[[Rows], None],
         sent: Callable[[bytes, bytes], None],
     ) -> Flow[None]:
-        label, shape = self.members.label, (len(self._coalitions), 2, end.periods)
+        label, shape = self.members.label, (len(self.coalitions), 2, end.periods)
         other = end.again != (recorded is not None) or (not end.again and end.periods != len(valued.rows))
         if other or not end.periods:
             raise RemoteProtocolError("ends a valuation that the anchor has not made", label)
@@ -362,7 +363,7 @@ class FeatureValuation(ValuationSide):
                 pieces, told = pieces_of(announced, self._scored, valued, label), as_told(announced)
                 part = yield from self._taken(announced.number, pieces, taken)
                 part = PRIME_RING.add(part, self._local(pieces, me))
-                for coalition in self._coalitions:
+                for coalition in self.coalitions:
                     if me not in coalition:
                         continue
                     among = [name for name in coalition if name != self.members.anchor]

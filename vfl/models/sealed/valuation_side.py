@@ -30,7 +30,8 @@ class ValuationSide:
     """What every side brings: members, terms, its small integers (rows, d), and what its training left of predictions.
 
     session: name of this attempt. stream: secret randomness, new in every attempt. supply, workers: of an evaluator,
-    where its encryptions of zero are made ahead and its products computed.
+    where its encryptions of zero are made ahead and its products computed. coalitions: whose numbers open; by default
+    all but the full one's.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class ValuationSide:
         session: str,
         supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
         workers: Workers | None = None,
+        coalitions: Sequence[tuple[str, ...]] | None = None,
     ) -> None:
         self.members, self.terms, self.fixed = members, terms, fixed
         self._supply, self._workers = supply, workers
         self._features, self._scored, self._stream, self._session = features, scored, stream, session
-        self._coalitions = valued_coalitions(tuple(members.features))
+        self.coalitions = tuple(valued_coalitions(tuple(members.features)) if coalitions is None else coalitions)
         self._drop = fixed.feature_bits + WEIGHT_BITS - EMBEDDING_BITS
 
     def _weight(self, piece: Piece, owner: str) -> U64:
