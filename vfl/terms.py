@@ -368,7 +368,9 @@ class OpeningTerms(Terms):
     """How often a row's embedding sum may be opened; each feature node counts and enforces it."""
 
     limit_per_row: int = Field(
-        default=4, ge=1, description="openings of a row over all runs; of a sealed model they are scores alone"
+        default=4,
+        ge=1,
+        description="openings of a row over all runs; of a sealed model scores, and likewise numbers it enters",
     )
     largest_fraction: float = Field(
         default=0.6,

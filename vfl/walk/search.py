@@ -52,7 +52,7 @@ DEFAULT_SPACE: Mapping[str, Choice] = {
 
 
 class SearchTerms(Terms):
-    """A search of the split network that everyone signs. It chooses by periods before evaluation.first, and reports those from there on."""
+    """A search of the split network. It chooses by periods before evaluation.first, and reports those from there on."""
 
     trials: int = Field(
         default=20, ge=1, le=10_000, description="top models tried on opened sums, the agreed one among them"

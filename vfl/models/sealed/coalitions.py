@@ -127,7 +127,7 @@ class CoalitionEmbedding(Message):
     sender=Role.PARTY,
     receiver=Role.LABEL,
     payload=Payload.SHARE,
-    reveals="with the label party's shares: two numbers of 32 bits per coalition and period",
+    reveals="with the label party's shares: two numbers of 32 bits per coalition, or trial of a search, and period",
     source=_SOURCE,
 )
 class CoalitionNumbers(Message):
