@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from parties.agreement.arithmetic import check_arithmetic
 from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
 from parties.agreement.terms import EvaluationTerms
 from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
-from parties.errors import ConfigError
+from parties.data.calendar import calendar_of
+from parties.errors import AgreementError, ConfigError
 from parties.node.sealed_feature import SealedFeatureParty
 from parties.node.sealed_label import SealedJoint
 from parties.node.sealed_trials import LabelTrials, chosen_in_the_clear
+from parties.node.validation import validate_run
+from parties.proposing.continuing import continued_without
+from parties.proposing.sealed_costs import sealed_cost, sealed_steps
 from psi.flow import Flow, Message, RemoteProtocolError
 from tests.faults.consortium import Crash, MemoryStore
 from tests.faults.test_resume import cut
 from tests.faults.test_sealed_run import FEATURES, VALUED, Sealed
+from tests.parties.agreement.test_sealed_terms import nodes
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS, panel
 from vfl.models.sealed.coalitions import CoalitionNumbers, Moments, ValuedRows
 from vfl.models.sealed.initial import sealed_draw
@@ -338,3 +346,63 @@ def test_everyone_is_told_before_signing() -> None:
     assert "b counts their rows, and refuses more than 3 such numbers of a row" in " ".join(learned["l"])
     assert "It learns which of the 3 configurations was chosen." in learned["a"]
     assert "search.configurations" in {caution.term for caution in agreement_cautions(signed)}
+
+
+def test_those_who_go_on_without_a_party_have_room_for_its_trials_again() -> None:
+    signed, now = terms(), datetime(2026, 2, 1, tzinfo=UTC)
+    made = continued_without(signed, ["c"], nodes(signed), now, timedelta(days=1), began=True)
+    assert made.configurations == signed.configurations
+    assert (made.openings_left, made.row_limit) == (3, 6)
+
+
+def test_trials_cost_what_they_train_and_value() -> None:
+    signed = terms()
+    plain = signed.model_copy(update={"search": None})
+    searched, alone = (sealed_steps(one, ENTITIES) for one in (signed, plain))
+    # three predicted periods lie before the reported one; two trials have 2 + 2 steps there, the third 2 + 2 * 2
+    assert searched.predict - alone.predict == 3 * 3
+    assert searched.train - alone.train == 4 + 4 + 6
+    assert sealed_cost(signed, ENTITIES).sent_by("l") > 2 * sealed_cost(plain, ENTITIES).sent_by("l")
+
+
+def test_the_exported_factors_trial_is_the_chosen_one_and_all_are_counted(whole: Searching) -> None:
+    result = whole.joint.restore()
+    assert result is not None
+    calendar = calendar_of(whole.terms.calendar)
+    findings, trials = validate_run(
+        whole.terms, whole.terms.run_id, calendar, whole.panel, result, None, None,
+        found=whole.joint.found, tried=whole.joint.tried,
+    )  # fmt: skip
+    assert len(trials) == 3
+    assert findings.numbers["search"]["n_trials"].value == 3
+    (selected,) = [trial for trial in trials if trial.selected]
+    assert selected.periods == (f"p{REPORTED}",)
+    assert selected.terms["model"] == whole.joint.chosen.model_dump(mode="json")
+    for trial in trials:
+        assert trial.terms["search"]["stage"] == "configuration"
+        assert trial.selected or max(trial.periods) < f"p{REPORTED}"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"openings": {"limit_per_row": 2, "contribution": "none"}}, "a row enters the numbers of each trial once, 3"),
+        ({"evaluation": {}}, "name that period"),
+        ({"search": {"configurations": []}}, "at least 1 item"),
+        ({"search": {"configurations": [{"momentum": 0.99}]}}, "number 1: model.square_rate = 0.25 with momentum"),
+        ({"search": {"trials": 3}}, "list them in search.configurations"),
+        (
+            {"model": {"kind": "trees", "anchor": "b"}, "openings": {"contribution": "none"}, "search": {}},
+            "trees have no search: drop",
+        ),
+    ],
+)
+def test_terms_that_do_not_fit_a_search_are_refused_with_a_remedy(change: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        Agreement.model_validate(terms().model_dump(mode="json") | change)
+
+
+def test_a_configuration_that_the_ring_has_no_room_for_is_named() -> None:
+    check_arithmetic(terms())
+    with pytest.raises(AgreementError, match=r"number 2: .* do not fit the ring together"):
+        check_arithmetic(terms(Configuration(), Configuration(width=64, square_rate=1.0, momentum=0.0, threshold=99.0)))
