@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_aliases
 from parties.data.panel import as_of, feature_panel_of, label_panel_of
+from parties.data.preprocess import cross_sectional_scores, uncut
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
@@ -112,7 +113,9 @@ def coverage_report(
     used = observed.values[chosen[chosen >= 0]]
     missing = np.isnan(used).mean(axis=0) if len(used) else np.ones(len(settings.columns))
     keys = np.unique(np.stack([position, observed.period.astype(np.int64)]), axis=1)
-    readings = [_reading(observed, entities, len(calendar), period_index(calendar, observed.period), len(aliases))]
+    raw = np.where((chosen >= 0)[:, :, None], observed.values[chosen], np.nan)
+    inside = period_index(calendar, observed.period)
+    readings = [_reading(observed, entities, len(calendar), inside, len(aliases)) + _not_cut(settings, raw)]
     labels: tuple[int, ...] = ()
     if label is not None:
         rows = read_label_rows(settings, label, folder, data)
@@ -142,7 +145,7 @@ def coverage_report(
     last = max((t for t in range(len(calendar)) if (chosen[t] >= 0).any()), default=None)
     return replace(
         report,
-        notes=tuple(_notes(settings, report, calendar, observed.period, canonical)),
+        notes=(*_notes(settings, report, calendar, observed.period, canonical), *_constant(settings, raw)),
         readings=tuple(readings),
         preview_period="" if last is None else calendar.periods[last],
         preview=() if last is None else _preview(settings, observed.values[chosen[last][chosen[last] >= 0]]),
@@ -163,6 +166,24 @@ def _reading(
         *observed.rules,
     ]
     return f"{observed.source}: {'; '.join(facts)}"
+
+
+def _not_cut(settings: PartySettings, raw: NDArray[np.float64]) -> str:
+    """Which columns of raw as-of values (T, n, d) are not winsorised, and in how many periods."""
+    counts = uncut(raw, settings.winsorise).sum(axis=0)
+    told = [f"{name} in {n:,} of {len(raw):,} periods" for name, n in zip(settings.columns, counts, strict=True) if n]
+    return f"; not winsorised, since of few values: {', '.join(told)}" if told else ""
+
+
+def _constant(settings: PartySettings, raw: NDArray[np.float64]) -> list[str]:
+    """Columns that say nothing in some period in which they have values."""
+    usable, varies = np.isfinite(raw).any(axis=1), cross_sectional_scores(raw)[1]
+    return [
+        f"column {name} has one value for all entities in {int(flat.sum())} of {int(there.sum())} periods; the model "
+        "sees 0 there"
+        for name, there, flat in zip(settings.columns, usable.T, (usable & ~varies).T, strict=True)
+        if flat.any()
+    ]
 
 
 def _label_reading(rows: LabelRows, names: NDArray[np.object_], entities: Sequence[str]) -> str:

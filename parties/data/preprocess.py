@@ -1,6 +1,6 @@
 """Raw as-of features to model-ready ones: every number of period t is made from data known by its cutoff.
 
-Per period and column: winsorise, standardise over the entities that have a value, impute the
+Per period and column: winsorise where it is continuous, standardise over the entities that have a value, impute the
 cross-sectional mean (0). Then, optionally, whiten with directions learned from periods up to t.
 Whitening matters because the sealed source layer learns by plain SGD on shares.
 """
@@ -12,10 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLIP", "cross_sectional_scores", "model_ready", "whitened", "winsorised"]
+__all__ = ["CLIP", "FEW", "cross_sectional_scores", "model_ready", "uncut", "whitened", "winsorised"]
 
 CLIP = 8.0
 """Model-ready features lie in [-CLIP, CLIP]; the fixed-point encoding relies on it."""
+
+FEW = 10
+"""Different values of a period up to which a column is one of categories, if each stands twice on average."""
 
 _SHRINKAGE = 0.1
 """Share of the identity mixed into the correlation matrix before its inverse square root."""
@@ -24,15 +27,27 @@ Floats = NDArray[np.float64]
 
 
 def winsorised(values: Floats, share: float) -> Floats:
-    """Cut each column of (T, n, d) at its own ``share`` and ``1 - share`` quantiles per period.
+    """Cut each column of (T, n, d) at its own ``share`` and ``1 - share`` quantiles per period, where it is continuous.
 
-    Quantiles interpolate linearly between order statistics of the values present; NaN stays NaN.
+    Quantiles interpolate linearly between order statistics of the values present; NaN stays NaN. Where
+    :func:`uncut` says so, a column stays as it is.
     """
     if share == 0 or values.shape[1] == 0:
         return values.copy()
-    ordered = np.sort(values, axis=1)
-    present = np.isfinite(values).sum(axis=1)
-    return np.clip(values, _quantile(ordered, present, share), _quantile(ordered, present, 1 - share))
+    low, high, whole = _cuts(values, share)
+    return np.where(whole, values, np.clip(values, low, high))
+
+
+def uncut(values: Floats, share: float) -> NDArray[np.bool_]:
+    """Where a column of (T, n, d) varies and is not winsorised, bool (T, d).
+
+    That is where it is one of categories (:data:`FEW`), of which the rare ones say the most, and where the cut would
+    leave it constant: a flag that is rarer than ``share``, or a count of almost nothing but zeros.
+    """
+    if share == 0 or values.shape[1] == 0:
+        return np.zeros((values.shape[0], values.shape[2]), dtype=np.bool_)
+    _, _, whole = _cuts(values, share)
+    return whole[:, 0, :]
 
 
 def cross_sectional_scores(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -87,6 +102,17 @@ def model_ready(
         scores = whitened(scores, varies)
     clipped: Floats = np.clip(scores, -clip, clip)
     return clipped
+
+
+def _cuts(values: Floats, share: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Where each column of (T, n, d) would be cut below and above, and where it is not cut; (T, 1, d) each."""
+    ordered = np.sort(values, axis=1)
+    present = np.isfinite(values).sum(axis=1)
+    low, high = _quantile(ordered, present, share), _quantile(ordered, present, 1 - share)
+    different = (ordered[:, 1:] > ordered[:, :-1]).sum(axis=1) + 1
+    categories = (different <= FEW) & (2 * different <= present)
+    whole = (different > 1) & (categories | (low == high)[:, 0, :])
+    return low, high, whole[:, None, :]
 
 
 def _quantile(ordered: Floats, present: NDArray[np.int_], share: float) -> Floats:

@@ -205,6 +205,20 @@ def test_ids_that_became_floats_come_back(home: Path) -> None:
     assert any("all ids end in .0" in note for note in report.notes)
 
 
+def test_the_check_says_what_is_not_winsorised_and_what_is_constant(home: Path) -> None:
+    rows = [
+        f"C{i},2024-0{month}-28,{int(i == 0 and month == 1)},{i * month}\n" for month in (1, 2) for i in range(200)
+    ]
+    sql = SQL.replace(" x FROM", " x, y FROM")
+    (home / "q.sql").write_text(sql)
+    (home / "data" / "f.csv").write_text("ticker,day,x,y\n" + "".join(rows))
+    terms = calendar_terms(CalendarSettings(frequency="M", first=date(2024, 1, 1), last=date(2024, 2, 3)))
+    report = coverage_report(party(columns=("x", "y")), home, home / "data", calendar_of(terms))
+    assert report.readings[0].endswith("not winsorised, since of few values: x in 1 of 2 periods")
+    assert "column x has one value for all entities in 1 of 2 periods; the model sees 0 there" in report.notes
+    assert not any("column y" in note for note in report.notes)
+
+
 # -- what DuckDB says
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from parties.data.preprocess import CLIP, cross_sectional_scores, model_ready, whitened, winsorised
+from parties.data.preprocess import CLIP, FEW, cross_sectional_scores, model_ready, uncut, whitened, winsorised
 
 CELLS = st.one_of(st.floats(-1e6, 1e6), st.just(float("nan")), st.sampled_from([0.0, 1.0, 1e150, -1e-150]))
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 4))
@@ -15,18 +15,55 @@ PANELS = SHAPES.flatmap(lambda shape: arrays(np.float64, shape, elements=CELLS))
 
 @given(PANELS, st.sampled_from([0.0, 0.01, 0.1, 0.3]))
 @settings(max_examples=120, deadline=None)
-def test_winsorising_cuts_at_numpys_quantiles(values: np.ndarray, share: float) -> None:
-    got = winsorised(values, share)
+def test_winsorising_cuts_continuous_columns_at_numpys_quantiles_and_no_others(
+    values: np.ndarray, share: float
+) -> None:
+    got, whole = winsorised(values, share), uncut(values, share)
     for t in range(values.shape[0]):
         for column in range(values.shape[2]):
             line = values[t, :, column]
             present = line[~np.isnan(line)]
             if present.size:
                 low, high = np.quantile(present, [share, 1 - share])
-                expected = np.clip(line, low, high)
+                different = len(np.unique(present))
+                categories = different <= FEW and 2 * different <= len(present)
+                left = share > 0 and different > 1 and (categories or low == high)
+                assert whole[t, column] == left
+                expected = line if left else np.clip(line, low, high)
                 assert np.allclose(got[t, :, column], expected, rtol=1e-9, atol=1e-9, equal_nan=True)
             else:
                 assert np.isnan(got[t, :, column]).all()
+
+
+@given(
+    st.integers(2, 400).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 1))),
+    st.sampled_from([0.001, 0.01, 0.1, 0.3, 0.49]),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_flag_stays_a_flag_however_rare(counts: tuple[int, int], share: float, whiten: bool) -> None:
+    """A 0/1 column that is rarer than the winsorising share was a constant: its rare value was cut away."""
+    rows, ones = counts
+    flag = np.zeros((1, rows, 1))
+    flag[0, :ones] = 1.0
+    got = model_ready(flag, [], winsorise=share, whiten=whiten)[0, :, 0]
+    assert len(np.unique(got)) == 2
+    assert got[0] > got[-1]
+
+
+def test_rare_categories_and_counts_of_almost_nothing_but_zeros_are_not_cut_and_heavy_tails_are() -> None:
+    rng = np.random.default_rng(3)
+    rating = np.zeros(1000)
+    rating[:4], rating[4:60] = -1.0, 1.0
+    lawsuits = np.zeros(1000)
+    lawsuits[:9] = rng.permutation(np.arange(1, 10)) * 1.5
+    lawsuits[9:12] = [40.0, 50.0, 60.0]
+    heavy = rng.standard_t(2, 1000)
+    values = np.stack([rating, lawsuits, heavy], axis=1)[None]
+    got = winsorised(values, 0.02)
+    assert uncut(values, 0.02).tolist() == [[True, True, False]]
+    assert np.array_equal(got[..., :2], values[..., :2])
+    assert got[..., 2].max() < values[..., 2].max()
 
 
 @given(PANELS)
