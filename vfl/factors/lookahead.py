@@ -1,15 +1,17 @@
 """Does a feature know what had not happened yet? Dates decide where there are any; else its profile over time tells.
 
-The label of each period is first freed of what earlier, non-overlapping label windows say, since a label that persists
-can be foreseen honestly. What remains is news. A feature made of history resembles the news of the window that had just
-ended; one that was shifted into the future, or revised with hindsight, resembles the news of the coming window as
-well. It is flagged, by name, where that resemblance is large, clear, and at least three quarters of that with the past.
+The label of each period is first freed of what other, non-overlapping label windows say, before it and after it, since
+a label that persists, or that has a level of its own for each entity, can be foreseen honestly: a volatility over the
+last year knows the level better than a few windows of labels do. What remains is news of this window alone. A feature
+made of history resembles the news of the window that had just ended; one that was shifted into the future, or revised
+with hindsight, resembles the news of the coming window as well. It is flagged, by name, where that resemblance is
+large, clear, and at least three quarters of that with the past.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,7 @@ EXCESS = 0.15
 """Rank IC with the news of a window that was not over: more is too much to be foresight. Real signals stay below."""
 _CLEAR = 3.0
 _SHARE = 0.75
-_PAST_WINDOWS = 3
+_WINDOWS = 3
 
 
 def refuse_future(name: str, available_at: Times, calendar: Calendar, instruments: tuple[str, ...]) -> None:
@@ -51,10 +53,11 @@ def lookahead_findings(features: Mapping[str, Floats], labels: Floats, *, horizo
     """Rank IC of each feature (T, n) with the news of the coming label window and of the last one that was over.
 
     labels: float64 (T, n), over a window of ``horizon`` periods (at least 1) that starts at the cutoff. News is the
-    label's residual on the labels of the three windows before. Warns ``look-ahead``, naming the feature.
+    label's residual on the labels of the three windows before, the mean of up to three after, and the entity's mean
+    over all windows that do not overlap. Warns ``look-ahead``, naming the feature.
     """
     step = max(math.ceil(horizon), 1)
-    news = neutralised(labels, [_shifted(labels, -step * k) for k in range(1, _PAST_WINDOWS + 1)])
+    news = neutralised(labels, [*_windows(labels, -step), _mean(_windows(labels, step)), _elsewhere(labels, step)])
     last = _shifted(news, -step)
     numbers: dict[str, Number] = {}
     series: dict[str, Series] = {}
@@ -64,9 +67,7 @@ def lookahead_findings(features: Mapping[str, Floats], labels: Floats, *, horizo
     for name, values in features.items():
         future, past = (hac_mean(ic_by_period(values, part), horizon=step) for part in (news, last))
         if past.n_periods < 2:
-            left_out[f"look_ahead_{name}"] = (
-                f"needs {(_PAST_WINDOWS + 1) * step + 2} periods with labels, one after another"
-            )
+            left_out[f"look_ahead_{name}"] = f"needs {(_WINDOWS + 1) * step + 2} periods with labels, one after another"
             continue
         numbers[name] = Number(
             future.mean,
@@ -89,6 +90,28 @@ def lookahead_findings(features: Mapping[str, Floats], labels: Floats, *, horizo
                 )
             )
     return Findings({"look_ahead": numbers} if numbers else {}, series, left_out, tuple(warnings))
+
+
+def _windows(labels: Floats, step: int) -> list[Floats]:
+    """Labels (T, n) of the next :data:`_WINDOWS` windows, ``step`` periods apart; of those before if it is below 0."""
+    return [_shifted(labels, step * k) for k in range(1, _WINDOWS + 1)]
+
+
+def _mean(parts: Sequence[Floats]) -> Floats:
+    """Mean of what is there of arrays of one shape, NaN where nothing is."""
+    there = np.sum([~np.isnan(part) for part in parts], axis=0)
+    total = np.sum([np.nan_to_num(part) for part in parts], axis=0)
+    return np.where(there > 0, total / np.maximum(there, 1), np.nan)
+
+
+def _elsewhere(labels: Floats, step: int) -> Floats:
+    """Each entity's mean label over all periods that lie ``step`` or more away from each, (T, n)."""
+    near = range(1 - step, step)
+    total, there = (
+        part.sum(axis=0) - np.sum([np.nan_to_num(_shifted(part, k)) for k in near], axis=0)
+        for part in (np.nan_to_num(labels), (~np.isnan(labels)).astype(np.float64))
+    )
+    return np.where(there > 0, total / np.maximum(there, 1), np.nan)
 
 
 def _shifted(labels: Floats, lag: int) -> Floats:

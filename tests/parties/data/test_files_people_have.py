@@ -206,9 +206,7 @@ def test_ids_that_became_floats_come_back(home: Path) -> None:
 
 
 def test_the_check_says_what_is_not_winsorised_and_what_is_constant(home: Path) -> None:
-    rows = [
-        f"C{i},2024-0{month}-28,{int(i == 0 and month == 1)},{i * month}\n" for month in (1, 2) for i in range(200)
-    ]
+    rows = [f"C{i},2024-0{month}-28,{int(i == 0 and month == 1)},{i * month}\n" for month in (1, 2) for i in range(200)]
     sql = SQL.replace(" x FROM", " x, y FROM")
     (home / "q.sql").write_text(sql)
     (home / "data" / "f.csv").write_text("ticker,day,x,y\n" + "".join(rows))

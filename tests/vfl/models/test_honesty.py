@@ -206,6 +206,38 @@ def test_a_label_that_persists_may_be_foreseen():
     assert lookahead_findings({"level": state}, state, horizon=1).warned("look-ahead")
 
 
+def volatilities(level: float, moves: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Log volatilities over past days and over days to come, and over the next day, which is the label.
+
+    Each entity has a level of its own, of deviation ``level``, and a state about it that reverts and ``moves``.
+    """
+    rng = np.random.default_rng(1)
+    history, days, entities = 300, 60, 120
+    usual, shocks = level * rng.normal(size=entities), moves * rng.normal(size=(history + days + 5, entities))
+    state = np.empty_like(shocks)
+    state[0] = shocks[0] / np.sqrt(1 - 0.97**2)
+    for t in range(1, len(shocks)):
+        state[t] = 0.97 * state[t - 1] + shocks[t]
+    squares = np.square(np.exp(usual + state) * rng.normal(size=shocks.shape))
+    total = np.cumsum(np.vstack([np.zeros(entities), squares]), axis=0)
+    cuts = history + np.arange(days)
+
+    def over(first: int, last: int) -> np.ndarray:
+        return 0.5 * np.log((total[cuts + last] - total[cuts + first]) / (last - first))
+
+    backward = {f"back_{k}": over(-k, 0) for k in (5, 21, 63, 250)}
+    return backward | {"ahead": over(-4, 1), "centred": over(-2, 3)}, over(0, 1)
+
+
+@pytest.mark.parametrize(("level", "moves"), [(0.4, 0.12), (0.8, 0.05), (0.0, 0.12)])
+def test_a_volatility_of_the_past_knows_the_level_and_does_not_look_ahead(level: float, moves: float) -> None:
+    """Long windows know the level better than three labels do, and were flagged for it; those that look are caught."""
+    columns, label = volatilities(level, moves)
+    assert np.nanmean(ic_by_period(columns["back_21"], label)) > 0.25, "it foresees the label, honestly"
+    found = lookahead_findings(columns, label, horizon=1)
+    assert {warning.text.split()[0] for warning in found.warnings} == {"ahead", "centred"}
+
+
 def test_an_honest_small_lead_is_not_flagged():
     leads = 0.08 * NOISE + NEWS[:, :, 0]
     found = lookahead_findings({"lead": leads}, NOISE, horizon=1)
