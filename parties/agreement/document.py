@@ -161,8 +161,12 @@ class Agreement(Terms):
                 f"which is {exposed} linear forms of {self.counted_features} features, above the agreed fraction "
                 f"{self.openings.largest_fraction}: lower openings.limit_per_row or model.embedding_width"
             )
-        if self.fixed_point.headroom_bits(self.total_features) < 1:
-            raise ValueError("fixed point: ring too small for these bits; lower feature_bits or gradient_bits")
+        fitting = self.fixed_point.fitting(self.total_features)
+        if fitting != self.fixed_point:
+            raise ValueError(
+                f"fixed point: {self.total_features} columns leave no room in the ring for weights: set "
+                f"fixed_point.gradient_bits = {fitting.gradient_bits} or lower"
+            )
         if self.openings.contribution == "masked" and len(self.features) > _MOST_MASKED:
             raise ValueError(
                 f"masked contributions open every coalition's sums, too many above {_MOST_MASKED} feature parties: set "

@@ -9,7 +9,6 @@ from typing import Literal
 
 from parties.data.vendors import FUND, Vendor
 from parties.names import COORDINATOR
-from vfl.terms import FixedPoint
 
 __all__ = ["FUND_COLUMNS", "SimulatedModel", "opening_plan", "write_texts"]
 
@@ -190,9 +189,6 @@ largest_fraction = {_LARGEST_FRACTION}
 contribution = "{contribution}"
 single_party = {str(len(vendors) == 1).lower()}
 """
-    if FixedPoint().headroom_bits(features) < 1:
-        # more columns need more room in the ring for the same weights
-        text += f"\n[fixed_point]\ngradient_bits = {FixedPoint().gradient_bits - 1}\n"
     return text
 
 

@@ -206,6 +206,7 @@ def coalition_of(
             "purpose": f"{settings.purpose} ({about})" if settings.purpose else about,
             "party": staying,
             "model": model,
+            "fixed_point": _with_room(settings).fixed_point,
             "openings": opened,
             "reward": RewardTerms(unit=settings.reward.unit, scale=settings.reward.scale),
             "fees": None,
@@ -227,7 +228,7 @@ def agreement_of(
     ``coalition`` goes into the nonce, so that a retrain run says in what it signs that it is one.
     """
     label = next(party.name for party in settings.party if party.role == "label")
-    settings = _with_batch_floor(anchored(settings))
+    settings = _with_room(_with_batch_floor(anchored(settings)))
     coordinator = nodes[COORDINATOR]
     try:
         made = Agreement(
@@ -300,6 +301,18 @@ def _with_batch_floor(settings: ConsortiumSettings) -> ConsortiumSettings:
             f"{2 * floor} or more: raise it, or name model.smallest_batch yourself",
         )
     return settings.model_copy(update={"model": model.model_copy(update={"smallest_batch": floor})})
+
+
+def _with_room(settings: ConsortiumSettings) -> ConsortiumSettings:
+    """The terms with as many bits of a gradient as their columns leave room for, where they name none themselves."""
+    fixed = settings.fixed_point
+    if isinstance(settings.model, AnchoredModel) or "gradient_bits" in fixed.model_fields_set:
+        return settings
+    columns = sum(len(party.output_columns) for party in settings.party if party.role == "feature")
+    try:
+        return settings.model_copy(update={"fixed_point": fixed.fitting(columns)})
+    except ValueError as error:
+        raise TermsFault("fixed_point.ring_bits", str(error)) from None
 
 
 def _contradiction(error: ValidationError) -> TermsFault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,10 +51,14 @@ def offers(settings: ConsortiumSettings) -> dict[str, Offered]:
 
 
 @pytest.fixture(scope="module")
-def agreement(settings: ConsortiumSettings, tmp_path_factory: pytest.TempPathFactory) -> Agreement:
+def nodes(settings: ConsortiumSettings, tmp_path_factory: pytest.TempPathFactory) -> Roster:
     folder = tmp_path_factory.mktemp("keys")
     names = [COORDINATOR, *(p.name for p in settings.party)]
-    nodes = Roster({name: create_identity(name, folder / name).member("127.0.0.1:1") for name in names})
+    return Roster({name: create_identity(name, folder / name).member("127.0.0.1:1") for name in names})
+
+
+@pytest.fixture(scope="module")
+def agreement(settings: ConsortiumSettings, nodes: Roster) -> Agreement:
     return agreement_of(settings, nodes, NOW, timedelta(hours=3))
 
 
@@ -91,6 +96,46 @@ def test_a_proposal_that_differs_from_the_offers_is_refused(made: Path, settings
     for reason, wrong in cases.items():
         with pytest.raises(ConfigError, match=reason):
             load_proposal(made, wrong)
+
+
+def with_columns(settings: ConsortiumSettings, count: int, **terms: object) -> ConsortiumSettings:
+    """The same consortium with ``count`` columns of its feature parties."""
+    names = iter(f"c{i}" for i in range(count))
+    features = [p for p in settings.party if p.role == "feature"]
+    sizes = {p.name: count // len(features) + (i < count % len(features)) for i, p in enumerate(features)}
+    parties = [
+        p.model_dump() | {"columns": [next(names) for _ in range(sizes[p.name])], "missing_indicators": ()}
+        if p.role == "feature"
+        else p.model_dump()
+        for p in settings.party
+    ]
+    model = {"batch_rows": 8192, "embedding_width": 1}
+    return ConsortiumSettings.model_validate(
+        settings.model_dump(exclude_unset=True) | {"party": parties, "model": model} | terms
+    )
+
+
+@pytest.mark.parametrize(("columns", "bits"), [(64, 23), (65, 22), (128, 22), (129, 21), (1000, 19)])
+def test_many_columns_choose_their_bits(settings: ConsortiumSettings, nodes: Roster, columns: int, bits: int) -> None:
+    """The defaults hold 64 columns; above, a run was refused until somebody had found the bits that fit."""
+    made = agreement_of(with_columns(settings, columns), nodes, NOW)
+    assert (made.total_features, made.fixed_point.gradient_bits) == (columns, bits)
+    assert made.fixed_point.headroom_bits(columns) >= 1
+
+
+def test_bits_that_were_set_are_refused_with_those_that_fit(settings: ConsortiumSettings, nodes: Roster) -> None:
+    with pytest.raises(ConfigError, match="100 columns leave no room") as refused:
+        agreement_of(with_columns(settings, 100, fixed_point={"gradient_bits": 23}), nodes, NOW)
+    found = re.search(r"set fixed_point\.gradient_bits = (\d+)", str(refused.value))
+    assert found is not None
+    agreement_of(with_columns(settings, 100, fixed_point={"gradient_bits": int(found[1])}), nodes, NOW)
+    small = {"ring_bits": 36}
+    with pytest.raises(ConfigError, match="need a ring of 45 bits") as refused:
+        agreement_of(with_columns(settings, 100, fixed_point=small), nodes, NOW)
+    agreement_of(with_columns(settings, 100, fixed_point={"ring_bits": 45}), nodes, NOW)
+    lower = re.search(r"lower fixed_point\.feature_bits by (\d+)", str(refused.value))
+    assert lower is not None
+    agreement_of(with_columns(settings, 100, fixed_point=small | {"feature_bits": 12 - int(lower[1])}), nodes, NOW)
 
 
 def node(settings: ConsortiumSettings, **changes: object) -> NodeSettings:
