@@ -64,7 +64,12 @@ class FixedPoint(Terms):
 
     ring_bits: int = Field(default=59, ge=24, le=59)
     feature_bits: int = Field(default=12, ge=4, le=14)
-    gradient_bits: int = Field(default=23, ge=_FEWEST_GRADIENT_BITS, le=30, description="fewer where more than 64 columns need the room, unless set")
+    gradient_bits: int = Field(
+        default=23,
+        ge=_FEWEST_GRADIENT_BITS,
+        le=30,
+        description="fewer where more than 64 columns need the room, unless set",
+    )
     clip: float = Field(default=8.0, gt=0, le=64, description="features are clipped to +-clip")
 
     @model_validator(mode="after")

@@ -40,6 +40,8 @@ def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -
     show_agreement(agreement, settings.party.name, own_cautions(own))
     if own is not None:
         section("This party's rows", own_lines(own, agreement, settings.limits))
+    if settings.label is not None:
+        section("This party's labels", [_universe(agreement, settings, home)])
     whole = terms_section(agreement)
     section(whole.title, whole.lines)
     before = last_signed(home, settings, agreement)
@@ -49,6 +51,23 @@ def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -
     worse = [f"WARNING {line}" for line in weaker_than_before(before, agreement)]
     changed = differences(before, agreement) or ("Every term is as it was.",)
     section(f"Compared with run {before.run_id[:12]}, signed before", [*worse, *changed])
+
+
+def _universe(agreement: Agreement, settings: NodeSettings, home: Path) -> str:
+    """Which of the label party's rows would be left out."""
+    from parties.data.calendar import calendar_of
+    from parties.data.entities import party_entities
+    from parties.data.universe import label_universe_line
+    from parties.errors import EntenteError
+
+    party, queries, data = settings.party, home / settings.queries, home / settings.data
+    assert settings.label is not None
+    try:
+        entities = party_entities(party, queries, data, settings.label)
+        found = label_universe_line(party, settings.label, queries, data, calendar_of(agreement.calendar), entities)
+    except EntenteError as error:
+        return f"WARNING they cannot be read now: {error}"
+    return f"If all {len(entities):,} of your entities are common, {found}."
 
 
 def show_openings(agreement: Agreement, standing: int) -> None:

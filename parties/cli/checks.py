@@ -78,12 +78,16 @@ def entities_check(
 ) -> None:
     """Match the party's names against a public list, here, and propose aliases. Nothing is written unasked."""
     from parties.data.matching import match_names, read_reference, write_aliases
-    from parties.data.query import read_observations
+    from parties.data.query import read_label_rows, read_observations
     from parties.node.settings import load_node_settings
 
     settings = load_node_settings(home / "node.toml")
-    observed = read_observations(settings.party, home / settings.queries, home / settings.data)
-    matches = match_names(sorted(set(map(str, observed.entity))), read_reference(reference, column), least=least)
+    folders = (home / settings.queries, home / settings.data)
+    if settings.party.columns or settings.label is None:
+        names = read_observations(settings.party, *folders).entity
+    else:
+        names = read_label_rows(settings.party, settings.label, *folders).entity
+    matches = match_names(sorted(set(map(str, names))), read_reference(reference, column), least=least)
     counts = {kind: sum(match.kind == kind for match in matches) for kind in _KINDS}
     say(f"{len(matches)} names: " + ", ".join(f"{count} {_KINDS[kind]}" for kind, count in counts.items() if count))
     doubtful = [match for match in matches if match.kind in ("close", "ambiguous", "none")]
@@ -124,18 +128,23 @@ def _show(report: CoverageReport) -> None:
     step = max(1, math.ceil(len(report.periods) / _FULL_LISTING))
     table(
         "Usable at the cutoff" + (f" (every {step} periods)" if step > 1 else ""),
-        ("period", ">entities", ">median age, days", *((">labels",) if report.labels else ())),
+        (
+            "period",
+            *((">entities", ">median age, days") if report.covered else ()),
+            *((">labels",) if report.labels else ()),
+        ),
         (
             (
                 report.periods[t],
-                report.covered[t],
-                "-" if math.isnan(report.age_days[t]) else f"{report.age_days[t]:.1f}",
+                *((report.covered[t], _aged(report.age_days[t])) if report.covered else ()),
                 *((report.labels[t],) if report.labels else ()),
             )
             for t in periods[::step]
         ),
     )
-    table("Missing values", ("column", ">share"), ((name, f"{share:.1%}") for name, share in report.missing.items()))
+    if report.missing:
+        shares = ((name, f"{share:.1%}") for name, share in report.missing.items())
+        table("Missing values", ("column", ">share"), shares)
     if report.preview:
         table(
             f"Cross-section at {report.preview_period}, raw values",
@@ -146,6 +155,10 @@ def _show(report: CoverageReport) -> None:
             ),
         )
     say(*(f"note: {note}" for note in report.notes), *(f"read {reading}" for reading in report.readings))
+
+
+def _aged(days: float) -> str:
+    return "-" if math.isnan(days) else f"{days:.1f}"
 
 
 def _four_digits(value: float) -> str:

@@ -99,7 +99,7 @@ def _settings(home: Path, *, is_node: bool) -> Iterator[Check]:
         return
     node = load_node_settings(home / "node.toml")
     queries = home / node.queries
-    wanted = [node.party.query, *([node.label.query] if node.label else []), *filter(None, [node.party.aliases])]
+    wanted = filter(None, (node.party.query, node.label.query if node.label else "", node.party.aliases))
     absent = [str(queries / name) for name in wanted if not (queries / name).is_file()]
     if not (home / node.data).is_dir():
         absent.append(str(home / node.data))

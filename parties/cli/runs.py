@@ -189,10 +189,11 @@ def _show_results(view: RunView) -> None:
     if view.evaluation is not None:
         numbers = view.evaluation
         t = "-" if numbers.t_joint is None else f"{numbers.t_joint:.2f}"
-        say(
-            f"Rank IC out of sample over {numbers.n_periods} periods: joint {correlation(numbers.ic_joint)} (t {t}), "
-            f"label party alone {correlation(numbers.ic_own)}, uplift {correlation(numbers.uplift)}"
-        )
+        beside = ""
+        if numbers.ic_own is not None:
+            beside = f", label party alone {correlation(numbers.ic_own)}, uplift {correlation(numbers.uplift)}"
+        joint = f"joint {correlation(numbers.ic_joint)} (t {t})"
+        say(f"Rank IC out of sample over {numbers.n_periods} periods: {joint}{beside}")
     if view.contributions:
         table(
             f"Contributions ({view.contribution_way})",

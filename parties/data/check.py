@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_aliases
-from parties.data.panel import as_of, feature_panel_of, label_panel_of
+from parties.data.panel import as_of, build_label_panel, feature_panel_of, label_panel_of
 from parties.data.preprocess import cross_sectional_scores, uncut
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
+from parties.data.universe import universe_line
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
 
@@ -53,6 +54,8 @@ class ColumnPreview:
 
 def row_faults(settings: PartySettings, folder: Path, data: Path) -> tuple[Fault, ...]:
     """All rows known before their own period, and all that repeat an entity, period and time of availability."""
+    if not settings.columns:
+        return ()
     observed = read_observations(settings, folder, data, strict=False)
     aliases = read_aliases(settings, folder, data)
     canonical = canonical_entities(observed.entity, aliases, observed.source)
@@ -71,7 +74,7 @@ def row_faults(settings: PartySettings, folder: Path, data: Path) -> tuple[Fault
 
 @dataclass(frozen=True)
 class CoverageReport:
-    """One party's data in figures.
+    """One party's data in figures; of a party that brings labels alone, all but what is about columns.
 
     rows: what the query yielded. entities: canonical ids among them. vintages: rows that revise an earlier one.
     first, last: dates of the earliest and latest observation (YYYY-MM-DD). covered: per period, entities with a usable
@@ -102,6 +105,8 @@ def coverage_report(
     settings: PartySettings, folder: Path, data: Path, calendar: Calendar, label: LabelSettings | None = None
 ) -> CoverageReport:
     """Run the party's queries and count. Raises what building its panel would raise: the same checks apply."""
+    if label is not None and not settings.columns:
+        return _labels_alone(settings, folder, data, calendar, label)
     observed = read_observations(settings, folder, data)
     aliases = read_aliases(settings, folder, data)
     canonical = canonical_entities(observed.entity, aliases, observed.source)
@@ -120,7 +125,7 @@ def coverage_report(
     if label is not None:
         rows = read_label_rows(settings, label, folder, data)
         names = canonical_entities(rows.entity, aliases, rows.source)
-        readings.append(_label_reading(rows, names, entities))
+        readings.append(f"{_label_reading(rows, names, entities)}; {universe_line(rows, names, calendar, entities)}")
         known = label_panel_of(settings, rows, names, panel, calendar, entities)
         labels = tuple(int(count) for count in np.isfinite(known.label).sum(axis=1))
     report = CoverageReport(
@@ -150,6 +155,38 @@ def coverage_report(
         preview_period="" if last is None else calendar.periods[last],
         preview=() if last is None else _preview(settings, observed.values[chosen[last][chosen[last] >= 0]]),
     )
+
+
+def _labels_alone(
+    settings: PartySettings, folder: Path, data: Path, calendar: Calendar, label: LabelSettings
+) -> CoverageReport:
+    """The report on a label party without columns of its own: what its rows are is what its labels are."""
+    rows = read_label_rows(settings, label, folder, data)
+    aliases = read_aliases(settings, folder, data)
+    names = canonical_entities(rows.entity, aliases, rows.source)
+    entities = sorted(set(names))
+    panel = build_label_panel(settings, label, folder, data, calendar, entities)
+    days = rows.period.astype("datetime64[D]")
+    keys = pd.DataFrame({"entity": names, "period": rows.period})
+    report = CoverageReport(
+        party=settings.name,
+        rows=len(names),
+        entities=len(entities),
+        vintages=int(keys.duplicated().sum()),
+        first=str(days.min()),
+        last=str(days.max()),
+        periods=calendar.periods,
+        covered=(),
+        age_days=(),
+        missing={},
+        labels=tuple(int(count) for count in np.isfinite(panel.label).sum(axis=1)),
+        notes=(),
+        readings=(
+            f"{_label_reading(rows, names, entities, features=False)}; "
+            f"{universe_line(rows, names, calendar, entities)}",
+        ),
+    )
+    return replace(report, notes=tuple(_notes(settings, report, calendar, rows.period, names)))
 
 
 def _reading(
@@ -186,12 +223,14 @@ def _constant(settings: PartySettings, raw: NDArray[np.float64]) -> list[str]:
     ]
 
 
-def _label_reading(rows: LabelRows, names: NDArray[np.object_], entities: Sequence[str]) -> str:
+def _label_reading(
+    rows: LabelRows, names: NDArray[np.object_], entities: Sequence[str], *, features: bool = True
+) -> str:
     distinct = set(names)
     days = rows.period.astype("datetime64[D]")
     facts = [
         f"{len(rows.entity):,} rows, {len(distinct):,} ids, {days.min()} to {days.max()}",
-        f"{len(distinct & set(entities)):,} of the {len(entities):,} ids with features have labels",
+        *([f"{len(distinct & set(entities)):,} of the {len(entities):,} ids with features have labels"] * features),
         f"labels not known yet: {int(np.isnan(rows.label).sum()):,}",
         *rows.rules,
     ]
@@ -225,7 +264,7 @@ def _notes(
         notes.append("every observation is dated the first of a month; period must be the last day it covers")
     if (period_index(calendar, period) < 0).all():
         notes.append(f"no observation is dated inside the calendar ({calendar.periods[0]} to {calendar.periods[-1]})")
-    empty = [name for name, count in zip(report.periods, report.covered, strict=True) if count == 0]
+    empty = [name for name, count in zip(report.periods, report.covered, strict=False) if count == 0]
     if empty:
         notes.append(f"{len(empty)} of {len(report.periods)} periods have no usable observation, the first {empty[0]}")
     bare = [name for name, count in zip(report.periods, report.labels, strict=False) if count == 0]

@@ -177,7 +177,7 @@ kind = "sealed"
 def _split_terms(vendors: Sequence[Vendor]) -> str:
     features = sum(len(vendor.columns) for vendor in vendors)
     width, limit, contribution = opening_plan(features, len(vendors))
-    text = f"""
+    return f"""
 [model]
 kind = "split"
 embedding_width = {width}
@@ -189,7 +189,6 @@ largest_fraction = {_LARGEST_FRACTION}
 contribution = "{contribution}"
 single_party = {str(len(vendors) == 1).lower()}
 """
-    return text
 
 
 def _party(vendor: Vendor, role: str, columns: Sequence[str], *, flags: bool = True) -> str:

@@ -32,10 +32,15 @@ def party_entities(
 ) -> tuple[str, ...]:
     """Distinct canonical ids of the party's data, sorted: what it brings to alignment.
 
-    The label party passes its label too and brings the entities it has both features and labels for.
+    The label party passes its label too and brings the entities it has both features and labels for, or labels where
+    it has no features.
     Raises :class:`DataError` for unusable spellings (see :func:`canonical_entities`).
     """
     aliases = read_aliases(settings, folder, data)
+    if not settings.columns:
+        assert label is not None
+        rows = read_label_rows(settings, label, folder, data)
+        return tuple(sorted(set(canonical_entities(rows.entity, aliases, rows.source))))
     observed = read_observations(settings, folder, data)
     found = set(canonical_entities(observed.entity, aliases, observed.source))
     if label is not None:

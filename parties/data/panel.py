@@ -55,7 +55,10 @@ def build_label_panel(
     horizons: Sequence[str] = (),
 ) -> LabelPanel:
     """The label party's own features, built as any other party's, its label, and those of further ``horizons``."""
-    features = build_feature_panel(settings, folder, data, calendar, entities)
+    if settings.columns:
+        features = build_feature_panel(settings, folder, data, calendar, entities)
+    else:
+        features = _no_features(len(calendar), len(entities))
     aliases = read_aliases(settings, folder, data)
 
     def labelled(one: LabelSettings) -> LabelPanel:
@@ -118,6 +121,12 @@ def feature_panel_of(
         missing=None if settings.whiten else _missing(raw, values.shape[2]),
         value_bits=tuple(value_bits(raw, indicators).tolist()),
     )
+
+
+def _no_features(periods: int, entities: int) -> FeaturePanel:
+    """Of a label party that brings labels alone."""
+    never = np.full((periods, entities), _NEVER)
+    return FeaturePanel((), np.zeros((periods, entities, 0)), np.zeros(never.shape, dtype=np.bool_), never, never)
 
 
 def _missing(raw: NDArray[np.float64], columns: int) -> NDArray[np.bool_]:

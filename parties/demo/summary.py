@@ -85,7 +85,8 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     beaten = {name: figure(share, ".0%") for name, share in twin["better_than"].items()}
     label = agreement.label.party
     rows = [("joint factor", correlation(ic["joint"]), "", "", "")]
-    rows.append((f"{label} (label party) alone", correlation(ic["own"]), beaten.get(label, "-"), "", ""))
+    if agreement.party(label).columns:
+        rows.append((f"{label} (label party) alone", correlation(ic["own"]), beaten.get(label, "-"), "", ""))
     for party in agreement.features:
         name = party.name
         rows.append(

@@ -136,7 +136,8 @@ def _intersect(context: RunContext, attempt: int, previous: PreviousAlignment) -
     try:
         return context.perform("align", attempt, flow)
     except IdentifierError as error:
-        raise DataError(f"{settings.party.query}: {error}") from None
+        asked = settings.party.query or (settings.label.query if settings.label is not None else "")
+        raise DataError(f"{asked}: {error}") from None
 
 
 def alignment_limits(context: RunContext) -> AlignmentLimits:

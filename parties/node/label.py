@@ -24,6 +24,7 @@ from parties.node.context import RunContext
 from parties.node.joint import joint_model
 from parties.node.kept_contribution import kept_contribution
 from parties.node.label_commitment import commit_labels
+from parties.node.most_opened import most_opened
 from parties.node.placebo import PlaceboResult, strangers
 from parties.node.recorded_outputs import check_own_columns, record_outputs
 from parties.node.valuation import Valuation, value_run
@@ -163,13 +164,14 @@ class LabelParty:
         """Where this node keeps what the run exports."""
         return self._factor / self.context.run_id[:12] if self._placebo is None else self._placebo.folder
 
-    def bundle(self, openings_used: int) -> dict[str, bytes]:
+    def bundle(self) -> dict[str, bytes]:
         """The signed factor bundle's files."""
         from parties.node.validation import earlier_trials, horizon_outputs, validate_run
 
         if self._evaluation is None:
             self.evaluate()
         assert self._evaluation is not None
+        openings_used = most_opened(self.context.agreement, self._model.steps, self.panel)
         if self._placebo is not None:
             return self._placebo.bundle(self._evaluation, openings_used)
         agreement, identity = self.context.agreement, self.context.identity

@@ -138,10 +138,7 @@ class PartyRun:
             assert not isinstance(part, FeatureParty)
             folder = part.folder
             if not folder.is_dir():
-                made = self._logged(
-                    part.bundle(min(agreement.needed_openings + agreement.search_openings, agreement.row_limit))
-                )
-                folder = store_bundle(self._factors, made)
+                folder = store_bundle(self._factors, self._logged(part.bundle()))
             files = read_bundle(folder)
             part.deliver(attempt, files)
             return self._bundle_report(files, folder)

@@ -78,11 +78,12 @@ def _moment(instant: np.datetime64) -> str:
 def _rows(home: NodeHome) -> Iterator[bytes]:
     """Every row that the node's queries yield now: features, and labels where it has any."""
     queries, data = home.folder / home.settings.queries, home.folder / home.settings.data
-    seen: Observations = read_observations(home.settings.party, queries, data)
-    for place in range(len(seen)):
-        values = [None if math.isnan(value) else float(value) for value in seen.values[place]]
-        at, known = _moment(seen.period[place]), _moment(seen.available_at[place])
-        yield row_bytes(seen.source, str(seen.entity[place]), at, known, values)
+    if home.settings.party.columns:
+        seen: Observations = read_observations(home.settings.party, queries, data)
+        for place in range(len(seen)):
+            values = [None if math.isnan(value) else float(value) for value in seen.values[place]]
+            at, known = _moment(seen.period[place]), _moment(seen.available_at[place])
+            yield row_bytes(seen.source, str(seen.entity[place]), at, known, values)
     if home.settings.label is None:
         return
     label = read_label_rows(home.settings.party, home.settings.label, queries, data)

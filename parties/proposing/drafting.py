@@ -144,7 +144,7 @@ def _offered(table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySett
     offer = offers.get(name)
     if offer is None:
         raise TermsFault("parties", f"{name!r} is no member of this consortium: invite it first")
-    if offer.role not in ("label", "feature") or not offer.columns:
+    if offer.role not in ("label", "feature") or (offer.role == "feature" and not offer.columns):
         raise TermsFault("parties", f"{name!r} has not said what it brings: its node must have been started once")
     indicators = (f"{column}_missing" for column in table.get("missing_indicators", ()))
     encoder = EncoderSettings.model_validate(table["encoder"]).output_columns if "encoder" in table else ()
@@ -158,7 +158,11 @@ def _offered(table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySett
         raise TermsFault("parties", f"{name!r} takes part as {offer.role} party, not as {table['role']}")
     role: Literal["label", "feature"] = "label" if offer.role == "label" else "feature"
     return PartySettings(
-        name=name, role=role, legal_entity=offer.legal_entity, query=_AT_HOME, columns=tuple(offer.columns)
+        name=name,
+        role=role,
+        legal_entity=offer.legal_entity,
+        query=_AT_HOME if offer.columns else "",
+        columns=tuple(offer.columns),
     )
 
 

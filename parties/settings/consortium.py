@@ -227,15 +227,16 @@ class S3Settings(Terms):
 
 class PartySettings(Terms):
     """One party's data. The query yields entity, period (the observation's date), available_at
-    (or a lag), and the columns; ``${data}`` in SQL stands for the data folder."""
+    (or a lag), and the columns; ``${data}`` in SQL stands for the data folder. A label party that brings labels alone
+    has neither query nor columns."""
 
     name: PartyName
     role: Literal["label", "feature"]
     legal_entity: LegalEntity = Field(
         default="", description="to whom the party belongs: parties of one entity share one reward"
     )
-    query: str
-    columns: tuple[str, ...]
+    query: str = Field(default="", description="SQL file, relative to consortium.toml; with columns or not at all")
+    columns: tuple[str, ...] = Field(default=(), description="of the query; a label party may have none")
     lag_days: int | None = Field(
         default=None, ge=0, description="days from period to availability, when the data does not say"
     )
@@ -277,8 +278,10 @@ class PartySettings(Terms):
 
     @model_validator(mode="after")
     def _columns(self) -> PartySettings:
-        if len(set(self.columns)) != len(self.columns) or not self.columns:
+        if len(set(self.columns)) != len(self.columns):
             raise ValueError("columns must be named, once each")
+        if not (self.columns and self.query):
+            self._without_columns()
         unknown = set(self.missing_indicators) - set(self.columns)
         if unknown:
             raise ValueError(f"missing_indicators name unknown columns {sorted(unknown)}")
@@ -286,6 +289,15 @@ class PartySettings(Terms):
         if unknown:
             raise ValueError(f"schema names unknown columns {sorted(unknown)}")
         return self
+
+    def _without_columns(self) -> None:
+        """Raise ValueError unless this is a label party that brings labels alone."""
+        if self.role == "feature":
+            raise ValueError("a feature party needs a query, and columns, named once each")
+        if self.columns or self.query:
+            raise ValueError("query and columns go together: name both, or neither for a party of labels alone")
+        if self.encoder is not None or self.expand is not None:
+            raise ValueError("encoder and expand make columns of a party's own, and it names none: leave them out")
 
     @property
     def output_columns(self) -> tuple[str, ...]:

@@ -71,8 +71,8 @@ def _card(card: FactorCard) -> None:
         "Rank IC, and its running sum", correlation(card.ic_joint), t, help=HELP["rank_ic"], chart_data=chart,
         chart_type="area", delta_color="off", delta_arrow="off",
     )  # fmt: skip
-    uplift = f"Uplift **{correlation(card.uplift)}**" if card.uplift is not None else f"Own {correlation(card.ic_own)}"
-    st.markdown(f"{uplift} · {card.n_periods} periods", help=HELP["uplift"])
+    uplift = f"Uplift **{correlation(card.uplift)}** · " if card.uplift is not None else ""
+    st.markdown(f"{uplift}{card.n_periods} periods", help=HELP["uplift"])
     with st.container(horizontal=True):
         if card.available:
             st.badge("files here", color="green", icon=":material/folder_zip:")

@@ -68,6 +68,8 @@ def _member(client: ClientProtocol, viewer: ViewerView, member: MemberView) -> N
             st.markdown(f"Label **{plain(member.label_name)}**: {plain(member.label_definition)}")
         if member.columns:
             st.dataframe(columns_table(member), hide_index=True, height="auto", alt=f"Columns of {member.name}")
+        elif member.label_name:
+            st.caption("It brings labels alone, no columns.")
         else:
             st.caption("Its node has not said what it brings since the coordinator started.")
         if member.limits is not None:

@@ -46,7 +46,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     if read is None:
         return
     templates, members = read
-    if not any(member.columns for member in members):
+    if not any(_has_said(member) for member in members):
         empty("No party has said what it brings", "A party's node says it when it is started: entente party start.")
         return
     start = _start(client, templates)
@@ -160,7 +160,7 @@ def _drafted(client: ClientProtocol, question: DraftQuestion) -> DraftView | Non
 
 def _chosen(start: TemplateView, members: Sequence[PartyView]) -> dict[str, list[str]]:
     """Who takes part, as chosen so far, or as the terms to begin with say."""
-    brings = {member.name: member.role for member in members if member.columns}
+    brings = {member.name: member.role for member in members if _has_said(member)}
     named = [name for name in start.terms.get("parties", ()) if name in brings]
     label = [name for name in named if brings[name] == "label"][:1]
     features = [name for name in named if brings[name] == "feature"]
@@ -176,11 +176,16 @@ def _chosen(start: TemplateView, members: Sequence[PartyView]) -> dict[str, list
     return chosen
 
 
+def _has_said(member: PartyView) -> bool:
+    """Whether its node has said what it brings: columns, or labels alone."""
+    return bool(member.columns or member.label_name)
+
+
 def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | None) -> None:
     """The parties, what each offers, and who gets the factor."""
     chosen = _chosen(start, members)
-    labels = [member.name for member in members if member.columns and member.role == "label"]
-    features = [member.name for member in members if member.columns and member.role == "feature"]
+    labels = [member.name for member in members if _has_said(member) and member.role == "label"]
+    features = [member.name for member in members if _has_said(member) and member.role == "feature"]
     left, right = st.columns([1, 2])
     left.selectbox(
         "Label party", labels, index=None, key=_key(start, "label"),
@@ -205,7 +210,7 @@ def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | N
     with st.expander("What each party brings, column by column", icon=":material/view_column:"):
         table = grants_table(members, present, chosen["coalition"])
         st.dataframe(table, hide_index=True, alt="Columns that each party offers, and those used", height=260)
-    silent = [member.name for member in members if not member.columns]
+    silent = [member.name for member in members if not _has_said(member)]
     if silent:
         st.caption(f"Has not said what it brings: {plain(', '.join(silent))}.")
     one, two = st.columns(2)

@@ -142,7 +142,8 @@ def _factors(client: ClientProtocol, viewer: ViewerView) -> None:
         with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(
                 f"**{plain(card.purpose or card.factor_id, longest=60)}**  \n"
-                f"rank IC {correlation(card.ic_joint)}, alone {correlation(card.ic_own)}",
+                f"rank IC {correlation(card.ic_joint)}"
+                + ("" if card.ic_own is None else f", alone {correlation(card.ic_own)}"),
                 width="content",
             )
             if st.button("Open", key=f"factor {card.run_id}"):

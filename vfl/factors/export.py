@@ -101,7 +101,7 @@ class FactorMetadata(Terms):
     intersection_size_band: str
     he_parameters: dict[str, int | str | tuple[int, ...]]
     openings_limit: int = Field(ge=0, description="openings per row that the agreement allows")
-    openings_used: int = Field(ge=0, description="most openings any row has had")
+    openings_used: int = Field(ge=0, description="most openings any row has had in this run")
     git_sha: str
     lockfile_sha256: str
     seed: int

@@ -8,9 +8,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from parties.data.check import coverage_report, row_faults
+from parties.data.entities import party_entities
 from parties.data.panel import as_of, build_feature_panel, build_label_panel, feature_panel_of
 from parties.data.query import Observations
+from parties.data.universe import label_universe_line
 from parties.errors import ConfigError, DataError
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
@@ -248,3 +252,65 @@ def test_further_labels_come_from_their_own_queries(tmp_path: Path) -> None:
     np.testing.assert_allclose(panel.further[0][0], -panel.label[0], atol=1e-12)
     with pytest.raises(ConfigError, match=r"label\.horizons\.fast"):
         build_label_panel(held, label, tmp_path, data, quarters(), ("A", "B", "C"), ("fast",))
+
+
+def test_a_label_party_may_bring_labels_alone(tmp_path: Path) -> None:
+    """Without a query and columns of its own it has no features, and its entities are those with labels."""
+    alone = PartySettings(name="bank", role="label")
+    label = LabelSettings(name="r", definition="", query="l.sql", lag_days=20)
+    (tmp_path / "l.sql").write_text("SELECT * FROM read_csv('${data}/l.csv')")
+    rows = "a,2020-03-31,0.5\nb,2020-03-31,-0.5\nb,2020-06-30,0.25\nc,2020-06-30,\n"
+    (tmp_path / "l.csv").write_text("entity,period,label\n" + rows)
+    names = party_entities(alone, tmp_path, tmp_path, label)
+    assert names == ("A", "B", "C")
+    panel = build_label_panel(alone, label, tmp_path, tmp_path, quarters(), names)
+    assert panel.features.columns == ()
+    assert panel.features.rows.shape == (9, 0)
+    assert not panel.features.covered.any()
+    assert np.isfinite(panel.label).tolist() == [[True, True, False], [False, True, False], [False] * 3]
+    report = coverage_report(alone, tmp_path, tmp_path, quarters(), label)
+    assert (report.rows, report.entities, report.labels, report.covered) == (4, 3, (2, 1, 0), ())
+    told = "l.sql: 4 rows, 3 ids, 2020-03-31 to 2020-06-30; labels not known yet: 1; known 20 days after"
+    assert report.readings[0].startswith(told)
+    assert row_faults(alone, tmp_path, tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"columns": ()}, "a feature party needs a query, and columns"),
+        ({"query": ""}, "a feature party needs a query, and columns"),
+        ({"role": "label", "columns": ()}, "name both, or neither for a party of labels alone"),
+        ({"role": "label", "query": ""}, "name both, or neither"),
+        ({"role": "label", "query": "", "columns": (), "expand": {"hinges": True}}, "encoder and expand make columns"),
+    ],
+)
+def test_query_and_columns_go_together(changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        party(**changes)
+
+
+def test_rows_out_of_the_universe_are_counted_as_the_panel_leaves_them_out(tmp_path: Path) -> None:
+    alone, label = PartySettings(name="bank", role="label"), LabelSettings(name="r", definition="", query="l.sql")
+    (tmp_path / "l.sql").write_text("SELECT * FROM read_csv('${data}/l.csv')")
+    rows = [
+        "entity,period,label,label_available_at,in_universe",
+        "a,2020-03-31,0.5,2020-04-20,true",
+        "a,2020-03-31,0.6,2020-04-25,false",  # a later vintage does not count
+        "b,2020-03-31,-0.5,2020-04-20,false",
+        "b,2020-06-30,,,true",  # to be predicted before its label is known
+        "c,2021-12-31,1.0,2022-01-20,true",  # outside the calendar
+    ]
+    (tmp_path / "l.csv").write_text("\n".join(rows) + "\n")
+    names = party_entities(alone, tmp_path, tmp_path, label)
+    panel = build_label_panel(alone, label, tmp_path, tmp_path, quarters(), names)
+    told = label_universe_line(alone, label, tmp_path, tmp_path, quarters(), names)
+    assert (panel.universe.sum(), panel.universe.size) == (2, 9)
+    assert told.startswith(
+        "2 of 9 rows (period and entity) are in the universe; 1 are out since in_universe is false, "
+    )
+    assert "6 since l.sql has no row of them" in told
+    (tmp_path / "l.sql").write_text("SELECT * EXCLUDE in_universe FROM read_csv('${data}/l.csv') WHERE label <> 0.6")
+    told = label_universe_line(alone, label, tmp_path, tmp_path, quarters(), names)
+    assert told == "all 9 rows are in the universe, since l.sql has no column in_universe"
+    assert build_label_panel(alone, label, tmp_path, tmp_path, quarters(), names).universe.all()

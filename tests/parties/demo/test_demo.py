@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from parties.agreement.document import Agreement
 from parties.cli import run as entente
 from parties.client import Client
+from parties.data.simulate import simulate
 from parties.demo.compare import Pooled
 from parties.demo.homes import DemoHomes, free_addresses
 from parties.demo.parity import FAR, found_parity, largest_difference, told
@@ -106,6 +108,14 @@ def test_the_summary_tells_the_whole_run(finished: Finished) -> None:
     assert summary["run_id"] == agreement.run_id
     assert summary["openings"]["limit"] == agreement.row_limit
     assert 1 + agreement.model.epochs <= summary["openings"]["max_used"] <= agreement.row_limit
+    told_everywhere(summary["openings"], finished.factor)
+
+
+def told_everywhere(openings: dict[str, int], factor: Path) -> None:
+    """The openings that were used are one number in summary, metadata and report."""
+    metadata = json.loads((factor / "metadata.json").read_text())
+    assert (metadata["openings_used"], metadata["openings_limit"]) == (openings["max_used"], openings["limit"])
+    assert f"{openings['max_used']} of {openings['limit']} allowed" in (factor / "report.html").read_text()
 
 
 @pytest.mark.system
@@ -311,6 +321,32 @@ def test_a_sealed_demo_opens_scores_alone_and_is_its_twin(tmp_path: Path) -> Non
     assert max(summary["parity"], summary["parity_rounded"]) <= 3 * FAR
     if summary["parity_cause"]:
         assert "the last bits that an opened score has" in said
+
+
+@pytest.mark.system
+def test_a_label_party_without_columns_has_nothing_alone(tmp_path: Path) -> None:
+    """It brings labels alone: nothing is compared with its own model, which there is none of, and nothing is nan."""
+    made = simulate(tmp_path / "sim", entities=40, periods=20, parties=2, model="split")
+    head, fund, *others = made.config.read_text().split("\n[[party]]\n")
+    fund = "\n".join(line for line in fund.splitlines() if line.startswith(("name", "role", "legal_entity", "aliases")))
+    terms = head.replace("embedding_width = 2", "embedding_width = 1")
+    terms = terms.replace("epochs = 1", "epochs = 1\nwarmup_epochs = 5")
+    made.config.write_text("\n[[party]]\n".join([terms, fund, *others]))
+    out = tmp_path / "out"
+    with demo(out, "--config", str(made.config), "--data", str(made.data), size=()) as process:
+        said, complaints = process.communicate(timeout=2 * PATIENCE)
+        assert process.returncode == 0, complaints
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["ic"]["own"] is None
+    assert summary["ic"]["joint"] is not None
+    assert "fund (label party) alone" not in said
+    assert "satellite alone" in said
+    assert not re.search(r"\bnan\b", said, re.IGNORECASE)
+    factor = Path(summary["factor_dir"])
+    assert '"own"' not in (factor / "validation.json").read_text()
+    assert not re.search(r"\bnan\b", (factor / "report.html").read_text(), re.IGNORECASE)
+    assert summary["openings"]["max_used"] > 3, "rows of the warm-up, which are opened oftener than predicted ones"
+    told_everywhere(summary["openings"], factor)
 
 
 def test_a_difference_is_named_with_its_cause() -> None:

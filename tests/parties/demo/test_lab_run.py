@@ -96,6 +96,8 @@ def test_the_bundle_names_horizons_trials_and_reported_periods(finished: Path) -
     told = sorted((t.terms["search"]["stage"], t.terms["search"]["number"]) for t in trials)
     assert told == [("source", 0), *(("top", k) for k in range(4))]
     assert metadata["n_trials"] == 5
+    summary = json.loads((finished / "summary.json").read_text())
+    assert metadata["openings_used"] == summary["openings"]["max_used"], "the trials' openings too"
     chosen = next(t for t in trials if t.selected)
     assert min(chosen.periods) >= REPORTED
     assert all(min(t.periods) < REPORTED for t in trials if not t.selected)

@@ -17,7 +17,7 @@ from parties.coordinator.committed_rows import CommittedRows
 from parties.errors import AgreementError, DataError, LedgerError
 from parties.node.context import node_secret
 from parties.node.row_commitments import commit_rows, leaf_of, row_bytes, told_times
-from parties.settings.consortium import PartySettings
+from parties.settings.consortium import LabelSettings, PartySettings
 from parties.settlement.closing import reward_split
 from parties.settlement.committed_rows import RowsCommitted, check_flags, covered_periods
 from parties.settlement.contribution import ContributionRecord
@@ -40,6 +40,15 @@ def home(tmp_path: Path) -> Any:
 
 def write(home: Any, *rows: str) -> None:
     (home.folder / "rows.csv").write_text("\n".join(["entity,period,cars", *rows]) + "\n")
+
+
+def test_a_party_of_labels_alone_commits_to_its_labels(home: Any) -> None:
+    (home.folder / "label.sql").write_text("SELECT entity, period, cars AS label FROM read_csv('${data}/rows.csv')")
+    home.settings.party = PartySettings(name="bank", role="label")
+    home.settings.label = LabelSettings(name="r", definition="", query="label.sql", lag_days=1)
+    write(home, "a,2026-01-02,1.5", "b,2026-01-02,2.5")
+    with AuditLog("bank", f"sqlite:///{home.folder / 'audit.db'}") as audit:
+        assert commit_rows(home, audit, AT).rows == 2
 
 
 def test_only_new_rows_are_committed_and_any_one_can_be_opened(home: Any) -> None:
