@@ -83,7 +83,7 @@ SECTIONS: Mapping[str, str] = {
     "reward": "5 Reward",
 }
 
-_FREQUENCIES = {"D": "days", "W-FRI": "weeks, to Friday", "M": "months", "Q": "quarters"}
+_FREQUENCIES = {"D": "days", "B": "days, Monday to Friday", "W-FRI": "weeks, to Friday", "M": "months", "Q": "quarters"}
 _KINDS = {"sealed": "sealed network", "trees": "sealed trees", "split": "split network", "ridge": "joint ridge"}
 _TOPS = {"residual": "line and tanh layer", "mlp": "tanh layer (MLP)", "linear": "line"}
 _LOSSES = {
@@ -225,7 +225,7 @@ PRESETS: Mapping[str, str] = {
     "standard": "Standard",
     "strict": "Strict",
 }
-_A_YEAR = {"D": 252, "W-FRI": 52, "M": 12, "Q": 4}
+_A_YEAR = {"D": 252, "B": 252, "W-FRI": 52, "M": 12, "Q": 4}
 
 
 def preset(name: str, frequency: str) -> dict[str, int]:

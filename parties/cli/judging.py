@@ -171,7 +171,7 @@ def factors_validate(
         known = known_on(bundle.dates, bundle.instruments)
     trials = read_trials(bundle_files(folder)[FILE]) if (folder / FILE).is_file() else ()
     days = bundle.dates
-    gap = float(np.median(np.diff(days) / np.timedelta64(1, "D"))) if len(days) > 1 else 365.25
+    gap = float((days[-1] - days[0]) / np.timedelta64(1, "D")) / (len(days) - 1) if len(days) > 1 else 365.25
     subject = Subject(
         _names(bundle),
         bundle.scores,

@@ -2,11 +2,14 @@
 
 A period is named by its pandas period (2020Q3, 2020-07, 2020) or, where a period is a week or a
 day, by its last day (2020-07-03). It ends with the last microsecond of its last day, UTC, and its
-cutoff is ``decision_lag_days`` later.
+cutoff is ``decision_lag_days`` later. Where periods are business days (B) or the sessions of an exchange, a day
+between two of them belongs to the one that follows.
 """
 
 from __future__ import annotations
 
+import re
+import warnings
 from datetime import UTC, datetime
 
 import numpy as np
@@ -24,13 +27,15 @@ __all__ = ["END_OF_DAY", "calendar_of", "calendar_terms", "period_index", "perio
 END_OF_DAY = np.timedelta64(86_399_999_999_000, "ns")
 """From a day's midnight to its last microsecond."""
 
-_REMEDY = "use a pandas period alias such as Q, M, W-FRI or D"
+_REMEDY = "use Q, M, W-FRI, D, B for Monday to Friday, or an exchange's code such as XNYS or XLON"
+_EXCHANGE = re.compile(r"[A-Z][A-Z0-9]{2,5}")
 
 
 def calendar_terms(settings: CalendarSettings) -> CalendarTerms:
     """Decision periods from the one that contains ``first`` to the one that contains ``last``.
 
-    Raises :class:`ConfigError` for an unknown frequency, one finer than a day, or ``last`` before ``first``.
+    Of business days and sessions, those from ``first`` to ``last``. Raises :class:`ConfigError` for an unknown
+    frequency, one finer than a day, ``last`` before ``first``, or sessions that the exchange's calendar does not know.
     """
     if settings.last < settings.first:
         raise ConfigError(
@@ -40,20 +45,7 @@ def calendar_terms(settings: CalendarSettings) -> CalendarTerms:
         if not FIRST_DAY <= day <= LAST_DAY:
             years = f"{FIRST_DAY.year} to {LAST_DAY.year}"
             raise ConfigError(f"calendar.{name}: {day} lies outside {years}; name the {name} period of the run")
-    frequency = settings.frequency.strip()
-    if frequency in {"B", "C"}:
-        raise ConfigError(f"calendar: frequency {settings.frequency!r} has no fixed week; use D or W-FRI")
-    try:
-        index = pd.period_range(
-            pd.Period(settings.first, freq=frequency), pd.Period(settings.last, freq=frequency), freq=frequency
-        )
-    except (ValueError, TypeError):
-        raise ConfigError(f"calendar: unknown frequency {settings.frequency!r}; {_REMEDY}") from None
-    last_days = index.end_time.normalize()
-    if len(index) > 1 and (last_days[1:] <= last_days[:-1]).any():
-        raise ConfigError(f"calendar: frequency {settings.frequency!r} is finer than a day; {_REMEDY}")
-    by_last_day = isinstance(index.freq, pd.offsets.Week | pd.offsets.Day)
-    names = tuple(f"{day:%Y-%m-%d}" for day in last_days) if by_last_day else tuple(str(period) for period in index)
+    last_days, names = _days_and_names(settings)
     lag = pd.Timedelta(days=settings.decision_lag_days)
     return CalendarTerms(
         frequency=settings.frequency,
@@ -61,6 +53,58 @@ def calendar_terms(settings: CalendarSettings) -> CalendarTerms:
         period_ends=tuple(_end_of(day) for day in last_days),
         cutoffs=tuple(_end_of(day + lag) for day in last_days),
     )
+
+
+def _days_and_names(settings: CalendarSettings) -> tuple[pd.DatetimeIndex, tuple[str, ...]]:
+    """The last day of each period, and the periods' names."""
+    frequency = settings.frequency.strip()
+    if frequency == "B":
+        return _by_day(pd.bdate_range(settings.first, settings.last), settings)
+    try:
+        index = pd.period_range(
+            pd.Period(settings.first, freq=frequency), pd.Period(settings.last, freq=frequency), freq=frequency
+        )
+    except (ValueError, TypeError):
+        if _EXCHANGE.fullmatch(frequency):
+            return _by_day(_sessions(settings), settings)
+        raise ConfigError(f"calendar: unknown frequency {settings.frequency!r}; {_REMEDY}") from None
+    last_days = index.end_time.normalize()
+    if len(index) > 1 and (last_days[1:] <= last_days[:-1]).any():
+        raise ConfigError(f"calendar: frequency {settings.frequency!r} is finer than a day; {_REMEDY}")
+    if isinstance(index.freq, pd.offsets.Week | pd.offsets.Day):
+        return _by_day(last_days, settings)
+    return last_days, tuple(str(period) for period in index)
+
+
+def _by_day(days: pd.DatetimeIndex, settings: CalendarSettings) -> tuple[pd.DatetimeIndex, tuple[str, ...]]:
+    if not len(days):
+        raise ConfigError(
+            f"calendar: {settings.frequency} has no day from {settings.first} to {settings.last}; move last, or first"
+        )
+    return days, tuple(f"{day:%Y-%m-%d}" for day in days)
+
+
+def _sessions(settings: CalendarSettings) -> pd.DatetimeIndex:
+    """The exchange's sessions from first to last, by the calendars of the package exchange_calendars."""
+    # a second of import, for proposals over sessions only
+    import exchange_calendars
+
+    code, first, last = settings.frequency.strip(), pd.Timestamp(settings.first), pd.Timestamp(settings.last)
+    if code not in exchange_calendars.get_calendar_names():
+        raise ConfigError(f"calendar: unknown frequency {settings.frequency!r}; {_REMEDY}")
+    try:
+        with warnings.catch_warnings():
+            # the package speaks to pandas 2
+            warnings.simplefilter("ignore")
+            found = exchange_calendars.get_calendar(code, start=first, end=max(last, first + pd.Timedelta(days=10)))
+    except (ValueError, NotImplementedError, exchange_calendars.errors.CalendarError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"calendar: {code}'s sessions from {settings.first} to {settings.last} are not known ({why}); move first "
+            "or last, or use B"
+        ) from None
+    sessions: pd.DatetimeIndex = found.sessions
+    return sessions[sessions <= last]
 
 
 def calendar_of(terms: CalendarTerms) -> Calendar:

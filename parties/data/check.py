@@ -248,6 +248,14 @@ def _preview(settings: PartySettings, values: NDArray[np.float64]) -> tuple[Colu
     return tuple(found)
 
 
+def _between_sessions(calendar: Calendar, dates: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+    """Dates within a calendar of single days, weekends and holidays left out, that are none of its days."""
+    days = calendar.ends.astype("datetime64[D]")
+    if len(days) < 2 or np.diff(days).min() > np.timedelta64(1, "D"):
+        return dates[:0]
+    return dates[(dates > days[0]) & (dates < days[-1]) & ~np.isin(dates, days)]
+
+
 def _notes(
     settings: PartySettings,
     report: CoverageReport,
@@ -262,6 +270,12 @@ def _notes(
     starts = dates == dates.astype("datetime64[M]").astype("datetime64[D]")
     if len(dates) > 1 and starts.all():
         notes.append("every observation is dated the first of a month; period must be the last day it covers")
+    between = _between_sessions(calendar, dates)
+    if len(between):
+        notes.append(
+            f"{len(between):,} dates, the first {between[0]}, lie between two sessions of the calendar and count for "
+            "the one that follows"
+        )
     if (period_index(calendar, period) < 0).all():
         notes.append(f"no observation is dated inside the calendar ({calendar.periods[0]} to {calendar.periods[-1]})")
     empty = [name for name, count in zip(report.periods, report.covered, strict=False) if count == 0]

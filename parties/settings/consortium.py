@@ -41,7 +41,9 @@ __all__ = [
 class CalendarSettings(Terms):
     """Decision periods from ``first`` to ``last``; the cutoff is the period's end plus a lag."""
 
-    frequency: str = Field(description="pandas period alias: Q, M, W-FRI, D")
+    frequency: str = Field(
+        description="Q, M, W-FRI, D, B (Monday to Friday), an exchange's code such as XNYS, or a pandas period alias"
+    )
     first: date
     last: date
     decision_lag_days: int = Field(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from parties.data.calendar import calendar_of, calendar_terms, period_index, period_starts
 from parties.errors import ConfigError
@@ -51,7 +53,11 @@ def test_the_cutoff_is_the_end_of_a_day_after_the_lag() -> None:
     [
         ("fortnight", date(2020, 1, 1), date(2020, 6, 30), "unknown frequency 'fortnight'"),
         ("h", date(2020, 1, 1), date(2020, 1, 3), "finer than a day"),
-        ("B", date(2020, 1, 1), date(2020, 1, 3), "no fixed week"),
+        ("C", date(2020, 1, 1), date(2020, 1, 3), "unknown frequency 'C'; use .* B for Monday to Friday"),
+        ("B", date(2020, 1, 4), date(2020, 1, 5), "B has no day from 2020-01-04 to 2020-01-05"),
+        ("XNYS", date(2024, 3, 29), date(2024, 3, 31), "XNYS has no day from 2024-03-29"),
+        ("XXXX", date(2020, 1, 1), date(2020, 1, 3), "unknown frequency 'XXXX'; use .* XNYS or XLON"),
+        ("XHKG", date(1950, 1, 1), date(1960, 1, 3), "XHKG's sessions .* only recorded back to the year 1960"),
         ("Q", date(2020, 6, 1), date(2020, 1, 1), "is before first"),
     ],
 )
@@ -71,6 +77,34 @@ def test_every_day_falls_in_the_period_pandas_says(frequency: str) -> None:
     assert (period_index(made, days) == expected).all()
     assert (starts[1:] > made.ends[:-1]).all()
     assert (np.bincount(expected[expected >= 0]) > 0).all()
+
+
+def test_business_days_and_sessions_have_no_weekends_and_no_holidays() -> None:
+    week = calendar("B", date(2024, 3, 27), date(2024, 4, 2))
+    assert week.periods == ("2024-03-27", "2024-03-28", "2024-03-29", "2024-04-01", "2024-04-02")
+    new_york = calendar("XNYS", date(2024, 3, 27), date(2024, 4, 2))
+    assert new_york.periods == ("2024-03-27", "2024-03-28", "2024-04-01", "2024-04-02"), "Good Friday"
+    assert calendar("XLON", date(2024, 3, 27), date(2024, 4, 2)).periods == ("2024-03-27", "2024-03-28", "2024-04-02")
+    assert new_york.ends.tolist() == new_york.cutoffs.tolist()
+    assert calendar("XNYS", date(2024, 3, 28), date(2024, 3, 28)).periods == ("2024-03-28",)
+
+
+def test_a_day_between_sessions_belongs_to_the_one_that_follows() -> None:
+    made = calendar("XNYS", date(2024, 3, 27), date(2024, 4, 2))
+    days = np.arange("2024-03-26", "2024-04-04", dtype="datetime64[D]").astype("datetime64[ns]")
+    assert period_index(made, days).tolist() == [-1, 0, 1, 2, 2, 2, 2, 3, -1]
+
+
+@given(st.dates(date(1990, 1, 1), date(2030, 1, 1)), st.integers(0, 500))
+@settings(max_examples=60, deadline=None)
+def test_business_days_are_numpys(first: date, length: int) -> None:
+    last = first + timedelta(days=length)
+    every = np.arange(first, last + timedelta(days=1), dtype="datetime64[D]")
+    expected = every[np.is_busday(every)]
+    assume(len(expected))
+    made = calendar("B", first, last)
+    assert [np.datetime64(name) for name in made.periods] == expected.tolist()
+    assert (period_index(made, expected.astype("datetime64[ns]")) == np.arange(len(expected))).all()
 
 
 def test_the_first_period_starts_where_its_name_says() -> None:

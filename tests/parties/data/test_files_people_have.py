@@ -217,6 +217,23 @@ def test_the_check_says_what_is_not_winsorised_and_what_is_constant(home: Path) 
     assert not any("column y" in note for note in report.notes)
 
 
+def test_days_between_sessions_are_noted(home: Path) -> None:
+    (home / "q.sql").write_text(SQL)
+    (home / "data" / "f.csv").write_text(
+        HEADER + "AB,2024-03-28,1\nAB,2024-03-29,2\nAB,2024-03-30,2\nAB,2024-04-02,3\n"
+    )
+    for frequency, noted in (
+        ("XNYS", "2 dates, the first 2024-03-29"),
+        ("B", "1 dates, the first 2024-03-30"),
+        ("D", ""),
+    ):
+        terms = calendar_terms(CalendarSettings(frequency=frequency, first=date(2024, 3, 27), last=date(2024, 4, 3)))
+        report = coverage_report(party(), home, home / "data", calendar_of(terms))
+        told = " ".join(note for note in report.notes if "between two sessions" in note)
+        assert told.startswith(noted)
+        assert bool(told) == bool(noted)
+
+
 # -- what DuckDB says
 
 
