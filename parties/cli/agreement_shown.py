@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from parties.node.settings import NodeSettings
     from vfl.models.disclosure import Caution
 
-__all__ = ["show_agreement", "show_all_to_sign", "show_openings"]
+__all__ = ["show_agreement", "show_all_to_sign", "show_openings", "show_width_and_passes"]
 
 
 def show_agreement(agreement: Agreement, me: str = "", own: Sequence[Caution] = ()) -> None:
@@ -91,3 +91,23 @@ def show_openings(agreement: Agreement, standing: int) -> None:
             ("agreed limit", agreement.row_limit),
         ]  # fmt: skip
     table(title, ("what", ">at most"), [*lines, ("this node's standing limit", standing)])
+
+
+def show_width_and_passes(agreement: Agreement) -> None:
+    """Which other widths and passes the agreed share of a row's features would allow, for whoever proposes."""
+    from parties.proposing.width_and_passes import width_and_passes
+    from parties.terminal.console import say
+
+    rooms = width_and_passes(agreement)
+    if not rooms:
+        return
+    table(
+        f"What openings.largest_fraction = {agreement.openings.largest_fraction:g} of {agreement.counted_features} "
+        "features has room for",
+        (">model.embedding_width", ">openings.limit_per_row", ">model.epochs, at most", ">bits of a row told", ""),
+        (
+            (room.width, room.limit, room.passes, f"{room.bits:.0f}", "this run's width" if room.agreed else "")
+            for room in rooms
+        ),
+    )
+    say("Each node holds the bits against what its own columns hold before it signs.")

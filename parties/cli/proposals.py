@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.agreement_shown import show_agreement, show_all_to_sign
+from parties.cli.agreement_shown import show_agreement, show_all_to_sign, show_width_and_passes
 from parties.cli.joining import duration
 from parties.cli.review_shown import show_cost, show_review
 from parties.cli.runs import Coordinator, Credentials, OrHome, Run, app, connect, full_id, proposed_run, reading
@@ -148,6 +148,7 @@ def put(
 ) -> None:
     """Show what signing means, ask, and propose."""
     show_agreement(agreement)
+    show_width_and_passes(agreement)
     if not yes and not typer.confirm(question, default=False):
         say("Nothing was proposed.")
         return

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.runs import agreement
+from parties.agreement.bit_plan import bit_plan
 from parties.agreement.document import Agreement
 from parties.proposing.counted_costs import RunCost, run_cost, steps_of
 from parties.proposing.measured_costs import estimate
+from parties.proposing.width_and_passes import width_and_passes
 from vfl.terms import SealedModel
 from vfl.walk.cycles import cyclic
 
@@ -75,3 +77,47 @@ def test_more_entities_passes_and_parties_cost_more() -> None:
     assert all(b.bytes_sent > a.bytes_sent for a, b in zip(small.parties, large.parties, strict=True))
     fewer = changed(openings={"limit_per_row": 7}, model={"embedding_width": 2, "epochs": 1})
     assert steps_of(fewer, 100).train < steps_of(made, 100).train
+
+
+@pytest.mark.parametrize(
+    ("openings", "search"),
+    [
+        ({"largest_fraction": 0.6, "limit_per_row": 3}, None),
+        ({"largest_fraction": 0.9, "limit_per_row": 3, "contribution": "none"}, None),
+        ({"largest_fraction": 1.5, "limit_per_row": 6, "contribution": "none", "attribution": True}, 1),
+    ],
+)
+def test_every_width_in_the_table_can_be_proposed_and_no_pass_more(
+    openings: dict[str, Any], search: int | None
+) -> None:
+    made = agreement(24)
+    terms: dict[str, Any] = {"openings": openings, "model": {"embedding_width": 1, "epochs": 1, "warmup_epochs": 9}}
+    if search:
+        space = {"source_learning_rate": {"low": 0.1, "high": 0.2}}
+        terms["search"] = {"trials": 1, "source_trials": search, "space": space}
+        terms["evaluation"] = {"first": made.calendar.periods[12]}
+    made = Agreement.model_validate({**made.model_dump(), **terms})
+    rooms = width_and_passes(made)
+    assert [room.width for room in rooms] == list(range(1, len(rooms) + 1))
+    assert [room.agreed for room in rooms] == [True] + [False] * (len(rooms) - 1)
+    assert len(rooms) > 1
+    for room in rooms:
+        model = {"embedding_width": room.width, "epochs": room.passes, "warmup_epochs": 9}
+        wide = {**terms, "model": model, "openings": openings | {"limit_per_row": room.limit}}
+        tried = Agreement.model_validate({**made.model_dump(), **wide})
+        assert tried.needed_openings + tried.search_openings <= tried.row_limit
+        assert bit_plan(tried).bits == pytest.approx(room.bits)
+        more = Agreement.model_construct(
+            **{**dict(tried), "model": tried.model.model_copy(update={"epochs": 1 + room.passes})}
+        )
+        assert more.needed_openings + more.search_openings > more.row_limit
+    beyond = rooms[-1].width + 1
+    assert (
+        int(openings["largest_fraction"] * made.counted_features / beyond) < made.needed_openings + made.search_openings
+    )
+
+
+def test_a_model_that_opens_no_sums_has_no_table_of_widths() -> None:
+    assert (
+        width_and_passes(changed(model={"kind": "ridge"}, openings={"limit_per_row": 2, "contribution": "none"})) == ()
+    )
