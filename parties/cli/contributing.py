@@ -11,7 +11,7 @@ import typer
 from parties.cli.help_group import HelpGroup
 from parties.cli.runs import Coordinator, Credentials, connect, full_id
 from parties.errors import StorageError
-from parties.terminal.console import correlation, say, table
+from parties.terminal.console import correlation, figure, say, table
 
 if TYPE_CHECKING:
     from parties.settlement.coalition_runs import Retrained
@@ -62,8 +62,8 @@ def _show(found: Retrained) -> None:
             (
                 party,
                 correlation(estimate.mean),
-                f"{estimate.standard_error:.4f}",
-                f"{estimate.t:.2f}",
+                figure(estimate.standard_error, ".4f"),
+                figure(estimate.t, ".2f"),
                 correlation(estimate.low),
                 correlation(estimate.high),
                 correlation(report.leave_one_out[party]),

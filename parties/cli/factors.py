@@ -172,12 +172,17 @@ def show_findings(found: Findings, *, everything: bool) -> None:
     for section, title in section_titles(found).items():
         rows = [
             (name.replace("_", " "), number_text(number.value), number.n, number.unit)
-            + ((number.definition,) if everything else ())
+            + ((number.explained,) if everything else ())
             for name, number in found.numbers[section].items()
             if everything or not name.endswith(("_low", "_high"))
         ]
         head = ("number", ">value", ">n", "unit")
         table(title, (*head, "definition") if everything else head, rows)
+        why: dict[str, list[str]] = {}
+        for name, number in found.numbers[section].items():
+            if number.why_undefined and not everything and not name.endswith(("_low", "_high")):
+                why.setdefault(number.why_undefined, []).append(name.replace("_", " "))
+        say(*(f"not computed: {', '.join(names)} ({reason})" for reason, names in why.items()))
     for name, reason in found.left_out.items():
         say(f"left out: {name.replace('_', ' ')} ({reason})")
     for warning in found.warnings:

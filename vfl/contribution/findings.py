@@ -80,7 +80,9 @@ def _uplift(
     numbers["uplift_p"] = Number(p, "one-sided p of it against none or less", "probability", whole.n_periods)
     if p < level:
         return numbers, ()
-    told = f"Newey-West t {whole.t:.1f}, one-sided p {p:.2f} of {level:g}" if np.isfinite(p) else "it cannot be tested"
+    if not whole.n_periods:
+        return numbers, (Warn("no uplift", "no uplift can be computed, since no period was valued: nobody is paid"),)
+    told = f"Newey-West t {whole.t:.1f}, one-sided p {p:.2f} of {level:g}" if np.isfinite(p) else whole.told
     said = (
         f"the coalition of all is worth {-whole.mean:.4f} less than the label party alone"
         if whole.mean < 0

@@ -26,6 +26,25 @@ class Number:
     unit: str
     n: int
 
+    @property
+    def why_undefined(self) -> str:
+        """Why it could not be computed, in a few words; "" where it could."""
+        if not math.isnan(self.value):
+            return ""
+        if not self.n:
+            return "there is nothing to compute it from"
+        if self.n == 1:
+            return "one alone has no standard error, and nothing to vary against"
+        if self.unit == "t statistic" or self.definition.startswith(("lower end", "upper end")):
+            return "what it rests on is all alike, so there is no standard error"
+        return "what it rests on is too little, or does not vary"
+
+    @property
+    def explained(self) -> str:
+        """The definition, after the reason where the number could not be computed."""
+        why = self.why_undefined
+        return f"Not computed: {why}. {self.definition}" if why else self.definition
+
     def record(self) -> dict[str, Any]:
         """As plain JSON values; an undefined number is None."""
         return {"value": _finite(self.value), "definition": self.definition, "unit": self.unit, "n": self.n}

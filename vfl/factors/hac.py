@@ -47,6 +47,15 @@ class HacMean:
     def definition(self) -> str:
         return hac_definition(self.lags)
 
+    @property
+    def told(self) -> str:
+        """Its t in words, or why there is none."""
+        if math.isfinite(self.t):
+            return f"its Newey-West t is {self.t:.1f} over {self.n_periods} periods"
+        if self.n_periods < 2:
+            return "there is no period to test it on" if not self.n_periods else "one period cannot test it"
+        return f"its {self.n_periods} periods are all alike, so it cannot be tested"
+
 
 def hac_lags(n_periods: int, horizon: int) -> int:
     """Newey-West lags: the overlap of the labels (horizon - 1), or 4 (n/100)^(2/9) where that is more.

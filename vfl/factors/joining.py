@@ -125,7 +125,9 @@ def _no_uplift(gain: HacMean) -> tuple[Warn, ...]:
     p = one_sided_p(gain)
     if p < UPLIFT_LEVEL:
         return ()
-    told = f"its Newey-West t is {gain.t:.1f} (one-sided p {p:.2f})" if np.isfinite(p) else "it cannot be tested"
+    if not gain.n_periods:
+        return (Warn("no uplift", "no uplift can be computed, since no period has both scores and labels that vary"),)
+    told = f"its Newey-West t is {gain.t:.1f} (one-sided p {p:.2f})" if np.isfinite(p) else gain.told
     said = (
         f"the joint factor's rank IC is below the own model's by {-gain.mean:.4f}"
         if gain.mean < 0

@@ -66,12 +66,12 @@ def lookahead_findings(features: Mapping[str, Floats], labels: Floats, *, horizo
     lags = (-2 * step, -step, 0, step)
     for name, values in features.items():
         future, past = (hac_mean(ic_by_period(values, part), horizon=step) for part in (news, last))
-        if past.n_periods < 2:
+        if past.n_periods < 2 or future.n_periods < 2:
             left_out[f"look_ahead_{name}"] = f"needs {(_WINDOWS + 1) * step + 2} periods with labels, one after another"
             continue
         numbers[name] = Number(
             future.mean,
-            f"rank IC with the news of the coming label window, t {future.t:.1f}; with that of the last window it is "
+            f"rank IC with the news of the coming label window: {future.told}; with that of the last window it is "
             f"{past.mean:+.3f}",
             "correlation",
             future.n_periods,

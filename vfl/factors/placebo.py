@@ -263,8 +263,8 @@ def stale_and_memory(
         warnings = (
             Warn(
                 "fingerprint",
-                f"beside the mean of each entity's known labels the score has a rank IC of {left.mean:+.3f} (t "
-                f"{left.t:.1f}), of {whole.mean:+.3f} before{also}: "
+                f"beside the mean of each entity's known labels the score has a rank IC of {left.mean:+.3f} "
+                f"({left.told}), of {whole.mean:+.3f} before{also}: "
                 "it has learned who the entities are, not what happens to them; the labels' history says as much",
             ),
         )

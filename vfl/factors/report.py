@@ -177,7 +177,7 @@ def _tiles(findings: Findings) -> str:
         number = findings.numbers.get(section, {}).get(name)
         if number is not None:
             made.append(
-                f'<div class="tile" title="{escape(number.definition)}"><b>{escape(number_text(number.value))}</b>'
+                f'<div class="tile" title="{escape(number.explained)}"><b>{escape(number_text(number.value))}</b>'
                 f"<span>{escape(text)}</span></div>"
             )
     return f'<div class="tiles">{"".join(made)}</div>'
@@ -192,7 +192,7 @@ def _warnings(findings: Findings) -> str:
 def _values(numbers: Mapping[str, Number]) -> str:
     """The values alone, to stand beside a chart; the ends of intervals are in the long table."""
     rows = "".join(
-        f'<tr title="{escape(number.definition)}"><td>{escape(name.replace("_", " "))}</td>'
+        f'<tr title="{escape(number.explained)}"><td>{escape(name.replace("_", " "))}</td>'
         f'<td class="n">{escape(number_text(number.value))}</td><td>{escape(number.unit)}</td></tr>'
         for name, number in numbers.items()
         if not name.endswith(("_low", "_high"))
@@ -203,7 +203,7 @@ def _values(numbers: Mapping[str, Number]) -> str:
 def _table(numbers: Mapping[str, Number]) -> str:
     rows = "".join(
         f'<tr><td>{escape(name.replace("_", " "))}</td><td class="n">{escape(number_text(number.value))}</td>'
-        f'<td>{escape(number.unit)}</td><td class="n">{number.n}</td><td>{escape(number.definition)}</td></tr>'
+        f'<td>{escape(number.unit)}</td><td class="n">{number.n}</td><td>{escape(number.explained)}</td></tr>'
         for name, number in numbers.items()
     )
     count = "1 number" if len(numbers) == 1 else f"{len(numbers)} numbers"

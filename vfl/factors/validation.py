@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vfl.factors.evaluate import Method, ic_by_period, summarise
 from vfl.factors.exposures import library_findings, neutral_findings
 from vfl.factors.findings import Findings, Number, Series, Warn, hac_numbers
-from vfl.factors.hac import hac_mean
+from vfl.factors.hac import HacMean, hac_mean
 from vfl.factors.joining import uplift_findings
 from vfl.factors.lookahead import lookahead_findings
 from vfl.factors.market import MarketData
@@ -184,23 +184,25 @@ def ic_findings(subject: Subject) -> Findings:
         numbers[f"rank_ic_{name}"] = Number(
             mean.mean, f"mean rank IC over the {name.replace('_', ' ')} of the periods", "correlation", mean.n_periods
         )
-    return Findings({"ic": numbers}, series, warnings=_strength(numbers["rank_ic_t"], numbers["rank_ic"]))
+    return Findings({"ic": numbers}, series, warnings=_strength(hac_mean(ics, horizon=horizon)))
 
 
-def _strength(t: Number, mean: Number) -> tuple[Warn, ...]:
-    if abs(t.value) >= HURDLE:
+def _strength(mean: HacMean) -> tuple[Warn, ...]:
+    if abs(mean.t) >= HURDLE:
         return ()
-    if not abs(t.value) >= _NOISE:
-        told = f"its Newey-West t is {t.value:.1f} over {t.n} periods" if t.n > 1 else f"there are {t.n} periods"
+    if not mean.n_periods:
+        return (Warn("noise", "no rank IC can be computed, since no period has scores and labels that vary"),)
+    if not abs(mean.t) >= _NOISE:
         return (
             Warn(
-                "noise", f"a mean rank IC of {mean.value:+.4f} is not distinguishable from zero: {told}; claim nothing"
+                "noise",
+                f"a mean rank IC of {mean.mean:+.4f} is not distinguishable from zero: {mean.told}; claim nothing",
             ),
         )
     return (
         Warn(
             "weak",
-            f"the t of {t.value:.1f} is below {HURDLE:g}, the bar for a new factor: with all that is tried everywhere, "
+            f"the t of {mean.t:.1f} is below {HURDLE:g}, the bar for a new factor: with all that is tried everywhere, "
             "many such factors are luck",
         ),
     )

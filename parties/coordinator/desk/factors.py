@@ -250,7 +250,10 @@ def battery_sections(found: Findings) -> tuple[SectionView, ...]:
         SectionView(
             key=key,
             title=title,
-            numbers=tuple(NumberView(name=name, **n.record()) for name, n in found.numbers[key].items()),
+            numbers=tuple(
+                NumberView(name=name, **n.record() | {"definition": n.explained})
+                for name, n in found.numbers[key].items()
+            ),
             charts=tuple(charts.get(key, ())),
         )
         for key, title in section_titles(found).items()

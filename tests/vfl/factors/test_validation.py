@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,9 +17,10 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from tests.vfl.lab import made_up_lab
+from vfl.contribution.findings import contribution_findings
 from vfl.factors.exposures import neutralised, r_squared
 from vfl.factors.findings import Findings
-from vfl.factors.hac import hac_lags
+from vfl.factors.hac import hac_lags, hac_mean
 from vfl.factors.market import MarketData, market_data, on_grid
 from vfl.factors.report import render_report
 from vfl.factors.trials import Trial
@@ -194,6 +197,7 @@ def test_what_does_not_fit_is_refused(changes, said):
     assert isinstance(LAB.subject, Subject)
 
 
+UNDEFINED = re.compile(r"[+-]?\b(nan|inf)\b", re.IGNORECASE)
 KINDS = ("normal", "constant", "ties", "by entity", "by period", "tiny", "huge")
 
 
@@ -243,7 +247,7 @@ def test_no_panel_however_poor_stops_a_run(seed, periods, count, horizon, kinds,
     market = MarketData(
         prices=np.exp(rng.normal(size=shape)),
         sectors=rng.integers(-1, 3, size=shape),
-        caps=np.abs(style),
+        caps=np.where(style == 0, np.nan, np.abs(style)),
         volatility=np.abs(style),
         dollar_volume=np.abs(panel(rng, shape, "normal", 0.2)),
         library={"itself": scores.copy(), "style": style},
@@ -253,3 +257,22 @@ def test_no_panel_however_poor_stops_a_run(seed, periods, count, horizon, kinds,
     text = json.dumps(found.record(), allow_nan=False)
     assert render_report("poor", {}, found) == render_report("poor", {}, Findings.read(json.loads(text)))
     assert (found.numbers["ic"]["rank_ic"].n > 0) or found.warned("noise")
+    phi = {"a": panel(rng, shape, "normal", holes)[:, 0]}
+    found |= contribution_findings(phi, {}, horizon=horizon, level=0.05)
+    told = render_report("poor", {}, found).decode()
+    assert not UNDEFINED.search(told.replace("-inf", "")), "what cannot be computed says why"
+    every = [number for inner in found.numbers.values() for number in inner.values()]
+    assert all(bool(number.why_undefined) == math.isnan(number.value) for number in every)
+    assert told.count("Not computed: ") >= sum(math.isnan(number.value) for number in every)
+
+
+def test_what_cannot_be_computed_says_why():
+    nothing = battery(replace(LAB.subject, labels=np.full(LAB.subject.labels.shape, np.nan)), LAB.market)
+    assert nothing.numbers["ic"]["rank_ic"].explained.startswith("Not computed: there is nothing to compute it from. ")
+    assert nothing.warnings[0].text == "no rank IC can be computed, since no period has scores and labels that vary"
+    one = np.full(LAB.subject.labels.shape, np.nan)
+    one[5] = LAB.subject.labels[5]
+    alone = battery(replace(LAB.subject, labels=one), LAB.market)
+    assert alone.numbers["ic"]["rank_ic_t"].why_undefined.startswith("one alone has no standard error")
+    assert any("one period cannot test it" in warning.text for warning in alone.warnings)
+    assert hac_mean(np.ones(5), horizon=1).told == "its 5 periods are all alike, so it cannot be tested"
