@@ -9,7 +9,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FREE_SPACE", "make_private", "open_private", "own_files_only", "whole_or_nothing", "write_private"]
+__all__ = [
+    "FREE_SPACE",
+    "make_private",
+    "open_private",
+    "own_files_only",
+    "whole_or_nothing",
+    "write_new",
+    "write_private",
+    "write_whole",
+]
 
 FREE_SPACE = "free space, then repeat the command"
 """The remedy for a full disk; whoever says it leaves nothing half made."""
@@ -33,6 +42,34 @@ def write_private(path: Path, content: bytes) -> None:
     """Write the file, 0600."""
     with open(path, "wb", opener=open_private) as file:
         file.write(content)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, 0600, durably. Where that fails there is none; FileExistsError if it is."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+    try:
+        _durably(descriptor, content)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write the file or replace it, 0600, durably. Where that fails, what was there before is there still."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.unlink(missing_ok=True)
+        write_new(partial, content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _durably(descriptor: int, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import typer
 from parties.cli.dossiers import advance, now, own_keys, read_live, show_dossier
 from parties.cli.settling import Credentials, app
 from parties.errors import ConfigError, StorageError
+from parties.private_files import write_whole
 from parties.terminal.console import pasted, say
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def settle_attest(
         raise ConfigError("say who you are, as the agreement names the label party: --as NAME")
     signed = record.signed(own_keys(credentials, name).key)
     try:
-        out.write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(out, (signed.model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
         raise StorageError(f"{out}: cannot be written ({error.strerror}); check disk and permissions") from None
     say(f"{out}: {len(signed.periods)} live periods of run {signed.run_id[:12]}, attested by {name}.")

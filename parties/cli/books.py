@@ -13,6 +13,7 @@ import typer
 
 from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, LedgerError, StorageError
+from parties.private_files import write_whole
 from parties.terminal.console import money, say, table
 
 if TYPE_CHECKING:
@@ -331,6 +332,6 @@ def _read(path: Path) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        write_whole(path, content)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None

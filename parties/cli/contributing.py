@@ -11,6 +11,7 @@ import typer
 from parties.cli.help_group import HelpGroup
 from parties.cli.runs import Coordinator, Credentials, connect, full_id
 from parties.errors import StorageError
+from parties.private_files import write_whole
 from parties.terminal.console import correlation, figure, say, table
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def contribution_retrain(
     _show(found)
     if json_file is not None:
         try:
-            json_file.write_text(json.dumps(found.record(), indent=2) + "\n", encoding="utf-8")
+            write_whole(json_file, (json.dumps(found.record(), indent=2) + "\n").encode())
         except OSError as error:
             raise StorageError(f"{json_file}: cannot be written ({error.strerror}); check the folder") from None
         say(f"{json_file}: every number, by period too.")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from parties.errors import ConfigError
+from parties.private_files import whole_or_nothing
 from parties.terminal.console import pasted, say
 
 __all__ = ["compare", "demo", "simulate"]
@@ -94,7 +95,8 @@ def simulate(
     """Write a simulated consortium: settings, SQL, alias tables and messy data with a signal of known size."""
     from parties.data.simulate import simulate as write
 
-    made = write(out, entities=entities, periods=periods, parties=parties, seed=seed, signal=signal, model=model)
+    with whole_or_nothing(out):
+        made = write(out, entities=entities, periods=periods, parties=parties, seed=seed, signal=signal, model=model)
     say(
         f"{made.config} and {made.data} are written.",
         f"Run it: entente demo --config {pasted(made.config)} --data {pasted(made.data)}",

@@ -10,6 +10,7 @@ import typer
 from parties.cli.checks import factors as app
 from parties.errors import ConfigError, DataError, StorageError
 from parties.factor.formats import Format
+from parties.private_files import write_whole
 from parties.terminal.console import correlation, say, table
 
 if TYPE_CHECKING:
@@ -202,11 +203,6 @@ def _draw(found: Findings, folder: Path | None) -> None:
 def write_file(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, content)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None

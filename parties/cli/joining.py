@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from parties.errors import ConfigError, StorageError
-from parties.private_files import FREE_SPACE, whole_or_nothing, write_private
+from parties.private_files import FREE_SPACE, whole_or_nothing, write_new, write_private
 from parties.terminal.console import pasted, say, table
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ def invite(
         say(token.encode())
         return
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
-            out.write(token.encode() + "\n")
+        write_new(file, f"{token.encode()}\n".encode("ascii"))
     except OSError as error:
         raise StorageError(f"{file}: the token cannot be written ({error.strerror}); name a new file") from None
     say(f"{file} holds the token for {name}, good once until {token.expires:%Y-%m-%d %H:%M} UTC.")

@@ -12,6 +12,7 @@ import typer
 
 from parties.cli.factors import app, joint_summary, show_findings, write_file
 from parties.errors import DataError
+from parties.private_files import whole_or_nothing
 from parties.terminal.console import say
 
 if TYPE_CHECKING:
@@ -189,8 +190,9 @@ def factors_validate(
         n_trials=int(bundle.metadata["n_trials"]),
     )
     facts = {"label": bundle.metadata["label_definition"], "labels from": labels.name, "run": bundle.metadata["run_id"]}
-    write_file(out / "report.html", render_report(f"{bundle.name}, checked at home", facts, found))
-    _write_record(out / "validation.json", found.record())
+    with whole_or_nothing(out):
+        write_file(out / "report.html", render_report(f"{bundle.name}, checked at home", facts, found))
+        _write_record(out / "validation.json", found.record())
     show_findings(found, everything=False)
     say(f"{out / 'report.html'} is written.")
     _say_what_was_read(tables)

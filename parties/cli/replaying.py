@@ -9,6 +9,7 @@ import typer
 
 from parties.cli.audit import app
 from parties.errors import ConfigError, DataError, StorageError
+from parties.private_files import write_whole
 from parties.terminal.console import correlation, say, table
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def audit_replay(
     verdict = replay_contributions(LabelEvidence.read(label), [PartyEvidence.read(path) for path in parties])
     if json_file is not None:
         try:
-            json_file.write_text(verdict.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            write_whole(json_file, (verdict.model_dump_json(indent=2) + "\n").encode())
         except OSError as error:
             raise StorageError(f"{json_file}: cannot be written ({error.strerror}); check the folder") from None
     _show(verdict)

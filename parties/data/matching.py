@@ -8,6 +8,7 @@ than the next (rapidfuzz, token-sort ratio). A proposal is for the party's eyes:
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
 from collections import Counter
@@ -21,6 +22,7 @@ from rapidfuzz import fuzz, process
 from parties.errors import ConfigError, DataError, StorageError
 from parties.files.columns import Wanted
 from parties.files.table import read_table
+from parties.private_files import write_new
 
 __all__ = ["Match", "match_names", "read_reference", "write_aliases"]
 
@@ -151,11 +153,12 @@ def read_reference(path: Path, column: str = "") -> tuple[str, ...]:
 def write_aliases(path: Path, matches: Sequence[Match]) -> int:
     """Write exact and close matches whose spelling differs as a new CSV of alias and entity; how many."""
     pairs = [(match.name, match.reference) for match in matches if match.kind in ("exact", "close")]
+    text = io.StringIO(newline="")
+    out = csv.writer(text)
+    out.writerow(("alias", "entity"))
+    out.writerows(pairs)
     try:
-        with path.open("x", newline="", encoding="utf-8") as file:
-            out = csv.writer(file)
-            out.writerow(("alias", "entity"))
-            out.writerows(pairs)
+        write_new(path, text.getvalue().encode())
     except FileExistsError:
         raise ConfigError(f"{path}: exists already; name a new file, and merge by hand") from None
     except OSError as error:

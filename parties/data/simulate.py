@@ -9,6 +9,7 @@ each company. Everything follows from the seed; simulated data is public, so a n
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -137,9 +138,8 @@ def simulate(
         config = write_texts(out, vendors, first=first, last=last, entities=entities, model=model)
         (out / "truth.json").write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
-        raise StorageError(
-            f"{out}: cannot write the simulated files ({error}); choose a folder you can write"
-        ) from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise StorageError(f"{out}: cannot write the simulated files ({why}); choose a folder with room") from None
     return Simulated(config, data, truth)
 
 

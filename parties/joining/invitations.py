@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from parties.errors import StorageError
 from parties.joining.token import SECRET_BYTES, Token
 from parties.names import PartyName
+from parties.private_files import write_whole
 from vfl.terms import Terms
 
 __all__ = ["Invitation", "Invitations", "member_lock"]
@@ -102,13 +103,7 @@ class Invitations:
         self._write(tuple(kept for kept in self.open(datetime.now(UTC)) if kept != invitation))
 
     def _write(self, invitations: tuple[Invitation, ...]) -> None:
-        partial = self._path.with_name(self._path.name + ".part")
         try:
-            partial.unlink(missing_ok=True)
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(_All.dump_json(invitations, indent=2))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._path)
+            write_whole(self._path, _All.dump_json(invitations, indent=2))
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written ({error.strerror}); check the disk") from None

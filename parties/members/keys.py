@@ -8,9 +8,9 @@ The certificate is no authority (``CA:FALSE``), so a rostered party cannot vouch
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +44,7 @@ from parties.members.roster import (
     succession_bytes,
 )
 from parties.names import normal_entity
+from parties.private_files import write_new
 
 __all__ = [
     "Identity",
@@ -136,9 +137,20 @@ def create_identity(
     certificate = _certificate(name, identity, tls, hosts, now or datetime.now(UTC), validity)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
-    _write(directory / _IDENTITY, _private_pem(identity, passphrase))
-    _write(directory / _TLS_KEY, _private_pem(tls, passphrase))
-    _write(directory / _TLS_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
+    content = {
+        _IDENTITY: _private_pem(identity, passphrase),
+        _TLS_KEY: _private_pem(tls, passphrase),
+        _TLS_CERTIFICATE: certificate.public_bytes(Encoding.PEM),
+    }
+    made: list[Path] = []
+    try:
+        for file, text in content.items():
+            _write(directory / file, text)
+            made.append(directory / file)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
     return load_identity(name, directory, passphrase)
 
 
@@ -163,11 +175,9 @@ def create_tls_keys(
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
     content = {_TLS_KEY: _private_pem(tls, passphrase), _TLS_CERTIFICATE: certificate.public_bytes(Encoding.PEM)}
-    for file, text in content.items():
-        new = directory / f"{file}.new"
-        new.unlink(missing_ok=True)
-        _write(new, text)
-        new.replace(directory / file)
+    with _written_beside(directory, content) as files:
+        for file in files:
+            (directory / f"{file}.new").replace(directory / file)
     return Identity(name, signer, _private_pem(tls), content[_TLS_CERTIFICATE]).member(address)
 
 
@@ -187,13 +197,13 @@ def store_certificate(identity: Identity, directory: Path, passphrase: bytes | N
     """Replace the TLS key and certificate in ``directory`` by those of ``identity``; the old ones are kept as *.old."""
     key = load_pem_private_key(identity.tls_key, password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    for name, content in ((_TLS_KEY, _private_pem(key, passphrase)), (_TLS_CERTIFICATE, identity.certificate)):
-        new, old = directory / f"{name}.new", directory / f"{name}.old"
-        new.unlink(missing_ok=True)
-        old.unlink(missing_ok=True)
-        _write(new, content)
-        (directory / name).rename(old)
-        new.rename(directory / name)
+    content = {_TLS_KEY: _private_pem(key, passphrase), _TLS_CERTIFICATE: identity.certificate}
+    with _written_beside(directory, content) as files:
+        for name in files:
+            old = directory / f"{name}.old"
+            old.unlink(missing_ok=True)
+            (directory / name).rename(old)
+            (directory / f"{name}.new").rename(directory / name)
 
 
 def load_identity(name: str, directory: Path, passphrase: bytes | None = None) -> Identity:
@@ -324,8 +334,23 @@ def _private_key(path: Path, passphrase: bytes | None) -> object:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, content)
     except FileExistsError:
         raise ConfigError(f"{path}: exists already; keys are never overwritten, choose another directory") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+
+
+@contextlib.contextmanager
+def _written_beside(directory: Path, content: Mapping[str, bytes]) -> Iterator[tuple[str, ...]]:
+    """The files under their names with .new, all of them before the body puts any in force; gone where that fails.
+
+    A key in force without its certificate would be a node that cannot start.
+    """
+    places = [directory / f"{name}.new" for name in content]
+    try:
+        for place, text in zip(places, content.values(), strict=True):
+            place.unlink(missing_ok=True)
+            _write(place, text)
+        yield tuple(content)
+    finally:
+        for place in places:
+            place.unlink(missing_ok=True)

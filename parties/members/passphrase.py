@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from parties.errors import ConfigError
+from parties.private_files import write_new
 
 __all__ = ["KEY_FILE", "new_passphrase", "passphrase_for", "read_key_file"]
 
@@ -80,8 +81,6 @@ def new_passphrase(*, plain: bool = False) -> bytes | None:
 
 def _make(path: Path) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, f"{secrets.token_urlsafe(32)}\n".encode("ascii"))
     except OSError as error:
         raise ConfigError(f"{path}: the key file cannot be made ({error.strerror}); name another place") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(32) + "\n")

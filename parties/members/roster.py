@@ -18,7 +18,7 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError, model_vali
 
 from parties.errors import ConfigError, PeerError
 from parties.names import LegalEntity, PartyName
-from parties.private_files import write_private
+from parties.private_files import write_whole
 from vfl.terms import Terms
 
 __all__ = [
@@ -142,9 +142,7 @@ class Roster(Mapping[str, Member]):
     def save(self, path: Path) -> None:
         """Write ``roster.json`` so that a reader never sees half of it."""
         text = json.dumps({name: member.model_dump() for name, member in sorted(self.items())}, indent=2)
-        partial = path.with_name(path.name + ".part")
-        write_private(partial, f"{text}\n".encode())
-        partial.replace(path)
+        write_whole(path, f"{text}\n".encode())
 
 
 def _held(members: Mapping[str, Member]) -> tuple[dict[str, Member], dict[str, str]]:

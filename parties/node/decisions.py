@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, Vali
 
 from parties.errors import AgreementError, ConfigError, StorageError
 from parties.node.settings import NodeSettings
+from parties.private_files import write_new
 
 __all__ = ["Decision", "Verdict", "decide", "decisions", "verdict", "waiting_for"]
 
@@ -73,8 +73,7 @@ def decide(
     path = folder / _FOLDER / f"{person}.json"
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(made.model_dump_json())
+        write_new(path, made.model_dump_json().encode())
     except FileExistsError:
         told = f"{person} has decided on {what} {folder.name[:12]} already"
         raise AgreementError(f"{told}: nothing was changed") from None

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 import math
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -105,12 +106,23 @@ def commit_rows(home: NodeHome, audit: AuditLog, now: datetime) -> Batch:
     audit.append("rows", "", {"root": batch.root, "through": now.isoformat(), "rows": batch.rows})
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "known").open("ab") as file:
-            file.write(b"".join(fresh))
+        _append(folder / "known", b"".join(fresh))
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written ({error.strerror}); check disk and permissions") from None
     _keep(folder, (*_batches(folder), batch))
     return batch
+
+
+def _append(path: Path, leaves: bytes) -> None:
+    """Append them all or none: half a leaf would displace all that come after it."""
+    with path.open("ab", buffering=0) as file:
+        size, left = os.fstat(file.fileno()).st_size, memoryview(leaves)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except BaseException:
+            os.ftruncate(file.fileno(), size)
+            raise
 
 
 def told_times(folder: Path) -> tuple[tuple[datetime, datetime], ...]:

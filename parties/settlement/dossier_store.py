@@ -22,7 +22,7 @@ from parties.ledger.settlement import CASH, FORFEITS, POT, SUBSCRIPTIONS, party_
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.names import COORDINATOR, DESK
-from parties.private_files import open_private
+from parties.private_files import write_whole
 from parties.settlement.closed_run import ClosedRun
 from parties.settlement.dossier import Dossier, Intended, Requirement
 from parties.settlement.licence import propose_licence
@@ -102,14 +102,9 @@ class Dossiers:
 
 def write_durably(target: Path, text: str) -> None:
     """Write the file so that after a crash it is the old one or the new one. Raises :class:`StorageError`."""
-    partial = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", encoding="utf-8", opener=open_private) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        write_whole(target, text.encode())
     except OSError as error:
         raise StorageError(f"{target}: cannot be written ({error.strerror}); check disk and permissions") from None
 

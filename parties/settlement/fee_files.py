@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from parties.agreement.document import Agreement
 from parties.errors import AgreementError, ConfigError, LedgerError, StorageError
 from parties.members.keys import Identity
-from parties.private_files import open_private
+from parties.private_files import write_new
 from parties.wire.codec import decode, encode
 from psi.flow import Message
 from vfl.arithmetic.paillier import PaillierKey
@@ -75,9 +75,7 @@ def create_fee_key(home: Path, identity: Identity) -> int:
     sealed = AESGCM(_sealing_key(identity)).encrypt(nonce, json.dumps(key.primes).encode(), None)
     path = home / KEY_FILE
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(nonce + sealed)
+        write_new(path, nonce + sealed)
     except FileExistsError:
         raise ConfigError(f"{path}: exists already; a fee key is never overwritten") from None
     except OSError as error:
@@ -110,11 +108,7 @@ def opened_once(home: Path, terms: FeeTerms) -> Callable[[str], None]:
         name = hashlib.sha256(terms.digest + period.encode()).hexdigest()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(period.encode())
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(folder / name, period.encode())
             parent = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(parent)
@@ -135,8 +129,7 @@ def write_message(path: Path, sender: str, message: Message) -> None:
     kind, body = encode(message)
     head = json.dumps({"from": sender, "kind": kind}).encode()
     try:
-        with open(path, "xb", opener=open_private) as file:
-            file.write(head + b"\n" + body)
+        write_new(path, head + b"\n" + body)
     except FileExistsError:
         raise StorageError(f"{path}: exists already; name another file") from None
     except OSError as error:

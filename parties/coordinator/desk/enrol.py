@@ -9,6 +9,7 @@ from parties.joining.invitations import member_lock
 from parties.members.keys import create_tls_keys
 from parties.members.roster import Roster
 from parties.names import COORDINATOR, DESK
+from parties.private_files import whole_or_nothing
 
 __all__ = ["enrol_desk"]
 
@@ -21,12 +22,12 @@ def enrol_desk(home: Path, folder: Path | None = None) -> Path:
     """
     made = folder or home / DESK
     try:
-        with member_lock(home):
+        with member_lock(home), whole_or_nothing(made):
             roster = Roster.load(home / "roster.json")
             # nobody ever calls the desk, so its port is none
             member = create_tls_keys(DESK, made / "keys", "127.0.0.1:0")
+            Roster({COORDINATOR: roster.member(COORDINATOR)}).save(made / "roster.json")
             Roster({**roster, DESK: member}).save(home / "roster.json")
-        Roster({COORDINATOR: roster.member(COORDINATOR)}).save(made / "roster.json")
     except OSError as error:
         raise StorageError(f"{made}: cannot be written ({error.strerror}); choose another folder") from None
     return made
