@@ -214,7 +214,8 @@ def _not_cut(settings: PartySettings, raw: NDArray[np.float64]) -> str:
 
 def _constant(settings: PartySettings, raw: NDArray[np.float64]) -> list[str]:
     """Columns that say nothing in some period in which they have values."""
-    usable, varies = np.isfinite(raw).any(axis=1), cross_sectional_scores(raw)[1]
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(raw).any(axis=1))
+    varies = cross_sectional_scores(raw)[1]
     return [
         f"column {name} has one value for all entities in {int(flat.sum())} of {int(there.sum())} periods; the model "
         "sees 0 there"
@@ -253,7 +254,8 @@ def _between_sessions(calendar: Calendar, dates: NDArray[np.datetime64]) -> NDAr
     days = calendar.ends.astype("datetime64[D]")
     if len(days) < 2 or np.diff(days).min() > np.timedelta64(1, "D"):
         return dates[:0]
-    return dates[(dates > days[0]) & (dates < days[-1]) & ~np.isin(dates, days)]
+    between: NDArray[np.datetime64] = dates[(dates > days[0]) & (dates < days[-1]) & ~np.isin(dates, days)]
+    return between
 
 
 def _notes(
