@@ -29,7 +29,7 @@ def most_opened(agreement: Agreement, steps: Sequence[Step], panel: LabelPanel) 
     known = (walk, panel.known_from, panel.label, panel.universe)
     if isinstance(model, SplitModel) and model.warm_start == "ridge":
         counts[warm_up_rows(*known)] += 1
-    trials = agreement.search.source_trials if agreement.search is not None else 0
+    trials = agreement.split_search.source_trials if agreement.split_search is not None else 0
     if trials and isinstance(model, SplitModel):
         for step in prequential(model, *known, 1 + model.epochs, 0):
             if step.period < agreement.reported_from:

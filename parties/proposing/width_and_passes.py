@@ -43,7 +43,7 @@ def _rooms(agreement: Agreement) -> Iterator[WidthRoom]:
     model, plan = agreement.model, bit_plan(agreement)
     assert isinstance(model, SplitModel)
     beside = agreement.needed_openings - model.epochs
-    trials = agreement.search.source_trials if agreement.search is not None else 0
+    trials = agreement.split_search.source_trials if agreement.split_search is not None else 0
     spent = agreement.row_limit - agreement.openings_left
     width = 1
     while True:
