@@ -98,7 +98,7 @@ _RATES = {str(2.0**-power): f"1/{2**power}" if power else "1" for power in range
 
 
 def _contributions(values: Values) -> Mapping[str, str]:
-    within = {} if _trees(values) else _MOMENTS if _sealed(values) else _MASKED
+    within = _MOMENTS if _anchored(values) else _MASKED
     return within | _RETRAINED
 
 

@@ -60,7 +60,7 @@ def with_kind_defaults(given: Any) -> Any:
         return given
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
-        filled["openings"] = {"contribution": "moments" if kind == "sealed" else "none"} | dict(openings)
+        filled["openings"] = {"contribution": "moments"} | dict(openings)
     search = given.get("search")
     if kind == "sealed" and isinstance(search, Mapping):
         filled["search"] = {"kind": "sealed"} | dict(search)
@@ -112,11 +112,6 @@ def check_sealed(agreement: Agreement) -> None:
         )
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
-    if openings.contribution != "none" and isinstance(model, TreesModel):
-        raise ValueError(
-            f'openings.contribution = "{openings.contribution}" does not value trees, whose contribution no run '
-            'opens: set it to "none", or model.kind = "sealed"'
-        )
     if openings.contribution == "masked":
         raise ValueError(
             'openings.contribution = "masked" opens single parties\' sums, which a sealed model never does: set it to '

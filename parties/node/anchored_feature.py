@@ -9,15 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.errors import AgreementError
+from parties.node.context import RunContext
+from parties.node.contribution_evidence import SentParts
 from parties.node.feature import FeatureParty
+from parties.node.openings import NUMBERS
 from parties.node.sealed_records import SealedRecords
 from psi.flow import Flow
+from vfl.protocols.committed_values import hear_basis
+from vfl.protocols.contribution_record import hear_contributions, tell_rows
+from vfl.protocols.opening_budget import OpeningBudget
 
 __all__ = ["AnchoredFeatureParty"]
 
 
 class AnchoredFeatureParty(FeatureParty):
     """Serves its columns to a model of which only scores open, whatever its kind."""
+
+    def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
+        super().__init__(context, entities)
+        store, run_id, agreement = context.openings, context.run_id, context.agreement
+        self.numbers = OpeningBudget(
+            len(self._values),
+            agreement.row_limit,
+            others=store.others(run_id, entities, agreement.calendar.periods, 1, counted="numbers"),
+            alone=store.alone,
+            history=[charge for charge in store.history(run_id) if charge.label.startswith(NUMBERS)],
+            record=self._record,
+            done="valued",
+        )
 
     def _shown_before(
         self, entities: tuple[str, ...], periods: tuple[str, ...]
@@ -34,6 +53,14 @@ class AnchoredFeatureParty(FeatureParty):
         if not self._kept_records().finished:
             raise AgreementError("what training left is not among this node's records: propose the run again")
 
+    def _value(self, name: str) -> Flow[None]:
+        label = self.context.agreement.label.party
+        sent = SentParts(name, (yield from hear_basis(label)))
+        yield from self._coalitions(name, sent)
+        sent.log(self.context)
+        yield from tell_rows(label, self._in_time())
+        yield from hear_contributions(label, self._keep)
+
     @abstractmethod
     def _kept_records(self) -> SealedRecords:
         """This node's records of the run."""
@@ -41,3 +68,7 @@ class AnchoredFeatureParty(FeatureParty):
     @abstractmethod
     def _served_through(self, name: str) -> Flow[None]:
         """Its part in one training session of this name, from where everyone can go on."""
+
+    @abstractmethod
+    def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
+        """Its part in what opens of coalitions, in a session of this name."""

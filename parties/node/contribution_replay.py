@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,14 @@ from vfl.models.sealed.twin import float_twin_scores
 from vfl.models.split.replay import replay as repeat_training
 from vfl.models.split.top import LabelHead
 from vfl.models.split.twin import alone
+from vfl.models.trees.columns import tree_columns
+from vfl.models.trees.twin import twin_scores
 from vfl.protocols.coalitions import opened_coalitions
 from vfl.protocols.committed_values import arrays_digest
 from vfl.protocols.session import Session
-from vfl.terms import RidgeModel, SealedModel, SplitModel
+from vfl.terms import AnchoredModel, RidgeModel, SealedModel, SplitModel, TreesModel
 from vfl.walk.cycles import cyclic
+from vfl.walk.refits import refits
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import prequential
 
@@ -180,7 +183,7 @@ def _valued(
     agreement, panel = label.agreement, panel_of(label.inputs)
     result, basis = _result(label), label.basis
     periods = agreement.calendar.periods
-    if isinstance(agreement.model, SealedModel):
+    if isinstance(agreement.model, AnchoredModel):
         run = ValuedRun(agreement, None, np.zeros(0, dtype=np.int64), result, panel, periods)
         game: Sums = _sealed_ics(label, run, logged, found)
         report, plain = sealed_report(run, game), None
@@ -281,11 +284,16 @@ def _sealed_ics(
     for entry in logged:
         if entry.party == anchor and entry.valued[-1]["numbers"] != arrays_digest(label.salt, {"ours": ours}).hex():
             found.faults.append(f"shows other shares of the numbers than it committed to towards {anchor!r}")
-    terms = agreement.model
-    assert isinstance(terms, SealedModel)
-    if agreement.search is not None:
-        found.not_repeated.append("the configuration is the one that the search chose; its trials were not made again")
-    steps = tuple(cyclic(terms, agreement.walk_forward, panel.known_from, panel.label, panel.universe))
+    terms, known = agreement.model, (panel.known_from, panel.label, panel.universe)
+    if isinstance(terms, TreesModel):
+        steps = tuple(refits(terms, agreement.walk_forward, *known))
+    else:
+        assert isinstance(terms, SealedModel)
+        if agreement.search is not None:
+            found.not_repeated.append(
+                "the configuration is the one that the search chose; its trials were not made again"
+            )
+        steps = tuple(cyclic(terms, agreement.walk_forward, *known))
     periods = valued_periods(steps, panel, run.result.scores, run.window)
     theirs = numbers_received(values, ours)
     moments = opened_moments(run.parties, periods, scores_opened(periods, run.result.scores), ours, theirs)
@@ -307,12 +315,22 @@ def _own(label: LabelEvidence, panel: LabelPanel, found: _Findings) -> F64 | Non
     if isinstance(terms, SealedModel):
         seeds = basis["seed_0"].tobytes(), basis["seed_1"].tobytes()
         made = float_twin_scores([panel.features.rows], panel, terms, walk, agreement.fixed_point, seeds)
+    elif isinstance(terms, TreesModel):
+        made = _own_trees(label, terms, panel)
     else:
-        if not isinstance(terms, SplitModel | RidgeModel):
-            raise ValueError("a run of trees has no contributions to replay")
         made = alone(None, panel, terms, walk).scores
     _same(np.where(np.isnan(basis["scores"]), np.nan, made), shown, "scores of its own model", found)
     return shown
+
+
+def _own_trees(label: LabelEvidence, terms: TreesModel, panel: LabelPanel) -> F64:
+    """The twin's scores on its own columns. Raises ValueError where a value is called missing and is not."""
+    me, basis, features = label.agreement.label.party, label.basis, panel.features
+    missing = basis.get("missing")
+    if missing is not None and (missing.shape != features.values.shape or features.values[missing != 0].any()):
+        raise ValueError("values of its own columns are called missing and are none")
+    columns = tree_columns(replace(features, missing=None if missing is None else missing != 0))
+    return twin_scores({me: columns}, panel, terms, label.agreement.walk_forward, {me: basis["seed_0"].tobytes()})
 
 
 def _differences(said: ContributionRecord, computed: ContributionRecord) -> Iterator[str]:

@@ -15,7 +15,7 @@ from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.feature import FeatureParty
-from parties.node.openings import NUMBERS, SCORES
+from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.sealed_search import kept_choice, serve_search
 from parties.node.sealed_valuation import serve_numbers
@@ -31,10 +31,7 @@ from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.records import StepRecord, scored_in
 from vfl.models.sealed.valuation import AnchorValuation, FeatureValuation
-from vfl.protocols.committed_values import hear_basis
-from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
-from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import offer_place
 from vfl.terms import SealedModel
 from vfl.tree_terms import TreesModel
@@ -52,16 +49,6 @@ class SealedFeatureParty(AnchoredFeatureParty):
         self._terms: SealedModel = context.agreement.model
         self._members = sealed_members(context.agreement)
         super().__init__(context, entities)
-        store, run_id, agreement = context.openings, context.run_id, context.agreement
-        self.numbers = OpeningBudget(
-            len(self._values),
-            agreement.row_limit,
-            others=store.others(run_id, entities, agreement.calendar.periods, 1, counted="numbers"),
-            alone=store.alone,
-            history=[charge for charge in store.history(run_id) if charge.label.startswith(NUMBERS)],
-            record=self._record,
-            done="valued",
-        )
 
     def _kept_records(self, trial: int | None = None) -> SealedRecords:
         digest = hashlib.sha256(repr(self._values.shape).encode())
@@ -178,16 +165,7 @@ class SealedFeatureParty(AnchoredFeatureParty):
             for owner, count in held.items()
         }
 
-    def _value(self, name: str) -> Flow[None]:
-        label = self.context.agreement.label.party
-        sent = SentParts(name, (yield from hear_basis(label)))
-        yield from self._coalitions(name, sent)
-        sent.log(self.context)
-        yield from tell_rows(label, self._in_time())
-        yield from hear_contributions(label, self._keep)
-
     def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
-        """Its part in what opens of coalitions."""
         agreement, terms = self.context.agreement, self._model()
         columns = SealedColumns(self._values, terms, agreement.fixed_point)
         side = self._valuation(name, terms, columns, self._kept_records())

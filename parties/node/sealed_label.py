@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from parties.node.sealed_records import LabelRecords
 from parties.node.sealed_trials import LabelTrials, SealedChoice
 from parties.node.sealed_valuation import Commit, Heard, coalition_ics
 from psi.flow import Flow
+from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import LabelPanel
 from vfl.models.judging import Tried
 from vfl.models.sealed.columns import SealedColumns
@@ -23,6 +26,7 @@ from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.label import LabelKeys, SealedLabel
 from vfl.models.sealed.records import scored_in
 from vfl.models.sealed.twin import float_twin_scores
+from vfl.models.sealed.valuation import LabelValuation
 from vfl.models.sealed.walk import sealed_result, sealed_walk_forward
 from vfl.protocols.resume import agree_place
 from vfl.protocols.session import Kept
@@ -136,19 +140,23 @@ class SealedJoint:
         agreement = self._context.agreement
         scored = scored_in(list(self._records().predictions().values()))
         features = SealedColumns(self._panel.features.rows, self.chosen, agreement.fixed_point)
-        store, panel, terms = self._context.checkpoints(), self._panel, self.chosen
-        return coalition_ics(
-            agreement, terms, store, self.steps, panel, scores, features, scored, session, commit, heard
+        stream, store = SecretStream(os.urandom(32)), self._context.checkpoints()
+        side = LabelValuation(
+            self._members, features, scored, self.chosen, agreement.fixed_point, stream, session=session
         )
+        return coalition_ics(agreement, store, self.steps, self._panel, scores, side, commit, heard)
 
     def alone(self) -> F64:
         """Scores (T, n) of the same network on the label party's own columns, in floats."""
-        agreement, seeds = self._context.agreement, self.own_seeds
+        agreement = self._context.agreement
+        seeds = self._context.secret("alone/ours"), self._context.secret("alone/theirs")
         return float_twin_scores(
             [self._panel.features.rows], self._panel, self.chosen, agreement.walk_forward, agreement.fixed_point, seeds
         )
 
     @property
-    def own_seeds(self) -> tuple[bytes, bytes]:
+    def basis(self) -> dict[str, NDArray[Any]]:
         """What the weights of its own model are drawn from."""
-        return self._context.secret("alone/ours"), self._context.secret("alone/theirs")
+        names = "alone/ours", "alone/theirs"
+        seeds = (np.frombuffer(self._context.secret(name), np.uint8) for name in names)
+        return {f"seed_{place}": seed for place, seed in enumerate(seeds)}

@@ -95,7 +95,7 @@ class LabelTrials:
 
         Learns: two numbers of 32 bits per configuration and earlier period.
         Leaks: to everyone, the rows of each trial as in a run, and which configuration was chosen.
-        Model: as :meth:`vfl.models.sealed.valuation.LabelValuation.value`; the others take only rows of earlier
+        Model: as :meth:`vfl.models.sealed.numbers.LabelNumbers.value`; the others take only rows of earlier
             periods into a trial.
         Source: docs/protocols/sealed.md#trials.
         """

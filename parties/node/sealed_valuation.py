@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from parties.agreement.document import Agreement
-from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.checkpoints import CheckpointStore
 from parties.node.openings import NUMBERS
 from psi.flow import Flow, RemoteProtocolError
-from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.evaluate import evaluation_window
 from vfl.factors.panel import LabelPanel
 from vfl.models.sealed.coalitions import FEWEST_ROWS, Moments, Piece, ValuedPeriod, valued_coalitions
-from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
-from vfl.models.sealed.records import Scored
-from vfl.models.sealed.valuation import AnchorValuation, LabelValuation
+from vfl.models.sealed.numbers import AnchorNumbers, LabelNumbers
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.resume import START, agree_place, offer_place
-from vfl.terms import SealedModel
 from vfl.walk.schedule import Step
 
 __all__ = [
     "Commit",
     "Heard",
+    "ValuedModel",
     "agreed_numbers",
     "coalition_ics",
     "labelled_periods",
@@ -49,6 +45,18 @@ Commit = Callable[[U64], bytes]
 Heard = Callable[[U64, U64, bytes], None]
 
 _NUMBERS, _ROWS = "numbers", "rows-"
+
+
+@runtime_checkable
+class ValuedModel(Protocol):
+    """The joint model of a run on shares, whose coalitions are valued without a row."""
+
+    @property
+    def basis(self) -> dict[str, NDArray[Any]]:
+        """What its own model's scores were made of beside the agreement and its panel, for an auditor's replay."""
+
+    def coalition_ics(self, scores: F64, session: str, commit: Commit, heard: Heard) -> Flow[dict[frozenset[str], F64]]:
+        """The label party's part in valuing coalitions: their IC in each reported period."""
 
 
 def _window(agreement: Agreement) -> NDArray[np.bool_]:
@@ -86,27 +94,23 @@ def labelled_periods(steps: Sequence[Step], labels: F64, window: NDArray[np.bool
 
 def coalition_ics(
     agreement: Agreement,
-    terms: SealedModel,
     store: CheckpointStore,
     steps: Sequence[Step],
     panel: LabelPanel,
     scores: F64,
-    features: Columns,
-    scored: dict[int, Scored],
-    session: str,
+    side: LabelNumbers,
     commit: Commit,
     heard: Heard,
 ) -> Flow[dict[frozenset[str], F64]]:
     """The label party's side: the IC of every coalition in each reported period, NaN where it is not valued.
 
-    terms: of the run's own training. scores: (T, n) as they opened. features: its own small integers. scored: its
-    shares of the weights of predictions.
-    commit, heard: as for :meth:`vfl.models.sealed.valuation.LabelValuation.value`.
+    scores: (T, n) as they opened. side: of the run's kind of model, from what its own training left.
+    commit, heard: as for :meth:`vfl.models.sealed.numbers.LabelNumbers.value`.
     Raises :class:`ConfigError` where no period can be valued.
 
     Learns: two numbers of 32 bits per coalition and period.
-    Leaks: to everyone, which predicted rows have labels in the reported periods.
-    Model: as :meth:`vfl.models.sealed.valuation.LabelValuation.value`.
+    Leaks: to whom has a part in the scores, which predicted rows have labels in the reported periods.
+    Model: as :meth:`vfl.models.sealed.numbers.LabelNumbers.value`.
     Source: docs/protocols/sealed.md#coalition-values.
     """
     window = _window(agreement)
@@ -116,21 +120,12 @@ def coalition_ics(
             f"no reported period has {FEWEST_ROWS} predicted rows with labels, so contributions cannot be valued: set "
             'openings.contribution = "none", or report more periods'
         )
-    side = LabelValuation(
-        sealed_members(agreement),
-        features,
-        scored,
-        terms,
-        agreement.fixed_point,
-        SecretStream(os.urandom(32)),
-        session=session,
-    )
     moments = yield from numbers_opened(side, store, periods, scores_opened(periods, scores), commit, heard)
     return placed_ics(moments, window)
 
 
 def numbers_opened(
-    side: LabelValuation,
+    side: LabelNumbers,
     store: CheckpointStore,
     periods: Sequence[ValuedPeriod],
     opened: Sequence[F64],
@@ -140,8 +135,8 @@ def numbers_opened(
     """The label party's part in opening numbers, or those that ``store`` has its shares of, as they were.
 
     Learns: two numbers of 32 bits per coalition and period.
-    Leaks: to everyone, which predicted rows have labels in these periods.
-    Model: as :meth:`vfl.models.sealed.valuation.LabelValuation.value`.
+    Leaks: to whom has a part in the scores, which predicted rows have labels in these periods.
+    Model: as :meth:`vfl.models.sealed.numbers.LabelNumbers.value`.
     Source: docs/protocols/sealed.md#coalition-values.
     """
     recorded = _kept(store)
@@ -177,7 +172,7 @@ def scores_opened(periods: Sequence[ValuedPeriod], scores: F64) -> list[F64]:
 
 def serve_numbers(
     agreement: Agreement,
-    side: AnchorValuation,
+    side: AnchorNumbers,
     store: CheckpointStore,
     budget: OpeningBudget,
     sent: Callable[[bytes, bytes], None] = lambda committed, values: None,
@@ -190,7 +185,7 @@ def serve_numbers(
 
     Learns: which predicted rows have labels in the reported periods; shares uniform in Z_p.
     Leaks: to the label party 32 bits per coalition and period.
-    Model: as :meth:`vfl.models.sealed.valuation.AnchorValuation.serve`.
+    Model: as :meth:`vfl.models.sealed.numbers.AnchorNumbers.serve`.
     Source: docs/protocols/sealed.md#coalition-values.
     """
     label, recorded = agreement.label.party, _kept_with_rows(store)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from parties.agreement.sealed_terms import sealed_members
 from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.context import RunContext
+from parties.node.contribution_evidence import SentParts
 from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
+from parties.node.sealed_valuation import serve_numbers
 from parties.node.trees_label import candidates_purpose
 from parties.node.trees_records import AnchorTreesRecords
 from parties.node.zero_supply import PreparedZeros
@@ -23,6 +25,7 @@ from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.trees.anchor import TreesAnchor
 from vfl.models.trees.feature import TreesFeature
+from vfl.models.trees.valuation import AnchorTreesValuation
 from vfl.protocols.resume import offer_place
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import most_steps
@@ -72,6 +75,7 @@ class TreesFeatureParty(AnchoredFeatureParty):
                 workers=context.workers,
                 journal=records,
                 resumed=resumed,
+                valued=agreement.openings.contribution == "moments",
             )
             yield from anchor.serve()
         else:
@@ -88,6 +92,22 @@ class TreesFeatureParty(AnchoredFeatureParty):
                 workers=context.workers,
                 journal=records,
                 resumed=resumed,
+                valued=agreement.openings.contribution == "moments",
             )
             yield from party.serve()
         records.finish()
+
+    def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
+        """The anchor's; it has had its shares of the coalitions' scores since training. Others have no part."""
+        context, records = self.context, self._kept_records()
+        if isinstance(records, AnchorTreesRecords):
+            side = AnchorTreesValuation(
+                self._members,
+                len(self._values),
+                records.predictions(),
+                self._terms,
+                SecretStream(os.urandom(32)),
+                supply=PreparedZeros,
+                workers=context.workers,
+            )
+            yield from serve_numbers(context.agreement, side, context.checkpoints(), self.numbers, sent.shares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.context import RunContext
+from parties.node.sealed_valuation import Commit, Heard, coalition_ics
 from parties.node.trees_records import LabelTreesRecords
 from psi.flow import Flow, LocalProtocolError
 from vfl.arithmetic.randomness import SecretStream
@@ -24,6 +26,7 @@ from vfl.models.trees.label import TreesLabel
 from vfl.models.trees.scales import Packing32
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.models.trees.twin import twin_scores
+from vfl.models.trees.valuation import LabelTreesValuation
 from vfl.models.trees.walk import trees_walk_forward
 from vfl.protocols.resume import agree_place
 from vfl.protocols.session import Kept
@@ -96,6 +99,7 @@ class TreesJoint:
             session="train",
             journal=records,
             resumed=resumed,
+            valued=self._valued,
         )
         result = yield from trees_walk_forward(
             source, self.steps, self._panel, agreement.walk_forward, resumed=resumed
@@ -107,6 +111,25 @@ class TreesJoint:
         """What training left, from this node's records; None when they do not have it."""
         scores = self._records().whole()
         return None if scores is None else sealed_result(self.steps, self._panel, scores)
+
+    @property
+    def _valued(self) -> bool:
+        return self._context.agreement.openings.contribution == "moments"
+
+    @property
+    def basis(self) -> dict[str, NDArray[Any]]:
+        """What the candidates of its own model are drawn from, and which of its values are missing."""
+        made: dict[str, NDArray[Any]] = {"seed_0": np.frombuffer(self._context.secret("alone/ours"), np.uint8)}
+        missing = self._panel.features.missing
+        return made if missing is None else made | {"missing": missing}
+
+    def coalition_ics(self, scores: F64, session: str, commit: Commit, heard: Heard) -> Flow[dict[frozenset[str], F64]]:
+        """The label party's part in valuing coalitions: their IC in each reported period."""
+        del session
+        agreement, panel, records = self._context.agreement, self._panel, self._records().predictions()
+        side = LabelTreesValuation(self._members, panel.label.size, records, self._terms)
+        store = self._context.checkpoints()
+        return coalition_ics(agreement, store, self.steps, panel, scores, side, commit, heard)
 
     def alone(self) -> F64:
         """Scores (T, n) of the same trees on the label party's own columns, in plain numbers."""

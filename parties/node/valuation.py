@@ -17,7 +17,7 @@ from parties.node.context import RunContext
 from parties.node.contribution_evidence import ValueEvidence
 from parties.node.joint import JointModel
 from parties.node.kept_contribution import keep_contribution
-from parties.node.sealed_label import SealedJoint
+from parties.node.sealed_valuation import ValuedModel
 from parties.node.sessions import label_session, session_terms
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.signed_contribution import SignedContribution
@@ -90,7 +90,7 @@ def value_run(
     kept = model.kept
     rows = kept[agreement.features[0].name].rows if kept else np.zeros(0, dtype=np.int64)
     run = ValuedRun(agreement, model.head, rows, result, panel, periods)
-    if isinstance(model, SealedJoint):
+    if isinstance(model, ValuedModel):
         return context.perform("value", attempt, _sealed(context, run, model, f"value-{attempt}", own))
     slopes = embeddings = np.zeros((0, 0))
     if terms.attribution or terms.contribution == "masked":
@@ -112,11 +112,10 @@ def value_run(
     return context.perform("value", attempt, whole())
 
 
-def _sealed(context: RunContext, run: ValuedRun, model: SealedJoint, session: str, own: F64 | None) -> Flow[Valuation]:
+def _sealed(context: RunContext, run: ValuedRun, model: ValuedModel, session: str, own: F64 | None) -> Flow[Valuation]:
     """A sealed run's: exact values of per-period Pearson ICs, of which two numbers per coalition and period open."""
     evidence = ValueEvidence(context)
-    seeds = {} if own is None else {f"seed_{i}": np.frombuffer(s, np.uint8) for i, s in enumerate(model.own_seeds)}
-    yield from tell_basis(run.parties, evidence.basis(run, {}, {}, own, seeds))
+    yield from tell_basis(run.parties, evidence.basis(run, {}, {}, own, {} if own is None else model.basis))
     ics = yield from model.coalition_ics(run.result.scores, session, evidence.commit_numbers, evidence.numbers)
     evidence.finish()
     conditioned = sealed_report(run, ics)

@@ -24,6 +24,7 @@ from parties.proposing.sealed_costs import (
     sealed_steps,
 )
 from vfl.models.sealed.messages import Members
+from vfl.models.trees.coalitions import tables_of_owner
 from vfl.models.trees.ends import sums_packing
 from vfl.tree_terms import TreesModel
 from vfl.walk.schedule import PREDICT_ROWS
@@ -49,8 +50,9 @@ def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
     if not isinstance(model, TreesModel):
         return sealed_cost(agreement, entities)
     members, cost = sealed_members(agreement), SealedCost()
+    valued = agreement.openings.contribution == "moments"
     for fitted, active in _fits(agreement, model, entities):
-        _trees(cost, members, model, max(1, fitted // model.blocks), active)
+        _trees(cost, members, model, max(1, fitted // model.blocks), active, max(0, active - fitted) * valued)
     return cost
 
 
@@ -68,8 +70,11 @@ def _fits(agreement: Agreement, model: TreesModel, entities: int) -> Iterator[tu
         yield known * entities, min(known + ahead, periods) * entities
 
 
-def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, active: int) -> None:
-    """One fit's trees. Splits are counted as of a party beside the anchor, under both keys, the dearest there is."""
+def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, active: int, valued: int) -> None:
+    """One fit's trees. Splits are counted as of a party beside the anchor, under both keys, the dearest there is.
+
+    valued: rows that are scored for each coalition too.
+    """
     label, anchor, trees = members.label, members.anchor, model.trees
     ends = [(name, label) for name in members.features] + [(name, anchor) for name in members.others]
     elements = 0
@@ -86,9 +91,13 @@ def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, ac
         for name in members.others:
             cost.sent[name, anchor] += trees * model.candidates * leaves * ELEMENT_BYTES
     owner = members.others[0] if members.others else anchor
+    tables = tables_of_owner(owner, members, model)
+    elements += tables * valued
     for holder in (label, anchor) if owner != anchor else (label,):
         count = cost.slots.add(elements, trees)
         cost.sent[holder, owner] += trees * count * SLOT_OPERAND_BYTES
         cost.sent[owner, holder] += trees * (count * SLOT_ANSWER_BYTES + elements * ELEMENT_BYTES)
     if model.depth > 1:
         own_product(cost, label, anchor, (active, 1 << (model.depth - 1), 2), trees)
+        if valued and tables:
+            own_product(cost, label, anchor, (valued, 1 << (model.depth - 1), 3 * tables), trees)

@@ -93,6 +93,21 @@ def test_everything_that_the_holders_receive_is_uniform_over_runs(monkeypatch: p
         assert uniformity(values) > 1e-4, holder
 
 
+def test_what_scores_coalitions_is_uniform_too_and_of_no_other_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are scored for each coalition while the tree grows; all that travels for it are shares and ciphertexts."""
+    seen, shown = Received(monkeypatch), {False: set[str](), True: set[str]()}
+    for run, valued in enumerate((True, True, False)):
+        made, y = small(str(run))
+        made.valued = valued
+        seen.run(made, y, list(refits_static(TERMS, len(y), np.arange(60))))
+        shown[valued] |= {h.kind for h in made.heard if h.receiver == "label"}
+    assert shown[True] == shown[False], "no kind of message beside those of the trees themselves"
+    for holder, shares in seen.shares.items():
+        values = np.concatenate(shares)
+        assert len(values) > 2000
+        assert uniformity(values) > 1e-4, holder
+
+
 def test_without_masks_a_holder_receives_numbers_that_are_not_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(source: MaskSource, stream: Any, count: int) -> tuple[U64, U64]:
         return np.zeros((2, count), dtype=np.uint64), np.zeros(count, dtype=np.uint64)

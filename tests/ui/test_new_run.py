@@ -135,15 +135,16 @@ def test_another_kind_begins_with_its_own_usual_values() -> None:
     assert not app.error, app.error[0].value
 
 
-def test_trees_are_proposed_with_fields_of_their_own_and_without_contributions() -> None:
+def test_trees_are_proposed_with_fields_of_their_own_and_valued_as_a_sealed_network() -> None:
     app = show(new_run_page, SampleClient(), [])
     field(app, "Model").set_value("trees").run()
     field(app, "Trees").set_value(40).run()
     assert not app.error, app.error[0].value
     draft = app.session_state["draft"][1].agreement
     assert (draft["model"]["kind"], draft["model"]["trees"]) == ("trees", 40)
-    assert draft["openings"]["contribution"] == "none"
+    assert draft["openings"]["contribution"] == "moments"
     assert "on which side of each split" in said(app).replace("\\", "")
+    assert "two numbers of 32 bits open to the label party for each of 7 coalitions" in said(app)
 
 
 def test_a_rate_that_was_chosen_is_the_agreements_and_an_overflow_is_a_sentence() -> None:

@@ -45,8 +45,8 @@ MOST_PARTIES = 8
 _METHODS: dict[ContributionMethod, str] = {
     "masked": "v(S) is the IC of the one trained model with the parties outside S contributing 0",
     "retrain": "v(S) is the IC of a model trained anew by the parties of S",
-    "moments": "v(S) is the Pearson IC of the one sealed model with the parties outside S contributing 0, of which two "
-    "numbers per coalition and period opened and no row",
+    "moments": "v(S) is the Pearson IC of the one sealed model without the parties outside S, whose columns are 0 in a "
+    "network and whose splits are averaged over in trees; two numbers per coalition and period opened and no row",
 }
 _DEFINITION = (
     "{value} of the per-period IC over coalitions of the feature parties. {method}. {label}. "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from parties.agreement.arithmetic import check_arithmetic
 from parties.agreement.document import Agreement
+from parties.agreement.sealed_terms import with_kind_defaults
+from parties.agreement.terms import CalendarTerms
 from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import label_lines, who_learns
 from parties.control.phases import Plan
@@ -28,10 +31,24 @@ def test_terms_of_trees_are_whole_and_keep_their_hash() -> None:
     assert made.needed_openings == 1
 
 
-@pytest.mark.parametrize("contribution", ["masked", "moments"])
-def test_contributions_within_a_run_are_refused_with_what_to_do(contribution: str) -> None:
-    with pytest.raises(ValueError, match=r'does not value trees.*set it to "none"'):
-        trees(contribution)
+def test_sums_of_coalitions_are_refused_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r'opens single parties\' sums.*set it to "moments" or "none"'):
+        trees("masked")
+
+
+def test_contributions_are_valued_by_two_numbers_a_coalition_where_terms_say_nothing_else() -> None:
+    terms = trees("moments", trees=20)
+    text = " ".join([*agreement_lines(terms), *label_lines(terms)])
+    assert "two numbers of 32 bits open to the label party for each of 7 coalitions" in text
+    assert "averages over the splits of those who are not in it" in text
+    assert Plan.of(terms).valued
+    raw: dict[str, Any] = {"model": {"kind": "trees"}}
+    assert with_kind_defaults(raw)["openings"] == {"contribution": "moments"}
+    times = tuple(datetime(2026, month, 1, tzinfo=UTC) for month in range(1, 7))
+    calendar = CalendarTerms(frequency="M", periods=tuple("abcdef"), period_ends=times, cutoffs=times)
+    longer = {"calendar": calendar, "walk_forward": terms.walk_forward.model_copy(update={"warmup": 2})}
+    dear, plain = (run_cost(one.model_copy(update=longer), 500) for one in (terms, trees(trees=20)))
+    assert 1 < dear.seconds / plain.seconds < 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -51,14 +51,20 @@ class Audited:
         return [str(self.folder / f"{name}.evidence") for name in (LABEL, *NAMES)]
 
 
-@pytest.fixture(scope="module", params=["split", "sealed"])
+@pytest.fixture(scope="module", params=["split", "sealed", "trees"])
 def audited(request: pytest.FixtureRequest) -> Iterator[Audited]:
     with tempfile.TemporaryDirectory(prefix="replay-") as folder:
         yield _run(Path(folder), request.param)
 
 
-def _run(folder: Path, kind: SimulatedModel) -> Audited:
-    made = simulate(folder / "sim", entities=40, periods=18, parties=2, seed=7, model=kind)
+TREES = 'kind = "trees"\ntrees = 3\ndepth = 3\nrefit_every = 6\nsmallest_leaf = 10\nrate = 0.5'
+
+
+def _run(folder: Path, kind: Literal["split", "sealed", "trees"]) -> Audited:
+    model: SimulatedModel = "split" if kind == "split" else "sealed"
+    made = simulate(folder / "sim", entities=40, periods=18, parties=2, seed=7, model=model)
+    if kind == "trees":
+        made.config.write_text(made.config.read_text().replace('kind = "sealed"', TREES))
     settings = load_consortium(made.config)
     homes = lay_out((folder / "out").resolve(), settings, made.config.parent, made.data, 7)
     with Processes(homes.logs) as processes:

@@ -19,11 +19,9 @@ from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, 
 from vfl.arithmetic.bit_packing import unpack_bits
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.models.sealed.opens import NUMBER_BITS
-from vfl.models.sealed.records import Scored
-from vfl.models.sealed.scales import EMBEDDING_BITS, MEAN_BITS
+from vfl.models.sealed.scales import MEAN_BITS
 
 __all__ = [
-    "CENTRED_DROP",
     "CHUNK_ROWS",
     "FEWEST_ROWS",
     "LABEL_BITS",
@@ -62,9 +60,6 @@ LABEL_BITS = 12
 
 NUMBER_DROP = 8
 """Bits that a sum of products loses before it opens: 16 fractional bits stay."""
-
-CENTRED_DROP = 2 * EMBEDDING_BITS + MEAN_BITS - LABEL_BITS
-"""Bits that a centred score loses before it is multiplied."""
 
 _SOURCE = "docs/protocols/sealed.md#coalition-values"
 
@@ -224,8 +219,10 @@ class Valued:
         return any(np.isin(rows, before).any() for before in self.rows.values())
 
 
-def pieces_of(announced: ValuedRows, scored: Mapping[int, Scored], valued: Valued, peer: str) -> list[Piece]:
-    """The announced pieces, checked. valued: what came before, to which these are added. Raises RemoteProtocolError."""
+def pieces_of(announced: ValuedRows, predicted: Mapping[int, I64], valued: Valued, peer: str) -> list[Piece]:
+    """The announced pieces, checked. predicted: the rows of each prediction's step. valued: what came before, to which
+    these are added. Raises RemoteProtocolError.
+    """
     count = len(announced.periods)
     data = np.frombuffer(announced.rows[: len(announced.rows) // 4 * 4], dtype="<u4").astype(np.int64)
     if not count or {len(announced.steps), len(announced.counts)} != {count} or min(announced.counts) < 1:
@@ -237,8 +234,8 @@ def pieces_of(announced: ValuedRows, scored: Mapping[int, Scored], valued: Value
     pieces, start, sizes = [], 0, dict.fromkeys(announced.periods, 0)
     for period, step, size in zip(announced.periods, announced.steps, announced.counts, strict=True):
         rows = data[start : start + size]
-        kept = scored.get(step)
-        if kept is None or not np.isin(rows, kept.rows).all():
+        of_step = predicted.get(step)
+        if of_step is None or not np.isin(rows, of_step).all():
             raise RemoteProtocolError("wants to value rows that were not predicted at the step it names", peer)
         pieces.append(Piece(period, step, rows))
         start += size

@@ -16,6 +16,7 @@ from vfl.models.sealed.coalitions import Piece, valued_coalitions
 from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import TakenProducts
 from vfl.models.sealed.messages import Members
+from vfl.models.sealed.numbers import NumbersSide
 from vfl.models.sealed.records import Scored
 from vfl.models.sealed.scales import EMBEDDING_BITS, WEIGHT_BITS
 from vfl.protocols.spread import Workers
@@ -26,7 +27,7 @@ __all__ = ["ValuationSide"]
 U64 = NDArray[np.uint64]
 
 
-class ValuationSide:
+class ValuationSide(NumbersSide):
     """What every side brings: members, terms, its small integers (rows, d), and what its training left of predictions.
 
     session: name of this attempt. stream: secret randomness, new in every attempt. supply, workers: of an evaluator,
@@ -52,7 +53,9 @@ class ValuationSide:
         self._supply, self._workers = supply, workers
         self._features, self._scored, self._stream, self._session = features, scored, stream, session
         self.coalitions = tuple(valued_coalitions(tuple(members.features)) if coalitions is None else coalitions)
-        self._drop = fixed.feature_bits + WEIGHT_BITS - EMBEDDING_BITS
+        self.score_bits, self.label_clip = 2 * EMBEDDING_BITS, terms.label_clip
+        self.predicted = {step: kept.rows for step, kept in scored.items()}
+        self._cut = fixed.feature_bits + WEIGHT_BITS - EMBEDDING_BITS
 
     def _weight(self, piece: Piece, owner: str) -> U64:
         return self._scored[piece.step].weights[owner]

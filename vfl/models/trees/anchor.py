@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -14,11 +14,13 @@ from vfl.arithmetic.he import Evaluator
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
+from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.ends import TakenProducts, evaluate_own, take_products, take_slots
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.messages import Members, Scores, check_told
 from vfl.models.sealed.records import StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, own_split, part_split, take_sums
 from vfl.models.trees.feature import Announced, Candidates, chosen_here
 from vfl.models.trees.messages import CandidateSums, LevelNumbers, Owner, SplitShares, TreeStep, flat_elements
@@ -50,7 +52,7 @@ class TreesAnchor:
     values: its own columns, float64 (rows, d), NaN where missing, or (rows, 0) when it is no feature party. keys: of
     this session, of both modes. budget: counts scores of a row over all runs, and refuses past the agreed number.
     most_steps: trees and predictions that were agreed; a step beyond is refused. candidates, session, stream, journal,
-    resumed: as for a feature party.
+    resumed: as for a feature party. valued: as for the label party.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class TreesAnchor:
         workers: Workers | None = None,
         journal: AnchorTreesJournal | None = None,
         resumed: StepRecord | None = None,
+        valued: bool = False,
     ) -> None:
         if values.shape[1] != members.anchored:
             raise LocalProtocolError(f"{members.anchored} columns were agreed and {values.shape[1]} brought")
         self.members, self.terms = members, terms
-        self.fits = FitShares(len(values)) if resumed is None else FitShares.read(len(values), resumed.arrays)
+        self.coalitions = valued_coalitions(tuple(members.features)) if valued else ()
+        self.fits = FitShares.gone_on(len(values), resumed, len(self.coalitions))
         self._candidates = Candidates(values, terms, candidates)
         self._announced = Announced(terms, len(values), most_steps, members.label)
         self._keys, self._budget, self._stream, self._session = keys, budget, stream, session
@@ -136,7 +140,7 @@ class TreesAnchor:
         rows = self._announced.tree(step)
         packing = Packing32.of(len(rows.drawn))
         residual = PRIME_RING.neg(self.fits.of(rows.active[rows.drawn]))
-        shares = TreeShares.starting(rows, residual, label=False)
+        shares, owners = TreeShares.starting(rows, residual, label=False), list[str]()
         for level in range(self.terms.depth):
             bits = self._candidates.draw(step.step, level, rows) if self.members.anchored else None
             share = recorded[level] if level < step.levels else None
@@ -152,8 +156,9 @@ class TreesAnchor:
             if (number >= 0) != (told.party == self.members.anchor):
                 raise RemoteProtocolError("says of a level two things at once", self.members.label)
             mine = None if bits is None or number < 0 else bits[number]
+            owners.append(told.party)
             if level == self.terms.depth - 1:
-                self.fits.add(rows.active, (yield from self._last(step.step, level, shares, told.party, mine)))
+                yield from self._last(step.step, level, shares, rows, owners, mine)
             else:
                 yield from self._split(step.step, level, shares, rows, told.party, mine)
 
@@ -233,18 +238,33 @@ class TreesAnchor:
         )
         shares.split(products, bits)
 
-    def _last(self, number: int, level: int, shares: TreeShares, owner: str, mine: Bits | None) -> Flow[U64]:
-        """Its share of what the tree adds to each active row."""
-        sides = np.zeros((2, len(shares.members)), dtype=np.uint64)
-        if level:
-            members = np.ascontiguousarray(shares.members.T)
-            sides = yield from evaluate_own(
-                self.members.label, f"values/{number}", members, 2, self._slots, self._workers
-            )
+    def _last(
+        self, number: int, level: int, shares: TreeShares, rows: TreeRows, owners: Sequence[str], mine: Bits | None
+    ) -> Flow[None]:
+        """Add its share of what the tree gives to each active row, and to the score of each coalition."""
+        members, fitted, active = self.members, rows.fitted.stop, len(rows.active)
+        sides = yield from self._sides(f"values/{number}", 2, shares.members)
         factors = PRIME_RING.sub(sides[1], sides[0])
         spread = None if mine is None else mine.astype(np.uint64)
-        products, _ = yield from self._products(number, level, factors, spread, None, owner, 0)
-        return PRIME_RING.add(sides[0], products)
+        told, parts = TellsApart.of(owners, members, self.coalitions), sides[:0]
+        if self.coalitions:
+            parts = yield from self._sides(f"coalitions/{number}", told.columns, shares.members[fitted:])
+            factors = np.concatenate([factors, told.factors(parts, self.terms)])
+            if mine is not None:
+                spread = np.concatenate([mine, repeated_bits(mine, fitted, members.anchor, members, self.terms)])
+                spread = spread.astype(np.uint64)
+        products, _ = yield from self._products(number, level, factors, spread, None, owners[-1], 0)
+        whole = PRIME_RING.add(sides[0], products[:active])
+        self.fits.add(rows.active, whole)
+        if self.coalitions:
+            self.fits.value(rows.active[fitted:], told.scores(parts, products[active:], whole[fitted:]))
+
+    def _sides(self, name: str, count: int, members: U64) -> Flow[U64]:
+        """Its share (count, rows) of the label party's tables at the leaves of these rows."""
+        if members.shape[1] == 1 or not count * len(members):
+            return np.zeros((count, len(members)), dtype=np.uint64)
+        held = np.ascontiguousarray(members.T)
+        return (yield from evaluate_own(self.members.label, name, held, count, self._slots, self._workers))
 
     def _products(
         self, number: int, level: int, factors: U64, spread: U64 | None, mine: Bits | None, owner: str, bits: int

@@ -17,6 +17,7 @@ from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
 from vfl.models.sealed.messages import Members, as_told
 from vfl.models.sealed.records import SealedJournal, StepRecord, check_repeated
 from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.coalitions import repeated_bits
 from vfl.models.trees.ends import halves, own_split, take_sums
 from vfl.models.trees.messages import CandidateSums, Chosen, SplitShares, TreeStep, row_ids
 from vfl.models.trees.tree_rows import TreeRows
@@ -109,8 +110,8 @@ class TreesFeature:
 
     values: float64 (rows, d), NaN where missing. candidates: secret, the same in every attempt, of which its candidates
     are drawn. session: name of this attempt. most_steps: as for the anchor. stream: secret randomness, new in every
-    attempt. journal, resumed: its records, in which there are no numbers. ``taken`` is what its node may show: step,
-    level and number of each candidate that was taken.
+    attempt. journal, resumed: its records, in which there are no numbers. valued: coalitions are valued, and a
+    tree's last split is longer. ``taken`` is what its node may show: step, level and number of each candidate taken.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class TreesFeature:
         workers: Workers | None = None,
         journal: SealedJournal | None = None,
         resumed: StepRecord | None = None,
+        valued: bool = False,
     ) -> None:
         if me not in members.others:
             raise LocalProtocolError(f"{me!r} is no feature party beside the anchor of this run")
@@ -137,7 +139,7 @@ class TreesFeature:
         self._candidates = Candidates(values, terms, candidates)
         self._announced = Announced(terms, len(values), most_steps, members.label)
         self._stream, self._session, self._supply, self._workers = stream, session, supply, workers
-        self._journal, self._record = journal, resumed
+        self._journal, self._record, self._valued = journal, resumed, valued
         self.taken: list[tuple[int, int, int]] = []
 
     def serve(self) -> Flow[None]:
@@ -200,6 +202,8 @@ class TreesFeature:
             leaves = 1 << level
             spread = np.concatenate([np.repeat(mine[rows.drawn], leaves), np.repeat(mine, leaves - 1)])
             shown = mine
+        elif self._valued:
+            spread = np.concatenate([mine, repeated_bits(mine, rows.fitted.stop, self.me, self.members, self.terms)])
         name, factors = f"split/{step}/{level}", spread.astype(np.uint64)
         of_label, of_anchor = yield from gather(
             [own_split(peer, name, factors, side) for peer, side in zip((label, anchor), slots, strict=True)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from vfl.arithmetic.bit_packing import unpack_bits
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
+from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.ends import hold_own
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.messages import Members
@@ -17,6 +20,7 @@ from vfl.models.sealed.opened_scores import open_scores, short_share
 from vfl.models.sealed.records import ResumedScores, StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, part_split
 from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
 from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
@@ -45,7 +49,8 @@ class TreesLabel:
 
     values: its own columns, float64 (rows, d), NaN where missing; d may be 0. candidates: secret, the same in every
     attempt, of which its candidates are drawn. session: name of this attempt. stream: secret randomness, new in every
-    attempt. journal, resumed: as in :mod:`vfl.models.trees.records`.
+    attempt. journal, resumed: as in :mod:`vfl.models.trees.records`. valued: coalitions are valued, so that rows are
+    scored for each of them too.
     """
 
     def __init__(
@@ -60,11 +65,13 @@ class TreesLabel:
         session: str,
         journal: LabelTreesJournal | None = None,
         resumed: ResumedScores | None = None,
+        valued: bool = False,
     ) -> None:
         if values.shape[1] != members.own:
             raise LocalProtocolError(f"{members.own} own columns were agreed and {values.shape[1]} brought")
         self.members, self.terms = members, terms
-        self.fits = FitShares(len(values)) if resumed is None else FitShares.read(len(values), resumed.record.arrays)
+        self.coalitions = valued_coalitions(tuple(members.features)) if valued else ()
+        self.fits = FitShares.gone_on(len(values), None if resumed is None else resumed.record, len(self.coalitions))
         self.chosen: list[tuple[int, int, str, int]] = []
         self.values: dict[int, I64] = {}
         self._values, self._candidates, self._keys, self._stream = values, candidates, keys, stream
@@ -151,8 +158,8 @@ class TreesLabel:
         residual = PRIME_RING.sub(y, self.fits.of(step.rows))[rows.drawn]
         carries = PRIME_RING.add(residual, np.full_like(residual, 1 << packing.shift))
         shares = TreeShares.starting(rows, carries, label=True)
-        own = self._values[rows.active]
-        totals, values = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0)), np.zeros(0, dtype=np.int64)
+        own, owners = self._values[rows.active], list[str]()
+        totals = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0))
         for level in range(terms.depth):
             stream = self._candidates.child(f"{step.number}/{level}")
             bits = draw_candidates(own, rows.drawn, terms.candidates, terms.smallest_leaf, stream) if own.size else None
@@ -165,16 +172,14 @@ class TreesLabel:
                 pairs = Pairs(pairs.count[:-1], pairs.total[:-1])
             best = best_candidate(totals, pairs, terms)
             owner, number = self.owners[best // terms.candidates], best % terms.candidates
+            owners.append(owner)
             yield from self._tell(step.number, level, owner, number)
             totals = split_totals(totals, Pairs(pairs.count[best], pairs.total[best]))
             mine = bits[number] if bits is not None and owner == self.members.label else None
             if level == terms.depth - 1:
-                values = leaf_values(totals, terms)
-                part = yield from self._last(step.number, level, shares, values, owner, mine)
-                self.fits.add(rows.active, part)
+                yield from self._last(step.number, level, shares, rows, totals, owners, mine)
             else:
                 yield from self._split(step.number, level, shares, rows, owner, mine)
-        self.values[step.number] = values
 
     def _level(
         self,
@@ -240,19 +245,47 @@ class TreesLabel:
         shares.split(products, bits)
 
     def _last(
-        self, number: int, level: int, shares: TreeShares, values: I64, owner: str, mine: Bits | None
-    ) -> Flow[U64]:
-        """What the tree adds to each active row: the last split of what its two sides would give."""
-        both = values.reshape(2, -1)
-        sides = PRIME_RING.matmul(both, np.ascontiguousarray(shares.members.T))
-        if level:
-            rows = len(shares.members)
-            held = yield from hold_own(self.members.anchor, f"values/{number}", both.T, rows, self._keys.slots)
-            sides = PRIME_RING.add(sides, held)
+        self,
+        number: int,
+        level: int,
+        shares: TreeShares,
+        rows: TreeRows,
+        leaves: Pairs,
+        owners: Sequence[str],
+        mine: Bits | None,
+    ) -> Flow[None]:
+        """Add what the tree gives to each active row: the last split of what its two sides would give.
+
+        Where coalitions are valued, also what it gives to the score of each, of the rows beside the fitted ones.
+        """
+        values, members = leaf_values(leaves, self.terms), self.members
+        fitted, active = rows.fitted.stop, len(rows.active)
+        self.values[number] = values
+        sides = yield from self._sides(f"values/{number}", values.reshape(2, -1), shares.members)
         factors = PRIME_RING.sub(sides[1], sides[0])
         spread = None if mine is None else mine.astype(np.uint64)
-        products, _ = yield from self._products(number, level, factors, spread, None, owner, 0)
-        return PRIME_RING.add(sides[0], products)
+        told, parts = TellsApart.of(owners, members, self.coalitions), sides[:0]
+        if self.coalitions:
+            tables = told.tables(values, leaves.count)
+            parts = yield from self._sides(f"coalitions/{number}", tables, shares.members[fitted:])
+            factors = np.concatenate([factors, told.factors(parts, self.terms)])
+            if mine is not None:
+                spread = np.concatenate([mine, repeated_bits(mine, fitted, members.label, members, self.terms)])
+                spread = spread.astype(np.uint64)
+        products, _ = yield from self._products(number, level, factors, spread, None, owners[-1], 0)
+        whole = PRIME_RING.add(sides[0], products[:active])
+        self.fits.add(rows.active, whole)
+        if self.coalitions:
+            same = told.alike(values, leaves.count)
+            self.fits.value(rows.active[fitted:], told.scores(parts, products[active:], whole[fitted:], same))
+
+    def _sides(self, name: str, tables: I64, members: U64) -> Flow[U64]:
+        """Its share (k, rows) of its tables (k, leaves) at the leaves of these rows."""
+        made = PRIME_RING.matmul(tables, np.ascontiguousarray(members.T))
+        if members.shape[1] == 1 or not made.size:
+            return made  # its share of the one leaf is everything
+        held = yield from hold_own(self.members.anchor, name, tables.T, len(members), self._keys.slots)
+        return PRIME_RING.add(made, held)
 
     def _products(
         self, number: int, level: int, factors: U64, spread: U64 | None, mine: Bits | None, owner: str, bits: int

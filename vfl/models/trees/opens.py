@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vfl.models.disclosure import RunSizes
+from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.trees.candidates import SMALLEST_SHARE
 from vfl.models.trees.scales import PAIR_BITS, SUM_BITS
@@ -18,9 +19,9 @@ def pairs_of_tree(model: TreesModel, owners: int) -> int:
     return owners * model.candidates * ((1 << model.depth) - 1) + 1
 
 
-def opened_bits(model: TreesModel, owners: int, trees: int, scores: int) -> int:
-    """Bits that can arrive at the label party, whatever it does."""
-    return trees * pairs_of_tree(model, owners) * PAIR_BITS + scores * SCORE_BITS
+def opened_bits(model: TreesModel, owners: int, trees: int, scores: int, numbers: int = 0) -> int:
+    """Bits that can arrive at the label party, whatever it does. numbers: of coalitions, two a period each."""
+    return trees * pairs_of_tree(model, owners) * PAIR_BITS + scores * SCORE_BITS + numbers * NUMBER_BITS
 
 
 def collusion(model: TreesModel) -> str:
@@ -81,6 +82,14 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         f"level it lies, in each of {model.trees} trees a fit."
     )
     yield cheating(model, sizes.feature_parties)
+    if sizes.openings.contribution == "moments":
+        coalitions = 2**sizes.feature_parties - 1
+        yield (
+            f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for each of {coalitions} "
+            "coalitions and each reported period: the covariance of the coalition's score with the label and the "
+            "score's variance; no row. A coalition's score averages over the splits of those who are not in it. In "
+            f"this too the label party and {model.anchor} together would see every row's score of each coalition."
+        )
     yield (
         f"Whose candidate a level takes is known to the label party and {model.anchor}; which one, to its owner and "
         "the label party, by a number that tells neither column nor threshold."

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import LabelPanel
+from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.columns import SealedLabels
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.sealed.walk import centred_scores
 from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.coalitions import merged_values
 from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
 from vfl.models.trees.scales import RESIDUAL_BITS, Packing32, Pairs
 from vfl.models.trees.tree_rows import TreeRows
@@ -51,7 +53,7 @@ class IntegerTwin:
     """columns: float64 (rows, d) of each owner of candidates in agreed order, the label party's own last.
 
     seeds: 32 bytes by owner, of which its candidates are drawn. opened(step, level, sums): what opens of packed sums,
-    by default rounded to nearest.
+    by default rounded to nearest. parties: the feature parties, in agreed order, where their coalitions are valued.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class IntegerTwin:
         terms: TreesModel,
         *,
         opened: Opened | None = None,
+        parties: Sequence[str] = (),
     ) -> None:
         self.columns, self.terms = columns, terms
         self._streams = {owner: SecretStream(seed) for owner, seed in seeds.items()}
@@ -68,6 +71,8 @@ class IntegerTwin:
         rows = len(next(iter(columns.values())))
         self._blocks = blocks_of(terms, rows)
         self.groups: list[I64] = []
+        self._parties, self.coalitions = parties, valued_coalitions(parties)
+        self._valued: list[I64] = []
         self.chosen: list[tuple[int, int, str, int]] = []
         self.values: dict[int, I64] = {}
 
@@ -77,13 +82,21 @@ class IntegerTwin:
         total: I64 = np.sum(self.groups, axis=0)
         return total
 
+    @property
+    def by_coalition(self) -> I64:
+        """Scores (coalitions, rows) so far at RESIDUAL_BITS, of rows that are carried."""
+        total: I64 = np.sum(self._valued, axis=0)
+        return total
+
     def begin(self) -> None:
         """A new fit: the oldest trees go, where no more fits are kept."""
         rows = len(self._blocks)
         if self.terms.fits_kept and len(self.groups) == self.terms.fits_kept:
             self.groups.pop(0)
+            self._valued.pop(0)
         if self.terms.fits_kept or not self.groups:
             self.groups.append(np.zeros(rows, dtype=np.int64))
+            self._valued.append(np.zeros((len(self.coalitions), rows), dtype=np.int64))
 
     def grow(self, step: Step, carried: I64, tree: int, label: F64) -> None:
         """One tree on ``step.rows`` with their labels, float64 (B,); ``carried`` rows score along."""
@@ -124,6 +137,11 @@ class IntegerTwin:
         values = leaf_values(totals, terms)
         self.values[step.number] = values
         self.groups[-1][rows.active] += values[leaf]
+        owners = [owner for number, _, owner, _ in self.chosen if number == step.number]
+        for place, coalition in enumerate(self.coalitions):
+            present = [owner in coalition or owner not in self._parties for owner in owners]
+            merged = merged_values(values, totals.count, present)
+            self._valued[-1][place, rows.active] += merged[leaf]
 
     def predict(self, step: Step) -> F64:
         """Scores (B,) as they open. Raises TreesRangeError for one beyond its limit."""

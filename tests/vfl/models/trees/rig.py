@@ -66,6 +66,7 @@ class Consortium:
     session: str = "train-1"
     salt: str = ""
     limit: int = 100
+    valued: bool = False
     most_steps: int = 10_000
     tamper: Callable[[str, str, Message], Message] = lambda sender, receiver, got: got
     heard: list[Heard] = field(default_factory=list)
@@ -82,7 +83,10 @@ class Consortium:
 
     def twin(self, **options: Any) -> IntegerTwin:
         columns = dict(self.features) | ({"label": self.own} if self.own.shape[1] else {})
-        return IntegerTwin(columns, {n: seed(f"candidates/{n}") for n in columns}, self.terms, **options)
+        parties = tuple(self.features) if self.valued else ()
+        return IntegerTwin(
+            columns, {n: seed(f"candidates/{n}") for n in columns}, self.terms, parties=parties, **options
+        )
 
     def stream(self, name: str) -> SecretStream:
         return secret(f"{self.session}/{self.salt}/{name}")
@@ -90,7 +94,7 @@ class Consortium:
     def label_side(self, **options: Any) -> TreesLabel:
         side = TreesLabel(
             self.members, self.own, secret("candidates/label"), self.terms, keys("label"), self.stream("label"),
-            session=self.session, **options,
+            session=self.session, valued=self.valued, **options,
         )  # fmt: skip
         self.sides["label"] = side
         return side
@@ -100,7 +104,7 @@ class Consortium:
         budget = options.pop("budget", None) or OpeningBudget(self.rows, self.limit)
         side = TreesAnchor(
             self.members, values, secret(f"candidates/{self.anchor}"), self.terms, keys("anchor"), budget,
-            self.stream(self.anchor), session=self.session, most_steps=self.most_steps, **options,
+            self.stream(self.anchor), session=self.session, most_steps=self.most_steps, valued=self.valued, **options,
         )  # fmt: skip
         self.sides[self.anchor] = side
         return side
@@ -108,7 +112,7 @@ class Consortium:
     def feature_side(self, me: str, **options: Any) -> TreesFeature:
         side = TreesFeature(
             me, self.members, self.features[me], secret(f"candidates/{me}"), self.terms, self.stream(me),
-            session=self.session, most_steps=self.most_steps, **options,
+            session=self.session, most_steps=self.most_steps, valued=self.valued, **options,
         )  # fmt: skip
         self.sides[me] = side
         return side
@@ -139,6 +143,11 @@ class Consortium:
         """Every row's score in training, which nobody in a run can see."""
         every = np.arange(self.rows)
         both = (self.sides[name].fits.of(every) for name in ("label", self.anchor))
+        return PRIME_RING.signed(PRIME_RING.add(*both))
+
+    def opened_coalitions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Every coalition's scores (coalitions, B) in training, which nobody in a run can see."""
+        both = (self.sides[name].fits.of_coalitions(rows) for name in ("label", self.anchor))
         return PRIME_RING.signed(PRIME_RING.add(*both))
 
 
