@@ -31,6 +31,7 @@ from parties.cli import (
     demo,
     doctor,
     fees,
+    importance,
     joining,
     page,
     runs,
@@ -79,6 +80,7 @@ app.add_typer(contributing.app, name="contribution")
 app.add_typer(bench.app, name="bench")
 runs.app.command("continue")(continuing.run_continue)
 runs.app.command("search")(searching.run_search)
+runs.app.command("importance")(importance.run_importance)
 
 
 def _show_version(wanted: bool) -> None:

@@ -16,6 +16,7 @@ from parties.node.contribution_evidence import SentParts
 from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.sealed_valuation import serve_numbers
+from parties.node.tree_splits import SplitsFile
 from parties.node.trees_label import candidates_purpose
 from parties.node.trees_records import AnchorTreesRecords
 from parties.node.zero_supply import PreparedZeros
@@ -76,6 +77,7 @@ class TreesFeatureParty(AnchoredFeatureParty):
                 journal=records,
                 resumed=resumed,
                 valued=agreement.openings.contribution == "moments",
+                book=SplitsFile(context),
             )
             yield from anchor.serve()
         else:
@@ -93,6 +95,7 @@ class TreesFeatureParty(AnchoredFeatureParty):
                 journal=records,
                 resumed=resumed,
                 valued=agreement.openings.contribution == "moments",
+                book=SplitsFile(context),
             )
             yield from party.serve()
         records.finish()

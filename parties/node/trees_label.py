@@ -14,6 +14,7 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.context import RunContext
 from parties.node.sealed_valuation import Commit, Heard, coalition_ics
+from parties.node.tree_splits import SplitsFile
 from parties.node.trees_records import LabelTreesRecords
 from psi.flow import Flow, LocalProtocolError
 from vfl.arithmetic.randomness import SecretStream
@@ -100,6 +101,7 @@ class TreesJoint:
             journal=records,
             resumed=resumed,
             valued=self._valued,
+            book=SplitsFile(context),
         )
         result = yield from trees_walk_forward(
             source, self.steps, self._panel, agreement.walk_forward, resumed=resumed

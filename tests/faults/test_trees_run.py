@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +16,7 @@ from numpy.typing import NDArray
 from parties.agreement.sealed_terms import sealed_members
 from parties.errors import AgreementError, ConfigError, DataError
 from parties.node.joint import joint_model
+from parties.node.tree_splits import importance_of
 from parties.node.trees_feature import TreesFeatureParty
 from parties.node.trees_label import TreesJoint, candidates_purpose
 from psi.flow import Flow, Message, run_local
@@ -41,6 +46,16 @@ class Trees(Consortium):
     """The same nodes under sealed trees."""
 
     missing: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="trees-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, True)
+
+    def context(self, name: str) -> Any:
+        found = super().context(name)
+        found.run_folder = self.folder / name
+        return found
 
     def label(self) -> TreesJoint:
         found = joint_model(self.context("l"), self.panel)
@@ -174,6 +189,31 @@ def test_after_training_restarted_nodes_have_what_it_left() -> None:
         trees.party("a").restore()
     alone = trees.label().alone()
     assert np.array_equal(np.isnan(alone), np.isnan(result.scores))
+
+
+def test_every_party_knows_of_its_own_splits_what_the_label_party_knows_of_all_after_a_cut_too() -> None:
+    trees, after, result = Trees(TERMS), 100, None
+    while result is None:
+        try:
+            result = trees.attempt(cut(after))
+        except Crash:
+            after += 250
+    assert trees.attempts > 1
+    seen = importance_of(trees.folder / "l", "l", trees.terms.party("l").columns)
+    model = cast("TreesModel", trees.terms.model)
+    assert seen.trees == sum(step.kind == "train" for step in result.steps) > 0
+    by_party = {one.name: one for one in seen.parties}
+    assert sum(one.splits for one in seen.parties) == seen.trees * model.depth
+    assert sum(one.gain or 0 for one in seen.parties) == pytest.approx(1)
+    for name in FEATURES:
+        own = importance_of(trees.folder / name, name, trees.terms.party(name).columns)
+        assert own.parties == ()
+        assert own.trees == seen.trees
+        assert {one.gain for one in own.columns} == {None}, "no gain is told to a feature party"
+        assert sum(one.splits for one in own.columns) == (by_party[name].splits if name in by_party else 0)
+        assert sum(one.first for one in own.columns) == (by_party[name].first if name in by_party else 0)
+    mine = sum(one.splits for one in seen.columns)
+    assert mine == by_party["l"].splits
 
 
 def test_other_data_are_not_gone_on_with() -> None:

@@ -57,7 +57,7 @@ def audited(request: pytest.FixtureRequest) -> Iterator[Audited]:
         yield _run(Path(folder), request.param)
 
 
-TREES = 'kind = "trees"\ntrees = 3\ndepth = 3\nrefit_every = 6\nsmallest_leaf = 10\nrate = 0.5'
+TREES = 'kind = "trees"\ntrees = 2\ndepth = 2\nrefit_every = 9\nsmallest_leaf = 10\nrate = 0.5'
 
 
 def _run(folder: Path, kind: Literal["split", "sealed", "trees"]) -> Audited:
@@ -137,6 +137,28 @@ def test_a_label_party_that_lies_about_one_value_is_named(audited: Audited, caps
     assert entente(["audit", "replay", *files, "--json", str(folder / "verdict")]) != 0
     assert "the replay names 'fund', who signed v(satellite) - v(nobody)" in capsys.readouterr().err
     assert read_verdict(folder / "verdict").sentence.startswith("replay against satellite, social: names 'fund'")
+
+
+def test_each_party_sees_which_of_its_own_columns_trees_were_split_by(
+    audited: Audited, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = {}
+    for name in (LABEL, *NAMES):
+        code = entente(["run", "importance", audited.run_id[:12], "--home", str(audited.homes.party(name))])
+        printed = capsys.readouterr()
+        if audited.label.agreement.model.kind != "trees":
+            assert code != 0
+            assert "is not of sealed trees" in printed.err
+            continue
+        assert code == 0
+        shown[name] = printed.out
+    for name, said in shown.items():
+        columns = {one.name: set(one.columns) for one in audited.label.agreement.parties}
+        assert all(column in said for column in columns[name])
+        others = set().union(*(those for other, those in columns.items() if other != name)) - columns[name]
+        assert not any(re.search(rf"\b{column}\b", said) for column in others), "no column of anybody else"
+        assert "share of the gain" in said
+        assert ("By party" in said) == (name == LABEL)
 
 
 def _forged(record: ContributionRecord, less: float) -> ContributionRecord:

@@ -27,6 +27,7 @@ from vfl.models.trees.messages import CandidateSums, LevelNumbers, Owner, SplitS
 from vfl.models.trees.records import AnchorTreesJournal, level_key
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, score_bound
 from vfl.models.trees.shares import FitShares, TreeShares
+from vfl.models.trees.splits import NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
 from vfl.protocols.resume import await_open
@@ -52,7 +53,7 @@ class TreesAnchor:
     values: its own columns, float64 (rows, d), NaN where missing, or (rows, 0) when it is no feature party. keys: of
     this session, of both modes. budget: counts scores of a row over all runs, and refuses past the agreed number.
     most_steps: trees and predictions that were agreed; a step beyond is refused. candidates, session, stream, journal,
-    resumed: as for a feature party. valued: as for the label party.
+    resumed, book: as for a feature party. valued: as for the label party.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class TreesAnchor:
         journal: AnchorTreesJournal | None = None,
         resumed: StepRecord | None = None,
         valued: bool = False,
+        book: SplitBook | None = None,
     ) -> None:
         if values.shape[1] != members.anchored:
             raise LocalProtocolError(f"{members.anchored} columns were agreed and {values.shape[1]} brought")
@@ -82,6 +84,7 @@ class TreesAnchor:
         self._announced = Announced(terms, len(values), most_steps, members.label)
         self._keys, self._budget, self._stream, self._session = keys, budget, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
+        self._book: SplitBook = book or NoSplits()
         self._taken: TakenProducts | None = None
         self._slots: SlotEvaluator
 
@@ -141,8 +144,10 @@ class TreesAnchor:
         packing = Packing32.of(len(rows.drawn))
         residual = PRIME_RING.neg(self.fits.of(rows.active[rows.drawn]))
         shares, owners = TreeShares.starting(rows, residual, label=False), list[str]()
+        self._book.begin(step.step)
         for level in range(self.terms.depth):
-            bits = self._candidates.draw(step.step, level, rows) if self.members.anchored else None
+            made = self._candidates.draw(step.step, level, rows) if self.members.anchored else None
+            bits = None if made is None else made.bits
             share = recorded[level] if level < step.levels else None
             if share is None:
                 share = yield from self._numbers(step, level, shares, rows, packing, bits)
@@ -155,7 +160,10 @@ class TreesAnchor:
                 number = yield from chosen_here(self.members.label, step, level, self.terms)
             if (number >= 0) != (told.party == self.members.anchor):
                 raise RemoteProtocolError("says of a level two things at once", self.members.label)
-            mine = None if bits is None or number < 0 else bits[number]
+            mine = None
+            if made is not None and number >= 0:
+                mine = made.bits[number]
+                self._book.take(TakenSplit(step.step, level, self.members.anchor, int(made.columns[number])))
             owners.append(told.party)
             if level == self.terms.depth - 1:
                 yield from self._last(step.step, level, shares, rows, owners, mine)

@@ -9,13 +9,15 @@ no draw in :data:`DRAWS` gives such a side, the bits are random and tell nothing
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vfl.arithmetic.randomness import SecretStream
+from vfl.models.trees.splits import NOWHERE
 
-__all__ = ["DRAWS", "SMALLEST_SHARE", "draw_candidates", "least_rows"]
+__all__ = ["DRAWS", "SMALLEST_SHARE", "Drawn", "draw_candidates", "drawn_candidates", "least_rows"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -33,29 +35,43 @@ def least_rows(drawn: int, smallest_leaf: int) -> int:
     return min(max(smallest_leaf, math.ceil(SMALLEST_SHARE * drawn)), drawn // 2)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Candidates at their owner: bits (count, rows), and the column of each (count,), NOWHERE of random bits."""
+
+    bits: Bits
+    columns: I64
+
+
 def draw_candidates(values: F64, drawn: I64, count: int, smallest_leaf: int, stream: SecretStream) -> Bits:
-    """``count`` candidates as bits (count, rows).
+    """The bits of :func:`drawn_candidates` alone."""
+    return drawn_candidates(values, drawn, count, smallest_leaf, stream).bits
+
+
+def drawn_candidates(values: F64, drawn: I64, count: int, smallest_leaf: int, stream: SecretStream) -> Drawn:
+    """``count`` candidates.
 
     values: float64 (rows, d) of one party, NaN where missing. drawn: positions among them of the rows that the tree
     draws, from which thresholds come. stream: secret, of this tree and level alone, so that a tree that is grown again
     after a crash has the same candidates.
     """
-    found = np.empty((count, len(values)), dtype=np.bool_)
+    bits, columns = np.empty((count, len(values)), dtype=np.bool_), np.empty(count, dtype=np.int64)
     least = least_rows(len(drawn), smallest_leaf)
     for number in range(count):
-        found[number] = _candidate(values, drawn, least, stream)
-    return found
+        bits[number], columns[number] = _candidate(values, drawn, least, stream)
+    return Drawn(bits, columns)
 
 
-def _candidate(values: F64, drawn: I64, least: int, stream: SecretStream) -> Bits:
+def _candidate(values: F64, drawn: I64, least: int, stream: SecretStream) -> tuple[Bits, int]:
     for _ in range(DRAWS):
-        column = values[:, int(stream.below(values.shape[1], 1)[0])]
+        place = int(stream.below(values.shape[1], 1)[0])
+        column = values[:, place]
         threshold = column[drawn[int(stream.below(len(drawn), 1)[0])]]
         swapped, side = (bool(bit) for bit in stream.bits(1, 2))
         missing = np.isnan(column)
         bits: Bits = missing if np.isnan(threshold) else np.where(missing, side, column > threshold)
         held = int(bits[drawn].sum())
         if least <= held <= len(drawn) - least:
-            return bits ^ swapped
+            return bits ^ swapped, place
     random: Bits = stream.bits(1, len(values)).astype(np.bool_)
-    return random
+    return random, NOWHERE

@@ -16,10 +16,11 @@ from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
 from vfl.models.sealed.messages import Members, as_told
 from vfl.models.sealed.records import SealedJournal, StepRecord, check_repeated
-from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.candidates import Drawn, drawn_candidates
 from vfl.models.trees.coalitions import repeated_bits
 from vfl.models.trees.ends import halves, own_split, take_sums
 from vfl.models.trees.messages import CandidateSums, Chosen, SplitShares, TreeStep, row_ids
+from vfl.models.trees.splits import NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.protocols.session import Done
 from vfl.protocols.slots import SlotEvaluator
@@ -83,12 +84,12 @@ class Candidates:
         self._values, self._terms, self._secret = values, terms, secret
         self._chosen: tuple[I64, F64] | None = None
 
-    def draw(self, step: int, level: int, rows: TreeRows) -> Bits:
-        """Bits (candidates, active): the same whenever this tree is grown."""
+    def draw(self, step: int, level: int, rows: TreeRows) -> Drawn:
+        """Those of the active rows: the same whenever this tree is grown."""
         if self._chosen is None or not np.array_equal(self._chosen[0], rows.active):
             self._chosen = rows.active, self._values[rows.active]
         terms, stream = self._terms, self._secret.child(f"{step}/{level}")
-        return draw_candidates(self._chosen[1], rows.drawn, terms.candidates, terms.smallest_leaf, stream)
+        return drawn_candidates(self._chosen[1], rows.drawn, terms.candidates, terms.smallest_leaf, stream)
 
 
 def chosen_here(label: str, step: TreeStep, level: int, terms: TreesModel) -> Flow[int]:
@@ -111,7 +112,7 @@ class TreesFeature:
     values: float64 (rows, d), NaN where missing. candidates: secret, the same in every attempt, of which its candidates
     are drawn. session: name of this attempt. most_steps: as for the anchor. stream: secret randomness, new in every
     attempt. journal, resumed: its records, in which there are no numbers. valued: coalitions are valued, and a
-    tree's last split is longer. ``taken`` is what its node may show: step, level and number of each candidate taken.
+    tree's last split is longer. book: where its own splits are written as they are taken.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class TreesFeature:
         journal: SealedJournal | None = None,
         resumed: StepRecord | None = None,
         valued: bool = False,
+        book: SplitBook | None = None,
     ) -> None:
         if me not in members.others:
             raise LocalProtocolError(f"{me!r} is no feature party beside the anchor of this run")
@@ -140,7 +142,7 @@ class TreesFeature:
         self._announced = Announced(terms, len(values), most_steps, members.label)
         self._stream, self._session, self._supply, self._workers = stream, session, supply, workers
         self._journal, self._record, self._valued = journal, resumed, valued
-        self.taken: list[tuple[int, int, int]] = []
+        self._book: SplitBook = book or NoSplits()
 
     def serve(self) -> Flow[None]:
         """Bring candidates and answer until the label party is done.
@@ -182,8 +184,10 @@ class TreesFeature:
             self._journal.hold(StepRecord(self._session, step.step, step.train, rows, {}))
 
     def _grow(self, step: TreeStep, rows: TreeRows, ends: list[tuple[TakenProducts, SlotEvaluator]]) -> Flow[None]:
+        self._book.begin(step.step)
         for level in range(self.terms.depth):
-            bits = self._candidates.draw(step.step, level, rows)
+            made = self._candidates.draw(step.step, level, rows)
+            bits = made.bits
             if level >= step.levels:
                 name, drawn = f"sums/{step.step}/{level}", bits[:, rows.drawn]
                 parts = yield from take_sums([taken for taken, _ in ends], name, drawn, 1 << level)
@@ -191,7 +195,7 @@ class TreesFeature:
                 yield Send(self.members.anchor, CandidateSums(step.step, level, as_told(step), values))
             number = yield from chosen_here(self.members.label, step, level, self.terms)
             if number >= 0:
-                self.taken.append((step.step, level, number))
+                self._book.take(TakenSplit(step.step, level, self.me, int(made.columns[number])))
                 yield from self._split(step.step, level, bits[number], rows, [slots for _, slots in ends])
 
     def _split(self, step: int, level: int, mine: Bits, rows: TreeRows, slots: list[SlotEvaluator]) -> Flow[None]:

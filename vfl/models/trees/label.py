@@ -19,14 +19,15 @@ from vfl.models.sealed.messages import Members
 from vfl.models.sealed.opened_scores import open_scores, short_share
 from vfl.models.sealed.records import ResumedScores, StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.candidates import Drawn, drawn_candidates
 from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, part_split
-from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
+from vfl.models.trees.growth import best_candidate, gains, leaf_values, split_totals
 from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
 from vfl.models.trees.records import LabelTreesJournal, level_key
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, score_bound
 from vfl.models.trees.shares import FitShares, TreeShares
+from vfl.models.trees.splits import NOWHERE, NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.protocols.resume import open_step
 from vfl.protocols.session import Done
@@ -50,7 +51,7 @@ class TreesLabel:
     values: its own columns, float64 (rows, d), NaN where missing; d may be 0. candidates: secret, the same in every
     attempt, of which its candidates are drawn. session: name of this attempt. stream: secret randomness, new in every
     attempt. journal, resumed: as in :mod:`vfl.models.trees.records`. valued: coalitions are valued, so that rows are
-    scored for each of them too.
+    scored for each of them too. book: where every split is written as it is taken, its own with their columns.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TreesLabel:
         journal: LabelTreesJournal | None = None,
         resumed: ResumedScores | None = None,
         valued: bool = False,
+        book: SplitBook | None = None,
     ) -> None:
         if values.shape[1] != members.own:
             raise LocalProtocolError(f"{members.own} own columns were agreed and {values.shape[1]} brought")
@@ -76,6 +78,7 @@ class TreesLabel:
         self.values: dict[int, I64] = {}
         self._values, self._candidates, self._keys, self._stream = values, candidates, keys, stream
         self._session, self._journal = session, journal
+        self._book: SplitBook = book or NoSplits()
         self._record = None if resumed is None else resumed.record
         self._blocks, self._told, self._steps = blocks_of(terms, len(values)), False, 0
 
@@ -149,6 +152,7 @@ class TreesLabel:
         self._keep(step)
         recorded = self._journal.levels(step.number) if again and self._journal is not None else []
         yield from self._announce(step, carried, tree, begins=tree == 0, levels=len(recorded), again=False)
+        self._book.begin(step.number)
         if tree == 0:
             self.fits.begin(self.terms)
         terms = self.terms
@@ -161,8 +165,8 @@ class TreesLabel:
         own, owners = self._values[rows.active], list[str]()
         totals = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0))
         for level in range(terms.depth):
-            stream = self._candidates.child(f"{step.number}/{level}")
-            bits = draw_candidates(own, rows.drawn, terms.candidates, terms.smallest_leaf, stream) if own.size else None
+            made = self._drawn(step.number, level, own, rows)
+            bits = None if made is None else made.bits
             share = recorded[level] if level < len(recorded) else None
             pairs = yield from self._level(step.number, level, shares, rows, packing, bits, share)
             if level == 0:
@@ -174,12 +178,22 @@ class TreesLabel:
             owner, number = self.owners[best // terms.candidates], best % terms.candidates
             owners.append(owner)
             yield from self._tell(step.number, level, owner, number)
+            column = NOWHERE if made is None or owner != self.members.label else int(made.columns[number])
+            gain = float(gains(totals, pairs, terms)[best])
+            self._book.take(TakenSplit(step.number, level, owner, column, gain))
             totals = split_totals(totals, Pairs(pairs.count[best], pairs.total[best]))
             mine = bits[number] if bits is not None and owner == self.members.label else None
             if level == terms.depth - 1:
                 yield from self._last(step.number, level, shares, rows, totals, owners, mine)
             else:
                 yield from self._split(step.number, level, shares, rows, owner, mine)
+
+    def _drawn(self, number: int, level: int, own: F64, rows: TreeRows) -> Drawn | None:
+        """Its own candidates; None without columns."""
+        if not own.size:
+            return None
+        stream = self._candidates.child(f"{number}/{level}")
+        return drawn_candidates(own, rows.drawn, self.terms.candidates, self.terms.smallest_leaf, stream)
 
     def _level(
         self,
