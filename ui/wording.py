@@ -82,6 +82,8 @@ HELP: Mapping[str, str] = {
     "common": "Entities that every party covers; only these become known to the others.",
     "openings": "How often the most opened row's sum was revealed, against the limit that each feature party enforces.",
     "scores": "A sealed network opens nothing of a row but its score, to the label party; the anchor's node counts.",
+    "trees_anchor": "It and the label party together could see on which side of every split each row lies; either "
+    "alone sees nothing of it while everybody else keeps to the protocol.",
     "anchor": "It and the label party together could see every embedding; either alone sees nothing of it "
     "while all keep to the protocol.",
     "shapley": "The party's average gain in rank IC over all coalitions; the values sum to the gain of all together.",
@@ -93,6 +95,8 @@ HELP: Mapping[str, str] = {
     "share": "The party's part of the reward pot.",
     "bytes": "What the parties sent to each other, by type of message and by what such a message can reveal.",
     "no_loss": "A sealed network computes its residuals on shares: nobody sees a loss, not even the label party.",
+    "tree_gain": "What a tree takes off the squared residuals of the rows it is fitted on, as a share of the label's "
+    "variance. It falls as trees have less left to learn; it says nothing of other rows.",
     "loss": "Training loss of the top model at the end of each period; only its direction matters.",
     "icir": "Mean rank IC divided by its standard deviation over periods: how steady the skill is.",
     "turnover": "Value traded per period and unit of capital by a book long the top and short the bottom quantile.",

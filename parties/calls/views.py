@@ -132,7 +132,8 @@ class SeriesPoint(View):
     """One period of the run's series. What is not known is ``None``.
 
     ``ic_joint`` and ``ic_own`` are out-of-sample rank ICs (Spearman) of the joint factor and of the label party's own
-    model; ``pearson_joint`` the Pearson IC; ``loss`` the mean training loss; ``openings`` the most of one row so far.
+    model; ``pearson_joint`` the Pearson IC; ``loss`` the mean training loss; ``gain`` what the latest of its trees took
+    off the mean squared residual, in label variances; ``openings`` the most of one row so far.
     """
 
     period: str
@@ -141,6 +142,7 @@ class SeriesPoint(View):
     ic_own: float | None = None
     pearson_joint: float | None = None
     loss: float | None = None
+    gain: float | None = None
     openings: int | None = None
 
 

@@ -81,7 +81,7 @@ class RejectedBody(StrictTerms):
 
 
 class ProgressBody(StrictTerms):
-    """How far a party is. ``metrics`` may name ``period`` (an index into the calendar) and ``loss``."""
+    """How far a party is. ``metrics`` may name ``period`` (an index into the calendar), ``loss`` and ``gain``."""
 
     phase: PhaseName
     attempt: Attempt

@@ -109,11 +109,11 @@ class RunProgress:
             self._merge(point.period, point.model_dump(exclude={"period"}, exclude_none=True), at)
 
     def _note_step(self, metrics: Mapping[str, float], openings: OpeningsUsed | None, at: datetime) -> None:
-        """Walk-forward training tells the period it is in by index, with the loss of its last batch."""
+        """Walk-forward training tells the period it is in by index, with its last batch's loss or last tree's gain."""
         index = metrics.get("period")
         if index is None or not 0 <= index < len(self._periods):
             return
-        known: dict[str, Any] = {name: metrics[name] for name in ("loss",) if name in metrics}
+        known: dict[str, Any] = {name: metrics[name] for name in ("loss", "gain") if name in metrics}
         if openings is not None:
             known["openings"] = openings.max_used
         self._merge(self._periods[int(index)], known, at)

@@ -208,6 +208,6 @@ class _Watch:
         )
 
     def _metrics(self, progress: Progress) -> dict[str, float]:
-        """What the coordinator may hear: losses and ICs only where the agreement lets it."""
+        """What the coordinator may hear: losses, gains and ICs only where the agreement lets it."""
         told = self._context.agreement.evaluation.metrics_to_coordinator
         return {name: value for name, value in progress.metrics.items() if told or name == "period"}

@@ -68,6 +68,28 @@ def test_a_sealed_run_shows_its_scores_its_anchor_and_why_there_is_no_loss() -> 
     assert not app.error
 
 
+def test_a_run_of_trees_says_how_many_there_are_what_they_gain_and_what_opened() -> None:
+    client = SampleClient()
+    run = sealed_run(client.views[RUNNING])
+    train = next(phase for phase in run.phases if phase.name == "train")
+    trees = {"metrics": {"period": 17.0, "gain": 0.0123}, "unit": "trees", "done": 40, "total": 150}
+    states = tuple(s.model_copy(update={**trees, "per_second": 0.4, "eta_seconds": 275.0}) for s in train.progress)
+    phases = tuple(p.model_copy(update={"progress": states}) if p is train else p for p in run.phases)
+    series = tuple(point.model_copy(update={"gain": 0.01}) for point in run.series)
+    grown = {"phases": phases, "series": series, "agreement": {**run.agreement, "model": {"kind": "trees"}}}
+    client.views[RUNNING] = run.model_copy(update=grown)
+    app = show(run_page, client, run=RUNNING)
+    bar = app.get("progress")[0].proto.text
+    for words in ("40 of 150 trees", "latest gain 1.23%", "2.5 s a tree", "left"):
+        assert words in bar.replace("\\", "")
+    shown = said(app).replace("\\", "")
+    assert "Training opened counts and sums of anonymous splits, 16 bits each" in shown
+    assert "on which side of every split each row lies" in shown
+    assert "Training opened nothing" not in shown
+    assert "There is no loss to draw" not in shown
+    assert [one for one in app.expander if one.label == "Gain of the latest tree"]
+
+
 def test_contributions_from_coalition_moments_say_what_opened() -> None:
     client = SampleClient()
     client.views[SETTLED] = sealed_run(client.views[SETTLED]).model_copy(update={"contribution_way": "moments"})

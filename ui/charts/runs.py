@@ -21,6 +21,7 @@ __all__ = [
     "PAYLOAD_COLOURS",
     "bytes_chart",
     "cumulative_chart",
+    "gain_chart",
     "ic_chart",
     "loss_chart",
     "openings_chart",
@@ -109,15 +110,23 @@ def cumulative_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
 
 def loss_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
     """Training loss at the end of each period (no unit)."""
-    points = bucketed(series, lambda point: point.loss)
-    frame = pd.DataFrame(points, columns=["period", "loss"])
+    return _one_line(bucketed(series, lambda point: point.loss), "loss", "training loss", ".4f", zero=False)
+
+
+def gain_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
+    """What the latest tree of each period's fit took off the squared residuals (share of the label's variance)."""
+    return _one_line(bucketed(series, lambda point: point.gain), "gain", "gain of the latest tree", ".3%", zero=True)
+
+
+def _one_line(points: Sequence[tuple[str, float]], name: str, title: str, words: str, *, zero: bool) -> alt.LayerChart:
+    axis = alt.Axis(format=words.replace("3", "1")) if words.endswith("%") else alt.Undefined
     line = (
-        alt.Chart(frame)
+        alt.Chart(pd.DataFrame(points, columns=["period", name]))
         .mark_line(color=COLOURS["blue"], strokeWidth=2, point=len(points) < 40)
         .encode(
             x=_period_axis([period for period, _ in points]),
-            y=alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False)),
-            tooltip=["period:O", alt.Tooltip("loss:Q", format=".4f")],
+            y=alt.Y(f"{name}:Q", title=title, scale=alt.Scale(zero=zero), axis=axis),
+            tooltip=["period:O", alt.Tooltip(f"{name}:Q", format=words)],
         )
     )
     return _layered(line, height=_HEIGHT)

@@ -216,8 +216,10 @@ def _progress(run: RunView) -> None:
             parts = [plain(state.party), f"{count(state.done)} of {count(state.total)} {plain(state.unit)}"]
             if period := _period(run, state):
                 parts.append(period)
+            if "gain" in state.metrics:
+                parts.append(f"latest gain {state.metrics['gain']:.2%}")
             if state.per_second is not None:
-                parts.append(f"{count(state.per_second)} {plain(state.unit)}/s")
+                parts.append(_speed(state.per_second, state.unit))
             if state.eta_seconds is not None:
                 parts.append(f"{duration(state.eta_seconds)} left")
             st.progress(state.fraction, text=" · ".join(parts))
@@ -225,6 +227,13 @@ def _progress(run: RunView) -> None:
             st.caption("No party has said yet how far it is.")
         if current.finished:
             st.caption(f"Finished: {plain(', '.join(current.finished))}")
+
+
+def _speed(per_second: float, unit: str) -> str:
+    """How fast a party goes; in seconds of one where it does less than one in a second."""
+    if 0 < per_second < 1:
+        return f"{1 / per_second:.1f} s a {plain(unit.removesuffix('s'))}"
+    return f"{count(per_second)} {plain(unit)}/s"
 
 
 def _period(run: RunView, state: ProgressView) -> str:

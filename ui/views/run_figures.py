@@ -17,7 +17,7 @@ from ui.tables import run as run_tables
 from ui.tables.run_list import columns_table
 from ui.wording import HELP, MISSING, amount, correlation, count, data_size, plain, t_value
 
-__all__ = ["contribution", "numbers", "quality", "revealed", "terms"]
+__all__ = ["contribution", "numbers", "quality", "revealed", "terms", "trees_of"]
 
 _WAYS = {
     "moments": "Valued by each coalition's Pearson IC: two numbers per coalition and period opened, and no row.",
@@ -63,12 +63,22 @@ def quality(run: RunView) -> None:
         empty("Not measured", "The run ended before its evaluation, or its agreement keeps the numbers private.")
     else:
         empty("Not measured yet", "The label party measures the factor once training is over.")
-    if run.score_bits:
+    if any(p.gain is not None for p in run.series):
+        with st.expander("Gain of the latest tree", icon=":material/trending_down:", expanded=not run.ended):
+            st.caption(HELP["tree_gain"])
+            draw(run_charts.gain_chart, run.series, alt="Training gain of a tree per period")
+    elif run.score_bits and not trees_of(run):
         st.caption(f"There is no loss to draw. {HELP['no_loss']}")
     elif any(p.loss is not None for p in run.series):
         with st.expander("Training loss", icon=":material/trending_down:", expanded=not run.ended):
             st.caption(HELP["loss"])
             draw(run_charts.loss_chart, run.series, alt="Training loss per period")
+
+
+def trees_of(run: RunView) -> bool:
+    """Whether the run grows trees."""
+    model = run.agreement.get("model")
+    return isinstance(model, dict) and model.get("kind") == "trees"
 
 
 def contribution(run: RunView) -> None:
@@ -124,11 +134,19 @@ def revealed(run: RunView) -> None:
 
 
 def _scores(run: RunView) -> None:
-    """What opened of a sealed network's rows."""
+    """What opened of the rows of a run on shares."""
     st.markdown("**Scores of the most opened row**", help=HELP["scores"])
     opened = f": {count(run.factor.rows)} rows" if run.factor is not None and run.factor.rows else ""
-    st.caption(f"One score of {run.score_bits} bits per predicted row{opened}. Training opened nothing.")
-    st.caption(f"Anchor: {plain(run.anchor)}. Its node counts the scores. {HELP['anchor']}")
+    trained, held = (
+        (
+            "Training opened counts and sums of anonymous splits, 16 bits each, and nothing of a row.",
+            HELP["trees_anchor"],
+        )
+        if trees_of(run)
+        else ("Training opened nothing.", HELP["anchor"])
+    )
+    st.caption(f"One score of {run.score_bits} bits per predicted row{opened}. {trained}")
+    st.caption(f"Anchor: {plain(run.anchor)}. Its node counts the scores. {held}")
 
 
 def terms(run: RunView, members: Sequence[PartyView]) -> None:

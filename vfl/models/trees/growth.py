@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from vfl.models.trees.scales import LARGEST_VALUE, RESIDUAL_BITS, Pairs
 from vfl.tree_terms import TreesModel
 
-__all__ = ["best_candidate", "gains", "leaf_values", "split_totals"]
+__all__ = ["best_candidate", "gains", "leaf_values", "lowered", "split_totals"]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -50,3 +50,10 @@ def leaf_values(totals: Pairs, terms: TreesModel) -> I64:
     value = np.where(totals.count < terms.smallest_leaf, 0.0, value)
     whole = np.rint(np.ldexp(value, RESIDUAL_BITS)).astype(np.int64)
     return whole.clip(-LARGEST_VALUE, LARGEST_VALUE)
+
+
+def lowered(totals: Pairs, values: I64) -> float:
+    """What a tree lowered the mean squared residual of its drawn rows by, in squared deviations of the label."""
+    value = np.ldexp(values.astype(np.float64), -RESIDUAL_BITS)
+    whole = (2 * value * totals.total - value**2 * totals.count).sum()
+    return float(whole / max(int(totals.count.sum()), 1))

@@ -22,7 +22,7 @@ from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.trees.candidates import Drawn, drawn_candidates
 from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, part_split
-from vfl.models.trees.growth import best_candidate, gains, leaf_values, split_totals
+from vfl.models.trees.growth import best_candidate, gains, leaf_values, lowered, split_totals
 from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
 from vfl.models.trees.records import LabelTreesJournal, level_key
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, score_bound
@@ -52,6 +52,7 @@ class TreesLabel:
     attempt, of which its candidates are drawn. session: name of this attempt. stream: secret randomness, new in every
     attempt. journal, resumed: as in :mod:`vfl.models.trees.records`. valued: coalitions are valued, so that rows are
     scored for each of them too. book: where every split is written as it is taken, its own with their columns.
+    ``gain`` is :func:`vfl.models.trees.growth.lowered` of the latest tree.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class TreesLabel:
         self._values, self._candidates, self._keys, self._stream = values, candidates, keys, stream
         self._session, self._journal = session, journal
         self._book: SplitBook = book or NoSplits()
+        self.gain = 0.0
         self._record = None if resumed is None else resumed.record
         self._blocks, self._told, self._steps = blocks_of(terms, len(values)), False, 0
 
@@ -274,7 +276,7 @@ class TreesLabel:
         """
         values, members = leaf_values(leaves, self.terms), self.members
         fitted, active = rows.fitted.stop, len(rows.active)
-        self.values[number] = values
+        self.values[number], self.gain = values, lowered(leaves, values)
         sides = yield from self._sides(f"values/{number}", values.reshape(2, -1), shares.members)
         factors = PRIME_RING.sub(sides[1], sides[0])
         spread = None if mine is None else mine.astype(np.uint64)

@@ -34,8 +34,8 @@ def grow_steps(
 ) -> Flow[dict[int, F64]]:
     """Run the schedule between ``start`` and ``finish``; scores (B,) of each prediction by step number.
 
-    labels: of the rows of a fit's first step. Yields Progress in trees and predictions; its metric is the decision
-    period's index.
+    labels: of the rows of a fit's first step. Yields Progress in trees; its metrics are the decision period's index
+    and, of the latest tree, ``gain``: :func:`vfl.models.trees.growth.lowered`.
 
     Learns: of each level the pairs of anonymous candidates; the score of every predicted row.
     Leaks: as :meth:`vfl.models.trees.label.TreesLabel.grow` and ``predict``.
@@ -44,7 +44,8 @@ def grow_steps(
     """
     carried, scores = carried_rows(source.terms, steps), dict[int, F64]()
     rows, tree, label = np.zeros(0, dtype=np.int64), 0, np.zeros(0)
-    for done, step in enumerate(steps):
+    grown, trees = 0, sum(step.kind == "train" for step in steps)
+    for step in steps:
         before = resumed is not None and step.number < resumed.record.step
         if step.kind == "predict":
             found = resumed.scores[step.number] if resumed and before else (yield from source.predict(step))
@@ -55,9 +56,9 @@ def grow_steps(
                 rows, tree, label = carried[step.number], 0, labels(step)
             if not before:
                 yield from source.grow(step, rows, tree, label)
-            tree += 1
+            tree, grown = tree + 1, grown + 1
         if not before:
-            yield Progress(done + 1, len(steps), unit="steps", metrics={"period": float(step.period)})
+            yield Progress(grown, trees, unit="trees", metrics={"period": float(step.period), "gain": source.gain})
     return scores
 
 
