@@ -145,6 +145,8 @@ def test_trees_are_proposed_with_fields_of_their_own_and_valued_as_a_sealed_netw
     assert draft["openings"]["contribution"] == "moments"
     assert "on which side of each split" in said(app).replace("\\", "")
     assert "two numbers of 32 bits open to the label party for each of 7 coalitions" in said(app)
+    assert "Each tree opens counts and sums of anonymous splits" in said(app)
+    assert "Training opens nothing" not in said(app)
 
 
 def test_a_rate_that_was_chosen_is_the_agreements_and_an_overflow_is_a_sentence() -> None:

@@ -61,7 +61,12 @@ def _scores(draft: DraftView) -> None:
         text=f"One score of {draft.score_bits} bits per predicted row: {count(draft.opened_rows)} rows · "
         f"{used} of {draft.row_limit} scores of a row over all runs",
     )
-    st.caption("Training opens nothing. The anchor's node counts scores and refuses more.")
+    model = draft.agreement.get("model")
+    trees = isinstance(model, dict) and model.get("kind") == "trees"
+    training = (
+        "Each tree opens counts and sums of anonymous splits, 16 bits each" if trees else "Training opens nothing"
+    )
+    st.caption(f"{training}. The anchor's node counts scores and refuses more.")
 
 
 def _cost(cost: CostView) -> None:

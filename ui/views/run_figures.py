@@ -139,7 +139,7 @@ def _scores(run: RunView) -> None:
     opened = f": {count(run.factor.rows)} rows" if run.factor is not None and run.factor.rows else ""
     trained, held = (
         (
-            "Training opened counts and sums of anonymous splits, 16 bits each, and nothing of a row.",
+            "Training opened counts and sums of anonymous splits, 16 bits each.",
             HELP["trees_anchor"],
         )
         if trees_of(run)

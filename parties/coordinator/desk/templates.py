@@ -17,7 +17,7 @@ _WEEKS = 156
 
 
 def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: date) -> list[TemplateView]:
-    """The sealed network as in the demo, a split network and a joint ridge; over the last three years, by weeks.
+    """The sealed network as in the demo, sealed trees, a split network and a joint ridge; over three years, by weeks.
 
     ``offers`` are those of the members that have said what they bring. With too few of them the terms still come, and
     the draft says what is missing.
@@ -57,6 +57,10 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
         "openings": {"limit_per_row": 2, "largest_fraction": 0.6, "contribution": "none", **alone},
     }
     sealed = {"model": {"kind": "sealed"}, "openings": {"limit_per_row": 4, "contribution": "moments"}}
+    trees = {
+        "model": {"kind": "trees", "refit_every": 13},
+        "openings": {"limit_per_row": 4, "contribution": "moments"},
+    }
     return [
         TemplateView(
             key="sealed",
@@ -64,6 +68,13 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
             words="As in the demo: learns products of all parties' columns on shares to the end, and opens nothing "
             "of a row but its score.",
             terms=shared | sealed,
+        ),
+        TemplateView(
+            key="trees",
+            title="Sealed trees",
+            words="Boosted trees grown on shares and fitted anew each quarter: learn steps and products, take missing "
+            "values, and open counts and sums of anonymous splits beside scores.",
+            terms=shared | trees,
         ),
         TemplateView(
             key="split",
