@@ -31,22 +31,7 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
             width, limit, contribution = opening_plan(columns, len(features))
         except ValueError:
             width, limit, contribution = 1, 1, "none"
-    friday = today - timedelta(days=(today.weekday() - 4) % 7 or 7)
-    shared: dict[str, Any] = {
-        "name": consortium or "Our consortium",
-        "purpose": "",
-        "parties": [*labels[:1], *features],
-        "recipients": [*labels[:1], *features, COORDINATOR],
-        "calendar": {
-            "frequency": "W-FRI",
-            "first": (friday - timedelta(weeks=_WEEKS - 1)).isoformat(),
-            "last": friday.isoformat(),
-            "decision_lag_days": 0,
-        },
-        "alignment": {"policy": "psi", "minimum_common": 30},
-        "walk_forward": {"horizon": 1, "embargo": 0, "warmup": 4},
-        "reward": {"unit": "USD", "scale": 2, "pot": 1_000_000},
-    }
+    shared = _shared(consortium, labels[:1], features, today)
     alone = {"single_party": len(features) == 1}
     split = {
         "model": {"kind": "split", "embedding_width": width},
@@ -90,3 +75,23 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
             terms=shared | ridge,
         ),
     ]
+
+
+def _shared(consortium: str, label: list[str], features: list[str], today: date) -> dict[str, Any]:
+    """What all kinds begin with."""
+    friday = today - timedelta(days=(today.weekday() - 4) % 7 or 7)
+    return {
+        "name": consortium or "Our consortium",
+        "purpose": "",
+        "parties": [*label, *features],
+        "recipients": [*label, *features, COORDINATOR],
+        "calendar": {
+            "frequency": "W-FRI",
+            "first": (friday - timedelta(weeks=_WEEKS - 1)).isoformat(),
+            "last": friday.isoformat(),
+            "decision_lag_days": 0,
+        },
+        "alignment": {"policy": "psi", "minimum_common": 30},
+        "walk_forward": {"horizon": 1, "embargo": 0, "warmup": 4},
+        "reward": {"unit": "USD", "scale": 2, "pot": 1_000_000},
+    }
