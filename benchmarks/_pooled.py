@@ -27,7 +27,7 @@ from vfl.terms import RidgeModel, SealedModel
 from vfl.walk.cycles import cyclic
 from vfl.walk.schedule import Step, resolved_at
 
-__all__ = ["Found", "Pooled", "load"]
+__all__ = ["Found", "Pooled", "joined", "load"]
 
 F64 = NDArray[np.float64]
 
@@ -121,7 +121,11 @@ class _Watched(FloatTwin):
 
 def load(config: Path, data: Path) -> Pooled:
     """Every party's panel of the consortium ``config``, on the entities that all of them have."""
-    settings, folder = load_consortium(config), config.parent
+    return joined(load_consortium(config), config.parent, data)
+
+
+def joined(settings: ConsortiumSettings, folder: Path, data: Path) -> Pooled:
+    """As :func:`load`, of settings in hand; ``folder`` has their queries."""
     calendar = calendar_of(calendar_terms(settings.calendar))
     (fund,) = (party for party in settings.party if party.role == "label")
     entities = [party_entities(p, folder, data, settings.label if p is fund else None) for p in settings.party]
