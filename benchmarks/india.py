@@ -21,14 +21,16 @@ from benchmarks._pooled import Pooled, joined
 from parties.data.calendar import calendar_of, calendar_terms
 from parties.settings.consortium import load_consortium
 from psi.flow import LocalProtocolError
+from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.scales import check_ranges
+from vfl.models.sealed.twin import float_twin_scores, integer_twin
 from vfl.terms import SealedModel
 
 __all__ = ["main"]
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "india_districts"
 EARLIER, LATER = (3, date(2020, 6, 30)), (7, date(2022, 12, 31))
-HALF = {"threshold": 2.25, "steps": 8}
+HALF = {"steps": 8}
 ALPHA = 100.0
 FINALISTS = 20
 
@@ -101,6 +103,16 @@ def steady(terms: SealedModel, pooled: Pooled, starts: int) -> list[float]:
         return []
 
 
+def rounding(terms: SealedModel, pooled: Pooled) -> float:
+    """The largest difference of a score of the twin that rounds as a run does, in the plain scores' deviations."""
+    walk, fixed, label, panels = pooled.settings.walk_forward, pooled.settings.fixed_point, pooled.label, pooled.panels
+    columns, seeds = pooled.values.shape[2], (bytes([1]) * 32, bytes([2]) * 32)
+    weight = sum(sealed_draw(seed, columns, terms, columns) for seed in seeds)
+    plain = float_twin_scores([*(p.rows for p in panels), label.features.rows], label, terms, walk, fixed, seeds)
+    rounded = integer_twin(panels, label, terms, walk, fixed, weight)
+    return float(np.nanmax(np.abs(rounded - plain)) / np.nanstd(plain))
+
+
 def report_trials(earlier: Pooled, later: Pooled, count: int, starts: int) -> None:
     """Random settings from one start each; the best of them judged by the worst of several starts, earlier only."""
     generator, columns = np.random.default_rng(0), earlier.values.shape[2]
@@ -113,7 +125,7 @@ def report_trials(earlier: Pooled, later: Pooled, count: int, starts: int) -> No
     print(f"of {count} random settings {count - len(first)} diverge; the best by their worst of {starts} starts:")
     for before, terms in sorted(judged, key=lambda trial: -min(trial[0]))[:10]:
         after = steady(terms, later, starts)
-        said = spread(after) if after else "diverges"
+        said = f"{spread(after)}, rounding {rounding(terms, later):.1e}" if after else "diverges"
         print(f"  {spread(before)}; later {said}  {terms.model_dump(exclude_defaults=True)}", flush=True)
 
 
@@ -132,6 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not isinstance(terms, SealedModel):
         raise SystemExit(f"{EXAMPLE / 'consortium.toml'}: [model] kind is not sealed")
     report("the example's terms", sealed(terms), earlier, later, asked.starts)
+    print(f"  rounding: at most {rounding(terms, later):.1e} score deviations")
     report("half the cost", sealed(terms.model_copy(update=HALF)), earlier, later, asked.starts)
     report("joint ridge", lambda pooled, _: judged(pooled, pooled.ridge(ALPHA)), earlier, later, 1)
 

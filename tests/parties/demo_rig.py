@@ -21,7 +21,7 @@ from parties.settings.toml_text import to_toml
 
 __all__ = ["PATIENCE", "alive", "demo", "let_bits", "logged", "pids_of", "until"]
 
-PATIENCE = 120.0
+PATIENCE = 200.0
 _PROGRAM = (sys.executable, "-m", "parties.cli")
 _SMALL = ("--entities", "60", "--periods", "24", "--parties", "2", "--model", "split")
 
