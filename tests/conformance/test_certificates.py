@@ -53,7 +53,7 @@ def ask(identity: Identity, consortium: Consortium) -> None:
     line = Connection.between(identity, coordinator)
     try:
         if identity.name == ADMIN:
-            list(line.stream("Read", wire.Query(view="runs"), wire.Chunk, timeout=10))
+            list(line.stream("Read", wire.Query(view="ledger"), wire.Chunk, timeout=10))
         else:
             next(line.stream("Attach", wire.AttachRequest(version="0", session="s"), wire.Command, timeout=10))
     finally:
@@ -81,7 +81,7 @@ def test_a_members_certificate_is_worth_nothing_under_another_name(
     """A party cannot read as the admin does, nor the admin attach as a party."""
     own = consortium.identities[name]
     other = ADMIN if name != ADMIN else "sat"
-    with pytest.raises(EntenteError, match=rf"{name} (may not do this|is no party)"):
+    with pytest.raises(EntenteError, match=rf"{name} (is signed in as operator, and this takes admin|is no party)"):
         ask(Identity(other, own.key, own.tls_key, own.certificate), consortium)
 
 
