@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,6 +72,9 @@ class Fake:
     def propose(self, agreement: Agreement) -> str:
         self.proposed.append(agreement)
         return agreement.run_id
+
+    def run(self, run_id: str) -> Any:
+        return SimpleNamespace(run_id=run_id, status="approved", ended=False, reason="", waiting_for=())
 
 
 @pytest.fixture
