@@ -18,7 +18,6 @@ from vfl.models.sealed import anchor as anchor_module
 from vfl.models.sealed import valuation as valuation_module
 from vfl.models.sealed.coalitions import Valued, ValuedRows, pieces_of
 from vfl.models.sealed.messages import SealedStep
-from vfl.models.sealed.records import Scored
 from vfl.models.sealed.scales import WEIGHT_BITS
 from vfl.terms import SealedModel
 from vfl.walk.schedule import Step
@@ -123,13 +122,13 @@ def announced(rows: NDArray[np.int64], periods: tuple[int, ...], counts: tuple[i
 )
 def test_a_row_enters_one_period_once(rows: ValuedRows) -> None:
     """Else one row, in pieces of one, would be a period of ten, and the same rows as many periods as were agreed."""
-    scored = {1: Scored(np.arange(30), {})}
+    scored = {1: np.arange(30)}
     with pytest.raises(RemoteProtocolError, match=r"^label: wants to value a row twice"):
         pieces_of(rows, scored, Valued(), "label")
 
 
 def test_nor_does_it_in_a_later_announcement() -> None:
-    scored, valued = {1: Scored(np.arange(30), {})}, Valued()
+    scored, valued = {1: np.arange(30)}, Valued()
     assert len(pieces_of(announced(np.arange(10), (1,), (10,)), scored, valued, "label")) == 1
     with pytest.raises(RemoteProtocolError, match=r"^label: wants to value a row twice"):
         pieces_of(announced(np.arange(9, 19), (2,), (10,)), scored, valued, "label")
