@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,15 @@ def rounding(terms: SealedModel, pooled: Pooled) -> float:
     return float(np.nanmax(np.abs(rounded - plain)) / np.nanstd(plain))
 
 
+def shuffled(pooled: Pooled) -> Pooled:
+    """The same with each quarter's labels given to other districts."""
+    generator, labels = np.random.default_rng(0), pooled.label.label.copy()
+    for row in labels:
+        known = np.flatnonzero(np.isfinite(row))
+        row[known] = row[generator.permutation(known)]
+    return Pooled(pooled.settings, pooled.panels, replace(pooled.label, label=labels))
+
+
 def report_trials(earlier: Pooled, later: Pooled, count: int, starts: int) -> None:
     """Random settings from one start each; the best of them judged by the worst of several starts, earlier only."""
     generator, columns = np.random.default_rng(0), earlier.values.shape[2]
@@ -121,9 +131,9 @@ def report_trials(earlier: Pooled, later: Pooled, count: int, starts: int) -> No
         terms = drawn(generator, columns, earlier)
         first += [(found[0], terms) for found in [steady(terms, earlier, 1)] if found]
     best = sorted(first, key=lambda trial: -trial[0])[:FINALISTS]
-    judged = [(found, terms) for _, terms in best for found in [steady(terms, earlier, starts)] if found]
+    again = [(found, terms) for _, terms in best for found in [steady(terms, earlier, starts)] if found]
     print(f"of {count} random settings {count - len(first)} diverge; the best by their worst of {starts} starts:")
-    for before, terms in sorted(judged, key=lambda trial: -min(trial[0]))[:10]:
+    for before, terms in sorted(again, key=lambda trial: -min(trial[0]))[:10]:
         after = steady(terms, later, starts)
         said = f"{spread(after)}, rounding {rounding(terms, later):.1e}" if after else "diverges"
         print(f"  {spread(before)}; later {said}  {terms.model_dump(exclude_defaults=True)}", flush=True)
@@ -146,6 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     report("the example's terms", sealed(terms), earlier, later, asked.starts)
     print(f"  rounding: at most {rounding(terms, later):.1e} score deviations")
     report("half the cost", sealed(terms.model_copy(update=HALF)), earlier, later, asked.starts)
+    report("labels shuffled within quarters", sealed(terms), shuffled(earlier), shuffled(later), asked.starts)
     report("joint ridge", lambda pooled, _: judged(pooled, pooled.ridge(ALPHA)), earlier, later, 1)
 
 

@@ -20,16 +20,14 @@ __all__ = ["run_importance"]
 Home = Annotated[Path, typer.Option("--home", help="Folder of this party's node.")]
 
 
-def run_importance(
-    run: Run, home: Annotated[Path, typer.Option("--home", help="Folder of this party's node.")]
-) -> None:
+def run_importance(run: Run, home: Home) -> None:
     """Show which of a party's own columns the trees of a run were split by. All of it is and stays at its node."""
     from parties.node.earlier_runs import proposed_before
     from parties.node.settings import load_node_settings
     from parties.node.tree_splits import importance_of
     from vfl.tree_terms import TreesModel
 
-    settings, folder = load_node_settings(home / "node.toml"), proposed_run(home, run)
+    folder, settings = proposed_run(home, run), load_node_settings(home / "node.toml")
     agreement, me = proposed_before(home, folder.name), settings.party.name
     if agreement is None or not isinstance(agreement.model, TreesModel):
         raise ConfigError(

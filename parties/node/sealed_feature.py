@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -92,12 +92,10 @@ class SealedFeatureParty(AnchoredFeatureParty):
         yield from self._trained(session, terms, columns, records, opens=False)
         everyone = (tuple(self._members.features),)
         side = self._valuation(f"{session}/value", terms, columns, records, everyone)
-        if isinstance(side, AnchorValuation):
-            store = self.context.trial_checkpoints(number)
-            yield from serve_numbers(agreement, side, store, self.numbers, trial=number)
-        else:
-            masks = yield from self._masks_beside_anchor()
-            yield from side.serve(self.context.me, masks)
+        store = self.context.trial_checkpoints(number)
+        yield from self._serve_valuation(
+            side, lambda anchor: serve_numbers(agreement, anchor, store, self.numbers, trial=number)
+        )
 
     def _as_anchor(
         self,
@@ -168,9 +166,17 @@ class SealedFeatureParty(AnchoredFeatureParty):
     def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
         agreement, terms = self.context.agreement, self._model()
         columns = SealedColumns(self._values, terms, agreement.fixed_point)
-        side = self._valuation(name, terms, columns, self._kept_records())
+        side, store = self._valuation(name, terms, columns, self._kept_records()), self.context.checkpoints()
+        yield from self._serve_valuation(
+            side, lambda anchor: serve_numbers(agreement, anchor, store, self.numbers, sent.shares)
+        )
+
+    def _serve_valuation(
+        self, side: AnchorValuation | FeatureValuation, as_anchor: Callable[[AnchorValuation], Flow[None]]
+    ) -> Flow[None]:
+        """Its part in opening numbers: the anchor's, or that of a party beside it."""
         if isinstance(side, AnchorValuation):
-            yield from serve_numbers(agreement, side, self.context.checkpoints(), self.numbers, sent.shares)
+            yield from as_anchor(side)
         else:
             masks = yield from self._masks_beside_anchor()
             yield from side.serve(self.context.me, masks)

@@ -53,6 +53,12 @@ class Charge:
     width: int
 
 
+def _training(session: str) -> str:
+    """A session's name without the number of the attempt."""
+    attempt, _, trial = session.partition("/")
+    return f"{attempt.partition('-')[0]}/{trial}"
+
+
 class OpeningBudget:
     """Counts openings per row and refuses those past ``limit``.
 
@@ -160,17 +166,22 @@ class OpeningBudget:
             self.charge(label, rows, width)
 
     def _thrown_away(self, session: str, step: int, rows: I64) -> bool:
-        """Whether an earlier session made the same step's product, and nothing that it could show in has opened."""
-        of_kind = f"{session.partition('-')[0]}-"
-        made = later = False
+        """Whether an earlier attempt at this training made the same step's product, and nothing could show it since.
+
+        A search's trials are trainings of their own: ``train-2/trial-0`` repeats ``train-1/trial-0`` and nothing else.
+        """
+        training, made = _training(session), False
         for label, charged in self._charged.items():
-            number = label.rpartition("/")[2]
-            if not label.startswith(of_kind) or not number.isdigit():
+            name, _, number = label.rpartition("/")
+            if not number.isdigit():
                 continue
-            if BACKWARD in label:
-                made = made or (int(number) == step and np.array_equal(charged, rows))
-            later = later or int(number) > step
-        return made and not later
+            of_session = name.removesuffix(BACKWARD[:-1])
+            if _training(of_session) != training:
+                continue
+            if int(number) > step:
+                return False
+            made = made or (of_session != name and int(number) == step and np.array_equal(charged, rows))
+        return made
 
     def charge_once(self, label: str, rows: I64, width: int) -> None:
         """Count an opening whose value was fixed before it was first charged: made again, it shows nothing new.

@@ -61,3 +61,15 @@ def test_coalitions_and_sessions_of_another_kind_open_no_later_step() -> None:
     step(budget(kept), "train-1", 3, ROWS)
     budget(kept).charge_backward("train-2", 3, ROWS, 2)
     assert kept[-1].label == "train-1/backward/3"
+
+
+def test_another_trial_is_another_training() -> None:
+    """Each trial's weights hold its own product: the same rows at the same step of the next trial count again."""
+    kept: list[Charge] = []
+    step(budget(kept), "train-1/trial-0", 3, ROWS)
+    again = budget(kept)
+    again.charge_backward("train-2/trial-0", 3, ROWS, 2)
+    assert len(kept) == 2, "thrown away unseen"
+    again.charge_backward("train-1/trial-1", 3, ROWS, 2)
+    again.charge_backward("train-1", 3, ROWS, 2)
+    assert [charge.label for charge in kept[2:]] == ["train-1/trial-1/backward/3", "train-1/backward/3"]
