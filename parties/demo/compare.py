@@ -26,6 +26,7 @@ from parties.node.home import NodeHome
 from parties.node.own_rows import kept_own_rows, served_values, withheld_of
 from parties.node.sealed_trials import chosen_in_the_clear
 from parties.node.search import searched_in_the_clear
+from parties.node.tree_splits import opened_numbers
 from parties.node.trees_label import candidates_purpose
 from vfl.arithmetic.randomness import SecretStream
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
@@ -38,7 +39,7 @@ from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scor
 from vfl.models.split.initial import turned_columns
 from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
 from vfl.models.trees.columns import tree_columns
-from vfl.models.trees.twin import twin_scores
+from vfl.models.trees.twin import trees_twin, twin_scores
 from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
 from vfl.terms import SealedModel, SplitModel
 from vfl.tree_terms import TreesModel
@@ -127,7 +128,7 @@ class Pooled:
         if isinstance(agreement.model, SealedModel):
             return self._sealed_parity(agreement.model, names, scores)
         if isinstance(agreement.model, TreesModel):
-            return trees_parity(scores, self._trees(agreement.model, names))
+            return self._trees_parity(agreement.model, names, scores)
         panels, weights = [self._columns(name) for name in names], self._initial_weights(names)
         if agreement.search is not None:
             return found_parity(
@@ -170,17 +171,41 @@ class Pooled:
         except SealedRangeError as error:
             return found_parity(scores, plain, None, overflow=str(error))
 
-    def _trees(self, model: TreesModel, names: Sequence[str], purpose: str = "") -> Floats:
+    def _trees_parity(self, model: TreesModel, names: Sequence[str], scores: Floats) -> Parity:
+        """Beside the twin that rounds to the nearest, and the one on the numbers that opened to the label party."""
+        columns, seeds = self._tree_columns(names)
+        folder = self.homes[self.agreement.label.party].folder / "runs" / self.agreement.run_id
+        numbers = opened_numbers(folder)
+
+        def opened(step: int, level: int, sums: NDArray[np.int64]) -> NDArray[np.uint64]:
+            found = numbers.get((step, level))
+            if found is None or found.size != sums.size:
+                raise DataError(f"{folder}: no record of what opened at level {level} of step {step}")
+            return found.reshape(sums.shape)
+
+        walk = self.agreement.walk_forward
+        plain = twin_scores(columns, self.label, model, walk, seeds)
+        same, twin = trees_twin(columns, self.label, model, walk, seeds, opened)
+        return trees_parity(
+            scores, plain, same,
+            beyond=twin.beyond, others=len(twin.others), levels=len(twin.chosen), unit=2.0**-model.score_fraction,
+        )  # fmt: skip
+
+    def _trees(self, model: TreesModel, names: Sequence[str]) -> Floats:
         """Scores (T, n) of the twin on these feature parties' columns and the label party's."""
-        agreement, label = self.agreement, self.agreement.label.party
+        columns, seeds = self._tree_columns(names)
+        if not columns:
+            return np.where(self.label.universe, 0.0, np.nan)
+        return twin_scores(columns, self.label, model, self.agreement.walk_forward, seeds)
+
+    def _tree_columns(self, names: Sequence[str]) -> tuple[dict[str, Floats], dict[str, bytes]]:
+        """By owner of candidates, these feature parties and the label party: columns, and what candidates come from."""
+        label = self.agreement.label.party
         columns = {name: tree_columns(self.panels[name]) for name in names}
         if self.label.features.values.shape[-1]:
             columns[label] = tree_columns(self.label.features)
-        purpose = purpose or candidates_purpose(agreement.initial_purpose)
-        seeds = {name: node_secret(self.homes[name].seed, purpose) for name in columns}
-        if not columns:
-            return np.where(self.label.universe, 0.0, np.nan)
-        return twin_scores(columns, self.label, model, agreement.walk_forward, seeds)
+        purpose = candidates_purpose(self.agreement.initial_purpose)
+        return columns, {name: node_secret(self.homes[name].seed, purpose) for name in columns}
 
     def _sealed_weights(self, model: SealedModel, names: Sequence[str]) -> NDArray[np.int64]:
         """What these parties' columns started from, int64 (d, h + 1), both holders' draws added; the label's last."""

@@ -17,6 +17,10 @@ FAR = 1e-3
 """Score standard deviations from which a difference is named, with its cause."""
 
 
+MOST_WRAPPED = 2
+"""Opened numbers of a run of trees that may be anything: of one in 2**27 the shares wrap."""
+
+
 @dataclass(frozen=True)
 class Parity:
     """floats: largest difference to the plain run in floats, in standard deviations of the period's scores.
@@ -66,11 +70,28 @@ def found_parity(
     return Parity(far, near, "rounding that the rates of [model] amplify: lower them, or train in fewer steps")
 
 
-def trees_parity(scores: Floats, twin: Floats) -> Parity:
-    """Compare ``scores`` (T, n) of sealed trees with their twin, which is in whole numbers itself."""
-    far = largest_difference(scores, twin)
-    near = "splits of nearly equal gain, which the last unit of an opened sum decides"
-    return Parity(far, far, near if far > FAR else "", within=far > FAR)
+def trees_parity(
+    scores: Floats, plain: Floats, same: Floats, *, beyond: int, others: int, levels: int, unit: float
+) -> Parity:
+    """Compare ``scores`` (T, n) of sealed trees with their twin, which is in whole numbers itself.
+
+    plain: of the twin that rounds sums to the nearest. same: of the twin into which the run's opened numbers are put.
+    beyond: how many of these are further off the twin's exact sums than rounding is. others: splits, of ``levels``,
+    that sums rounded to the nearest would not have taken. unit: of an opened score's last bit.
+    """
+    far, near, least = largest_difference(scores, plain), largest_difference(scores, same), _last_places(scores, unit)
+    if beyond > MOST_WRAPPED:
+        return Parity(far, near, f"{beyond} numbers that opened and are not the sums of these data: a fault")
+    if near > max(FAR, least):
+        return Parity(far, near, "scores that do not follow from the numbers that opened: a fault")
+    if max(far, near) <= FAR:
+        return Parity(far, near)
+    if far <= least:
+        return Parity(far, near, "the last bits that an opened score has", within=True)
+    ties = f"the rounding of what opened, by which {others} of {levels} splits fell to another candidate of nearly "
+    ties += f"equal gain; on the numbers that opened it is {near:.1e}"
+    kept = f"the rounding of what opened, which leaf values carry on; on the numbers that opened it is {near:.1e}"
+    return Parity(far, near, ties if others else kept, within=True)
 
 
 def _last_places(scores: Floats, unit: float) -> float:

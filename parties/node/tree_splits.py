@@ -1,12 +1,13 @@
 """The splits that a run of trees took, in a node's run folder: what ``entente run importance`` shows, and nobody else.
 
 ``splits.jsonl`` has a line for each split that this node knows of. At a feature party these are its own, with their
-columns; at the label party all of them, with what each gained, and the columns of its own. A tree that is grown again
-after a crash writes anew.
+columns; at the label party all of them, with what each gained, the columns of its own, and the numbers that opened.
+A tree that is grown again after a crash writes anew.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Sequence
@@ -14,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parties.errors import ConfigError, StorageError
 from parties.node.context import RunContext
 from parties.private_files import FREE_SPACE, open_private
 from vfl.models.trees.splits import NOWHERE, TakenSplit
 
-__all__ = ["NO_COLUMN", "ColumnImportance", "Importance", "SplitsFile", "importance_of"]
+__all__ = ["NO_COLUMN", "ColumnImportance", "Importance", "SplitsFile", "importance_of", "opened_numbers"]
 
 _FILE = "splits.jsonl"
 
@@ -54,6 +58,8 @@ class SplitsFile:
         line: dict[str, Any] = {"step": split.step, "level": split.level, "owner": split.owner, "column": split.column}
         if split.gain is not None:
             line["gain"] = split.gain if math.isfinite(split.gain) else 0.0
+        if split.opened is not None:
+            line["opened"] = base64.b64encode(split.opened.astype("<u4").tobytes()).decode("ascii")
         self._write(line)
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -118,6 +124,22 @@ def importance_of(run_folder: Path, me: str, names: Sequence[str]) -> Importance
     return Importance(trees, tuple(sorted(columns, key=order)), tuple(sorted(parties, key=order)))
 
 
+def opened_numbers(run_folder: Path) -> dict[tuple[int, int], NDArray[np.uint64]]:
+    """At the label party: the numbers of 32 bits that opened, flat, by step and level.
+
+    Raises as :func:`importance_of`.
+    """
+    splits = _read(run_folder / _FILE)[1]
+    return {(split.step, split.level): split.opened for split in splits if split.opened is not None}
+
+
+def _numbers(said: dict[str, Any]) -> NDArray[np.uint64] | None:
+    """Of a line, where it has any. Raises ValueError."""
+    if "opened" not in said:
+        return None
+    return np.frombuffer(base64.b64decode(said["opened"], validate=True), "<u4").astype(np.uint64)
+
+
 def _read(path: Path) -> tuple[int, list[TakenSplit]]:
     """Trees that were grown, and their splits. A last line that a crash cut short is left out."""
     try:
@@ -135,7 +157,9 @@ def _read(path: Path) -> tuple[int, list[TakenSplit]]:
                 taken[int(said["begun"])] = {}
                 continue
             gain = float(said["gain"]) if "gain" in said else None
-            split = TakenSplit(int(said["step"]), int(said["level"]), str(said["owner"]), int(said["column"]), gain)
+            split = TakenSplit(
+                int(said["step"]), int(said["level"]), str(said["owner"]), int(said["column"]), gain, _numbers(said)
+            )  # fmt: skip
             taken[split.step][split.level] = split
         except (ValueError, KeyError, TypeError, RecursionError):
             raise StorageError(f"{path}: line {number} is no split; restore it from a backup") from None

@@ -11,9 +11,10 @@ import pytest
 
 from parties.errors import ConfigError, StorageError
 from parties.node.context import RunContext
-from parties.node.tree_splits import NO_COLUMN, SplitsFile, importance_of
+from parties.node.tree_splits import NO_COLUMN, SplitsFile, importance_of, opened_numbers
 from tests.vfl.models.trees.rig import Consortium, columns
 from vfl.models.trees.splits import NOWHERE, TakenSplit
+from vfl.models.trees.twin import run_twin
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import refits_static
 
@@ -79,3 +80,10 @@ def test_the_column_that_carries_the_signal_is_the_important_one(tmp_path: Path)
     assert sum(one.splits for one in importance_of(tmp_path / "a", "a", ("a0", "a1", "a2")).columns) == next(
         (one.splits for one in seen.parties if one.name == "a"), 0
     )
+    numbers = opened_numbers(tmp_path / "label")
+    twin = made.twin(opened=lambda step, level, sums: numbers[step, level].reshape(sums.shape))
+    run_twin(twin, [step for step in refits_static(terms, rows) if step.kind == "train"], lambda step: y[step.rows])
+    assert twin.chosen == made.sides["label"].chosen
+    assert np.array_equal(made.opened_scores(), twin.total), "from what the label party kept, to the last bit"
+    assert twin.beyond == 0
+    assert not opened_numbers(tmp_path / "a"), "nothing opened to others"

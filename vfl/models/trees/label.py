@@ -170,7 +170,8 @@ class TreesLabel:
             made = self._drawn(step.number, level, own, rows)
             bits = None if made is None else made.bits
             share = recorded[level] if level < len(recorded) else None
-            pairs = yield from self._level(step.number, level, shares, rows, packing, bits, share)
+            opened = yield from self._level(step.number, level, shares, rows, packing, bits, share)
+            pairs = packing.read(opened)
             if level == 0:
                 totals = Pairs(pairs.count[-1], pairs.total[-1])
                 if int(totals.count[0]) != len(rows.drawn):
@@ -182,7 +183,7 @@ class TreesLabel:
             yield from self._tell(step.number, level, owner, number)
             column = NOWHERE if made is None or owner != self.members.label else int(made.columns[number])
             gain = float(gains(totals, pairs, terms)[best])
-            self._book.take(TakenSplit(step.number, level, owner, column, gain))
+            self._book.take(TakenSplit(step.number, level, owner, column, gain, opened))
             totals = split_totals(totals, Pairs(pairs.count[best], pairs.total[best]))
             mine = bits[number] if bits is not None and owner == self.members.label else None
             if level == terms.depth - 1:
@@ -206,8 +207,8 @@ class TreesLabel:
         packing: Packing32,
         bits: Bits | None,
         recorded: U64 | None,
-    ) -> Flow[Pairs]:
-        """The opened pairs of a level, (candidates, leaves); of the first, with a last row of all drawn rows."""
+    ) -> Flow[U64]:
+        """The opened numbers of a level, (candidates, leaves); of the first, with a last row of all drawn rows."""
         anchor, leaves = self.members.anchor, 1 << level
         count = len(self.owners) * self.terms.candidates + (level == 0)
         share = recorded
@@ -230,7 +231,7 @@ class TreesLabel:
         except MalformedError as error:
             raise RemoteProtocolError(str(error), anchor) from None
         opened = (share.reshape(-1) + theirs) & np.uint64((1 << PAIR_BITS) - 1)
-        return packing.read(opened.reshape(count, leaves))
+        return opened.reshape(count, leaves)
 
     def _sums(self, name: str, shares: TreeShares, rows: TreeRows, bits: Bits | None) -> Flow[U64]:
         """This side's share of every candidate's packed sums."""

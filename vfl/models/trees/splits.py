@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["NOWHERE", "NoSplits", "SplitBook", "TakenSplit"]
 
 NOWHERE = -1
@@ -16,7 +19,7 @@ class TakenSplit:
     """A level's split. column: its place among the owner's own, NOWHERE where none is known.
 
     gain: what it lowered the squared error of the tree's drawn rows by, in squared deviations of the label; None at a
-    feature party, which is not told.
+    feature party, which is not told. opened: at the label party, the numbers of 32 bits that opened of the level.
     """
 
     step: int
@@ -24,6 +27,7 @@ class TakenSplit:
     owner: str
     column: int
     gain: float | None = None
+    opened: NDArray[np.uint64] | None = None
 
 
 class SplitBook(Protocol):

@@ -28,12 +28,16 @@ from vfl.tree_terms import TreesModel
 from vfl.walk.refits import blocks_of, carried_rows, refits
 from vfl.walk.schedule import Step, resolved_at
 
-__all__ = ["IntegerTwin", "TreesRangeError", "run_twin", "twin_scores"]
+__all__ = ["MOST_OFF", "IntegerTwin", "TreesRangeError", "run_twin", "trees_twin", "twin_scores"]
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
 Opened = Callable[[int, int, I64], U64]
+
+MOST_OFF = 3
+"""Units that an opened number is off the exact sum at most, its truncation's 2 and half of one to the nearest, but for
+one number in 2**27, whose shares wrap."""
 
 
 class TreesRangeError(ValueError):
@@ -49,11 +53,19 @@ def _nearest(packing: Packing32) -> Opened:
     return opened
 
 
+def _apart(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    """The first level's last row, of all drawn rows, and the candidates'."""
+    return Pairs(pairs.count[-1], pairs.total[-1]), Pairs(pairs.count[:-1], pairs.total[:-1])
+
+
 class IntegerTwin:
     """columns: float64 (rows, d) of each owner of candidates in agreed order, the label party's own last.
 
     seeds: 32 bytes by owner, of which its candidates are drawn. opened(step, level, sums): what opens of packed sums,
     by default rounded to nearest. parties: the feature parties, in agreed order, where their coalitions are valued.
+
+    ``others`` are the levels at which the sums rounded to nearest would have taken another candidate than what opened
+    did; ``beyond`` is how many of the opened numbers are more than MOST_OFF units off.
     """
 
     def __init__(
@@ -75,6 +87,8 @@ class IntegerTwin:
         self._valued: list[I64] = []
         self.chosen: list[tuple[int, int, str, int]] = []
         self.values: dict[int, I64] = {}
+        self.others: list[tuple[int, int]] = []
+        self.beyond = 0
 
     @property
     def total(self) -> I64:
@@ -109,7 +123,7 @@ class IntegerTwin:
         carries = (1 << packing.shift) + residual[rows.drawn]
         leaf = np.zeros(len(rows.active), dtype=np.int64)
         opened = self._opened or _nearest(packing)
-        totals = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0))
+        totals = near_totals = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0))
         for level in range(terms.depth):
             bits = {
                 owner: draw_candidates(
@@ -126,11 +140,16 @@ class IntegerTwin:
                 sums = np.concatenate([sums, [[carries.sum()]]])
             if int(np.abs(sums).max()) > packing.bound:
                 raise TreesRangeError("sums of residuals leave the range of a tree: lower model.rate")
-            pairs = packing.read(opened(step.number, level, sums))
+            nearest, numbers = _nearest(packing)(step.number, level, sums), opened(step.number, level, sums)
+            wrapped = (numbers - nearest).astype(np.uint32).view(np.int32)
+            self.beyond += int((np.abs(wrapped.astype(np.int64)) > MOST_OFF).sum())
+            pairs, near = packing.read(numbers), packing.read(nearest)
             if level == 0:
-                totals = Pairs(pairs.count[-1], pairs.total[-1])
-                pairs = Pairs(pairs.count[:-1], pairs.total[:-1])
+                (totals, pairs), (near_totals, near) = _apart(pairs), _apart(near)
             best = best_candidate(totals, pairs, terms)
+            if best != best_candidate(near_totals, near, terms):
+                self.others.append((step.number, level))
+            near_totals = split_totals(near_totals, Pairs(near.count[best], near.total[best]))
             self.chosen.append((step.number, level, list(bits)[best // terms.candidates], best % terms.candidates))
             totals = split_totals(totals, Pairs(pairs.count[best], pairs.total[best]))
             leaf += every[best].astype(np.int64) << level
@@ -178,8 +197,20 @@ def twin_scores(
     columns: Mapping[str, F64], panel: LabelPanel, terms: TreesModel, walk: WalkForward, seeds: Mapping[str, bytes]
 ) -> F64:
     """Scores (T, n) of the integer twin over a calendar, centred per period. columns: as of :class:`IntegerTwin`."""
+    return trees_twin(columns, panel, terms, walk, seeds)[0]
+
+
+def trees_twin(
+    columns: Mapping[str, F64],
+    panel: LabelPanel,
+    terms: TreesModel,
+    walk: WalkForward,
+    seeds: Mapping[str, bytes],
+    opened: Opened | None = None,
+) -> tuple[F64, IntegerTwin]:
+    """The same, and the twin itself. opened: as of :class:`IntegerTwin`."""
     steps = tuple(refits(terms, walk, panel.known_from, panel.label, panel.universe))
     labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
-    twin = IntegerTwin(columns, seeds, terms)
+    twin = IntegerTwin(columns, seeds, terms, opened=opened)
     found = run_twin(twin, steps, lambda step: labels.at(step.period, step.rows))
-    return centred_scores(found.reshape(panel.label.shape))
+    return centred_scores(found.reshape(panel.label.shape)), twin
