@@ -10,6 +10,7 @@ PostgreSQL.
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from parties.audit.heads import Head, Inclusion, check_head, continues, make_head
 from parties.audit.merkle import Tree, leaf_hash
 from parties.errors import PeerError, StorageError
-from parties.process.database import open_engine
+from parties.process.database import open_engine, writable_copy
 
 __all__ = ["AuditLog", "Entry", "Findings"]
 
@@ -77,6 +78,8 @@ class Findings:
 class AuditLog:
     """One node's log. ``name`` is its owner's; ``sign`` its Ed25519 key's, or None where it is only read. Thread-safe.
 
+    One that is only read may lie where nothing can be written, such as an auditor's copy.
+
     Raises :class:`StorageError` when the database cannot be opened, read or written.
     """
 
@@ -84,7 +87,8 @@ class AuditLog:
         self.name = name
         self._sign = sign
         self._lock = threading.RLock()
-        self._engine = open_engine(url)
+        self._copies = tempfile.TemporaryDirectory(prefix="audit-log-") if sign is None else None
+        self._engine = open_engine(url if self._copies is None else writable_copy(url, Path(self._copies.name)))
         self._tree = Tree()
         self._last: dict[str, Head] = {}
         try:
@@ -117,6 +121,8 @@ class AuditLog:
     def close(self) -> None:
         """Give the database connections back."""
         self._engine.dispose()
+        if self._copies is not None:
+            self._copies.cleanup()
 
     # -- writing
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,17 +44,60 @@ def data_check(
         Path | None,
         typer.Option("--config", help="consortium.toml whose calendar to use; by default that of the latest run."),
     ] = None,
+    frequency: Annotated[
+        str, typer.Option("--frequency", help="Instead of a file: decision periods, such as W-FRI, M, Q, B or XNYS.")
+    ] = "",
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="With --frequency: the first period's day.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="With --frequency: the last period's day.")
+    ] = None,
 ) -> None:
-    """Run the party's queries and count what they cover. Everything shown stays at home."""
+    """Run the party's queries and count what they cover. Everything shown stays at home.
+
+    Before any run is proposed it needs nobody else's file:
+
+        entente data check --home DIR --frequency W-FRI --from 2023-01-06 --to 2024-12-27
+    """
     from parties.data.calendar import calendar_of
     from parties.data.check import coverage_report, row_faults
     from parties.node.settings import load_node_settings
 
     settings = load_node_settings(home / "node.toml")
-    calendar = calendar_of(_calendar(home, config))
+    asked = _calendar(home, config) if not frequency else _named_calendar(frequency, first, last)
+    calendar = calendar_of(asked)
     queries, data_folder = home / settings.queries, home / settings.data
     _refuse_faults(row_faults(settings.party, queries, data_folder))
-    _show(coverage_report(settings.party, queries, data_folder, calendar, settings.label))
+    report = coverage_report(settings.party, queries, data_folder, calendar, settings.label)
+    _show(report)
+    _verdict(report)
+
+
+def _named_calendar(frequency: str, first: datetime | None, last: datetime | None) -> CalendarTerms:
+    from parties.data.calendar import calendar_terms
+    from parties.settings.consortium import CalendarSettings
+
+    if first is None or last is None:
+        raise ConfigError("--frequency needs the first and the last day too: --from YYYY-MM-DD --to YYYY-MM-DD")
+    return calendar_terms(CalendarSettings(frequency=frequency, first=first.date(), last=last.date()))
+
+
+def _verdict(report: CoverageReport) -> None:
+    """The last line: whether a run over this calendar could use the data."""
+    empty = sum(not count for count in report.covered)
+    if report.covered and empty == len(report.covered):
+        raise DataError(
+            f"no period of this calendar has a row: the observations are from {report.first} to {report.last}; choose "
+            "periods that they cover, or look at available_at, lag_days and largest_age_days"
+        )
+    if report.labels and not any(report.labels):
+        raise DataError("no period of this calendar has a label: choose periods that the labels cover")
+    look = len(report.notes) + bool(empty)
+    gaps = f"{empty} of {len(report.periods)} periods have no row" if empty else ""
+    notes = f"{len(report.notes)} notes above to look at" if len(report.notes) > 1 else "1 note above to look at"
+    told = ", ".join(filter(None, (gaps, notes if report.notes else "")))
+    say(f"Ready for a run over this calendar{f', with {told}' if look else ''}.")
 
 
 def _refuse_faults(faults: Sequence[Fault]) -> None:
@@ -112,7 +156,10 @@ def _calendar(home: Path, config: Path | None) -> CalendarTerms:
         return calendar_terms(load_consortium(config).calendar)
     agreements = sorted((home / "runs").glob("*/agreement.json"), key=lambda path: path.stat().st_mtime)
     if not agreements:
-        raise ConfigError(f"{home}: no run has been proposed to this node yet; name a calendar with --config FILE")
+        raise ConfigError(
+            f"{home}: no run has been proposed to this node yet; name a calendar with --frequency W-FRI "
+            "--from YYYY-MM-DD --to YYYY-MM-DD, or with --config FILE"
+        )
     try:
         return Agreement.model_validate_json(agreements[-1].read_bytes()).calendar
     except (OSError, ValueError):

@@ -63,6 +63,7 @@ def examine(home: Path) -> tuple[Check, ...]:
         return (*found, Check("keys and roster", "fail", str(error)))
     found += _certificates(identity, roster)
     if is_node:
+        found += _guarded("data", lambda: _data(home))
         found += _guarded("coordinator", lambda: _coordinator(home, identity, roster))
         found += _guarded("peers", lambda: _peers(home, name, roster))
     return tuple(found)
@@ -107,6 +108,12 @@ def _settings(home: Path, *, is_node: bool) -> Iterator[Check]:
         yield Check("node.toml", "fail", f"not there: {', '.join(absent)}")
     else:
         yield Check("node.toml", "ok", f"{node.party.name}, {node.party.role} party, approve: {node.approve}")
+
+
+def _data(home: Path) -> Iterator[Check]:
+    from parties.node.own_data import data_check
+
+    yield Check("data", "ok", "; ".join(data_check(load_node_settings(home / "node.toml"), home)))
 
 
 def _permissions(home: Path) -> Iterator[Check]:
@@ -202,6 +209,18 @@ def _peers(home: Path, me: str, roster: Roster) -> Iterator[Check]:
             yield Check("peer", "ok", f"{name} answers at {member.address} in {1000 * took:.1f} ms")
 
 
+def _refuse_other_folders(home: Path) -> None:
+    """Say at once where a folder is nobody's home, and which below it is."""
+    settings = ("node.toml", "coordinator.toml")
+    if any((home / name).exists() for name in (*settings, "keys")):
+        return
+    below = sorted(
+        {str(path.parent) for name in settings for path in (*home.glob(f"*/{name}"), *home.glob(f"*/*/{name}"))}
+    )
+    meant = f"; did you mean {' or '.join(below[:4])}?" if below else ""
+    raise ConfigError(f"{home}: this is the home of no node and of no coordinator (it has no node.toml){meant}")
+
+
 def doctor(
     home: Annotated[Path, typer.Option("--home", help="Folder of a node or of the coordinator.")],
     key_file: KeyFile = None,
@@ -210,8 +229,10 @@ def doctor(
     use_key_file(key_file)
     if not home.is_dir():
         raise ConfigError(f"{home}: no such folder; name the node's home")
+    _refuse_other_folders(home)
     found = examine(home)
     table("", ("check", "verdict", "detail"), ((check.what, check.verdict, check.detail) for check in found))
     failed = [check for check in found if check.verdict == "fail"]
     if failed:
-        raise ConfigError(f"{len(failed)} checks failed, the first: {failed[0].what}: {failed[0].detail}")
+        count = "1 check failed" if len(failed) == 1 else f"{len(failed)} checks failed, the first"
+        raise ConfigError(f"{count}: {failed[0].what}: {failed[0].detail}")

@@ -85,6 +85,11 @@ def ui_token(
     from parties.coordinator.desk.granting import grant_token
 
     say(grant_token(home, name=name, role=role, party=party, valid=duration(valid)))
+    typer.echo(
+        f"For {name} ({role}{f' of {party}' if party else ''}), once, within {valid}: open the page that "
+        "entente ui serves, such as http://localhost:8501, and paste the line above.",
+        err=True,
+    )
 
 
 @app.command("enrol")

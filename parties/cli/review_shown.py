@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from parties.cli.agreement_shown import show_all_to_sign, show_openings
-from parties.errors import AgreementError, EntenteError
+from parties.errors import AgreementError, ConfigError, DataError, EntenteError
 from parties.terminal.console import say, section, table
 
 if TYPE_CHECKING:
@@ -44,30 +44,31 @@ def show_review(agreement: Agreement, settings: NodeSettings, home: Path) -> Non
         ),
     )
     show_openings(agreement, settings.limits.openings_per_row)
-    _show_verdict(agreement, settings, home)
+    _show_verdict(agreement, home)
 
 
-def _show_verdict(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
-    """Whether this node's own checks let it sign."""
-    from parties.members.keys import load_identity
-    from parties.members.roster import Roster
-    from parties.node.own_rows import kept_own_rows
-    from parties.node.policy import check_agreement, left_to_a_person
-    from parties.proposing.placebo import check_placebo
+def _show_verdict(agreement: Agreement, home: Path) -> None:
+    """Whether this node's own checks let it sign, made once more, and what they found."""
+    from parties.node.home import NodeHome
+    from parties.node.policy import left_to_a_person
+    from parties.node.readiness import check_ready
 
+    node = NodeHome(home)
+    openings = node.openings()
     try:
-        name = settings.party.name
-        roster = Roster.load(home / "roster.json")
-        check_agreement(agreement, settings, load_identity(name, home / "keys"), roster, datetime.now(UTC))
-        check_placebo(agreement, home / "runs")
-    except AgreementError as error:
+        ready = check_ready(agreement, node, openings, datetime.now(UTC))
+    except (AgreementError, ConfigError, DataError) as error:
         section("This node's answer", [f"It would refuse: {error}"])
-    else:
-        lines = ["Within its standing limits; names, keys, legal entities and columns are as this node knows them."]
-        if settings.approve == "automatic":
-            own = kept_own_rows(home / "runs" / agreement.run_id)
-            lines += [f"Not signed without you: {reason}" for reason in left_to_a_person(agreement, settings, own)]
-        section("This node's answer", lines)
+        return
+    finally:
+        openings.close()
+    lines = ["Within its standing limits; names, keys, legal entities and columns are as this node knows them."]
+    lines += ready.lines
+    if node.settings.approve == "automatic":
+        lines += [
+            f"Not signed without you: {reason}" for reason in left_to_a_person(agreement, node.settings, ready.own)
+        ]
+    section("This node's answer", lines)
 
 
 def _unit(settings: NodeSettings, column: str) -> str:

@@ -313,7 +313,7 @@ class Engine:
             self._witness.noticed(event)
         self._log.append(event)
         known = self._runs.enter(state)
-        _LOG.info("run %s: %s, now %s", state.run[:12], event.kind, state.status)
+        _LOG.info("run %s: %s, now %s", state.run[:12], events.described(event), state.status)
         approved = isinstance(event, events.Signed | events.PartyBack) and was == "approve" != state.phase
         if approved and not self._close_earlier(known):
             why = f"the run that it goes on from is by now {STANDS}"

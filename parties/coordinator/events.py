@@ -39,6 +39,7 @@ __all__ = [
     "Resumed",
     "Signed",
     "event_from_json",
+    "described",
     "event_to_json",
 ]
 
@@ -281,6 +282,13 @@ Event = Annotated[
 
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def described(event: Event) -> str:
+    """An event for the coordinator's log: who did what in which phase."""
+    who, phase = getattr(event, "party", "") or getattr(event, "by", ""), getattr(event, "phase", "")
+    what = event.kind.replace("_", " ")
+    return " ".join(filter(None, (f"{who}:" if who else "", what, phase and f"({phase})")))
 
 
 def event_to_json(event: Event) -> dict[str, Any]:

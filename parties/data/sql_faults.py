@@ -36,7 +36,8 @@ def _sentence(text: str) -> str:
     first = lines[0].rstrip(".") if lines else ""
     at = _LINE.search(first)
     if at is None:
-        return f"DuckDB refuses the query ({first}); mend the SQL or the file it reads" if first else ""
+        place = next((f", at {line}" for line in lines[1:] if line.startswith("LINE ")), "")
+        return f"DuckDB refuses the query ({first}{place}); mend the SQL or the file it reads" if first else ""
     file = next((line.partition("= ")[2] for line in lines if line.startswith("file = ")), "")
     said = [line.rstrip(".") for line in lines[1:] if not line.startswith(_NOISE) and not _SETTING.match(line)]
     what = said[0] if said else first

@@ -113,7 +113,7 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
         f"{max(summary['peak_rss_mb'].values()):.0f} MiB",
     )
     if summary["parity"] is not None:
-        say(told(summary["parity"], summary["parity_cause"]))
+        say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))
     books = summary["ledger"]
     say(f"Ledger: {books['postings']} postings, {'balanced' if books['balanced'] else 'NOT BALANCED'}")
     if COORDINATOR not in agreement.recipients:

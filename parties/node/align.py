@@ -14,6 +14,7 @@ import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from parties.agreement.document import Agreement
 from parties.data.entities import party_entities
 from parties.errors import AgreementError, ConfigError, DataError
 from parties.files.columns import Wanted
@@ -22,6 +23,7 @@ from parties.names import COORDINATOR
 from parties.node.alignments import load_previous, remember
 from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext
+from parties.node.settings import NodeSettings
 from psi.commitment import AlignmentLimits, PreviousAlignment
 from psi.identifiers import IdentifierError, normalise, universe_alignment, universe_digest
 from psi.kept import confirm_kept
@@ -34,6 +36,7 @@ __all__ = [
     "forget_steps",
     "keep_alignment",
     "kept_alignment",
+    "listed_universe",
     "perform_align",
     "runs_begun",
 ]
@@ -95,17 +98,23 @@ def _rows_kept(context: RunContext, attempt: int) -> AlignedRows:
 
 
 def _public_universe(context: RunContext) -> AlignedRows:
-    path = context.folder / context.settings.universe
-    if not context.settings.universe:
+    ids = listed_universe(context.agreement, context.settings, context.folder)
+    return AlignedRows(ids, len(ids), {})
+
+
+def listed_universe(agreement: Agreement, settings: NodeSettings, folder: Path) -> tuple[str, ...]:
+    """The ids of the agreed public list, from the file that node.toml names. Raises ConfigError or DataError."""
+    path = folder / settings.universe
+    if not settings.universe:
         raise ConfigError("node.toml: the agreement uses a public universe; set universe to its CSV file")
     listed = read_table(path, [Wanted("entity", "id")], hint="name the agreed universe file").texts["entity"]
     try:
         ids = universe_alignment(normalise(listed.texts[code]) for code in listed.codes)
     except IdentifierError as error:
         raise DataError(f"{path}: {error}") from None
-    if universe_digest(ids).hex() != context.agreement.alignment.universe_sha256:
+    if universe_digest(ids).hex() != agreement.alignment.universe_sha256:
         raise DataError(f"{path}: not the universe of the agreement (its hash differs); fetch the agreed file")
-    return AlignedRows(ids, len(ids), {})
+    return tuple(ids)
 
 
 def _intersect(context: RunContext, attempt: int, previous: PreviousAlignment) -> Alignment:

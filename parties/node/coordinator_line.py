@@ -105,6 +105,7 @@ class CoordinatorLine:
         self._closed = threading.Event()
         self._stream: Stream[wire.Command] | None = None
         self._beat, self._trouble = 0.0, ""
+        self._lost: float | None = None
 
     def __enter__(self) -> CoordinatorLine:
         self.start()
@@ -224,6 +225,8 @@ class CoordinatorLine:
     def _try(self, report: Report) -> None:
         try:
             self._call(report, report.encoded())
+        except PeerError as error:
+            _LOG.debug("%s not delivered: %s", report.kind, error)  # that the line is down was said once
         except EntenteError as error:
             _LOG.info("%s not delivered: %s", report.kind, error)
 
@@ -265,8 +268,11 @@ class CoordinatorLine:
                 self._commands.put(error)
                 return False
             trouble = str(error)
+            if isinstance(error, ConfigError):
+                trouble += ". If this node was put out of the consortium, its admin can say so: ask there"
         if trouble and trouble != self._trouble and not self._closed.is_set():
-            _LOG.warning("no line to the coordinator: %s", trouble)
+            _LOG.warning("no line to the coordinator: %s; this node goes on trying", trouble)
+            self._lost = self._lost or time.monotonic()
         self._trouble = trouble
         return True
 
@@ -299,12 +305,21 @@ class CoordinatorLine:
         match command.body:
             case WelcomeBody(heartbeat_seconds=seconds):
                 self._heartbeat = seconds
+                self._say_connected()
                 self._attached.set()
                 self._introduced = False
             case RosterBody() | SettleBody():
                 self._commands.put(command)
             case _:
                 self._hand_out(command)
+
+    def _say_connected(self) -> None:
+        """Once when the line is first there, and once each time it is back."""
+        if self._lost is not None and self._attached.is_set():
+            _LOG.info("the coordinator is back after %.0f s", time.monotonic() - self._lost)
+        elif not self._attached.is_set():
+            _LOG.info("connected to the coordinator at %s", self._connection.address)
+        self._lost = None
 
     def _hand_out(self, command: Command) -> None:
         """Queue a command unless the same was queued before; keep track of the runs under way."""

@@ -7,7 +7,7 @@ in earlier runs count against a new run's limit, whatever its row order.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -187,12 +187,19 @@ class OpeningStore:
             return list(connection.scalars(sa.select(_ROWS.c.run_id)))
 
     def before(
-        self, run_id: str, entities: Sequence[str], periods: Sequence[str], width: int, *, counted: Counted = "sums"
+        self,
+        run_id: str,
+        entities: Sequence[str],
+        periods: Sequence[str],
+        width: int,
+        *,
+        counted: Counted = "sums",
+        only: Collection[str] | None = None,
     ) -> NDArray[np.int64]:
         """What other runs have shown of these rows, in openings of ``width`` forms, rounded up: int64 (T * n,).
 
         Runs differ in width, and what adds up over them is linear forms, not openings. Scores and numbers are counted
-        as openings.
+        as openings. only: of these runs, where given.
         """
         counts = np.zeros(len(periods) * len(entities), dtype=np.int64)
         entity_at = {name: i for i, name in enumerate(entities)}
@@ -200,6 +207,8 @@ class OpeningStore:
         with self._read() as connection:
             runs = connection.execute(sa.select(_ROWS).where(_ROWS.c.run_id != run_id)).all()
         for run in runs:
+            if only is not None and run.run_id not in only:
+                continue
             used = np.zeros(len(run.periods) * len(run.entities), dtype=np.int64)
             for charge in self.history(run.run_id):
                 if _kind(charge.label) != counted or BACKWARD in charge.label:

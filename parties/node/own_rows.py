@@ -17,12 +17,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from parties.agreement.bit_plan import BitPlan, bit_plan
 from parties.agreement.document import Agreement
-from parties.data.calendar import calendar_of
-from parties.data.entities import party_entities
-from parties.data.panel import build_feature_panel
 from parties.data.row_contents import RowContents, imputed, withheld_rows
 from parties.errors import AgreementError, StorageError
 from parties.node.openings import OpeningStore
+from parties.node.own_data import OwnData
 from parties.node.settings import NodeSettings, StandingLimits
 from parties.private_files import write_private
 from vfl.arithmetic.randomness import SecretStream
@@ -77,20 +75,19 @@ class OwnRows(BaseModel):
 
 
 def check_own_rows(
-    agreement: Agreement, settings: NodeSettings, folder: Path, openings: OpeningStore, key: bytes
+    agreement: Agreement, settings: NodeSettings, data: OwnData, openings: OpeningStore, key: bytes
 ) -> OwnRows | None:
     """Measure this party's rows and hold the plan against them, before anything is signed; None where no row opens.
 
     key: the secret under which contents are stored. Raises :class:`AgreementError` for a plan that tells more than
-    may be told, and for columns that may not open; what building a panel raises for data that cannot be read.
+    may be told, and for columns that may not open.
     """
     if isinstance(agreement.model, AnchoredModel) or settings.party.role != "feature":
         return None
-    queries, data = folder / settings.queries, folder / settings.data
-    entities, periods = party_entities(settings.party, queries, data), agreement.calendar.periods
-    panel = build_feature_panel(settings.party, queries, data, calendar_of(agreement.calendar), entities)
+    panel, periods = data.panel, agreement.calendar.periods
+    assert panel is not None
     assert panel.contents is not None
-    told = openings.told(agreement.run_id, entities, periods, RowContents(panel.contents).keyed(key))
+    told = openings.told(agreement.run_id, data.entities, periods, RowContents(panel.contents).keyed(key))
     found = _measured(panel, settings)
     withheld = _withheld(panel, told, _plan_within(found, agreement, settings.limits), bit_plan(agreement))
     found = found.model_copy(update={"withheld": _share(panel, withheld)})

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,18 +18,16 @@ from parties.agreement.text import agreement_lines
 from parties.audit.log import AuditLog
 from parties.control.commands import ApproveBody
 from parties.errors import AgreementError, ConfigError, DataError, StorageError
-from parties.node.context import node_secret
 from parties.node.decisions import Verdict, verdict
-from parties.node.earlier_runs import check_earlier
 from parties.node.home import NodeHome
 from parties.node.openings import OpeningStore
-from parties.node.own_rows import check_own_rows, keep_own_rows
-from parties.node.policy import check_agreement, left_to_a_person
+from parties.node.own_rows import keep_own_rows
+from parties.node.policy import left_to_a_person
+from parties.node.readiness import check_ready
 from parties.node.report_outbox import ReportOutbox
 from parties.node.run_ends import RunEnd, forget_end, keep_end
 from parties.private_files import write_private
 from parties.process.supervision import start_loop
-from parties.proposing.placebo import check_placebo
 
 __all__ = ["RunApprovals"]
 
@@ -143,11 +140,7 @@ class RunApprovals:
             if agreement.run_id != run_id:
                 raise AgreementError("the agreement does not hash to the run it was sent for")
             purpose = agreement.purpose
-            check_agreement(agreement, home.settings, home.identity, home.roster, datetime.now(UTC))
-            secret = partial(node_secret, home.seed)
-            check_earlier(agreement, home.folder, home.identity.name, secret, self._openings.begun())
-            check_placebo(agreement, home.folder / "runs")
-            own = check_own_rows(agreement, home.settings, home.folder, self._openings, secret("contents"))
+            ready = check_ready(agreement, home, self._openings, datetime.now(UTC))
         except ValidationError:
             self._reject(run_id, "the agreement is not one this version understands")
             return
@@ -168,12 +161,12 @@ class RunApprovals:
             write_private(folder / "agreement.json", agreement.canonical())
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
-        if own is not None:
-            keep_own_rows(folder, own)
+        if ready.own is not None:
+            keep_own_rows(folder, ready.own)
         self._audit.append("agreement", run_id, {"agreement": run_id})
-        for line in agreement_lines(agreement):
+        for line in (*agreement_lines(agreement), *ready.lines):
             _LOG.info("agreement %s: %s", run_id[:12], line)
-        by_hand = left_to_a_person(agreement, home.settings, own) if home.settings.approve == "automatic" else ()
+        by_hand = left_to_a_person(agreement, home.settings, ready.own) if home.settings.approve == "automatic" else ()
         for reason in by_hand:
             _LOG.warning("run %s is not signed without a person: %s", run_id[:12], reason)
         if by_hand or home.settings.approve == "ask":

@@ -8,13 +8,16 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 from parties import __version__
+from parties.errors import EntenteError
 from parties.members.roster import expiry_warnings
 from parties.node.align import runs_begun
 from parties.node.coordinator_line import CoordinatorLine
 from parties.node.home import NodeHome
 from parties.node.node import Node
+from parties.node.own_data import data_check
 from parties.process.health import HealthServer, Sample, process_samples
 from parties.process.workers import open_workers
 from parties.transport.grpc import ExchangeServer
@@ -87,6 +90,16 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
+    _LOG.info(
+        "node %s (%s party, Entente %s) listens on %s; %d members in its roster",
+        place.identity.name,
+        place.settings.party.role,
+        __version__,
+        endpoint.address,
+        len(place.roster),
+    )
+    check = Thread(target=_check_data, args=(place,), name="data check", daemon=True)
+    check.start()
     try:
         with open_workers(place.settings.compute) as workers, line:
             node = Node(place, endpoint, line, workers)
@@ -94,3 +107,15 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
                 return node.serve(until_run_ends=until_run_ends)
     finally:
         endpoint.close()
+        _LOG.info("node %s has stopped", place.identity.name)
+
+
+def _check_data(place: NodeHome) -> None:
+    """Try the party's queries as soon as the node is up, so that a fault is known before anybody proposes a run."""
+    try:
+        for line in data_check(place.settings, place.folder):
+            _LOG.info("data: %s", line)
+    except EntenteError as error:
+        _LOG.warning("data: no run can use this party's data as they are: %s", error)
+    except Exception:
+        _LOG.exception("data: the check did not come to its end")

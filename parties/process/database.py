@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from parties.errors import ConfigError
+from parties.errors import ConfigError, StorageError
 from parties.private_files import make_private
 
-__all__ = ["open_engine"]
+__all__ = ["open_engine", "writable_copy"]
+
+
+def writable_copy(url: str, folder: Path) -> str:
+    """``url``, or where it is a SQLite file on which nothing can be written, that of a copy in ``folder``.
+
+    A file in WAL mode cannot be read where nothing can be written beside it, which is how an auditor gets one; what is
+    still in its log (-wal) is copied too. Raises :class:`StorageError` where it cannot be copied.
+    """
+    parsed = make_url(url)
+    file = Path(parsed.database or "")
+    if parsed.get_backend_name() != "sqlite" or not file.is_file():
+        return url
+    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+        return url
+    try:
+        for ending in ("", "-wal"):
+            part = file.with_name(file.name + ending)
+            if part.is_file():
+                shutil.copyfile(part, folder / part.name)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read ({error.strerror}); check permissions and disk") from None
+    return f"sqlite:///{folder / file.name}"
 
 
 def open_engine(url: str) -> Engine:

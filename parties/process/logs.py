@@ -1,8 +1,8 @@
 """How a process logs: lines for people, or one JSON object per line for machines. Never a value, an id or a key.
 
-What may be logged is decided where it is logged; here only the shape is. A JSON line has ``at`` (UTC), ``level``,
-``logger``, ``message`` and, where an error was caught, ``error`` (its class) and ``where`` (the places it passed), but
-not its text.
+What may be logged is decided where it is logged; here only the shape is. Every time is UTC and says so. A JSON line has
+``at``, ``level``, ``logger``, ``message`` and, where an error was caught, ``error`` (its class) and ``where`` (the
+places it passed), but not its text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import TextIO
 
-__all__ = ["LOG_FORMAT", "JsonLines", "log_to"]
+__all__ = ["LOG_FORMAT", "JsonLines", "PlainLines", "log_to"]
 
 LOG_FORMAT = "ENTENTE_LOG_FORMAT"
 
@@ -37,11 +37,20 @@ class JsonLines(logging.Formatter):
         return json.dumps(said)
 
 
+class PlainLines(logging.Formatter):
+    """``2026-01-31T18:05:59Z INFO message``: firms in several zones read one time."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        del datefmt
+        return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def log_to(stream: TextIO | None = None, *, json_lines: bool | None = None) -> None:
     """Log to ``stream`` (standard error); JSON where asked for, or where ``ENTENTE_LOG_FORMAT`` is ``json``."""
     wanted = os.environ.get(LOG_FORMAT, "") == "json" if json_lines is None else json_lines
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(
-        JsonLines() if wanted else logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    )
+    handler.setFormatter(JsonLines() if wanted else PlainLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -25,6 +25,7 @@ from parties.node.asked_runs import asked_runs
 from parties.node.decisions import decide
 from parties.node.home import NodeHome
 from parties.node.openings import OpeningStore
+from parties.node.own_data import read_own_data
 from parties.node.own_rows import (
     MOST_WITHHELD,
     OwnRows,
@@ -138,7 +139,7 @@ def test_the_shipped_limits_take_the_shipped_plan(homes: tuple[DemoHomes, Consor
         assert home.settings.limits.bits_per_row == 0
         check_agreement(agreement, home.settings, home.identity, home.roster, datetime.now(UTC))
         store = OpeningStore("sqlite://")
-        own = check_own_rows(agreement, home.settings, home.folder, store, KEY)
+        own = check_own_rows(agreement, home.settings, read_own_data(agreement, home.settings, home.folder), store, KEY)
         assert own is not None
         assert not left_to_a_person(agreement, home.settings, own)
         assert agreement.model.embedding_width == 2
@@ -186,7 +187,9 @@ def agreement_for(settings: NodeSettings, noise: float = 0.1, **model: Any) -> A
 
 
 def measured(tmp_path: Path, settings: NodeSettings, agreement: Agreement) -> OwnRows:
-    found = check_own_rows(agreement, settings, tmp_path, OpeningStore("sqlite://"), KEY)
+    found = check_own_rows(
+        agreement, settings, read_own_data(agreement, settings, tmp_path), OpeningStore("sqlite://"), KEY
+    )
     assert found is not None
     return found
 

@@ -1,0 +1,120 @@
+"""A party's own data over an agreement's calendar, read before it signs as a run reads it afterwards.
+
+What is found out here would otherwise stop a run that everybody has signed. A party's counts are its own: what does not
+fit is a :class:`DataError`, whose words stay at this node, and peers read only that the data cannot be used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from parties.agreement.document import Agreement
+from parties.data.calendar import calendar_of
+from parties.data.check import row_faults
+from parties.data.entities import party_entities
+from parties.data.panel import build_feature_panel, build_label_panel
+from parties.errors import DataError
+from parties.node.align import listed_universe
+from parties.node.settings import NodeSettings
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.walk.schedule import resolved_before
+
+__all__ = ["OwnData", "data_check", "read_own_data"]
+
+
+@dataclass(frozen=True, eq=False)
+class OwnData:
+    """What a party would bring to a run.
+
+    entities: canonical ids, sorted. panel: its features over (calendar, entities), None where it brings labels alone.
+    label: the label party's. covered: periods in which it has a row.
+    """
+
+    entities: tuple[str, ...]
+    panel: FeaturePanel | None
+    label: LabelPanel | None
+    covered: int
+
+    def lines(self, agreement: Agreement) -> tuple[str, ...]:
+        """What was read, for the party's own operators."""
+        periods, found = agreement.calendar.periods, [f"Data: {len(self.entities)} entities"]
+        if self.panel is not None:
+            found[0] += f", rows in {self.covered} of {len(periods)} periods ({periods[0]} to {periods[-1]})"
+        if self.label is not None:
+            found[0] += f", {int(np.isfinite(self.label.label).sum())} labels"
+        if self.panel is not None and 0 < self.covered < len(periods):
+            found.append(f"In {len(periods) - self.covered} periods no entity has a row of ours: they count as absent.")
+        return (f"{found[0]}.", *found[1:])
+
+
+def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) -> OwnData:
+    """Run this party's queries and build its panel over all its entities and the agreed calendar.
+
+    Raises what reading data raises, and :class:`DataError` for data with which this agreement cannot come to its end:
+    too few entities, no row at any cutoff, no label known in time.
+    """
+    queries, data, party = folder / settings.queries, folder / settings.data, settings.party
+    if agreement.alignment.policy == "universe":
+        entities = listed_universe(agreement, settings, folder)
+    else:
+        entities = party_entities(party, queries, data, settings.label)
+        _check_enough(len(entities), agreement)
+    calendar = calendar_of(agreement.calendar)
+    if party.role == "feature":
+        panel = build_feature_panel(party, queries, data, calendar, entities)
+        return OwnData(entities, panel, None, _periods_covered(panel, agreement, party.query))
+    assert settings.label is not None
+    horizons = tuple(horizon.name for horizon in agreement.walk_forward.horizons)
+    label = build_label_panel(party, settings.label, queries, data, calendar, entities, horizons)
+    try:
+        resolved_before(agreement.walk_forward, label.known_from, label.label, label.universe)
+    except ValueError as error:
+        raise DataError(f"{settings.label.query}: {error}") from None
+    if not party.columns:
+        return OwnData(entities, None, label, 0)
+    return OwnData(entities, label.features, label, _periods_covered(label.features, agreement, party.query))
+
+
+def _check_enough(entities: int, agreement: Agreement) -> None:
+    terms = agreement.alignment
+    if entities < terms.minimum_common:
+        raise DataError(
+            f"this party has {entities} entities, and the run needs {terms.minimum_common} common ones "
+            "(alignment.minimum_common): ask for fewer, or add aliases and data"
+        )
+    if entities > terms.maximum_set_size:
+        raise DataError(
+            f"this party has {entities} entities, and the agreement allows {terms.maximum_set_size} "
+            "(alignment.maximum_set_size): ask for more, or select fewer in the query"
+        )
+
+
+def _periods_covered(panel: FeaturePanel, agreement: Agreement, query: str) -> int:
+    covered = int(panel.covered.any(axis=1).sum())
+    if not covered:
+        periods = agreement.calendar.periods
+        raise DataError(
+            f"{query}: no row is known at any cutoff of the calendar ({periods[0]} to {periods[-1]}): propose periods "
+            "that the data cover, or look at available_at, lag_days and largest_age_days with entente data check"
+        )
+    return covered
+
+
+def data_check(settings: NodeSettings, folder: Path) -> tuple[str, ...]:
+    """Run this party's queries without a calendar, as ``party start`` and ``doctor`` do; what was read, in lines.
+
+    Raises :class:`ConfigError` or :class:`DataError` for what would stop every run.
+    """
+    queries, data, party = folder / settings.queries, folder / settings.data, settings.party
+    entities = party_entities(party, queries, data, settings.label)
+    faults = row_faults(party, queries, data)
+    if faults:
+        first = faults[0]
+        raise DataError(
+            f"{party.query}: {len(faults)} rows would stop every run, the first: row {first.row}, {first.what}: "
+            f"{first.detail}; mend them, or filter them out in the query"
+        )
+    return (f"{len(entities)} entities; the queries run, no look-ahead, no duplicates",)

@@ -1,0 +1,54 @@
+"""All that a node looks at before its key signs an agreement, so that a signature means that the run can run.
+
+Its limits, its roster, its earlier runs, its own data over the agreed calendar, what was opened of these rows before,
+what the plan tells of them, and one encrypted step on this machine. The node does this when it is asked, and
+``entente run review`` does it again before a person signs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from parties.agreement.document import Agreement
+from parties.node.context import node_secret
+from parties.node.counted_before import check_counted, counted_lines
+from parties.node.earlier_runs import check_earlier
+from parties.node.home import NodeHome
+from parties.node.openings import OpeningStore
+from parties.node.own_data import read_own_data
+from parties.node.own_rows import OwnRows, check_own_rows
+from parties.node.policy import check_agreement
+from parties.node.rehearsal import rehearse
+from parties.proposing.placebo import check_placebo
+
+__all__ = ["Ready", "check_ready"]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """own: what this party's rows hold, where rows open. lines: what was looked at, for its operators."""
+
+    own: OwnRows | None
+    lines: tuple[str, ...]
+
+
+def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, now: datetime) -> Ready:
+    """Raise unless this node may sign and its part of the run can be done as far as can be known before.
+
+    Raises :class:`AgreementError` or :class:`ConfigError` with words for everybody, and
+    :class:`parties.errors.DataError` with words for this party's operators alone.
+    """
+    me, folder = home.identity.name, home.folder
+    check_agreement(agreement, home.settings, home.identity, home.roster, now)
+    secret = partial(node_secret, home.seed)
+    check_earlier(agreement, folder, me, secret, openings.begun())
+    check_placebo(agreement, folder / "runs")
+    data = read_own_data(agreement, home.settings, folder)
+    check_counted(agreement, folder, me, data.entities, openings)
+    own = check_own_rows(agreement, home.settings, data, openings, secret("contents"))
+    seconds = rehearse(agreement)
+    counted = counted_lines(agreement, folder, me, data.entities, openings)
+    step = f"One encrypted step of this kind went through on this machine ({seconds:.1f} s)."
+    return Ready(own, (*data.lines(agreement), *counted, step))
