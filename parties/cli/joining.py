@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -17,7 +16,7 @@ from parties.private_files import FREE_SPACE, whole_or_nothing, write_new, write
 from parties.terminal.console import pasted, say, table
 
 if TYPE_CHECKING:
-    from parties.settings.consortium import ConsortiumSettings
+    pass
 
 __all__ = [
     "KeyFile",
@@ -173,6 +172,20 @@ def party_join(
         typer.Option("--config", help="consortium.toml to take this party's own tables from, for a first node.toml."),
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder that ${data} stands for in SQL.")] = None,
+    query: Annotated[
+        Path | None, typer.Option("--query", help="Without --config: the party's own SQL file of features.")
+    ] = None,
+    columns: Annotated[
+        str, typer.Option("--columns", metavar="A,B", help="Of --query; by default every number that it yields.")
+    ] = "",
+    label_query: Annotated[
+        Path | None, typer.Option("--label-query", help="Label party: the SQL file of what is predicted.")
+    ] = None,
+    label_name: Annotated[str, typer.Option("--label-name", help="Label party: what is predicted, in a word.")] = "",
+    definition: Annotated[str, typer.Option("--definition", help="Label party: what is predicted, in words.")] = "",
+    lag_days: Annotated[
+        int | None, typer.Option("--lag-days", min=0, help="Days until a row is known, where the query does not say.")
+    ] = None,
     legal_entity: Annotated[
         str, typer.Option("--legal-entity", metavar="NAME", help="To whom this party belongs, if not as --config says.")
     ] = "",
@@ -180,7 +193,13 @@ def party_join(
     plain_keys: PlainKeys = False,
     host: Host = None,
 ) -> None:
-    """Join a consortium: make this party's keys, meet the coordinator that the token names, and be enrolled."""
+    """Join a consortium: make this party's keys, meet the coordinator that the token names, and be enrolled.
+
+    node.toml is made from the party's own SQL, from --config, or as a commented template:
+
+        entente party join sat.token --home sat --listen 10.0.0.6:7401 --query features.sql --data /srv/sat
+    """
+    from parties.cli.first_settings import OwnFiles, from_consortium, from_own_files
     from parties.joining.join import join
     from parties.joining.token import Token
     from parties.members.passphrase import new_passphrase
@@ -189,21 +208,33 @@ def party_join(
     use_key_file(key_file)
     given = Token.decode(_token_text(token))
     reached = _reached(address, listen)
-    settings = None if config is None else load_consortium(config)
-    first, entity = _first_settings(given.name, given.role, listen, settings, config, data, _entity(legal_entity))
+    named, belongs = tuple(filter(None, (name.strip() for name in columns.split(",")))), _entity(legal_entity)
+    if config is None:
+        own = OwnFiles(data, query, named, label_query, label_name, definition, lag_days)
+        first = from_own_files(given.name, given.role, listen, own, belongs)
+    else:
+        if query or label_query or named:
+            raise ConfigError("--config names queries and columns: leave --query, --label-query and --columns out")
+        first = from_consortium(given.name, given.role, listen, load_consortium(config), config, data, belongs)
     made = (home / "keys" / "tls.crt").exists()
     passphrase = None if made else new_passphrase(plain=plain_keys)
-    identity, roster = join(given, home, reached, legal_entity=entity, passphrase=passphrase, hosts=host or ())
+    identity, roster = join(given, home, reached, legal_entity=first.entity, passphrase=passphrase, hosts=host or ())
     if not (home / "node.toml").exists():
         try:
-            write_private(home / "node.toml", first.encode())
+            for name, text in first.beside.items():
+                (home / name).parent.mkdir(parents=True, exist_ok=True)
+                if not (home / name).exists():
+                    write_private(home / name, text.encode())
+            (home / "data").mkdir(exist_ok=True) if data is None and config is None else None
+            write_private(home / "node.toml", first.text.encode())
         except OSError as error:
             raise StorageError(f"{home / 'node.toml'}: cannot be written ({error.strerror}); check the disk") from None
     say(
         f"{given.name} has joined as {given.role} party; members: {', '.join(roster)}.",
         f"identity: {identity.public_key} (read it to the others on another channel)",
         f"certificate until {identity.expires:%Y-%m-%d}",
-        f"Settings: {home / 'node.toml'}; look at your data: entente data check --home {pasted(home)} --config FILE",
+        f"Settings: {home / 'node.toml'}. Look at your data, with the dates that you mean:",
+        f"  entente data check --home {pasted(home)} --frequency W-FRI --from 2023-01-06 --to 2024-12-27",
         f"Start it: entente party start --home {pasted(home)}",
     )
 
@@ -258,59 +289,6 @@ def _token_text(given: str) -> str:
         return read_text(path)
     except (OSError, ConfigError):
         raise ConfigError(f"{given[:40]!r} is neither a token nor a file that holds one") from None
-
-
-def _first_settings(
-    name: str,
-    role: str,
-    listen: str,
-    settings: ConsortiumSettings | None,
-    config: Path | None,
-    data: Path | None,
-    entity: str,
-) -> tuple[str, str]:
-    """A node.toml to start from, the party's own tables of ``config`` or a template; and the legal entity in it.
-
-    A node.toml that is there already, from a try before, is left alone and says the legal entity.
-    """
-    from parties.settings.toml_text import to_toml
-
-    if settings is None or config is None:
-        where = data.resolve() if data else "data"
-        return _TEMPLATE.format(name=name, role=role, listen=listen, data=where, entity=json.dumps(entity)), entity
-    mine = next((party for party in settings.party if party.name == name), None)
-    if mine is None or mine.role != role:
-        raise ConfigError(f"{config}: has no [[party]] called {name!r} with role {role!r}; leave --config out")
-    record = {
-        "listen": listen,
-        "data": str((data or Path("data")).resolve()),
-        "queries": str(config.resolve().parent),
-        "approve": "ask",
-        "party": mine.model_dump(mode="json", exclude_unset=True) | ({"legal_entity": entity} if entity else {}),
-    }
-    if role == "label":
-        record["label"] = settings.label.model_dump(mode="json", exclude_unset=True)
-    return to_toml(record), entity or mine.legal_entity
-
-
-_TEMPLATE = """\
-listen = "{listen}"
-data = "{data}"
-queries = "sql"
-approve = "ask"
-
-# What this party brings: docs/data.md says what the query must yield.
-[party]
-name = "{name}"
-role = "{role}"
-legal_entity = {entity}
-query = "features.sql"
-columns = []
-
-# What no agreement may exceed: docs/configuration.md lists all limits.
-[limits]
-openings_per_row = 8
-"""
 
 
 def _show_roster(home: Path) -> None:

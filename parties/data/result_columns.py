@@ -23,6 +23,7 @@ from parties.files.numbers import MISSING, NumberFault, numbers_of_texts
 __all__ = [
     "ResultColumns",
     "compute",
+    "is_number",
     "number_column",
     "period_as_day",
     "quoted",
@@ -54,6 +55,11 @@ class ResultColumns:
     types: dict[str, str]
     sample: Callable[[str], list[Any]]
     works: Callable[[str], bool]
+
+
+def is_number(kind: str) -> bool:
+    """Whether a column of this DuckDB type is a number as it stands."""
+    return _NUMBERS.match(kind) is not None
 
 
 def quoted(name: str) -> str:

@@ -146,8 +146,10 @@ class NodeSettings(Terms):
 
     @model_validator(mode="after")
     def _label_where_it_belongs(self) -> NodeSettings:
-        if (self.label is not None) != (self.party.role == "label"):
-            raise ValueError("a [label] table belongs to the label party and to no other")
+        if self.label is None and self.party.role == "label":
+            raise ValueError("the label party needs a [label] table: name, definition and query of what is predicted")
+        if self.label is not None and self.party.role != "label":
+            raise ValueError("a [label] table belongs to the label party and to no other: take it out")
         if self.approvers and len(set(self.approvers)) < self.approvals_needed:
             raise ValueError("approvers must name at least approvals_needed different people")
         if self.approve == "automatic" and self.approvals_needed > 1:
