@@ -199,36 +199,21 @@ def party_join(
 
         entente party join sat.token --home sat --listen 10.0.0.6:7401 --query features.sql --data /srv/sat
     """
-    from parties.cli.first_settings import OwnFiles, from_consortium, from_own_files
+    from parties.cli.first_settings import OwnFiles
     from parties.joining.join import join
     from parties.joining.token import Token
     from parties.members.passphrase import new_passphrase
-    from parties.settings.consortium import load_consortium
 
     use_key_file(key_file)
     given = Token.decode(_token_text(token))
     reached = _reached(address, listen)
-    named, belongs = tuple(filter(None, (name.strip() for name in columns.split(",")))), _entity(legal_entity)
-    if config is None:
-        own = OwnFiles(data, query, named, label_query, label_name, definition, lag_days)
-        first = from_own_files(given.name, given.role, listen, own, belongs)
-    else:
-        if query or label_query or named:
-            raise ConfigError("--config names queries and columns: leave --query, --label-query and --columns out")
-        first = from_consortium(given.name, given.role, listen, load_consortium(config), config, data, belongs)
+    named = tuple(filter(None, (name.strip() for name in columns.split(","))))
+    own = OwnFiles(data, query, named, label_query, label_name, definition, lag_days)
+    first = _first(given, listen, config, own, _entity(legal_entity))
     made = (home / "keys" / "tls.crt").exists()
     passphrase = None if made else new_passphrase(plain=plain_keys)
     identity, roster = join(given, home, reached, legal_entity=first.entity, passphrase=passphrase, hosts=host or ())
-    if not (home / "node.toml").exists():
-        try:
-            for name, text in first.beside.items():
-                (home / name).parent.mkdir(parents=True, exist_ok=True)
-                if not (home / name).exists():
-                    write_private(home / name, text.encode())
-            (home / "data").mkdir(exist_ok=True) if data is None and config is None else None
-            write_private(home / "node.toml", first.text.encode())
-        except OSError as error:
-            raise StorageError(f"{home / 'node.toml'}: cannot be written ({error.strerror}); check the disk") from None
+    _write_first(home, first, with_data=data is None and config is None)
     say(
         f"{given.name} has joined as {given.role} party; members: {', '.join(roster)}.",
         f"identity: {identity.public_key} (read it to the others on another channel)",
@@ -237,6 +222,34 @@ def party_join(
         f"  entente data check --home {pasted(home)} --frequency W-FRI --from 2023-01-06 --to 2024-12-27",
         f"Start it: entente party start --home {pasted(home)}",
     )
+
+
+def _first(given: Token, listen: str, config: Path | None, own: OwnFiles, entity: str) -> FirstSettings:
+    """Of a consortium file, or of what is said of the party's own files."""
+    from parties.cli.first_settings import from_consortium, from_own_files
+    from parties.settings.consortium import load_consortium
+
+    if config is None:
+        return from_own_files(given.name, given.role, listen, own, entity)
+    if own.query or own.label_query or own.columns:
+        raise ConfigError("--config names queries and columns: leave --query, --label-query and --columns out")
+    return from_consortium(given.name, given.role, listen, load_consortium(config), config, own.data, entity)
+
+
+def _write_first(home: Path, first: FirstSettings, *, with_data: bool) -> None:
+    """Write node.toml and what belongs to it, unless a try before has."""
+    if (home / "node.toml").exists():
+        return
+    try:
+        for name, text in first.beside.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            if not (home / name).exists():
+                write_private(home / name, text.encode())
+        if with_data:
+            (home / "data").mkdir(exist_ok=True)
+        write_private(home / "node.toml", first.text.encode())
+    except OSError as error:
+        raise StorageError(f"{home / 'node.toml'}: cannot be written ({error.strerror}); check the disk") from None
 
 
 def coordinator_rotate(

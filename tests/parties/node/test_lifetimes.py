@@ -248,7 +248,7 @@ def test_a_fault_while_an_agreement_is_looked_at_is_a_rejection(
     def breaks(*_: Any) -> None:
         raise RuntimeError("injected")
 
-    monkeypatch.setattr(run_approvals, "check_placebo", breaks)
+    monkeypatch.setattr(run_approvals, "check_ready", breaks)
     first, second = proposal(settings, homes, 400), proposal(settings, homes, 401)
     with serving(homes) as (line, _, _home), caplog.at_level(logging.ERROR):
         approve(line, first)

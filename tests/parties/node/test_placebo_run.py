@@ -86,8 +86,11 @@ def test_a_planted_fingerprint_is_caught_by_an_encrypted_placebo_run(
     )
     store.close()
     assert counted == 4
-    _, reason = stage.settled(capsys, "--placebo", tested[:12], "--limit-per-row", "4")
-    assert "were opened 4 times, which is the limit" in reason
+    again = ("--placebo", tested[:12], "--limit-per-row", "4", "--wait", "60", "--yes")
+    assert entente(["run", "propose", *again, *stage.admin]) == 6
+    refused = capsys.readouterr().err
+    assert "rejected the agreement" in refused, "nobody signs it"
+    assert "have 4 openings of earlier runs" in refused
 
     assert entente(["run", "propose", "--placebo", placebo[:12], "--yes", *stage.admin]) == 2
     assert "is a placebo itself" in capsys.readouterr().err
