@@ -16,7 +16,8 @@ from parties.private_files import FREE_SPACE, whole_or_nothing, write_new, write
 from parties.terminal.console import pasted, say, table
 
 if TYPE_CHECKING:
-    pass
+    from parties.cli.first_settings import FirstSettings, OwnFiles
+    from parties.joining.token import Token
 
 __all__ = [
     "KeyFile",
