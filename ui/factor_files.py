@@ -23,7 +23,7 @@ FORM_TITLES: Mapping[FactorForm, str] = {
 FORM_HINTS: Mapping[FactorForm, str] = {
     "zip": "every file with hashes, signatures and proofs",
     "report": "one HTML page to read and print",
-    "csv": "factor.parquet as text",
+    "csv": "every score as text",
     "alphalens": "date, asset, factor; pass filter_zscore=None",
     "qlib": "Parquet for StaticDataLoader",
     "numerai": "latest period; fill to the universe first",

@@ -75,6 +75,7 @@ HELP: Mapping[str, str] = {
     "value": "What each feature party added is worked out from coalitions without it.",
     "export": "The label party sends the factor's files to the agreed recipients.",
     "settle": "The reward is split and booked in the ledger.",
+    "test_rows": "On the test rows of static data, whose labels entered nothing; scikit-learn's measure of this name.",
     "rank_ic": "Spearman correlation, per period, of the factor with the label that follows; out of sample.",
     "ic_own": "The same for the model that the label party trained at home on its own features alone.",
     "uplift": "Mean over periods of the joint rank IC minus the label party's own: what joining brought.",

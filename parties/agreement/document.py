@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from parties.agreement.sealed_terms import check_sealed, with_kind_defaults
+from parties.agreement.static_terms import PARTS, check_static, with_static_defaults
 from parties.agreement.terms import (
     AlignmentTerms,
     CalendarTerms,
@@ -30,6 +31,7 @@ from parties.agreement.terms import (
     PartyTerms,
     PlaceboTerms,
     RewardTerms,
+    StaticTerms,
 )
 from parties.errors import AgreementError
 from parties.names import COORDINATOR, PartyName, entity_key
@@ -57,7 +59,8 @@ class Agreement(Terms):
     coordinator_address: str
     parties: tuple[PartyTerms, ...]
     label: LabelTerms
-    calendar: CalendarTerms
+    calendar: CalendarTerms | None = Field(default=None, description="None: data without one")
+    static: StaticTerms | None = Field(default=None, description="in place of a calendar; None: there is one")
     alignment: AlignmentTerms = AlignmentTerms()
     fixed_point: FixedPoint = FixedPoint()
     parameter_set: str = "bfv-8192"
@@ -82,7 +85,7 @@ class Agreement(Terms):
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Terms without readers, a placebo, a search or an earlier run keep the hash they had before there were any."""
         body: dict[str, Any] = handler(self)
-        for name in ("readers", "placebo", "search", "continues"):
+        for name in ("calendar", "static", "readers", "placebo", "search", "continues"):
             if not getattr(self, name):
                 body.pop(name, None)
         return body
@@ -90,7 +93,7 @@ class Agreement(Terms):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_kind(cls, given: Any) -> Any:
-        return with_kind_defaults(given)
+        return with_static_defaults(with_kind_defaults(given))
 
     @model_validator(mode="after")
     def _consistent(self) -> Agreement:
@@ -106,6 +109,10 @@ class Agreement(Terms):
             raise ValueError(f"exactly one label party is needed, and it must be {self.label.party!r}")
         if not self.features:
             raise ValueError("at least one feature party is needed")
+        if (self.calendar is None) == (self.static is None):
+            raise ValueError("name calendar or static: the periods of the data, or that it has none")
+        if self.static is not None:
+            check_static(self)
         if isinstance(self.model, AnchoredModel):
             check_sealed(self)
         else:
@@ -120,7 +127,7 @@ class Agreement(Terms):
         ):
             raise ValueError('a placebo pays nothing: set openings.contribution = "none", and no attribution or pot')
         if self.reward.licence is not None and (
-            self.openings.contribution == "none" or len(self.calendar.periods) < 2 or not self.reward.pot
+            self.openings.contribution == "none" or len(self.periods) < 2 or not self.reward.pot
         ):
             raise ValueError(
                 "a licence is shared by what a reward became: it needs contributions, a reward.pot, and a calendar of "
@@ -191,7 +198,7 @@ class Agreement(Terms):
                 f"a search tries settings of the {'sealed' if sealed else 'split'} network: drop it for another model "
                 "or a placebo"
             )
-        if self.evaluation.first not in self.calendar.periods[1:]:
+        if self.evaluation.first not in self.periods[1:]:
             raise ValueError(
                 "a search chooses by periods before evaluation.first and reports those from it on: name that period"
             )
@@ -223,6 +230,18 @@ class Agreement(Terms):
                 f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs {words} "
                 "or more: raise openings.limit_per_row"
             )
+
+    @property
+    def periods(self) -> tuple[str, ...]:
+        """Names of the decision periods; without a calendar the two parts stand in their place."""
+        return PARTS if self.calendar is None else self.calendar.periods
+
+    @property
+    def dated(self) -> CalendarTerms:
+        """The calendar, where something needs one. Raises :class:`AgreementError` where there is none."""
+        if self.calendar is None:
+            raise AgreementError("this run has no calendar: its data is static, one row an entity")
+        return self.calendar
 
     @property
     def features(self) -> tuple[PartyTerms, ...]:
@@ -299,7 +318,7 @@ class Agreement(Terms):
     @property
     def reported_from(self) -> int:
         """Index of the first reported period of a searched run."""
-        return self.calendar.periods.index(self.evaluation.first)
+        return self.periods.index(self.evaluation.first)
 
     @property
     def reserved_openings(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -29,6 +30,7 @@ __all__ = [
     "PlaceboTerms",
     "RewardTerms",
     "SettlementTerms",
+    "StaticTerms",
 ]
 
 
@@ -87,6 +89,30 @@ class CalendarTerms(Terms):
         if any(b <= a for a, b in zip(self.cutoffs, self.cutoffs[1:], strict=False)):
             raise ValueError("calendar: cutoffs must rise")
         return self
+
+
+class StaticTerms(Terms):
+    """Data without a calendar: one row an entity, which falls into one of two parts, training or test."""
+
+    label: Literal["binary", "regression"] = Field(description="binary: 0 or 1; regression: any number")
+    test_share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="share of the entities that a hash of seed and name puts into the test; none: the label query's "
+        "column part says training or test",
+    )
+    seed: int = Field(default=0, ge=0, le=2**53 - 1, description="of the hash, public")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _two_classes(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("label") == "classes":
+            raise ValueError(
+                'several classes take a run each, one against the rest: write 0 and 1 and set label = "binary"; '
+                "softmax is in vfl.models.split.static (docs/classification.md), and no command has it"
+            )
+        return given
 
 
 class LabelTerms(Terms):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from parties.agreement.document import Agreement
 from parties.agreement.every_term import amount_in_words, every_term
+from parties.agreement.terms import StaticTerms
 from parties.agreement.who_learns import alignment_line, label_lines
 from parties.ledger.entries import Unit
 from parties.names import COORDINATOR
@@ -62,7 +63,7 @@ def _counted(number: int, what: str = "period") -> str:
 
 
 def _run(agreement: Agreement) -> Iterator[str]:
-    label, calendar, walk = agreement.label, agreement.calendar, agreement.walk_forward
+    label, walk = agreement.label, agreement.walk_forward
     yield f"Consortium: {agreement.consortium}"
     yield f"Purpose: {agreement.purpose or 'none given'}"
     yield from _continuation(agreement)
@@ -71,16 +72,11 @@ def _run(agreement: Agreement) -> Iterator[str]:
     features = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in agreement.features)
     yield f"Feature parties: {features}"
     yield "Legal entities: " + "; ".join(f"{p.name} {p.legal_entity or 'names none'}" for p in agreement.parties)
-    yield (
-        f"It covers {_counted(len(calendar.periods))}, {calendar.periods[0]} to {calendar.periods[-1]}, frequency "
-        f"{calendar.frequency}."
-    )
-    yield (
-        f"A label is known {_counted(walk.horizon)} after the decision (horizon), {_counted(walk.embargo)} more are "
-        f"held out (embargo); the first prediction waits for {_counted(walk.warmup)} whose labels are known (warm-up)."
-    )
+    yield from _times(agreement) if agreement.static is None else _parts(agreement.static)
     yield _reported(agreement)
     yield in_words(agreement.model)
+    if agreement.static is not None:
+        yield "The test part is the one period that is predicted: nothing comes of what the model says of later ones."
     yield from _search(agreement)
     yield from (f"Encoder of {party.name}: {party.encoder}." for party in agreement.parties if party.encoder)
     yield from (f"Made columns of {party.name}: {party.expansion}." for party in agreement.parties if party.expansion)
@@ -91,6 +87,34 @@ def _run(agreement: Agreement) -> Iterator[str]:
     )
 
 
+def _times(agreement: Agreement) -> Iterator[str]:
+    """The calendar, and when a label is known."""
+    calendar, walk = agreement.dated, agreement.walk_forward
+    yield (
+        f"It covers {_counted(len(calendar.periods))}, {calendar.periods[0]} to {calendar.periods[-1]}, frequency "
+        f"{calendar.frequency}."
+    )
+    yield (
+        f"A label is known {_counted(walk.horizon)} after the decision (horizon), {_counted(walk.embargo)} more are "
+        f"held out (embargo); the first prediction waits for {_counted(walk.warmup)} whose labels are known (warm-up)."
+    )
+
+
+def _parts(terms: StaticTerms) -> Iterator[str]:
+    """That there is no calendar, and what stands in its place."""
+    yield "Data is static: it has no calendar, and one row an entity, which is in the training part or in the test."
+    if terms.test_share is None:
+        yield "The label party says of each row in which part it is, by a column of its own."
+    else:
+        yield f"A hash of the public seed {terms.seed} and its name puts {terms.test_share:.0%} of them into the test."
+    kind = "0 or 1" if terms.label == "binary" else "numbers"
+    yield (
+        f"Labels are {kind}, fitted by squared error. No label of a test row enters training. A score opens once of "
+        "each test row, and of no training row; it is exported on the label's scale, so whoever receives it can tell "
+        "the mean and the deviation of the training rows' labels."
+    )
+
+
 def _reported(agreement: Agreement) -> str:
     first, last = agreement.evaluation.first, agreement.evaluation.last
     told = (
@@ -98,6 +122,8 @@ def _reported(agreement: Agreement) -> str:
         if agreement.evaluation.metrics_to_coordinator
         else "How good the factor is stays with the label party."
     )
+    if agreement.static is not None:
+        return f"Reported on the test rows. {told}"
     return f"Reported from {first or 'the first prediction'} to {last or 'the last label'}. {told}"
 
 

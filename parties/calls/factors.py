@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field, StringConstraints
 
 from parties.calls.asking import Asking, Question
-from parties.calls.views import FileView, View
+from parties.calls.views import FileView, StaticView, View
 
 __all__ = [
     "FORMS",
@@ -66,7 +66,8 @@ class FactorFileQuestion(FactorQuestion):
 class FactorCard(View):
     """A factor in a few lines. Numbers are the run's report's, None where the agreement keeps them private.
 
-    ``spark``: running sum of the rank ICs over at most 120 periods. ``warnings``: names, where the bundle is here.
+    ``static``: what static data has in place of ICs. ``spark``: running sum of the rank ICs over at most 120 periods.
+    ``warnings``: names, where the bundle is here.
     """
 
     run_id: str
@@ -88,6 +89,7 @@ class FactorCard(View):
     t_joint: float | None = None
     uplift: float | None = None
     t_uplift: float | None = None
+    static: StaticView | None = None
     spark: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -33,6 +33,7 @@ __all__ = [
     "RunView",
     "SeriesPoint",
     "SignatureView",
+    "StaticView",
     "TextSection",
     "View",
 ]
@@ -175,8 +176,19 @@ class RelayView(View):
     bytes: int
 
 
+class StaticView(View):
+    """Measures on the test rows of static data, by model (joint, own) and name."""
+
+    label: str
+    rows: int
+    measures: dict[str, dict[str, float | None]] = {}
+
+
 class EvaluationView(View):
-    """Rank IC, out of sample. ``t`` values are Newey-West; ``uplift`` is the mean of IC(joint) - IC(own)."""
+    """Rank IC, out of sample. ``t`` values are Newey-West; ``uplift`` is the mean of IC(joint) - IC(own).
+
+    ``static``: what static data has instead; None where there are periods.
+    """
 
     ic_joint: float | None = None
     ic_own: float | None = None
@@ -185,6 +197,7 @@ class EvaluationView(View):
     t_own: float | None = None
     uplift: float | None = None
     t_uplift: float | None = None
+    static: StaticView | None = None
     detail: dict[str, float | int | str] = {}
 
 

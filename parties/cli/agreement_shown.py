@@ -55,16 +55,20 @@ def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -
 
 def _universe(agreement: Agreement, settings: NodeSettings, home: Path) -> str:
     """Which of the label party's rows would be left out."""
+    from parties.data.agreed_rows import rows_of
     from parties.data.calendar import calendar_of
-    from parties.data.entities import party_entities
+    from parties.data.static_check import parts_line
     from parties.data.universe import label_universe_line
     from parties.errors import EntenteError
 
     party, queries, data = settings.party, home / settings.queries, home / settings.data
     assert settings.label is not None
     try:
-        entities = party_entities(party, queries, data, settings.label)
-        found = label_universe_line(party, settings.label, queries, data, calendar_of(agreement.calendar), entities)
+        entities = rows_of(agreement).entities(party, queries, data, settings.label)
+        if agreement.static is not None:
+            found = parts_line(party, queries, data, agreement.static, settings.label)
+        else:
+            found = label_universe_line(party, settings.label, queries, data, calendar_of(agreement.dated), entities)
     except EntenteError as error:
         return f"WARNING they cannot be read now: {error}"
     return f"If all {len(entities):,} of your entities are common, {found}."

@@ -15,7 +15,7 @@ from parties.errors import ConfigError, DataError, StorageError
 from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
-    from parties.agreement.terms import CalendarTerms
+    from parties.agreement.terms import CalendarTerms, StaticTerms
     from parties.data.check import CoverageReport, Fault
 
 __all__ = ["data", "data_check", "entities", "entities_check", "factors", "factors_verify"]
@@ -42,7 +42,10 @@ def data_check(
     home: Annotated[Path, typer.Option("--home", help="Folder of the party's node.")],
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="consortium.toml whose calendar to use; by default that of the latest run."),
+        typer.Option(
+            "--config",
+            help="consortium.toml whose calendar to use, or whose static; by default that of the latest run.",
+        ),
     ] = None,
     frequency: Annotated[
         str, typer.Option("--frequency", help="Instead of a file: decision periods, such as W-FRI, M, Q, B or XNYS.")
@@ -60,14 +63,19 @@ def data_check(
 
         entente data check --home DIR --frequency W-FRI --from 2023-01-06 --to 2024-12-27
     """
+    from parties.agreement.terms import StaticTerms
     from parties.data.calendar import calendar_of
     from parties.data.check import coverage_report, row_faults
+    from parties.data.static_check import static_lines
     from parties.node.settings import load_node_settings
 
     settings = load_node_settings(home / "node.toml")
-    asked = _calendar(home, config) if not frequency else _named_calendar(frequency, first, last)
-    calendar = calendar_of(asked)
     queries, data_folder = home / settings.queries, home / settings.data
+    times = _times(home, config) if not frequency else _named_calendar(frequency, first, last)
+    if isinstance(times, StaticTerms):
+        say(*static_lines(settings.party, queries, data_folder, times, settings.label))
+        return
+    calendar = calendar_of(times)
     _refuse_faults(row_faults(settings.party, queries, data_folder))
     report = coverage_report(settings.party, queries, data_folder, calendar, settings.label)
     _show(report)
@@ -121,17 +129,14 @@ def entities_check(
     least: Annotated[float, typer.Option("--least", min=50, max=100, help="How close a name must be, of 100.")] = 88.0,
 ) -> None:
     """Match the party's names against a public list, here, and propose aliases. Nothing is written unasked."""
+    from parties.data.entities import listed_names
     from parties.data.matching import match_names, read_reference, write_aliases
-    from parties.data.query import read_label_rows, read_observations
     from parties.node.settings import load_node_settings
 
     settings = load_node_settings(home / "node.toml")
     folders = (home / settings.queries, home / settings.data)
-    if settings.party.columns or settings.label is None:
-        names = read_observations(settings.party, *folders).entity
-    else:
-        names = read_label_rows(settings.party, settings.label, *folders).entity
-    matches = match_names(sorted(set(map(str, names))), read_reference(reference, column), least=least)
+    names = listed_names(settings.party, *folders, settings.label)
+    matches = match_names(names, read_reference(reference, column), least=least)
     counts = {kind: sum(match.kind == kind for match in matches) for kind in _KINDS}
     say(f"{len(matches)} names: " + ", ".join(f"{count} {_KINDS[kind]}" for kind, count in counts.items() if count))
     doubtful = [match for match in matches if match.kind in ("close", "ambiguous", "none")]
@@ -146,14 +151,18 @@ def entities_check(
         say(f"{write}: {write_aliases(write, matches)} aliases. Read it, then name it as aliases in node.toml.")
 
 
-def _calendar(home: Path, config: Path | None) -> CalendarTerms:
-    """The calendar of ``config``, or of the latest agreement that this node was asked to sign."""
+def _times(home: Path, config: Path | None) -> CalendarTerms | StaticTerms:
+    """The calendar of ``config``, or of the latest agreement that this node was asked to sign; or that it has none."""
     from parties.agreement.document import Agreement
     from parties.data.calendar import calendar_terms
     from parties.settings.consortium import load_consortium
 
     if config is not None:
-        return calendar_terms(load_consortium(config).calendar)
+        settings = load_consortium(config)
+        if settings.calendar is None:
+            assert settings.static is not None
+            return settings.static
+        return calendar_terms(settings.calendar)
     agreements = sorted((home / "runs").glob("*/agreement.json"), key=lambda path: path.stat().st_mtime)
     if not agreements:
         raise ConfigError(
@@ -161,7 +170,8 @@ def _calendar(home: Path, config: Path | None) -> CalendarTerms:
             "--from YYYY-MM-DD --to YYYY-MM-DD, or with --config FILE"
         )
     try:
-        return Agreement.model_validate_json(agreements[-1].read_bytes()).calendar
+        agreement = Agreement.model_validate_json(agreements[-1].read_bytes())
+        return agreement.static or agreement.dated
     except (OSError, ValueError):
         raise StorageError(f"{agreements[-1]}: damaged; name a calendar with --config FILE") from None
 

@@ -11,10 +11,10 @@ from parties.cli.checks import factors as app
 from parties.errors import ConfigError, DataError, StorageError
 from parties.factor.formats import Format
 from parties.private_files import write_whole
-from parties.terminal.console import correlation, say, table
+from parties.terminal.console import correlation, figure, say, table
 
 if TYPE_CHECKING:
-    from parties.factor.tables import FactorFolder
+    from parties.factor.tables import FactorFolder, ScoresFolder
     from vfl.factors.findings import Findings
 
 __all__ = [
@@ -36,15 +36,30 @@ def factors_list(
     root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, with all folders below.")] = Path(),
 ) -> None:
     """List the factor bundles below a folder."""
-    from parties.factor.tables import find_folders, open_folder, superseding
+    from parties.factor.tables import find_folders, open_folder, open_scores, superseding
 
-    folders, faults = [], []
+    folders, faults, scores = [], [], []
     for path in find_folders(root):
         try:
-            folders.append(open_folder(path))
+            found = open_scores(path)
+            if found is None:
+                folders.append(open_folder(path))
+            else:
+                scores.append(found)
         except DataError as fault:
             faults.append(str(fault))
     say(*(f"fault: {fault}" for fault in faults))
+    if scores:
+        table(
+            "Scores of static data",
+            ("factor", "version", ">test rows", "measures", "folder"),
+            (
+                (s.metadata["factor_id"], s.metadata["version"], s.validation["n_rows"], _measures(s), s.path)
+                for s in scores
+            ),
+        )
+    if not folders and scores:
+        return
     if not folders:
         say(f"No{' sound' if faults else ''} factor bundle lies below {root}.")
         return
@@ -70,6 +85,11 @@ def factors_list(
     )
 
 
+def _measures(bundle: ScoresFolder) -> str:
+    joint: dict[str, float | None] = bundle.validation["models"]["joint"]
+    return ", ".join(f"{name.replace('_', ' ')} {figure(value, '.4f')}" for name, value in joint.items())
+
+
 @app.command("show")
 def factors_show(
     folder: Folder,
@@ -79,8 +99,12 @@ def factors_show(
     ] = None,
 ) -> None:
     """Show what a factor is, how good it was and what to beware of."""
-    from parties.factor.tables import open_folder, superseding
+    from parties.factor.tables import open_folder, open_scores, superseding
 
+    scores = open_scores(folder)
+    if scores is not None:
+        _show_scores(scores, everything=everything, charts=charts)
+        return
     bundle = open_folder(folder)
     told, newer = bundle.metadata, superseding(folder)
     say(
@@ -103,6 +127,20 @@ def factors_show(
     else:
         show_findings(bundle.findings, everything=everything)
         _draw(bundle.findings, charts)
+
+
+def _show_scores(bundle: ScoresFolder, *, everything: bool, charts: Path | None) -> None:
+    """What scores of static data are, and how good they are on the test rows."""
+    told, counts = bundle.metadata, bundle.metadata["rows_by_part"]
+    say(
+        f"{told['factor_id']} {told['version']}: {told['label_name']} ({told['label_definition']})",
+        f"{told['n_rows']} scores, of the test rows, and {counts.get('training', 0)} training rows without",
+        f"A score is: {told['unit']}",
+        f"Parts: {told['parts']}. Parties: {', '.join(told['parties'])}. Trials: {told['n_trials']}.",
+        f"Signed by {', '.join(bundle.signers)}." if bundle.signers else "Signed by nobody.",
+    )
+    show_findings(bundle.findings, everything=everything)
+    _draw(bundle.findings, charts)
 
 
 @app.command("export")

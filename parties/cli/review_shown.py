@@ -78,13 +78,13 @@ def _unit(settings: NodeSettings, column: str) -> str:
 
 def show_cost(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """What the run would cost this machine, measured on the spot."""
-    from parties.data.entities import party_entities
+    from parties.data.agreed_rows import rows_of
     from parties.proposing.measured_costs import estimate
     from parties.transport.reach import round_trip
 
     try:
         data = home / settings.data
-        ids = party_entities(settings.party, home / settings.queries, data, settings.label)
+        ids = rows_of(agreement).entities(settings.party, home / settings.queries, data, settings.label)
     except EntenteError as error:
         say(f"No preflight: {error}")
         return

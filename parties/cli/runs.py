@@ -11,9 +11,10 @@ import typer
 
 from parties.cli.help_group import HelpGroup
 from parties.errors import AgreementError, ConfigError
-from parties.terminal.console import correlation, money, pasted, say, table
+from parties.terminal.console import correlation, figure, money, pasted, say, table
 
 if TYPE_CHECKING:
+    from parties.calls.views import StaticView
     from parties.client import Client, RunView
 
 __all__ = [
@@ -186,7 +187,9 @@ def _waits(view: RunView) -> Iterator[str]:
 
 
 def _show_results(view: RunView) -> None:
-    if view.evaluation is not None:
+    if view.evaluation is not None and view.evaluation.static is not None:
+        _show_measures(view.evaluation.static)
+    elif view.evaluation is not None:
         numbers = view.evaluation
         t = "-" if numbers.t_joint is None else f"{numbers.t_joint:.2f}"
         beside = ""
@@ -205,6 +208,19 @@ def _show_results(view: RunView) -> None:
         )
     if view.openings:
         table("Openings", ("party", ">limit", ">most used"), ((o.party, o.limit, o.max_used) for o in view.openings))
+
+
+def _show_measures(found: StaticView) -> None:
+    """What static data has in place of ICs."""
+    names = list(found.measures.get("joint", {}))
+    table(
+        f"On {found.rows:,} test rows, whose labels entered nothing",
+        ("model", *(f">{name.replace('_', ' ')}" for name in names)),
+        (
+            ("joint" if model == "joint" else "label party alone", *(figure(by.get(name), ".4f") for name in names))
+            for model, by in found.measures.items()
+        ),
+    )
 
 
 @app.command("cancel")

@@ -6,7 +6,7 @@ Everything here comes from another organisation: see :mod:`parties.fields`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,7 @@ __all__ = [
     "PartReport",
     "Point",
     "Points",
+    "StaticNumbers",
     "Traffic",
     "TrafficByKind",
     "TrainReport",
@@ -92,8 +93,19 @@ class TrainReport(PartReport):
     """The walk-forward pass is through."""
 
 
+class StaticNumbers(StrictTerms):
+    """Measures on the test rows of static data, by model (joint, own) and name; ``None`` where one is not defined."""
+
+    label: Literal["binary", "regression"]
+    rows: Count
+    measures: Annotated[dict[Word, Annotated[dict[Word, Number], Field(max_length=16)]], Field(max_length=4)]
+
+
 class EvaluationNumbers(StrictTerms):
-    """Out of sample; ``None`` where it is not defined. ``t`` is Newey-West; ``uplift`` is IC(joint) - IC(own)."""
+    """Out of sample; ``None`` where it is not defined. ``t`` is Newey-West; ``uplift`` is IC(joint) - IC(own).
+
+    Static data has measures on its test rows instead.
+    """
 
     ic_joint: Number = None
     ic_own: Number = None
@@ -102,6 +114,7 @@ class EvaluationNumbers(StrictTerms):
     t_own: Number = None
     uplift: Number = None
     t_uplift: Number = None
+    static: StaticNumbers | None = None
 
 
 class EvaluateReport(PartReport):

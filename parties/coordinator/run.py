@@ -208,7 +208,7 @@ class RunFacts:
             purpose=agreement.purpose,
             expires_at=agreement.expires_at,
             silence_seconds=agreement.silence_seconds,
-            periods=agreement.calendar.periods,
+            periods=agreement.periods,
             pot=agreement.reward.pot,
             unit=agreement.reward.unit,
             scale=agreement.reward.scale,

@@ -6,51 +6,99 @@ so ``$rds-b`` in the table covers ``RDS.B`` in the data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from parties.data.query import read_label_rows, read_observations, run_query
-from parties.data.result_columns import ResultColumns
+from parties.data.result_columns import ResultColumns, text_column
 from parties.errors import ConfigError, DataError
 from parties.files.columns import Wanted
 from parties.files.table import read_table
 from parties.settings.consortium import LabelSettings, PartySettings
 from psi.identifiers import IdentifierError, canonical_ids
 
-__all__ = ["canonical_entities", "party_entities", "read_aliases"]
+__all__ = ["Named", "Readers", "canonical_entities", "has_periods", "listed_names", "party_entities", "read_aliases"]
 
 Texts = NDArray[np.object_]
 Aliases = Sequence[tuple[str, str]]
 
 
+class Named(Protocol):
+    """Rows that name entities, and the file that they are of."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def entity(self) -> Texts: ...
+
+
+@dataclass(frozen=True)
+class Readers:
+    """How a party's queries are read: its columns, and its label."""
+
+    columns: Callable[[PartySettings, Path, Path], Named] = read_observations
+    label: Callable[[PartySettings, LabelSettings, Path, Path], Named] = read_label_rows
+
+
 def party_entities(
-    settings: PartySettings, folder: Path, data: Path, label: LabelSettings | None = None
+    settings: PartySettings, folder: Path, data: Path, label: LabelSettings | None = None, readers: Readers = Readers()
 ) -> tuple[str, ...]:
     """Distinct canonical ids of the party's data, sorted: what it brings to alignment.
 
     The label party passes its label too and brings the entities it has both features and labels for, or labels where
-    it has no features.
+    it has no features. readers: by default those of rows with periods.
     Raises :class:`DataError` for unusable spellings (see :func:`canonical_entities`).
     """
     aliases = read_aliases(settings, folder, data)
     if not settings.columns:
         assert label is not None
-        rows = read_label_rows(settings, label, folder, data)
+        rows = readers.label(settings, label, folder, data)
         return tuple(sorted(set(canonical_entities(rows.entity, aliases, rows.source))))
-    observed = read_observations(settings, folder, data)
+    observed = readers.columns(settings, folder, data)
     found = set(canonical_entities(observed.entity, aliases, observed.source))
     if label is not None:
-        rows = read_label_rows(settings, label, folder, data)
+        rows = readers.label(settings, label, folder, data)
         found &= set(canonical_entities(rows.entity, aliases, rows.source))
         if not found:
             raise DataError(
                 f"{rows.source} and {observed.source} share no entity; make both spell entities alike or add aliases"
             )
     return tuple(sorted(found))
+
+
+def listed_names(settings: PartySettings, folder: Path, data: Path, label: LabelSettings | None = None) -> list[str]:
+    """Different raw spellings in the party's query, or in its label's where it has no columns, sorted.
+
+    Nothing else of a row is looked at, so that it does not matter whether rows have periods.
+    """
+    asked = settings.query if settings.columns or label is None else label.query
+
+    def expressions(result: ResultColumns) -> list[str]:
+        if "entity" not in result.types:
+            raise DataError(f"{Path(asked).name}: column 'entity' is missing from the result; add it to the SELECT")
+        return [text_column(Path(asked).name, "entity", result)]
+
+    table = run_query(folder / asked, data, expressions, postgres=settings.postgres, s3=settings.s3)
+    return sorted({name for name in table["entity"].to_pylist() if name is not None})
+
+
+def has_periods(settings: PartySettings, folder: Path, data: Path, label: LabelSettings | None = None) -> bool:
+    """Whether the party's query, or its label's where it has no columns, yields periods; static data has none."""
+    asked, found = settings.query if settings.columns or label is None else label.query, [True]
+
+    def expressions(result: ResultColumns) -> list[str]:
+        found[0] = "period" in result.types
+        return ["1 AS row"]
+
+    run_query(folder / asked, data, expressions, postgres=settings.postgres, s3=settings.s3)
+    return found[0]
 
 
 def read_aliases(settings: PartySettings, folder: Path, data: Path) -> Aliases:

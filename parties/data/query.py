@@ -13,15 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandera import errors as schema_errors
-from pandera import pandas as schemas
 
 from parties.data.calendar import END_OF_DAY
 from parties.data.query_files import refuse_guesses, refuse_links
@@ -35,11 +32,11 @@ from parties.data.result_columns import (
     text_column,
     time_column,
 )
+from parties.data.row_checks import check_frame, row_name
 from parties.data.sql_faults import told
 from parties.errors import ConfigError, DataError
-from parties.files.numbers import LARGEST
 from parties.files.text import read_text
-from parties.settings.consortium import ColumnRules, LabelSettings, PartySettings, PostgresSettings, S3Settings
+from parties.settings.consortium import LabelSettings, PartySettings, PostgresSettings, S3Settings
 
 __all__ = [
     "LabelRows",
@@ -53,7 +50,6 @@ __all__ = [
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 _SAMPLE = 50_000
-_EARLIEST, _LATEST = pd.Timestamp("1900-01-01"), pd.Timestamp("2200-01-01")
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ def read_observations(settings: PartySettings, folder: Path, data: Path, *, stri
     path = folder / settings.query
     source = path.name
     frame, kinds = _frame(path, data, settings.columns, "available_at", settings.lag_days, settings, ())
-    _check(
+    check_frame(
         frame, source, dict.fromkeys(settings.columns, "feature") | {"available_at": "known"}, settings.column_schema
     )
     period_as_day(source, frame, kinds["period"])
@@ -192,14 +188,15 @@ def read_label_rows(settings: PartySettings, label: LabelSettings, folder: Path,
     path = folder / label.query
     source = path.name
     frame, kinds = _frame(path, data, ("label",), "label_available_at", label.lag_days, settings, ("in_universe",))
-    _check(frame, source, {"label": "feature", "in_universe": "stated"})
+    check_frame(frame, source, {"label": "feature", "in_universe": "stated"})
     period_as_day(source, frame, kinds["period"])
     values = frame["label"].to_numpy(dtype=np.float64)
     available = _available(frame, "label_available_at", kinds, label.lag_days)
     unstated = np.flatnonzero(~np.isnan(values) & np.isnat(available))
     if unstated.size:
         raise DataError(
-            f"{source}: {_row(frame, unstated[0])} has a label but no label_available_at; state when it became known"
+            f"{source}: {row_name(frame, unstated[0])} has a label but no label_available_at; state when it became "
+            "known"
         )
     available = np.where(np.isnan(values), np.datetime64("NaT", "ns"), available)
     _refuse_early(source, frame, "label_available_at", available)
@@ -307,72 +304,6 @@ def _frame(
     return frame, kinds
 
 
-_FAULTS = {
-    "not_nullable": "is empty; fill it or filter the row out",
-    "blank": "is blank; fill it or filter the row out",
-    "finite": "is infinite; mend the division or logarithm that made it, or use NULLIF",
-    "huge": "is too large to compute with; mend it, or use NULLIF",
-    "in range": "lies outside 1900 to 2199; mend the date",
-}
-
-
-def _check(
-    frame: pd.DataFrame, source: str, kinds: Mapping[str, str], rules: Mapping[str, ColumnRules] = MappingProxyType({})
-) -> None:
-    """Hold the frame against its schema; the first fault is one :class:`DataError`.
-
-    kinds: per optional column, "feature" (NaN allowed, inf refused), "known" (a time, never null)
-    or "stated" (a number, never null).
-    """
-    in_range = schemas.Check(lambda s: s.isna() | s.between(_EARLIEST, _LATEST), name="in range")
-    columns: dict[str, Any] = {
-        "entity": schemas.Column(object, schemas.Check(lambda s: s.str.strip() != "", name="blank")),
-        "period": schemas.Column("datetime64[us]", in_range),
-    }
-    for name in frame.columns:
-        if name in columns:
-            continue
-        kind = kinds.get(name, "unknown")
-        if kind in {"feature", "stated"}:
-            rule = rules.get(name, ColumnRules())
-            optional = kind == "feature" and not rule.required
-            columns[name] = schemas.Column("float64", _numeric_checks(rule), nullable=optional)
-        else:
-            columns[name] = schemas.Column("datetime64[us]", in_range, nullable=kind == "unknown")
-    try:
-        schemas.DataFrameSchema(columns).validate(frame, lazy=True)
-    except schema_errors.SchemaErrors as error:
-        fault = error.failure_cases.iloc[0]
-        row = _row(frame, int(fault["index"]), show_entity=fault["column"] != "entity")
-        what = _FAULTS.get(str(fault["check"]), f"{fault['check']}; mend the data, or the column's schema in node.toml")
-        declared = str(fault["column"]) if fault["column"] in rules else ""
-        raise DataError(f"{source}: {row}: column {fault['column']!r} {what}", declared) from None
-
-
-def _numeric_checks(rule: ColumnRules) -> list[Any]:
-    """Finite, and within the declared range."""
-    unit = f" {rule.unit}" if rule.unit else ""
-    checks = [
-        schemas.Check(lambda s: ~np.isinf(s), name="finite"),
-        schemas.Check(lambda s: ~(s.abs() > LARGEST), name="huge"),
-    ]
-    if rule.minimum is not None:
-        low = rule.minimum
-        checks.append(schemas.Check(lambda s: s >= low, name=f"is below its declared minimum {low:g}{unit}"))
-    if rule.maximum is not None:
-        high = rule.maximum
-        checks.append(schemas.Check(lambda s: s <= high, name=f"is above its declared maximum {high:g}{unit}"))
-    return checks
-
-
-def _row(frame: pd.DataFrame, index: int, *, show_entity: bool = True) -> str:
-    """How a row is named to its owner: its place in the result, its entity and its period."""
-    entity, period = frame["entity"].iloc[index], frame["period"].iloc[index]
-    if not show_entity or pd.isna(period):
-        return f"row {index + 1}"
-    return f"row {index + 1} (entity {entity!r}, period {str(period)[:10]})"
-
-
 def _times(frame: pd.DataFrame, name: str) -> NDArray[np.datetime64]:
     return frame[name].to_numpy().astype("datetime64[ns]")
 
@@ -394,6 +325,6 @@ def _refuse_early(source: str, frame: pd.DataFrame, name: str, available: NDArra
     if early.size:
         index = int(early[0])
         raise DataError(
-            f"{source}: {_row(frame, index)} claims to be known on {available[index].astype('datetime64[D]')}, "
+            f"{source}: {row_name(frame, index)} claims to be known on {available[index].astype('datetime64[D]')}, "
             f"before its own period; mend {name}, or make period the last day that the row covers"
         )

@@ -16,10 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
+from parties.agreement.static_terms import TEST
+from parties.data.agreed_rows import rows_of
 from parties.data.calendar import calendar_of
-from parties.data.entities import party_entities
-from parties.data.panel import build_feature_panel, build_label_panel
 from parties.demo.parity import Parity, found_parity, trees_parity
+from parties.demo.static_measures import static_measures
 from parties.errors import DataError
 from parties.node.context import node_secret
 from parties.node.home import NodeHome
@@ -32,7 +33,8 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
 from vfl.contribution.retrained_scores import retrained_scores
 from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_period
-from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.factors.static_export import SCORES
 from vfl.models.ridge.basis import secret_rotation
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scores, integer_twin
@@ -57,7 +59,6 @@ class Pooled:
 
     agreement: Agreement
     homes: dict[str, NodeHome]
-    calendar: Calendar
     entities: tuple[str, ...]
     panels: dict[str, FeaturePanel]
     label: LabelPanel
@@ -66,36 +67,24 @@ class Pooled:
     def load(cls, out: Path) -> Pooled:
         """Align in the clear and build every panel, from the homes below ``out``."""
         agreement = Agreement.model_validate_json((out / "agreement.json").read_bytes())
-        calendar = calendar_of(agreement.calendar)
+        rows = rows_of(agreement)
         homes = {party.name: NodeHome(out / "parties" / party.name) for party in agreement.parties}
         common: set[str] | None = None
         for home in homes.values():
             settings = home.settings
-            ids = set(party_entities(settings.party, _queries(home), _data(home), settings.label))
+            ids = set(rows.entities(settings.party, _queries(home), _data(home), settings.label))
             common = ids if common is None else common & ids
         entities = tuple(sorted(common or ()))
         panels = {
-            party.name: build_feature_panel(
-                homes[party.name].settings.party,
-                _queries(homes[party.name]),
-                _data(homes[party.name]),
-                calendar,
-                entities,
+            party.name: rows.features(
+                homes[party.name].settings.party, _queries(homes[party.name]), _data(homes[party.name]), entities
             )
             for party in agreement.features
         }
         held = homes[agreement.label.party]
         assert held.settings.label is not None
-        label = build_label_panel(
-            held.settings.party,
-            held.settings.label,
-            _queries(held),
-            _data(held),
-            calendar,
-            entities,
-            tuple(horizon.name for horizon in agreement.walk_forward.horizons),
-        )
-        return cls(agreement, homes, calendar, entities, panels, label)._searched()
+        label = rows.labels(held.settings.party, held.settings.label, _queries(held), _data(held), entities)
+        return cls(agreement, homes, entities, panels, label)._searched()
 
     def _searched(self) -> Pooled:
         """The same under the configuration that the run's search chooses in the clear; as it is without such a one."""
@@ -111,14 +100,23 @@ class Pooled:
 
     def scores(self, folder: Path) -> Floats:
         """The exported factor as float64 (T, n), NaN where it has none. Raises :class:`DataError` for foreign rows."""
-        factor = pd.read_parquet(folder / "factor.parquet")["score"]
-        sessions = pd.DatetimeIndex(self.calendar.cutoffs).normalize()
-        period = sessions.get_indexer(pd.DatetimeIndex(factor.index.get_level_values(0)).as_unit("ns"))
-        entity = pd.Index(self.entities, dtype=object).get_indexer(factor.index.get_level_values(1).astype(object))
+        listed = pd.Index(self.entities, dtype=object)
+        if self.label.scale is not None:
+            table = pd.read_parquet(folder / SCORES)
+            centre, spread = self.label.scale
+            period = np.where(table["part"] == TEST, 1, 0)
+            entity = listed.get_indexer(pd.Index(table["entity"], dtype=object))
+            values = (table["score"].to_numpy() - centre) / spread
+        else:
+            factor = pd.read_parquet(folder / "factor.parquet")["score"]
+            sessions = pd.DatetimeIndex(calendar_of(self.agreement.dated).cutoffs).normalize()
+            period = sessions.get_indexer(pd.DatetimeIndex(factor.index.get_level_values(0)).as_unit("ns"))
+            entity = listed.get_indexer(factor.index.get_level_values(1).astype(object))
+            values = factor.to_numpy()
         if (period < 0).any() or (entity < 0).any():
             raise DataError(f"{folder}: the factor has rows that the parties do not share: alignment went wrong")
-        scores = np.full((len(self.calendar), len(self.entities)), np.nan)
-        scores[period, entity] = factor.to_numpy()
+        scores = np.full(self.label.label.shape, np.nan)
+        scores[period, entity] = values
         return scores
 
     def parity(self, scores: Floats) -> Parity:
@@ -260,7 +258,7 @@ class Pooled:
         names = [party.name for party in agreement.features]
         scores = self._retrained_scores(names)
         terms = agreement.evaluation
-        window = evaluation_window(self.calendar.periods, terms.first, terms.last)
+        window = evaluation_window(self.agreement.periods, terms.first, terms.last)
         labels = np.where(self.label.universe, self.label.label, np.nan)[window]
         game = {c: ic_by_period(s[window], labels, "rank", when_constant=0.0) for c, s in scores.items()}
         return exact_shapley(
@@ -325,7 +323,7 @@ class Pooled:
         return evaluate(
             {name: np.where(scored, values, np.nan) for name, values in scores.items()},
             np.where(self.label.universe, self.label.label, np.nan),
-            self.calendar.periods,
+            self.agreement.periods,
             horizon=max(self.agreement.walk_forward.horizon, 1),
             first=terms.first,
             last=terms.last,
@@ -335,7 +333,8 @@ class Pooled:
 def compare(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> dict[str, Any]:
     """The record that goes into twin.json. ``folder``: the exported bundle.
 
-    single: rank IC of each feature party trained alone. rank_ic: per model and period. parity: largest absolute score
+    single: rank IC of each feature party trained alone. rank_ic: per model and period; of static data what
+    :func:`parties.demo.static_measures.static_measures` has instead. parity: largest absolute score
     difference between the run and its plaintext twin, in standard deviations of the period's scores. rounded: to the
     twin that rounds alike. cause: of a parity above 1e-3, "" where it is below. within: whether that is no more than
     the last places of what opens.
@@ -347,19 +346,31 @@ def compare(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> 
     own = pooled.agreement.label.party
     if pooled.label.features.columns:
         scores[own] = pooled.alone(own)
-    found = pooled.evaluate(scores)
     near = pooled.parity(joint) if parity else None
-    return {
+    static = pooled.agreement.static
+    quality = (
+        _by_period(pooled, scores, names)
+        if static is None
+        else static_measures(static, pooled.label, {name: one[1] for name, one in scores.items()}, names)
+    )
+    return quality | {
         "n_common": len(pooled.entities),
-        "single": {name: _or_none(found.summaries[name]["rank"].mean) for name in names},
-        "periods": list(found.periods),
-        "rank_ic": {name: [_or_none(value) for value in by["rank"]] for name, by in found.ics.items()},
-        "better_than": {name: gain["rank"].better for name, gain in found.uplifts.items()},
         "parity": None if near is None else near.floats,
         "rounded": None if near is None else near.rounded,
         "cause": "" if near is None else near.cause,
         "within": near is None or near.within or not near.cause,
         "retrain": pooled.retrained().record() if retrain else None,
+    }
+
+
+def _by_period(pooled: Pooled, scores: dict[str, Floats], names: Sequence[str]) -> dict[str, Any]:
+    """Rank ICs of each model."""
+    found = pooled.evaluate(scores)
+    return {
+        "single": {name: _or_none(found.summaries[name]["rank"].mean) for name in names},
+        "periods": list(found.periods),
+        "rank_ic": {name: [_or_none(value) for value in by["rank"]] for name, by in found.ics.items()},
+        "better_than": {name: gain["rank"].better for name, gain in found.uplifts.items()},
     }
 
 

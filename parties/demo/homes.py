@@ -169,7 +169,7 @@ def _node_settings(
         accepts=tuple(sorted(ACCEPTABLE)),
         counterparties=tuple(other.name for other in settings.party if other.name != party.name),
     )
-    return NodeSettings(
+    node = NodeSettings(
         listen=address,
         data=str(data),
         queries=str(queries),
@@ -178,6 +178,8 @@ def _node_settings(
         label=settings.label if party.role == "label" else None,
         limits=limits,
     )
+    # static data has no cutoffs for commitments to rows to go by
+    return node if settings.static is None else node.model_copy(update={"commit_minutes": 0})
 
 
 def _write_seed(path: Path, name: str, seed: int) -> None:

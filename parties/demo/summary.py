@@ -32,7 +32,8 @@ def summary_of(
     ic: mean rank ICs, out of sample; single are feature parties trained alone, in the clear. rows: common entities
     times periods. parity: largest score difference to the plaintext twin, in standard deviations of the period's
     scores; None when it was not checked. parity_rounded: to the twin that rounds alike, where there is one.
-    parity_cause: of a parity above 1e-3, else "". seconds: per phase of the run.
+    parity_cause: of a parity above 1e-3, else "". seconds: per phase of the run. quality: of static data alone,
+    measures on its test rows by model, in place of ICs.
     """
     evaluation, traffic = view.evaluation, dict[str, dict[str, int]]()
     for tally in view.bytes_by_message:
@@ -44,7 +45,7 @@ def summary_of(
         "parties": [party.name for party in agreement.parties],
         "processes": [{"name": name, "pid": pid} for name, pid in pids.items()],
         "alignment": {"policy": agreement.alignment.policy, "n_common": common},
-        "rows": common * len(agreement.calendar.periods),
+        "rows": common * (len(agreement.periods) if agreement.static is None else 1),
         "openings": {
             "limit": agreement.row_limit,
             "max_used": max((used.max_used for used in view.openings), default=None),
@@ -65,7 +66,15 @@ def summary_of(
         "seconds": {phase.name: round(phase.seconds, 3) for phase in view.phases if phase.seconds is not None},
         "peak_rss_mb": memory,
         "factor_dir": str(factor_dir),
+        **_quality(agreement, twin),
     }
+
+
+def _quality(agreement: Agreement, twin: Mapping[str, Any]) -> dict[str, Any]:
+    if agreement.static is None:
+        return {}
+    found = {"label": agreement.static.label, "test_rows": twin["test_rows"], "measures": twin["measures"]}
+    return {"quality": found}
 
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
@@ -80,6 +89,56 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 
 def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView, twin: Mapping[str, Any]) -> None:
     """The same for people."""
+    (_show_measures if "quality" in summary else _show_ics)(summary, agreement, view, twin)
+    used, alignment = summary["openings"], summary["alignment"]
+    sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
+    say(
+        f"{alignment['n_common']} common entities by {alignment['policy']}, {summary['rows']:,} rows; each opened "
+        f"{used['max_used']} times at most, {used['limit']} agreed",
+        f"{len(summary['processes'])} processes sent {sent / 2**20:.1f} MiB; most memory of one: "
+        f"{max(summary['peak_rss_mb'].values()):.0f} MiB",
+    )
+    if summary["parity"] is not None:
+        say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))
+    books = summary["ledger"]
+    say(f"Ledger: {books['postings']} postings, {'balanced' if books['balanced'] else 'NOT BALANCED'}")
+    if COORDINATOR not in agreement.recipients:
+        say("The coordinator is no recipient of the factor, so its web page shows no files.")
+    say(f"Factor: {summary['factor_dir']}")
+
+
+def _show_measures(summary: Mapping[str, Any], agreement: Agreement, view: RunView, twin: Mapping[str, Any]) -> None:
+    """Measures on the test rows of static data: the joint scores, the label party alone, each single party."""
+    del twin
+    reward, quality = agreement.reward, summary["quality"]
+    paid = {part.party: part.reward for part in view.contributions}
+    measures = quality["measures"]
+    columns = tuple(measures["joint"])
+    rows = []
+    for name, found in measures.items():
+        who = "joint scores" if name == "joint" else f"{name} alone"
+        if name == agreement.label.party:
+            who = f"{name} (label party) alone"
+        shared = (
+            (correlation(summary["shapley"][name]), money(paid.get(name, 0), reward.scale, reward.unit))
+            if (name in summary["shapley"])
+            else ("", "")
+        )
+        rows.append((who, *(figure(found[column], ".4f") for column in columns), *shared))
+    table(
+        f"On {quality['test_rows']:,} test rows, whose labels entered nothing",
+        ("model", *(f">{column.replace('_', ' ')}" for column in columns), ">Shapley", ">reward, pending"),
+        rows,
+    )
+    if quality["label"] == "binary":
+        say(
+            "Scores are least-squares estimates of the probability of 1: clipped to [0, 1] for Brier, and to "
+            "[0.001, 0.999] for log loss."
+        )
+
+
+def _show_ics(summary: Mapping[str, Any], agreement: Agreement, view: RunView, twin: Mapping[str, Any]) -> None:
+    """Rank ICs: the joint factor, the label party alone, each single party."""
     ic, reward = summary["ic"], agreement.reward
     paid = {part.party: part.reward for part in view.contributions}
     beaten = {name: figure(share, ".0%") for name, share in twin["better_than"].items()}
@@ -104,18 +163,3 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
         ("model", ">rank IC", ">joint is better in", ">Shapley", ">reward, pending"),
         rows,
     )
-    used, alignment = summary["openings"], summary["alignment"]
-    sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
-    say(
-        f"{alignment['n_common']} common entities by {alignment['policy']}, {summary['rows']:,} rows; each opened "
-        f"{used['max_used']} times at most, {used['limit']} agreed",
-        f"{len(summary['processes'])} processes sent {sent / 2**20:.1f} MiB; most memory of one: "
-        f"{max(summary['peak_rss_mb'].values()):.0f} MiB",
-    )
-    if summary["parity"] is not None:
-        say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))
-    books = summary["ledger"]
-    say(f"Ledger: {books['postings']} postings, {'balanced' if books['balanced'] else 'NOT BALANCED'}")
-    if COORDINATOR not in agreement.recipients:
-        say("The coordinator is no recipient of the factor, so its web page shows no files.")
-    say(f"Factor: {summary['factor_dir']}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from parties.audit.bundles import LoggedExport, logged_exports
 from parties.errors import DataError
 from vfl.factors.bounded_parquet import check_size
+from vfl.factors.static_export import SCORES
 from vfl.factors.verify import SIGNATURES, Fault, VerifyReport, verify_bundle
 
 __all__ = ["BundleCheck", "check_agreed_size", "check_bundle"]
@@ -35,12 +36,14 @@ class BundleCheck:
         return self.report.ok and not self.faults
 
 
-def check_agreed_size(files: Mapping[str, bytes], periods: int, entities: int) -> None:
+def check_agreed_size(files: Mapping[str, bytes], periods: int, entities: int, *, static: bool = False) -> None:
     """Hold the footers of a bundle's tables against the run that made it, before anybody decodes one.
+
+    static: the run's data has no calendar, so that there is one table, of one row an entity.
 
     Raises :class:`DataError` naming the file.
     """
-    for name in ("factor.parquet", "pit.parquet"):
+    for name in (SCORES,) if static else ("factor.parquet", "pit.parquet"):
         try:
             check_size(files[name], periods * entities)
         except KeyError:

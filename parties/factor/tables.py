@@ -17,13 +17,16 @@ from parties.files.folder import files_below, is_dropping
 from vfl.factors.bounded_parquet import read_frame
 from vfl.factors.findings import Findings
 from vfl.factors.market import on_grid
+from vfl.factors.static_export import SCORES
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
 
 __all__ = [
     "FactorFolder",
+    "ScoresFolder",
     "bundle_files",
     "find_folders",
     "open_folder",
+    "open_scores",
     "superseding",
 ]
 
@@ -87,10 +90,12 @@ def bundle_files(folder: Path) -> dict[str, bytes]:
 
 def open_folder(folder: Path) -> FactorFolder:
     """Read a bundle. Raises :class:`DataError`, naming the file, where one is not as hashed."""
-    files = bundle_files(folder)
-    report = verify_bundle(files)
-    if report.faults and not (len(report.faults) == 1 and "no valid signature" in report.faults[0].fact):
-        raise DataError(f"{folder}: {report.faults[0]}; do not use this bundle, fetch it again")
+    files, signers = _sound(folder)
+    if SCORES in files:
+        raise DataError(
+            f"{folder}: holds scores of static data, which have no periods to look at in this way; read its "
+            "report.html and scores.csv, or use entente factors show"
+        )
     try:
         return FactorFolder(
             folder,
@@ -98,10 +103,45 @@ def open_folder(folder: Path) -> FactorFolder:
             json.loads(files["validation.json"]),
             read_frame(files["factor.parquet"]),
             read_frame(files["pit.parquet"]),
-            tuple(signature.signer for signature in report.signatures),
+            signers,
         )
     except (KeyError, ValueError, OSError) as error:
         raise DataError(f"{folder}: not a bundle this version can read ({error}); fetch it again") from None
+
+
+@dataclass(frozen=True)
+class ScoresFolder:
+    """A bundle of static data on disk whose files are as hashed: scores by entity, in training and test."""
+
+    path: Path
+    metadata: dict[str, Any]
+    validation: dict[str, Any]
+    signers: tuple[str, ...]
+
+    @property
+    def findings(self) -> Findings:
+        """What was measured on the test rows."""
+        return Findings.read(self.validation["battery"])
+
+
+def open_scores(folder: Path) -> ScoresFolder | None:
+    """A bundle of static data; None where it is of a factor. Raises as :func:`open_folder`."""
+    files, signers = _sound(folder)
+    if SCORES not in files:
+        return None
+    try:
+        return ScoresFolder(folder, json.loads(files[METADATA]), json.loads(files["validation.json"]), signers)
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{folder}: not a bundle this version can read ({error}); fetch it again") from None
+
+
+def _sound(folder: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """The files of a bundle and who signed it. Raises :class:`DataError` where one is not as hashed."""
+    files = bundle_files(folder)
+    report = verify_bundle(files)
+    if report.faults and not (len(report.faults) == 1 and "no valid signature" in report.faults[0].fact):
+        raise DataError(f"{folder}: {report.faults[0]}; do not use this bundle, fetch it again")
+    return files, tuple(signature.signer for signature in report.signatures)
 
 
 def find_folders(root: Path) -> list[Path]:

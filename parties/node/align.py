@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from parties.agreement.document import Agreement
-from parties.data.entities import party_entities
+from parties.data.agreed_rows import rows_of
 from parties.errors import AgreementError, ConfigError, DataError
 from parties.files.columns import Wanted
 from parties.files.table import read_table
@@ -120,7 +120,7 @@ def listed_universe(agreement: Agreement, settings: NodeSettings, folder: Path) 
 def _intersect(context: RunContext, attempt: int, previous: PreviousAlignment) -> Alignment:
     """Run this party's side of private set intersection on its own entity list."""
     agreement, settings = context.agreement, context.settings
-    ids = party_entities(settings.party, context.queries, context.data, settings.label)
+    ids = rows_of(agreement).entities(settings.party, context.queries, context.data, settings.label)
 
     def verify(party: str, data: bytes, signature: bytes) -> bool:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(agreement.party(party).identity_key))

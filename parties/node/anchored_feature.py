@@ -31,7 +31,7 @@ class AnchoredFeatureParty(FeatureParty):
         self.numbers = OpeningBudget(
             len(self._values),
             agreement.row_limit,
-            others=store.others(run_id, entities, agreement.calendar.periods, 1, counted="numbers"),
+            others=store.others(run_id, entities, agreement.periods, 1, counted="numbers"),
             alone=store.alone,
             history=[charge for charge in store.history(run_id) if charge.label.startswith(NUMBERS)],
             record=self._record,

@@ -180,9 +180,9 @@ def _valued(
     label: LabelEvidence, logged: Sequence[_Logged], found: _Findings
 ) -> tuple[ContributionRecord, dict[frozenset[str], float]]:
     """The record as it follows from the evidence, and v(S) of every coalition."""
-    agreement, panel = label.agreement, panel_of(label.inputs)
+    agreement, panel = label.agreement, _panel(label)
     result, basis = _result(label), label.basis
-    periods = agreement.calendar.periods
+    periods = agreement.periods
     if isinstance(agreement.model, AnchoredModel):
         run = ValuedRun(agreement, None, np.zeros(0, dtype=np.int64), result, panel, periods)
         game: Sums = _sealed_ics(label, run, logged, found)
@@ -197,6 +197,12 @@ def _valued(
     counted = np.isfinite(np.stack(list(game.values()))).all(axis=0)
     values = {members: float(ics[counted].mean()) for members, ics in game.items()}
     return ContributionRecord.model_validate(made), values
+
+
+def _panel(label: LabelEvidence) -> LabelPanel:
+    """The label party's panel as it shows it; labels of static data are standardised in it, and fitted as they are."""
+    panel = panel_of(label.inputs)
+    return panel if label.agreement.static is None else replace(panel, scale=(0.0, 1.0))
 
 
 def _result(label: LabelEvidence) -> TrainingResult:

@@ -65,7 +65,7 @@ def _most_counted(
     }
     if not earlier:
         return
-    periods = agreement.calendar.periods
+    periods = agreement.periods
     for kind, needed, start in _needed(agreement, me):
         width = 1 if kind != "sums" else agreement.model.embedding_width
         used = openings.before(agreement.run_id, entities, periods, width, counted=kind, only=earlier)

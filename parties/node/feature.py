@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.audit.record import opening_entry
-from parties.data.calendar import calendar_of
-from parties.data.panel import build_feature_panel
+from parties.data.agreed_rows import rows_of
 from parties.errors import AgreementError
 from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
@@ -78,8 +77,7 @@ class FeatureParty:
     def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
         self.context = context
         agreement = context.agreement
-        calendar = calendar_of(agreement.calendar)
-        panel = build_feature_panel(context.settings.party, context.queries, context.data, calendar, entities)
+        panel = rows_of(agreement).features(context.settings.party, context.queries, context.data, entities)
         check_own_columns(context, panel, entities)
         self._missing = None if panel.missing is None else panel.missing.reshape(panel.rows.shape)
         if self._missing is not None and agreement.alignment.policy == "universe":
@@ -92,12 +90,12 @@ class FeatureParty:
         with store.alone:
             # checked when it was proposed too, but others may have begun since
             check_begun(agreement, context.folder, store.begun())
-            self._values, bits = self._shown(panel, entities, calendar.periods)
-            store.begin(run_id, entities, calendar.periods)
+            self._values, bits = self._shown(panel, entities, agreement.periods)
+            store.begin(run_id, entities, agreement.periods)
         self.budget = OpeningBudget(
             len(self._values),
             agreement.row_limit,
-            others=self._shown_before(entities, calendar.periods),
+            others=self._shown_before(entities, agreement.periods),
             alone=store.alone,
             history=[charge for charge in store.history(run_id) if not charge.label.startswith(NUMBERS)],
             record=self._record,
@@ -268,7 +266,7 @@ class FeatureParty:
     def _in_time(self) -> tuple[bool, ...]:
         """In which reported periods this node had committed to its rows in time."""
         agreement = self.context.agreement
-        terms, periods = agreement.evaluation, agreement.calendar.periods
+        terms, periods = agreement.evaluation, agreement.periods
         first = periods.index(terms.first) if terms.first else 0
         last = periods.index(terms.last) if terms.last else len(periods) - 1
         return covered_periods(agreement, told_times(self.context.folder), periods[first : last + 1])

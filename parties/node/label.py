@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.control.phases import session_roles
+from parties.data.agreed_rows import rows_of
 from parties.data.calendar import calendar_of
-from parties.data.panel import build_label_panel
 from parties.errors import AgreementError, ConfigError
 from parties.factor.delivery import reading_keys, sealer, write_sealed
 from parties.factor.provenance import git_revision, lockfile_sha256
@@ -31,8 +31,9 @@ from parties.node.valuation import Valuation, value_run
 from psi.flow import Flow
 from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
 from vfl.contribution.findings import contribution_findings
+from vfl.factors.bundle_metadata import FactorMetadata
 from vfl.factors.evaluate import Evaluation, Method, evaluate
-from vfl.factors.export import FactorBundle, FactorMetadata, Signer, export_bundle, size_band
+from vfl.factors.export import FactorBundle, Signer, export_bundle, size_band
 from vfl.factors.findings import Findings
 from vfl.factors.joining import UPLIFT_LEVEL
 from vfl.models.split.training import score_coalition
@@ -56,16 +57,9 @@ class LabelParty:
         self._roots = roots
         agreement, settings = context.agreement, context.settings
         assert settings.label is not None
-        self._calendar = calendar_of(agreement.calendar)
-        self.panel = build_label_panel(
-            settings.party,
-            settings.label,
-            context.queries,
-            context.data,
-            self._calendar,
-            entities,
-            tuple(horizon.name for horizon in agreement.walk_forward.horizons),
-        )
+        self.panel = rows_of(agreement).labels(
+            settings.party, settings.label, context.queries, context.data, entities
+        )  # fmt: skip
         self._placebo: PlaceboResult | None = None
         if agreement.placebo is not None:
             self._placebo = PlaceboResult(context, self._factor)
@@ -114,7 +108,7 @@ class LabelParty:
         trained = [step for step in self._model.steps if step.kind == "train"]
         for step, loss in zip(trained, self.result.losses, strict=True):
             losses.setdefault(step.period, []).append(float(loss))
-        periods = self._calendar.periods
+        periods = self.context.agreement.periods
         return [{"period": periods[p], "loss": float(np.mean(values))} for p, values in sorted(losses.items())]
 
     def evaluate(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -127,7 +121,7 @@ class LabelParty:
             self._evaluation = evaluate(
                 scores,
                 self._label,
-                self._calendar.periods,
+                self.context.agreement.periods,
                 horizon=max(agreement.walk_forward.horizon, 1),
                 first=agreement.evaluation.first,
                 last=agreement.evaluation.last,
@@ -136,21 +130,25 @@ class LabelParty:
             raise ConfigError(str(error)) from None
         return _numbers(self._evaluation), _points(self._evaluation)
 
+    def _be_evaluated(self) -> None:
+        """After a restart neither the numbers nor the own model's scores are there: make them again."""
+        if self._evaluation is None:
+            self.evaluate()
+
     def value(self, attempt: int) -> Valuation:
         """Open what the agreement consents to, and share out the rank IC that the coalitions gain."""
-        if self._evaluation is None:
-            self.evaluate()  # after a restart the own model's scores are not there
+        self._be_evaluated()
         valued = value_run(
             self.context,
             self._model,
             self.result,
             self.panel,
-            self._calendar.periods,
+            self.context.agreement.periods,
             attempt,
             self._own,
         )
         outputs = {"score": self.result.scores[..., None], **valued.opened}
-        record_outputs(self.context, self._calendar.periods, self._entities, outputs)
+        record_outputs(self.context, self.context.agreement.periods, self._entities, outputs)
         return valued
 
     @property
@@ -168,20 +166,20 @@ class LabelParty:
         """The signed factor bundle's files."""
         from parties.node.validation import earlier_trials, horizon_outputs, validate_run
 
-        if self._evaluation is None:
-            self.evaluate()
+        self._be_evaluated()
         assert self._evaluation is not None
         openings_used = most_opened(self.context.agreement, self._model.steps, self.panel)
         if self._placebo is not None:
             return self._placebo.bundle(self._evaluation, openings_used)
-        agreement, identity = self.context.agreement, self.context.identity
+        agreement = self.context.agreement
+        calendar = calendar_of(agreement.dated)
         predicted = max(len(self.result.predictions), 1)
         name, version = self.folder.parent.name, self.folder.name
         earlier = earlier_trials(self.context.folder / "factors" / name, version)
         findings, trials = validate_run(
             agreement,
             self.context.run_id,
-            self._calendar,
+            calendar,
             self.panel,
             self.result,
             self._own,
@@ -192,34 +190,18 @@ class LabelParty:
         )
         outputs = horizon_outputs(agreement, self._model.head, self.result, self.panel)
         metadata = FactorMetadata(
-            factor_id=name,
-            version=version,
-            universe=f"entities common to all {len(agreement.parties)} parties, in the label party's universe",
-            identifier_scheme="normalised identifiers as agreed between the parties",
-            calendar=f"{agreement.calendar.frequency}, cutoffs in UTC",
-            frequency=agreement.calendar.frequency,
+            **self._told(),
+            calendar=f"{agreement.dated.frequency}, cutoffs in UTC",
+            frequency=agreement.dated.frequency,
             horizon=agreement.walk_forward.horizon,
             purge=agreement.walk_forward.longest,
             embargo=agreement.walk_forward.embargo,
-            label_name=agreement.label.name,
-            label_definition=agreement.label.definition,
             outputs=dict(outputs.meaning),
             n_trials=len(trials) + earlier[1],
-            run_id=self.context.run_id,
-            parties=tuple(p.name for p in agreement.parties),
-            alignment_policy=agreement.alignment.policy,
-            intersection_size_band=size_band(len(self._entities)),
-            he_parameters=_he_parameters(agreement),
-            openings_limit=agreement.row_limit,
             openings_used=openings_used,
-            git_sha=git_revision(),
-            lockfile_sha256=lockfile_sha256(),
-            seed=agreement.model.seed,
-            input_commitments={name: root.hex() for name, root in self._roots.items()},
-            terms=agreement.purpose,
         )
         bundle = FactorBundle(
-            calendar=self._calendar,
+            calendar=calendar,
             instruments=self._entities,
             scores=self.result.scores,
             n_parties=len(agreement.parties),
@@ -230,8 +212,35 @@ class LabelParty:
             findings=(findings | outputs.findings | self._contributed()).first("no uplift"),
             trials=trials,
         )
-        key = bytes.fromhex(identity.public_key)
-        return export_bundle(bundle, Signer(identity.name, key, identity.key.sign))
+        return export_bundle(bundle, self._signer)
+
+    @property
+    def _signer(self) -> Signer:
+        identity = self.context.identity
+        return Signer(identity.name, bytes.fromhex(identity.public_key), identity.key.sign)
+
+    def _told(self) -> dict[str, Any]:
+        """What the metadata of any bundle say of the run."""
+        agreement = self.context.agreement
+        return {
+            "factor_id": self.folder.parent.name,
+            "version": self.folder.name,
+            "universe": f"entities common to all {len(agreement.parties)} parties, in the label party's universe",
+            "identifier_scheme": "normalised identifiers as agreed between the parties",
+            "label_name": agreement.label.name,
+            "label_definition": agreement.label.definition,
+            "run_id": self.context.run_id,
+            "parties": tuple(p.name for p in agreement.parties),
+            "alignment_policy": agreement.alignment.policy,
+            "intersection_size_band": size_band(len(self._entities)),
+            "he_parameters": _he_parameters(agreement),
+            "openings_limit": agreement.row_limit,
+            "git_sha": git_revision(),
+            "lockfile_sha256": lockfile_sha256(),
+            "seed": agreement.model.seed,
+            "input_commitments": {name: root.hex() for name, root in self._roots.items()},
+            "terms": agreement.purpose,
+        }
 
     def _rescored(self) -> Callable[[F64], F64] | None:
         """Scores of other embeddings by the model as it was; None where it never saw an embedding."""

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from parties.agreement.document import Agreement
-from parties.data.calendar import calendar_of
+from parties.data.agreed_rows import rows_of
 from parties.data.check import row_faults
-from parties.data.entities import party_entities
-from parties.data.panel import build_feature_panel, build_label_panel
+from parties.data.entities import has_periods, listed_names, party_entities
 from parties.errors import DataError
 from parties.node.align import listed_universe
 from parties.node.settings import NodeSettings
@@ -40,12 +39,14 @@ class OwnData:
 
     def lines(self, agreement: Agreement) -> tuple[str, ...]:
         """What was read, for the party's own operators."""
-        periods, found = agreement.calendar.periods, [f"Data: {len(self.entities)} entities"]
-        if self.panel is not None:
+        periods, found = agreement.periods, [f"Data: {len(self.entities)} entities"]
+        if agreement.static is not None:
+            found[0] += ", one row each"
+        elif self.panel is not None:
             found[0] += f", rows in {self.covered} of {len(periods)} periods ({periods[0]} to {periods[-1]})"
         if self.label is not None:
             found[0] += f", {int(np.isfinite(self.label.label).sum())} labels"
-        if self.panel is not None and 0 < self.covered < len(periods):
+        if self.panel is not None and agreement.static is None and 0 < self.covered < len(periods):
             found.append(f"In {len(periods) - self.covered} periods no entity has a row of ours: they count as absent.")
         return (f"{found[0]}.", *found[1:])
 
@@ -60,15 +61,14 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
     if agreement.alignment.policy == "universe":
         entities = listed_universe(agreement, settings, folder)
     else:
-        entities = party_entities(party, queries, data, settings.label)
+        entities = rows_of(agreement).entities(party, queries, data, settings.label)
         _check_enough(len(entities), agreement)
-    calendar = calendar_of(agreement.calendar)
+    rows = rows_of(agreement)
     if party.role == "feature":
-        panel = build_feature_panel(party, queries, data, calendar, entities)
+        panel = rows.features(party, queries, data, entities)
         return OwnData(entities, panel, None, _periods_covered(panel, agreement, party.query))
     assert settings.label is not None
-    horizons = tuple(horizon.name for horizon in agreement.walk_forward.horizons)
-    label = build_label_panel(party, settings.label, queries, data, calendar, entities, horizons)
+    label = rows.labels(party, settings.label, queries, data, entities)
     try:
         resolved_before(agreement.walk_forward, label.known_from, label.label, label.universe)
     except ValueError as error:
@@ -95,7 +95,7 @@ def _check_enough(entities: int, agreement: Agreement) -> None:
 def _periods_covered(panel: FeaturePanel, agreement: Agreement, query: str) -> int:
     covered = int(panel.covered.any(axis=1).sum())
     if not covered:
-        periods = agreement.calendar.periods
+        periods = agreement.periods
         raise DataError(
             f"{query}: no row is known at any cutoff of the calendar ({periods[0]} to {periods[-1]}): propose periods "
             "that the data cover, or look at available_at, lag_days and largest_age_days with entente data check"
@@ -109,6 +109,9 @@ def data_check(settings: NodeSettings, folder: Path) -> tuple[str, ...]:
     Raises :class:`ConfigError` or :class:`DataError` for what would stop every run.
     """
     queries, data, party = folder / settings.queries, folder / settings.data, settings.party
+    if not has_periods(party, queries, data, settings.label):
+        found = listed_names(party, queries, data, settings.label)
+        return (f"{len(found)} entities; the queries run, without periods: fit for static data alone",)
     entities = party_entities(party, queries, data, settings.label)
     faults = row_faults(party, queries, data)
     if faults:

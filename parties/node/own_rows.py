@@ -84,7 +84,7 @@ def check_own_rows(
     """
     if isinstance(agreement.model, AnchoredModel) or settings.party.role != "feature":
         return None
-    panel, periods = data.panel, agreement.calendar.periods
+    panel, periods = data.panel, agreement.periods
     assert panel is not None
     assert panel.contents is not None
     told = openings.told(agreement.run_id, data.entities, periods, RowContents(panel.contents).keyed(key))

@@ -86,9 +86,11 @@ class PartyRun:
     def _label(self) -> LabelParty:
         # torch and the statistics are the label party's alone: a feature party starts without them
         from parties.node.label import LabelParty
+        from parties.node.static_label import StaticLabelParty
 
         rows = self._aligned()
-        return LabelParty(self.context, rows.ids, dict(rows.roots))
+        kind = LabelParty if self.context.agreement.static is None else StaticLabelParty
+        return kind(self.context, rows.ids, dict(rows.roots))
 
     def _trained(self) -> FeatureParty | LabelParty:
         """This party's part after training, from its records where the node has restarted since."""
@@ -150,7 +152,8 @@ class PartyRun:
         for proof in logged_exports(files, {agreement.label.party: key}):
             if proof.fault:
                 raise DataError(f"the factor bundle's proof by {proof.signer!r} {proof.fault}: ask for it again")
-        check_agreed_size(files, len(agreement.calendar.periods), len(self._aligned().ids))
+        static = agreement.static is not None
+        check_agreed_size(files, 1 if static else len(agreement.periods), len(self._aligned().ids), static=static)
         report = self._bundle_report(files, store_bundle(self._factors, files))
         told = {name: report[name] for name in ("factor_id", "version", "sha256")}
         self.context.audit.append("received", agreement.run_id, told)

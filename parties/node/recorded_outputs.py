@@ -26,11 +26,13 @@ from parties.node.context import RunContext
 from vfl.contribution.recycled import EXPLAINED, enough_rows, explained_by_outputs
 from vfl.factors.bounded_parquet import read_frame
 from vfl.factors.panel import FeaturePanel
+from vfl.factors.static_export import SCORES
 
 __all__ = [
     "check_own_columns",
     "column_digests",
     "delivered_groups",
+    "delivered_scores",
     "record_columns",
     "record_outputs",
     "recorded_groups",
@@ -120,6 +122,22 @@ def delivered_groups(folder: Path, run_id: str, dates: Sequence[str], entities: 
     return groups
 
 
+def delivered_scores(folder: Path, run_id: str, entities: Sequence[str]) -> dict[str, F64]:
+    """Scores of static data that this node holds, (2, n, 1) by version. Raises as :func:`delivered_groups`."""
+    groups: dict[str, F64] = {}
+    for path in sorted((folder / "factors").glob(f"*/*/{SCORES}")):
+        if path.parent.name == run_id[:12]:
+            continue
+        try:
+            table = read_frame(path.read_bytes())
+            values, names = table["score"].to_numpy(dtype=np.float64), table["entity"].to_numpy()
+        except (OSError, ValueError, KeyError):
+            raise StorageError(f"{path}: cannot be read; remove this version or restore it") from None
+        moved = _moved(values[None, :, None], np.zeros(1, dtype=np.int64), _places(names, entities))
+        groups[f"score of run {path.parent.name}"] = np.concatenate([np.full_like(moved, np.nan), moved])
+    return groups
+
+
 def _places(names: NDArray[np.str_], wanted: Sequence[str]) -> NDArray[np.int64]:
     place = {str(name): number for number, name in enumerate(names)}
     return np.array([place.get(name, -1) for name in wanted], dtype=np.int64)
@@ -192,17 +210,20 @@ def check_own_columns(context: RunContext, panel: FeaturePanel, entities: Sequen
     Raises :class:`DataError` naming column and output.
     """
     context.audit.append("columns", context.run_id, {"sha256": column_digests(panel)})
-    record_columns(context, context.agreement.calendar.periods, entities, panel)
+    record_columns(context, context.agreement.periods, entities, panel)
     if context.agreement.reward.outputs == "allowed" or not panel.values.shape[-1]:
         return
-    calendar = context.agreement.calendar
-    dates = [f"{cutoff.astimezone(UTC):%Y-%m-%d}" for cutoff in calendar.cutoffs]
-    groups = recorded_groups(context.folder, context.run_id, calendar.periods, entities)
-    groups |= delivered_groups(context.folder, context.run_id, dates, entities)
+    periods, calendar = context.agreement.periods, context.agreement.calendar
+    groups = recorded_groups(context.folder, context.run_id, periods, entities)
+    if calendar is None:
+        groups |= delivered_scores(context.folder, context.run_id, entities)
+    else:
+        dates = [f"{cutoff.astimezone(UTC):%Y-%m-%d}" for cutoff in calendar.cutoffs]
+        groups |= delivered_groups(context.folder, context.run_id, dates, entities)
     for source, (group, runs) in _joined(groups, len(entities)).items():
         share = explained_by_outputs(panel.values, [group])
         for run in runs if share.max() >= EXPLAINED else ():
-            share[_same_columns(context, panel, run, calendar.periods, entities)] = 0.0
+            share[_same_columns(context, panel, run, periods, entities)] = 0.0
         worst = int(np.argmax(share))
         if share[worst] >= EXPLAINED:
             raise DataError(

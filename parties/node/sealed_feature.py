@@ -82,7 +82,7 @@ class SealedFeatureParty(AnchoredFeatureParty):
     def _earlier_rows(self) -> NDArray[np.float64]:
         """The values of the periods before the first reported one."""
         agreement = self.context.agreement
-        return self._values[: agreement.reported_from * (len(self._values) // len(agreement.calendar.periods))]
+        return self._values[: agreement.reported_from * (len(self._values) // len(agreement.periods))]
 
     def _trial(self, name: str, number: int) -> Flow[None]:
         """One configuration on the rows before the first reported period, which are all that a trial is shown."""

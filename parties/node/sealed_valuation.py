@@ -61,7 +61,7 @@ class ValuedModel(Protocol):
 
 def _window(agreement: Agreement) -> NDArray[np.bool_]:
     terms = agreement.evaluation
-    return evaluation_window(agreement.calendar.periods, terms.first, terms.last)
+    return evaluation_window(agreement.periods, terms.first, terms.last)
 
 
 def agreed_numbers(agreement: Agreement) -> int:

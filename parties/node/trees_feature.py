@@ -59,7 +59,7 @@ class TreesFeatureParty(AnchoredFeatureParty):
         place = yield from offer_place(agreement.label.party, records.places())
         resumed = records.go_on(place)
         candidates = SecretStream(context.secret(candidates_purpose(agreement.initial_purpose)))
-        periods = len(agreement.calendar.periods)
+        periods = len(agreement.periods)
         steps = most_steps(self._terms, periods, len(self._values) // max(periods, 1))
         if isinstance(records, AnchorTreesRecords):
             anchor = TreesAnchor(

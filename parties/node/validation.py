@@ -59,7 +59,7 @@ def horizon_outputs(agreement: Agreement, head: Scorer | None, result: TrainingR
         return Outputs()
     assert isinstance(head, LabelHead)
     scores = scores_by_horizon(head, result, panel)
-    window = evaluation_window(agreement.calendar.periods, agreement.evaluation.first, agreement.evaluation.last)
+    window = evaluation_window(agreement.periods, agreement.evaluation.first, agreement.evaluation.last)
     counted = panel.universe & window[:, None]
     labels = [np.where(counted, label, np.nan) for label in (panel.label, *panel.further)]
     names = (agreement.label.name, *(horizon.name for horizon in walk.horizons))
@@ -150,7 +150,7 @@ def _terms(agreement: Agreement, trial: Tried | None) -> dict[str, Any]:
         "walk_forward": agreement.walk_forward.model_dump(mode="json"),
         "columns": {party.name: list(party.columns) for party in agreement.parties},
         "label": agreement.label.definition,
-        "frequency": agreement.calendar.frequency,
+        "frequency": agreement.dated.frequency,
     }
     if trial is not None:
         value = trial.value if math.isfinite(trial.value) else None

@@ -104,7 +104,7 @@ class ProductCost:
 
 def steps_of(agreement: Agreement, entities: int) -> Steps:
     """The steps if ``entities`` are common to all. A ridge's blocks of moments stay below what is counted for it."""
-    model, periods = agreement.model, len(agreement.calendar.periods)
+    model, periods = agreement.model, len(agreement.periods)
     if isinstance(model, AnchoredModel):
         return Steps(**vars(anchored_steps(agreement, entities)))
     rows = periods * entities

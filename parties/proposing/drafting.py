@@ -258,7 +258,8 @@ def agreement_of(
                 for party in settings.party
             ),
             label=LabelTerms(name=settings.label.name, definition=settings.label.definition, party=label),
-            calendar=calendar_terms(settings.calendar),
+            calendar=None if settings.calendar is None else calendar_terms(settings.calendar),
+            static=settings.static,
             alignment=settings.alignment,
             fixed_point=settings.fixed_point,
             parameter_set=settings.parameter_set,
@@ -326,19 +327,29 @@ def _contradiction(error: ValidationError) -> TermsFault:
 
 def terms_of(agreement: Agreement) -> dict[str, Any]:
     """The terms of a run, to propose another like it: :func:`offered_terms` takes them. Columns are not among them."""
-    calendar = agreement.calendar
-    lag = calendar.cutoffs[0] - calendar.period_ends[0]
     same = ("alignment", "fixed_point", "model", "walk_forward", "openings", "evaluation", "reward", "fees", "readers")
     body = agreement.model_dump(mode="json", include={*same, "purpose", "parameter_set", "recipients"})
     return {
         **{key: value for key, value in body.items() if value is not None},
         "name": agreement.consortium,
         "label": {"name": agreement.label.name, "definition": agreement.label.definition},
+        **_times_of(agreement),
+        "parties": [party.name for party in agreement.parties],
+    }
+
+
+def _times_of(agreement: Agreement) -> dict[str, Any]:
+    """The calendar of a run as terms name it, or that its data has none."""
+    calendar, static = agreement.calendar, agreement.static
+    if calendar is None:
+        assert static is not None
+        return {"static": static.model_dump(mode="json", exclude_none=True)}
+    lag = calendar.cutoffs[0] - calendar.period_ends[0]
+    return {
         "calendar": {
             "frequency": calendar.frequency,
             "first": calendar.period_ends[0].astimezone(UTC).date().isoformat(),
             "last": calendar.period_ends[-1].astimezone(UTC).date().isoformat(),
             "decision_lag_days": lag.days,
-        },
-        "parties": [party.name for party in agreement.parties],
+        }
     }

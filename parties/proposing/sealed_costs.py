@@ -98,7 +98,7 @@ def sealed_steps(agreement: Agreement, entities: int) -> SealedSteps:
     Those of a search's trials are among them.
     """
     assert isinstance(agreement.model, SealedModel)
-    found = _steps(agreement, agreement.model, len(agreement.calendar.periods), entities)
+    found = _steps(agreement, agreement.model, len(agreement.periods), entities)
     for terms in agreement.configurations:
         trial = _steps(agreement, terms, agreement.reported_from, entities)
         found = replace(found, train=found.train + trial.train, predict=found.predict + trial.predict)
@@ -125,7 +125,7 @@ def sealed_cost(agreement: Agreement, entities: int) -> SealedCost:
     """
     members, cost, model = sealed_members(agreement), SealedCost(), agreement.model
     assert isinstance(model, SealedModel)
-    every, before = len(agreement.calendar.periods), agreement.reported_from if agreement.search is not None else 0
+    every, before = len(agreement.periods), agreement.reported_from if agreement.search is not None else 0
     for terms, periods in ((model, every), *((tried, before) for tried in agreement.configurations)):
         steps = _steps(agreement, terms, periods, entities)
         predicted = min(entities, PREDICT_ROWS)

@@ -38,7 +38,7 @@ def anchored_steps(agreement: Agreement, entities: int) -> SealedSteps:
     if not isinstance(model, TreesModel):
         return sealed_steps(agreement, entities)
     fits = list(_fits(agreement, model, entities))
-    rows = len(agreement.calendar.periods) * entities
+    rows = len(agreement.periods) * entities
     drawn = max(1, fits[-1][0] // model.blocks)
     predicted = max(1, _predicted(agreement))
     return SealedSteps(rows, drawn, len(fits) * model.trees, predicted * -(-entities // PREDICT_ROWS))
@@ -58,12 +58,12 @@ def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
 
 def _predicted(agreement: Agreement) -> int:
     walk = agreement.walk_forward
-    return len(agreement.calendar.periods) - walk.warmup - max(1, walk.longest + walk.embargo) + 1
+    return len(agreement.periods) - walk.warmup - max(1, walk.longest + walk.embargo) + 1
 
 
 def _fits(agreement: Agreement, model: TreesModel, entities: int) -> Iterator[tuple[int, int]]:
     """Of each fit, the rows that are fitted and those that its trees score."""
-    periods, predicted = len(agreement.calendar.periods), max(1, _predicted(agreement))
+    periods, predicted = len(agreement.periods), max(1, _predicted(agreement))
     for start in range(0, predicted, model.refit_every):
         known = agreement.walk_forward.warmup + start
         ahead = periods - known if model.fits_kept == 0 else model.refit_every * model.fits_kept

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from parties.agreement.sealed_terms import with_kind_defaults
-from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms
+from parties.agreement.static_terms import with_static_defaults
+from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms, StaticTerms
 from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import LegalEntity, PartyName
@@ -339,7 +340,8 @@ class ConsortiumSettings(Terms):
 
     name: str
     purpose: str = ""
-    calendar: CalendarSettings
+    calendar: CalendarSettings | None = None
+    static: StaticTerms | None = Field(default=None, description="in place of [calendar]: one row an entity")
     label: LabelSettings
     alignment: AlignmentTerms = AlignmentTerms()
     fixed_point: FixedPoint = FixedPoint()
@@ -360,13 +362,15 @@ class ConsortiumSettings(Terms):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_kind(cls, given: Any) -> Any:
-        return with_kind_defaults(given)
+        return with_static_defaults(with_kind_defaults(given))
 
     @model_validator(mode="after")
     def _one_label_party(self) -> ConsortiumSettings:
         labels = [p.name for p in self.party if p.role == "label"]
         if len(labels) != 1:
             raise ValueError(f'exactly one [[party]] needs role = "label", found {len(labels)}')
+        if (self.calendar is None) == (self.static is None):
+            raise ValueError("name [calendar] or [static]: the periods of the data, or that it is one row an entity")
         return self
 
 

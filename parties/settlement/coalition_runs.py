@@ -64,7 +64,7 @@ class _Run:
     def series(self, what: str) -> Floats:
         """``ic_joint`` or ``ic_own`` by period of the calendar, NaN where there is none."""
         points = {point.period: getattr(point, what) for point in self.view.series}
-        known = (points.get(period) for period in self.agreement.calendar.periods)
+        known = (points.get(period) for period in self.agreement.periods)
         return np.array([math.nan if value is None else value for value in known], dtype=np.float64)
 
 
@@ -101,7 +101,7 @@ def retrained(views: Sequence[RunView]) -> Retrained:
     except ValueError as error:
         raise ConfigError(str(error)) from None
     ordered = {run.members: run.view.run_id for run in sorted(by_members.values(), key=lambda run: len(run.members))}
-    return Retrained(report, ordered, widest.agreement.calendar.periods, widest.view.n_common or 0)
+    return Retrained(report, ordered, widest.agreement.periods, widest.view.n_common or 0)
 
 
 def _finished(view: RunView) -> _Run:

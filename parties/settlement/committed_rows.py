@@ -43,7 +43,8 @@ def covered_periods(
 
     ``live``: cutoffs of periods after the calendar, where these are asked about.
     """
-    cutoffs = dict(zip(agreement.calendar.periods, agreement.calendar.cutoffs, strict=True)) | dict(live or {})
+    known = () if agreement.calendar is None else agreement.calendar.cutoffs
+    cutoffs = dict(zip(agreement.periods, known, strict=False)) | dict(live or {})
     hours = agreement.reward.rows_within_hours
     return tuple(period in cutoffs and covered(told, cutoffs[period], hours) for period in periods)
 

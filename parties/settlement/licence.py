@@ -38,7 +38,7 @@ def licence_due(agreement: Agreement, number: int) -> datetime:
 
     Raises :class:`LedgerError` for a period that is not agreed.
     """
-    terms, cutoffs = _terms(agreement), agreement.calendar.cutoffs
+    terms, cutoffs = _terms(agreement), agreement.dated.cutoffs
     if not 1 <= number <= terms.periods:
         raise LedgerError(f"period {number} of use is not agreed: the licence is of {terms.periods} periods")
     return cutoffs[-1] + number * (cutoffs[-1] - cutoffs[-2])

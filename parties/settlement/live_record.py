@@ -55,13 +55,13 @@ class LiveRecord(Terms):
                 f"the live record is of horizon {self.horizon}, the run of {agreement.walk_forward.horizon}: value the "
                 "label that was agreed"
             )
-        known = sorted(set(self.periods) & set(agreement.calendar.periods))
+        known = sorted(set(self.periods) & set(agreement.periods))
         if known or len(set(self.periods)) != len(self.periods):
             raise LedgerError(
                 f"the live record counts {known[0] if known else 'a period twice'}: name each period after the "
                 "run's calendar once"
             )
-        ends = (agreement.calendar.cutoffs[-1], *self.cutoffs)
+        ends = (agreement.dated.cutoffs[-1], *self.cutoffs)
         if self.cutoffs and (len(self.cutoffs) != len(self.periods) or any(b <= a for a, b in pairwise(ends))):
             raise LedgerError("the live record's cutoffs must rise after the run's calendar, one a period")
         if self.contribution.periods not in ((), self.periods):

@@ -41,7 +41,7 @@ def check_record(agreement: Agreement, record: ContributionRecord, *, live: bool
     counted = len(record.periods)
     if any(len(said.phi_by_period) != counted for said in record.parties.values()):
         raise _fault("names another number of periods than its parties have contributions of")
-    unknown = set() if live else set(record.periods) - set(agreement.calendar.periods)
+    unknown = set() if live else set(record.periods) - set(agreement.periods)
     if unknown or len(set(record.periods)) != counted:
         raise _fault(f"counts {min(unknown) if unknown else 'a period twice'}: name each agreed period once")
     if record.uplift_by_period and len(record.uplift_by_period) != counted:

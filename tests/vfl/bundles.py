@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from vfl.factors.bundle_metadata import FactorMetadata
 from vfl.factors.evaluate import evaluate
-from vfl.factors.export import FactorBundle, FactorMetadata, Signer, size_band
+from vfl.factors.export import FactorBundle, Signer, size_band
 from vfl.factors.panel import Calendar
 
 MESSY = ("NA", "NAN", "TRUE", "NULL", "007", "1E5", "BRK.B", 'A,"B', "-", "İŞ")

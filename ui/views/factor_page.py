@@ -57,8 +57,11 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
         _warnings(detail)
     with right:
         _downloads(client, detail)
-    _headline(detail)
-    _honesty(detail)
+    if detail.card.static is None:
+        _headline(detail)
+        _honesty(detail)
+    else:
+        _measures(detail.card)
     for group in battery_words.side_by_side(detail.sections):
         for column, section in zip(st.columns(len(group), gap="medium"), group, strict=True):
             with column:
@@ -165,6 +168,19 @@ def _download(client: ClientProtocol, detail: FactorDetail, form: FactorForm, re
         key=f"take {form} {detail.card.run_id}",
     )
     st.caption(plain(reason) if reason else f"{FORM_HINTS[form]}{size}")
+
+
+def _measures(card: FactorCard) -> None:
+    """What static data has in place of ICs: of the joint scores, and of the label party's own."""
+    found = card.static
+    assert found is not None
+    rows = [
+        {"model": "joint" if model == "joint" else "label party alone"}
+        | {plain(name.replace("_", " ")): value for name, value in by.items()}
+        for model, by in found.measures.items()
+    ]
+    st.subheader(f"On {found.rows:,} test rows", help=HELP["test_rows"])
+    st.dataframe(rows, hide_index=True, alt="Measures on the test rows")
 
 
 def _headline(detail: FactorDetail) -> None:

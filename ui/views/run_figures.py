@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from parties.client import PartyView, RunView
+from parties.client import EvaluationView, PartyView, RunView
 from ui.charts import runs as run_charts
 from ui.charts.drawn_once import draw
 from ui.charts.thinned_series import MOST_POINTS
@@ -27,6 +27,9 @@ _WAYS = {
 def numbers(run: RunView) -> None:
     """The numbers that matter most, side by side."""
     evaluation = run.evaluation
+    if evaluation is not None and evaluation.static is not None:
+        _test_rows(run, evaluation)
+        return
     joint = evaluation.ic_joint if evaluation else run.ic_joint
     own = evaluation.ic_own if evaluation else run.ic_own
     uplift = evaluation.uplift if evaluation else None
@@ -44,12 +47,30 @@ def numbers(run: RunView) -> None:
     _number(cells[4], label, openings, HELP[meaning])
 
 
+def _test_rows(run: RunView, evaluation: EvaluationView) -> None:
+    """What static data has in place of ICs: the first measures of the joint scores, and of the label party's own."""
+    found = evaluation.static
+    assert found is not None
+    joint, own = found.measures.get("joint", {}), found.measures.get("own", {})
+    cells = st.columns(max(1, len(joint)) + 1)
+    for cell, (name, value) in zip(cells, joint.items(), strict=False):
+        note = f"own {_figure(own[name])}" if name in own else None
+        _number(cell, plain(name.replace("_", " ")), _figure(value), HELP["test_rows"], note)
+    _number(cells[-1], "Common entities", count(run.n_common), HELP["common"])
+
+
+def _figure(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.4f}"
+
+
 def _number(cell: DeltaGenerator, label: str, value: str, meaning: str, note: str | None = None) -> None:
     cell.metric(label, value, note, help=meaning, border=True, delta_color="off", delta_arrow="off", height="stretch")
 
 
 def quality(run: RunView) -> None:
-    """Rank IC and loss, period by period, as far as they are known."""
+    """Rank IC and loss, period by period, as far as they are known; static data has no periods."""
+    if run.agreement.get("static"):
+        return
     st.subheader("The factor, period by period", help=HELP["rank_ic"])
     if any(p.ic_joint is not None or p.ic_own is not None for p in run.series):
         if run.evaluation and run.evaluation.n_periods:

@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from numpy.typing import NDArray
-from pydantic import Field
 
 from vfl.factors.adapters import (
     SIGNALS_ID_COLUMNS,
@@ -39,6 +38,7 @@ from vfl.factors.adapters import (
     signals_csv,
     zipline_wide,
 )
+from vfl.factors.bundle_metadata import FactorMetadata, Supersedes
 from vfl.factors.evaluate import Evaluation, IcSummary, Uplift
 from vfl.factors.findings import Findings
 from vfl.factors.hac import CONFIDENCE
@@ -47,14 +47,13 @@ from vfl.factors.report import render_report
 from vfl.factors.trials import FILE as TRIALS
 from vfl.factors.trials import Trial, write_trials
 from vfl.factors.verify import MANIFEST, METADATA, SIGNATURES, manifest_of
-from vfl.terms import Terms
 
 __all__ = [
     "FactorBundle",
-    "FactorMetadata",
     "Signer",
-    "Supersedes",
     "export_bundle",
+    "file_facts",
+    "json_bytes",
     "reissue_bundle",
     "sign_bundle",
     "size_band",
@@ -62,52 +61,6 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
-
-
-class Supersedes(Terms):
-    """What a later version takes the place of, and why. The earlier one stays as it is."""
-
-    version: str
-    sha256: str = Field(description="of the earlier version's SHA256SUMS")
-    why: str
-    run_id: str = Field(default="", description="the run that gave cause, such as a placebo")
-
-
-class FactorMetadata(Terms):
-    """What a reader must know of a factor. What follows from the data (ranges, lags, counts) is added at export."""
-
-    schema_version: Literal[1] = 1
-    factor_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
-    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    sign: Literal["higher score, higher expected label", "higher score, lower expected label"] = (
-        "higher score, higher expected label"
-    )
-    unit: str = Field(default="model output; comparable within a period only", description="unit of score")
-    universe: str
-    identifier_scheme: str
-    calendar: str = Field(description="name and time zone of the decision calendar")
-    frequency: str
-    horizon: int = Field(ge=0, description="periods until a label is known")
-    purge: int = Field(ge=0, description="periods between training rows and the prediction, label horizon included")
-    embargo: int = Field(ge=0, description="extra periods held out")
-    label_name: str
-    label_definition: str
-    outputs: dict[str, str] = Field(default_factory=dict, description="what each of f0, f1, ... predicts")
-    neutralised_against: tuple[str, ...] = ()
-    n_trials: int = Field(ge=1, description="all configurations tried by all parties for this factor")
-    run_id: str
-    parties: tuple[str, ...] = Field(description="pseudonyms")
-    alignment_policy: str
-    intersection_size_band: str
-    he_parameters: dict[str, int | str | tuple[int, ...]]
-    openings_limit: int = Field(ge=0, description="openings per row that the agreement allows")
-    openings_used: int = Field(ge=0, description="most openings any row has had in this run")
-    git_sha: str
-    lockfile_sha256: str
-    seed: int
-    input_commitments: dict[str, str] = Field(default_factory=dict, description="party -> commitment to its inputs")
-    terms: str = Field(default="", description="what the recipients may do with the factor")
-    supersedes: Supersedes | None = Field(default=None, description="None: the first version of this run's factor")
 
 
 @dataclass(frozen=True)
@@ -172,10 +125,10 @@ def export_bundle(bundle: FactorBundle, signer: Signer | None = None) -> dict[st
         files["report.html"] = render_report(title, _told(bundle.metadata), bundle.findings)
     if bundle.trials:
         files[TRIALS] = write_trials(bundle.trials)
-    files["validation.json"] = _json(validation)
+    files["validation.json"] = json_bytes(validation)
     record = bundle.metadata.model_dump(mode="json") | _derived(bundle, factor) | {"adapters": adapters}
-    record["files"] = {name: _facts(name, content) for name, content in files.items()}
-    files[METADATA] = _json(record)
+    record["files"] = {name: file_facts(name, content) for name, content in files.items()}
+    files[METADATA] = json_bytes(record)
     files[MANIFEST] = manifest_of(files)
     if signer is not None:
         files = sign_bundle(files, signer)
@@ -207,11 +160,11 @@ def reissue_bundle(
         findings = found if battery is None else Findings.read(battery) | found
         validation["battery"] = findings.record()
         made["report.html"] = render_report(f"{metadata.factor_id} {version}", _told(metadata), findings)
-        made["validation.json"] = _json(validation)
+        made["validation.json"] = json_bytes(validation)
     record |= metadata.model_dump(mode="json")
     del made[METADATA]
-    record["files"] = {name: _facts(name, content) for name, content in sorted(made.items())}
-    made[METADATA] = _json(record)
+    record["files"] = {name: file_facts(name, content) for name, content in sorted(made.items())}
+    made[METADATA] = json_bytes(record)
     made[MANIFEST] = manifest_of(made)
     return dict(sorted(sign_bundle(made, signer).items()))
 
@@ -416,7 +369,7 @@ def _told(metadata: FactorMetadata) -> dict[str, str]:
     }
 
 
-def _facts(name: str, content: bytes) -> dict[str, int]:
+def file_facts(name: str, content: bytes) -> dict[str, int]:
     """What verification can tell of a changed file without reading it."""
     facts = {"bytes": len(content)}
     if name.endswith(".csv"):
@@ -424,7 +377,7 @@ def _facts(name: str, content: bytes) -> dict[str, int]:
     return facts
 
 
-def _json(record: object) -> bytes:
+def json_bytes(record: object) -> bytes:
     """Sorted, indented JSON; an undefined number is null."""
     return (json.dumps(_defined(record), indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 

@@ -64,7 +64,8 @@ class LabelPanel:
     features: its own features. label: float64 (T, n), standardised per period, NaN where unknown.
     known_from: int64 (T, n), index of the first period whose cutoff is at or after the label's
     availability (T where never). universe: bool (T, n), rows the party predicts. further, further_known: the same of
-    the labels of further horizons, in agreed order.
+    the labels of further horizons, in agreed order. scale: mean and deviation that the labels of static data were
+    standardised by, which are fitted as they are; None where those of a period are ranked.
     """
 
     features: FeaturePanel
@@ -73,6 +74,7 @@ class LabelPanel:
     universe: NDArray[np.bool_]
     further: tuple[NDArray[np.float64], ...] = ()
     further_known: tuple[NDArray[np.int64], ...] = ()
+    scale: tuple[float, float] | None = None
 
     def labels_at(self, period: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Labels of these row ids for training at decision ``period``: (B,), or (B, horizons) where there are several.

@@ -18,6 +18,10 @@ __all__ = ["Drawn", "chart_of", "charted", "drawn", "render_report", "section_ti
 
 _TITLES: dict[str, str] = {
     "ic": "Information coefficient",
+    "test_rows": "Test rows",
+    "label_party_alone": "The label party alone",
+    "mean_label": "Scores of the mean label",
+    "calibration": "Calibration",
     "horizons": "Horizons",
     "uplift": "Uplift of joining",
     "decay": "Decay",
@@ -36,6 +40,7 @@ _TITLES: dict[str, str] = {
 }
 
 _CHARTS: tuple[tuple[str, str, str, Callable[[str, Series], str]], ...] = (
+    ("calibration", "reliability", "Share of label 1 by mean score of a tenth", bar_chart),
     ("ic", "cumulative_rank_ic", "Cumulative rank IC", line_chart),
     ("ic", "rank_ic", "Rank IC by period", bar_chart),
     ("uplift", "uplift", "Cumulative rank IC over the own factor", line_chart),
@@ -54,6 +59,13 @@ _CHARTS: tuple[tuple[str, str, str, Callable[[str, Series], str]], ...] = (
 _TILES: tuple[tuple[str, str, str], ...] = (
     ("ic", "rank_ic", "rank IC"),
     ("ic", "rank_ic_t", "Newey-West t"),
+    ("test_rows", "auc", "AUC"),
+    ("test_rows", "log_loss", "log loss"),
+    ("test_rows", "brier", "Brier score"),
+    ("test_rows", "r2", "R2"),
+    ("test_rows", "rank_correlation", "rank correlation"),
+    ("uplift", "auc_difference", "AUC over own"),
+    ("uplift", "r2_difference", "R2 over own"),
     ("uplift", "rank_ic_difference", "uplift over own"),
     ("uplift", "rank_ic_difference_t", "t of the uplift"),
     ("search", "deflated_sharpe", "deflated Sharpe"),
@@ -158,6 +170,12 @@ def chart_of(findings: Findings, key: str) -> str:
 
 
 def _summary(findings: Findings) -> str:
+    if "test_rows" in findings.numbers:
+        (name, number), *_ = findings.numbers["test_rows"].items()
+        return (
+            f"{name.upper()} {number_text(number.value)} on {number.n:,} test rows, whose labels entered nothing. "
+            "Every number below says what it is and what it rests on."
+        )
     if "ic" not in findings.numbers:
         return "No information coefficient could be computed."
     mean, t = findings.numbers["ic"]["rank_ic"], findings.numbers["ic"]["rank_ic_t"]

@@ -184,10 +184,8 @@ def settling(agreement: Agreement, said: ContributionRecord) -> dict[str, tuple[
     from vfl.factors.evaluate import evaluation_window
     from vfl.factors.hac import hac_mean
 
-    periods = np.asarray(agreement.calendar.periods)
-    names = periods[
-        evaluation_window(agreement.calendar.periods, agreement.evaluation.first, agreement.evaluation.last)
-    ]
+    periods = np.asarray(agreement.periods)
+    names = periods[evaluation_window(agreement.periods, agreement.evaluation.first, agreement.evaluation.last)]
     horizon = max(agreement.walk_forward.horizon, 1)
     found = {}
     for party, numbers in said.parties.items():

@@ -153,13 +153,13 @@ class Drafts:
             )
         for name in ("first", "last"):
             period = getattr(agreement.evaluation, name)
-            if period and period not in agreement.calendar.periods:
-                first, last = agreement.calendar.periods[0], agreement.calendar.periods[-1]
+            if period and period not in agreement.periods:
+                first, last = agreement.periods[0], agreement.periods[-1]
                 raise TermsFault(f"evaluation.{name}", f"{period!r} is none of the periods {first} to {last}")
         if _predicted(agreement) < 1:
             raise TermsFault(
                 "walk_forward.warmup",
-                f"nothing can be predicted: the calendar has {len(agreement.calendar.periods)} periods, and the first "
+                f"nothing can be predicted: the calendar has {len(agreement.periods)} periods, and the first "
                 f"prediction waits for {agreement.walk_forward.warmup} whose labels are known: lower it, or begin "
                 "the calendar earlier",
             )
@@ -180,13 +180,13 @@ class Drafts:
         for party in agreement.parties:
             if party.name in busy:
                 yield f"{party.name} is in run {busy[party.name]}, which has not ended."
-        if predicted < _FEW_PERIODS:
+        if predicted < _FEW_PERIODS and agreement.static is None:
             yield f"Only {predicted} periods are predicted: a rank IC over so few says little."
         passes = min(agreement.model.epochs, _left_to_train(agreement))
         if passes < agreement.model.epochs:
             yield f"The openings leave {passes} of the {agreement.model.epochs} passes over each row."
         yield from caution_lines(agreement)
-        if agreement.calendar.period_ends[-1] > agreement.proposed_at:
+        if agreement.calendar and agreement.calendar.period_ends[-1] > agreement.proposed_at:
             yield "The calendar ends in the future: the last periods have no labels yet."
         if seconds > _LONG_SECONDS:
             fewer = "steps" if isinstance(agreement.model, AnchoredModel) else "passes"
@@ -201,7 +201,7 @@ def _left_to_train(agreement: Agreement) -> int:
 def _predicted(agreement: Agreement) -> int:
     """How many periods are predicted, if every label is known as soon as the horizon has passed."""
     walk = agreement.walk_forward
-    return max(0, len(agreement.calendar.periods) - walk.warmup - max(1, walk.longest + walk.embargo) + 1)
+    return max(0, len(agreement.periods) - walk.warmup - max(1, walk.longest + walk.embargo) + 1)
 
 
 def _learns(agreement: Agreement) -> Iterator[LearnsView]:

@@ -52,6 +52,7 @@ _FACTS: Mapping[str, str] = {
     "universe": "Universe",
     "identifier_scheme": "Identifiers",
     "calendar": "Calendar",
+    "parts": "Training and test",
     "horizon": "Horizon, periods",
     "purge": "Purge, periods",
     "embargo": "Embargo, periods",
@@ -207,7 +208,9 @@ def _card(row: FactorRow, context: DeskContext) -> FactorCard:
         recipients=state.plan.recipients, parties=state.plan.parties, label_party=state.plan.label,
         rows=said.get("rows") or 0, bytes=said.get("bytes", 0), sha256=said["sha256"],
         spark=_spark([point.ic_joint for point in points]),
-        **row.numbers.model_dump(include={"n_periods", "ic_joint", "ic_own", "t_joint", "uplift", "t_uplift"}),
+        **row.numbers.model_dump(
+            include={"n_periods", "ic_joint", "ic_own", "t_joint", "uplift", "t_uplift", "static"}
+        ),
     )  # fmt: skip
 
 
@@ -285,6 +288,8 @@ def _forms(metadata: Mapping[str, Any], files: Sequence[Any]) -> dict[FactorForm
     forms: dict[FactorForm, str] = {"zip": ""}
     if any(file.path == "report.html" for file in files):
         forms["report"] = ""
+    if metadata.get("kind") == "static":
+        return forms | {"csv": ""}
     forms |= {"csv": "", "alphalens": "", "qlib": ""}
     adapters = metadata.get("adapters", {})
     forms["numerai"] = str(adapters.get("signals", "")).removeprefix("left out: ")
@@ -295,10 +300,13 @@ def _forms(metadata: Mapping[str, Any], files: Sequence[Any]) -> dict[FactorForm
 def _written(asked: FactorFileQuestion, files: Mapping[str, bytes]) -> bytes:
     from parties.factor.formats import Format, plain_csv, write_form
     from vfl.factors.bounded_parquet import read_frame
+    from vfl.factors.static_export import CSV
 
     try:
         if asked.form == "report":
             return files["report.html"]
+        if asked.form == "csv" and CSV in files:
+            return files[CSV]
         factor = read_frame(files["factor.parquet"])
         if asked.form == "csv":
             return plain_csv(factor)

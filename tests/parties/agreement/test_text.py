@@ -97,6 +97,18 @@ BASES: dict[str, dict[str, Any]] = {
         "search": None,
         "openings": {"limit_per_row": 2, "contribution": "none"},
     },
+    "static": {
+        "calendar": None,
+        "static": {"label": "binary", "test_share": 0.25, "seed": 3},
+        "parties": [party("bank", "label", 2), party("sat"), party("card"), party("web")],
+        "model": {"kind": "sealed", "anchor": "sat", "score_limit": 2},
+        "walk_forward": {"horizon": 1, "embargo": 0, "warmup": 1},
+        "evaluation": {},
+        "openings": {},
+        "reward": {},
+        "fees": None,
+        "search": None,
+    },
     "narrow": {"fixed_point": {"gradient_bits": 15}, "search": None},
     "trees": {
         "model": {
@@ -139,6 +151,7 @@ BASES: dict[str, dict[str, Any]] = {
 }
 TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
     ({("AlignmentTerms", "policy")}, BASES["a public list"]),
+    ({("Agreement", "calendar"), ("Agreement", "static")}, BASES["static"]),
     (
         {("LabelTerms", "party"), ("PartyTerms", "role")},
         {

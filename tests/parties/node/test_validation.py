@@ -41,7 +41,7 @@ def run(own: np.ndarray, first: str = "", earlier=((), 0), theirs: np.ndarray | 
     agreement = SimpleNamespace(
         evaluation=SimpleNamespace(first=first, last=""), walk_forward=walk, model=model,
         parties=[SimpleNamespace(name="bank", columns=("x0",))], label=SimpleNamespace(definition="next week"),
-        calendar=SimpleNamespace(frequency="W-FRI"),
+        dated=SimpleNamespace(frequency="W-FRI"),
     )  # fmt: skip
     found, trials = validate_run(
         agreement, "ab" * 32, calendar(T), panel, result, alone(None, panel, model, walk).scores,

@@ -251,7 +251,8 @@ def test_of_two_runs_proposed_at_once_only_the_first_to_begin_opens(consortium: 
     shown = {"columns": (), "values": values[..., :0], "contents": contents, "row_bits": 99.0, "value_bits": ()}
     covered = np.ones(values.shape[:2], dtype=bool)
     panel = mock.Mock(rows=values.reshape(-1, 2)[:, :0], covered=covered, **shown)
-    with mock.patch("parties.node.feature.build_feature_panel", return_value=panel):
+    with mock.patch("parties.node.feature.rows_of") as rows:
+        rows.return_value.features.return_value = panel
         begin(both)
         begin(both)
         with pytest.raises(AgreementError, match="card as a difference"):

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.vfl.bundles import METADATA, calendar, instruments, made_up, signer
-from vfl.factors.export import FactorMetadata, Signer, export_bundle, sign_bundle, size_band
+from vfl.factors.bundle_metadata import FactorMetadata
+from vfl.factors.export import Signer, export_bundle, sign_bundle, size_band
 from vfl.factors.verify import manifest_of, verify_bundle
 
 SIGNED = export_bundle(made_up(), signer())

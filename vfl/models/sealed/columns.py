@@ -14,9 +14,19 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from vfl.arithmetic.ring import encode_features
-from vfl.terms import FixedPoint, SealedModel
+from vfl.factors.panel import LabelPanel
+from vfl.terms import FixedPoint, SealedModel, WalkForward
+from vfl.walk.schedule import resolved_at
 
-__all__ = ["Columns", "SealedColumns", "SealedLabels", "sealed_columns", "static_labels"]
+__all__ = [
+    "Columns",
+    "FittedLabels",
+    "SealedColumns",
+    "SealedLabels",
+    "fitted_labels",
+    "sealed_columns",
+    "static_labels",
+]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -96,6 +106,30 @@ class SealedLabels:
             self._stale[owner] = False
         found: F64 = self._scores.reshape(-1)[rows]
         return found
+
+
+class FittedLabels(Protocol):
+    """Labels as a model fits them."""
+
+    def at(self, period: int, rows: I64, /) -> F64:
+        """Of these rows at decision ``period``, float64 (B,)."""
+
+
+class _AsTheyAre:
+    def __init__(self, label: F64) -> None:
+        self._label = label.reshape(-1)
+
+    def at(self, period: int, rows: I64, /) -> F64:
+        del period
+        found: F64 = self._label[rows]
+        return found
+
+
+def fitted_labels(panel: LabelPanel, walk: WalkForward) -> FittedLabels:
+    """The panel's labels as a model fits them: ranks of a period, or static data's as they are."""
+    if panel.scale is not None:
+        return _AsTheyAre(panel.label)
+    return SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
 
 
 def _normal_scores(label: F64, known: NDArray[np.bool_]) -> F64:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from psi.flow import Flow, Message, Payload, Progress, Role, message
 from vfl.factors.panel import LabelPanel
 from vfl.models.sealed.coalitions import Moments
-from vfl.models.sealed.columns import SealedLabels
+from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.label import SealedLabel
 from vfl.models.sealed.records import ResumedScores
 from vfl.terms import WalkForward
-from vfl.walk.schedule import Step, resolved_at
+from vfl.walk.schedule import Step
 
 __all__ = ["ConfigurationChosen", "TrialBegins", "judged_ics", "sealed_trial"]
 
@@ -72,7 +72,7 @@ def sealed_trial(
     Model: semi-honest.
     Source: docs/protocols/sealed.md#trials.
     """
-    labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
+    labels = fitted_labels(panel, walk)
     yield from source.start()
     done, total = 0, sum(len(step.rows) for step in steps)
     for step in steps:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.models.sealed.columns import SealedLabels, sealed_columns
+from vfl.models.sealed.columns import fitted_labels, sealed_columns
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
@@ -26,11 +26,11 @@ from vfl.models.sealed.scales import (
     Update,
     decays_of,
 )
-from vfl.models.sealed.walk import centred_scores
+from vfl.models.sealed.walk import shown_scores
 from vfl.protocols.truncation import LARGEST
 from vfl.terms import FixedPoint, SealedModel, WalkForward
 from vfl.walk.cycles import cyclic
-from vfl.walk.schedule import Step, resolved_at
+from vfl.walk.schedule import Step
 
 __all__ = [
     "FloatTwin",
@@ -240,6 +240,6 @@ def _whole(columns: Sequence[F64], terms: SealedModel, fixed: FixedPoint) -> I64
 
 def _walked(twin: IntegerTwin | FloatTwin, panel: LabelPanel, terms: SealedModel, walk: WalkForward) -> F64:
     steps = tuple(cyclic(terms, walk, panel.known_from, panel.label, panel.universe))
-    labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
+    labels = fitted_labels(panel, walk)
     found = run_twin(twin, steps, lambda step: labels.at(step.period, step.rows))
-    return centred_scores(found.reshape(panel.label.shape))
+    return shown_scores(panel, found)

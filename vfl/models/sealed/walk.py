@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Progress
 from vfl.factors.panel import LabelPanel
-from vfl.models.sealed.columns import SealedLabels
+from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.label import SealedLabel
 from vfl.models.sealed.records import ResumedScores
 from vfl.terms import SealedModel, WalkForward
 from vfl.walk.result import TrainingResult
-from vfl.walk.schedule import Step, resolved_at
+from vfl.walk.schedule import Step
 
 __all__ = [
     "FEWEST_JUDGED",
@@ -24,6 +24,7 @@ __all__ = [
     "sealed_result",
     "sealed_static",
     "sealed_walk_forward",
+    "shown_scores",
 ]
 
 F64 = NDArray[np.float64]
@@ -45,8 +46,8 @@ def sealed_walk_forward(
 ) -> Flow[TrainingResult]:
     """Run the schedule: train or predict, step by step. resumed: what ``source`` was resumed from.
 
-    Scores are centred within each period, which this side does alone. Nothing else opens, so the result has no losses,
-    embeddings or heads. Yields Progress in rows; its metric is the decision period's index.
+    Scores are as :func:`shown_scores` has them, which this side does alone. Nothing else opens, so the result has no
+    losses, embeddings or heads. Yields Progress in rows; its metric is the decision period's index.
     Raises LocalProtocolError where there are several horizons, which a split network has.
 
     Learns: the score of every predicted row.
@@ -56,7 +57,7 @@ def sealed_walk_forward(
     """
     if panel.further:
         raise LocalProtocolError('a sealed network has one horizon: set model.kind = "split" for several')
-    labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
+    labels = fitted_labels(panel, walk)
     scores: dict[int, F64] = {}
     yield from source.start()
     done, total = 0, sum(len(step.rows) for step in steps)
@@ -76,7 +77,7 @@ def sealed_walk_forward(
 
 
 def sealed_result(steps: Sequence[Step], panel: LabelPanel, scores: Mapping[int, F64]) -> TrainingResult:
-    """What a run leaves: ``scores`` (B,) of each prediction, by step number, centred within each period."""
+    """What a run leaves: ``scores`` (B,) of each prediction, by step number, as :func:`shown_scores` has them."""
     periods, entities = panel.label.shape
     found = np.full(periods * entities, np.nan)
     openings = np.zeros(periods * entities, dtype=np.int64)
@@ -85,7 +86,7 @@ def sealed_result(steps: Sequence[Step], panel: LabelPanel, scores: Mapping[int,
             found[step.rows] = scores[step.number]
             openings[step.rows] += 1
     return TrainingResult(
-        centred_scores(found.reshape(periods, entities)),
+        shown_scores(panel, found),
         np.zeros((periods, entities, 0)),
         np.zeros(0),
         np.zeros(0),
@@ -105,6 +106,12 @@ def check_scores(step: Step, scores: F64, terms: SealedModel) -> None:
             f"label from 0, so training has diverged: lower model.linear_rate = {terms.linear_rate:g} and "
             f"model.square_rate = {terms.square_rate:g}, or raise model.score_limit"
         )
+
+
+def shown_scores(panel: LabelPanel, scores: F64) -> F64:
+    """Scores (rows,) as (T, n): centred within each period; those of static data as they are, on the label's scale."""
+    placed = scores.reshape(panel.label.shape)
+    return placed if panel.scale is not None else centred_scores(placed)
 
 
 def centred_scores(scores: F64) -> F64:

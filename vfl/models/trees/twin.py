@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import LabelPanel
 from vfl.models.sealed.coalitions import valued_coalitions
-from vfl.models.sealed.columns import SealedLabels
+from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.models.sealed.walk import centred_scores
+from vfl.models.sealed.walk import shown_scores
 from vfl.models.trees.candidates import draw_candidates
 from vfl.models.trees.coalitions import merged_values
 from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
@@ -26,7 +26,7 @@ from vfl.models.trees.tree_rows import TreeRows
 from vfl.terms import WalkForward
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import blocks_of, carried_rows, refits
-from vfl.walk.schedule import Step, resolved_at
+from vfl.walk.schedule import Step
 
 __all__ = ["MOST_OFF", "IntegerTwin", "TreesRangeError", "run_twin", "trees_twin", "twin_scores"]
 
@@ -210,7 +210,7 @@ def trees_twin(
 ) -> tuple[F64, IntegerTwin]:
     """The same, and the twin itself. opened: as of :class:`IntegerTwin`."""
     steps = tuple(refits(terms, walk, panel.known_from, panel.label, panel.universe))
-    labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
+    labels = fitted_labels(panel, walk)
     twin = IntegerTwin(columns, seeds, terms, opened=opened)
     found = run_twin(twin, steps, lambda step: labels.at(step.period, step.rows))
-    return centred_scores(found.reshape(panel.label.shape)), twin
+    return shown_scores(panel, found), twin

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Progress
 from vfl.factors.panel import LabelPanel
-from vfl.models.sealed.columns import SealedLabels
+from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.records import ResumedScores
 from vfl.models.sealed.walk import FEWEST_JUDGED, NEAR_THE_END, sealed_result
 from vfl.models.trees.label import TreesLabel
@@ -17,7 +17,7 @@ from vfl.terms import WalkForward
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import carried_rows
 from vfl.walk.result import TrainingResult
-from vfl.walk.schedule import Step, resolved_at
+from vfl.walk.schedule import Step
 
 __all__ = ["check_scores", "grow_steps", "trees_static", "trees_walk_forward"]
 
@@ -72,7 +72,8 @@ def trees_walk_forward(
 ) -> Flow[TrainingResult]:
     """Run the schedule of :func:`vfl.walk.refits.refits`. resumed: what ``source`` was resumed from.
 
-    Scores are centred within each period, which this side does alone. No loss opens, so the result has none.
+    Scores are as :func:`vfl.models.sealed.walk.shown_scores` has them, which this side does alone. No loss opens, so
+    the result has none.
     Raises LocalProtocolError where there are several horizons, which a split network has.
 
     Learns: of each level the pairs of anonymous candidates; the score of every predicted row.
@@ -82,7 +83,7 @@ def trees_walk_forward(
     """
     if panel.further:
         raise LocalProtocolError('sealed trees have one horizon: set model.kind = "split" for several')
-    labels = SealedLabels(panel.label, resolved_at(walk, panel.known_from, panel.label, panel.universe))
+    labels = fitted_labels(panel, walk)
     yield from source.start()
     scores = yield from grow_steps(source, steps, lambda step: labels.at(step.period, step.rows), resumed=resumed)
     yield from source.finish()
