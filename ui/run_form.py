@@ -44,7 +44,7 @@ def _kind(*kinds: str) -> Callable[[Values], bool]:
 
 
 _sealed, _split, _ridge, _opened = _kind("sealed"), _kind("split"), _kind("ridge"), _kind("split", "ridge")
-_trees, _anchored = _kind("trees"), _kind("sealed", "trees")
+_trees, _anchored = _kind("trees"), _kind("sealed", "trees", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,10 @@ SECTIONS: Mapping[str, str] = {
 }
 
 _FREQUENCIES = {"D": "days", "B": "days, Monday to Friday", "W-FRI": "weeks, to Friday", "M": "months", "Q": "quarters"}
-_KINDS = {"sealed": "sealed network", "trees": "sealed trees", "split": "split network", "ridge": "joint ridge"}
+_KINDS = {
+    "sealed": "sealed network", "trees": "sealed trees", "ensemble": "network and trees (ensemble)",
+    "split": "split network", "ridge": "joint ridge",
+}  # fmt: skip
 _TOPS = {"residual": "line and tanh layer", "mlp": "tanh layer (MLP)", "linear": "line"}
 _LOSSES = {
     "regression": "squared error and IC", "mse": "squared error", "ic": "IC", "rank_ic": "rank IC",
@@ -98,6 +101,8 @@ _RATES = {str(2.0**-power): f"1/{2**power}" if power else "1" for power in range
 
 
 def _contributions(values: Values) -> Mapping[str, str]:
+    if values.get("model.kind") == "ensemble":
+        return _RETRAINED
     within = _MOMENTS if _anchored(values) else _MASKED
     return within | _RETRAINED
 
@@ -133,7 +138,8 @@ FIELDS: tuple[Field, ...] = (
           "Periods with known labels before the first prediction.", 4, low=1),
     Field("model.kind", "Model", "choice", "model",
           "Sealed: learns products across parties and opens nothing of a row but its score. Trees: boosted; "
-          "they also open sums of anonymous candidates. Split: a network above opened sums, within a budget. Ridge: "
+          "they also open sums of anonymous candidates. Ensemble: both, averaged at ranks; two scores of a row open. "
+          "Split: a network above opened sums, within a budget. Ridge: "
           "linear and quick.", "split", _KINDS),
     Field("model.anchor", "Anchor", "choice", "model",
           f"This feature party holds the other half of every share. {HELP['anchor']}", "", _anchors, when=_anchored),
@@ -193,7 +199,7 @@ FIELDS: tuple[Field, ...] = (
     Field("model.members", "Members", "whole", "model", "Top models trained side by side; the score is their mean.", 4,
           low=1, high=64, when=_split),
     Field("model.seed", "Seed", "whole", "model", "The same inputs and seed give the same factor.", 0, low=0,
-          when=_kind("sealed", "split", "trees")),
+          when=_kind("sealed", "split", "trees", "ensemble")),
     Field("openings.limit_per_row", "Openings of a row, at most", "whole", "openings",
           "How often one row may be opened, over all runs: its sum, which each feature party's node counts; of a "
           "sealed network its score, which the anchor's node counts.", 4, low=1),

@@ -56,6 +56,11 @@ class TreesModel(Terms):
         return 16 - self.score_limit.bit_length() + 1
 
     @property
+    def opened_scores(self) -> int:
+        """Scores of a predicted row that open."""
+        return 1
+
+    @property
     def epochs(self) -> int:
         """Openings of a row that training needs: none."""
         return 0

@@ -7,7 +7,7 @@ from parties.errors import AgreementError
 from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.models.sealed.scales import check_ranges
-from vfl.terms import SealedModel
+from vfl.terms import EnsembleModel, SealedModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["check_arithmetic"]
@@ -17,9 +17,10 @@ def check_arithmetic(agreement: Agreement) -> None:
     """Raise :class:`AgreementError` unless there is such a parameter set and it takes the agreed ring."""
     if isinstance(agreement.model, TreesModel):
         return  # every number of a tree fits the prime ring, whatever its terms
-    if isinstance(agreement.model, SealedModel):
+    network = agreement.model.network if isinstance(agreement.model, EnsembleModel) else agreement.model
+    if isinstance(network, SealedModel):
         columns = sum(len(party.columns) for party in agreement.parties)
-        for number, model in enumerate((agreement.model, *agreement.configurations)):
+        for number, model in enumerate((network, *agreement.configurations)):
             try:
                 check_ranges(model, agreement.fixed_point, model.batch_rows, columns)
             except LocalProtocolError as error:

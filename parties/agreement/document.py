@@ -224,7 +224,8 @@ class Agreement(Terms):
             raise ValueError("a placebo does not go on from another run: propose it anew")
         if terms.rows == "kept" and self.alignment.policy != "psi":
             raise ValueError('a public universe needs no rows kept: set continues.rows = "fresh"')
-        needed, words = (1, "one") if isinstance(self.model, AnchoredModel) else (2, "two")
+        needed = self.model.opened_scores if isinstance(self.model, AnchoredModel) else 2
+        words = "one" if needed == 1 else "two"
         if self.openings_left < needed:
             raise ValueError(
                 f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs {words} "
@@ -274,14 +275,20 @@ class Agreement(Terms):
 
     @property
     def needed_openings(self) -> int:
-        """Openings that the plan needs of a predicted row: one prediction, the epochs, the coalitions, the attribution.
+        """Openings that the plan needs of a predicted row: its scores, the epochs, the coalitions, the attribution.
 
         Rows before the first prediction are only trained on: ``warmup_epochs`` times, as far as ``row_limit`` allows
         after the one opening of a warm start, which no predicted row has.
         """
         parties = len(self.features)
         coalitions = 2 ** (parties - 1) - 1 if self.openings.contribution == "masked" and parties > 1 else 0
-        return 1 + self.model.epochs + coalitions + int(self.openings.attribution)
+        return self.predicted_openings + coalitions + int(self.openings.attribution)
+
+    @property
+    def predicted_openings(self) -> int:
+        """Openings of a predicted row without those of valuation and attribution: its scores, and the epochs."""
+        scores = self.model.opened_scores if isinstance(self.model, AnchoredModel) else 1
+        return scores + self.model.epochs
 
     @property
     def schedule_limit(self) -> int:
@@ -323,7 +330,7 @@ class Agreement(Terms):
     @property
     def reserved_openings(self) -> int:
         """Openings of a predicted row that the schedule leaves for valuation."""
-        return self.needed_openings - 1 - self.model.epochs if self.placebo is None else self.placebo.reserved
+        return self.needed_openings - self.predicted_openings if self.placebo is None else self.placebo.reserved
 
     def party(self, name: str) -> PartyTerms:
         for terms in self.parties:

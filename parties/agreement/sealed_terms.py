@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parties.names import COORDINATOR, entity_key
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.models.sealed.messages import Members
-from vfl.terms import AnchoredModel
+from vfl.terms import AnchoredModel, EnsembleModel
 from vfl.tree_terms import TreesModel
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def with_kind_defaults(given: Any) -> Any:
     model = given.get("model")
     kind = model.get("kind") if isinstance(model, Mapping) else getattr(model, "kind", None)
     openings = given.get("openings", {})
-    if kind not in ("sealed", "trees"):
+    if kind not in ("sealed", "trees", "ensemble"):
         return given
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
-        filled["openings"] = {"contribution": "moments"} | dict(openings)
+        filled["openings"] = {"contribution": "none" if kind == "ensemble" else "moments"} | dict(openings)
     search = given.get("search")
     if kind == "sealed" and isinstance(search, Mapping):
         filled["search"] = {"kind": "sealed"} | dict(search)
@@ -76,6 +76,27 @@ def sealed_members(agreement: Agreement) -> Members:
         features={party.name: len(party.columns) for party in agreement.features},
         own=len(agreement.party(agreement.label.party).columns),
     )
+
+
+def _check_ensemble(agreement: Agreement, model: EnsembleModel) -> None:
+    openings, evaluation = agreement.openings, agreement.evaluation
+    if openings.contribution != "none":
+        raise ValueError(
+            "an ensemble averages ranks of scores that are open, and coalitions' scores never are: set "
+            'openings.contribution = "none", and value the parties by runs of coalitions, or in a run of one part '
+            'alone, model.kind = "sealed" or model.kind = "trees"'
+        )
+    missing = model.opened_scores - agreement.openings_left
+    if missing > 0:
+        raise ValueError(
+            f"an ensemble opens {model.opened_scores} scores of each predicted row, and {agreement.openings_left} are "
+            f"left of openings.limit_per_row: raise it to {openings.limit_per_row + missing} or more"
+        )
+    if model.chosen_by_periods and evaluation.first not in agreement.calendar.periods[1:]:
+        raise ValueError(
+            "several model.trees_share are chosen among by periods before evaluation.first, and those from it on are "
+            "reported: name that period, or one share"
+        )
 
 
 def check_sealed(agreement: Agreement) -> None:
@@ -105,11 +126,13 @@ def check_sealed(agreement: Agreement) -> None:
         )
     if agreement.walk_forward.horizons:
         raise ValueError('a sealed model has one horizon: set model.kind = "split" for walk_forward.horizons')
-    if agreement.search is not None and isinstance(model, TreesModel):
+    if agreement.search is not None and isinstance(model, TreesModel | EnsembleModel):
         raise ValueError(
-            'trees have no search: drop [search], or set model.kind = "sealed" or model.kind = "split", whose trials '
-            "are counted"
+            f"{'trees have' if isinstance(model, TreesModel) else 'an ensemble has'} no search: drop [search], or set "
+            'model.kind = "sealed" or model.kind = "split", whose trials are counted'
         )
+    if isinstance(model, EnsembleModel):
+        _check_ensemble(agreement, model)
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
     if openings.contribution == "masked":

@@ -151,7 +151,7 @@ def _placebo(agreement: Agreement) -> Iterator[str]:
     terms = agreement.placebo
     if terms is None:
         return
-    passes = max(1 + agreement.model.epochs, min(agreement.model.warmup_epochs, terms.row_limit))
+    passes = max(agreement.predicted_openings, min(agreement.model.warmup_epochs, terms.row_limit))
     yield (
         f"PLACEBO of run {terms.of[:12]}: the same training once more, with the label party's entities permuted by the "
         f"public seed {terms.seed}. It opens a row up to {passes} more times, counted with those of that run, and its "

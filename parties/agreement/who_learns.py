@@ -118,7 +118,11 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
     if agreement.alignment.policy == "psi" and not agreement.rows_kept:
         coordinator.append("It matches blinded entity ids: it learns how many each party has and how many are common.")
     if agreement.evaluation.metrics_to_coordinator:
-        losses = "what each tree takes off the error of training" if agreement.model.kind == "trees" else "losses"
+        losses = (
+            "what each tree takes off the error of training"
+            if agreement.model.kind in ("trees", "ensemble")
+            else "losses"
+        )
         coordinator.append(f"The label party tells it {losses} and rank ICs.")
     if agreement.openings.contribution != "none":
         coordinator.append("The label party tells it each feature party's contribution, which it pays by.")

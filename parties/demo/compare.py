@@ -19,7 +19,8 @@ from parties.agreement.document import Agreement
 from parties.agreement.static_terms import TEST
 from parties.data.agreed_rows import rows_of
 from parties.data.calendar import calendar_of
-from parties.demo.parity import Parity, found_parity, trees_parity
+from parties.demo.anchored_twins import AnchoredTwins
+from parties.demo.parity import Parity, found_parity
 from parties.demo.static_measures import static_measures
 from parties.errors import DataError
 from parties.node.context import node_secret
@@ -27,8 +28,6 @@ from parties.node.home import NodeHome
 from parties.node.own_rows import kept_own_rows, served_values, withheld_of
 from parties.node.sealed_trials import chosen_in_the_clear
 from parties.node.search import searched_in_the_clear
-from parties.node.tree_splits import opened_numbers
-from parties.node.trees_label import candidates_purpose
 from vfl.arithmetic.randomness import SecretStream
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
 from vfl.contribution.retrained_scores import retrained_scores
@@ -36,15 +35,11 @@ from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.factors.static_export import SCORES
 from vfl.models.ridge.basis import secret_rotation
-from vfl.models.sealed.initial import sealed_draw
-from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scores, integer_twin
+from vfl.models.sealed.twin import float_twin
 from vfl.models.split.initial import turned_columns
 from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
-from vfl.models.trees.columns import tree_columns
-from vfl.models.trees.twin import trees_twin, twin_scores
 from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
-from vfl.terms import SealedModel, SplitModel
-from vfl.tree_terms import TreesModel
+from vfl.terms import AnchoredModel, SealedModel, SplitModel
 
 __all__ = ["TWIN_FILE", "Pooled", "compare", "write_comparison"]
 
@@ -92,7 +87,7 @@ class Pooled:
         walk, fixed = agreement.walk_forward, agreement.fixed_point
 
         def scored(model: SealedModel) -> Floats:
-            panels, weight = [self.panels[name] for name in names], self._sealed_weights(model, names)
+            panels, weight = [self.panels[name] for name in names], self._anchored.weights(model, names)
             return float_twin(panels, self.label, model, walk, fixed, weight)
 
         chosen = chosen_in_the_clear(agreement, self.label, scored)
@@ -123,10 +118,8 @@ class Pooled:
         """``scores`` (T, n) of the run beside those of the same run without encryption, from the same weights."""
         agreement = self.agreement
         names = [party.name for party in agreement.features]
-        if isinstance(agreement.model, SealedModel):
-            return self._sealed_parity(agreement.model, names, scores)
-        if isinstance(agreement.model, TreesModel):
-            return self._trees_parity(agreement.model, names, scores)
+        if isinstance(agreement.model, AnchoredModel):
+            return self._anchored.parity(agreement.model, scores)
         panels, weights = [self._columns(name) for name in names], self._initial_weights(names)
         if agreement.search is not None:
             return found_parity(
@@ -155,69 +148,9 @@ class Pooled:
             scores, made[0].scores, made[1].scores, overflow=over if largest >= room else "", clipped=clipped
         )
 
-    def _sealed_parity(self, model: SealedModel, names: Sequence[str], scores: Floats) -> Parity:
-        agreement = self.agreement
-        panels, weight = [self.panels[name] for name in names], self._sealed_weights(model, names)
-        walk, fixed = agreement.walk_forward, agreement.fixed_point
-        plain = float_twin(panels, self.label, model, walk, fixed, weight)
-        first = agreement.reported_from if agreement.search is not None else 0
-        plain[:first] = np.nan
-        try:
-            exact, unit = integer_twin(panels, self.label, model, walk, fixed, weight), 2.0**-model.score_fraction
-            exact[:first] = np.nan
-            return found_parity(scores, plain, exact, unit=unit)
-        except SealedRangeError as error:
-            return found_parity(scores, plain, None, overflow=str(error))
-
-    def _trees_parity(self, model: TreesModel, names: Sequence[str], scores: Floats) -> Parity:
-        """Beside the twin that rounds to the nearest, and the one on the numbers that opened to the label party."""
-        columns, seeds = self._tree_columns(names)
-        folder = self.homes[self.agreement.label.party].folder / "runs" / self.agreement.run_id
-        numbers = opened_numbers(folder)
-
-        def opened(step: int, level: int, sums: NDArray[np.int64]) -> NDArray[np.uint64]:
-            found = numbers.get((step, level))
-            if found is None or found.size != sums.size:
-                raise DataError(f"{folder}: no record of what opened at level {level} of step {step}")
-            return found.reshape(sums.shape)
-
-        walk = self.agreement.walk_forward
-        plain = twin_scores(columns, self.label, model, walk, seeds)
-        same, twin = trees_twin(columns, self.label, model, walk, seeds, opened)
-        return trees_parity(
-            scores, plain, same,
-            beyond=twin.beyond, others=len(twin.others), levels=len(twin.chosen), unit=2.0**-model.score_fraction,
-        )  # fmt: skip
-
-    def _trees(self, model: TreesModel, names: Sequence[str]) -> Floats:
-        """Scores (T, n) of the twin on these feature parties' columns and the label party's."""
-        columns, seeds = self._tree_columns(names)
-        if not columns:
-            return np.where(self.label.universe, 0.0, np.nan)
-        return twin_scores(columns, self.label, model, self.agreement.walk_forward, seeds)
-
-    def _tree_columns(self, names: Sequence[str]) -> tuple[dict[str, Floats], dict[str, bytes]]:
-        """By owner of candidates, these feature parties and the label party: columns, and what candidates come from."""
-        label = self.agreement.label.party
-        columns = {name: tree_columns(self.panels[name]) for name in names}
-        if self.label.features.values.shape[-1]:
-            columns[label] = tree_columns(self.label.features)
-        purpose = candidates_purpose(self.agreement.initial_purpose)
-        return columns, {name: node_secret(self.homes[name].seed, purpose) for name in columns}
-
-    def _sealed_weights(self, model: SealedModel, names: Sequence[str]) -> NDArray[np.int64]:
-        """What these parties' columns started from, int64 (d, h + 1), both holders' draws added; the label's last."""
-        agreement = self.agreement
-        label, total = agreement.label.party, sum(len(party.columns) for party in agreement.parties)
-        parts = []
-        for name in (*names, label):
-            count = len(agreement.party(name).columns)
-            holders = (label, model.anchor if name == label else name)
-            seeds = (
-                node_secret(self.homes[holder].seed, f"sealed/{agreement.initial_purpose}/{name}") for holder in holders
-            )
-            parts.append(sum(sealed_draw(seed, count, model, total) for seed in seeds))
-        return np.concatenate(parts)
+    @property
+    def _anchored(self) -> AnchoredTwins:
+        return AnchoredTwins(self.agreement, self.homes, self.panels, self.label)
 
     def _noise(self, names: Sequence[str]) -> ClearNoise:
         """What every feature party added to its part of what opened."""
@@ -272,18 +205,8 @@ class Pooled:
     def _retrained_scores(self, names: Sequence[str]) -> dict[frozenset[str], Floats]:
         agreement, model, walk = self.agreement, self.agreement.model, self.agreement.walk_forward
         wanted = coalitions(names)
-        if isinstance(model, TreesModel):
-            return {coalition: self._trees(model, [n for n in names if n in coalition]) for coalition in wanted}
-        if isinstance(model, SealedModel):
-            found = {}
-            for coalition in wanted:
-                members = [name for name in names if name in coalition]
-                panels, weight = [self.panels[name] for name in members], self._sealed_weights(model, members)
-                if len(weight):
-                    found[coalition] = float_twin(panels, self.label, model, walk, agreement.fixed_point, weight)
-                else:
-                    found[coalition] = np.where(self.label.universe, 0.0, np.nan)
-            return found
+        if isinstance(model, AnchoredModel):
+            return {coalition: self._anchored.of_coalition(model, coalition) for coalition in wanted}
         joint = self._initial_weights(names)
         return retrained_scores(
             {name: self._columns(name) for name in names},
@@ -299,15 +222,8 @@ class Pooled:
     def alone(self, name: str) -> Floats:
         """What one party's features reach without anyone else's, float64 (T, n)."""
         model, walk = self.agreement.model, self.agreement.walk_forward
-        if isinstance(model, TreesModel):
-            panel = self.label.features if name == self.agreement.label.party else self.panels[name]
-            seed = node_secret(self.homes[name].seed, "alone/ours")
-            return twin_scores({name: tree_columns(panel)}, self.label, model, walk, {name: seed})
-        if isinstance(model, SealedModel):
-            rows = self.label.features.rows if name == self.agreement.label.party else self.panels[name].rows
-            seed = self.homes[name].seed
-            draws = (node_secret(seed, "alone/ours"), node_secret(seed, "alone/theirs"))
-            return float_twin_scores([rows], self.label, model, walk, self.agreement.fixed_point, draws)
+        if isinstance(model, AnchoredModel):
+            return self._anchored.alone(model, name)
         if name == self.agreement.label.party:
             return alone(None, self.label, model, walk).scores
         panel = self.panels[name]

@@ -8,8 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.errors import DataError
+from vfl.models.ensemble.average import ranked
 
-__all__ = ["FAR", "Parity", "found_parity", "largest_difference", "told", "trees_parity"]
+__all__ = [
+    "FAR",
+    "Parity",
+    "Part",
+    "ensemble_parity",
+    "found_parity",
+    "largest_difference",
+    "told",
+    "trees_parity",
+    "wrong_sums",
+]
 
 Floats = NDArray[np.float64]
 
@@ -80,8 +91,8 @@ def trees_parity(
     that sums rounded to the nearest would not have taken. unit: of an opened score's last bit.
     """
     far, near, least = largest_difference(scores, plain), largest_difference(scores, same), _last_places(scores, unit)
-    if beyond > MOST_WRAPPED:
-        return Parity(far, near, f"{beyond} numbers that opened and are not the sums of these data: a fault")
+    if wrong_sums(beyond):
+        return Parity(far, near, wrong_sums(beyond))
     if near > max(FAR, least):
         return Parity(far, near, "scores that do not follow from the numbers that opened: a fault")
     if max(far, near) <= FAR:
@@ -92,6 +103,53 @@ def trees_parity(
     ties += f"equal gain; on the numbers that opened it is {near:.1e}"
     kept = f"the rounding of what opened, which leaf values carry on; on the numbers that opened it is {near:.1e}"
     return Parity(far, near, ties if others else kept, within=True)
+
+
+def wrong_sums(beyond: int) -> str:
+    """What is wrong where so many opened numbers are not the sums of the data; "" where shares may have wrapped."""
+    return f"{beyond} numbers that opened and are not the sums of these data: a fault" if beyond > MOST_WRAPPED else ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model of an ensemble in the clear. plain: as :func:`trees_parity` or in floats. same: (T, n), as it rounds.
+
+    unit: of an opened score's last bit. fault: what is wrong with what opened, "" where nothing is.
+    """
+
+    plain: Floats
+    same: Floats
+    unit: float
+    fault: str = ""
+
+    def ranks(self) -> tuple[Floats, Floats]:
+        """The lowest and the highest ranks (T, n) that scores so near to ``same`` can have, as they are averaged."""
+        low, high = np.full(self.same.shape, np.nan), np.full(self.same.shape, np.nan)
+        slack = 2 * np.maximum(FAR * np.nanstd(self.same), 4 * self.unit)
+        for period, row in enumerate(self.same):
+            here = np.isfinite(row)
+            found, count = np.sort(row[here]), int(here.sum())
+            middle = (count + 1) / 2
+            low[period, here] = (np.searchsorted(found, row[here] - slack) + 1 - middle) / max(count, 1)
+            high[period, here] = (np.searchsorted(found, row[here] + slack, side="right") - middle) / max(count, 1)
+        return low, high
+
+
+def ensemble_parity(scores: Floats, network: Part, trees: Part, share: float) -> Parity:
+    """Compare ``scores`` (T, n) of an ensemble, whose ranks turn where two rows score alike, with its parts' twins."""
+    kept = np.isfinite(scores)
+    plain, low, high = (
+        np.where(kept, (1 - share) * one + share * other, np.nan)
+        for one, other in zip(
+            (ranked(network.plain), *network.ranks()), (ranked(trees.plain), *trees.ranks()), strict=True
+        )
+    )
+    far, near = largest_difference(scores, plain), largest_difference(scores, np.clip(scores, low, high))
+    fault = network.fault or trees.fault
+    if fault or near > FAR:
+        return Parity(far, near, fault or "ranks that do not follow from the parts' scores: a fault")
+    ties = "rows that score alike but for the last bits, or for splits that rounding decided, and change ranks"
+    return Parity(far, near, ties if far > FAR else "", within=far > FAR)
 
 
 def _last_places(scores: Floats, unit: float) -> float:

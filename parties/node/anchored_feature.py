@@ -15,6 +15,7 @@ from parties.node.feature import FeatureParty
 from parties.node.openings import NUMBERS
 from parties.node.sealed_records import SealedRecords
 from psi.flow import Flow
+from vfl.arithmetic.randomness import SecretStream
 from vfl.protocols.committed_values import hear_basis
 from vfl.protocols.contribution_record import hear_contributions, tell_rows
 from vfl.protocols.opening_budget import OpeningBudget
@@ -37,6 +38,21 @@ class AnchoredFeatureParty(FeatureParty):
             record=self._record,
             done="valued",
         )
+
+    @property
+    def columns(self) -> NDArray[np.float64]:
+        """Its columns for trees, NaN where a value is missing."""
+        return self._values if self._missing is None else np.where(self._missing, np.nan, self._values)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Its columns, what is missing filled in."""
+        return self._values
+
+    @property
+    def stream(self) -> SecretStream:
+        """Secret randomness, new in every attempt."""
+        return self._stream
 
     def _shown_before(
         self, entities: tuple[str, ...], periods: tuple[str, ...]

@@ -108,6 +108,11 @@ class RunContext:
         purpose = f"checkpoint/{self.run_id}/trial-{trial}"
         return CheckpointStore(self.run_folder / "checkpoints" / f"trial-{trial}", self.secret(purpose), self.me)
 
+    def part_checkpoints(self, part: str) -> CheckpointStore:
+        """The same of one of several models that the run trains; they end with the run's."""
+        purpose = f"checkpoint/{self.run_id}/{part}"
+        return CheckpointStore(self.run_folder / "checkpoints" / part, self.secret(purpose), self.me)
+
     def perform(self, phase: PhaseName, attempt: int, flow: Flow[T]) -> T:
         """Drive this node's part of a phase's session to its result, counting what it sends."""
         roles, session = session_roles(self.agreement, phase), session_name(phase, attempt)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parties.errors import ConfigError
 from parties.node.checkpoints import WalkRecords
 from parties.node.context import RunContext
+from parties.node.ensemble_label import EnsembleChoice, EnsembleJoint
 from parties.node.no_source import NoSource
 from parties.node.sealed_label import SealedJoint
 from parties.node.sealed_trials import SealedChoice
@@ -35,7 +36,7 @@ from vfl.models.split.twin import alone
 from vfl.protocols.label_session import LabelSession
 from vfl.protocols.resume import Resumed, agree_place
 from vfl.protocols.session import Kept, RingShare
-from vfl.terms import Model, RidgeModel, SealedModel, SplitModel, TreesModel
+from vfl.terms import EnsembleModel, Model, RidgeModel, SealedModel, SplitModel, TreesModel
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential, warm_up_rows
 from vfl.walk.search import SearchTerms
@@ -55,12 +56,12 @@ class JointModel(Protocol):
         """The model of the result."""
 
     @property
-    def found(self) -> Found | SealedChoice | None:
-        """What a search chose; None without one."""
+    def found(self) -> Found | SealedChoice | EnsembleChoice | None:
+        """What was chosen by trials; None without any."""
 
     @property
     def tried(self) -> tuple[Tried, ...]:
-        """Every trial of a search; none without one."""
+        """Every trial."""
 
     @property
     def head(self) -> Scorer | None:
@@ -99,10 +100,7 @@ def _go_on(
 def _records(
     context: RunContext, steps: Sequence[Step], *, trial: int | None = None, keep_sums: bool = False
 ) -> WalkRecords:
-    """The label party's records of a schedule: the run's, or those of one of its trials.
-
-    ``keep_sums``: what training steps opened is kept too.
-    """
+    """Its records of a schedule: the run's, or a trial's. ``keep_sums``: what training steps opened is kept too."""
     store = context.checkpoints() if trial is None else context.trial_checkpoints(trial)
     names = tuple(p.name for p in context.agreement.features)
     ring = Ring(context.agreement.fixed_point.ring_bits)
@@ -390,6 +388,8 @@ def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:
                 return SealedJoint(context, terms, panel)
             case TreesModel():
                 return TreesJoint(context, terms, panel)
+            case EnsembleModel():
+                return EnsembleJoint(context, terms, panel)
             case RidgeModel():
                 return RidgeJoint(context, terms, panel)
             case SplitModel():

@@ -17,7 +17,7 @@ from parties.factor.sealing import reading_key
 from parties.node.align import AlignedRows, keep_alignment, kept_alignment, perform_align
 from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
-from parties.node.sealed_feature import feature_party
+from parties.node.feature_parties import feature_party
 from psi.flow import Role
 from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle

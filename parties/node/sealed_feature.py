@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,29 +13,19 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
-from parties.node.feature import FeatureParty
-from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.sealed_search import kept_choice, serve_search
+from parties.node.sealed_serving import masks_beside_anchor, sealed_records, serve_sealed
 from parties.node.sealed_valuation import serve_numbers
-from parties.node.trees_feature import TreesFeatureParty
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
-from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
-from vfl.models.sealed.anchor import SealedAnchor
 from vfl.models.sealed.columns import Columns, SealedColumns
-from vfl.models.sealed.ends import coefficient_key
-from vfl.models.sealed.feature import SealedFeature
-from vfl.models.sealed.initial import sealed_start
-from vfl.models.sealed.records import StepRecord, scored_in
+from vfl.models.sealed.records import scored_in
 from vfl.models.sealed.valuation import AnchorValuation, FeatureValuation
-from vfl.protocols.opening import ZeroSumMasks, agree_masks
-from vfl.protocols.resume import offer_place
 from vfl.terms import SealedModel
-from vfl.tree_terms import TreesModel
 
-__all__ = ["SealedFeatureParty", "feature_party"]
+__all__ = ["SealedFeatureParty"]
 
 U64 = NDArray[np.uint64]
 
@@ -51,10 +40,8 @@ class SealedFeatureParty(AnchoredFeatureParty):
         super().__init__(context, entities)
 
     def _kept_records(self, trial: int | None = None) -> SealedRecords:
-        digest = hashlib.sha256(repr(self._values.shape).encode())
-        digest.update(np.ascontiguousarray(self._values).data)
         store = self.context.checkpoints() if trial is None else self.context.trial_checkpoints(trial)
-        return SealedRecords(store, digest.hexdigest())
+        return sealed_records(self, store)
 
     def _model(self) -> SealedModel:
         """Of the run's own training: the agreed one, or the configuration that this node was told was chosen."""
@@ -67,17 +54,7 @@ class SealedFeatureParty(AnchoredFeatureParty):
             yield from serve_search(agreement, self.context.checkpoints(), partial(self._trial, name))
         terms = self._model()
         columns = SealedColumns(self._values, terms, agreement.fixed_point)
-        yield from self._trained(name, terms, columns, self._kept_records())
-
-    def _trained(
-        self, name: str, terms: SealedModel, columns: Columns, records: SealedRecords, *, opens: bool = True
-    ) -> Flow[None]:
-        """One training session, from where everyone can go on."""
-        place = yield from offer_place(self.context.agreement.label.party, records.places())
-        resumed = records.go_on(place)
-        serve = self._as_anchor if self.context.me == self._members.anchor else self._beside_anchor
-        yield from serve(name, terms, columns, records, resumed, opens)
-        records.finish()
+        yield from serve_sealed(self, terms, columns, self._kept_records(), name)
 
     def _earlier_rows(self) -> NDArray[np.float64]:
         """The values of the periods before the first reported one."""
@@ -89,79 +66,13 @@ class SealedFeatureParty(AnchoredFeatureParty):
         agreement, session = self.context.agreement, f"{name}/trial-{number}"
         terms, records = agreement.configurations[number], self._kept_records(number)
         columns = SealedColumns(self._earlier_rows(), terms, agreement.fixed_point)
-        yield from self._trained(session, terms, columns, records, opens=False)
+        yield from serve_sealed(self, terms, columns, records, session, opens=False)
         everyone = (tuple(self._members.features),)
         side = self._valuation(f"{session}/value", terms, columns, records, everyone)
         store = self.context.trial_checkpoints(number)
         yield from self._serve_valuation(
             side, lambda anchor: serve_numbers(agreement, anchor, store, self.numbers, trial=number)
         )
-
-    def _as_anchor(
-        self,
-        name: str,
-        terms: SealedModel,
-        columns: Columns,
-        records: SealedRecords,
-        resumed: StepRecord | None,
-        opens: bool,
-    ) -> Flow[None]:
-        members = self._members
-        weights = self._initial_shares(SealedAnchor.columns_held(members), terms)
-        anchor = SealedAnchor(
-            members,
-            columns,
-            weights,
-            terms,
-            self.context.agreement.fixed_point,
-            coefficient_key(),
-            self.budget,
-            self._stream,
-            session=f"{SCORES}{name}",
-            supply=PreparedZeros,
-            workers=self.context.workers,
-            journal=records,
-            resumed=resumed,
-            opens=opens,
-        )
-        yield from anchor.serve()
-
-    def _beside_anchor(
-        self,
-        name: str,
-        terms: SealedModel,
-        columns: Columns,
-        records: SealedRecords,
-        resumed: StepRecord | None,
-        opens: bool,
-    ) -> Flow[None]:
-        context, members = self.context, self._members
-        masks = yield from self._masks_beside_anchor()
-        party = SealedFeature(
-            context.me,
-            members,
-            columns,
-            self._initial_shares({context.me: members.features[context.me]}, terms)[context.me],
-            terms,
-            context.agreement.fixed_point,
-            masks,
-            SecretStream(os.urandom(32)),
-            session=name,
-            supply=PreparedZeros,
-            workers=context.workers,
-            journal=records,
-            resumed=resumed,
-            opens=opens,
-        )
-        yield from party.serve()
-
-    def _initial_shares(self, held: Mapping[str, int], terms: SealedModel) -> dict[str, U64]:
-        """This side's part of the first weights of these blocks."""
-        purpose, total = self.context.agreement.initial_purpose, self._members.columns
-        return {
-            owner: sealed_start(self.context.secret(f"sealed/{purpose}/{owner}"), count, terms, total)
-            for owner, count in held.items()
-        }
 
     def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
         agreement, terms = self.context.agreement, self._model()
@@ -178,7 +89,7 @@ class SealedFeatureParty(AnchoredFeatureParty):
         if isinstance(side, AnchorValuation):
             yield from as_anchor(side)
         else:
-            masks = yield from self._masks_beside_anchor()
+            masks = yield from masks_beside_anchor(self)
             yield from side.serve(self.context.me, masks)
 
     def _valuation(
@@ -203,19 +114,3 @@ class SealedFeatureParty(AnchoredFeatureParty):
             workers=self.context.workers,
             coalitions=coalitions,
         )
-
-    def _masks_beside_anchor(self) -> Flow[ZeroSumMasks]:
-        """Of this attempt: what is repeated after a crash meets no old mask."""
-        me, others = self.context.me, self._members.others
-        return agree_masks(me, others, self.context.run_id, PRIME_RING, self._stream)
-
-
-def feature_party(context: RunContext, entities: tuple[str, ...]) -> FeatureParty:
-    """A feature party's part in a run of the agreed kind of model."""
-    match context.agreement.model:
-        case SealedModel():
-            return SealedFeatureParty(context, entities)
-        case TreesModel():
-            return TreesFeatureParty(context, entities)
-        case _:
-            return FeatureParty(context, entities)

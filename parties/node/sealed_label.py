@@ -42,13 +42,16 @@ U64 = NDArray[np.uint64]
 
 
 class SealedJoint:
-    """The sealed network; the joint model of runs whose agreement says so. Where it is agreed, after a search."""
+    """The sealed network; the joint model of runs whose agreement says so. Where it is agreed, after a search.
+
+    part: its name where the run trains other models beside it.
+    """
 
     head = None
 
-    def __init__(self, context: RunContext, terms: SealedModel, panel: LabelPanel) -> None:
+    def __init__(self, context: RunContext, terms: SealedModel, panel: LabelPanel, *, part: str = "") -> None:
         agreement, features = context.agreement, panel.features
-        self._context, self._terms, self._panel = context, terms, panel
+        self._context, self._terms, self._panel, self._part = context, terms, panel, part
         self._members = sealed_members(agreement)
         if features.values.shape[-1] != self._members.own:
             raise ConfigError("the label party's columns differ from the agreement's: propose it again")
@@ -91,7 +94,8 @@ class SealedJoint:
 
     def _records(self) -> LabelRecords:
         predictions = [step.number for step in self.steps if step.kind == "predict"]
-        return LabelRecords(self._context.checkpoints(), self._data(), predictions, self._context.boundary)
+        store = self._context.part_checkpoints(self._part) if self._part else self._context.checkpoints()
+        return LabelRecords(store, self._data(), predictions, self._context.boundary)
 
     def train(self) -> Flow[TrainingResult]:
         """The label party's part of one training session: from the start, or from where everyone can go on."""

@@ -6,11 +6,9 @@ import hashlib
 import os
 from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from parties.agreement.sealed_terms import sealed_members
 from parties.node.anchored_feature import AnchoredFeatureParty
+from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.openings import SCORES
@@ -31,9 +29,7 @@ from vfl.protocols.resume import offer_place
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import most_steps
 
-__all__ = ["TreesFeatureParty"]
-
-F64 = NDArray[np.float64]
+__all__ = ["TreesFeatureParty", "serve_trees", "trees_records"]
 
 
 class TreesFeatureParty(AnchoredFeatureParty):
@@ -44,61 +40,11 @@ class TreesFeatureParty(AnchoredFeatureParty):
         self._members = sealed_members(context.agreement)
         super().__init__(context, entities)
 
-    @property
-    def _columns(self) -> F64:
-        """Its columns, NaN where a value is missing."""
-        return self._values if self._missing is None else np.where(self._missing, np.nan, self._values)
-
     def _kept_records(self) -> SealedRecords:
-        digest = hashlib.sha256(repr(self._values.shape).encode() + self._columns.tobytes()).hexdigest()
-        kind = AnchorTreesRecords if self.context.me == self._members.anchor else SealedRecords
-        return kind(self.context.checkpoints(), digest)
+        return trees_records(self, self.context.checkpoints())
 
     def _served_through(self, name: str) -> Flow[None]:
-        context, agreement, records = self.context, self.context.agreement, self._kept_records()
-        place = yield from offer_place(agreement.label.party, records.places())
-        resumed = records.go_on(place)
-        candidates = SecretStream(context.secret(candidates_purpose(agreement.initial_purpose)))
-        periods = len(agreement.periods)
-        steps = most_steps(self._terms, periods, len(self._values) // max(periods, 1))
-        if isinstance(records, AnchorTreesRecords):
-            anchor = TreesAnchor(
-                self._members,
-                self._columns,
-                candidates,
-                self._terms,
-                LabelKeys(coefficient_key(), slot_key()),
-                self.budget,
-                self._stream,
-                session=f"{SCORES}{name}",
-                most_steps=steps,
-                supply=PreparedZeros,
-                workers=context.workers,
-                journal=records,
-                resumed=resumed,
-                valued=agreement.openings.contribution == "moments",
-                book=SplitsFile(context),
-            )
-            yield from anchor.serve()
-        else:
-            party = TreesFeature(
-                context.me,
-                self._members,
-                self._columns,
-                candidates,
-                self._terms,
-                SecretStream(os.urandom(32)),
-                session=name,
-                most_steps=steps,
-                supply=PreparedZeros,
-                workers=context.workers,
-                journal=records,
-                resumed=resumed,
-                valued=agreement.openings.contribution == "moments",
-                book=SplitsFile(context),
-            )
-            yield from party.serve()
-        records.finish()
+        return serve_trees(self, self._terms, self._kept_records(), name)
 
     def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
         """The anchor's; it has had its shares of the coalitions' scores since training. Others have no part."""
@@ -114,3 +60,67 @@ class TreesFeatureParty(AnchoredFeatureParty):
                 workers=context.workers,
             )
             yield from serve_numbers(context.agreement, side, context.checkpoints(), self.numbers, sent.shares)
+
+
+def trees_records(party: AnchoredFeatureParty, store: CheckpointStore) -> SealedRecords:
+    """The party's records of trees in ``store``: the anchor's have each level's numbers too."""
+    columns = party.columns
+    digest = hashlib.sha256(repr(columns.shape).encode() + columns.tobytes()).hexdigest()
+    members = sealed_members(party.context.agreement)
+    kind = AnchorTreesRecords if party.context.me == members.anchor else SealedRecords
+    return kind(store, digest)
+
+
+def serve_trees(party: AnchoredFeatureParty, terms: TreesModel, records: SealedRecords, name: str) -> Flow[None]:
+    """The party's part in growing trees, in a session of this name, from where everyone can go on.
+
+    Learns: as :meth:`vfl.models.trees.anchor.TreesAnchor.serve` or :meth:`vfl.models.trees.feature.TreesFeature.serve`.
+    Leaks: as these.
+    Model: semi-honest.
+    Source: docs/protocols/trees.md#a-tree.
+    """
+    context, agreement, columns = party.context, party.context.agreement, party.columns
+    members, book = sealed_members(agreement), SplitsFile(context)
+    place = yield from offer_place(agreement.label.party, records.places())
+    resumed = records.go_on(place)
+    candidates = SecretStream(context.secret(candidates_purpose(agreement.initial_purpose)))
+    periods, valued = len(agreement.periods), agreement.openings.contribution == "moments"
+    steps = most_steps(terms, periods, len(columns) // max(periods, 1))
+    if isinstance(records, AnchorTreesRecords):
+        anchor = TreesAnchor(
+            members,
+            columns,
+            candidates,
+            terms,
+            LabelKeys(coefficient_key(), slot_key()),
+            party.budget,
+            party.stream,
+            session=f"{SCORES}{name}",
+            most_steps=steps,
+            supply=PreparedZeros,
+            workers=context.workers,
+            journal=records,
+            resumed=resumed,
+            valued=valued,
+            book=book,
+        )
+        yield from anchor.serve()
+    else:
+        other = TreesFeature(
+            context.me,
+            members,
+            columns,
+            candidates,
+            terms,
+            SecretStream(os.urandom(32)),
+            session=name,
+            most_steps=steps,
+            supply=PreparedZeros,
+            workers=context.workers,
+            journal=records,
+            resumed=resumed,
+            valued=valued,
+            book=book,
+        )
+        yield from other.serve()
+    records.finish()

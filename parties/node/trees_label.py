@@ -47,15 +47,18 @@ def candidates_purpose(initial_purpose: str) -> str:
 
 
 class TreesJoint:
-    """Sealed trees; the joint model of runs whose agreement says so."""
+    """Sealed trees; the joint model of runs whose agreement says so.
+
+    part: its name where the run trains other models beside it.
+    """
 
     found = None
     tried = ()
     head = None
 
-    def __init__(self, context: RunContext, terms: TreesModel, panel: LabelPanel) -> None:
+    def __init__(self, context: RunContext, terms: TreesModel, panel: LabelPanel, *, part: str = "") -> None:
         agreement = context.agreement
-        self._context, self._terms, self._panel = context, terms, panel
+        self._context, self._terms, self._panel, self._part = context, terms, panel, part
         self._members = sealed_members(agreement)
         if panel.features.values.shape[-1] != self._members.own:
             raise ConfigError("the label party's columns differ from the agreement's: propose it again")
@@ -83,7 +86,8 @@ class TreesJoint:
         digest = hashlib.sha256(repr(panel.features.rows.shape).encode() + tree_columns(panel.features).tobytes())
         digest.update(panel.label.tobytes() + panel.known_from.tobytes() + panel.universe.tobytes())
         predictions = [step.number for step in self.steps if step.kind == "predict"]
-        return LabelTreesRecords(self._context.checkpoints(), digest.hexdigest(), predictions, self._context.boundary)
+        store = self._context.part_checkpoints(self._part) if self._part else self._context.checkpoints()
+        return LabelTreesRecords(store, digest.hexdigest(), predictions, self._context.boundary)
 
     def train(self) -> Flow[TrainingResult]:
         """The label party's part of one training session: from the start, or from where everyone can go on."""

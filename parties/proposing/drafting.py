@@ -130,7 +130,9 @@ def _fault(error: ValidationError) -> TermsFault:
     """The first thing that is wrong. A sentence about several fields is put at the one that it tells to change."""
     first = error.errors()[0]
     # a union's tag, such as the model's kind, stands in the place but in nobody's file
-    place = ".".join(str(part) for part in first["loc"] if part not in ("sealed", "split", "ridge", "trees"))
+    kinds = ("sealed", "split", "ridge", "trees", "ensemble")
+    loc = first["loc"]
+    place = ".".join(str(part) for number, part in enumerate(loc) if number != 1 or part not in kinds)
     text = first["msg"].removeprefix("Value error, ")
     if not place:
         named = re.search(r"\b((?:model|openings|alignment|fees|walk_forward|reward\.settlement)\.[a-z_]+)", text)

@@ -87,7 +87,7 @@ def placebo_of(
 def _room(tested: Agreement) -> int:
     """Openings of a row that the run, what it went on from, and its placebo need together."""
     passes = min(tested.model.warmup_epochs, tested.schedule_limit)
-    predicted = tested.needed_openings + 1 + tested.model.epochs
+    predicted = tested.needed_openings + tested.predicted_openings
     before = tested.row_limit - tested.openings_left
     return max(tested.openings.limit_per_row, before + 2 * passes, before + predicted)
 

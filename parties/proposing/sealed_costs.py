@@ -81,6 +81,12 @@ class SealedCost:
     slots: SlotWork = field(default_factory=SlotWork)
     sent: Counter[tuple[str, str]] = field(default_factory=Counter)
 
+    def __add__(self, other: SealedCost) -> SealedCost:
+        slots = SlotWork(
+            self.slots.answers + other.slots.answers, self.slots.multiplications + other.slots.multiplications
+        )
+        return SealedCost(self.products + other.products, self.own + other.own, slots, self.sent + other.sent)
+
     def sent_by(self, party: str) -> int:
         return sum(size for (sender, _), size in self.sent.items() if sender == party)
 

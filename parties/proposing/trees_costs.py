@@ -26,6 +26,7 @@ from parties.proposing.sealed_costs import (
 from vfl.models.sealed.messages import Members
 from vfl.models.trees.coalitions import tables_of_owner
 from vfl.models.trees.ends import sums_packing
+from vfl.terms import EnsembleModel, SealedModel
 from vfl.tree_terms import TreesModel
 from vfl.walk.schedule import PREDICT_ROWS
 
@@ -33,8 +34,12 @@ __all__ = ["anchored_cost", "anchored_steps"]
 
 
 def anchored_steps(agreement: Agreement, entities: int) -> SealedSteps:
-    """The steps of a run on shares, of either kind, if ``entities`` are common to all."""
+    """The steps of a run on shares, of any kind, if ``entities`` are common to all."""
     model = agreement.model
+    if isinstance(model, EnsembleModel):
+        network, trees = (anchored_steps(_of_part(agreement, part), entities) for part in model.parts)
+        batch = max(network.batch, trees.batch)
+        return SealedSteps(network.rows, batch, network.train + trees.train, network.predict + trees.predict)
     if not isinstance(model, TreesModel):
         return sealed_steps(agreement, entities)
     fits = list(_fits(agreement, model, entities))
@@ -45,8 +50,11 @@ def anchored_steps(agreement: Agreement, entities: int) -> SealedSteps:
 
 
 def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
-    """The whole run's work and bytes, of either kind."""
+    """The whole run's work and bytes, of any kind."""
     model = agreement.model
+    if isinstance(model, EnsembleModel):
+        network, trees = (anchored_cost(_of_part(agreement, part), entities) for part in model.parts)
+        return network + trees
     if not isinstance(model, TreesModel):
         return sealed_cost(agreement, entities)
     members, cost = sealed_members(agreement), SealedCost()
@@ -54,6 +62,11 @@ def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
     for fitted, active in _fits(agreement, model, entities):
         _trees(cost, members, model, max(1, fitted // model.blocks), active, max(0, active - fitted) * valued)
     return cost
+
+
+def _of_part(agreement: Agreement, part: SealedModel | TreesModel) -> Agreement:
+    """The same run of one part of an ensemble alone."""
+    return agreement.model_copy(update={"model": part})
 
 
 def _predicted(agreement: Agreement) -> int:

@@ -149,6 +149,16 @@ def test_trees_are_proposed_with_fields_of_their_own_and_valued_as_a_sealed_netw
     assert "Training opens nothing" not in said(app)
 
 
+def test_an_ensemble_is_proposed_without_coalition_values_and_says_that_two_scores_open() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    field(app, "Model").set_value("ensemble").run()
+    assert not app.error, app.error[0].value
+    draft = app.session_state["draft"][1].agreement
+    assert (draft["model"]["kind"], draft["openings"]["contribution"]) == ("ensemble", "none")
+    assert "Two scores of each predicted row open to the label party" in said(app)
+    assert [use.most for use in app.session_state["draft"][1].openings] == [2]
+
+
 def test_a_rate_that_was_chosen_is_the_agreements_and_an_overflow_is_a_sentence() -> None:
     client = SampleClient()
     app = show(new_run_page, client, [])
@@ -289,7 +299,7 @@ def test_values_and_terms_are_each_others_inverse_for_every_template() -> None:
         assert not draft.fault, draft.fault
         for table, told in one.terms.items():
             if isinstance(told, dict):
-                assert told.items() <= again[table].items()
+                assert told == {name: again[table][name] for name in told}
 
 
 def test_what_has_no_field_is_carried_through() -> None:

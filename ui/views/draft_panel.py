@@ -56,13 +56,15 @@ def _scores(draft: DraftView) -> None:
     """Of a run that opens scores alone."""
     st.markdown("**What opens**", help=HELP["scores"])
     used = sum(use.most for use in draft.openings)
+    bits = f"{draft.score_bits} bits"
+    scores = f"One score of {bits}" if used == 1 else f"{used} scores of {bits} each"
     st.progress(
         min(1.0, used / draft.row_limit),
-        text=f"One score of {draft.score_bits} bits per predicted row: {count(draft.opened_rows)} rows · "
+        text=f"{scores} per predicted row: {count(draft.opened_rows)} rows · "
         f"{used} of {draft.row_limit} scores of a row over all runs",
     )
     model = draft.agreement.get("model")
-    trees = isinstance(model, dict) and model.get("kind") == "trees"
+    trees = isinstance(model, dict) and model.get("kind") in ("trees", "ensemble")
     training = (
         "Each tree opens counts and sums of anonymous splits, 16 bits each" if trees else "Training opens nothing"
     )

@@ -99,7 +99,7 @@ def quality(run: RunView) -> None:
 def trees_of(run: RunView) -> bool:
     """Whether the run grows trees."""
     model = run.agreement.get("model")
-    return isinstance(model, dict) and model.get("kind") == "trees"
+    return isinstance(model, dict) and model.get("kind") in ("trees", "ensemble")
 
 
 def contribution(run: RunView) -> None:
@@ -166,7 +166,10 @@ def _scores(run: RunView) -> None:
         if trees_of(run)
         else ("Training opened nothing.", HELP["anchor"])
     )
-    st.caption(f"One score of {run.score_bits} bits per predicted row{opened}. {trained}")
+    model = run.agreement.get("model")
+    two = isinstance(model, dict) and model.get("kind") == "ensemble"
+    scores = "Two scores, of the network and of the trees," if two else "One score"
+    st.caption(f"{scores} of {run.score_bits} bits{' each' if two else ''} per predicted row{opened}. {trained}")
     st.caption(f"Anchor: {plain(run.anchor)}. Its node counts the scores. {held}")
 
 

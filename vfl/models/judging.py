@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vfl.factors.evaluate import ic_by_period
 from vfl.factors.panel import LabelPanel
-from vfl.terms import SealedModel, SplitModel, WalkForward
+from vfl.terms import EnsembleModel, SealedModel, SplitModel, WalkForward
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, resolved_at
 
@@ -31,9 +31,9 @@ class Tried:
     Of a whole configuration of a sealed network the ICs are those that opened: Pearson's, with the labels' ranks.
     """
 
-    stage: Literal["source", "top", "configuration"]
+    stage: Literal["source", "top", "configuration", "share"]
     number: int
-    terms: SplitModel | SealedModel
+    terms: SplitModel | SealedModel | EnsembleModel
     state: Literal["complete", "pruned", "failed"]
     value: float
     ics: F64

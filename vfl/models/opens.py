@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from vfl.models.disclosure import Caution, RunSizes
+from vfl.models.ensemble import opens as ensemble
 from vfl.models.ridge import opens as ridge
 from vfl.models.sealed import opens as sealed
 from vfl.models.split import opens as split
 from vfl.models.trees import opens as trees
-from vfl.terms import Model, RidgeModel, SealedModel, SplitModel
+from vfl.terms import EnsembleModel, Model, RidgeModel, SealedModel, SplitModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["CAUTION_TERMS", "cautions", "in_words", "sentences"]
@@ -20,7 +21,7 @@ CAUTION_TERMS = split.CAUTION_TERMS | ridge.CAUTION_TERMS
 
 
 def in_words(model: Model) -> str:
-    """The model in one sentence."""
+    """The model in a sentence, or one for each part."""
     match model:
         case SealedModel():
             return sealed.in_words(model)
@@ -30,6 +31,8 @@ def in_words(model: Model) -> str:
             return ridge.in_words(model)
         case TreesModel():
             return trees.in_words(model)
+        case EnsembleModel():
+            return ensemble.in_words(model)
         case _:
             assert_never(model)
 
@@ -45,6 +48,8 @@ def sentences(model: Model, sizes: RunSizes) -> tuple[str, ...]:
             return tuple(ridge.sentences(model, sizes))
         case TreesModel():
             return tuple(trees.sentences(model, sizes))
+        case EnsembleModel():
+            return tuple(ensemble.sentences(model, sizes))
         case _:
             assert_never(model)
 
@@ -58,7 +63,7 @@ def cautions(model: Model, sizes: RunSizes) -> tuple[Caution, ...]:
             return tuple(split.cautions(model, sizes))
         case RidgeModel():
             return tuple(ridge.cautions(model, sizes))
-        case TreesModel():
+        case TreesModel() | EnsembleModel():
             return ()  # what a tree opens is said in full in its sentences
         case _:
             assert_never(model)

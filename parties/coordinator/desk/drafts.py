@@ -144,7 +144,7 @@ class Drafts:
             check_arithmetic(agreement)
         except AgreementError as error:
             raise TermsFault("parameter_set", str(error)) from None
-        reserved = agreement.needed_openings - 1 - agreement.model.epochs
+        reserved = agreement.needed_openings - agreement.predicted_openings
         if not isinstance(agreement.model, AnchoredModel) and agreement.row_limit < 2 + reserved:
             raise TermsFault(
                 "openings.limit_per_row",
@@ -195,7 +195,7 @@ class Drafts:
 
 def _left_to_train(agreement: Agreement) -> int:
     """Openings of a predicted row that its predictions and the contributions leave."""
-    return agreement.row_limit - 1 - (agreement.needed_openings - 1 - agreement.model.epochs)
+    return agreement.row_limit - 1 - (agreement.needed_openings - agreement.predicted_openings)
 
 
 def _predicted(agreement: Agreement) -> int:
@@ -214,7 +214,7 @@ def _uses(agreement: Agreement) -> Iterator[OpeningUseView]:
     terms, parties = agreement.openings, len(agreement.features)
     passes = min(agreement.model.epochs, _left_to_train(agreement))
     if isinstance(agreement.model, AnchoredModel):
-        yield OpeningUseView(what="the prediction", most=1)
+        yield OpeningUseView(what="the prediction", most=agreement.model.opened_scores)
         return
     yield OpeningUseView(what="the prediction", most=1)
     yield OpeningUseView(what="training", most=passes)

@@ -17,7 +17,7 @@ _WEEKS = 156
 
 
 def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: date) -> list[TemplateView]:
-    """The sealed network as in the demo, sealed trees, a split network and a joint ridge; over three years, by weeks.
+    """The sealed network as in the demo, sealed trees, both, a split network and a joint ridge; over three years.
 
     ``offers`` are those of the members that have said what they bring. With too few of them the terms still come, and
     the draft says what is missing.
@@ -46,6 +46,10 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
         "model": {"kind": "trees", "refit_every": 13},
         "openings": {"limit_per_row": 4, "contribution": "moments"},
     }
+    ensemble = {
+        "model": {"kind": "ensemble", "boosted": {"refit_every": 13}},
+        "openings": {"limit_per_row": 4, "contribution": "none"},
+    }
     return [
         TemplateView(
             key="sealed",
@@ -60,6 +64,13 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
             words="Boosted trees grown on shares and fitted anew each quarter: learn steps and products, take missing "
             "values, and open counts and sums of anonymous splits beside scores.",
             terms=shared | trees,
+        ),
+        TemplateView(
+            key="ensemble",
+            title="Network and trees",
+            words="An ensemble of the two above, averaged at each period's ranks: steadier than either, and two scores "
+            "of a row open. Parties are valued by runs of coalitions, or in a run of one of the two.",
+            terms=shared | ensemble,
         ),
         TemplateView(
             key="split",

@@ -1,0 +1,166 @@
+"""Twins of the models that are trained on shares, from the homes of a demo, and how far a run is from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.agreement.document import Agreement
+from parties.demo.parity import Parity, Part, ensemble_parity, found_parity, trees_parity, wrong_sums
+from parties.errors import DataError
+from parties.node.context import node_secret
+from parties.node.ensemble_label import chosen_share
+from parties.node.home import NodeHome
+from parties.node.tree_splits import opened_numbers
+from parties.node.trees_label import candidates_purpose
+from vfl.factors.panel import FeaturePanel, LabelPanel
+from vfl.models.ensemble.average import averaged
+from vfl.models.judging import Judge
+from vfl.models.sealed.initial import sealed_draw
+from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scores, integer_twin
+from vfl.models.trees.columns import tree_columns
+from vfl.models.trees.twin import IntegerTwin, trees_twin, twin_scores
+from vfl.terms import AnchoredModel, EnsembleModel, SealedModel
+from vfl.tree_terms import TreesModel
+
+__all__ = ["AnchoredTwins"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AnchoredTwins:
+    """All parties' data in one place, which no real run ever has. ``panels`` are in agreed feature-party order."""
+
+    agreement: Agreement
+    homes: Mapping[str, NodeHome]
+    panels: Mapping[str, FeaturePanel]
+    label: LabelPanel
+
+    def parity(self, model: AnchoredModel, scores: Floats) -> Parity:
+        """``scores`` (T, n) of the run beside those of the same run without encryption."""
+        match model:
+            case SealedModel():
+                return self._network_parity(model, scores)
+            case TreesModel():
+                plain, same, twin = self._tree_twins(model)
+                return trees_parity(
+                    scores,
+                    plain,
+                    same,
+                    beyond=twin.beyond,
+                    others=len(twin.others),
+                    levels=len(twin.chosen),
+                    unit=2.0**-model.score_fraction,
+                )
+            case EnsembleModel():
+                return self._ensemble_parity(model, scores)
+
+    def _network_twins(self, model: SealedModel) -> tuple[Floats, Floats | None, str]:
+        """Scores in floats, and as a run rounds; None and why where a run could not hold the numbers."""
+        names = list(self.panels)
+        panels, weight = list(self.panels.values()), self.weights(model, names)
+        walk, fixed = self.agreement.walk_forward, self.agreement.fixed_point
+        plain = float_twin(panels, self.label, model, walk, fixed, weight)
+        try:
+            return plain, integer_twin(panels, self.label, model, walk, fixed, weight), ""
+        except SealedRangeError as error:
+            return plain, None, str(error)
+
+    def _network_parity(self, model: SealedModel, scores: Floats) -> Parity:
+        plain, exact, overflow = self._network_twins(model)
+        first = self.agreement.reported_from if self.agreement.search is not None else 0
+        plain[:first] = np.nan
+        if exact is None:
+            return found_parity(scores, plain, None, overflow=overflow)
+        exact[:first] = np.nan
+        return found_parity(scores, plain, exact, unit=2.0**-model.score_fraction)
+
+    def _ensemble_parity(self, model: EnsembleModel, scores: Floats) -> Parity:
+        network, trees = model.parts
+        plain, exact, overflow = self._network_twins(network)
+        grown, same, twin = self._tree_twins(trees)
+        rounded = plain if exact is None else exact
+        share = model.trees_share[0]
+        if model.chosen_by_periods:
+            judge = Judge(self.label, self.agreement.walk_forward, self.agreement.reported_from)
+            share = chosen_share(model, judge, rounded, same).share
+        parts = (
+            Part(plain, rounded, 2.0**-network.score_fraction, f"overflow: {overflow}" if overflow else ""),
+            Part(grown, same, 2.0**-trees.score_fraction, wrong_sums(twin.beyond)),
+        )
+        return ensemble_parity(scores, *parts, share)
+
+    def _tree_twins(self, model: TreesModel) -> tuple[Floats, Floats, IntegerTwin]:
+        """Scores of the twin that rounds to the nearest, and of the one on the numbers that opened; and this twin."""
+        columns, seeds = self._tree_columns(list(self.panels))
+        folder = self.homes[self.agreement.label.party].folder / "runs" / self.agreement.run_id
+        numbers = opened_numbers(folder)
+
+        def opened(step: int, level: int, sums: NDArray[np.int64]) -> NDArray[np.uint64]:
+            found = numbers.get((step, level))
+            if found is None or found.size != sums.size:
+                raise DataError(f"{folder}: no record of what opened at level {level} of step {step}")
+            return found.reshape(sums.shape)
+
+        walk = self.agreement.walk_forward
+        plain = twin_scores(columns, self.label, model, walk, seeds)
+        return plain, *trees_twin(columns, self.label, model, walk, seeds, opened)
+
+    def of_coalition(self, model: AnchoredModel, members: Collection[str]) -> Floats:
+        """Scores (T, n) of the twin on these feature parties' columns and the label party's, trained anew."""
+        names, walk = [name for name in self.panels if name in members], self.agreement.walk_forward
+        match model:
+            case EnsembleModel():
+                made = [self.of_coalition(part, members) for part in model.parts]
+                return averaged(*made, model.trees_share[0])
+            case TreesModel():
+                columns, seeds = self._tree_columns(names)
+                if columns:
+                    return twin_scores(columns, self.label, model, walk, seeds)
+            case SealedModel():
+                weight = self.weights(model, names)
+                if len(weight):
+                    panels = [self.panels[name] for name in names]
+                    return float_twin(panels, self.label, model, walk, self.agreement.fixed_point, weight)
+        return np.where(self.label.universe, 0.0, np.nan)
+
+    def alone(self, model: AnchoredModel, name: str) -> Floats:
+        """What one party's columns reach without anyone else's, float64 (T, n)."""
+        walk, seed = self.agreement.walk_forward, self.homes[name].seed
+        panel = self.label.features if name == self.agreement.label.party else self.panels[name]
+        ours, theirs = node_secret(seed, "alone/ours"), node_secret(seed, "alone/theirs")
+        match model:
+            case EnsembleModel():
+                return averaged(*(self.alone(part, name) for part in model.parts), model.trees_share[0])
+            case TreesModel():
+                return twin_scores({name: tree_columns(panel)}, self.label, model, walk, {name: ours})
+            case SealedModel():
+                draws, fixed = (ours, theirs), self.agreement.fixed_point
+                return float_twin_scores([panel.rows], self.label, model, walk, fixed, draws)
+
+    def _tree_columns(self, names: Sequence[str]) -> tuple[dict[str, Floats], dict[str, bytes]]:
+        """By owner of candidates, these feature parties and the label party: columns, and what candidates come from."""
+        label = self.agreement.label.party
+        columns = {name: tree_columns(self.panels[name]) for name in names}
+        if self.label.features.values.shape[-1]:
+            columns[label] = tree_columns(self.label.features)
+        purpose = candidates_purpose(self.agreement.initial_purpose)
+        return columns, {name: node_secret(self.homes[name].seed, purpose) for name in columns}
+
+    def weights(self, model: SealedModel, names: Sequence[str]) -> NDArray[np.int64]:
+        """What these parties' columns started from, int64 (d, h + 1), both holders' draws added; the label's last."""
+        agreement = self.agreement
+        label, total = agreement.label.party, sum(len(party.columns) for party in agreement.parties)
+        parts = []
+        for name in (*names, label):
+            count = len(agreement.party(name).columns)
+            holders = (label, model.anchor if name == label else name)
+            seeds = (
+                node_secret(self.homes[holder].seed, f"sealed/{agreement.initial_purpose}/{name}") for holder in holders
+            )
+            parts.append(sum(sealed_draw(seed, count, model, total) for seed in seeds))
+        return np.concatenate(parts)

@@ -1,0 +1,146 @@
+"""A feature party's part in training one sealed network: as its anchor, or beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.agreement.sealed_terms import sealed_members
+from parties.node.anchored_feature import AnchoredFeatureParty
+from parties.node.checkpoints import CheckpointStore
+from parties.node.openings import SCORES
+from parties.node.sealed_records import SealedRecords
+from parties.node.zero_supply import PreparedZeros
+from psi.flow import Flow
+from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.models.sealed.anchor import SealedAnchor
+from vfl.models.sealed.columns import Columns
+from vfl.models.sealed.ends import coefficient_key
+from vfl.models.sealed.feature import SealedFeature
+from vfl.models.sealed.initial import sealed_start
+from vfl.models.sealed.records import StepRecord
+from vfl.protocols.opening import ZeroSumMasks, agree_masks
+from vfl.protocols.resume import offer_place
+from vfl.terms import SealedModel
+
+__all__ = ["masks_beside_anchor", "sealed_records", "serve_sealed"]
+
+U64 = NDArray[np.uint64]
+
+
+def sealed_records(party: AnchoredFeatureParty, store: CheckpointStore) -> SealedRecords:
+    """The party's records of a sealed network in ``store``."""
+    digest = hashlib.sha256(repr(party.values.shape).encode())
+    digest.update(np.ascontiguousarray(party.values).data)
+    return SealedRecords(store, digest.hexdigest())
+
+
+def serve_sealed(
+    party: AnchoredFeatureParty,
+    terms: SealedModel,
+    columns: Columns,
+    records: SealedRecords,
+    name: str,
+    *,
+    opens: bool = True,
+) -> Flow[None]:
+    """The party's part in a training session of this name, from where everyone can go on.
+
+    Learns: as :meth:`vfl.models.sealed.anchor.SealedAnchor.serve` or
+        :meth:`vfl.models.sealed.feature.SealedFeature.serve`.
+    Leaks: as these.
+    Model: semi-honest.
+    Source: docs/protocols/sealed.md#a-step.
+    """
+    agreement = party.context.agreement
+    place = yield from offer_place(agreement.label.party, records.places())
+    resumed = records.go_on(place)
+    serve = _as_anchor if party.context.me == sealed_members(agreement).anchor else _beside_anchor
+    yield from serve(party, terms, columns, records, resumed, name, opens)
+    records.finish()
+
+
+def _as_anchor(
+    party: AnchoredFeatureParty,
+    terms: SealedModel,
+    columns: Columns,
+    records: SealedRecords,
+    resumed: StepRecord | None,
+    name: str,
+    opens: bool,
+) -> Flow[None]:
+    context, members = party.context, sealed_members(party.context.agreement)
+    anchor = SealedAnchor(
+        members,
+        columns,
+        _initial_shares(party, SealedAnchor.columns_held(members), terms),
+        terms,
+        context.agreement.fixed_point,
+        coefficient_key(),
+        party.budget,
+        party.stream,
+        session=f"{SCORES}{name}",
+        supply=PreparedZeros,
+        workers=context.workers,
+        journal=records,
+        resumed=resumed,
+        opens=opens,
+    )
+    yield from anchor.serve()
+
+
+def _beside_anchor(
+    party: AnchoredFeatureParty,
+    terms: SealedModel,
+    columns: Columns,
+    records: SealedRecords,
+    resumed: StepRecord | None,
+    name: str,
+    opens: bool,
+) -> Flow[None]:
+    context, members = party.context, sealed_members(party.context.agreement)
+    masks = yield from masks_beside_anchor(party)
+    other = SealedFeature(
+        context.me,
+        members,
+        columns,
+        _initial_shares(party, {context.me: members.features[context.me]}, terms)[context.me],
+        terms,
+        context.agreement.fixed_point,
+        masks,
+        SecretStream(os.urandom(32)),
+        session=name,
+        supply=PreparedZeros,
+        workers=context.workers,
+        journal=records,
+        resumed=resumed,
+        opens=opens,
+    )
+    yield from other.serve()
+
+
+def _initial_shares(party: AnchoredFeatureParty, held: Mapping[str, int], terms: SealedModel) -> dict[str, U64]:
+    """This side's part of the first weights of these blocks."""
+    context = party.context
+    purpose, total = context.agreement.initial_purpose, sealed_members(context.agreement).columns
+    return {
+        owner: sealed_start(context.secret(f"sealed/{purpose}/{owner}"), count, terms, total)
+        for owner, count in held.items()
+    }
+
+
+def masks_beside_anchor(party: AnchoredFeatureParty) -> Flow[ZeroSumMasks]:
+    """Of this attempt: what is repeated after a crash meets no old mask.
+
+    Learns: nothing.
+    Leaks: nothing.
+    Model: semi-honest.
+    Source: docs/protocols/sealed.md#a-step.
+    """
+    context, others = party.context, sealed_members(party.context.agreement).others
+    return agree_masks(context.me, others, context.run_id, PRIME_RING, party.stream)

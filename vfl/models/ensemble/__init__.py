@@ -1,0 +1,1 @@
+"""An ensemble: the sealed network and sealed trees, averaged at ranks."""
