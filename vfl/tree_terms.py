@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from vfl.agreed import Terms
 
@@ -38,6 +38,12 @@ class TreesModel(Terms):
         description="fits whose trees score together, the oldest dropped first; 1: all trees are fitted anew, 0: none "
         "is ever dropped",
     )
+    init_score: Literal["zero", "linear"] = Field(
+        default="zero",
+        description="where boosting begins: linear: at the score of a linear model of all parties' columns, trained on "
+        "shares, of which nothing opens",
+    )
+    init_alpha: float = Field(default=1000.0, ge=0, description="ridge penalty of that linear model")
     label_clip: float = Field(default=8.0, gt=0, le=64, description="labels are clipped to +-label_clip deviations")
     score_limit: Literal[2, 4, 8, 16, 32] = Field(
         default=4,
@@ -49,6 +55,24 @@ class TreesModel(Terms):
         description="the feature party that holds the other half of all shares; empty in a draft: chosen for it",
     )
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _begins_anew(self) -> TreesModel:
+        if self.init_score == "linear" and self.fits_kept != 1:
+            raise ValueError(
+                'model.init_score = "linear" begins each fit at its own linear score, so trees of earlier fits cannot '
+                'score with it: set model.fits_kept = 1, or model.init_score = "zero"'
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms that begin at zero keep the hash they had before there was another start."""
+        body: dict[str, Any] = handler(self)
+        if self.init_score == "zero":
+            body.pop("init_score", None)
+            body.pop("init_alpha", None)
+        return body
 
     @property
     def score_fraction(self) -> int:

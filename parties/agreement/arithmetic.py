@@ -7,14 +7,30 @@ from parties.errors import AgreementError
 from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.models.sealed.scales import check_ranges
+from vfl.models.trees.linear_start import linear_model
 from vfl.terms import EnsembleModel, SealedModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["check_arithmetic"]
 
 
+def _check_linear(agreement: Agreement, trees: TreesModel) -> None:
+    """Raise :class:`AgreementError` where the linear model that trees begin at does not fit the ring."""
+    linear, columns = linear_model(trees), sum(len(party.columns) for party in agreement.parties)
+    try:
+        check_ranges(linear, agreement.fixed_point, linear.batch_rows, columns)
+    except LocalProtocolError:
+        raise AgreementError(
+            "the linear model that the trees begin at does not fit the ring with this fixed_point: lower "
+            'fixed_point.feature_bits or model.label_clip, or set model.init_score = "zero"'
+        ) from None
+
+
 def check_arithmetic(agreement: Agreement) -> None:
     """Raise :class:`AgreementError` unless there is such a parameter set and it takes the agreed ring."""
+    trees = agreement.model.boosted if isinstance(agreement.model, EnsembleModel) else agreement.model
+    if isinstance(trees, TreesModel) and trees.init_score == "linear":
+        _check_linear(agreement, trees)
     if isinstance(agreement.model, TreesModel):
         return  # every number of a tree fits the prime ring, whatever its terms
     network = agreement.model.network if isinstance(agreement.model, EnsembleModel) else agreement.model

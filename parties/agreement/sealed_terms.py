@@ -60,7 +60,9 @@ def with_kind_defaults(given: Any) -> Any:
         return given
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
-        filled["openings"] = {"contribution": "none" if kind == "ensemble" else "moments"} | dict(openings)
+        start = model.get("init_score") if isinstance(model, Mapping) else getattr(model, "init_score", "zero")
+        unvalued = kind == "ensemble" or start == "linear"
+        filled["openings"] = {"contribution": "none" if unvalued else "moments"} | dict(openings)
     search = given.get("search")
     if kind == "sealed" and isinstance(search, Mapping):
         filled["search"] = {"kind": "sealed"} | dict(search)
@@ -80,6 +82,11 @@ def sealed_members(agreement: Agreement) -> Members:
 
 def _check_ensemble(agreement: Agreement, model: EnsembleModel) -> None:
     openings, evaluation = agreement.openings, agreement.evaluation
+    if agreement.calendar is None:
+        raise ValueError(
+            "an ensemble averages ranks within periods, and static data has none: set "
+            'model.kind = "sealed" or model.kind = "trees"'
+        )
     if openings.contribution != "none":
         raise ValueError(
             "an ensemble averages ranks of scores that are open, and coalitions' scores never are: set "
@@ -92,7 +99,7 @@ def _check_ensemble(agreement: Agreement, model: EnsembleModel) -> None:
             f"an ensemble opens {model.opened_scores} scores of each predicted row, and {agreement.openings_left} are "
             f"left of openings.limit_per_row: raise it to {openings.limit_per_row + missing} or more"
         )
-    if model.chosen_by_periods and evaluation.first not in agreement.calendar.periods[1:]:
+    if model.chosen_by_periods and evaluation.first not in agreement.periods[1:]:
         raise ValueError(
             "several model.trees_share are chosen among by periods before evaluation.first, and those from it on are "
             "reported: name that period, or one share"
@@ -133,6 +140,11 @@ def check_sealed(agreement: Agreement) -> None:
         )
     if isinstance(model, EnsembleModel):
         _check_ensemble(agreement, model)
+    if isinstance(model, TreesModel) and model.init_score == "linear" and openings.contribution == "moments":
+        raise ValueError(
+            "trees that begin at a linear score have no scores of coalitions, of which its part would be missing: set "
+            'openings.contribution = "none" and value the parties by runs of coalitions, or model.init_score = "zero"'
+        )
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
     if openings.contribution == "masked":

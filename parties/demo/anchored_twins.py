@@ -22,7 +22,8 @@ from vfl.models.judging import Judge
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scores, integer_twin
 from vfl.models.trees.columns import tree_columns
-from vfl.models.trees.twin import IntegerTwin, trees_twin, twin_scores
+from vfl.models.trees.linear_start import linear_model, linear_scores, own_start
+from vfl.models.trees.twin import IntegerTwin, trees_twin
 from vfl.terms import AnchoredModel, EnsembleModel, SealedModel
 from vfl.tree_terms import TreesModel
 
@@ -107,20 +108,30 @@ class AnchoredTwins:
             return found.reshape(sums.shape)
 
         walk = self.agreement.walk_forward
-        plain = twin_scores(columns, self.label, model, walk, seeds)
-        return plain, *trees_twin(columns, self.label, model, walk, seeds, opened)
+        start = self._start(model, list(self.panels))
+        plain = trees_twin(columns, self.label, model, walk, seeds, start=start)[0]
+        return plain, *trees_twin(columns, self.label, model, walk, seeds, opened, start)
+
+    def _start(self, model: TreesModel, names: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Where boosting on these parties' columns and the label party's begins."""
+        if model.init_score == "zero":
+            return []
+        columns, weight = [self.panels[name].rows for name in names], self.weights(linear_model(model), names)
+        walk, fixed = self.agreement.walk_forward, self.agreement.fixed_point
+        return linear_scores([*columns, self.label.features.rows], self.label, model, walk, fixed, weight)
 
     def of_coalition(self, model: AnchoredModel, members: Collection[str]) -> Floats:
         """Scores (T, n) of the twin on these feature parties' columns and the label party's, trained anew."""
         names, walk = [name for name in self.panels if name in members], self.agreement.walk_forward
         match model:
             case EnsembleModel():
-                made = [self.of_coalition(part, members) for part in model.parts]
-                return averaged(*made, model.trees_share[0])
+                network, trees = (self.of_coalition(part, members) for part in model.parts)
+                return averaged(network, trees, model.trees_share[0])
             case TreesModel():
                 columns, seeds = self._tree_columns(names)
                 if columns:
-                    return twin_scores(columns, self.label, model, walk, seeds)
+                    start = self._start(model, names)
+                    return trees_twin(columns, self.label, model, walk, seeds, start=start)[0]
             case SealedModel():
                 weight = self.weights(model, names)
                 if len(weight):
@@ -135,9 +146,12 @@ class AnchoredTwins:
         ours, theirs = node_secret(seed, "alone/ours"), node_secret(seed, "alone/theirs")
         match model:
             case EnsembleModel():
-                return averaged(*(self.alone(part, name) for part in model.parts), model.trees_share[0])
+                network, trees = (self.alone(part, name) for part in model.parts)
+                return averaged(network, trees, model.trees_share[0])
             case TreesModel():
-                return twin_scores({name: tree_columns(panel)}, self.label, model, walk, {name: ours})
+                start = own_start(panel.rows, self.label, model, walk, self.agreement.fixed_point, (ours, theirs))
+                columns = {name: tree_columns(panel)}
+                return trees_twin(columns, self.label, model, walk, {name: ours}, start=start)[0]
             case SealedModel():
                 draws, fixed = (ours, theirs), self.agreement.fixed_point
                 return float_twin_scores([panel.rows], self.label, model, walk, fixed, draws)

@@ -48,8 +48,11 @@ def serve_sealed(
     name: str,
     *,
     opens: bool = True,
+    holds: bool = False,
 ) -> Flow[None]:
     """The party's part in a training session of this name, from where everyone can go on.
+
+    holds: in place of predictions linear scores are kept in shares, and nothing opens.
 
     Learns: as :meth:`vfl.models.sealed.anchor.SealedAnchor.serve` or
         :meth:`vfl.models.sealed.feature.SealedFeature.serve`.
@@ -60,8 +63,10 @@ def serve_sealed(
     agreement = party.context.agreement
     place = yield from offer_place(agreement.label.party, records.places())
     resumed = records.go_on(place)
-    serve = _as_anchor if party.context.me == sealed_members(agreement).anchor else _beside_anchor
-    yield from serve(party, terms, columns, records, resumed, name, opens)
+    if party.context.me == sealed_members(agreement).anchor:
+        yield from _as_anchor(party, terms, columns, records, resumed, name, opens=opens, holds=holds)
+    else:
+        yield from _beside_anchor(party, terms, columns, records, resumed, name, opens)
     records.finish()
 
 
@@ -72,7 +77,9 @@ def _as_anchor(
     records: SealedRecords,
     resumed: StepRecord | None,
     name: str,
+    *,
     opens: bool,
+    holds: bool,
 ) -> Flow[None]:
     context, members = party.context, sealed_members(party.context.agreement)
     anchor = SealedAnchor(
@@ -90,6 +97,7 @@ def _as_anchor(
         journal=records,
         resumed=resumed,
         opens=opens,
+        holds=holds,
     )
     yield from anchor.serve()
 

@@ -13,17 +13,20 @@ from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
+from parties.node.sealed_serving import sealed_records, serve_sealed
 from parties.node.sealed_valuation import serve_numbers
 from parties.node.tree_splits import SplitsFile
-from parties.node.trees_label import candidates_purpose
+from parties.node.trees_label import LINEAR, candidates_purpose
 from parties.node.trees_records import AnchorTreesRecords
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.randomness import SecretStream
+from vfl.models.sealed.columns import SealedColumns
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.trees.anchor import TreesAnchor
 from vfl.models.trees.feature import TreesFeature
+from vfl.models.trees.linear_start import LinearStart, linear_model
 from vfl.models.trees.valuation import AnchorTreesValuation
 from vfl.protocols.resume import offer_place
 from vfl.tree_terms import TreesModel
@@ -71,6 +74,15 @@ def trees_records(party: AnchoredFeatureParty, store: CheckpointStore) -> Sealed
     return kind(store, digest)
 
 
+def _linear_start(party: AnchoredFeatureParty, terms: TreesModel, name: str) -> Flow[LinearStart]:
+    """Serve the linear model that the trees begin at; what this party keeps of it, of which the anchor has shares."""
+    model, fixed = linear_model(terms), party.context.agreement.fixed_point
+    records = sealed_records(party, party.context.part_checkpoints(LINEAR))
+    columns = SealedColumns(party.values, model, fixed)
+    yield from serve_sealed(party, model, columns, records, f"{name}/{LINEAR}", holds=True)
+    return LinearStart(records.predictions())
+
+
 def serve_trees(party: AnchoredFeatureParty, terms: TreesModel, records: SealedRecords, name: str) -> Flow[None]:
     """The party's part in growing trees, in a session of this name, from where everyone can go on.
 
@@ -80,7 +92,9 @@ def serve_trees(party: AnchoredFeatureParty, terms: TreesModel, records: SealedR
     Source: docs/protocols/trees.md#a-tree.
     """
     context, agreement, columns = party.context, party.context.agreement, party.columns
-    members, book = sealed_members(agreement), SplitsFile(context)
+    members, book, linear = sealed_members(agreement), SplitsFile(context), None
+    if terms.init_score == "linear":
+        linear = yield from _linear_start(party, terms, name)
     place = yield from offer_place(agreement.label.party, records.places())
     resumed = records.go_on(place)
     candidates = SecretStream(context.secret(candidates_purpose(agreement.initial_purpose)))
@@ -103,6 +117,7 @@ def serve_trees(party: AnchoredFeatureParty, terms: TreesModel, records: SealedR
             resumed=resumed,
             valued=valued,
             book=book,
+            linear=linear,
         )
         yield from anchor.serve()
     else:

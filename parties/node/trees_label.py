@@ -13,32 +13,40 @@ from numpy.typing import NDArray
 from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.context import RunContext
+from parties.node.sealed_records import LabelRecords
 from parties.node.sealed_valuation import Commit, Heard, coalition_ics
 from parties.node.tree_splits import SplitsFile
 from parties.node.trees_records import LabelTreesRecords
 from psi.flow import Flow, LocalProtocolError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import LabelPanel
+from vfl.models.sealed.columns import SealedColumns, fitted_labels
 from vfl.models.sealed.ends import coefficient_key, slot_key
-from vfl.models.sealed.label import LabelKeys
+from vfl.models.sealed.initial import sealed_start
+from vfl.models.sealed.label import LabelKeys, SealedLabel
 from vfl.models.sealed.walk import sealed_result
 from vfl.models.trees.columns import tree_columns
 from vfl.models.trees.label import TreesLabel
+from vfl.models.trees.linear_start import LinearStart, linear_model, own_start, start_steps, train_start
 from vfl.models.trees.scales import Packing32
 from vfl.models.trees.tree_rows import TreeRows
-from vfl.models.trees.twin import twin_scores
+from vfl.models.trees.twin import trees_twin
 from vfl.models.trees.valuation import LabelTreesValuation
 from vfl.models.trees.walk import trees_walk_forward
 from vfl.protocols.resume import agree_place
 from vfl.protocols.session import Kept
 from vfl.tree_terms import TreesModel
+from vfl.walk.cycles import cyclic
 from vfl.walk.refits import blocks_of, fits_of, refits
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step
 
-__all__ = ["TreesJoint", "candidates_purpose"]
+__all__ = ["LINEAR", "TreesJoint", "candidates_purpose"]
 
 F64 = NDArray[np.float64]
+
+LINEAR = "linear"
+"""Name of the linear model that trees may begin at: of its records and sessions."""
 
 
 def candidates_purpose(initial_purpose: str) -> str:
@@ -82,16 +90,21 @@ class TreesJoint:
                     raise ConfigError(str(error)) from None
 
     def _records(self) -> LabelTreesRecords:
+        predictions = [step.number for step in self.steps if step.kind == "predict"]
+        store = self._context.part_checkpoints(self._part) if self._part else self._context.checkpoints()
+        return LabelTreesRecords(store, self._digest(), predictions, self._context.boundary)
+
+    def _digest(self) -> str:
+        """Of this party's columns and labels."""
         panel = self._panel
         digest = hashlib.sha256(repr(panel.features.rows.shape).encode() + tree_columns(panel.features).tobytes())
         digest.update(panel.label.tobytes() + panel.known_from.tobytes() + panel.universe.tobytes())
-        predictions = [step.number for step in self.steps if step.kind == "predict"]
-        store = self._context.part_checkpoints(self._part) if self._part else self._context.checkpoints()
-        return LabelTreesRecords(store, digest.hexdigest(), predictions, self._context.boundary)
+        return digest.hexdigest()
 
     def train(self) -> Flow[TrainingResult]:
         """The label party's part of one training session: from the start, or from where everyone can go on."""
         context, agreement, records = self._context, self._context.agreement, self._records()
+        linear = (yield from self._linear_start()) if self._terms.init_score == "linear" else None
         place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
         resumed = records.resumed(place)
         source = TreesLabel(
@@ -106,12 +119,44 @@ class TreesJoint:
             resumed=resumed,
             valued=self._valued,
             book=SplitsFile(context),
+            linear=linear,
         )
         result = yield from trees_walk_forward(
             source, self.steps, self._panel, agreement.walk_forward, resumed=resumed
         )  # fmt: skip
         records.finish()
         return result
+
+    def _linear_start(self) -> Flow[LinearStart]:
+        """Train the linear model that the trees begin at; this side's shares of its scores."""
+        context, agreement, panel = self._context, self._context.agreement, self._panel
+        model, walk, members = linear_model(self._terms), agreement.walk_forward, self._members
+        known = panel.known_from, panel.label, panel.universe
+        steps = start_steps(self._terms, self.steps, tuple(cyclic(model, walk, *known)))
+        labels = fitted_labels(panel, walk)
+        records = LabelRecords(context.part_checkpoints(LINEAR), self._digest(), (), context.boundary)
+        place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
+        resumed = records.resumed(place)
+        weights = {
+            name: sealed_start(
+                context.secret(f"sealed/{agreement.initial_purpose}/{name}"), count, model, members.columns
+            )
+            for name, count in SealedLabel.columns_held(members).items()
+        }
+        source = SealedLabel(
+            members,
+            SealedColumns(panel.features.rows, model, agreement.fixed_point),
+            weights,
+            model,
+            agreement.fixed_point,
+            LabelKeys(coefficient_key(), slot_key()),
+            session="train",
+            journal=records,
+            resumed=resumed,
+        )
+        yield from train_start(source, steps, lambda step: labels.at(step.period, step.rows), resumed=resumed)
+        records.finish()
+        return LinearStart(records.predictions())
 
     def restore(self) -> TrainingResult | None:
         """What training left, from this node's records; None when they do not have it."""
@@ -141,4 +186,7 @@ class TreesJoint:
         """Scores (T, n) of the same trees on the label party's own columns, in plain numbers."""
         context, me = self._context, self._members.label
         walk, seed = context.agreement.walk_forward, context.secret("alone/ours")
-        return twin_scores({me: tree_columns(self._panel.features)}, self._panel, self._terms, walk, {me: seed})
+        seeds = (seed, context.secret("alone/theirs"))
+        panel, terms, fixed = self._panel, self._terms, context.agreement.fixed_point
+        start = own_start(panel.features.rows, panel, terms, walk, fixed, seeds)
+        return trees_twin({me: tree_columns(panel.features)}, panel, terms, walk, {me: seed}, start=start)[0]

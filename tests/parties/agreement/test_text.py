@@ -126,6 +126,20 @@ BASES: dict[str, dict[str, Any]] = {
         "search": None,
         "parameter_set": "bfv-8192-prime",
     },
+    "trees from a line": {
+        "model": {"kind": "trees", "anchor": "web", "init_score": "linear", "init_alpha": 20.0},
+        "openings": {"contribution": "none"},
+        "walk_forward": {},
+        "search": None,
+        "parameter_set": "bfv-8192-prime",
+    },
+    "ensemble": {
+        "model": {"kind": "ensemble", "anchor": "card", "seed": 16, "trees_share": [0.3, 0.6]},
+        "openings": {"limit_per_row": 3, "contribution": "none"},
+        "walk_forward": {},
+        "search": None,
+        "parameter_set": "bfv-8192-prime",
+    },
     "a sealed search": {
         "model": {"kind": "sealed", "anchor": "sat"},
         "walk_forward": {},
@@ -172,6 +186,7 @@ CONSTANT = {
     ("RidgeModel", "kind"),
     ("SealedModel", "kind"),
     ("TreesModel", "kind"),
+    ("EnsembleModel", "kind"),
 }
 """Fields of one possible value: another kind of model is another record."""
 

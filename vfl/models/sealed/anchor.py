@@ -38,6 +38,7 @@ from vfl.models.sealed.records import (
 )
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
+    HELD_BITS,
     PREDICTED_BITS,
     RESIDUAL_DROP,
     SCORE_BITS,
@@ -70,7 +71,8 @@ class SealedAnchor:
     features: its own small integers (rows, d), or (rows, 0) when it is no feature party. weights: its shares of the
     initial weights, of its own columns and of the label party's, (d, h + 1) by name. key: of this session, for matrix
     products with the feature parties beside it. budget: counts scores of a row over all runs, and refuses past the
-    agreed number. session, stream, journal, resumed, predicted, opens: as for a feature party.
+    agreed number. session, stream, journal, resumed, predicted, opens: as for a feature party. holds: linear scores are
+    kept in shares, in ``held``, for another model to begin at, and none opens.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class SealedAnchor:
         resumed: StepRecord | None = None,
         predicted: Sequence[StepRecord] = (),
         opens: bool = True,
+        holds: bool = False,
     ) -> None:
         width = terms.embedding_width
         if features.shape[1] != members.anchored:
@@ -108,7 +111,8 @@ class SealedAnchor:
         self.scored: dict[int, Scored] = scored_in(predicted)
         self._features, self._held, self._budget, self._stream = features, HeldProducts(key), budget, stream
         self._session, self._supply, self._workers = session, supply, workers
-        self._journal, self._record, self._opens = journal, resumed, opens
+        self._journal, self._record, self._opens, self._holds = journal, resumed, opens, holds
+        self.held: dict[int, StepRecord] = {}
 
     @staticmethod
     def columns_held(members: Members) -> dict[str, int]:
@@ -172,16 +176,19 @@ class SealedAnchor:
         z = yield from evaluate_truncation(
             label, f"embedding/{number}", whole, self._drop(EMBEDDING_BITS), slots, bound=bounds.forward
         )
-        held = yield from receive_slots(label, f"square/{number}", len(rows) * terms.width, slots)
-        cross = yield from answer_slots(label, f"square/{number}", [(held, z[:, 1:])], slots)
-        made = score(z, cross.reshape(-1, terms.width), terms.signs, EMBEDDING_BITS)
+        squares, cross = z[:, 1:], z[:, 1:]
+        if terms.width:
+            held = yield from receive_slots(label, f"square/{number}", squares.size, slots)
+            cross = yield from answer_slots(label, f"square/{number}", [(held, squares)], slots)
+        made = score(z, cross.reshape(squares.shape), terms.signs, EMBEDDING_BITS)
         residual = yield from evaluate_truncation(
             label, f"residual/{number}", centred(made), RESIDUAL_DROP, slots, bound=bounds.residual
         )
-        theirs = yield from receive_slots(label, f"gradient/{number}", len(rows) * terms.width, slots)
-        repeated = np.repeat(residual[:, None], terms.width, axis=1)
-        cross = yield from answer_slots(label, f"gradient/{number}", [(theirs, z[:, 1:]), (held, repeated)], slots)
-        slope = gradient(residual, z, cross.reshape(-1, terms.width))
+        if terms.width:
+            theirs = yield from receive_slots(label, f"gradient/{number}", squares.size, slots)
+            repeated = np.repeat(residual[:, None], terms.width, axis=1)
+            cross = yield from answer_slots(label, f"gradient/{number}", [(theirs, squares), (held, repeated)], slots)
+        slope = gradient(residual, z, cross.reshape(squares.shape))
         yield from self._backward(step, left, slope, taken, prepared, slots, bounds)
 
     def _drop(self, kept: int) -> int:
@@ -264,6 +271,10 @@ class SealedAnchor:
         again = self._record is not None
         if step.again != again:
             raise RemoteProtocolError("goes on with a prediction that the anchor has no record of", label)
+        if self._holds:
+            share = None if again else (yield from self._linear(step, rows, taken, slots))
+            self.held[number] = self._keep(step, rows, share)
+            return
         scores = None if again or not self._opens else (yield from self._score(step, rows, taken, slots))
         record = self._keep(step, rows, scores)
         self.scored[number] = Scored(rows, {name: block.weight for name, block in self.blocks.items()})
@@ -276,6 +287,17 @@ class SealedAnchor:
             charge(f"{record.session}/{number}", rows, 1)
         yield Send(label, Scores(number, pack_bits(record.arrays["scores"], SCORE_BITS)))
 
+    def _linear(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[U64]:
+        """Its share of each row's linear score, at HELD_BITS, which never opens."""
+        left, terms = self._features[rows], self.terms
+        bounds = check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
+        prepared = None if taken is None else taken.prepared(left, terms.embedding_width, train=False)
+        whole = yield from self._forward(step, left, taken, prepared, slots)
+        name, drop = f"held/{step.step}", self._drop(HELD_BITS)
+        return (
+            yield from evaluate_truncation(self.members.label, name, whole[:, 0], drop, slots, bound=bounds.forward)
+        )
+
     def _score(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[U64]:
         """Its share modulo 2**17 of each row's score."""
         label, number, terms = self.members.label, step.step, self.terms
@@ -286,9 +308,11 @@ class SealedAnchor:
         z = yield from evaluate_truncation(
             label, f"embedding/{number}", whole, self._drop(PREDICTED_BITS), slots, bound=bounds.forward
         )
-        held = yield from receive_slots(label, f"square/{number}", len(rows) * terms.width, slots)
-        cross = yield from answer_slots(label, f"square/{number}", [(held, z[:, 1:])], slots)
-        made = score(z, cross.reshape(-1, terms.width), terms.signs, PREDICTED_BITS)
+        squares, cross = z[:, 1:], z[:, 1:]
+        if terms.width:
+            held = yield from receive_slots(label, f"square/{number}", squares.size, slots)
+            cross = yield from answer_slots(label, f"square/{number}", [(held, squares)], slots)
+        made = score(z, cross.reshape(squares.shape), terms.signs, PREDICTED_BITS)
         share = yield from evaluate_truncation(
             label, f"score/{number}", made, 2 * PREDICTED_BITS - terms.score_fraction, slots, bound=bounds.score
         )

@@ -28,6 +28,7 @@ from vfl.models.sealed.records import (
 )
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
+    HELD_BITS,
     PREDICTED_BITS,
     RESIDUAL_DROP,
     SCORE_BITS,
@@ -96,6 +97,7 @@ class SealedLabel:
         if resumed is not None:
             self.blocks = blocks_in(resumed.record.arrays, shapes)
         self.scored: dict[int, Scored] = scored_in(predicted)
+        self.held: dict[int, StepRecord] = {}
         self._features, self._keys, self._held = features, keys, HeldProducts(keys.coefficient)
         self._session, self._journal, self._record = session, journal, None if resumed is None else resumed.record
         self._steps = 0
@@ -161,24 +163,30 @@ class SealedLabel:
         self._keep(step)
         yield from self._announce(step, again=False)
         number, terms, anchor, key = step.number, self.terms, self.members.anchor, self._keys.slots
-        rows, bounds = len(step.rows), check_ranges(terms, self.fixed, len(step.rows), self.members.columns)
+        bounds = check_ranges(terms, self.fixed, len(step.rows), self.members.columns)
         left = self._features[step.rows]
         whole = yield from self._forward(step, left)
         z = yield from hold_truncation(
             anchor, f"embedding/{number}", whole, self._drop(EMBEDDING_BITS), key, bound=bounds.forward
         )
-        yield from offer_slots(anchor, f"square/{number}", z[:, 1:], key)
-        cross = yield from finish_slots(anchor, f"square/{number}", rows * terms.width, key)
-        made = score(z, cross.reshape(rows, terms.width), terms.signs, EMBEDDING_BITS)
+        cross = yield from self._crossed(f"square/{number}", z[:, 1:])
+        made = score(z, cross, terms.signs, EMBEDDING_BITS)
         clipped = np.clip(label, -terms.label_clip, terms.label_clip)
         made = PRIME_RING.sub(made, PRIME_RING.encode(clipped, 2 * EMBEDDING_BITS))
         residual = yield from hold_truncation(
             anchor, f"residual/{number}", centred(made), RESIDUAL_DROP, key, bound=bounds.residual
         )
-        yield from offer_slots(anchor, f"gradient/{number}", np.repeat(residual[:, None], terms.width, axis=1), key)
-        cross = yield from finish_slots(anchor, f"gradient/{number}", rows * terms.width, key)
-        slope = gradient(residual, z, cross.reshape(rows, terms.width))
+        cross = yield from self._crossed(f"gradient/{number}", np.repeat(residual[:, None], terms.width, axis=1))
+        slope = gradient(residual, z, cross)
         yield from self._backward(step, left, slope, bounds)
+
+    def _crossed(self, name: str, factors: U64) -> Flow[U64]:
+        """Its share of its factors (B, h) times the anchor's; nothing is sent where there is no squared column."""
+        if not factors.size:
+            return factors
+        yield from offer_slots(self.members.anchor, name, factors, self._keys.slots)
+        cross = yield from finish_slots(self.members.anchor, name, factors.size, self._keys.slots)
+        return cross.reshape(factors.shape)
 
     def _drop(self, kept: int) -> int:
         return self.fixed.feature_bits + WEIGHT_BITS - kept
@@ -272,6 +280,26 @@ class SealedLabel:
             self._journal.predicted(number, scores)
         return scores
 
+    def hold(self, step: Step) -> Flow[None]:
+        """In place of :meth:`predict` where another model begins at the linear score: its share of it is kept.
+
+        Learns: its own share, uniform in Z_p.
+        Leaks: row ids to everyone; ciphertexts to the anchor.
+        Model: semi-honest; nothing opens.
+        Source: docs/protocols/trees.md#a-linear-start.
+        """
+        again = self._record is not None
+        yield from self._announce(step, again=again)
+        share = None
+        if not again:
+            whole = yield from self._forward(step, self._features[step.rows])
+            bound = check_ranges(self.terms, self.fixed, self.terms.batch_rows, self.members.columns).forward
+            name, drop = f"held/{step.number}", self._drop(HELD_BITS)
+            share = yield from hold_truncation(
+                self.members.anchor, name, whole[:, 0], drop, self._keys.slots, bound=bound
+            )
+        self.held[step.number] = self._keep(step, share)
+
     def mark(self, step: Step) -> Flow[None]:
         """In a trial, in place of :meth:`predict`: everyone keeps the weights as they are now, for ``step.rows``.
 
@@ -287,15 +315,14 @@ class SealedLabel:
     def _score(self, step: Step) -> Flow[U64]:
         """Its share modulo 2**17 of each row's score."""
         number, terms, anchor, key = step.number, self.terms, self.members.anchor, self._keys.slots
-        rows, bounds = len(step.rows), check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
+        bounds = check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
         left = self._features[step.rows]
         whole = yield from self._forward(step, left)
         z = yield from hold_truncation(
             anchor, f"embedding/{number}", whole, self._drop(PREDICTED_BITS), key, bound=bounds.forward
         )
-        yield from offer_slots(anchor, f"square/{number}", z[:, 1:], key)
-        cross = yield from finish_slots(anchor, f"square/{number}", rows * terms.width, key)
-        made = score(z, cross.reshape(rows, terms.width), terms.signs, PREDICTED_BITS)
+        cross = yield from self._crossed(f"square/{number}", z[:, 1:])
+        made = score(z, cross, terms.signs, PREDICTED_BITS)
         share = yield from hold_truncation(
             anchor, f"score/{number}", made, 2 * PREDICTED_BITS - terms.score_fraction, key, bound=bounds.score
         )

@@ -16,6 +16,7 @@ from vfl.terms import FixedPoint, SealedModel
 
 __all__ = [
     "EMBEDDING_BITS",
+    "HELD_BITS",
     "MEAN_BITS",
     "PREDICTED_BITS",
     "RESIDUAL_BITS",
@@ -39,6 +40,9 @@ RESIDUAL_BITS = 12
 
 PREDICTED_BITS = 20
 """Of an embedding whose score opens."""
+
+HELD_BITS = 16
+"""Of a linear score that is kept in shares, for another model to begin at."""
 
 MEAN_BITS = 18
 """Of 1 / rows, by which a batch's mean is taken."""

@@ -18,6 +18,7 @@ from vfl.models.sealed.columns import fitted_labels, sealed_columns
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.scales import (
     EMBEDDING_BITS,
+    HELD_BITS,
     MEAN_BITS,
     PREDICTED_BITS,
     RESIDUAL_DROP,
@@ -117,6 +118,10 @@ class IntegerTwin:
             )
         return np.ldexp(score.astype(np.float64), -fraction)
 
+    def linear(self, step: Step) -> I64:
+        """Linear scores (B,) at HELD_BITS, as they are kept in shares. Raises SealedRangeError."""
+        return self._embedding(self.features[step.rows], step.number, HELD_BITS)[:, 0]
+
     def _embedding(self, left: I64, number: int, bits: int) -> I64:
         largest = np.abs(left).astype(np.float64) @ np.abs(self.weight).astype(np.float64)
         self._check("embedding", largest)
@@ -124,7 +129,7 @@ class IntegerTwin:
         return self._cut(f"embedding/{number}", _product(left, self.weight), dropped)
 
     def _score(self, z: I64, bits: int) -> I64:
-        signs = np.array(self.terms.signs)
+        signs = np.array(self.terms.signs, dtype=np.int64)
         self._check("score", np.square(z[:, 1:].astype(np.float64)).sum(axis=1) + np.abs(z[:, 0] * 2.0**bits))
         score: I64 = (z[:, 0] << bits) + (np.square(z[:, 1:]) * signs).sum(axis=1)
         return score

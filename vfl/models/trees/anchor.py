@@ -23,6 +23,7 @@ from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, own_split, part_split, take_sums
 from vfl.models.trees.feature import Announced, Candidates, chosen_here
+from vfl.models.trees.linear_start import LinearStart
 from vfl.models.trees.messages import CandidateSums, LevelNumbers, Owner, SplitShares, TreeStep, flat_elements
 from vfl.models.trees.records import AnchorTreesJournal, level_key
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, score_bound
@@ -53,7 +54,7 @@ class TreesAnchor:
     values: its own columns, float64 (rows, d), NaN where missing, or (rows, 0) when it is no feature party. keys: of
     this session, of both modes. budget: counts scores of a row over all runs, and refuses past the agreed number.
     most_steps: trees and predictions that were agreed; a step beyond is refused. candidates, session, stream, journal,
-    resumed, book: as for a feature party. valued: as for the label party.
+    resumed, book: as for a feature party. valued, linear: as for the label party.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class TreesAnchor:
         resumed: StepRecord | None = None,
         valued: bool = False,
         book: SplitBook | None = None,
+        linear: LinearStart | None = None,
     ) -> None:
         if values.shape[1] != members.anchored:
             raise LocalProtocolError(f"{members.anchored} columns were agreed and {values.shape[1]} brought")
@@ -85,6 +87,7 @@ class TreesAnchor:
         self._keys, self._budget, self._stream, self._session = keys, budget, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
         self._book: SplitBook = book or NoSplits()
+        self._start = linear
         self._taken: TakenProducts | None = None
         self._slots: SlotEvaluator
 
@@ -138,9 +141,9 @@ class TreesAnchor:
         again = self._record is not None
         self._keep(step, fitted)
         recorded = self._recorded(step, again=again)
-        if step.begins:
-            self.fits.begin(self.terms)
         rows = self._announced.tree(step)
+        if step.begins:
+            self.fits.begin(self.terms, rows.active, None if self._start is None else self._start.of(rows.active))
         packing = Packing32.of(len(rows.drawn))
         residual = PRIME_RING.neg(self.fits.of(rows.active[rows.drawn]))
         shares, owners = TreeShares.starting(rows, residual, label=False), list[str]()

@@ -23,6 +23,7 @@ from vfl.models.trees.candidates import Drawn, drawn_candidates
 from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, part_split
 from vfl.models.trees.growth import best_candidate, gains, leaf_values, lowered, split_totals
+from vfl.models.trees.linear_start import LinearStart
 from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
 from vfl.models.trees.records import LabelTreesJournal, level_key
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, score_bound
@@ -52,6 +53,7 @@ class TreesLabel:
     attempt, of which its candidates are drawn. session: name of this attempt. stream: secret randomness, new in every
     attempt. journal, resumed: as in :mod:`vfl.models.trees.records`. valued: coalitions are valued, so that rows are
     scored for each of them too. book: where every split is written as it is taken, its own with their columns.
+    linear: its shares of the scores that fits begin at, where they do.
     ``gain`` is :func:`vfl.models.trees.growth.lowered` of the latest tree.
     """
 
@@ -69,6 +71,7 @@ class TreesLabel:
         resumed: ResumedScores | None = None,
         valued: bool = False,
         book: SplitBook | None = None,
+        linear: LinearStart | None = None,
     ) -> None:
         if values.shape[1] != members.own:
             raise LocalProtocolError(f"{members.own} own columns were agreed and {values.shape[1]} brought")
@@ -80,6 +83,7 @@ class TreesLabel:
         self._values, self._candidates, self._keys, self._stream = values, candidates, keys, stream
         self._session, self._journal = session, journal
         self._book: SplitBook = book or NoSplits()
+        self._start = linear
         self.gain = 0.0
         self._record = None if resumed is None else resumed.record
         self._blocks, self._told, self._steps = blocks_of(terms, len(values)), False, 0
@@ -156,7 +160,8 @@ class TreesLabel:
         yield from self._announce(step, carried, tree, begins=tree == 0, levels=len(recorded), again=False)
         self._book.begin(step.number)
         if tree == 0:
-            self.fits.begin(self.terms)
+            scored = np.concatenate([step.rows, carried])
+            self.fits.begin(self.terms, scored, None if self._start is None else self._start.of(scored))
         terms = self.terms
         rows = TreeRows.of(step.rows, carried, self._blocks, tree, terms)
         packing = Packing32.of(len(rows.drawn))

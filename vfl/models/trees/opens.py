@@ -55,9 +55,10 @@ def in_words(model: TreesModel) -> str:
     )
     drawn = "" if model.blocks == 1 else f", each on one of {model.blocks} blocks of the rows"
     often = "period" if model.refit_every == 1 else f"{model.refit_every} periods"
+    start = " Boosting begins at the score of a linear model." if model.init_score == "linear" else ""
     return (
         f"Model: sealed trees, {model.trees} of depth {model.depth} a fit{drawn}, grown on shares among "
-        f"{model.candidates} random candidates of each party at each level; a fit every {often}, and {kept}."
+        f"{model.candidates} random candidates of each party at each level; a fit every {often}, and {kept}.{start}"
     )
 
 
@@ -72,6 +73,12 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         f"Of each predicted row its score opens, {SCORE_BITS} bits; {model.anchor} counts scores and refuses more than "
         f"{sizes.row_limit} of a row over all runs, and more trees than are agreed."
     )
+    if model.init_score == "linear":
+        yield (
+            "The linear model that boosting begins at is trained on shares, and its scores stay in them: nothing more "
+            f"opens. Of it the label party and {model.anchor} together would see the sum of the other feature parties' "
+            "linear scores of every row."
+        )
     yield (
         f"Every candidate holds at least {model.smallest_leaf} rows and {SMALLEST_SHARE:.0%} of a tree's on each side; "
         "its owner counts that. Within a leaf of a deeper level nobody can: a pair may be of few rows, or of one."

@@ -67,14 +67,16 @@ class FitShares:
     fits: list[U64] = field(default_factory=list)
     valued: list[CoalitionShares] = field(default_factory=list)
 
-    def begin(self, terms: TreesModel) -> None:
-        """A new fit: the oldest trees go, where no more fits are kept."""
+    def begin(self, terms: TreesModel, rows: I64 | None = None, start: U64 | None = None) -> None:
+        """A new fit: the oldest trees go, where no more fits are kept. start: at which ``rows`` begin, if not at 0."""
         if terms.fits_kept and len(self.fits) == terms.fits_kept:
             self.fits.pop(0)
             self.valued.pop(0)
         if terms.fits_kept or not self.fits:
             self.fits.append(np.zeros(self.rows, dtype=np.uint64))
             self.valued.append(CoalitionShares.none(self.coalitions))
+        if rows is not None and start is not None:
+            self.add(rows, start)
 
     def add(self, active: I64, part: U64) -> None:
         """What a tree adds to the active rows."""

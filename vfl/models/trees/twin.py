@@ -102,8 +102,8 @@ class IntegerTwin:
         total: I64 = np.sum(self._valued, axis=0)
         return total
 
-    def begin(self) -> None:
-        """A new fit: the oldest trees go, where no more fits are kept."""
+    def begin(self, start: Sequence[tuple[I64, I64]] = ()) -> None:
+        """A new fit: the oldest trees go, where no more fits are kept. start: rows and the scores they begin at."""
         rows = len(self._blocks)
         if self.terms.fits_kept and len(self.groups) == self.terms.fits_kept:
             self.groups.pop(0)
@@ -111,6 +111,8 @@ class IntegerTwin:
         if self.terms.fits_kept or not self.groups:
             self.groups.append(np.zeros(rows, dtype=np.int64))
             self._valued.append(np.zeros((len(self.coalitions), rows), dtype=np.int64))
+        for ids, scores in start:
+            self.groups[-1][ids] += scores
 
     def grow(self, step: Step, carried: I64, tree: int, label: F64) -> None:
         """One tree on ``step.rows`` with their labels, float64 (B,); ``carried`` rows score along."""
@@ -176,8 +178,14 @@ class IntegerTwin:
         return np.ldexp(score.astype(np.float64), -self.terms.score_fraction)
 
 
-def run_twin(twin: IntegerTwin, steps: Sequence[Step], labels: Callable[[Step], F64]) -> F64:
-    """Scores (rows,) of a schedule, NaN where nothing was predicted. labels: of a fit's rows, float64 (B,)."""
+def run_twin(
+    twin: IntegerTwin, steps: Sequence[Step], labels: Callable[[Step], F64], start: Sequence[tuple[I64, I64]] = ()
+) -> F64:
+    """Scores (rows,) of a schedule, NaN where nothing was predicted. labels: of a fit's rows, float64 (B,).
+
+    start: of :func:`vfl.models.trees.linear_start.linear_twin`, where fits begin there.
+    """
+    left = list(start)
     scores = np.full(len(next(iter(twin.columns.values()))), np.nan)
     carried = carried_rows(twin.terms, steps)
     rows, tree, label = np.zeros(0, dtype=np.int64), 0, np.zeros(0)
@@ -187,7 +195,11 @@ def run_twin(twin: IntegerTwin, steps: Sequence[Step], labels: Callable[[Step], 
             continue
         if step.number in carried:
             rows, tree, label = carried[step.number], 0, labels(step)
-            twin.begin()
+            begun, wanted = list[tuple[I64, I64]](), len(rows) + len(step.rows)
+            while left and wanted > 0:
+                begun.append(left.pop(0))
+                wanted -= len(begun[-1][0])
+            twin.begin(begun)
         twin.grow(step, rows, tree, label)
         tree += 1
     return scores
@@ -207,10 +219,11 @@ def trees_twin(
     walk: WalkForward,
     seeds: Mapping[str, bytes],
     opened: Opened | None = None,
+    start: Sequence[tuple[I64, I64]] = (),
 ) -> tuple[F64, IntegerTwin]:
-    """The same, and the twin itself. opened: as of :class:`IntegerTwin`."""
+    """The same, and the twin itself. opened: as of :class:`IntegerTwin`. start: as of :func:`run_twin`."""
     steps = tuple(refits(terms, walk, panel.known_from, panel.label, panel.universe))
     labels = fitted_labels(panel, walk)
     twin = IntegerTwin(columns, seeds, terms, opened=opened)
-    found = run_twin(twin, steps, lambda step: labels.at(step.period, step.rows))
+    found = run_twin(twin, steps, lambda step: labels.at(step.period, step.rows), start)
     return shown_scores(panel, found), twin
