@@ -276,7 +276,16 @@ def terms_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
             _set(terms, field.path, _said(field, values))
         elif not field.when(values):
             _drop(terms, field.path)
-    return terms
+    return _undated(terms, base) if terms.get("static") else terms
+
+
+def _undated(terms: dict[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Terms of data without a calendar: what the fields say of periods is as ``base`` has it."""
+    terms.pop("calendar", None)
+    told = terms.get("evaluation", {}).get("metrics_to_coordinator", True)
+    terms["walk_forward"] = dict(base.get("walk_forward", {}))
+    terms["evaluation"] = dict(base.get("evaluation", {})) | {"metrics_to_coordinator": told}
+    return {name: value for name, value in terms.items() if value != {}}
 
 
 def _said(field: Field, values: Values) -> Value:

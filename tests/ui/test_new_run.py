@@ -349,3 +349,12 @@ def test_grants_say_column_by_column_what_is_used() -> None:
     assert used == {"harbor", "orbit"}
     assert set(table["Unit"]) >= {"ratio", "USD m"}
     assert date.fromisoformat(str(template()["calendar"]["first"]))
+
+
+def test_a_run_like_one_without_a_calendar_has_none_either() -> None:
+    walk = {"horizon": 1, "embargo": 0, "warmup": 1}
+    terms = {"static": {"label": "binary"}, "walk_forward": walk, "evaluation": {"first": "test", "last": "test"}}
+    again = run_form.terms_from(terms, run_form.values_of(terms))
+    assert "calendar" not in again
+    assert again["walk_forward"] == walk
+    assert again["evaluation"] == terms["evaluation"] | {"metrics_to_coordinator": True}
