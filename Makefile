@@ -30,13 +30,17 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EDITABLE := $(PIP) --no-build-isolation --editable
 
-.PHONY: help demo ui test fuzz qlib bench screenshots map check clean
+.PHONY: help demo demo-says ui test fuzz qlib bench screenshots map check clean
 
 help:
 	@sed -n '3,10s/^# *//p' Makefile
 
-demo: $(STAMPS)/runtime
+demo: demo-says $(STAMPS)/runtime
 	@$(BIN)/entente demo $(if $(CONFIG),--config "$(CONFIG)") $(if $(DATA),--data "$(DATA)") --out "$(OUT)" $(ARGS)
+
+demo-says:
+	@echo "A consortium of funds and a coordinator as processes of their own: align, train encrypted, value, export, settle."
+	@[[ -f $(STAMPS)/runtime ]] || echo "First some minutes of installation into $(VENV) (about 1 GB; several with the CUDA build of torch), then two to four minutes."
 
 ui: $(STAMPS)/runtime
 	@$(BIN)/entente ui --out "$(OUT)" $(ARGS)

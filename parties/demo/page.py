@@ -1,4 +1,4 @@
-"""``entente ui``: Streamlit on a coordinator, which is started first where it is a demo's and not up."""
+"""``entente ui``: Streamlit on a coordinator; a demo's is started first, with its parties' nodes, if it is not up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from parties.coordinator.desk.enrol import enrol_desk
 from parties.coordinator.desk.granting import grant_token
 from parties.demo.homes import DemoHomes
 from parties.demo.processes import Processes, environment
-from parties.demo.run import start_coordinator
+from parties.demo.run import start_coordinator, start_parties
 from parties.errors import ConfigError, PeerError, SignInError
 from parties.process.supervision import start_task
 from parties.terminal.console import pasted, say
@@ -67,7 +67,10 @@ def show_page(
             if not (homes.desk / "keys").is_dir():
                 enrol_desk(homes.coordinator, homes.desk)
             if not coordinator and not _answers(homes):
-                start_coordinator(homes, stack.enter_context(Processes(homes.logs)))
+                say("Starting the coordinator and the nodes of the demo's parties: New run goes to its end here.")
+                processes = stack.enter_context(Processes(homes.logs))
+                start_coordinator(homes, processes)
+                start_parties(homes, processes)
             token = grant_token(homes.coordinator, name="Demo admin", role="admin", party="", valid=_LINK_VALID)
             link = f"{address}/sign-in?token={token}"
         assert credentials is not None

@@ -27,7 +27,7 @@ __all__ = ["PIDS_FILE", "Child", "Processes", "command_line", "environment", "pe
 _ROOT = Path(parties.__file__).resolve().parents[1]
 PIDS_FILE = "pids.json"
 
-_FAULT = re.compile(r"^[\d:]+ ERROR run \w+: (?:\w+ failed|rejected): (.+)$", re.MULTILINE)
+_FAULT = re.compile(r"^\S+ ERROR run \w+: (?:\w+ failed|rejected): (.+)$", re.MULTILINE)
 _ERROR = re.compile(r"^error: (.+)$", re.MULTILINE)
 
 

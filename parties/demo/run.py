@@ -28,7 +28,7 @@ from parties.terminal.console import complain, pasted, say, screen
 from parties.terminal.progress import ProgressLines, ProgressScreen, watcher
 from vfl.factors.verify import verify_bundle
 
-__all__ = ["DemoOptions", "run_demo", "start_coordinator"]
+__all__ = ["DemoOptions", "run_demo", "start_coordinator", "start_parties"]
 
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.25
@@ -82,6 +82,7 @@ def run_demo(options: DemoOptions) -> None:
                 f"Look at it: entente ui --out {pasted(options.out)}"
             )
             if options.keep_running:
+                start_parties(homes, processes)
                 _keep(homes)
         if far:
             raise ParityError(
@@ -108,7 +109,10 @@ def _terminable() -> Iterator[None]:
 
 def _keep(homes: DemoHomes) -> None:
     address = homes.roster.member(COORDINATOR).address
-    say(f"The coordinator stays up at {address} (credentials: {homes.admin}); stop it with Ctrl-C.")
+    say(
+        f"The coordinator stays up at {address} (credentials: {homes.admin}), and the parties' nodes with it, "
+        "for further runs; stop it with Ctrl-C."
+    )
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             signal.pause()
@@ -127,6 +131,12 @@ def start_coordinator(homes: DemoHomes, processes: Processes) -> Child:
             return child
         time.sleep(0.05)
     raise PeerError(f"the coordinator did not listen within {_START_SECONDS:.0f} s; see {child.log}", COORDINATOR)
+
+
+def start_parties(homes: DemoHomes, processes: Processes) -> None:
+    """Start the nodes of a demo's parties, which sign by themselves what stays within the demo's own terms."""
+    for name in sorted(name for name in homes.roster if name != COORDINATOR):
+        processes.start(name, "party", "start", "--home", str(homes.party(name)))
 
 
 def _could_not_start(child: Child) -> str:
