@@ -48,21 +48,32 @@ class OwnData:
             found[0] += f", {int(np.isfinite(self.label.label).sum())} labels"
         if self.panel is not None and agreement.static is None and 0 < self.covered < len(periods):
             found.append(f"In {len(periods) - self.covered} periods no entity has a row of ours: they count as absent.")
-        return (f"{found[0]}.", *found[1:])
+        terms = agreement.alignment
+        if terms.policy == "psi" and len(self.entities) < terms.minimum_common:
+            found.append(
+                f"Fewer than the {terms.minimum_common} common entities that the run needs (alignment.minimum_common): "
+                "it would stop in alignment"
+            )
+        if terms.policy == "psi" and len(self.entities) > terms.maximum_set_size:
+            found.append(
+                f"More than the {terms.maximum_set_size} entities that the agreement allows "
+                "(alignment.maximum_set_size): it would stop in alignment"
+            )
+        return tuple(f"{line.rstrip('.')}." for line in found)
 
 
 def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) -> OwnData:
     """Run this party's queries and build its panel over all its entities and the agreed calendar.
 
     Raises what reading data raises, and :class:`DataError` for data with which this agreement cannot come to its end:
-    too few entities, no row at any cutoff, no label known in time.
+    no row at any cutoff, no label known in time. How many entities there are refuses nothing: proposals with one limit
+    after the other would find the number out.
     """
     queries, data, party = folder / settings.queries, folder / settings.data, settings.party
     if agreement.alignment.policy == "universe":
         entities = listed_universe(agreement, settings, folder)
     else:
         entities = rows_of(agreement).entities(party, queries, data, settings.label)
-        _check_enough(len(entities), agreement)
     rows = rows_of(agreement)
     if party.role == "feature":
         panel = rows.features(party, queries, data, entities)
@@ -76,20 +87,6 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
     if not party.columns:
         return OwnData(entities, None, label, 0)
     return OwnData(entities, label.features, label, _periods_covered(label.features, agreement, party.query))
-
-
-def _check_enough(entities: int, agreement: Agreement) -> None:
-    terms = agreement.alignment
-    if entities < terms.minimum_common:
-        raise DataError(
-            f"this party has {entities} entities, and the run needs {terms.minimum_common} common ones "
-            "(alignment.minimum_common): ask for fewer, or add aliases and data"
-        )
-    if entities > terms.maximum_set_size:
-        raise DataError(
-            f"this party has {entities} entities, and the agreement allows {terms.maximum_set_size} "
-            "(alignment.maximum_set_size): ask for more, or select fewer in the query"
-        )
 
 
 def _periods_covered(panel: FeaturePanel, agreement: Agreement, query: str) -> int:
