@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -121,6 +122,22 @@ def test_concerns_put_what_is_wrong_first() -> None:
     assert texts == ["“Daily factor” is paused and waits for till.", "“P” waits for the signature of orbit."]
     away = concerns(house(warnings=()), (), client.parties(), None)
     assert [concern.text for concern in away] == ["1 party is not online: till."]
+
+
+def test_an_operator_reads_its_own_first_and_what_to_type() -> None:
+    """And what stopped in the last days, with its reason; what stopped long ago is on the page Runs."""
+    asked = training_run().model_copy(update={"status": "proposed", "waiting_for": ("orbit",), "purpose": "P"})
+    ended = {"status": "aborted", "reason": "orbit rejected the agreement: too few rows", "purpose": "Q"}
+    late = paused_run().model_copy(update=ended | {"ended_at": datetime.now(UTC)})
+    early = late.model_copy(update={"ended_at": datetime.now(UTC) - timedelta(days=30)})
+    viewer = ViewerView(name="Ola", role="operator", party="orbit")
+    found = concerns(house(warnings=()), [paused_run(), asked], (), None, viewer, [late, early])
+    assert found[0].command == f"entente run review {asked.run_id[:12]} --home orbit"
+    assert found[0].own
+    assert [one.text for one in found[1:]] == [
+        "“Daily factor” is paused and waits for till.",
+        f"“Q” ({late.run_id[:12]}) has stopped: orbit rejected the agreement: too few rows.",
+    ]
 
 
 def test_pending_money_is_added_up_by_unit() -> None:

@@ -43,6 +43,7 @@ __all__ = ["render"]
 _REFRESH_SECONDS = 5.0
 _MOST = 5
 _UNDER_WAY = RunsQuestion(groups=("waiting", "running", "paused"), limit=_MOST)
+_STOPPED = RunsQuestion(groups=("aborted",), limit=3)
 _SHORT_OF_ROOM = 0.1
 _HEALTH: Mapping[str, tuple[Colour, str]] = {
     "online": ("green", ":material/check_circle:"),
@@ -66,8 +67,8 @@ def _live(client: ClientProtocol, viewer: ViewerView) -> None:
         if st.button("Try again", icon=":material/refresh:", key="again overview"):
             st.rerun()
         return
-    house, page, parties, balances = read
-    _attention(concerns(house, page.runs, parties, balances))
+    house, page, stopped, parties, balances = read
+    _attention(concerns(house, page.runs, parties, balances, viewer, stopped.runs))
     _numbers(house, page, parties, balances)
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -88,9 +89,9 @@ def _live(client: ClientProtocol, viewer: ViewerView) -> None:
 
 def _read(
     client: ClientProtocol, viewer: ViewerView
-) -> tuple[HouseView, RunPage, list[PartyView], BalancesView | None]:
+) -> tuple[HouseView, RunPage, RunPage, list[PartyView], BalancesView | None]:
     balances = None if viewer.role == "reader" else client.balances()
-    return client.house(), client.runs_page(_UNDER_WAY), client.parties(), balances
+    return client.house(), client.runs_page(_UNDER_WAY), client.runs_page(_STOPPED), client.parties(), balances
 
 
 def _attention(found: list[Concern]) -> None:
@@ -100,6 +101,8 @@ def _attention(found: list[Concern]) -> None:
     for concern in found:
         show = st.error if concern.grave else st.warning
         show(plain(concern.text), icon=":material/error:" if concern.grave else ":material/warning:")
+        if concern.command:
+            st.code(concern.command, language=None)
 
 
 def _numbers(house: HouseView, page: RunPage, parties: list[PartyView], balances: BalancesView | None) -> None:
