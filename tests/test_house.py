@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -373,3 +374,12 @@ def test_what_the_product_imports_is_declared_and_pinned() -> None:
         if undeclared.get(root) == {user}:
             del undeclared[root]
     assert undeclared == {}, "imported by the product, but not a dependency in pyproject.toml"
+
+
+def test_a_feature_partys_node_and_a_coordinator_start_without_torch_and_statistics() -> None:
+    """They take seconds and 250 MiB, and only a label party's node needs them, when it trains."""
+    asked = (
+        "import sys, parties.node.serve; print([name for name in ('torch', 'scipy', 'sklearn') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"

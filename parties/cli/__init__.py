@@ -38,6 +38,7 @@ from parties.cli import (
     searching,
     services,
     settling,
+    templates,
 )
 from parties.cli.help_group import RootGroup
 from parties.errors import ConfigError, EntenteError, StorageError
@@ -81,6 +82,7 @@ app.add_typer(bench.app, name="bench")
 runs.app.command("continue")(continuing.run_continue)
 runs.app.command("search")(searching.run_search)
 runs.app.command("importance")(importance.run_importance)
+runs.app.command("template")(templates.run_template)
 
 
 def _show_version(wanted: bool) -> None:

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,14 @@ from parties.errors import DataError, StorageError
 from parties.fields import RunId
 from parties.names import PartyName
 from parties.node.checkpoints import CheckpointStore
-from parties.node.coalition_values import ValuedRun
 from parties.node.context import RunContext, node_secret
 from parties.node.label_commitment import COMMITMENT, DISCLOSURE
 from parties.settlement.signed_contribution import LARGEST
 from vfl.protocols.committed_values import arrays_digest
 from vfl.terms import Terms
+
+if TYPE_CHECKING:
+    from parties.node.coalition_values import ValuedRun  # it brings torch, which a feature party does not need
 
 __all__ = [
     "COALITIONS",

@@ -7,7 +7,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from parties.agreement.document import Agreement
 from parties.errors import ConfigError
@@ -86,6 +85,8 @@ def labelled_periods(steps: Sequence[Step], labels: F64, window: NDArray[np.bool
         pieces = [Piece(int(period), step.number, step.rows[np.isfinite(labels[step.rows])]) for step in predicted]
         pieces = [piece for piece in pieces if len(piece.rows)]
         rows = np.concatenate([piece.rows for piece in pieces]) if pieces else np.zeros(0, dtype=np.int64)
+        from scipy.stats import rankdata  # label party alone: a feature party need not wait for it
+
         ranks = rankdata(labels[rows]) if len(rows) else np.zeros(0)
         if len(rows) >= FEWEST_ROWS and np.ptp(ranks) > 0:
             found.append(ValuedPeriod(int(period), tuple(pieces), (ranks - ranks.mean()) / ranks.std()))

@@ -13,7 +13,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from vfl.factors.hac import HacMean, hac_definition, hac_mean
 
@@ -66,12 +65,20 @@ def ic_by_period(
             continue
         x, y = scores[period, rows], labels[period, rows]
         if method == "rank":
-            x, y = stats.rankdata(x), stats.rankdata(y)
+            x, y = _ranks(x), _ranks(y)
         left, right = _direction(x), _direction(y)
         if right is None:
             continue
         result[period] = when_constant if left is None else float(np.clip(left @ right, -1.0, 1.0))
     return result
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1, ties sharing their mean."""
+    from scipy.stats import rankdata  # takes a second to load, which a node that never ranks need not wait for
+
+    ranks: NDArray[np.float64] = rankdata(values)
+    return ranks
 
 
 @dataclass(frozen=True)

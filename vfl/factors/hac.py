@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 __all__ = ["CONFIDENCE", "HacMean", "hac_definition", "hac_lags", "hac_mean", "one_sided_p"]
 
@@ -91,10 +90,14 @@ def hac_mean(series: Floats, *, horizon: int) -> HacMean:
     error = math.sqrt(max(total, 0.0) / (count * (count - 1)))
     if error <= 1e-14 * float(np.abs(values).max()):
         return HacMean(mean, 0.0, math.nan, mean, mean, count, lags)
+    from scipy.special import stdtrit  # takes half a second to load, and most of what imports this never asks
+
     reach = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * error
     return HacMean(mean, error, mean / error, mean - reach, mean + reach, count, lags)
 
 
 def one_sided_p(mean: HacMean) -> float:
     """p value of a mean against "not above zero", Student's t with n-1 degrees of freedom; NaN where t is undefined."""
+    from scipy.special import stdtr
+
     return math.nan if math.isnan(mean.t) else float(stdtr(mean.n_periods - 1, -mean.t))

@@ -10,8 +10,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from vfl.arithmetic.ring import encode_features
 from vfl.factors.panel import LabelPanel
@@ -133,6 +131,9 @@ def fitted_labels(panel: LabelPanel, walk: WalkForward) -> FittedLabels:
 
 
 def _normal_scores(label: F64, known: NDArray[np.bool_]) -> F64:
+    from scipy.special import ndtri  # the label party alone scores labels, and these take seconds to load
+    from scipy.stats import rankdata
+
     scores = np.zeros(len(label))
     values = label[known]
     if len(values):

@@ -1,0 +1,56 @@
+"""A template of terms can be proposed as it is, whatever the kind, and says who is missing."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from parties.client import PartyView
+from parties.errors import ConfigError
+from parties.names import COORDINATOR
+from parties.proposing.drafting import agreement_of, load_proposal
+from parties.proposing.template import Kind, terms_template
+
+KEY = "ab" * 32
+
+
+def member(name: str, role: str, columns: int) -> PartyView:
+    label = {"label_name": "next_return", "label_definition": "of the week after"} if role == "label" else {}
+    return PartyView(
+        name=name, role=role, address="127.0.0.1:1", identity_key=KEY, certificate_sha256=KEY,
+        columns=tuple(f"{name}_{i}" for i in range(columns)), legal_entity=f"Fund of {name}", **label,
+    )  # fmt: skip
+
+
+MEMBERS = [member("sat", "feature", 5), member("bank", "label", 0), member("web", "feature", 3)]
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_it_can_be_proposed_as_it_is(tmp_path: Path, kind: Kind) -> None:
+    text = terms_template("Fonds “A”", MEMBERS, kind, "W-FRI", date(2023, 1, 6), date(2024, 12, 27))
+    (tmp_path / "terms.toml").write_text(text, encoding="utf-8")
+    members = {one.name: one for one in MEMBERS}
+    settings = load_proposal(tmp_path / "terms.toml", members)
+    nodes = {COORDINATOR: member(COORDINATOR, "feature", 0), **members}
+    agreement = agreement_of(settings, nodes, datetime(2026, 1, 1, tzinfo=UTC))
+    assert agreement.model.kind == kind
+    assert agreement.consortium == "Fonds “A”"
+    assert {party.name: len(party.columns) for party in agreement.parties} == {"bank": 0, "sat": 5, "web": 3}
+    assert (agreement.calendar.frequency, len(agreement.calendar.periods)) == ("W-FRI", 104)
+
+
+def test_it_says_who_is_missing() -> None:
+    away = PartyView(name="card")
+    with pytest.raises(
+        ConfigError, match="one label party and a feature party or more; here are 0 and 1; card has not"
+    ):
+        terms_template("x", [MEMBERS[0], away], "sealed", "M", date(2023, 1, 1), date(2024, 1, 1))
+
+
+def test_too_few_columns_for_a_split_network_name_what_fits() -> None:
+    few = [MEMBERS[1], member("web", "feature", 3)]
+    with pytest.raises(ConfigError, match=r"3 feature columns leave a split network no opening .*--kind sealed"):
+        terms_template("x", few, "split", "M", date(2023, 1, 1), date(2024, 1, 1))
