@@ -45,7 +45,7 @@ class ProgressLines:
         for phase in view.phases:
             if phase.status in ("done", "skipped", "failed") and phase.name not in self._ended:
                 self._ended.add(phase.name)
-                self._console.print(f"{phase.name:9} {phase.status:8} {_took(phase)}".rstrip())
+                self._console.print(f"{phase.name:9} {phase.status:8} {_took(view, phase)}".rstrip())
                 self._last = time.monotonic()
             elif phase.status == "running" and time.monotonic() - self._last > _EVERY_SECONDS:
                 self._last = time.monotonic()
@@ -88,7 +88,7 @@ class ProgressScreen:
             self._progress.update(
                 self._tasks[phase.name],
                 completed=1.0 if done else _fraction(phase),
-                detail=_took(phase) if done else _detail(view, phase),
+                detail=_took(view, phase) if done else _detail(view, phase),
             )
 
 
@@ -101,12 +101,15 @@ def _fraction(phase: PhaseView) -> float:
     return 0.0 if slowest is None else slowest.fraction
 
 
-def _took(phase: PhaseView) -> str:
+def _took(view: RunView, phase: PhaseView) -> str:
+    """Seconds, and of what: common entities rather than ids on their way, rows; smaller units are for under way."""
     if phase.status == "skipped" or phase.seconds is None:
         return ""
     last = max(phase.progress, key=lambda progress: progress.done, default=None)
-    rows = f", {last.done:,} {last.unit}" if last is not None else ""
-    return f"{phase.seconds:.1f} s{rows}"
+    told = f", {last.done:,} {last.unit}" if last is not None and last.unit not in ("ids", "chunks") else ""
+    if phase.name == "align" and view.n_common is not None:
+        told = f", {view.n_common:,} common entities"
+    return f"{phase.seconds:.1f} s{told}"
 
 
 def _detail(view: RunView, phase: PhaseView) -> str:

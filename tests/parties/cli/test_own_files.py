@@ -1,0 +1,87 @@
+"""docs/own-files.md: its blocks, carried out on messy files of people's own, end in a settled run without a refusal."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parties.demo.homes import free_addresses
+from parties.demo.processes import environment
+from tests.places import ROOT
+
+GUIDE = ROOT / "docs" / "own-files.md"
+N, WEEKS = 40, 26
+BAR = 30
+"""Commands that a first settled run may take."""
+
+
+def files(folder: Path) -> None:
+    """Three parties' files with the faults that the guide names; a company's name is another at each."""
+    random = np.random.default_rng(5)
+    for name in ("fund", "sat", "web"):
+        (folder / name / "data").mkdir(parents=True)
+    names = [f"ACME{i:02d}" for i in range(N)]
+    fridays = pd.date_range("2024-01-05", periods=WEEKS, freq="W-FRI")
+    visits, mentions = random.gamma(4, 400, (WEEKS, N)), random.poisson(30, (WEEKS, N))
+    returns = 0.02 * random.normal(size=(WEEKS, N)) + 1e-5 * (visits - visits.mean()) + 1e-3 * (mentions - 30)
+    rows = [(name, t, i) for t in range(WEEKS) for i, name in enumerate(names)]
+    with open(folder / "fund/data/returns.csv", "w", encoding="utf-8") as out:
+        out.write("company,friday,next_return,known_on\n")
+        for name, t, i in rows:
+            known = fridays[t] + pd.Timedelta(days=7)
+            out.write(f"{name},{fridays[t]:%Y-%m-%d},{returns[t, i]:.5f},{known:%Y-%m-%d}\n")
+    with open(folder / "sat/data/visits.csv", "w", encoding="utf-8") as out:
+        out.write("Firma;Tag;Besuche\n")
+        for name, t, i in rows:
+            number = f"{visits[t, i]:,.1f}".translate(str.maketrans(",.", ".,"))
+            out.write(f"{name.title()} Corp.;{fridays[t] - pd.Timedelta(days=3):%d.%m.%Y};{number}\n")
+    with open(folder / "web/data/mentions.csv", "w", encoding="utf-8-sig") as out:
+        out.write("ticker,day,mentions,tone\n")
+        for name, t, i in rows:
+            tone = "" if (t + i) % 9 == 0 else f"{random.normal():.3f}"
+            out.write(f"${name.lower()},{fridays[t] - pd.Timedelta(days=1):%Y-%m-%d},{mentions[t, i]},{tone}\n")
+    (folder / "companies.csv").write_text("company\n" + "\n".join(names) + "\n", encoding="utf-8")
+
+
+def script() -> str:
+    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    for port, address in zip(range(7400, 7404), free_addresses(4), strict=True):
+        blocks = blocks.replace(f"127.0.0.1:{port}", address)
+    return f'set -e\nentente() {{ "{sys.executable}" -m parties.cli "$@"; }}\n{blocks}\necho THE END\n'
+
+
+def test_it_takes_few_commands() -> None:
+    assert len(re.findall(r"^(?:until |for .*until )?entente ", script(), re.MULTILINE)) <= BAR
+
+
+@pytest.mark.system
+def test_messy_files_of_ones_own_end_in_a_settled_run(tmp_path: Path) -> None:
+    files(tmp_path)
+    process = subprocess.Popen(
+        ["bash", "-c", script()],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=240)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert said.rstrip().endswith("THE END"), said[-3000:]
+    assert "settle    done" in said
+    assert "rejected" not in said, "no proposal is refused"
+    assert said.count("Ready for a run over this calendar") == 3
+    assert re.search(rf"align +done .*, {N} common entities", said), "every name was matched"
+    (factor,) = (tmp_path / "sat" / "factors").glob("*/*/factor.parquet")
+    assert pd.read_parquet(factor).iloc[:, 0].size > N
