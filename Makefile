@@ -30,7 +30,7 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EDITABLE := $(PIP) --no-build-isolation --editable
 
-.PHONY: help demo demo-says ui test fuzz qlib bench screenshots map check clean
+.PHONY: help demo ui test fuzz qlib bench screenshots map check clean
 
 help:
 	@sed -n '3,10s/^# *//p' Makefile
@@ -38,6 +38,7 @@ help:
 demo: demo-says $(STAMPS)/runtime
 	@$(BIN)/entente demo $(if $(CONFIG),--config "$(CONFIG)") $(if $(DATA),--data "$(DATA)") --out "$(OUT)" $(ARGS)
 
+.PHONY: demo-says
 demo-says:
 	@echo "A consortium of funds and a coordinator as processes of their own: align, train encrypted, value, export, settle."
 	@[[ -f $(STAMPS)/runtime ]] || echo "First some minutes of installation into $(VENV) (about 1 GB; several with the CUDA build of torch), then two to four minutes."

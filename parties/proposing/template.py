@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from parties.errors import ConfigError
 from vfl.terms import OpeningTerms
 
-__all__ = ["Kind", "terms_template"]
+__all__ = ["Kind", "Offered", "terms_template"]
 
 Kind = Literal["sealed", "trees", "split", "ridge"]
 

@@ -17,7 +17,8 @@ from parties.settings.consortium import load_consortium
 from parties.terminal import console
 from tests.places import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+FOLDERS = (ROOT / "docs", ROOT / "examples")
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *(path for folder in FOLDERS for path in sorted(folder.rglob("*.md")))]
 
 
 @pytest.mark.parametrize(
