@@ -1,4 +1,4 @@
-"""Whether there is encryption that takes the agreed arithmetic."""
+"""Whether a run of these terms can be computed at all: encryption that takes its numbers, openings to train on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.models.sealed.scales import check_ranges
 from vfl.models.trees.linear_start import linear_model
-from vfl.terms import EnsembleModel, SealedModel
+from vfl.terms import AnchoredModel, EnsembleModel, SealedModel
 from vfl.tree_terms import TreesModel
 
-__all__ = ["check_arithmetic"]
+__all__ = ["check_arithmetic", "check_openings"]
 
 
 def _check_linear(agreement: Agreement, trees: TreesModel) -> None:
@@ -51,4 +51,15 @@ def check_arithmetic(agreement: Agreement) -> None:
         raise AgreementError(
             f"fixed_point.ring_bits = {bits} is above the {terms.most_ring_bits} that parameter_set {terms.name!r} "
             "takes: lower it, or choose a larger set"
+        )
+
+
+def check_openings(agreement: Agreement) -> None:
+    """Raise :class:`AgreementError` where a row's openings leave none to train on; of a sealed model none is needed."""
+    needed = 2 + agreement.reserved_openings
+    if not isinstance(agreement.model, AnchoredModel) and agreement.schedule_limit < needed:
+        raise AgreementError(
+            f"{agreement.schedule_limit} openings of a row leave none to train on after one prediction and "
+            f"{agreement.reserved_openings} for contributions and attribution: allow openings.limit_per_row = {needed} "
+            "or more, or leave these out"
         )

@@ -146,7 +146,11 @@ def _propose_placebo(
 def put(
     client: Client, agreement: Agreement, credentials: Path, *, yes: bool, question: str = "Propose this run?"
 ) -> None:
-    """Show what signing means, ask, and propose."""
+    """Show what signing means, ask, and propose. Raises :class:`AgreementError` for terms that no run could keep."""
+    from parties.agreement.arithmetic import check_arithmetic, check_openings
+
+    check_arithmetic(agreement)
+    check_openings(agreement)
     show_agreement(agreement)
     show_width_and_passes(agreement)
     if not yes and not typer.confirm(question, default=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from parties import __version__
-from parties.agreement.arithmetic import check_arithmetic
+from parties.agreement.arithmetic import check_arithmetic, check_openings
 from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
 from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
@@ -58,6 +58,7 @@ def check_agreement(
             _check_entity(party.name, party.legal_entity, roster)
     _check_peer(COORDINATOR, None, agreement.coordinator_certificate_sha256, roster)
     check_arithmetic(agreement)
+    check_openings(agreement)
     _check_readers(agreement, settings)
     _check_limits(agreement, settings)
 

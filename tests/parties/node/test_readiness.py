@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parties.agreement.arithmetic import check_openings
 from parties.agreement.document import Agreement
 from parties.cli import run as entente
 from parties.data.simulate import simulate
@@ -173,3 +174,16 @@ def test_a_machine_that_multiplies_wrongly_is_found(
     monkeypatch.setattr(rehearsal, "hold_slots", broken)
     with pytest.raises(ConfigError, match="comes out wrong on this machine"):
         ready(laid, agreed(laid), "satellite", store)
+
+
+def test_openings_that_leave_none_to_train_on_are_refused_without_any_data(tmp_path: Path) -> None:
+    made = simulate(tmp_path / "data", entities=30, periods=12, parties=3, seed=7, model="split")
+    settings = load_consortium(made.config)
+    place = lay_out(tmp_path / "out", settings, made.config.parent, made.data, 7)
+
+    def few(record: dict[str, Any]) -> None:
+        record["openings"].update(limit_per_row=4, contribution="masked")
+
+    with pytest.raises(AgreementError, match=r"4 openings of a row leave none to train on .*limit_per_row = 5 or more"):
+        check_openings(agreed((place, settings), few))
+    check_openings(agreed((place, settings), lambda record: record["openings"].update(limit_per_row=5)))
