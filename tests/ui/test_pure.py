@@ -151,6 +151,10 @@ def test_bytes_chart_adds_parties_up_and_knows_every_payload_class() -> None:
     assert sum(float(str(row["megabytes"])) for row in rows) * 1e6 == pytest.approx(total)
     strange = run.bytes_by_message[0].model_copy(update={"payload": "something newer"})
     assert values(run_charts.bytes_chart([strange]), 0)[0]["payload"] == "something newer"
+    many = [strange.model_copy(update={"message": f"kind {i}", "bytes": 1000 - i}) for i in range(12)]
+    shown = values(run_charts.bytes_chart(many), 0)
+    assert [row["message"] for row in shown] == [*(f"kind {i}" for i in range(6)), "6 others"]
+    assert sum(row["megabytes"] for row in shown) == pytest.approx(sum(view.bytes for view in many) / 1e6)
     assert set(run_charts.PAYLOAD_COLOURS) == {str(kind) for kind in Payload}
 
 

@@ -194,12 +194,21 @@ def openings_chart(openings: Sequence[OpeningsView]) -> alt.LayerChart:
     return _layered(bars, limits, labels, height=_ROW * max(1, len(openings)) + _AXIS)
 
 
+_MOST_MESSAGES = 6
+"""Message types with a bar of their own; the table below the chart has them all."""
+
+
 def bytes_chart(sent: Sequence[BytesView]) -> alt.LayerChart:
     """Megabytes by message type over all parties, coloured by what such a message can reveal."""
     totals: dict[tuple[str, str], int] = {}
     for view in sent:
         totals[view.message, view.payload] = totals.get((view.message, view.payload), 0) + view.bytes
     ordered = sorted(totals.items(), key=lambda item: -item[1])
+    if len(ordered) > _MOST_MESSAGES + 1:
+        rest, ordered = ordered[_MOST_MESSAGES:], ordered[:_MOST_MESSAGES]
+        payload = max(rest, key=lambda item: item[1])[0][1]
+        ordered.append(((f"{len(rest)} others", payload), sum(size for _, size in rest)))
+        totals = dict(ordered)
     frame = pd.DataFrame(
         [{"message": m, "payload": p, "megabytes": size / 1e6, "text": data_size(size)} for (m, p), size in ordered],
         columns=["message", "payload", "megabytes", "text"],

@@ -29,6 +29,7 @@ from parties.control.reports import IntroductionBody
 from parties.coordinator.desk.agreement_views import caution_lines, section_views
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
 from parties.coordinator.desk.templates import templates
+from parties.coordinator.desk.used_openings import used_openings
 from parties.coordinator.engine import Engine
 from parties.errors import AgreementError, ConfigError
 from parties.members.roster import Roster
@@ -173,6 +174,7 @@ class Drafts:
         for known in self._engine.all_runs():
             if not known.state.ended:
                 busy.update(dict.fromkeys(known.state.plan.parties, known.state.run[:12]))
+        yield from used_openings(agreement, self._engine.all_runs())
         if not agreement.purpose:
             yield "No purpose is given: say what the factor is for, which every party signs."
         for name in away:
