@@ -38,7 +38,7 @@ _CONCERNED: tuple[Role, ...] = ("admin", "operator", "auditor")
 
 @dataclass(frozen=True)
 class Page:
-    """One page: ``key`` is its path. ``section`` groups pages in the navigation."""
+    """One page: ``key`` is its path. ``section`` groups pages in the navigation, in which a ``detail`` has no place."""
 
     key: str
     title: str
@@ -46,15 +46,16 @@ class Page:
     render: Callable[[ClientProtocol, ViewerView], None]
     section: str = ""
     roles: tuple[Role, ...] = _EVERYONE
+    detail: bool = False
 
 
 PAGES: tuple[Page, ...] = (
     Page("overview", "Overview", ":material/dashboard:", overview.render),
     Page("runs", "Runs", ":material/list:", runs.render, "Runs"),
     Page("new_run", "New run", ":material/add_circle:", new_run.render, "Runs", ("admin",)),
-    Page("run", "Run", ":material/monitoring:", run.render, "Runs"),
+    Page("run", "Run", ":material/monitoring:", run.render, "Runs", detail=True),
     Page("factors", "Factors", ":material/query_stats:", factors.render, "Results"),
-    Page("factor", "Factor", ":material/insights:", factor_page.render, "Results"),
+    Page("factor", "Factor", ":material/insights:", factor_page.render, "Results", detail=True),
     Page("contributions", "Contributions", ":material/group_work:", contributions.render, "Results", _CONCERNED),
     Page("ledger", "Ledger", ":material/balance:", ledger.render, "Money"),
     Page("settlement", "Settlement", ":material/handshake:", settlement.render, "Money", _CONCERNED),
@@ -73,7 +74,12 @@ def lay_out(client: ClientProtocol, viewer: ViewerView) -> StreamlitPage:
             continue
         first = not pages
         shown = st.Page(
-            partial(page.render, client, viewer), title=page.title, icon=page.icon, url_path=page.key, default=first
+            partial(page.render, client, viewer),
+            title=page.title,
+            icon=page.icon,
+            url_path=page.key,
+            default=first,
+            visibility="hidden" if page.detail else "visible",
         )
         pages[page.key] = shown
         sections.setdefault(page.section, []).append(shown)
