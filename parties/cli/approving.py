@@ -71,7 +71,7 @@ def _decide_at_node(home: Path, what: str, by: str, *, yes: bool) -> None:
 
     place = _node(home)
     one = waiting_one(place, what)
-    _show(one)
+    _show(one, place)
     digest = one.asked.dossier.digest
     if not yes and not typer.confirm("Approve this settlement?", default=False):
         say("Nothing was decided: it waits. Refuse it for good with entente settle refuse.")
@@ -112,7 +112,7 @@ def settle_waiting(home: NodeFolder) -> None:
     if not found:
         say("No settlement waits here.")
     for one in found:
-        _show(one)
+        _show(one, _node(home))
         digest = one.asked.dossier.digest[:12]
         say(
             f"Decide: entente settle approve {digest} --home {pasted(home)}, "
@@ -158,8 +158,12 @@ def _node(home: Path) -> NodeHome:
     return NodeHome(home)
 
 
-def _show(one: WaitingSettlement) -> None:
-    show_dossier(one.asked.dossier)
+def _show(one: WaitingSettlement, place: NodeHome) -> None:
+    from parties.node.earlier_runs import proposed_before
+
+    signed = proposed_before(place.folder, one.asked.dossier.run_id)
+    unit = None if signed is None else (signed.reward.scale, signed.reward.unit)
+    show_dossier(one.asked.dossier, lambda _: unit)
     if one.asked.by:
         say(f"Asked for by {one.asked.by}.")
     word = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from parties.settlement.live_record import LiveRecord
 
 __all__ = [
+    "Units",
     "advance",
     "cash_scale",
     "minor_units",
@@ -28,6 +30,8 @@ __all__ = [
     "show_close",
     "show_dossier",
     "show_final",
+    "units_of",
+    "warn_of_empty_cash",
 ]
 
 
@@ -37,7 +41,8 @@ def propose(
     """Sign as the proposer, record, and post if that is enough."""
     identity = own_keys(credentials, name)
     _check_accounts(ledger, dossier)
-    show_dossier(dossier)
+    show_dossier(dossier, units_of(ledger))
+    warn_of_empty_cash(ledger, dossier)
     advance(home, ledger, dossier.approved_by(name, identity.key, dossier.made_at), run)
 
 
@@ -71,6 +76,22 @@ def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | 
     say(f"Posted: {new} new entries, approved by {', '.join(signed)}; evidence {dossier.digest}")
 
 
+def warn_of_empty_cash(ledger: LedgerStore, dossier: Dossier) -> None:
+    """A payment that the cash account does not hold can be proposed, and is worth a word before people sign it."""
+    if dossier.kind != "pay":
+        return
+    balances = ledger.balances()
+    paid = [posting for one in dossier.transactions for posting in one.postings if posting[0].startswith("Assets:")]
+    for account, amount in paid:
+        held = balances[account].posted if account in balances else 0
+        if amount < 0 and held < -amount:
+            unit = ledger.accounts()[account].unit
+            say(
+                f"warning: {account} holds {money(held, unit.scale, unit.code)}, and this pays "
+                f"{money(-amount, unit.scale, unit.code)}: book the receipt first, or pay once the money is there"
+            )
+
+
 def _check_accounts(ledger: LedgerStore, dossier: Dossier) -> None:
     """Nobody should sign what the books cannot take."""
     known = ledger.accounts()
@@ -81,14 +102,27 @@ def _check_accounts(ledger: LedgerStore, dossier: Dossier) -> None:
         )
 
 
-def show_dossier(dossier: Dossier) -> None:
-    """Who proposed it, why, and what it posts."""
+Units = Callable[[str], tuple[int, str] | None]
+"""Decimals and unit of an account; None where they are not known here."""
+
+
+def units_of(ledger: LedgerStore) -> Units:
+    """As the books have the accounts."""
+    known = ledger.accounts()
+    return lambda name: (known[name].unit.scale, known[name].unit.code) if name in known else None
+
+
+def show_dossier(dossier: Dossier, units: Units = lambda _: None) -> None:
+    """Who proposed it, why, and what it would post, in whole currency where ``units`` knows the account's."""
     say(f"{dossier.kind}, proposed by {dossier.proposer}: dossier {dossier.digest}", *dossier.reasons)
-    say("It posts these amounts, in minor units; a debit is above zero:")
+    say("Once approved it would post (a debit is above zero):")
     for one in dossier.transactions:
-        say(f"  {one.state.value:8} {one.id}")
+        held = "as pending" if one.state.value == "pending" else one.state.value
+        say(f"  {held}: {one.id}")
         for account, amount in one.postings:
-            say(f"    {account:44} {amount:>16}")
+            known = units(account)
+            told = money(amount, *known) if known else f"{amount} minor units"
+            say(f"    {account:44} {told:>20}")
 
 
 def show_close(ledger: LedgerStore, run: ClosedRun) -> None:

@@ -115,7 +115,7 @@ def settle_licence(
     run: Run, home: Home, dry_run: DryRun = False, credentials: Credentials = None, name: As = "admin"
 ) -> None:
     """Propose what use of the factor costs: every period that is over and not yet in the books."""
-    from parties.cli.dossiers import show_dossier
+    from parties.cli.dossiers import show_dossier, units_of
     from parties.coordinator.closed_runs import find_run, open_ledger
     from parties.settlement.licence import propose_licence
 
@@ -123,7 +123,7 @@ def settle_licence(
     with open_ledger(home) as ledger:
         dossier = propose_licence(ledger, closed, name, now())
         if dry_run:
-            show_dossier(dossier)
+            show_dossier(dossier, units_of(ledger))
         else:
             propose(home, ledger, closed, dossier, credentials, name)
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from parties.cli import run as run_command
+from parties.cli.dossiers import warn_of_empty_cash
+from parties.ledger.entries import Account, Balance, Unit
 from parties.ledger.pdf import statement_pdf
 from parties.ledger.statements import statement
 from parties.ledger.store import LedgerStore
+from parties.settlement.dossier import Dossier, Intended
 from parties.settlement.dossier_parts import METHOD
 from tests.parties.settlement_rig import RULES, SettledHome
 
@@ -117,6 +122,28 @@ def test_exports_for_spreadsheets_and_accountants(entente: Entente, settled: Set
     assert (ran.code, "needs --payees FILE" in ran.err) == (2, True)
 
 
+def test_a_payment_that_the_cash_does_not_cover_is_remarked_on(capsys: pytest.CaptureFixture[str]) -> None:
+    cash, owed = (
+        Account("Assets:Consortium:Cash", Unit("USD", 2)),
+        Account("Liabilities:Party:sat:Payable", Unit("USD", 2)),
+    )
+    books = SimpleNamespace(
+        accounts=lambda: {one.name: one for one in (cash, owed)},
+        balances=lambda: {cash.name: Balance(cash.normal, debits_posted=1_999)},
+    )
+    intended = Intended(
+        id="payout/1/sat", timestamp=datetime(2026, 1, 1, tzinfo=UTC), narration="n",
+        postings=((owed.name, 2_000), (cash.name, -2_000)),
+    )  # fmt: skip
+    asked = Dossier(
+        kind="pay", proposer="admin", made_at=intended.timestamp, reasons=("due",), transactions=(intended,)
+    )
+    warn_of_empty_cash(cast(Any, books), asked)
+    assert "Assets:Consortium:Cash holds 19.99 USD, and this pays 20.00 USD" in capsys.readouterr().out
+    warn_of_empty_cash(cast(Any, books), asked.model_copy(update={"kind": "final"}))
+    assert capsys.readouterr().out == ""
+
+
 def test_from_the_final_settlement_to_the_payment_order(entente: Entente, tmp_path: Path) -> None:
     settled = SettledHome(tmp_path / "home", RULES | {"live_periods": 0})
 
@@ -127,7 +154,10 @@ def test_from_the_final_settlement_to_the_payment_order(entente: Entente, tmp_pa
         ("final", ("settle", "finalise", settled.run_id)),
         ("pay", ("settle", "pay", "--reference", "2026-06", "--party", "sat")),
     ):
-        assert entente(*command, *signed("admin")).code == 0
+        ran = entente(*command, *signed("admin"))
+        assert ran.code == 0
+        assert "USD" in ran.out, "in whole currency"
+        assert "warning" not in ran.out, "the cash is there"
         (dossier,) = settled.home.glob(f"settlements/{kind}-*.json")
         assert entente("settle", "approve", dossier, "--yes", *signed("sat" if kind == "pay" else "bank")).code == 0
     payees, order = tmp_path / "payees.toml", tmp_path / "order.xml"
