@@ -37,4 +37,4 @@ def used_openings(agreement: Agreement, runs: Iterable[KnownRun]) -> Iterator[st
 def _predicted(agreement: Agreement) -> tuple[str, ...]:
     """Periods that can be predicted, if every label is known as soon as the horizon has passed."""
     walk = agreement.walk_forward
-    return agreement.calendar.periods[walk.warmup - 1 + max(1, walk.longest + walk.embargo) :]
+    return agreement.periods[walk.warmup - 1 + max(1, walk.longest + walk.embargo) :]
