@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import queue
 import threading
 import time
@@ -33,7 +34,7 @@ from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings, load_consortium
 from parties.settings.toml_text import to_toml
 
-RUNS = 20
+RUNS = 20 if os.environ.get("ENTENTE_LONG") else 8
 PANEL_BYTES = 8 << 20
 
 
@@ -155,7 +156,7 @@ def approve(line: Line, agreement: Agreement) -> None:
 
 
 @pytest.mark.parametrize("ends", ["finished", "abort"])
-def test_twenty_runs_leave_no_thread_and_no_panel(
+def test_runs_leave_no_thread_and_no_panel(
     ends: str, settings: ConsortiumSettings, homes: DemoHomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_thread, "PartyRun", HoldingRun)
