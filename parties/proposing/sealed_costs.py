@@ -29,6 +29,7 @@ __all__ = [
     "SlotWork",
     "sealed_cost",
     "sealed_steps",
+    "add_scored",
     "counted",
     "own_product",
 ]
@@ -139,6 +140,13 @@ def sealed_cost(agreement: Agreement, entities: int) -> SealedCost:
             _products(cost, members, terms.embedding_width, rows, times, train=train)
             _slots(cost, members, terms, rows, times, train=train)
     return cost
+
+
+def add_scored(cost: SealedCost, members: Members, model: SealedModel, rows: int) -> None:
+    """Scores of so many rows, made as for a prediction."""
+    batch, times = min(rows, PREDICT_ROWS), -(-rows // PREDICT_ROWS)
+    _products(cost, members, model.embedding_width, batch, times, train=False)
+    _slots(cost, members, model, batch, times, train=False)
 
 
 def _products(cost: SealedCost, members: Members, width: int, rows: int, times: int, *, train: bool) -> None:

@@ -18,6 +18,7 @@ from parties.proposing.sealed_costs import (
     SLOT_OPERAND_BYTES,
     SealedCost,
     SealedSteps,
+    add_scored,
     counted,
     own_product,
     sealed_cost,
@@ -26,6 +27,7 @@ from parties.proposing.sealed_costs import (
 from vfl.models.sealed.messages import Members
 from vfl.models.trees.coalitions import tables_of_owner
 from vfl.models.trees.ends import sums_packing
+from vfl.models.trees.linear_start import linear_model
 from vfl.terms import EnsembleModel, SealedModel
 from vfl.tree_terms import TreesModel
 from vfl.walk.schedule import PREDICT_ROWS
@@ -59,7 +61,12 @@ def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
         return sealed_cost(agreement, entities)
     members, cost = sealed_members(agreement), SealedCost()
     valued = agreement.openings.contribution == "moments"
+    linear = linear_model(model) if model.init_score == "linear" else None
+    if linear is not None:
+        cost = sealed_cost(_of_part(agreement, linear), entities)
     for fitted, active in _fits(agreement, model, entities):
+        if linear is not None:
+            add_scored(cost, members, linear, active)
         _trees(cost, members, model, max(1, fitted // model.blocks), active, max(0, active - fitted) * valued)
     return cost
 

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from parties.agreement.sealed_terms import with_kind_defaults
 from parties.agreement.text import agreement_lines
+from parties.proposing.counted_costs import run_cost
 from psi.flow import Message
 from tests.faults.consortium import Crash, MemoryStore
 from tests.faults.test_resume import cut
+from tests.faults.test_sealed_run import VALUED
 from tests.faults.test_trees_run import FEATURES, MODEL, TERMS, Trees, check
 from tests.parties.agreement.test_model_terms import agreement
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS
@@ -26,6 +28,12 @@ from vfl.walk.result import TrainingResult
 
 STACKED = TERMS.model_copy(
     update={"model": TERMS.model.model_copy(update={"init_score": "linear", "init_alpha": 20.0, "refit_every": 1})}
+)
+
+
+STACKED_OVER_TIME = STACKED.model_copy(update={"calendar": VALUED.calendar})
+PLAIN_OVER_TIME = TERMS.model_copy(
+    update={"calendar": VALUED.calendar, "model": STACKED.model.model_copy(update={"init_score": "zero"})}
 )
 
 
@@ -105,6 +113,8 @@ def test_what_does_not_fit_a_linear_start_is_refused_and_the_text_says_that_noth
     text = " ".join(agreement_lines(made))
     assert "Boosting begins at the score of a linear model." in text
     assert "its scores stay in them: nothing more opens" in text
+    cost = [run_cost(one, 40).seconds for one in (STACKED_OVER_TIME, PLAIN_OVER_TIME)]
+    assert cost[0] > 1.02 * cost[1], "what is counted before signing has the line in it"
     raw: dict[str, Any] = {"model": {"kind": "trees", "init_score": "linear"}}
     assert with_kind_defaults(raw)["openings"] == {"contribution": "none"}
     assert "init_score" not in TreesModel().model_dump(), "terms that begin at zero keep their hash"
