@@ -110,8 +110,8 @@ def _parts(terms: StaticTerms) -> Iterator[str]:
     kind = "0 or 1" if terms.label == "binary" else "numbers"
     yield (
         f"Labels are {kind}, fitted by squared error. No label of a test row enters training. A score opens once of "
-        "each test row, and of no training row; it is exported on the label's scale, so whoever receives it can tell "
-        "the mean and the deviation of the training rows' labels."
+        "each test row, and of no training row, which the anchor refuses. It is exported on the label's scale, so "
+        "whoever receives it can tell the mean and the deviation of the training rows' labels."
     )
 
 

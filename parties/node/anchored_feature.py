@@ -37,6 +37,7 @@ class AnchoredFeatureParty(FeatureParty):
             history=[charge for charge in store.history(run_id) if charge.label.startswith(NUMBERS)],
             record=self._record,
             done="valued",
+            closed=self._closed,
         )
 
     @property

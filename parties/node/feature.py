@@ -100,9 +100,18 @@ class FeatureParty:
             history=[charge for charge in store.history(run_id) if not charge.label.startswith(NUMBERS)],
             record=self._record,
             bits=bits,
+            closed=self._closed,
         )
         self._served: ServedSource | None = None
         self._kept = ""
+
+    @property
+    def _closed(self) -> NDArray[np.bool_] | None:
+        """Rows that never open: those of static data's training part, so that of an entity one row can."""
+        if self.context.agreement.static is None:
+            return None
+        flags: NDArray[np.bool_] = np.arange(len(self._values)) < self._entities
+        return flags
 
     def _shown_before(
         self, entities: tuple[str, ...], periods: tuple[str, ...]

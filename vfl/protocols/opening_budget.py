@@ -66,7 +66,7 @@ class OpeningBudget:
     that is what it gave last. ``record`` stores a charge durably and returns only then; it is called before the charge
     takes effect. Both are called while ``alone`` is held, so that runs beside each other count each other's openings.
     ``bits``: what is told of each row's content, which has a limit beside the number of openings. ``done``: what a
-    refusal says was done to a row.
+    refusal says was done to a row. ``closed``: rows that never open, bool (rows,).
     """
 
     def __init__(
@@ -80,8 +80,9 @@ class OpeningBudget:
         record: Callable[[Charge], None] = lambda charge: None,
         bits: RowBits | None = None,
         done: str = "opened",
+        closed: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.limit, self._done = limit, done
+        self.limit, self._done, self._closed = limit, done, closed
         self.counts: I64 = np.zeros(rows, dtype=np.int64)
         self._before: I64 = np.zeros(rows, dtype=np.int64)
         self._others = others
@@ -128,6 +129,10 @@ class OpeningBudget:
             raise BudgetExceededError("an opening names a row twice or a row that does not exist", asked=True)
         if label in self._charged:
             reason = f"opening {label!r} was made before: repeat it in a new session, where it counts"
+            raise BudgetExceededError(reason, asked=True)
+        shut = rows[:0] if self._closed is None else rows[self._closed[rows]]
+        if len(shut):
+            reason = f"{len(shut)} rows, the first row {int(shut[0])}, never open under these terms"
             raise BudgetExceededError(reason, asked=True)
         with self._alone:
             self._count_others()

@@ -15,6 +15,7 @@ from parties.errors import ConfigError, DataError
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.walk import shown_scores
+from vfl.protocols.opening_budget import BudgetExceededError, OpeningBudget
 from vfl.terms import WalkForward
 from vfl.walk.schedule import first_prediction, resolved_at
 
@@ -118,3 +119,11 @@ def test_what_is_fitted_on_first_periods_is_refused_and_hinges_are_made(tmp_path
         rows.features(party("feature", expand={"bins": 4}), where, where, NAMES)
     made = rows.features(party("feature", expand={"hinges": True}), where, where, NAMES)
     assert made.values.shape == (2, 100, 6)
+
+
+def test_of_an_entity_one_row_can_open() -> None:
+    budget = OpeningBudget(6, 4, closed=np.arange(6) < 3)
+    budget.charge("scores/1", np.array([4, 5]), 1)
+    with pytest.raises(BudgetExceededError, match="1 rows, the first row 2, never open"):
+        budget.charge("scores/2", np.array([2, 4]), 1)
+    assert budget.counts.tolist() == [0, 0, 0, 0, 1, 1]
