@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vfl.terms import AnchoredModel, WalkForward
+from vfl.terms import SealedModel, TreesModel, WalkForward
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
@@ -39,10 +39,10 @@ def with_static_defaults(given: Any) -> Any:
 def check_static(agreement: Agreement) -> None:
     """Raise ValueError for what needs periods in a run that has none."""
     reward, evaluation = agreement.reward, agreement.evaluation
-    if not isinstance(agreement.model, AnchoredModel):
+    if not isinstance(agreement.model, SealedModel | TreesModel):
         raise ValueError(
-            f"data without a calendar is trained on shares alone, not by model.kind = {agreement.model.kind!r}: set "
-            'model.kind = "sealed" or model.kind = "trees"'
+            f"data without a calendar is not trained by model.kind = {agreement.model.kind!r}: set model.kind = "
+            '"sealed" or model.kind = "trees"'
         )
     if agreement.walk_forward != _WALK:
         raise ValueError("walk_forward counts periods, and data without a calendar has none: leave the table out")

@@ -31,9 +31,9 @@ from parties.node.search import searched_in_the_clear
 from vfl.arithmetic.randomness import SecretStream
 from vfl.contribution import ContributionReport, coalitions, exact_shapley
 from vfl.contribution.retrained_scores import retrained_scores
+from vfl.factors.bundle_metadata import SCORES
 from vfl.factors.evaluate import Evaluation, evaluate, evaluation_window, ic_by_period
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.factors.static_export import SCORES
 from vfl.models.ridge.basis import secret_rotation
 from vfl.models.sealed.twin import float_twin
 from vfl.models.split.initial import turned_columns

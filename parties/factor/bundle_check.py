@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from parties.audit.bundles import LoggedExport, logged_exports
 from parties.errors import DataError
 from vfl.factors.bounded_parquet import check_size
-from vfl.factors.static_export import SCORES
+from vfl.factors.bundle_metadata import SCORES
 from vfl.factors.verify import SIGNATURES, Fault, VerifyReport, verify_bundle
 
 __all__ = ["BundleCheck", "check_agreed_size", "check_bundle"]

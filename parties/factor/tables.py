@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from parties.errors import ConfigError, DataError, StorageError
 from parties.files.folder import files_below, is_dropping
 from vfl.factors.bounded_parquet import read_frame
+from vfl.factors.bundle_metadata import SCORES
 from vfl.factors.findings import Findings
 from vfl.factors.market import on_grid
-from vfl.factors.static_export import SCORES
 from vfl.factors.verify import MANIFEST, METADATA, verify_bundle
 
 __all__ = [

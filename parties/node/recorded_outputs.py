@@ -25,8 +25,8 @@ from parties.errors import AgreementError, DataError, StorageError
 from parties.node.context import RunContext
 from vfl.contribution.recycled import EXPLAINED, enough_rows, explained_by_outputs
 from vfl.factors.bounded_parquet import read_frame
+from vfl.factors.bundle_metadata import SCORES
 from vfl.factors.panel import FeaturePanel
-from vfl.factors.static_export import SCORES
 
 __all__ = [
     "check_own_columns",

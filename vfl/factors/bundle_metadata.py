@@ -8,7 +8,11 @@ from pydantic import Field
 
 from vfl.terms import Terms
 
-__all__ = ["BundleMetadata", "FactorMetadata", "StaticMetadata", "Supersedes"]
+__all__ = ["CSV", "SCORES", "BundleMetadata", "FactorMetadata", "StaticMetadata", "Supersedes"]
+
+SCORES = "scores.parquet"
+CSV = "scores.csv"
+"""The tables of a bundle of static data."""
 
 
 class Supersedes(Terms):

@@ -18,17 +18,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vfl.factors.adapters import parquet
-from vfl.factors.bundle_metadata import StaticMetadata
+from vfl.factors.bundle_metadata import CSV, SCORES, StaticMetadata
 from vfl.factors.csv_cells import inert
 from vfl.factors.export import Signer, file_facts, json_bytes, sign_bundle
 from vfl.factors.report import render_report
 from vfl.factors.static_quality import StaticQuality
 from vfl.factors.verify import MANIFEST, METADATA, manifest_of
 
-__all__ = ["CSV", "SCORES", "StaticBundle", "export_static"]
-
-SCORES = "scores.parquet"
-CSV = "scores.csv"
+__all__ = ["StaticBundle", "export_static"]
 
 F64 = NDArray[np.float64]
 

@@ -300,7 +300,7 @@ def _forms(metadata: Mapping[str, Any], files: Sequence[Any]) -> dict[FactorForm
 def _written(asked: FactorFileQuestion, files: Mapping[str, bytes]) -> bytes:
     from parties.factor.formats import Format, plain_csv, write_form
     from vfl.factors.bounded_parquet import read_frame
-    from vfl.factors.static_export import CSV
+    from vfl.factors.bundle_metadata import CSV
 
     try:
         if asked.form == "report":

@@ -59,6 +59,7 @@ def test_the_text_speaks_of_parts_and_of_no_period() -> None:
         ({"static": None}, "name calendar or static"),
         ({"calendar": document()["calendar"]}, "name calendar or static"),
         ({"model": {"kind": "ridge"}}, 'set model.kind = "sealed" or model.kind = "trees"'),
+        ({"model": {"kind": "ensemble", "anchor": "sat"}}, "not trained by model.kind = 'ensemble'"),
         ({"static": {"label": "classes"}}, r'one against the rest.*label = "binary"'),
         ({"walk_forward": {"warmup": 4}}, "walk_forward counts periods"),
         ({"evaluation": {"first": "2024-W02"}}, "evaluation.first"),
