@@ -155,7 +155,16 @@ def _offered(table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySett
     wanted = (*listed, *encoder, *made, *indicators)
     differing = sorted(set(wanted) ^ set(offer.columns)) if wanted else []
     if differing:
-        raise TermsFault("parties", f"{name!r} offers other columns than the file: {', '.join(differing[:5])}")
+        sides = (
+            ("only the file has ", [column for column in differing if column in wanted]),
+            ("only the node has ", [column for column in differing if column not in wanted]),
+        )
+        told = "; ".join(side + ", ".join(columns[:5]) for side, columns in sides if columns)
+        raise TermsFault(
+            "parties",
+            f"{name!r} offers other columns than the file: {told}. Name those that the node offers, or leave columns "
+            "out, which takes all of them",
+        )
     if table.get("role", offer.role) != offer.role:
         raise TermsFault("parties", f"{name!r} takes part as {offer.role} party, not as {table['role']}")
     role: Literal["label", "feature"] = "label" if offer.role == "label" else "feature"

@@ -89,7 +89,7 @@ def test_a_proposal_that_differs_from_the_offers_is_refused(made: Path, settings
     cases = {
         "no member": {n: o for n, o in known.items() if n != feature.name},
         "has not said what it brings": known | {feature.name: Offered("", ())},
-        "offers other columns than the file: zz": known
+        "offers other columns than the file: only the node has zz. Name those": known
         | {feature.name: Offered("feature", (*feature.output_columns, "zz"))},
         "takes part as label party": known | {feature.name: Offered("label", feature.output_columns)},
     }
