@@ -14,6 +14,8 @@ from parties.private_files import write_whole
 from parties.terminal.console import correlation, figure, say, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from parties.factor.tables import FactorFolder, ScoresFolder
     from vfl.factors.findings import Findings
 
@@ -184,6 +186,7 @@ def factors_compare(
     first_joint, second_joint = joint_summary(one), joint_summary(two)
     rows.append(("rank IC", correlation(first_joint["mean"]), correlation(second_joint["mean"])))
     rows.append(("t", correlation(first_joint["t"]), correlation(second_joint["t"])))
+    rows += _compared_findings(one, two)
     table("", ("", one.name, two.name), rows)
     shared = one.dates.intersection(two.dates)
     names = tuple(sorted({*one.instruments} & {*two.instruments}))
@@ -198,15 +201,51 @@ def factors_compare(
     )
 
 
+_COMPARED = (
+    ("uplift", "rank_ic_difference", "uplift of joining"),
+    ("uplift", "rank_ic_difference_t", "its t"),
+    ("stability", "turnover", "turnover"),
+)
+
+
+def _compared_findings(one: FactorFolder, two: FactorFolder) -> Iterator[tuple[str, str, str]]:
+    """Numbers that both batteries have, and the difference of their rank ICs over the periods of both."""
+    import numpy as np
+
+    from vfl.factors.charts import number_text
+    from vfl.factors.hac import hac_mean
+
+    found = [bundle.findings for bundle in (one, two)]
+    if found[0] is None or found[1] is None:
+        return
+    for section, name, title in _COMPARED:
+        numbers = [findings.numbers.get(section, {}).get(name) for findings in found if findings is not None]
+        if all(number is not None for number in numbers):
+            left, right = (number_text(number.value) for number in numbers if number is not None)
+            yield title, left, right
+    series = [findings.series.get("rank_ic") for findings in found if findings is not None]
+    if series[0] is None or series[1] is None:
+        return
+    first, second = (dict(zip(one.x, one.y, strict=True)) for one in series if one is not None)
+    shared = sorted(first.keys() & second.keys())
+    gained = hac_mean(np.array([second[period] - first[period] for period in shared]), horizon=1)
+    yield f"difference over {gained.n_periods} periods, t", "", f"{correlation(gained.mean)}, {number_text(gained.t)}"
+
+
 def joint_summary(bundle: FactorFolder) -> dict[str, Any]:
     summary: dict[str, Any] = bundle.validation["models"]["joint"]["rank"]
     return summary
 
 
 def show_findings(found: Findings, *, everything: bool) -> None:
-    """Numbers by section, warnings, and what was left out."""
+    """The verdict, numbers by section, warnings, and what was left out."""
     from vfl.factors.charts import number_text
-    from vfl.factors.report import section_titles
+    from vfl.factors.report import section_titles, verdict
+
+    raised = (
+        f"Warnings: {', '.join(sorted({one.name for one in found.warnings}))}." if found.warnings else "No warning."
+    )
+    say(f"Verdict: {verdict(found)} {raised}")
 
     for section, title in section_titles(found).items():
         rows = [

@@ -14,7 +14,7 @@ from typing import Literal
 from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, number_text
 from vfl.factors.findings import Findings, Number, Series
 
-__all__ = ["Drawn", "chart_of", "charted", "drawn", "render_report", "section_titles"]
+__all__ = ["Drawn", "chart_of", "charted", "drawn", "render_report", "section_titles", "verdict"]
 
 _TITLES: dict[str, str] = {
     "ic": "Information coefficient",
@@ -112,7 +112,7 @@ def render_report(title: str, facts: Mapping[str, str], findings: Findings) -> b
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
-        f'<p class="quiet">{escape(_summary(findings))}</p>',
+        f'<p class="quiet">{escape(verdict(findings))} Every number below says what it is and what it rests on.</p>',
         _tiles(findings),
         _warnings(findings),
         "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>",
@@ -169,23 +169,20 @@ def chart_of(findings: Findings, key: str) -> str:
     return draw(name, series)
 
 
-def _summary(findings: Findings) -> str:
+def verdict(findings: Findings) -> str:
+    """The numbers that decide, in a sentence or two: what joining was worth, and how good the factor was."""
     if "test_rows" in findings.numbers:
         (name, number), *_ = findings.numbers["test_rows"].items()
-        return (
-            f"{name.upper()} {number_text(number.value)} on {number.n:,} test rows, whose labels entered nothing. "
-            "Every number below says what it is and what it rests on."
-        )
+        return f"{name.upper()} {number_text(number.value)} on {number.n:,} test rows, whose labels entered nothing."
     if "ic" not in findings.numbers:
         return "No information coefficient could be computed."
     mean, t = findings.numbers["ic"]["rank_ic"], findings.numbers["ic"]["rank_ic_t"]
     joining = ""
     if "rank_ic_difference" in findings.numbers.get("uplift", {}):
-        gain, strength = (findings.numbers["uplift"][f"rank_ic_difference{end}"] for end in ("", "_t"))
-        joining = f"Uplift of joining {number_text(gain.value)}, t {number_text(strength.value)}. "
+        gain, sure = (findings.numbers["uplift"][f"rank_ic_difference{end}"] for end in ("", "_t"))
+        joining = f"Uplift of joining {number_text(gain.value)}, t {number_text(sure.value)}. "
     return (
-        f"{joining}Mean rank IC {number_text(mean.value)} over {mean.n} periods, Newey-West t {number_text(t.value)}. "
-        "Every number below says what it is and what it rests on."
+        f"{joining}Mean rank IC {number_text(mean.value)} over {mean.n} periods, Newey-West t {number_text(t.value)}."
     )
 
 
