@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from vfl.factors.evaluate import ic_by_period
 
@@ -17,12 +16,14 @@ F64 = NDArray[np.float64]
 
 def ranked(scores: F64) -> F64:
     """Ranks (T, n) within each period, equal scores sharing theirs, from -0.5 to 0.5 about 0; NaN stays."""
+    from scipy.stats import rankdata  # the label party ranks; a feature party's node starts without it
+
     found = np.full(scores.shape, np.nan)
     for period, row in enumerate(scores):
         here = np.isfinite(row)
         count = int(here.sum())
         if count:
-            found[period, here] = (stats.rankdata(row[here]) - (count + 1) / 2) / count
+            found[period, here] = (rankdata(row[here]) - (count + 1) / 2) / count
     return found
 
 
