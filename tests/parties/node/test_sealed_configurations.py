@@ -21,6 +21,7 @@ from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
 from parties.data.calendar import calendar_of
 from parties.errors import AgreementError, ConfigError
+from parties.node import sealed_feature
 from parties.node.sealed_feature import SealedFeatureParty
 from parties.node.sealed_label import SealedJoint
 from parties.node.sealed_trials import LabelTrials, chosen_in_the_clear
@@ -232,12 +233,12 @@ def test_a_label_party_that_asks_for_scores_in_a_trial_gets_none(monkeypatch: py
     with pytest.raises(Exception, match="no party can go on: l waits"):
         run.attempt()
     assert not run.to_label(Scores)
-    served = SealedFeatureParty._trained
+    served = sealed_feature.serve_sealed
 
-    def opens(self: Any, *told: Any, **_: Any) -> Flow[None]:
-        return served(self, *told)
+    def opens(*told: Any, **_: Any) -> Flow[None]:
+        return served(*told)
 
-    monkeypatch.setattr(SealedFeatureParty, "_trained", opens)
+    monkeypatch.setattr(sealed_feature, "serve_sealed", opens)
     weak = Searching(terms(Configuration(), limit=1))
     with pytest.raises(Crash):
         weak.attempt(until(lambda message: isinstance(message, CoalitionNumbers)))
@@ -254,7 +255,7 @@ def test_a_trial_is_shown_no_row_of_a_reported_period(monkeypatch: pytest.Monkey
 
     with pytest.raises(RemoteProtocolError, match="l: announced rows that do not exist"):
         Searching(terms(Configuration(), limit=1)).attempt(later)
-    monkeypatch.setattr(SealedFeatureParty, "_earlier_rows", lambda self: self._values)
+    monkeypatch.setattr(SealedFeatureParty, "_earlier_rows", lambda self: self.values)
     passed = until(lambda message: isinstance(message, SealedStep) and message.step == 1)
     with pytest.raises(Crash):
         Searching(terms(Configuration(), limit=1)).attempt(lambda s, r, m: passed(s, r, later(s, r, m)))
