@@ -134,6 +134,7 @@ from parties.calls.views import (
     RunView,
     SeriesPoint,
     SignatureView,
+    StaticView,
     TextSection,
 )
 from parties.errors import EntenteError, PeerError, SignInError
@@ -243,6 +244,7 @@ __all__ = [
     "SignerCheck",
     "SignerView",
     "StandingView",
+    "StaticView",
     "StatementQuestion",
     "StepLine",
     "StepQuestion",
