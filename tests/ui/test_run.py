@@ -238,3 +238,24 @@ def test_orders_reach_a_real_coordinator(tmp_path: Path) -> None:
         finally:
             for node in nodes:
                 node.__exit__()
+
+
+@pytest.mark.parametrize("run_id", [RUNNING, SETTLED, ABORTED])
+def test_every_part_that_is_folded_away_can_be_opened(run_id: str) -> None:
+    """Progress holds a table, which no chart can be known by: opening where the time went ended the page."""
+
+    def unfolded(client: object, run_id: str) -> None:
+        import streamlit as st
+
+        from parties.client import ViewerView
+        from ui.views import run
+
+        st.session_state["pages of the site"] = dict.fromkeys(("run", "new_run", "factor", "contributions"))
+        run.go = lambda key, **query: None
+        for part in ("timing", "agreement"):
+            st.session_state.setdefault(f"{part} {run_id}", True)
+        run.render(client, ViewerView(name="admin", role="admin"))
+
+    app = show(unfolded, SampleClient(), run_id, run=run_id)
+    assert [table.value for table in app.dataframe if "Took" in table.value.columns], "the phases are listed"
+    assert run_id in [code.value for code in app.code], "and the agreement below them"

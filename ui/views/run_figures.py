@@ -183,7 +183,9 @@ def terms(run: RunView, members: Sequence[PartyView]) -> None:
             if any(phase.started_at for phase in run.phases):
                 # to the second: one chart serves every session that looks within it
                 now = run.ended_at or datetime.now(UTC).replace(microsecond=0)
-                draw(run_charts.phase_chart, run.phases, now, alt="Start, end and duration of each phase")
+                # without progress, which the chart does not show and by which no chart can be known again
+                spans = tuple(phase.model_copy(update={"progress": ()}) for phase in run.phases)
+                draw(run_charts.phase_chart, spans, now, alt="Start, end and duration of each phase")
             st.dataframe(run_tables.phases_table(run.phases), hide_index=True, alt="Phases")
     agreed = st.expander(
         "Agreement and signatures", icon=":material/signature:", key=f"agreement {run.run_id}", on_change="rerun"
