@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 
 from parties.agreement.document import Agreement
+from parties.errors import ConfigError, DataError
 from parties.node.context import node_secret
 from parties.node.counted_before import check_counted, counted_lines
 from parties.node.earlier_runs import check_earlier
@@ -38,14 +39,17 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
     """Raise unless this node may sign and its part of the run can be done as far as can be known before.
 
     Raises :class:`AgreementError` or :class:`ConfigError` with words for everybody, and
-    :class:`parties.errors.DataError` with words for this party's operators alone.
+    :class:`DataError` with words for this party's operators alone.
     """
     me, folder = home.identity.name, home.folder
     check_agreement(agreement, home.settings, home.identity, home.roster, now)
     secret = partial(node_secret, home.seed)
     check_earlier(agreement, folder, me, secret, openings.begun())
     check_placebo(agreement, folder / "runs")
-    data = read_own_data(agreement, home.settings, folder)
+    try:
+        data = read_own_data(agreement, home.settings, folder)
+    except ConfigError as error:  # paths and names of this party's files are nobody else's
+        raise DataError(str(error)) from None
     check_counted(agreement, folder, me, data.entities, openings)
     own = check_own_rows(agreement, home.settings, data, openings, secret("contents"))
     seconds = rehearse(agreement)

@@ -74,8 +74,11 @@ def test_a_query_that_does_not_parse_is_refused_and_its_words_stay_at_home(laid:
     kept = query.read_text()
     query.write_text("SELEC entity FROM nowhere")
     try:
-        with pytest.raises((ConfigError, DataError), match=query.name):
+        with pytest.raises(DataError, match=query.name):
             ready(laid, agreed(laid), "satellite", store)
+        query.unlink()
+        with pytest.raises(DataError, match=query.name):
+            ready(laid, agreed(laid), "satellite", store)  # its path is no other party's to read
         assert entente(["doctor", "--home", str(home.folder)]) == 2, "doctor tries the data too"
     finally:
         query.write_text(kept)
