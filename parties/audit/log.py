@@ -9,6 +9,7 @@ PostgreSQL.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import threading
@@ -27,7 +28,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from parties.audit.heads import Head, Inclusion, check_head, continues, make_head
 from parties.audit.merkle import Tree, leaf_hash
 from parties.errors import PeerError, StorageError
-from parties.process.database import open_engine, writable_copy
+from parties.process.database import copied, is_read_only, open_engine
 
 __all__ = ["AuditLog", "Entry", "Findings"]
 
@@ -87,10 +88,21 @@ class AuditLog:
         self.name = name
         self._sign = sign
         self._lock = threading.RLock()
-        self._copies = tempfile.TemporaryDirectory(prefix="audit-log-") if sign is None else None
-        self._engine = open_engine(url if self._copies is None else writable_copy(url, Path(self._copies.name)))
+        with contextlib.ExitStack() as copies:
+            if sign is None and is_read_only(url):
+                url = copied(url, Path(copies.enter_context(tempfile.TemporaryDirectory(prefix="audit-log-"))))
+            self._engine = open_engine(url)
+            self._copies = copies.pop_all()
         self._tree = Tree()
         self._last: dict[str, Head] = {}
+        try:
+            self._open(name)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, name: str) -> None:
+        """Make the tables where there are none, and take in what is on disk."""
         try:
             _TABLES.create_all(self._engine)
             if self._engine.dialect.name == "sqlite":
@@ -100,7 +112,7 @@ class AuditLog:
         self._catch_up()
         for head in self.heads():
             self._last[head.log] = head
-        own = self._own_faults(self.heads(name)) if sign is not None else []
+        own = self._own_faults(self.heads(name)) if self._sign is not None else []
         if own:
             raise StorageError(f"the audit log of {name!r} is not what it signed ({own[0]}); restore a backup")
 
@@ -121,8 +133,7 @@ class AuditLog:
     def close(self) -> None:
         """Give the database connections back."""
         self._engine.dispose()
-        if self._copies is not None:
-            self._copies.cleanup()
+        self._copies.close()
 
     # -- writing
 

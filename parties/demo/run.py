@@ -21,7 +21,7 @@ from parties.demo.processes import Child, Processes
 from parties.demo.summary import show_summary, summary_of, write_summary
 from parties.errors import EntenteError, ParityError, PeerError, RunAborted
 from parties.files.folder import files_below
-from parties.names import COORDINATOR
+from parties.names import ADMIN, COORDINATOR
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 from parties.terminal.console import complain, pasted, say, screen
@@ -135,7 +135,7 @@ def start_coordinator(homes: DemoHomes, processes: Processes) -> Child:
 
 def start_parties(homes: DemoHomes, processes: Processes) -> None:
     """Start the nodes of a demo's parties, which sign by themselves what stays within the demo's own terms."""
-    for name in sorted(name for name in homes.roster if name != COORDINATOR):
+    for name in sorted(name for name in homes.roster if name not in (COORDINATOR, ADMIN)):
         processes.start(name, "party", "start", "--home", str(homes.party(name)))
 
 

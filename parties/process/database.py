@@ -14,21 +14,25 @@ from sqlalchemy.exc import ArgumentError
 from parties.errors import ConfigError, StorageError
 from parties.private_files import make_private
 
-__all__ = ["open_engine", "writable_copy"]
+__all__ = ["copied", "is_read_only", "open_engine"]
 
 
-def writable_copy(url: str, folder: Path) -> str:
-    """``url``, or where it is a SQLite file on which nothing can be written, that of a copy in ``folder``.
-
-    A file in WAL mode cannot be read where nothing can be written beside it, which is how an auditor gets one; what is
-    still in its log (-wal) is copied too. Raises :class:`StorageError` where it cannot be copied.
-    """
+def is_read_only(url: str) -> bool:
+    """Whether ``url`` is a SQLite file that is there and on which, or beside which, nothing can be written."""
     parsed = make_url(url)
     file = Path(parsed.database or "")
     if parsed.get_backend_name() != "sqlite" or not file.is_file():
-        return url
-    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
-        return url
+        return False
+    return not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+
+
+def copied(url: str, folder: Path) -> str:
+    """The URL of a copy of this SQLite file in ``folder``, with what is still in its log (-wal).
+
+    A file in WAL mode cannot be read where nothing can be written beside it, which is how an auditor gets one. Raises
+    :class:`StorageError` where it cannot be copied.
+    """
+    file = Path(make_url(url).database or "")
     try:
         for ending in ("", "-wal"):
             part = file.with_name(file.name + ending)
