@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Thread
 
 from parties import __version__
 from parties.errors import EntenteError
@@ -19,6 +18,7 @@ from parties.node.home import NodeHome
 from parties.node.node import Node
 from parties.node.own_data import data_check
 from parties.process.health import HealthServer, Sample, process_samples
+from parties.process.supervision import start_task
 from parties.process.workers import open_workers
 from parties.transport.grpc import ExchangeServer
 from parties.transport.relay import CoordinatorDoor
@@ -98,8 +98,7 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
         endpoint.address,
         len(place.roster),
     )
-    check = Thread(target=_check_data, args=(place,), name="data check", daemon=True)
-    check.start()
+    start_task(lambda: _check_data(place), "data check", lambda error: None)
     try:
         with open_workers(place.settings.compute) as workers, line:
             node = Node(place, endpoint, line, workers)
@@ -117,5 +116,3 @@ def _check_data(place: NodeHome) -> None:
             _LOG.info("data: %s", line)
     except EntenteError as error:
         _LOG.warning("data: no run can use this party's data as they are: %s", error)
-    except Exception:
-        _LOG.exception("data: the check did not come to its end")

@@ -26,6 +26,11 @@ _PROGRAM = (sys.executable, "-m", "parties.cli")
 _SMALL = ("--entities", "60", "--periods", "24", "--parties", "2", "--model", "split")
 
 
+def _interruptible() -> None:
+    """Hear an interrupt even where these tests were started in the background, which ignores it from then on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def demo(out: Path, *arguments: str, size: tuple[str, ...] = _SMALL) -> Iterator[subprocess.Popen[str]]:
     """``entente demo`` on a small simulation; whatever is left of it is killed."""
@@ -37,6 +42,7 @@ def demo(out: Path, *arguments: str, size: tuple[str, ...] = _SMALL) -> Iterator
         text=True,
         env=environment() | {"COLUMNS": "200"},
         start_new_session=True,
+        preexec_fn=_interruptible,
     )
     try:
         yield process
