@@ -126,7 +126,7 @@ def test_every_message_has_a_class_that_was_agreed(recorded: Recorded) -> None:
 
 def test_what_opened_is_what_each_node_charged(recorded: Recorded) -> None:
     run_id, label = recorded.agreement.run_id, recorded.agreement.label.party
-    rows = len(recorded.pooled.entities) * len(recorded.pooled.calendar)
+    rows = len(recorded.pooled.entities) * len(recorded.agreement.periods)
     for party in recorded.agreement.features:
         store = OpeningStore(f"sqlite:///{recorded.out / 'parties' / party.name / 'state.db'}")
         charged = np.zeros(rows, dtype=np.int64)

@@ -26,6 +26,7 @@ def killed_and_started_again(alive: Living, victim: str, when: Callable[[], bool
     alive.start(victim)
 
 
+@pytest.mark.timeout(900)  # nine restarts take their time on a machine that does other things
 def test_kill_9_in_every_phase_ends_in_the_same_factor(tmp_path: Path) -> None:
     with living(tmp_path / "whole") as alive:
         alive.settled()
