@@ -41,7 +41,7 @@ demo: demo-says $(STAMPS)/runtime
 .PHONY: demo-says
 demo-says:
 	@echo "A consortium of funds and a coordinator as processes of their own: align, train encrypted, value, export, settle."
-	@[[ -f $(STAMPS)/runtime ]] || echo "First some minutes of installation into $(VENV) (about 1 GB; several with the CUDA build of torch), then two to four minutes."
+	@[[ -f $(STAMPS)/runtime ]] || echo "First some minutes of installation into $(VENV) (1.9 GB; more with the CUDA build of torch), then two to four minutes."
 
 ui: $(STAMPS)/runtime
 	@$(BIN)/entente ui --out "$(OUT)" $(ARGS)

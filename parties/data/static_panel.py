@@ -23,13 +23,17 @@ from parties.errors import ConfigError, DataError
 from parties.settings.consortium import PartySettings
 from vfl.factors.panel import FeaturePanel, LabelPanel
 
-__all__ = ["drawn_into_test", "static_features", "static_label_panel"]
+__all__ = ["TooFewRows", "drawn_into_test", "static_features", "static_label_panel"]
 
 F64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 _FEWEST = 20
 """Rows of a part below which nothing said of it means much."""
+
+
+class TooFewRows(DataError):
+    """A part has fewer rows than mean anything."""
 
 
 def drawn_into_test(entities: Sequence[str], terms: StaticTerms) -> Flags:
@@ -103,7 +107,7 @@ def static_label_panel(
     trained, tested = (place >= 0) & ~test & np.isfinite(label), (place >= 0) & test
     for part, flags in zip(PARTS, (trained, tested), strict=True):
         if int(flags.sum()) < _FEWEST:
-            raise DataError(
+            raise TooFewRows(
                 f"{rows.source}: {int(flags.sum())} of the {len(entities)} common rows are in the {part} part, and it "
                 f"needs {_FEWEST}: change static.test_share or the column part, or align more entities"
             )

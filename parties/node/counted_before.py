@@ -29,8 +29,8 @@ _WORDS: dict[Counted, str] = {
 def check_counted(agreement: Agreement, folder: Path, me: str, entities: Sequence[str], openings: OpeningStore) -> None:
     """Raise :class:`AgreementError` where rows that this run is sure to open have no opening left.
 
-    Sure are the rows of an earlier run of the same parties, or of these and others, whose rows are common again. Of
-    other earlier runs :func:`counted_lines` says what was opened.
+    Sure, as far as can be known without labels, are the rows of an earlier run of the same parties, or of these and
+    others, whose rows are common again. Of other earlier runs :func:`counted_lines` says what was opened.
     """
     for kind, needed, first, most in _most_counted(agreement, folder, me, entities, openings, sure=True):
         if most + needed > agreement.row_limit:
@@ -93,7 +93,7 @@ def _needed(agreement: Agreement, me: str) -> Iterator[tuple[Counted, int, int]]
         return
     if isinstance(agreement.model, AnchoredModel):
         if agreement.model.anchor == me:
-            yield "scores", 1, start
+            yield "scores", agreement.model.opened_scores, start
             if agreement.openings.contribution == "moments":
                 yield "numbers", 1, start
     elif isinstance(agreement.model, SplitModel):

@@ -15,6 +15,7 @@ from parties.agreement.document import Agreement
 from parties.data.agreed_rows import rows_of
 from parties.data.check import row_faults
 from parties.data.entities import has_periods, listed_names, party_entities
+from parties.data.static_panel import TooFewRows
 from parties.errors import DataError
 from parties.node.align import listed_universe
 from parties.node.settings import NodeSettings
@@ -29,13 +30,14 @@ class OwnData:
     """What a party would bring to a run.
 
     entities: canonical ids, sorted. panel: its features over (calendar, entities), None where it brings labels alone.
-    label: the label party's. covered: periods in which it has a row.
+    label: the label party's. covered: periods in which it has a row. few: what is too few of it, "" where nothing is.
     """
 
     entities: tuple[str, ...]
     panel: FeaturePanel | None
     label: LabelPanel | None
     covered: int
+    few: str = ""
 
     def lines(self, agreement: Agreement) -> tuple[str, ...]:
         """What was read, for the party's own operators."""
@@ -48,6 +50,8 @@ class OwnData:
             found[0] += f", {int(np.isfinite(self.label.label).sum())} labels"
         if self.panel is not None and agreement.static is None and 0 < self.covered < len(periods):
             found.append(f"In {len(periods) - self.covered} periods no entity has a row of ours: they count as absent.")
+        if self.few:
+            found.append(f"It would stop in training: {self.few}")
         terms = agreement.alignment
         if terms.policy == "psi" and len(self.entities) < terms.minimum_common:
             found.append(
@@ -79,7 +83,10 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
         panel = rows.features(party, queries, data, entities)
         return OwnData(entities, panel, None, _periods_covered(panel, agreement, party.query))
     assert settings.label is not None
-    label = rows.labels(party, settings.label, queries, data, entities)
+    try:
+        label = rows.labels(party, settings.label, queries, data, entities)
+    except TooFewRows as error:  # refused, it would tell a proposer who varies the share how many there are
+        return OwnData(entities, None, None, 0, few=str(error))
     try:
         resolved_before(agreement.walk_forward, label.known_from, label.label, label.universe)
     except ValueError as error:

@@ -1,8 +1,8 @@
 """All that a node looks at before its key signs an agreement, so that a signature means that the run can run.
 
 Its limits, its roster, its earlier runs, its own data over the agreed calendar, what was opened of these rows before,
-what the plan tells of them, and one encrypted step on this machine. The node does this when it is asked, and
-``entente run review`` does it again before a person signs.
+what the plan tells of them, and the encrypted products of its kind on this machine. The node does this when it is
+asked, and ``entente run review`` does it again before a person signs.
 """
 
 from __future__ import annotations
@@ -54,5 +54,5 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
     own = check_own_rows(agreement, home.settings, data, openings, secret("contents"))
     seconds = rehearse(agreement)
     counted = counted_lines(agreement, folder, me, data.entities, openings)
-    step = f"One encrypted step of this kind went through on this machine ({seconds:.1f} s)."
+    step = f"Encrypted products of this kind come out right on this machine ({seconds:.1f} s)."
     return Ready(own, (*data.lines(agreement), *counted, step))

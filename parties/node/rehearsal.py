@@ -1,6 +1,7 @@
-"""One encrypted step on this machine, of an agreement's kind, before it is signed: made-up numbers, both sides here.
+"""Encrypted products of made-up numbers on this machine, both sides, for an agreement that is not signed yet.
 
-It finds a library that is missing or broken, and memory that does not suffice, when nothing has been promised yet.
+It finds a library that is missing or broken when nothing has been promised yet. How much memory and time a whole run
+takes is estimated elsewhere (``entente run review``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _ROWS = 256
 
 
 def rehearse(agreement: Agreement) -> float:
-    """Carry out the products of one step, once in a process for a kind and shape; the seconds they took.
+    """Carry out a matrix product and, of a sealed kind, one element by element, once in a process; the seconds taken.
 
     Raises :class:`ConfigError` where they fail or give something else than plain arithmetic.
     """
@@ -53,7 +54,7 @@ def _rehearsed(parameter_set: str, bits: int, columns: int, width: int) -> float
             _matrix_product(Context(COEFFICIENT_SET, PRIME_RING.bits), PRIME_RING, columns, width)
             _slot_product()
     except MemoryError:
-        raise ConfigError("this machine has not the memory for one encrypted step: close what else runs") from None
+        raise ConfigError("this machine has not the memory for one encrypted product: close what else runs") from None
     return time.perf_counter() - began
 
 

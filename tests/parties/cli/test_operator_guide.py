@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from parties.data.query import read_observations
-from parties.demo.homes import free_addresses
-from parties.demo.processes import environment
 from parties.settings.consortium import load_consortium
+from tests.parties.cli.guide_rig import carried_out
 from tests.places import ROOT
 
 GUIDE = ROOT / "docs" / "operator-guide.md"
 
 
-def script() -> str:
-    text = re.sub(r"^<!--.*?-->", "", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    for port, address in zip(range(7400, 7404), free_addresses(4), strict=True):
-        blocks = blocks.replace(f"127.0.0.1:{port}", address)
-    return f'set -e\nentente() {{ "{sys.executable}" -m parties.cli "$@"; }}\n{blocks}\necho THE END\n'
-
-
 @pytest.mark.system
 def test_the_operator_guide_ends_in_a_settled_run(tmp_path: Path) -> None:
-    commands = script()
-    process = subprocess.Popen(
-        ["bash", "-c", commands],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=240)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-    assert said.rstrip().endswith("THE END"), said[-3000:]
-    assert process.returncode == 0
+    said = carried_out(GUIDE, tmp_path)
     assert "settle    done" in said
     assert "Within its standing limits" in said
     assert "The books are sound" in said

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from parties.demo.homes import free_addresses
-from parties.demo.processes import environment
+from tests.parties.cli.guide_rig import carried_out, script
 from tests.places import ROOT
 
 GUIDE = ROOT / "docs" / "own-files.md"
@@ -51,34 +46,14 @@ def files(folder: Path) -> None:
     (folder / "companies.csv").write_text("company\n" + "\n".join(names) + "\n", encoding="utf-8")
 
 
-def script() -> str:
-    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
-    for port, address in zip(range(7400, 7404), free_addresses(4), strict=True):
-        blocks = blocks.replace(f"127.0.0.1:{port}", address)
-    return f'set -e\nentente() {{ "{sys.executable}" -m parties.cli "$@"; }}\n{blocks}\necho THE END\n'
-
-
 def test_it_takes_few_commands() -> None:
-    assert len(re.findall(r"^(?:until |for .*until )?entente ", script(), re.MULTILINE)) <= BAR
+    assert len(re.findall(r"^(?:until |for .*until )?entente ", script(GUIDE), re.MULTILINE)) <= BAR
 
 
 @pytest.mark.system
 def test_messy_files_of_ones_own_end_in_a_settled_run(tmp_path: Path) -> None:
     files(tmp_path)
-    process = subprocess.Popen(
-        ["bash", "-c", script()],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=240)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-    assert said.rstrip().endswith("THE END"), said[-3000:]
+    said = carried_out(GUIDE, tmp_path)
     assert "settle    done" in said
     assert "rejected" not in said, "no proposal is refused"
     assert said.count("Ready for a run over this calendar") == 3

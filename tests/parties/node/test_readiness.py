@@ -64,7 +64,7 @@ def test_a_run_that_can_run_is_ready_at_every_party(laid: Laid, store: OpeningSt
         lines = ready(laid, agreement, party.name, store).lines
         assert lines[0].startswith("Data: "), lines
         assert "rows in 20 of 20 periods" in lines[0], lines
-        assert lines[-1].startswith("One encrypted step of this kind went through on this machine")
+        assert lines[-1].startswith("Encrypted products of this kind come out right on this machine")
     assert "labels" in ready(laid, agreement, agreement.label.party, store).lines[0]
 
 
