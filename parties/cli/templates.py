@@ -45,7 +45,11 @@ def run_template(
         raise ConfigError(f"{file}: is there already; name a new file") from None
     except OSError as error:
         raise StorageError(f"{file}: cannot be written ({error.strerror}); check the folder and the disk") from None
-    settings = load_proposal(file, members)
+    try:
+        settings = load_proposal(file, members)
+    except ConfigError:
+        file.unlink()  # nothing half made: a second try names the same file
+        raise
     assert credentials is not None
     nodes: dict[str, Node] = {COORDINATOR: Roster.load(credentials / "roster.json").member(COORDINATOR), **members}
     try:
