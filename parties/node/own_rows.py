@@ -187,9 +187,14 @@ def bits_allowed(held: float, agreement: Agreement, limits: StandingLimits) -> f
 
 
 def _withheld(panel: FeaturePanel, told: NDArray[np.float64], most: float, plan: BitPlan) -> Flags:
-    """Rows (T * n,) of a panel that do not open, of whose contents ``told`` bits were told before."""
+    """Rows (T * n,) of a panel that do not open, of whose contents ``told`` bits were told before.
+
+    A content that would open more than once keeps room for one opening more: a step that is made again after a crash
+    is counted again.
+    """
     assert panel.contents is not None
-    return withheld_rows(RowContents(panel.contents).groups, panel.covered.reshape(-1), told, most, plan.bits)
+    room = max(most - plan.width * plan.per_number, plan.bits)
+    return withheld_rows(RowContents(panel.contents).groups, panel.covered.reshape(-1), told, room, plan.bits)
 
 
 def _share(panel: FeaturePanel, withheld: Flags) -> float:
