@@ -19,7 +19,10 @@ LONG = ("--entities", "300", "--periods", "60", "--parties", "2", "--model", "sp
 PARTIES = {"fund", "satellite", "social"}
 
 
-@pytest.mark.parametrize("victim", ["satellite", "fund"])
+_LONG = pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
+
+
+@pytest.mark.parametrize("victim", ["satellite", pytest.param("fund", marks=_LONG)])
 def test_a_party_killed_in_training_ends_the_run_for_everyone(tmp_path: Path, victim: str) -> None:
     out = tmp_path / "out"
     with demo(out, size=LONG) as process:
@@ -65,7 +68,7 @@ def test_a_killed_coordinator_ends_the_demo(tmp_path: Path) -> None:
     [
         (signal.SIGINT, 130),
         (signal.SIGKILL, -signal.SIGKILL),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="long")),
+        pytest.param(signal.SIGTERM, 143, marks=_LONG),
     ],
 )
 def test_no_process_outlives_the_demo(tmp_path: Path, number: int, code: int) -> None:

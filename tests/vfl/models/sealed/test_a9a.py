@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ pytestmark = [
 
 
 @pytest.mark.system
+@pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
 def test_two_parties_reach_the_bar_on_the_test_file_encrypted() -> None:
     """Every row of both files: each party in a process of its own. Only the test file's rows open a score."""
     data = load_a9a(FOLDER, TERMS, FIXED)
