@@ -12,7 +12,7 @@ from rich.text import Text
 from parties.client import PhaseView, ProgressView, RunView
 from parties.terminal.console import plain
 
-__all__ = ["ProgressLines", "ProgressScreen", "watcher"]
+__all__ = ["ProgressLines", "ProgressScreen", "speed", "watcher"]
 
 _EVERY_SECONDS = 10.0
 
@@ -121,9 +121,14 @@ def _detail(view: RunView, phase: PhaseView) -> str:
         return plain(f"waiting for {', '.join(view.waiting_for)}") if phase.name == "approve" else ""
     parts = [f"{slowest.done:,}/{slowest.total:,} {slowest.unit}"]
     if slowest.per_second:
-        parts.append(f"{slowest.per_second:,.0f} {slowest.unit}/s")
+        parts.append(speed(slowest.per_second, slowest.unit))
     if slowest.eta_seconds is not None:
         parts.append(f"{slowest.eta_seconds:.0f} s left")
     if view.openings:
         parts.append(f"openings {max(o.max_used for o in view.openings)}/{min(o.limit for o in view.openings)}")
     return plain(", ".join(parts))
+
+
+def speed(per_second: float, unit: str) -> str:
+    """Rows a second; seconds of a tree where less than one is done in a second."""
+    return f"{per_second:,.0f} {unit}/s" if per_second >= 1 else f"{1 / per_second:.1f} s a {unit.removesuffix('s')}"
