@@ -14,26 +14,52 @@ from dataclasses import dataclass, field
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
 from psi.merkle import HASH_BYTES, SaltedSet
 from psi.messages import SetCommitment
+from psi.padding import padded_size
 
-__all__ = ["AlignmentLimits", "Commitments", "PreviousAlignment", "exchange_commitments", "framed"]
+__all__ = [
+    "AlignmentLimits",
+    "Commitments",
+    "OwnSetRefused",
+    "PreviousAlignment",
+    "check_own_size",
+    "exchange_commitments",
+    "framed",
+]
 
 _DOMAIN = b"entente/psi/1/set-commitment\x00"
 
 
+class OwnSetRefused(LocalProtocolError):
+    """The own set breaks a limit. The text counts the party's entities: it is for its operator and for no peer."""
+
+
 @dataclass(frozen=True, slots=True)
 class AlignmentLimits:
-    """What the parties agreed on: entities, entities, and the share of the larger of two successive sets."""
+    """What the parties agreed on: entities, entities, and the share of the larger of two successive sets.
+
+    ``bucket``: lists are filled with random ids to a multiple of it; 0: they are as long as the sets.
+    ``smallest_change``: fewest ids that may change between two sets that are not the same; 0: any number may.
+    """
 
     minimum_common: int
     maximum_set_size: int
     largest_change: float
+    bucket: int = 0
+    smallest_change: int = 0
 
     def __post_init__(self) -> None:
+        if self.bucket < 0:
+            raise ValueError(f"alignment limits: bucket must be 0 or above, not {self.bucket}")
         if not 1 <= self.minimum_common <= self.maximum_set_size or not 0 <= self.largest_change <= 1:
             raise ValueError(
                 "alignment limits: 1 <= minimum_common <= maximum_set_size and 0 <= largest_change <= 1 must hold, "
                 f"not {self.minimum_common}, {self.maximum_set_size} and {self.largest_change}"
             )
+
+    @property
+    def largest_list(self) -> int:
+        """Most entries of a list, padding included."""
+        return padded_size(self.maximum_set_size, self.bucket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +76,16 @@ class PreviousAlignment:
 
 @dataclass(frozen=True, slots=True)
 class Commitments:
-    """Everybody's commitments, as one party has them. ``digest`` is over all of them in agreed order."""
+    """Everybody's commitments, as one party has them. ``digest`` is over all of them in agreed order.
+
+    ``changed``: ids that a party declares to have changed since the set it names; who names none is not in it.
+    """
 
     sizes: Mapping[str, int]
     roots: Mapping[str, bytes]
     digest: bytes
     salted: SaltedSet = field(repr=False)
+    changed: Mapping[str, int] = field(default_factory=dict)
 
 
 def framed(*parts: bytes) -> bytes:
@@ -88,7 +118,7 @@ def exchange_commitments(
     previous = previous or PreviousAlignment()
     salted = SaltedSet.of(salt, ids)
     own = _commitment(salted, previous.salted, ids)
-    _check_own(own, limits)
+    _check_own_change(own, limits)
     signed = _signed(run, parties, me, own)
     mine = SetCommitment(*own, signature=sign(signed))
     for name in parties:
@@ -97,6 +127,7 @@ def exchange_commitments(
     digest = hashlib.sha256()
     sizes: dict[str, int] = {}
     roots: dict[str, bytes] = {}
+    changed: dict[str, int] = {}
     for name in parties:
         if name == me:
             got, data = mine, signed
@@ -110,7 +141,9 @@ def exchange_commitments(
                 )
         digest.update(framed(data))
         sizes[name], roots[name] = got.size, got.root
-    return Commitments(sizes, roots, digest.digest(), salted)
+        if got.previous_root:
+            changed[name] = got.changed
+    return Commitments(sizes, roots, digest.digest(), salted, changed)
 
 
 _Declared = tuple[int, bytes, int, bytes, int]
@@ -137,20 +170,34 @@ def _too_much(size: int, previous_size: int, changed: int, limits: AlignmentLimi
     return changed > limits.largest_change * max(size, previous_size)
 
 
-def _check_own(own: _Declared, limits: AlignmentLimits) -> None:
-    size, _, previous_size, previous_root, changed = own
+def check_own_size(size: int, limits: AlignmentLimits) -> None:
+    """Raise :class:`OwnSetRefused` unless a set of ``size`` entities is within the agreed limits."""
     if size > limits.maximum_set_size:
-        raise LocalProtocolError(
+        raise OwnSetRefused(
             f"this party's set holds {size} entities, above the agreed maximum of {limits.maximum_set_size}: "
             "narrow the query, or agree on a larger alignment.maximum_set_size"
         )
     if size < limits.minimum_common:
-        raise LocalProtocolError(
+        raise OwnSetRefused(
             f"this party's set holds {size} entities, below the agreed minimum of {limits.minimum_common} common ones: "
             "widen the query, or agree on a smaller alignment.minimum_common"
         )
+
+
+def _too_little(changed: int, limits: AlignmentLimits) -> bool:
+    return 0 < changed < limits.smallest_change
+
+
+def _check_own_change(own: _Declared, limits: AlignmentLimits) -> None:
+    size, _, previous_size, previous_root, changed = own
+    if previous_root and _too_little(changed, limits):
+        raise OwnSetRefused(
+            f"{changed} of this party's {size} entities changed since its last run, fewer than the agreed "
+            f"{limits.smallest_change}: two answers would differ by what so few tell; bring the same set as before, or "
+            "wait until more have changed"
+        )
     if previous_root and _too_much(size, previous_size, changed, limits):
-        raise LocalProtocolError(
+        raise OwnSetRefused(
             f"{changed} of this party's {size} entities changed since its last run, above the agreed share of "
             f"{limits.largest_change:g}: check the query, or agree on a larger alignment.largest_change"
         )
@@ -162,10 +209,12 @@ def _check_peer(name: str, got: SetCommitment, limits: AlignmentLimits, seen: fr
         raise RemoteProtocolError("its set commitment holds a number out of range", name)
     if len(root) != HASH_BYTES or len(previous_root) not in (0, HASH_BYTES):
         raise RemoteProtocolError("its set commitment holds a root that is not 32 bytes", name)
-    if size > limits.maximum_set_size:
+    if size > limits.largest_list:
         raise RemoteProtocolError(
-            f"commits to {size} entities, above the agreed maximum of {limits.maximum_set_size}", name
+            f"commits to {size} entities, above the agreed maximum of {limits.largest_list}", name
         )
+    if limits.bucket and size % limits.bucket:
+        raise RemoteProtocolError(f"commits to {size} entities, which fill no agreed bucket of {limits.bucket}", name)
     if seen and previous_root not in seen:
         raise RemoteProtocolError(
             "does not build on a set that this party has seen from it: "
@@ -178,6 +227,12 @@ def _check_peer(name: str, got: SetCommitment, limits: AlignmentLimits, seen: fr
     elif not abs(size - previous_size) <= changed <= max(size, previous_size):
         raise RemoteProtocolError(
             f"declares {changed} changes between sets of {previous_size} and {size} entities, which cannot be", name
+        )
+    elif _too_little(changed, limits):
+        raise RemoteProtocolError(
+            f"declares that {changed} entities changed since its last run, fewer than the agreed "
+            f"{limits.smallest_change}: two answers would differ by what so few tell",
+            name,
         )
     elif _too_much(size, previous_size, changed, limits):
         raise RemoteProtocolError(

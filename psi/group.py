@@ -26,6 +26,7 @@ __all__ = [
     "hash_to_group",
     "is_element",
     "join_points",
+    "random_element",
     "split_points",
 ]
 
@@ -131,6 +132,11 @@ def hash_to_group(run: bytes, text: str) -> bytes:
     """
     tag = _HASH_DOMAIN + len(run).to_bytes(4, "big") + run
     return _from_hash(hashlib.sha512(tag + text.encode()).digest())
+
+
+def random_element(randomness: Randomness) -> bytes:
+    """A uniform element of which nobody knows a discrete logarithm."""
+    return _from_hash(randomness.token_bytes(64))
 
 
 def hash_block(run: bytes, texts: Sequence[str]) -> list[bytes]:

@@ -11,6 +11,7 @@ __all__ = [
     "FinishedTokens",
     "SetCommitment",
     "TooFewCommon",
+    "UnionRows",
 ]
 
 _RING = "Vaidya and Clifton, J. Computer Security 13(4), 2005, section 3, with a one-time factor per owner"
@@ -78,6 +79,20 @@ class FinishedTokens(Message):
 )
 class CommonTokens(Message):
     """The tokens present in all sets, sorted, 32 bytes each."""
+
+    points: bytes
+
+
+@message(
+    "psi.union",
+    sender=Role.COORDINATOR,
+    receiver=Role.PARTY,
+    payload=Payload.BLINDED,
+    reveals="which rows are the receiver's own; of the others nothing: tokens it cannot make, among random points",
+    source="docs/protocols/alignment.md#rows-over-the-union",
+)
+class UnionRows(Message):
+    """The tokens of any set and random points, sorted: as many as the lists are long together. 32 bytes each."""
 
     points: bytes
 

@@ -9,12 +9,18 @@ to the coordinator, which returns those that every party sent. ``docs/protocols/
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from psi.commitment import AlignmentLimits, Commitments, PreviousAlignment, exchange_commitments, framed
+from psi.commitment import (
+    AlignmentLimits,
+    Commitments,
+    PreviousAlignment,
+    check_own_size,
+    exchange_commitments,
+)
+from psi.confirmation import confirm, entity_digest, token_digest
 from psi.flow import (
     Flow,
     LocalProtocolError,
@@ -29,12 +35,21 @@ from psi.flow import (
 from psi.group import InvalidPoint, Randomness, Scalar, check_points, hash_block, join_points, split_points
 from psi.identifiers import check_canonical
 from psi.merkle import SaltedSet
-from psi.messages import AlignmentConfirmation, CirculatingList, CommonTokens, FinishedTokens, TooFewCommon
+from psi.messages import CirculatingList, CommonTokens, FinishedTokens, TooFewCommon
+from psi.padding import padded
 
-__all__ = ["Alignment", "IntersectionTooSmall", "MatchReport", "PoolMap", "align_party", "match_tokens"]
+__all__ = [
+    "Alignment",
+    "IntersectionTooSmall",
+    "MatchReport",
+    "PoolMap",
+    "align_party",
+    "finished_tokens",
+    "match_tokens",
+    "received_tokens",
+]
 
 _BLOCK = 1024  # points between two progress reports: about 35 ms of work
-_CONFIRM = b"entente/psi/1/confirmation\x00"
 
 T = TypeVar("T")
 Block = list[bytes]
@@ -51,7 +66,8 @@ class Alignment:
     """What a party has after alignment.
 
     ``ids`` is the shared row order, the same at every party. ``digest`` names it (over the common tokens: it tells
-    nothing of the ids to whoever lacks the run scalars). ``salted`` and ``roots`` are for :class:`PreviousAlignment`.
+    nothing of the ids to whoever lacks the run scalars). ``changed``: ids that each party declares to have changed
+    since the set it names. ``salted`` and ``roots`` are for :class:`PreviousAlignment`.
     """
 
     ids: tuple[str, ...]
@@ -59,6 +75,7 @@ class Alignment:
     digest: bytes
     roots: Mapping[str, bytes]
     salted: SaltedSet = field(repr=False)
+    changed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +98,18 @@ def align_party(
     randomness: Randomness,
     sign: Callable[[bytes], bytes],
     verify: Callable[[str, bytes, bytes], bool],
+    padding: bytes = b"",
     previous: PreviousAlignment | None = None,
     pool_map: PoolMap = map,
 ) -> Flow[Alignment]:
     """One party's side. ``parties`` is the agreed order of all of them; ``ids`` are canonical and distinct.
 
     ``sign(data)`` signs with this party's identity key and ``verify(party, data, signature)`` tells whether that
-    party's key made the signature. ``pool_map`` spreads the arithmetic over the party's own workers.
+    party's key made the signature. ``padding`` is a secret of its own that ids which fill its list to a bucket are
+    drawn from. ``pool_map`` spreads the arithmetic over the party's own workers.
 
-    Learns: which of its own entities every party holds, every party's set size and declared change.
+    Learns: which of its own entities every party holds, every party's set size (up to the agreed bucket) and declared
+        change.
     Leaks: to the coordinator, how many entities each group of parties shares, never which; a party that colludes
         with the coordinator learns its pairwise intersections; a party that submits ids it does not hold data for
         learns whether all others hold them.
@@ -102,10 +122,57 @@ def align_party(
     Raises :class:`IdentifierError` (its text names ids), :class:`LocalProtocolError`, :class:`RemoteProtocolError`
     or :class:`IntersectionTooSmall`.
     """
+    by_token, committed = yield from finished_tokens(
+        me,
+        parties,
+        coordinator,
+        ids,
+        run=run,
+        limits=limits,
+        randomness=randomness,
+        sign=sign,
+        verify=verify,
+        padding=padding,
+        previous=previous,
+        pool_map=pool_map,
+    )
+    common = yield from _receive_common(coordinator, by_token.keys(), limits)
+    shared = tuple(by_token[token] for token in common)
+    digest = token_digest(committed.digest, common)
+    yield from confirm(
+        me, parties, coordinator, run, digest, entity_digest(committed.digest, common, shared), sign, verify
+    )
+    return Alignment(shared, committed.sizes, digest, committed.roots, committed.salted, committed.changed)
+
+
+def finished_tokens(
+    me: str,
+    parties: Sequence[str],
+    coordinator: str,
+    ids: Sequence[str],
+    *,
+    run: bytes,
+    limits: AlignmentLimits,
+    randomness: Randomness,
+    sign: Callable[[bytes], bytes],
+    verify: Callable[[str, bytes, bytes], bool],
+    padding: bytes,
+    previous: PreviousAlignment | None,
+    pool_map: PoolMap,
+) -> Flow[tuple[dict[bytes, str], Commitments]]:
+    """Commit to the own set, send it round, and send its tokens to the coordinator: token -> own id, padding included.
+
+    Learns: every party's set size and declared change.
+    Leaks: to the coordinator, how many entities each group of parties shares.
+    Model: as in :func:`align_party`.
+    Source: Huberman, Franklin and Hogg, EC 1999 (exponentiation in turn).
+    """
     _check_ring(parties, coordinator)
     if me not in parties:
         raise LocalProtocolError(f"{me!r} is not among the parties of this alignment")
-    own = list(check_canonical(ids))
+    held = check_canonical(ids)
+    check_own_size(len(held), limits)
+    own = padded(held, limits.bucket, padding or randomness.token_bytes(32))
     committed = yield from exchange_commitments(
         me,
         parties,
@@ -121,7 +188,6 @@ def align_party(
         raise IntersectionTooSmall(_too_few(limits.minimum_common))
     _shuffle(own, randomness)
     tokens = yield from _circulate(me, parties, own, committed, run, randomness, pool_map)
-    by_token = dict(zip(tokens, own, strict=True))
     yield Send(
         coordinator,
         FinishedTokens(
@@ -130,13 +196,7 @@ def align_party(
             points=join_points(sorted(tokens)),
         ),
     )
-    common = yield from _receive_common(coordinator, by_token.keys(), limits)
-    shared = tuple(by_token[token] for token in common)
-    digest = _token_digest(committed.digest, common)
-    yield from _confirm(
-        me, parties, coordinator, run, digest, _entity_digest(committed.digest, common, shared), sign, verify
-    )
-    return Alignment(shared, committed.sizes, digest, committed.roots, committed.salted)
+    return dict(zip(tokens, own, strict=True)), committed
 
 
 def _circulate(
@@ -234,47 +294,6 @@ def _receive_common(coordinator: str, own: Iterable[bytes], limits: AlignmentLim
     return common
 
 
-def _confirm(
-    me: str,
-    parties: Sequence[str],
-    coordinator: str,
-    run: bytes,
-    tokens: bytes,
-    entities: bytes,
-    sign: Callable[[bytes], bytes],
-    verify: Callable[[str, bytes, bytes], bool],
-) -> Flow[None]:
-    """Compare digests with every other party, so that neither the coordinator nor a hop can part them."""
-    others = [name for name in parties if name != me]
-    mine = AlignmentConfirmation(tokens, entities, sign(_confirmed(run, me, tokens, entities)))
-    for name in others:
-        yield Send(name, mine)
-    for name in others:
-        got = yield from receive(name, AlignmentConfirmation)
-        if not verify(name, _confirmed(run, name, got.tokens, got.entities), got.signature):
-            raise RemoteProtocolError(
-                "the signature on its alignment confirmation does not fit its key and this run", name
-            )
-        if got.tokens != tokens:
-            raise RemoteProtocolError(f"gave {name!r} other common tokens than this party", coordinator)
-        if got.entities != entities:
-            raise RemoteProtocolError("reads other entities from the common tokens: a list was put out of order", name)
-
-
-def _confirmed(run: bytes, party: str, tokens: bytes, entities: bytes) -> bytes:
-    return _CONFIRM + framed(run, party.encode(), tokens, entities)
-
-
-def _token_digest(commitments: bytes, common: Sequence[bytes]) -> bytes:
-    return hashlib.sha256(b"entente/psi/1/tokens\x00" + commitments + join_points(common)).digest()
-
-
-def _entity_digest(commitments: bytes, common: Sequence[bytes], shared: Sequence[str]) -> bytes:
-    # the tokens key it: they never travel between parties, so a recorded link tells nothing of the entities
-    names = framed(*map(str.encode, shared))
-    return hashlib.sha256(b"entente/psi/1/entities\x00" + commitments + join_points(common) + names).digest()
-
-
 def match_tokens(coordinator: str, parties: Sequence[str], *, limits: AlignmentLimits) -> Flow[MatchReport]:
     """The coordinator's side: return the tokens that every party sent, or tell everybody to stop.
 
@@ -286,23 +305,8 @@ def match_tokens(coordinator: str, parties: Sequence[str], *, limits: AlignmentL
 
     Raises :class:`IntersectionTooSmall` after telling everybody, or :class:`RemoteProtocolError`.
     """
-    _check_ring(parties, coordinator)
-    first: FinishedTokens | None = None
-    common: set[bytes] = set()
-    for seat, name in enumerate(parties):
-        got = yield from receive(name, FinishedTokens)
-        if first is None:
-            first = got
-            if len(got.sizes) != len(parties) or not all(0 < size <= limits.maximum_set_size for size in got.sizes):
-                raise RemoteProtocolError("sent set sizes that do not fit the agreement", name)
-        elif (got.sizes, got.commitments) != (first.sizes, first.commitments):
-            raise RemoteProtocolError(f"was shown other set commitments than {parties[0]!r}", name)
-        tokens = split_points(got.points, got.sizes[seat], name)
-        check_points(tokens, name)
-        if tokens != sorted(tokens):
-            raise RemoteProtocolError("sent tokens out of order", name)
-        common = common & set(tokens) if seat else set(tokens)
-    assert first is not None
+    first, tokens = yield from received_tokens(coordinator, parties, limits)
+    common = set.intersection(*tokens)
     if len(common) < limits.minimum_common:
         for name in parties:
             yield Send(name, TooFewCommon(limits.minimum_common))
@@ -311,7 +315,37 @@ def match_tokens(coordinator: str, parties: Sequence[str], *, limits: AlignmentL
     for name in parties:
         yield Send(name, CommonTokens(join_points(ordered)))
     sizes = dict(zip(parties, first.sizes, strict=True))
-    return MatchReport(len(ordered), sizes, _token_digest(first.commitments, ordered))
+    return MatchReport(len(ordered), sizes, token_digest(first.commitments, ordered))
+
+
+def received_tokens(
+    coordinator: str, parties: Sequence[str], limits: AlignmentLimits
+) -> Flow[tuple[FinishedTokens, list[set[bytes]]]]:
+    """Every party's tokens, checked, in agreed order, and the first party's message.
+
+    Learns: every party's set size, and how many entities each group of parties shares.
+    Leaks: nothing; this only listens.
+    Model: as in :func:`match_tokens`.
+    Source: docs/protocols/alignment.md#matching.
+    """
+    _check_ring(parties, coordinator)
+    first: FinishedTokens | None = None
+    every: list[set[bytes]] = []
+    for seat, name in enumerate(parties):
+        got = yield from receive(name, FinishedTokens)
+        if first is None:
+            first = got
+            if len(got.sizes) != len(parties) or not all(0 < size <= limits.largest_list for size in got.sizes):
+                raise RemoteProtocolError("sent set sizes that do not fit the agreement", name)
+        elif (got.sizes, got.commitments) != (first.sizes, first.commitments):
+            raise RemoteProtocolError(f"was shown other set commitments than {parties[0]!r}", name)
+        tokens = split_points(got.points, got.sizes[seat], name)
+        check_points(tokens, name)
+        if tokens != sorted(tokens):
+            raise RemoteProtocolError("sent tokens out of order", name)
+        every.append(set(tokens))
+    assert first is not None
+    return first, every
 
 
 def _too_few(minimum: int) -> str:

@@ -34,6 +34,8 @@ _WORSE: dict[str, tuple[int, str]] = {
     "model.rows_per_column": (-1, "moments open over fewer rows"),
     "alignment.minimum_common": (-1, "the run goes on with fewer common entities"),
     "alignment.largest_change": (1, "a set may change by more between runs, which shows who came and went"),
+    "alignment.smallest_change": (-1, "two runs may differ by fewer ids, which tells of each of them"),
+    "alignment.size_bucket": (-1, "set sizes show more exactly"),
     "reward.pot": (-1, "there is less to earn"),
     "reward.risk_aversion": (1, "a contribution that is uncertain earns less"),
     "reward.uplift_level": (-1, "joining must be more certain to be worth something before anybody is paid"),
@@ -135,10 +137,10 @@ def _rows(agreement: Agreement) -> Iterator[Caution]:
         yield Caution("openings.single_party", "a single feature party's own sums open to the label party")
     if openings.attribution:
         yield Caution("openings.attribution", "one number per feature party and period opens")
-    if agreement.alignment.policy == "universe" and opens_alone(agreement):
+    if agreement.alignment.hides_coverage and opens_alone(agreement):
         yield Caution(
             "alignment.policy",
-            "over a public list, sums of a single party tell the label party which entities that party does not cover",
+            "sums of a single party tell the label party which rows that party does not cover, which this policy hides",
         )
     if agreement.placebo is not None:
         yield Caution("placebo", "a placebo opens rows once more, and pays nobody")

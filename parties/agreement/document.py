@@ -223,7 +223,7 @@ class Agreement(Terms):
         if self.placebo is not None:
             raise ValueError("a placebo does not go on from another run: propose it anew")
         if terms.rows == "kept" and self.alignment.policy != "psi":
-            raise ValueError('a public universe needs no rows kept: set continues.rows = "fresh"')
+            raise ValueError('rows are kept of a private intersection alone (psi): set continues.rows = "fresh"')
         needed = self.model.opened_scores if isinstance(self.model, AnchoredModel) else 2
         words = "one" if needed == 1 else "two"
         if self.openings_left < needed:

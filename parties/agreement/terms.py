@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 
+_UNION_BUCKET = 256
+
+
 class PartyTerms(Terms):
     """One party as the others know it."""
 
@@ -67,11 +70,61 @@ class PartyTerms(Terms):
 class AlignmentTerms(Terms):
     """Which entity policy, and when to stop without revealing rows."""
 
-    policy: Literal["psi", "universe"] = "psi"
+    policy: Literal["psi", "universe", "union"] = "psi"
     minimum_common: int = Field(default=30, ge=1)
     maximum_set_size: int = Field(default=100_000, ge=1)
     universe_sha256: str = Field(default="", description="hash of the public list, for the universe policy")
+    universe_version: str = Field(default="", max_length=200, description="name of the public list and its version")
+    size_bucket: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="lists are filled with random ids to a multiple of it, so that set sizes show as that; 0: they are "
+        "not; union takes 256 where nothing is said",
+    )
     largest_change: float = Field(default=0.25, ge=0, le=1, description="share of a set that may change between runs")
+
+    smallest_change: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="fewest ids by which a set that is not the same may differ from a party's last one: two runs that "
+        "differ by fewer tell of each of them; 0: any number",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_lists(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("policy") == "union" and not given.get("size_bucket"):
+            return {**given, "size_bucket": _UNION_BUCKET}
+        return given
+
+    @model_validator(mode="after")
+    def _of_its_policy(self) -> AlignmentTerms:
+        if self.policy != "universe" and self.universe_version:
+            raise ValueError("alignment.universe_version belongs to the universe policy, and to no other")
+        if self.policy == "universe" and self.size_bucket:
+            raise ValueError("alignment.size_bucket belongs to psi and union: over a public list no set is compared")
+        return self
+
+    @property
+    def hides_coverage(self) -> bool:
+        """Whether no party may learn which of its entities another one holds: absent rows look like any other."""
+        return self.policy != "psi"
+
+    @property
+    def compares(self) -> bool:
+        """Whether the parties' own lists are compared, blinded."""
+        return self.policy != "universe"
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without buckets or a named list keep the hash they had before there were any."""
+        body: dict[str, Any] = handler(self)
+        for name in ("universe_version", "size_bucket", "smallest_change"):
+            if not body.get(name):
+                body.pop(name, None)
+        return body
 
 
 class CalendarTerms(Terms):

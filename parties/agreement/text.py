@@ -132,6 +132,9 @@ def _opens(agreement: Agreement) -> Iterator[str]:
     if agreement.alignment.policy == "psi":
         least = agreement.alignment.minimum_common
         yield f"With fewer than {least} common entities the run stops and no row is shown."
+    elif agreement.alignment.policy == "union":
+        least = agreement.alignment.minimum_common
+        yield f"A party with fewer than {least} entities takes no part; how many are common stops nothing."
     yield from label_lines(agreement)
     yield _MEASURED[agreement.openings.contribution]
 

@@ -14,7 +14,7 @@ from vfl.terms import AnchoredModel, SealedModel
 __all__ = ["ALONE_OVER_A_LIST", "alignment_line", "label_lines", "opens_alone", "run_sizes", "who_learns"]
 
 ALONE_OVER_A_LIST = (
-    "over a public list no single party's sums may open, since they show which of its entities a party does not cover: "
+    "over a public list or a union no single party's sums may open, since they show which rows a party does not cover: "
     'set openings.contribution = "none", take two feature parties or more, or choose a sealed model or '
     'alignment.policy = "psi"'
 )
@@ -46,16 +46,30 @@ _PAID_BY = "It learns every feature party's contribution by period, signed by th
 
 def alignment_line(agreement: Agreement) -> str:
     """What everybody learns of the others' entities."""
-    if agreement.alignment.policy == "universe":
-        return "Rows are a public list: no party's list of entities is compared with another's."
+    terms = agreement.alignment
+    if terms.policy == "universe":
+        named = f" ({terms.universe_version})" if terms.universe_version else ""
+        return (
+            f"Rows are a public list{named}: no party's list of entities is compared with another's. A row that a "
+            "party does not cover looks like any other. Feature parties see which rows have labels."
+        )
+    if terms.policy == "union":
+        return (
+            "Rows are the union of all parties' entities under random names: a party knows its own rows, and cannot "
+            "tell which of them others hold too. Feature parties see which rows have labels, so of their own entities "
+            f"they learn which {agreement.label.party} has labels for; of each other's, nothing. Everybody learns each "
+            f"set's size, rounded up to a multiple of {terms.size_bucket}. Whoever receives the factor reads the names "
+            f"of {agreement.label.party}'s entities."
+        )
+    size = f"size, rounded up to a multiple of {terms.size_bucket}" if terms.size_bucket else "size"
     if agreement.continues is None:
-        return "Every party learns which of its entities all parties hold, and every set's size."
+        return f"Every party learns which of its entities all parties hold, and every set's {size}."
     gone = ", ".join(agreement.continues.without)
     if agreement.rows_kept:
         return f"Rows are those that all had in common, {gone} included: nobody learns any entity."
     return (
-        "Every party learns which of its entities all who stay hold, and every set's size; rows that are new in it are "
-        f"ones that {gone} does not hold."
+        f"Every party learns which of its entities all who stay hold, and every set's {size}; rows that are new in it "
+        f"are ones that {gone} does not hold."
     )
 
 
@@ -115,8 +129,11 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
         "It sees the agreement, and sizes, times, memory and openings as the parties report them. Where nodes cannot "
         "reach each other it carries their connection, encrypted between them, and sees sizes and times.",
     ]
-    if agreement.alignment.policy == "psi" and not agreement.rows_kept:
-        coordinator.append("It matches blinded entity ids: it learns how many each party has and how many are common.")
+    if agreement.alignment.compares and not agreement.rows_kept:
+        filled = ", padding included," if agreement.alignment.size_bucket else ""
+        coordinator.append(
+            f"It matches blinded entity ids: it learns how many each party has{filled} and how many are common."
+        )
     if agreement.evaluation.metrics_to_coordinator:
         losses = (
             "what each tree takes off the error of training"

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from parties.agreement.terms import CalendarTerms, StaticTerms
     from parties.data.check import CoverageReport, Fault
 
-__all__ = ["data", "data_check", "entities", "entities_check", "factors", "factors_verify"]
+__all__ = [
+    "data",
+    "data_check",
+    "entities",
+    "entities_aligned",
+    "entities_check",
+    "entities_universe",
+    "factors",
+    "factors_verify",
+]
 
 data = typer.Typer(cls=HelpGroup, help="Look at a party's own data.", no_args_is_help=True)
 entities = typer.Typer(cls=HelpGroup, help="Look at a party's own entity names.", no_args_is_help=True)
@@ -149,6 +158,41 @@ def entities_check(
         say("Nothing was written. --write FILE writes exact and close matches as an alias table for you to read.")
     else:
         say(f"{write}: {write_aliases(write, matches)} aliases. Read it, then name it as aliases in node.toml.")
+
+
+@entities.command("aligned")
+def entities_aligned(
+    home: Annotated[Path, typer.Option("--home", help="Folder of the party's node.")],
+) -> None:
+    """Every alignment of this node, by counterparty: what each declared, and how often the standing limit is used."""
+    from parties.node.alignment_history import alignments
+    from parties.node.settings import load_node_settings
+
+    most, found = load_node_settings(home / "node.toml").limits.alignments, alignments(home)
+    say(f"{len(found)} alignments. In 30 days a counterparty may come {most} times with a set that is new or changed.")
+    rows = [
+        (f"{one.at:%Y-%m-%d %H:%M}", one.run[:12], one.policy, name, held.size, one.own, one.rows,
+         "first" if held.changed is None else f"{held.changed:,}")
+        for one in found
+        for name, held in one.peers.items()
+    ]  # fmt: skip
+    if rows:
+        table("", ("at (UTC)", "run", "policy", "with", ">its set", ">ours", ">rows", ">of its ids changed"), rows)
+
+
+@entities.command("universe")
+def entities_universe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV: entity, and from and until where they change.")],
+) -> None:
+    """Read a public security list and print its fingerprint: alignment.universe_sha256 of an agreement."""
+    from parties.data.security_list import read_security_list
+
+    found = read_security_list(file)
+    dated = sum(bool(spell.first or spell.last) for spell in found.spells)
+    say(
+        f"{file}: {len(found.ids)} entities in {len(found.spells)} rows, {dated} of them with days.",
+        f'universe_sha256 = "{found.digest.hex()}"',
+    )
 
 
 def _times(home: Path, config: Path | None) -> CalendarTerms | StaticTerms:

@@ -7,6 +7,7 @@ lines, so the flows here wait until they are aborted.
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -35,6 +36,7 @@ from parties.transport.channel import Channel, Endpoint
 from psi.commitment import AlignmentLimits
 from psi.flow import REGISTER, Flow, Progress, ProtocolError, Role
 from psi.ring import IntersectionTooSmall, match_tokens
+from psi.union import match_union
 from vfl.protocols.delivery import receive_bundle
 
 __all__ = ["FAULT", "OwnPhases", "Work", "played", "told"]
@@ -65,9 +67,12 @@ class OwnPhases:
     def match(self, agreement: Agreement, attempt: int, watch: Watch) -> tuple[dict[str, Any], dict[str, Traffic]]:
         """Entity alignment: the report for the log, and what was sent."""
         terms = agreement.alignment
-        limits = AlignmentLimits(terms.minimum_common, terms.maximum_set_size, terms.largest_change)
+        limits = AlignmentLimits(terms.minimum_common, terms.maximum_set_size, terms.largest_change, terms.size_bucket)
         names = [party.name for party in agreement.parties]
-        flow = match_tokens(COORDINATOR, names, limits=limits)
+        if terms.policy == "union":
+            flow = match_union(COORDINATOR, names, limits=limits, randomness=secrets)
+        else:
+            flow = match_tokens(COORDINATOR, names, limits=limits)
         report, traffic = self._play(agreement, "align", attempt, flow, watch)
         return {"n_common": report.n_common, "set_sizes": dict(report.set_sizes)}, traffic
 

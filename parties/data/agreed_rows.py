@@ -6,9 +6,11 @@ Whoever builds panels asks this and need not know which of the two it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from parties.agreement.document import Agreement
 from parties.agreement.terms import StaticTerms
@@ -18,6 +20,7 @@ from parties.data.panel import build_feature_panel, build_label_panel
 from parties.data.static_panel import static_features, static_label_panel
 from parties.data.static_query import label_reader, read_static_rows
 from parties.settings.consortium import LabelSettings, PartySettings
+from psi.padding import is_foreign
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
 
 __all__ = ["AgreedRows", "DatedRows", "UndatedRows", "rows_of"]
@@ -58,7 +61,9 @@ class DatedRows:
     def labels(
         self, settings: PartySettings, label: LabelSettings, folder: Path, data: Path, entities: Sequence[str]
     ) -> LabelPanel:
-        return build_label_panel(settings, label, folder, data, self.calendar, entities, self.horizons)
+        panel = build_label_panel(settings, label, folder, data, self.calendar, entities, self.horizons)
+        held = [not is_foreign(name) for name in entities]
+        return panel if all(held) else replace(panel, universe=panel.universe & np.array(held))
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,14 @@ class Pooled:
         agreement = Agreement.model_validate_json((out / "agreement.json").read_bytes())
         rows = rows_of(agreement)
         homes = {party.name: NodeHome(out / "parties" / party.name) for party in agreement.parties}
-        common: set[str] | None = None
-        for home in homes.values():
-            settings = home.settings
-            ids = set(rows.entities(settings.party, _queries(home), _data(home), settings.label))
-            common = ids if common is None else common & ids
-        entities = tuple(sorted(common or ()))
+        brought = {
+            name: set(rows.entities(home.settings.party, _queries(home), _data(home), home.settings.label))
+            for name, home in homes.items()
+        }
+        # where coverage is hidden the factor has every entity of the label party
+        whole = agreement.alignment.hides_coverage
+        common = brought[agreement.label.party] if whole else set.intersection(*brought.values())
+        entities = tuple(sorted(common))
         panels = {
             party.name: rows.features(
                 homes[party.name].settings.party, _queries(homes[party.name]), _data(homes[party.name]), entities

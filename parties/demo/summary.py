@@ -93,7 +93,7 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     used, alignment = summary["openings"], summary["alignment"]
     sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
     say(
-        f"{alignment['n_common']} common entities by {alignment['policy']}, {summary['rows']:,} rows; each opened "
+        f"{alignment['n_common']} entities by {alignment['policy']}, {summary['rows']:,} rows; each opened "
         f"{used['max_used']} times at most, {used['limit']} agreed",
         f"{len(summary['processes'])} processes sent {sent / 2**20:.1f} MiB; most memory of one: "
         f"{max(summary['peak_rss_mb'].values()):.0f} MiB",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -16,18 +18,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from parties.agreement.document import Agreement
 from parties.data.agreed_rows import rows_of
+from parties.data.security_list import SecurityList, read_security_list
 from parties.errors import AgreementError, ConfigError, DataError
-from parties.files.columns import Wanted
-from parties.files.table import read_table
 from parties.names import COORDINATOR
+from parties.node.alignment_history import check_repeats, large_sets, record_alignment
 from parties.node.alignments import load_previous, remember
 from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext
 from parties.node.settings import NodeSettings
-from psi.commitment import AlignmentLimits, PreviousAlignment
-from psi.identifiers import IdentifierError, normalise, universe_alignment, universe_digest
+from psi.commitment import AlignmentLimits, OwnSetRefused, PreviousAlignment
+from psi.identifiers import IdentifierError
 from psi.kept import confirm_kept
 from psi.ring import Alignment, align_party
+from psi.union import unite_party
 
 __all__ = [
     "AlignedRows",
@@ -42,22 +45,13 @@ __all__ = [
 ]
 
 
+_LOG = logging.getLogger(__name__)
 _ROWS = "alignment"
-
-
-class _Randomness:
-    """Operating-system randomness as the alignment protocol asks for it."""
-
-    def randbelow(self, exclusive_upper_bound: int, /) -> int:
-        return secrets.randbelow(exclusive_upper_bound)
-
-    def token_bytes(self, nbytes: int, /) -> bytes:
-        return secrets.token_bytes(nbytes)
 
 
 @dataclass(frozen=True)
 class AlignedRows:
-    """The shared row order; with ``psi`` also this party's set size and every party's commitment.
+    """The shared row order; where sets are compared also this party's set size and every party's commitment.
 
     ``remember`` keeps the alignment for the next run's comparison: call it once every party is known to have it.
     """
@@ -69,17 +63,25 @@ class AlignedRows:
 
 
 def perform_align(context: RunContext, attempt: int) -> AlignedRows:
-    """Find the common rows as the agreement's policy says: private set intersection, or a public list."""
+    """Find the rows as the agreement's policy says: common entities, the union of all, or a public list."""
     if context.agreement.alignment.policy == "universe":
         return _public_universe(context)
     if context.agreement.rows_kept:
         return _rows_kept(context, attempt)
     memory = context.folder / "alignment.json"
-    previous = load_previous(memory, {p.name for p in context.agreement.parties} - {context.me})
-    alignment = _intersect(context, attempt, previous)
+    peers = {p.name for p in context.agreement.parties} - {context.me}
+    check_repeats(context.folder, peers, context.settings.limits.alignments, datetime.now(UTC))
+    previous = load_previous(memory, peers)
+    alignment = _compare(context, attempt, previous)
+    terms, now = context.agreement.alignment, datetime.now(UTC)
+    entry = record_alignment(context.folder, context.me, context.run_id, terms.policy, alignment, now)
+    context.audit.append("alignment", context.run_id, entry.model_dump(mode="json", exclude={"at", "run"}))
+    for line in large_sets(entry):
+        _LOG.warning("run %s: %s", context.run_id[:12], line)
     keep = partial(remember, memory, context.me, alignment, previous)
     # tokens put the rows in another order in every run; by name the same rows make the same batches again
-    return AlignedRows(tuple(sorted(alignment.ids)), alignment.set_sizes[context.me], alignment.roots, keep)
+    ids = alignment.ids if terms.policy == "union" else tuple(sorted(alignment.ids))
+    return AlignedRows(ids, alignment.set_sizes[context.me], alignment.roots, keep)
 
 
 def _rows_kept(context: RunContext, attempt: int) -> AlignedRows:
@@ -98,27 +100,23 @@ def _rows_kept(context: RunContext, attempt: int) -> AlignedRows:
 
 
 def _public_universe(context: RunContext) -> AlignedRows:
-    ids = listed_universe(context.agreement, context.settings, context.folder)
+    ids = listed_universe(context.agreement, context.settings, context.folder).ids
     return AlignedRows(ids, len(ids), {})
 
 
-def listed_universe(agreement: Agreement, settings: NodeSettings, folder: Path) -> tuple[str, ...]:
-    """The ids of the agreed public list, from the file that node.toml names. Raises ConfigError or DataError."""
+def listed_universe(agreement: Agreement, settings: NodeSettings, folder: Path) -> SecurityList:
+    """The agreed public list, from the file that node.toml names. Raises ConfigError or DataError."""
     path = folder / settings.universe
     if not settings.universe:
         raise ConfigError("node.toml: the agreement uses a public universe; set universe to its CSV file")
-    listed = read_table(path, [Wanted("entity", "id")], hint="name the agreed universe file").texts["entity"]
-    try:
-        ids = universe_alignment(normalise(listed.texts[code]) for code in listed.codes)
-    except IdentifierError as error:
-        raise DataError(f"{path}: {error}") from None
-    if universe_digest(ids).hex() != agreement.alignment.universe_sha256:
+    listed = read_security_list(path)
+    if listed.digest.hex() != agreement.alignment.universe_sha256:
         raise DataError(f"{path}: not the universe of the agreement (its hash differs); fetch the agreed file")
-    return tuple(ids)
+    return listed
 
 
-def _intersect(context: RunContext, attempt: int, previous: PreviousAlignment) -> Alignment:
-    """Run this party's side of private set intersection on its own entity list."""
+def _compare(context: RunContext, attempt: int, previous: PreviousAlignment) -> Alignment:
+    """Run this party's side of the intersection, or of the union, on its own entity list."""
     agreement, settings = context.agreement, context.settings
     ids = rows_of(agreement).entities(settings.party, context.queries, context.data, settings.label)
 
@@ -130,14 +128,16 @@ def _intersect(context: RunContext, attempt: int, previous: PreviousAlignment) -
             return False
         return True
 
-    flow = align_party(
+    side = unite_party if agreement.alignment.policy == "union" else align_party
+    flow = side(
         context.me,
         tuple(p.name for p in agreement.parties),
         COORDINATOR,
         ids,
         run=bytes.fromhex(context.run_id),
         limits=alignment_limits(context),
-        randomness=_Randomness(),
+        randomness=secrets,
+        padding=context.secret("alignment/padding"),
         sign=context.identity.key.sign,
         verify=verify,
         previous=previous,
@@ -147,11 +147,15 @@ def _intersect(context: RunContext, attempt: int, previous: PreviousAlignment) -
     except IdentifierError as error:
         asked = settings.party.query or (settings.label.query if settings.label is not None else "")
         raise DataError(f"{asked}: {error}") from None
+    except OwnSetRefused as error:
+        raise DataError(str(error)) from None  # it counts this party's entities, which no peer may read
 
 
 def alignment_limits(context: RunContext) -> AlignmentLimits:
     terms = context.agreement.alignment
-    return AlignmentLimits(terms.minimum_common, terms.maximum_set_size, terms.largest_change)
+    return AlignmentLimits(
+        terms.minimum_common, terms.maximum_set_size, terms.largest_change, terms.size_bucket, terms.smallest_change
+    )
 
 
 def earlier_rows(folder: Path, secret: Callable[[str], bytes], me: str, run_id: str) -> AlignedRows | None:

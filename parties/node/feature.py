@@ -80,7 +80,7 @@ class FeatureParty:
         panel = rows_of(agreement).features(context.settings.party, context.queries, context.data, entities)
         check_own_columns(context, panel, entities)
         self._missing = None if panel.missing is None else panel.missing.reshape(panel.rows.shape)
-        if self._missing is not None and agreement.alignment.policy == "universe":
+        if self._missing is not None and agreement.alignment.hides_coverage:
             self._missing = self._missing & panel.covered.reshape(-1, 1)  # an absent row looks like any other
         self._entities = len(entities)
         self.coverage = float(panel.covered.mean())
@@ -131,8 +131,8 @@ class FeatureParty:
         absent = context.secret(f"absent/{context.run_id}")
         if isinstance(context.agreement.model, AnchoredModel):
             every = np.zeros(panel.covered.size, dtype=np.bool_)
-            listed = context.agreement.alignment.policy == "universe"
-            return served_values(panel, every, absent) if listed else panel.rows, None
+            hidden = context.agreement.alignment.hides_coverage
+            return served_values(panel, every, absent) if hidden else panel.rows, None
         key = context.secret("contents")
 
         def told(digests: bytes) -> NDArray[np.float64]:

@@ -17,9 +17,11 @@ from parties.agreement.document import Agreement
 from parties.control.phases import session_roles
 from parties.data.agreed_rows import rows_of
 from parties.data.calendar import calendar_of
+from parties.data.security_list import within_list
 from parties.errors import AgreementError, ConfigError
 from parties.factor.delivery import reading_keys, sealer, write_sealed
 from parties.factor.provenance import git_revision, lockfile_sha256
+from parties.node.align import listed_universe
 from parties.node.context import RunContext
 from parties.node.joint import joint_model
 from parties.node.kept_contribution import kept_contribution
@@ -43,6 +45,12 @@ from vfl.walk.result import TrainingResult
 
 __all__ = ["LabelParty"]
 
+_ROWS_OF = {
+    "psi": "entities common to all {} parties, in the label party's universe",
+    "universe": "a public list that {} parties agreed on, in the label party's universe",
+    "union": "entities of the label party, in its universe; each may be held by any of the {} parties",
+}
+
 F64 = NDArray[np.float64]
 
 _LOG = logging.getLogger(__name__)
@@ -60,6 +68,9 @@ class LabelParty:
         self.panel = rows_of(agreement).labels(
             settings.party, settings.label, context.queries, context.data, entities
         )  # fmt: skip
+        if agreement.alignment.policy == "universe" and agreement.calendar is not None:
+            public = listed_universe(agreement, settings, context.folder)
+            self.panel = within_list(self.panel, public.listed(calendar_of(agreement.dated), entities))
         self._placebo: PlaceboResult | None = None
         if agreement.placebo is not None:
             self._placebo = PlaceboResult(context, self._factor)
@@ -225,7 +236,7 @@ class LabelParty:
         return {
             "factor_id": self.folder.parent.name,
             "version": self.folder.name,
-            "universe": f"entities common to all {len(agreement.parties)} parties, in the label party's universe",
+            "universe": _universe(agreement),
             "identifier_scheme": "normalised identifiers as agreed between the parties",
             "label_name": agreement.label.name,
             "label_definition": agreement.label.definition,
@@ -320,3 +331,10 @@ def _he_parameters(agreement: Agreement) -> dict[str, Any]:
         "prime_bits": (*crypto.prime_bits, crypto.special_bits),
         "ring_bits": agreement.fixed_point.ring_bits,
     }
+
+
+def _universe(agreement: Agreement) -> str:
+    """Which rows the factor has, in words."""
+    terms = agreement.alignment
+    named = f" ({terms.universe_version})" if terms.universe_version else ""
+    return _ROWS_OF[terms.policy].format(len(agreement.parties)) + named

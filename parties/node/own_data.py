@@ -53,12 +53,12 @@ class OwnData:
         if self.few:
             found.append(f"It would stop in training: {self.few}")
         terms = agreement.alignment
-        if terms.policy == "psi" and len(self.entities) < terms.minimum_common:
+        if terms.compares and len(self.entities) < terms.minimum_common:
             found.append(
                 f"Fewer than the {terms.minimum_common} common entities that the run needs (alignment.minimum_common): "
                 "it would stop in alignment"
             )
-        if terms.policy == "psi" and len(self.entities) > terms.maximum_set_size:
+        if terms.compares and len(self.entities) > terms.maximum_set_size:
             found.append(
                 f"More than the {terms.maximum_set_size} entities that the agreement allows "
                 "(alignment.maximum_set_size): it would stop in alignment"
@@ -75,7 +75,7 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
     """
     queries, data, party = folder / settings.queries, folder / settings.data, settings.party
     if agreement.alignment.policy == "universe":
-        entities = listed_universe(agreement, settings, folder)
+        entities = listed_universe(agreement, settings, folder).ids
     else:
         entities = rows_of(agreement).entities(party, queries, data, settings.label)
     rows = rows_of(agreement)

@@ -127,7 +127,7 @@ def _check_forms(agreement: Agreement, settings: NodeSettings) -> None:
             f"the agreement trains on {agreement.model.smallest_batch or 1} rows at once; this node's standing limit "
             f"(limits.smallest_batch) is {floor}: ask for model.smallest_batch = {floor} or more"
         )
-    if opens_alone(agreement) and agreement.alignment.policy == "universe":
+    if opens_alone(agreement) and agreement.alignment.hides_coverage:
         raise AgreementError(ALONE_OVER_A_LIST)
     if agreement.openings.contribution == "masked" and limits.contribution == "none":
         raise AgreementError(

@@ -13,6 +13,7 @@ from functools import partial
 
 from parties.agreement.document import Agreement
 from parties.errors import ConfigError, DataError
+from parties.node.alignment_history import check_repeats
 from parties.node.context import node_secret
 from parties.node.counted_before import check_counted, counted_lines
 from parties.node.earlier_runs import check_earlier
@@ -43,6 +44,9 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
     """
     me, folder = home.identity.name, home.folder
     check_agreement(agreement, home.settings, home.identity, home.roster, now)
+    if agreement.alignment.compares and not agreement.rows_kept:
+        peers = {party.name for party in agreement.parties} - {me}
+        check_repeats(folder, peers, home.settings.limits.alignments, now)
     secret = partial(node_secret, home.seed)
     check_earlier(agreement, folder, me, secret, openings.begun())
     check_placebo(agreement, folder / "runs")

@@ -59,6 +59,12 @@ class StandingLimits(Terms):
         ge=0,
         description="fewest rows of a training step of a model that opens rows; 0: five for each own column",
     )
+    alignments: int = Field(
+        default=12,
+        ge=1,
+        description="times in 30 days that a counterparty whose set is new or has changed is aligned with; each shows "
+        "it more of which entities this party holds",
+    )
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
     anchors: tuple[PartyName, ...] = Field(

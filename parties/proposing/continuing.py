@@ -78,7 +78,6 @@ def continued_without(
     needed = 1 + model.get("epochs", earlier.model.epochs) + coalitions + int(openings["attribution"])
     needed = max(needed, len(earlier.configurations))
     openings["limit_per_row"] = opened + needed if limit_per_row is None else limit_per_row
-    universe = earlier.alignment.policy == "universe"
     changes: dict[str, Any] = {
         "purpose": earlier.purpose,
         "proposed_at": now,
@@ -96,7 +95,7 @@ def continued_without(
         "continues": {
             "run_id": earlier.run_id,
             "without": sorted(gone),
-            "rows": "fresh" if universe else rows,
+            "rows": "fresh" if earlier.alignment.hides_coverage else rows,
             "opened": opened,
         },
     }

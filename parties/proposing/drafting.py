@@ -287,7 +287,7 @@ def agreement_of(
         )
     except ValidationError as error:
         raise _contradiction(error) from None
-    if made.alignment.policy == "universe" and opens_alone(made):
+    if made.alignment.hides_coverage and opens_alone(made):
         raise TermsFault("openings.contribution", ALONE_OVER_A_LIST)
     return made
 

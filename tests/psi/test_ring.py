@@ -25,6 +25,7 @@ from psi.messages import (
     FinishedTokens,
     SetCommitment,
     TooFewCommon,
+    UnionRows,
 )
 from psi.ring import Alignment, IntersectionTooSmall, MatchReport, align_party, match_tokens
 from tests.psi.rig import COORDINATOR, LIMITS, RUN, Seeded, Wire, align, cut, flows, packed, toy_signature, toy_verify
@@ -451,7 +452,7 @@ def test_every_message_is_registered_with_its_class_and_only_the_coordinator_get
     align(THREE, wire=wire)
     kinds = {type(message) for _, _, message in wire.sent}
     entries = {kind.cls: kind for kind in REGISTER.values() if kind.name.startswith("psi.")}
-    assert kinds | {TooFewCommon, KeptRows} == set(entries)
+    assert kinds | {TooFewCommon, KeptRows, UnionRows} == set(entries)
     for sender, receiver, message in wire.sent:
         entry = entries[type(message)]
         assert (entry.sender == "coordinator") == (sender == COORDINATOR)

@@ -57,6 +57,6 @@ def test_messy_files_of_ones_own_end_in_a_settled_run(tmp_path: Path) -> None:
     assert "settle    done" in said
     assert "rejected" not in said, "no proposal is refused"
     assert said.count("Ready for a run over this calendar") == 3
-    assert re.search(rf"align +done .*, {N} common entities", said), "every name was matched"
+    assert re.search(rf"align +done .*, {N} entities", said), "every name was matched"
     (factor,) = (tmp_path / "sat" / "factors").glob("*/*/factor.parquet")
     assert pd.read_parquet(factor).iloc[:, 0].size > N
