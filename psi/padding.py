@@ -12,10 +12,13 @@ from collections.abc import Sequence
 
 from psi.identifiers import IdentifierError
 
-__all__ = ["FOREIGN", "PADDING", "is_foreign", "padded", "padded_size"]
+__all__ = ["DUMMY", "FOREIGN", "PADDING", "is_foreign", "padded", "padded_size"]
 
 PADDING = "~PAD."
 """How the ids that fill a list begin; no identifier may."""
+
+DUMMY = "~DUM."
+"""How the dummies of an overlap estimate begin."""
 
 FOREIGN = "~ROW."
 """How a party calls a row of the union that it holds no entity for; no identifier may begin with it."""
@@ -28,7 +31,7 @@ def padded_size(size: int, bucket: int) -> int:
 
 def padded(ids: Sequence[str], bucket: int, secret: bytes) -> list[str]:
     """The ids and as many padding ids as the bucket takes. Raises :class:`IdentifierError` for a reserved id."""
-    taken = [name for name in ids if name.startswith((PADDING, FOREIGN))]
+    taken = [name for name in ids if name.startswith((PADDING, DUMMY, FOREIGN))]
     if taken:
         raise IdentifierError(f"the identifier {taken[0][:40]!r} begins as padding does: spell it in another way")
     missing = padded_size(len(ids), bucket) - len(ids)

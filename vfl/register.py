@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import psi.kept
-import psi.messages  # noqa: F401
 import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages
 import vfl.models.sealed.trials

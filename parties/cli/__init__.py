@@ -33,6 +33,7 @@ from parties.cli import (
     fees,
     importance,
     joining,
+    overlaps,
     page,
     runs,
     searching,
@@ -72,6 +73,7 @@ app.add_typer(page.app, name="ui")
 app.add_typer(runs.app, name="run")
 app.add_typer(checks.data, name="data")
 app.add_typer(checks.entities, name="entities")
+app.add_typer(overlaps.app, name="overlap")
 app.add_typer(deliveries.app, name="factors")
 app.add_typer(books.app, name="ledger")
 app.add_typer(settling.app, name="settle")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, ValidationError
 
+from parties.agreement.overlap import OverlapState
 from parties.audit.heads import Head
 from parties.control.parsing import first_fault
 from parties.control.phases import Attempt, PhaseName
@@ -30,6 +31,7 @@ __all__ = [
     "CommandBody",
     "CommandKind",
     "FinishedBody",
+    "OverlapsBody",
     "PauseBody",
     "ResumeBody",
     "RosterBody",
@@ -131,10 +133,27 @@ class SettleBody(StrictTerms):
     requests: Annotated[tuple[Asked, ...], Field(max_length=1000)] = ()
 
 
+class OverlapsBody(StrictTerms):
+    """Every overlap proposal that concerns this party, as it stands now."""
+
+    overlaps: Annotated[tuple[OverlapState, ...], Field(max_length=50)] = ()
+
+
 CommandBody = (
-    WelcomeBody | RosterBody | ApproveBody | StartBody | PauseBody | ResumeBody | AbortBody | FinishedBody | SettleBody
+    WelcomeBody
+    | RosterBody
+    | ApproveBody
+    | StartBody
+    | PauseBody
+    | ResumeBody
+    | AbortBody
+    | FinishedBody
+    | SettleBody
+    | OverlapsBody
 )
-CommandKind = Literal["welcome", "roster", "approve", "start", "pause", "resume", "abort", "finished", "settle"]
+CommandKind = Literal[
+    "welcome", "roster", "approve", "start", "pause", "resume", "abort", "finished", "settle", "overlaps"
+]
 
 COMMANDS: Mapping[CommandKind, type[CommandBody]] = {
     "welcome": WelcomeBody,
@@ -146,9 +165,10 @@ COMMANDS: Mapping[CommandKind, type[CommandBody]] = {
     "abort": AbortBody,
     "finished": FinishedBody,
     "settle": SettleBody,
+    "overlaps": OverlapsBody,
 }
 _KINDS: Mapping[type[CommandBody], CommandKind] = {shape: kind for kind, shape in COMMANDS.items()}
-_OF_NO_RUN = (WelcomeBody, RosterBody, SettleBody)
+_OF_NO_RUN = (WelcomeBody, RosterBody, SettleBody, OverlapsBody)
 _RUN_ID: TypeAdapter[str] = TypeAdapter(RunId)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from parties.agreement.overlap import OverlapAnswer
 from parties.control.parsing import parse
 from parties.control.phase_reports import OpeningsUsed, Points, TrafficByKind
 from parties.control.phases import Attempt, PhaseName
@@ -132,6 +133,7 @@ ReportBody = (
     | Answer
     | LiveRecord
     | RowsCommitted
+    | OverlapAnswer
 )
 ReportKind = Literal[
     "heartbeat",
@@ -145,6 +147,7 @@ ReportKind = Literal[
     "settlement",
     "live",
     "rows",
+    "overlap",
 ]
 
 REPORTS: Mapping[ReportKind, type[ReportBody]] = {
@@ -159,6 +162,7 @@ REPORTS: Mapping[ReportKind, type[ReportBody]] = {
     "settlement": Answer,
     "live": LiveRecord,
     "rows": RowsCommitted,
+    "overlap": OverlapAnswer,
 }
 _KINDS: Mapping[type[ReportBody], ReportKind] = {shape: kind for kind, shape in REPORTS.items()}
 

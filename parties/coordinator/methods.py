@@ -32,6 +32,7 @@ from parties.coordinator.desk.doors import ADMINS, AUDITORS, Caller, Doors, admi
 from parties.coordinator.desk.gate import Gate
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
+from parties.coordinator.overlaps import Overlaps
 from parties.coordinator.read_calls import Reader
 from parties.coordinator.report_intake import ReportIntake
 from parties.errors import AgreementError, EntenteError
@@ -60,6 +61,7 @@ class Served:
     doors: Doors
     gate: Gate
     approvals: Approvals
+    overlaps: Overlaps
     intake: ReportIntake
 
 
@@ -116,6 +118,7 @@ class Methods:
         if not context.add_callback(leave):
             leave()
         served.approvals.greet(party)
+        served.overlaps.greet(party)
         for command in line:
             yield wire.Command(kind=command.kind, run_id=command.run_id, body=command.encoded())
 

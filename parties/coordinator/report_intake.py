@@ -6,6 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
+from parties.agreement.overlap import OverlapAnswer
 from parties.agreement.signing import verify_signature
 from parties.control.phase_reports import PartReport, phase_report
 from parties.control.reports import (
@@ -24,6 +25,7 @@ from parties.coordinator.committed_rows import CommittedRows
 from parties.coordinator.contribution_intake import check_contribution
 from parties.coordinator.engine import Engine
 from parties.coordinator.events import PhaseDone, PhaseFailed, PhaseHeld, Rejected, Signed
+from parties.coordinator.overlaps import Overlaps
 from parties.coordinator.state import EventRefused
 from parties.errors import AgreementError
 from parties.fields import printable
@@ -37,8 +39,9 @@ __all__ = ["ReportIntake"]
 class ReportIntake:
     """Takes reports of authenticated parties to the engine. Thread-safe."""
 
-    def __init__(self, engine: Engine, approvals: Approvals, rows: CommittedRows) -> None:
+    def __init__(self, engine: Engine, approvals: Approvals, rows: CommittedRows, overlaps: Overlaps) -> None:
         self._rows = rows
+        self._overlaps = overlaps
         self._engine = engine
         self._approvals = approvals
 
@@ -73,6 +76,8 @@ class ReportIntake:
                 return self._approvals.take_live(party, record)
             case RowsCommitted() as committed:
                 return self._rows.take(party, committed)
+            case OverlapAnswer() as said_of_overlap:
+                return self._overlaps.heard(party, said_of_overlap)
 
     def _finished(self, party: str, run_id: str, done: DoneBody, now: datetime) -> bool:
         """A report that is refused ends the party's part: it will not make a better one."""

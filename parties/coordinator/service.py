@@ -32,6 +32,7 @@ from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
 from parties.coordinator.methods import Methods, Served
 from parties.coordinator.metrics import coordinator_samples
+from parties.coordinator.overlaps import Overlaps
 from parties.coordinator.own_phases import OwnPhases
 from parties.coordinator.read_calls import Reader
 from parties.coordinator.relaying import OwnDoor, relay_handler
@@ -115,6 +116,7 @@ class Coordinator:
         rows = CommittedRows(audit)
         approvals = Approvals(home, ledger, engine, roster, now, audit, rows)
         approvals.restore()
+        overlaps = Overlaps(home, engine, roster, now)
         desk = DeskContext(
             home=home,
             settings=settings,
@@ -126,6 +128,7 @@ class Coordinator:
             ledger=ledger,
             keeper=keeper,
             approvals=approvals,
+            overlaps=overlaps,
             audit=audit,
             sessions=sessions,
             actions=actions,
@@ -138,7 +141,8 @@ class Coordinator:
             doors=all_doors(desk),
             gate=Gate(roster, sessions, actions, issuer),
             approvals=approvals,
-            intake=ReportIntake(engine, approvals, rows),
+            overlaps=overlaps,
+            intake=ReportIntake(engine, approvals, rows, overlaps),
         )
         self._served.set_result(served)
         return desk

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from parties import __version__
+from parties.agreement.overlap import OverlapAnswer
 from parties.control.commands import (
     AbortBody,
     ApproveBody,
@@ -195,6 +196,10 @@ class CoordinatorLine:
     def rows(self, committed: RowsCommitted) -> None:
         """What we commit to of our rows."""
         self._report(Report(committed))
+
+    def overlap(self, answer: OverlapAnswer) -> None:
+        """What we say of an overlap proposal."""
+        self._report(Report(answer))
 
     def _report(self, report: Report) -> None:
         """Deliver, repeating while the coordinator is away and the run goes on, for ``patience`` seconds at most.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from parties.agreement.overlap import OverlapAnswer
 from parties.control.commands import Command
 from parties.control.phases import PhaseName
 from parties.control.reports import ProgressBody
@@ -40,3 +41,5 @@ class Line(Protocol):
     def live(self, run_id: str, record: LiveRecord) -> None: ...
 
     def rows(self, committed: RowsCommitted) -> None: ...
+
+    def overlap(self, answer: OverlapAnswer) -> None: ...

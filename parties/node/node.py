@@ -20,6 +20,7 @@ from parties.control.commands import (
     ApproveBody,
     Command,
     FinishedBody,
+    OverlapsBody,
     PauseBody,
     ResumeBody,
     RosterBody,
@@ -35,6 +36,7 @@ from parties.node.context import RunContext
 from parties.node.earlier_runs import proposed_before
 from parties.node.home import NodeHome
 from parties.node.line import Line
+from parties.node.overlaps import Overlaps
 from parties.node.report_outbox import ReportOutbox
 from parties.node.row_commitments import RowCommitments
 from parties.node.run_approvals import RunApprovals
@@ -68,6 +70,7 @@ class Node:
         self._approvals = RunApprovals(home, self._audit, self._openings, self._outbox)
         self._settlements = Settlements(home, self._audit, line)
         self._commitments = RowCommitments(home, self._audit, line)
+        self._overlaps = Overlaps(home, endpoint, self._audit, line)
 
     @property
     def runs_in_progress(self) -> int:
@@ -94,6 +97,7 @@ class Node:
             self._approvals.close()
             self._settlements.close()
             self._commitments.close()
+            self._overlaps.close()
             for run in self._leaving:
                 run.join(10.0)
             self._openings.close()
@@ -128,6 +132,8 @@ class Node:
                 self._home.follow(members)
             case SettleBody(requests=requests):
                 self._settlements.told(requests)
+            case OverlapsBody(overlaps=overlaps):
+                self._overlaps.told(overlaps)
             case ApproveBody() as body:
                 self._approvals.ask(command.run_id, body)
             case PauseBody() as body:

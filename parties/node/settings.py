@@ -65,6 +65,12 @@ class StandingLimits(Terms):
         description="times in 30 days that a counterparty whose set is new or has changed is aligned with; each shows "
         "it more of which entities this party holds",
     )
+    overlap_epsilon: float = Field(
+        default=3.0,
+        ge=0,
+        le=100,
+        description="epsilon of the overlap estimates that this node signs with one counterparty in 365 days, together",
+    )
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
     anchors: tuple[PartyName, ...] = Field(
@@ -113,6 +119,7 @@ class NodeSettings(Terms):
     data: str = Field(description="folder that ${data} stands for in SQL")
     queries: str = Field(default=".", description="folder of the SQL files and alias tables")
     universe: str = Field(default="", description="CSV with a column entity, for agreements with a public universe")
+    sectors: str = Field(default="", description="CSV with columns entity and sector, for overlap estimates by sector")
     approve: Literal["ask", "automatic"] = Field(
         default="ask",
         description="automatic signs what the limits name and leaves the rest to the operator; ask leaves all to them",

@@ -347,7 +347,7 @@ class Party:
         if world.engine is None or not self.connected:
             return False
         run_id = "" if kind == "heartbeat" else world.run_id
-        said = ReportIntake(world.engine, mock.Mock(), world.rows).take
+        said = ReportIntake(world.engine, mock.Mock(), world.rows, mock.Mock()).take
         try:
             return world.guarded(lambda: (said(self.name, kind, run_id, json.dumps(body).encode()), True)[1]) is True
         except AgreementError:

@@ -15,6 +15,7 @@ from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.sessions import Sessions
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
+from parties.coordinator.overlaps import Overlaps
 from parties.coordinator.settings import CoordinatorSettings
 from parties.coordinator.store import EventLog
 from parties.ledger.store import LedgerStore
@@ -37,6 +38,7 @@ class DeskContext:
     ledger: LedgerStore
     keeper: Bookkeeper
     approvals: Approvals
+    overlaps: Overlaps
     audit: AuditLog
     sessions: Sessions
     actions: Actions
