@@ -76,12 +76,12 @@ def overlap_propose(
     check_budget(place.folder, proposal, me, place.settings.limits.overlap_epsilon)
     folder = propose_overlap(place.folder, proposal)
     decide(folder, place.settings, "approve", by=by_whom, what="overlap")
-    _show_text(place, proposal_state(folder))
+    _show_text(place, _state_of(folder))
     say(f"Overlap {folder.name[:12]} is proposed; the node signs and sends it. Others answer it with",
         f"entente overlap answer {folder.name[:12]} --home DIR")  # fmt: skip
 
 
-def proposal_state(folder: Path) -> OverlapState:
+def _state_of(folder: Path) -> OverlapState:
     """What is known of the overlap in ``folder``."""
     from parties.node.overlaps import one_overlap
 
