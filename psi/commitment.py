@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
 from psi.merkle import HASH_BYTES, SaltedSet
 from psi.messages import SetCommitment
+from psi.ot.id_blocks import BlockSet
 from psi.padding import padded_size
 
 __all__ = [
@@ -70,7 +71,7 @@ class PreviousAlignment:
     the roots that this node has seen it commit to; a party that is in it must build on one of them.
     """
 
-    salted: SaltedSet | None = None
+    salted: SaltedSet | BlockSet | None = None
     seen: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
 
 
@@ -84,7 +85,7 @@ class Commitments:
     sizes: Mapping[str, int]
     roots: Mapping[str, bytes]
     digest: bytes
-    salted: SaltedSet = field(repr=False)
+    salted: SaltedSet | BlockSet = field(repr=False)
     changed: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -104,8 +105,11 @@ def exchange_commitments(
     sign: Callable[[bytes], bytes],
     verify: Callable[[str, bytes, bytes], bool],
     previous: PreviousAlignment | None = None,
+    committed: BlockSet | None = None,
 ) -> Flow[Commitments]:
     """Commit to ``ids`` under a fresh salt and collect everybody's commitments, before round 1.
+
+    ``committed``: the ids under ``salt`` in blocks, where they are already.
 
     Learns: every party's set size, previous set size and declared change.
     Leaks: nothing else; a root says nothing of the set to whoever lacks its salt.
@@ -116,7 +120,7 @@ def exchange_commitments(
     Raises :class:`LocalProtocolError` where the own set breaks a limit, else :class:`RemoteProtocolError`.
     """
     previous = previous or PreviousAlignment()
-    salted = SaltedSet.of(salt, ids)
+    salted = committed or SaltedSet.of(salt, ids)
     own = _commitment(salted, previous.salted, ids)
     _check_own_change(own, limits)
     signed = _signed(run, parties, me, own)
@@ -149,7 +153,7 @@ def exchange_commitments(
 _Declared = tuple[int, bytes, int, bytes, int]
 
 
-def _commitment(salted: SaltedSet, before: SaltedSet | None, ids: Sequence[str]) -> _Declared:
+def _commitment(salted: SaltedSet | BlockSet, before: SaltedSet | BlockSet | None, ids: Sequence[str]) -> _Declared:
     if before is None:
         return len(salted), salted.root, 0, b"", 0
     return len(salted), salted.root, len(before), before.root, before.changed(ids)

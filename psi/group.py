@@ -21,6 +21,7 @@ __all__ = [
     "POINT_BYTES",
     "Randomness",
     "Scalar",
+    "add",
     "check_points",
     "hash_block",
     "hash_to_group",
@@ -28,6 +29,7 @@ __all__ = [
     "join_points",
     "random_element",
     "split_points",
+    "subtract",
 ]
 
 POINT_BYTES = 32
@@ -142,6 +144,22 @@ def random_element(randomness: Randomness) -> bytes:
 def hash_block(run: bytes, texts: Sequence[str]) -> list[bytes]:
     """:func:`hash_to_group` of each text, in order."""
     return [hash_to_group(run, text) for text in texts]
+
+
+def add(one: bytes, other: bytes) -> bytes:
+    """The group operation on two elements' encodings. Raises :class:`InvalidPoint`."""
+    try:
+        return bytes(rbcl.crypto_core_ristretto255_add(one, other))
+    except RuntimeError:
+        raise InvalidPoint("a point is not a canonical encoding") from None
+
+
+def subtract(one: bytes, other: bytes) -> bytes:
+    """``one`` and the inverse of ``other``. Raises :class:`InvalidPoint`."""
+    try:
+        return bytes(rbcl.crypto_core_ristretto255_sub(one, other))
+    except RuntimeError:
+        raise InvalidPoint("a point is not a canonical encoding") from None
 
 
 def is_element(point: bytes) -> bool:

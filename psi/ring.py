@@ -36,6 +36,7 @@ from psi.group import InvalidPoint, Randomness, Scalar, check_points, hash_block
 from psi.identifiers import check_canonical
 from psi.merkle import SaltedSet
 from psi.messages import CirculatingList, CommonTokens, FinishedTokens, TooFewCommon
+from psi.ot.id_blocks import BlockSet
 from psi.padding import padded
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "finished_tokens",
     "match_tokens",
     "received_tokens",
+    "too_few",
 ]
 
 _BLOCK = 1024  # points between two progress reports: about 35 ms of work
@@ -74,7 +76,7 @@ class Alignment:
     set_sizes: Mapping[str, int]
     digest: bytes
     roots: Mapping[str, bytes]
-    salted: SaltedSet = field(repr=False)
+    salted: SaltedSet | BlockSet = field(repr=False)
     changed: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -185,7 +187,7 @@ def finished_tokens(
         previous=previous,
     )
     if min(committed.sizes.values()) < limits.minimum_common:
-        raise IntersectionTooSmall(_too_few(limits.minimum_common))
+        raise IntersectionTooSmall(too_few(limits.minimum_common))
     _shuffle(own, randomness)
     tokens = yield from _circulate(me, parties, own, committed, run, randomness, pool_map)
     yield Send(
@@ -280,7 +282,7 @@ def _shuffle(items: list[str], randomness: Randomness) -> None:
 def _receive_common(coordinator: str, own: Iterable[bytes], limits: AlignmentLimits) -> Flow[list[bytes]]:
     which, got = yield RecvAny((Recv(coordinator, CommonTokens), Recv(coordinator, TooFewCommon)))
     if which == 1:
-        raise IntersectionTooSmall(_too_few(limits.minimum_common))
+        raise IntersectionTooSmall(too_few(limits.minimum_common))
     assert isinstance(got, CommonTokens)
     common = split_points(got.points, len(got.points) // 32, coordinator)
     if common != sorted(common):
@@ -310,7 +312,7 @@ def match_tokens(coordinator: str, parties: Sequence[str], *, limits: AlignmentL
     if len(common) < limits.minimum_common:
         for name in parties:
             yield Send(name, TooFewCommon(limits.minimum_common))
-        raise IntersectionTooSmall(_too_few(limits.minimum_common))
+        raise IntersectionTooSmall(too_few(limits.minimum_common))
     ordered = sorted(common)
     for name in parties:
         yield Send(name, CommonTokens(join_points(ordered)))
@@ -348,7 +350,8 @@ def received_tokens(
     return first, every
 
 
-def _too_few(minimum: int) -> str:
+def too_few(minimum: int) -> str:
+    """What an :class:`IntersectionTooSmall` says."""
     return (
         f"fewer than {minimum} entities are common to all parties, so no rows were revealed: "
         "check that all name entities alike, or agree on a smaller alignment.minimum_common"

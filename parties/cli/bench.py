@@ -12,7 +12,7 @@ from parties.cli.help_group import HelpGroup
 from parties.errors import StorageError
 from parties.terminal.console import say, table
 
-__all__ = ["app", "bench_product", "bench_ridge", "bench_sealed", "bench_train", "bench_trees"]
+__all__ = ["app", "bench_product", "bench_psi", "bench_ridge", "bench_sealed", "bench_train", "bench_trees"]
 
 app = typer.Typer(cls=HelpGroup, help="Measure speed, bytes and memory on this machine.", no_args_is_help=True)
 
@@ -157,6 +157,42 @@ def bench_trees(
     say(*(f"in the clear, one core: {name} {value:.3f} s" for name, value in figures["in_the_clear"].items()))
     say(f"CPU of all sides, their start included: {figures['cpu_seconds_per_tree']:.1f} s a tree")
     say(*(f"bytes per tree from {name}: {size:,.0f}" for name, size in figures["bytes_per_tree"].items()))
+    _show_costs(figures, ())
+    _keep(figures, json_file)
+
+
+@app.command("psi")
+def bench_psi(
+    protocol: Annotated[str, typer.Option(metavar="ring|ot", help="How the sets are compared.")] = "ot",
+    ids: Annotated[int, typer.Option(min=1, max=100_000_000, help="Ids of each party, four fifths common.")] = 100_000,
+    parties: Annotated[int, typer.Option(min=2, max=16, help="Parties, the label party among them.")] = 2,
+    workers: Annotated[
+        int, typer.Option(min=0, max=256, help="Processes a party of the ring computes in; 0: its own.")
+    ] = 0,
+    json_file: Json = None,
+) -> None:
+    """Entity alignment, every party in a process of its own over mutual TLS, beside what other libraries take."""
+    from parties.bench.psi import PsiShape
+    from parties.bench.psi import bench_psi as measure
+
+    if protocol not in ("ring", "ot"):
+        raise typer.BadParameter(f"{protocol!r} is neither ring nor ot", param_hint="--protocol")
+    figures = measure(PsiShape("ring" if protocol == "ring" else "ot", ids, parties, workers))
+    table(
+        f"{parties} parties of {ids:,} ids, {figures['common']:,} common",
+        ("way", ">ids", ">seconds", ">MB in all", "measured by"),
+        (
+            (
+                f"entente, {protocol}", f"{ids:,}", f"{figures['seconds']:.2f}", f"{figures['bytes'] / 1e6:.1f}",
+                "this command",
+            ),
+            *(
+                (f"{one['library']}, {one['protocol']}, two parties", f"{one['ids']:,}", f"{one['seconds']:g}", "",
+                 one["command"])
+                for one in figures["elsewhere"]
+            ),
+        ),
+    )  # fmt: skip
     _show_costs(figures, ())
     _keep(figures, json_file)
 

@@ -1,0 +1,115 @@
+"""Identifiers as 128-bit blocks, many at once, and a commitment to a set of them.
+
+An identifier of up to 15 bytes is its own block, with its length behind it; a longer one is 15 bytes of SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Any
+
+import numpy as np
+
+from psi.identifiers import check_canonical
+from psi.merkle import SALT_BYTES, merkle_root
+from psi.ot.fixed_key import BLOCK_BYTES, Blocks, FixedKey, as_blocks, in_order
+
+__all__ = ["BlockSet", "canonical_blocks", "id_blocks"]
+
+_CHUNK = 2**16
+_SHORT = BLOCK_BYTES - 1
+_LONG_DOMAIN = b"entente/psi/1/long-id\x00"
+_PLAIN = (string.ascii_uppercase + string.digits).encode()
+_LEAF_BLOCKS = 256
+
+
+def canonical_blocks(ids: Sequence[str]) -> Blocks:
+    """:func:`id_blocks` of ids that are in normal form; raises :class:`IdentifierError` where one is not.
+
+    Whether all are distinct is for :meth:`BlockSet.of` to see, which sorts them.
+    """
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        if not _plain(part):
+            check_canonical([name for name in part if not _plain([name])])
+    return id_blocks(ids)
+
+
+def _plain(ids: Sequence[str]) -> bool:
+    """Whether all ids are of capital letters and digits alone, which are in normal form as they are."""
+    try:
+        text = "\n".join(ids)
+    except TypeError:
+        return False
+    if not text.isascii() or not all(ids):
+        return False
+    return len(text.encode().translate(None, _PLAIN)) == len(ids) - 1
+
+
+def id_blocks(ids: Sequence[str]) -> Blocks:
+    """One block an identifier: (n, 2) words."""
+    out = np.zeros((len(ids), BLOCK_BYTES), dtype=np.uint8)
+    for start in range(0, len(ids), _CHUNK):
+        part, rows = ids[start : start + _CHUNK], out[start : start + _CHUNK]
+        encoded: list[Any] = list(part) if "".join(part).isascii() else [name.encode() for name in part]
+        lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+        short = lengths <= _SHORT
+        if short.all():
+            rows[:, :_SHORT] = _padded(encoded)
+            rows[:, _SHORT] = lengths
+            continue
+        if short.any():
+            rows[short, :_SHORT] = _padded(list(compress(encoded, short)))
+            rows[short, _SHORT] = lengths[short]
+        for at in np.flatnonzero(~short):
+            digest = hashlib.sha256(_LONG_DOMAIN + part[int(at)].encode()).digest()
+            rows[at] = np.frombuffer(digest[:_SHORT] + b"\xff", dtype=np.uint8)
+    return out.view(np.uint64)
+
+
+def _padded(encoded: list[Any]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    return np.array(encoded, dtype=f"S{_SHORT}").view(np.uint8).reshape(len(encoded), _SHORT)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSet:
+    """A set as its salt and its blocks, in an order that the salt draws. Both stay with the owner.
+
+    The root is a Merkle tree's over salted runs of 256 blocks: it says nothing of the set to whoever lacks the salt.
+    """
+
+    salt: bytes = field(repr=False)
+    blocks: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.salt) != SALT_BYTES or len(self.blocks) % BLOCK_BYTES:
+            raise ValueError("a set of blocks is a 32-byte salt and 16 bytes an identifier")
+
+    @classmethod
+    def of(cls, salt: bytes, blocks: Blocks) -> BlockSet | None:
+        """Sort a set under a salt. None: two of its identifiers are the same."""
+        ordered = blocks[in_order(FixedKey(salt).hashed(blocks))]
+        if len(ordered) > 1 and (ordered[1:] == ordered[:-1]).all(axis=1).any():
+            return None
+        return cls(salt, ordered.tobytes())
+
+    @property
+    def root(self) -> bytes:
+        """The Merkle root: what is committed to."""
+        step = _LEAF_BLOCKS * BLOCK_BYTES
+        runs = (self.blocks[at : at + step] for at in range(0, len(self.blocks), step))
+        return merkle_root([hashlib.sha256(b"\x00" + self.salt + run).digest() for run in runs])
+
+    def __len__(self) -> int:
+        return len(self.blocks) // BLOCK_BYTES
+
+    def changed(self, ids: Sequence[str]) -> int:
+        """How far another set is from this one: ids added or ids removed, whichever are more."""
+        both = np.concatenate([as_blocks(self.blocks), id_blocks(ids)])
+        both = both[np.argsort(FixedKey(self.salt).hashed(both)[:, 0])]
+        shared = int((both[1:] == both[:-1]).all(axis=1).sum())
+        return max(len(self), len(ids)) - shared
