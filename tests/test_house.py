@@ -365,11 +365,12 @@ def test_what_the_product_imports_is_declared_and_pinned() -> None:
             for root in roots - set(PACKAGES) - sys.stdlib_module_names:
                 if not {canonical(name) for name in providers.get(root, [root])} & declared:
                     undeclared.setdefault(root, set()).add(name_of(path))
-    # the code generator is for development only; a cluster's client comes with the extra of its name
+    # the code generator is for development only; what an extra brings comes with the extra of its name
     optional = (
         ("grpc_tools", "parties/wire/generate.py"),
         ("distributed", "parties/process/workers.py"),
         ("ray", "parties/process/workers.py"),
+        ("transformers", "parties/data/text_model.py"),
     )
     for root, user in optional:
         if undeclared.get(root) == {user}:

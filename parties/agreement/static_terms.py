@@ -64,6 +64,8 @@ def check_static(agreement: Agreement) -> None:
         )
     if any(party.encoder for party in agreement.parties):
         raise ValueError("an encoder reads a history, and static data has one row an entity: drop party.encoder")
+    if any(party.text for party in agreement.parties):
+        raise ValueError("texts have a time, and static data has none: drop party.text, or name a [calendar]")
     unsure = reward.risk_aversion or reward.uplift_level < 1
     if reward.pot and unsure and agreement.openings.contribution != "none":
         raise ValueError(

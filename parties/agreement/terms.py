@@ -47,6 +47,7 @@ class PartyTerms(Terms):
     identity_key: str = Field(description="Ed25519 public key, hex")
     certificate_sha256: str = Field(description="SHA-256 of the TLS certificate in DER, hex")
     columns: tuple[str, ...] = Field(description="names of the feature columns used, missing indicators included")
+    text: str = Field(default="", max_length=2000, description="where columns made of its texts come from")
     encoder: str = Field(default="", max_length=2000, description="where columns of its own encoder come from")
 
     expansion: str = Field(default="", max_length=20_000, description="what its made columns are functions of")
@@ -59,9 +60,9 @@ class PartyTerms(Terms):
 
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A party without an encoder or an expansion keeps the terms it had before there were any."""
+        """A party without texts, an encoder or an expansion keeps the terms it had before there were any."""
         body: dict[str, Any] = handler(self)
-        for name in ("encoder", "expansion"):
+        for name in ("text", "encoder", "expansion"):
             if not body.get(name):
                 body.pop(name, None)
         return body

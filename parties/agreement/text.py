@@ -78,6 +78,7 @@ def _run(agreement: Agreement) -> Iterator[str]:
     if agreement.static is not None:
         yield "The test part is the one period that is predicted: nothing comes of what the model says of later ones."
     yield from _search(agreement)
+    yield from (f"Texts of {party.name}: {party.text}." for party in agreement.parties if party.text)
     yield from (f"Encoder of {party.name}: {party.encoder}." for party in agreement.parties if party.encoder)
     yield from (f"Made columns of {party.name}: {party.expansion}." for party in agreement.parties if party.expansion)
     yield from (

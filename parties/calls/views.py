@@ -84,6 +84,7 @@ class PartyView(View):
     certificate_expires: datetime | None = None
     identity_key: str = ""
     columns: tuple[str, ...] = ()
+    text: str = ""
     encoder: str = ""
     expansion: str = ""
     units: dict[str, str] = {}

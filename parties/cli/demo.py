@@ -91,12 +91,24 @@ def simulate(
         typer.Option(help="products: all signal lies in products of two parties' columns."),
     ] = "mixed",
     model: Kind = "sealed",
+    text: Annotated[
+        bool, typer.Option("--text", help="The social fund brings posts instead of numbers ([party.text]).")
+    ] = False,
 ) -> None:
     """Write a simulated consortium: settings, SQL, alias tables and messy data with a signal of known size."""
     from parties.data.simulate import simulate as write
 
     with whole_or_nothing(out):
-        made = write(out, entities=entities, periods=periods, parties=parties, seed=seed, signal=signal, model=model)
+        made = write(
+            out,
+            entities=entities,
+            periods=periods,
+            parties=parties,
+            seed=seed,
+            signal=signal,
+            model=model,
+            text=text,
+        )
     say(
         f"{made.config} and {made.data} are written.",
         f"Run it: entente demo --config {pasted(made.config)} --data {pasted(made.data)}",

@@ -100,8 +100,10 @@ def _settings(home: Path, *, is_node: bool) -> Iterator[Check]:
         return
     node = load_node_settings(home / "node.toml")
     queries = home / node.queries
-    wanted = filter(None, (node.party.query, node.label.query if node.label else "", node.party.aliases))
-    absent = [str(queries / name) for name in wanted if not (queries / name).is_file()]
+    texts, label = node.party.text, node.label
+    own = (texts.query, texts.path) if texts is not None else ()
+    wanted = filter(None, (node.party.query, *own, label.query if label else "", node.party.aliases))
+    absent = [str(queries / name) for name in wanted if not (queries / name).exists()]
     if not (home / node.data).is_dir():
         absent.append(str(home / node.data))
     if absent:

@@ -61,6 +61,7 @@ class IntroductionBody(StrictTerms):
     role: Literal["label", "feature"]
     legal_entity: LegalEntity = ""
     columns: Annotated[tuple[Column, ...], Field(max_length=2000)]
+    text: Annotated[str, StringConstraints(max_length=2000), AfterValidator(printable)] = ""
     encoder: Annotated[str, StringConstraints(max_length=2000), AfterValidator(printable)] = ""
     expansion: Annotated[str, StringConstraints(max_length=20_000), AfterValidator(printable)] = ""
     units: Annotated[dict[Column, Column], Field(max_length=2000)] = Field(default_factory=dict)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_aliases
-from parties.data.panel import as_of, build_label_panel, feature_panel_of, label_panel_of
+from parties.data.panel import build_label_panel, feature_panel_of, label_panel_of, raw_panel
 from parties.data.preprocess import cross_sectional_scores, uncut
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
+from parties.data.sources import party_sources
 from parties.data.universe import universe_line
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
@@ -55,7 +56,7 @@ class ColumnPreview:
 def row_faults(settings: PartySettings, folder: Path, data: Path) -> tuple[Fault, ...]:
     """All rows known before their own period, and all that repeat an entity, period and time of availability."""
     if not settings.columns:
-        return ()
+        return ()  # rows made of texts repeat nothing, and a text that looks ahead is refused when it is read
     observed = read_observations(settings, folder, data, strict=False)
     aliases = read_aliases(settings, folder, data)
     canonical = canonical_entities(observed.entity, aliases, observed.source)
@@ -105,22 +106,22 @@ def coverage_report(
     settings: PartySettings, folder: Path, data: Path, calendar: Calendar, label: LabelSettings | None = None
 ) -> CoverageReport:
     """Run the party's queries and count. Raises what building its panel would raise: the same checks apply."""
-    if label is not None and not settings.columns:
+    if label is not None and not settings.own_columns:
         return _labels_alone(settings, folder, data, calendar, label)
-    observed = read_observations(settings, folder, data)
+    first, *more = party_sources(settings, folder, data)
+    observed, canonical = first.observed, first.canonical
     aliases = read_aliases(settings, folder, data)
-    canonical = canonical_entities(observed.entity, aliases, observed.source)
-    entities = sorted(set(canonical))
-    panel = feature_panel_of(settings, observed, canonical, calendar, entities)
+    entities = sorted({name for source in (first, *more) for name in source.canonical})
+    panel = feature_panel_of(settings, observed, canonical, calendar, entities, more)
+    seen = raw_panel(settings, (first, *more), calendar, entities)
+    raw, usable = seen.values, seen.covered
+    used = raw[usable]
+    missing = np.isnan(used).mean(axis=0) if len(used) else np.ones(len(settings.own_columns))
     position = np.searchsorted(np.array(entities, dtype=object), canonical).astype(np.int64)
-    age = None if settings.largest_age_days is None else np.timedelta64(settings.largest_age_days, "D")
-    chosen = as_of(position, observed.period, observed.available_at, calendar.cutoffs, len(entities), age)
-    used = observed.values[chosen[chosen >= 0]]
-    missing = np.isnan(used).mean(axis=0) if len(used) else np.ones(len(settings.columns))
     keys = np.unique(np.stack([position, observed.period.astype(np.int64)]), axis=1)
-    raw = np.where((chosen >= 0)[:, :, None], observed.values[chosen], np.nan)
     inside = period_index(calendar, observed.period)
     readings = [_reading(observed, entities, len(calendar), inside, len(aliases)) + _not_cut(settings, raw)]
+    readings += [_text_reading(source.observed) for source in more]
     labels: tuple[int, ...] = ()
     if label is not None:
         rows = read_label_rows(settings, label, folder, data)
@@ -143,17 +144,17 @@ def coverage_report(
             else float("nan")
             for t, cutoff in enumerate(calendar.cutoffs)
         ),
-        missing={name: float(share) for name, share in zip(settings.columns, missing, strict=True)},
+        missing={name: float(share) for name, share in zip(settings.own_columns, missing, strict=True)},
         labels=labels,
         notes=(),
     )
-    last = max((t for t in range(len(calendar)) if (chosen[t] >= 0).any()), default=None)
+    last = max((t for t in range(len(calendar)) if usable[t].any()), default=None)
     return replace(
         report,
         notes=(*_notes(settings, report, calendar, observed.period, canonical), *_constant(settings, raw)),
         readings=tuple(readings),
         preview_period="" if last is None else calendar.periods[last],
-        preview=() if last is None else _preview(settings, observed.values[chosen[last][chosen[last] >= 0]]),
+        preview=() if last is None else _preview(settings, raw[last][usable[last]]),
     )
 
 
@@ -205,10 +206,18 @@ def _reading(
     return f"{observed.source}: {'; '.join(facts)}"
 
 
+def _text_reading(observed: Observations) -> str:
+    """Of columns made of texts, beside a query's."""
+    facts = [f"{len(observed):,} days on which a column of {len(set(observed.entity)):,} ids changes", *observed.rules]
+    return f"{observed.source}: {'; '.join(facts)}"
+
+
 def _not_cut(settings: PartySettings, raw: NDArray[np.float64]) -> str:
     """Which columns of raw as-of values (T, n, d) are not winsorised, and in how many periods."""
     counts = uncut(raw, settings.winsorise).sum(axis=0)
-    told = [f"{name} in {n:,} of {len(raw):,} periods" for name, n in zip(settings.columns, counts, strict=True) if n]
+    told = [
+        f"{name} in {n:,} of {len(raw):,} periods" for name, n in zip(settings.own_columns, counts, strict=True) if n
+    ]
     return f"; not winsorised, since of few values: {', '.join(told)}" if told else ""
 
 
@@ -219,7 +228,7 @@ def _constant(settings: PartySettings, raw: NDArray[np.float64]) -> list[str]:
     return [
         f"column {name} has one value for all entities in {int(flat.sum())} of {int(there.sum())} periods; the model "
         "sees 0 there"
-        for name, there, flat in zip(settings.columns, usable.T, (usable & ~varies).T, strict=True)
+        for name, there, flat in zip(settings.own_columns, usable.T, (usable & ~varies).T, strict=True)
         if flat.any()
     ]
 
@@ -241,7 +250,7 @@ def _label_reading(
 def _preview(settings: PartySettings, values: NDArray[np.float64]) -> tuple[ColumnPreview, ...]:
     """Quantiles of each column of raw values (entities, columns)."""
     found = []
-    for place, name in enumerate(settings.columns):
+    for place, name in enumerate(settings.own_columns):
         known = values[~np.isnan(values[:, place]), place]
         points = np.quantile(known, (0, 0.05, 0.5, 0.95, 1)) if known.size else np.full(5, np.nan)
         unit = settings.column_schema[name].unit if name in settings.column_schema else ""

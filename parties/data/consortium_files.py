@@ -7,8 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from parties.data.vendors import FUND, Vendor
+from parties.data.simulated_posts import POSTS_SQL
+from parties.data.text_scorer import open_scorer, pin_of
+from parties.data.vendors import FUND, POSTING, VENDORS, Vendor
 from parties.names import COORDINATOR
+from parties.settings.text import TextSettings
 
 __all__ = ["FUND_COLUMNS", "SimulatedModel", "opening_plan", "write_texts"]
 
@@ -95,20 +98,31 @@ def opening_plan(features: int, parties: int) -> tuple[int, int, str]:
 
 
 def write_texts(
-    out: Path, vendors: Sequence[Vendor], *, first: date, last: date, entities: int, model: SimulatedModel = "sealed"
+    out: Path,
+    vendors: Sequence[Vendor],
+    *,
+    first: date,
+    last: date,
+    entities: int,
+    model: SimulatedModel = "sealed",
+    text: bool = False,
 ) -> Path:
-    """Write everything but data, aliases and truth below ``out``; the path of consortium.toml."""
+    """Write everything but data, aliases and truth below ``out``; the path of consortium.toml. text: with posts."""
     folder = out / "sql"
     folder.mkdir(parents=True, exist_ok=True)
     columns = ", ".join(f"held.{column.name}" for column in FUND.columns)
     (folder / "fund.sql").write_text(_FUND_SQL.format(legal=FUND.legal_entity, columns=columns), encoding="utf-8")
     (folder / "label.sql").write_text(_LABEL_SQL, encoding="utf-8")
+    posting = VENDORS[POSTING - 1] if text else None
     for vendor in vendors:
+        if vendor is posting:
+            (folder / "posts.sql").write_text(POSTS_SQL, encoding="utf-8")
+            continue
         (folder / f"{vendor.name}.sql").write_text(_vendor_sql(vendor), encoding="utf-8")
     readme = _README.format(parties=", ".join(vendor.name for vendor in vendors), entities=entities)
     (out / "README.txt").write_text(readme, encoding="utf-8")
     config = out / "consortium.toml"
-    config.write_text(_consortium(vendors, first, last, entities, model), encoding="utf-8")
+    config.write_text(_consortium(vendors, first, last, entities, model, posting), encoding="utf-8")
     return config
 
 
@@ -124,7 +138,9 @@ def _vendor_sql(vendor: Vendor) -> str:
     )
 
 
-def _consortium(vendors: Sequence[Vendor], first: date, last: date, entities: int, model: SimulatedModel) -> str:
+def _consortium(
+    vendors: Sequence[Vendor], first: date, last: date, entities: int, model: SimulatedModel, posting: Vendor | None
+) -> str:
     recipients = [FUND.name, *(vendor.name for vendor in vendors), COORDINATOR]
     text = f"""name = "simulated"
 purpose = "A joint weekly factor from simulated data"
@@ -161,7 +177,9 @@ rows = "any"  # made up after the fact: nobody could commit to these rows as the
         text
         + _party(FUND, "label", FUND_COLUMNS)
         + "".join(
-            _party(vendor, "feature", [column.name for column in vendor.columns], flags=model == "sealed")
+            _posts_party(vendor)
+            if vendor is posting
+            else _party(vendor, "feature", [column.name for column in vendor.columns], flags=model == "sealed")
             for vendor in vendors
         )
     )
@@ -209,6 +227,24 @@ def _party(vendor: Vendor, role: str, columns: Sequence[str], *, flags: bool = T
     if vendor.indicator and flags:
         lines.append(f'missing_indicators = ["{vendor.indicator}"]')
     return "\n".join(lines) + "\n"
+
+
+def _posts_party(vendor: Vendor) -> str:
+    """A party of texts alone, with the word list that is installed here."""
+    terms = TextSettings(query="sql/posts.sql")
+    return f"""
+[[party]]
+name = "{vendor.name}"
+role = "feature"
+legal_entity = "{vendor.legal_entity}"
+aliases = "aliases/{vendor.name}.csv"
+lag_days = {vendor.publishes_after}
+missing_indicators = ["text_sentiment"]
+
+[party.text]
+query = "{terms.query}"
+pin = "{pin_of(open_scorer(terms, Path()))}"
+"""
 
 
 def _listed(names: Sequence[str]) -> str:

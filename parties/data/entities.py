@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from parties.data.query import read_label_rows, read_observations, run_query
 from parties.data.result_columns import ResultColumns, text_column
+from parties.data.text_query import text_names
 from parties.errors import ConfigError, DataError
 from parties.files.columns import Wanted
 from parties.files.table import read_table
@@ -57,18 +58,24 @@ def party_entities(
     Raises :class:`DataError` for unusable spellings (see :func:`canonical_entities`).
     """
     aliases = read_aliases(settings, folder, data)
-    if not settings.columns:
+    if not settings.own_columns:
         assert label is not None
         rows = readers.label(settings, label, folder, data)
         return tuple(sorted(set(canonical_entities(rows.entity, aliases, rows.source))))
-    observed = readers.columns(settings, folder, data)
-    found = set(canonical_entities(observed.entity, aliases, observed.source))
+    found: set[str] = set()
+    if settings.columns:
+        observed = readers.columns(settings, folder, data)
+        found |= set(canonical_entities(observed.entity, aliases, observed.source))
+    if settings.text is not None:
+        source = Path(settings.text.query).name
+        found |= set(canonical_entities(text_names(settings, folder, data), aliases, source))
     if label is not None:
         rows = readers.label(settings, label, folder, data)
         found &= set(canonical_entities(rows.entity, aliases, rows.source))
         if not found:
             raise DataError(
-                f"{rows.source} and {observed.source} share no entity; make both spell entities alike or add aliases"
+                f"{rows.source} and {Path(settings.asked).name} share no entity; make both spell entities alike or add "
+                "aliases"
             )
     return tuple(sorted(found))
 
@@ -78,7 +85,7 @@ def listed_names(settings: PartySettings, folder: Path, data: Path, label: Label
 
     Nothing else of a row is looked at, so that it does not matter whether rows have periods.
     """
-    asked = settings.query if settings.columns or label is None else label.query
+    asked = settings.asked if settings.own_columns or label is None else label.query
 
     def expressions(result: ResultColumns) -> list[str]:
         if "entity" not in result.types:
@@ -91,6 +98,8 @@ def listed_names(settings: PartySettings, folder: Path, data: Path, label: Label
 
 def has_periods(settings: PartySettings, folder: Path, data: Path, label: LabelSettings | None = None) -> bool:
     """Whether the party's query, or its label's where it has no columns, yields periods; static data has none."""
+    if settings.text is not None:
+        return True
     asked, found = settings.query if settings.columns or label is None else label.query, [True]
 
     def expressions(result: ResultColumns) -> list[str]:

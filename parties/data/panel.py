@@ -8,7 +8,7 @@ earlier one only from the cutoffs that come after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,22 @@ from numpy.typing import NDArray
 from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_aliases
 from parties.data.preprocess import cross_sectional_scores, model_ready, winsorised
-from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
+from parties.data.query import LabelRows, Observations, read_label_rows
 from parties.data.row_contents import column_bits, row_contents, value_bits
+from parties.data.sources import Source, party_sources
 from parties.errors import DataError
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar, FeaturePanel, LabelPanel
 
-__all__ = ["as_of", "build_feature_panel", "build_label_panel", "feature_panel_of", "label_panel_of"]
+__all__ = [
+    "RawPanel",
+    "as_of",
+    "build_feature_panel",
+    "build_label_panel",
+    "feature_panel_of",
+    "label_panel_of",
+    "raw_panel",
+]
 
 Times = NDArray[np.datetime64]
 Ints = NDArray[np.int64]
@@ -40,9 +49,8 @@ def build_feature_panel(
     folder: where consortium.toml (or node.toml) and the SQL lie. entities: canonical ids in the
     agreed order; one the party has no data for is never covered. Raises ConfigError or DataError.
     """
-    observed = read_observations(settings, folder, data)
-    canonical = canonical_entities(observed.entity, read_aliases(settings, folder, data), observed.source)
-    return feature_panel_of(settings, observed, canonical, calendar, entities)
+    first, *more = party_sources(settings, folder, data)
+    return feature_panel_of(settings, first.observed, first.canonical, calendar, entities, more)
 
 
 def build_label_panel(
@@ -55,7 +63,7 @@ def build_label_panel(
     horizons: Sequence[str] = (),
 ) -> LabelPanel:
     """The label party's own features, built as any other party's, its label, and those of further ``horizons``."""
-    if settings.columns:
+    if settings.own_columns:
         features = build_feature_panel(settings, folder, data, calendar, entities)
     else:
         features = _no_features(len(calendar), len(entities))
@@ -80,47 +88,83 @@ def feature_panel_of(
     canonical: NDArray[np.object_],
     calendar: Calendar,
     entities: Sequence[str],
+    more: Sequence[Source] = (),
 ) -> FeaturePanel:
-    """The same from observations already read, with the canonical id of each."""
-    entity = _positions(canonical, entities)
-    _refuse_twice(observed.source, canonical, observed.period, observed.available_at)
-    age = None if settings.largest_age_days is None else np.timedelta64(settings.largest_age_days, "D")
-    chosen = as_of(entity, observed.period, observed.available_at, calendar.cutoffs, len(entities), age)
-    covered = chosen >= 0
-    raw = np.where(covered[:, :, None], observed.values[chosen], np.nan)
+    """The same from observations already read, with the canonical id of each; ``more``: further sources of columns."""
+    seen = raw_panel(settings, (Source(observed, canonical), *more), calendar, entities)
+    raw, covered = seen.values, seen.covered
     contents = row_contents(raw, covered)
     made: list[NDArray[np.float64]] = []
     if settings.encoder is not None:
         # torch, which a feature party does without otherwise
         from parties.data.encoder import encoded
 
-        codes = encoded(raw, settings.encoder, settings.columns, winsorise=settings.winsorise, who=settings.name)
+        codes = encoded(raw, settings.encoder, settings.own_columns, winsorise=settings.winsorise, who=settings.name)
         made.append(codes)
     if settings.expand is not None:
         from parties.data.expansion import expanded
 
-        made.append(expanded(raw, settings.expand, settings.columns, winsorise=settings.winsorise))
+        made.append(expanded(raw, settings.expand, settings.own_columns, winsorise=settings.winsorise))
     raw = np.concatenate([raw, *made], axis=2)
-    indicators = [settings.columns.index(name) for name in settings.missing_indicators]
+    indicators = [settings.own_columns.index(name) for name in settings.missing_indicators]
     values = model_ready(
         raw,
         indicators,
         winsorise=settings.winsorise,
         whiten=settings.whiten,
     )
-    available = np.where(covered, observed.available_at[chosen], _NEVER)
-    assert not (available > calendar.cutoffs[:, None]).any()
+    assert not (seen.available_at > calendar.cutoffs[:, None]).any()
     return FeaturePanel(
         columns=settings.output_columns,
         values=values,
         covered=covered,
-        asof=np.where(covered, observed.period[chosen], _NEVER),
-        available_at=available,
+        asof=seen.asof,
+        available_at=seen.available_at,
         contents=contents.digests,
-        row_bits=float(column_bits(raw[..., : len(settings.columns)]).sum()),
+        row_bits=float(column_bits(raw[..., : len(settings.own_columns)]).sum()),
         missing=None if settings.whiten else _missing(raw, values.shape[2]),
         value_bits=tuple(value_bits(raw, indicators).tolist()),
     )
+
+
+@dataclass(frozen=True)
+class RawPanel:
+    """Values as of each cutoff, before anything is made of them: float64 (T, n, d), NaN where missing.
+
+    covered: bool (T, n), whether any source knows of the entity. asof, available_at: datetime64[ns] (T, n), the latest
+    of what was used, NaT where nothing was.
+    """
+
+    values: NDArray[np.float64]
+    covered: NDArray[np.bool_]
+    asof: Times
+    available_at: Times
+
+
+def raw_panel(
+    settings: PartySettings, sources: Sequence[Source], calendar: Calendar, entities: Sequence[str]
+) -> RawPanel:
+    """What each source knew at each cutoff, side by side. Raises :class:`DataError` for a row that is there twice."""
+    age = None if settings.largest_age_days is None else np.timedelta64(settings.largest_age_days, "D")
+    shape = (len(calendar), len(entities))
+    values, covered = [], np.zeros(shape, dtype=np.bool_)
+    asof, available = np.full(shape, _NEVER), np.full(shape, _NEVER)
+    for source in sources:
+        seen = source.observed
+        entity = _positions(source.canonical, entities)
+        _refuse_twice(seen.source, source.canonical, seen.period, seen.available_at)
+        oldest = None if seen.windowed else age
+        chosen = as_of(entity, seen.period, seen.available_at, calendar.cutoffs, len(entities), oldest)
+        used = chosen >= 0
+        if not len(seen):
+            values.append(np.full((*shape, len(seen.columns)), np.nan))
+            continue
+        values.append(np.where(used[:, :, None], seen.values[chosen], np.nan))
+        covered |= used
+        # NaT is passed over: the later of the two that are known
+        asof = np.fmax(asof, np.where(used, seen.period[chosen], _NEVER))
+        available = np.fmax(available, np.where(used, seen.available_at[chosen], _NEVER))
+    return RawPanel(np.concatenate(values, axis=2), covered, asof, available)
 
 
 def _no_features(periods: int, entities: int) -> FeaturePanel:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from parties.errors import ConfigError, DataError
-from parties.settings.consortium import PostgresSettings
+from parties.settings.stores import PostgresSettings
 
 __all__ = ["read_tables"]
 

@@ -36,7 +36,8 @@ from parties.data.row_checks import check_frame, row_name
 from parties.data.sql_faults import told
 from parties.errors import ConfigError, DataError
 from parties.files.text import read_text
-from parties.settings.consortium import LabelSettings, PartySettings, PostgresSettings, S3Settings
+from parties.settings.consortium import LabelSettings, PartySettings
+from parties.settings.stores import PostgresSettings, S3Settings
 
 __all__ = [
     "LabelRows",
@@ -66,7 +67,7 @@ class Observations:
 
     source: name of the SQL file. entity: object (N,), raw spellings. period: datetime64[ns] (N,).
     available_at: datetime64[ns] (N,), stated or period plus lag. values: float64 (N, d), NaN where missing.
-    rules: how days and availability were read, a phrase each.
+    rules: how days and availability were read, a phrase each. windowed: a row stands until the next one, however old.
     """
 
     source: str
@@ -76,6 +77,7 @@ class Observations:
     columns: tuple[str, ...]
     values: NDArray[np.float64]
     rules: tuple[str, ...] = ()
+    windowed: bool = False
 
     def __len__(self) -> int:
         return len(self.entity)

@@ -16,7 +16,7 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
 from parties.errors import ConfigError
-from parties.settings.consortium import S3Settings
+from parties.settings.stores import S3Settings
 
 __all__ = ["ReadOnlyObjects", "open_store"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
@@ -23,7 +22,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from parties.data.consortium_files import SimulatedModel, write_texts
-from parties.data.vendors import FUND, VENDORS, Spelling, Vendor
+from parties.data.simulated_posts import posts_table
+from parties.data.vendors import FUND, POSTING, SPELL, VENDORS, Vendor, spelling
 from parties.errors import ConfigError, StorageError
 
 __all__ = ["Signal", "Simulated", "simulate"]
@@ -91,6 +91,7 @@ def simulate(
     signal: Signal = "mixed",
     first: date = date(2023, 1, 6),
     model: SimulatedModel = "sealed",
+    text: bool = False,
 ) -> Simulated:
     """Write a consortium of ``parties`` feature parties and a label party below ``out``.
 
@@ -98,10 +99,12 @@ def simulate(
     Friday ``first`` on. ic: mean rank IC of the ideal factor, which knows the hidden states, with
     next week's return over the common companies. interaction_share: share of its variance in products of
     two parties' states. signal: ``products`` puts all of it there, whatever ``interaction_share`` says, so that no
-    party alone and no linear model of all finds anything. model: what consortium.toml asks for. Same arguments, same
-    files. Raises ConfigError or StorageError.
+    party alone and no linear model of all finds anything. model: what consortium.toml asks for. text: the social fund
+    brings posts instead of numbers. Same arguments, same files. Raises ConfigError or StorageError.
     """
     _check(entities, periods, parties, ic, interaction_share, signal, first)
+    if text and (parties < POSTING or model != "sealed"):
+        raise ConfigError(f"simulate: posts need {POSTING} feature parties or more, and the model sealed")
     vendors = VENDORS[:parties]
     rng = np.random.default_rng([seed, 0])
     weeks = _HISTORY + periods + 1
@@ -123,7 +126,10 @@ def simulate(
         data.mkdir(parents=True, exist_ok=True)
         for number, vendor in enumerate((FUND, *vendors)):
             generator = np.random.default_rng([seed, 2, number])
-            _write(data / f"{vendor.name}.parquet", _observations(generator, world, vendor))
+            if text and vendor is VENDORS[POSTING - 1]:
+                _write(data / "posts.parquet", _posts(generator, world, vendor))
+            else:
+                _write(data / f"{vendor.name}.parquet", _observations(generator, world, vendor))
             _write_aliases(out / "aliases" / f"{vendor.name}.csv", world, vendor)
         _write(data / "prices.parquet", _prices(np.random.default_rng([seed, 3]), world))
         truth |= {
@@ -135,7 +141,7 @@ def simulate(
             "common": sorted(str(ticker) for ticker in tickers[:entities]),
         }
         last = first + timedelta(days=7 * (periods - 1))
-        config = write_texts(out, vendors, first=first, last=last, entities=entities, model=model)
+        config = write_texts(out, vendors, first=first, last=last, entities=entities, model=model, text=text)
         (out / "truth.json").write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
@@ -252,7 +258,7 @@ def _returns(
 
 def _observations(rng: np.random.Generator, world: _World, vendor: Vendor) -> pa.Table:
     """The vendor's file: one row per company, week and vintage, in order of publication."""
-    weeks = np.arange(_HISTORY - 8, len(world.fridays) - 1)
+    weeks = _observed_weeks(world)
     companies = np.flatnonzero(world.covered[vendor.name])
     week, company = (grid.ravel() for grid in np.meshgrid(weeks, companies, indexing="ij"))
     # Clouds and outages hit neighbours together: half of a gap's chance comes from the week and region.
@@ -284,6 +290,10 @@ def _observations(rng: np.random.Generator, world: _World, vendor: Vendor) -> pa
         again: Times = published + np.timedelta64(28, "D")
         blocks.append(_block(world, vendor, week, company, seen, holes, size, observed, again))
     return pa.concat_tables(blocks)
+
+
+def _observed_weeks(world: _World) -> NDArray[np.int64]:
+    return np.arange(_HISTORY - 8, len(world.fridays) - 1)
 
 
 def _block(
@@ -318,6 +328,14 @@ def _block(
     return pa.table(columns)
 
 
+def _posts(rng: np.random.Generator, world: _World, vendor: Vendor) -> pa.Table:
+    """What is posted about the companies that the vendor follows, over the weeks that others are observed in."""
+    companies = np.flatnonzero(world.covered[vendor.name])
+    week, company = (g.ravel() for g in np.meshgrid(_observed_weeks(world), companies, indexing="ij"))
+    states = world.states[vendor.name][:, week, company]
+    return posts_table(rng, _spelled(world, vendor, week, company), week, states, world.fridays)
+
+
 def _prices(rng: np.random.Generator, world: _World) -> pa.Table:
     """The fund's closes, by its own security number, under the ticker of the day."""
     companies = np.flatnonzero(world.covered[FUND.name])
@@ -336,27 +354,12 @@ def _prices(rng: np.random.Generator, world: _World) -> pa.Table:
     )
 
 
-_SPELL: dict[Spelling, Callable[[str], str]] = {
-    "dot": lambda ticker: ticker,
-    "dash": lambda ticker: ticker.lower().replace(".", "-"),
-    "cashtag": lambda ticker: "$" + ticker.replace(".", "-"),
-    "slash": lambda ticker: ticker.replace(".", "/"),
-    "space": lambda ticker: ticker.replace(".", " "),
-    "padded": lambda ticker: f" {ticker.title()} ",
-}
-
-
 def _spelled(world: _World, vendor: Vendor, week: NDArray[np.int64], company: NDArray[np.int64]) -> pa.Array:
     """The vendor's name for each company at the time."""
-    now = [_spelling(vendor.spelling, ticker, k) for k, ticker in enumerate(world.tickers)]
-    then = [_SPELL[vendor.spelling](ticker) for ticker in world.former]
+    now = [spelling(vendor.spelling, ticker, k) for k, ticker in enumerate(world.tickers)]
+    then = [SPELL[vendor.spelling](ticker) for ticker in world.former]
     place = np.where(week < world.renamed_at[company], company + len(now), company)
     return pa.array(now + then, type=pa.string()).take(pa.array(place))
-
-
-def _spelling(style: Spelling, ticker: str, company: int) -> str:
-    """Who spells with slashes knows some companies by a trade name only."""
-    return f"Merchant {company:05d}" if style == "slash" and company % 20 == 0 else _SPELL[style](ticker)
 
 
 def _write_aliases(path: Path, world: _World, vendor: Vendor) -> None:
@@ -365,9 +368,9 @@ def _write_aliases(path: Path, world: _World, vendor: Vendor) -> None:
     for k in np.flatnonzero(world.covered[vendor.name]):
         ticker = str(world.tickers[k])
         if world.renamed_at[k] > 0:
-            lines.append(f"{_SPELL[vendor.spelling](world.former[k]).strip()},{ticker}")
+            lines.append(f"{SPELL[vendor.spelling](world.former[k]).strip()},{ticker}")
         if vendor.spelling == "slash" and k % 20 == 0:
-            lines.append(f"{_spelling('slash', ticker, int(k))},{ticker}")
+            lines.append(f"{spelling('slash', ticker, int(k))},{ticker}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -6,12 +6,28 @@ three hidden states of its own; a column is one noisy view of one of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["FUND", "VENDORS", "Column", "Spelling", "Vendor", "count", "rate"]
+__all__ = ["FUND", "POSTING", "SPELL", "VENDORS", "Column", "Spelling", "Vendor", "count", "rate", "spelling"]
 
 Spelling = Literal["dot", "dash", "cashtag", "slash", "space", "padded"]
+
+
+SPELL: dict[Spelling, Callable[[str], str]] = {
+    "dot": lambda ticker: ticker,
+    "dash": lambda ticker: ticker.lower().replace(".", "-"),
+    "cashtag": lambda ticker: "$" + ticker.replace(".", "-"),
+    "slash": lambda ticker: ticker.replace(".", "/"),
+    "space": lambda ticker: ticker.replace(".", " "),
+    "padded": lambda ticker: f" {ticker.title()} ",
+}
+
+
+def spelling(style: Spelling, ticker: str, company: int) -> str:
+    """Who spells with slashes knows some companies by a trade name only."""
+    return f"Merchant {company:05d}" if style == "slash" and company % 20 == 0 else SPELL[style](ticker)
 
 
 @dataclass(frozen=True)
@@ -278,3 +294,6 @@ VENDORS = (
         seasonal=0.4,
     ),
 )
+
+POSTING = 2
+"""Which of them, counted from 1, has posts as well as numbers: the social fund."""

@@ -145,7 +145,7 @@ def _compare(context: RunContext, attempt: int, previous: PreviousAlignment) -> 
     try:
         return context.perform("align", attempt, flow)
     except IdentifierError as error:
-        asked = settings.party.query or (settings.label.query if settings.label is not None else "")
+        asked = settings.party.asked or (settings.label.query if settings.label is not None else "")
         raise DataError(f"{asked}: {error}") from None
     except OwnSetRefused as error:
         raise DataError(str(error)) from None  # it counts this party's entities, which no peer may read

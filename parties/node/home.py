@@ -71,6 +71,7 @@ class NodeHome:
             "role": party.role,
             "legal_entity": party.legal_entity,
             "columns": list(party.output_columns),
+            "text": party.text_declared,
             "encoder": party.encoder_declared,
             "expansion": party.expansion_declared,
             "units": {name: rules.unit for name, rules in party.column_schema.items() if rules.unit},

@@ -81,7 +81,7 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
     rows = rows_of(agreement)
     if party.role == "feature":
         panel = rows.features(party, queries, data, entities)
-        return OwnData(entities, panel, None, _periods_covered(panel, agreement, party.query))
+        return OwnData(entities, panel, None, _periods_covered(panel, agreement, party.asked))
     assert settings.label is not None
     try:
         label = rows.labels(party, settings.label, queries, data, entities)
@@ -91,9 +91,9 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
         resolved_before(agreement.walk_forward, label.known_from, label.label, label.universe)
     except ValueError as error:
         raise DataError(f"{settings.label.query}: {error}") from None
-    if not party.columns:
+    if not party.own_columns:
         return OwnData(entities, None, label, 0)
-    return OwnData(entities, label.features, label, _periods_covered(label.features, agreement, party.query))
+    return OwnData(entities, label.features, label, _periods_covered(label.features, agreement, party.asked))
 
 
 def _periods_covered(panel: FeaturePanel, agreement: Agreement, query: str) -> int:

@@ -40,6 +40,11 @@ def check_agreement(
     if mine.role == "feature" and mine.columns != settings.party.output_columns:
         differing = sorted(set(mine.columns) ^ set(settings.party.output_columns)) or ["their order"]
         raise AgreementError(f"the agreed columns differ from node.toml: {', '.join(differing)}; propose it again")
+    if mine.text != settings.party.text_declared:
+        raise AgreementError(
+            "the agreement declares other columns of texts, or another scorer, for this party than node.toml: propose "
+            "it again"
+        )
     if mine.encoder != settings.party.encoder_declared:
         raise AgreementError("the agreement declares another encoder for this party than node.toml: propose it again")
     if mine.expansion != settings.party.expansion_declared:

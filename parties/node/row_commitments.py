@@ -24,7 +24,8 @@ from pydantic import AwareDatetime, ValidationError
 
 from parties.audit.log import AuditLog
 from parties.audit.merkle import Tree, leaf_hash
-from parties.data.query import Observations, read_label_rows, read_observations
+from parties.data.query import read_label_rows
+from parties.data.sources import party_sources
 from parties.errors import AgreementError, EntenteError, StorageError
 from parties.node.context import node_secret
 from parties.process.supervision import start_loop
@@ -76,12 +77,16 @@ def _moment(instant: np.datetime64) -> str:
     return str(np.datetime_as_string(instant, unit="us"))
 
 
-def _rows(home: NodeHome) -> Iterator[bytes]:
-    """Every row that the node's queries yield now: features, and labels where it has any."""
+def _rows(home: NodeHome, now: datetime) -> Iterator[bytes]:
+    """Every row that the node's queries yield now: features, and labels where it has any.
+
+    Of rows made of texts those that are whole ``now``: later ones speak of windows that are not over.
+    """
     queries, data = home.folder / home.settings.queries, home.folder / home.settings.data
-    if home.settings.party.columns:
-        seen: Observations = read_observations(home.settings.party, queries, data)
-        for place in range(len(seen)):
+    moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
+    for source in party_sources(home.settings.party, queries, data):
+        seen = source.observed
+        for place in np.flatnonzero(~np.array(seen.windowed) | (seen.available_at <= moment)):
             values = [None if math.isnan(value) else float(value) for value in seen.values[place]]
             at, known = _moment(seen.period[place]), _moment(seen.available_at[place])
             yield row_bytes(seen.source, str(seen.entity[place]), at, known, values)
@@ -101,7 +106,7 @@ def commit_rows(home: NodeHome, audit: AuditLog, now: datetime) -> Batch:
     """
     folder, key = home.folder / _FOLDER, node_secret(home.seed, "rows")
     known = _known(folder)
-    fresh = [leaf for leaf in dict.fromkeys(leaf_of(row, key) for row in _rows(home)) if leaf not in known]
+    fresh = [leaf for leaf in dict.fromkeys(leaf_of(row, key) for row in _rows(home, now)) if leaf not in known]
     batch = Batch(root=Tree(fresh).root.hex(), through=now, rows=len(fresh))
     audit.append("rows", "", {"root": batch.root, "through": now.isoformat(), "rows": batch.rows})
     try:

@@ -28,6 +28,7 @@ from parties.settings.consortium import (
     LabelSettings,
     PartySettings,
 )
+from parties.settings.text import TextSettings
 from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, OpeningTerms, SplitModel
 
 __all__ = [
@@ -150,7 +151,8 @@ def _offered(table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySett
         raise TermsFault("parties", f"{name!r} has not said what it brings: its node must have been started once")
     indicators = (f"{column}_missing" for column in table.get("missing_indicators", ()))
     encoder = EncoderSettings.model_validate(table["encoder"]).output_columns if "encoder" in table else ()
-    listed = tuple(table.get("columns", ()))
+    text = TextSettings.model_validate(table["text"]).output_columns if "text" in table else ()
+    listed = (*table.get("columns", ()), *text)
     made = ExpansionSettings.model_validate(table["expand"]).output_columns(listed) if "expand" in table else ()
     wanted = (*listed, *encoder, *made, *indicators)
     differing = sorted(set(wanted) ^ set(offer.columns)) if wanted else []
@@ -263,6 +265,7 @@ def agreement_of(
                     identity_key=nodes[party.name].identity_key,
                     certificate_sha256=nodes[party.name].certificate_sha256,
                     columns=party.output_columns,
+                    text=party.text_declared or str(getattr(nodes[party.name], "text", "")),
                     encoder=party.encoder_declared or str(getattr(nodes[party.name], "encoder", "")),
                     expansion=party.expansion_declared or str(getattr(nodes[party.name], "expansion", "")),
                 )

@@ -6,7 +6,6 @@ reads the one ``[[party]]`` table that is its own.
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,8 @@ from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import LegalEntity, PartyName
 from parties.settings.faults import first_fault
+from parties.settings.stores import PostgresSettings, S3Settings
+from parties.settings.text import TextSettings
 from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 from vfl.walk.configurations import AnyDraft
 
@@ -32,8 +33,6 @@ __all__ = [
     "FurtherLabel",
     "LabelSettings",
     "PartySettings",
-    "PostgresSettings",
-    "S3Settings",
     "TransportSettings",
     "load_consortium",
 ]
@@ -89,20 +88,6 @@ class ColumnRules(Terms):
     def _ordered(self) -> ColumnRules:
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("minimum is above maximum")
-        return self
-
-
-class PostgresSettings(Terms):
-    """Tables of the party's PostgreSQL, for its own node only. No password here: use ~/.pgpass or PGPASSFILE."""
-
-    url: str = Field(description="postgresql://USER@HOST/DATABASE")
-    tables: dict[str, str] = Field(description="name in the party's SQL = query that PostgreSQL runs, read only")
-
-    @model_validator(mode="after")
-    def _named(self) -> PostgresSettings:
-        strange = [name for name in self.tables if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)]
-        if strange or not self.tables:
-            raise ValueError(f"tables need plain names: letters, digits, _ ({', '.join(strange) or 'none is given'})")
         return self
 
 
@@ -209,29 +194,10 @@ class ExpansionSettings(Terms):
         return f"{made[0]} to {made[-1]}: of {', '.join(self.read(columns))}: {'; '.join(parts)}"
 
 
-class S3Settings(Terms):
-    """Objects that the party's SQL may read as s3://BUCKET/KEY. Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
-    and, where there is one, AWS_SESSION_TOKEN in the node's environment."""
-
-    allowed: tuple[str, ...] = Field(description="places that SQL may read below, such as s3://BUCKET/FOLDER/")
-    region: str = Field(default="us-east-1", description="of the store")
-    endpoint: str = Field(default="", description="https://HOST:PORT of a store other than AWS; http on loopback only")
-
-    @model_validator(mode="after")
-    def _narrow(self) -> S3Settings:
-        strange = [p for p in self.allowed if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+/([^*?\[\]/]+/)*", p)]
-        if not self.allowed or strange or any(part in (".", "..") for p in self.allowed for part in p.split("/")):
-            raise ValueError(f"allowed needs places such as s3://BUCKET/FOLDER/, with the last slash ({strange})")
-        plain = re.fullmatch(r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", self.endpoint)
-        if self.endpoint and not plain and not re.fullmatch(r"https://[^\s/@]+", self.endpoint):
-            raise ValueError("endpoint must be https://HOST or https://HOST:PORT")
-        return self
-
-
 class PartySettings(Terms):
     """One party's data. The query yields entity, period (the observation's date), available_at
     (or a lag), and the columns; ``${data}`` in SQL stands for the data folder. A label party that brings labels alone
-    has neither query nor columns."""
+    has neither query nor columns, nor has a party whose columns are all made of texts."""
 
     name: PartyName
     role: Literal["label", "feature"]
@@ -239,7 +205,7 @@ class PartySettings(Terms):
         default="", description="to whom the party belongs: parties of one entity share one reward"
     )
     query: str = Field(default="", description="SQL file, relative to consortium.toml; with columns or not at all")
-    columns: tuple[str, ...] = Field(default=(), description="of the query; a label party may have none")
+    columns: tuple[str, ...] = Field(default=(), description="of the query; may be none where there is text or a label")
     lag_days: int | None = Field(
         default=None, ge=0, description="days from period to availability, when the data does not say"
     )
@@ -254,16 +220,17 @@ class PartySettings(Terms):
     )
     postgres: PostgresSettings | None = None
     s3: S3Settings | None = None
+    text: TextSettings | None = None
     encoder: EncoderSettings | None = None
     expand: ExpansionSettings | None = None
 
     @model_validator(mode="after")
     def _encodable(self) -> PartySettings:
         if self.encoder is not None:
-            unknown = set(self.encoder.columns) - set(self.columns)
+            unknown = set(self.encoder.columns) - set(self.own_columns)
             if unknown:
                 raise ValueError(f"encoder.columns name unknown columns {sorted(unknown)}")
-            taken = set(self.columns) & set(self.encoder.output_columns)
+            taken = set(self.own_columns) & set(self.encoder.output_columns)
             if taken:
                 raise ValueError(f"columns {sorted(taken)} have names that the encoder's own columns need")
         return self
@@ -271,21 +238,21 @@ class PartySettings(Terms):
     @model_validator(mode="after")
     def _expandable(self) -> PartySettings:
         if self.expand is not None:
-            unknown = set(self.expand.columns) - set(self.columns)
+            unknown = set(self.expand.columns) - set(self.own_columns)
             if unknown:
                 raise ValueError(f"expand.columns name unknown columns {sorted(unknown)}")
-            taken = set(self.columns) & set(self.expand.output_columns(self.columns))
+            taken = set(self.own_columns) & set(self.expand.output_columns(self.own_columns))
             if taken:
                 raise ValueError(f"columns {sorted(taken)} have names that the expansion's own columns need")
         return self
 
     @model_validator(mode="after")
     def _columns(self) -> PartySettings:
-        if len(set(self.columns)) != len(self.columns):
-            raise ValueError("columns must be named, once each")
+        if len(set(self.own_columns)) != len(self.own_columns):
+            raise ValueError("columns must be named, once each, and text_... only where no text makes them")
         if not (self.columns and self.query):
             self._without_columns()
-        unknown = set(self.missing_indicators) - set(self.columns)
+        unknown = set(self.missing_indicators) - set(self.own_columns)
         if unknown:
             raise ValueError(f"missing_indicators name unknown columns {sorted(unknown)}")
         unknown = set(self.column_schema) - set(self.columns)
@@ -294,30 +261,49 @@ class PartySettings(Terms):
         return self
 
     def _without_columns(self) -> None:
-        """Raise ValueError unless this is a label party that brings labels alone."""
-        if self.role == "feature":
-            raise ValueError("a feature party needs a query, and columns, named once each")
+        """Raise ValueError unless all columns are made of texts, or this is a label party that brings labels alone."""
+        if self.role == "feature" and self.text is None:
+            raise ValueError("a feature party needs a query, and columns, named once each, or a table [party.text]")
         if self.columns or self.query:
-            raise ValueError("query and columns go together: name both, or neither for a party of labels alone")
+            raise ValueError(
+                "query and columns go together: name both, or neither for a party of labels alone or texts"
+            )
+        if self.text is not None:
+            return
         if self.encoder is not None or self.expand is not None:
             raise ValueError("encoder and expand make columns of a party's own, and it names none: leave them out")
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """The query's columns, and those made of texts."""
+        return self.columns + (self.text.output_columns if self.text is not None else ())
+
+    @property
+    def asked(self) -> str:
+        """The SQL file that says which entities there are: the query's, or that of the texts; empty without either."""
+        return self.query or (self.text.query if self.text is not None else "")
 
     @property
     def output_columns(self) -> tuple[str, ...]:
         """Columns the model sees, those of an encoder, an expansion and missing indicators included."""
         made = self.encoder.output_columns if self.encoder is not None else ()
-        made += self.expand.output_columns(self.columns) if self.expand is not None else ()
-        return self.columns + made + tuple(f"{c}_missing" for c in self.missing_indicators)
+        made += self.expand.output_columns(self.own_columns) if self.expand is not None else ()
+        return self.own_columns + made + tuple(f"{c}_missing" for c in self.missing_indicators)
+
+    @property
+    def text_declared(self) -> str:
+        """What an agreement says of this party's columns of texts; empty without any."""
+        return self.text.declared() if self.text is not None else ""
 
     @property
     def encoder_declared(self) -> str:
         """What an agreement says of this party's encoder; empty without one."""
-        return self.encoder.declared(self.columns) if self.encoder is not None else ""
+        return self.encoder.declared(self.own_columns) if self.encoder is not None else ""
 
     @property
     def expansion_declared(self) -> str:
         """What an agreement says of this party's local expansion; empty without one."""
-        return self.expand.declared(self.columns) if self.expand is not None else ""
+        return self.expand.declared(self.own_columns) if self.expand is not None else ""
 
 
 class TransportSettings(Terms):

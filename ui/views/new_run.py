@@ -210,6 +210,9 @@ def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | N
     with st.expander("What each party brings, column by column", icon=":material/view_column:"):
         table = grants_table(members, present, chosen["coalition"])
         st.dataframe(table, hide_index=True, alt="Columns that each party offers, and those used", height=260)
+        for member in members:
+            for told in filter(None, (member.text, member.encoder, member.expansion)):
+                st.caption(f"{plain(member.name)} makes {plain(told, longest=800)}.")
     silent = [member.name for member in members if not _has_said(member)]
     if silent:
         st.caption(f"Has not said what it brings: {plain(', '.join(silent))}.")

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from parties.data.query import read_observations
 from parties.data.remote import open_store
 from parties.errors import ConfigError, DataError
-from parties.settings.consortium import PartySettings, S3Settings
+from parties.settings.consortium import PartySettings
+from parties.settings.stores import S3Settings
 from tests.parties.s3_store import KEY, SECRET, S3Store
 
 FRAME = pd.DataFrame({"entity": ["AAPL", "MSFT"], "period": pd.to_datetime(["2024-03-31"] * 2), "visits": [1.0, 2.5]})

@@ -25,6 +25,7 @@ from parties.settlement.live_record import LiveRecord
 from parties.settlement.pay_rule import claims_of
 from tests.parties.contribution_records import recorded
 from tests.parties.coordinator_rig import PERIODS, Consortium
+from tests.parties.data.texts_rig import party as text_party
 
 AT = datetime(2026, 1, 9, tzinfo=UTC)
 
@@ -49,6 +50,23 @@ def test_a_party_of_labels_alone_commits_to_its_labels(home: Any) -> None:
     write(home, "a,2026-01-02,1.5", "b,2026-01-02,2.5")
     with AuditLog("bank", f"sqlite:///{home.folder / 'audit.db'}") as audit:
         assert commit_rows(home, audit, AT).rows == 2
+
+
+def test_of_texts_only_days_that_are_over_are_committed(home: Any) -> None:
+    """A row of a window that is not over would be another one later."""
+    (home.folder / "posts.sql").write_text("SELECT entity, period AS time, text FROM read_csv('${data}/posts.csv')")
+    home.settings.party = text_party(home.folder, window_days=3, memory_days=10)
+
+    def posted(*rows: str) -> None:
+        (home.folder / "posts.csv").write_text("\n".join(["entity,period,text", *rows]) + "\n")
+
+    with AuditLog("social", f"sqlite:///{home.folder / 'audit.db'}") as audit:
+        posted("a,2026-01-02,good")
+        first = commit_rows(home, audit, datetime(2026, 1, 4, tzinfo=UTC))
+        posted("a,2026-01-02,good", "a,2026-01-04,bad")
+        second = commit_rows(home, audit, datetime(2026, 1, 6, tzinfo=UTC))
+        third = commit_rows(home, audit, datetime(2026, 2, 6, tzinfo=UTC))
+        assert [one.rows for one in (first, second, third)] == [1, 2, 3]
 
 
 def test_only_new_rows_are_committed_and_any_one_can_be_opened(home: Any) -> None:
