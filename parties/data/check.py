@@ -196,8 +196,9 @@ def _reading(
     missing = np.isnan(observed.values).sum(axis=0)
     empty = ", ".join(f"{name} {count:,}" for name, count in zip(observed.columns, missing, strict=True) if count)
     days = observed.period.astype("datetime64[D]")
+    what = "days of change" if observed.windowed else "rows"
     facts = [
-        f"{len(observed):,} rows, {len(entities):,} ids, {days.min()} to {days.max()}",
+        f"{len(observed):,} {what}, {len(entities):,} ids, {days.min()} to {days.max()}",
         f"{int((inside >= 0).sum()):,} rows lie within the calendar's {periods:,} periods",
         *([f"{aliases:,} aliases were applied"] if aliases else []),
         f"values missing: {empty or 'none'}",
@@ -208,7 +209,7 @@ def _reading(
 
 def _text_reading(observed: Observations) -> str:
     """Of columns made of texts, beside a query's."""
-    facts = [f"{len(observed):,} days on which a column of {len(set(observed.entity)):,} ids changes", *observed.rules]
+    facts = [f"{len(observed):,} days of change of {len(set(observed.entity)):,} ids", *observed.rules]
     return f"{observed.source}: {'; '.join(facts)}"
 
 

@@ -66,9 +66,7 @@ def read_texts(settings: PartySettings, folder: Path, data: Path) -> TextRows:
     check_frame(frame, source, dict.fromkeys(("time", "available_at"), "known"))
     known = _known(source, frame, kinds, lag)
     texts, foreign, empty = _written(table["text"].to_pylist(), terms.most_characters)
-    rules = [one.replace("period", "time") for one in rules_of("available_at", {**kinds, "period": kinds["time"]}, lag)]
-    if empty:
-        rules.append(f"{empty:,} texts are empty")
+    rules = [f"{len(texts):,} texts, {empty:,} of them empty", *_rules(kinds, lag)]
     if foreign:
         rules.append(f"{foreign:,} texts were bytes that are not UTF-8, and were read as Windows-1252")
     return TextRows(source, frame["entity"].to_numpy(dtype=object), known, texts, tuple(rules))
@@ -136,6 +134,14 @@ def _known(source: str, frame: pd.DataFrame, kinds: dict[str, str], lag: int | N
             f"{known[row].astype('datetime64[D]')}, before it was written on {written[row]}; mend available_at"
         )
     return known
+
+
+def _rules(kinds: dict[str, str], lag: int | None) -> list[str]:
+    """How times were read, in words."""
+    stated = rules_of("time", {"period": "DATE", "time": kinds["time"]}, None)
+    if "available_at" in kinds:
+        return [*stated, *rules_of("available_at", kinds | {"period": "DATE"}, None)]
+    return [*stated, f"known {lag} days after time (lag_days)"]
 
 
 def _written(column: list[Any], most: int) -> tuple[list[str], int, int]:

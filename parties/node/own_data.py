@@ -16,6 +16,7 @@ from parties.data.agreed_rows import rows_of
 from parties.data.check import row_faults
 from parties.data.entities import has_periods, listed_names, party_entities
 from parties.data.static_panel import TooFewRows
+from parties.data.text_scorer import pinned_scorer
 from parties.errors import DataError
 from parties.node.align import listed_universe
 from parties.node.settings import NodeSettings
@@ -117,6 +118,8 @@ def data_check(settings: NodeSettings, folder: Path) -> tuple[str, ...]:
         found = listed_names(party, queries, data, settings.label)
         return (f"{len(found)} entities; the queries run, without periods: fit for static data alone",)
     entities = party_entities(party, queries, data, settings.label)
+    if party.text is not None:
+        pinned_scorer(party.text, queries, party.text.query)
     faults = row_faults(party, queries, data)
     if faults:
         first = faults[0]

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from parties.agreement.document import Agreement
+from parties.agreement.text import agreement_lines
 from parties.cli import run as entente
 from parties.client import Client
 from parties.data.simulate import simulate
@@ -320,14 +321,21 @@ def test_addresses_are_free_and_differ() -> None:
 
 @pytest.mark.system
 def test_a_sealed_demo_opens_scores_alone_and_is_its_twin(tmp_path: Path) -> None:
+    """Of satellite counts and of posts, which become columns at their node alone."""
+    made = simulate(tmp_path / "sim", entities=60, periods=24, parties=2, text=True)
     out = tmp_path / "out"
-    with demo(out, size=("--entities", "60", "--periods", "24", "--parties", "2")) as process:
+    with demo(out, "--config", str(made.config), "--data", str(made.data), size=()) as process:
         said, complaints = process.communicate(timeout=2 * PATIENCE)
         assert process.returncode == 0, complaints
     summary = json.loads((out / "summary.json").read_text())
     agreement = Agreement.model_validate_json((out / "agreement.json").read_bytes())
     assert agreement.model.kind == "sealed"
     assert agreement.model.anchor in ("satellite", "social")
+    social = agreement.party("social")
+    assert social.columns[:2] == ("text_count", "text_surge")
+    assert f"Texts of social: {social.text}." in agreement_lines(agreement)
+    assert "scored by vaderSentiment 3.3.2, bytes 2db5ab2ef8ae" in social.text
+    assert "texts made into columns" in (out / "logs" / "social.log").read_text()
     assert summary["openings"] == {"limit": agreement.row_limit, "max_used": 1}
     kinds = {kind for tallies in summary["bytes_by_message_type"].values() for kind in tallies}
     assert {"sealed.step", "sealed.scores", "slots.answer"} <= kinds
