@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import psi.kept
+import psi.messages
+import psi.overlap  # noqa: F401
 import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages
 import vfl.models.sealed.trials
