@@ -1,4 +1,7 @@
-"""The messages of N-party entity alignment, one per round. See ``docs/protocols/alignment.md``."""
+"""The messages of N-party entity alignment and of overlap estimates, one per round.
+
+See ``docs/protocols/alignment.md`` and ``docs/protocols/overlap.md``.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,17 @@ __all__ = [
     "CirculatingList",
     "CommonTokens",
     "FinishedTokens",
+    "OverlapCounts",
+    "OverlapList",
     "SetCommitment",
     "TooFewCommon",
     "UnionRows",
 ]
 
+_OVERLAP = (
+    "De Cristofaro, Gasti and Tsudik, CANS 2012 (cardinality by shuffled exponentiation); Kacsmar et al., EuroS&P 2020 "
+    "(dummies as noise); docs/protocols/overlap.md#the-protocol"
+)
 _RING = "Vaidya and Clifton, J. Computer Security 13(4), 2005, section 3, with a one-time factor per owner"
 
 
@@ -125,3 +134,33 @@ class AlignmentConfirmation(Message):
     tokens: bytes
     entities: bytes
     signature: bytes
+
+
+@message(
+    "overlap.list",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.BLINDED,
+    reveals="nothing beyond its agreed length: each point is uniform to whoever lacks a scalar that it was raised to",
+    source=_OVERLAP,
+)
+class OverlapList(Message):
+    """``owner``'s list after ``hop`` parties have raised and shuffled it; after the last it goes to the counter."""
+
+    owner: str
+    hop: int
+    points: bytes
+
+
+@message(
+    "overlap.counts",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="for each group of the parties, a noised count of what exactly they hold: the agreed estimate",
+    source=_OVERLAP,
+)
+class OverlapCounts(Message):
+    """Tokens in exactly the lists of each group of two or more, in the order of ``OverlapTerms.groups``."""
+
+    counts: tuple[int, ...]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
+from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
 from psi.group import (
     InvalidPoint,
     Randomness,
@@ -31,47 +31,13 @@ from psi.group import (
     split_points,
 )
 from psi.identifiers import check_canonical
+from psi.messages import OverlapCounts, OverlapList
 from psi.padding import DUMMY
 
-__all__ = ["Overlap", "OverlapCounts", "OverlapList", "OverlapTerms", "dummies_for", "estimate_overlap"]
+__all__ = ["Overlap", "OverlapTerms", "dummies_for", "estimate_overlap"]
 
 _MOST_MEMBERS = 5
-_SOURCE = (
-    "De Cristofaro, Gasti and Tsudik, CANS 2012 (cardinality by shuffled exponentiation); Kacsmar et al., EuroS&P 2020 "
-    "(dummies as noise); docs/protocols/overlap.md#the-protocol"
-)
-
 Group = tuple[str, ...]
-
-
-@message(
-    "overlap.list",
-    sender=Role.PARTY,
-    receiver=Role.PARTY,
-    payload=Payload.BLINDED,
-    reveals="nothing beyond its agreed length: each point is uniform to whoever lacks a scalar that it was raised to",
-    source=_SOURCE,
-)
-class OverlapList(Message):
-    """``owner``'s list after ``hop`` parties have raised and shuffled it; after the last it goes to the counter."""
-
-    owner: str
-    hop: int
-    points: bytes
-
-
-@message(
-    "overlap.counts",
-    sender=Role.PARTY,
-    receiver=Role.PARTY,
-    payload=Payload.PUBLIC,
-    reveals="for each group of the parties, a noised count of what exactly they hold: the agreed estimate",
-    source=_SOURCE,
-)
-class OverlapCounts(Message):
-    """Tokens in exactly the lists of each group of two or more, in the order of :attr:`OverlapTerms.groups`."""
-
-    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import psi.kept
-import psi.messages
-import psi.overlap  # noqa: F401
+import psi.messages  # noqa: F401
 import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages
 import vfl.models.sealed.trials

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from psi import overlap
 from psi.flow import LocalProtocolError, Message, RemoteProtocolError, run_local
 from psi.group import hash_to_group
-from psi.overlap import Overlap, OverlapCounts, OverlapList, OverlapTerms, dummies_for, estimate_overlap
+from psi.messages import OverlapCounts, OverlapList
+from psi.overlap import Overlap, OverlapTerms, dummies_for, estimate_overlap
 from tests.psi.rig import RUN, Seeded, Wire, cut, packed
 
 NAMES = ("bank", "cards", "sky", "social", "web")
