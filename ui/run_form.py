@@ -127,6 +127,11 @@ FIELDS: tuple[Field, ...] = (
           "Private alignment shows each party which of its entities all hold. A public list shows nothing. A union "
           "hides which of a party's entities others hold; only rows with labels are used.", "psi",
           {"psi": "private alignment (PSI)", "universe": "a public list", "union": "the union, under random names"}),
+    Field("alignment.protocol", "Compared by", "choice", "time",
+          "The ring needs the coordinator, which learns how many entities each group shares. Oblivious transfer does "
+          "without it and is faster for many entities; the label party's node finds the common ones, also too few.",
+          "ring", {"ring": "a ring, with the coordinator", "ot": "oblivious transfer"},
+          when=lambda values: values.get("alignment.policy", "psi") == "psi"),
     Field("alignment.minimum_common", "Fewest in common", "whole", "time",
           "With fewer common entities the run stops, before anyone learns which they are.", 30, low=1),
     Field("alignment.universe_sha256", "SHA-256 of the list", "text", "time",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import psi.kept
-import psi.messages  # noqa: F401
+import psi.messages
+import psi.ot.messages  # noqa: F401
 import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages
 import vfl.models.sealed.trials

@@ -57,8 +57,8 @@ CAUTION_TERMS = (
     MODEL_TERMS
     | set(_WORSE)
     | {
-        "openings.single_party", "openings.attribution", "alignment.policy", "placebo", "search.source_trials",
-        "search.configurations",
+        "openings.single_party", "openings.attribution", "alignment.policy", "alignment.protocol", "placebo",
+        "search.source_trials", "search.configurations",
         "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
         "parties.legal_entity", "fees", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
         "calendar.frequency",
@@ -141,6 +141,12 @@ def _rows(agreement: Agreement) -> Iterator[Caution]:
         yield Caution(
             "alignment.policy",
             "sums of a single party tell the label party which rows that party does not cover, which this policy hides",
+        )
+    if agreement.alignment.protocol == "ot" and not agreement.rows_kept:
+        yield Caution(
+            "alignment.protocol",
+            f"{agreement.label.party}'s node finds the common entities, and knows them also where they are too few for "
+            "the run",
         )
     if agreement.placebo is not None:
         yield Caution("placebo", "a placebo opens rows once more, and pays nobody")

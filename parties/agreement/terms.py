@@ -72,6 +72,11 @@ class AlignmentTerms(Terms):
     """Which entity policy, and when to stop without revealing rows."""
 
     policy: Literal["psi", "universe", "union"] = "psi"
+    protocol: Literal["ring", "ot"] = Field(
+        default="ring",
+        description="how psi compares sets: ring, with the coordinator's help; ot, without it, by oblivious transfer "
+        "that the label party leads, for sets of 100,000 and more",
+    )
     minimum_common: int = Field(default=30, ge=1)
     maximum_set_size: int = Field(default=100_000, ge=1)
     universe_sha256: str = Field(default="", description="hash of the public list, for the universe policy")
@@ -104,6 +109,8 @@ class AlignmentTerms(Terms):
     def _of_its_policy(self) -> AlignmentTerms:
         if self.policy != "universe" and self.universe_version:
             raise ValueError("alignment.universe_version belongs to the universe policy, and to no other")
+        if self.policy != "psi" and self.protocol != "ring":
+            raise ValueError('alignment.protocol = "ot" belongs to the psi policy: take policy = "psi" or leave it out')
         if self.policy == "universe" and self.size_bucket:
             raise ValueError("alignment.size_bucket belongs to psi and union: over a public list no set is compared")
         return self
@@ -118,10 +125,17 @@ class AlignmentTerms(Terms):
         """Whether the parties' own lists are compared, blinded."""
         return self.policy != "universe"
 
+    @property
+    def matched(self) -> bool:
+        """Whether the coordinator compares the blinded lists."""
+        return self.compares and self.protocol == "ring"
+
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Terms without buckets or a named list keep the hash they had before there were any."""
+        """Terms without buckets, a named list or another protocol keep the hash they had before there were any."""
         body: dict[str, Any] = handler(self)
+        if self.protocol == "ring":
+            del body["protocol"]
         for name in ("universe_version", "size_bucket", "smallest_change"):
             if not body.get(name):
                 body.pop(name, None)

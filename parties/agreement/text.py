@@ -131,8 +131,9 @@ def _reported(agreement: Agreement) -> str:
 def _opens(agreement: Agreement) -> Iterator[str]:
     yield alignment_line(agreement)
     if agreement.alignment.policy == "psi":
-        least = agreement.alignment.minimum_common
-        yield f"With fewer than {least} common entities the run stops and no row is shown."
+        least, found = agreement.alignment.minimum_common, agreement.alignment.protocol == "ot"
+        shown = f"no row is shown but to the node of {agreement.label.party}" if found else "no row is shown"
+        yield f"With fewer than {least} common entities the run stops and {shown}."
     elif agreement.alignment.policy == "union":
         least = agreement.alignment.minimum_common
         yield f"A party with fewer than {least} entities takes no part; how many are common stops nothing."

@@ -63,14 +63,27 @@ def alignment_line(agreement: Agreement) -> str:
         )
     size = f"size, rounded up to a multiple of {terms.size_bucket}" if terms.size_bucket else "size"
     if agreement.continues is None:
-        return f"Every party learns which of its entities all parties hold, and every set's {size}."
+        return f"Every party learns which of its entities all parties hold, and every set's {size}.{_leads(agreement)}"
     gone = ", ".join(agreement.continues.without)
     if agreement.rows_kept:
         return f"Rows are those that all had in common, {gone} included: nobody learns any entity."
     return (
         f"Every party learns which of its entities all who stay hold, and every set's {size}; rows that are new in it "
-        f"are ones that {gone} does not hold."
+        f"are ones that {gone} does not hold.{_leads(agreement)}"
     )
+
+
+def _leads(agreement: Agreement) -> str:
+    """What oblivious transfer tells beside that."""
+    if agreement.alignment.protocol != "ot":
+        return ""
+    label, members = agreement.label.party, [party.name for party in agreement.features]
+    together = (
+        f" Together with some of the others {label} can learn which of its entities all the rest hold."
+        if len(members) > 1
+        else ""
+    )
+    return f" {label} finds them first, and its node knows them also where they are too few for the run.{together}"
 
 
 def label_lines(agreement: Agreement) -> tuple[str, ...]:
@@ -129,7 +142,7 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
         "It sees the agreement, and sizes, times, memory and openings as the parties report them. Where nodes cannot "
         "reach each other it carries their connection, encrypted between them, and sees sizes and times.",
     ]
-    if agreement.alignment.compares and not agreement.rows_kept:
+    if agreement.alignment.matched and not agreement.rows_kept:
         filled = ", padding included," if agreement.alignment.size_bucket else ""
         coordinator.append(
             f"It matches blinded entity ids: it learns how many each party has{filled} and how many are common."

@@ -35,7 +35,7 @@ class Plan:
             label=agreement.label.party,
             parties=tuple(p.name for p in agreement.parties),
             recipients=agreement.recipients,
-            matching=agreement.alignment.compares and not agreement.rows_kept,
+            matching=agreement.alignment.matched and not agreement.rows_kept,
             valued=agreement.openings.contribution != "none",
             attributed=agreement.openings.attribution,
         )

@@ -27,6 +27,7 @@ from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext
 from parties.node.settings import NodeSettings
 from psi.commitment import AlignmentLimits, OwnSetRefused, PreviousAlignment
+from psi.flow import Flow
 from psi.identifiers import IdentifierError
 from psi.kept import confirm_kept
 from psi.ring import Alignment, align_party
@@ -128,11 +129,11 @@ def _compare(context: RunContext, attempt: int, previous: PreviousAlignment) -> 
             return False
         return True
 
-    side = unite_party if agreement.alignment.policy == "union" else align_party
+    side, leader = _side(agreement)
     flow = side(
         context.me,
         tuple(p.name for p in agreement.parties),
-        COORDINATOR,
+        leader,
         ids,
         run=bytes.fromhex(context.run_id),
         limits=alignment_limits(context),
@@ -149,6 +150,16 @@ def _compare(context: RunContext, attempt: int, previous: PreviousAlignment) -> 
         raise DataError(f"{asked}: {error}") from None
     except OwnSetRefused as error:
         raise DataError(str(error)) from None  # it counts this party's entities, which no peer may read
+
+
+def _side(agreement: Agreement) -> tuple[Callable[..., Flow[Alignment]], str]:
+    """A party's side of the agreed protocol, and who leads it."""
+    if agreement.alignment.protocol == "ot":
+        # its loops load a compiler, which a node that never uses them does without
+        from psi.ot.align import align_by_transfer
+
+        return align_by_transfer, agreement.label.party
+    return (unite_party if agreement.alignment.policy == "union" else align_party), COORDINATOR
 
 
 def alignment_limits(context: RunContext) -> AlignmentLimits:

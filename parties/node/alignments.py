@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from parties.errors import StorageError
 from parties.private_files import write_private
 from psi.commitment import PreviousAlignment
 from psi.merkle import SaltedSet
+from psi.ot.id_blocks import BlockSet
 from psi.ring import Alignment
 
 __all__ = ["load_previous", "remember"]
@@ -24,10 +26,7 @@ def load_previous(path: Path, peers: Collection[str]) -> PreviousAlignment:
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        sets = [
-            (SaltedSet(bytes.fromhex(one["salt"]), tuple(map(bytes.fromhex, one["leaves"]))), frozenset(one["peers"]))
-            for one in _sets(raw)
-        ]
+        sets = [(_held(one), frozenset(one["peers"])) for one in _sets(raw)]
         seen = {name: frozenset(bytes.fromhex(root) for root in roots) for name, roots in raw["seen"].items()}
         last = sets[-1][0]
     except FileNotFoundError:
@@ -43,6 +42,19 @@ def _sets(raw: dict[str, Any]) -> list[dict[str, Any]]:
     if "sets" in raw:
         return list(raw["sets"])
     return [{"salt": raw["salt"], "leaves": raw["leaves"], "peers": list(raw["seen"])}]
+
+
+def _held(one: dict[str, Any]) -> SaltedSet | BlockSet:
+    salt = bytes.fromhex(one["salt"])
+    if "blocks" in one:
+        return BlockSet(salt, b64decode(one["blocks"], validate=True))
+    return SaltedSet(salt, tuple(map(bytes.fromhex, one["leaves"])))
+
+
+def _entries(held: SaltedSet | BlockSet) -> dict[str, Any]:
+    if isinstance(held, BlockSet):
+        return {"blocks": b64encode(held.blocks).decode()}
+    return {"leaves": [leaf.hex() for leaf in held.leaves]}
 
 
 def _kept(path: Path) -> list[dict[str, Any]]:
@@ -64,11 +76,7 @@ def remember(path: Path, me: str, alignment: Alignment, before: PreviousAlignmen
         if name != me:
             seen.setdefault(name, set()).add(root)
     peers = sorted(set(alignment.roots) - {me})
-    mine = {
-        "salt": alignment.salted.salt.hex(),
-        "leaves": [leaf.hex() for leaf in alignment.salted.leaves],
-        "peers": peers,
-    }
+    mine = {"salt": alignment.salted.salt.hex(), **_entries(alignment.salted), "peers": peers}
     body = {
         "sets": [*(one for one in _kept(path) if sorted(one["peers"]) != peers), mine],
         "seen": {name: sorted(root.hex() for root in roots) for name, roots in sorted(seen.items())},

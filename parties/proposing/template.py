@@ -106,6 +106,8 @@ decision_lag_days = 0
 # psi: only common entities become known to all. With fewer than this many the run stops and no row is shown.
 policy = "psi"
 minimum_common = 30
+# For sets of 100,000 and more, or to do without the coordinator's help: docs/protocols/transfer.md
+# protocol = "ot"
 
 [walk_forward]
 # Periods until a label is known, periods held out beyond that, and periods of labels before the first prediction.

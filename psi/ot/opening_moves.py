@@ -19,7 +19,7 @@ from psi.group import Randomness, Scalar, check_points, hash_to_group
 from psi.identifiers import check_canonical
 from psi.ot.buckets import Buckets, bucket_count, cells_of
 from psi.ot.fixed_key import Blocks, FixedKey, derived, in_order
-from psi.ot.id_blocks import BlockSet, canonical_blocks
+from psi.ot.id_blocks import BlockSet, canonical_blocks, id_blocks
 from psi.ot.messages import PairKey
 from psi.padding import padded
 
@@ -82,8 +82,11 @@ def open_alignment(
     Source: Kolesnikov et al., CCS 2017 (ePrint 2017/799), section 5 (zero shares from seeds of pairs).
     """
     check_own_size(len(ids), limits)
-    ids = padded(ids, limits.bucket, padding or randomness.token_bytes(32))
     blocks = canonical_blocks(ids)
+    if limits.bucket:
+        filled = padded(ids, limits.bucket, padding or randomness.token_bytes(32))
+        blocks = np.concatenate([blocks, id_blocks(filled[len(ids) :])])
+        ids = filled
     held = BlockSet.of(randomness.token_bytes(32), blocks)
     if held is None:
         check_canonical(ids)

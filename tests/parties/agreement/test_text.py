@@ -84,6 +84,7 @@ BASES: dict[str, dict[str, Any]] = {
     "placebo": PLACEBO,
     "continued": CONTINUED,
     "a public list": {"alignment": {"policy": "universe", "universe_sha256": "07" * 32}},
+    "oblivious transfer": {"alignment": {"protocol": "ot"}},
     "sealed": {
         "model": {
             "kind": "sealed",
@@ -251,8 +252,8 @@ def others(value: Any) -> Iterator[Any]:
         case str():
             yield from (
                 f"{value} ", f"{value}x", f"e{value[1:]}", f"{value[:-1]}0", value.swapcase(),
-                "linear", "mlp", "regression", "mse", "none", "random", "burned", "approved", "fresh", "psi", "masked",
-                "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed",
+                "linear", "mlp", "regression", "mse", "none", "random", "burned", "approved", "fresh", "psi", "ot",
+                "masked", "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed",
             )  # fmt: skip
         case tuple() | list():
             yield from (list(value[:-1]), list(reversed(value)), [*value, "another"], [*value[:20], *value[21:]])
@@ -411,6 +412,7 @@ def test_what_lowers_protection_or_pay_is_a_caution_of_the_term_it_is_about() ->
     assert "reward.settlement.approvers" in terms("card")
     assert "alignment.minimum_common" in terms(alignment={"minimum_common": 5})
     assert "alignment.policy" in terms(alignment={"policy": "universe", "universe_sha256": "07" * 32})
+    assert "alignment.protocol" in terms(alignment={"protocol": "ot"})
     assert "expires_at" in terms(expires_at=AT + timedelta(days=90))
 
 
