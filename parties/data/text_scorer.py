@@ -142,8 +142,8 @@ def _what_changed(agreed: str, now: str) -> str:
     old, new = agreed.split(", "), now.split(", ")
     for what, one, two in zip(parts, old, new, strict=False):
         if one != two:
-            return f"its {what} is another ({one} was agreed, {two} is here)"
-    return f"its pin is another ({agreed} was agreed)"
+            return f"its {what} changed ({one} was agreed, {two} is here)"
+    return f"its pin changed ({agreed} was agreed)"
 
 
 def _vader() -> Scorer:

@@ -194,6 +194,6 @@ def check_weights(agreement: Agreement, earlier: Agreement) -> None:
             )
 
 
-def _brought(party: PartyTerms) -> tuple[str, tuple[str, ...], str, str]:
+def _brought(party: PartyTerms) -> tuple[str, tuple[str, ...], str, str, str]:
     """What a party's sums are made of."""
     return party.name, party.columns, party.text, party.encoder, party.expansion
