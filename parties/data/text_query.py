@@ -119,7 +119,8 @@ def _known(source: str, frame: pd.DataFrame, kinds: dict[str, str], lag: int | N
 
     def moment(name: str) -> NDArray[np.datetime64]:
         end = END_OF_DAY if kinds[name] == "DATE" else np.timedelta64(0, "ns")
-        return frame[name].to_numpy().astype("datetime64[ns]") + end
+        times: NDArray[np.datetime64] = frame[name].to_numpy().astype("datetime64[ns]")
+        return times + end
 
     written = frame["time"].to_numpy().astype("datetime64[D]")
     if "available_at" not in frame:

@@ -187,14 +187,15 @@ def _own_words(path: Path, version: str) -> Scorer:
     column = table.texts["word" if "word" in table.texts else "Word"]
     words = [column.texts[code].strip().lower() for code in column.codes]
     if "score" in table.numbers:
-        values = table.numbers["score"].values
+        values: list[float] = table.numbers["score"].values.tolist()
     else:
-        values = (table.numbers["Positive"].values > 0) * 1.0 - (table.numbers["Negative"].values > 0)
-    valence = {}
+        ups, downs = (table.numbers[name].values > 0 for name in ("Positive", "Negative"))
+        values = [float(up) - float(down) for up, down in zip(ups, downs, strict=True)]
+    valence: dict[str, float] = {}
     for row, (word, value) in enumerate(zip(words, values, strict=True)):
         if not math.isfinite(value):
             raise table.fault(row, f"the word {word!r} has no score; fill it in, or leave the row out")
-        if valence.setdefault(word, float(value)) != value:
+        if valence.setdefault(word, value) != value:
             raise table.fault(row, f"the word {word!r} has another score in an earlier row; keep one")
     valence = {word: value for word, value in valence.items() if value}
     if not valence:
