@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
@@ -80,6 +81,7 @@ class Overlap:
     together: Mapping[Group, float]
 
 
+@cache
 def dummies_for(epsilon: float, delta: float) -> int:
     """Fewest halves whose binomial count, moved by one, is (epsilon, delta) indistinguishable from itself.
 

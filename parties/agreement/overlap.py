@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Literal
 
 import rfc8785
@@ -32,7 +33,11 @@ __all__ = [
 ]
 
 DELTA = 1e-9
-"""The chance, for each entity, that the estimate tells more than its epsilon says."""
+"""The chance, for each entity, that an estimate tells more than its epsilon says, all its numbers together."""
+
+_LONGEST = timedelta(days=31)
+_LEAST_EACH = 0.1
+"""Least epsilon of one number: below it a list is mostly dummies, a hundred times more for a tenth of it."""
 
 _DOMAIN = b"entente/overlap/1\x00"
 Part = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 &._-]{0,39}$")]
@@ -56,12 +61,18 @@ class OverlapProposal(StrictTerms):
     def _consistent(self) -> OverlapProposal:
         if len(set(self.members)) != len(self.members):
             raise ValueError("two members share a name")
-        if (self.by == "all") != (not self.parts) or len(set(self.parts)) != len(self.parts):
-            raise ValueError("parts are named for a year or a sector each, and for nothing else")
+        if (self.by == "all") != (not self.parts) or len({part.casefold() for part in self.parts}) != len(self.parts):
+            raise ValueError("parts are named for a year or a sector each, once, and for nothing else")
         if self.by == "year" and not all(part.isdigit() and len(part) == 4 for part in self.parts):
             raise ValueError("years are written as 2024")
         if self.expires_at <= self.proposed_at:
             raise ValueError("expires_at is not after proposed_at")
+        if self.expires_at - self.proposed_at > _LONGEST:
+            raise ValueError(f"an overlap is answered within {_LONGEST.days} days")
+        if self.epsilon_each < _LEAST_EACH:
+            raise ValueError(
+                f"each number takes epsilon {_LEAST_EACH:g} at least: name a larger epsilon or fewer years"
+            )
         return self
 
     def canonical(self) -> bytes:
@@ -76,12 +87,17 @@ class OverlapProposal(StrictTerms):
     @property
     def epsilon_each(self) -> float:
         """Of one part. An entity has rows in every year and stands in one sector."""
-        return self.epsilon / len(self.parts) if self.by == "year" else self.epsilon
+        return self.epsilon / self._shared_by
+
+    @property
+    def _shared_by(self) -> int:
+        """Numbers that one entity moves, which share epsilon and delta."""
+        return len(self.parts) if self.by == "year" else 1
 
     @property
     def terms(self) -> OverlapTerms:
         """The protocol's."""
-        return OverlapTerms(self.members, self.largest_set, dummies_for(self.epsilon_each, DELTA))
+        return OverlapTerms(self.members, self.largest_set, dummies_for(self.epsilon_each, DELTA / self._shared_by))
 
 
 class OverlapFound(StrictTerms):

@@ -21,7 +21,7 @@ from parties.data.agreed_rows import rows_of
 from parties.data.security_list import SecurityList, read_security_list
 from parties.errors import AgreementError, ConfigError, DataError
 from parties.names import COORDINATOR
-from parties.node.alignment_history import check_repeats, large_sets, record_alignment
+from parties.node.alignment_history import Shown, check_repeats, large_sets, noted, record_alignment
 from parties.node.alignments import load_previous, remember
 from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext
@@ -73,16 +73,26 @@ def perform_align(context: RunContext, attempt: int) -> AlignedRows:
     peers = {p.name for p in context.agreement.parties} - {context.me}
     check_repeats(context.folder, peers, context.settings.limits.alignments, datetime.now(UTC))
     previous = load_previous(memory, peers)
-    alignment = _compare(context, attempt, previous)
-    terms, now = context.agreement.alignment, datetime.now(UTC)
-    entry = record_alignment(context.folder, context.me, context.run_id, terms.policy, alignment, now)
+    shown = Shown()
+    try:
+        alignment = _compare(context, attempt, previous, shown)
+    except Exception:
+        if shown.answered:
+            _write_down(context, shown, 0)
+        raise
+    _write_down(context, shown, len(alignment.ids))
+    keep = partial(remember, memory, context.me, alignment, previous)
+    # tokens put the rows in another order in every run; by name the same rows make the same batches again
+    ids = alignment.ids if context.agreement.alignment.policy == "union" else tuple(sorted(alignment.ids))
+    return AlignedRows(ids, alignment.set_sizes[context.me], alignment.roots, keep)
+
+
+def _write_down(context: RunContext, shown: Shown, rows: int) -> None:
+    policy = context.agreement.alignment.policy
+    entry = record_alignment(context.folder, context.run_id, policy, shown, rows, datetime.now(UTC))
     context.audit.append("alignment", context.run_id, entry.model_dump(mode="json", exclude={"at", "run"}))
     for line in large_sets(entry):
         _LOG.warning("run %s: %s", context.run_id[:12], line)
-    keep = partial(remember, memory, context.me, alignment, previous)
-    # tokens put the rows in another order in every run; by name the same rows make the same batches again
-    ids = alignment.ids if terms.policy == "union" else tuple(sorted(alignment.ids))
-    return AlignedRows(ids, alignment.set_sizes[context.me], alignment.roots, keep)
 
 
 def _rows_kept(context: RunContext, attempt: int) -> AlignedRows:
@@ -116,7 +126,7 @@ def listed_universe(agreement: Agreement, settings: NodeSettings, folder: Path) 
     return listed
 
 
-def _compare(context: RunContext, attempt: int, previous: PreviousAlignment) -> Alignment:
+def _compare(context: RunContext, attempt: int, previous: PreviousAlignment, shown: Shown) -> Alignment:
     """Run this party's side of the intersection, or of the union, on its own entity list."""
     agreement, settings = context.agreement, context.settings
     ids = rows_of(agreement).entities(settings.party, context.queries, context.data, settings.label)
@@ -144,7 +154,7 @@ def _compare(context: RunContext, attempt: int, previous: PreviousAlignment) -> 
         previous=previous,
     )
     try:
-        return context.perform("align", attempt, flow)
+        return context.perform("align", attempt, noted(flow, shown))
     except IdentifierError as error:
         asked = settings.party.asked or (settings.label.query if settings.label is not None else "")
         raise DataError(f"{asked}: {error}") from None

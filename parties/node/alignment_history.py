@@ -2,27 +2,45 @@
 
 An intersection answers the question that it is asked. Asked often, each time with another set, it answers which of a
 whole universe this party holds. So each alignment is written down, also one whose run ended early, and a counterparty
-that comes with changed sets more often than the standing limit allows is refused before anything moves.
+that comes with changed sets more often than the standing limit allows is refused before anything moves. One that
+stops a session once it has its answer is written down as any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from parties.errors import AgreementError, StorageError
 from parties.private_files import open_private
-from psi.ring import Alignment
+from psi.flow import Flow, Recv, Send
+from psi.messages import FinishedTokens, SetCommitment
+from psi.ot.messages import CommonList, Hint
 
-__all__ = ["AlignmentEntry", "HeldSet", "alignments", "check_repeats", "large_sets", "record_alignment"]
+__all__ = [
+    "AlignmentEntry",
+    "HeldSet",
+    "Shown",
+    "alignments",
+    "check_repeats",
+    "large_sets",
+    "noted",
+    "record_alignment",
+]
+
+T = TypeVar("T")
 
 _FILE = "alignments.jsonl"
 _WINDOW = timedelta(days=30)
 _LARGE = 3.0
 """Times the own set beyond which another's is named in the log."""
+_ANSWERS = (FinishedTokens, Hint, CommonList)
+"""With the first of these that a party sends, others can learn which entities it holds."""
 
 
 class HeldSet(BaseModel):
@@ -40,7 +58,7 @@ class HeldSet(BaseModel):
 
 
 class AlignmentEntry(BaseModel):
-    """One alignment. own: entries of this party's list, padding included, as of every other. rows: of the run."""
+    """One alignment. own: entries of this party's list, padding included, as of every other. rows: 0 if it failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,11 +82,50 @@ def alignments(folder: Path) -> tuple[AlignmentEntry, ...]:
         raise StorageError(f"{path}: damaged; restore it from a backup, or tell the others and remove it") from None
 
 
-def record_alignment(folder: Path, me: str, run: str, policy: str, found: Alignment, now: datetime) -> AlignmentEntry:
+@dataclass(slots=True)
+class Shown:
+    """What a session has shown so far: every set as its owner declared it, and whether the own one was answered for."""
+
+    own: int = 0
+    peers: dict[str, HeldSet] = field(default_factory=dict)
+    answered: bool = False
+
+    def _sent(self, message: object) -> None:
+        if isinstance(message, SetCommitment):
+            self.own = message.size
+        self.answered = self.answered or isinstance(message, _ANSWERS)
+
+    def _received(self, sender: str, message: object) -> None:
+        if isinstance(message, SetCommitment):
+            self.peers[sender] = HeldSet(size=message.size, changed=message.changed if message.previous_root else None)
+
+
+def noted(flow: Flow[T], shown: Shown) -> Flow[T]:
+    """``flow``, with what it shows noted in ``shown`` as it goes: it may not come to its end."""
+    got: Any = None
+    try:
+        effect = next(flow)
+        while True:
+            if isinstance(effect, Send):
+                shown._sent(effect.message)
+            try:
+                got = yield effect
+            except Exception as error:
+                effect = flow.throw(error)
+                continue
+            if isinstance(effect, Recv):
+                shown._received(effect.sender, got)
+            effect = flow.send(got)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        flow.close()
+
+
+def record_alignment(folder: Path, run: str, policy: str, shown: Shown, rows: int, now: datetime) -> AlignmentEntry:
     """Write an alignment down, before its rows are used."""
-    peers = {name: HeldSet(size=size, changed=found.changed.get(name)) for name, size in found.set_sizes.items()}
-    own = peers.pop(me)
-    made = AlignmentEntry(at=now, run=run, policy=policy, own=own.size, rows=len(found.ids), peers=peers)
+    made = AlignmentEntry(at=now, run=run, policy=policy, own=shown.own, rows=rows, peers=shown.peers)
     path = folder / _FILE
     try:
         with open(path, "a", encoding="utf-8", opener=open_private) as file:

@@ -158,11 +158,13 @@ class Overlaps:
 
     def _estimates(self, proposal: OverlapProposal) -> Iterator[OverlapFound]:
         home, name, terms = self._home, proposal.overlap_id, proposal.terms
-        sets = overlap_sets(proposal, home.settings, home.folder)
+        sets = tuple(overlap_sets(proposal, home.settings, home.folder))
         me, roles = home.identity.name, dict.fromkeys(proposal.members, Role.PARTY)
+        # before the first list moves: which part is too large is nobody's business
+        most = max(len(ids) for _, ids in sets)
+        if most > proposal.largest_set:
+            raise DataError(f"{most} entities, above the {proposal.largest_set} of the proposal's largest_set")
         for number, (part, ids) in enumerate(sets):
-            if len(ids) > proposal.largest_set:
-                raise DataError(f"{len(ids)} entities, above the {proposal.largest_set} of the proposal's largest_set")
             channel = self._endpoint.open(name, f"overlap-{number}", roles, (Payload.BLINDED, Payload.PUBLIC))
             try:
                 run = bytes.fromhex(name) + part.encode()
@@ -227,7 +229,8 @@ def spent(folder: Path, me: str, now: datetime, but: str = "") -> dict[str, floa
             proposal = OverlapProposal.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             raise StorageError(f"{path}: damaged; restore it from a backup: it counts what was told") from None
-        if path.parent.name != but and now - proposal.proposed_at < _WINDOW:
+        # by its end, which lies ahead of whoever signs: its beginning is the proposer's word
+        if path.parent.name != but and now - proposal.expires_at < _WINDOW:
             for name in proposal.members:
                 if name != me:
                     used[name] = used.get(name, 0.0) + proposal.epsilon

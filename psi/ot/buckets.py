@@ -91,6 +91,10 @@ class Buckets:
         for number in range(self.count):
             yield self.bucket(number)
 
+    def through(self, bucket: Bucket, size: int) -> int:
+        """What to say is done after a bucket: how many ids that are is in nobody's progress, as in no message."""
+        return (bucket.number + 1) * size // self.count
+
     def bucket(self, number: int) -> Bucket:
         """A bucket by its number."""
         start = int(self._ends[number - 1]) if number else 0

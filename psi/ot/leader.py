@@ -59,7 +59,7 @@ def lead(opened: Opened, limits: AlignmentLimits, randomness: Randomness) -> Flo
     waiting: list[_Asked] = []
     for bucket in opened.buckets:
         waiting.append((yield from _ask(opened, bucket, ends, values, absorb, randomness)))
-        yield Progress(bucket.span.stop, 2 * size, unit="ids")
+        yield Progress(opened.buckets.through(bucket, size), 2 * size, unit="ids")
         if len(waiting) > _AHEAD:
             yield from _take(opened, waiting.pop(0), values, sums, mask)
     for asked in waiting:

@@ -48,7 +48,7 @@ def answer(
     for bucket in opened.buckets:
         rows = yield from _checked_rows(opened, leader, bucket, end, randomness)
         names[bucket.span] = yield from _hint(opened, leader, bucket, end, rows, randomness)
-        yield Progress(bucket.span.stop, size, unit="ids")
+        yield Progress(opened.buckets.through(bucket, size), size, unit="ids")
     which, got = yield RecvAny((Recv(leader, CommonList), Recv(leader, TooFewFound)))
     if which == 1:
         raise IntersectionTooSmall(too_few(limits.minimum_common))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psi.commitment import PreviousAlignment
-from psi.flow import LocalProtocolError, Message, RemoteProtocolError
+from psi.flow import LocalProtocolError, Message, RemoteProtocolError, run_local
 from psi.identifiers import DuplicateIdentifier, NotNormalised
 from psi.messages import AlignmentConfirmation, SetCommitment
 from psi.ot import leader as leading
@@ -34,7 +34,7 @@ from psi.ot.messages import (
 from psi.ot.opening_moves import narrowed
 from psi.ring import IntersectionTooSmall
 from tests.psi.rig import LIMITS, RUN, Wire, packed
-from tests.psi.transfer_rig import transfer, without_base_transfers
+from tests.psi.transfer_rig import transfer, transfer_flows, without_base_transfers
 
 NAMES = ("bank", "cards", "sky", "social", "web")
 UNIVERSE = [f"TICKER{i}" for i in range(24)]
@@ -86,8 +86,16 @@ def test_sets_of_several_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
         name: [f"ID{i}" for i in range(first, last)]
         for name, first, last in (("bank", 0, 3000), ("sky", 1000, 3500), ("web", 900, 1900))
     }
-    wire = Wire()
-    results = transfer(sets, wire=wire)
+    wire, told = Wire(), set[tuple[str, int, int]]()
+    results = run_local(
+        transfer_flows(sets), relay=wire, watch=lambda name, progress: told.add((name, progress.done, progress.total))
+    )
+    due = {
+        (name, k * len(ids) // 8, len(ids) * (1 + (name == "bank"))) for name, ids in sets.items() for k in range(1, 9)
+    }
+    assert told == due | {("bank", 6000, 6000)}, (
+        "progress tells as little of how many ids a bucket holds as messages do"
+    )
     assert set(results["web"].ids) == {f"ID{i}" for i in range(1000, 1900)}
     assert [m.bucket for m in wire.received("sky", MaskedMatrix)] == list(range(8))
 

@@ -8,22 +8,27 @@ from pathlib import Path
 import pytest
 
 from parties.errors import AgreementError, StorageError
-from parties.node.alignment_history import alignments, check_repeats, large_sets, record_alignment
+from parties.node.alignment_history import (
+    HeldSet,
+    Shown,
+    alignments,
+    check_repeats,
+    large_sets,
+    noted,
+    record_alignment,
+)
 from psi.commitment import AlignmentLimits, OwnSetRefused, PreviousAlignment
-from psi.flow import RemoteProtocolError, run_local
-from psi.merkle import SaltedSet
-from psi.ring import Alignment
+from psi.flow import Message, RemoteProtocolError, run_local
+from psi.messages import AlignmentConfirmation
 from tests.psi.rig import LIMITS, Wire, align, flows
+from tests.psi.transfer_rig import transfer_flows, without_base_transfers
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
-SALTED = SaltedSet.of(bytes(32), ["A"])
 
 
 def took_place(folder: Path, days: int, **changed: int | None) -> None:
-    sizes = {"fund": 100} | dict.fromkeys(changed, 700)
-    declared = {name: ids for name, ids in changed.items() if ids is not None}
-    found = Alignment(("A", "B"), sizes, b"", dict.fromkeys(sizes, b""), SALTED, declared)
-    record_alignment(folder, "fund", "ab" * 32, "psi", found, NOW - timedelta(days=days))
+    shown = Shown(100, {name: HeldSet(size=700, changed=ids) for name, ids in changed.items()})
+    record_alignment(folder, "ab" * 32, "psi", shown, 2, NOW - timedelta(days=days))
 
 
 def test_a_counterparty_that_comes_with_changed_sets_is_answered_so_often_and_no_more(tmp_path: Path) -> None:
@@ -76,3 +81,29 @@ def test_two_runs_that_differ_by_few_ids_are_refused_at_home_and_by_others() -> 
         made["bank"] = flows(moved, limits=few, previous=before)["bank"]
         with pytest.raises(RemoteProtocolError, match="sky: declares that 2 entities changed"):
             run_local(made)
+
+
+@pytest.mark.parametrize("protocol", ["ring", "ot"])
+def test_a_counterparty_that_stops_once_it_has_its_answer_is_noted(
+    protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_base_transfers(monkeypatch)
+    sets = {"bank": ["A", "B", "C"], "sky": ["A", "B"]}
+    victim, made = ("bank", flows(sets)) if protocol == "ring" else ("sky", transfer_flows(sets))
+    other, shown = ("sky" if victim == "bank" else "bank"), Shown()
+    made[victim] = noted(made[victim], shown)
+
+    def stopping(sender: str, receiver: str, message: Message) -> Message:
+        if sender == other and isinstance(message, AlignmentConfirmation):
+            raise RemoteProtocolError("stopped", sender)
+        return message
+
+    with pytest.raises(RemoteProtocolError, match="stopped"):
+        run_local(made, relay=stopping)
+    assert shown == Shown(len(sets[victim]), {other: HeldSet(size=len(sets[other]))}, answered=True)
+    unasked = Shown()
+    begun = noted(flows(sets)["bank"], unasked)
+    next(begun)
+    with pytest.raises(RemoteProtocolError, match="gone"):
+        begun.throw(RemoteProtocolError("gone", "sky"))
+    assert unasked == Shown(3)

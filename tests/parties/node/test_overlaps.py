@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from parties.agreement.overlap import OverlapAnswer, OverlapProposal, OverlapState, overlap_lines, sign_overlap
+from parties.agreement.overlap import DELTA, OverlapAnswer, OverlapProposal, OverlapState, overlap_lines, sign_overlap
 from parties.audit.log import AuditLog
 from parties.cli import run
 from parties.control.commands import Command, OverlapsBody, parse_command
@@ -26,6 +26,7 @@ from parties.node.overlap_sets import overlap_sets
 from parties.node.overlaps import Overlaps, check_budget, known_overlaps, spent
 from parties.settings.consortium import load_consortium
 from parties.transport.memory import MemoryNetwork
+from psi.overlap import dummies_for
 
 NAMES = ("fund", "satellite", "social")
 
@@ -156,7 +157,8 @@ def test_who_refuses_ends_it_and_nobody_speaks_for_another(homes: DemoHomes, hou
 
 
 def test_budgets_count_what_was_signed_and_texts_say_what_it_tells(tmp_path: Path) -> None:
-    old = proposal(proposed_at=datetime(2020, 1, 1, tzinfo=UTC), epsilon=9.0)
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    old = proposal(proposed_at=long_ago, expires_at=long_ago + timedelta(days=1), epsilon=9.0)
     for one in (old, proposal(epsilon=2.0, nonce="cd" * 16)):
         place = tmp_path / "overlaps" / one.overlap_id
         place.mkdir(parents=True)
@@ -174,3 +176,21 @@ def test_budgets_count_what_was_signed_and_texts_say_what_it_tells(tmp_path: Pat
         with pytest.raises(ValueError, match=r"parts|years|share a name"):
             proposal(**bad)
     assert OverlapState(proposal=years).status == "waiting"
+
+
+def test_a_proposer_cannot_have_an_estimate_repeated_within_one_epsilon(tmp_path: Path) -> None:
+    """Its own word on when it proposed, one sector in two spellings, and delta once a year would each average noise."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    with pytest.raises(ValueError, match="answered within 31 days"):
+        proposal(proposed_at=now - timedelta(days=400))
+    with pytest.raises(ValueError, match="once"):
+        proposal(by="sector", parts=("Energy", "ENERGY"))
+    with pytest.raises(ValueError, match=r"epsilon 0\.1 at least"):
+        proposal(by="year", parts=("2023", "2024"), epsilon=0.19)
+    late = proposal(proposed_at=now - timedelta(days=30), epsilon=2.0, nonce="cd" * 16)
+    place = tmp_path / "overlaps" / late.overlap_id
+    place.mkdir(parents=True)
+    (place / "signed.json").write_text(late.model_dump_json())
+    assert spent(tmp_path, "fund", now + timedelta(days=340)) == {"satellite": 2.0}, "a year from when it could be done"
+    years = tuple(str(2001 + i) for i in range(10))
+    assert proposal(by="year", parts=years, epsilon=2.0).terms.dummies == dummies_for(0.2, DELTA / 10)
