@@ -124,6 +124,8 @@ HELP: Mapping[str, str] = {
     "exchange": "Each report of a party carries the head of its log, and every other party of the run is shown it.",
     "reveals": "What the receiver of such a message could learn from it, as the protocol's register says.",
     "agreement": "What every party signed before any byte moved; its fingerprint is the run id.",
+    "evidence": "One file, signed by the coordinator: agreement, signatures, logs, reports, contributions, the "
+    "journal's entries. Check it with entente evidence check.",
     "canonical": "The JSON of RFC 8785, byte for byte what was hashed and signed.",
     "left_out": "A check is left out rather than guessed when what it needs was not given to the run.",
     "pending": "Booked, but not final until the label's horizon has passed on live data.",

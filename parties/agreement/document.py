@@ -109,6 +109,7 @@ class Agreement(Terms):
             raise ValueError(f"exactly one label party is needed, and it must be {self.label.party!r}")
         if not self.features:
             raise ValueError("at least one feature party is needed")
+        self._check_residual()
         if (self.calendar is None) == (self.static is None):
             raise ValueError("name calendar or static: the periods of the data, or that it has none")
         if self.static is not None:
@@ -148,6 +149,19 @@ class Agreement(Terms):
         except (ValueError, RecursionError):
             raise ValueError("a number or text has no canonical JSON: keep it finite, below 2**53, Unicode") from None
         return self
+
+    def _check_residual(self) -> None:
+        own, named = self.party(self.label.party).columns, self.label.residual
+        strange = [name for name in named if name not in own]
+        if strange:
+            raise ValueError(
+                f"label.residual names {strange[0]!r}, which is no column of {self.label.party!r}: name some of "
+                f"{', '.join(own) or 'its columns, of which it has none'}"
+            )
+        if len(set(named)) != len(named):
+            raise ValueError("label.residual names a column twice: name each once")
+        if named and self.static is not None:
+            raise ValueError("label.residual neutralises period by period, and static data has none: leave it out")
 
     def _check_opened_sums(self) -> None:
         """What holds where sums of embeddings open."""

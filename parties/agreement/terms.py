@@ -187,6 +187,17 @@ class LabelTerms(Terms):
     name: str
     definition: str
     party: PartyName
+    residual: tuple[str, ...] = Field(
+        default=(), description="own columns of the label party that the label is neutralised by; empty: by none"
+    )
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A label as it is keeps the terms it had before there were residual ones."""
+        body: dict[str, Any] = handler(self)
+        if not body.get("residual"):
+            body.pop("residual", None)
+        return body
 
 
 class EvaluationTerms(Terms):

@@ -69,6 +69,11 @@ def _run(agreement: Agreement) -> Iterator[str]:
     yield from _continuation(agreement)
     yield from _placebo(agreement)
     yield f"Label party: {label.party}; label {label.name}: {label.definition or 'no definition'}"
+    if label.residual:
+        yield (
+            f"The target is a residual: what {', '.join(label.residual)}, columns of {label.party}, leave of the label "
+            "in each period. Training, evaluation and pay go by it."
+        )
     features = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in agreement.features)
     yield f"Feature parties: {features}"
     yield "Legal entities: " + "; ".join(f"{p.name} {p.legal_entity or 'names none'}" for p in agreement.parties)

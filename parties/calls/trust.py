@@ -213,3 +213,7 @@ class TrustCalls(Asking, Protocol):
     def agreement_file(self, run_id: str) -> bytes:
         """The canonical document whose SHA-256 is the run id."""
         return self.fetch("trust/agreement-file", RunQuestion(run_id=run_id))
+
+    def evidence(self, run_id: str) -> bytes:
+        """The coordinator's evidence pack of a run, signed, for an admin or an auditor."""
+        return self.fetch("trust/evidence", RunQuestion(run_id=run_id))

@@ -18,6 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 import parties.cli.approving
+import parties.cli.known
 import parties.cli.replaying  # noqa: F401 adds its commands to audit's
 from parties import __version__
 from parties.cli import (
@@ -30,6 +31,7 @@ from parties.cli import (
     deliveries,
     demo,
     doctor,
+    evidence,
     fees,
     importance,
     joining,
@@ -79,6 +81,7 @@ app.add_typer(books.app, name="ledger")
 app.add_typer(settling.app, name="settle")
 app.add_typer(fees.app, name="fees")
 app.add_typer(audit.app, name="audit")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(contributing.app, name="contribution")
 app.add_typer(bench.app, name="bench")
 runs.app.command("continue")(continuing.run_continue)

@@ -164,7 +164,8 @@ def audit_labels(
     home: Home,
 ) -> None:
     """Check labels and columns that a label party discloses against what it committed to before a run's first step."""
-    from parties.node.label_commitment import LabelCommitment, disclosed
+    from parties.audit.committed_labels import LabelCommitment
+    from parties.node.label_commitment import disclosed
 
     shown = disclosed(file)
     with _opened(home) as log:

@@ -40,7 +40,7 @@ class RootGroup(HelpGroup):
         "The consortium's admin": ("coordinator", "invite", "contribution"),
         "Who reads factors": ("factors",),
         "Money": ("settle", "ledger", "fees"),
-        "Checks": ("audit",),
+        "Checks": ("audit", "evidence"),
     }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from parties.factor.fund_tables import FundTable
     from parties.factor.tables import FactorFolder
 
-__all__ = ["app", "factors_monitor", "factors_uplift", "factors_validate"]
+__all__ = ["app", "factors_monitor", "factors_uplift", "factors_validate", "on_factor_grid", "write_record"]
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: the folder that holds SHA256SUMS.")]
 Labels = Annotated[
@@ -59,17 +59,17 @@ def factors_uplift(
 
     bundle = open_folder(folder)
     tables = [read_values(own, "score")]
-    mine = _on_grid(tables[0], bundle, least_matched)
+    mine = on_factor_grid(tables[0], bundle, least_matched)
     if labels is None:
         reason = "no labels were given: name them with --labels FILE"
         found = overlap_findings(bundle.scores, mine)
         found |= Findings(left_out=dict.fromkeys(("rank_ic_difference", "mmc", "encompassing"), reason))
     else:
         tables.append(read_values(labels, "label"))
-        truth = _on_grid(tables[1], bundle, least_matched)
+        truth = on_factor_grid(tables[1], bundle, least_matched)
         found = uplift_findings(bundle.scores, mine, truth, _names(bundle), horizon=bundle.horizon)
     show_findings(found, everything=True)
-    _write_record(out, found.record())
+    write_record(out, found.record())
     _say_what_was_read(tables)
 
 
@@ -126,7 +126,7 @@ def factors_monitor(
     found = monitor(grid, truth, tuple(f"{day:%Y-%m-%d}" for day in days), expected, window=window)
     show_findings(replace(found.findings, warnings=()), everything=True)
     say(f"Advice: {found.advice.action}.", *found.advice.reasons)
-    _write_record(out, found.findings.record() | {"advice": found.advice.action, "reasons": list(found.advice.reasons)})
+    write_record(out, found.findings.record() | {"advice": found.advice.action, "reasons": list(found.advice.reasons)})
     _say_what_was_read(tables)
 
 
@@ -160,11 +160,11 @@ def factors_validate(
 
     bundle = open_folder(folder)
     tables = [read_values(labels, "label")]
-    truth = _on_grid(tables[0], bundle, least_matched)
+    truth = on_factor_grid(tables[0], bundle, least_matched)
     mine, known = None, MarketData()
     if own is not None:
         tables.append(read_values(own, "score"))
-        mine = _on_grid(tables[-1], bundle, least_matched)
+        mine = on_factor_grid(tables[-1], bundle, least_matched)
     if market is not None:
         table, known_on = read_market(market)
         table.match(bundle.dates, bundle.instruments, least_matched, bundle.name)
@@ -192,13 +192,13 @@ def factors_validate(
     facts = {"label": bundle.metadata["label_definition"], "labels from": labels.name, "run": bundle.metadata["run_id"]}
     with whole_or_nothing(out):
         write_file(out / "report.html", render_report(f"{bundle.name}, checked at home", facts, found))
-        _write_record(out / "validation.json", found.record())
+        write_record(out / "validation.json", found.record())
     show_findings(found, everything=False)
     say(f"{out / 'report.html'} is written.")
     _say_what_was_read(tables)
 
 
-def _on_grid(table: FundTable, bundle: FactorFolder, least: float) -> Any:
+def on_factor_grid(table: FundTable, bundle: FactorFolder, least: float) -> Any:
     """A table's column on the factor's grid, (T, n)."""
     return table.grid(table.match(bundle.dates, bundle.instruments, least, bundle.name))
 
@@ -220,6 +220,7 @@ def _names(bundle: FactorFolder) -> tuple[str, ...]:
     return tuple(f"{day:%Y-%m-%d}" for day in bundle.dates)
 
 
-def _write_record(path: Path | None, record: Mapping[str, Any]) -> None:
+def write_record(path: Path | None, record: Mapping[str, Any]) -> None:
+    """Write numbers as JSON, where a file was named."""
     if path is not None:
         write_file(path, (json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())

@@ -15,7 +15,7 @@ from parties.process.database import open_engine
 from parties.settlement.closed_run import ClosedRun
 from parties.settlement.contribution import ContributionRecord
 
-__all__ = ["closed_run", "find_run", "is_valued", "open_ledger", "valued_runs"]
+__all__ = ["closed_run", "find_run", "is_valued", "open_ledger", "run_states", "valued_runs"]
 
 
 def open_ledger(home: Path) -> LedgerStore:
@@ -29,6 +29,13 @@ def open_ledger(home: Path) -> LedgerStore:
 
 def valued_runs(home: Path) -> list[ClosedRun]:
     """Runs that came past valuation and did not abort, oldest first."""
+    states = run_states(home).values()
+    valued = ((state, Agreement.model_validate_json(state.agreement)) for state in states if is_valued(state))
+    return [run for state, agreement in valued if (run := closed_run(state, agreement)) is not None]
+
+
+def run_states(home: Path) -> dict[str, RunState]:
+    """Every run by its id, as the home's event log has it, oldest first."""
     url = _settings(home).database or f"sqlite:///{home / 'coordinator.db'}"
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
         raise ConfigError(f"{home}: no coordinator has run here; name the coordinator's folder")
@@ -39,8 +46,7 @@ def valued_runs(home: Path) -> list[ClosedRun]:
             states[logged.event.run], _ = step(states.get(logged.event.run), logged.event)
     finally:
         log.close()
-    valued = ((state, Agreement.model_validate_json(state.agreement)) for state in states.values() if is_valued(state))
-    return [run for state, agreement in valued if (run := closed_run(state, agreement)) is not None]
+    return states
 
 
 def find_run(home: Path, start: str) -> ClosedRun:

@@ -119,6 +119,7 @@ class Coordinator:
         overlaps = Overlaps(home, engine, roster, now)
         desk = DeskContext(
             home=home,
+            identity=identity,
             settings=settings,
             engine=engine,
             roster=roster,

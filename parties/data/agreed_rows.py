@@ -17,6 +17,7 @@ from parties.agreement.terms import StaticTerms
 from parties.data.calendar import calendar_of
 from parties.data.entities import Readers, canonical_entities, party_entities, read_aliases
 from parties.data.panel import build_feature_panel, build_label_panel
+from parties.data.residual_label import residual_panel
 from parties.data.static_panel import static_features, static_label_panel
 from parties.data.static_query import label_reader, read_static_rows
 from parties.settings.consortium import LabelSettings, PartySettings
@@ -45,10 +46,14 @@ class AgreedRows(Protocol):
 
 @dataclass(frozen=True)
 class DatedRows:
-    """Observations as of each cutoff of a calendar. horizons: names of further labels."""
+    """Observations as of each cutoff of a calendar. horizons: names of further labels.
+
+    residual: own columns of the label party that its labels are neutralised by.
+    """
 
     calendar: Calendar
     horizons: tuple[str, ...] = ()
+    residual: tuple[str, ...] = ()
 
     def entities(
         self, settings: PartySettings, folder: Path, data: Path, label: LabelSettings | None = None
@@ -62,6 +67,7 @@ class DatedRows:
         self, settings: PartySettings, label: LabelSettings, folder: Path, data: Path, entities: Sequence[str]
     ) -> LabelPanel:
         panel = build_label_panel(settings, label, folder, data, self.calendar, entities, self.horizons)
+        panel = residual_panel(panel, self.residual)
         held = [not is_foreign(name) for name in entities]
         return panel if all(held) else replace(panel, universe=panel.universe & np.array(held))
 
@@ -94,4 +100,4 @@ def rows_of(agreement: Agreement) -> AgreedRows:
     if agreement.static is not None:
         return UndatedRows(agreement.static)
     horizons = tuple(horizon.name for horizon in agreement.walk_forward.horizons)
-    return DatedRows(calendar_of(agreement.dated), horizons)
+    return DatedRows(calendar_of(agreement.dated), horizons, agreement.label.residual)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["git_revision", "lockfile_sha256"]
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def git_revision(root: Path = _ROOT) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "canonical",
     "chain",
     "instant",
+    "linked",
 ]
 
 LARGEST_AMOUNT = 2**53 - 1  # the largest integer RFC 8785 can write
@@ -255,5 +256,9 @@ def canonical(content: Content) -> bytes:
 
 def chain(head: Head, content: Content) -> Receipt:
     """The next link: SHA-256 over the domain tag, the previous digest and the entry's canonical bytes."""
-    digest = hashlib.sha256(_DOMAIN + bytes.fromhex(head.digest) + canonical(content)).hexdigest()
-    return Receipt(head.sequence + 1, digest)
+    return Receipt(head.sequence + 1, linked(head.digest, canonical(content)))
+
+
+def linked(before: str, content: bytes) -> str:
+    """The digest of the entry whose canonical bytes these are, after the one with the digest ``before`` (hex)."""
+    return hashlib.sha256(_DOMAIN + bytes.fromhex(before) + content).hexdigest()

@@ -78,6 +78,20 @@ class Member(Terms):
             raise ValueError("the certificate does not have the SHA-256 written beside it")
         return self
 
+    def self_certified(self, name: str) -> bool:
+        """Whether the certificate carries the identity key's own signature over the name and the TLS key."""
+        try:
+            found = parse_certificate(self.certificate.encode())
+            key, extension = found.public_key(), found.extensions.get_extension_for_oid(SUCCESSION_EXTENSION).value
+            assert isinstance(extension, x509.UnrecognizedExtension)
+            if not isinstance(key, ec.EllipticCurvePublicKey):
+                return False
+            identity = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.identity_key))
+            identity.verify(extension.value, succession_bytes(name, key))
+        except (ValueError, InvalidSignature, x509.ExtensionNotFound):
+            return False
+        return True
+
     def check_valid(self, name: str, now: datetime) -> None:
         """Raise :class:`PeerError` when the certificate is not valid at ``now`` (aware)."""
         certificate = parse_certificate(self.certificate.encode())

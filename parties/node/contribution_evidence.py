@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, ValidationError
 
 from parties.agreement.document import Agreement
+from parties.audit.committed_labels import COMMITMENT
 from parties.audit.heads import Inclusion
 from parties.audit.log import AuditLog
 from parties.errors import DataError, StorageError
@@ -27,7 +28,7 @@ from parties.fields import RunId
 from parties.names import PartyName
 from parties.node.checkpoints import CheckpointStore
 from parties.node.context import RunContext, node_secret
-from parties.node.label_commitment import COMMITMENT, DISCLOSURE
+from parties.node.label_commitment import DISCLOSURE
 from parties.settlement.signed_contribution import LARGEST
 from vfl.protocols.committed_values import arrays_digest
 from vfl.terms import Terms

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
+from parties.audit.committed_labels import COMMITMENT, LabelCommitment
 from parties.audit.heads import check_inclusion
 from parties.errors import AgreementError, DataError
 from parties.node.coalition_values import Sums, ValuedRun, sealed_report, shared_out
 from parties.node.contribution_evidence import COALITIONS, LabelEvidence, PartyEvidence
-from parties.node.label_commitment import COMMITMENT, LabelCommitment, commitment_of, panel_of
+from parties.node.label_commitment import commitment_of, panel_of
 from parties.node.sealed_valuation import placed_ics, scores_opened, valued_periods
 from parties.node.sessions import session_terms
 from parties.node.valuation import Valuation

@@ -240,6 +240,7 @@ class LabelParty:
             "identifier_scheme": "normalised identifiers as agreed between the parties",
             "label_name": agreement.label.name,
             "label_definition": agreement.label.definition,
+            "neutralised_against": agreement.label.residual,
             "run_id": self.context.run_id,
             "parties": tuple(p.name for p in agreement.parties),
             "alignment_policy": agreement.alignment.policy,

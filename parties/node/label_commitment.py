@@ -11,30 +11,23 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import rfc8785
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
-from pydantic import Field, StringConstraints, ValidationError
 
+from parties.audit.committed_labels import COMMITMENT, LabelCommitment
 from parties.audit.merkle import leaf_hash, node_hash
 from parties.errors import DataError, StorageError
-from parties.fields import RunId, Sha256
-from parties.names import PartyName
 from parties.node.context import RunContext
 from parties.settlement.dossier_store import write_durably
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.factors.panel import FeaturePanel, LabelPanel
-from vfl.terms import Terms
 
 __all__ = [
-    "COMMITMENT",
     "DISCLOSURE",
-    "LabelCommitment",
     "commit_labels",
     "commitment_of",
     "disclosed",
@@ -42,54 +35,12 @@ __all__ = [
     "panel_of",
 ]
 
-COMMITMENT = "commitment"
-"""Kind of its entry in the audit log."""
-
-
 DISCLOSURE = "committed.npz"
 """In the label party's run folder: what opens its commitment."""
 
-LARGEST = 4096
 _FILE = "label-commitment.json"
-_DOMAIN = b"entente/label-commitment/1\x00"
 _FURTHER, _FURTHER_KNOWN = "further_", "further_known_"
 _SALT, _TOGETHER = 32, 65_536
-
-
-class LabelCommitment(Terms):
-    """Roots over ``rows`` rows, with the label party's Ed25519 signature. entities: SHA-256 of their names in order."""
-
-    run_id: RunId
-    party: PartyName
-    rows: int = Field(ge=1)
-    entities: Sha256
-    labels: Sha256
-    columns: Sha256
-    signature: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{128})?$")] = ""
-
-    @property
-    def said(self) -> bytes:
-        """What is signed."""
-        return _DOMAIN + rfc8785.dumps(self.model_dump(mode="json", exclude={"signature"}))
-
-    @classmethod
-    def read(cls, document: bytes) -> LabelCommitment:
-        """Raises MalformedError for anything but a commitment."""
-        try:
-            if len(document) > LARGEST:
-                raise ValueError
-            return cls.model_validate_json(document)
-        except (ValidationError, ValueError, RecursionError):
-            raise MalformedError("sent a commitment to its labels that is not understood") from None
-
-    def signed_by(self, identity_key: str) -> bool:
-        """Whether the signature is that of this raw Ed25519 key, hex."""
-        try:
-            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(identity_key))
-            key.verify(bytes.fromhex(self.signature), self.said)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
 
 
 def commit_labels(context: RunContext, panel: LabelPanel, entities: tuple[str, ...]) -> bytes:

@@ -18,6 +18,7 @@ from parties.node.align import AlignedRows, keep_alignment, kept_alignment, perf
 from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
 from parties.node.feature_parties import feature_party
+from parties.node.kept_approvals import keep_approvals
 from psi.flow import Role
 from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle
@@ -39,6 +40,7 @@ class PartyRun:
             if party.name not in signatures:
                 raise AgreementError(f"{party.name!r} has not signed the agreement: no byte moves before everyone has")
             verify_signature(context.agreement, party.name, signatures[party.name])
+        keep_approvals(context.run_folder, {party.name: signatures[party.name] for party in context.agreement.parties})
         self._alignment: AlignedRows | None = None
         self._part: FeatureParty | LabelParty | None = None
 

@@ -150,6 +150,7 @@ def _terms(agreement: Agreement, trial: Tried | None) -> dict[str, Any]:
         "walk_forward": agreement.walk_forward.model_dump(mode="json"),
         "columns": {party.name: list(party.columns) for party in agreement.parties},
         "label": agreement.label.definition,
+        **({"residual": list(agreement.label.residual)} if agreement.label.residual else {}),
         "frequency": agreement.dated.frequency,
     }
     if trial is not None:

@@ -25,7 +25,6 @@ from parties.settings.consortium import (
     ConsortiumSettings,
     EncoderSettings,
     ExpansionSettings,
-    LabelSettings,
     PartySettings,
 )
 from parties.settings.text import TextSettings
@@ -115,12 +114,13 @@ def offered_terms(terms: Mapping[str, Any], offers: Mapping[str, Offer]) -> Cons
     given = raw.get("label", {})
     if not isinstance(given, Mapping):
         raise TermsFault("label", "give its name and its definition")
-    said = {key: value for key, value in given.items() if key in ("name", "definition")}
-    raw["label"] = LabelSettings(
-        name=said.get("name") or (label.label_name if label else ""),
-        definition=said.get("definition") or (label.label_definition if label else ""),
-        query=_AT_HOME,
-    )
+    said = {key: value for key, value in given.items() if key in ("name", "definition", "residual")}
+    raw["label"] = {
+        "name": said.get("name") or (label.label_name if label else ""),
+        "definition": said.get("definition") or (label.label_definition if label else ""),
+        "query": _AT_HOME,
+        "residual": said.get("residual") or (),
+    }
     try:
         return ConsortiumSettings.model_validate(raw)
     except ValidationError as error:
@@ -271,7 +271,12 @@ def agreement_of(
                 )
                 for party in settings.party
             ),
-            label=LabelTerms(name=settings.label.name, definition=settings.label.definition, party=label),
+            label=LabelTerms(
+                name=settings.label.name,
+                definition=settings.label.definition,
+                party=label,
+                residual=settings.label.residual,
+            ),
             calendar=None if settings.calendar is None else calendar_terms(settings.calendar),
             static=settings.static,
             alignment=settings.alignment,
@@ -346,7 +351,7 @@ def terms_of(agreement: Agreement) -> dict[str, Any]:
     return {
         **{key: value for key, value in body.items() if value is not None},
         "name": agreement.consortium,
-        "label": {"name": agreement.label.name, "definition": agreement.label.definition},
+        "label": agreement.label.model_dump(mode="json", exclude={"party"}),
         **_times_of(agreement),
         "parties": [party.name for party in agreement.parties],
     }

@@ -67,6 +67,11 @@ class LabelSettings(Terms):
     query: str = Field(description="SQL file, relative to consortium.toml")
     lag_days: int | None = Field(default=None, ge=0)
     horizons: dict[str, FurtherLabel] = Field(default={}, description="by the names in walk_forward.horizons")
+    residual: tuple[str, ...] = Field(
+        default=(),
+        description="own columns of the label party, by whose values at the cutoff runs neutralise the label; in terms "
+        "that are proposed, a node's own file says nothing of it",
+    )
 
     def at(self, horizon: str) -> LabelSettings:
         """The settings of one further horizon. Raises :class:`ConfigError` for one without a query."""

@@ -23,6 +23,7 @@ from ui.run_orders import orders, paused_words, standings
 from ui.shared_reads import latest, shared
 from ui.tables import run as run_tables
 from ui.views import factor, run_actions
+from ui.views.evidence_download import evidence_button
 from ui.views.run_figures import contribution, numbers, quality, revealed, terms
 from ui.wording import (
     HELP,
@@ -80,6 +81,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         _now(client, viewer, run)
         _figures(client, viewer, run)
         _ended(client, viewer, run)
+        evidence_button(client, viewer, run)
     else:
         st.fragment(_now, run_every=_REFRESH_SECONDS)(client, viewer, run)
         st.fragment(_figures, run_every=_FIGURES_SECONDS)(client, viewer, run)

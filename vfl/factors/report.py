@@ -54,6 +54,7 @@ _CHARTS: tuple[tuple[str, str, str, Callable[[str, Series], str]], ...] = (
     ("capacity", "capacity", "Net return per year by capital", line_chart),
     ("neutralised", "neutralised", "Rank IC after neutralising", bar_chart),
     ("library", "library", "Correlation with known factors", bar_chart),
+    ("library", "crowding", "Share that known signals explain, by period", line_chart),
 )
 
 _TILES: tuple[tuple[str, str, str], ...] = (
@@ -174,6 +175,11 @@ def verdict(findings: Findings) -> str:
     if "test_rows" in findings.numbers:
         (name, number), *_ = findings.numbers["test_rows"].items()
         return f"{name.upper()} {number_text(number.value)} on {number.n:,} test rows, whose labels entered nothing."
+    known = findings.numbers.get("library", {})
+    if "ic" not in findings.numbers and "r_squared" in known:
+        left = known.get("rank_ic_left")
+        beside = "" if left is None else f" They leave a mean rank IC of {number_text(left.value)}."
+        return f"Known signals explain {number_text(known['r_squared'].value)} of the score's variance.{beside}"
     if "ic" not in findings.numbers:
         return "No information coefficient could be computed."
     mean, t = findings.numbers["ic"]["rank_ic"], findings.numbers["ic"]["rank_ic_t"]

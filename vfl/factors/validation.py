@@ -15,6 +15,7 @@ from vfl.factors.evaluate import Method, ic_by_period, summarise
 from vfl.factors.exposures import library_findings, neutral_findings
 from vfl.factors.findings import Findings, Number, Series, Warn, hac_numbers
 from vfl.factors.hac import HacMean, hac_mean
+from vfl.factors.half_life import half_life, half_life_numbers
 from vfl.factors.joining import uplift_findings
 from vfl.factors.lookahead import lookahead_findings
 from vfl.factors.market import MarketData
@@ -211,16 +212,18 @@ def _strength(mean: HacMean) -> tuple[Warn, ...]:
 def decay(subject: Subject) -> Findings:
     """Rank IC with the label windows that start 0, 1, 2, ... horizons later, which do not overlap."""
     horizon, labels = subject.horizon, subject.labels
-    names, bands, counts = [], [], []
+    names, bands, counts, series = [], [], [], []
     for window in range(DECAY_WINDOWS):
         lag = window * horizon
         if lag >= len(labels):
             break
         ahead = np.full(labels.shape, np.nan)
         ahead[: len(labels) - lag] = labels[lag:]
-        mean = hac_mean(ic_by_period(subject.scores, ahead), horizon=horizon)
+        ics = ic_by_period(subject.scores, ahead)
+        mean = hac_mean(ics, horizon=horizon)
         if mean.n_periods < 2:
             break
+        series.append(ics)
         names.append(str(lag))
         bands.append(mean)
         counts.append(mean.n_periods)
@@ -239,6 +242,8 @@ def decay(subject: Subject) -> Findings:
         f"window_{k}": Number(band.mean, definition.replace("k periods", f"{name} periods"), "correlation", count)
         for k, (name, band, count) in enumerate(zip(names, bands, counts, strict=True))
     }
+    lags = np.array([float(name) for name in names])
+    numbers |= half_life_numbers(half_life(np.array(series), lags, horizon=horizon))
     return Findings({"decay": numbers}, {"decay": drawn})
 
 

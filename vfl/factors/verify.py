@@ -77,19 +77,23 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
     return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in covered).encode("ascii")
 
 
-def verify_bundle(files: Mapping[str, bytes], *, trusted: Mapping[str, bytes] | None = None) -> VerifyReport:
+def verify_bundle(
+    files: Mapping[str, bytes], *, trusted: Mapping[str, bytes] | None = None, excerpt: bool = False
+) -> VerifyReport:
     """Check a bundle given as file name -> bytes. Never raises on what the files hold.
 
     ``trusted`` maps signer names to raw Ed25519 public keys (32 bytes) known from elsewhere, such as the roster.
     When it is given, a signature by any other key is a fault and one by a trusted key is needed. Without it a bundle
     can be found intact but not authentic: whoever changes a file can sign again with a key of their own.
+    ``excerpt``: files that the manifest lists may be left out; what is there must be as signed all the same.
     """
     faults: list[Fault] = []
     listed = _manifest(files, faults)
     facts = _recorded_facts(files, listed)
     for name, expected in listed.items():
         if name not in files:
-            faults.append(Fault(name, f"is missing, though {MANIFEST} lists it"))
+            if not excerpt:
+                faults.append(Fault(name, f"is missing, though {MANIFEST} lists it"))
         else:
             fact = _first_difference(files[name], expected, facts.get(name, {}))
             if fact:

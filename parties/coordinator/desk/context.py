@@ -19,6 +19,7 @@ from parties.coordinator.overlaps import Overlaps
 from parties.coordinator.settings import CoordinatorSettings
 from parties.coordinator.store import EventLog
 from parties.ledger.store import LedgerStore
+from parties.members.keys import Identity
 from parties.members.roster import Roster
 
 __all__ = ["DeskContext"]
@@ -29,6 +30,7 @@ class DeskContext:
     """A running coordinator's parts. ``now`` is UTC."""
 
     home: Path
+    identity: Identity
     settings: CoordinatorSettings
     engine: Engine
     roster: Roster

@@ -63,6 +63,7 @@ def doors(context: DeskContext) -> Doors:
         "trust/minimisation": Door(desk.minimisation, _ROLES, RunQuestion),
         "trust/agreement": Door(desk.agreement, _ROLES, RunQuestion),
         "trust/agreement-file": Door(desk.agreement_file, _ROLES, RunQuestion),
+        "trust/evidence": Door(desk.evidence, frozenset(("admin", "auditor")), RunQuestion),
     }
 
 
@@ -213,6 +214,15 @@ class _Trust:
 
     def agreement_file(self, asked: RunQuestion, caller: Caller) -> bytes:
         return run_of(self._context.engine, asked.run_id, caller).agreement.canonical()
+
+    def evidence(self, asked: RunQuestion, caller: Caller) -> bytes:
+        """As ``entente evidence RUN --home`` writes it at the coordinator."""
+        from parties.coordinator.evidence_pack import evidence_of_coordinator  # torch and pandas come with it
+
+        desk, state = self._context, run_of(self._context.engine, asked.run_id, caller).state
+        return evidence_of_coordinator(
+            desk.identity, desk.home, state, desk.audit, desk.ledger, desk.roster, desk.now()
+        )
 
 
 def _entry_view(entry: Entry) -> AuditEntryView:

@@ -168,6 +168,10 @@ TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
     ({("AlignmentTerms", "policy")}, BASES["a public list"]),
     ({("Agreement", "calendar"), ("Agreement", "static")}, BASES["static"]),
     (
+        {("LabelTerms", "residual")},  # names columns of the label party
+        {"label": {"name": "y", "definition": "next week's return", "party": "bank", "residual": ["bank_0"]}},
+    ),
+    (
         {("LabelTerms", "party"), ("PartyTerms", "role")},
         {
             "parties": [

@@ -200,6 +200,29 @@ def test_validate_at_home_with_prices(entente, bundle, tmp_path) -> None:
     assert found.value("long_short", "gross_return") > 0
 
 
+def test_known_signals_at_home(entente, bundle, tmp_path) -> None:
+    labels, folder = table(LABELS, "label", tmp_path / "labels.csv"), tmp_path / "signals"
+    folder.mkdir()
+    noise = np.random.default_rng(7).normal(size=SCORES.shape)
+    table(SCORES + 0.05 * noise, "Mom12m", folder / "mom.parquet")
+    table(OWN - SCORES, "Accruals", folder / "accruals.csv")
+    out, page = tmp_path / "known.json", tmp_path / "known.html"
+    code, said, _ = entente(
+        "known", bundle, "--signals", folder, "--labels", labels, "--out", out, "--report", page, "--window", 8
+    )
+    assert code == 0
+    assert "accruals.csv: 1 signals, 110 of the factor's 110 instruments" in said
+    found = Findings.read(json.loads(out.read_text()))
+    assert found.value("library", "correlation_Mom12m") > 0.9
+    assert abs(found.value("library", "rank_ic_left")) < 0.3 * found.value("library", "rank_ic_here")
+    text = page.read_text()
+    assert "Share that known signals explain, by period" in text
+    assert "Known signals explain 0." in text
+    code, _, complaint = entente("known", bundle, "--signals", tmp_path / "nowhere")
+    assert code == 2
+    assert "no such folder" in complaint
+
+
 BAD = {
     "no file": ("missing.csv", None, "no such file", 2),
     "no key": ("x.csv", "date,instrument,label\n", "no column 'datetime'", 3),

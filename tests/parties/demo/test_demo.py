@@ -26,13 +26,19 @@ from parties.demo.parity import FAR, found_parity, largest_difference, told
 from parties.demo.processes import Processes, environment
 from parties.demo.run import start_coordinator
 from parties.errors import DataError, PeerError
+from parties.evidence.pack import packed, unpacked
+from parties.evidence.parts import read_parts
+from parties.evidence.report import render_report
 from parties.ledger.settlement import party_account
 from parties.ledger.store import LedgerStore
+from parties.node.home import NodeHome
 from parties.settings.toml_text import to_toml
 from parties.settlement.closing import reward_split
 from parties.settlement.pay_rule import gate
 from parties.settlement.signed_contribution import SignedContribution
 from tests.parties.demo_rig import PATIENCE, alive, demo, logged, pids_of, until
+from vfl.factors.export import Signer, sign_bundle
+from vfl.factors.verify import manifest_of
 
 ENTENTE = (sys.executable, "-m", "parties.cli")
 FIELDS = {
@@ -227,6 +233,44 @@ def test_the_factor_verifies_and_every_recipient_has_the_same(
             (broken / path.relative_to(finished.factor)).write_bytes(path.read_bytes().replace(b"fund", b"fond"))
     assert entente(["factors", "verify", str(broken)]) == 3
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.system
+def test_the_evidence_of_all_fits_together_and_shows_who_left_something_out(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, homes = finished.summary["run_id"], DemoHomes.load(finished.out)
+    files = {name: tmp_path / f"{name}.zip" for name in (*sorted(ALL), "coordinator")}
+    for name, path in files.items():
+        home = homes.coordinator if name == "coordinator" else homes.party(name)
+        assert entente(["evidence", run[:10], "--home", str(home), "--out", str(path)]) == 0
+    roster = str(homes.party("social") / "roster.json")
+    assert entente(["evidence", "check", *map(str, files.values()), "--roster", roster]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Proved: fund, satellite, social signed run") == 4
+    assert "Both ends logged the same transcript" in said
+    parts = unpacked(files["satellite"].read_bytes())
+    page = parts["report.html"].decode()
+    assert "noisy sums of rows" in page
+    assert "were fixed by signed roots over" in page
+    # a party that leaves a session out is named by the others' packs, and labels of another run by its own
+    kept = [line for line in parts["log.jsonl"].splitlines(keepends=True) if b"train-1" not in line]
+    files["satellite"].write_bytes(_signed_again(homes, "satellite", parts | {"log.jsonl": b"".join(kept)}))
+    assert entente(["evidence", "check", str(files["satellite"]), str(files["fund"])]) == 3
+    assert "satellite" in capsys.readouterr().err
+    other = parts["labels.json"].replace(run.encode(), b"ab" * 32)
+    files["satellite"].write_bytes(_signed_again(homes, "satellite", parts | {"labels.json": other}))
+    assert entente(["evidence", "check", str(files["satellite"])]) == 3
+    assert "labels.json is of run abababababab" in capsys.readouterr().err
+
+
+def _signed_again(homes: DemoHomes, name: str, parts: dict[str, bytes]) -> bytes:
+    """The parts as a pack that the party signs itself, its report made of them."""
+    identity = NodeHome(homes.party(name)).identity
+    made = {part: content for part, content in parts.items() if not part.startswith("signatures/")}
+    made["report.html"] = render_report(read_parts(made))
+    made["SHA256SUMS"] = manifest_of(made)
+    return packed(sign_bundle(made, Signer(name, bytes.fromhex(identity.public_key), identity.key.sign)))
 
 
 @pytest.mark.system

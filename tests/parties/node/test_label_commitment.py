@@ -12,13 +12,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
+from parties.audit.committed_labels import LabelCommitment
 from parties.audit.log import AuditLog
 from parties.audit.merkle import leaf_hash, root_hash
 from parties.cli.audit import app
 from parties.errors import DataError
 from parties.members.roster import Roster
 from parties.node import label_commitment
-from parties.node.label_commitment import DISCLOSURE, LabelCommitment, commit_labels, disclosed, keep_commitment
+from parties.node.label_commitment import DISCLOSURE, commit_labels, disclosed, keep_commitment
 from psi.flow import Flow, RemoteProtocolError, run_local
 from tests.parties.node.test_warm_start import consortium
 from vfl.arithmetic.received import MalformedError

@@ -1,0 +1,56 @@
+"""What opened in a run, in bits, as the log of the party that counts it has it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from parties.agreement.document import Agreement
+from parties.evidence.parts import Logged
+from vfl.models.sealed.opens import NUMBER_BITS
+from vfl.models.sealed.scales import SCORE_BITS
+from vfl.protocols.opened_numbers import OpenedNumbers
+from vfl.protocols.row_bits import BACKWARD
+from vfl.terms import AnchoredModel
+
+__all__ = ["OPENING", "Opened", "opened_bits"]
+
+OPENING = "opening"
+"""Kind of an opening's entry in the audit log."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One kind of opening: how often, how many numbers opened in all, and the bits of one at most."""
+
+    what: str
+    openings: int
+    numbers: int
+    each: float
+
+    @property
+    def bits(self) -> float:
+        """Bits in all, at most."""
+        return self.numbers * self.each
+
+
+def opened_bits(agreement: Agreement, entries: Iterable[Logged]) -> tuple[Opened, ...]:
+    """The openings that the writer's log charged, by kind. Raises KeyError, TypeError or ValueError on odd entries."""
+    anchored = isinstance(agreement.model, AnchoredModel)
+    each = OpenedNumbers(agreement.openings.deviation).bits
+    found: dict[str, tuple[int, int, float]] = {}
+    for entry in entries:
+        if entry.kind != OPENING:
+            continue
+        label, rows, width = str(entry.body["label"]), int(entry.body["rows"]), int(entry.body["width"])
+        if anchored and label.startswith("numbers/"):
+            what, numbers, bits = "numbers of coalitions and trials, by period", width, float(NUMBER_BITS)
+        elif anchored:
+            what, numbers, bits = "scores of rows", rows * width, float(SCORE_BITS)
+        elif BACKWARD in label:
+            what, numbers, bits = "backward products, counted as openings", rows * width, each
+        else:
+            what, numbers, bits = "noisy sums of rows", rows * width, each
+        before = found.get(what, (0, 0, bits))
+        found[what] = before[0] + 1, before[1] + numbers, bits
+    return tuple(Opened(what, openings, numbers, bits) for what, (openings, numbers, bits) in found.items())
