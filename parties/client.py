@@ -80,6 +80,7 @@ from parties.calls.money import (
     StandingView,
     StatementQuestion,
 )
+from parties.calls.overlaps import OverlapCalls, OverlapLine, OverlapView
 from parties.calls.people import ActionsView, ActionView, PeopleCalls, SessionView, ViewerView
 from parties.calls.runs import RunCalls, RunGroup, RunOrder, RunPage, RunsQuestion
 from parties.calls.settlement import (
@@ -254,6 +255,8 @@ __all__ = [
     "ViewerView",
     "WarnView",
     "WithdrawQuestion",
+    "OverlapLine",
+    "OverlapView",
 ]
 
 V = TypeVar("V")
@@ -268,6 +271,7 @@ class DeskCalls(
     ContributionCalls,
     SettlementCalls,
     MembershipCalls,
+    OverlapCalls,
     StateCalls,
     TrustCalls,
     Protocol,

@@ -69,6 +69,8 @@ HELP: Mapping[str, str] = {
     "run": "One job from a signed agreement to a settled ledger; its id is the SHA-256 of the agreement.",
     "aborted": "Ended without a factor, for one reason that the run's page tells; nothing is paid for such a run.",
     "approve": "Every party checks the agreement against its own policy and signs it.",
+    "overlap": "An estimate of how many entities members hold in common, before anything is signed. Its noise hides "
+    "every single one; nobody learns an exact count.",
     "align": "The parties agree on common rows without showing each other their lists of entities.",
     "train": "The model is trained walk-forward; features never leave their owner.",
     "evaluate": "The label party measures the factor on rows it had not been trained on.",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,6 +24,7 @@ __all__ = [
     "entities",
     "entities_aligned",
     "entities_check",
+    "entities_links",
     "entities_universe",
     "factors",
     "factors_verify",
@@ -158,6 +159,21 @@ def entities_check(
         say("Nothing was written. --write FILE writes exact and close matches as an alias table for you to read.")
     else:
         say(f"{write}: {write_aliases(write, matches)} aliases. Read it, then name it as aliases in node.toml.")
+
+
+@entities.command("links")
+def entities_links(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The party's own copy of the link file.")],
+    kind: Annotated[Literal["sec", "openfigi", "crsp"], typer.Option("--of", help="Whose file it is.")],
+    write: Annotated[Path, typer.Option("--write", metavar="FILE", help="Write the alias table to a new file.")],
+) -> None:
+    """Turn a vendor's link file into an alias table: of CIKs, share class FIGIs, or PERMNOs with days."""
+    from parties.data.link_files import read_links, write_links
+
+    found = read_links(kind, file)
+    write_links(write, found)
+    dated = sum(one.dated for one in found)
+    say(f"{write}: {len(found)} aliases, {dated} of them with days. Name it as aliases in node.toml.")
 
 
 @entities.command("aligned")

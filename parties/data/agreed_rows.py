@@ -15,7 +15,7 @@ import numpy as np
 from parties.agreement.document import Agreement
 from parties.agreement.terms import StaticTerms
 from parties.data.calendar import calendar_of
-from parties.data.entities import Readers, canonical_entities, party_entities, read_aliases
+from parties.data.entities import Readers, canonical_entities, party_entities, read_naming
 from parties.data.panel import build_feature_panel, build_label_panel
 from parties.data.residual_label import residual_panel
 from parties.data.static_panel import static_features, static_label_panel
@@ -90,7 +90,7 @@ class UndatedRows:
         self, settings: PartySettings, label: LabelSettings, folder: Path, data: Path, entities: Sequence[str]
     ) -> LabelPanel:
         rows = label_reader(self.terms)(settings, label, folder, data)
-        canonical = canonical_entities(rows.entity, read_aliases(settings, folder, data), rows.source)
+        canonical = canonical_entities(rows, read_naming(settings, folder, data))
         features = static_features(settings, folder, data, entities)
         return static_label_panel(rows, canonical, features, entities, self.terms)
 

@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parties.data.calendar import period_index
-from parties.data.entities import canonical_entities, read_aliases
+from parties.data.delistings import delisting_notes
+from parties.data.entities import canonical_entities, read_naming
 from parties.data.panel import build_label_panel, feature_panel_of, label_panel_of, raw_panel
 from parties.data.preprocess import cross_sectional_scores, uncut
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
@@ -58,18 +59,22 @@ def row_faults(settings: PartySettings, folder: Path, data: Path) -> tuple[Fault
     if not settings.columns:
         return ()  # rows made of texts repeat nothing, and a text that looks ahead is refused when it is read
     observed = read_observations(settings, folder, data, strict=False)
-    aliases = read_aliases(settings, folder, data)
-    canonical = canonical_entities(observed.entity, aliases, observed.source)
+    naming = read_naming(settings, folder, data)
+    canonical = canonical_entities(observed, naming)
     known, period = observed.available_at.astype("datetime64[D]"), observed.period.astype("datetime64[D]")
     faults = [
         Fault("look-ahead", int(i) + 1, f"entity {observed.entity[i]!r}, period {period[i]}: known on {known[i]}")
         for i in np.flatnonzero(known < period)
     ]
     keys = pd.DataFrame({"entity": canonical, "period": observed.period, "known": observed.available_at})
-    faults += [
-        Fault("duplicate", int(i) + 1, f"entity {observed.entity[i]!r}, period {period[i]}: given before")
-        for i in np.flatnonzero(keys.duplicated().to_numpy())
-    ]
+    faults += (
+        []
+        if settings.duplicates != "error"
+        else [
+            Fault("duplicate", int(i) + 1, f"entity {observed.entity[i]!r}, period {period[i]}: given before")
+            for i in np.flatnonzero(keys.duplicated().to_numpy())
+        ]
+    )
     return tuple(faults)
 
 
@@ -110,7 +115,7 @@ def coverage_report(
         return _labels_alone(settings, folder, data, calendar, label)
     first, *more = party_sources(settings, folder, data)
     observed, canonical = first.observed, first.canonical
-    aliases = read_aliases(settings, folder, data)
+    naming = read_naming(settings, folder, data)
     entities = sorted({name for source in (first, *more) for name in source.canonical})
     panel = feature_panel_of(settings, observed, canonical, calendar, entities, more)
     seen = raw_panel(settings, (first, *more), calendar, entities)
@@ -120,13 +125,15 @@ def coverage_report(
     position = np.searchsorted(np.array(entities, dtype=object), canonical).astype(np.int64)
     keys = np.unique(np.stack([position, observed.period.astype(np.int64)]), axis=1)
     inside = period_index(calendar, observed.period)
-    readings = [_reading(observed, entities, len(calendar), inside, len(aliases)) + _not_cut(settings, raw)]
+    readings = [_reading(observed, entities, len(calendar), inside, len(naming)) + _not_cut(settings, raw)]
     readings += [_text_reading(source.observed) for source in more]
     labels: tuple[int, ...] = ()
+    left: list[str] = []
     if label is not None:
         rows = read_label_rows(settings, label, folder, data)
-        names = canonical_entities(rows.entity, aliases, rows.source)
+        names = canonical_entities(rows, naming)
         readings.append(f"{_label_reading(rows, names, entities)}; {universe_line(rows, names, calendar, entities)}")
+        left = delisting_notes(rows, names, calendar)
         known = label_panel_of(settings, rows, names, panel, calendar, entities)
         labels = tuple(int(count) for count in np.isfinite(known.label).sum(axis=1))
     report = CoverageReport(
@@ -151,7 +158,7 @@ def coverage_report(
     last = max((t for t in range(len(calendar)) if usable[t].any()), default=None)
     return replace(
         report,
-        notes=(*_notes(settings, report, calendar, observed.period, canonical), *_constant(settings, raw)),
+        notes=(*_notes(settings, report, calendar, observed.period, canonical), *_constant(settings, raw), *left),
         readings=tuple(readings),
         preview_period="" if last is None else calendar.periods[last],
         preview=() if last is None else _preview(settings, raw[last][usable[last]]),
@@ -163,8 +170,8 @@ def _labels_alone(
 ) -> CoverageReport:
     """The report on a label party without columns of its own: what its rows are is what its labels are."""
     rows = read_label_rows(settings, label, folder, data)
-    aliases = read_aliases(settings, folder, data)
-    names = canonical_entities(rows.entity, aliases, rows.source)
+    naming = read_naming(settings, folder, data)
+    names = canonical_entities(rows, naming)
     entities = sorted(set(names))
     panel = build_label_panel(settings, label, folder, data, calendar, entities)
     days = rows.period.astype("datetime64[D]")
@@ -187,7 +194,8 @@ def _labels_alone(
             f"{universe_line(rows, names, calendar, entities)}",
         ),
     )
-    return replace(report, notes=tuple(_notes(settings, report, calendar, rows.period, names)))
+    left = delisting_notes(rows, names, calendar)
+    return replace(report, notes=(*_notes(settings, report, calendar, rows.period, names), *left))
 
 
 def _reading(

@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from parties.data.naming import Alias, Naming
 from parties.data.query import read_label_rows, read_observations, run_query
 from parties.data.result_columns import ResultColumns, text_column
-from parties.data.text_query import text_names
+from parties.data.text_query import read_texts, text_names
 from parties.errors import ConfigError, DataError
 from parties.files.columns import Wanted
+from parties.files.days import is_day
 from parties.files.table import read_table
 from parties.settings.consortium import LabelSettings, PartySettings
-from psi.identifiers import IdentifierError, canonical_ids
+from psi.identifiers import IdentifierError
 
-__all__ = ["Named", "Readers", "canonical_entities", "has_periods", "listed_names", "party_entities", "read_aliases"]
+__all__ = ["Named", "Readers", "canonical_entities", "has_periods", "listed_names", "party_entities", "read_naming"]
 
 Texts = NDArray[np.object_]
-Aliases = Sequence[tuple[str, str]]
 
 
 class Named(Protocol):
@@ -57,21 +57,19 @@ def party_entities(
     it has no features. readers: by default those of rows with periods.
     Raises :class:`DataError` for unusable spellings (see :func:`canonical_entities`).
     """
-    aliases = read_aliases(settings, folder, data)
+    naming = read_naming(settings, folder, data)
     if not settings.own_columns:
         assert label is not None
         rows = readers.label(settings, label, folder, data)
-        return tuple(sorted(set(canonical_entities(rows.entity, aliases, rows.source))))
+        return tuple(sorted(set(canonical_entities(rows, naming))))
     found: set[str] = set()
     if settings.columns:
-        observed = readers.columns(settings, folder, data)
-        found |= set(canonical_entities(observed.entity, aliases, observed.source))
+        found |= set(canonical_entities(readers.columns(settings, folder, data), naming))
     if settings.text is not None:
-        source = Path(settings.text.query).name
-        found |= set(canonical_entities(text_names(settings, folder, data), aliases, source))
+        found |= _in_texts(settings, folder, data, naming)
     if label is not None:
         rows = readers.label(settings, label, folder, data)
-        found &= set(canonical_entities(rows.entity, aliases, rows.source))
+        found &= set(canonical_entities(rows, naming))
         if not found:
             raise DataError(
                 f"{rows.source} and {Path(settings.asked).name} share no entity; make both spell entities alike or add "
@@ -110,51 +108,71 @@ def has_periods(settings: PartySettings, folder: Path, data: Path, label: LabelS
     return found[0]
 
 
-def read_aliases(settings: PartySettings, folder: Path, data: Path) -> Aliases:
-    """The party's alias table as (alias, entity) pairs; empty where it has none.
+def read_naming(settings: PartySettings, folder: Path, data: Path) -> Naming:
+    """How the party's spellings become ids: its profile, and its alias table where it has one.
 
-    Comes from the CSV ``aliases`` or the SQL file ``alias_query``, either with columns alias and
-    entity. Raises :class:`ConfigError` or :class:`DataError`.
+    The table comes from the CSV ``aliases`` or the SQL file ``alias_query``, either with columns alias and entity; the
+    CSV may have from and until. Raises :class:`ConfigError` or :class:`DataError`.
     """
     if settings.aliases and settings.alias_query:
         raise ConfigError(f"party {settings.name!r} has both aliases and alias_query; keep one")
+    rows: Sequence[Alias] = ()
+    source = ""
     if settings.aliases:
-        source, pairs = Path(settings.aliases).name, _csv_pairs(folder / settings.aliases)
+        source, rows = Path(settings.aliases).name, _csv_aliases(folder / settings.aliases)
     elif settings.alias_query:
         source = Path(settings.alias_query).name
-        pairs = _query_pairs(folder / settings.alias_query, data, settings)
-    else:
-        return ()
-    for row, pair in enumerate(pairs, start=1):
-        if not all(name.strip() for name in pair):
-            raise DataError(f"{source}: row {row}: alias {pair[0]!r} of entity {pair[1]!r}: both need text; fill it in")
+        rows = [Alias(*pair) for pair in _query_pairs(folder / settings.alias_query, data, settings)]
+    for row, one in enumerate(rows, start=1):
+        if not (one.alias.strip() and one.entity.strip()):
+            raise DataError(
+                f"{source}: row {row}: alias {one.alias!r} of entity {one.entity!r}: both need text; fill it in"
+            )
+        for column, day in (("from", one.first), ("until", one.last)):
+            if day and not is_day(day):
+                raise DataError(f"{source}: row {row}: {column} is {day[:40]!r}, no day such as 2024-01-31; mend it")
+    naming = Naming(tuple(rows), tuple(settings.identifier.split("|")), settings.duplicates != "error")
     try:
-        canonical_ids((), pairs)
+        naming.check()
     except IdentifierError as error:
         raise DataError(f"{source}: {error}") from None
-    return tuple(pairs)
+    return naming
 
 
-def canonical_entities(raw: Texts, aliases: Aliases, source: str) -> Texts:
-    """Canonical id of each raw spelling, object (N,).
+def _in_texts(settings: PartySettings, folder: Path, data: Path, naming: Naming) -> set[str]:
+    """Canonical ids that the party's texts are about; the texts are read where aliases hold for a time."""
+    assert settings.text is not None
+    if naming.dated:
+        return set(canonical_entities(read_texts(settings, folder, data), naming))
+    try:
+        return set(naming.ids(text_names(settings, folder, data)))
+    except IdentifierError as error:
+        raise DataError(f"{Path(settings.text.query).name}: {error}") from None
+
+
+def canonical_entities(rows: Named, naming: Naming) -> Texts:
+    """Canonical id of each row, object (N,); rows with periods, or texts with times, name
+    entities as of them.
 
     Raises :class:`DataError` when two spellings fall together without the alias table saying so, since
     they may be two entities, and for a spelling of which nothing is left.
     """
-    codes, distinct = pd.factorize(raw)
     try:
-        canonical = canonical_ids(distinct, aliases, many_to_one=True)
+        return naming.ids(rows.entity, getattr(rows, "period", getattr(rows, "known", None)))
     except IdentifierError as error:
-        raise DataError(f"{source}: {error}") from None
-    return np.array([canonical[spelling] for spelling in distinct], dtype=object)[codes]
+        raise DataError(f"{rows.source}: {error}") from None
 
 
-def _csv_pairs(path: Path) -> Sequence[tuple[str, str]]:
-    names = ("alias", "entity")
+def _csv_aliases(path: Path) -> Sequence[Alias]:
+    def columns(names: Sequence[str]) -> Sequence[Wanted]:
+        return [Wanted(name, "text") for name in ("alias", "entity", *(n for n in ("from", "until") if n in names))]
+
     hint = "the header must have alias and entity"
-    table = read_table(path, [Wanted(name, "text") for name in names], path.name, hint=hint, may_be_empty=True)
-    left, right = (table.texts[name] for name in names)
-    return [(left.texts[one], right.texts[two]) for one, two in zip(left.codes, right.codes, strict=True)]
+    table = read_table(path, columns, path.name, hint=hint, may_be_empty=True)
+    text = {name: [column.texts[code] for code in column.codes] for name, column in table.texts.items()}
+    none = [""] * len(text["alias"])
+    every = zip(text["alias"], text["entity"], text.get("from", none), text.get("until", none), strict=True)
+    return [Alias(*row) for row in every]
 
 
 def _query_pairs(path: Path, data: Path, settings: PartySettings) -> Sequence[tuple[str, str]]:

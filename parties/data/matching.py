@@ -24,7 +24,7 @@ from parties.files.columns import Wanted
 from parties.files.table import read_table
 from parties.private_files import write_new
 
-__all__ = ["Match", "match_names", "read_reference", "write_aliases"]
+__all__ = ["Match", "match_names", "plain_name", "read_reference", "write_aliases"]
 
 _FORMS = frozenset(
     word
@@ -120,6 +120,11 @@ def _words(name: str) -> tuple[str, ...]:
     folded = unicodedata.normalize("NFKD", closed.replace("&", " and "))
     words = re.findall(r"[^\W_]+", "".join(sign for sign in folded if not unicodedata.combining(sign)))
     return tuple(word for word in words if word not in _FORMS) or tuple(words)
+
+
+def plain_name(name: str) -> str:
+    """A name in lower case without accents, punctuation and legal forms: "L'Oréal S.A." is "l oreal"."""
+    return " ".join(_words(name))
 
 
 def _common(names: Collection[tuple[str, ...]]) -> frozenset[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parties.data.calendar import period_index
-from parties.data.entities import canonical_entities, read_aliases
+from parties.data.entities import canonical_entities, read_naming
 from parties.data.preprocess import cross_sectional_scores, model_ready, winsorised
 from parties.data.query import LabelRows, Observations, read_label_rows
 from parties.data.row_contents import column_bits, row_contents, value_bits
@@ -67,11 +67,11 @@ def build_label_panel(
         features = build_feature_panel(settings, folder, data, calendar, entities)
     else:
         features = _no_features(len(calendar), len(entities))
-    aliases = read_aliases(settings, folder, data)
+    naming = read_naming(settings, folder, data)
 
     def labelled(one: LabelSettings) -> LabelPanel:
         rows = read_label_rows(settings, one, folder, data)
-        canonical = canonical_entities(rows.entity, aliases, rows.source)
+        canonical = canonical_entities(rows, naming)
         return label_panel_of(settings, rows, canonical, features, calendar, entities)
 
     first, others = labelled(label), [labelled(label.at(name)) for name in horizons]

@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parties.data.identifier_profiles import unprofiled
 from parties.errors import DataError
 from parties.files.columns import Wanted
+from parties.files.days import is_day
 from parties.files.table import read_table
-from psi.identifiers import DuplicateIdentifier, IdentifierError, normalise, universe_alignment, universe_digest
+from psi.identifiers import DuplicateIdentifier, IdentifierError, universe_alignment, universe_digest
 from vfl.factors.panel import Calendar, LabelPanel
 
 __all__ = ["SecurityList", "Spell", "read_security_list", "within_list"]
@@ -100,7 +101,7 @@ def read_security_list(path: Path) -> SecurityList:
         if one and other and other < one:
             raise DataError(f"{path}: row {row}: until ({other}) is before from ({one}); swap them or mend one")
     try:
-        names = [normalise(name) for name in text["entity"]]
+        names = [unprofiled(name) for name in text["entity"]]
         return SecurityList.of(Spell(*spell) for spell in zip(names, first, last, strict=True))
     except IdentifierError as error:
         raise DataError(f"{path}: {error}") from None
@@ -108,11 +109,7 @@ def read_security_list(path: Path) -> SecurityList:
 
 def _days(path: Path, column: str, texts: Sequence[str]) -> list[str]:
     for row, text in enumerate(texts, start=1):
-        try:
-            plain = not text or date.fromisoformat(text).isoformat() == text
-        except ValueError:
-            plain = False
-        if not plain:
+        if text and not is_day(text):
             raise DataError(f"{path}: row {row}: {column} is {text[:40]!r}, no day such as 2024-01-31; mend it")
     return list(texts)
 

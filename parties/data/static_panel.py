@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from parties.agreement.static_terms import PARTS
 from parties.agreement.terms import StaticTerms
-from parties.data.entities import canonical_entities, read_aliases
+from parties.data.entities import canonical_entities, read_naming
 from parties.data.preprocess import model_ready
 from parties.data.static_query import StaticLabels, read_static_rows
 from parties.errors import ConfigError, DataError
@@ -54,7 +54,7 @@ def static_features(settings: PartySettings, folder: Path, data: Path, entities:
     if not settings.columns:
         return _panel((), np.zeros((1, len(entities), 0)), np.zeros((1, len(entities)), dtype=np.bool_), None)
     rows = read_static_rows(settings, folder, data)
-    canonical = canonical_entities(rows.entity, read_aliases(settings, folder, data), rows.source)
+    canonical = canonical_entities(rows, read_naming(settings, folder, data))
     place = _places(rows.source, canonical, entities)
     covered = (place >= 0)[None]
     raw = np.where(covered[..., None], rows.values[place][None], np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.data.calendar import period_index
-from parties.data.entities import canonical_entities, read_aliases
+from parties.data.entities import canonical_entities, read_naming
 from parties.data.query import LabelRows, read_label_rows
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
@@ -22,7 +22,7 @@ def label_universe_line(
 ) -> str:
     """:func:`universe_line` of what the label query yields now. Raises what reading it raises."""
     rows = read_label_rows(settings, label, folder, data)
-    names = canonical_entities(rows.entity, read_aliases(settings, folder, data), rows.source)
+    names = canonical_entities(rows, read_naming(settings, folder, data))
     return universe_line(rows, names, calendar, entities)
 
 

@@ -16,7 +16,17 @@ import pandas as pd
 from dateutil import parser as dateutil_parser
 from numpy.typing import NDArray
 
-__all__ = ["FIRST_DAY", "LAST_DAY", "WRITE", "DayFault", "Days", "days_of_stamps", "days_of_texts", "is_blank"]
+__all__ = [
+    "FIRST_DAY",
+    "LAST_DAY",
+    "WRITE",
+    "DayFault",
+    "Days",
+    "days_of_stamps",
+    "days_of_texts",
+    "is_blank",
+    "is_day",
+]
 
 FIRST_DAY = date(1900, 1, 1)
 LAST_DAY = date(2199, 12, 31)
@@ -220,3 +230,11 @@ def _checked(place: int, text: str, year: int, month: int, day: int) -> date:
     if not FIRST_DAY <= made <= LAST_DAY:
         raise DayFault(place, f"{text.strip()!r} lies outside {FIRST_DAY.year} to {LAST_DAY.year}; mend the date")
     return made
+
+
+def is_day(text: str) -> bool:
+    """Whether a text is a day as YYYY-MM-DD and nothing else."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

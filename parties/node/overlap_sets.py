@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from parties.agreement.overlap import OverlapProposal
-from parties.data.entities import canonical_entities, party_entities, read_aliases
-from parties.data.query import read_label_rows, read_observations
+from parties.data.entities import canonical_entities, party_entities, read_naming
+from parties.data.query import read_label_rows
+from parties.data.sources import party_sources
 from parties.errors import ConfigError, DataError
 from parties.files.columns import Wanted
 from parties.files.table import read_table
@@ -35,15 +36,18 @@ def overlap_sets(
 
 def _by_year(settings: NodeSettings, queries: Path, data: Path) -> dict[str, set[str]]:
     """Entities with a row whose period ends in a year."""
-    party = settings.party
-    if party.columns:
-        rows = read_observations(party, queries, data)
+    party, found = settings.party, dict[str, set[str]]()
+    if party.own_columns:
+        sources = [(one.observed.period, one.canonical) for one in party_sources(party, queries, data)]
     else:
         assert settings.label is not None
         rows = read_label_rows(party, settings.label, queries, data)
-    names = canonical_entities(rows.entity, read_aliases(party, queries, data), rows.source)
-    years = rows.period.astype("datetime64[Y]").astype(str)
-    return {str(year): set(names[years == year]) for year in np.unique(years)}
+        sources = [(rows.period, canonical_entities(rows, read_naming(party, queries, data)))]
+    for period, names in sources:
+        years = period.astype("datetime64[Y]").astype(str)
+        for year in np.unique(years):
+            found.setdefault(str(year), set()).update(names[years == year])
+    return found
 
 
 def _by_sector(settings: NodeSettings, folder: Path) -> dict[str, set[str]]:

@@ -199,6 +199,9 @@ class ExpansionSettings(Terms):
         return f"{made[0]} to {made[-1]}: of {', '.join(self.read(columns))}: {'; '.join(parts)}"
 
 
+_PROFILE = "(text|ticker|isin|figi|cusip|sedol|lei|cik|fips|name)"
+
+
 class PartySettings(Terms):
     """One party's data. The query yields entity, period (the observation's date), available_at
     (or a lag), and the columns; ``${data}`` in SQL stands for the data folder. A label party that brings labels alone
@@ -214,7 +217,20 @@ class PartySettings(Terms):
     lag_days: int | None = Field(
         default=None, ge=0, description="days from period to availability, when the data does not say"
     )
-    aliases: str = Field(default="", description="CSV with columns alias, entity; applied locally before alignment")
+    identifier: str = Field(
+        default="text",
+        pattern=rf"^{_PROFILE}(\|{_PROFILE})*$",
+        description="what entity holds: text, ticker, isin, figi, cusip, sedol, lei, cik, fips or name, each with its "
+        "own spelling and check digit; several joined by | for a composite key",
+    )
+    duplicates: Literal["error", "latest", "aggregate"] = Field(
+        default="error",
+        description="rows of one entity, period and time of availability, and two spellings of one entity: refused, "
+        "the last of them, or the mean of their values",
+    )
+    aliases: str = Field(
+        default="", description="CSV with columns alias, entity, for a time from, until; applied before alignment"
+    )
     alias_query: str = Field(default="", description="SQL file that yields alias, entity instead of a CSV")
     largest_age_days: int | None = Field(default=None, ge=1, description="older observations count as missing")
     winsorise: float = Field(default=0.01, ge=0, lt=0.5, description="share cut at each tail per period")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parties.calls.people import ActionsQuestion
 from parties.calls.state import PreferenceQuestion
-from parties.client import AccountView, ActionsView, ActionView, BalancesView, HouseView, SessionView, SettingView
+from parties.client import (
+    AccountView,
+    ActionsView,
+    ActionView,
+    BalancesView,
+    HouseView,
+    OverlapLine,
+    OverlapView,
+    SessionView,
+    SettingView,
+)
 from parties.client import StandingView as Standing
 from parties.errors import ConfigError
 
-__all__ = ["T0", "balances", "doors", "house"]
+__all__ = ["T0", "balances", "doors", "house", "overlaps"]
 
 T0 = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 HOSTILE = "<b>Eve</b> :red[x]"
@@ -42,6 +52,21 @@ def balances(*, balanced: bool = True) -> BalancesView:
         for party, minor in (("orbit", 137_500), ("chatter", 90_000))
     )  # fmt: skip
     return BalancesView(standing=standing, scope="all", accounts=accounts)
+
+
+def overlaps() -> Iterator[OverlapView]:
+    """One that is estimated, by sector, and one that somebody refused."""
+    lines = tuple(
+        OverlapLine(part=part, group=("harbor", "orbit"), estimate=count, deviation=8.2)
+        for part, count in (("Energy", 41.6), ("Utilities", 0.0))
+    )
+    answers = {"harbor": "agreed", "orbit": f"refused: {HOSTILE}"}
+    for number, status in enumerate(("done", "refused")):
+        yield OverlapView(
+            overlap_id=f"{number}" * 64, members=("harbor", "orbit"), purpose=f"worth it? {HOSTILE}", epsilon=1.0,
+            status=status, proposed_at=T0, expires_at=T0 + timedelta(days=7), answers=answers,
+            lines=lines if status == "done" else (),
+        )  # fmt: skip
 
 
 def doors() -> dict[str, Callable[[Any], Any]]:
@@ -78,6 +103,7 @@ def doors() -> dict[str, Callable[[Any], Any]]:
         return b"null"
 
     return {
+        "overlaps/list": lambda _: list(overlaps()),
         "desk/house": lambda _: house(),
         "desk/settings": lambda _: [
             SettingView(

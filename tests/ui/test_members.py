@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from parties.errors import PeerError
+from tests.ui import sample_desk
 from tests.ui.pages_rig import button, said, show
 from tests.ui.sample import HOSTILE, SampleClient
 from tests.ui.sample_money import TOKEN
@@ -107,3 +108,16 @@ def test_tables_and_the_code() -> None:
     assert picture.count("M") == 2
     assert 'width="50"' in picture
     assert 'fill="#fff"' in picture
+
+
+def test_estimates_of_shared_entities_are_round_numbers_with_their_noise() -> None:
+    app = show(members_page, SampleClient())
+    [table] = [t.value for t in app.dataframe if "Give or take" in t.value]
+    assert table.to_dict("list") == {
+        "Of": ["Energy", "Utilities"],
+        "Held by all of": ["harbor, orbit"] * 2,
+        "About": [42, 0],
+        "Give or take": [8, 8],
+    }
+    assert f"orbit: {plain(f'refused: {sample_desk.HOSTILE}')}" in said(app)
+    assert "Entities shared" not in said(show(members_page, SampleClient(), "reader"))

@@ -16,6 +16,7 @@ from parties.client import (
 from ui.empty_states import ask, empty
 from ui.members import HEALTH_LOOKS, LIFETIMES, code_picture, columns_table, members_table, warnings
 from ui.shared_reads import latest, shared
+from ui.views.overlaps import overlaps_card
 from ui.wording import HELP, MISSING, instant, plain
 
 __all__ = ["render"]
@@ -27,6 +28,8 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     """The page."""
     st.title("Members")
     st.fragment(_present, run_every=_REFRESH_SECONDS)(client, viewer)
+    if viewer.role != "reader":
+        st.fragment(overlaps_card, run_every=_REFRESH_SECONDS)(client, viewer)
     if viewer.role == "admin":
         st.subheader("Invite a party", help=HELP["invitation"])
         st.fragment(_invite)(client)

@@ -8,6 +8,7 @@ from parties.coordinator.desk import (
     factors,
     membership,
     money,
+    overlaps,
     people,
     runs,
     settlement,
@@ -32,5 +33,6 @@ def all_doors(context: DeskContext) -> Doors:
         **trust.doors(context),
         **money.doors(context.ledger, context.keeper, context.engine),
         **settlement.doors(context.ledger, context.engine, context.approvals, context.roster),
+        **overlaps.doors(context.overlaps, context.now),
         **membership.doors(context.engine, context.roster, context.membership, context.settings.heartbeat_seconds),
     }

@@ -13,7 +13,7 @@ import pytest
 
 from parties.data.calendar import calendar_of, calendar_terms
 from parties.data.check import coverage_report
-from parties.data.entities import read_aliases
+from parties.data.entities import read_naming
 from parties.data.query import read_observations
 from parties.errors import ConfigError, DataError
 from parties.settings.consortium import CalendarSettings, PartySettings
@@ -314,9 +314,9 @@ def test_an_alias_table_maps_as_written_or_is_refused(home: Path, text: str, sai
     (home / "a.csv").write_bytes(text.encode())
     if said:
         with pytest.raises(DataError, match=said):
-            read_aliases(party(aliases="a.csv"), home, home / "data")
+            read_naming(party(aliases="a.csv"), home, home / "data")
     else:
-        assert list(read_aliases(party(aliases="a.csv"), home, home / "data")) == [("FB", "META")]
+        assert list(read_naming(party(aliases="a.csv"), home, home / "data").pairs) == [("FB", "META")]
 
 
 # -- the calendar

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from parties.data.entities import canonical_entities, party_entities, read_aliases
+from parties.data.entities import canonical_entities, party_entities, read_naming
+from parties.data.naming import Alias, Naming
 from parties.data.query import read_label_rows, read_observations, sql_text
 from parties.errors import ConfigError, DataError
 from parties.settings.consortium import LabelSettings, PartySettings
@@ -195,8 +197,8 @@ def test_a_label_needs_a_date_or_a_lag(home: Path) -> None:
 
 def test_aliases_keep_names_that_look_like_something_else(home: Path) -> None:
     (home / "aliases.csv").write_text("alias,entity\nNA,NAN\n$true,TRUE\n001,01\n")
-    got = read_aliases(party(aliases="aliases.csv"), home, home / "data")
-    assert dict(got) == {"NA": "NAN", "$true": "TRUE", "001": "01"}
+    got = read_naming(party(aliases="aliases.csv"), home, home / "data")
+    assert dict(got.pairs) == {"NA": "NAN", "$true": "TRUE", "001": "01"}
     assert party_entities(party(aliases="aliases.csv"), home, home / "data") == ("AA", "NAN", "TRUE")
 
 
@@ -205,9 +207,9 @@ def test_aliases_may_come_from_sql(home: Path) -> None:
     assert party_entities(party(alias_query="alias.sql"), home, home / "data") == ("A2", "NA", "TRUE")
     (home / "alias.sql").write_text("SELECT 1 AS alias, 'A2' AS entity")
     with pytest.raises(DataError, match=r"alias\.sql: column 'alias' is INTEGER, not text"):
-        read_aliases(party(alias_query="alias.sql"), home, home / "data")
+        read_naming(party(alias_query="alias.sql"), home, home / "data")
     with pytest.raises(ConfigError, match="both aliases and alias_query"):
-        read_aliases(party(alias_query="alias.sql", aliases="a.csv"), home, home / "data")
+        read_naming(party(alias_query="alias.sql", aliases="a.csv"), home, home / "data")
 
 
 @pytest.mark.parametrize(
@@ -223,20 +225,21 @@ def test_aliases_may_come_from_sql(home: Path) -> None:
 def test_a_faulty_alias_table_is_named(home: Path, text: str, message: str) -> None:
     (home / "a.csv").write_text(text)
     with pytest.raises(DataError, match=message) as caught:
-        read_aliases(party(aliases="a.csv"), home, home / "data")
+        read_naming(party(aliases="a.csv"), home, home / "data")
     assert "\n" not in str(caught.value)
 
 
 def test_no_alias_file_is_a_config_error(home: Path) -> None:
     with pytest.raises(ConfigError, match=r"a\.csv: no such file"):
-        read_aliases(party(aliases="a.csv"), home, home / "data")
+        read_naming(party(aliases="a.csv"), home, home / "data")
 
 
 def test_a_rename_is_one_entity_only_through_the_table() -> None:
     raw = np.array(["FB", "META", "FB", "brk-b"], dtype=object)
-    assert canonical_entities(raw, [("FB", "META")], "q.sql").tolist() == ["META", "META", "META", "BRK.B"]
+    rows = SimpleNamespace(source="q.sql", entity=raw)
+    assert canonical_entities(rows, Naming((Alias("FB", "META"),))).tolist() == ["META", "META", "META", "BRK.B"]
     with pytest.raises(DataError, match=r"q\.sql: .*'BRK\.B' and 'brk-b'"):
-        canonical_entities(np.array(["BRK.B", "brk-b"], dtype=object), (), "q.sql")
+        canonical_entities(SimpleNamespace(source="q.sql", entity=np.array(["BRK.B", "brk-b"], dtype=object)), Naming())
 
 
 def test_the_label_party_brings_what_it_has_both_for(home: Path) -> None:
