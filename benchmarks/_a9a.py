@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vfl.models.sealed.columns import sealed_columns, static_labels
 from vfl.terms import FixedPoint, SealedModel
 
-__all__ = ["A9a", "load_a9a"]
+__all__ = ["WIDTHS", "A9a", "load_a9a", "vertical_files"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -40,6 +40,15 @@ class A9a:
         return np.arange(self.trained, len(self.classes), dtype=np.int64)
 
 
+def vertical_files(folder: Path) -> list[Path]:
+    """Both parties' training files, then the test file. Raises FileNotFoundError, in one sentence."""
+    files = [folder / f"a9a_vertical_{name}.libsvm.gz" for name in ("p0", "p1", "test")]
+    missing = next((file.name for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise FileNotFoundError(f"{folder} has no {missing}: name the folder of FedTree's vertical split of a9a")
+    return files
+
+
 def load_a9a(folder: Path, terms: SealedModel, fixed: FixedPoint) -> A9a:
     """From FedTree's vertical split: ``a9a_vertical_p0``, ``_p1`` and ``_test``, libsvm.
 
@@ -47,7 +56,7 @@ def load_a9a(folder: Path, terms: SealedModel, fixed: FixedPoint) -> A9a:
     """
     from sklearn.datasets import load_svmlight_file
 
-    files = [folder / f"a9a_vertical_{name}.libsvm.gz" for name in ("p0", "p1", "test")]
+    files = vertical_files(folder)
     read = [load_svmlight_file(str(f), n_features=n) for f, n in zip(files, (*WIDTHS, sum(WIDTHS)), strict=True)]
     (one, label), (two, _), (both, tested) = [(np.asarray(x.todense()), y) for x, y in read]
     parts = np.hsplit(both, [WIDTHS[0]])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -110,7 +111,11 @@ def main(arguments: list[str] | None = None) -> None:
     if asked.folder is None:
         print("no data: name the folder of FedTree's vertical split of a9a")
         return
-    data = load_a9a(asked.folder, TERMS, FIXED)
+    try:
+        data = load_a9a(asked.folder, TERMS, FIXED)
+    except FileNotFoundError as error:
+        print(error)
+        sys.exit(1)
     began = time.monotonic()
     made = in_plain_integers(data, asked.passes) if asked.twin else encrypted(asked.folder, asked.passes)
     how = "in plain integers" if asked.twin else "encrypted, between two processes"

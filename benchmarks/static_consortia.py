@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks._a9a import WIDTHS
+from benchmarks._a9a import WIDTHS, vertical_files
 from parties.data.agreed_rows import UndatedRows
+from parties.errors import ConfigError, EntenteError
 from parties.settings.consortium import load_consortium
 from vfl.terms import TreesModel
 
@@ -58,10 +59,12 @@ columns = [{two}]
 
 
 def write_a9a(folder: Path, out: Path) -> None:
-    """Parquet, SQL and consortium.toml. Raises FileNotFoundError without the data."""
+    """Parquet, SQL and consortium.toml. Raises FileNotFoundError without data, FileExistsError where OUT has some."""
     from sklearn.datasets import load_svmlight_file
 
-    files = [folder / f"a9a_vertical_{name}.libsvm.gz" for name in ("p0", "p1", "test")]
+    files = vertical_files(folder)
+    if (out / "data").exists():
+        raise FileExistsError(f"{out} has data already: name a new folder")
     read = [load_svmlight_file(str(f), n_features=n) for f, n in zip(files, (*WIDTHS, sum(WIDTHS)), strict=True)]
     (one, label), (two, _), (both, tested) = [(np.asarray(x.todense()), y) for x, y in read]
     names = [f"train-{i:05d}" for i in range(len(label))] + [f"test-{i:05d}" for i in range(len(tested))]
@@ -88,7 +91,8 @@ def reference_auc(config: Path, data: Path) -> float:
     from sklearn.metrics import roc_auc_score
 
     settings, folder = load_consortium(config), config.parent
-    assert settings.static is not None
+    if settings.static is None:
+        raise ConfigError(f"{config}: names a calendar; give the consortium.toml of data without one")
     rows, label = UndatedRows(settings.static), settings.label
     listed = [rows.entities(p, folder, data, label if p.role == "label" else None) for p in settings.party]
     common = sorted(set.intersection(*map(set, listed)))
@@ -114,10 +118,15 @@ def main(arguments: list[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     if len(asked.paths) != 2:
         print("name the data and a new folder, or with --reference a consortium.toml and its data")
-    elif asked.reference:
-        print(f"AUC {reference_auc(*asked.paths):.4f} on the test rows")
-    else:
-        write_a9a(*asked.paths)
+        sys.exit(2)
+    try:
+        if asked.reference:
+            print(f"AUC {reference_auc(*asked.paths):.4f} on the test rows")
+        else:
+            write_a9a(*asked.paths)
+    except (OSError, EntenteError) as error:
+        print(error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.demo.parity import Parity, Part, ensemble_parity, found_parity, trees_parity, wrong_sums
-from parties.errors import DataError
+from parties.errors import DataError, ParityError
 from parties.node.context import node_secret
 from parties.node.ensemble_label import chosen_share
 from parties.node.home import NodeHome
@@ -23,7 +23,7 @@ from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scores, integer_twin
 from vfl.models.trees.columns import tree_columns
 from vfl.models.trees.linear_start import linear_model, linear_scores, own_start
-from vfl.models.trees.twin import IntegerTwin, trees_twin
+from vfl.models.trees.twin import IntegerTwin, TreesRangeError, trees_twin
 from vfl.terms import AnchoredModel, EnsembleModel, SealedModel
 from vfl.tree_terms import TreesModel
 
@@ -108,9 +108,12 @@ class AnchoredTwins:
             return found.reshape(sums.shape)
 
         walk = self.agreement.walk_forward
-        start = self._start(model, list(self.panels))
-        plain = trees_twin(columns, self.label, model, walk, seeds, start=start)[0]
-        return plain, *trees_twin(columns, self.label, model, walk, seeds, opened, start)
+        try:
+            start = self._start(model, list(self.panels))
+            plain = trees_twin(columns, self.label, model, walk, seeds, start=start)[0]
+            return plain, *trees_twin(columns, self.label, model, walk, seeds, opened, start)
+        except (SealedRangeError, TreesRangeError) as error:
+            raise ParityError(f"scores of the run are wrong where they left their range: {error}") from None
 
     def _start(self, model: TreesModel, names: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Where boosting on these parties' columns and the label party's begins."""

@@ -26,7 +26,7 @@ from vfl.models.trees.growth import best_candidate, gains, leaf_values, lowered,
 from vfl.models.trees.linear_start import LinearStart
 from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
 from vfl.models.trees.records import LabelTreesJournal, level_key
-from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, score_bound
+from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, beyond_their_range, score_bound
 from vfl.models.trees.shares import FitShares, TreeShares
 from vfl.models.trees.splits import NOWHERE, NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
@@ -180,6 +180,8 @@ class TreesLabel:
             if level == 0:
                 totals = Pairs(pairs.count[-1], pairs.total[-1])
                 if int(totals.count[0]) != len(rows.drawn):
+                    if self._start is not None:
+                        raise LocalProtocolError(beyond_their_range(terms))
                     raise RemoteProtocolError("opened numbers whose counts cannot be", self.members.anchor)
                 pairs = Pairs(pairs.count[:-1], pairs.total[:-1])
             best = best_candidate(totals, pairs, terms)

@@ -24,6 +24,8 @@ __all__ = [
     "SUM_BITS",
     "Packing32",
     "Pairs",
+    "beyond_their_range",
+    "nearer_zero",
     "score_bound",
 ]
 
@@ -105,3 +107,13 @@ class Packing32:
 def score_bound(terms: TreesModel) -> int:
     """Largest score, at RESIDUAL_BITS, that a prediction's truncation has room for."""
     return terms.score_limit << (RESIDUAL_BITS + 8)
+
+
+def nearer_zero(terms: TreesModel) -> str:
+    """What brings scores nearer to 0, said to whoever sets the terms."""
+    return "raise model.init_alpha" if terms.init_score == "linear" else "lower model.rate or model.fits_kept"
+
+
+def beyond_their_range(terms: TreesModel) -> str:
+    """What is wrong where a tree's rows do not count as many as were drawn: their residuals ran into the count."""
+    return f"residuals of a tree's rows sum to more than a label deviation a row: {nearer_zero(terms)}"

@@ -21,7 +21,7 @@ from vfl.models.sealed.walk import shown_scores
 from vfl.models.trees.candidates import draw_candidates
 from vfl.models.trees.coalitions import merged_values
 from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
-from vfl.models.trees.scales import RESIDUAL_BITS, Packing32, Pairs
+from vfl.models.trees.scales import RESIDUAL_BITS, Packing32, Pairs, beyond_their_range, nearer_zero
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.terms import WalkForward
 from vfl.tree_terms import TreesModel
@@ -148,6 +148,8 @@ class IntegerTwin:
             pairs, near = packing.read(numbers), packing.read(nearest)
             if level == 0:
                 (totals, pairs), (near_totals, near) = _apart(pairs), _apart(near)
+                if int(totals.count[0]) != len(rows.drawn):
+                    raise TreesRangeError(beyond_their_range(terms))
             best = best_candidate(totals, pairs, terms)
             if best != best_candidate(near_totals, near, terms):
                 self.others.append((step.number, level))
@@ -173,7 +175,7 @@ class IntegerTwin:
         if len(score) and int(np.abs(score).max()) >= 1 << (SCORE_BITS - 1):
             raise TreesRangeError(
                 f"step {step.number}: a score of {np.abs(score).max() / 2**self.terms.score_fraction:.1f} deviations "
-                f"leaves +-{self.terms.score_limit}: raise model.score_limit, or lower model.rate"
+                f"leaves +-{self.terms.score_limit}: raise model.score_limit, or {nearer_zero(self.terms)}"
             )
         return np.ldexp(score.astype(np.float64), -self.terms.score_fraction)
 

@@ -13,6 +13,7 @@ from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.records import ResumedScores
 from vfl.models.sealed.walk import FEWEST_JUDGED, NEAR_THE_END, sealed_result
 from vfl.models.trees.label import TreesLabel
+from vfl.models.trees.scales import nearer_zero
 from vfl.terms import WalkForward
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import carried_rows
@@ -117,5 +118,5 @@ def check_scores(step: Step, scores: F64, terms: TreesModel) -> None:
     if beyond * 20 > len(scores) >= FEWEST_JUDGED:
         raise LocalProtocolError(
             f"{beyond} of {len(scores)} scores of step {step.number} are {near:g} or more deviations of the label from "
-            "0: raise model.score_limit, or lower model.rate or model.fits_kept"
+            f"0: raise model.score_limit, or {nearer_zero(terms)}"
         )
