@@ -4,6 +4,9 @@ DIR holds FedTree's vertical split of a9a. OUT gets the two parties' columns as 
 each row (the test file is the test), queries and consortium.toml. The terms were chosen on a quarter of the training
 file, held out from the rest; nobody looked at the test file.
 
+``python -m benchmarks.static_consortia --vehicle DIR OUT`` does the same with FATE's vertical split of vehicle, of four
+classes, of which a hash puts 30 % of the rows into the test.
+
 ``python -m benchmarks.static_consortia --reference CONFIG DATA`` fits scikit-learn's HistGradientBoosting on all
 parties' columns of a static consortium in one place, of as many trees and leaves as its terms have.
 """
@@ -23,7 +26,7 @@ from parties.errors import ConfigError, EntenteError
 from parties.settings.consortium import load_consortium
 from vfl.terms import TreesModel
 
-__all__ = ["main", "reference_auc", "write_a9a"]
+__all__ = ["main", "reference_auc", "write_a9a", "write_vehicle"]
 
 _TOML = """# Two parties of FedTree's vertical split of a9a (UCI Adult, one-hot).
 name = "a9a"
@@ -85,6 +88,65 @@ def write_a9a(folder: Path, out: Path) -> None:
     print(f"entente demo --config {out / 'consortium.toml'} --data {out / 'data'}")
 
 
+_VEHICLE = """# Two parties of FATE's vertical split of vehicle: four classes.
+name = "vehicle"
+purpose = "Which of four vehicles a silhouette is of"
+recipients = ["guest"]
+
+[static]
+label = "classes"
+classes = 4
+test_share = 0.3
+seed = 1
+
+[label]
+name = "vehicle"
+definition = "0 to 3"
+query = "label.sql"
+
+[model]
+kind = "sealed"
+width = 8
+batch_rows = 1024
+warmup_steps = 64
+alpha = 10
+threshold = 0.5
+
+[[party]]
+name = "host"
+role = "feature"
+query = "host.sql"
+columns = [{columns}]
+
+[[party]]
+name = "guest"
+role = "label"
+query = "guest.sql"
+columns = [{columns}]
+"""
+
+
+def write_vehicle(folder: Path, out: Path) -> None:
+    """CSV, SQL and consortium.toml. Raises FileNotFoundError without data, FileExistsError where OUT has some."""
+    files = {side: folder / f"vehicle_scale_hetero_{side}.csv.gz" for side in ("guest", "host")}
+    missing = next((file.name for file in files.values() if not file.is_file()), None)
+    if missing is not None:
+        raise FileNotFoundError(f"{folder} has no {missing}: name the folder of FATE's vertical splits")
+    if (out / "data").exists():
+        raise FileExistsError(f"{out} has data already: name a new folder")
+    (out / "data").mkdir(parents=True)
+    for side, file in files.items():
+        pd.read_csv(file).rename(columns={"id": "entity", "y": "label"}).to_csv(
+            out / "data" / f"{side}.csv", index=False
+        )
+        source = f"read_csv('${{data}}/{side}.csv')"
+        (out / f"{side}.sql").write_text(f"SELECT 'vehicle ' || entity AS entity, * EXCLUDE (entity) FROM {source}\n")
+    source = "read_csv('${data}/guest.csv')"
+    (out / "label.sql").write_text(f"SELECT 'vehicle ' || entity AS entity, label FROM {source}\n")
+    (out / "consortium.toml").write_text(_VEHICLE.format(columns=", ".join(f'"x{i}"' for i in range(9))))
+    print(f"entente demo --config {out / 'consortium.toml'} --data {out / 'data'}")
+
+
 def reference_auc(config: Path, data: Path) -> float:
     """AUC on the test rows of boosted trees in the clear, on the same rows and columns."""
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -114,6 +176,7 @@ def reference_auc(config: Path, data: Path) -> float:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference", action="store_true", help="fit a reference in the clear instead of writing")
+    parser.add_argument("--vehicle", action="store_true", help="write vehicle, of four classes, in place of a9a")
     parser.add_argument("paths", type=Path, nargs="*", metavar="PATH")
     asked = parser.parse_args(arguments)
     if len(asked.paths) != 2:
@@ -123,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
         if asked.reference:
             print(f"AUC {reference_auc(*asked.paths):.4f} on the test rows")
         else:
-            write_a9a(*asked.paths)
+            (write_vehicle if asked.vehicle else write_a9a)(*asked.paths)
     except (OSError, EntenteError) as error:
         print(error)
         sys.exit(1)

@@ -238,8 +238,8 @@ class Agreement(Terms):
             raise ValueError("a placebo does not go on from another run: propose it anew")
         if terms.rows == "kept" and self.alignment.policy != "psi":
             raise ValueError('rows are kept of a private intersection alone (psi): set continues.rows = "fresh"')
-        needed = self.model.opened_scores if isinstance(self.model, AnchoredModel) else 2
-        words = "one" if needed == 1 else "two"
+        needed = self.opened_scores if isinstance(self.model, AnchoredModel) else 2
+        words = {1: "one", 2: "two"}.get(needed, str(needed))
         if self.openings_left < needed:
             raise ValueError(
                 f"{terms.opened} of {self.row_limit} openings of a row may be used already, and a run needs {words} "
@@ -299,10 +299,15 @@ class Agreement(Terms):
         return self.predicted_openings + coalitions + int(self.openings.attribution)
 
     @property
+    def opened_scores(self) -> int:
+        """Scores of a predicted row that open: of each model that is trained, and there is one for each class."""
+        scores = self.model.opened_scores if isinstance(self.model, AnchoredModel) else 1
+        return scores * (1 if self.static is None else self.static.models)
+
+    @property
     def predicted_openings(self) -> int:
         """Openings of a predicted row without those of valuation and attribution: its scores, and the epochs."""
-        scores = self.model.opened_scores if isinstance(self.model, AnchoredModel) else 1
-        return scores + self.model.epochs
+        return self.opened_scores + self.model.epochs
 
     @property
     def schedule_limit(self) -> int:

@@ -61,12 +61,18 @@ def with_kind_defaults(given: Any) -> Any:
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
         start = model.get("init_score") if isinstance(model, Mapping) else getattr(model, "init_score", "zero")
-        unvalued = kind == "ensemble" or start == "linear"
+        unvalued = kind == "ensemble" or start == "linear" or _classes(given.get("static"))
         filled["openings"] = {"contribution": "none" if unvalued else "moments"} | dict(openings)
     search = given.get("search")
     if kind == "sealed" and isinstance(search, Mapping):
         filled["search"] = {"kind": "sealed"} | dict(search)
     return filled
+
+
+def _classes(static: Any) -> bool:
+    """Whether raw terms say that a label has several classes."""
+    said = static.get("classes") if isinstance(static, Mapping) else getattr(static, "classes", None)
+    return said is not None
 
 
 def sealed_members(agreement: Agreement) -> Members:

@@ -58,6 +58,7 @@ def check_static(agreement: Agreement) -> None:
     for why, terms in missing.items():
         if terms is not None:
             raise ValueError(f"data without a calendar has no periods, and {why}")
+    _check_classes(agreement)
     if reward.rows != "any":
         raise ValueError(
             'reward.rows = "committed" pays for rows committed by a cutoff, and static data has none: leave it out'
@@ -71,4 +72,24 @@ def check_static(agreement: Agreement) -> None:
         raise ValueError(
             "of one set of test rows a contribution has no standard error, so that none would be paid: set "
             "reward.risk_aversion = 0 and reward.uplift_level = 1, or reward.pot = 0"
+        )
+
+
+def _check_classes(agreement: Agreement) -> None:
+    """Raise ValueError for what a model for each class lacks."""
+    assert agreement.static is not None
+    if agreement.static.classes is None:
+        return
+    if agreement.openings.contribution != "none":
+        raise ValueError(
+            "several classes are several models, and a contribution is valued of one: set openings.contribution = "
+            '"none", and value the parties by runs of coalitions, or in a run of one class against the rest, '
+            'static.label = "binary"'
+        )
+    missing = agreement.opened_scores - agreement.openings_left
+    if missing > 0:
+        raise ValueError(
+            f"a score of each of {agreement.static.classes} classes opens of every test row, and "
+            f"{agreement.openings_left} are left of openings.limit_per_row: raise it to "
+            f"{agreement.openings.limit_per_row + missing} or more"
         )

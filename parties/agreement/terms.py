@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +18,7 @@ from parties.names import PartyName
 from vfl.terms import Terms
 
 __all__ = [
+    "MOST_CLASSES",
     "LicenceTerms",
     "AlignmentTerms",
     "CalendarTerms",
@@ -35,6 +35,8 @@ __all__ = [
 
 
 _UNION_BUCKET = 256
+MOST_CLASSES = 16
+"""Classes of a label: each is a model of its own, trained one after the other."""
 
 
 class PartyTerms(Terms):
@@ -162,7 +164,16 @@ class CalendarTerms(Terms):
 class StaticTerms(Terms):
     """Data without a calendar: one row an entity, which falls into one of two parts, training or test."""
 
-    label: Literal["binary", "regression"] = Field(description="binary: 0 or 1; regression: any number")
+    label: Literal["binary", "regression", "classes"] = Field(
+        description="binary: 0 or 1; regression: any number; classes: whole numbers from 0 to classes - 1"
+    )
+    classes: int | None = Field(
+        default=None,
+        ge=3,
+        le=MOST_CLASSES,
+        description='how many, where label = "classes": a model of each against the rest is trained, one after the '
+        "other, and a score of each opens of every test row",
+    )
     test_share: float | None = Field(
         default=None,
         gt=0,
@@ -172,15 +183,27 @@ class StaticTerms(Terms):
     )
     seed: int = Field(default=0, ge=0, le=2**53 - 1, description="of the hash, public")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _two_classes(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and given.get("label") == "classes":
+    @model_validator(mode="after")
+    def _classes_counted(self) -> StaticTerms:
+        if (self.label == "classes") != (self.classes is not None):
             raise ValueError(
-                'several classes take a run each, one against the rest: write 0 and 1 and set label = "binary"; '
-                "softmax is in vfl.models.split.static (docs/classification.md), and no command has it"
+                'static.classes says how many classes there are where static.label = "classes", and stands with no '
+                'other label: name both, or label = "binary" for two classes'
             )
-        return given
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without classes keep the hash they had before there were any."""
+        body: dict[str, Any] = handler(self)
+        if self.classes is None:
+            body.pop("classes", None)
+        return body
+
+    @property
+    def models(self) -> int:
+        """How many models are trained: one, or one for each class against the rest."""
+        return self.classes or 1
 
 
 class LabelTerms(Terms):

@@ -14,6 +14,7 @@ from parties.agreement.terms import StaticTerms
 from parties.agreement.who_learns import alignment_line, label_lines
 from parties.ledger.entries import Unit
 from parties.names import COORDINATOR
+from vfl.models.classes.opens import in_words as classes_in_words
 from vfl.models.opens import in_words
 from vfl.walk.configurations import SealedSearchTerms
 
@@ -80,6 +81,8 @@ def _run(agreement: Agreement) -> Iterator[str]:
     yield from _times(agreement) if agreement.static is None else _parts(agreement.static)
     yield _reported(agreement)
     yield in_words(agreement.model)
+    if agreement.static is not None and agreement.static.classes is not None:
+        yield classes_in_words(agreement.static.classes)
     if agreement.static is not None:
         yield "The test part is the one period that is predicted: nothing comes of what the model says of later ones."
     yield from _search(agreement)
@@ -113,9 +116,10 @@ def _parts(terms: StaticTerms) -> Iterator[str]:
         yield "The label party says of each row in which part it is, by a column of its own."
     else:
         yield f"A hash of the public seed {terms.seed} and its name puts {terms.test_share:.0%} of them into the test."
-    kind = "0 or 1" if terms.label == "binary" else "numbers"
+    kind = {"binary": "0 or 1", "regression": "numbers"}.get(terms.label, f"classes, 0 to {terms.models - 1}")
+    each = "A score" if terms.classes is None else "A score of each class"
     yield (
-        f"Labels are {kind}, fitted by squared error. No label of a test row enters training. A score opens once of "
+        f"Labels are {kind}, fitted by squared error. No label of a test row enters training. {each} opens once of "
         "each test row, and of no training row, which the anchor refuses. It is exported on the label's scale, so "
         "whoever receives it can tell the mean and the deviation of the training rows' labels."
     )

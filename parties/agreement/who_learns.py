@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from parties.agreement.document import Agreement
 from parties.names import COORDINATOR
+from vfl.models.classes.opens import sentence as of_classes
 from vfl.models.disclosure import RunSizes
 from vfl.models.opens import sentences
 from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.terms import AnchoredModel, SealedModel
+from vfl.tree_terms import TreesModel
 
 __all__ = ["ALONE_OVER_A_LIST", "alignment_line", "label_lines", "opens_alone", "run_sizes", "who_learns"]
 
@@ -92,6 +94,9 @@ def label_lines(agreement: Agreement) -> tuple[str, ...]:
 
 
 def _label_lines(agreement: Agreement) -> Iterator[str]:
+    static, model = agreement.static, agreement.model
+    if static is not None and static.classes is not None and isinstance(model, SealedModel | TreesModel):
+        yield of_classes(model, static.classes, agreement.row_limit)
     yield from sentences(agreement.model, run_sizes(agreement))
     if agreement.configurations:
         yield _tried(agreement)

@@ -82,7 +82,7 @@ def show_openings(agreement: Agreement, standing: int) -> None:
     model = agreement.model
     if isinstance(model, AnchoredModel):
         title, lines = "Scores of a row", [
-            ("this run's prediction", model.opened_scores),
+            ("this run's prediction", agreement.opened_scores),
             ("bits of a score", SCORE_BITS),
             (f"agreed limit over all runs, counted by {model.anchor}", agreement.row_limit),
         ]  # fmt: skip

@@ -96,7 +96,7 @@ class TrainReport(PartReport):
 class StaticNumbers(StrictTerms):
     """Measures on the test rows of static data, by model (joint, own) and name; ``None`` where one is not defined."""
 
-    label: Literal["binary", "regression"]
+    label: Literal["binary", "regression", "classes"]
     rows: Count
     measures: Annotated[dict[Word, Annotated[dict[Word, Number], Field(max_length=16)]], Field(max_length=4)]
 

@@ -32,6 +32,9 @@ _FEWEST = 20
 """Rows of a part below which nothing said of it means much."""
 
 
+_FEWEST_OF_A_CLASS = 5
+
+
 class TooFewRows(DataError):
     """A part has fewer rows than mean anything."""
 
@@ -97,7 +100,7 @@ def static_label_panel(
     entities: Sequence[str],
     terms: StaticTerms,
 ) -> LabelPanel:
-    """Labels of both parts, standardised by the training rows alone.
+    """Labels of both parts, standardised by the training rows alone; of several classes their numbers.
 
     Raises :class:`DataError` for an entity with two rows, and for parts that are too small or all alike.
     """
@@ -112,7 +115,8 @@ def static_label_panel(
                 f"needs {_FEWEST}: change static.test_share or the column part, or align more entities"
             )
     known = label[trained]
-    centre, spread = float(known.mean()), float(known.std())
+    _every_class(rows.source, known, terms)
+    centre, spread = (0.0, 1.0) if terms.classes is not None else (float(known.mean()), float(known.std()))
     if not spread > 0:
         raise DataError(f"{rows.source}: every label of the training part is {known[0]:g}: there is nothing to learn")
     standard = (label - centre) / spread
@@ -124,6 +128,17 @@ def static_label_panel(
         universe,
         scale=(centre, spread),
     )
+
+
+def _every_class(source: str, known: F64, terms: StaticTerms) -> None:
+    """Raise :class:`TooFewRows` where a class has too few training rows to be told from the rest."""
+    for number in range(terms.classes or 0):
+        count = int((known == number).sum())
+        if count < _FEWEST_OF_A_CLASS:
+            raise TooFewRows(
+                f"{source}: {count} of the {len(known)} training rows are of class {number}, and a class needs "
+                f"{_FEWEST_OF_A_CLASS}: bring more of it, or join it to another class"
+            )
 
 
 def _places(source: str, canonical: NDArray[np.object_], entities: Sequence[str]) -> NDArray[np.int64]:

@@ -71,8 +71,8 @@ def label_reader(terms: StaticTerms) -> Callable[[PartySettings, LabelSettings, 
 def read_static_labels(
     settings: PartySettings, label: LabelSettings, folder: Path, data: Path, terms: StaticTerms
 ) -> StaticLabels:
-    """Run the label query. Raises :class:`DataError` for a label that is no 0 or 1 where the terms say binary, and for
-    a part that is neither training nor test."""
+    """Run the label query. Raises :class:`DataError` for a label that is no 0 or 1 where the terms say binary, or
+    none of the classes that they count, and for a part that is neither training nor test."""
     source, texts = Path(label.query).name, () if terms.test_share is not None else ("part",)
     frame = _frame(settings, folder / label.query, data, texts, ("label",))
     check_frame(frame, source, {"label": "feature", "part": "text"})
@@ -82,6 +82,12 @@ def read_static_labels(
         raise DataError(
             f"{source}: {row_name(frame, int(odd[0]))}: label {values[odd[0]]:g} is neither 0 nor 1; write the class "
             'to be scored high as 1 and the other as 0, or agree on static.label = "regression"'
+        )
+    none = np.flatnonzero(np.isfinite(values) & ~np.isin(values, np.arange(terms.classes or 0)))
+    if terms.classes is not None and none.size:
+        raise DataError(
+            f"{source}: {row_name(frame, int(none[0]))}: label {values[none[0]]:g} is none of the {terms.classes} "
+            f"agreed classes; write whole numbers from 0 to {terms.classes - 1}, or agree on another static.classes"
         )
     if not texts:
         return StaticLabels(source, frame["entity"].to_numpy(dtype=object), values, None)

@@ -34,12 +34,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AnchoredTwins:
-    """All parties' data in one place, which no real run ever has. ``panels`` are in agreed feature-party order."""
+    """All parties' data in one place, which no real run ever has. ``panels`` are in agreed feature-party order.
+
+    named: which of several models of a run this is about, such as a class's.
+    """
 
     agreement: Agreement
     homes: Mapping[str, NodeHome]
     panels: Mapping[str, FeaturePanel]
     label: LabelPanel
+    named: str = ""
 
     def parity(self, model: AnchoredModel, scores: Floats) -> Parity:
         """``scores`` (T, n) of the run beside those of the same run without encryption."""
@@ -99,7 +103,7 @@ class AnchoredTwins:
         """Scores of the twin that rounds to the nearest, and of the one on the numbers that opened; and this twin."""
         columns, seeds = self._tree_columns(list(self.panels))
         folder = self.homes[self.agreement.label.party].folder / "runs" / self.agreement.run_id
-        numbers = opened_numbers(folder)
+        numbers = opened_numbers(folder, self.named)
 
         def opened(step: int, level: int, sums: NDArray[np.int64]) -> NDArray[np.uint64]:
             found = numbers.get((step, level))
@@ -165,7 +169,7 @@ class AnchoredTwins:
         columns = {name: tree_columns(self.panels[name]) for name in names}
         if self.label.features.values.shape[-1]:
             columns[label] = tree_columns(self.label.features)
-        purpose = candidates_purpose(self.agreement.initial_purpose)
+        purpose = candidates_purpose(self.agreement.initial_purpose, self.named)
         return columns, {name: node_secret(self.homes[name].seed, purpose) for name in columns}
 
     def weights(self, model: SealedModel, names: Sequence[str]) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from parties.agreement.static_terms import TEST
 from parties.data.agreed_rows import rows_of
 from parties.data.calendar import calendar_of
 from parties.demo.anchored_twins import AnchoredTwins
+from parties.demo.class_measures import class_measures, class_parity
 from parties.demo.parity import Parity, found_parity
 from parties.demo.static_measures import static_measures
 from parties.errors import DataError
@@ -89,7 +90,7 @@ class Pooled:
         walk, fixed = agreement.walk_forward, agreement.fixed_point
 
         def scored(model: SealedModel) -> Floats:
-            panels, weight = [self.panels[name] for name in names], self._anchored.weights(model, names)
+            panels, weight = [self.panels[name] for name in names], self.anchored.weights(model, names)
             return float_twin(panels, self.label, model, walk, fixed, weight)
 
         chosen = chosen_in_the_clear(agreement, self.label, scored)
@@ -121,7 +122,7 @@ class Pooled:
         agreement = self.agreement
         names = [party.name for party in agreement.features]
         if isinstance(agreement.model, AnchoredModel):
-            return self._anchored.parity(agreement.model, scores)
+            return self.anchored.parity(agreement.model, scores)
         panels, weights = [self._columns(name) for name in names], self._initial_weights(names)
         if agreement.search is not None:
             return found_parity(
@@ -151,7 +152,8 @@ class Pooled:
         )
 
     @property
-    def _anchored(self) -> AnchoredTwins:
+    def anchored(self) -> AnchoredTwins:
+        """Twins of a model on shares."""
         return AnchoredTwins(self.agreement, self.homes, self.panels, self.label)
 
     def _noise(self, names: Sequence[str]) -> ClearNoise:
@@ -208,7 +210,7 @@ class Pooled:
         agreement, model, walk = self.agreement, self.agreement.model, self.agreement.walk_forward
         wanted = coalitions(names)
         if isinstance(model, AnchoredModel):
-            return {coalition: self._anchored.of_coalition(model, coalition) for coalition in wanted}
+            return {coalition: self.anchored.of_coalition(model, coalition) for coalition in wanted}
         joint = self._initial_weights(names)
         return retrained_scores(
             {name: self._columns(name) for name in names},
@@ -225,7 +227,7 @@ class Pooled:
         """What one party's features reach without anyone else's, float64 (T, n)."""
         model, walk = self.agreement.model, self.agreement.walk_forward
         if isinstance(model, AnchoredModel):
-            return self._anchored.alone(model, name)
+            return self.anchored.alone(model, name)
         if name == self.agreement.label.party:
             return alone(None, self.label, model, walk).scores
         panel = self.panels[name]
@@ -258,26 +260,36 @@ def compare(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> 
     the last places of what opens.
     """
     pooled = Pooled.load(out)
-    joint = pooled.scores(folder)
     names = [party.name for party in pooled.agreement.features]
+    static = pooled.agreement.static
+    if static is not None and static.classes is not None:
+        twins, entities = pooled.anchored, pooled.entities
+        far = class_parity(twins, entities, folder) if parity else None
+        return _record(pooled, class_measures(twins, entities, folder, names), far)
+    joint = pooled.scores(folder)
     scores = {"joint": joint} | {name: pooled.alone(name) for name in names}
     own = pooled.agreement.label.party
     if pooled.label.features.columns:
         scores[own] = pooled.alone(own)
     near = pooled.parity(joint) if parity else None
-    static = pooled.agreement.static
     quality = (
         _by_period(pooled, scores, names)
         if static is None
         else static_measures(static, pooled.label, {name: one[1] for name, one in scores.items()}, names)
     )
+    return _record(pooled, quality, near, pooled.retrained().record() if retrain else None)
+
+
+def _record(
+    pooled: Pooled, quality: dict[str, Any], near: Parity | None, retrain: dict[str, Any] | None = None
+) -> dict[str, Any]:
     return quality | {
         "n_common": len(pooled.entities),
         "parity": None if near is None else near.floats,
         "rounded": None if near is None else near.rounded,
         "cause": "" if near is None else near.cause,
         "within": near is None or near.within or not near.cause,
-        "retrain": pooled.retrained().record() if retrain else None,
+        "retrain": retrain,
     }
 
 

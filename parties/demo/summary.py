@@ -130,6 +130,11 @@ def _show_measures(summary: Mapping[str, Any], agreement: Agreement, view: RunVi
         ("model", *(f">{column.replace('_', ' ')}" for column in columns), ">Shapley", ">reward, pending"),
         rows,
     )
+    if quality["label"] == "classes":
+        say(
+            "Estimates are least-squares ones of each class's share: clipped to [0.001, 1] and divided by their sum "
+            "for log loss and Brier."
+        )
     if quality["label"] == "binary":
         say(
             "Scores are least-squares estimates of the probability of 1: clipped to [0, 1] for Brier, and to "

@@ -93,7 +93,7 @@ def _needed(agreement: Agreement, me: str) -> Iterator[tuple[Counted, int, int]]
         return
     if isinstance(agreement.model, AnchoredModel):
         if agreement.model.anchor == me:
-            yield "scores", agreement.model.opened_scores, start
+            yield "scores", agreement.opened_scores, start
             if agreement.openings.contribution == "moments":
                 yield "numbers", 1, start
     elif isinstance(agreement.model, SplitModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parties.node.classes_feature import ClassesFeatureParty
 from parties.node.context import RunContext
 from parties.node.ensemble_feature import EnsembleFeatureParty
 from parties.node.feature import FeatureParty
@@ -15,6 +16,9 @@ __all__ = ["feature_party"]
 
 def feature_party(context: RunContext, entities: tuple[str, ...]) -> FeatureParty:
     """A feature party's part in a run of the agreed kind of model."""
+    static = context.agreement.static
+    if static is not None and static.classes is not None:
+        return ClassesFeatureParty(context, entities)
     match context.agreement.model:
         case SealedModel():
             return SealedFeatureParty(context, entities)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from parties.errors import ConfigError
 from parties.node.checkpoints import WalkRecords
+from parties.node.classes_label import ClassesJoint
 from parties.node.context import RunContext
 from parties.node.ensemble_label import EnsembleChoice, EnsembleJoint
 from parties.node.no_source import NoSource
@@ -318,7 +319,7 @@ class RidgeJoint:
 
     def __init__(self, context: RunContext, terms: RidgeModel, panel: LabelPanel) -> None:
         agreement = context.agreement
-        own = _check_own_columns(context, panel)
+        self._own = _check_own_columns(context, panel)
         self._context, self._terms, self._panel = context, terms, panel
         self.steps = tuple(
             ridge_steps(
@@ -330,8 +331,7 @@ class RidgeJoint:
                 agreement.reserved_openings,
             )
         )
-        self._own = own
-        self.head = RidgeHead(own)
+        self.head = RidgeHead(self._own)
         self.chosen, self.tried = terms, ()
         self.found: Found | None = None
         self.sums: Mapping[int, NDArray[np.float64]] = {}
@@ -381,9 +381,11 @@ def _kept_shares(context: RunContext, steps: Sequence[Step], resumed: Resumed) -
 
 def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:
     """The agreement's model. Raises :class:`ConfigError` where the calendar or the openings do not suffice."""
-    terms = context.agreement.model
+    terms, static = context.agreement.model, context.agreement.static
     try:
         match terms:
+            case SealedModel() | TreesModel() if static is not None and static.classes is not None:
+                return ClassesJoint(context, terms, panel)
             case SealedModel():
                 return SealedJoint(context, terms, panel)
             case TreesModel():

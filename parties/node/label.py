@@ -158,9 +158,14 @@ class LabelParty:
             attempt,
             self._own,
         )
-        outputs = {"score": self.result.scores[..., None], **valued.opened}
+        outputs = {"score": self._scored, **valued.opened}
         record_outputs(self.context, self.context.agreement.periods, self._entities, outputs)
         return valued
+
+    @property
+    def _scored(self) -> F64:
+        """What the run says of a row, (T, n, outputs)."""
+        return self.result.scores[..., None]
 
     @property
     def _factor(self) -> Path:

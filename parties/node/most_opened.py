@@ -22,7 +22,7 @@ def most_opened(agreement: Agreement, steps: Sequence[Step], panel: LabelPanel) 
     """
     model, walk = agreement.model, agreement.walk_forward
     if isinstance(model, AnchoredModel):
-        return model.opened_scores
+        return agreement.opened_scores
     counts, valued = np.zeros(panel.label.size, dtype=np.int64), agreement.needed_openings - 1 - model.epochs
     for step in steps:
         counts[step.rows] += 1 + valued * (step.kind == "predict")

@@ -87,11 +87,14 @@ class PartyRun:
 
     def _label(self) -> LabelParty:
         # torch and the statistics are the label party's alone: a feature party starts without them
+        from parties.node.classes_static_label import ClassesLabelParty
         from parties.node.label import LabelParty
         from parties.node.static_label import StaticLabelParty
 
-        rows = self._aligned()
-        kind = LabelParty if self.context.agreement.static is None else StaticLabelParty
+        rows, static = self._aligned(), self.context.agreement.static
+        kind = LabelParty
+        if static is not None:
+            kind = StaticLabelParty if static.classes is None else ClassesLabelParty
         return kind(self.context, rows.ids, dict(rows.roots))
 
     def _trained(self) -> FeatureParty | LabelParty:

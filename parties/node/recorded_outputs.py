@@ -123,17 +123,20 @@ def delivered_groups(folder: Path, run_id: str, dates: Sequence[str], entities: 
 
 
 def delivered_scores(folder: Path, run_id: str, entities: Sequence[str]) -> dict[str, F64]:
-    """Scores of static data that this node holds, (2, n, 1) by version. Raises as :func:`delivered_groups`."""
+    """Scores of static data that this node holds, (2, n, scores) by version. Raises as :func:`delivered_groups`."""
     groups: dict[str, F64] = {}
     for path in sorted((folder / "factors").glob(f"*/*/{SCORES}")):
         if path.parent.name == run_id[:12]:
             continue
         try:
             table = read_frame(path.read_bytes())
-            values, names = table["score"].to_numpy(dtype=np.float64), table["entity"].to_numpy()
+            columns = [name for name in table.columns if name == "score" or str(name).startswith("score_")]
+            values, names = table[columns].to_numpy(dtype=np.float64), table["entity"].to_numpy()
+            if not columns:
+                raise ValueError
         except (OSError, ValueError, KeyError):
             raise StorageError(f"{path}: cannot be read; remove this version or restore it") from None
-        moved = _moved(values[None, :, None], np.zeros(1, dtype=np.int64), _places(names, entities))
+        moved = _moved(values[None], np.zeros(1, dtype=np.int64), _places(names, entities))
         groups[f"score of run {path.parent.name}"] = np.concatenate([np.full_like(moved, np.nan), moved])
     return groups
 

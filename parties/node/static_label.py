@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ F64 = NDArray[np.float64]
 _UNITS = {
     "binary": "least-squares estimate of the probability of 1, which may leave [0, 1]",
     "regression": "units of the label",
+    "classes": "least-squares estimate of the share of the class, which may leave [0, 1]",
 }
 
 
@@ -30,18 +32,31 @@ class StaticLabelParty(LabelParty):
 
     def evaluate(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Measures of the joint scores and of the label party's own model: summary, and nothing by period."""
-        terms, scores = self.context.agreement.static, {"joint": self._as_labels(self.result.scores)}
+        terms, scores = self.context.agreement.static, {"joint": self._joint}
         assert terms is not None
         if self.panel.features.values.shape[-1]:
-            self._own = np.where(np.isnan(self.result.scores), np.nan, self._model.alone())
-            scores["own"] = self._as_labels(self._own)
-        centre, _ = self._scale
-        self._quality = found = static_quality(self._truth, scores, terms.label, centre)
+            scores["own"] = self._alone()
+        self._quality = found = self._measured(scores)
         told = {
             name: {what: None if np.isnan(value) else value for what, value in values.items()}
             for name, values in found.measures.items()
         }
         return {"static": {"label": terms.label, "rows": found.rows, "measures": told}}, []
+
+    @property
+    def _joint(self) -> F64:
+        """The joint scores as they are exported."""
+        return self._as_labels(self.result.scores)
+
+    def _alone(self) -> F64:
+        """Scores of the same model on the label party's own columns, as the joint ones."""
+        self._own = np.where(np.isnan(self.result.scores), np.nan, self._model.alone())
+        return self._as_labels(self._own)
+
+    def _measured(self, scores: Mapping[str, F64]) -> StaticQuality:
+        terms, (centre, _) = self.context.agreement.static, self._scale
+        assert terms is not None
+        return static_quality(self._truth, scores, terms.label, centre)
 
     def _be_evaluated(self) -> None:
         if self._quality is None:
@@ -63,7 +78,7 @@ class StaticLabelParty(LabelParty):
         """The test rows' labels as they were read."""
         terms, values = self.context.agreement.static, self._as_labels(self.panel.label)
         assert terms is not None
-        return np.rint(values) if terms.label == "binary" else values
+        return values if terms.label == "regression" else np.rint(values)
 
     def bundle(self) -> dict[str, bytes]:
         """The signed bundle of scores."""
@@ -78,12 +93,12 @@ class StaticLabelParty(LabelParty):
         metadata = StaticMetadata(
             **self._told() | {"unit": _UNITS[terms.label]},
             n_trials=1 + len(others),
-            openings_used=1,
+            openings_used=self.context.agreement.opened_scores,
             label_kind=terms.label,
             parts=drawn,
         )
         parts = np.where(tested, TEST, np.where(trained, TRAINING, ""))
-        scores = self._as_labels(self.result.scores)
         return export_static(
-            StaticBundle(self._entities, scores, [str(part) for part in parts], metadata, self._quality), self._signer
+            StaticBundle(self._entities, self._joint, [str(part) for part in parts], metadata, self._quality),
+            self._signer,
         )

@@ -1,6 +1,7 @@
 """The splits that a run of trees took, in a node's run folder: what ``entente run importance`` shows, and nobody else.
 
-``splits.jsonl`` has a line for each split that this node knows of. At a feature party these are its own, with their
+``splits.jsonl``, or a file for each class of static data, has a line for each split that this node knows of. At a
+feature party these are its own, with their
 columns; at the label party all of them, with what each gained, the columns of its own, and the numbers that opened.
 A tree that is grown again after a crash writes anew.
 """
@@ -26,16 +27,20 @@ from vfl.models.trees.splits import NOWHERE, TakenSplit
 __all__ = ["NO_COLUMN", "ColumnImportance", "Importance", "SplitsFile", "importance_of", "opened_numbers"]
 
 _FILE = "splits.jsonl"
+_EVERY = "splits*.jsonl"
 
 NO_COLUMN = "(bits at random)"
 """Where a candidate came of no column: no threshold of any had enough rows on both sides."""
 
 
 class SplitsFile:
-    """Writes splits as they are taken. Raises :class:`StorageError` where it cannot."""
+    """Writes splits as they are taken. Raises :class:`StorageError` where it cannot.
 
-    def __init__(self, context: RunContext) -> None:
-        self._path = context.run_folder / _FILE
+    named: which trees they are of, where the run grows several models of them.
+    """
+
+    def __init__(self, context: RunContext, named: str = "") -> None:
+        self._path = _path(context.run_folder, named)
         self._mended = False
 
     def begin(self, step: int) -> None:
@@ -101,7 +106,10 @@ def importance_of(run_folder: Path, me: str, names: Sequence[str]) -> Importance
 
     Raises :class:`ConfigError` where the run has grown no tree here, :class:`StorageError` for a damaged file.
     """
-    trees, splits = _read(run_folder / _FILE)
+    trees, splits = 0, list[TakenSplit]()
+    for path in sorted(run_folder.glob(_EVERY)) or [run_folder / _FILE]:
+        grown, taken = _read(path)
+        trees, splits = trees + grown, splits + taken
     whole = sum(split.gain or 0.0 for split in splits)
     known = any(split.gain is not None for split in splits)
 
@@ -124,12 +132,16 @@ def importance_of(run_folder: Path, me: str, names: Sequence[str]) -> Importance
     return Importance(trees, tuple(sorted(columns, key=order)), tuple(sorted(parties, key=order)))
 
 
-def opened_numbers(run_folder: Path) -> dict[tuple[int, int], NDArray[np.uint64]]:
+def _path(run_folder: Path, named: str) -> Path:
+    return run_folder / (f"splits-{named}.jsonl" if named else _FILE)
+
+
+def opened_numbers(run_folder: Path, named: str = "") -> dict[tuple[int, int], NDArray[np.uint64]]:
     """At the label party: the numbers of 32 bits that opened, flat, by step and level.
 
     Raises as :func:`importance_of`.
     """
-    splits = _read(run_folder / _FILE)[1]
+    splits = _read(_path(run_folder, named))[1]
     return {(split.step, split.level): split.opened for split in splits if split.opened is not None}
 
 

@@ -16,7 +16,7 @@ from parties.node.sealed_records import SealedRecords
 from parties.node.sealed_serving import sealed_records, serve_sealed
 from parties.node.sealed_valuation import serve_numbers
 from parties.node.tree_splits import SplitsFile
-from parties.node.trees_label import LINEAR, candidates_purpose
+from parties.node.trees_label import LINEAR, candidates_purpose, linear_records
 from parties.node.trees_records import AnchorTreesRecords
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
@@ -74,17 +74,21 @@ def trees_records(party: AnchoredFeatureParty, store: CheckpointStore) -> Sealed
     return kind(store, digest)
 
 
-def _linear_start(party: AnchoredFeatureParty, terms: TreesModel, name: str) -> Flow[LinearStart]:
+def _linear_start(party: AnchoredFeatureParty, terms: TreesModel, name: str, named: str) -> Flow[LinearStart]:
     """Serve the linear model that the trees begin at; what this party keeps of it, of which the anchor has shares."""
     model, fixed = linear_model(terms), party.context.agreement.fixed_point
-    records = sealed_records(party, party.context.part_checkpoints(LINEAR))
+    records = sealed_records(party, party.context.part_checkpoints(linear_records(named)))
     columns = SealedColumns(party.values, model, fixed)
     yield from serve_sealed(party, model, columns, records, f"{name}/{LINEAR}", holds=True)
     return LinearStart(records.predictions())
 
 
-def serve_trees(party: AnchoredFeatureParty, terms: TreesModel, records: SealedRecords, name: str) -> Flow[None]:
+def serve_trees(
+    party: AnchoredFeatureParty, terms: TreesModel, records: SealedRecords, name: str, named: str = ""
+) -> Flow[None]:
     """The party's part in growing trees, in a session of this name, from where everyone can go on.
+
+    named: which trees, where the run grows several models of them.
 
     Learns: as :meth:`vfl.models.trees.anchor.TreesAnchor.serve` or :meth:`vfl.models.trees.feature.TreesFeature.serve`.
     Leaks: as these.
@@ -92,12 +96,12 @@ def serve_trees(party: AnchoredFeatureParty, terms: TreesModel, records: SealedR
     Source: docs/protocols/trees.md#a-tree.
     """
     context, agreement, columns = party.context, party.context.agreement, party.columns
-    members, book, linear = sealed_members(agreement), SplitsFile(context), None
+    members, book, linear = sealed_members(agreement), SplitsFile(context, named), None
     if terms.init_score == "linear":
-        linear = yield from _linear_start(party, terms, name)
+        linear = yield from _linear_start(party, terms, name, named)
     place = yield from offer_place(agreement.label.party, records.places())
     resumed = records.go_on(place)
-    candidates = SecretStream(context.secret(candidates_purpose(agreement.initial_purpose)))
+    candidates = SecretStream(context.secret(candidates_purpose(agreement.initial_purpose, named)))
     periods, valued = len(agreement.periods), agreement.openings.contribution == "moments"
     steps = most_steps(terms, periods, len(columns) // max(periods, 1))
     if isinstance(records, AnchorTreesRecords):

@@ -41,7 +41,7 @@ from vfl.walk.refits import blocks_of, fits_of, refits
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step
 
-__all__ = ["LINEAR", "TreesJoint", "candidates_purpose"]
+__all__ = ["LINEAR", "TreesJoint", "candidates_purpose", "linear_records"]
 
 F64 = NDArray[np.float64]
 
@@ -49,23 +49,33 @@ LINEAR = "linear"
 """Name of the linear model that trees may begin at: of its records and sessions."""
 
 
-def candidates_purpose(initial_purpose: str) -> str:
-    """What a node derives the secret for of which its candidates are drawn: the same in every run of these terms."""
-    return f"trees/{initial_purpose}"
+def candidates_purpose(initial_purpose: str, named: str = "") -> str:
+    """What a node derives the secret for of which its candidates are drawn: the same in every run of these terms.
+
+    named: which of several models draws them: drawn alike, sums of several would be equations of the same bits.
+    """
+    return f"trees/{initial_purpose}" + (f"/{named}" if named else "")
+
+
+def linear_records(named: str) -> str:
+    """Where the records of the linear model that these trees begin at are."""
+    return f"{LINEAR}-{named}" if named else LINEAR
 
 
 class TreesJoint:
     """Sealed trees; the joint model of runs whose agreement says so.
 
-    part: its name where the run trains other models beside it.
+    part: its name where the run trains other models beside it; named: likewise, where these are trees too.
     """
 
     found = None
     tried = ()
     head = None
 
-    def __init__(self, context: RunContext, terms: TreesModel, panel: LabelPanel, *, part: str = "") -> None:
-        agreement = context.agreement
+    def __init__(
+        self, context: RunContext, terms: TreesModel, panel: LabelPanel, *, part: str = "", named: str = ""
+    ) -> None:
+        agreement, self._named = context.agreement, named
         self._context, self._terms, self._panel, self._part = context, terms, panel, part
         self._members = sealed_members(agreement)
         if panel.features.values.shape[-1] != self._members.own:
@@ -110,7 +120,7 @@ class TreesJoint:
         source = TreesLabel(
             self._members,
             tree_columns(self._panel.features),
-            SecretStream(context.secret(candidates_purpose(agreement.initial_purpose))),
+            SecretStream(context.secret(candidates_purpose(agreement.initial_purpose, self._named))),
             self._terms,
             LabelKeys(coefficient_key(), slot_key()),
             SecretStream(os.urandom(32)),
@@ -118,7 +128,7 @@ class TreesJoint:
             journal=records,
             resumed=resumed,
             valued=self._valued,
-            book=SplitsFile(context),
+            book=SplitsFile(context, self._named),
             linear=linear,
         )
         result = yield from trees_walk_forward(
@@ -134,7 +144,9 @@ class TreesJoint:
         known = panel.known_from, panel.label, panel.universe
         steps = start_steps(self._terms, self.steps, tuple(cyclic(model, walk, *known)))
         labels = fitted_labels(panel, walk)
-        records = LabelRecords(context.part_checkpoints(LINEAR), self._digest(), (), context.boundary)
+        records = LabelRecords(
+            context.part_checkpoints(linear_records(self._named)), self._digest(), (), context.boundary
+        )
         place = yield from agree_place(tuple(p.name for p in agreement.features), records.places())
         resumed = records.resumed(place)
         weights = {

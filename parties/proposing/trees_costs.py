@@ -37,9 +37,19 @@ __all__ = ["anchored_cost", "anchored_steps"]
 
 def anchored_steps(agreement: Agreement, entities: int) -> SealedSteps:
     """The steps of a run on shares, of any kind, if ``entities`` are common to all."""
+    one, models = _steps(agreement, entities), _models(agreement)
+    return SealedSteps(one.rows, one.batch, models * one.train, models * one.predict)
+
+
+def _models(agreement: Agreement) -> int:
+    """How many models the run trains: of several classes one for each."""
+    return 1 if agreement.static is None else agreement.static.models
+
+
+def _steps(agreement: Agreement, entities: int) -> SealedSteps:
     model = agreement.model
     if isinstance(model, EnsembleModel):
-        network, trees = (anchored_steps(_of_part(agreement, part), entities) for part in model.parts)
+        network, trees = (_steps(_of_part(agreement, part), entities) for part in model.parts)
         batch = max(network.batch, trees.batch)
         return SealedSteps(network.rows, batch, network.train + trees.train, network.predict + trees.predict)
     if not isinstance(model, TreesModel):
@@ -53,9 +63,17 @@ def anchored_steps(agreement: Agreement, entities: int) -> SealedSteps:
 
 def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
     """The whole run's work and bytes, of any kind."""
+    one = _cost(agreement, entities)
+    whole = one
+    for _ in range(_models(agreement) - 1):
+        whole = whole + one
+    return whole
+
+
+def _cost(agreement: Agreement, entities: int) -> SealedCost:
     model = agreement.model
     if isinstance(model, EnsembleModel):
-        network, trees = (anchored_cost(_of_part(agreement, part), entities) for part in model.parts)
+        network, trees = (_cost(_of_part(agreement, part), entities) for part in model.parts)
         return network + trees
     if not isinstance(model, TreesModel):
         return sealed_cost(agreement, entities)

@@ -167,9 +167,14 @@ def _scores(run: RunView) -> None:
         else ("Training opened nothing.", HELP["anchor"])
     )
     model = run.agreement.get("model")
-    two = isinstance(model, dict) and model.get("kind") == "ensemble"
-    scores = "Two scores, of the network and of the trees," if two else "One score"
-    st.caption(f"{scores} of {run.score_bits} bits{' each' if two else ''} per predicted row{opened}. {trained}")
+    static = run.agreement.get("static")
+    classes = static.get("classes") if isinstance(static, dict) else None
+    scores, each = "One score", ""
+    if isinstance(model, dict) and model.get("kind") == "ensemble":
+        scores, each = "Two scores, of the network and of the trees,", " each"
+    elif isinstance(classes, int):
+        scores, each = f"{classes} scores, one of each class,", " each"
+    st.caption(f"{scores} of {run.score_bits} bits{each} per predicted row{opened}. {trained}")
     st.caption(f"Anchor: {plain(run.anchor)}. Its node counts the scores. {held}")
 
 

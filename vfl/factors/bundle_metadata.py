@@ -70,5 +70,5 @@ class StaticMetadata(BundleMetadata):
     """Of the scores of static data."""
 
     kind: Literal["static"] = "static"
-    label_kind: Literal["binary", "regression"]
+    label_kind: Literal["binary", "regression", "classes"]
     parts: str = Field(description="how rows fell into training and test")

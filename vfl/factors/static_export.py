@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vfl.factors.adapters import parquet
 from vfl.factors.bundle_metadata import CSV, SCORES, StaticMetadata
+from vfl.factors.class_estimates import most_likely
 from vfl.factors.csv_cells import inert
 from vfl.factors.export import Signer, file_facts, json_bytes, sign_bundle
 from vfl.factors.report import render_report
@@ -32,7 +33,8 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StaticBundle:
-    """All that goes into a bundle, over n entities. scores: float64 (n,) on the label's scale, NaN where none opened.
+    """All that goes into a bundle, over n entities. scores: float64 (n,) on the label's scale, NaN where none opened;
+    of several classes (n, classes).
 
     parts: "training" or "test" of each entity, "" of one that is in neither.
     """
@@ -50,12 +52,12 @@ def export_static(bundle: StaticBundle, signer: Signer | None = None) -> dict[st
     text = table.assign(entity=[inert(name) for name in table["entity"]])
     quality, metadata = bundle.quality, bundle.metadata
     record = metadata.model_dump(mode="json") | {
-        "n_rows": int(table["score"].notna().sum()),
+        "n_rows": int(table[_scores(bundle)[0]].notna().sum()),
         "rows_by_part": {str(part): int(count) for part, count in table["part"].value_counts().items()},
         "columns": list(table.columns),
         "definitions": {
             "entity": "normalised identifier",
-            "score": f"prediction on the scale of the label ({metadata.unit}); empty in training rows",
+            **_definitions(bundle),
             "part": "training: its label was trained on; test: its label entered nothing",
         },
     }
@@ -82,14 +84,36 @@ def export_static(bundle: StaticBundle, signer: Signer | None = None) -> dict[st
 
 
 def _table(bundle: StaticBundle) -> pd.DataFrame:
-    """entity, score, part, by entity."""
+    """entity, score or one of each class and the most likely one, part; by entity."""
     if np.isnan(bundle.scores).all() or np.isinf(bundle.scores).any():
         raise ValueError("there is no score to export, or one is infinite: train again")
     names = list(bundle.entities)
-    table = pd.DataFrame({"entity": names, "score": bundle.scores, "part": list(bundle.parts)})
+    scores = bundle.scores.reshape(len(names), -1).T
+    columns = dict(zip(_scores(bundle), scores, strict=True))
+    if bundle.scores.ndim == 2:
+        columns["class"] = most_likely(bundle.scores)
+    table = pd.DataFrame({"entity": names, **columns, "part": list(bundle.parts)})
     made: pd.DataFrame = table.astype({"entity": "str", "part": "str"}).sort_values("entity", ignore_index=True)
     assert made["entity"].is_unique
     return made
+
+
+def _scores(bundle: StaticBundle) -> list[str]:
+    """Names of the columns of scores."""
+    if bundle.scores.ndim == 1:
+        return ["score"]
+    return [f"score_{number}" for number in range(bundle.scores.shape[1])]
+
+
+def _definitions(bundle: StaticBundle) -> dict[str, str]:
+    unit = bundle.metadata.unit
+    if bundle.scores.ndim == 1:
+        return {"score": f"prediction on the scale of the label ({unit}); empty in training rows"}
+    told = {
+        name: f"estimate of the share of class {number} ({unit}); empty in training rows"
+        for number, name in enumerate(_scores(bundle))
+    }
+    return told | {"class": "the class with the largest estimate, the first of equals"}
 
 
 def _told(metadata: StaticMetadata) -> dict[str, str]:

@@ -28,10 +28,10 @@ from sklearn.metrics import (
 
 from vfl.factors.findings import Findings, Number, Series, Warn
 
-__all__ = ["HEADLINE", "LabelKind", "StaticQuality", "headline", "static_quality"]
+__all__ = ["HEADLINE", "NO_UPLIFT", "SECTIONS", "LabelKind", "StaticQuality", "headline", "static_quality"]
 
 F64 = NDArray[np.float64]
-LabelKind = Literal["binary", "regression"]
+LabelKind = Literal["binary", "regression", "classes"]
 Metric = Callable[[F64, F64], float]
 
 _BINS = 10
@@ -69,8 +69,8 @@ _METRICS: Mapping[LabelKind, Mapping[str, tuple[Metric, str, str]]] = {
     },
 }
 
-HEADLINE: Mapping[LabelKind, str] = {"binary": "auc", "regression": "r2"}
-_NAMES = {"auc": "AUC", "r2": "R2"}
+HEADLINE: Mapping[LabelKind, str] = {"binary": "auc", "regression": "r2", "classes": "accuracy"}
+_NAMES = {"auc": "AUC", "r2": "R2", "accuracy": "accuracy"}
 
 
 def headline(kind: LabelKind) -> str:
@@ -116,14 +116,14 @@ def static_quality(label: F64, scores: Mapping[str, F64], kind: LabelKind, base:
         for what, (metric, told, unit) in _METRICS[kind].items()
         if what != "rank_correlation"
     }
-    findings = Findings({_SECTIONS.get(name, f"alone_{name}"): found for name, found in sections.items()})
+    findings = Findings({SECTIONS.get(name, f"alone_{name}"): found for name, found in sections.items()})
     findings |= _calibration(y, shown["joint"]) if kind == "binary" else Findings()
     if "own" in shown:
         findings |= _joining(y, shown["joint"], shown["own"], kind)
     return StaticQuality(kind, rows, measures, findings)
 
 
-_SECTIONS = {"joint": "test_rows", "own": "label_party_alone", "nothing": "mean_label"}
+SECTIONS: Mapping[str, str] = {"joint": "test_rows", "own": "label_party_alone", "nothing": "mean_label"}
 
 
 def _calibration(y: F64, score: F64) -> Findings:
@@ -165,10 +165,10 @@ def _joining(y: F64, joint: F64, own: F64, kind: LabelKind) -> Findings:
         f"{name}_difference_low": Number(float(found.low), f"lower end {way}", _METRICS[kind][name][2], len(y)),
         f"{name}_difference_high": Number(float(found.high), f"upper end {way}", _METRICS[kind][name][2], len(y)),
     }
-    warned = () if found.low > 0 else (Warn("no uplift", _NO_UPLIFT.format(told=told, value=value, low=found.low)),)
+    warned = () if found.low > 0 else (Warn("no uplift", NO_UPLIFT.format(told=told, value=value, low=found.low)),)
     return Findings({"uplift": numbers}, warnings=warned)
 
 
-_NO_UPLIFT = (
+NO_UPLIFT = (
     "the {told} is {value:+.4f}, and its interval begins at {low:+.4f}: joining is not shown to be worth anything"
 )

@@ -16,9 +16,10 @@ __all__ = ["TrainingResult"]
 class TrainingResult:
     """What a walk-forward run leaves at the label party: plain data.
 
-    scores: float64 (T, n), NaN where not predicted. embeddings: float64 (T, n, h), the opened sums behind
-    them. losses, ics: float64 per training step, in order. openings: int64 (T, n), forward passes of each
-    row. heads: the top model at each predicted period, as safetensors. steps: the schedule that was run.
+    scores: float64 (T, n), NaN where not predicted. embeddings: float64 (T, n, h), the opened sums behind them, or of
+    several classes the estimate of each. losses, ics: float64 per training step, in order. openings: int64 (T, n),
+    forward passes of each row. heads: the top model at each predicted period, as safetensors. steps: the schedule that
+    was run.
     """
 
     scores: NDArray[np.float64]

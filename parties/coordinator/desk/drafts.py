@@ -216,7 +216,7 @@ def _uses(agreement: Agreement) -> Iterator[OpeningUseView]:
     terms, parties = agreement.openings, len(agreement.features)
     passes = min(agreement.model.epochs, _left_to_train(agreement))
     if isinstance(agreement.model, AnchoredModel):
-        yield OpeningUseView(what="the prediction", most=agreement.model.opened_scores)
+        yield OpeningUseView(what="the prediction", most=agreement.opened_scores)
         return
     yield OpeningUseView(what="the prediction", most=1)
     yield OpeningUseView(what="training", most=passes)

@@ -17,9 +17,9 @@ def used_openings(agreement: Agreement, runs: Iterable[KnownRun]) -> Iterator[st
     Sure are those of a run of the same parties, or of these and others, over periods that are predicted again. Nodes
     count for themselves and refuse such a run before they sign.
     """
-    model, sealed = agreement.model, isinstance(agreement.model, AnchoredModel)
+    sealed = isinstance(agreement.model, AnchoredModel)
     names = {party.name for party in agreement.parties}
-    needed = model.opened_scores if isinstance(model, AnchoredModel) else 1 + agreement.reserved_openings
+    needed = agreement.opened_scores if sealed else 1 + agreement.reserved_openings
     for known in runs:
         earlier = known.agreement
         most = max((used.max_used for used in known.progress.openings()), default=0)

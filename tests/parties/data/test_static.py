@@ -13,6 +13,7 @@ from parties.data.agreed_rows import UndatedRows
 from parties.data.static_panel import drawn_into_test
 from parties.errors import ConfigError, DataError
 from parties.settings.consortium import LabelSettings, PartySettings
+from vfl.models.classes.rest import against_the_rest, class_scores
 from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.walk import shown_scores
 from vfl.protocols.opening_budget import BudgetExceededError, OpeningBudget
@@ -20,6 +21,7 @@ from vfl.terms import WalkForward
 from vfl.walk.schedule import first_prediction, resolved_at
 
 LABEL = LabelSettings(name="y", definition="", query="label.sql")
+THREE = StaticTerms(label="classes", classes=3, test_share=0.4, seed=7)
 DRAWN = StaticTerms(label="binary", test_share=0.4, seed=7)
 NAMES = tuple(f"P{i:03d}" for i in range(100))
 
@@ -69,6 +71,17 @@ def test_labels_are_fitted_as_they_are_and_scores_shown_so(tmp_path: Path) -> No
     assert np.array_equal(shown_scores(panel, scores).reshape(-1), scores), "no mean of the test rows is taken away"
 
 
+def test_a_class_is_fitted_against_the_rest_by_the_training_rows_alone(tmp_path: Path) -> None:
+    where = home(tmp_path, "i % 3 AS label")
+    panel = UndatedRows(THREE).labels(party(), LABEL, where, where, NAMES)
+    assert panel.scale == (0.0, 1.0)
+    trained, raw = panel.universe[0], np.arange(100) % 3
+    one = against_the_rest(panel, 2)
+    assert one.scale == pytest.approx(((raw[trained] == 2).mean(), (raw[trained] == 2).std()))
+    assert np.allclose(class_scores([one], [one.label])[0][trained, 0], raw[trained] == 2)
+    assert np.array_equal(np.isnan(one.label), np.isnan(panel.label))
+
+
 def test_an_entity_is_in_the_same_part_of_every_run_of_a_seed() -> None:
     flags = drawn_into_test(NAMES, DRAWN)
     assert np.array_equal(drawn_into_test(NAMES[::-1], DRAWN), flags[::-1])
@@ -95,6 +108,9 @@ def test_the_label_party_may_say_the_part_and_leave_labels_out(tmp_path: Path) -
     [
         ("i % 3 AS label", DRAWN, "row 3 .entity 'P002'.*label 2 is neither 0 nor 1"),
         ("1 AS label", DRAWN, "every label of the training part is 1"),
+        ("i % 4 AS label", THREE, "row 4 .entity 'P003'.*label 3 is none of the 3 agreed classes; write whole numbers"),
+        ("i % 3 + 0.5 AS label", THREE, "label 0.5 is none of the 3 agreed classes"),
+        ("i % 2 AS label", THREE, "0 of the 6[0-9] training rows are of class 2, and a class needs 5"),
         ("i % 2 AS label", StaticTerms(label="binary"), "column 'part' is missing.*static.test_share"),
         ("i % 2 AS label, 'dev' AS part", StaticTerms(label="binary"), "part 'dev' is neither 'training' nor 'test'"),
         ("i % 2 AS label, 'test' AS part", StaticTerms(label="binary"), "0 of the 100 common rows are in the training"),

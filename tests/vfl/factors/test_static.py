@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from tests.vfl.bundles import made_up
 from vfl.factors.bundle_metadata import StaticMetadata
+from vfl.factors.class_quality import class_quality
 from vfl.factors.static_export import StaticBundle, export_static
 from vfl.factors.static_quality import static_quality
 from vfl.factors.verify import verify_bundle
@@ -50,6 +51,38 @@ def test_regression_has_r2_and_rank_correlation_and_what_is_undefined_is_said() 
     assert found.measures["joint"]["rank_correlation"] == pytest.approx(1.0)
     alike = static_quality(np.ones(600), {"joint": y}, "regression", 1.0)
     assert "every label of the 600 test rows is alike" in alike.findings.left_out["quality"]
+
+
+def test_several_classes_are_measured_by_accuracy_log_loss_and_macro_auc() -> None:
+    number = np.where(np.isfinite(LABEL), np.arange(600) % 3, np.nan)
+    truth = np.nan_to_num(number)[:, None] == np.arange(3)
+    joint = 0.3 + 0.5 * truth + STREAM.normal(0, 0.3, (600, 3))
+    joint[:50] = np.nan
+    own = np.full((600, 3), 1 / 3) + STREAM.normal(0, 0.1, (600, 3))
+    found = class_quality(number, {"joint": joint, "own": own}, np.full(3, 1 / 3))
+    y, shown = number[50:500].astype(int), joint[50:500]
+    shares = np.clip(shown, 0.001, 1) / np.clip(shown, 0.001, 1).sum(axis=1, keepdims=True)
+    made = found.measures["joint"]
+    assert found.rows == 450
+    assert made["accuracy"] == pytest.approx((shown.argmax(axis=1) == y).mean())
+    assert made["log_loss"] == pytest.approx(log_loss(y, shares))
+    each = [roc_auc_score(y == number, shown[:, number]) for number in range(3)]
+    assert made["macro_auc"] == pytest.approx(np.mean(each))
+    assert made["brier"] == pytest.approx(np.square(shares - truth[50:500]).sum(axis=1).mean())
+    numbers = found.findings.numbers
+    assert numbers["by_class"]["class_1_auc"].value == pytest.approx(each[1])
+    assert numbers["mean_label"]["log_loss"].value == pytest.approx(np.log(3))
+    assert numbers["calibration"]["right"].value == pytest.approx(made["accuracy"])
+    assert len(found.findings.series["reliability"].y) == 10
+    assert numbers["uplift"]["accuracy_difference_low"].value > 0
+    assert class_quality(number, {"joint": own, "own": joint}, np.full(3, 1 / 3)).findings.warned("no uplift")
+    alike = class_quality(np.ones(600), {"joint": joint}, np.full(3, 1 / 3))
+    assert "every label of the 550 test rows is alike" in alike.findings.left_out["quality"]
+    estimates = np.array([[0.2, 0.5, 0.3], [np.nan] * 3, [0.4, 0.4, 0.1]])
+    table = pd.read_parquet(io.BytesIO(bundled(scores=estimates)["scores.parquet"]))
+    assert list(table.columns) == ["entity", "score_0", "score_1", "score_2", "class", "part"]
+    assert table.set_index("entity").loc[["b", "c"], "class"].tolist() == [1.0, 0.0]
+    assert np.isnan(table.set_index("entity").loc["=a()", "class"])
 
 
 def bundled(**changes: Any) -> dict[str, bytes]:

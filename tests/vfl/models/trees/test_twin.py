@@ -129,4 +129,4 @@ def test_scores_beyond_the_limit_are_refused_by_name() -> None:
     consortium, y = made(terms)
     twin = IntegerTwin({"a": consortium.features["a"]}, {"a": bytes(32)}, terms)
     with pytest.raises(TreesRangeError, match=r"raise model\.score_limit"):
-        run_twin(twin, list(refits_static(terms, ROWS)), lambda step: np.full(ROWS, 5.0) + y)
+        run_twin(twin, list(refits_static(terms, ROWS)), lambda step: np.where(y > np.median(y), 5.0, -5.0))
