@@ -106,11 +106,11 @@ query = "label.sql"
 
 [model]
 kind = "sealed"
-width = 8
 batch_rows = 1024
-warmup_steps = 64
+warmup_steps = 32
+linear_rate = 0.0625
 alpha = 10
-threshold = 0.5
+threshold = 0.75
 
 [[party]]
 name = "host"

@@ -88,6 +88,17 @@ _KINDS = {
     "sealed": "sealed network", "trees": "sealed trees", "ensemble": "network and trees (ensemble)",
     "split": "split network", "ridge": "joint ridge",
 }  # fmt: skip
+_KINDS_AND_ALL = "kinds"
+_AVERAGES = {
+    "": "as the terms say: network and trees, half each, where they say nothing",
+    _KINDS_AND_ALL: "the best by earlier periods of a line, the network, the trees and all three",
+}
+_LISTED = {
+    _KINDS_AND_ALL: [
+        {"linear": 1.0}, {"network": 1.0}, {"trees": 1.0}, {"linear": 1.0, "network": 1.0, "trees": 1.0},
+    ],
+}  # fmt: skip
+"""What stands in model.weights for each choice of averages."""
 _TOPS = {"residual": "line and tanh layer", "mlp": "tanh layer (MLP)", "linear": "line"}
 _LOSSES = {
     "regression": "squared error and IC", "mse": "squared error", "ic": "IC", "rank_ic": "rank IC",
@@ -146,11 +157,18 @@ FIELDS: tuple[Field, ...] = (
           "Extra periods held out after the horizon, so that neighbours in time cannot leak.", 0, low=0),
     Field("walk_forward.warmup", "Warm-up, periods", "whole", "time",
           "Periods with known labels before the first prediction.", 4, low=1),
+    Field("evaluation.first", "First reported period", "text", "time",
+          "As the calendar names it; empty: the first that is predicted. Where an average is chosen, periods before it "
+          "choose."),
     Field("model.kind", "Model", "choice", "model",
           "Sealed: learns products across parties and opens nothing of a row but its score. Trees: boosted; "
           "they also open sums of anonymous candidates. Ensemble: both, averaged at ranks; two scores of a row open. "
           "Split: a network above opened sums, within a budget. Ridge: "
           "linear and quick.", "split", _KINDS),
+    Field("model.weights", "What is averaged", "choice", "model",
+          "Of several averages the one with the best mean rank IC over the periods before the first reported one is "
+          "taken, and each counts as a trial. A score of every member opens of a row: three with a line.", "",
+          _AVERAGES, when=_kind("ensemble")),
     Field("model.anchor", "Anchor", "choice", "model",
           f"This feature party holds the other half of every share. {HELP['anchor']}", "", _anchors, when=_anchored),
     Field("model.width", "Squared columns", "whole", "model",
@@ -282,11 +300,22 @@ def terms_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
         terms["model"] = {}  # terms of the other kind would be refused
         terms.pop("parameter_set", None)
     for field in FIELDS:
-        if field.path in values and field.when(values):
+        if field.path == "model.weights" and field.when(values):
+            _set_averages(terms, str(values.get(field.path, "")))
+        elif field.path in values and field.when(values):
             _set(terms, field.path, _said(field, values))
         elif not field.when(values):
             _drop(terms, field.path)
     return _undated(terms, base) if terms.get("static") else terms
+
+
+def _set_averages(terms: dict[str, Any], chosen: str) -> None:
+    """The list of a choice; where none is chosen, a list of the terms' own stays, and one of a choice goes."""
+    if chosen in _LISTED:
+        _set(terms, "model.weights", copy.deepcopy(_LISTED[chosen]))
+        _drop(terms, "model.trees_share")
+    elif _get(terms, "model.weights", None) in _LISTED.values():
+        _drop(terms, "model.weights")
 
 
 def _undated(terms: dict[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,6 +357,8 @@ def section_of(field: str) -> str:
 def _typed(field: Field, said: Value, unset: Value) -> Value:
     """As the field's input takes it; what it cannot take becomes the field's own."""
     value = unset if said is None else said
+    if field.path == "model.weights":
+        return next((key for key, listed in _LISTED.items() if listed == said), "")
     if field.kind == "whole":
         return value if isinstance(value, int) else unset
     if field.kind in ("number", "rate"):

@@ -26,22 +26,30 @@ def _check_linear(agreement: Agreement, trees: TreesModel) -> None:
         ) from None
 
 
+def _check_sealed(agreement: Agreement, model: SealedModel | TreesModel, where: str = "") -> None:
+    """Raise :class:`AgreementError` where numbers of this model do not fit the prime ring."""
+    if isinstance(model, TreesModel):
+        if model.init_score == "linear":
+            _check_linear(agreement, model)
+        return  # every other number of a tree fits, whatever its terms
+    columns = sum(len(party.columns) for party in agreement.parties)
+    for number, one in enumerate((model, *agreement.configurations)):
+        try:
+            check_ranges(one, agreement.fixed_point, one.batch_rows, columns)
+        except LocalProtocolError as error:
+            listed = f"search.configurations, number {number}: " if number else ""
+            raise AgreementError(f"{where}{listed}{error}") from None
+
+
 def check_arithmetic(agreement: Agreement) -> None:
     """Raise :class:`AgreementError` unless there is such a parameter set and it takes the agreed ring."""
-    trees = agreement.model.boosted if isinstance(agreement.model, EnsembleModel) else agreement.model
-    if isinstance(trees, TreesModel) and trees.init_score == "linear":
-        _check_linear(agreement, trees)
-    if isinstance(agreement.model, TreesModel):
-        return  # every number of a tree fits the prime ring, whatever its terms
-    network = agreement.model.network if isinstance(agreement.model, EnsembleModel) else agreement.model
-    if isinstance(network, SealedModel):
-        columns = sum(len(party.columns) for party in agreement.parties)
-        for number, model in enumerate((network, *agreement.configurations)):
-            try:
-                check_ranges(model, agreement.fixed_point, model.batch_rows, columns)
-            except LocalProtocolError as error:
-                where = f"search.configurations, number {number}: " if number else ""
-                raise AgreementError(f"{where}{error}") from None
+    model = agreement.model
+    if isinstance(model, EnsembleModel):
+        for name, part in model.members.items():
+            _check_sealed(agreement, part, f"model.{name}: " if name == "linear" else "")
+        return
+    if isinstance(model, SealedModel | TreesModel):
+        _check_sealed(agreement, model)
         return
     terms, bits = PARAMETER_SETS.get(agreement.parameter_set), agreement.fixed_point.ring_bits
     if terms is None:

@@ -60,8 +60,7 @@ def with_kind_defaults(given: Any) -> Any:
         return given
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
-        start = model.get("init_score") if isinstance(model, Mapping) else getattr(model, "init_score", "zero")
-        unvalued = kind == "ensemble" or start == "linear" or _classes(given.get("static"))
+        unvalued = kind == "ensemble" or _classes(given.get("static"))
         filled["openings"] = {"contribution": "none" if unvalued else "moments"} | dict(openings)
     search = given.get("search")
     if kind == "sealed" and isinstance(search, Mapping):
@@ -107,8 +106,8 @@ def _check_ensemble(agreement: Agreement, model: EnsembleModel) -> None:
         )
     if model.chosen_by_periods and evaluation.first not in agreement.periods[1:]:
         raise ValueError(
-            "several model.trees_share are chosen among by periods before evaluation.first, and those from it on are "
-            "reported: name that period, or one share"
+            "several model.trees_share or model.weights are chosen among by periods before evaluation.first, and those "
+            "from it on are reported: name that period, or one of them"
         )
 
 
@@ -141,16 +140,12 @@ def check_sealed(agreement: Agreement) -> None:
         raise ValueError('a sealed model has one horizon: set model.kind = "split" for walk_forward.horizons')
     if agreement.search is not None and isinstance(model, TreesModel | EnsembleModel):
         raise ValueError(
-            f"{'trees have' if isinstance(model, TreesModel) else 'an ensemble has'} no search: drop [search], or set "
-            'model.kind = "sealed" or model.kind = "split", whose trials are counted'
+            f"{'trees have' if isinstance(model, TreesModel) else 'an ensemble has'} no search: drop [search] and list "
+            'model.weights of model.kind = "ensemble", which choose among a line, a network, trees and their averages; '
+            'or set model.kind = "sealed" or model.kind = "split"'
         )
     if isinstance(model, EnsembleModel):
         _check_ensemble(agreement, model)
-    if isinstance(model, TreesModel) and model.init_score == "linear" and openings.contribution == "moments":
-        raise ValueError(
-            "trees that begin at a linear score have no scores of coalitions, of which its part would be missing: set "
-            'openings.contribution = "none" and value the parties by runs of coalitions, or model.init_score = "zero"'
-        )
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
     if openings.contribution == "masked":

@@ -12,7 +12,7 @@ from parties.agreement.document import Agreement
 from parties.demo.parity import Parity, Part, ensemble_parity, found_parity, trees_parity, wrong_sums
 from parties.errors import DataError, ParityError
 from parties.node.context import node_secret
-from parties.node.ensemble_label import chosen_share
+from parties.node.ensemble_label import chosen_average
 from parties.node.home import NodeHome
 from parties.node.tree_splits import opened_numbers
 from parties.node.trees_label import candidates_purpose
@@ -85,19 +85,21 @@ class AnchoredTwins:
         return found_parity(scores, plain, exact, unit=2.0**-model.score_fraction)
 
     def _ensemble_parity(self, model: EnsembleModel, scores: Floats) -> Parity:
-        network, trees = model.parts
-        plain, exact, overflow = self._network_twins(network)
-        grown, same, twin = self._tree_twins(trees)
-        rounded = plain if exact is None else exact
-        share = model.trees_share[0]
+        parts, rounded, weights = list[Part](), list[Floats](), model.averages[0]
+        for part in model.members.values():
+            unit = 2.0**-part.score_fraction
+            if isinstance(part, TreesModel):
+                plain, same, twin = self._tree_twins(part)
+                parts.append(Part(plain, same, unit, wrong_sums(twin.beyond)))
+            else:
+                plain, exact, overflow = self._network_twins(part)
+                same = plain if exact is None else exact
+                parts.append(Part(plain, same, unit, f"overflow: {overflow}" if overflow else ""))
+            rounded.append(same)
         if model.chosen_by_periods:
             judge = Judge(self.label, self.agreement.walk_forward, self.agreement.reported_from)
-            share = chosen_share(model, judge, rounded, same).share
-        parts = (
-            Part(plain, rounded, 2.0**-network.score_fraction, f"overflow: {overflow}" if overflow else ""),
-            Part(grown, same, 2.0**-trees.score_fraction, wrong_sums(twin.beyond)),
-        )
-        return ensemble_parity(scores, *parts, share)
+            weights = model.averages[chosen_average(model, judge, rounded).chosen]
+        return ensemble_parity(scores, parts, weights)
 
     def _tree_twins(self, model: TreesModel) -> tuple[Floats, Floats, IntegerTwin]:
         """Scores of the twin that rounds to the nearest, and of the one on the numbers that opened; and this twin."""
@@ -132,8 +134,8 @@ class AnchoredTwins:
         names, walk = [name for name in self.panels if name in members], self.agreement.walk_forward
         match model:
             case EnsembleModel():
-                network, trees = (self.of_coalition(part, members) for part in model.parts)
-                return averaged(network, trees, model.trees_share[0])
+                each = [self.of_coalition(part, members) for part in model.members.values()]
+                return averaged(each, model.averages[0])
             case TreesModel():
                 columns, seeds = self._tree_columns(names)
                 if columns:
@@ -153,8 +155,7 @@ class AnchoredTwins:
         ours, theirs = node_secret(seed, "alone/ours"), node_secret(seed, "alone/theirs")
         match model:
             case EnsembleModel():
-                network, trees = (self.alone(part, name) for part in model.parts)
-                return averaged(network, trees, model.trees_share[0])
+                return averaged([self.alone(part, name) for part in model.members.values()], model.averages[0])
             case TreesModel():
                 start = own_start(panel.rows, self.label, model, walk, self.agreement.fixed_point, (ours, theirs))
                 columns = {name: tree_columns(panel)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,17 +136,15 @@ class Part:
         return low, high
 
 
-def ensemble_parity(scores: Floats, network: Part, trees: Part, share: float) -> Parity:
+def ensemble_parity(scores: Floats, parts: Sequence[Part], weights: Sequence[float]) -> Parity:
     """Compare ``scores`` (T, n) of an ensemble, whose ranks turn where two rows score alike, with its parts' twins."""
-    kept = np.isfinite(scores)
+    kept, each = np.isfinite(scores), [(ranked(part.plain), *part.ranks()) for part in parts]
     plain, low, high = (
-        np.where(kept, (1 - share) * one + share * other, np.nan)
-        for one, other in zip(
-            (ranked(network.plain), *network.ranks()), (ranked(trees.plain), *trees.ranks()), strict=True
-        )
+        np.where(kept, np.sum([weight * one for weight, one in zip(weights, ranks, strict=True)], axis=0), np.nan)
+        for ranks in zip(*each, strict=True)
     )
     far, near = largest_difference(scores, plain), largest_difference(scores, np.clip(scores, low, high))
-    fault = network.fault or trees.fault
+    fault = next((part.fault for part in parts if part.fault), "")
     if fault or near > FAR:
         return Parity(far, near, fault or "ranks that do not follow from the parts' scores: a fault")
     ties = "rows that score alike but for the last bits, or for splits that rounding decided, and change ranks"

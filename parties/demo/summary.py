@@ -9,6 +9,7 @@ from typing import Any
 
 from parties.agreement.document import Agreement
 from parties.client import LedgerView, RunView
+from parties.demo.choice import choice_of, show_choice
 from parties.demo.parity import told
 from parties.errors import StorageError
 from parties.names import COORDINATOR
@@ -33,7 +34,8 @@ def summary_of(
     times periods. parity: largest score difference to the plaintext twin, in standard deviations of the period's
     scores; None when it was not checked. parity_rounded: to the twin that rounds alike, where there is one.
     parity_cause: of a parity above 1e-3, else "". seconds: per phase of the run. quality: of static data alone,
-    measures on its test rows by model, in place of ICs.
+    measures on its test rows by model, in place of ICs. choice: of a search, or of an ensemble's averages, what was
+    tried and judged by earlier periods.
     """
     evaluation, traffic = view.evaluation, dict[str, dict[str, int]]()
     for tally in view.bytes_by_message:
@@ -66,6 +68,7 @@ def summary_of(
         "seconds": {phase.name: round(phase.seconds, 3) for phase in view.phases if phase.seconds is not None},
         "peak_rss_mb": memory,
         "factor_dir": str(factor_dir),
+        "choice": choice_of(agreement, factor_dir),
         **_quality(agreement, twin),
     }
 
@@ -90,6 +93,7 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView, twin: Mapping[str, Any]) -> None:
     """The same for people."""
     (_show_measures if "quality" in summary else _show_ics)(summary, agreement, view, twin)
+    show_choice(summary["choice"], agreement)
     used, alignment = summary["openings"], summary["alignment"]
     sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
     say(

@@ -42,7 +42,8 @@ from vfl.models.split.replay import replay as repeat_training
 from vfl.models.split.top import LabelHead
 from vfl.models.split.twin import alone
 from vfl.models.trees.columns import tree_columns
-from vfl.models.trees.twin import twin_scores
+from vfl.models.trees.linear_start import own_start
+from vfl.models.trees.twin import trees_twin
 from vfl.protocols.coalitions import opened_coalitions
 from vfl.protocols.committed_values import arrays_digest
 from vfl.protocols.session import Session
@@ -338,7 +339,11 @@ def _own_trees(label: LabelEvidence, terms: TreesModel, panel: LabelPanel) -> F6
     if missing is not None and (missing.shape != features.values.shape or features.values[missing != 0].any()):
         raise ValueError("values of its own columns are called missing and are none")
     columns = tree_columns(replace(features, missing=None if missing is None else missing != 0))
-    return twin_scores({me: columns}, panel, terms, label.agreement.walk_forward, {me: basis["seed_0"].tobytes()})
+    walk, seed, start = label.agreement.walk_forward, basis["seed_0"].tobytes(), []
+    if terms.init_score == "linear":
+        seeds = seed, basis["seed_1"].tobytes()
+        start = own_start(features.rows, panel, terms, walk, label.agreement.fixed_point, seeds)
+    return trees_twin({me: columns}, panel, terms, walk, {me: seed}, start=start)[0]
 
 
 def _differences(said: ContributionRecord, computed: ContributionRecord) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""An ensemble at the label party: its network is trained, then its trees, and their scores are averaged at ranks."""
+"""An ensemble at the label party: its members are trained one after the other, and their scores averaged at ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,71 +14,69 @@ from parties.node.sealed_label import SealedJoint
 from parties.node.trees_label import TreesJoint
 from psi.flow import Flow
 from vfl.factors.panel import LabelPanel
-from vfl.models.ensemble.average import averaged, best_share, share_ics
+from vfl.models.ensemble.average import average_ics, averaged, best_average
 from vfl.models.judging import Judge, Tried
 from vfl.protocols.session import Kept
 from vfl.terms import EnsembleModel
+from vfl.tree_terms import TreesModel
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step
 
-__all__ = ["NETWORK", "TREES", "EnsembleChoice", "EnsembleJoint", "chosen_share"]
+__all__ = ["EnsembleChoice", "EnsembleJoint", "chosen_average"]
 
 F64 = NDArray[np.float64]
-
-NETWORK = "network"
-"""Name of this part: of its records and sessions."""
-
-TREES = "trees"
-"""Likewise."""
 
 
 @dataclass(frozen=True)
 class EnsembleChoice:
-    """Which of the agreed shares earlier periods chose, and what each was judged by."""
+    """Which of the agreed averages earlier periods chose, and what each was judged by."""
 
     chosen: int
     tried: tuple[Tried, ...]
 
     @property
-    def share(self) -> float:
-        """The chosen one."""
+    def terms(self) -> EnsembleModel:
+        """The agreed model with the chosen average alone."""
         terms = self.tried[self.chosen].terms
         assert isinstance(terms, EnsembleModel)
-        return terms.trees_share[0]
+        return terms
 
 
-def chosen_share(terms: EnsembleModel, judge: Judge, network: F64, trees: F64) -> EnsembleChoice:
-    """The share with the best mean rank IC over the periods that the judge may know; scores (T, n) of the parts.
+def chosen_average(terms: EnsembleModel, judge: Judge, scores: Sequence[F64]) -> EnsembleChoice:
+    """The average with the best mean rank IC over the periods that the judge may know; scores (T, n) of the members.
 
     Raises ValueError where no period can choose.
     """
-    ics = share_ics(network, trees, terms.trees_share, judge.known)
-    chosen, counted = best_share(ics), np.isfinite(ics).all(axis=0)
+    ics = average_ics(scores, terms.averages, judge.known)
+    chosen, counted = best_average(ics), np.isfinite(ics).all(axis=0)
     tried = tuple(
         Tried(
             "share",
             number,
-            terms.model_copy(update={"trees_share": (share,)}),
+            terms.only(number),
             "complete",
             float(one[counted].mean()),
-            judge.ics(averaged(network, trees, share)),
+            judge.ics(averaged(scores, weights)),
         )
-        for number, (share, one) in enumerate(zip(terms.trees_share, ics, strict=True))
+        for number, (weights, one) in enumerate(zip(terms.averages, ics, strict=True))
     )
     return EnsembleChoice(chosen, tried)
 
 
 class EnsembleJoint:
-    """The joint model of runs whose agreement says so. Both parts go on from their own records after a crash."""
+    """The joint model of runs whose agreement says so. Each member goes on from its own records after a crash."""
 
     head = None
 
     def __init__(self, context: RunContext, terms: EnsembleModel, panel: LabelPanel) -> None:
-        network, trees = terms.parts
         self._terms, self._panel = terms, panel
-        self._network = SealedJoint(context, network, panel, part=NETWORK)
-        self._trees = TreesJoint(context, trees, panel, part=TREES)
-        self.steps: tuple[Step, ...] = self._network.steps
+        self._members: list[SealedJoint | TreesJoint] = [
+            TreesJoint(context, part, panel, part=name)
+            if isinstance(part, TreesModel)
+            else SealedJoint(context, part, panel, part=name)
+            for name, part in terms.members.items()
+        ]
+        self.steps: tuple[Step, ...] = self._members[0].steps
         self.found: EnsembleChoice | None = None
         self._first, self._judge = 0, None
         if terms.chosen_by_periods:
@@ -90,40 +88,44 @@ class EnsembleJoint:
 
     @property
     def chosen(self) -> EnsembleModel:
-        """The agreed model, with the share that was chosen."""
-        return (
-            self._terms if self.found is None else self._terms.model_copy(update={"trees_share": (self.found.share,)})
-        )
+        """The agreed model, with the average that was chosen."""
+        return self._terms if self.found is None else self.found.terms
+
+    @property
+    def _weights(self) -> tuple[float, ...]:
+        return self._terms.averages[0 if self.found is None else self.found.chosen]
 
     @property
     def tried(self) -> tuple[Tried, ...]:
-        """Every share that was tried; none where there is one alone."""
+        """Every average that was tried; none where there is one alone."""
         return () if self.found is None else self.found.tried
 
     def train(self) -> Flow[TrainingResult]:
         """The label party's part of one training session: each model from where everyone can go on."""
-        network = yield from self._network.train()
-        trees = yield from self._trees.train()
-        return self._joined(network, trees)
+        results: dict[int, TrainingResult] = {}
+        for place, member in enumerate(self._members):
+            results[place] = yield from member.train()
+        return self._joined(list(results.values()))
 
     def restore(self) -> TrainingResult | None:
         """What training left, from this node's records; None when they do not have it."""
-        network, trees = self._network.restore(), self._trees.restore()
-        return None if network is None or trees is None else self._joined(network, trees)
+        results = [member.restore() for member in self._members]
+        whole = [result for result in results if result is not None]
+        return self._joined(whole) if len(whole) == len(results) else None
 
-    def _joined(self, network: TrainingResult, trees: TrainingResult) -> TrainingResult:
-        """Periods that chose the share are not reported, so they have no score."""
+    def _joined(self, results: Sequence[TrainingResult]) -> TrainingResult:
+        """Periods that chose the average are not reported, so they have no score."""
+        scores = [result.scores for result in results]
         try:
             if self._judge is not None:
-                self.found = chosen_share(self._terms, self._judge, network.scores, trees.scores)
-            scores = averaged(network.scores, trees.scores, self.chosen.trees_share[0])
+                self.found = chosen_average(self._terms, self._judge, scores)
+            made = averaged(scores, self._weights)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        scores[: self._first] = np.nan
-        openings = network.openings + trees.openings
-        none = np.zeros(0)
-        return TrainingResult(scores, network.embeddings, none, none, openings, {}, self.steps)
+        made[: self._first] = np.nan
+        openings, none = np.sum([result.openings for result in results], axis=0), np.zeros(0)
+        return TrainingResult(made, results[0].embeddings, none, none, openings, {}, self.steps)
 
     def alone(self) -> F64:
         """Scores (T, n) of the same ensemble on the label party's own columns."""
-        return averaged(self._network.alone(), self._trees.alone(), self.chosen.trees_share[0])
+        return averaged([member.alone() for member in self._members], self._weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import cast
+from typing import Any, cast
 
 from parties.agreement.sealed_terms import sealed_members
 from parties.node.anchored_feature import AnchoredFeatureParty
@@ -13,7 +13,7 @@ from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
-from parties.node.sealed_serving import sealed_records, serve_sealed
+from parties.node.sealed_serving import masks_beside_anchor, sealed_records, serve_sealed
 from parties.node.sealed_valuation import serve_numbers
 from parties.node.tree_splits import SplitsFile
 from parties.node.trees_label import LINEAR, candidates_purpose, linear_records
@@ -24,9 +24,12 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.models.sealed.columns import SealedColumns
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
+from vfl.models.sealed.numbers import AnchorNumbers
+from vfl.models.sealed.valuation import FeatureValuation
 from vfl.models.trees.anchor import TreesAnchor
 from vfl.models.trees.feature import TreesFeature
 from vfl.models.trees.linear_start import LinearStart, linear_model
+from vfl.models.trees.stacked_valuation import AnchorStackedValuation, line_of
 from vfl.models.trees.valuation import AnchorTreesValuation
 from vfl.protocols.resume import offer_place
 from vfl.tree_terms import TreesModel
@@ -50,10 +53,10 @@ class TreesFeatureParty(AnchoredFeatureParty):
         return serve_trees(self, self._terms, self._kept_records(), name)
 
     def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
-        """The anchor's; it has had its shares of the coalitions' scores since training. Others have no part."""
+        """The anchor's; it has had its shares of the trees' scores since training. Others have a part in a line."""
         context, records = self.context, self._kept_records()
         if isinstance(records, AnchorTreesRecords):
-            side = AnchorTreesValuation(
+            trees = AnchorTreesValuation(
                 self._members,
                 len(self._values),
                 records.predictions(),
@@ -62,7 +65,27 @@ class TreesFeatureParty(AnchoredFeatureParty):
                 supply=PreparedZeros,
                 workers=context.workers,
             )
+            side: AnchorNumbers = trees
+            if self._terms.init_score == "linear":
+                side = AnchorStackedValuation(*self._line(records), session=name, trees=trees, **self._served_by)
             yield from serve_numbers(context.agreement, side, context.checkpoints(), self.numbers, sent.shares)
+        elif self._terms.init_score == "linear":
+            masks = yield from masks_beside_anchor(self)
+            line = FeatureValuation(*self._line(records), session=name, **self._served_by)
+            yield from line.serve(context.me, masks)
+
+    @property
+    def _served_by(self) -> dict[str, Any]:
+        """What its products are computed with."""
+        return {"supply": PreparedZeros, "workers": self.context.workers}
+
+    def _line(self, records: SealedRecords) -> tuple[Any, ...]:
+        """What its side of the line's valuation is made of, from what training left."""
+        model, fixed = linear_model(self._terms), self.context.agreement.fixed_point
+        kept = sealed_records(self, self.context.part_checkpoints(linear_records(""))).predictions()
+        scored = line_of(records.predictions(), kept)
+        columns = SealedColumns(self.values, model, fixed)
+        return self._members, columns, scored, model, fixed, SecretStream(os.urandom(32))
 
 
 def trees_records(party: AnchoredFeatureParty, store: CheckpointStore) -> SealedRecords:

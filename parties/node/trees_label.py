@@ -24,11 +24,13 @@ from vfl.models.sealed.columns import SealedColumns, fitted_labels
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.label import LabelKeys, SealedLabel
+from vfl.models.sealed.numbers import LabelNumbers
 from vfl.models.sealed.walk import sealed_result
 from vfl.models.trees.columns import tree_columns
 from vfl.models.trees.label import TreesLabel
 from vfl.models.trees.linear_start import LinearStart, linear_model, own_start, start_steps, train_start
 from vfl.models.trees.scales import Packing32
+from vfl.models.trees.stacked_valuation import LabelStackedValuation, line_of
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.models.trees.twin import trees_twin
 from vfl.models.trees.valuation import LabelTreesValuation
@@ -45,7 +47,7 @@ __all__ = ["LINEAR", "TreesJoint", "candidates_purpose", "linear_records"]
 
 F64 = NDArray[np.float64]
 
-LINEAR = "linear"
+LINEAR = "linear-start"
 """Name of the linear model that trees may begin at: of its records and sessions."""
 
 
@@ -181,8 +183,10 @@ class TreesJoint:
 
     @property
     def basis(self) -> dict[str, NDArray[Any]]:
-        """What the candidates of its own model are drawn from, and which of its values are missing."""
+        """What its own model's candidates and line are drawn from, and which of its values are missing."""
         made: dict[str, NDArray[Any]] = {"seed_0": np.frombuffer(self._context.secret("alone/ours"), np.uint8)}
+        if self._terms.init_score == "linear":
+            made["seed_1"] = np.frombuffer(self._context.secret("alone/theirs"), np.uint8)
         missing = self._panel.features.missing
         return made if missing is None else made | {"missing": missing}
 
@@ -190,9 +194,28 @@ class TreesJoint:
         """The label party's part in valuing coalitions: their IC in each reported period."""
         del session
         agreement, panel, records = self._context.agreement, self._panel, self._records().predictions()
-        side = LabelTreesValuation(self._members, panel.label.size, records, self._terms)
+        side: LabelNumbers = self._side(LabelTreesValuation(self._members, panel.label.size, records, self._terms))
         store = self._context.checkpoints()
         return coalition_ics(agreement, store, self.steps, panel, scores, side, commit, heard)
+
+    def _side(self, trees: LabelTreesValuation) -> LabelTreesValuation | LabelStackedValuation:
+        """With the line, where the trees begin at one."""
+        if self._terms.init_score == "zero":
+            return trees
+        context, model = self._context, linear_model(self._terms)
+        kept = LabelRecords(
+            context.part_checkpoints(linear_records(self._named)), self._digest(), (), context.boundary
+        ).predictions()
+        return LabelStackedValuation(
+            self._members,
+            SealedColumns(self._panel.features.rows, model, context.agreement.fixed_point),
+            line_of(self._records().predictions(), kept),
+            model,
+            context.agreement.fixed_point,
+            SecretStream(os.urandom(32)),
+            session="value",
+            trees=trees,
+        )
 
     def alone(self) -> F64:
         """Scores (T, n) of the same trees on the label party's own columns, in plain numbers."""

@@ -26,6 +26,7 @@ _DRAWS = 50
 """Draws for each configuration wanted: many contradict the model, its arithmetic, or an earlier one."""
 
 _RATES = ("linear_rate", "square_rate")
+_STEPS = ("warmup_steps", "steps")
 _WHOLE = ("width", "batch_rows", "warmup_steps", "steps")
 
 
@@ -48,11 +49,12 @@ def drawn(draft: SearchDraft, settings: ConsortiumSettings) -> tuple[Configurati
     assert isinstance(model, SealedModel)
     columns = sum(len(party.output_columns) for party in settings.party)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=draft.seed))
+    space = {key: choice for key, choice in draft.space.items() if not (draft.same_cost and key in _STEPS)}
     found: dict[SealedModel, Configuration] = {model: Configuration()}
     for _ in range(_DRAWS * draft.trials):
         if len(found) == draft.trials:
             break
-        proposed = Configuration.model_validate(_proposed(study.ask(), draft.space))
+        proposed = Configuration.model_validate(_steps_of_the_width(_proposed(study.ask(), space), draft, model))
         try:
             applied = proposed.applied(model)
             check_ranges(applied, settings.fixed_point, applied.batch_rows, columns)
@@ -65,6 +67,14 @@ def drawn(draft: SearchDraft, settings: ConsortiumSettings) -> tuple[Configurati
             f"among them, and search.trials is {draft.trials}: lower it, or widen the space"
         )
     return tuple(found.values())
+
+
+def _steps_of_the_width(values: dict[str, float], draft: SearchDraft, model: SealedModel) -> dict[str, float]:
+    """With as many steps as the model's cost allows at this width, where every trial is to cost the same."""
+    if not draft.same_cost:
+        return values
+    share = (model.width + 1) / (values["width"] + 1)
+    return values | {key: max(1, round(getattr(model, key) * share)) for key in _STEPS}
 
 
 def _proposed(trial: optuna.Trial, space: Mapping[str, Choice]) -> dict[str, float]:

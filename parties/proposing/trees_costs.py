@@ -49,9 +49,10 @@ def _models(agreement: Agreement) -> int:
 def _steps(agreement: Agreement, entities: int) -> SealedSteps:
     model = agreement.model
     if isinstance(model, EnsembleModel):
-        network, trees = (_steps(_of_part(agreement, part), entities) for part in model.parts)
-        batch = max(network.batch, trees.batch)
-        return SealedSteps(network.rows, batch, network.train + trees.train, network.predict + trees.predict)
+        parts = [_steps(_of_part(agreement, part), entities) for part in model.members.values()]
+        batch = max(part.batch for part in parts)
+        train, predict = sum(part.train for part in parts), sum(part.predict for part in parts)
+        return SealedSteps(parts[0].rows, batch, train, predict)
     if not isinstance(model, TreesModel):
         return sealed_steps(agreement, entities)
     fits = list(_fits(agreement, model, entities))
@@ -73,8 +74,10 @@ def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
 def _cost(agreement: Agreement, entities: int) -> SealedCost:
     model = agreement.model
     if isinstance(model, EnsembleModel):
-        network, trees = (_cost(_of_part(agreement, part), entities) for part in model.parts)
-        return network + trees
+        first, *others = (_cost(_of_part(agreement, part), entities) for part in model.members.values())
+        for other in others:
+            first = first + other
+        return first
     if not isinstance(model, TreesModel):
         return sealed_cost(agreement, entities)
     members, cost = sealed_members(agreement), SealedCost()

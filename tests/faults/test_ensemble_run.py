@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parties.errors import ConfigError
 from parties.node.ensemble_feature import EnsembleFeatureParty
-from parties.node.ensemble_label import EnsembleJoint, chosen_share
+from parties.node.ensemble_label import EnsembleJoint, chosen_average
 from parties.node.joint import joint_model
 from psi.flow import Message
 from tests.faults.consortium import Crash, MemoryStore
@@ -34,6 +34,7 @@ PARTS = {
     name: {key: value for key, value in part.items() if key not in ("kind", "anchor")}
     for name, part in (("network", NETWORK), ("boosted", TREES))
 }
+FEW = {"batch_rows": 64, "warmup_steps": 2}
 SIGNED = agreement({"kind": "ensemble", "anchor": "b", "trees_share": [0.25], **PARTS}, contribution="none")
 TERMS = SIGNED.model_copy(
     update={
@@ -74,13 +75,11 @@ class Ensemble(Trees):
         )
         return party
 
-    def twins(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scores of the network and of the trees, each trained alone in plain numbers."""
-        network, trees = cast("EnsembleModel", self.terms.model).parts
-        alone = {"model": network}, {"model": trees}
+    def twins(self) -> tuple[NDArray[np.float64], ...]:
+        """Scores of each member, trained alone in plain numbers."""
         return tuple(
-            kind(self.terms.model_copy(update=part)).twin_scores()  # type: ignore[return-value]
-            for kind, part in zip((Sealed, Trees), alone, strict=True)
+            (Trees if name == "trees" else Sealed)(self.terms.model_copy(update={"model": part})).twin_scores()
+            for name, part in cast("EnsembleModel", self.terms.model).members.items()
         )
 
 
@@ -153,8 +152,7 @@ def test_of_several_shares_earlier_periods_choose_and_only_later_ones_are_scored
     assert np.array_equal(np.nan_to_num(restored.scores), np.nan_to_num(result.scores))
     network, trees = made.twins()
     assert label.found is not None
-    share = label.found.share
-    assert near(result.scores[4:], averaged(network, trees, share)[4:])
+    assert near(result.scores[4:], averaged((network, trees), label.chosen.averages[0])[4:])
     assert [trial.terms.trees_share for trial in label.tried] == [(0.0,), (0.5,), (1.0,)]
 
 
@@ -164,15 +162,37 @@ def test_a_share_is_chosen_by_what_was_known_at_the_first_reported_cutoff() -> N
     draw = np.random.default_rng(1)
     network = draw.normal(size=made.panel.label.shape)
     trees = np.nan_to_num(made.panel.label) + draw.normal(size=network.shape)
-    assert chosen_share(model, Judge(made.panel, walk, 4), network, trees).share == 1.0
+    assert chosen_average(model, Judge(made.panel, walk, 4), (network, trees)).terms.trees_share == (1.0,)
     late = made.panel.known_from > 4
     assert late[4:].all()
     turned = replace(made.panel, label=np.where(late, network, made.panel.label))
-    assert chosen_share(model, Judge(turned, walk, 4), network, trees).share == 1.0, "later labels choose nothing"
+    assert chosen_average(model, Judge(turned, walk, 4), (network, trees)).chosen == 1, "later labels choose nothing"
     turned = replace(made.panel, label=np.where(late, made.panel.label, network))
-    assert chosen_share(model, Judge(turned, walk, 4), network, trees).share == 0.0
+    assert chosen_average(model, Judge(turned, walk, 4), (network, trees)).chosen == 0
 
 
 def test_shares_that_no_period_can_choose_among_are_refused() -> None:
     with pytest.raises(ConfigError, match="report from a later period"):
         Ensemble(chosen_among(0.0, 1.0, first="p1")).label()
+
+
+def test_earlier_periods_choose_among_a_line_a_network_trees_and_their_average() -> None:
+    listed = ({"linear": 1.0}, {"network": 1.0}, {"trees": 1.0}, {"linear": 1.0, "network": 1.0, "trees": 2.0})
+    terms, said = chosen_among(0.5), {"weights": listed, "linear": {"alpha": 20.0, **FEW}}
+    model = EnsembleModel.model_validate(terms.model.model_dump() | said)
+    openings = terms.openings.model_copy(update={"limit_per_row": 3})
+    made = Ensemble(terms.model_copy(update={"model": model, "openings": openings}))
+    result, label = made.attempt(), made.label()
+    restored = label.restore()
+    assert restored is not None
+    assert label.found is not None
+    counted = made.counted("b")
+    assert set(counted.tolist()) == {0, 3}, "the anchor counts all three scores of a predicted row"
+    assert np.isnan(result.scores[:4]).all()
+    shares = model.averages[label.found.chosen]
+    assert near(result.scores[4:], averaged(made.twins(), shares)[4:])
+    assert np.array_equal(np.nan_to_num(restored.scores), np.nan_to_num(result.scores))
+    assert [trial.terms.weights for trial in label.tried] == [(one,) for one in listed]
+    assert label.found.chosen == int(np.argmax([trial.value for trial in label.tried]))
+    pair = EnsembleModel.model_validate(TERMS.model.model_dump() | {"trees_share": [0.5], "weights": listed[:2]})
+    assert tuple(pair.members) == ("linear", "network"), "who is not named is not trained"

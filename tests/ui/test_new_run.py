@@ -17,6 +17,7 @@ from tests.ui.sample_runs import members
 from ui import run_form
 from ui.tables.run_list import grants_table
 from ui.wording import plain
+from vfl.ensemble_terms import MEMBERS
 
 
 def new_run_page(client: object, opened: list[object], role: str = "admin") -> None:
@@ -157,6 +158,21 @@ def test_an_ensemble_is_proposed_without_coalition_values_and_says_that_two_scor
     assert (draft["model"]["kind"], draft["openings"]["contribution"]) == ("ensemble", "none")
     assert "Two scores of each predicted row open to the label party" in said(app)
     assert [use.most for use in app.session_state["draft"][1].openings] == [2]
+
+
+def test_an_ensemble_may_choose_among_kinds_by_periods_before_the_reported_ones() -> None:
+    app = show(new_run_page, SampleClient(), [])
+    field(app, "Model").set_value("ensemble").run()
+    periods = app.session_state["draft"][1].agreement["calendar"]["periods"]
+    field(app, "What is averaged").set_value("kinds").run()
+    assert "name that period" in app.error[0].value, "which periods choose is for people to say"
+    field(app, "First reported period").set_value(periods[len(periods) // 2]).run()
+    assert not app.error, app.error[0].value
+    draft = app.session_state["draft"][1].agreement
+    assert draft["model"]["weights"] == [{"linear": 1}, {"network": 1}, {"trees": 1}, dict.fromkeys(MEMBERS, 1)]
+    assert "Three scores of each predicted row open" in said(app)
+    field(app, "What is averaged").set_value("").run()
+    assert "weights" not in app.session_state["draft"][1].agreement["model"]
 
 
 def test_a_rate_that_was_chosen_is_the_agreements_and_an_overflow_is_a_sentence() -> None:

@@ -146,7 +146,7 @@ def _calibration(y: F64, estimates: F64) -> Findings:
         "outside": Number(outside, "share of rows with an estimate below 0 or above 1", "share", rows),
     }  # fmt: skip
     series = Series.of([f"{value:.3f}" for value in mean], share, told, "share")
-    return Findings({"calibration": numbers}, {"reliability": series})
+    return Findings({"calibration": numbers}, {"right_rows": series})
 
 
 def _joining(y: F64, joint: F64, own: F64) -> Findings:

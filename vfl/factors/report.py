@@ -21,6 +21,7 @@ _TITLES: dict[str, str] = {
     "test_rows": "Test rows",
     "label_party_alone": "The label party alone",
     "mean_label": "Scores of the mean label",
+    "by_class": "By class",
     "calibration": "Calibration",
     "horizons": "Horizons",
     "uplift": "Uplift of joining",
@@ -41,6 +42,7 @@ _TITLES: dict[str, str] = {
 
 _CHARTS: tuple[tuple[str, str, str, Callable[[str, Series], str]], ...] = (
     ("calibration", "reliability", "Share of label 1 by mean score of a tenth", bar_chart),
+    ("calibration", "right_rows", "Share of right rows by their class's share, in tenths", bar_chart),
     ("ic", "cumulative_rank_ic", "Cumulative rank IC", line_chart),
     ("ic", "rank_ic", "Rank IC by period", bar_chart),
     ("uplift", "uplift", "Cumulative rank IC over the own factor", line_chart),
@@ -173,11 +175,18 @@ def chart_of(findings: Findings, key: str) -> str:
     return draw(name, series)
 
 
+_FIRST = {"auc": "AUC", "accuracy": "Accuracy", "r2": "R2"}
+"""The measure of static data that stands for the others, as people write it."""
+
+
 def verdict(findings: Findings) -> str:
     """The numbers that decide, in a sentence or two: what joining was worth, and how good the factor was."""
     if "test_rows" in findings.numbers:
-        (name, number), *_ = findings.numbers["test_rows"].items()
-        return f"{name.upper()} {number_text(number.value)} on {number.n:,} test rows, whose labels entered nothing."
+        measured = findings.numbers["test_rows"]
+        name = next(name for name in (*_FIRST, *measured) if name in measured)
+        number = measured[name]
+        where = f"on {number.n:,} test rows, whose labels entered nothing."
+        return f"{_FIRST.get(name, name)} {number_text(number.value)} {where}"
     known = findings.numbers.get("library", {})
     if "ic" not in findings.numbers and "r_squared" in known:
         left = known.get("rank_ic_left")

@@ -123,6 +123,11 @@ class SearchDraft(Terms):
         default=4, ge=1, le=MOST_TRIED, description="configurations to draw, the agreed model among them"
     )
     seed: int = Field(default=0, ge=0, description="of the draw")
+    same_cost: bool = Field(
+        default=False,
+        description="every trial costs about the same: its steps follow from the width that is drawn for it, so that "
+        "width + 1 times steps stays as in [model]",
+    )
     space: dict[str, Choice] = Field(
         default_factory=lambda: dict(DEFAULT_SEALED_SPACE), description="by key of [model]; rates are powers of two"
     )
@@ -138,6 +143,8 @@ class SearchDraft(Terms):
                 f"search.space names {unknown}: of a sealed network only {', '.join(Configuration.model_fields)} can "
                 'be searched; set model.kind = "split" to search a top model'
             )
+        if self.same_cost and "width" not in self.space:
+            raise ValueError("search.same_cost makes steps follow from the width: name width in search.space")
         words = [key for key, choice in self.space.items() if any(isinstance(value, str) for value in choice.values)]
         if words:
             raise ValueError(f"search.space.{words[0]}: values are numbers")

@@ -29,7 +29,7 @@ def test_terms_are_whole_and_both_parts_have_one_anchor_and_seed(tmp_path: Any) 
     made = ensemble(seed=3, network={"width": 2}, boosted={"trees": 20})
     assert isinstance(made.model, EnsembleModel)
     assert Agreement.model_validate_json(made.canonical()).run_id == made.run_id
-    assert [(part.anchor, part.seed) for part in made.model.parts] == [("b", 3), ("b", 3)]
+    assert [(part.anchor, part.seed) for part in made.model.members.values()] == [("b", 3), ("b", 3)]
     assert (made.needed_openings, made.reserved_openings) == (2, 0)
     check_arithmetic(made)
     read = load(tmp_path, '[model]\nkind = "ensemble"\ntrees_share = [0.3]\n[model.network]\nwidth = 6\n')
@@ -40,12 +40,39 @@ def test_terms_are_whole_and_both_parts_have_one_anchor_and_seed(tmp_path: Any) 
         load(tmp_path, '[model]\nkind = "ensemble"\ntrees_share = [0.3, 1.2]\n')
 
 
+def test_a_list_of_averages_says_what_is_trained_and_terms_without_one_keep_their_hash() -> None:
+    listed = [{"linear": 1}, {"trees": 3, "network": 1}]
+    made = EnsembleModel.model_validate({"weights": listed, "anchor": "b"})
+    assert isinstance(made, EnsembleModel)
+    assert made.names == ("linear", "network", "trees")
+    assert made.averages == ((1, 0, 0), (0, 0.25, 0.75))
+    assert [made.told(number) for number in range(2)] == ["100% linear", "25% network and 75% trees"]
+    assert [part.kind for part in made.members.values()] == ["sealed", "sealed", "trees"]
+    assert made.members["linear"].width == 0
+    assert not {"weights", "linear"} & set(EnsembleModel().model_dump())
+    text = " ".join(agreement_lines(ensemble(weights=[{"linear": 1, "trees": 1}])))
+    assert "a score is 50% of its rank by the line and 50% of its rank by the trees" in text
+    assert "First a sealed line over all parties' columns" in text
+    assert "Of the line: Training opens nothing." in text
+    for wrong, said in (
+        ({"weights": [{"trees": 1}]}, "name trees alone, which is no ensemble"),
+        ({"weights": [{"trees": 1, "network": 0}]}, "numbers above 0"),
+        ({"weights": [{"trees": 1, "network": 1}, {"trees": 2, "network": 2}]}, "the same average"),
+        ({"weights": listed, "trees_share": [0.2]}, "leave one of them out"),
+        ({"linear": {"width": 2}}, "leave model.linear.width out"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            EnsembleModel.model_validate(wrong)
+    with pytest.raises(ValueError, match=r"an ensemble opens 3 scores of each predicted row.*raise it to 3"):
+        ensemble(weights=listed)
+
+
 def test_what_does_not_fit_is_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match=r'set openings.contribution = "none", and value the parties by runs of'):
         ensemble(contribution="moments")
     with pytest.raises(ValueError, match=r"1 are left of openings.limit_per_row: raise it to 2 or more"):
         ensemble(limit_per_row=1)
-    with pytest.raises(ValueError, match=r"name that period, or one share"):
+    with pytest.raises(ValueError, match=r"name that period, or one of them"):
         ensemble(trees_share=[0.25, 0.75])
     raw: dict[str, Any] = {"model": {"kind": "ensemble"}}
     assert with_kind_defaults(raw)["openings"] == {"contribution": "none"}
@@ -67,7 +94,7 @@ def test_the_text_says_that_both_scores_open_and_what_each_part_opens() -> None:
     assert any("what each tree takes off" in line for line in learns["coordinator"])
     model = SIGNED.model.model_copy(update={"trees_share": (0.2, 0.4)})
     chosen = " ".join(agreement_lines(SIGNED.model_copy(update={"model": model})))
-    assert "The trees' share is the one of 20%, 40% with the best mean rank IC over the periods before" in chosen
+    assert "The average is the one of 80% network and 20% trees; 60% network and 40% trees with the best mean" in chosen
 
 
 def test_a_placebo_has_room_for_four_scores_and_the_cost_is_of_both_parts() -> None:
@@ -81,7 +108,7 @@ def test_a_placebo_has_room_for_four_scores_and_the_cost_is_of_both_parts() -> N
     assert "opens a row up to 2 more times" in " ".join(agreement_lines(made))
     model = tested.model
     assert isinstance(model, EnsembleModel)
-    parts = [run_cost(tested.model_copy(update={"model": part}), 40) for part in model.parts]
+    parts = [run_cost(tested.model_copy(update={"model": part}), 40) for part in model.members.values()]
     whole = run_cost(tested, 40)
     assert whole.seconds == pytest.approx(sum(part.seconds for part in parts))
     assert whole.steps.all == sum(part.steps.all for part in parts)

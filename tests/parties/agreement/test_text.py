@@ -110,6 +110,18 @@ BASES: dict[str, dict[str, Any]] = {
         "fees": None,
         "search": None,
     },
+    "classes": {
+        "calendar": None,
+        "static": {"label": "classes", "classes": 4},
+        "parties": [party("bank", "label", 2), party("sat")],
+        "model": {"kind": "sealed", "anchor": "sat"},
+        "walk_forward": {"horizon": 1, "embargo": 0, "warmup": 1},
+        "evaluation": {},
+        "openings": {"limit_per_row": 8},
+        "reward": {},
+        "fees": None,
+        "search": None,
+    },
     "narrow": {"fixed_point": {"gradient_bits": 15}, "search": None},
     "trees": {
         "model": {
@@ -136,6 +148,13 @@ BASES: dict[str, dict[str, Any]] = {
     },
     "ensemble": {
         "model": {"kind": "ensemble", "anchor": "card", "seed": 16, "trees_share": [0.3, 0.6]},
+        "openings": {"limit_per_row": 3, "contribution": "none"},
+        "walk_forward": {},
+        "search": None,
+        "parameter_set": "bfv-8192-prime",
+    },
+    "averages": {
+        "model": {"kind": "ensemble", "anchor": "card", "weights": [{"linear": 1.0}, {"network": 1.0}, {"trees": 1.0}]},
         "openings": {"limit_per_row": 3, "contribution": "none"},
         "walk_forward": {},
         "search": None,

@@ -175,6 +175,16 @@ def test_a_file_may_list_the_configurations_or_say_what_to_draw_them_from(desk: 
     assert {model.width for model in fake.proposed[1].configurations[1:]} <= {2, 3}
 
 
+def test_trials_may_all_cost_the_same_so_that_fewer_steps_go_with_a_greater_width(desk: tuple[Fake, Path]) -> None:
+    fake, folder = desk
+    base = SEALED.replace('kind = "sealed"', 'kind = "sealed"\nwidth = 5\nsteps = 2\nwarmup_steps = 12')
+    space = "[search]\ntrials = 4\nsame_cost = true\n[search.space.width]\nvalues = [2, 3, 5, 11]\n"
+    (folder / "terms.toml").write_text(base + space)
+    assert search(folder, "--report-from", "2021Q1") == 0
+    drawn = {model.width: (model.warmup_steps, model.steps) for model in fake.proposed[0].configurations}
+    assert drawn == {2: (24, 4), 3: (18, 3), 5: (12, 2), 11: (6, 1)}
+
+
 @pytest.mark.parametrize(
     ("table", "options", "why"),
     [
@@ -184,6 +194,7 @@ def test_a_file_may_list_the_configurations_or_say_what_to_draw_them_from(desk: 
         ("[search.space.hidden]\nvalues = [4, 5]\n", (), "search.space names ['hidden']"),
         ("[search.space.linear_rate]\nlow = 0.26\nhigh = 0.3\n", (), "has no power of two from 0.26 to 0.3"),
         ("[search.space.width]\nvalues = ['a']\n", (), "values are numbers"),
+        ("[search]\nsame_cost = true\n[search.space.start]\nvalues = [0.1]\n", (), "name width in search.space"),
         ("[[search.configurations]]\nwidth = 4\n[[search.configurations]]\n", (), "number 2 is number 1 once more"),
         ("[[search.configurations]]\nsquare_rate = 0.3\n", (), "number 1: model.square_rate: a rate is a power of two"),
         ("[[search.configurations]]\nwidth = 2\n", ("--trials", "3"), "leave --trials out, or the list"),

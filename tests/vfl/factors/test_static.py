@@ -14,6 +14,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from tests.vfl.bundles import made_up
 from vfl.factors.bundle_metadata import StaticMetadata
 from vfl.factors.class_quality import class_quality
+from vfl.factors.report import verdict
 from vfl.factors.static_export import StaticBundle, export_static
 from vfl.factors.static_quality import static_quality
 from vfl.factors.verify import verify_bundle
@@ -73,7 +74,8 @@ def test_several_classes_are_measured_by_accuracy_log_loss_and_macro_auc() -> No
     assert numbers["by_class"]["class_1_auc"].value == pytest.approx(each[1])
     assert numbers["mean_label"]["log_loss"].value == pytest.approx(np.log(3))
     assert numbers["calibration"]["right"].value == pytest.approx(made["accuracy"])
-    assert len(found.findings.series["reliability"].y) == 10
+    assert len(found.findings.series["right_rows"].y) == 10
+    assert verdict(found.findings).startswith("Accuracy 0.7")
     assert numbers["uplift"]["accuracy_difference_low"].value > 0
     assert class_quality(number, {"joint": own, "own": joint}, np.full(3, 1 / 3)).findings.warned("no uplift")
     alike = class_quality(np.ones(600), {"joint": joint}, np.full(3, 1 / 3))

@@ -1,4 +1,4 @@
-"""The average of two models' scores at their ranks within a period, and the choice of a share by earlier periods."""
+"""The average of several models' scores at their ranks within a period, and the choice of one by earlier periods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vfl.factors.evaluate import ic_by_period
 
-__all__ = ["averaged", "best_share", "ranked", "share_ics"]
+__all__ = ["average_ics", "averaged", "best_average", "ranked"]
 
 F64 = NDArray[np.float64]
 
@@ -27,25 +27,25 @@ def ranked(scores: F64) -> F64:
     return found
 
 
-def averaged(network: F64, trees: F64, share: float) -> F64:
-    """Scores (T, n): ``share`` of the trees' rank and the rest of the network's. Raises ValueError for other rows."""
-    if not np.array_equal(np.isnan(network), np.isnan(trees)):
-        raise ValueError("the network and the trees scored different rows")
-    made: F64 = (1 - share) * ranked(network) + share * ranked(trees)
+def averaged(scores: Sequence[F64], weights: Sequence[float]) -> F64:
+    """Scores (T, n): of each member its weight of its rank. Raises ValueError where members scored other rows."""
+    if any(not np.array_equal(np.isnan(scores[0]), np.isnan(one)) for one in scores[1:]):
+        raise ValueError("the members of the ensemble scored different rows")
+    made: F64 = np.sum([weight * ranked(one) for one, weight in zip(scores, weights, strict=True)], axis=0)
     return made
 
 
-def share_ics(network: F64, trees: F64, shares: Sequence[float], known: F64) -> F64:
-    """Rank ICs (shares, T) of each share's average with ``known`` labels, NaN where a period has too few."""
-    return np.stack([ic_by_period(averaged(network, trees, share), known) for share in shares])
+def average_ics(scores: Sequence[F64], averages: Sequence[Sequence[float]], known: F64) -> F64:
+    """Rank ICs (averages, T) of each average with ``known`` labels, NaN where a period has too few."""
+    return np.stack([ic_by_period(averaged(scores, weights), known) for weights in averages])
 
 
-def best_share(ics: F64) -> int:
-    """The place of the share with the largest mean IC, the first of equals. Raises ValueError where none has any."""
+def best_average(ics: F64) -> int:
+    """The place of the average with the largest mean IC, the first of equals. Raises ValueError where none has any."""
     counted = np.isfinite(ics).all(axis=0)
     if not counted.any():
         raise ValueError(
-            "no period before evaluation.first has enough rows with labels to choose model.trees_share by: report from "
-            "a later period, or name one share"
+            "no period before evaluation.first has enough rows with labels to choose among averages by: report from a "
+            "later period, or name one of model.trees_share or model.weights"
         )
     return int(np.argmax(ics[:, counted].mean(axis=1)))

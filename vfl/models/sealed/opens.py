@@ -41,8 +41,9 @@ def opened_bits(scores: int, numbers: int = 0) -> int:
 
 def in_words(model: SealedModel) -> str:
     """The model in one sentence."""
+    shape = f"the sealed network, a line and {model.width} squared columns" if model.width else "a sealed line"
     return (
-        f"Model: the sealed network, a line and {model.width} squared columns over all parties' columns, trained on "
+        f"Model: {shape} over all parties' columns, trained on "
         f"shares to the end: {model.warmup_steps} steps of {model.batch_rows} rows before the first prediction, then "
         f"{model.steps} a period."
     )

@@ -74,8 +74,10 @@ class LabelValuation(ValuationSide, LabelNumbers):
         for member in coalition:
             whole = PRIME_RING.add(whole, shares[member])
         z = yield from hold_truncation(anchor, f"embedding/{name}", whole, self._cut, keys.slots, bound=LARGEST)
-        yield from offer_slots(anchor, f"square/{name}", z[:, 1:], keys.slots)
-        cross = yield from finish_slots(anchor, f"square/{name}", rows * terms.width, keys.slots)
+        cross = z[:, 1:]
+        if terms.width:  # nothing is sent where there is no squared column
+            yield from offer_slots(anchor, f"square/{name}", z[:, 1:], keys.slots)
+            cross = yield from finish_slots(anchor, f"square/{name}", rows * terms.width, keys.slots)
         return score(z, cross.reshape(rows, terms.width), terms.signs, EMBEDDING_BITS)
 
 
@@ -138,8 +140,10 @@ class AnchorValuation(ValuationSide, AnchorNumbers):
                 part = yield from self._masked(member, announced, coalition, (rows, terms.embedding_width))
                 whole = PRIME_RING.add(whole, part)
         z = yield from evaluate_truncation(label, f"embedding/{name}", whole, self._cut, slots, bound=LARGEST)
-        loaded = yield from receive_slots(label, f"square/{name}", rows * terms.width, slots)
-        cross = yield from answer_slots(label, f"square/{name}", [(loaded, z[:, 1:])], slots)
+        cross = z[:, 1:]
+        if terms.width:
+            loaded = yield from receive_slots(label, f"square/{name}", rows * terms.width, slots)
+            cross = yield from answer_slots(label, f"square/{name}", [(loaded, z[:, 1:])], slots)
         return score(z, cross.reshape(rows, terms.width), terms.signs, EMBEDDING_BITS)
 
 

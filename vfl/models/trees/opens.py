@@ -91,11 +91,13 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
     yield cheating(model, sizes.feature_parties)
     if sizes.openings.contribution == "moments":
         coalitions = 2**sizes.feature_parties - 1
+        line = ", and has their part of the line left out" if model.init_score == "linear" else ""
         yield (
             f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for each of {coalitions} "
             "coalitions and each reported period: the covariance of the coalition's score with the label and the "
-            "score's variance; no row. A coalition's score averages over the splits of those who are not in it. In "
-            f"this too the label party and {model.anchor} together would see every row's score of each coalition."
+            f"score's variance; no row. A coalition's score averages over the splits of those who are not in "
+            f"it{line}. In this too the label party and {model.anchor} together would see every row's score of each "
+            "coalition."
         )
     yield (
         f"Whose candidate a level takes is known to the label party and {model.anchor}; which one, to its owner and "

@@ -41,7 +41,7 @@ class _TreesSide(NumbersSide):
         self.predicted = {step: record.rows for step, record in records.items()}
         self._rows, self._records = rows, records
 
-    def _held(self, pieces: Sequence[Piece]) -> dict[tuple[str, ...], U64]:
+    def held(self, pieces: Sequence[Piece]) -> dict[tuple[str, ...], U64]:
         """Its share of each coalition's scores of these rows, in order."""
         parts = []
         for piece in pieces:
@@ -68,7 +68,7 @@ class LabelTreesValuation(_TreesSide, LabelNumbers):
 
     def _scores(self, number: int, pieces: Sequence[Piece], keys: LabelKeys) -> Flow[CoalitionScores]:
         yield from ()
-        return partial(self._at_hand, self._held(pieces))
+        return partial(self._at_hand, self.held(pieces))
 
 
 class AnchorTreesValuation(_TreesSide, AnchorNumbers):
@@ -96,4 +96,4 @@ class AnchorTreesValuation(_TreesSide, AnchorNumbers):
 
     def _scores(self, announced: ValuedRows, pieces: Sequence[Piece], slots: SlotEvaluator) -> Flow[CoalitionScores]:
         yield from ()
-        return partial(self._at_hand, self._held(pieces))
+        return partial(self._at_hand, self.held(pieces))
