@@ -57,7 +57,7 @@ def audited(request: pytest.FixtureRequest) -> Iterator[Audited]:
         yield _run(Path(folder), request.param)
 
 
-TREES = 'kind = "trees"\ntrees = 2\ndepth = 2\nrefit_every = 9\nsmallest_leaf = 10\nrate = 0.5'
+TREES = 'kind = "trees"\ntrees = 2\ndepth = 2\nrefit_every = 9\nsmallest_leaf = 10\nrate = 0.5\ninit_score = "linear"'
 
 
 def _run(folder: Path, kind: Literal["split", "sealed", "trees"]) -> Audited:
