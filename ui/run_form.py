@@ -13,6 +13,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
+from ui.form_averages import AVERAGES, choice_of, set_averages
 from ui.wording import HELP
 
 __all__ = [
@@ -88,17 +89,6 @@ _KINDS = {
     "sealed": "sealed network", "trees": "sealed trees", "ensemble": "network and trees (ensemble)",
     "split": "split network", "ridge": "joint ridge",
 }  # fmt: skip
-_KINDS_AND_ALL = "kinds"
-_AVERAGES = {
-    "": "as the terms say: network and trees, half each, where they say nothing",
-    _KINDS_AND_ALL: "the best by earlier periods of a line, the network, the trees and all three",
-}
-_LISTED = {
-    _KINDS_AND_ALL: [
-        {"linear": 1.0}, {"network": 1.0}, {"trees": 1.0}, {"linear": 1.0, "network": 1.0, "trees": 1.0},
-    ],
-}  # fmt: skip
-"""What stands in model.weights for each choice of averages."""
 _TOPS = {"residual": "line and tanh layer", "mlp": "tanh layer (MLP)", "linear": "line"}
 _LOSSES = {
     "regression": "squared error and IC", "mse": "squared error", "ic": "IC", "rank_ic": "rank IC",
@@ -168,7 +158,7 @@ FIELDS: tuple[Field, ...] = (
     Field("model.weights", "What is averaged", "choice", "model",
           "Of several averages the one with the best mean rank IC over the periods before the first reported one is "
           "taken, and each counts as a trial. A score of every member opens of a row: three with a line.", "",
-          _AVERAGES, when=_kind("ensemble")),
+          AVERAGES, when=_kind("ensemble")),
     Field("model.anchor", "Anchor", "choice", "model",
           f"This feature party holds the other half of every share. {HELP['anchor']}", "", _anchors, when=_anchored),
     Field("model.width", "Squared columns", "whole", "model",
@@ -301,21 +291,12 @@ def terms_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
         terms.pop("parameter_set", None)
     for field in FIELDS:
         if field.path == "model.weights" and field.when(values):
-            _set_averages(terms, str(values.get(field.path, "")))
+            set_averages(terms, str(values.get(field.path, "")))
         elif field.path in values and field.when(values):
             _set(terms, field.path, _said(field, values))
         elif not field.when(values):
             _drop(terms, field.path)
     return _undated(terms, base) if terms.get("static") else terms
-
-
-def _set_averages(terms: dict[str, Any], chosen: str) -> None:
-    """The list of a choice; where none is chosen, a list of the terms' own stays, and one of a choice goes."""
-    if chosen in _LISTED:
-        _set(terms, "model.weights", copy.deepcopy(_LISTED[chosen]))
-        _drop(terms, "model.trees_share")
-    elif _get(terms, "model.weights", None) in _LISTED.values():
-        _drop(terms, "model.weights")
 
 
 def _undated(terms: dict[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
@@ -358,7 +339,7 @@ def _typed(field: Field, said: Value, unset: Value) -> Value:
     """As the field's input takes it; what it cannot take becomes the field's own."""
     value = unset if said is None else said
     if field.path == "model.weights":
-        return next((key for key, listed in _LISTED.items() if listed == said), "")
+        return choice_of(said)
     if field.kind == "whole":
         return value if isinstance(value, int) else unset
     if field.kind in ("number", "rate"):
