@@ -69,7 +69,8 @@ def text_observations(
         values.append(made)
     took = time.monotonic() - began
     _LOG.info("%s: %d of %d texts made into columns in %.1f s", who, len(figures.day), len(rows), took)
-    day = np.concatenate([np.zeros(0, dtype=np.int64), *days]).astype("datetime64[D]").astype("datetime64[ns]")
+    changes = np.concatenate([np.zeros(0, dtype=np.int64), *days])
+    day: NDArray[np.datetime64] = changes.astype("datetime64[D]").astype("datetime64[ns]")
     return Observations(
         rows.source,
         np.concatenate([np.zeros(0, dtype=object), *entity]),
@@ -162,7 +163,8 @@ def _windows(terms: TextSettings, day: Ints, new: Ints, score: Ints) -> tuple[In
 
     def summed(values: Ints) -> F64:
         total = np.r_[0, np.cumsum(values)]
-        return (total[upto] - total[before]).astype(np.float64)
+        inside: F64 = (total[upto] - total[before]).astype(np.float64)
+        return inside
 
     some = np.maximum(count, 1)
     mean = summed(score) / some
