@@ -6,13 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 
 from parties.agreement.overlap import OverlapState
+from parties.calls.asking import Role
 from parties.calls.overlaps import OverlapLine, OverlapView
 from parties.coordinator.desk.doors import Caller, Door, Doors
 from parties.coordinator.overlaps import Overlaps
 
 __all__ = ["doors"]
 
-_CONCERNED = frozenset(("admin", "auditor", "operator"))
+_CONCERNED: frozenset[Role] = frozenset(("admin", "auditor", "operator"))
 
 
 class _Overlaps:
