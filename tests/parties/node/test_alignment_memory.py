@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 import pytest
 
-from parties.errors import StorageError
+from parties.errors import DataError, StorageError
+from parties.node import align
+from parties.node.alignment_history import Shown
 from parties.node.alignments import load_previous, remember
+from psi.commitment import PreviousAlignment
+from psi.flow import run_alone
 from psi.merkle import SaltedSet
 from psi.ring import Alignment
+from tests.parties.agreement.test_model_terms import agreement
 
 IDS = ("A", "B", "C")
 
@@ -61,3 +69,17 @@ def test_a_file_of_an_earlier_version_is_read_and_a_damaged_one_is_named(tmp_pat
         path.write_text(damaged)
         with pytest.raises(StorageError, match="damaged; restore it from a backup"):
             load_previous(path, ("sat",))
+
+
+def test_what_refuses_the_own_set_stays_with_its_operators() -> None:
+    """The words count this party's entities; a DataError's words are for its own log, and peers read none of them."""
+    terms = agreement({"kind": "sealed", "anchor": "b"}, contribution="none", limit_per_row=1)
+    context: Any = SimpleNamespace(
+        agreement=terms, settings=SimpleNamespace(party=None, label=None), queries=None, data=None, me="a",
+        run_id=terms.run_id, secret=lambda purpose: bytes(32),
+        identity=SimpleNamespace(key=SimpleNamespace(sign=bytes)),
+        perform=lambda phase, attempt, flow: run_alone(flow),
+    )  # fmt: skip
+    few = SimpleNamespace(entities=lambda *_: IDS)
+    with mock.patch.object(align, "rows_of", return_value=few), pytest.raises(DataError, match="holds 3 entities"):
+        align._compare(context, 1, PreviousAlignment(), Shown())
