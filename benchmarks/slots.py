@@ -21,16 +21,8 @@ from vfl.arithmetic.he import Context, Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
-from vfl.protocols.product import (
-    Operand,
-    Prepared,
-    choose_packing,
-    encrypt_right,
-    evaluate_product,
-    hold_product,
-    multiply,
-    open_answer,
-)
+from vfl.protocols.product import Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
+from vfl.protocols.product_flows import evaluate_product, hold_product
 from vfl.protocols.slots import (
     SlotEvaluator,
     answer_slots,
@@ -106,7 +98,7 @@ class Ends:
 
     def raw(self, key: KeyHolder, evaluator: Evaluator) -> dict[str, float]:
         """Processor seconds of each raw SEAL operation."""
-        return {name: timed(many(work), 0.2) / 20 for name, work in raw_operations(key, evaluator).items()}
+        return {name: timed(many(work), 0.2) / 20 for name, work in raw_operations(key).items()}
 
 
 def slot_seconds(raw: Mapping[str, float], transform: float, inputs: int, outputs: int, terms: int) -> float:

@@ -175,7 +175,8 @@ def receive(sender: str, kind: type[M]) -> Flow[M]:
 def gather(flows: Sequence[Flow[T]]) -> Flow[list[T]]:
     """Run several flows of one party side by side; results in the order given.
 
-    Each runs until it waits; the first message that any of them waits for resumes it.
+    Each runs until it waits; the first message that any of them waits for resumes it. Of several that wait for messages
+    of one type from one sender the first in order gets them, until it is done with them.
     """
     results: dict[int, T] = {}
     waiting: dict[int, Recv | RecvAny] = {}
@@ -196,7 +197,7 @@ def gather(flows: Sequence[Flow[T]]) -> Flow[list[T]]:
             if waiting:
                 owners: list[tuple[int, int]] = []
                 options: list[Recv] = []
-                for index, effect in waiting.items():
+                for index, effect in sorted(waiting.items(), key=lambda item: item[0]):
                     inner = effect.options if isinstance(effect, RecvAny) else (effect,)
                     owners.extend((index, position) for position in range(len(inner)))
                     options.extend(inner)

@@ -132,7 +132,7 @@ def protocols() -> Iterator[tuple[str, ast.FunctionDef]]:
 
 def test_every_protocol_says_what_it_reveals() -> None:
     found = dict(protocols())
-    for place in ("psi/ring.py", "vfl/protocols/product.py", "vfl/models/split/label.py:forward"):
+    for place in ("psi/ring.py", "vfl/protocols/product_flows.py", "vfl/models/split/label.py:forward"):
         assert any(where.startswith(place) for where in found), place
     missing = {
         where: [line for line in PROTOCOL_LINES if line not in (ast.get_docstring(node) or "")]

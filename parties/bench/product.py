@@ -14,7 +14,8 @@ from vfl.arithmetic.he import Context, Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.paillier import KEY_BITS, PaillierKey, paillier_product
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
-from vfl.protocols.product import Prepared, choose_packing, encrypt_right, evaluate_product, hold_product
+from vfl.protocols.product import Prepared, choose_packing, encrypt_right
+from vfl.protocols.product_flows import evaluate_product, hold_product
 from vfl.terms import FixedPoint
 
 __all__ = ["bench_product", "operation_times", "paillier_rows_per_second", "timed"]
@@ -44,7 +45,7 @@ def bench_product(
         )
 
     took = timed(once, seconds)
-    times = operation_times(key, evaluator)
+    times = operation_times(key)
     raw = packing.operations(rows, features, hidden).seconds(times)
     return {
         "rows": rows,
@@ -63,9 +64,9 @@ def bench_product(
     }
 
 
-def operation_times(key: KeyHolder, evaluator: Evaluator) -> dict[str, float]:
+def operation_times(key: KeyHolder) -> dict[str, float]:
     """Seconds of each raw SEAL operation."""
-    return {name: timed(operation, 0.1) for name, operation in raw_operations(key, evaluator).items()}
+    return {name: timed(operation, 0.1) for name, operation in raw_operations(key).items()}
 
 
 def paillier_rows_per_second(features: int, hidden: int) -> float:

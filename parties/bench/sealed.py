@@ -27,7 +27,7 @@ from vfl.models.sealed.label import LabelKeys, SealedLabel
 from vfl.models.sealed.messages import Members
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
-from vfl.protocols.product import Operations
+from vfl.protocols.operations import Operations
 from vfl.protocols.slots import ciphertexts_of
 from vfl.terms import FixedPoint, SealedModel
 from vfl.walk.schedule import Step
@@ -124,7 +124,7 @@ def one_core_seconds(shape: SealedShape, steps: int = 3) -> float:
 def _cpu_times(key: KeyHolder) -> dict[str, float]:
     """CPU seconds of each raw SEAL operation, so that whatever else the machine does is not counted."""
     times = {}
-    for name, operation in raw_operations(key, Evaluator(key.context, key.public_key)).items():
+    for name, operation in raw_operations(key).items():
         operation()
         began, calls = time.process_time(), 0
         while time.process_time() - began < 0.1:

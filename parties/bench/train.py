@@ -15,7 +15,7 @@ from parties.bench.session import Measured, Part, run_session
 from parties.node.sessions import SessionTerms
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow, Role
-from vfl.arithmetic.he import Context, Evaluator, KeyHolder
+from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, encode_features
 from vfl.arithmetic.share import Share
@@ -92,7 +92,7 @@ def bench_train(shape: Shape) -> dict[str, Any]:
 def _raw_seconds(shape: Shape) -> float:
     """SEAL operations of one step with one feature party, both sides added up; measured after the run, alone."""
     key = KeyHolder(Context(shape.parameter_set, FIXED.ring_bits))
-    times = operation_times(key, Evaluator(key.context, key.public_key))
+    times = operation_times(key)
     packing = choose_packing(shape.batch, shape.features, shape.hidden, key.context.degree, both=True)
     return packing.step(shape.batch, shape.features, shape.hidden, both=True).seconds(times)
 

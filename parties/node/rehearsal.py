@@ -21,7 +21,8 @@ from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING, PrimeRing
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
-from vfl.protocols.product import Packing, Prepared, choose_packing, evaluate_product, hold_product
+from vfl.protocols.product import Packing, Prepared, choose_packing
+from vfl.protocols.product_flows import evaluate_product, hold_product
 from vfl.protocols.slots import SLOTS, SlotEvaluator, evaluate_slots, hold_slots
 from vfl.terms import AnchoredModel
 

@@ -8,7 +8,7 @@ import time
 
 from parties.process.supervision import start_task
 from vfl.arithmetic.he import Evaluator
-from vfl.arithmetic.seal_objects import Ciphertext
+from vfl.arithmetic.zero_supply import Zero
 
 __all__ = ["PreparedZeros"]
 
@@ -22,12 +22,12 @@ class PreparedZeros:
 
     def __init__(self, evaluator: Evaluator, depth: int = 32) -> None:
         self._evaluator = evaluator
-        self._ready: queue.Queue[Ciphertext] = queue.Queue(maxsize=depth)
+        self._ready: queue.Queue[Zero] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         # without the thread zeros are made when they are asked for: slower, and as good
         self._thread = start_task(self._fill, "zeros", lambda error: None)
 
-    def __call__(self) -> Ciphertext:
+    def __call__(self) -> Zero:
         try:
             return self._ready.get_nowait()
         except queue.Empty:

@@ -117,7 +117,7 @@ def _sealed_estimate(agreement: Agreement, party: str, entities: int, round_trip
 def _raw_times(key: KeyHolder) -> dict[str, float]:
     """Seconds of each of SEAL's operations here; of processor time, so that other work beside it counts little."""
     times = {}
-    for name, operation in raw_operations(key, Evaluator(key.context, key.public_key)).items():
+    for name, operation in raw_operations(key).items():
         operation()
         began, calls = time.process_time(), 0
         while time.process_time() - began < _TIMED_SECONDS:

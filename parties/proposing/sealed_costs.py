@@ -13,7 +13,7 @@ from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
 from vfl.models.sealed.ends import own_packing, packing_of
 from vfl.models.sealed.messages import Members
-from vfl.protocols.product import Operations
+from vfl.protocols.operations import Operations
 from vfl.protocols.slots import ciphertexts_of
 from vfl.terms import SealedModel
 from vfl.walk.schedule import PREDICT_ROWS

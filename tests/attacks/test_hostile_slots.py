@@ -16,8 +16,9 @@ from tests.vfl.protocols.prime_rig import evaluator_side, slot_key, uniform
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.protocols.prime_keys import receive_key
 from vfl.protocols.slot_messages import PrimeKey, SlotAnswer, SlotCheck, SlotOperand, SlotVerdict
-from vfl.protocols.slots import MOST_FAULTS, evaluate_slots, hold_slots, receive_key
+from vfl.protocols.slots import MOST_FAULTS, evaluate_slots, hold_slots
 
 COUNT = 20
 A, B = uniform("a", COUNT), uniform("b", COUNT)

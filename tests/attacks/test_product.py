@@ -17,10 +17,12 @@ from scipy import stats
 
 from tests.attacks.negacyclic import Ints, centred, lifted, polynomial, spectrum
 from tests.attacks.rig import key_for, secret
+from tests.vfl.blocks import coefficients_of
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder
 from vfl.arithmetic.public_key import SEED_BYTES, expand, unpack_key
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring, pack
+from vfl.arithmetic.zero_supply import Zero
 from vfl.protocols.product import Answer, Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
 
 BITS = 44
@@ -73,7 +75,7 @@ def phase(c1: NDArray[np.uint64]) -> Ints:
 
 
 def halves(block: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    first, second = CONTEXT.residues(CONTEXT.from_block(block), len(CONTEXT.primes))
+    first, second = coefficients_of(CONTEXT, block)
     return first, second
 
 
@@ -128,16 +130,15 @@ def read(values: NDArray[Any], x: NDArray[np.int64]) -> float:
 class NoFreshZero(Evaluator):
     """Defence switched off: c0 is masked, c1 leaves as it is."""
 
-    def finish(self, total: Any, zero: Any, positions: NDArray[np.int64], stream: SecretStream) -> Any:
-        return super().finish(None, total, positions, stream)
+    def summed(self, total: Any, zero: Zero) -> Any:
+        return super().summed(None, Zero(total, np.zeros_like(zero.errors)))
 
 
 class MaskInPlaintextRing(Evaluator):
     """Defence switched off: the mask is a multiple of q/t, uniform in Z_t."""
 
     def finish(self, total: Any, zero: Any, positions: NDArray[np.int64], stream: SecretStream) -> Any:
-        self._evaluator.add_inplace(zero, total)
-        residues = self.context.residues(zero, len(self.context.primes))
+        residues = self.summed(total, zero)
         share = RING.uniform(stream, (len(positions),))
         mask = (2 * Q * share.astype(object) + T) // (2 * T)
         masked = [(residues[0, i, positions].astype(object) - mask) % p for i, p in enumerate(self.context.primes)]
@@ -190,13 +191,26 @@ def test_with_a_mask_in_r_q_the_noise_says_nothing(evaluator: Evaluator) -> None
 STRUCTURED = {
     "one": lambda shape: np.ones(shape, dtype=np.uint64),
     "a small constant": lambda shape: np.full(shape, 3, dtype=np.uint64),
-    "zero": lambda shape: np.zeros(shape, dtype=np.uint64),
+    "a large constant": lambda shape: np.full(shape, 1 << 20, dtype=np.uint64),
 }
 
 
+def left_beside(operand: Operand, answer: Answer, x: NDArray[np.int64]) -> int:
+    """The largest coefficient of what the second polynomial holds beside the operand's own times this X."""
+    residues = []
+    for number, prime in enumerate(CONTEXT.primes):
+        guessed = np.zeros(CONTEXT.degree, dtype=object)
+        guessed[PLACES] = x.reshape(-1)
+        asked = spectrum(halves(operand.blocks[0])[1][number], prime) * spectrum(guessed % prime, prime)
+        got = CONTEXT.unpack_polynomial(answer.second[0], CONTEXT.degree)[number]
+        residues.append((got.astype(object) - polynomial(asked % prime, prime)) % prime)
+    return int(np.abs(centred(lifted(residues, CONTEXT.primes), Q)).max())
+
+
 @pytest.mark.parametrize("shape_of_a", STRUCTURED)
-def test_a_chosen_second_polynomial_would_read_everything(shape_of_a: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the key holder's own ``a`` taken from the wire, a fresh zero would be no defence."""
+def test_a_chosen_second_polynomial_would_confirm_any_guess(shape_of_a: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the key holder's own ``a`` taken from the wire, what is added would be small, so it would try X value by
+    value: with the right one nothing large is left, with one entry off by one everything is."""
 
     def chosen(data: bytes, primes: Any, degree: int) -> NDArray[np.uint64]:
         honest = unpack_key(data, primes, degree)
@@ -208,7 +222,12 @@ def test_a_chosen_second_polynomial_would_read_everything(shape_of_a: str, monke
         weak.setattr("vfl.arithmetic.he.unpack_key", chosen)
         fooled = Evaluator(CONTEXT, key_for().public_key)
     answer, _ = multiply(Prepared(fooled, x, PACKING), operand, secret("mask"))
-    assert read(read_through_c1(operand, answer), x) == 1.0
+    other = x.copy()
+    other[5, 2] += 1
+    assert left_beside(operand, answer, x) < 2**22
+    assert left_beside(operand, answer, other) > Q // 2**10
+    answer, _ = multiply(Prepared(Evaluator(CONTEXT, key_for().public_key), x, PACKING), operand, secret("mask"))
+    assert left_beside(operand, answer, x) > Q // 2**10, "under an expanded polynomial the right guess shows as nothing"
 
 
 @pytest.mark.parametrize(

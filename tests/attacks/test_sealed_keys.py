@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from psi.flow import Flow, Send, receive, run_local
+from tests.vfl.blocks import coefficients_of
 from tests.vfl.models.sealed import test_coalition_values as valuing
 from tests.vfl.models.sealed.rig import Consortium, anchor_key, columns, label_keys
 from vfl.arithmetic.he import Context
@@ -26,7 +27,8 @@ from vfl.models.sealed.anchor import SealedAnchor
 from vfl.models.sealed.ends import TakenProducts, coefficient_key, packing_of
 from vfl.models.sealed.messages import UpdateShare
 from vfl.models.sealed.step import Block, gradient
-from vfl.protocols.product import Answer, Operand, Packing, hold_product
+from vfl.protocols.product import Answer, Operand, Packing
+from vfl.protocols.product_flows import hold_product
 from vfl.terms import SealedModel
 from vfl.walk.schedule import Step
 
@@ -62,7 +64,7 @@ def ternary(values: I64) -> I64:
 
 def opened(context: Context, block: bytes, secret: I64) -> U64:
     """The polynomial in one of a key holder's ciphertexts, by its secret key, in plain arithmetic."""
-    residues, modulus = context.residues(context.from_block(block), len(context.primes)), math.prod(context.primes)
+    residues, modulus = coefficients_of(context, block), math.prod(context.primes)
     weights = [modulus // q * pow(modulus // q, -1, q) for q in context.primes]
     whole = [[sum(int(v) * w for v, w in zip(c, weights, strict=True)) % modulus for c in r.T] for r in residues]
     size, degree = 20, context.degree

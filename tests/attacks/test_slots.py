@@ -18,6 +18,7 @@ from scipy import stats
 
 from psi.flow import Message, RemoteProtocolError
 from tests.attacks.negacyclic import Ints, centred, lifted, polynomial, spectrum
+from tests.vfl.blocks import with_error
 from tests.vfl.protocols.prime_rig import (
     U64,
     evaluator_side,
@@ -66,11 +67,7 @@ def left_over(first: bytes, second: bytes) -> Ints:
 
 def with_noise(block: bytes, constant: int) -> bytes:
     """The holder's ciphertext with ``constant`` added to the noise of its first coefficient."""
-    size = N * sum(CONTEXT.widths)
-    rows = CONTEXT.unpack_polynomial(block[:size], N)
-    for row, prime in zip(rows, CONTEXT.primes, strict=True):
-        row[0] = (int(row[0]) + constant) % prime
-    return CONTEXT.pack_polynomial(rows) + block[size:]
+    return with_error(CONTEXT, block, {0: constant})
 
 
 def row_of(values: U64) -> U64:
@@ -99,8 +96,7 @@ class PlaintextMask(Evaluator):
     drowning = 0
 
     def finish(self, total: Any, zero: Any, positions: NDArray[np.int64], stream: SecretStream) -> Any:
-        self._evaluator.add_inplace(zero, total)
-        residues = self.context.residues(zero, len(PRIMES))
+        residues = self.summed(total, zero)
         share = PRIME_RING.uniform(stream, (N,))
         mask = (2 * Q * share.astype(object) + PRIME) // (2 * PRIME)
         if self.drowning:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vfl.arithmetic.randomness import SecretStream
 
-__all__ = ["MaskSource"]
+__all__ = ["MaskSource", "multiply_high"]
 
 U64 = NDArray[np.uint64]
 
@@ -19,7 +19,7 @@ _HALF_WORD, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _TOP = np.uint64(63)
 
 
-def _multiply_high(a: U64, b: int) -> U64:
+def multiply_high(a: U64, b: int) -> U64:
     """The upper 64 bits of a 64 by 64 bit product."""
     b0, b1 = np.uint64(b & 0xFFFFFFFF), np.uint64(b >> 32)
     a0, a1 = a & _LOW, a >> _HALF_WORD
@@ -66,7 +66,7 @@ class MaskSource:
         """a + q1 k mod q2; Shoup's product by a constant."""
         second = np.uint64(self._second)
         value = k * np.uint64(self._factor)
-        value -= _multiply_high(k, self._shoup) * second
+        value -= multiply_high(k, self._shoup) * second
         np.subtract(value, second, out=value, where=value >= second)
         value += a if self._first <= self._second else a % second
         np.subtract(value, second, out=value, where=value >= second)
@@ -74,11 +74,11 @@ class MaskSource:
 
     def _share(self, a: U64, k: U64) -> U64:
         """round(t k / q2 + t a / (q1 q2)) mod t."""
-        fraction = _multiply_high(a << self._shift, self._rest)
-        fraction += _multiply_high(k, self._low)
+        fraction = multiply_high(a << self._shift, self._rest)
+        fraction += multiply_high(k, self._low)
         low = k * np.uint64(self._high)
         low += fraction
-        share = _multiply_high(k, self._high)
+        share = multiply_high(k, self._high)
         share += low < fraction
         low >>= _TOP
         share += low

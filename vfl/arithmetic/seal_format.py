@@ -14,9 +14,6 @@ __all__ = [
     "CIPHER_LAYOUT",
     "PLAIN",
     "PLAIN_LAYOUT",
-    "SEEDED",
-    "SEED_BYTES",
-    "SEED_HEADER",
     "Layout",
     "framed",
     "is_compressed",
@@ -27,25 +24,17 @@ U64 = NDArray[np.uint64]
 _HEADER = struct.Struct("<HBBBBHQ")
 PLAIN = struct.Struct("<4QQd")
 CIPHER = struct.Struct("<4Q?QQQdQ")
-SEED_BYTES = 64
 
 
 def _header(size: int) -> bytes:
     return _HEADER.pack(0xA15E, 16, 4, 3, 0, 0, 16 + size)
 
 
-SEED_HEADER = _header(1 + SEED_BYTES) + b"\x01"
-"""What SEAL writes before a ciphertext's seed: a header of its own, and the generator's type, Blake2xb."""
-
-SEEDED = np.uint64(0xFFFFFFFFFFFFFFFF)
-"""The word that marks a second polynomial which SEAL keeps as a seed."""
-
-
-def framed(body: bytes, words: U64, tail: bytes = b"") -> tuple[bytes, memoryview, bytes]:
-    """What SEAL loads, in pieces to be written one after the other: ``body``, the words of an array, ``tail``."""
+def framed(body: bytes, words: U64) -> tuple[bytes, memoryview]:
+    """What SEAL loads, in pieces to be written one after the other: ``body``, and the words of an array."""
     array = np.ascontiguousarray(words, dtype="<u8").reshape(-1).view(np.uint8).data
     nested = _header(8 + len(array)) + struct.pack("<Q", words.size)
-    return _header(len(body) + len(nested) + len(array) + len(tail)) + body + nested, array, tail
+    return _header(len(body) + len(nested) + len(array)) + body + nested, array
 
 
 def is_compressed(saved: bytes) -> bool:
@@ -55,24 +44,38 @@ def is_compressed(saved: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where SEAL keeps an object's words, so that they are read without its compressor.
+    """Where SEAL keeps an object's words, so that they are read and written without its files.
 
     ``count_at`` and ``data_at`` are offsets of the array's length and pointer in the C++ object, which
-    pybind11 points to just after the Python header. Read only; whoever reads checks it first against SEAL's
-    own save, and uses the save where it does not hold.
+    pybind11 points to just after the Python header. Whoever uses it checks it first against SEAL's own save, and uses
+    load and save where it does not hold.
     """
 
     body: int
     count_at: int
     data_at: int
 
-    def view(self, source: object, count: int) -> U64 | None:
-        """The first ``count`` words, in place; None where there are fewer."""
+    def _at(self, source: object, count: int) -> int | None:
+        """Where its first ``count`` words lie; None where there are fewer."""
         held = ctypes.c_void_p.from_address(id(source) + object.__basicsize__).value
         if not held or ctypes.c_uint64.from_address(held + self.count_at).value < count:
             return None
-        words = ctypes.c_void_p.from_address(held + self.data_at).value
-        return np.ctypeslib.as_array((ctypes.c_uint64 * count).from_address(words)) if words else None
+        return ctypes.c_void_p.from_address(held + self.data_at).value
+
+    def read(self, source: object, count: int) -> U64 | None:
+        """A copy of the first ``count`` words; None where there are fewer."""
+        place = self._at(source, count)
+        if not place:
+            return None
+        words = np.empty(count, dtype=np.uint64)
+        ctypes.memmove(words.ctypes.data, place, 8 * count)
+        return words
+
+    def write(self, source: object, words: U64) -> None:
+        """Put an array in place of the first words of an object that nobody else has yet."""
+        place, given = self._at(source, words.size), np.ascontiguousarray(words)
+        assert place, "an object with room for these words"
+        ctypes.memmove(place, given.ctypes.data, 8 * given.size)
 
 
 PLAIN_LAYOUT = Layout(PLAIN.size, 72, 80)

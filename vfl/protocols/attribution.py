@@ -40,7 +40,7 @@ from vfl.arithmetic.share import Share
 from vfl.protocols.feature_session import FeatureSession
 from vfl.protocols.label_session import LabelSession
 from vfl.protocols.opening_budget import asked_by
-from vfl.protocols.product import hold_product
+from vfl.protocols.product_flows import hold_product
 from vfl.protocols.session import F64, I64, U64, Kept, RingShare, Session
 
 __all__ = ["REACH", "AttributionShares", "attribute", "serve_attribution"]

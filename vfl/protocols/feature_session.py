@@ -14,7 +14,8 @@ from vfl.arithmetic.share import Share
 from vfl.protocols.opened_numbers import RowNoise, noise_label, unattempted
 from vfl.protocols.opening import ZeroSumMasks
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
-from vfl.protocols.product import LeftOperand, Prepared, choose_packing, evaluate_product
+from vfl.protocols.product import LeftOperand, Prepared, choose_packing
+from vfl.protocols.product_flows import evaluate_product
 from vfl.protocols.resume import Forward, SourceJournal, await_open, repeated
 from vfl.protocols.session import (
     I64,
@@ -191,7 +192,7 @@ class TakenKey:
 
         Learns: its own additive share of the product, uniform in the ring.
         Leaks: to the label party its share of the product, uniform too.
-        Model: hides X from a malicious key holder (:func:`vfl.protocols.product.evaluate_product`).
+        Model: hides X from a malicious key holder (:func:`vfl.protocols.product_flows.evaluate_product`).
         Source: docs/protocols/product.md#operand-and-answer.
         """
         session = self.session

@@ -9,7 +9,8 @@ from typing import cast
 from psi.flow import Flow, LocalProtocolError, Recv, RemoteProtocolError, Send, gather
 from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.share import Share, opened
-from vfl.protocols.product import Packing, choose_packing, hold_product
+from vfl.protocols.product import Packing, choose_packing
+from vfl.protocols.product_flows import hold_product
 from vfl.protocols.resume import Resumed, WalkJournal, open_step
 from vfl.protocols.session import (
     F64,

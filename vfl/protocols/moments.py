@@ -29,16 +29,8 @@ from vfl.arithmetic.share import Share, opened
 from vfl.protocols.feature_session import FeatureSession, TakenKey
 from vfl.protocols.label_session import LabelSession
 from vfl.protocols.moment_messages import OwnMoments, PairAnswer, PairKey, PairOperand, PairShares
-from vfl.protocols.product import (
-    Answer,
-    Operand,
-    Prepared,
-    choose_packing,
-    encrypt_right,
-    finish_product,
-    multiply,
-    open_answer,
-)
+from vfl.protocols.product import Answer, Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
+from vfl.protocols.product_flows import finish_product
 from vfl.protocols.session import F64, I64, RingShare
 
 __all__ = [

@@ -16,7 +16,7 @@ product is (X.T @ G)[j, l]. Terms of different rows i differ by a multiple of n*
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,36 +25,32 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, LocalProtocolError, Message, Payload, RemoteProtocolError, Role, Send, message, receive
+from psi.flow import LocalProtocolError, Message, Payload, Role, message
 from vfl.arithmetic.he import Evaluator, KeyHolder, ZeroSupply
 from vfl.arithmetic.prime_ring import PrimeRing
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import Ring
-from vfl.arithmetic.seal_objects import Plain
+from vfl.arithmetic.seal_objects import Ciphertext, Plain
+from vfl.protocols.operations import Operations
 
 __all__ = [
     "Answer",
     "LeftOperand",
+    "Multiplication",
     "Operand",
-    "Operations",
     "Packing",
     "Prepared",
     "choose_packing",
     "encrypt_right",
-    "evaluate_product",
-    "finish_product",
-    "hold_product",
     "multiply",
     "open_answer",
+    "open_part",
+    "output_blocks",
 ]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
-
-# Relative times of one encrypted input, one output, one multiplication and one plaintext block at
-# equal ring degree; `entente bench product` prints them.
-_INPUT, _OUTPUT, _MULTIPLY, _PLAIN = 1.66, 2.6, 0.1, 0.2
 
 MOST_PREPARED_BYTES = 256 << 20
 """A left operand whose plaintexts would take more is encoded as it is used instead."""
@@ -156,38 +152,6 @@ class Packing:
         return (i * self.n * self.k + (l_ + 1) * self.n - 1).reshape(-1)
 
 
-@dataclass(frozen=True)
-class Operations:
-    """What one product takes, both sides added up: encrypted inputs, outputs, multiplications, plaintext blocks."""
-
-    inputs: int
-    outputs: int
-    multiplications: int
-    plains: int
-
-    def __add__(self, other: Operations) -> Operations:
-        return Operations(
-            self.inputs + other.inputs,
-            self.outputs + other.outputs,
-            self.multiplications + other.multiplications,
-            self.plains + other.plains,
-        )
-
-    @property
-    def cost(self) -> float:
-        """In relative times: both ends choose their blocks by it, so it is added up in one order."""
-        return self.inputs * _INPUT + self.outputs * _OUTPUT + self.multiplications * _MULTIPLY + self.plains * _PLAIN
-
-    def seconds(self, times: Mapping[str, float]) -> float:
-        """At these times of SEAL's operations, named as in :func:`vfl.arithmetic.he.raw_operations`."""
-        return (
-            self.inputs * (times["encrypt"] + times["ntt"])
-            + self.outputs * (times["zero"] + times["inverse_ntt"] + times["decrypt"])
-            + self.multiplications * (times["multiply"] + times["add"])
-            + self.plains * times["plain_ntt"]
-        )
-
-
 def _pieces(size: int) -> list[int]:
     """The block sizes worth trying to cut ``size``: one for each number of pieces."""
     return sorted({math.ceil(size / pieces) for pieces in range(1, size + 1)})
@@ -212,20 +176,26 @@ def choose_packing(rows: int, inner: int, columns: int, degree: int, *, both: bo
     return best[1]
 
 
-def encrypt_right(key: KeyHolder, right: U64, packing: Packing, *, transposed: bool = False) -> tuple[bytes, ...]:
-    """Encrypt the right operand (inner, columns) block by block: message 1."""
+def encrypt_right(
+    key: KeyHolder, right: U64, packing: Packing, *, transposed: bool = False, only: slice | None = None
+) -> tuple[bytes, ...]:
+    """Encrypt the right operand (inner, columns) block by block: message 1. only: which of all its blocks."""
     inner, columns = right.shape
     step = packing.m if transposed else packing.n
-    ring = key.context.ring
-    return tuple(
-        key.encrypt(packing.right(right[b : b + step, c : c + packing.k], ring, transposed=transposed))
-        for b in range(0, inner, step)
-        for c in range(0, columns, packing.k)
-    )
+    ring, degree = key.context.ring, key.context.degree
+    starts = [(b, c) for b in range(0, inner, step) for c in range(0, columns, packing.k)][only or slice(None)]
+    polynomials = np.zeros((len(starts), degree), dtype=np.uint64)
+    for polynomial, (b, c) in zip(polynomials, starts, strict=True):
+        found = packing.right(right[b : b + step, c : c + packing.k], ring, transposed=transposed)
+        polynomial[: len(found)] = found
+    return key.encrypt_all(polynomials)
 
 
 class LeftOperand(Protocol):
     """An X that is multiplied elsewhere, such as on a party's workers."""
+
+    def blocks(self, operand: Operand, *, transposed: bool = False) -> int:
+        """Blocks that an operand of these columns has."""
 
     def multiply(self, operand: Operand, *, transposed: bool = False) -> tuple[Answer, U64]:
         """As :func:`multiply`."""
@@ -266,6 +236,79 @@ class Prepared:
         return self._encode(a, b) if self._plains is None else self._plains[a][b]
 
 
+class Multiplication:
+    """The evaluator's work on one operand: X @ Y, or X.T @ G where ``transposed``, from blocks as they come.
+
+    ``due`` blocks are taken; then ``made`` yields each output's two polynomials and fills ``share``, of the product's
+    shape. Every output takes one fresh encryption of zero and one mask uniform in R_q. Raises MalformedError when the
+    operand does not fit X or the parameter set.
+    """
+
+    def __init__(self, prepared: Prepared, operand: Operand, *, transposed: bool = False) -> None:
+        packing = prepared.packing
+        rows, inner = prepared.shape[::-1] if transposed else prepared.shape
+        if operand.packing != packing.sizes:
+            raise MalformedError(f"the operand is packed as {operand.packing[:4]}, not as {packing.sizes}")
+        if operand.inner != inner or operand.columns < 1:
+            raise MalformedError(f"the operand has {operand.inner} rows where {inner} are needed")
+        self._outer, self._summed = prepared.row_blocks, prepared.inner_blocks
+        if transposed:
+            self._outer, self._summed = self._summed, self._outer
+        self._wide = math.ceil(operand.columns / packing.k)
+        self.due = self._summed * self._wide
+        self.share = np.empty((rows, operand.columns), dtype=np.uint64)
+        self._prepared, self._transposed, self._taken = prepared, transposed, 0
+        self._ciphers: list[Ciphertext] = []
+        # as they come where there are more of them than outputs, so that little is left to do after the last
+        self._totals: list[Ciphertext | None] | None = None
+        if self.due > self._outer * self._wide:
+            self._totals = [None] * (self._outer * self._wide)
+
+    def take(self, blocks: Sequence[bytes]) -> None:
+        """Load the next blocks."""
+        evaluator = self._prepared.evaluator
+        if self._taken + len(blocks) > self.due:
+            raise MalformedError(f"the operand has {self._taken + len(blocks)} blocks, not {self.due}")
+        for block in blocks:
+            cipher = evaluator.load(block)
+            summed, c = divmod(self._taken, self._wide)
+            self._taken += 1
+            if self._totals is None:
+                self._ciphers.append(cipher)
+                continue
+            for outer in range(self._outer):
+                place = outer * self._wide + c
+                self._totals[place] = evaluator.combine([cipher], [self._block(outer, summed)], self._totals[place])
+
+    @property
+    def left(self) -> int:
+        """Blocks that are still to come."""
+        return self.due - self._taken
+
+    def _block(self, outer: int, summed: int) -> Plain | None:
+        return self._prepared.block(summed, outer) if self._transposed else self._prepared.block(outer, summed)
+
+    def made(self, stream: SecretStream, zeros: ZeroSupply | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """The outputs' polynomials, the needed coefficients of the first and the second, in order."""
+        assert not self.left, "all blocks first"
+        evaluator, packing, share = self._prepared.evaluator, self._prepared.packing, self.share
+        take = zeros or evaluator.fresh_zero
+        height = packing.n if self._transposed else packing.m
+        for outer in range(self._outer):
+            top, bottom = outer * height, min((outer + 1) * height, len(share))
+            plains = [self._block(outer, summed) for summed in range(self._summed)] if self._totals is None else []
+            for c in range(self._wide):
+                start, stop = c * packing.k, min((c + 1) * packing.k, share.shape[1])
+                if self._totals is None:
+                    total = evaluator.combine(self._ciphers[c :: self._wide], plains)
+                else:
+                    total = self._totals[outer * self._wide + c]
+                positions = packing.positions(bottom - top, stop - start, transposed=self._transposed)
+                c0, c1, part = evaluator.finish(total, take(), positions, stream)
+                share[top:bottom, start:stop] = part.reshape(bottom - top, stop - start)
+                yield c0, c1
+
+
 def multiply(
     prepared: Prepared,
     operand: Operand,
@@ -274,126 +317,57 @@ def multiply(
     *,
     transposed: bool = False,
 ) -> tuple[Answer, U64]:
-    """Message 2 and the evaluator's share of X @ Y (rows, columns), or of X.T @ G (inner, columns).
+    """Message 2 and the evaluator's share of X @ Y (rows, columns), or of X.T @ G (inner, columns), at once.
 
-    Every output ciphertext takes one fresh encryption of zero and one mask uniform in R_q.
-    Raises MalformedError when the operand does not fit X or the parameter set.
+    Raises MalformedError as :class:`Multiplication`.
     """
-    evaluator, packing = prepared.evaluator, prepared.packing
-    rows, inner = prepared.shape[::-1] if transposed else prepared.shape
-    if operand.packing != packing.sizes:
-        raise MalformedError(f"the operand is packed as {operand.packing[:4]}, not as {packing.sizes}")
-    if operand.inner != inner or operand.columns < 1:
-        raise MalformedError(f"the operand has {operand.inner} rows where {inner} are needed")
-    outer_blocks, summed_blocks = prepared.row_blocks, prepared.inner_blocks
-    if transposed:
-        outer_blocks, summed_blocks = summed_blocks, outer_blocks
-    column_blocks = math.ceil(operand.columns / packing.k)
-    if len(operand.blocks) != summed_blocks * column_blocks:
-        raise MalformedError(f"the operand has {len(operand.blocks)} blocks, not {summed_blocks * column_blocks}")
-    ciphers = [evaluator.load(block) for block in operand.blocks]
-    take = zeros or evaluator.fresh_zero
-    height = packing.n if transposed else packing.m
-    share = np.empty((rows, operand.columns), dtype=np.uint64)
-    first, second = [], []
-    for outer in range(outer_blocks):
-        top, bottom = outer * height, min((outer + 1) * height, rows)
-        plains = [
-            prepared.block(summed, outer) if transposed else prepared.block(outer, summed)
-            for summed in range(summed_blocks)
-        ]
-        for c in range(column_blocks):
-            start, stop = c * packing.k, min((c + 1) * packing.k, operand.columns)
-            total = evaluator.combine(ciphers[c::column_blocks], plains)
-            positions = packing.positions(bottom - top, stop - start, transposed=transposed)
-            c0, c1, part = evaluator.finish(total, take(), positions, stream)
-            share[top:bottom, start:stop] = part.reshape(bottom - top, stop - start)
-            first.append(c0)
-            second.append(c1)
-    return Answer(operand.label, rows, tuple(first), tuple(second)), share
+    work = Multiplication(prepared, operand, transposed=transposed)
+    work.take(operand.blocks)
+    if work.left:
+        raise MalformedError(f"the operand has {len(operand.blocks)} blocks, not {work.due}")
+    made = list(work.made(stream, zeros))
+    answer = Answer(operand.label, len(work.share), tuple(c0 for c0, _ in made), tuple(c1 for _, c1 in made))
+    return answer, work.share
+
+
+def output_blocks(rows: int, columns: int, packing: Packing, *, transposed: bool) -> int:
+    """Ciphertexts of an answer (rows, columns)."""
+    return math.ceil(rows / (packing.n if transposed else packing.m)) * math.ceil(columns / packing.k)
 
 
 def open_answer(
     key: KeyHolder, answer: Answer, rows: int, columns: int, packing: Packing, *, transposed: bool = False
 ) -> U64:
     """The key holder's share (rows, columns). Raises MalformedError when the answer does not fit."""
+    count = output_blocks(rows, columns, packing, transposed=transposed)
+    if len(answer.first) != count:
+        raise MalformedError(f"the answer has {len(answer.first)} blocks, not {count}")
+    share = np.empty((rows, columns), dtype=np.uint64)
+    open_part(key, answer, share, 0, packing, transposed=transposed)
+    return share
+
+
+def open_part(
+    key: KeyHolder, answer: Answer, share: U64, done: int, packing: Packing, *, transposed: bool = False
+) -> int:
+    """Put what an answer's ciphertexts hold into ``share`` after the first ``done`` of all; how many are done then.
+
+    Raises MalformedError when the answer does not fit.
+    """
+    rows, columns = share.shape
+    count = output_blocks(rows, columns, packing, transposed=transposed)
+    size = len(answer.first)
+    if answer.rows != rows or size != len(answer.second) or not 1 <= size <= count - done:
+        raise MalformedError(
+            f"the answer has {answer.rows} rows in {done + size} blocks of {done + len(answer.second)}, not {rows} in "
+            f"{count}"
+        )
     height = packing.n if transposed else packing.m
     column_blocks = math.ceil(columns / packing.k)
-    count = math.ceil(rows / height) * column_blocks
-    if answer.rows != rows or len(answer.first) != count or len(answer.second) != count:
-        raise MalformedError(f"the answer has {answer.rows} rows in {len(answer.first)} blocks, not {rows} in {count}")
-    share = np.empty((rows, columns), dtype=np.uint64)
-    for index, (c0, c1) in enumerate(zip(answer.first, answer.second, strict=True)):
+    for index, (c0, c1) in enumerate(zip(answer.first, answer.second, strict=True), done):
         outer, c = divmod(index, column_blocks)
         top, bottom = outer * height, min((outer + 1) * height, rows)
         start, stop = c * packing.k, min((c + 1) * packing.k, columns)
         positions = packing.positions(bottom - top, stop - start, transposed=transposed)
         share[top:bottom, start:stop] = key.decrypt(c0, c1, positions).reshape(bottom - top, stop - start)
-    return share
-
-
-def finish_product(
-    peer: str, label: str, rows: int, columns: int, key: KeyHolder, packing: Packing, *, transposed: bool = False
-) -> Flow[U64]:
-    """Key holder: wait for the answer to an operand already sent; ``rows`` is the product's height.
-
-    Learns: its own additive share of the product, uniform in the ring.
-    Leaks: nothing; noise and decryption errors stay here.
-    Model: semi-honest.
-    Source: docs/protocols/product.md#operand-and-answer.
-    """
-    answer = yield from receive(peer, Answer)
-    if answer.label != label:
-        raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
-    try:
-        return open_answer(key, answer, rows, columns, packing, transposed=transposed)
-    except MalformedError as error:
-        raise RemoteProtocolError(str(error), peer) from None
-
-
-def hold_product(peer: str, label: str, right: U64, rows: int, key: KeyHolder, packing: Packing) -> Flow[U64]:
-    """Key holder's side of X @ right, ``right`` (inner, columns) in the ring; ``rows`` is X's height.
-
-    Learns: its own additive share of X @ right, uniform in the ring; the shape of X was known.
-    Leaks: the shape of ``right`` to the evaluator; no value (BFV is IND-CPA).
-    Model: semi-honest; an evaluator that computes something else is not detected here.
-    Source: docs/protocols/product.md#operand-and-answer.
-    """
-    inner, columns = right.shape
-    yield Send(peer, Operand(label, inner, columns, packing.sizes, encrypt_right(key, right, packing)))
-    return (yield from finish_product(peer, label, rows, columns, key, packing))
-
-
-def evaluate_product(
-    peer: str,
-    label: str,
-    left: Prepared | LeftOperand,
-    columns: int,
-    stream: SecretStream,
-    zeros: ZeroSupply | None = None,
-    *,
-    transposed: bool = False,
-) -> Flow[U64]:
-    """Evaluator's side of X @ Y, or of X.T @ G, for the X in ``left``.
-
-    Learns: its own additive share of the product, uniform in the ring; the operand's shape, which was agreed.
-    Leaks: its height to the key holder; what the key holder decrypts is uniform in the ring.
-    Model: hides X from a malicious key holder too: the public key's second polynomial is the expansion of a seed, and
-        whatever operand comes, what leaves is uniform (c0) or masked by a fresh RLWE sample (c1).
-    Source: docs/protocols/product.md#why-each-step: zero-encryption against reading X through c1, mask in R_q
-        against reading it through the noise.
-    """
-    operand = yield from receive(peer, Operand)
-    if operand.label != label or operand.columns != columns:
-        raise RemoteProtocolError(
-            f"sent operand {operand.label!r} with {operand.columns} columns when {label!r} was due", peer
-        )
-    try:
-        if isinstance(left, Prepared):
-            answer, share = multiply(left, operand, stream, zeros, transposed=transposed)
-        else:
-            answer, share = left.multiply(operand, transposed=transposed)
-    except MalformedError as error:
-        raise RemoteProtocolError(str(error), peer) from None
-    yield Send(peer, answer)
-    return share
+    return done + size

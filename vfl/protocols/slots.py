@@ -1,7 +1,8 @@
 """Slot mode: the private product element by element of two vectors of the prime ring, both operands full-range.
 
-The key holder's vector travels encrypted, 8,188 elements a ciphertext; the evaluator multiplies by its own vector,
-adds a fresh encryption of zero and subtracts a mask uniform in R_q. Both end with additive shares mod p of a * b, or
+The key holder's vector travels encrypted, 8,188 elements a ciphertext, a few of them a message
+(:mod:`vfl.protocols.parts`); the evaluator multiplies by its own vector, adds a fresh encryption of zero and subtracts
+a mask uniform in R_q. Both end with additive shares mod p of a * b, or
 of a sum of such products (``terms``) for the price of one answer. Either of two share holders may be the key holder.
 
 **Why a mask in R_q.** The decrypted polynomial is the product's noise e * x beside its message, and the key holder
@@ -28,7 +29,7 @@ Source: docs/protocols/slots.md#slot-mode; batching of Smart and Vercauteren, De
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,15 +37,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
-from vfl.arithmetic.he import Context, Evaluator, KeyHolder, ZeroSupply
+from vfl.arithmetic.he import Evaluator, KeyHolder, ZeroSupply
 from vfl.arithmetic.parameter_sets import PRIME_PARAMETER_SETS, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.seal_objects import Ciphertext, Plain
-from vfl.protocols.equality import commons, proof
+from vfl.protocols.equality import Compared, commons, proof
+from vfl.protocols.parts import parts_of
 from vfl.protocols.slot_check import compared, receive_check
-from vfl.protocols.slot_messages import PrimeKey, SlotAnswer, SlotCheck, SlotOperand, SlotVerdict
+from vfl.protocols.slot_messages import SlotAnswer, SlotCheck, SlotOperand, SlotVerdict
 
 __all__ = [
     "CHECK_SLOTS",
@@ -55,7 +57,6 @@ __all__ = [
     "Made",
     "SlotEvaluator",
     "SlotMultiplier",
-    "announce_key",
     "answer_slots",
     "ciphertexts_of",
     "encrypt_slots",
@@ -66,7 +67,6 @@ __all__ = [
     "multiply_slots",
     "offer_slots",
     "open_slots",
-    "receive_key",
     "receive_slots",
 ]
 
@@ -109,7 +109,7 @@ def _read(laid: U64, count: int) -> U64:
 
 def encrypt_slots(key: KeyHolder, values: U64) -> tuple[bytes, ...]:
     """The key holder's vector (flat, elements of Z_p) as ciphertexts: message 1."""
-    return tuple(key.encrypt(polynomial) for polynomial in key.context.slots.polynomials(_laid_out(values)))
+    return key.encrypt_all(key.context.slots.polynomials(_laid_out(values)))
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ class LoadedSlots:
 
 Made = tuple[tuple[bytes, ...], tuple[bytes, ...], U64]
 """What an evaluator makes: both polynomials of each answer, and its share, slot values (ciphertexts, N)."""
+
+Multiplier = Callable[[list[int]], Iterator[tuple[list[int], Made]]]
 
 
 class SlotMultiplier(Protocol):
@@ -161,15 +163,6 @@ def load_slots(evaluator: Evaluator, blocks: Sequence[bytes], count: int) -> Loa
     return LoadedSlots(count, tuple(evaluator.load(block) for block in blocks))
 
 
-def _kept_slots(evaluator: Evaluator, blocks: Sequence[bytes], count: int) -> LoadedSlots:
-    """Check a received vector and keep it as it came. Raises as :func:`load_slots`."""
-    if len(blocks) != ciphertexts_of(count):
-        raise MalformedError(f"the operand has {len(blocks)} ciphertexts, not {ciphertexts_of(count)}")
-    for block in blocks:
-        evaluator.context.from_block(block)
-    return LoadedSlots(count, (), tuple(blocks))
-
-
 def multiply_slots(
     evaluator: Evaluator,
     terms: Sequence[tuple[Sequence[Ciphertext], Sequence[Plain | None]]],
@@ -200,35 +193,6 @@ def open_slots(key: KeyHolder, answer: SlotAnswer, blocks: int) -> U64:
     return key.context.slots.values(np.stack([key.decrypt(c0, c1) for c0, c1 in pairs]))
 
 
-def announce_key(peer: str, key: KeyHolder) -> Flow[None]:
-    """Key holder: send the public key of this session, of coefficient or of slot mode.
-
-    Learns: nothing.
-    Leaks: nothing.
-    Model: semi-honest.
-    Source: docs/protocols/product.md#key.
-    """
-    yield Send(peer, PrimeKey(key.context.name, key.public_key))
-
-
-def receive_key(peer: str, parameter_set: str) -> Flow[Evaluator]:
-    """Evaluator: take the key holder's public key for the agreed parameter set of the prime ring.
-
-    Learns: the public key.
-    Leaks: nothing.
-    Model: a malicious key holder does not choose its key's second polynomial, which is the expansion of a seed.
-    Source: docs/protocols/product.md#key.
-    """
-    announced = yield from receive(peer, PrimeKey)
-    if announced.parameter_set != parameter_set:
-        raise RemoteProtocolError("chose other encryption parameters than the agreement", peer)
-    context = Context(parameter_set, PRIME_RING.bits)
-    try:
-        return Evaluator(context, announced.key)
-    except MalformedError as error:
-        raise RemoteProtocolError(str(error), peer) from None
-
-
 def offer_slots(peer: str, label: str, values: U64, key: KeyHolder) -> Flow[None]:
     """Key holder: send a vector encrypted, for one product or several. values: elements of Z_p, any shape.
 
@@ -238,7 +202,9 @@ def offer_slots(peer: str, label: str, values: U64, key: KeyHolder) -> Flow[None
     Source: docs/protocols/slots.md#slot-mode.
     """
     flat = values.reshape(-1)
-    yield Send(peer, SlotOperand(label, len(flat), encrypt_slots(key, flat)))
+    for part in parts_of(ciphertexts_of(len(flat))):
+        sent = encrypt_slots(key, flat[part.start * SLOTS : part.stop * SLOTS])
+        yield Send(peer, SlotOperand(label, len(flat), sent))
 
 
 def receive_slots(peer: str, label: str, count: int, side: SlotEvaluator) -> Flow[LoadedSlots]:
@@ -249,17 +215,22 @@ def receive_slots(peer: str, label: str, count: int, side: SlotEvaluator) -> Flo
     Model: whatever comes is a ciphertext of the agreed parameter set, or refused.
     Source: docs/protocols/slots.md#slot-mode.
     """
-    operand = yield from receive(peer, SlotOperand)
-    if operand.label != label or operand.count != count:
-        raise RemoteProtocolError(
-            f"sent operand {operand.label!r} of {operand.count} elements when {label!r} of {count} was due", peer
-        )
-    try:
-        if side.spread is not None:
-            return _kept_slots(side.evaluator, operand.blocks, count)
-        return load_slots(side.evaluator, operand.blocks, count)
-    except MalformedError as error:
-        raise RemoteProtocolError(str(error), peer) from None
+    due, ciphers, blocks = ciphertexts_of(count), list[Ciphertext](), list[bytes]()
+    while due > len(blocks):
+        operand = yield from receive(peer, SlotOperand)
+        if operand.label != label or operand.count != count:
+            raise RemoteProtocolError(
+                f"sent operand {operand.label!r} of {operand.count} elements when {label!r} of {count} was due", peer
+            )
+        if not 1 <= len(operand.blocks) <= due - len(blocks):
+            got = len(blocks) + len(operand.blocks)
+            raise RemoteProtocolError(f"the operand has {got} ciphertexts, not {due}", peer)
+        blocks += operand.blocks
+        try:
+            ciphers += [side.evaluator.load(block) for block in operand.blocks]
+        except MalformedError as error:
+            raise RemoteProtocolError(str(error), peer) from None
+    return LoadedSlots(count, (), tuple(blocks)) if side.spread is not None else LoadedSlots(count, tuple(ciphers))
 
 
 def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]:
@@ -274,17 +245,21 @@ def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]
     share = np.empty((ciphertexts_of(count), SLOTS + CHECK_SLOTS), dtype=np.uint64)
     due = list(range(len(share)))
     while True:
-        answer = yield from receive(peer, SlotAnswer)
-        if answer.label != label:
-            raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
-        try:
-            opened = open_slots(key, answer, len(due))
-            mine = compared(label, opened[:, SLOTS:], key.draw)
-            found = commons(mine, answer.compared)
-        except MalformedError as error:
-            raise RemoteProtocolError(str(error), peer) from None
-        share[due] = opened
-        shown = [own.point + proof(common, "key holder") for own, common in zip(mine, found, strict=True)]
+        shown, found = list[bytes](), list[bytes]()
+        while len(found) < len(due):
+            answer = yield from receive(peer, SlotAnswer)
+            if answer.label != label:
+                raise RemoteProtocolError(f"answered {answer.label!r} when {label!r} was due", peer)
+            part = due[len(found) : len(found) + max(1, len(answer.first))]
+            try:
+                opened = open_slots(key, answer, len(part))
+                mine = compared(label, opened[:, SLOTS:], key.draw)
+                common = commons(mine, answer.compared)
+            except MalformedError as error:
+                raise RemoteProtocolError(str(error), peer) from None
+            share[part] = opened
+            found += common
+            shown += [own.point + proof(one, "key holder") for own, one in zip(mine, common, strict=True)]
         yield Send(peer, SlotCheck(label, b"".join(shown)))
         verdict = yield from receive(peer, SlotVerdict)
         repeat = list(verdict.repeat)
@@ -304,7 +279,9 @@ def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]
         due = repeat
 
 
-def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]], side: SlotEvaluator) -> Flow[U64]:
+def answer_slots(
+    peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64 | _Factor]], side: SlotEvaluator
+) -> Flow[U64]:
     """Evaluator: its share (count,) of the sum over ``terms`` of received vector times own vector.
 
     terms: at most MOST_TERMS pairs of the same number of elements; own vectors are elements of Z_p, any shape.
@@ -317,17 +294,20 @@ def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]]
         masked by a fresh RLWE sample (c1), whatever ciphertext came and however much noise it carries.
     Source: docs/protocols/slots.md#slot-mode.
     """
-    count = terms[0][0].count
+    factors = [(loaded, own if isinstance(own, _Factor) else _Factor.of(own, side)) for loaded, own in terms]
+    count = factors[0][0].count
     assert 1 <= len(terms) <= MOST_TERMS, "the noise bound counts on few terms"
-    assert all(loaded.count == own.size == count for loaded, own in terms), "terms of one length"
-    multiply = _multiplier(terms, side)
+    assert all(loaded.count == own.count == count for loaded, own in factors), "terms of one length"
+    multiply = _multiplier(factors, side)
     share = np.empty((ciphertexts_of(count), SLOTS + CHECK_SLOTS), dtype=np.uint64)
     due = list(range(len(share)))
     while True:
-        first, second, part = multiply(due)
-        share[due] = part
-        expected = compared(label, PRIME_RING.neg(part[:, SLOTS:]), side.stream.take)
-        yield Send(peer, SlotAnswer(label, first, second, b"".join(own.point for own in expected)))
+        expected: list[Compared] = []
+        for part, (first, second, made) in multiply(due):
+            share[part] = made
+            own = compared(label, PRIME_RING.neg(made[:, SLOTS:]), side.stream.take)
+            yield Send(peer, SlotAnswer(label, first, second, b"".join(one.point for one in own)))
+            expected += own
         found, agree = yield from receive_check(peer, label, expected)
         due = [number for number, fine in zip(due, agree, strict=True) if not fine]
         side.faults += len(due)
@@ -343,20 +323,37 @@ def answer_slots(peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64]]
             return _read(share, count)
 
 
-def _multiplier(terms: Sequence[tuple[LoadedSlots, U64]], side: SlotEvaluator) -> Callable[[list[int]], Made]:
+@dataclass(frozen=True, repr=False)
+class _Factor:
+    """An evaluator's own vector: slot values (ciphertexts, N), and encoded where products are computed here."""
+
+    count: int
+    values: U64
+    plains: tuple[Plain | None, ...]
+
+    @classmethod
+    def of(cls, own: U64, side: SlotEvaluator) -> _Factor:
+        values, context = _filled(own.reshape(-1), side.stream), side.evaluator.context
+        if side.spread is not None:
+            return cls(own.size, values, ())
+        return cls(own.size, values, tuple(side.evaluator.plain(p) for p in context.slots.polynomials(values)))
+
+
+def _multiplier(terms: Sequence[tuple[LoadedSlots, _Factor]], side: SlotEvaluator) -> Multiplier:
     """What makes the answers of these numbers, here or elsewhere."""
-    laid = [(loaded, _filled(own.reshape(-1), side.stream)) for loaded, own in terms]
-    spread, evaluator = side.spread, side.evaluator
-    if spread is not None:
-        return lambda due: spread([([loaded.blocks[i] for i in due], values[due]) for loaded, values in laid])
-    transform = evaluator.context.slots.polynomials
-    lifted = [(loaded.ciphers, [evaluator.plain(p) for p in transform(values)]) for loaded, values in laid]
+    spread = side.spread
 
-    def here(due: list[int]) -> Made:
-        chosen = [([c[i] for i in due], [p[i] for i in due]) for c, p in lifted]
-        return multiply_slots(evaluator, chosen, side.stream, side.zeros)
+    def elsewhere(due: list[int]) -> Iterator[tuple[list[int], Made]]:
+        assert spread is not None
+        yield due, spread([([loaded.blocks[i] for i in due], own.values[due]) for loaded, own in terms])
 
-    return here
+    def here(due: list[int]) -> Iterator[tuple[list[int], Made]]:
+        for places in parts_of(len(due)):
+            part = due[places]
+            chosen = [([loaded.ciphers[i] for i in part], [own.plains[i] for i in part]) for loaded, own in terms]
+            yield part, multiply_slots(side.evaluator, chosen, side.stream, side.zeros)
+
+    return here if spread is None else elsewhere
 
 
 def _filled(values: U64, stream: SecretStream) -> U64:
@@ -389,6 +386,7 @@ def evaluate_slots(peer: str, label: str, values: U64, side: SlotEvaluator) -> F
     Model: hides ``values`` from a malicious key holder but for these bits.
     Source: docs/protocols/slots.md#slot-mode.
     """
+    own = _Factor.of(values, side)  # while the key holder encrypts
     loaded = yield from receive_slots(peer, label, values.size, side)
-    share = yield from answer_slots(peer, label, [(loaded, values)], side)
+    share = yield from answer_slots(peer, label, [(loaded, own)], side)
     return share.reshape(values.shape)

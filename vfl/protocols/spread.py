@@ -47,6 +47,11 @@ class Spread:
         self._key = (evaluator.context.name, evaluator.context.ring_bits, public_key)
         self._left = left
 
+    def blocks(self, operand: Operand, *, transposed: bool = False) -> int:
+        """Blocks that an operand of these columns has."""
+        summed = self.shape[0] / self.packing.m if transposed else self.shape[1] / self.packing.n
+        return math.ceil(summed) * math.ceil(operand.columns / self.packing.k)
+
     def multiply(self, operand: Operand, *, transposed: bool = False) -> tuple[Answer, U64]:
         """As :func:`vfl.protocols.product.multiply`; MalformedError when the operand does not fit."""
         height = self.packing.n if transposed else self.packing.m

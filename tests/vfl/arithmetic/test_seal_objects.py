@@ -22,7 +22,7 @@ def test_each_object_is_what_it_stands_for(evaluator: Evaluator) -> None:
     plain = context.plain(np.arange(1, 9, dtype=np.uint64))
     key = context.key(unpack_key(KeyHolder(context).public_key, context.key_primes, context.degree))
     assert isinstance(key.data(), Ciphertext)
-    for found, kinds in ((evaluator.fresh_zero(), [Ciphertext]), (plain, [Plain]), (key, [])):
+    for found, kinds in ((evaluator.fresh_zero().product, [Ciphertext]), (plain, [Plain]), (key, [])):
         assert [kind for kind in TYPES if isinstance(found, kind)] == kinds
         assert callable(found.load)
         assert callable(found.save)

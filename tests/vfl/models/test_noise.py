@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from tests.places import ROOT
+from tests.vfl.blocks import coefficients_of
 from vfl.arithmetic.he import PARAMETER_SETS, Context, KeyHolder
 from vfl.arithmetic.ring import Ring
+from vfl.arithmetic.rlwe import LARGEST_ERROR
 from vfl.protocols.product import choose_packing
 from vfl.terms import LARGEST_OPERAND, FixedPoint
 
-FRESH = 21.5
-"""Largest coefficient of SEAL's error (centred binomial of 42 bits) plus the rounding of q m / t."""
+FRESH = LARGEST_ERROR + 0.5 + 2.0**-4
+"""Largest coefficient of an error (centred binomial of 42 bits) plus the rounding of q m / t."""
 
 BATCHES = (1, 3, 17, 64, 100, 256, 500, 512, 1000, 1024, 2048, 4096, 5000, 8192)
 COLUMNS = (1, 2, 3, 5, 8, 12, 24, 32, 33, 64, 100, 128, 200, 256, 400, 512)
@@ -24,25 +26,24 @@ RINGS = {"bfv-8192": (54, 59), "bfv-4096": (44,)}
 DOCUMENT = (ROOT / "docs" / "protocols" / "product.md").read_text(encoding="utf-8")
 
 
-def worst_noise(degree: int, special: int, rows: int, inner: int, columns: int, *, both: bool) -> float:
-    """No decryption's noise coefficient is larger: |e|_inf |x|_1 over the blocks summed, plus the fresh zero's.
+def worst_noise(degree: int, rows: int, inner: int, columns: int, *, both: bool) -> float:
+    """No decryption's noise coefficient is larger: |e|_inf |x|_1 over the blocks summed, plus the fresh zero's own.
 
-    The fresh zero is made at the key level and scaled down by the special prime: what is left of its own error is
-    rounding, (1 + |s|_1) / 2 with |s|_1 <= degree, and (e u + e1 + e2 s) / p.
+    That is e u + e1 + e2 s, with |u|_1 and |s|_1 at most the degree.
     """
     packing = choose_packing(rows, inner, columns, degree, both=both)
     summed = math.ceil(inner / packing.n)
     if both:
         summed = max(summed, math.ceil(rows / packing.m))
     product = FRESH * packing.m * packing.n * summed * (LARGEST_OPERAND - 1)
-    return product + (1 + degree) / 2 + 21 * (2 * degree + 1) / 2 ** (special - 1)
+    return product + LARGEST_ERROR * (2 * degree + 1)
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETER_SETS))
 def test_noise_stays_below_half_a_step_for_every_allowed_shape(name: str) -> None:
     terms = PARAMETER_SETS[name]
     shapes = [(b, d, h, both) for b in BATCHES for d in COLUMNS for h in WIDTHS for both in (False, True)]
-    worst = max(worst_noise(terms.degree, terms.special_bits, b, d, h, both=both) for b, d, h, both in shapes)
+    worst = max(worst_noise(terms.degree, b, d, h, both=both) for b, d, h, both in shapes)
     for bits in RINGS[name]:
         modulus = math.prod(Context(name, bits).primes)
         assert worst < modulus / (2 << bits)
@@ -58,7 +59,7 @@ def test_measured_noise_is_within_the_bound_and_the_step(name: str) -> None:
     key = KeyHolder(Context(name, bits))
     context = key.context
     message = Ring(bits).wrap(np.arange(context.degree, dtype=np.int64) * (2**30))
-    first, second = context.residues(context.from_block(key.encrypt(message)), len(context.primes))
+    first, second = coefficients_of(context, key.encrypt(message))
     places = np.arange(context.degree)
     got = key.decrypt(context.pack_polynomial(first), context.pack_polynomial(second), places)
     assert np.array_equal(got, message)

@@ -10,18 +10,20 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.places import ROOT
+from tests.vfl.blocks import with_error
 from tests.vfl.protocols.prime_rig import U64, secret, slot_key, slot_public, uniform
 from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
+from vfl.arithmetic.rlwe import LARGEST_ERROR
 from vfl.protocols.slot_messages import SlotAnswer
 from vfl.protocols.slots import MOST_TERMS, SLOTS, load_slots, multiply_slots, open_slots
 
 DOCUMENT = (ROOT / "docs" / "protocols" / "slots.md").read_text(encoding="utf-8")
 CONTEXT = slot_key().context
 N = CONTEXT.degree
-FRESH = 21.5
-"""Largest coefficient of SEAL's error (centred binomial of 42 bits) plus the rounding of q m / p."""
+FRESH = LARGEST_ERROR + 0.5 + 2.0**-4
+"""Largest coefficient of an error (centred binomial of 42 bits) plus the rounding of q m / p."""
 FRESH_DEVIATION = math.sqrt(42 / 4 + 1 / 12)
 Q = math.prod(CONTEXT.answer_primes)
 DROPPED = CONTEXT.primes[-1]
@@ -34,10 +36,10 @@ def worst_noise(terms: int) -> float:
 
     The operand's error times the evaluator's polynomial, which is full-range whatever its slots hold: |x|_1 <= N p /
     2; scaled down by the dropped prime; then two roundings by (1 + |s|_1) / 2, of the switch and of the fresh zero,
-    which is made one level higher.
+    which is made at the same primes as the product and switched like it.
     """
     product = terms * FRESH * N * PRIME / 2
-    zero = 21 * (2 * N + 1)
+    zero = LARGEST_ERROR * (2 * N + 1)
     return (product + zero) / DROPPED + 2 * (1 + N) / 2
 
 
@@ -78,6 +80,8 @@ def noise_of(held: U64, own: U64) -> float:
     """The largest noise of one unmasked product at the answer's level, in units, from SEAL's own budget."""
     loaded = load_slots(slot_public(), [slot_key().encrypt(polynomial(held))], SLOTS)
     total = slot_public().combine(loaded.ciphers, [slot_public().plain(polynomial(own))])
+    CONTEXT.engine.transform_from_ntt_inplace(total)
+    CONTEXT.engine.mod_switch_to_inplace(total, CONTEXT.answer_parms)
     return Q / 2.0 ** slot_key()._decryptor.invariant_noise_budget(total) / (2 * PRIME)
 
 
@@ -101,11 +105,7 @@ def test_measured_noise_is_within_the_worst_case_and_near_the_typical_one(kind: 
 
 def noisy(block: bytes, error: int) -> bytes:
     """The key holder's ciphertext with ``error`` added to every coefficient of its noise."""
-    size = N * sum(CONTEXT.widths)
-    rows = CONTEXT.unpack_polynomial(block[:size], N)
-    shift = np.array([error % p for p in CONTEXT.primes], dtype=np.uint64)[:, None]
-    moduli = np.array(CONTEXT.primes, dtype=np.uint64)[:, None]
-    return CONTEXT.pack_polynomial((rows + shift) % moduli) + block[size:]
+    return with_error(CONTEXT, block, dict.fromkeys(range(N), error))
 
 
 def faulty_coefficients(error: int, rounds: int) -> NDArray[np.int64]:
@@ -141,6 +141,6 @@ def test_a_fault_shows_in_every_slot_so_one_check_slot_would_do() -> None:
 def test_coefficient_mode_rounds_one_entry_at_most_and_hardly_ever() -> None:
     """The matrix product with t = p: an error is one unit in one entry, once in 2**22 entries at the worst."""
     context = KeyHolder(Context(COEFFICIENT_SET, 59)).context
-    noise = FRESH * N * 2**16 + (1 + N) / 2 + 1
+    noise = FRESH * N * 2**16 + LARGEST_ERROR * (2 * N + 1)
     rate = 2 * (noise * PRIME / math.prod(context.primes) + ROUNDING)
     assert rate < 2**-22

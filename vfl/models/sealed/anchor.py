@@ -49,10 +49,11 @@ from vfl.models.sealed.scales import (
 )
 from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
+from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.product import LeftOperand, Prepared
 from vfl.protocols.resume import await_open
 from vfl.protocols.session import Done
-from vfl.protocols.slots import SlotEvaluator, announce_key, answer_slots, receive_slots
+from vfl.protocols.slots import SlotEvaluator, answer_slots, receive_slots
 from vfl.protocols.spread import Workers
 from vfl.protocols.truncation import evaluate_truncation
 from vfl.terms import FixedPoint, SealedModel

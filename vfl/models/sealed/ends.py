@@ -8,24 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, Send
+from psi.flow import Flow
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
-from vfl.protocols.product import (
-    LeftOperand,
-    Operand,
-    Packing,
-    Prepared,
-    choose_packing,
-    encrypt_right,
-    evaluate_product,
-    finish_product,
-    hold_product,
-)
-from vfl.protocols.slots import SlotEvaluator, receive_key
+from vfl.protocols.prime_keys import receive_key
+from vfl.protocols.product import LeftOperand, Packing, Prepared, choose_packing
+from vfl.protocols.product_flows import evaluate_product, finish_product, hold_product, offer_right
+from vfl.protocols.slots import SlotEvaluator
 from vfl.protocols.spread import Spread, SpreadSlots, Workers
 
 __all__ = [
@@ -93,7 +85,7 @@ def evaluate_own(
 
     Learns: its own share, uniform in Z_p.
     Leaks: to the label party a share, uniform too.
-    Model: hides ``held`` from a malicious label party, as :func:`vfl.protocols.product.evaluate_product` does.
+    Model: hides ``held`` from a malicious label party, as :func:`vfl.protocols.product_flows.evaluate_product` does.
     Source: docs/protocols/sealed.md#own-columns.
     """
     inner, width = held.shape
@@ -112,7 +104,7 @@ class HeldProducts:
     """The key holder's end of matrix products with several evaluators."""
 
     key: KeyHolder
-    _sent: dict[tuple[int, ...], tuple[bytes, ...]] = field(default_factory=dict, init=False)
+    _sent: dict[tuple[int, ...], list[tuple[bytes, ...]]] = field(default_factory=dict, init=False)
 
     def forward(self, peer: str, label: str, weights: U64, rows: int, *, train: bool) -> Flow[U64]:
         """Share (rows, h + 1) of the peer's X @ weights.
@@ -140,9 +132,8 @@ class HeldProducts:
         """
         rows, width = gradient.shape
         packing = packing_of(rows, columns, width, train=True)
-        if packing.sizes not in self._sent:
-            self._sent[packing.sizes] = encrypt_right(self.key, gradient, packing, transposed=True)
-        yield Send(peer, Operand(label, rows, width, packing.sizes, self._sent[packing.sizes]))
+        sent = self._sent.setdefault(packing.sizes, [])
+        yield from offer_right((peer,), label, gradient, self.key, packing, transposed=True, sent=sent)
         return (yield from finish_product(peer, label, columns, width, self.key, packing, transposed=True))
 
 
@@ -169,7 +160,7 @@ class TakenProducts:
 
         Learns: its own share, uniform in Z_p.
         Leaks: to the key holder a share, uniform too.
-        Model: hides X from a malicious key holder (:func:`vfl.protocols.product.evaluate_product`).
+        Model: hides X from a malicious key holder (:func:`vfl.protocols.product_flows.evaluate_product`).
         Source: docs/protocols/product.md#operand-and-answer.
         """
         return (
@@ -187,7 +178,7 @@ def take_products(
 
     Learns: the public key.
     Leaks: nothing.
-    Model: as :func:`vfl.protocols.slots.receive_key`.
+    Model: as :func:`vfl.protocols.prime_keys.receive_key`.
     Source: docs/protocols/product.md#operand-and-answer.
     """
     evaluator = yield from receive_key(peer, COEFFICIENT_SET)
@@ -201,7 +192,7 @@ def take_slots(
 
     Learns: the public key.
     Leaks: nothing.
-    Model: as :func:`vfl.protocols.slots.receive_key`.
+    Model: as :func:`vfl.protocols.prime_keys.receive_key`.
     Source: docs/protocols/slots.md#slot-mode.
     """
     evaluator = yield from receive_key(peer, SLOT_SET)

@@ -38,9 +38,10 @@ from vfl.models.sealed.scales import (
     check_ranges,
 )
 from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
+from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import open_step
 from vfl.protocols.session import Done
-from vfl.protocols.slots import announce_key, finish_slots, offer_slots
+from vfl.protocols.slots import finish_slots, offer_slots
 from vfl.protocols.truncation import hold_truncation
 from vfl.terms import FixedPoint, SealedModel
 from vfl.walk.schedule import Step

@@ -43,16 +43,9 @@ from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.scales import MEAN_BITS
 from vfl.protocols.committed_values import arrays_digest
 from vfl.protocols.opening_budget import asked_by
+from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import await_open, open_step
-from vfl.protocols.slots import (
-    LoadedSlots,
-    SlotEvaluator,
-    announce_key,
-    answer_slots,
-    finish_slots,
-    offer_slots,
-    receive_slots,
-)
+from vfl.protocols.slots import LoadedSlots, SlotEvaluator, answer_slots, finish_slots, offer_slots, receive_slots
 from vfl.protocols.truncation import LARGEST, evaluate_truncation, hold_truncation
 
 __all__ = ["AnchorNumbers", "LabelNumbers", "NumbersSide", "Rows", "CoalitionScores"]

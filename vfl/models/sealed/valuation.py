@@ -23,7 +23,8 @@ from vfl.models.sealed.scales import EMBEDDING_BITS
 from vfl.models.sealed.step import score
 from vfl.models.sealed.valuation_side import ValuationSide
 from vfl.protocols.opening import ZeroSumMasks
-from vfl.protocols.slots import SlotEvaluator, announce_key, answer_slots, finish_slots, offer_slots, receive_slots
+from vfl.protocols.prime_keys import announce_key
+from vfl.protocols.slots import SlotEvaluator, answer_slots, finish_slots, offer_slots, receive_slots
 from vfl.protocols.truncation import LARGEST, evaluate_truncation, hold_truncation
 
 __all__ = ["AnchorValuation", "FeatureValuation", "LabelValuation"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from psi.flow import Flow, LocalProtocolError, Send, gather
+from psi.flow import Flow, LocalProtocolError, gather
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.share import Share
 from vfl.protocols.label_session import LabelSession
-from vfl.protocols.product import Operand, encrypt_right, finish_product
+from vfl.protocols.product_flows import finish_product, offer_right
 from vfl.protocols.session import F64, I64, Kept, RingShare
 
 __all__ = ["SealedSource"]
@@ -82,11 +82,9 @@ class SealedSource:
             party: session.packing(len(rows), columns, self.width, both=True)
             for party, columns in session.parties.items()
         }
-        blocks = {
-            packing: encrypt_right(session.key, encoded, packing, transposed=True) for packing in set(packings.values())
-        }
-        for party, packing in packings.items():
-            yield Send(party, Operand(label, len(rows), self.width, packing.sizes, blocks[packing]))
+        for packing in dict.fromkeys(packings.values()):
+            alike = [party for party, chosen in packings.items() if chosen == packing]
+            yield from offer_right(alike, label, encoded, session.key, packing, transposed=True)
         updates = yield from gather(
             [
                 finish_product(party, label, columns, self.width, session.key, packings[party], transposed=True)

@@ -31,9 +31,10 @@ from vfl.models.trees.shares import FitShares, TreeShares
 from vfl.models.trees.splits import NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
+from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import await_open
 from vfl.protocols.session import Done
-from vfl.protocols.slots import SlotEvaluator, announce_key
+from vfl.protocols.slots import SlotEvaluator
 from vfl.protocols.spread import Workers
 from vfl.protocols.truncation import evaluate_truncation
 from vfl.tree_terms import TreesModel

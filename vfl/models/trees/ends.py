@@ -12,21 +12,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, RemoteProtocolError, Send, gather, receive
+from psi.flow import Flow, RemoteProtocolError, gather, receive
 from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.models.sealed.ends import TakenProducts
 from vfl.models.trees.messages import SplitShares, flat_elements
-from vfl.protocols.product import (
-    LeftOperand,
-    Operand,
-    Packing,
-    Prepared,
-    encrypt_right,
-    evaluate_product,
-    finish_product,
-)
+from vfl.protocols.product import LeftOperand, Packing, Prepared
+from vfl.protocols.product_flows import evaluate_product, finish_product, offer_right
 from vfl.protocols.slots import SlotEvaluator, answer_slots, finish_slots, offer_slots, receive_slots
 from vfl.protocols.spread import Spread
 
@@ -45,7 +38,7 @@ I64 = NDArray[np.int64]
 Bits = NDArray[np.bool_]
 
 _DEGREE = 8192
-_PLAIN = 0.35
+_PLAIN = 0.15
 """One plaintext block, encoded once, beside the relative times of :mod:`vfl.protocols.product`."""
 
 
@@ -76,9 +69,8 @@ def hold_sums(peers: Sequence[str], label: str, carries: U64, candidates: int, k
     """
     rows, leaves = carries.shape
     packing = sums_packing(rows, candidates, leaves)
-    blocks = encrypt_right(key, carries, packing, transposed=True) if peers else ()
-    for peer in peers:
-        yield Send(peer, Operand(label, rows, leaves, packing.sizes, blocks))
+    if peers:
+        yield from offer_right(peers, label, carries, key, packing, transposed=True)
     return (
         yield from gather(
             [finish_product(peer, label, candidates, leaves, key, packing, transposed=True) for peer in peers]
@@ -91,7 +83,7 @@ def take_sums(ends: Sequence[TakenProducts], label: str, bits: Bits, leaves: int
 
     Learns: its own shares, uniform in Z_p.
     Leaks: to a key holder a share, uniform too.
-    Model: hides the bits from a malicious key holder (:func:`vfl.protocols.product.evaluate_product`).
+    Model: hides the bits from a malicious key holder (:func:`vfl.protocols.product_flows.evaluate_product`).
     Source: docs/protocols/trees.md#a-level.
     """
     candidates, rows = bits.shape

@@ -30,9 +30,9 @@ from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, 
 from vfl.models.trees.shares import FitShares, TreeShares
 from vfl.models.trees.splits import NOWHERE, NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
+from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import open_step
 from vfl.protocols.session import Done
-from vfl.protocols.slots import announce_key
 from vfl.protocols.truncation import hold_truncation
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import blocks_of
