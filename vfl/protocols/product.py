@@ -240,8 +240,8 @@ class Multiplication:
     """The evaluator's work on one operand: X @ Y, or X.T @ G where ``transposed``, from blocks as they come.
 
     ``due`` blocks are taken; then ``made`` yields each output's two polynomials and fills ``share``, of the product's
-    shape. Every output takes one fresh encryption of zero and one mask uniform in R_q. Raises MalformedError when the
-    operand does not fit X or the parameter set.
+    ``shape``. Every output takes one fresh encryption of zero and one mask uniform in R_q. Raises MalformedError when
+    the operand does not fit X or the parameter set.
     """
 
     def __init__(self, prepared: Prepared, operand: Operand, *, transposed: bool = False) -> None:
@@ -256,13 +256,11 @@ class Multiplication:
             self._outer, self._summed = self._summed, self._outer
         self._wide = math.ceil(operand.columns / packing.k)
         self.due = self._summed * self._wide
-        self.share = np.empty((rows, operand.columns), dtype=np.uint64)
+        self.shape = rows, operand.columns
         self._prepared, self._transposed, self._taken = prepared, transposed, 0
         self._ciphers: list[Ciphertext] = []
         # as they come where there are more of them than outputs, so that little is left to do after the last
-        self._totals: list[Ciphertext | None] | None = None
-        if self.due > self._outer * self._wide:
-            self._totals = [None] * (self._outer * self._wide)
+        self._early, self._totals = self.due > self._outer * self._wide, dict[int, Ciphertext | None]()
 
     def take(self, blocks: Sequence[bytes]) -> None:
         """Load the next blocks."""
@@ -273,12 +271,13 @@ class Multiplication:
             cipher = evaluator.load(block)
             summed, c = divmod(self._taken, self._wide)
             self._taken += 1
-            if self._totals is None:
+            if not self._early:
                 self._ciphers.append(cipher)
                 continue
             for outer in range(self._outer):
                 place = outer * self._wide + c
-                self._totals[place] = evaluator.combine([cipher], [self._block(outer, summed)], self._totals[place])
+                before = self._totals.get(place)
+                self._totals[place] = evaluator.combine([cipher], [self._block(outer, summed)], before)
 
     @property
     def left(self) -> int:
@@ -291,18 +290,19 @@ class Multiplication:
     def made(self, stream: SecretStream, zeros: ZeroSupply | None = None) -> Iterator[tuple[bytes, bytes]]:
         """The outputs' polynomials, the needed coefficients of the first and the second, in order."""
         assert not self.left, "all blocks first"
-        evaluator, packing, share = self._prepared.evaluator, self._prepared.packing, self.share
+        evaluator, packing = self._prepared.evaluator, self._prepared.packing
+        share = self.share = np.empty(self.shape, dtype=np.uint64)
         take = zeros or evaluator.fresh_zero
         height = packing.n if self._transposed else packing.m
         for outer in range(self._outer):
             top, bottom = outer * height, min((outer + 1) * height, len(share))
-            plains = [self._block(outer, summed) for summed in range(self._summed)] if self._totals is None else []
+            plains = [] if self._early else [self._block(outer, summed) for summed in range(self._summed)]
             for c in range(self._wide):
                 start, stop = c * packing.k, min((c + 1) * packing.k, share.shape[1])
-                if self._totals is None:
-                    total = evaluator.combine(self._ciphers[c :: self._wide], plains)
-                else:
+                if self._early:
                     total = self._totals[outer * self._wide + c]
+                else:
+                    total = evaluator.combine(self._ciphers[c :: self._wide], plains)
                 positions = packing.positions(bottom - top, stop - start, transposed=self._transposed)
                 c0, c1, part = evaluator.finish(total, take(), positions, stream)
                 share[top:bottom, start:stop] = part.reshape(bottom - top, stop - start)
@@ -326,7 +326,7 @@ def multiply(
     if work.left:
         raise MalformedError(f"the operand has {len(operand.blocks)} blocks, not {work.due}")
     made = list(work.made(stream, zeros))
-    answer = Answer(operand.label, len(work.share), tuple(c0 for c0, _ in made), tuple(c1 for _, c1 in made))
+    answer = Answer(operand.label, work.shape[0], tuple(c0 for c0, _ in made), tuple(c1 for _, c1 in made))
     return answer, work.share
 
 

@@ -128,7 +128,9 @@ def evaluate_product(
     blocks: list[bytes] = []
     while True:
         operand = yield from receive(peer, Operand)
-        if operand.label != label or operand.columns != columns or not operand.blocks:
+        if not operand.blocks:
+            raise RemoteProtocolError("sent a part of an operand without blocks", peer)
+        if operand.label != label or operand.columns != columns:
             raise RemoteProtocolError(
                 f"sent operand {operand.label!r} with {operand.columns} columns when {label!r} was due", peer
             )
@@ -143,16 +145,16 @@ def evaluate_product(
             if len(blocks) < left.blocks(operand, transposed=transposed):
                 continue
             answer, share = left.multiply(replace(operand, blocks=tuple(blocks)), transposed=transposed)
-            yield from _sent(peer, label, share, zip(answer.first, answer.second, strict=True), len(answer.first))
+            yield from _sent(peer, label, len(share), zip(answer.first, answer.second, strict=True), len(answer.first))
             return share
         except MalformedError as error:
             raise RemoteProtocolError(str(error), peer) from None
-    outputs = output_blocks(*work.share.shape, left.packing, transposed=transposed)
-    yield from _sent(peer, label, work.share, work.made(stream, zeros), outputs)
+    outputs = output_blocks(*work.shape, left.packing, transposed=transposed)
+    yield from _sent(peer, label, work.shape[0], work.made(stream, zeros), outputs)
     return work.share
 
 
-def _sent(peer: str, label: str, share: U64, made: Iterable[tuple[bytes, bytes]], outputs: int) -> Flow[None]:
+def _sent(peer: str, label: str, rows: int, made: Iterable[tuple[bytes, bytes]], outputs: int) -> Flow[None]:
     """Evaluator: send an answer's ciphertexts as they are made, a few at a time.
 
     Learns: nothing.
@@ -163,4 +165,4 @@ def _sent(peer: str, label: str, share: U64, made: Iterable[tuple[bytes, bytes]]
     source = iter(made)
     for part in parts_of(outputs):
         pairs = list(islice(source, part.stop - part.start))
-        yield Send(peer, Answer(label, len(share), tuple(c0 for c0, _ in pairs), tuple(c1 for _, c1 in pairs)))
+        yield Send(peer, Answer(label, rows, tuple(c0 for c0, _ in pairs), tuple(c1 for _, c1 in pairs)))

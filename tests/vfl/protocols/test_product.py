@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from psi.flow import LocalProtocolError, Message, RemoteProtocolError, run_local
+from psi.flow import Flow, LocalProtocolError, Message, RemoteProtocolError, Send, gather, run_local
 from vfl.arithmetic.he import PARAMETER_SETS, Context, Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.arithmetic.public_key import expand
@@ -266,3 +266,50 @@ def test_unpack_refuses_elements_out_of_range() -> None:
         unpack(b"\xff" * 7, 7, 1, 1 << 54)
     with pytest.raises(ValueError, match="bytes"):
         unpack(b"\xff" * 6, 7, 1, 1 << 54)
+
+
+def test_ciphertexts_travel_in_parts_and_products_with_one_peer_keep_apart() -> None:
+    """Both ends take whatever parts come: here several a message, and several messages of two products at once."""
+    key, evaluator = SIDES[COEFFICIENT_SET]
+    ring, heard = key.context.ring, list[Message]()
+    left = np.random.default_rng(8).integers(-9, 9, (4096, 12))
+    rights = [ring.uniform(secret(number), (12, 5)) for number in (11, 12)]
+    packing = choose_packing(4096, 12, 5, key.context.degree)
+    prepared = Prepared(evaluator, left, packing)
+
+    def relay(_: str, __: str, got: Message) -> Message:
+        heard.append(got)
+        return got
+
+    shares = run_local(
+        {
+            "label": gather([hold_product("feature", f"{n}", r, 4096, key, packing) for n, r in enumerate(rights)]),
+            "feature": gather([evaluate_product("label", f"{n}", prepared, 5, secret(n)) for n in range(2)]),
+        },
+        relay=relay,
+    )
+    for right, held, made in zip(rights, shares["label"], shares["feature"], strict=True):
+        assert (ring.add(held, made) == ring.matmul(left, right)).mean() > 0.999, "but for a unit once in 2**22"
+    needed = packing.operations(4096, 12, 5)
+    answers = [got for got in heard if isinstance(got, Answer)]
+    assert sum(len(got.first) for got in answers) == 2 * needed.outputs
+    assert len(answers) > 2
+
+
+def test_more_blocks_than_are_due_are_refused_by_name() -> None:
+    key, evaluator = SIDES["bfv-8192"]
+    right = Ring(58).uniform(secret(6), (3, 2))
+    packing = choose_packing(9, 3, 2, key.context.degree)
+    blocks = encrypt_right(key, right, packing)
+
+    def holder() -> Flow[None]:
+        yield Send("feature", Operand("x", 3, 2, packing.sizes, blocks * 2))
+
+    flows = {
+        "label": holder(),
+        "feature": evaluate_product(
+            "label", "x", Prepared(evaluator, np.ones((9, 3), dtype=np.int64), packing), 2, secret(1)
+        ),
+    }
+    with pytest.raises(RemoteProtocolError, match=r"^label: the operand has 2 blocks, not 1$"):
+        run_local(flows)

@@ -163,18 +163,24 @@ def faulty_answer(got: SlotAnswer, block: int, coefficient: int) -> SlotAnswer:
 
 
 class Plant:
-    """A relay that moves one coefficient of the first ``times`` answers, and keeps the verdicts."""
+    """A relay that moves one coefficient of the first ``times`` answers, and keeps the verdicts.
+
+    block: of which ciphertext, in whatever message of the answer it comes.
+    """
 
     def __init__(self, times: int, block: int = 0, coefficient: int = 17) -> None:
-        self.times, self.place = times, (block, coefficient)
+        self.times, self.block, self.coefficient = times, block, coefficient
         self.verdicts: list[tuple[int, ...]] = []
 
     def __call__(self, _: str, __: str, got: Message) -> Message:
         if isinstance(got, SlotVerdict):
             self.verdicts.append(got.repeat)
         if isinstance(got, SlotAnswer) and self.times:
+            if self.block >= len(got.first):
+                self.block -= len(got.first)
+                return got
             self.times -= 1
-            return faulty_answer(got, *self.place)
+            return faulty_answer(got, self.block, self.coefficient)
         return got
 
 
