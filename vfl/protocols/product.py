@@ -255,7 +255,7 @@ class Multiplication:
         if transposed:
             self._outer, self._summed = self._summed, self._outer
         self._wide = math.ceil(operand.columns / packing.k)
-        self.due = self._summed * self._wide
+        self.due: int = self._summed * self._wide
         self.shape = rows, operand.columns
         self._prepared, self._transposed, self._taken = prepared, transposed, 0
         self._ciphers: list[Ciphertext] = []

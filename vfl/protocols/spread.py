@@ -49,8 +49,9 @@ class Spread:
 
     def blocks(self, operand: Operand, *, transposed: bool = False) -> int:
         """Blocks that an operand of these columns has."""
-        summed = self.shape[0] / self.packing.m if transposed else self.shape[1] / self.packing.n
-        return math.ceil(summed) * math.ceil(operand.columns / self.packing.k)
+        rows, inner = self.shape
+        summed: int = math.ceil(rows / self.packing.m) if transposed else math.ceil(inner / self.packing.n)
+        return summed * math.ceil(operand.columns / self.packing.k)
 
     def multiply(self, operand: Operand, *, transposed: bool = False) -> tuple[Answer, U64]:
         """As :func:`vfl.protocols.product.multiply`; MalformedError when the operand does not fit."""
