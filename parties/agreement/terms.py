@@ -138,7 +138,7 @@ class AlignmentTerms(Terms):
         """Terms without buckets, a named list or another protocol keep the hash they had before there were any."""
         body: dict[str, Any] = handler(self)
         if self.protocol == "ring":
-            del body["protocol"]
+            body.pop("protocol", None)
         for name in ("universe_version", "size_bucket", "smallest_change"):
             if not body.get(name):
                 body.pop(name, None)
