@@ -6,11 +6,13 @@ import json
 import logging
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cryptography.exceptions import InvalidSignature
@@ -30,8 +32,9 @@ from psi.commitment import AlignmentLimits, OwnSetRefused, PreviousAlignment
 from psi.flow import Flow
 from psi.identifiers import IdentifierError
 from psi.kept import confirm_kept
-from psi.ring import Alignment, align_party
+from psi.ring import Alignment, PoolMap, align_party
 from psi.union import unite_party
+from vfl.protocols.spread import Workers
 
 __all__ = [
     "AlignedRows",
@@ -43,6 +46,7 @@ __all__ = [
     "listed_universe",
     "perform_align",
     "runs_begun",
+    "spread_over",
 ]
 
 
@@ -139,7 +143,7 @@ def _compare(context: RunContext, attempt: int, previous: PreviousAlignment, sho
             return False
         return True
 
-    side, leader = _side(agreement)
+    side, leader = _side(agreement, context.workers)
     flow = side(
         context.me,
         tuple(p.name for p in agreement.parties),
@@ -162,14 +166,28 @@ def _compare(context: RunContext, attempt: int, previous: PreviousAlignment, sho
         raise DataError(str(error)) from None  # it counts this party's entities, which no peer may read
 
 
-def _side(agreement: Agreement) -> tuple[Callable[..., Flow[Alignment]], str]:
+def _side(agreement: Agreement, workers: Workers | None) -> tuple[Callable[..., Flow[Alignment]], str]:
     """A party's side of the agreed protocol, and who leads it."""
     if agreement.alignment.protocol == "ot":
         # its loops load a compiler, which a node that never uses them does without
         from psi.ot.align import align_by_transfer
 
         return align_by_transfer, agreement.label.party
-    return (unite_party if agreement.alignment.policy == "union" else align_party), COORDINATOR
+    side = unite_party if agreement.alignment.policy == "union" else align_party
+    return partial(side, pool_map=spread_over(workers)), COORDINATOR
+
+
+def spread_over(workers: Workers | None) -> PoolMap:
+    """Blocks of points multiplied by this party's workers (``[compute]``), or in the node's own process."""
+    if workers is None:
+        return map
+
+    def spread(function: Callable[[Sequence[bytes]], list[bytes]], blocks: Iterable[Sequence[bytes]]) -> Iterator[Any]:
+        waiting, room = iter(blocks), 4 * max(workers.count, 1)
+        while several := [(block,) for block in islice(waiting, room)]:
+            yield from workers(function, several)
+
+    return spread
 
 
 def alignment_limits(context: RunContext) -> AlignmentLimits:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from parties.client import Client
+from parties.node.align import spread_over
 from parties.node.alignments import load_previous, remember
 from parties.proposing.drafting import agreement_of
+from psi.group import InvalidPoint, Scalar, hash_block
 from psi.ot.id_blocks import BlockSet, id_blocks
 from psi.ring import Alignment
 from tests.parties.demo_rig import until
@@ -48,3 +53,21 @@ def test_a_set_of_blocks_is_kept_and_read_again(tmp_path: Path) -> None:
     again = load_previous(path, ("sat",)).salted
     assert again == held
     assert again.changed(["A", "BRK.B", "NEW", "NEWER"]) == 2
+
+
+class Here:
+    """Workers that compute in the test's own process."""
+
+    count = 2
+
+    def __call__(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        return [function(*call) for call in calls]
+
+
+def test_points_are_multiplied_by_the_partys_workers_in_order() -> None:
+    scalar = Scalar.random(secrets).multiplier()
+    blocks = [hash_block(b"run", [f"ID{n}-{i}" for i in range(3)]) for n in range(19)]
+    assert list(spread_over(Here())(scalar, iter(blocks))) == list(map(scalar, blocks))
+    with pytest.raises(InvalidPoint):
+        list(spread_over(Here())(scalar, [blocks[0], [bytes(32)]]))
+    assert spread_over(None) is map
