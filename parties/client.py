@@ -20,18 +20,25 @@ from pydantic import TypeAdapter, ValidationError
 
 from parties.agreement.document import Agreement
 from parties.calls.asking import Question, Role
+from parties.calls.comparing import (
+    COMPARED,
+    ComparedRun,
+    CompareQuestion,
+    ComparisonView,
+    DifferenceView,
+    TermRow,
+)
 from parties.calls.contributions import (
     BandPoint,
-    ContributionCalls,
     ContributionDetail,
     ContributionPage,
     ContributionsQuestion,
     PartyShare,
     RunShares,
 )
+from parties.calls.desk_calls import DeskCalls
 from parties.calls.drafts import (
     CostView,
-    DraftCalls,
     DraftQuestion,
     DraftView,
     LearnsView,
@@ -47,7 +54,6 @@ from parties.calls.factors import (
     FactorForm,
     FactorOrder,
     FactorPage,
-    FactorsCalls,
     FactorsQuestion,
     FaultView,
     LiveView,
@@ -64,7 +70,6 @@ from parties.calls.membership import (
     InviteView,
     LimitsView,
     MemberQuestion,
-    MembershipCalls,
     MemberView,
 )
 from parties.calls.money import (
@@ -76,20 +81,18 @@ from parties.calls.money import (
     JournalPage,
     JournalQuestion,
     LineView,
-    MoneyCalls,
     StandingView,
     StatementQuestion,
 )
-from parties.calls.overlaps import OverlapCalls, OverlapLine, OverlapView
-from parties.calls.people import ActionsView, ActionView, PeopleCalls, SessionView, ViewerView
-from parties.calls.runs import RunCalls, RunGroup, RunOrder, RunPage, RunsQuestion
+from parties.calls.overlaps import OverlapLine, OverlapView
+from parties.calls.people import ActionsView, ActionView, SessionView, ViewerView
+from parties.calls.runs import RunGroup, RunOrder, RunPage, RunsQuestion
 from parties.calls.settlement import (
     ApproverView,
     DossierView,
     EffectView,
     OutcomeView,
     PlanView,
-    SettlementCalls,
     SettlementPage,
     SettlementQuestion,
     SettlementStep,
@@ -98,7 +101,7 @@ from parties.calls.settlement import (
     StepQuestion,
     WithdrawQuestion,
 )
-from parties.calls.state import HouseView, Preference, SettingView, StateCalls
+from parties.calls.state import HouseView, Preference, SettingView
 from parties.calls.trust import (
     AgreementText,
     AuditEntryView,
@@ -112,7 +115,6 @@ from parties.calls.trust import (
     RevealedLine,
     SignerCheck,
     TermView,
-    TrustCalls,
 )
 from parties.calls.views import (
     BalanceView,
@@ -159,9 +161,13 @@ __all__ = [
     "BalancesView",
     "BandPoint",
     "BytesView",
+    "COMPARED",
     "ChartView",
     "Client",
     "ClientProtocol",
+    "CompareQuestion",
+    "ComparedRun",
+    "ComparisonView",
     "ContributionDetail",
     "ContributionPage",
     "ContributionView",
@@ -170,6 +176,7 @@ __all__ = [
     "CostView",
     "DossierView",
     "DeskCalls",
+    "DifferenceView",
     "DraftQuestion",
     "DraftView",
     "EffectView",
@@ -216,6 +223,7 @@ __all__ = [
     "PartyShare",
     "PartyView",
     "PauseView",
+    "PeerError",
     "PhaseView",
     "PlanView",
     "PostingView",
@@ -250,6 +258,7 @@ __all__ = [
     "StepLine",
     "StepQuestion",
     "TemplateView",
+    "TermRow",
     "TermView",
     "TextSection",
     "ViewerView",
@@ -260,23 +269,6 @@ __all__ = [
 ]
 
 V = TypeVar("V")
-
-
-class DeskCalls(
-    PeopleCalls,
-    RunCalls,
-    DraftCalls,
-    MoneyCalls,
-    FactorsCalls,
-    ContributionCalls,
-    SettlementCalls,
-    MembershipCalls,
-    OverlapCalls,
-    StateCalls,
-    TrustCalls,
-    Protocol,
-):
-    """Everything that can be asked at the desk, one class per subject."""
 
 
 class ClientProtocol(DeskCalls, Protocol):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from parties.client import EntenteError, SignInError
+from parties.client import EntenteError, PeerError, SignInError, ViewerView
 from ui.browser_session import arrive, leave, present_secret, sign_out
 from ui.connection import connection
 from ui.empty_states import explain
 from ui.frame import around
+from ui.lost import banner, found
 from ui.pages import PAGES, lay_out
 
 __all__ = ["main"]
+
+_LAST = "viewer as last told"
 
 
 def main() -> None:
@@ -26,9 +29,17 @@ def main() -> None:
             return
         client = desk.within(secret)
         viewer = client.viewer()
+        st.session_state[_LAST] = viewer
+        found()
     except SignInError:
         leave("ended")
         return
+    except PeerError as error:
+        last: ViewerView | None = st.session_state.get(_LAST)
+        banner(error, connection().within(secret).viewer, last=last is not None)
+        if last is None:
+            return
+        viewer = last
     except EntenteError as error:
         explain(error)
         st.button("Try again", icon=":material/refresh:")

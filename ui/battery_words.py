@@ -46,6 +46,8 @@ def quantity(value: float | None, unit: str) -> str:
         return f"{value:+.3f}"
     if unit == "t statistic":
         return f"{value:.1f}"
+    if unit == "probability" and not 0.001 <= value <= 0.999:
+        return "< 0.001" if value < 0.5 else "> 0.999"
     if unit.startswith("share"):
         return f"{100 * value:.1f} %"
     if value and abs(value) < 1e-4:
@@ -172,6 +174,9 @@ def _row(
 
 
 def left_out_table(left_out: Mapping[str, str]) -> pd.DataFrame:
-    """Checks that were not made, and why."""
-    rows = [(title_of(name), reason) for name, reason in left_out.items()]
-    return pd.DataFrame(rows, columns=["Check", "Why it was left out"])
+    """Checks that were not made, and why: one row per reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        reasons.setdefault(reason, []).append(title_of(name))
+    rows = [(", ".join(names), reason) for reason, names in reasons.items()]
+    return pd.DataFrame(rows, columns=["Checks", "Why they were left out"])

@@ -9,13 +9,17 @@ import streamlit as st
 
 from parties.client import ClientProtocol, EntenteError, ViewerView
 from ui import tour
+from ui.incidents import guarded
+from ui.links import go, reachable
 from ui.wording import HELP, plain
 from ui.zone import CHOSEN
 
 __all__ = ["around"]
 
 _LOGO = Path(__file__).with_name("logo.svg")
+_LOOK = Path(__file__).with_name("look.css")
 _KNOWN = "preferences were read"
+_ASKED, _ASKS = "asked for everywhere", "asks everywhere"
 
 
 def around(
@@ -24,12 +28,14 @@ def around(
     """Show the page ``key`` by ``show``, within its frame; ``leave`` signs out."""
     _recall(client)
     st.logo(_LOGO, size="large")
+    st.html(_LOOK)
     with st.sidebar:
+        _search()
         _person(viewer, leave)
     if key == "overview":
         tour.offer()
     tour.show(key, client)
-    show()
+    guarded(show)()
     _foot(client)
 
 
@@ -46,6 +52,16 @@ def _recall(client: ClientProtocol) -> None:
         st.session_state[CHOSEN] = zone
     if preferred.get("tour"):
         st.session_state[tour.SEEN] = True
+
+
+def _search() -> None:
+    """A field on every page; what is typed leads to the page that answers."""
+    words = st.text_input(
+        "Search everything", key=_ASKED, type="search", icon=":material/search:", label_visibility="collapsed",
+        placeholder="Search everything", max_chars=200, on_change=lambda: st.session_state.update({_ASKS: True}),
+    )  # fmt: skip
+    if st.session_state.pop(_ASKS, False) and words and words.strip() and reachable("search"):
+        go("search", q=words.strip())
 
 
 def _person(viewer: ViewerView, leave: Callable[[], None]) -> None:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from parties.client import BalancesView, HouseView, PartyView, RunSummary, ViewerView
+from parties.client import (
+    BalancesView,
+    DossierView,
+    HouseView,
+    PartyView,
+    RunSummary,
+    SettlementPage,
+    SettlementView,
+    ViewerView,
+)
+from ui.wording import amount, when
 
 __all__ = ["Concern", "concerns", "pending_money"]
 
@@ -19,13 +29,16 @@ _RECENT = timedelta(days=7)
 class Concern:
     """One sentence. ``grave``: something is wrong, and not merely waiting. ``own``: the reader's own to do.
 
-    ``command``: what to type at the reader's node, to be copied. Names in the sentence come from peers.
+    ``command``: what to type at the reader's node, to be copied. ``page``: where in the site it is done, ``run`` for
+    which run. Names in the sentence come from peers.
     """
 
     text: str
     grave: bool = False
     own: bool = False
     command: str = ""
+    page: str = ""
+    run: str = ""
 
 
 def concerns(
@@ -35,10 +48,12 @@ def concerns(
     balances: BalancesView | None,
     viewer: ViewerView | None = None,
     stopped: Sequence[RunSummary] = (),
+    settlements: SettlementPage | None = None,
 ) -> list[Concern]:
     """What is wrong first, then what the reader has to do, then what waits for others.
 
-    Books, certificates, disk, paused runs, signatures, runs of the last seven days that ``stopped``, absent parties.
+    Books, certificates, disk, paused runs, signatures, money to close, finalise or approve, runs of the last seven days
+    that ``stopped``, absent parties.
     """
     found = []
     if balances is not None and not balances.standing.balanced:
@@ -50,24 +65,81 @@ def concerns(
         name = run.purpose or run.consortium
         if run.status == "paused":
             waited = ", ".join(run.waiting_for) or "whoever paused it"
-            found.append(Concern(f"“{name}” is paused and waits for {waited}."))
+            found.append(Concern(f"“{name}” is paused and waits for {waited}.", page="run", run=run.run_id))
         elif run.status == "proposed" and viewer is not None and viewer.party and viewer.party in run.waiting_for:
             review = f"entente run review {run.run_id[:12]} --home {viewer.party}"
             text = f"“{name}” waits for the signature of {viewer.party}, your party. At its node:"
             found.append(Concern(text, own=True, command=review))
         elif run.status == "proposed" and run.waiting_for:
-            found.append(Concern(f"“{name}” waits for the signature of {', '.join(run.waiting_for)}."))
+            found.append(
+                Concern(
+                    f"“{name}” waits for the signature of {', '.join(run.waiting_for)}.", page="run", run=run.run_id
+                )
+            )
         away -= set(run.waiting_for)
+    if settlements is not None:
+        found += _money(settlements, viewer)
     if away:
         many = "party is" if len(away) == 1 else "parties are"
-        found.append(Concern(f"{len(away)} {many} not online: {', '.join(sorted(away))}."))
+        last = {party.name: party.last_seen for party in parties}
+        since = (f"{name} (last heard of {when(last[name])})" for name in sorted(away))
+        found.append(Concern(f"{len(away)} {many} not online: {', '.join(since)}."))
     found += [_stopped(run) for run in stopped if run.ended_at and datetime.now(UTC) - run.ended_at < _RECENT]
     return sorted(found, key=lambda concern: (not concern.grave, not concern.own))
 
 
+def _money(page: SettlementPage, viewer: ViewerView | None) -> Iterator[Concern]:
+    """Steps that somebody has to ask for, to approve, or to give the numbers for."""
+    admin = viewer is not None and viewer.role == "admin"
+    for dossier in page.dossiers:
+        if dossier.state == "open":
+            yield _approval(dossier, page, viewer)
+    for run in page.runs:
+        name, worth = run.purpose or run.consortium, amount(run.amount, run.unit, run.scale)
+        if run.dossier:
+            continue
+        if run.disputes:
+            text = f"“{name}” is disputed by {', '.join(run.disputes)}: it must be judged before anything is final."
+            yield Concern(text, own=admin, page="settlement", run=run.run_id)
+        elif run.state == "due":
+            text = f"“{name}”: {worth} can be made final; nobody has been asked for approval yet."
+            yield Concern(text, own=admin, page="settlement", run=run.run_id)
+        elif run.state == "to close":
+            yield Concern(f"“{name}” is to be closed.", own=admin, page="settlement", run=run.run_id)
+        elif run.state == "pending" and viewer is not None and viewer.party == run.label_party:
+            yield from _live_due(run)
+
+
+def _live_due(run: SettlementView) -> Iterator[Concern]:
+    """What the label party's operator has to attest, while periods are missing."""
+    if run.live_periods >= run.live_needed:
+        return
+    text = (
+        f"“{run.purpose or run.consortium}” waits for live contributions: {run.live_periods} of {run.live_needed} "
+        "periods are attested. Once their labels are known, at the node of your party:"
+    )
+    yield Concern(text, own=True, command=f"entente settle attest FILE --home {run.label_party}")
+
+
+def _approval(dossier: DossierView, page: SettlementPage, viewer: ViewerView | None) -> Concern:
+    names = {run.run_id: run.purpose or run.consortium for run in page.runs}
+    about = names.get(dossier.run_id) or dossier.run_id[:12] or dossier.party
+    what = f"The step “{dossier.kind}” of “{about}”"
+    open_for = [one.name for one in dossier.approvers if one.state in ("asked", "may")]
+    if viewer is not None and viewer.party and viewer.party in open_for:
+        command = f"entente settle approve {dossier.digest[:12]} --home {viewer.party}"
+        text = f"{what} waits for the approval of {viewer.party}, your party. At its node:"
+        return Concern(text, own=True, command=command, page="settlement", run=dossier.run_id)
+    missing = dossier.needed - dossier.approved
+    text = f"{what} waits for {missing} more approval{'s' * (missing != 1)}, of {', '.join(open_for) or 'nobody left'}."
+    return Concern(text, page="settlement", run=dossier.run_id)
+
+
 def _stopped(run: RunSummary) -> Concern:
     why = run.reason.rstrip(".") or "no reason was given"
-    return Concern(f"“{run.purpose or run.consortium}” ({run.run_id[:12]}) has stopped: {why}.")
+    return Concern(
+        f"“{run.purpose or run.consortium}” ({run.run_id[:12]}) has stopped: {why}.", page="run", run=run.run_id
+    )
 
 
 def pending_money(balances: BalancesView | None) -> Mapping[tuple[str, int], int]:

@@ -14,8 +14,11 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from parties.client import ClientProtocol, Role, ViewerView
+from ui.empty_states import empty
+from ui.glance import own_to_do
 from ui.links import remember
 from ui.views import (
+    compare,
     contributions,
     factor_page,
     factors,
@@ -25,6 +28,7 @@ from ui.views import (
     overview,
     run,
     runs,
+    search,
     settings,
     settlement,
     trust,
@@ -56,11 +60,13 @@ PAGES: tuple[Page, ...] = (
     Page("run", "Run", ":material/monitoring:", run.render, "Runs", detail=True),
     Page("factors", "Factors", ":material/query_stats:", factors.render, "Results"),
     Page("factor", "Factor", ":material/insights:", factor_page.render, "Results", detail=True),
+    Page("compare", "Compare", ":material/compare_arrows:", compare.render, "Results"),
     Page("contributions", "Contributions", ":material/group_work:", contributions.render, "Results", _CONCERNED),
     Page("ledger", "Ledger", ":material/balance:", ledger.render, "Money"),
     Page("settlement", "Settlement", ":material/handshake:", settlement.render, "Money", _CONCERNED),
     Page("trust", "Trust", ":material/verified_user:", trust.render, "Consortium", _CONCERNED),
     Page("members", "Members", ":material/groups:", members.render, "Consortium"),
+    Page("search", "Search", ":material/search:", search.render, "Consortium", detail=True),
     Page("settings", "Settings", ":material/settings:", settings.render, "Consortium"),
 )
 
@@ -71,11 +77,14 @@ def lay_out(client: ClientProtocol, viewer: ViewerView) -> StreamlitPage:
     sections: dict[str, list[StreamlitPage]] = {}
     for page in PAGES:
         if viewer.role not in page.roles:
+            foreign = st.Page(partial(_not_for, viewer, page), title=page.title, url_path=page.key, visibility="hidden")
+            sections.setdefault(page.section, []).append(foreign)
             continue
         first = not pages
+        waits = own_to_do(client, viewer) if page.key == "overview" else 0
         shown = st.Page(
             partial(page.render, client, viewer),
-            title=page.title,
+            title=f"{page.title} ({waits})" if waits else page.title,
             icon=page.icon,
             url_path=page.key,
             default=first,
@@ -83,5 +92,18 @@ def lay_out(client: ClientProtocol, viewer: ViewerView) -> StreamlitPage:
         )
         pages[page.key] = shown
         sections.setdefault(page.section, []).append(shown)
+        if first:  # the first page is at the root; its name leads there as well
+            again = partial(page.render, client, viewer)
+            sections[page.section].append(st.Page(again, title=page.title, url_path=page.key, visibility="hidden"))
     remember(pages)
     return st.navigation(sections, expanded=True)
+
+
+def _not_for(viewer: ViewerView, page: Page) -> None:
+    """What somebody finds whose role may not see a page, instead of no page at all."""
+    st.title(page.title)
+    others = ", ".join(role for role in page.roles if role != "admin")
+    empty(
+        f"Not for a {viewer.role}",
+        f"This page is for the admin{f', and for: {others}' if others else ''}. An admin grants roles.",
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from parties.client import PartyView, RunSummary, RunView, ViewerView
+from parties.client import PartyView, PhaseView, RunSummary, RunView, ViewerView
+from ui.wording import when
 
-__all__ = ["Order", "Standing", "orders", "paused_words", "standings"]
+__all__ = ["Order", "Standing", "awaited_words", "orders", "paused_words", "standings"]
 
 Order = Literal["pause", "resume", "cancel"]
 Standing = tuple[str, str, str]
@@ -49,3 +50,16 @@ def standings(run: RunView, members: Sequence[PartyView]) -> list[Standing]:
         else:
             found.append((name, "deciding", "its node has the agreement; its operator or its policy decides"))
     return found
+
+
+def awaited_words(run: RunView, phase: PhaseView, members: Sequence[PartyView]) -> tuple[str, ...]:
+    """Who is awaited in a phase under way, and since when it has been away. As peers wrote it: not yet escaped."""
+    seen = {member.name: member for member in members}
+    still = [name for name in phase.participants or run.parties if name not in phase.finished]
+    away = [seen[name] for name in still if name in seen and seen[name].health != "online"]
+    words = [
+        f"{one.name} is away, last heard of {when(one.last_seen)}; the run goes on when it is back." for one in away
+    ]
+    if phase.finished and still:
+        words.insert(0, f"Waits for {', '.join(still)}.")
+    return tuple(words)

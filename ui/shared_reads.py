@@ -15,10 +15,12 @@ from weakref import WeakKeyDictionary
 
 import streamlit as st
 
-from parties.client import EntenteError, ViewerView
+from parties.client import EntenteError, PeerError, ViewerView
 from ui.empty_states import explain
+from ui.lost import away_since, found, lost
+from ui.wording import instant
 
-__all__ = ["FRESH_SECONDS", "latest", "seen", "shared"]
+__all__ = ["FRESH_SECONDS", "kept", "latest", "seen", "shared"]
 
 T = TypeVar("T")
 
@@ -62,8 +64,8 @@ def shared(
         if not sure or time.monotonic() - entry.at > seconds:
             entry.value = read()
             entry.at = st.session_state[_SURE] = time.monotonic()
-        found: T = entry.value
-        return found
+        value: T = entry.value
+        return value
 
 
 def latest(key: str, read: Callable[[], T], before: T | None = None) -> T | None:
@@ -71,16 +73,31 @@ def latest(key: str, read: Callable[[], T], before: T | None = None) -> T | None
 
     ``before`` is shown where nothing has been read under ``key`` yet.
     """
-    kept = _kept(key)
+    place = _kept(key)
     try:
         value = read()
     except EntenteError as error:
         explain(error)
-        last: T | None = st.session_state.get(kept, before)
+        # what is refused, or is not there, is no reason to show what was there before
+        last: T | None = st.session_state.get(place, before) if isinstance(error, PeerError) else None
         if last is not None:
-            st.caption("Below is the last state that was read; it goes on by itself when the coordinator answers.")
+            since = lost()
+            st.caption(
+                f"No answer since {instant(since)}. Below is the last state that was read; it goes on by itself when "
+                "the coordinator answers."
+            )
         return last
-    st.session_state[kept] = value
+    found()
+    st.session_state[place] = value
+    return value
+
+
+def kept(key: str, what: str, read: Callable[[], T]) -> T | None:
+    """As :func:`latest`, for a page that is read once: with a spinner, and a way to try again."""
+    with st.spinner(f"Reading {what}"):
+        value = latest(key, read)
+    if value is None or away_since() is not None:
+        st.button("Try again", icon=":material/refresh:", key=f"again {what}")
     return value
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
 from ui.zone import viewer_zone
@@ -32,9 +32,11 @@ __all__ = [
     "plain",
     "short_id",
     "t_value",
+    "when",
 ]
 
 MISSING = "\N{EN DASH}"
+_DAY = 86_400
 
 PHASE_TITLES: Mapping[str, str] = {
     "approve": "Approve",
@@ -82,6 +84,8 @@ HELP: Mapping[str, str] = {
     "ic_own": "The same for the model that the label party trained at home on its own features alone.",
     "uplift": "Mean over periods of the joint rank IC minus the label party's own: what joining brought.",
     "t": "Newey-West t statistic: the mean divided by a standard error that allows for autocorrelation.",
+    "paired": "Mean over the common periods of the run's rank IC less the first's, with its Newey-West t: tested as "
+    "pairs, period by period, so that what moved both does not count.",
     "common": "Entities that every party covers; only these become known to the others.",
     "openings": "How often the most opened row's sum was revealed, against the limit that each feature party enforces.",
     "scores": "A sealed network opens nothing of a row but its score, to the label party; the anchor's node counts.",
@@ -226,6 +230,22 @@ def duration(seconds: float | None) -> str:
 def instant(at: datetime | None, zone: tzinfo | None = None) -> str:
     """A moment, to the second, in ``zone`` or that of the viewer."""
     return MISSING if at is None else f"{at.astimezone(zone or viewer_zone()):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def when(at: datetime | None, *, ago: bool = True) -> str:
+    """How long ago it was: 52 min ago. A day and more: the day; the exact moment belongs in the hint beside it."""
+    if at is None:
+        return MISSING if not ago else "never"
+    seconds = (datetime.now(UTC) - at).total_seconds()
+    if seconds >= _DAY * 2 and ago:
+        return f"{at.astimezone(viewer_zone()):%Y-%m-%d}"
+    for size, unit in ((_DAY, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            words = f"{seconds // size:.0f} {unit}"
+            break
+    else:
+        words = f"{max(0, seconds):.0f} s"
+    return f"{words} ago" if ago else words
 
 
 def amount(minor: int, unit: str, scale: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ from parties.agreement.document import Agreement
 from parties.agreement.terms import RewardTerms
 from parties.ledger.entries import Unit
 
-__all__ = ["AMOUNTS", "Term", "amount_in_words", "differences", "every_term"]
+__all__ = ["AMOUNTS", "Term", "amount_in_words", "differences", "every_term", "side_by_side"]
 
 _LONGEST_LIST = 24
 _LONGEST_TEXT = 400
@@ -45,16 +45,21 @@ def every_term(agreement: Agreement) -> tuple[Term, ...]:
     return tuple(_terms(agreement, "run", agreement.reward))
 
 
+def side_by_side(agreements: Sequence[Agreement]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Every term in which the agreements differ, with its value in each, but for what is new in every agreement."""
+    known = [{(t.section, t.name): t.value for t in every_term(one)} for one in agreements]
+    rows = []
+    for place in dict.fromkeys(place for terms in (*known[1:], *known[:1]) for place in terms):
+        values = tuple(terms.get(place, "not there") for terms in known)
+        if place[1] not in _EACH_TIME and len(set(values)) > 1:
+            section, name = place
+            rows.append((name if section == "run" else f"{section}: {name}", values))
+    return tuple(rows)
+
+
 def differences(before: Agreement, after: Agreement) -> tuple[str, ...]:
     """One line for every term that is not what it was, but for what is new in every agreement."""
-    was, now = ({(t.section, t.name): t.value for t in every_term(one)} for one in (before, after))
-    lines = []
-    for place in dict.fromkeys((*now, *was)):
-        if place[1] not in _EACH_TIME and was.get(place) != now.get(place):
-            section, name = place
-            where = name if section == "run" else f"{section}: {name}"
-            lines.append(f"{where}: {was.get(place, 'not there')} -> {now.get(place, 'not there')}")
-    return tuple(lines)
+    return tuple(f"{where}: {was} -> {now}" for where, (was, now) in side_by_side((before, after)))
 
 
 def amount_in_words(terms: RewardTerms, minor: int) -> str:

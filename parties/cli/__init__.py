@@ -35,6 +35,7 @@ from parties.cli import (
     fees,
     importance,
     joining,
+    notifying,
     overlaps,
     page,
     runs,
@@ -69,6 +70,7 @@ app.command("simulate")(demo.simulate)
 app.command("compare", hidden=True)(demo.compare)
 app.command("invite")(joining.invite)
 app.command("doctor")(doctor.doctor)
+app.command("notices")(notifying.notices)
 app.add_typer(services.coordinator, name="coordinator")
 app.add_typer(services.party, name="party")
 app.add_typer(page.app, name="ui")

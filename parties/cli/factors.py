@@ -175,10 +175,8 @@ def factors_compare(
     folder: Folder, other: Annotated[Path, typer.Argument(metavar="OTHER", help="Another one.")]
 ) -> None:
     """Compare two bundles: what they are, how good they were, how alike their scores are."""
+    from parties.factor.likeness import likeness
     from parties.factor.tables import open_folder
-    from vfl.factors.evaluate import ic_by_period
-    from vfl.factors.hac import hac_mean
-    from vfl.factors.market import on_grid
 
     one, two = open_folder(folder), open_folder(other)
     keys = ("factor_id", "version", "label_name", "horizon", "universe", "n_rows", "n_trials", "parties", "date_range")
@@ -188,16 +186,14 @@ def factors_compare(
     rows.append(("t", correlation(first_joint["t"]), correlation(second_joint["t"])))
     rows += _compared_findings(one, two)
     table("", ("", one.name, two.name), rows)
-    shared = one.dates.intersection(two.dates)
-    names = tuple(sorted({*one.instruments} & {*two.instruments}))
-    if not len(shared) or not names:
+    alike = likeness(one, two)
+    if alike is None:
         say("They share no date or no instrument.")
         return
-    first, second = (on_grid(bundle.factor["score"], shared, names) for bundle in (one, two))
-    same = hac_mean(ic_by_period(first, second), horizon=1)
+    same = alike.correlation
     say(
-        f"On {len(shared)} shared dates and {len(names)} shared instruments the scores' mean rank correlation is "
-        f"{correlation(None if same.n_periods == 0 else same.mean)} ({same.n_periods} dates with 10 scores in both)."
+        f"On {alike.dates} shared dates and {alike.instruments} shared instruments the scores' mean rank correlation "
+        f"is {correlation(None if same.n_periods == 0 else same.mean)} ({same.n_periods} dates with 10 scores in both)."
     )
 
 
@@ -210,10 +206,8 @@ _COMPARED = (
 
 def _compared_findings(one: FactorFolder, two: FactorFolder) -> Iterator[tuple[str, str, str]]:
     """Numbers that both batteries have, and the difference of their rank ICs over the periods of both."""
-    import numpy as np
-
     from vfl.factors.charts import number_text
-    from vfl.factors.hac import hac_mean
+    from vfl.factors.paired import paired_difference
 
     found = [bundle.findings for bundle in (one, two)]
     if found[0] is None or found[1] is None:
@@ -226,9 +220,8 @@ def _compared_findings(one: FactorFolder, two: FactorFolder) -> Iterator[tuple[s
     series = [findings.series.get("rank_ic") for findings in found if findings is not None]
     if series[0] is None or series[1] is None:
         return
-    first, second = (dict(zip(one.x, one.y, strict=True)) for one in series if one is not None)
-    shared = sorted(first.keys() & second.keys())
-    gained = hac_mean(np.array([second[period] - first[period] for period in shared]), horizon=1)
+    first, second = (dict(zip(line.x, line.y, strict=True)) for line in series if line is not None)
+    gained = paired_difference(first, second, horizon=max(one.horizon, two.horizon))
     yield f"difference over {gained.n_periods} periods, t", "", f"{correlation(gained.mean)}, {number_text(gained.t)}"
 
 

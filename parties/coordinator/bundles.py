@@ -70,6 +70,10 @@ class BundleStore:
             raise StorageError(f"{target}: {error.strerror}; free space or mend the permissions") from None
         return hashlib.sha256(files[MANIFEST]).hexdigest()
 
+    def folder(self, run_id: str) -> Path:
+        """Where the bundle of a run lies, whether it is there or not."""
+        return self._folder / run_id
+
     def has(self, run_id: str) -> bool:
         return (self._folder / run_id).is_dir()
 

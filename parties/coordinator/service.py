@@ -32,6 +32,7 @@ from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
 from parties.coordinator.methods import Methods, Served
 from parties.coordinator.metrics import coordinator_samples
+from parties.coordinator.notice_watch import CoordinatorWatch
 from parties.coordinator.overlaps import Overlaps
 from parties.coordinator.own_phases import OwnPhases
 from parties.coordinator.read_calls import Reader
@@ -45,6 +46,7 @@ from parties.ledger.store import LedgerStore
 from parties.members.keys import Identity, load_identity
 from parties.members.roster import Roster, expiry_warnings
 from parties.names import COORDINATOR
+from parties.notices.notifier import Notifier, ways
 from parties.process.database import open_engine
 from parties.process.health import HealthServer
 from parties.process.supervision import start_loop
@@ -87,6 +89,9 @@ class Coordinator:
         self._clock = start_loop(
             self._tick, "clock", self._stopping, every=_TICK_SECONDS, trouble=_TROUBLE_SECONDS, failed=self._failed
         )
+        told = ways(self.settings.notices, home, self.settings.name)
+        if told:
+            Notifier(CoordinatorWatch(self.desk).notices, told, home).start(self._stopping)
         _LOG.info("coordinator listens on %s", self.address)
 
     def _opened(self, identity: Identity, roster: Roster, opened: contextlib.ExitStack) -> DeskContext:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from parties.errors import ConfigError
 from parties.files.toml import read_toml
+from parties.notices.settings import NoticeSettings
 from parties.settings.consortium import TransportSettings
 from parties.settings.faults import first_fault
 from vfl.terms import Terms
@@ -78,6 +79,7 @@ class CoordinatorSettings(Terms):
     transport: TransportSettings = TransportSettings()
     relay: RelaySettings = RelaySettings()
     desk: DeskSettings = DeskSettings()
+    notices: NoticeSettings = NoticeSettings()
 
     def database_at(self, home: Path) -> str:
         """SQLAlchemy URL of the coordinator's database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,9 @@ from parties.node.align import runs_begun
 from parties.node.coordinator_line import CoordinatorLine
 from parties.node.home import NodeHome
 from parties.node.node import Node
+from parties.node.notice_watch import node_notices
 from parties.node.own_data import data_check
+from parties.notices.notifier import Notifier, ways
 from parties.process.health import HealthServer, Sample, process_samples
 from parties.process.supervision import start_task
 from parties.process.workers import open_workers
@@ -99,12 +102,16 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
         len(place.roster),
     )
     start_task(lambda: _check_data(place), "data check", lambda error: None)
+    stopped = threading.Event()
+    if told := ways(place.settings.notices, place.folder, place.settings.party.name):
+        Notifier(lambda: node_notices(place), told, place.folder).start(stopped)
     try:
         with open_workers(place.settings.compute) as workers, line:
             node = Node(place, endpoint, line, workers)
             with _health(place, line, node, endpoint):
                 return node.serve(until_run_ends=until_run_ends)
     finally:
+        stopped.set()
         endpoint.close()
         _LOG.info("node %s has stopped", place.identity.name)
 

@@ -13,6 +13,7 @@ from parties.agreement.cautions import CAUTION_TERMS
 from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import PartyName
+from parties.notices.settings import NoticeSettings
 from parties.process.workers import ComputeSettings
 from parties.settings.consortium import LabelSettings, PartySettings, TransportSettings
 from parties.settings.faults import first_fault
@@ -152,6 +153,7 @@ class NodeSettings(Terms):
     metrics: str = Field(
         default="", description="port, on loopback, or HOST:PORT of /health and /metrics (Prometheus text); empty: none"
     )
+    notices: NoticeSettings = NoticeSettings()
     transport: TransportSettings = TransportSettings()
     compute: ComputeSettings = ComputeSettings()
     state: str = Field(default="", description="SQLAlchemy URL of the node's state; default state.db in its folder")

@@ -129,6 +129,11 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.do("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
 
+    def press(self, key: str) -> None:
+        """One key, such as Escape."""
+        for kind in ("keyDown", "keyUp"):
+            self.do("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
     def settled(self, *, seconds: float = 30) -> None:
         """Until the page has something on it and nothing on it is being drawn."""
         self.wait_for(
@@ -137,6 +142,12 @@ class Browser:
             "!document.querySelector('[data-stale=true]')",
             seconds=seconds,
         )
+
+    def answered(self) -> None:
+        """Until the page's script has run for what was just clicked, where that makes it run."""
+        time.sleep(0.3)
+        self.wait_for("!document.querySelector('[data-test-script-state=running]')")
+        self.settled()
 
     def rest(self) -> None:
         """Until nothing has moved for a moment: fonts, charts and transitions are done."""

@@ -19,6 +19,7 @@ def show(page: Callable[..., None], *args: object, **query: str) -> AppTest:
         app.query_params[name] = value
     app.run()
     assert not app.exception, app.exception
+    assert not [error.value for error in app.error if error.value.startswith("Incident")]
     return app
 
 

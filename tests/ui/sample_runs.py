@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from parties.calls.comparing import ComparedRun, CompareQuestion, ComparisonView, DifferenceView, TermRow
 from parties.calls.drafts import LikeQuestion, ProposedView, ProposeQuestion
 from parties.client import PartyView, RunPage, RunsQuestion, RunSummary, RunView
 from parties.control.reports import IntroductionBody
@@ -44,7 +45,26 @@ def doors(views: Mapping[str, RunView]) -> dict[str, Callable[[Any], Any]]:
     def export(question: RunsQuestion) -> bytes:
         return "\r\n".join(["run_id", *(run.run_id for run in matching(question))]).encode()
 
-    return {"runs/page": page, "runs/export": export}
+    def compare(question: CompareQuestion) -> ComparisonView:
+        chosen = [views[run_id] for run_id in question.run_ids]
+        return ComparisonView(
+            runs=tuple(
+                ComparedRun(
+                    summary=RunSummary.model_validate(run.model_dump(include=set(RunSummary.model_fields))),
+                    factor_id=run.factor.factor_id if run.factor else "",
+                    numbers={"ic_joint": run.ic_joint} if run.ic_joint is not None else {},
+                    series=run.series,
+                )
+                for run in chosen
+            ),
+            differences=tuple(
+                DifferenceView(run_id=run.run_id, n_periods=96, mean=0.013, t=2.1, low=0.001, high=0.025)
+                for run in chosen[1:]
+            ),
+            terms=(TermRow(name="purpose", values=tuple(run.purpose for run in chosen)),),
+        )
+
+    return {"runs/page": page, "runs/export": export, "runs/compare": compare}
 
 
 def many(run: RunView, count: int) -> dict[str, RunView]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from parties.client import HouseView, RunSummary, SignInError, ViewerView
+from parties.client import HouseView, RunSummary, SettlementPage, SettlementQuestion, SignInError, ViewerView
 from parties.errors import PeerError
 from tests.ui.pages_rig import button, numbers, said, show
 from tests.ui.sample import SampleClient, paused_run, training_run
@@ -63,10 +63,10 @@ def test_the_overview_says_what_runs_who_is_there_and_what_waits() -> None:
     assert found["Parties online"] == "3 of 4"
     assert found["Money pending"].replace("\N{NARROW NO-BREAK SPACE}", " ") == "2 275.00 USD"
     assert found["Disk free"] == "212.0 GB"
-    words = [warning.value for warning in app.warning]
+    words = [markdown.value for markdown in app.markdown]
     assert any("certificate of till ends" in text for text in words)
     assert any("is paused and waits for till" in text for text in words)
-    next(b for b in app.button if b.label == "Open").click().run()
+    next(b for b in app.button if b.key.startswith("open ")).click().run()
     assert opened[0].startswith("run ")
     button(app, "New run").click().run()
     assert opened[-1] == "new_run "
@@ -121,7 +121,35 @@ def test_concerns_put_what_is_wrong_first() -> None:
     texts = [concern.text for concern in found[1:]]
     assert texts == ["“Daily factor” is paused and waits for till.", "“P” waits for the signature of orbit."]
     away = concerns(house(warnings=()), (), client.parties(), None)
-    assert [concern.text for concern in away] == ["1 party is not online: till."]
+    assert [concern.text for concern in away] == ["1 party is not online: till (last heard of 2026-11-02)."]
+
+
+def test_money_that_waits_is_named_with_who_has_to_act() -> None:
+    """10 000 USD were ready to finalise while the overview said that nothing needed attention."""
+    client = SampleClient()
+    page = client.settlements(SettlementQuestion())
+    due = page.runs[0].model_copy(update={"state": "due", "dossier": "", "disputes": ()})
+    page = page.model_copy(update={"runs": (due,), "dossiers": ()})
+    admin, ola = ViewerView(name="a", role="admin"), ViewerView(name="o", role="operator", party=due.label_party)
+    told = {who: concerns(house(warnings=()), (), (), None, who, (), page) for who in (admin, ola)}
+    assert ["can be made final" in one.text for one in told[admin]] == [True]
+    assert [(one.own, one.page) for one in told[admin]] == [(True, "settlement")]
+    assert [one.own for one in told[ola]] == [False]
+    waits = due.model_copy(update={"state": "pending", "live_periods": 1, "live_needed": 4})
+    (own,) = concerns(house(warnings=()), (), (), None, ola, (), page.model_copy(update={"runs": (waits,)}))
+    assert own.command == f"entente settle attest FILE --home {due.label_party}"
+
+
+def test_an_operator_is_told_to_approve_and_how() -> None:
+    client = SampleClient()
+    dossier = next(one for one in client.settlements(SettlementQuestion()).dossiers if one.state == "open")
+    name = next(one.name for one in dossier.approvers if one.state in ("asked", "may"))
+    page = SettlementPage(dossiers=(dossier,), total=0)
+    (own,) = concerns(house(warnings=()), (), (), None, ViewerView(name="o", role="operator", party=name), (), page)
+    assert own.command == f"entente settle approve {dossier.digest[:12]} --home {name}"
+    (other,) = concerns(house(warnings=()), (), (), None, ViewerView(name="a", role="admin"), (), page)
+    assert not other.own
+    assert "more approval" in other.text
 
 
 def test_an_operator_reads_its_own_first_and_what_to_type() -> None:

@@ -20,6 +20,7 @@ from ui.battery_words import honesty_rows, numbers_table, quantity, side_by_side
 from ui.charts.factors import factor_chart
 from ui.factor_files import FORM_TITLES, file_name, mime_of, taken
 from ui.paging import page_words
+from ui.views.factor_page import TABS
 from ui.wording import plain
 
 
@@ -86,34 +87,36 @@ def test_a_coordinator_that_is_away_is_explained(page: Any) -> None:
 
 def test_a_factor_verifies_and_shows_every_chart_of_the_battery() -> None:
     client = SampleClient()
-    app = show(factor_page, client, [], run=sample_factors.MADE)
+    parts = {name: show(factor_page, client, [], run=sample_factors.MADE, section=name) for name in TABS}
+    app = parts["Files"]
     assert app.success[0].value == "13 files are as signed by harbor, with the key in the agreement."
     assert numbers(app)["Uplift"] == "+0.055"
-    charts = len(app.get("arrow_vega_lite_chart") or app.get("vega_lite_chart"))
+    charts = sum(len(part.get("vega_lite_chart")) for part in parts.values())
     assert charts == sum(len(s.charts) for s in sample_factors.detail().sections) == 13
-    text = said(app)
+    text = said(parts["What could fool you"])
     assert plain("left out: needs the series of two trials or more, there is one") in text
     assert plain("persistent features identify entities " + HOSTILE, longest=600) in text
     assert HOSTILE not in text
-    assert client.asked.count("factors/check") == 1
+    before = client.asked.count("factors/check")
     app.run()
-    assert client.asked.count("factors/check") == 1
+    assert client.asked.count("factors/check") == before, "once a visit"
     app.button(key=f"check {sample_factors.MADE} {'5d' * 32} button").click().run()
-    assert client.asked.count("factors/check") == 2
+    assert client.asked.count("factors/check") == before + 1
 
 
 def test_a_damaged_factor_is_red_names_the_file_and_is_not_handed_over() -> None:
     client = SampleClient()
     client.doors["factors/check"] = lambda _: sample_factors.broken()
     app = show(factor_page, client, [], run=sample_factors.MADE)
-    assert plain("factor.parquet") in app.error[0].value
+    assert plain("factor.parquet") in app.error[0].value, "above the numbers, whatever tab is open"
+    app = show(factor_page, client, [], run=sample_factors.MADE, section="Files")
     assert not app.success
     assert "handed over only when they verify" in said(app)
     assert not app.get("download_button")
 
 
 def test_a_factor_without_files_here_says_where_they_are() -> None:
-    app = show(factor_page, SampleClient(), [], run=sample_factors.AWAY)
+    app = show(factor_page, SampleClient(), [], run=sample_factors.AWAY, section="Files")
     text = said(app)
     assert plain("The coordinator is not among the recipients") in text
     assert "There is no copy here to verify" in text
@@ -127,7 +130,7 @@ def test_files_are_offered_where_the_coordinator_says_so(role: str) -> None:
     client = SampleClient()
     allowed = role != "reader"
     client.doors["factors/one"] = lambda _: sample_factors.detail(may_download=allowed)
-    app = show(factor_page, client, [], role, run=sample_factors.MADE)
+    app = show(factor_page, client, [], role, run=sample_factors.MADE, section="Files")
     assert len(app.get("download_button")) == (len(FORM_TITLES) if allowed else 0)
 
 
@@ -137,7 +140,7 @@ def test_a_run_that_does_not_exist_is_explained() -> None:
 
 
 def test_versions_lead_to_each_other() -> None:
-    app = show(factor_page, SampleClient(), [], run=sample_factors.MADE)
+    app = show(factor_page, SampleClient(), [], run=sample_factors.MADE, section="Live and versions")
     table = next(t.value for t in app.dataframe if "Version" in t.value.columns)
     assert list(table["Version"]) == ["a1" * 6, "2024-q4"]
     assert list(table.iloc[:, 0]) == ["this page", ""]
@@ -176,6 +179,7 @@ def test_units_and_names_read_as_words() -> None:
     assert quantity(None, "correlation") == "\N{EN DASH}"
     assert quantity(1.0, "yes (1) or no (0)") == "yes"
     assert quantity(0.123, "share of periods") == "12.3 %"
+    assert [quantity(p, "probability") for p in (2.1e-30, 0.031, 1.0)] == ["< 0.001", "0.0310", "> 0.999"]
     assert title_of("rank_ic_ir") == "rank IC IR"
     assert page_words(57, 12, 12, "factors") == "13 to 24 of 57 factors"
     assert page_words(0, 0, 12, "factors") == "No factors"

@@ -136,8 +136,7 @@ def test_before_it_begins_the_page_says_who_has_signed_and_who_decides() -> None
     assert "its node is not connected" in shown
     assert "Nothing is signed here" in shown
     assert not [frame for frame in app.dataframe if "Column" in frame.value.columns], "made only when opened"
-    app.session_state[f"agreement {RUNNING}"] = True
-    app.run()
+    app = show(run_page, client, [], run=RUNNING, part="Terms")
     columns = next(frame.value for frame in app.dataframe if "Column" in frame.value.columns)
     assert list(columns["Column"]) == ["orbit_0", HOSTILE]
     assert list(columns["Unit"]) == ["cars a day", ""]
@@ -157,7 +156,7 @@ def test_a_finished_run_leads_on() -> None:
     app = show(run_page, SampleClient(), opened, run=SETTLED)
     for label, key, name in (
         ("The factor", "factor", "run"),
-        ("Contributions", "contributions", "run"),
+        ("Contributions over runs", "contributions", "run"),
         ("Propose one like it", "new_run", "like"),
     ):
         button(app, label).click().run()
@@ -166,15 +165,6 @@ def test_a_finished_run_leads_on() -> None:
     reader = show(run_page, SampleClient(), [], "reader", run=SETTLED)
     assert "Propose one like it" not in [b.label for b in reader.button]
     assert "has been silent" in said(show(run_page, SampleClient(), [], run=ABORTED))
-
-
-def test_where_the_time_went_is_drawn_when_opened() -> None:
-    app = show(run_page, SampleClient(), [], run=SETTLED)
-    before = len(app.get("vega_lite_chart"))
-    app.session_state[f"timing {SETTLED}"] = True
-    app.run()
-    assert not app.exception
-    assert len(app.get("vega_lite_chart")) == before + 1
 
 
 def test_a_chart_is_made_once_for_the_same_data_and_shows_what_altair_would() -> None:
@@ -190,7 +180,7 @@ def test_a_chart_is_made_once_for_the_same_data_and_shows_what_altair_would() ->
     first["layer"].clear()
     assert drawn_once.specification(chart, points) == again, "what a caller changes is its own"
     tables = [pa.ipc.open_stream(table).read_all().to_pylist() for table in again["datasets"].values()]
-    assert [{"period": f"p{i}", "model": "joint factor", "value": 0.1 * i} for i in range(3)] in tables
+    assert [{"i": i, "period": f"p{i}", "model": "joint factor", "value": 0.1 * i} for i in range(3)] in tables
     drawn_once.specification(chart, points[:2])
     assert len(made) == 2
 
@@ -240,22 +230,6 @@ def test_orders_reach_a_real_coordinator(tmp_path: Path) -> None:
                 node.__exit__()
 
 
-@pytest.mark.parametrize("run_id", [RUNNING, SETTLED, ABORTED])
-def test_every_part_that_is_folded_away_can_be_opened(run_id: str) -> None:
-    """Progress holds a table, which no chart can be known by: opening where the time went ended the page."""
-
-    def unfolded(client: object, run_id: str) -> None:
-        import streamlit as st
-
-        from parties.client import ViewerView
-        from ui.views import run
-
-        st.session_state["pages of the site"] = dict.fromkeys(("run", "new_run", "factor", "contributions"))
-        run.go = lambda key, **query: None
-        for part in ("timing", "agreement"):
-            st.session_state.setdefault(f"{part} {run_id}", True)
-        run.render(client, ViewerView(name="admin", role="admin"))
-
-    app = show(unfolded, SampleClient(), run_id, run=run_id)
-    assert [table.value for table in app.dataframe if "Took" in table.value.columns], "the phases are listed"
-    assert run_id in [code.value for code in app.code], "and the agreement below them"
+def test_who_is_away_is_named_with_since_when() -> None:
+    shown = said(show(run_page, SampleClient(), [], run=RUNNING)).replace("\\", "")
+    assert "till is away, last heard of 2026-11-02; the run goes on when it is back." in shown

@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -23,6 +23,7 @@ from streamlit.delta_generator import DeltaGenerator
 __all__ = ["draw", "specification"]
 
 _MOST_KEPT = 128
+_INK = {"light": "#46525e", "dark": "#b6c2cd"}
 
 Spec = dict[str, Any]
 
@@ -42,7 +43,9 @@ _lock = threading.Lock()
 
 def draw(chart: Callable[..., alt.LayerChart], *data: Hashable, alt: str, place: DeltaGenerator | None = None) -> None:
     """Show ``chart(*data)``; ``alt`` says in words what it shows. ``data`` is all that the chart depends on."""
-    (place or st).vega_lite_chart(spec=specification(chart, *data), alt=alt)
+    spec = specification(chart, *data)
+    _readable(spec, "dark" if st.context.theme.type == "dark" else "light")
+    (place or st).vega_lite_chart(spec=spec, alt=alt)
 
 
 def specification(chart: Callable[..., alt.LayerChart], *data: Hashable) -> Spec:
@@ -59,6 +62,18 @@ def specification(chart: Callable[..., alt.LayerChart], *data: Hashable) -> Spec
             made.tables = {name: _arrow(rows) for name, rows in spec.pop("datasets", {}).items()}
             made.spec = spec
     return copy.deepcopy(made.spec) | {"datasets": dict(made.tables)}
+
+
+def _readable(spec: Spec, theme: Literal["light", "dark"]) -> None:
+    """Give text in the chart a colour that has a contrast of 4.5 at least on the theme's ground."""
+    ink = _INK[theme]
+    for layer in spec.get("layer", ()):
+        mark = layer.get("mark")
+        if isinstance(mark, dict) and mark.get("type") == "text":
+            mark["color"] = ink
+    config = spec.setdefault("config", {})
+    for part in ("axis", "legend"):
+        config[part] = {**config.get(part, {}), "labelColor": ink, "titleColor": ink}
 
 
 def _arrow(rows: list[dict[str, Any]]) -> bytes:

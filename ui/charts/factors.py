@@ -8,19 +8,21 @@ import altair as alt
 import pandas as pd
 
 from parties.client import ChartView, NumberView
+from ui.charts.periods import crosshair, period_axis
 from ui.charts.runs import COLOURS
 
 __all__ = ["HEIGHT", "factor_chart"]
 
 HEIGHT = 260
 _AXIS_LABELS = 8
-_NAMED = 16
+_FEW_NAMES = 16
 _POINTS = 40
 
 
 def factor_chart(chart: ChartView, mean: NumberView | None = None) -> alt.LayerChart:
     """One chart of the battery. ``mean`` is drawn as a dashed level in a band chart, with its interval."""
-    frame = pd.DataFrame({"x": list(chart.series.x), "y": list(chart.series.y)})
+    names = list(chart.series.x)
+    frame = pd.DataFrame({"i": range(len(names)), "x": names, "y": list(chart.series.y)})
     if chart.series.low:
         frame["low"], frame["high"] = list(chart.series.low), list(chart.series.high)
     x, y = _x(chart), _y(chart)
@@ -34,10 +36,12 @@ def factor_chart(chart: ChartView, mean: NumberView | None = None) -> alt.LayerC
     if chart.kind in ("bar", "band"):
         layers.append(base.mark_bar(color=COLOURS["blue"], opacity=0.85))
     elif chart.kind == "area":
-        layers.append(base.mark_area(color=COLOURS["red"], opacity=0.3, line={"color": COLOURS["red"]}))
+        layers.append(base.mark_area(color=COLOURS["red"], opacity=0.3, clip=True, line={"color": COLOURS["red"]}))
     else:
-        layers.append(base.mark_line(color=COLOURS["blue"], strokeWidth=2, point=len(frame) <= _POINTS))
+        layers.append(base.mark_line(color=COLOURS["blue"], strokeWidth=2, point=len(frame) <= _POINTS, clip=True))
     layers += _bounds(chart, frame, x, mean)
+    if chart.kind in ("line", "area"):
+        layers.append(crosshair(alt.Chart(frame).encode(x=x), tips))
     return alt.LayerChart(layer=layers, height=HEIGHT)
 
 
@@ -66,8 +70,10 @@ def _x_title(chart: ChartView) -> str:
 def _x(chart: ChartView) -> alt.X:
     names = list(chart.series.x)
     title = _x_title(chart) or None
-    if chart.kind == "bar" and len(names) <= _NAMED:
+    if chart.kind == "bar" and len(names) <= _FEW_NAMES:
         return alt.X("x:N", sort=names, title=title, axis=alt.Axis(labelAngle=0, labelLimit=110))
+    if chart.kind in ("line", "area"):
+        return period_axis(names, title)
     step = max(1, -(-len(names) // _AXIS_LABELS))
     return alt.X("x:O", sort=names, title=title, axis=alt.Axis(values=_thinned(names, step), labelAngle=0))
 

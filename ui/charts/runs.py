@@ -13,7 +13,8 @@ import altair as alt
 import pandas as pd
 
 from parties.client import BytesView, ContributionView, OpeningsView, PhaseView, SeriesPoint
-from ui.charts.thinned_series import MOST_POINTS, bucketed, running_sum
+from ui.charts.periods import crosshair, period_axis
+from ui.charts.thinned_series import bucketed, running_sum
 from ui.wording import PHASE_TITLES, correlation, data_size, duration
 
 __all__ = [
@@ -57,17 +58,11 @@ _HEIGHT = 320
 _ROW = 34
 _AXIS = 70
 _LEGEND = 60
+_FEW_POINTS = 40  # above, marks on a line hide it
 
 
 def _layered(*layers: alt.Chart, height: int) -> alt.LayerChart:
     return alt.LayerChart(layer=list(layers), height=height)
-
-
-def _period_axis(periods: Sequence[str]) -> alt.X:
-    step = max(1, -(-len(periods) // 12))
-    return alt.X(
-        "period:O", sort=list(periods), title="period", axis=alt.Axis(values=list(periods[::step]), labelAngle=-30)
-    )
 
 
 _IC: Mapping[str, Callable[[SeriesPoint], float | None]] = {
@@ -78,23 +73,28 @@ _IC: Mapping[str, Callable[[SeriesPoint], float | None]] = {
 
 def _ic_lines(series: Sequence[SeriesPoint], title: str, *, cumulative: bool, marks: bool) -> alt.LayerChart:
     shown = {name: (running_sum if cumulative else bucketed)(series, pick) for name, pick in _IC.items()}
-    rows = [{"period": at, "model": name, "value": value} for name, line in shown.items() for at, value in line]
-    frame = pd.DataFrame(rows, columns=["period", "model", "value"])
     named = {period for line in shown.values() for period, _ in line}
     periods = [point.period for point in series if point.period in named]
-    colour = alt.Color("model:N", scale=_SERIES_COLOUR, legend=alt.Legend(orient="top", title=None))
-    base = alt.Chart(frame).encode(
-        x=_period_axis(periods),
-        y=alt.Y("value:Q", title=title),
-        color=colour,
-        tooltip=["period:O", "model:N", alt.Tooltip("value:Q", format="+.3f", title=title)],
+    place = {period: i for i, period in enumerate(periods)}
+    rows = [
+        {"i": place[at], "period": at, "model": name, "value": value}
+        for name, line in shown.items()
+        for at, value in line
+    ]
+    frame = pd.DataFrame(rows, columns=["i", "period", "model", "value"])
+    legend = alt.Legend(orient="top", title=None, symbolOpacity=1)
+    base = alt.Chart(frame).encode(x=period_axis(periods))
+    lines = base.encode(
+        y=alt.Y("value:Q", title=title), color=alt.Color("model:N", scale=_SERIES_COLOUR, legend=legend)
     )
     zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=COLOURS["grey"]).encode(y="value:Q")
-    dash = alt.StrokeDash("model:N", scale=_SERIES_DASH, legend=alt.Legend(orient="top", title=None))
-    shape = alt.Shape("model:N", scale=_SERIES_SHAPE, legend=alt.Legend(orient="top", title=None))
-    layers = [zero, base.mark_line(strokeWidth=2, opacity=0.9).encode(strokeDash=dash)]
-    if marks and len(periods) <= MOST_POINTS // 2:
-        layers.append(base.mark_point(filled=True, size=40, opacity=1).encode(shape=shape))
+    dash = alt.StrokeDash("model:N", scale=_SERIES_DASH, legend=legend)
+    shape = alt.Shape("model:N", scale=_SERIES_SHAPE, legend=legend)
+    layers = [zero, lines.mark_line(strokeWidth=2, opacity=0.9, clip=True).encode(strokeDash=dash)]
+    if marks and len(periods) <= _FEW_POINTS:
+        layers.append(lines.mark_point(filled=True, size=40, opacity=1, clip=True).encode(shape=shape))
+    tips = [alt.Tooltip("period:N"), *(alt.Tooltip(f"{name}:Q", format="+.3f") for name in shown if shown[name])]
+    layers.append(crosshair(base, tips, series="model"))
     return _layered(*layers, height=_HEIGHT)
 
 
@@ -120,16 +120,13 @@ def gain_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
 
 def _one_line(points: Sequence[tuple[str, float]], name: str, title: str, words: str, *, zero: bool) -> alt.LayerChart:
     axis = alt.Axis(format=words.replace("3", "1")) if words.endswith("%") else alt.Undefined
-    line = (
-        alt.Chart(pd.DataFrame(points, columns=["period", name]))
-        .mark_line(color=COLOURS["blue"], strokeWidth=2, point=len(points) < 40)
-        .encode(
-            x=_period_axis([period for period, _ in points]),
-            y=alt.Y(f"{name}:Q", title=title, scale=alt.Scale(zero=zero), axis=axis),
-            tooltip=["period:O", alt.Tooltip(f"{name}:Q", format=words)],
-        )
+    frame = pd.DataFrame([(i, *point) for i, point in enumerate(points)], columns=["i", "period", name])
+    base = alt.Chart(frame).encode(x=period_axis([period for period, _ in points]))
+    line = base.mark_line(color=COLOURS["blue"], strokeWidth=2, point=len(points) < _FEW_POINTS, clip=True).encode(
+        y=alt.Y(f"{name}:Q", title=title, scale=alt.Scale(zero=zero), axis=axis)
     )
-    return _layered(line, height=_HEIGHT)
+    tips = [alt.Tooltip("period:N"), alt.Tooltip(f"{name}:Q", format=words, title=title)]
+    return _layered(line, crosshair(base, tips), height=_HEIGHT)
 
 
 def phase_chart(phases: Sequence[PhaseView], now: datetime) -> alt.LayerChart:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import streamlit as st
 
 from parties.client import ClientProtocol, FactorCard, FactorOrder, FactorPage, FactorsQuestion, ViewerView
-from ui.empty_states import ask, empty
+from ui.empty_states import empty
 from ui.links import go
 from ui.paging import offset_of, turn_pages
+from ui.shared_reads import kept
 from ui.wording import HELP, correlation, instant, plain, short_id, t_value
 
 __all__ = ["render"]
@@ -38,7 +39,7 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
     order = right.selectbox("Order", list(_ORDERS), format_func=_ORDERS.__getitem__, key="factor order")
     pages = f"factors {order} {search}"
     question = FactorsQuestion(search=search[:200], sort=order, limit=_CARDS, offset=offset_of(pages, _CARDS))
-    page = ask("factors", lambda: client.factor_page(question))
+    page = kept(pages, "factors", lambda: client.factor_page(question))
     if page is None:
         return
     if not page.total:

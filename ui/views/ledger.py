@@ -19,6 +19,7 @@ from parties.client import (
 )
 from ui.charts.money import balances_chart
 from ui.empty_states import ask, empty
+from ui.incidents import live_part
 from ui.money import ORDERS, STATES, accounts_table, days_of, entries_table, journal_question, standing_words
 from ui.shared_reads import shared
 from ui.wording import HELP, amount, count, plain
@@ -54,15 +55,15 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     with balances:
         _balances(found)
     with journal:
-        st.fragment(_journal)(client, found)
+        live_part(_journal)(client, found)
     with statements:
-        st.fragment(_statements)(client, viewer, found)
+        live_part(_statements)(client, viewer, found)
 
 
 def _standing(client: ClientProtocol, viewer: ViewerView, standing: StandingView) -> None:
     """Balanced or not, and the finding; refreshes by itself while the chain is being verified."""
     every = None if standing.complete or standing.finding else _REFRESH_SECONDS
-    st.fragment(_standing_now, run_every=every)(client, viewer)
+    live_part(_standing_now, run_every=every)(client, viewer)
 
 
 def _standing_now(client: ClientProtocol, viewer: ViewerView) -> None:

@@ -14,6 +14,7 @@ from parties.client import (
     ViewerView,
 )
 from ui.empty_states import ask, empty
+from ui.incidents import live_part
 from ui.members import HEALTH_LOOKS, LIFETIMES, code_picture, columns_table, members_table, warnings
 from ui.shared_reads import latest, shared
 from ui.views.overlaps import overlaps_card
@@ -27,13 +28,13 @@ _REFRESH_SECONDS = 5.0
 def render(client: ClientProtocol, viewer: ViewerView) -> None:
     """The page."""
     st.title("Members")
-    st.fragment(_present, run_every=_REFRESH_SECONDS)(client, viewer)
+    live_part(_present, run_every=_REFRESH_SECONDS)(client, viewer)
     if viewer.role != "reader":
-        st.fragment(overlaps_card, run_every=_REFRESH_SECONDS)(client, viewer)
+        live_part(overlaps_card, run_every=_REFRESH_SECONDS)(client, viewer)
     if viewer.role == "admin":
         st.subheader("Invite a party", help=HELP["invitation"])
-        st.fragment(_invite)(client)
-        st.fragment(_open_invitations, run_every=_REFRESH_SECONDS)(client)
+        live_part(_invite)(client)
+        live_part(_open_invitations, run_every=_REFRESH_SECONDS)(client)
 
 
 def _present(client: ClientProtocol, viewer: ViewerView) -> None:

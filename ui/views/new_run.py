@@ -20,6 +20,7 @@ from parties.client import (
 from ui import run_form
 from ui.agreement_text import show_text
 from ui.empty_states import ask, empty, explain
+from ui.incidents import live_part
 from ui.links import go
 from ui.tables.run_list import grants_table
 from ui.views import draft_panel
@@ -51,7 +52,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         return
     start = _start(client, templates)
     if start is not None:
-        st.fragment(_form)(client, start, members)
+        live_part(_form)(client, start, members)
 
 
 def _start(client: ClientProtocol, templates: Sequence[TemplateView]) -> TemplateView | None:

@@ -13,13 +13,14 @@ from parties.client import (
     HouseView,
     PartyView,
     RunPage,
-    RunsQuestion,
     RunSummary,
     ViewerView,
 )
 from ui.empty_states import empty
+from ui.glance import glance
+from ui.incidents import live_part
 from ui.links import go, reachable
-from ui.needs_attention import Concern, concerns, pending_money
+from ui.needs_attention import Concern, pending_money
 from ui.shared_reads import latest, shared
 from ui.tables.run import status_text
 from ui.wording import (
@@ -36,15 +37,18 @@ from ui.wording import (
     percent,
     plain,
     short_id,
+    when,
 )
 
 __all__ = ["render"]
 
 _REFRESH_SECONDS = 5.0
-_MOST = 5
-_UNDER_WAY = RunsQuestion(groups=("waiting", "running", "paused"), limit=_MOST)
-_STOPPED = RunsQuestion(groups=("aborted",), limit=3)
 _SHORT_OF_ROOM = 0.1
+_KINDS: Mapping[str, tuple[Colour, str, str]] = {
+    "grave": ("red", ":material/error:", "Wrong:"),
+    "own": ("orange", ":material/assignment_ind:", "Yours:"),
+    "waits": ("gray", ":material/hourglass_top:", "Waits:"),
+}
 _HEALTH: Mapping[str, tuple[Colour, str]] = {
     "online": ("green", ":material/check_circle:"),
     "silent": ("orange", ":material/schedule:"),
@@ -58,18 +62,18 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         st.title("Overview", width="content")
         if reachable("new_run") and st.button("New run", type="primary", icon=":material/add:"):
             go("new_run")
-    st.fragment(_live, run_every=_REFRESH_SECONDS)(client, viewer)
+    live_part(_live, run_every=_REFRESH_SECONDS)(client, viewer)
 
 
 def _live(client: ClientProtocol, viewer: ViewerView) -> None:
-    read = latest("overview", lambda: shared(client, viewer, "overview", lambda: _read(client, viewer)))
+    read = latest("overview", lambda: glance(client, viewer))
     if read is None:
         if st.button("Try again", icon=":material/refresh:", key="again overview"):
             st.rerun()
         return
-    house, page, stopped, parties, balances = read
-    _attention(concerns(house, page.runs, parties, balances, viewer, stopped.runs))
-    _numbers(house, page, parties, balances)
+    house, page, parties, balances = read.house, read.page, read.parties, read.balances
+    _attention(read.concerns(viewer))
+    _numbers(house, page, parties, balances, viewer)
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.subheader("Under way", help=HELP["run"])
@@ -87,32 +91,37 @@ def _live(client: ClientProtocol, viewer: ViewerView) -> None:
         _house(house)
 
 
-def _read(
-    client: ClientProtocol, viewer: ViewerView
-) -> tuple[HouseView, RunPage, RunPage, list[PartyView], BalancesView | None]:
-    balances = None if viewer.role == "reader" else client.balances()
-    return client.house(), client.runs_page(_UNDER_WAY), client.runs_page(_STOPPED), client.parties(), balances
-
-
 def _attention(found: list[Concern]) -> None:
     if not found:
         st.success("Nothing needs attention.", icon=":material/task_alt:")
         return
-    for concern in found:
-        show = st.error if concern.grave else st.warning
-        show(plain(concern.text), icon=":material/error:" if concern.grave else ":material/warning:")
-        if concern.command:
-            st.code(concern.command, language=None)
+    for number, concern in enumerate(found):
+        kind = "grave" if concern.grave else "own" if concern.own else "waits"
+        with st.container(border=True, key=f"{kind} {number}"):
+            words, way = st.columns([5, 1], vertical_alignment="center")
+            colour, icon, title = _KINDS[kind]
+            words.markdown(f":{colour}[{icon} **{title}**] {plain(concern.text)}")
+            if concern.command:
+                words.code(concern.command, language=None)
+            if concern.page and reachable(concern.page) and way.button(
+                "Open", key=f"to do {number}", width="stretch", type="primary" if concern.own else "secondary"
+            ):  # fmt: skip
+                go(concern.page, **({"run": concern.run} if concern.run else {}))
 
 
-def _numbers(house: HouseView, page: RunPage, parties: list[PartyView], balances: BalancesView | None) -> None:
+def _numbers(
+    house: HouseView, page: RunPage, parties: list[PartyView], balances: BalancesView | None, viewer: ViewerView
+) -> None:
     online = sum(party.health == "online" for party in parties)
-    cells = st.columns([2, 2, 2, 3, 2])
+    keeps_house = viewer.role in ("admin", "auditor")
+    cells = st.columns([2, 2, 2, 3, 2] if keeps_house else [2, 2, 2, 3])
     cells[0].metric("In progress", count(page.total), border=True, help=HELP["run"])
     cells[1].metric("Parties online", f"{online} of {len(parties)}", border=True)
     cells[2].metric("Best rank IC", correlation(page.best_ic), border=True, help=HELP["rank_ic"])
     waiting = [amount(sum_, unit, scale) for (unit, scale), sum_ in pending_money(balances).items()]
     cells[3].metric("Money pending", " + ".join(waiting) or MISSING, border=True, help=HELP["pending"])
+    if not keeps_house:
+        return
     short = house.disk_free < _SHORT_OF_ROOM * house.disk_total
     cells[4].metric("Disk free", data_size(house.disk_free), "little" if short else None, border=True,
                     help=HELP["disk"], delta_color="inverse")  # fmt: skip
@@ -126,7 +135,7 @@ def _card(run: RunSummary) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(f"**{plain(run.purpose or run.consortium, longest=70)}**", width="content")
                 st.badge(status_text(run), color=colour, icon=icon)
-            st.caption(f"`{short_id(run.run_id)}` · proposed {instant(run.proposed_at)}")
+            st.caption(f"`{short_id(run.run_id)}` · proposed {when(run.proposed_at)}", help=instant(run.proposed_at))
         with button:
             if st.button("Open", key=f"open {run.run_id}", width="stretch", help="The run's own page"):
                 go("run", run=run.run_id)
@@ -166,7 +175,9 @@ def _parties(parties: list[PartyView]) -> None:
                 doing = " · in a run" if party.running else ""
                 st.markdown(f"**{plain(party.name)}**{role}{doing}", width="content")
                 colour, icon = _HEALTH[party.health]
-                st.badge(party.health, color=colour, icon=icon, help=f"Last heard of {instant(party.last_seen)}")
+                heard = f" · {when(party.last_seen)}" if party.health != "online" and party.last_seen else ""
+                word = f"{party.health}{heard}"
+                st.badge(word, color=colour, icon=icon, help=f"Last heard of {instant(party.last_seen)}")
 
 
 def _house(house: HouseView) -> None:

@@ -1,23 +1,19 @@
-"""What a run has shown so far: its factor by period, contributions, openings, bytes, memory, and its terms."""
+"""What a run has shown so far: its factor by period, contributions, openings, bytes, memory."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from parties.client import EvaluationView, PartyView, RunView
+from parties.client import EvaluationView, RunView
 from ui.charts import runs as run_charts
 from ui.charts.drawn_once import draw
 from ui.charts.thinned_series import MOST_POINTS
 from ui.empty_states import empty
 from ui.tables import run as run_tables
-from ui.tables.run_list import columns_table
 from ui.wording import HELP, MISSING, amount, correlation, count, data_size, plain, t_value
 
-__all__ = ["contribution", "numbers", "quality", "revealed", "terms", "trees_of"]
+__all__ = ["contribution", "numbers", "quality", "revealed", "trees_of"]
 
 _WAYS = {
     "moments": "Valued by each coalition's Pearson IC: two numbers per coalition and period opened, and no row.",
@@ -35,16 +31,20 @@ def numbers(run: RunView) -> None:
     uplift = evaluation.uplift if evaluation else None
     used = max((o.max_used for o in run.openings), default=None)
     limit = min((o.limit for o in run.openings), default=None)
-    cells = st.columns([3, 3, 3, 4, 4])
     t_joint = f"t = {t_value(evaluation.t_joint)}" if evaluation and evaluation.t_joint is not None else None
     t_uplift = f"t = {t_value(evaluation.t_uplift)}" if evaluation and evaluation.t_uplift is not None else None
-    _number(cells[0], "Rank IC, joint", correlation(joint), f"{HELP['rank_ic']} {HELP['t']}", t_joint)
-    _number(cells[1], "Rank IC, own", correlation(own), HELP["ic_own"])
-    _number(cells[2], "Uplift", correlation(uplift), f"{HELP['uplift']} {HELP['t']}", t_uplift)
-    _number(cells[3], "Common entities", count(run.n_common), HELP["common"])
     openings = MISSING if used is None or limit is None else f"{used} of {limit}"
     label, meaning = ("Scores per row", "scores") if run.score_bits else ("Openings per row", "openings")
-    _number(cells[4], label, openings, HELP[meaning])
+    tiles = (
+        ("Rank IC, joint", correlation(joint), f"{HELP['rank_ic']} {HELP['t']}", t_joint),
+        ("Rank IC, own", correlation(own), HELP["ic_own"], None),
+        ("Uplift", correlation(uplift), f"{HELP['uplift']} {HELP['t']}", t_uplift),
+        ("Common entities", count(run.n_common), HELP["common"], None),
+        (label, openings, HELP[meaning], None),
+    )
+    known = [tile for tile in tiles if tile[1] != MISSING]
+    for cell, tile in zip(st.columns(max(1, len(known))), known, strict=False):
+        _number(cell, *tile)
 
 
 def _test_rows(run: RunView, evaluation: EvaluationView) -> None:
@@ -105,6 +105,8 @@ def trees_of(run: RunView) -> bool:
 def contribution(run: RunView) -> None:
     """Who contributed what, and what it earned."""
     if not run.contributions:
+        how = "Coalitions are valued after the evaluation." if not run.ended else "The run ended before, or without it."
+        empty("No contributions", how)
         return
     st.subheader("Who contributed what", help=HELP["shapley"])
     if run.contribution_way:
@@ -120,6 +122,7 @@ def contribution(run: RunView) -> None:
 def revealed(run: RunView) -> None:
     """Openings against the limit, bytes by message, memory."""
     if not run.openings and not run.bytes_by_message:
+        empty("Nothing yet", "Nothing has been opened, and no bytes of this run have been counted.")
         return
     st.subheader("What was revealed and sent", help=HELP["bytes"])
     left, right = st.columns([2, 3])
@@ -176,37 +179,3 @@ def _scores(run: RunView) -> None:
         scores, each = f"{classes} scores, one of each class,", " each"
     st.caption(f"{scores} of {run.score_bits} bits{each} per predicted row{opened}. {trained}")
     st.caption(f"Anchor: {plain(run.anchor)}. Its node counts the scores. {held}")
-
-
-def terms(run: RunView, members: Sequence[PartyView]) -> None:
-    """Where the time went, the agreement with its columns, and the signatures: made only when they are opened."""
-    timing = st.expander(
-        "Where the time went", icon=":material/timeline:", key=f"timing {run.run_id}", on_change="rerun"
-    )
-    if timing.open:
-        with timing:
-            if any(phase.started_at for phase in run.phases):
-                # to the second: one chart serves every session that looks within it
-                now = run.ended_at or datetime.now(UTC).replace(microsecond=0)
-                # without progress, which the chart does not show and by which no chart can be known again
-                spans = tuple(phase.model_copy(update={"progress": ()}) for phase in run.phases)
-                draw(run_charts.phase_chart, spans, now, alt="Start, end and duration of each phase")
-            st.dataframe(run_tables.phases_table(run.phases), hide_index=True, alt="Phases")
-    agreed = st.expander(
-        "Agreement and signatures", icon=":material/signature:", key=f"agreement {run.run_id}", on_change="rerun"
-    )
-    if agreed.open:
-        with agreed:
-            _agreement(run, members)
-
-
-def _agreement(run: RunView, members: Sequence[PartyView]) -> None:
-    st.caption(HELP["run"])
-    st.code(run.run_id, language=None)
-    if run.signatures:
-        st.dataframe(run_tables.signatures_table(run.signatures), hide_index=True, alt="Signatures")
-    columns = columns_table(run.agreement, members)
-    if len(columns):
-        st.markdown("**Columns that the run may use**", help=HELP["grants"])
-        st.dataframe(columns, hide_index=True, height=240, alt="Columns by party, as agreed")
-    st.json(run.agreement, expanded=1)

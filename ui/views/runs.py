@@ -6,8 +6,9 @@ from datetime import date
 
 import streamlit as st
 
-from parties.client import ClientProtocol, RunPage, RunsQuestion, RunSummary, ViewerView
+from parties.client import COMPARED, ClientProtocol, RunPage, RunsQuestion, RunSummary, ViewerView
 from ui.empty_states import ask, empty
+from ui.incidents import live_part
 from ui.links import go
 from ui.run_search import GROUPS, ORDERS, page_words, pages, question
 from ui.shared_reads import latest, seen, shared
@@ -40,9 +41,9 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         st.title("Runs", width="content")
         if viewer.role == "admin" and st.button("New run", type="primary", icon=":material/add:"):
             go("new_run")
-    st.fragment(_under_way, run_every=_REFRESH_SECONDS)(client, viewer)
+    live_part(_under_way, run_every=_REFRESH_SECONDS)(client, viewer)
     if seen("runs"):
-        st.fragment(_list)(client, viewer)
+        live_part(_list)(client, viewer)
 
 
 def _under_way(client: ClientProtocol, viewer: ViewerView) -> None:
@@ -155,7 +156,9 @@ def _days(chosen: object) -> tuple[date, ...]:
 
 
 def _table(page: RunPage) -> None:
-    st.caption("Select a row to open the run.")
+    many = st.toggle("Choose some to compare", key="compare some")
+    if not many:
+        st.caption("Select a row to open the run.")
     config = {
         "Proposed": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(viewer_zone())),
         "Progress": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width="small"),
@@ -168,11 +171,16 @@ def _table(page: RunPage) -> None:
         hide_index=True,
         column_config=config,
         on_select="rerun",
-        selection_mode="single-row",
-        key="list of runs",
+        selection_mode="multi-row" if many else "single-row",
+        key=f"list of runs {many}",
         placeholder=MISSING,
         alt="Runs",
         height="content",
     )
-    if rows := event["selection"]["rows"]:
-        go("run", run=page.runs[rows[0]].run_id)
+    chosen = [page.runs[row].run_id for row in event["selection"]["rows"]]
+    if not many and chosen:
+        go("run", run=chosen[0])
+    if many and st.button(
+        "Compare", type="primary", icon=":material/compare_arrows:", key="compare chosen", disabled=len(chosen) < 2
+    ):
+        go("compare", runs=",".join(chosen[:COMPARED]))

@@ -18,6 +18,7 @@ from parties.client import (
     WithdrawQuestion,
 )
 from ui.empty_states import ask, empty
+from ui.incidents import live_part
 from ui.money import (
     APPROVER_WORDS,
     STATE_LOOKS,
@@ -55,8 +56,8 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         "becomes of it. Asking is done here; approving at each party's node.",
         help=HELP["four_eyes"],
     )
-    st.fragment(_asked_for, run_every=_REFRESH_SECONDS)(client, viewer)
-    st.fragment(_runs)(client, viewer)
+    live_part(_asked_for, run_every=_REFRESH_SECONDS)(client, viewer)
+    live_part(_runs)(client, viewer)
 
 
 def _asked_for(client: ClientProtocol, viewer: ViewerView) -> None:

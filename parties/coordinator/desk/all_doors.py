@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parties.coordinator.desk import (
+    comparing,
     contributions,
     drafts,
     factors,
@@ -27,6 +28,7 @@ def all_doors(context: DeskContext) -> Doors:
         **people.doors(context.sessions, context.actions),
         **state.doors(context.home, context.settings, context.roster, context.audit, context.sessions, context.now()),
         **runs.doors(context.engine),
+        **comparing.doors(context),
         **drafts.doors(context.engine, context.roster),
         **factors.doors(context),
         **contributions.doors(context.engine),

@@ -17,6 +17,7 @@ import pytest
 from parties import errors
 from parties.cli import run
 from parties.cli.configuration_reference import reference
+from parties.cli.manual import manual
 from parties.cli.doctor import Check, examine
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
@@ -31,6 +32,12 @@ from parties.process.logs import JsonLines
 from parties.process.supervision import EXIT_CODE
 from parties.settings.consortium import load_consortium
 from tests.places import ROOT
+
+
+def test_the_manual_page_is_the_commands_own_help() -> None:
+    text = (ROOT / "docs" / "entente.1").read_text(encoding="utf-8")
+    assert text == manual(), "run: python -m parties.cli.manual > docs/entente.1"
+    assert '.SS "entente run review RUN"' in text
 
 
 def test_the_configuration_reference_is_the_settings() -> None:

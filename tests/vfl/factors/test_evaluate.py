@@ -16,6 +16,7 @@ from statsmodels.regression.linear_model import OLS
 from tests.places import SHARED_DATA
 from vfl.factors.evaluate import MINIMUM_ROWS, evaluate, evaluation_window, ic_by_period, summarise, uplift
 from vfl.factors.hac import hac_lags, hac_mean, one_sided_p
+from vfl.factors.paired import paired_difference
 
 PERIODS = tuple(f"2020Q{q}" for q in range(1, 5)) + tuple(f"2021Q{q}" for q in range(1, 5))
 
@@ -243,3 +244,14 @@ def test_the_mean_and_its_error_are_those_of_statsmodels(n: int, horizon: int, s
     expected = float(np.sqrt(np.asarray(fit.cov_params())[0, 0]))
     assert got.standard_error == pytest.approx(expected, rel=1e-7, abs=1e-9)
     assert one_sided_p(got) == pytest.approx(float(stats.t.sf(got.t, n - 1)), rel=1e-9)
+
+
+def test_a_difference_is_tested_over_the_periods_that_both_have():
+    rng = np.random.default_rng(3)
+    one = {f"p{i:02d}": float(v) for i, v in enumerate(rng.normal(size=40))}
+    two = {name: value + 0.1 + 0.01 * rng.normal() for name, value in list(one.items())[10:]} | {"later": 9.0}
+    found = paired_difference(one | {"p20": None}, two, horizon=2)
+    both = [name for name in sorted(one) if name in two and name != "p20"]
+    assert found == hac_mean(np.array([two[name] - one[name] for name in both]), horizon=2)
+    assert found.n_periods == 29
+    assert np.isnan(paired_difference(one, {"later": 1.0}, horizon=1).mean)

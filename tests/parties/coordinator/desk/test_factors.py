@@ -12,11 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from parties.calls.comparing import CompareQuestion
 from parties.calls.factors import FORMS, FactorsQuestion
 from parties.cli import run as entente
+from parties.coordinator.bundles import BundleStore
 from parties.coordinator.desk.factors import _facts
 from parties.errors import AgreementError, ConfigError, DataError
-from tests.parties.desk_rig import Desk, opened
+from tests.parties.coordinator_rig import LABEL, wait_for_status
+from tests.parties.desk_rig import UNIVERSE, Desk, bundle_files, opened
 from vfl.factors.adapters import alphalens_csv
 
 
@@ -187,3 +190,24 @@ def test_without_the_bundle_the_runs_report_is_shown_and_says_so(tmp_path: Path)
             desk.client.factor_file(desk.run_id, "csv")
         with pytest.raises(ConfigError, match="there is no run"):
             desk.client.factor("<b>")
+
+
+def test_runs_stand_side_by_side_for_those_whom_they_concern(desk: Desk, tmp_path: Path) -> None:
+    again = desk.consortium.agreement(alignment=UNIVERSE, purpose="another purpose")
+    files = bundle_files(desk.consortium, tmp_path, again.run_id)
+    key = bytes.fromhex(desk.consortium.identities[LABEL].public_key)
+    BundleStore(desk.folder.parent).save(again.run_id, files, LABEL, key)
+    wait_for_status(desk.client, desk.client.propose(again), "settled")
+    found = desk.client.compare(CompareQuestion(run_ids=(desk.run_id, again.run_id)))
+    assert [run.summary.run_id for run in found.runs] == [desk.run_id, again.run_id]
+    assert [run.numbers["uplift"] for run in found.runs] == [0.07, 0.07]
+    assert "turnover" in found.runs[1].numbers, "the battery of the bundle"
+    (one,) = found.differences
+    assert (one.n_periods, one.mean, one.t) == (2, 0.0, None), "alike in every period: nothing to test"
+    assert one.likeness == pytest.approx(1.0)
+    assert ("purpose", ("tests", "another purpose")) in [(row.name, row.values) for row in found.terms]
+    reader = desk.ask("runs/compare", "reader", run_ids=[desk.run_id, again.run_id])
+    assert reader["terms"] == []
+    assert reader["differences"][0]["likeness"] is None
+    with pytest.raises(AgreementError, match="takes no part"):
+        desk.ask("runs/compare", "operator", "stranger", run_ids=[desk.run_id, again.run_id])
