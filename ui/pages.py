@@ -86,7 +86,7 @@ def lay_out(client: ClientProtocol, viewer: ViewerView) -> StreamlitPage:
             partial(page.render, client, viewer),
             title=f"{page.title} ({waits})" if waits else page.title,
             icon=page.icon,
-            url_path=page.key,
+            url_path="home" if first else page.key,
             default=first,
             visibility="hidden" if page.detail else "visible",
         )
@@ -104,6 +104,6 @@ def _not_for(viewer: ViewerView, page: Page) -> None:
     st.title(page.title)
     others = ", ".join(role for role in page.roles if role != "admin")
     empty(
-        f"Not for a {viewer.role}",
+        f"Not for the role {viewer.role}",
         f"This page is for the admin{f', and for: {others}' if others else ''}. An admin grants roles.",
     )

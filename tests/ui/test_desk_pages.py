@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from parties.client import HouseView, RunSummary, SettlementPage, SettlementQuestion, SignInError, ViewerView
+from parties.client import (
+    ApproverView,
+    DossierView,
+    HouseView,
+    RunSummary,
+    SettlementPage,
+    SettlementQuestion,
+    SignInError,
+    ViewerView,
+)
 from parties.errors import PeerError
 from tests.ui.pages_rig import button, numbers, said, show
 from tests.ui.sample import SampleClient, paused_run, training_run
@@ -66,7 +75,7 @@ def test_the_overview_says_what_runs_who_is_there_and_what_waits() -> None:
     words = [markdown.value for markdown in app.markdown]
     assert any("certificate of till ends" in text for text in words)
     assert any("is paused and waits for till" in text for text in words)
-    next(b for b in app.button if b.key.startswith("open ")).click().run()
+    next(b for b in app.button if (b.key or "").startswith("open ")).click().run()
     assert opened[0].startswith("run ")
     button(app, "New run").click().run()
     assert opened[-1] == "new_run "
@@ -92,7 +101,7 @@ def test_an_empty_consortium_is_told_what_to_do() -> None:
     client = SampleClient()
     client.views.clear()
     client.parties = list
-    client.doors |= {"desk/house": lambda _: house(warnings=())}
+    client.doors |= {"desk/house": lambda _: house(warnings=()), "settlement/page": lambda _: SettlementPage()}
     app = show(overview_page, client, "admin", [])
     assert "Nothing needs attention" in app.success[0].value
     assert "Nothing is under way" in said(app)
@@ -141,15 +150,17 @@ def test_money_that_waits_is_named_with_who_has_to_act() -> None:
 
 
 def test_an_operator_is_told_to_approve_and_how() -> None:
-    client = SampleClient()
-    dossier = next(one for one in client.settlements(SettlementQuestion()).dossiers if one.state == "open")
-    name = next(one.name for one in dossier.approvers if one.state in ("asked", "may"))
-    page = SettlementPage(dossiers=(dossier,), total=0)
-    (own,) = concerns(house(warnings=()), (), (), None, ViewerView(name="o", role="operator", party=name), (), page)
-    assert own.command == f"entente settle approve {dossier.digest[:12]} --home {name}"
+    dossier = DossierView(
+        digest="ab" * 32, kind="final", run_id="cd" * 32, asked_by="Ada (admin)", asked_at=T0, reasons=(), steps=(),
+        approvers=(ApproverView(name="orbit", state="asked"), ApproverView(name="harbor", state="approved")), needed=2,
+        state="open",
+    )  # fmt: skip
+    page = SettlementPage(dossiers=(dossier,))
+    (own,) = concerns(house(warnings=()), (), (), None, ViewerView(name="o", role="operator", party="orbit"), (), page)
+    assert own.command == f"entente settle approve {dossier.digest[:12]} --home orbit"
     (other,) = concerns(house(warnings=()), (), (), None, ViewerView(name="a", role="admin"), (), page)
     assert not other.own
-    assert "more approval" in other.text
+    assert other.text == "The step “final” of “cdcdcdcdcdcd” waits for 1 more approval, of orbit."
 
 
 def test_an_operator_reads_its_own_first_and_what_to_type() -> None:

@@ -11,7 +11,7 @@ from ui.empty_states import ask, empty
 from ui.links import go
 from ui.shared_reads import shared
 from ui.tables.compared import differences_table, numbers_table, terms_table, titles
-from ui.wording import HELP, plain, short_id
+from ui.wording import HELP, MISSING, plain, short_id
 
 __all__ = ["render"]
 
@@ -24,8 +24,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     page = ask("runs", lambda: shared(client, viewer, "newest runs", lambda: client.runs_page(_NEWEST), seconds=10))
     if page is None:
         return
-    named = {run.run_id: f"{plain(run.purpose or run.consortium, longest=60)} · {short_id(run.run_id)}"
-             for run in page.runs}  # fmt: skip
+    named = {run.run_id: f"{run.purpose or run.consortium} · {short_id(run.run_id)}"[-90:] for run in page.runs}
     asked = [part for part in st.query_params.get("runs", "").split(",") if part]
     named = {run_id: short_id(run_id) for run_id in asked if run_id not in named} | named
     chosen = st.multiselect(
@@ -52,7 +51,7 @@ def _comparison(found: ComparisonView) -> None:
     st.subheader("What they reached", help=f"{HELP['rank_ic']} {HELP['t']}")
     st.dataframe(numbers_table(found), hide_index=True, alt="Numbers of each run")
     st.caption(f"Against {plain(names[0])}, over the periods that both have:", help=HELP["paired"])
-    st.dataframe(differences_table(found), hide_index=True, alt="Differences with their t")
+    st.dataframe(differences_table(found), hide_index=True, alt="Differences with their t", placeholder=MISSING)
     if any(point.ic_joint is not None for run in found.runs for point in run.series):
         st.subheader("Period by period", help=HELP["rank_ic"])
         left, right = st.columns(2)

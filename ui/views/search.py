@@ -36,7 +36,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     if not words:
         empty("What is looked for?", "A run, a factor, a member, a purpose, the beginning of an id, a word of a memo.")
         return
-    st.caption(f"Everything with “{plain(words, longest=80)}” that a {viewer.role} may see.")
+    st.caption(f"Everything with “{plain(words, longest=80)}” that you may see.")
     kinds: dict[str, tuple[str, Callable[[], Sequence[Hit]]]] = {
         "Runs": ("run", lambda: _runs(client, words)),
         "Factors": ("factor", lambda: _factors(client, words)),
