@@ -38,7 +38,7 @@ _NEWEST = RunsQuestion(limit=100)
 def render(client: ClientProtocol, viewer: ViewerView) -> None:
     """The page of the run named in the address (``?run=``), or of the newest one."""
     newest = "newest runs"
-    page = latest(newest, lambda: shared(client, viewer, newest, lambda: client.runs_page(_NEWEST), seconds=10))
+    page = kept(newest, "runs", lambda: shared(client, viewer, newest, lambda: client.runs_page(_NEWEST), seconds=10))
     if page is None:
         return
     wanted = st.query_params.get("run", "")

@@ -99,7 +99,7 @@ def _factors(client: ClientProtocol, words: str) -> list[Hit]:
 def _members(client: ClientProtocol, viewer: ViewerView, words: str) -> list[Hit]:
     members = shared(client, viewer, "parties", client.parties, seconds=30)
     wanted = words.casefold().split()
-    found = []
+    found: list[Hit] = []
     for one in members:
         text = " ".join((one.name, one.legal_entity, one.role, one.label_name, *one.columns)).casefold()
         if all(word in text for word in wanted):
