@@ -36,7 +36,7 @@ class RootGroup(HelpGroup):
 
     headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "Try it": ("demo", "simulate", "ui", "bench"),
-        "A party's operator": ("party", "data", "entities", "run", "doctor", "notices"),
+        "A party's operator": ("party", "data", "entities", "run", "overlap", "doctor", "notices"),
         "The consortium's admin": ("coordinator", "invite", "contribution"),
         "Who reads factors": ("factors",),
         "Money": ("settle", "ledger", "fees"),
