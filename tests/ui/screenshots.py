@@ -78,8 +78,8 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
     picture("trust", "trust", "Is the log what it was?")
     picture("settings", "settings", "Time zone")
     picture("new-run", f"new_run?like={run}", "These terms hold together")
-    picture("run", f"run?run={run}", "Who contributed what")
-    picture("factor", f"factor?run={run}", "files are as signed by")
+    picture("run", f"run?run={run}", "period by period")
+    picture("factor", f"factor?run={run}", "Verified")
 
 
 def _smaller(picture: Path) -> None:

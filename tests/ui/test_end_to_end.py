@@ -171,7 +171,7 @@ def test_a_failed_run_gives_the_reason_and_obeys_no_markup(site: Site, admin: Br
 
 
 def test_a_factor_is_verified_and_its_download_verifies_again(site: Site, admin: Browser) -> None:
-    admin.open(f"{site.address}/factor?run={site.finished.run_id}")
+    admin.open(f"{site.address}/factor?run={site.finished.run_id}&section=Files")
     admin.wait_for_text("files are as signed by", seconds=60)
     admin.wait_for("[...document.querySelectorAll('[data-testid=stDownloadButton] button')].some(b => !b.disabled)")
     admin.value("document.querySelector('[data-testid=stDownloadButton] button:not([disabled])').click()")
@@ -287,7 +287,7 @@ def test_a_reader_is_refused_where_the_role_forbids(site: Site, browser: Browser
     shown = str(browser.value("document.querySelector('[data-testid=stSidebarNav]').innerText"))
     assert not {"New run", "Trust"} & set(shown.split("\n"))
     browser.open(f"{site.address}/new_run")
-    browser.wait_for_text("does not seem to exist")
+    browser.wait_for_text("Not for the role reader")
     assert not browser.value("[...document.querySelectorAll('button')].some(b => b.innerText.includes('Propose'))")
 
 
