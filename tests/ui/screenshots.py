@@ -69,7 +69,7 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
     browser.open(address)
     browser.click("Not now")
     picture("runs", "runs", "Sorted by")
-    picture("run-failed", f"run?run={failed}", "below the agreed minimum")
+    picture("run-failed", f"run?run={failed}", "data cannot be used")
     picture("factors", "factors", "Sign out")
     picture("contributions", "contributions", "Sign out")
     picture("ledger", "ledger", "Sign out")

@@ -165,7 +165,7 @@ def test_a_run_is_proposed_from_the_form_and_watched_to_its_end(site: Site, admi
 
 def test_a_failed_run_gives_the_reason_and_obeys_no_markup(site: Site, admin: Browser) -> None:
     admin.open(f"{site.address}/run?run={site.failed.run_id}")
-    admin.wait_for_text("below the agreed minimum")
+    admin.wait_for_text("data cannot be used")
     assert MARKUP in admin.text
     assert not admin.value("!!document.querySelector('img[src=x]')")
 
