@@ -12,6 +12,6 @@ F64 = NDArray[np.float64]
 
 def most_likely(estimates: F64) -> F64:
     """The class (...,) of the largest estimate (..., classes), the first of equals; NaN where there is none."""
-    known = np.isfinite(estimates).all(axis=-1)
+    known = np.asarray(np.isfinite(estimates).all(axis=-1))
     found: F64 = np.where(known, np.argmax(np.where(known[..., None], estimates, 0.0), axis=-1), np.nan)
     return found
