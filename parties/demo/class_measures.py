@@ -35,7 +35,7 @@ def _exported(twins: AnchoredTwins, entities: Sequence[str], folder: Path) -> F6
     static = twins.agreement.static
     assert static is not None
     table = pd.read_parquet(folder / SCORES)
-    place = pd.Index(entities, dtype=object).get_indexer(pd.Index(table["entity"], dtype=object))
+    place = pd.Index(np.array(entities, dtype=object)).get_indexer(pd.Index(table["entity"], dtype=object))
     if (place < 0).any():
         raise DataError(f"{folder}: the scores have rows that the parties do not share: alignment went wrong")
     found = np.full((len(entities), static.models), np.nan)

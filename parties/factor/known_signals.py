@@ -146,7 +146,8 @@ def _days(table: Table) -> tuple[NDArray[np.datetime64], Ints]:
         row = int(np.argmax(wrong))
         raise table.fault(row, f"column {_MONTH}: {values[row]:g} is no month; write 202001 for January 2020")
     first = (years - 1970) * 12 + months - 1
-    days = (first + 1).astype("datetime64[M]").astype("datetime64[D]") - np.timedelta64(1, "D")
+    days: NDArray[np.datetime64] = (first + 1).astype("datetime64[M]").astype("datetime64[D]")
+    days = days - np.timedelta64(1, "D")
     found, codes = np.unique(days, return_inverse=True)
     return found, codes.astype(np.int64)
 

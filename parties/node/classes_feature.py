@@ -26,9 +26,9 @@ class ClassesFeatureParty(AnchoredFeatureParty):
         """Of the last class: with it everything is finished."""
         static = self.context.agreement.static
         assert static is not None
-        return self._records(static.models - 1)
+        return self._part_records(static.models - 1)
 
-    def _records(self, number: int) -> SealedRecords:
+    def _part_records(self, number: int) -> SealedRecords:
         store = self.context.part_checkpoints(class_name(number))
         if isinstance(self.context.agreement.model, TreesModel):
             return trees_records(self, store)
@@ -38,7 +38,7 @@ class ClassesFeatureParty(AnchoredFeatureParty):
         agreement = self.context.agreement
         assert agreement.static is not None
         for number in range(agreement.static.models):
-            one, records = class_name(number), self._records(number)
+            one, records = class_name(number), self._part_records(number)
             if isinstance(agreement.model, TreesModel):
                 yield from serve_trees(self, agreement.model, records, f"{name}/{one}", one)
                 continue

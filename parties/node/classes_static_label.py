@@ -23,7 +23,8 @@ class ClassesLabelParty(StaticLabelParty):
 
     @property
     def _joint(self) -> F64:
-        return self.result.embeddings[1]
+        found: F64 = self.result.embeddings[1]
+        return found
 
     @property
     def _scored(self) -> F64:

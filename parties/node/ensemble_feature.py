@@ -27,9 +27,9 @@ class EnsembleFeatureParty(AnchoredFeatureParty):
 
     def _kept_records(self) -> SealedRecords:
         """Of the member that comes last: with it everything is finished."""
-        return self._records(self._ensemble.names[-1])
+        return self._part_records(self._ensemble.names[-1])
 
-    def _records(self, name: str) -> SealedRecords:
+    def _part_records(self, name: str) -> SealedRecords:
         store = self.context.part_checkpoints(name)
         return trees_records(self, store) if name == "trees" else sealed_records(self, store)
 
@@ -37,10 +37,10 @@ class EnsembleFeatureParty(AnchoredFeatureParty):
         fixed = self.context.agreement.fixed_point
         for one, part in self._ensemble.members.items():
             if isinstance(part, TreesModel):
-                yield from serve_trees(self, part, self._records(one), f"{name}/{one}")
+                yield from serve_trees(self, part, self._part_records(one), f"{name}/{one}")
             else:
                 columns = SealedColumns(self.values, part, fixed)
-                yield from serve_sealed(self, part, columns, self._records(one), f"{name}/{one}")
+                yield from serve_sealed(self, part, columns, self._part_records(one), f"{name}/{one}")
 
     def _coalitions(self, name: str, sent: SentParts) -> Flow[None]:
         raise AgreementError("an ensemble values no coalitions: its agreement says so")

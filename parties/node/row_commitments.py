@@ -93,10 +93,10 @@ def _rows(home: NodeHome, now: datetime) -> Iterator[bytes]:
     if home.settings.label is None:
         return
     label = read_label_rows(home.settings.party, home.settings.label, queries, data)
-    for place in range(len(label.entity)):
-        if not math.isnan(label.label[place]):
-            at, known = _moment(label.period[place]), _moment(label.available_at[place])
-            yield row_bytes(label.source, str(label.entity[place]), at, known, [float(label.label[place])])
+    for number in range(len(label.entity)):
+        if not math.isnan(label.label[number]):
+            at, known = _moment(label.period[number]), _moment(label.available_at[number])
+            yield row_bytes(label.source, str(label.entity[number]), at, known, [float(label.label[number])])
 
 
 def commit_rows(home: NodeHome, audit: AuditLog, now: datetime) -> Batch:
