@@ -74,8 +74,15 @@ class MemoryStore(CheckpointStore):
             self.kept.pop(name, None)
 
 
+def _offer(
+    evaluators: Iterable[str], label: str, right: Any, key: Any, packing: Any, *, transposed: bool = False
+) -> Flow[None]:
+    for evaluator in evaluators:
+        yield Send(evaluator, Operand(label, right.shape[0], right.shape[1], (1, 1, 1), (pack(right, RING.width),)))
+
+
 def _hold(evaluator: str, label: str, right: Any, rows: int, key: Any, packing: Any) -> Flow[Any]:
-    yield Send(evaluator, Operand(label, right.shape[0], right.shape[1], (1, 1, 1), (pack(right, RING.width),)))
+    yield from _offer((evaluator,), label, right, key, packing)
     answer = yield from receive(evaluator, Answer)
     if answer.label != label:
         raise RemoteProtocolError("answered another product", evaluator)
@@ -117,7 +124,7 @@ def transparent_product() -> Iterator[None]:
 
     at_label = {
         "finish_product": _finish,
-        "encrypt_right": lambda key, encoded, packing, transposed: (pack(encoded, RING.width),),
+        "offer_right": _offer,
     }
     at_feature = {
         "evaluate_product": _evaluate,
