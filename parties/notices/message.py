@@ -43,7 +43,7 @@ def as_webhook(notice: Notice, who: str, at: datetime, *, names: bool) -> bytes:
 def signature(secret: bytes, number: str, at: datetime, body: bytes) -> dict[str, str]:
     """Headers by which a receiver that has the key knows that the body is ours and fresh.
 
-    Source: the Standard Webhooks specification, symmetric signatures (HMAC-SHA256 over id, time and body).
+    Source: RFC 2104; id, time and body as in the Standard Webhooks specification, symmetric signatures.
     """
     stamp = str(int(at.timestamp()))
     mac = hmac.new(secret, b".".join((number.encode(), stamp.encode(), body)), hashlib.sha256).digest()
