@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def test_a_paused_run_outlives_every_process_and_ends_in_the_same_factor(tmp_pat
         assert kinds.count("paused") == kinds.count("resumed") == 1
 
 
+@pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
 def test_a_party_killed_while_it_stops_is_waited_for_after_the_resumption(tmp_path: Path, whole: Whole) -> None:
     with living(tmp_path, periods=16) as alive:
         until(alive.at_step(LABEL, 10), "step 10")

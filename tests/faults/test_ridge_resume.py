@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,6 +209,7 @@ def test_a_block_enters_whole_or_not_at_all_in_every_later_session() -> None:
 
 
 @pytest.mark.system
+@pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
 def test_kill_9_of_real_nodes_in_and_after_a_ridges_training(tmp_path: Path) -> None:
     """The label party and a feature party die in training, the label party again in valuation."""
     with living(tmp_path, periods=14, model=RidgeModel(alpha=10.0)) as alive:
