@@ -207,6 +207,7 @@ class LabelParty:
         outputs = horizon_outputs(agreement, self._model.head, self.result, self.panel)
         metadata = FactorMetadata(
             **self._told(),
+            neutralised_against=self.context.agreement.label.residual,
             calendar=f"{agreement.dated.frequency}, cutoffs in UTC",
             frequency=agreement.dated.frequency,
             horizon=agreement.walk_forward.horizon,
@@ -245,7 +246,6 @@ class LabelParty:
             "identifier_scheme": "normalised identifiers as agreed between the parties",
             "label_name": agreement.label.name,
             "label_definition": agreement.label.definition,
-            "neutralised_against": agreement.label.residual,
             "run_id": self.context.run_id,
             "parties": tuple(p.name for p in agreement.parties),
             "alignment_policy": agreement.alignment.policy,

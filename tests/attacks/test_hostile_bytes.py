@@ -441,6 +441,10 @@ def test_a_report_that_is_no_document_is_refused(body: bytes) -> None:
 
 HEAD = {"log": "sat", "size": 3, "root": "ab" * 32, "at": "2030-01-01T00:00:00+00:00", "signature": "cd" * 64}
 TURN = {"phase": "train", "attempt": 1, "number": 1, "by": "bank"}
+OVERLAP = {
+    "members": ["sat", "bank"], "epsilon": 1.0, "largest_set": 100, "nonce": "ab" * 16,
+    "proposed_at": "2030-01-01T00:00:00+00:00", "expires_at": "2030-01-02T00:00:00+00:00",
+}  # fmt: skip
 GOOD_COMMANDS: dict[str, dict[str, Any]] = {
     "welcome": {"version": "1", "heartbeat_seconds": 2.0},
     "roster": {"members": {"sat": create_member("sat")}},
@@ -451,6 +455,7 @@ GOOD_COMMANDS: dict[str, dict[str, Any]] = {
     "abort": {"reason": "no", "culprit": "sat"},
     "finished": {"settlement_sha256": "ab" * 32, "heads": [HEAD]},
     "settle": {"requests": []},
+    "overlaps": {"overlaps": [{"proposal": OVERLAP}]},
 }
 GOOD_REPORTS: dict[str, dict[str, Any]] = {
     "heartbeat": {},
@@ -462,6 +467,7 @@ GOOD_REPORTS: dict[str, dict[str, Any]] = {
     "failed": {"phase": "train", "attempt": 1, "reason": "no", "peer": "sat"},
     "held": {"phase": "train", "attempt": 1},
     "settlement": {"digest": "ab" * 32, "refused": "no"},
+    "overlap": {"proposal": OVERLAP, "signature": "ef" * 64},
     "rows": {"root": "ab" * 32, "through": "2030-01-01T00:00:00+00:00"},
     "live": {
         "run_id": "ab" * 32,

@@ -327,14 +327,14 @@ def test_over_a_public_list_no_partys_own_sums_open(homes: tuple[DemoHomes, Cons
     listed = {"policy": "universe", "universe_sha256": "07" * 32}
     settings = settings.model_copy(update={"alignment": settings.alignment.model_copy(update=listed)})
     assert settings.openings.contribution == "masked"
-    with pytest.raises(ConfigError, match="over a public list no single party's sums may open"):
+    with pytest.raises(ConfigError, match="over a public list or a union no single party's sums may open"):
         agreement_of(settings, place.roster, datetime.now(UTC))
     quiet = settings.openings.model_copy(update={"contribution": "none"})
     made = agreement_of(settings.model_copy(update={"openings": quiet}), place.roster, datetime.now(UTC))
     home = NodeHome(place.party("satellite"))
     check_agreement(made, home.settings, home.identity, home.roster, datetime.now(UTC))
     forced = made.model_copy(update={"openings": settings.openings})
-    with pytest.raises(AgreementError, match="which of its entities a party does not cover"):
+    with pytest.raises(AgreementError, match="which rows a party does not cover"):
         check_agreement(forced, home.settings, home.identity, home.roster, datetime.now(UTC))
 
 

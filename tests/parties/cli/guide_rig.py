@@ -14,7 +14,7 @@ from parties.demo.processes import environment
 
 __all__ = ["carried_out", "script"]
 
-_PATIENCE = 240
+_PATIENCE = 480
 
 
 def script(guide: Path) -> str:

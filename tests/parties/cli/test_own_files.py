@@ -51,6 +51,7 @@ def test_it_takes_few_commands() -> None:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(600)
 def test_messy_files_of_ones_own_end_in_a_settled_run(tmp_path: Path) -> None:
     files(tmp_path)
     said = carried_out(GUIDE, tmp_path)

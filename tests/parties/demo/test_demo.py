@@ -53,6 +53,7 @@ FIELDS = {
     "parity_rounded",
     "parity_cause",
     "shapley",
+    "choice",
     "ledger",
     "bytes_by_message_type",
     "seconds",

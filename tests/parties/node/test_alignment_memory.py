@@ -75,7 +75,8 @@ def test_what_refuses_the_own_set_stays_with_its_operators() -> None:
     """The words count this party's entities; a DataError's words are for its own log, and peers read none of them."""
     terms = agreement({"kind": "sealed", "anchor": "b"}, contribution="none", limit_per_row=1)
     context: Any = SimpleNamespace(
-        agreement=terms, settings=SimpleNamespace(party=None, label=None), queries=None, data=None, me="a",
+        agreement=terms, settings=SimpleNamespace(party=None, label=None), queries=None, data=None,
+        me="a", workers=None,
         run_id=terms.run_id, secret=lambda purpose: bytes(32),
         identity=SimpleNamespace(key=SimpleNamespace(sign=bytes)),
         perform=lambda phase, attempt, flow: run_alone(flow),

@@ -40,7 +40,8 @@ def run(own: np.ndarray, first: str = "", earlier=((), 0), theirs: np.ndarray | 
     head = RidgeHead(own.shape[2])
     agreement = SimpleNamespace(
         evaluation=SimpleNamespace(first=first, last=""), walk_forward=walk, model=model,
-        parties=[SimpleNamespace(name="bank", columns=("x0",))], label=SimpleNamespace(definition="next week"),
+        parties=[SimpleNamespace(name="bank", columns=("x0",))],
+        label=SimpleNamespace(definition="next week", residual=()),
         dated=SimpleNamespace(frequency="W-FRI"),
     )  # fmt: skip
     found, trials = validate_run(
