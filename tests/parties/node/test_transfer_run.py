@@ -28,7 +28,8 @@ def test_two_runs_by_oblivious_transfer(tmp_path: Path) -> None:
         terms = settings.alignment.model_copy(update={"protocol": "ot"})
         for number in range(2):
             made = agreement_of(settings, homes.roster, datetime.now(UTC), timedelta(minutes=30))
-            changed = {"nonce": f"run {number}", "alignment": terms}
+            room = made.openings.model_copy(update={"limit_per_row": 4})
+            changed = {"nonce": f"run {number}", "alignment": terms, "openings": room}
             run_id = client.propose(made.model_copy(update=changed))
             until(lambda run_id=run_id: client.run(run_id).n_common is not None, "the alignment")  # type: ignore[misc]
             assert client.run(run_id).n_common == 32
