@@ -129,6 +129,8 @@ def estimate_overlap(
     if me not in terms.members:
         raise LocalProtocolError(f"{me!r} is not among the members of this estimate")
     held = check_canonical(ids)
+    if any(name.startswith(DUMMY) for name in held):
+        raise LocalProtocolError(f"identifiers that begin with {DUMMY} name dummies of an estimate: rename them")
     if len(held) > terms.largest_set:
         raise LocalProtocolError(
             "this party's set is larger than the agreed largest_set: propose it anew with a larger one"

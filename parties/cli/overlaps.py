@@ -121,7 +121,7 @@ def overlap_answer(
 def overlap_show(home: Home) -> None:
     """Every overlap that this node knows of, what came of it, and what is left of the budget by counterparty."""
     from parties.node.home import NodeHome
-    from parties.node.overlaps import known_overlaps, spent
+    from parties.node.overlaps import known_overlaps, own_estimate, spent
 
     place = NodeHome(home)
     known = known_overlaps(place.folder)
@@ -132,6 +132,9 @@ def overlap_show(home: Home) -> None:
         section(f"Overlap {folder.name[:12]}: {state.status}", [f"{', '.join(proposal.members)}; {proposal.purpose}"])
         for name, why in {**state.refused, **state.failed}.items():
             say(f"{name}: {why}")
+        own = own_estimate(folder)
+        if own and state.found and own != state.found:
+            say("The coordinator shows other numbers than the members told this node; below are this node's.")
         rows = [
             (
                 one.part or "all",
@@ -139,7 +142,7 @@ def overlap_show(home: Home) -> None:
                 f"{max(count, 0):.0f}",
                 f"{proposal.terms.deviation(group.count('+') + 1):.0f}",
             )
-            for one in state.found
+            for one in own or state.found
             for group, count in one.together.items()
         ]
         if rows:

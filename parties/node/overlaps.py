@@ -39,7 +39,16 @@ from psi.overlap import Overlap, estimate_overlap
 if TYPE_CHECKING:
     from parties.node.home import NodeHome
 
-__all__ = ["OverlapLine", "Overlaps", "check_budget", "known_overlaps", "one_overlap", "propose_overlap", "spent"]
+__all__ = [
+    "OverlapLine",
+    "Overlaps",
+    "check_budget",
+    "known_overlaps",
+    "one_overlap",
+    "own_estimate",
+    "propose_overlap",
+    "spent",
+]
 
 _LOG = logging.getLogger(__name__)
 _FOLDER = "overlaps"
@@ -210,6 +219,17 @@ def known_overlaps(folder: Path) -> list[tuple[Path, OverlapState]]:
     """Every overlap that the node in ``folder`` knows of, oldest first."""
     found = [(one, state) for one in (folder / _FOLDER).glob("*") if (state := _state(one)) is not None]
     return sorted(found, key=lambda pair: pair[1].proposal.proposed_at)
+
+
+def own_estimate(folder: Path) -> tuple[OverlapFound, ...] | None:
+    """What the members told this node of the overlap in ``folder``; None where it has none."""
+    path = folder / "found.json"
+    try:
+        return OverlapAnswer.model_validate_json(path.read_bytes()).found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError):
+        raise StorageError(f"{path}: damaged; restore it from a backup") from None
 
 
 def one_overlap(folder: Path, name: str) -> tuple[Path, OverlapState]:

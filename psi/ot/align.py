@@ -52,7 +52,8 @@ def align_by_transfer(
         those members hold themselves; members without the leader learn nothing more. The coordinator takes no part.
     Model: semi-honest, augmented: a party may choose another set before it begins. A leader that departs from the
         oblivious PRF is caught by a check; one that tells a false result is caught unless every member holds what it
-        names; it can stop after it has learned the result. A party's table has room for about 1.4 times its set.
+        names, but names each member a list of its own and so learns, once a run, whether that one holds all of it; it
+        can stop after it has learned the result. A party's table has room for about 1.4 times its set.
     Source: Kolesnikov, Matania, Pinkas, Rosulek and Trieu, CCS 2017 (ePrint 2017/799), section 5, over
         the oblivious PRF of psi/ot/extension.py.
 

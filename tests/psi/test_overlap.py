@@ -168,6 +168,8 @@ def test_a_malformed_message_is_refused_and_its_sender_named(kind: type, changes
 def test_terms_and_sets_that_cannot_be_are_refused_before_anything_moves() -> None:
     with pytest.raises(LocalProtocolError, match="larger than the agreed largest_set"):
         estimate({"bank": UNIVERSE, "sky": UNIVERSE}, largest=3)
+    with pytest.raises(LocalProtocolError, match="name dummies of an estimate"):
+        next(estimate_overlap(NAMES[0], OverlapTerms(NAMES, 5, 5), ["~DUM.1"], run=RUN, randomness=Seeded()))
     for members in (("bank",), ("bank", "bank"), (*NAMES, "more")):
         with pytest.raises(ValueError, match="two to 5"):
             OverlapTerms(members, 5, 5)

@@ -112,6 +112,15 @@ def test_three_members_learn_an_estimate_and_the_page_the_same(
     said = capsys.readouterr().out
     assert "fund, satellite, social" in said
     assert "With fund: epsilon 2 of 3 is spent" in said
+    assert "The coordinator shows other numbers" not in said
+    asked_at = known_overlaps(place("social"))[0][0] / "asked.json"
+    group, told_by_members = next(iter(found.together.items()))
+    false = found.model_copy(update={"together": {**found.together, group: told_by_members + 700}})
+    asked_at.write_text(state.model_copy(update={"found": (false,)}).model_dump_json())
+    assert run(["overlap", "show", "--home", str(place("social"))]) == 0
+    again = capsys.readouterr().out
+    assert "The coordinator shows other numbers" in again
+    assert f"{max(told_by_members, 0) + 700:.0f}" not in again
     assert run(["overlap", "propose", "--home", str(place("fund")), "--with", "social", "--epsilon", "1.5"]) != 0
     assert "limits.overlap_epsilon) of 3" in capsys.readouterr().err
 
