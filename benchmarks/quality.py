@@ -33,11 +33,6 @@ F64 = NDArray[np.float64]
 ALPHA = 1000.0
 """Of the joint ridge, as the linear column's."""
 
-GRID: tuple[Mapping[str, Any], ...] = tuple(
-    {"hidden_layer_sizes": (size,), "alpha": alpha, "max_iter": passes, "batch_size": 500, "learning_rate_init": 2e-3}
-    for size, alpha, passes in product((16, 32, 64), (3.0, 10.0), (40, 80))
-)
-
 CHANGES: tuple[Mapping[str, Any], ...] = (
     {},
     *({"threshold": value} for value in (1.0, 2.0, 2.5, 3.0, 4.0)),
@@ -53,6 +48,15 @@ CHANGES: tuple[Mapping[str, Any], ...] = (
 )
 
 
+def grid(penalties: Sequence[float], passes: Sequence[int]) -> list[Mapping[str, Any]]:
+    """Settings of the pooled network that are tried."""
+    fixed = {"batch_size": 500, "learning_rate_init": 2e-3}
+    return [
+        {"hidden_layer_sizes": (size,), "alpha": penalty, "max_iter": count} | fixed
+        for size, penalty, count in product((16, 32, 64), penalties, passes)
+    ]
+
+
 def simulated(signal: Signal, seed: int, *, entities: int = 500, periods: int = 104, ic: float = 0.18) -> Pooled:
     """The panels of a simulated consortium of three feature parties."""
     with tempfile.TemporaryDirectory() as folder:
@@ -61,10 +65,10 @@ def simulated(signal: Signal, seed: int, *, entities: int = 500, periods: int = 
 
 
 def tuned_network(
-    pooled: Pooled, begin: int, first: int, grid: Sequence[Mapping[str, Any]] = GRID, *, every: int = 4
+    pooled: Pooled, begin: int, first: int, tried: Sequence[Mapping[str, Any]], *, every: int = 4
 ) -> tuple[Mapping[str, Any], F64]:
     """The settings with the best rank IC in periods ``begin`` to ``first``, and rank ICs (T,) from ``first`` on."""
-    best = max(grid, key=lambda settings: float(np.nanmean(pooled.network(settings, begin, first, 10))))
+    best = max(tried, key=lambda settings: float(np.nanmean(pooled.network(settings, begin, first, 10))))
     return best, pooled.network(best, first, len(pooled.label.label), every)
 
 
@@ -95,8 +99,10 @@ def mean(ics: F64, first: int = 0) -> float:
     return float(np.nanmean(ics[first:]))
 
 
-def report_panel(name: str, pooled: Pooled, starts: int, begin: int, first: int, *, network: bool) -> None:
-    """One panel: the sealed defaults over all starts, beside the joint ridge and, where asked, a pooled network."""
+def report_panel(
+    name: str, pooled: Pooled, starts: int, begin: int, first: int, tried: Sequence[Mapping[str, Any]]
+) -> None:
+    """One panel: the sealed defaults over all starts, beside the joint ridge and, where tried, a pooled network."""
     found = [pooled.sealed(SealedModel(), start) for start in range(starts)]
     whole = [mean(each.whole) for each in found]
     linear = float(np.mean([mean(each.linear) for each in found]))
@@ -104,9 +110,9 @@ def report_panel(name: str, pooled: Pooled, starts: int, begin: int, first: int,
         f"{name}: all predicted weeks: sealed {np.mean(whole):.4f} (worst of {starts} starts {min(whole):.4f}), "
         f"its linear column {linear:.4f}, joint ridge {mean(pooled.ridge(ALPHA)):.4f}"
     )
-    if not network:
+    if not tried:
         return
-    best, ics = tuned_network(pooled, begin, first)
+    best, ics = tuned_network(pooled, begin, first, tried)
     late = [mean(each.whole, first) for each in found]
     print(
         f"{name}: from week {first}: sealed {np.mean(late):.4f} (worst {min(late):.4f}), joint ridge "
@@ -160,6 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--starts", type=int, default=4, help="initial weights of each panel")
     parser.add_argument("--tune", type=int, nargs=2, default=[25, 45], help="weeks that the pooled network is tuned on")
     parser.add_argument("--network", action="store_true")
+    parser.add_argument("--penalties", type=float, nargs="+", default=[3.0, 10.0], help="tried for the pooled network")
+    parser.add_argument("--passes", type=int, nargs="+", default=[40, 80], help="likewise")
     parser.add_argument("--changes", action="store_true")
     parser.add_argument("--trials", type=int, default=0)
     asked = parser.parse_args(arguments)
@@ -174,8 +182,9 @@ def main(arguments: list[str] | None = None) -> None:
     if asked.trials:
         report_trials(panels, asked.trials)
     if not asked.changes and not asked.trials:
+        tried = grid(asked.penalties, asked.passes) if asked.network else []
         for name, pooled in panels.items():
-            report_panel(name, pooled, asked.starts, *asked.tune, network=asked.network)
+            report_panel(name, pooled, asked.starts, *asked.tune, tried)
     print(f"{time.monotonic() - began:.0f} s")
 
 
