@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 
 import parties.cli.approving
 import parties.cli.known
+import parties.cli.portfolios
 import parties.cli.replaying  # noqa: F401 adds its commands to audit's
 from parties import __version__
 from parties.cli import (
