@@ -19,6 +19,7 @@ from pydantic import (
 from vfl.agreed import Terms
 from vfl.ensemble_terms import EnsembleModel
 from vfl.fixed_point import LARGEST_OPERAND, FixedPoint
+from vfl.screen_terms import ScreenModel
 from vfl.sealed_terms import FASTEST, SealedModel
 from vfl.tree_terms import TreesModel
 
@@ -35,6 +36,7 @@ __all__ = [
     "Model",
     "OpeningTerms",
     "RidgeModel",
+    "ScreenModel",
     "SealedModel",
     "SplitModel",
     "Terms",
@@ -177,13 +179,14 @@ Model = Annotated[
     | Annotated[SplitModel, Tag("split")]
     | Annotated[RidgeModel, Tag("ridge")]
     | Annotated[TreesModel, Tag("trees")]
-    | Annotated[EnsembleModel, Tag("ensemble")],
+    | Annotated[EnsembleModel, Tag("ensemble")]
+    | Annotated[ScreenModel, Tag("screen")],
     Discriminator(_kind),
 ]
 """A run's model; without ``kind`` it is the split network."""
 
-AnchoredModel = SealedModel | TreesModel | EnsembleModel
-"""Trained on shares to the end: an anchor holds one half of them."""
+AnchoredModel = SealedModel | TreesModel | EnsembleModel | ScreenModel
+"""Computed on shares to the end: an anchor holds one half of them, and of a screen's each pair of parties its own."""
 
 
 class Horizon(Terms):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parties.agreement.screen_terms import check_screen
 from parties.names import COORDINATOR, entity_key
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.models.sealed.messages import Members
-from vfl.terms import AnchoredModel, EnsembleModel
+from vfl.terms import AnchoredModel, EnsembleModel, ScreenModel
 from vfl.tree_terms import TreesModel
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def with_kind_defaults(given: Any) -> Any:
     model = given.get("model")
     kind = model.get("kind") if isinstance(model, Mapping) else getattr(model, "kind", None)
     openings = given.get("openings", {})
-    if kind not in ("sealed", "trees", "ensemble"):
+    if kind not in ("sealed", "trees", "ensemble", "screen"):
         return given
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
     if isinstance(openings, Mapping):
-        unvalued = kind == "ensemble" or _classes(given.get("static"))
+        unvalued = kind in ("ensemble", "screen") or _classes(given.get("static"))
         filled["openings"] = {"contribution": "none" if unvalued else "moments"} | dict(openings)
     search = given.get("search")
     if kind == "sealed" and isinstance(search, Mapping):
@@ -115,6 +116,9 @@ def check_sealed(agreement: Agreement) -> None:
     """Raise ValueError for what contradicts, or does not exist for, a sealed model."""
     model, openings = agreement.model, agreement.openings
     assert isinstance(model, AnchoredModel)
+    if isinstance(model, ScreenModel):
+        check_screen(agreement)
+        return
     names = [party.name for party in agreement.features]
     if len(names) > 8:
         raise ValueError('a sealed model takes 1 to 8 feature parties: set model.kind = "ridge" for more')

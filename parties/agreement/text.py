@@ -16,6 +16,7 @@ from parties.ledger.entries import Unit
 from parties.names import COORDINATOR
 from vfl.models.classes.opens import in_words as classes_in_words
 from vfl.models.opens import in_words
+from vfl.terms import ScreenModel
 from vfl.walk.configurations import SealedSearchTerms
 
 __all__ = ["Section", "agreement_lines", "agreement_text", "terms_section"]
@@ -151,6 +152,9 @@ def _opens(agreement: Agreement) -> Iterator[str]:
 
 
 def _factor(agreement: Agreement) -> Iterator[str]:
+    if isinstance(agreement.model, ScreenModel):
+        yield f"There is none: the report of the screen stays with {agreement.label.party}."
+        return
     yield f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}"
     if agreement.label.party not in agreement.recipients:
         yield f"The label party {agreement.label.party} makes the scores and has them in any case."

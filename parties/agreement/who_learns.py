@@ -10,7 +10,7 @@ from vfl.models.classes.opens import sentence as of_classes
 from vfl.models.disclosure import RunSizes
 from vfl.models.opens import sentences
 from vfl.models.sealed.opens import NUMBER_BITS
-from vfl.terms import AnchoredModel, SealedModel
+from vfl.terms import AnchoredModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["ALONE_OVER_A_LIST", "alignment_line", "label_lines", "opens_alone", "run_sizes", "who_learns"]
@@ -43,6 +43,14 @@ def run_sizes(agreement: Agreement, reader: str = "") -> RunSizes:
     )
 
 
+_SERVED = (
+    "It sees which rows have labels, and when; no label, gradient, weight or feature of others: what it computes on is "
+    "encrypted, and what it keeps are uniform shares."
+)
+_SCREENED = (
+    "It sees how many terminals each party has; no label and no terminal of others: what it computes on is encrypted, "
+    "and what it keeps are uniform shares. It is told of its own terminals in formulas that are named."
+)
 _PAID_BY = "It learns every feature party's contribution by period, signed by the label party: what all are paid by."
 
 
@@ -124,18 +132,15 @@ def _tried(agreement: Agreement) -> str:
 
 def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
     """What each learns from the run, by name, the coordinator last."""
-    common = alignment_line(agreement)
+    common, screened = alignment_line(agreement), isinstance(agreement.model, ScreenModel)
     takes = "It receives the factor: a score for each entity and period, and its validation."
     learns: dict[str, tuple[str, ...]] = {}
     for party in agreement.parties:
-        got = (takes,) if party.name in agreement.recipients else ()
+        got = (takes,) if party.name in agreement.recipients and not screened else ()
         if party.role == "label":
-            learns[party.name] = (common, *label_lines(agreement), takes)
+            learns[party.name] = (common, *label_lines(agreement), *(() if screened else (takes,)))
         else:
-            rows = (
-                "It sees which rows have labels, and when; no label, gradient, weight or feature of others: what it "
-                "computes on is encrypted, and what it keeps are uniform shares."
-            )
+            rows = _SCREENED if screened else _SERVED
             paid = (_PAID_BY,) if agreement.openings.contribution != "none" else ()
             tried = (
                 (f"It learns which of the {len(agreement.configurations)} configurations was chosen.",)
@@ -152,7 +157,9 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
         coordinator.append(
             f"It matches blinded entity ids: it learns how many each party has{filled} and how many are common."
         )
-    if agreement.evaluation.metrics_to_coordinator:
+    if agreement.evaluation.metrics_to_coordinator and screened:
+        coordinator.append("The label party tells it how many formulas were tried and how many are named.")
+    elif agreement.evaluation.metrics_to_coordinator:
         losses = (
             "what each tree takes off the error of training"
             if agreement.model.kind in ("trees", "ensemble")
@@ -161,7 +168,7 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
         coordinator.append(f"The label party tells it {losses} and rank ICs.")
     if agreement.openings.contribution != "none":
         coordinator.append("The label party tells it each feature party's contribution, which it pays by.")
-    if COORDINATOR in agreement.recipients:
+    if COORDINATOR in agreement.recipients and not screened:
         coordinator.append(takes)
     learns |= dict.fromkeys(agreement.readers, (f"It runs no node. {takes}",))
     learns[COORDINATOR] = tuple(coordinator)

@@ -40,6 +40,7 @@ from parties.cli import (
     overlaps,
     page,
     runs,
+    screening,
     searching,
     services,
     settling,
@@ -90,6 +91,7 @@ app.add_typer(bench.app, name="bench")
 runs.app.command("continue")(continuing.run_continue)
 runs.app.command("search")(searching.run_search)
 runs.app.command("importance")(importance.run_importance)
+runs.app.command("screen")(screening.run_screen)
 runs.app.command("template")(templates.run_template)
 
 

@@ -76,11 +76,18 @@ def _universe(agreement: Agreement, settings: NodeSettings, home: Path) -> str:
 
 def show_openings(agreement: Agreement, standing: int) -> None:
     """How often a row opens, and what may open of it. standing: this node's own limit."""
+    from vfl.models.screen.opens import SCREEN_BITS
     from vfl.models.sealed.scales import SCORE_BITS
-    from vfl.terms import AnchoredModel
+    from vfl.terms import AnchoredModel, ScreenModel
 
     model = agreement.model
-    if isinstance(model, AnchoredModel):
+    if isinstance(model, ScreenModel):
+        title, lines = "Label vectors of a row", [
+            ("this screen's", 1),
+            ("bits of a sum over a period's rows", SCREEN_BITS),
+            ("agreed limit over all runs, counted by each feature party", agreement.row_limit),
+        ]  # fmt: skip
+    elif isinstance(model, AnchoredModel):
         title, lines = "Scores of a row", [
             ("this run's prediction", agreement.opened_scores),
             ("bits of a score", SCORE_BITS),

@@ -12,7 +12,16 @@ from parties.cli.help_group import HelpGroup
 from parties.errors import StorageError
 from parties.terminal.console import say, table
 
-__all__ = ["app", "bench_product", "bench_psi", "bench_ridge", "bench_sealed", "bench_train", "bench_trees"]
+__all__ = [
+    "app",
+    "bench_product",
+    "bench_psi",
+    "bench_ridge",
+    "bench_screen",
+    "bench_sealed",
+    "bench_train",
+    "bench_trees",
+]
 
 app = typer.Typer(cls=HelpGroup, help="Measure speed, bytes and memory on this machine.", no_args_is_help=True)
 
@@ -157,6 +166,31 @@ def bench_trees(
     say(*(f"in the clear, one core: {name} {value:.3f} s" for name, value in figures["in_the_clear"].items()))
     say(f"CPU of all sides, their start included: {figures['cpu_seconds_per_tree']:.1f} s a tree")
     say(*(f"bytes per tree from {name}: {size:,.0f}" for name, size in figures["bytes_per_tree"].items()))
+    _show_costs(figures, ())
+    _keep(figures, json_file)
+
+
+@app.command("screen")
+def bench_screen(
+    entities: Annotated[int, typer.Option(min=10, max=100_000, help="Rows of a period.")] = 500,
+    periods: Annotated[int, typer.Option(min=30, max=10_000, help="Periods.")] = 100,
+    terminals: Annotated[int, typer.Option(min=1, max=512, help="Terminals of each feature party.")] = 100,
+    parties: Parties = 2,
+    json_file: Json = None,
+) -> None:
+    """A screen of formulas with one planted product, every party in a process of its own over mutual TLS."""
+    from parties.bench.screen import ScreenShape
+    from parties.bench.screen import bench_screen as measure
+
+    figures = measure(ScreenShape(entities, periods, terminals, parties))
+    say(
+        f"{parties} feature part{'y' if parties == 1 else 'ies'} x {terminals} terminals, {entities * periods:,} rows "
+        f"in {periods} periods: {figures['products']:,} products and {parties * terminals} terminals in "
+        f"{figures['seconds']:.1f} s, judged in {figures['judging_seconds']:.1f} s",
+        f"named: {', '.join(figures['named']) or 'nothing'} (planted: the first terminals); "
+        f"{figures['numbers_left_out']} numbers left out",
+    )
+    say(*(f"bytes from {name}: {size:,.0f}" for name, size in figures["bytes"].items()))
     _show_costs(figures, ())
     _keep(figures, json_file)
 

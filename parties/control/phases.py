@@ -10,6 +10,7 @@ from pydantic import Field
 from parties.agreement.document import Agreement
 from parties.names import COORDINATOR
 from psi.flow import Role
+from vfl.terms import ScreenModel
 
 __all__ = ["PHASES", "Attempt", "PhaseName", "Plan", "session_name", "session_roles"]
 
@@ -28,6 +29,7 @@ class Plan:
     matching: bool
     valued: bool
     attributed: bool = False
+    screened: bool = False
 
     @classmethod
     def of(cls, agreement: Agreement) -> Plan:
@@ -38,6 +40,7 @@ class Plan:
             matching=agreement.alignment.matched and not agreement.rows_kept,
             valued=agreement.openings.contribution != "none",
             attributed=agreement.openings.attribution,
+            screened=isinstance(agreement.model, ScreenModel),
         )
 
     def participants(self, phase: PhaseName) -> tuple[str, ...]:
@@ -46,11 +49,11 @@ class Plan:
         if phase == "align":
             return (*everyone, COORDINATOR) if self.matching else everyone
         if phase == "evaluate":
-            return (self.label,)
+            return () if self.screened else (self.label,)
         if phase == "value":
             return everyone if self.valued or self.attributed else ()
         if phase == "export":
-            takers = {self.label, *self.recipients}
+            takers = set() if self.screened else {self.label, *self.recipients}
             return tuple(name for name in (*everyone, COORDINATOR) if name in takers)
         if phase == "settle":
             return (COORDINATOR,)

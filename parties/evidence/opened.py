@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from parties.agreement.document import Agreement
 from parties.evidence.parts import Logged
+from vfl.models.screen.opens import SCREEN_BITS
 from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.protocols.opened_numbers import OpenedNumbers
 from vfl.protocols.row_bits import BACKWARD
-from vfl.terms import AnchoredModel
+from vfl.terms import AnchoredModel, ScreenModel
 
 __all__ = ["OPENING", "Opened", "opened_bits"]
 
@@ -37,13 +38,16 @@ class Opened:
 def opened_bits(agreement: Agreement, entries: Iterable[Logged]) -> tuple[Opened, ...]:
     """The openings that the writer's log charged, by kind. Raises KeyError, TypeError or ValueError on odd entries."""
     anchored = isinstance(agreement.model, AnchoredModel)
+    screened = isinstance(agreement.model, ScreenModel)
     each = OpenedNumbers(agreement.openings.deviation).bits
     found: dict[str, tuple[int, int, float]] = {}
     for entry in entries:
         if entry.kind != OPENING:
             continue
         label, rows, width = str(entry.body["label"]), int(entry.body["rows"]), int(entry.body["width"])
-        if anchored and label.startswith("numbers/"):
+        if screened:
+            what, numbers, bits = "sums of a screen, by period", width, float(SCREEN_BITS)
+        elif anchored and label.startswith("numbers/"):
             what, numbers, bits = "numbers of coalitions and trials, by period", width, float(NUMBER_BITS)
         elif anchored:
             what, numbers, bits = "scores of rows", rows * width, float(SCORE_BITS)

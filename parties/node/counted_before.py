@@ -15,14 +15,14 @@ from parties.agreement.document import Agreement
 from parties.errors import AgreementError
 from parties.node.earlier_runs import proposed_before
 from parties.node.openings import Counted, OpeningStore
-from vfl.terms import AnchoredModel, SplitModel
+from vfl.terms import AnchoredModel, ScreenModel, SplitModel
 
 __all__ = ["check_counted", "counted_lines"]
 
 _WORDS: dict[Counted, str] = {
     "sums": "openings",
     "scores": "opened scores",
-    "numbers": "valuations",
+    "numbers": "valuations and screens",
 }
 
 
@@ -91,7 +91,9 @@ def _needed(agreement: Agreement, me: str) -> Iterator[tuple[Counted, int, int]]
     start = _first_predicted(agreement)
     if me == agreement.label.party:
         return
-    if isinstance(agreement.model, AnchoredModel):
+    if isinstance(agreement.model, ScreenModel):
+        yield "numbers", 1, 0
+    elif isinstance(agreement.model, AnchoredModel):
         if agreement.model.anchor == me:
             yield "scores", agreement.opened_scores, start
             if agreement.openings.contribution == "moments":

@@ -6,9 +6,10 @@ from parties.node.classes_feature import ClassesFeatureParty
 from parties.node.context import RunContext
 from parties.node.ensemble_feature import EnsembleFeatureParty
 from parties.node.feature import FeatureParty
+from parties.node.screen_feature import ScreenFeatureParty
 from parties.node.sealed_feature import SealedFeatureParty
 from parties.node.trees_feature import TreesFeatureParty
-from vfl.terms import EnsembleModel, SealedModel
+from vfl.terms import EnsembleModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["feature_party"]
@@ -26,5 +27,7 @@ def feature_party(context: RunContext, entities: tuple[str, ...]) -> FeaturePart
             return TreesFeatureParty(context, entities)
         case EnsembleModel():
             return EnsembleFeatureParty(context, entities)
+        case ScreenModel():
+            return ScreenFeatureParty(context, entities)
         case _:
             return FeatureParty(context, entities)

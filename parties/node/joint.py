@@ -37,7 +37,7 @@ from vfl.models.split.twin import alone
 from vfl.protocols.label_session import LabelSession
 from vfl.protocols.resume import Resumed, agree_place
 from vfl.protocols.session import Kept, RingShare
-from vfl.terms import EnsembleModel, Model, RidgeModel, SealedModel, SplitModel, TreesModel
+from vfl.terms import EnsembleModel, Model, RidgeModel, ScreenModel, SealedModel, SplitModel, TreesModel
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential, warm_up_rows
 from vfl.walk.search import SearchTerms
@@ -136,10 +136,7 @@ class SplitJoint:
 
     def _schedule(self, row_limit: int, reserved: int) -> tuple[Step, ...]:
         panel, walk = self._panel, self._context.agreement.walk_forward
-        steps = prequential(
-            self._terms, walk, panel.known_from, panel.label, panel.universe, row_limit, reserved
-        )  # fmt: skip
-        return tuple(steps)
+        return tuple(prequential(self._terms, walk, panel.known_from, panel.label, panel.universe, row_limit, reserved))
 
     def _new_head(self, terms: SplitModel | None = None) -> LabelHead:
         shares = self._context.agreement.walk_forward.shares
@@ -390,6 +387,8 @@ def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:
                 return SealedJoint(context, terms, panel)
             case TreesModel():
                 return TreesJoint(context, terms, panel)
+            case ScreenModel():
+                raise ConfigError("a screen trains no model")
             case EnsembleModel():
                 return EnsembleJoint(context, terms, panel)
             case RidgeModel():

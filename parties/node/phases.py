@@ -22,6 +22,7 @@ from parties.node.kept_approvals import keep_approvals
 from psi.flow import Role
 from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle
+from vfl.terms import ScreenModel
 
 if TYPE_CHECKING:
     from parties.node.label import LabelParty
@@ -108,6 +109,8 @@ class PartyRun:
     def _train(self, attempt: int) -> Report:
         rows = self._aligned()
         rows.remember()
+        if self._is_label and isinstance(self.context.agreement.model, ScreenModel):
+            return self._screen(attempt)
         if self._is_label:
             label = self._label()
             self._part = label
@@ -119,6 +122,14 @@ class PartyRun:
         self._part = feature
         feature.train(attempt)
         return {"openings": self._openings()}
+
+    def _screen(self, attempt: int) -> Report:
+        from parties.node.screen_label import ScreenLabelParty
+
+        agreement, rows = self.context.agreement, self._aligned()
+        found = ScreenLabelParty(self.context, rows.ids).screen(attempt)
+        told = agreement.evaluation.metrics_to_coordinator
+        return {"rows": len(agreement.periods) * len(rows.ids)} | ({"detail": found} if told else {})
 
     def _evaluate(self, _: int) -> Report:
         part = self._trained()

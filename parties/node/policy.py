@@ -8,6 +8,7 @@ from parties import __version__
 from parties.agreement.arithmetic import check_arithmetic, check_openings
 from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
+from parties.agreement.screen_terms import holders_of
 from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
 from parties.errors import AgreementError
 from parties.members.keys import Identity
@@ -15,7 +16,7 @@ from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.node.own_rows import OwnRows, own_cautions
 from parties.node.settings import BOUNDED, NodeSettings
-from vfl.terms import AnchoredModel, SplitModel
+from vfl.terms import AnchoredModel, ScreenModel, SplitModel
 
 __all__ = ["check_agreement", "left_to_a_person"]
 
@@ -143,7 +144,14 @@ def _check_forms(agreement: Agreement, settings: NodeSettings) -> None:
 
 def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
     limits = settings.limits
-    if isinstance(agreement.model, AnchoredModel) and limits.anchors and agreement.model.anchor not in limits.anchors:
+    if isinstance(agreement.model, ScreenModel):
+        strange = sorted(set(holders_of(agreement, settings.party.name)) - set(limits.anchors))
+        if limits.anchors and strange:
+            raise AgreementError(
+                f"{', '.join(strange)} would hold shares of this party's terminals and is not among limits.anchors of "
+                "this node: add it there, or ask for another order of the parties"
+            )
+    elif isinstance(agreement.model, AnchoredModel) and limits.anchors and agreement.model.anchor not in limits.anchors:
         raise AgreementError(
             f"the agreement's anchor is {agreement.model.anchor!r}, who is not among limits.anchors of this node: add "
             "it there, or ask for another anchor"

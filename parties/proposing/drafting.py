@@ -28,7 +28,7 @@ from parties.settings.consortium import (
     PartySettings,
 )
 from parties.settings.text import TextSettings
-from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, OpeningTerms, SplitModel
+from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, OpeningTerms, ScreenModel, SplitModel
 
 __all__ = [
     "Node",
@@ -131,7 +131,7 @@ def _fault(error: ValidationError) -> TermsFault:
     """The first thing that is wrong. A sentence about several fields is put at the one that it tells to change."""
     first = error.errors()[0]
     # a union's tag, such as the model's kind, stands in the place but in nobody's file
-    kinds = ("sealed", "split", "ridge", "trees", "ensemble")
+    kinds = ("sealed", "split", "ridge", "trees", "ensemble", "screen")
     loc = first["loc"]
     place = ".".join(str(part) for number, part in enumerate(loc) if number != 1 or part not in kinds)
     text = first["msg"].removeprefix("Value error, ")
@@ -215,7 +215,7 @@ def coalition_of(
     staying = tuple(party for party in settings.party if party.role == "label" or party.name in members)
     present = {COORDINATOR, *(party.name for party in staying)}
     model = _with_batch_floor(settings).model  # of all parties, so that coalitions train on the same steps
-    if isinstance(model, AnchoredModel) and model.anchor not in members:
+    if isinstance(model, AnchoredModel) and not isinstance(model, ScreenModel) and model.anchor not in members:
         model = model.model_copy(update={"anchor": ""})
     about = f"retrain run of the coalition {', '.join(members)}"
     return settings.model_copy(
@@ -303,7 +303,7 @@ def agreement_of(
 def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
     """The terms with an anchor, where the model needs one and they name none."""
     model = settings.model
-    if not isinstance(model, AnchoredModel) or model.anchor:
+    if not isinstance(model, AnchoredModel) or isinstance(model, ScreenModel) or model.anchor:
         return settings
     columns = {party.name: len(party.output_columns) for party in settings.party}
     return settings.model_copy(

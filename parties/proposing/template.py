@@ -12,7 +12,7 @@ from vfl.terms import OpeningTerms
 
 __all__ = ["Kind", "Offered", "terms_template"]
 
-Kind = Literal["sealed", "trees", "split", "ridge"]
+Kind = Literal["sealed", "trees", "split", "ridge", "screen"]
 
 
 class Offered(Protocol):
@@ -86,6 +86,7 @@ _OPENINGS: dict[Kind, str] = {
     'limit_per_row = {limit}\ncontribution = "none"',
     "ridge": "# Joint scores that may open of a row, over all runs; moments of all rows open too.\nlimit_per_row = 2\n"
     'contribution = "none"',
+    "screen": "# Label vectors whose sums a row may enter, over all screens; no row opens.\nlimit_per_row = 4",
 }
 
 _TEMPLATE = """\
@@ -120,7 +121,7 @@ warmup = 12
 # first = 2024-01-05
 
 [model]
-# sealed, trees, split or ridge: docs/models.md says when to take which.
+# sealed, trees, split or ridge: docs/models.md says when to take which; screen: docs/screen.md.
 kind = "{kind}
 
 [openings]

@@ -20,6 +20,7 @@ from parties.files.toml import read_toml
 from parties.names import LegalEntity, PartyName
 from parties.settings.faults import first_fault
 from parties.settings.stores import PostgresSettings, S3Settings
+from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
 from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 from vfl.walk.configurations import AnyDraft
@@ -244,6 +245,7 @@ class PartySettings(Terms):
     text: TextSettings | None = None
     encoder: EncoderSettings | None = None
     expand: ExpansionSettings | None = None
+    terminals: TerminalSettings = TerminalSettings()
 
     @model_validator(mode="after")
     def _encodable(self) -> PartySettings:
@@ -273,6 +275,9 @@ class PartySettings(Terms):
             raise ValueError("columns must be named, once each, and text_... only where no text makes them")
         if not (self.columns and self.query):
             self._without_columns()
+        unknown = set(self.terminals.columns) - set(self.own_columns)
+        if unknown:
+            raise ValueError(f"terminals.columns name unknown columns {sorted(unknown)}")
         unknown = set(self.missing_indicators) - set(self.own_columns)
         if unknown:
             raise ValueError(f"missing_indicators name unknown columns {sorted(unknown)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +111,9 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, n: int = 48) -> Iterator[Stage]:
+def staged(folder: Path, n: int = 48, made: Callable[[Path, int], ConsortiumSettings] = planted) -> Iterator[Stage]:
     """The consortium's processes, started; nodes sign what stays within four openings of a row."""
-    settings = planted(folder, n)
+    settings = made(folder, n)
     room = settings.openings.model_copy(update={"limit_per_row": 4})
     homes = lay_out((folder / "out").resolve(), settings.model_copy(update={"openings": room}), folder, folder, 7)
     let_bits(homes, [party.name for party in settings.party])  # a fingerprint holds few bits, the same in every period

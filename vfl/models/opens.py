@@ -7,16 +7,17 @@ from typing import assert_never
 from vfl.models.disclosure import Caution, RunSizes
 from vfl.models.ensemble import opens as ensemble
 from vfl.models.ridge import opens as ridge
+from vfl.models.screen import opens as screen
 from vfl.models.sealed import opens as sealed
 from vfl.models.split import opens as split
 from vfl.models.trees import opens as trees
-from vfl.terms import EnsembleModel, Model, RidgeModel, SealedModel, SplitModel
+from vfl.terms import EnsembleModel, Model, RidgeModel, ScreenModel, SealedModel, SplitModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["CAUTION_TERMS", "cautions", "in_words", "sentences"]
 
 
-CAUTION_TERMS = split.CAUTION_TERMS | ridge.CAUTION_TERMS
+CAUTION_TERMS = split.CAUTION_TERMS | ridge.CAUTION_TERMS | screen.CAUTION_TERMS
 """The terms that a caution of any kind of model may name."""
 
 
@@ -33,6 +34,8 @@ def in_words(model: Model) -> str:
             return trees.in_words(model)
         case EnsembleModel():
             return ensemble.in_words(model)
+        case ScreenModel():
+            return screen.in_words(model)
         case _:
             assert_never(model)
 
@@ -50,6 +53,8 @@ def sentences(model: Model, sizes: RunSizes) -> tuple[str, ...]:
             return tuple(trees.sentences(model, sizes))
         case EnsembleModel():
             return tuple(ensemble.sentences(model, sizes))
+        case ScreenModel():
+            return tuple(screen.sentences(model, sizes))
         case _:
             assert_never(model)
 
@@ -63,6 +68,8 @@ def cautions(model: Model, sizes: RunSizes) -> tuple[Caution, ...]:
             return tuple(split.cautions(model, sizes))
         case RidgeModel():
             return tuple(ridge.cautions(model, sizes))
+        case ScreenModel():
+            return tuple(screen.cautions(model))
         case TreesModel() | EnsembleModel():
             return ()  # what a tree opens is said in full in its sentences
         case _:

@@ -38,7 +38,7 @@ from parties.proposing.counted_costs import run_cost
 from parties.proposing.drafting import TermsFault, agreement_of, coalition_of, offered_terms, terms_of
 from parties.settings.consortium import ConsortiumSettings
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.terms import AnchoredModel
+from vfl.terms import AnchoredModel, ScreenModel
 
 __all__ = ["Drafts", "doors"]
 
@@ -116,7 +116,7 @@ class Drafts:
             openings=tuple(_uses(agreement)),
             row_limit=agreement.row_limit,
             exposed=0 if sealed else agreement.row_limit * agreement.model.embedding_width,
-            score_bits=SCORE_BITS if sealed else 0,
+            score_bits=SCORE_BITS if sealed and not isinstance(agreement.model, ScreenModel) else 0,
             opened_rows=predicted * said.entities,
             features=agreement.counted_features,
             cost=CostView(
@@ -215,6 +215,9 @@ def _learns(agreement: Agreement) -> Iterator[LearnsView]:
 def _uses(agreement: Agreement) -> Iterator[OpeningUseView]:
     terms, parties = agreement.openings, len(agreement.features)
     passes = min(agreement.model.epochs, _left_to_train(agreement))
+    if isinstance(agreement.model, ScreenModel):
+        yield OpeningUseView(what="the screen: label vectors", most=1)
+        return
     if isinstance(agreement.model, AnchoredModel):
         yield OpeningUseView(what="the prediction", most=agreement.opened_scores)
         return

@@ -1,0 +1,119 @@
+"""A screen of formulas as an agreed run: proposed, signed, opened by period alone, counted, and told to the owners."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parties.agreement.document import Agreement
+from parties.agreement.text import agreement_lines
+from parties.agreement.who_learns import who_learns
+from parties.cli import run as entente
+from parties.client import Client
+from parties.node.home import NodeHome
+from parties.settings.consortium import ConsortiumSettings, load_consortium
+from tests.parties.planted_rig import staged
+
+MONTHS = pd.period_range("2021-01", periods=34, freq="M")
+
+TERMS = """
+name = "screened"
+recipients = []
+
+[calendar]
+frequency = "M"
+first = 2021-01-01
+last = 2023-10-31
+
+[label]
+name = "next"
+definition = "next month's value"
+query = "label.sql"
+lag_days = 31
+
+[model]
+kind = "screen"
+terminals = 6
+
+[alignment]
+minimum_common = 30
+"""
+
+
+def product_of_two(folder: Path, n: int) -> ConsortiumSettings:
+    """Funds a and b, whose columns a1 and b0 only move the label together; fund c and the label party have noise."""
+    rng = np.random.default_rng(4)
+    grid = pd.MultiIndex.from_product(
+        [MONTHS.end_time.date, [f"CO{i:03}" for i in range(n)]], names=["period", "entity"]
+    )
+    columns = {name: rng.normal(size=(len(MONTHS), n, width)) for name, width in (("a", 2), ("b", 2), ("fund", 1))}
+    moved = columns["a"][:, :, 1] * columns["b"][:, :, 0] + rng.normal(size=(len(MONTHS), n))
+    text = TERMS
+    for name, values in (*columns.items(), ("label", moved[:, :, None])):
+        cols = ["label"] if name == "label" else [f"{name}{i}" for i in range(values.shape[2])]
+        pd.DataFrame(values.reshape(len(grid), -1), columns=cols, index=grid).to_csv(folder / f"{name}.csv")
+        (folder / f"{name}.sql").write_text(
+            f"SELECT entity, CAST(period AS DATE) AS period, {', '.join(cols)} FROM read_csv('${{data}}/{name}.csv')"
+        )
+        if name != "label":
+            role = "label" if name == "fund" else "feature"
+            text += (
+                f'\n[[party]]\nname = "{name}"\nrole = "{role}"\nquery = "{name}.sql"\ncolumns = {json.dumps(cols)}\n'
+            )
+            text += 'lag_days = 0\n\n[party.terminals]\nwindows = [3]\noperators = ["difference", "mean"]\n'
+    (folder / "consortium.toml").write_text(text)
+    return load_consortium(folder / "consortium.toml")
+
+
+@pytest.mark.system
+def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with staged(tmp_path, 60, product_of_two) as stage:
+        homes = stage.homes
+        run_id, reason = stage.settled(capsys, str(tmp_path / "consortium.toml"))
+        assert reason == ""
+        with Client("", homes.admin) as client:
+            view = client.run(run_id)
+            assert {phase.name for phase in view.phases if phase.status == "skipped"} == {
+                "evaluate",
+                "value",
+                "export",
+            }
+            assert all(used.max_used == 1 for used in view.openings)
+            assert view.score_bits == 0
+
+        report = json.loads((homes.party("fund") / "screens" / run_id[:12] / "report.json").read_bytes())
+        made = {"a": 6, "b": 6, "fund": 3}
+        assert report["n_trials"] == 6 + 6 + (6 + 6) * 3 + 6 * 6
+        assert report["chosen_on"][2] + report["confirmed_on"][2] == 33
+        assert {(row["party"], row["other"]) for row in report["named"]} == {("a", "b")}
+        with (homes.party("fund") / "screens" / run_id[:12] / "formulas.csv").open() as file:
+            assert len(list(csv.DictReader(file))) == report["n_trials"]
+        assert "a1" not in json.dumps(report), "no name of a column left its owner"
+
+        for name, own in (("a", "a1"), ("b", "b0")):
+            capsys.readouterr()
+            assert entente(["run", "screen", run_id[:12], "--home", str(homes.party(name))]) == 0
+            said = capsys.readouterr().out
+            assert own in said
+            assert f"{len(report['named'])} of {report['n_trials']} formulas" in said
+        assert entente(["run", "screen", run_id[:12], "--home", str(homes.party("fund"))]) == 0
+        assert "formulas.csv" in capsys.readouterr().out
+
+        # every node counted for itself, before anything left it
+        for name in ("a", "b"):
+            home = NodeHome(homes.party(name))
+            charges = [entry.body for entry in home.audit().entries(run_id) if entry.kind == "opening"]
+            assert len(charges) == len(MONTHS)
+            assert {charge["width"] for charge in charges} == {made[name] * (1 + made["fund"] + 6)}
+        agreement = Agreement.model_validate_json((homes.party("a") / "runs" / run_id / "agreement.json").read_bytes())
+        text = " ".join(agreement_lines(agreement))
+        assert "puts an indicator of one row in the place of its label" in text
+        assert "together with the label party it would see all of them" in text
+        assert "terminals" in " ".join(who_learns(agreement)["b"])
