@@ -31,6 +31,7 @@ _WORSE: dict[str, tuple[int, str]] = {
     "openings.largest_fraction": (1, "more linear forms of a row may be shown"),
     "openings.noise": (-1, "each number that opens tells more"),
     "model.embedding_width": (1, "each opening shows more numbers"),
+    "model.terminals": (1, "more sums of terminals and products open"),
     "model.rows_per_column": (-1, "moments open over fewer rows"),
     "alignment.minimum_common": (-1, "the run goes on with fewer common entities"),
     "alignment.largest_change": (1, "a set may change by more between runs, which shows who came and went"),

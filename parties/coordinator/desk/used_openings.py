@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from parties.agreement.document import Agreement
 from parties.coordinator.known_run import KnownRun
-from vfl.terms import AnchoredModel
+from vfl.terms import AnchoredModel, ScreenModel
 
 __all__ = ["used_openings"]
 
@@ -18,12 +18,14 @@ def used_openings(agreement: Agreement, runs: Iterable[KnownRun]) -> Iterator[st
     count for themselves and refuse such a run before they sign.
     """
     sealed = isinstance(agreement.model, AnchoredModel)
+    screened = isinstance(agreement.model, ScreenModel)
     names = {party.name for party in agreement.parties}
     needed = agreement.opened_scores if sealed else 1 + agreement.reserved_openings
     for known in runs:
         earlier = known.agreement
         most = max((used.max_used for used in known.progress.openings()), default=0)
-        if not most or isinstance(earlier.model, AnchoredModel) != sealed or most + needed <= agreement.row_limit:
+        other = (isinstance(earlier.model, AnchoredModel), isinstance(earlier.model, ScreenModel)) != (sealed, screened)
+        if not most or other or most + needed <= agreement.row_limit:
             continue
         shared = set(_predicted(earlier)) & set(_predicted(agreement))
         if names <= {party.name for party in earlier.parties} and shared:

@@ -17,8 +17,10 @@ from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import AgreementError, ConfigError, DataError
 from parties.node import rehearsal
+from parties.node.counted_before import counted_lines
 from parties.node.home import NodeHome
 from parties.node.openings import NUMBERS, SCORES, OpeningStore
+from parties.node.policy import check_agreement
 from parties.node.readiness import Ready, check_ready
 from parties.private_files import write_private
 from parties.proposing.drafting import agreement_of
@@ -190,3 +192,32 @@ def test_openings_that_leave_none_to_train_on_are_refused_without_any_data(tmp_p
     with pytest.raises(AgreementError, match=r"4 openings of a row leave none to train on .*limit_per_row = 5 or more"):
         check_openings(agreed((place, settings), few))
     check_openings(agreed((place, settings), lambda record: record["openings"].update(limit_per_row=5)))
+
+
+def test_a_screen_of_rows_that_entered_enough_of_them_or_with_a_stranger_as_holder_is_refused(
+    laid: Laid, store: OpeningStore
+) -> None:
+    def screen(record: dict[str, Any]) -> None:
+        periods = [f"p{i}" for i in range(30)]
+        days = [(datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=7 * i)).isoformat() for i in range(30)]
+        record["calendar"] |= {"periods": periods, "period_ends": days, "cutoffs": days}
+        record |= {"model": {"kind": "screen"}, "evaluation": {}, "reward": {}}
+        record["openings"] |= {"contribution": "none"}
+
+    agreement = agreed(laid, screen)
+    first, second = agreement.features
+    home = NodeHome(laid[0].party(first.name))
+    limits = home.settings.limits.model_copy(update={"anchors": ("somebody",), "counterparties": ()})
+
+    def allowed(home: NodeHome) -> None:
+        settings = home.settings.model_copy(update={"limits": limits})
+        check_agreement(agreement, settings, home.identity, home.roster, datetime.now(UTC))
+
+    with pytest.raises(AgreementError, match=rf"{second.name} would hold shares .* limits\.anchors"):
+        allowed(home)
+    allowed(NodeHome(laid[0].party(second.name)))  # nobody holds shares of the last party's terminals
+
+    store.begin("e" * 64, ["x"], agreement.periods[:1])
+    store.record("e" * 64, Charge(f"{NUMBERS}train-1/screen/0", np.array([0]), 9))
+    told = " ".join(counted_lines(agreement, home.folder, first.name, ["x"], store))
+    assert f"Earlier runs used up to 1 of {agreement.row_limit} valuations and screens of a row" in told

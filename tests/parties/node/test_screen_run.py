@@ -108,8 +108,8 @@ def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
 
         # every node counted for itself, before anything left it
         for name in ("a", "b"):
-            home = NodeHome(homes.party(name))
-            charges = [entry.body for entry in home.audit().entries(run_id) if entry.kind == "opening"]
+            with NodeHome(homes.party(name)).audit() as log:
+                charges = [entry.body for entry in log.entries(run_id) if entry.kind == "opening"]
             assert len(charges) == len(MONTHS)
             assert {charge["width"] for charge in charges} == {made[name] * (1 + made["fund"] + 6)}
         agreement = Agreement.model_validate_json((homes.party("a") / "runs" / run_id / "agreement.json").read_bytes())
