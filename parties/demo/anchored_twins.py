@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.demo.parity import Parity, Part, ensemble_parity, found_parity, trees_parity, wrong_sums
-from parties.errors import DataError, ParityError
+from parties.errors import ConfigError, DataError, ParityError
 from parties.node.context import node_secret
 from parties.node.ensemble_label import chosen_average
 from parties.node.home import NodeHome
@@ -24,12 +24,14 @@ from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scor
 from vfl.models.trees.columns import tree_columns
 from vfl.models.trees.linear_start import linear_model, linear_scores, own_start
 from vfl.models.trees.twin import IntegerTwin, TreesRangeError, trees_twin
-from vfl.terms import AnchoredModel, EnsembleModel, SealedModel
+from vfl.terms import AnchoredModel, EnsembleModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["AnchoredTwins"]
 
 Floats = NDArray[np.float64]
+
+_NO_SCORES = "a screen makes no scores to compare: take another model.kind for a demo, or entente run propose"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class AnchoredTwins:
                 )
             case EnsembleModel():
                 return self._ensemble_parity(model, scores)
+            case ScreenModel():
+                raise ConfigError(_NO_SCORES)
 
     def _network_twins(self, model: SealedModel) -> tuple[Floats, Floats | None, str]:
         """Scores in floats, and as a run rounds; None and why where a run could not hold the numbers."""
@@ -163,6 +167,8 @@ class AnchoredTwins:
             case SealedModel():
                 draws, fixed = (ours, theirs), self.agreement.fixed_point
                 return float_twin_scores([panel.rows], self.label, model, walk, fixed, draws)
+            case ScreenModel():
+                raise ConfigError(_NO_SCORES)
 
     def _tree_columns(self, names: Sequence[str]) -> tuple[dict[str, Floats], dict[str, bytes]]:
         """By owner of candidates, these feature parties and the label party: columns, and what candidates come from."""

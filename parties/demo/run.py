@@ -19,7 +19,7 @@ from parties.demo.homes import DemoHomes, claim, lay_out
 from parties.demo.parity import FAR
 from parties.demo.processes import Child, Processes
 from parties.demo.summary import show_summary, summary_of, write_summary
-from parties.errors import EntenteError, ParityError, PeerError, RunAborted
+from parties.errors import ConfigError, EntenteError, ParityError, PeerError, RunAborted
 from parties.files.folder import files_below
 from parties.names import ADMIN, COORDINATOR
 from parties.proposing.drafting import agreement_of
@@ -27,6 +27,7 @@ from parties.settings.consortium import load_consortium
 from parties.terminal.console import complain, pasted, say, screen
 from parties.terminal.progress import ProgressLines, ProgressScreen, watcher
 from vfl.factors.verify import verify_bundle
+from vfl.terms import ScreenModel
 
 __all__ = ["DemoOptions", "run_demo", "start_coordinator", "start_parties"]
 
@@ -72,6 +73,8 @@ def run_demo(options: DemoOptions) -> None:
             )
             config, data = made.config, made.data
             settings = load_consortium(config)
+        if isinstance(settings.model, ScreenModel):
+            raise ConfigError("a demo compares scores, and a screen makes none: choose another model.kind")
         homes = lay_out(options.out.resolve(), settings, config.parent, data, options.seed)
         agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
         homes.agreement.write_bytes(agreement.canonical())
