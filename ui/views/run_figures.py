@@ -71,6 +71,9 @@ def quality(run: RunView) -> None:
     """Rank IC and loss, period by period, as far as they are known; static data has no periods."""
     if run.agreement.get("static"):
         return
+    if run.agreement.get("model", {}).get("kind") == "screen":
+        empty("No factor", "A screen tries formulas. Its report is at the label party: entente run screen.")
+        return
     st.subheader("The factor, period by period", help=HELP["rank_ic"])
     if any(p.ic_joint is not None or p.ic_own is not None for p in run.series):
         if run.evaluation and run.evaluation.n_periods:
