@@ -25,6 +25,9 @@ MINUTES ?= 10
 SEED ?=
 TORCH_FLAGS ?=
 
+# a run starts many processes, and each would compile every module anew where this is set
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
