@@ -8,7 +8,6 @@ from datetime import date
 from typing import Literal, Protocol
 
 from parties.errors import ConfigError
-from vfl.terms import OpeningTerms
 
 __all__ = ["Kind", "Offered", "terms_template"]
 
@@ -66,6 +65,8 @@ def terms_template(
 
 def _width_and_limit(columns: int) -> tuple[int, int]:
     """The widest embedding of which a row's budget allows a prediction and three passes, and that many openings."""
+    from vfl.terms import OpeningTerms
+
     share = OpeningTerms().largest_fraction
     width = max((width for width in range(1, 9) if int(share * columns / width) >= 4), default=1)
     limit = min(6, int(share * columns / width))

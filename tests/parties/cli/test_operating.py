@@ -17,7 +17,7 @@ import pytest
 from parties import errors
 from parties.cli import run
 from parties.cli.configuration_reference import reference
-from parties.cli.doctor import Check, examine
+from parties.cli.examining import Check, examine
 from parties.cli.manual import manual
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
