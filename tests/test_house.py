@@ -379,10 +379,16 @@ def test_what_the_product_imports_is_declared_and_pinned() -> None:
     assert undeclared == {}, "imported by the product, but not a dependency in pyproject.toml"
 
 
-def test_a_feature_partys_node_and_a_coordinator_start_without_torch_and_statistics() -> None:
-    """They take seconds and 250 MiB, and only a label party's node needs them, when it trains."""
-    asked = (
-        "import sys, parties.node.serve; print([name for name in ('torch', 'scipy', 'sklearn') if name in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("module", "later"),
+    [
+        ("parties.node.serve", ("torch", "scipy", "sklearn")),
+        ("parties.coordinator.service", ("torch", "scipy", "pandas", "httpx", "reportlab")),
+        ("parties.cli", ("numpy", "pydantic", "grpc", "cryptography")),
+    ],
+)
+def test_a_process_starts_without_what_only_some_commands_and_parties_need(module: str, later: tuple[str, ...]) -> None:
+    """With torch and scipy a start takes seconds more and 250 MiB; a label party's node loads them when it trains."""
+    asked = f"import sys, {module}; print([name for name in {later} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"

@@ -26,7 +26,6 @@ from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.all_doors import all_doors
 from parties.coordinator.desk.context import DeskContext
 from parties.coordinator.desk.gate import Gate
-from parties.coordinator.desk.oidc import Issuer
 from parties.coordinator.desk.sessions import Sessions
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
@@ -140,7 +139,11 @@ class Coordinator:
             actions=actions,
             now=now,
         )
-        issuer = Issuer(settings.desk.oidc, now) if settings.desk.oidc else None
+        issuer = None
+        if settings.desk.oidc:
+            from parties.coordinator.desk.oidc import Issuer
+
+            issuer = Issuer(settings.desk.oidc, now)
         served = Served(
             engine=engine,
             reader=Reader(settings, self.started_at, engine, roster, log, bundles, LedgerReader(ledger, keeper)),

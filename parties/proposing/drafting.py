@@ -16,7 +16,6 @@ from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
 from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
-from parties.data.calendar import calendar_terms
 from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import COORDINATOR
@@ -244,6 +243,8 @@ def agreement_of(
 
     ``coalition`` goes into the nonce, so that a retrain run says in what it signs that it is one.
     """
+    from parties.data.calendar import calendar_terms
+
     label = next(party.name for party in settings.party if party.role == "label")
     settings = _with_room(_with_batch_floor(anchored(settings)))
     coordinator = nodes[COORDINATOR]

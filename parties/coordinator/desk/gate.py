@@ -8,14 +8,17 @@ role is the session's, as the coordinator wrote it down; what a caller says of i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.doors import Caller
-from parties.coordinator.desk.oidc import Issuer
 from parties.coordinator.desk.sessions import Session, Sessions
 from parties.errors import AgreementError, SignInError
 from parties.members.roster import Member
 from parties.names import ADMIN, DESK
+
+if TYPE_CHECKING:
+    from parties.coordinator.desk.oidc import Issuer
 
 __all__ = ["Gate"]
 

@@ -21,7 +21,6 @@ from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
 from parties.coordinator.run_views import party_view
 from parties.errors import ConfigError
-from parties.joining.qr import qr_rows
 from parties.members.roster import EXPIRY_WARNING, Roster
 from parties.names import NO_PARTIES
 
@@ -44,6 +43,8 @@ class MembersDesk:
         return self._invitations()
 
     def invite(self, asked: InvitationQuestion, _: Caller) -> InviteView:
+        from parties.joining.qr import qr_rows
+
         token = self._membership.invite(asked.name, asked.role, timedelta(minutes=asked.minutes))
         text = token.encode()
         return InviteView(name=asked.name, role=asked.role, expires=token.expires, token=text, code=qr_rows(text))

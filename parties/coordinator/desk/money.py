@@ -28,7 +28,6 @@ from parties.coordinator.engine import Engine
 from parties.errors import AgreementError, LedgerError
 from parties.ledger.entries import Account, Entry, State
 from parties.ledger.export import beancount_text, journal_rows, to_csv
-from parties.ledger.pdf import statement_pdf
 from parties.ledger.search import Criteria
 from parties.ledger.statements import statement, statement_csv, statement_html
 from parties.ledger.store import LedgerStore
@@ -138,6 +137,8 @@ class _Desk:
             bundles=self._bundles(journal), head=head,
         )  # fmt: skip
         if asked.form == "pdf":
+            from parties.ledger.pdf import statement_pdf
+
             return statement_pdf(made)
         return (statement_html(made) if asked.form == "html" else statement_csv(made)).encode()
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from parties.calls.drafts import TemplateView
 from parties.control.reports import IntroductionBody
-from parties.data.consortium_files import opening_plan
 from parties.names import COORDINATOR
 
 __all__ = ["templates"]
@@ -22,6 +21,8 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
     ``offers`` are those of the members that have said what they bring. With too few of them the terms still come, and
     the draft says what is missing.
     """
+    from parties.data.consortium_files import opening_plan
+
     labels = [name for name, said in offers.items() if said.role == "label"]
     features = [name for name, said in offers.items() if said.role == "feature"]
     columns = sum(len(offers[name].columns) for name in features)
