@@ -21,17 +21,10 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
     ``offers`` are those of the members that have said what they bring. With too few of them the terms still come, and
     the draft says what is missing.
     """
-    from parties.data.consortium_files import opening_plan
-
     labels = [name for name, said in offers.items() if said.role == "label"]
     features = [name for name, said in offers.items() if said.role == "feature"]
     columns = sum(len(offers[name].columns) for name in features)
-    width, limit, contribution = 1, 4, "masked"
-    if columns and features:
-        try:
-            width, limit, contribution = opening_plan(columns, len(features))
-        except ValueError:
-            width, limit, contribution = 1, 1, "none"
+    width, limit, contribution = _plan(columns, len(features))
     shared = _shared(consortium, labels[:1], features, today)
     alone = {"single_party": len(features) == 1}
     split = {
@@ -87,6 +80,18 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
             terms=shared | ridge,
         ),
     ]
+
+
+def _plan(columns: int, parties: int) -> tuple[int, int, str]:
+    """Width, openings and the way of contribution of a split network over so many columns."""
+    from parties.data.consortium_files import opening_plan
+
+    if not columns or not parties:
+        return 1, 4, "masked"
+    try:
+        return opening_plan(columns, parties)
+    except ValueError:
+        return 1, 1, "none"
 
 
 def _shared(consortium: str, label: list[str], features: list[str], today: date) -> dict[str, Any]:
