@@ -87,6 +87,10 @@ class Scalar:
         """The product mod the group order."""
         return Scalar(rbcl.crypto_core_ristretto255_scalar_mul(self._encoded, other._encoded))
 
+    def public(self) -> bytes:
+        """This multiple of the group's generator (RFC 9496): a third of the work of multiplying another point."""
+        return bytes(rbcl.crypto_scalarmult_ristretto255_base(self._encoded))
+
     def multiplier(self) -> Multiplier:
         """Multiplication by this scalar, as a function object for a pool on the party's own machines."""
         return Multiplier(self._encoded)

@@ -80,11 +80,11 @@ def align_by_transfer(
         order_key, common = yield from lead(opened, limits, randomness)
     else:
         order_key, common = yield from answer(opened, leader, limits, randomness)
-    shared, tokens, entities = _in_order(opened, order_key, common)
+    order, tokens, entities = _in_order(opened, order_key, common)
     yield from _confirm(opened, leader, run, tokens, entities, sign, verify)
     committed = opened.committed
     return Alignment(
-        tuple(map(ids.__getitem__, shared)),
+        _at(ids, opened.buckets.order[common[order]]),
         committed.sizes,
         tokens,
         committed.roots,
@@ -93,15 +93,24 @@ def align_by_transfer(
     )
 
 
-def _in_order(opened: Opened, order_key: bytes, common: NDArray[np.intp]) -> tuple[list[int], bytes, bytes]:
-    """The common ids' places in the order that the key draws, a digest that names it, and one of the ids themselves."""
-    blocks = opened.blocks[common]
+def _in_order(opened: Opened, order_key: bytes, common: NDArray[np.intp]) -> tuple[NDArray[np.intp], bytes, bytes]:
+    """What sorts the common ids as the key draws, a digest that names that order, and one of the ids themselves."""
+    blocks = np.take(opened.buckets.blocks, common, axis=0)
     drawn = FixedKey(order_key).hashed(blocks)
     order = in_order(drawn)
     start = opened.committed.digest + order_key
-    tokens = hashlib.sha256(b"entente/psi/1/transfer-tokens\x00" + start + drawn[order].tobytes()).digest()
-    entities = hashlib.sha256(b"entente/psi/1/transfer-entities\x00" + start + blocks[order].tobytes()).digest()
-    return common[order].tolist(), tokens, entities
+    tokens = hashlib.sha256(b"entente/psi/1/transfer-tokens\x00" + start)
+    tokens.update(np.take(drawn, order, axis=0).data)
+    entities = hashlib.sha256(b"entente/psi/1/transfer-entities\x00" + start)
+    entities.update(np.take(blocks, order, axis=0).data)
+    return order, tokens.digest(), entities.digest()
+
+
+def _at(ids: Sequence[str], places: NDArray[np.intp]) -> tuple[str, ...]:
+    """The ids at these places: by numpy, in half the time of a loop over them."""
+    held = np.empty(len(ids), dtype=object)
+    held[:] = ids
+    return tuple(held[places].tolist())
 
 
 def _confirm(

@@ -26,8 +26,6 @@ from psi.ot.fixed_key import derived
 
 __all__ = ["Choices", "Offer", "choose", "offer", "pairs"]
 
-_GENERATOR = hash_to_group(b"entente/psi/1/base-ot", "generator")
-
 
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -61,17 +59,17 @@ def choose(bits: Sequence[bool], tag: bytes, randomness: Randomness) -> Choices:
     scalars: list[Multiplier] = []
     for number, bit in enumerate(bits):
         other = hash_to_group(randomness.token_bytes(64), "uniform")
-        scalar = Scalar.random(randomness).multiplier()
-        known = subtract(scalar([_GENERATOR])[0], _mixed(tag, number, bit, other))
+        scalar = Scalar.random(randomness)
+        known = subtract(scalar.public(), _mixed(tag, number, bit, other))
         points += [other, known] if bit else [known, other]
-        scalars.append(scalar)
+        scalars.append(scalar.multiplier())
     return Choices(tuple(bits), join_points(points), scalars, tag)
 
 
 def offer(randomness: Randomness) -> Offer:
     """The sender's message, one for all its receivers."""
-    scalar = Scalar.random(randomness).multiplier()
-    return Offer(scalar([_GENERATOR])[0], scalar)
+    scalar = Scalar.random(randomness)
+    return Offer(scalar.public(), scalar.multiplier())
 
 
 def pairs(made: Offer, points: bytes, count: int, tag: bytes, peer: str) -> list[tuple[bytes, bytes]]:

@@ -64,13 +64,12 @@ class Bucket:
 class Buckets:
     """A set cut by a hash that everybody can compute once all have committed to their sets.
 
-    ``order`` gives for each place in the order of buckets the id's place in the set.
+    ``blocks`` are the set's in the order of buckets; ``order`` gives for each place of theirs the one in the set.
     """
 
     def __init__(self, blocks: Blocks, tag: bytes, count: int) -> None:
         self.count = count
         self.order: NDArray[np.intp]
-        self._blocks = blocks
         self._hashes = [FixedKey(derived(b"entente/psi/1/place", tag, bytes([n]))) for n in range(3)]
         bits = count.bit_length() - 1
         number = np.zeros(len(blocks), dtype=np.uint16)
@@ -79,6 +78,7 @@ class Buckets:
             turned = self._hashes[1].hashed(blocks[start : start + step])[:, 1]
             number[start : start + step] = turned >> np.uint64(64 - bits)
         self.order = np.argsort(number, kind="stable")
+        self.blocks = np.take(blocks, self.order, axis=0)
         self._ends = np.cumsum(np.bincount(number, minlength=count))
 
     def check_fits(self, size: int) -> None:
@@ -99,6 +99,6 @@ class Buckets:
         """A bucket by its number."""
         start = int(self._ends[number - 1]) if number else 0
         span = slice(start, int(self._ends[number]))
-        blocks = self._blocks[self.order[span]]
+        blocks = self.blocks[span]
         first, second, third = (one.hashed(blocks) for one in self._hashes)
         return Bucket(number, span, first, second, third)

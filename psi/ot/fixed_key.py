@@ -34,9 +34,10 @@ def as_blocks(data: bytes | bytearray | memoryview) -> Blocks:
 
 def in_order(blocks: Blocks) -> NDArray[np.intp]:
     """What sorts blocks by their words: quick where the first words are random."""
-    order = np.argsort(blocks[:, 0])
-    first = blocks[order, 0]
-    if (first[1:] == first[:-1]).any():
+    from psi.ot.kernels import sort_random  # numba takes half a second to import, and the ring needs none of it
+
+    order = np.empty(len(blocks), dtype=np.intp)
+    if not sort_random(blocks, order):
         order = np.lexsort((blocks[:, 1], blocks[:, 0]))
     return order
 

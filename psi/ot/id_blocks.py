@@ -6,13 +6,13 @@ An identifier of up to 15 bytes is its own block, with its length behind it; a l
 from __future__ import annotations
 
 import hashlib
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psi.identifiers import check_canonical
 from psi.merkle import SALT_BYTES, merkle_root
@@ -24,7 +24,7 @@ __all__ = ["BlockSet", "canonical_blocks", "id_blocks"]
 _CHUNK = 2**16
 _SHORT = BLOCK_BYTES - 1
 _LONG_DOMAIN = b"entente/psi/1/long-id\x00"
-_PLAIN = (string.ascii_uppercase + string.digits).encode()
+_PLAIN_LINES = 2  # what split_lines returns where all are of capital letters and digits
 _LEAF_BLOCKS = 256
 
 
@@ -33,30 +33,43 @@ def canonical_blocks(ids: Sequence[str]) -> Blocks:
 
     Whether all are distinct is for :meth:`BlockSet.of` to see, which sorts them.
     """
-    for start in range(0, len(ids), _CHUNK):
-        part = ids[start : start + _CHUNK]
-        if not _plain(part):
-            loose = [name for name in part if not _plain([name])]
-            padded(check_canonical(loose), 0, b"")  # refuses ids that look like padding
-    return id_blocks(ids)
+    return _blocks(ids, checked=True)
 
 
-def _plain(ids: Sequence[str]) -> bool:
-    """Whether all ids are of capital letters and digits alone, which are in normal form as they are."""
+def _plain(name: object) -> bool:
+    """Whether an id is of capital letters and digits alone, and so in normal form as it is."""
+    return isinstance(name, str) and name.isascii() and name.isalnum() and name.upper() == name
+
+
+def _lines(ids: Sequence[str]) -> bytes:
+    """The ids as lines; nothing where they are not text that can be written."""
     try:
-        text = "\n".join(ids)
-    except TypeError:
-        return False
-    if not text.isascii() or not all(ids):
-        return False
-    return len(text.encode().translate(None, _PLAIN)) == len(ids) - 1
+        return ("\n".join(ids) + "\n").encode()
+    except (TypeError, UnicodeEncodeError):
+        return b""
 
 
 def id_blocks(ids: Sequence[str]) -> Blocks:
     """One block an identifier: (n, 2) words."""
+    return _blocks(ids, checked=False)
+
+
+def _blocks(ids: Sequence[str], *, checked: bool) -> Blocks:
+    """checked: refuse ids that are not in normal form."""
+    from psi.ot.kernels import split_lines  # as in fixed_key.py
+
     out = np.zeros((len(ids), BLOCK_BYTES), dtype=np.uint8)
     for start in range(0, len(ids), _CHUNK):
         part, rows = ids[start : start + _CHUNK], out[start : start + _CHUNK]
+        found = split_lines(np.frombuffer(_lines(part), dtype=np.uint8), rows)
+        if found == _PLAIN_LINES or (found and not checked):
+            continue
+        if checked:
+            loose = [name for name in part if not _plain(name)]
+            padded(check_canonical(loose), 0, b"")  # refuses ids that look like padding
+        if found:
+            continue
+        rows[:] = 0
         encoded: list[Any] = list(part) if "".join(part).isascii() else [name.encode() for name in part]
         lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
         short = lengths <= _SHORT
@@ -71,6 +84,11 @@ def id_blocks(ids: Sequence[str]) -> Blocks:
             digest = hashlib.sha256(_LONG_DOMAIN + part[int(at)].encode()).digest()
             rows[at] = np.frombuffer(digest[:_SHORT] + b"\xff", dtype=np.uint8)
     return out.view(np.uint64)
+
+
+def _same_as_next(blocks: Blocks) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (blocks[1:, 0] == blocks[:-1, 0]) & (blocks[1:, 1] == blocks[:-1, 1])
+    return same
 
 
 def _padded(encoded: list[Any]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
@@ -94,8 +112,8 @@ class BlockSet:
     @classmethod
     def of(cls, salt: bytes, blocks: Blocks) -> BlockSet | None:
         """Sort a set under a salt. None: two of its identifiers are the same."""
-        ordered = blocks[in_order(FixedKey(salt).hashed(blocks))]
-        if len(ordered) > 1 and (ordered[1:] == ordered[:-1]).all(axis=1).any():
+        ordered = np.take(blocks, in_order(FixedKey(salt).hashed(blocks)), axis=0)
+        if _same_as_next(ordered).any():
             return None
         return cls(salt, ordered.tobytes())
 
@@ -112,6 +130,6 @@ class BlockSet:
     def changed(self, ids: Sequence[str]) -> int:
         """How far another set is from this one: ids added or ids removed, whichever are more."""
         both = np.concatenate([as_blocks(self.blocks), id_blocks(ids)])
-        both = both[np.argsort(FixedKey(self.salt).hashed(both)[:, 0])]
-        shared = int((both[1:] == both[:-1]).all(axis=1).sum())
+        both = np.take(both, np.argsort(FixedKey(self.salt).hashed(both)[:, 0]), axis=0)
+        shared = int(_same_as_next(both).sum())
         return max(len(self), len(ids)) - shared

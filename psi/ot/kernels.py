@@ -1,4 +1,4 @@
-"""The loops that numpy has no operation for, compiled by numba: bit-matrix transposition, and peeling a sparse table.
+"""The loops that numpy has no operation for, compiled by numba: bit-matrix transposition, peeling a sparse table.
 
 They see public positions and the party's own values, and hold no key.
 """
@@ -12,11 +12,27 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["add_code_words", "add_up", "back_substitute", "evaluate", "peel", "transpose"]
+__all__ = [
+    "add_code_words",
+    "add_up",
+    "back_substitute",
+    "evaluate",
+    "find_among",
+    "peel",
+    "sort_random",
+    "split_lines",
+    "transpose",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Words = NDArray[np.uint64]
 Counts = NDArray[np.int32]
+Bytes = NDArray[np.uint8]
+Places = NDArray[np.intp]
+
+_8, _16, _24, _32, _40, _48, _56 = map(np.uint64, range(8, 64, 8))
+_CROWDED = 256  # more keys in one of the smallest parts: not random
+_NEWLINE, _ID_BYTES = 10, 15
 
 
 def _compiled(function: F) -> F:
@@ -132,15 +148,22 @@ def evaluate(places: Counts, masks: Words, table: Words, sums: Words, found: Wor
     masks: (n,), 64 bits each; sums: (8, 256, w), of the dense cells by byte of the mask; found: (n, w).
     Source: Arlazarov, Dinic, Kronrod and Faradzev, 1970 (sums by byte).
     """
-    width = found.shape[1]
-    for key in range(places.shape[0]):
-        for word in range(width):
-            found[key, word] = table[places[key, 0], word] ^ table[places[key, 1], word] ^ table[places[key, 2], word]
-        mask = masks[key]
-        for byte in range(8):
-            row = (mask >> np.uint64(8 * byte)) & np.uint64(255)
+    width, size, low = found.shape[1], places.shape[0], np.uint64(255)
+    for start in range(0, size, 256):
+        # short loops of their own, so that a processor waits for several cells of a large table at once
+        for key in range(start, min(start + 256, size)):
+            one, two, three = np.uint64(places[key, 0]), np.uint64(places[key, 1]), np.uint64(places[key, 2])
             for word in range(width):
-                found[key, word] ^= sums[byte, row, word]
+                found[key, word] = table[one, word] ^ table[two, word] ^ table[three, word]
+        for key in range(start, min(start + 256, size)):
+            mask = masks[key]
+            b0, b1, b2, b3 = mask & low, mask >> _8 & low, mask >> _16 & low, mask >> _24 & low
+            b4, b5, b6, b7 = mask >> _32 & low, mask >> _40 & low, mask >> _48 & low, mask >> _56
+            for word in range(width):
+                found[key, word] ^= (
+                    sums[0, b0, word] ^ sums[1, b1, word] ^ sums[2, b2, word] ^ sums[3, b3, word]
+                    ^ sums[4, b4, word] ^ sums[5, b5, word] ^ sums[6, b6, word] ^ sums[7, b7, word]
+                )  # fmt: skip
 
 
 @_compiled
@@ -176,3 +199,97 @@ def add_up(rows: Words, picks: Words, totals: Words) -> None:
                 if part >> bit & 1:
                     for word in range(width):
                         totals[8 * byte + bit, word] ^= parts[byte, part, word]
+
+
+@_compiled
+def sort_random(blocks: Words, order: Places) -> bool:
+    """Fill ``order`` with what sorts blocks by their first word, which is random. False: it is not, or two are equal.
+
+    Source: Knuth, The Art of Computer Programming 3, 1998, section 5.2.5 (distribution, then insertion).
+    """
+    size = blocks.shape[0]
+    bits = 1
+    while bits < 12 and size >> bits > 4096:
+        bits += 1
+    parts, shift, fine = 1 << bits, np.uint64(64 - bits), np.uint64(55 - bits)
+    ends = np.zeros(parts + 1, dtype=np.int64)
+    for at in range(size):
+        ends[(blocks[at, 0] >> shift) + np.uint64(1)] += 1
+    largest = ends.max()
+    for part in range(parts):
+        ends[part + 1] += ends[part]
+    following = ends.copy()
+    words, came = np.empty(size, dtype=np.uint64), np.empty(size, dtype=np.int64)
+    for at in range(size):
+        word = blocks[at, 0]
+        place = following[word >> shift]
+        following[word >> shift] = place + 1
+        words[place] = word
+        came[place] = at
+    sorted_words, starts = np.empty(largest, dtype=np.uint64), np.empty(513, dtype=np.int64)
+    for part in range(parts):
+        first, last = ends[part], ends[part + 1]
+        starts[:] = 0
+        for at in range(first, last):
+            starts[((words[at] >> fine) & np.uint64(511)) + np.uint64(1)] += 1
+        if starts.max() > _CROWDED:
+            return False
+        for bin_ in range(512):
+            starts[bin_ + 1] += starts[bin_]
+        for at in range(first, last):
+            bin_of = (words[at] >> fine) & np.uint64(511)
+            place = starts[bin_of]
+            starts[bin_of] = place + 1
+            sorted_words[place] = words[at]
+            order[first + place] = came[at]
+        for at in range(1, last - first):
+            word, from_ = sorted_words[at], order[first + at]
+            before = at - 1
+            while before >= 0 and sorted_words[before] > word:
+                sorted_words[before + 1] = sorted_words[before]
+                order[first + before + 1] = order[first + before]
+                before -= 1
+            if before >= 0 and sorted_words[before] == word:
+                return False
+            sorted_words[before + 1] = word
+            order[first + before + 1] = from_
+    return True
+
+
+@_compiled
+def find_among(blocks: Words, wanted: Words, places: Places) -> bool:
+    """Where each wanted block is among ``blocks``, both in ascending order. False: one is not among them."""
+    at = 0
+    for one in range(wanted.shape[0]):
+        first, second = wanted[one, 0], wanted[one, 1]
+        while at < blocks.shape[0] and (blocks[at, 0] < first or (blocks[at, 0] == first and blocks[at, 1] < second)):
+            at += 1
+        if at == blocks.shape[0] or blocks[at, 0] != first or blocks[at, 1] != second:
+            return False
+        places[one] = at
+    return True
+
+
+@_compiled
+def split_lines(text: Bytes, rows: Bytes) -> int:
+    """Lines of one to 15 bytes, each ended, in rows of 16: its bytes, zeros, its length.
+
+    Returns 2 where all lines are of capital letters and digits, 1 where not all are, 0 where they do not fit ``rows``.
+    """
+    row, length, plain = 0, 0, 2
+    for at in range(text.shape[0]):
+        letter = text[at]
+        if letter == _NEWLINE:
+            if length == 0 or row == rows.shape[0]:
+                return 0
+            rows[row, _ID_BYTES] = length
+            row += 1
+            length = 0
+        else:
+            if length == _ID_BYTES or row == rows.shape[0]:
+                return 0
+            rows[row, length] = letter
+            length += 1
+            if not (65 <= letter <= 90 or 48 <= letter <= 57):
+                plain = 1
+    return plain if row == rows.shape[0] else 0

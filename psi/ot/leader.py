@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +32,7 @@ from psi.ring import IntersectionTooSmall, too_few
 
 __all__ = ["lead"]
 
-_AHEAD = 2  # buckets asked for before the oldest answer is awaited
+_AHEAD = 2  # buckets asked for before the oldest hint is awaited
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class _Asked:
 
 
 def lead(opened: Opened, limits: AlignmentLimits, randomness: Randomness) -> Flow[tuple[bytes, NDArray[np.intp]]]:
-    """Find the common ids and tell the members: the key of their order, and the places of the leader's own.
+    """Find the common ids and tell the members: the key of their order, and their places in the order of buckets.
 
     Learns: which of its own entities every party holds.
     Leaks: to each member which of its entities are common, and nothing where they are fewer than the minimum.
@@ -51,7 +52,7 @@ def lead(opened: Opened, limits: AlignmentLimits, randomness: Randomness) -> Flo
     Source: Kolesnikov et al., CCS 2017 (ePrint 2017/799), section 5.
     """
     ends = yield from _base_transfers(opened, randomness)
-    size = len(opened.blocks)
+    size = len(opened.buckets.blocks)
     sums, values = np.zeros((size, 2), dtype=np.uint64), {}
     for name in opened.others:
         values[name] = np.zeros((size, 2), dtype=np.uint64)
@@ -59,22 +60,26 @@ def lead(opened: Opened, limits: AlignmentLimits, randomness: Randomness) -> Flo
     waiting: list[_Asked] = []
     for bucket in opened.buckets:
         waiting.append((yield from _ask(opened, bucket, ends, values, absorb, randomness)))
+        # a bucket's checks are answered while members work on the one after it, so that nobody waits for them
+        yield from _answer_checks(waiting[-2:-1])
         yield Progress(opened.buckets.through(bucket, size), 2 * size, unit="ids")
         if len(waiting) > _AHEAD:
             yield from _take(opened, waiting.pop(0), values, sums, mask)
+    yield from _answer_checks(waiting[-1:])
     for asked in waiting:
         yield from _take(opened, asked, values, sums, mask)
-    found = np.flatnonzero(~narrowed(sums).any(axis=1))
+    total = narrowed(sums)
+    found = np.flatnonzero((total[:, 0] | total[:, 1]) == 0)
     if len(found) < limits.minimum_common:
         for name in opened.others:
             yield Send(name, TooFewFound(limits.minimum_common))
         raise IntersectionTooSmall(too_few(limits.minimum_common))
     order_key, name_of = randomness.token_bytes(32), opened.function(b"name")
     for name in opened.others:
-        told = sort_packed(narrowed(name_of.hashed(values[name][found])))
+        told = sort_packed(narrowed(name_of.hashed(np.take(values[name], found, axis=0))))
         yield Send(name, CommonList(order_key, packed(told)))
     yield Progress(2 * size, 2 * size, unit="ids")
-    return order_key, opened.buckets.order[found]
+    return order_key, found
 
 
 def _base_transfers(opened: Opened, randomness: Randomness) -> Flow[dict[str, ReceiverEnd]]:
@@ -109,16 +114,23 @@ def _ask(
     return _Asked(bucket, matrices)
 
 
+def _answer_checks(asked: Sequence[_Asked]) -> Flow[None]:
+    """Answer the members' checks of a bucket, whose matrices are then needed no more."""
+    for one in asked:
+        number = one.bucket.number
+        for name, matrix in one.matrices.items():
+            got = yield from receive(name, MatrixChallenge)
+            if got.bucket != number or len(got.seed) != BLOCK_BYTES:
+                raise RemoteProtocolError(f"challenges bucket {got.bucket} where {number} is due", name)
+            yield Send(name, MatrixSums(number, matrix.opened(got.seed)))
+        one.matrices.clear()
+
+
 def _take(opened: Opened, asked: _Asked, values: dict[str, Blocks], sums: Blocks, mask: FixedKey) -> Flow[None]:
-    """Answer the members' checks of one bucket, and add up their hints."""
+    """Add up the members' hints of one bucket."""
     bucket = asked.bucket
-    for name, matrix in asked.matrices.items():
-        got = yield from receive(name, MatrixChallenge)
-        if got.bucket != bucket.number or len(got.seed) != BLOCK_BYTES:
-            raise RemoteProtocolError(f"challenges bucket {got.bucket} where {bucket.number} is due", name)
-        yield Send(name, MatrixSums(bucket.number, matrix.opened(got.seed)))
     total = opened.zero_shares(bucket.first)
-    for name in asked.matrices:
+    for name in opened.others:
         hint = yield from receive(name, Hint)
         total ^= _share_in(opened, bucket, name, hint)
         total ^= mask.hashed(values[name][bucket.span])

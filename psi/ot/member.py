@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,8 @@ from psi.ot.base_ot import choose
 from psi.ot.buckets import Bucket
 from psi.ot.code import WIDTH, masked
 from psi.ot.extension import CHECKS, ROW_BYTES, SenderEnd
-from psi.ot.fixed_key import BLOCK_BYTES, Blocks, Streams
+from psi.ot.fixed_key import BLOCK_BYTES, Blocks, Streams, in_order
+from psi.ot.kernels import find_among
 from psi.ot.messages import (
     BaseChoices,
     BaseOffer,
@@ -35,7 +38,7 @@ _KEY_BYTES = 32
 def answer(
     opened: Opened, leader: str, limits: AlignmentLimits, randomness: Randomness
 ) -> Flow[tuple[bytes, NDArray[np.intp]]]:
-    """Serve the leader, and take the result: the key of the common ids' order, and the places of the member's own.
+    """Serve the leader, and take the result: the key of the common ids' order, and their places in that of buckets.
 
     Learns: which of its own entities every party holds, as the leader says.
     Leaks: to the leader which of the leader's entities every party holds.
@@ -43,17 +46,21 @@ def answer(
     Source: Kolesnikov et al., CCS 2017 (ePrint 2017/799), section 5.
     """
     end = yield from _base_transfers(opened, leader, randomness)
-    size = len(opened.blocks)
+    size = len(opened.buckets.blocks)
     names = np.zeros((size, 2), dtype=np.uint64)
+    waiting: list[_Challenged] = []
     for bucket in opened.buckets:
-        rows = yield from _checked_rows(opened, leader, bucket, end, randomness)
-        names[bucket.span] = yield from _hint(opened, leader, bucket, end, rows, randomness)
-        yield Progress(opened.buckets.through(bucket, size), size, unit="ids")
+        waiting.append((yield from _challenge(opened, leader, bucket, end, randomness)))
+        # the leader answers the challenge of one bucket once it has sent the next
+        if len(waiting) > 1:
+            yield from _finish(opened, leader, waiting.pop(0), end, names, randomness)
+    yield from _finish(opened, leader, waiting.pop(), end, names, randomness)
+    order = in_order(names)  # while the leader adds up
     which, got = yield RecvAny((Recv(leader, CommonList), Recv(leader, TooFewFound)))
     if which == 1:
         raise IntersectionTooSmall(too_few(limits.minimum_common))
     assert isinstance(got, CommonList)
-    return got.order_key, opened.buckets.order[_told(got, leader, names, limits)]
+    return got.order_key, _told(got, leader, names, order, limits)
 
 
 def _base_transfers(opened: Opened, leader: str, randomness: Randomness) -> Flow[SenderEnd]:
@@ -64,8 +71,19 @@ def _base_transfers(opened: Opened, leader: str, randomness: Randomness) -> Flow
     return SenderEnd.of(choices.seeds(got.point, leader), bits)
 
 
-def _checked_rows(opened: Opened, leader: str, bucket: Bucket, end: SenderEnd, randomness: Randomness) -> Flow[Blocks]:
-    """The next matrix's rows, once the leader has opened the sums that this party asked for after it had them."""
+@dataclass(frozen=True, slots=True)
+class _Challenged:
+    """A bucket whose matrix is here and not yet checked."""
+
+    bucket: Bucket
+    rows: Blocks = field(repr=False)
+    seed: bytes = field(repr=False)
+
+
+def _challenge(
+    opened: Opened, leader: str, bucket: Bucket, end: SenderEnd, randomness: Randomness
+) -> Flow[_Challenged]:
+    """Take the next matrix, and ask for sums of its rows."""
     got = yield from receive(leader, MaskedMatrix)
     cells = opened.cells[leader]
     if got.bucket != bucket.number or len(got.rows) != (cells + CHECKS) * ROW_BYTES:
@@ -76,17 +94,19 @@ def _checked_rows(opened: Opened, leader: str, bucket: Bucket, end: SenderEnd, r
         )
     seed = randomness.token_bytes(BLOCK_BYTES)
     yield Send(leader, MatrixChallenge(bucket.number, seed))
-    rows = end.next_rows(got.rows, cells)
+    return _Challenged(bucket, end.next_rows(got.rows, cells), seed)
+
+
+def _finish(
+    opened: Opened, leader: str, asked: _Challenged, end: SenderEnd, names: Blocks, randomness: Randomness
+) -> Flow[None]:
+    """Check one bucket's matrix and then send its hint; keep the names under which the leader will tell its ids."""
+    bucket = asked.bucket
     sums = yield from receive(leader, MatrixSums)
-    end.check(rows, seed, sums.sums, leader)
-    return rows
-
-
-def _hint(
-    opened: Opened, leader: str, bucket: Bucket, end: SenderEnd, rows: Blocks, randomness: Randomness
-) -> Flow[Blocks]:
-    """Send one bucket's hint; the names under which the leader will tell its ids."""
-    read = end.values(bucket.keys(opened.cells[leader]), rows, masked(bucket.third))
+    if sums.bucket != bucket.number:
+        raise RemoteProtocolError(f"opened sums of bucket {sums.bucket} where {bucket.number} is due", leader)
+    end.check(asked.rows, asked.seed, sums.sums, leader)
+    read = end.values(bucket.keys(opened.cells[leader]), asked.rows, masked(bucket.third))
     values = opened.function(b"absorb").absorbed(bucket.first, read)
     shares = opened.zero_shares(bucket.first)
     shares ^= opened.function(b"mask").hashed(values)
@@ -95,11 +115,15 @@ def _hint(
     table = Streams([randomness.token_bytes(BLOCK_BYTES)]).columns(128 * cells).reshape(cells, 2)
     encode(bucket.keys(cells), shares, table)
     yield Send(leader, Hint(bucket.number, packed(table)))
-    return narrowed(opened.function(b"name").hashed(values))
+    names[bucket.span] = narrowed(opened.function(b"name").hashed(values))
+    size = len(names)
+    yield Progress(opened.buckets.through(bucket, size), size, unit="ids")
 
 
-def _told(got: CommonList, leader: str, names: Blocks, limits: AlignmentLimits) -> NDArray[np.intp]:
-    """Places, in the order of buckets, of the ids that the leader names."""
+def _told(
+    got: CommonList, leader: str, names: Blocks, order: NDArray[np.intp], limits: AlignmentLimits
+) -> NDArray[np.intp]:
+    """Places, in the order of buckets, of the ids that the leader names. order: what sorts ``names``."""
     if len(got.order_key) != _KEY_BYTES or len(got.values) % SHARE_BYTES:
         raise RemoteProtocolError(
             f"sent a result of {len(got.order_key)} and {len(got.values)} bytes, where a key of {_KEY_BYTES} bytes and "
@@ -113,12 +137,8 @@ def _told(got: CommonList, leader: str, names: Blocks, limits: AlignmentLimits) 
         )
     if not _rising(told):
         raise RemoteProtocolError("named common entities out of order, or twice", leader)
-    order = np.argsort(names[:, 0])
-    at = np.minimum(np.searchsorted(names[order, 0], told[:, 0]), len(order) - 1)
-    # two names may share their first 64 bits
-    missed = (names[order[at]] != told).any(axis=1) & (at + 1 < len(order))
-    at[missed] += 1
-    if (names[order[at]] != told).any():
+    at = np.empty(len(told), dtype=np.intp)
+    if not find_among(np.take(names, order, axis=0), told, at):
         raise RemoteProtocolError("named a common entity that is not among this party's entities", leader)
     return order[at]
 

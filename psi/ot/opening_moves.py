@@ -15,7 +15,7 @@ from psi.commitment import (
     exchange_commitments,
 )
 from psi.flow import Flow, RemoteProtocolError, Send, receive
-from psi.group import Randomness, Scalar, check_points, hash_to_group
+from psi.group import Randomness, Scalar, check_points
 from psi.identifiers import check_canonical
 from psi.ot.buckets import Buckets, bucket_count, cells_of
 from psi.ot.fixed_key import Blocks, FixedKey, derived, in_order
@@ -26,7 +26,6 @@ from psi.padding import padded
 __all__ = ["SHARE_BYTES", "Opened", "base_tag", "narrowed", "open_alignment", "packed", "sort_packed", "unpacked"]
 
 SHARE_BYTES = 10
-_GENERATOR = hash_to_group(b"entente/psi/1/pair-key", "generator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,6 @@ class Opened:
     me: str
     parties: Sequence[str]
     committed: Commitments
-    blocks: Blocks = field(repr=False)
     buckets: Buckets = field(repr=False)
     cells: Mapping[str, int]
     tag: bytes
@@ -109,15 +107,15 @@ def open_alignment(
     buckets.check_fits(len(ids))
     cells = {name: cells_of(size, count) for name, size in committed.sizes.items()}
     shared = yield from _pair_seeds(me, parties, committed, tag, randomness)
-    return Opened(me, parties, committed, blocks, buckets, cells, tag, shared)
+    return Opened(me, parties, committed, buckets, cells, tag, shared)
 
 
 def _pair_seeds(
     me: str, parties: Sequence[str], committed: Commitments, tag: bytes, randomness: Randomness
 ) -> Flow[dict[str, FixedKey]]:
-    scalar = Scalar.random(randomness).multiplier()
-    others = [name for name in parties if name != me]
-    mine = PairKey(scalar([_GENERATOR])[0], committed.digest)
+    secret = Scalar.random(randomness)
+    scalar, others = secret.multiplier(), [name for name in parties if name != me]
+    mine = PairKey(secret.public(), committed.digest)
     for name in others:
         yield Send(name, mine)
     seeds = {}
@@ -160,4 +158,4 @@ def unpacked(data: bytes) -> Blocks:
 
 def sort_packed(blocks: Blocks) -> Blocks:
     """Narrowed blocks in the order in which they travel: by their words."""
-    return blocks[in_order(blocks)]
+    return np.take(blocks, in_order(blocks), axis=0)

@@ -16,9 +16,9 @@ from psi.identifiers import NotNormalised, check_canonical, normalise
 from psi.ot.base_ot import choose, offer, pairs
 from psi.ot.buckets import Buckets, bucket_count, cells_of, fullest
 from psi.ot.code import DISTANCE, MESSAGE_BITS, WIDTH, byte_words, generator, masked
-from psi.ot.fixed_key import Blocks, FixedKey, Streams, as_blocks
+from psi.ot.fixed_key import Blocks, FixedKey, Streams, as_blocks, in_order
 from psi.ot.id_blocks import BlockSet, canonical_blocks, id_blocks
-from psi.ot.kernels import transpose
+from psi.ot.kernels import find_among, sort_random, split_lines, transpose
 from psi.ot.table import DENSE, Keys, TableFull, cells_for, encode, read
 from tests.psi.rig import Seeded
 
@@ -153,6 +153,54 @@ def test_the_quick_check_of_ids_says_what_the_slow_one_says(ids: list[str]) -> N
         return "fine"
 
     assert verdict(canonical_blocks) == verdict(check_canonical)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 700, 20_000])
+def test_sorting_random_blocks_is_what_numpy_does(size: int) -> None:
+    drawn = blocks(size, "drawn")
+    order = np.empty(size, dtype=np.intp)
+    assert sort_random(drawn, order)
+    assert order.tolist() == np.argsort(drawn[:, 0]).tolist()
+
+
+@pytest.mark.parametrize("crowd", [2, 3000])
+def test_blocks_that_are_not_random_are_sorted_in_another_way(crowd: int) -> None:
+    drawn = blocks(4000, "drawn")
+    drawn[:crowd, 0] = np.arange(crowd) // 2
+    assert not sort_random(drawn, np.empty(4000, dtype=np.intp))
+    assert in_order(drawn).tolist() == np.lexsort((drawn[:, 1], drawn[:, 0])).tolist()
+
+
+def test_blocks_are_found_among_others_or_one_is_said_to_be_missing() -> None:
+    drawn = blocks(500, "drawn")
+    drawn[::2, 0] = drawn[1::2, 0]
+    drawn = drawn[in_order(drawn)]
+    places = np.empty(100, dtype=np.intp)
+    assert find_among(drawn, drawn[7:500:5][:98], places)
+    assert places[:98].tolist() == list(range(7, 497, 5))
+    for wanted in (blocks(1, "other"), np.full((1, 2), 2**64 - 1, dtype=np.uint64), drawn[3:5][::-1]):
+        assert not find_among(drawn, wanted, places)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "verdict"),
+    [
+        (b"A1\nZ\n", 2, 2),
+        (b"A1\nz\n", 2, 1),
+        (b"ABCDEFGHIJKLMNO\n", 1, 2),
+        (b"ABCDEFGHIJKLMNOP\n", 1, 0),
+        (b"A\n\n", 2, 0),
+        (b"A\nB\n", 1, 0),
+        (b"A\n", 2, 0),
+        (b"", 1, 0),
+    ],
+)
+def test_lines_are_read_only_where_they_are_the_ids(text: bytes, rows: int, verdict: int) -> None:
+    made = np.zeros((rows, 16), dtype=np.uint8)
+    assert split_lines(np.frombuffer(text, dtype=np.uint8), made) == verdict
+    if verdict:
+        lines = text.split(b"\n")[:-1]
+        assert [row.tobytes() for row in made] == [line.ljust(15, b"\0") + bytes([len(line)]) for line in lines]
 
 
 def test_blocks_tell_ids_apart_and_know_their_length() -> None:
