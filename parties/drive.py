@@ -9,13 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from parties.errors import EntenteError
+from parties.errors import EntenteError, PeerError
 from parties.transport.channel import Channel
-from psi.flow import Effect, Flow, LocalProtocolError, Progress, ProtocolError, Recv, RecvAny, RemoteProtocolError, Send
+from psi.flow import (
+    Effect,
+    Flow,
+    LocalProtocolError,
+    PeerLost,
+    Progress,
+    ProtocolError,
+    Recv,
+    RecvAny,
+    RemoteProtocolError,
+    Send,
+)
 
 __all__ = ["drive"]
 
 T = TypeVar("T")
+
+
+class _Lost(PeerError, PeerLost):
+    """A peer that is gone, as a flow that can do without it catches it, and as everybody else reads it."""
 
 
 def drive(flow: Flow[T], channel: Channel, *, silence: float, watch: Callable[[Progress], None] | None = None) -> T:
@@ -43,6 +58,8 @@ def drive(flow: Flow[T], channel: Channel, *, silence: float, watch: Callable[[P
             value, failure, sender = None, None, ""
             try:
                 value, sender = _perform(effect, channel, silence, watch)
+            except PeerError as error:
+                failure = _Lost(str(error), error.peer)
             except (EntenteError, ProtocolError) as error:
                 failure = error
     finally:

@@ -26,6 +26,7 @@ __all__ = [
     "Message",
     "MessageKind",
     "Payload",
+    "PeerLost",
     "Progress",
     "ProtocolError",
     "Recv",
@@ -59,6 +60,17 @@ class RemoteProtocolError(ProtocolError):
     def __init__(self, reason: str, peer: str = "") -> None:
         super().__init__(f"{peer}: {reason}" if peer else reason)
         self.reason = reason
+        self.peer = peer
+
+
+class PeerLost(Exception):
+    """Raised in a flow where it sends to, or waits for, a peer that is gone or silent. ``peer`` is its name.
+
+    Few protocols can do without a peer; those that can go on catch it.
+    """
+
+    def __init__(self, reason: str, peer: str = "") -> None:
+        super().__init__(reason)
         self.peer = peer
 
 

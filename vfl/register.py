@@ -5,6 +5,7 @@ from __future__ import annotations
 import psi.kept
 import psi.messages
 import psi.ot.messages  # noqa: F401
+import vfl.federated.messages
 import vfl.models.screen.messages
 import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages

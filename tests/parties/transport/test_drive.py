@@ -15,6 +15,7 @@ from psi.flow import (
     LocalProtocolError,
     Message,
     Payload,
+    PeerLost,
     Progress,
     Recv,
     RecvAny,
@@ -91,11 +92,14 @@ def test_channel_errors_pass_through_the_flow(error: Exception) -> None:
     assert wiped == ["secret"]
 
 
-def test_a_flow_may_handle_a_channel_error_and_go_on() -> None:
+@pytest.mark.parametrize("handled", [PeerError, PeerLost])
+def test_a_flow_may_handle_a_channel_error_and_go_on(handled: type[PeerError | PeerLost]) -> None:
+    """A core knows a lost peer as PeerLost: it imports nothing of the transport."""
+
     def flow() -> Flow[str]:
         try:
             yield from receive("a", Ping)
-        except PeerError as error:
+        except handled as error:
             yield Send("b", Ping(9))
             return f"without {error.peer}"
         return "with a"

@@ -1,0 +1,159 @@
+"""Messages of federated averaging: those of the secure sum, and those of a rule that sees every update."""
+
+from __future__ import annotations
+
+from psi.flow import Message, Payload, Role, message
+
+__all__ = [
+    "PlainUpdate",
+    "SumHeard",
+    "SumIncluded",
+    "SumKey",
+    "SumPart",
+    "SumStart",
+    "SumSurvivors",
+    "SumTotal",
+    "SumUnmask",
+]
+
+_SOURCE = "Bonawitz et al. 2017, figure 4; docs/groups.md#the-secure-sum"
+
+
+@message(
+    "fed.start",
+    sender=Role.COORDINATOR,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="who is to take part in a sum: drawn by a public seed, less those who are gone",
+    source=_SOURCE,
+)
+class SumStart(Message):
+    """``names`` are to bring their parts to sum ``number``."""
+
+    number: int
+    names: tuple[str, ...]
+
+
+@message(
+    "fed.key",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.SHARE,
+    reveals="a one-sum X25519 public key; shares below the threshold say nothing",
+    source=_SOURCE,
+)
+class SumKey(Message):
+    """The sender's public key for one sum, and the receiver's shares of its private key and of its own seed."""
+
+    number: int
+    public: bytes
+    key_share: bytes
+    seed_share: bytes
+
+
+@message(
+    "fed.heard",
+    sender=Role.PARTY,
+    receiver=Role.COORDINATOR,
+    payload=Payload.COMMITMENT,
+    reveals="whose keys the sender holds, its public key, and a hash of a seed of 32 random bytes",
+    source=_SOURCE,
+)
+class SumHeard(Message):
+    """Whose shares the sender holds."""
+
+    number: int
+    names: tuple[str, ...]
+    public: bytes
+    seed_digest: bytes
+
+
+@message(
+    "fed.included",
+    sender=Role.COORDINATOR,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="among whom parts are masked",
+    source=_SOURCE,
+)
+class SumIncluded(Message):
+    """Everyone in ``names`` holds everyone's shares."""
+
+    number: int
+    names: tuple[str, ...]
+
+
+@message(
+    "fed.part",
+    sender=Role.PARTY,
+    receiver=Role.COORDINATOR,
+    payload=Payload.MASKED,
+    reveals="numbers uniform in the ring, unless everybody else in the sum colludes with the coordinator",
+    source=_SOURCE,
+)
+class SumPart(Message):
+    """The sender's numbers under a mask with each other member and one of its own."""
+
+    number: int
+    values: bytes
+
+
+@message(
+    "fed.survivors",
+    sender=Role.COORDINATOR,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="whose parts have arrived",
+    source=_SOURCE,
+)
+class SumSurvivors(Message):
+    """The parts of ``names`` are in the sum."""
+
+    number: int
+    names: tuple[str, ...]
+
+
+@message(
+    "fed.unmask",
+    sender=Role.PARTY,
+    receiver=Role.COORDINATOR,
+    payload=Payload.SHARE,
+    reveals="of each member one of its two secrets: the seed of one whose part arrived, the key of one whose did not",
+    source=_SOURCE,
+)
+class SumUnmask(Message):
+    """A share for each included member, in their order."""
+
+    number: int
+    shares: tuple[bytes, ...]
+
+
+@message(
+    "fed.total",
+    sender=Role.COORDINATOR,
+    receiver=Role.PARTY,
+    payload=Payload.RESULT,
+    reveals="the sum of the members named, at least the agreed threshold of them",
+    source=_SOURCE,
+)
+class SumTotal(Message):
+    """The sum of the parts of ``names``, or what a robust rule made of them."""
+
+    number: int
+    names: tuple[str, ...]
+    values: bytes
+
+
+@message(
+    "fed.plain",
+    sender=Role.PARTY,
+    receiver=Role.COORDINATOR,
+    payload=Payload.RESULT,
+    reveals="one member's clipped update, from which rows may be read: only where the agreement gives up secrecy",
+    source="Yin et al. 2018; docs/groups.md#poisoned-updates",
+)
+class PlainUpdate(Message):
+    """The sender's numbers as they are."""
+
+    number: int
+    values: bytes
