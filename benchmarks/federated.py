@@ -28,11 +28,13 @@ from vfl.federated.rounds import Rounds, aggregate, take_part
 from vfl.federated.twin import in_plain
 from vfl.federated_terms import FederatedModel
 
-__all__ = ["Panel", "compared", "simulated"]
+__all__ = ["ENCODER", "MODEL", "Panel", "compared", "simulated"]
 
 F64 = NDArray[np.float64]
 MEMBERS = ("north", "south", "east", "west")
 COORDINATOR = "coordinator"
+ENCODER = EncoderSettings(window=6, outputs=1, hidden=6)
+MODEL = FederatedModel(rounds=10, local_epochs=4, batch_rows=64, learning_rate=0.03, weight_decay=0.0)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Panel:
     label: F64
 
 
-def simulated(periods: int = 60, entities: int = 10, seed: int = 0) -> dict[str, Panel]:
+def simulated(periods: int = 48, entities: int = 8, seed: int = 0) -> dict[str, Panel]:
     """A slow hidden state of each entity drives the label; columns see it through noise that differs by member."""
     draw = np.random.default_rng(seed)
     found = {}
@@ -156,14 +158,12 @@ def _seconds_a_round(numbers: int, members: int) -> float:
 def main() -> None:
     """Print the figures as JSON."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seeds", type=int, default=3)
-    asked.add_argument("--rounds", type=int, default=10)
+    asked.add_argument("--seeds", type=int, default=5)
     asked.add_argument("--kind", choices=("lstm", "transformer"), default="lstm")
     given = asked.parse_args()
     torch.set_num_threads(1)
-    terms = EncoderSettings(kind=given.kind, window=12, outputs=1, hidden=8)
-    model = FederatedModel(rounds=given.rounds, local_epochs=2, batch_rows=64, learning_rate=0.01, weight_decay=0.0)
-    found = [compared(model, terms, simulated(seed=seed)) for seed in range(given.seeds)]
+    terms = ENCODER.model_copy(update={"kind": given.kind})
+    found = [compared(MODEL, terms, simulated(seed=seed)) for seed in range(given.seeds)]
     mean = {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
     sums = {f"{members} members": round(_seconds_a_round(10_000, members), 3) for members in (4, 8, 16)}
     print(json.dumps({"rank_ic": mean, "seconds_a_round_of_10000_weights": sums}, indent=1))

@@ -41,7 +41,10 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Rounds:
-    """One training. members: who takes part, in agreed order. first: the number of its first sum in the session."""
+    """One training. members: who takes part, in agreed order. first: the number of its first sum in the session.
+
+    hearers: who follows it, empty for the members alone.
+    """
 
     model: FederatedModel
     members: tuple[str, ...]
@@ -49,10 +52,11 @@ class Rounds:
     run: str
     numbers: int
     first: int = 0
+    hearers: tuple[str, ...] = ()
 
     @property
     def sums(self) -> SumTerms:
-        return SumTerms(self.members, self.aggregator, self.model.threshold, RING, self.run)
+        return SumTerms(self.members, self.aggregator, self.model.threshold, RING, self.run, self.hearers)
 
     def wanted(self, number: int) -> tuple[str, ...]:
         """Who trains in a round."""
@@ -179,5 +183,5 @@ def _seen(rounds: Rounds, number: int, wanted: Sequence[str], gone: set[str]) ->
     terms.check_enough(present, "after the updates")
     made = combined(np.stack([updates[name] for name in present]), model)
     elements = np.concatenate([RING.encode(made, model.fraction_bits), RING.wrap(np.array([1]))])
-    yield from tell(terms, SumTotal(number, present, RING.pack(elements)), terms.members, gone)
+    yield from tell(terms, SumTotal(number, present, RING.pack(elements)), terms.hearers or terms.members, gone)
     return Total(present, elements)

@@ -48,13 +48,17 @@ class TooFewMembers(ProtocolError):
 
 @dataclass(frozen=True)
 class SumTerms:
-    """What everybody in a training agrees on. members: all of them, in agreed order. run: its id, hex."""
+    """What everybody in a training agrees on. members: all of them, in agreed order. run: its id, hex.
+
+    hearers: who is told a sum, empty for the members alone.
+    """
 
     members: tuple[str, ...]
     aggregator: str
     threshold: int
     ring: Ring
     run: str
+    hearers: tuple[str, ...] = ()
 
     def check_enough(self, names: Sequence[str], doing: str) -> None:
         if len(names) < self.threshold:
@@ -188,7 +192,7 @@ def total(terms: SumTerms, number: int, wanted: Sequence[str], length: int, gone
         result = terms.ring.sub(result, mask)
     made = Total(tuple(survivors), result)
     told_all = SumTotal(number, made.names, terms.ring.pack(result))
-    yield from tell(terms, told_all, terms.members, gone)
+    yield from tell(terms, told_all, terms.hearers or terms.members, gone)
     return made
 
 
