@@ -59,8 +59,9 @@ class ModuleLearner:
             self._all, lr=terms.learning_rate, weight_decay=terms.weight_decay, foreach=False
         )  # fmt: skip
         for _ in range(terms.local_epochs):
-            for chosen in torch.randperm(self._rows, generator=generator).split(terms.batch_rows):
-                loss = self._loss(chosen, generator)
+            order = torch.randperm(self._rows, generator=generator)
+            for start in range(0, self._rows, terms.batch_rows):
+                loss = self._loss(order[start : start + terms.batch_rows], generator)
                 if terms.proximal:
                     moved = nn.utils.parameters_to_vector(self._shared) - begun
                     loss = loss + 0.5 * terms.proximal * (moved @ moved)
@@ -95,7 +96,8 @@ def network_learner(rows: F64, labels: F64, terms: FederatedModel, seed: int) ->
     module, values, wanted = network(rows.shape[1], terms, seed), torch.from_numpy(rows), torch.from_numpy(labels)
 
     def loss(chosen: Tensor, _: torch.Generator) -> Tensor:
-        return ((module(values[chosen]) - wanted[chosen]) ** 2).mean()
+        squared: Tensor = (module(values[chosen]) - wanted[chosen]) ** 2
+        return squared.mean()
 
     return ModuleLearner(module, loss, len(rows), terms, _HEAD if terms.personal_head else "")
 
