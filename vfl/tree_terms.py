@@ -47,7 +47,7 @@ class TreesModel(Terms):
     label_clip: float = Field(default=8.0, gt=0, le=64, description="labels are clipped to +-label_clip deviations")
     score_limit: Literal[2, 4, 8, 16, 32] = Field(
         default=4,
-        description="scores of 17 bits reach to +-score_limit label deviations, and wrap beyond",
+        description="scores of 17 bits reach to +-score_limit label deviations; one beyond ends the run",
     )
     anchor: str = Field(
         default="",

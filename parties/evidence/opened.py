@@ -10,14 +10,21 @@ from parties.evidence.parts import Logged
 from vfl.models.screen.opens import SCREEN_BITS
 from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.trees.opens import CHECK_BITS
 from vfl.protocols.opened_numbers import OpenedNumbers
 from vfl.protocols.row_bits import BACKWARD
-from vfl.terms import AnchoredModel, ScreenModel
+from vfl.terms import AnchoredModel, ScreenModel, TreesModel
 
 __all__ = ["OPENING", "Opened", "opened_bits"]
 
 OPENING = "opening"
 """Kind of an opening's entry in the audit log."""
+
+_CHECKS = "numbers that say whether a score was out of range"
+"""What opens of a prediction of trees beside its scores."""
+
+_OF_TREES = "/trees/"
+"""In the label of a prediction by an ensemble's trees."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,11 @@ def opened_bits(agreement: Agreement, entries: Iterable[Logged]) -> tuple[Opened
     screened = isinstance(agreement.model, ScreenModel)
     each = OpenedNumbers(agreement.openings.deviation).bits
     found: dict[str, tuple[int, int, float]] = {}
+
+    def count(what: str, numbers: int, bits: float) -> None:
+        openings, before, _ = found.get(what, (0, 0, bits))
+        found[what] = openings + 1, before + numbers, bits
+
     for entry in entries:
         if entry.kind != OPENING:
             continue
@@ -51,10 +63,11 @@ def opened_bits(agreement: Agreement, entries: Iterable[Logged]) -> tuple[Opened
             what, numbers, bits = "numbers of coalitions and trials, by period", width, float(NUMBER_BITS)
         elif anchored:
             what, numbers, bits = "scores of rows", rows * width, float(SCORE_BITS)
+            if isinstance(agreement.model, TreesModel) or _OF_TREES in label:
+                count(_CHECKS, 1, float(CHECK_BITS))
         elif BACKWARD in label:
             what, numbers, bits = "backward products, counted as openings", rows * width, each
         else:
             what, numbers, bits = "noisy sums of rows", rows * width, each
-        before = found.get(what, (0, 0, bits))
-        found[what] = before[0] + 1, before[1] + numbers, bits
+        count(what, numbers, bits)
     return tuple(Opened(what, openings, numbers, bits) for what, (openings, numbers, bits) in found.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -24,12 +24,21 @@ from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, own_split, part_split, take_sums
 from vfl.models.trees.feature import Announced, Candidates, chosen_here
 from vfl.models.trees.linear_start import LinearStart
-from vfl.models.trees.messages import CandidateSums, LevelNumbers, Owner, SplitShares, TreeStep, flat_elements
+from vfl.models.trees.messages import (
+    CandidateSums,
+    LevelNumbers,
+    Owner,
+    ScoreCheck,
+    SplitShares,
+    TreeStep,
+    flat_elements,
+)
 from vfl.models.trees.records import AnchorTreesJournal, level_key
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, score_bound
 from vfl.models.trees.shares import FitShares, TreeShares
 from vfl.models.trees.splits import NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
+from vfl.models.trees.wraps import folded
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
 from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import await_open
@@ -97,7 +106,8 @@ class TreesAnchor:
 
         Learns: which rows each tree is fitted on and scores, and which are predicted; whose candidate each level takes,
             and which where it is its own; shares uniform in Z_p. Nothing of labels, residuals, leaves or scores.
-        Leaks: to the label party a level's pairs, 32 bits each, and 17 bits of each predicted row, counted first.
+        Leaks: to the label party a level's pairs, 32 bits each, and 17 bits of each predicted row and 59
+            of each prediction, counted first.
         Model: semi-honest. Together with the label party it sees of every row on which side of each split it lies, and
             every candidate's exact sums.
         Source: docs/protocols/trees.md#a-tree.
@@ -126,13 +136,13 @@ class TreesAnchor:
             if self._slots.zeros is not None:
                 self._slots.zeros.close()
 
-    def _keep(self, step: TreeStep, rows: I64, scores: U64 | None = None) -> StepRecord:
+    def _keep(self, step: TreeStep, rows: I64, scores: Mapping[str, U64] | None = None) -> StepRecord:
         """The record of the step under way, fresh or as it was."""
         record, self._record = self._record, None
         if record is not None:
             check_repeated(record, step.step, step.train, rows, self.members.label)
             return record
-        arrays = self.fits.out() | ({} if scores is None else {"scores": scores})
+        arrays = self.fits.out() | dict(scores or {})
         made = StepRecord(self._session, step.step, step.train, rows, arrays)
         if self._journal is not None:
             self._journal.hold(made)
@@ -306,7 +316,8 @@ class TreesAnchor:
             cut = yield from evaluate_truncation(
                 label, f"score/{number}", self.fits.of(rows), drop, self._slots, bound=score_bound(self.terms)
             )
-            scores = cut & np.uint64((1 << SCORE_BITS) - 1)
+            short = cut & np.uint64((1 << SCORE_BITS) - 1)
+            scores = {"scores": short, "check": folded(self.terms, number, cut)}
         record = self._keep(step, rows, scores)
         if self._journal is not None:
             yield from await_open(label, level_key(number, 0))
@@ -314,3 +325,4 @@ class TreesAnchor:
         with asked_by(label):
             charge(f"{record.session}/{number}", rows, 1)
         yield Send(label, Scores(number, pack_bits(record.arrays["scores"], SCORE_BITS)))
+        yield Send(label, ScoreCheck(number, PRIME_RING.pack(record.arrays["check"].astype(np.uint64))))

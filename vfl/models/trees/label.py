@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, 
 from vfl.models.trees.shares import FitShares, TreeShares
 from vfl.models.trees.splits import NOWHERE, NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
+from vfl.models.trees.wraps import check_wraps, folded
 from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import open_step
 from vfl.protocols.session import Done
@@ -130,13 +131,13 @@ class TreesLabel:
         for peer in self.members.everyone:
             yield Send(peer, told)
 
-    def _keep(self, step: Step, scores: U64 | None = None) -> StepRecord:
+    def _keep(self, step: Step, scores: Mapping[str, U64] | None = None) -> StepRecord:
         """The record of the step under way, fresh or as it was."""
         record, self._record = self._record, None
         if record is not None:
             check_repeated(record, step.number, step.kind == "train", step.rows, self.members.label)
             return record
-        arrays = self.fits.out() | ({} if scores is None else {"scores": scores})
+        arrays = self.fits.out() | dict(scores or {})
         made = StepRecord(self._session, step.number, step.kind == "train", step.rows, arrays)
         if self._journal is not None:
             self._journal.hold(made)
@@ -329,11 +330,13 @@ class TreesLabel:
         return PRIME_RING.add(held, PRIME_RING.mul(factors, spread)), kept
 
     def predict(self, step: Step) -> Flow[F64]:
-        """Open the scores of ``step.rows``, float64 (B,), in the label's deviations; beyond +-score_limit they wrap.
+        """Open the scores of ``step.rows``, float64 (B,), in the label's deviations.
 
-        Learns: 17 bits of each row: its score.
+        Raises LocalProtocolError where one is beyond +-score_limit, and has wrapped.
+
+        Learns: 17 bits of each row: its score; and whether one wrapped, 59 bits that the scores give if none did.
         Leaks: row ids to everyone; ciphertexts to the anchor.
-        Model: whatever this side put into operands, no more than 17 bits a row arrive.
+        Model: whatever this side put into operands, no more than 17 bits a row and these 59 arrive.
         Source: docs/protocols/trees.md#a-prediction.
         """
         again, anchor, number = self._record is not None, self.members.anchor, step.number
@@ -345,13 +348,15 @@ class TreesLabel:
             score = yield from hold_truncation(
                 anchor, f"score/{number}", score, drop, self._keys.slots, bound=score_bound(self.terms)
             )
-            share = short_share(score, SCORE_BITS)
+            share = {"scores": short_share(score, SCORE_BITS), "check": folded(self.terms, number, score)}
         held: list[StepRecord] = []
         if self._journal is None:
             held.append(self._keep(step, share))
         else:
             yield from open_step([anchor], level_key(number, 0), lambda: held.append(self._keep(step, share)))
-        scores = yield from open_scores(anchor, number, held[0].arrays["scores"], self.terms.score_fraction)
+        kept = held[0].arrays
+        scores = yield from open_scores(anchor, number, kept["scores"], self.terms.score_fraction)
+        yield from check_wraps(anchor, self.terms, number, kept["check"].astype(np.uint64), scores)
         if self._journal is not None:
             self._journal.predicted(number, scores)
         return scores

@@ -24,6 +24,7 @@ __all__ = [
     "SUM_BITS",
     "Packing32",
     "Pairs",
+    "beyond_score_limit",
     "beyond_their_range",
     "nearer_zero",
     "score_bound",
@@ -107,6 +108,14 @@ class Packing32:
 def score_bound(terms: TreesModel) -> int:
     """Largest score, at RESIDUAL_BITS, that a prediction's truncation has room for."""
     return terms.score_limit << (RESIDUAL_BITS + 8)
+
+
+def beyond_score_limit(terms: TreesModel, step: int) -> str:
+    """What is wrong where a predicted score does not fit in what opens of it."""
+    return (
+        f"step {step}: a score leaves +-{terms.score_limit} deviations of the label, and would wrap: raise "
+        f"model.score_limit, or {nearer_zero(terms)}"
+    )
 
 
 def nearer_zero(terms: TreesModel) -> str:

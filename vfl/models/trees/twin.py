@@ -21,7 +21,7 @@ from vfl.models.sealed.walk import shown_scores
 from vfl.models.trees.candidates import draw_candidates
 from vfl.models.trees.coalitions import merged_values
 from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
-from vfl.models.trees.scales import RESIDUAL_BITS, Packing32, Pairs, beyond_their_range, nearer_zero
+from vfl.models.trees.scales import RESIDUAL_BITS, Packing32, Pairs, beyond_score_limit, beyond_their_range
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.terms import WalkForward
 from vfl.tree_terms import TreesModel
@@ -173,10 +173,7 @@ class IntegerTwin:
         if drop > 0:
             score = (score + (1 << (drop - 1))) >> drop
         if len(score) and int(np.abs(score).max()) >= 1 << (SCORE_BITS - 1):
-            raise TreesRangeError(
-                f"step {step.number}: a score of {np.abs(score).max() / 2**self.terms.score_fraction:.1f} deviations "
-                f"leaves +-{self.terms.score_limit}: raise model.score_limit, or {nearer_zero(self.terms)}"
-            )
+            raise TreesRangeError(beyond_score_limit(self.terms, step.number))
         return np.ldexp(score.astype(np.float64), -self.terms.score_fraction)
 
 

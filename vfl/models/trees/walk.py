@@ -11,16 +11,14 @@ from psi.flow import Flow, LocalProtocolError, Progress
 from vfl.factors.panel import LabelPanel
 from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.records import ResumedScores
-from vfl.models.sealed.walk import FEWEST_JUDGED, NEAR_THE_END, sealed_result
+from vfl.models.sealed.walk import sealed_result
 from vfl.models.trees.label import TreesLabel
-from vfl.models.trees.scales import nearer_zero
 from vfl.terms import WalkForward
-from vfl.tree_terms import TreesModel
 from vfl.walk.refits import carried_rows
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step
 
-__all__ = ["check_scores", "grow_steps", "trees_static", "trees_walk_forward"]
+__all__ = ["grow_steps", "trees_static", "trees_walk_forward"]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -50,7 +48,6 @@ def grow_steps(
         before = resumed is not None and step.number < resumed.record.step
         if step.kind == "predict":
             found = resumed.scores[step.number] if resumed and before else (yield from source.predict(step))
-            check_scores(step, found, source.terms)
             scores[step.number] = found
         else:
             if step.number in carried:
@@ -109,14 +106,3 @@ def trees_static(source: TreesLabel, steps: Sequence[Step], label: F64) -> Flow[
         if step.kind == "predict":
             scores[step.rows] = found[step.number]
     return scores
-
-
-def check_scores(step: Step, scores: F64, terms: TreesModel) -> None:
-    """Raise LocalProtocolError where scores fill the range that they wrap in."""
-    near = NEAR_THE_END * terms.score_limit
-    beyond = int((np.abs(scores) >= near).sum())
-    if beyond * 20 > len(scores) >= FEWEST_JUDGED:
-        raise LocalProtocolError(
-            f"{beyond} of {len(scores)} scores of step {step.number} are {near:g} or more deviations of the label from "
-            f"0: raise model.score_limit, or {nearer_zero(terms)}"
-        )

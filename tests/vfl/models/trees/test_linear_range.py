@@ -13,8 +13,9 @@ from vfl.models.sealed.scales import WEIGHT_BITS
 from vfl.models.sealed.twin import IntegerTwin as Line
 from vfl.models.sealed.twin import SealedRangeError
 from vfl.models.trees.linear_start import LinearStart, linear_model, linear_twin
+from vfl.models.trees.messages import ScoreCheck
 from vfl.models.trees.twin import TreesRangeError, run_twin
-from vfl.models.trees.walk import check_scores, grow_steps
+from vfl.models.trees.walk import grow_steps
 from vfl.terms import FixedPoint
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import refits_static
@@ -49,10 +50,33 @@ def test_residuals_that_run_into_their_count_end_both_with_one_sentence() -> Non
         run_twin(made.twin(), steps, lambda step: y[step.rows], [(EVERY, start)])
 
 
-def begun_at(fitted: np.ndarray) -> tuple[Consortium, list[Step], np.ndarray, dict[str, LinearStart], np.ndarray]:
-    """100 rows that begin there and 20 predicted ones near 0: schedule, labels, both holders' shares, and the start."""
+@pytest.mark.parametrize("beyond", [(40,), (40, -40)])
+def test_one_score_beyond_its_limit_ends_both_with_one_sentence(beyond: tuple[int, ...]) -> None:
+    """Rows that wrap would come as others within the limit; two of opposite signs are seen as well as one."""
+    made, steps, y, begun, start = begun_at(np.zeros(100), beyond)
+    said = []
+    with pytest.raises(LocalProtocolError) as ran:
+        grown(made, steps, y, begun)
+    said.append(str(ran.value))
+    with pytest.raises(TreesRangeError) as twin:
+        run_twin(made.twin(), steps, lambda step: y[step.rows], [(EVERY, start)])
+    said.append(str(twin.value))
+    assert said[0] == said[1]
+    assert "leaves +-32 deviations of the label, and would wrap: raise model.score_limit" in said[0]
+    checks = [heard.message for heard in made.heard if isinstance(heard.message, ScoreCheck)]
+    assert len(checks) == 1, "a number for each prediction"
+
+
+def begun_at(
+    fitted: np.ndarray, beyond: tuple[int, ...] = ()
+) -> tuple[Consortium, list[Step], np.ndarray, dict[str, LinearStart], np.ndarray]:
+    """100 rows that begin there and 20 predicted ones, near 0 or ``beyond``.
+
+    Returns the schedule, labels, both holders' shares, and the start.
+    """
     draw = np.random.default_rng(4)
-    start = np.rint(np.ldexp(np.concatenate([fitted, draw.normal(size=20)]), 16)).astype(np.int64)
+    predicted = np.concatenate([beyond, draw.normal(size=20 - len(beyond))])
+    start = np.rint(np.ldexp(np.concatenate([fitted, predicted]), 16)).astype(np.int64)
     made = Consortium({"a": columns(ROWS, 2, "a"), "b": columns(ROWS, 1, "b")}, columns(ROWS, 1, "own"), TERMS)
     steps = [s for s in refits_static(TERMS, ROWS, EVERY[:-20]) if s.kind == "train"]
     steps.append(Step(len(steps), "predict", 0, EVERY[-20:]))
@@ -93,5 +117,3 @@ def test_what_no_run_can_hold_is_refused_by_name_and_the_remedy_is_the_line_s() 
     made.begin([(EVERY, np.full(ROWS, 40 << 16))])
     with pytest.raises(TreesRangeError, match=r"raise model\.init_alpha"):
         made.predict(step)
-    with pytest.raises(Exception, match=r"raise model\.score_limit, or raise model\.init_alpha"):
-        check_scores(step, np.full(ROWS, 31.9), TERMS)
