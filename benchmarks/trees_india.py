@@ -37,7 +37,7 @@ TRIED = (
 """Changes to the example's terms: all have at most 1,100 trees over the ten quarters and the one before."""
 
 FEWER = {"trees": 27, "candidates": 8, "rate": 0.4, "reg_lambda": 5.0, "smallest_leaf": 1}
-"""297 trees: of some hundred random settings the best of at most 8 candidates by four starts on the earlier quarters."""
+"""297 trees: of a hundred random settings the best of at most 8 candidates, by four starts on the earlier quarters."""
 
 LARGER = {"trees": 300, "rate": 0.2}
 """Three times as long; the best of 13 random settings on the earlier quarters."""
