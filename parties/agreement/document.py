@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from parties.agreement.daily_terms import DailyTerms, ScoringTerms, check_daily
+from parties.agreement.residual_terms import check_residual
 from parties.agreement.sealed_terms import check_sealed, with_kind_defaults
 from parties.agreement.static_terms import PARTS, check_static, with_static_defaults
 from parties.agreement.terms import (
@@ -80,12 +82,14 @@ class Agreement(Terms):
     payloads: tuple[Payload, ...] = tuple(Payload)
     code_version: str
     continues: ContinuationTerms | None = Field(default=None, description="None: a run of its own")
+    daily: DailyTerms | None = Field(default=None, description="None: the weights are forgotten when the run ends")
+    scores: ScoringTerms | None = Field(default=None, description="None: this run trains")
 
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Terms without readers, a placebo, a search or an earlier run keep the hash they had before there were any."""
         body: dict[str, Any] = handler(self)
-        for name in ("calendar", "static", "readers", "placebo", "search", "continues"):
+        for name in ("calendar", "static", "readers", "placebo", "search", "continues", "daily", "scores"):
             if not getattr(self, name):
                 body.pop(name, None)
         return body
@@ -109,7 +113,7 @@ class Agreement(Terms):
             raise ValueError(f"exactly one label party is needed, and it must be {self.label.party!r}")
         if not self.features:
             raise ValueError("at least one feature party is needed")
-        self._check_residual()
+        check_residual(self)
         if (self.calendar is None) == (self.static is None):
             raise ValueError("name calendar or static: the periods of the data, or that it has none")
         if self.static is not None:
@@ -140,6 +144,7 @@ class Agreement(Terms):
             raise ValueError("fees need three parties or more, and fees.key_holder must be one of them")
         if self.continues is not None:
             self._check_continuation(self.continues)
+        check_daily(self)
         rules = self.reward.settlement
         strangers = set(rules.stakes) - {p.name for p in self.features} if rules is not None else set()
         if strangers:
@@ -149,19 +154,6 @@ class Agreement(Terms):
         except (ValueError, RecursionError):
             raise ValueError("a number or text has no canonical JSON: keep it finite, below 2**53, Unicode") from None
         return self
-
-    def _check_residual(self) -> None:
-        own, named = self.party(self.label.party).columns, self.label.residual
-        strange = [name for name in named if name not in own]
-        if strange:
-            raise ValueError(
-                f"label.residual names {strange[0]!r}, which is no column of {self.label.party!r}: name some of "
-                f"{', '.join(own) or 'its columns, of which it has none'}"
-            )
-        if len(set(named)) != len(named):
-            raise ValueError("label.residual names a column twice: name each once")
-        if named and self.static is not None:
-            raise ValueError("label.residual neutralises period by period, and static data has none: leave it out")
 
     def _check_opened_sums(self) -> None:
         """What holds where sums of embeddings open."""
@@ -383,7 +375,7 @@ class Agreement(Terms):
     @property
     def rows_kept(self) -> bool:
         """Whether the rows are those of an earlier run, so that nothing is intersected."""
-        return self.continues is not None and self.continues.rows == "kept"
+        return self.scores is not None or (self.continues is not None and self.continues.rows == "kept")
 
     @property
     def initial_purpose(self) -> str:

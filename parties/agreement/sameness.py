@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parties.agreement.document import Agreement
 
-__all__ = ["BESIDE", "CONTINUED", "TESTED", "differing"]
+__all__ = ["BESIDE", "CONTINUED", "SCORED", "TESTED", "differing"]
 
 _EVERY = ("label", "calendar", "alignment", "walk_forward", "fixed_point", "evaluation")
 
@@ -16,6 +16,13 @@ TESTED = ("consortium", *_EVERY, "parameter_set", "model", "readers")
 
 BESIDE = (*_EVERY, "model")
 """Runs of the coalitions of one consortium, whose difference is read as a contribution."""
+
+
+SCORED = (
+    "consortium", "label", "alignment", "walk_forward", "fixed_point", "parameter_set", "model", "recipients",
+    "readers",
+)  # fmt: skip
+"""A run and the sessions that score new periods under its weights."""
 
 
 def differing(one: Agreement, other: Agreement, fields: tuple[str, ...]) -> list[str]:

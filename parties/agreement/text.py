@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from parties.agreement.daily_terms import scoring_lines
 from parties.agreement.document import Agreement
 from parties.agreement.every_term import amount_in_words, every_term
 from parties.agreement.terms import StaticTerms
@@ -81,7 +82,7 @@ def _run(agreement: Agreement) -> Iterator[str]:
     yield "Legal entities: " + "; ".join(f"{p.name} {p.legal_entity or 'names none'}" for p in agreement.parties)
     yield from _times(agreement) if agreement.static is None else _parts(agreement.static)
     yield _reported(agreement)
-    yield in_words(agreement.model)
+    yield from (in_words(agreement.model),) if agreement.scores is None else scoring_lines(agreement)
     if agreement.static is not None and agreement.static.classes is not None:
         yield classes_in_words(agreement.static.classes)
     if agreement.static is not None:
@@ -140,11 +141,11 @@ def _reported(agreement: Agreement) -> str:
 
 def _opens(agreement: Agreement) -> Iterator[str]:
     yield alignment_line(agreement)
-    if agreement.alignment.policy == "psi":
+    if agreement.alignment.policy == "psi" and agreement.scores is None:
         least, found = agreement.alignment.minimum_common, agreement.alignment.protocol == "ot"
         shown = f"no row is shown but to the node of {agreement.label.party}" if found else "no row is shown"
         yield f"With fewer than {least} common entities the run stops and {shown}."
-    elif agreement.alignment.policy == "union":
+    elif agreement.alignment.policy == "union" and agreement.scores is None:
         least = agreement.alignment.minimum_common
         yield f"A party with fewer than {least} entities takes no part; how many are common stops nothing."
     yield from label_lines(agreement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from parties.agreement.daily_terms import daily_lines
 from parties.agreement.document import Agreement
 from parties.names import COORDINATOR
 from vfl.models.classes.opens import sentence as of_classes
@@ -57,6 +58,8 @@ _PAID_BY = "It learns every feature party's contribution by period, signed by th
 def alignment_line(agreement: Agreement) -> str:
     """What everybody learns of the others' entities."""
     terms = agreement.alignment
+    if agreement.scores is not None:
+        return f"Rows are those of run {agreement.scores.of[:12]}: no lists are compared, and nobody learns any entity."
     if terms.policy == "universe":
         named = f" ({terms.universe_version})" if terms.universe_version else ""
         return (
@@ -108,6 +111,7 @@ def _label_lines(agreement: Agreement) -> Iterator[str]:
     yield from sentences(agreement.model, run_sizes(agreement))
     if agreement.configurations:
         yield _tried(agreement)
+    yield from daily_lines(agreement)
     if agreement.openings.attribution:
         yield (
             "For attribution it also learns one number per feature party and period, which explains the factor; "

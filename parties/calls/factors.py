@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field, StringConstraints
 
 from parties.calls.asking import Asking, Question
-from parties.calls.views import FileView, StaticView, View
+from parties.calls.views import DailyView, FileView, StaticView, View
 
 __all__ = [
     "FORMS",
@@ -174,6 +174,7 @@ class FactorDetail(View):
     files: tuple[FileView, ...] = ()
     forms: dict[FactorForm, str] = Field(default_factory=dict)
     live: tuple[LiveView, ...] = ()
+    daily: DailyView | None = None
 
 
 class FaultView(View):

@@ -6,7 +6,7 @@ reasons and purposes come from peers: whoever displays them must escape them.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ __all__ = [
     "BytesView",
     "ContributionView",
     "CoordinatorView",
+    "DailyView",
     "EvaluationView",
     "EventView",
     "FactorView",
@@ -290,6 +291,19 @@ class RunSummary(View):
         return self.status in ("settled", "aborted")
 
 
+class DailyView(View):
+    """Daily use of a run: ``scored`` periods, those ``taken`` by sessions, what is due; ``ended``: why none follow."""
+
+    agreed: int
+    expires: date
+    scored: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    last_at: datetime | None = None
+    next_period: str = ""
+    next_due: datetime | None = None
+    ended: str = ""
+
+
 class RunView(RunSummary):
     """Everything about one run.
 
@@ -312,6 +326,7 @@ class RunView(RunSummary):
     signatures: tuple[SignatureView, ...] = ()
     factor: FactorView | None = None
     transactions: tuple[str, ...] = ()
+    daily: DailyView | None = None
 
 
 class EventView(View):

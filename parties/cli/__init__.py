@@ -40,6 +40,7 @@ from parties.cli import (
     overlaps,
     page,
     runs,
+    scoring,
     screening,
     searching,
     services,
@@ -89,6 +90,7 @@ app.add_typer(evidence.app, name="evidence")
 app.add_typer(contributing.app, name="contribution")
 app.add_typer(bench.app, name="bench")
 runs.app.command("continue")(continuing.run_continue)
+runs.app.command("score")(scoring.run_score)
 runs.app.command("search")(searching.run_search)
 runs.app.command("importance")(importance.run_importance)
 runs.app.command("screen")(screening.run_screen)

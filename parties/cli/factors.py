@@ -121,6 +121,7 @@ def factors_show(
         say(f"Supersedes version {before['version']}: {before['why']}.")
     if newer:
         say(f"Superseded by version {newer}, which lies beside it.")
+    _say_live(folder)
     joint = joint_summary(bundle)
     say(f"Rank IC {correlation(joint['mean'])} over {joint['n_periods']} periods, out of sample: "
         f"{bundle.validation['out_of_sample']}")  # fmt: skip
@@ -129,6 +130,19 @@ def factors_show(
     else:
         show_findings(bundle.findings, everything=everything)
         _draw(bundle.findings, charts)
+
+
+def _say_live(folder: Path) -> None:
+    """How far daily use is, and why it has ended where it has."""
+    from parties.factor.live_scores import live_status
+
+    live = live_status(folder)
+    if live is None:
+        return
+    told = f", the last of them {live.scored[-1]}" if live.scored else ""
+    say(f"Daily use: {len(live.scored)} of {live.agreed} later periods scored{told}; until {live.expires}.")
+    if live.ended:
+        say(f"No more scores follow: {live.ended}.")
 
 
 def _show_scores(bundle: ScoresFolder, *, everything: bool, charts: Path | None) -> None:

@@ -81,16 +81,20 @@ def factors_monitor(
     ],
     scores: Annotated[
         Path | None,
-        typer.Option("--scores", metavar="FILE", help="Later scores (factor.parquet of a newer version, or a table)."),
+        typer.Option("--scores", metavar="FILE", help="Later scores, in place of the live records."),
     ] = None,
     window: Annotated[int, typer.Option(min=2, help="Labelled periods in the rolling mean.")] = 12,
     out: Out = None,
     least_matched: Least = _LEAST,
 ) -> None:
-    """Score a published factor as labels arrive: against its expected band, with drift and an advice."""
+    """Score a published factor as labels arrive: against its expected band, with drift and an advice.
+
+    Live records of daily use, in live/ beside factors/, are read by themselves.
+    """
     import pandas as pd
 
     from parties.factor.fund_tables import read_values
+    from parties.factor.live_scores import live_scores
     from parties.factor.tables import open_folder
     from vfl.factors.market import on_grid
     from vfl.factors.monitor import Expectation, monitor
@@ -106,6 +110,9 @@ def factors_monitor(
         tables[0].match(met, bundle.instruments, least_matched, bundle.name)
         later = tables[0].series(bundle.instruments)
         live = pd.concat([live[~live.index.isin(later.index)], later])
+    else:
+        daily = live_scores(folder)["score"]  # of periods after the run's calendar: no date is in both
+        live = pd.concat([live, daily]) if len(daily) else live
     days = pd.DatetimeIndex(live.index.get_level_values("datetime").unique()).sort_values()
     if "sessions" not in bundle.validation:
         raise DataError(f"{folder}: made by an earlier version that does not date its ICs; export the factor again")

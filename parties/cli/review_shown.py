@@ -99,8 +99,29 @@ def show_cost(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
                 slowest = max(took, slowest or 0.0)
     cost = estimate(agreement, settings.party.name, len(ids), round_trip_seconds=slowest)
     _show_estimate(cost, len(ids))
+    if agreement.daily is not None:
+        _say_daily(agreement, len(ids))
     for name in unreachable:
         say(f"warning: {name}'s node does not answer from here")
+
+
+def _say_daily(agreement: Agreement, entities: int) -> None:
+    """What daily use opens and sends beside the run, at most."""
+    from parties.agreement.sealed_terms import sealed_members
+    from parties.proposing.sealed_costs import SealedCost, add_scored
+    from vfl.models.sealed.opens import opened_bits
+    from vfl.terms import SealedModel
+
+    daily, model = agreement.daily, agreement.model
+    assert daily is not None
+    assert isinstance(model, SealedModel)
+    cost = SealedCost()
+    add_scored(cost, sealed_members(agreement), model, entities)
+    sent = sum(cost.sent.values()) / 1e6
+    say(
+        f"Daily use after it: up to {daily.scores} sessions of {entities} scores, {opened_bits(1)} bits each, in all "
+        f"{opened_bits(daily.scores * entities) / 8e3:,.0f} kB of scores; {sent:,.0f} MB between all parties a session."
+    )
 
 
 def _show_estimate(cost: Estimate, entities: int) -> None:

@@ -30,6 +30,8 @@ class Plan:
     valued: bool
     attributed: bool = False
     screened: bool = False
+    scoring: bool = False
+    """Whether new periods are scored under weights that were kept: nothing is aligned, judged, valued or exported."""
 
     @classmethod
     def of(cls, agreement: Agreement) -> Plan:
@@ -41,11 +43,14 @@ class Plan:
             valued=agreement.openings.contribution != "none",
             attributed=agreement.openings.attribution,
             screened=isinstance(agreement.model, ScreenModel),
+            scoring=agreement.scores is not None,
         )
 
     def participants(self, phase: PhaseName) -> tuple[str, ...]:
         """Who takes part, in agreed order, the coordinator last. Empty: the phase is skipped."""
         everyone = self.parties
+        if self.scoring and phase not in ("approve", "train", "settle"):
+            return ()
         if phase == "align":
             return (*everyone, COORDINATOR) if self.matching else everyone
         if phase == "evaluate":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from parties import __version__
 from parties.calls.views import CoordinatorView, RunView
 from parties.coordinator.bundles import BundleStore
+from parties.coordinator.daily_views import daily_view
 from parties.coordinator.desk.access import holds_factor, run_of, sees_rewards, takes_part
 from parties.coordinator.desk.doors import AUDITORS, Caller, admit
 from parties.coordinator.engine import Engine
@@ -74,6 +75,8 @@ class Reader:
     def _run(self, query: wire.Query, caller: Caller) -> RunView:
         known = run_of(self._engine, query.run_id, caller)
         found, plan = run_view(known, self._bundles), known.state.plan
+        daily = daily_view(known, self._engine.all_runs(), self._roster, datetime.now(UTC))
+        found = found.model_copy(update={"daily": daily})
         if not sees_rewards(caller, plan):
             found = found.model_copy(update={"contribution_way": "", "contributions": (), "transactions": ()})
         if found.factor is not None and not holds_factor(caller, plan):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
+from parties.agreement.daily_terms import ScoringTerms, scored_periods
 from parties.agreement.document import Agreement
 from parties.control.phase_reports import PartReport
 from parties.control.phases import PhaseName
@@ -18,6 +19,7 @@ from parties.errors import AgreementError, ConfigError, StorageError
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.proposing.continuing import STANDS, check_continuation
+from parties.proposing.scoring import check_scoring
 
 __all__ = ["RunBook", "check_proposal"]
 
@@ -73,7 +75,12 @@ class RunBook:
         return [known for known in self.live() if wanted <= set(known.state.plan.parties)]
 
     def check_earlier(self, agreement: Agreement) -> None:
-        """A run that goes on from another needs one that is not settled, and goes on from it as it says."""
+        """A run that goes on from another needs one that is not settled, and goes on from it as it says.
+
+        A session that scores new periods needs one that is, whose parties are all there, and each period once.
+        """
+        if agreement.scores is not None:
+            self._check_scored(agreement, agreement.scores)
         terms = agreement.continues
         if terms is None:
             return
@@ -81,6 +88,21 @@ class RunBook:
         if earlier.state.stands:
             raise AgreementError(f"run {terms.run_id[:12]} is {STANDS}")
         check_continuation(agreement, earlier.agreement)
+
+    def _check_scored(self, agreement: Agreement, terms: ScoringTerms) -> None:
+        trained = self.known(terms.of)
+        if trained.state.status != "settled":
+            raise AgreementError(f"run {terms.of[:12]} is not settled: its weights score nothing yet")
+        check_scoring(agreement, trained.agreement, datetime.now(UTC))
+        for run_id, known in self._runs.items():
+            other = known.agreement.scores
+            if other is None or other.of != terms.of or run_id == agreement.run_id or known.state.status == "aborted":
+                continue
+            twice = set(scored_periods(agreement)) & set(scored_periods(known.agreement))
+            if twice:
+                raise AgreementError(
+                    f"{min(twice)} is scored by run {run_id[:12]} already: its scores stand, and nothing opens twice"
+                )
 
     def progressed(self, party: str, run_id: str, body: ProgressBody, at: datetime, clock: float) -> bool:
         """How far a party is. False: it is not of the attempt under way."""

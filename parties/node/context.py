@@ -29,10 +29,11 @@ from parties.transport.meter import Recorder
 from psi.flow import REGISTER, Flow, Progress
 from vfl.protocols.spread import Workers
 
-__all__ = ["PAUSED", "RunContext", "node_secret", "peak_rss_mb", "traffic_of"]
+__all__ = ["PAUSED", "RunContext", "Secret", "node_secret", "peak_rss_mb", "traffic_of"]
 
 T = TypeVar("T")
 
+Secret = Callable[[str], bytes]
 Report = Callable[[Mapping[str, Any]], None]
 Traffic = dict[str, dict[str, Any]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from parties.data.calendar import calendar_of
 from parties.data.security_list import within_list
 from parties.errors import AgreementError, ConfigError
 from parties.factor.delivery import reading_keys, sealer, write_sealed
+from parties.factor.naming import factor_id
 from parties.factor.provenance import git_revision, lockfile_sha256
 from parties.node.align import listed_universe
 from parties.node.context import RunContext
@@ -29,6 +30,7 @@ from parties.node.label_commitment import commit_labels
 from parties.node.most_opened import most_opened
 from parties.node.placebo import PlaceboResult, strangers
 from parties.node.recorded_outputs import check_own_columns, record_outputs
+from parties.node.sealed_label import SealedJoint
 from parties.node.valuation import Valuation, value_run
 from psi.flow import Flow
 from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
@@ -41,6 +43,7 @@ from vfl.factors.joining import UPLIFT_LEVEL
 from vfl.models.split.training import score_coalition
 from vfl.protocols.delivery import deliver_bundle
 from vfl.protocols.label_commitment import tell_commitment
+from vfl.terms import SealedModel
 from vfl.walk.result import TrainingResult
 
 __all__ = ["LabelParty"]
@@ -98,6 +101,11 @@ class LabelParty:
         began = time.monotonic()
         self._result = self.context.perform("train", attempt, self._trained())
         self._seconds = time.monotonic() - began
+
+    def last_weights(self) -> tuple[SealedModel, Mapping[str, NDArray[np.uint64]]]:
+        """The model of the result and this side's shares of its last weights, which a sealed run alone has."""
+        assert isinstance(self._model, SealedJoint)
+        return self._model.last_weights()
 
     def _trained(self) -> Flow[TrainingResult]:
         """Training, after a commitment to labels and columns that every feature party keeps."""
@@ -171,7 +179,7 @@ class LabelParty:
     def _factor(self) -> Path:
         """Where this node keeps the versions of the factor."""
         agreement = self.context.agreement
-        return self.context.folder / "factors" / _factor_id(agreement.consortium, agreement.label.name)
+        return self.context.folder / "factors" / factor_id(agreement.consortium, agreement.label.name)
 
     @property
     def folder(self) -> Path:
@@ -290,13 +298,6 @@ class LabelParty:
         if targets:
             flow = deliver_bundle(targets, files, sealer(agreement, context.identity, keys, files))
             context.perform("export", attempt, flow)
-
-
-def _factor_id(consortium: str, label: str) -> str:
-    """A file-system-safe name for the factor."""
-    raw = f"{consortium}-{label}".lower()
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in raw).strip("-._")
-    return safe[:120] or "factor"
 
 
 def _or_none(value: float) -> float | None:

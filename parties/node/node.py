@@ -35,6 +35,8 @@ from parties.node.audit_heads import OWN_LOG_FAULT, take_heads
 from parties.node.context import RunContext
 from parties.node.earlier_runs import proposed_before
 from parties.node.home import NodeHome
+from parties.node.kept_watch import KeptWatch
+from parties.node.kept_weights import erase_kept
 from parties.node.line import Line
 from parties.node.overlaps import Overlaps
 from parties.node.report_outbox import ReportOutbox
@@ -71,6 +73,7 @@ class Node:
         self._settlements = Settlements(home, self._audit, line)
         self._commitments = RowCommitments(home, self._audit, line)
         self._overlaps = Overlaps(home, endpoint, self._audit, line)
+        self._kept = KeptWatch(home, self._audit)
 
     @property
     def runs_in_progress(self) -> int:
@@ -98,6 +101,7 @@ class Node:
             self._settlements.close()
             self._commitments.close()
             self._overlaps.close()
+            self._kept.close()
             for run in self._leaving:
                 run.join(10.0)
             self._openings.close()
@@ -153,6 +157,7 @@ class Node:
         self._approvals.forget(run_id)
         if not body.silent:
             self._forget(run_id, rows=True)
+            erase_kept(self._home.folder, run_id)
         self._log("aborted", run_id, {"reason": body.reason[:300]})
         self._ended(run_id, RunEnd(status="aborted", reason=body.reason[:2000], at=datetime.now(UTC)))
         _LOG.error("run %s has ended: %s", run_id[:12], body.reason)

@@ -19,6 +19,9 @@ from parties.node.context import RunContext, peak_rss_mb
 from parties.node.feature import FeatureParty
 from parties.node.feature_parties import feature_party
 from parties.node.kept_approvals import keep_approvals
+from parties.node.kept_weights import keep_weights
+from parties.node.scoring_run import ScoringRun
+from parties.node.sealed_feature import SealedFeatureParty
 from psi.flow import Role
 from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle
@@ -55,6 +58,10 @@ class PartyRun:
         return report
 
     def _part_of(self, phase: PhaseName, attempt: int) -> Report:
+        if self.context.agreement.scores is not None:
+            if phase != "train":
+                raise AgreementError(f"the coordinator started {phase} in a session that only scores")
+            return ScoringRun(self.context).train(attempt)
         match phase:
             case "align":
                 return self._align(attempt)
@@ -115,12 +122,14 @@ class PartyRun:
             label = self._label()
             self._part = label
             label.train(attempt)
+            self._keep_weights(label)
             count = int(sum(len(step.rows) for step in label.result.steps))
             told = self.context.agreement.evaluation.metrics_to_coordinator
             return {"rows": count} | ({"points": label.training_points()} if told else {})
         feature = feature_party(self.context, rows.ids)
         self._part = feature
         feature.train(attempt)
+        self._keep_weights(feature)
         return {"openings": self._openings()}
 
     def _screen(self, attempt: int) -> Report:
@@ -130,6 +139,14 @@ class PartyRun:
         found = ScreenLabelParty(self.context, rows.ids).screen(attempt)
         told = agreement.evaluation.metrics_to_coordinator
         return {"rows": len(agreement.periods) * len(rows.ids)} | ({"detail": found} if told else {})
+
+    def _keep_weights(self, part: FeatureParty | LabelParty) -> None:
+        """Keep this side's last weights where daily use is agreed, before the run's own records go."""
+        context = self.context
+        if context.agreement.daily is None:
+            return
+        assert isinstance(part, SealedFeatureParty) or not isinstance(part, FeatureParty), "agreed of sealed runs alone"
+        keep_weights(context.folder, context.secret, context.me, context.run_id, part.last_weights(), self._aligned())
 
     def _evaluate(self, _: int) -> Report:
         part = self._trained()

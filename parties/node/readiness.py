@@ -23,6 +23,7 @@ from parties.node.own_data import read_own_data
 from parties.node.own_rows import OwnRows, check_own_rows
 from parties.node.policy import check_agreement
 from parties.node.rehearsal import rehearse
+from parties.node.scoring_run import check_session
 from parties.proposing.placebo import check_placebo
 
 __all__ = ["Ready", "check_ready"]
@@ -44,6 +45,8 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
     """
     me, folder = home.identity.name, home.folder
     check_agreement(agreement, home.settings, home.identity, home.roster, now)
+    if agreement.scores is not None:
+        return Ready(None, check_session(agreement, home, partial(node_secret, home.seed)))
     if agreement.alignment.compares and not agreement.rows_kept:
         peers = {party.name for party in agreement.parties} - {me}
         check_repeats(folder, peers, home.settings.limits.alignments, now)

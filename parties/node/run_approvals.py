@@ -26,6 +26,7 @@ from parties.node.policy import left_to_a_person
 from parties.node.readiness import check_ready
 from parties.node.report_outbox import ReportOutbox
 from parties.node.run_ends import RunEnd, forget_end, keep_end
+from parties.node.scoring_run import IncompleteError
 from parties.private_files import write_private
 from parties.process.supervision import start_loop
 
@@ -34,6 +35,7 @@ __all__ = ["RunApprovals"]
 _LOG = logging.getLogger(__name__)
 
 _DATA_FAULT = "its data cannot be used: its operator finds the detail in the node's log"
+_NOT_YET = "its data of the new period is not complete yet: score it later"
 _POLL_SECONDS = 0.2
 _TROUBLE_SECONDS = 5.0
 
@@ -144,6 +146,9 @@ class RunApprovals:
         except ValidationError:
             self._reject(run_id, "the agreement is not one this version understands")
             return
+        except IncompleteError as error:
+            self._refuse(run_id, _NOT_YET, str(error), purpose)
+            return
         except DataError as error:  # a party's detail stays at home
             self._refuse(run_id, _DATA_FAULT, str(error), purpose)
             return
@@ -166,10 +171,13 @@ class RunApprovals:
         self._audit.append("agreement", run_id, {"agreement": run_id})
         for line in (*agreement_lines(agreement), *ready.lines):
             _LOG.info("agreement %s: %s", run_id[:12], line)
-        by_hand = left_to_a_person(agreement, home.settings, ready.own) if home.settings.approve == "automatic" else ()
+        agreed = agreement.scores is not None  # by the run that it scores, whose terms this one was held to
+        asked = home.settings.approve == "ask" and not agreed
+        automatic = home.settings.approve == "automatic" and not agreed
+        by_hand = left_to_a_person(agreement, home.settings, ready.own) if automatic else ()
         for reason in by_hand:
             _LOG.warning("run %s is not signed without a person: %s", run_id[:12], reason)
-        if by_hand or home.settings.approve == "ask":
+        if by_hand or asked:
             _LOG.info(
                 "run %s waits for you: entente run review %s --home %s", run_id[:12], run_id[:12], folder.parents[1]
             )
@@ -184,7 +192,9 @@ class RunApprovals:
         if datetime.now(UTC) >= one.agreement.expires_at:
             return True
         decided = (
-            Verdict(True, ()) if settings.approve == "automatic" and not one.by_hand else verdict(one.folder, settings)
+            Verdict(True, ())
+            if one.agreement.scores is not None or (settings.approve == "automatic" and not one.by_hand)
+            else verdict(one.folder, settings)
         )
         if decided is None:
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,7 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
-from parties.node.sealed_records import SealedRecords
+from parties.node.sealed_records import SealedRecords, last_weights
 from parties.node.sealed_search import kept_choice, serve_search
 from parties.node.sealed_serving import masks_beside_anchor, sealed_records, serve_sealed
 from parties.node.sealed_valuation import serve_numbers
@@ -47,6 +47,10 @@ class SealedFeatureParty(AnchoredFeatureParty):
         """Of the run's own training: the agreed one, or the configuration that this node was told was chosen."""
         tried = self.context.agreement.configurations
         return tried[kept_choice(self.context.checkpoints(), len(tried))] if tried else self._terms
+
+    def last_weights(self) -> tuple[SealedModel, Mapping[str, U64]]:
+        """The model of the result and this side's shares of its last weights, by owner, once training has ended."""
+        return self._model(), last_weights(self._kept_records())
 
     def _served_through(self, name: str) -> Flow[None]:
         agreement = self.context.agreement

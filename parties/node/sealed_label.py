@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from parties.agreement.sealed_terms import sealed_members
 from parties.errors import ConfigError
 from parties.node.context import RunContext
-from parties.node.sealed_records import LabelRecords
+from parties.node.sealed_records import LabelRecords, last_weights
 from parties.node.sealed_trials import LabelTrials, SealedChoice
 from parties.node.sealed_valuation import Commit, Heard, coalition_ics
 from psi.flow import Flow
@@ -138,6 +138,10 @@ class SealedJoint:
             self._choose(choice)
         scores = self._records().whole()
         return None if scores is None else sealed_result(self.steps, self._panel, scores)
+
+    def last_weights(self) -> tuple[SealedModel, Mapping[str, U64]]:
+        """The model of the result and this side's shares of its last weights, by owner, once training has ended."""
+        return self.chosen, last_weights(self._records())
 
     def coalition_ics(self, scores: F64, session: str, commit: Commit, heard: Heard) -> Flow[dict[frozenset[str], F64]]:
         """The label party's part in valuing coalitions: their IC in each reported period."""

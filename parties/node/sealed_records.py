@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from parties.errors import DataError
 from parties.node.checkpoints import CheckpointStore
-from vfl.models.sealed.records import Arrays, ResumedScores, StepRecord
+from vfl.models.sealed.records import Arrays, ResumedScores, StepRecord, scored_in
 from vfl.protocols.resume import START
 
-__all__ = ["LabelRecords", "SealedRecords"]
+__all__ = ["LabelRecords", "SealedRecords", "last_weights"]
 
 F64 = NDArray[np.float64]
+U64 = NDArray[np.uint64]
 
 _TRAINED = "trained"
 _OWN = ("session", "train", "rows", "data")
@@ -130,6 +131,12 @@ class LabelRecords(SealedRecords):
         """Scores of every prediction, when training had ended and all of it is sound."""
         scores = self.scores()
         return scores if self.finished and set(scores) >= set(self._predicted) else None
+
+
+def last_weights(records: SealedRecords) -> Mapping[str, U64]:
+    """This side's shares of the weights that made the last prediction, by owner: nothing trains after it."""
+    predictions = records.predictions()
+    return scored_in([predictions[max(predictions)]])[max(predictions)].weights
 
 
 def _named(step: int) -> str:

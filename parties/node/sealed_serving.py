@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +29,17 @@ from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.resume import offer_place
 from vfl.terms import SealedModel
 
-__all__ = ["masks_beside_anchor", "sealed_records", "serve_sealed"]
+__all__ = ["KeptShares", "masks_beside_anchor", "sealed_records", "serve_sealed"]
 
 U64 = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class KeptShares:
+    """A side's shares of the weights that training left, by owner, and the first row that they may score."""
+
+    weights: Mapping[str, U64]
+    scored_from: int
 
 
 def sealed_records(party: AnchoredFeatureParty, store: CheckpointStore) -> SealedRecords:
@@ -49,10 +58,12 @@ def serve_sealed(
     *,
     opens: bool = True,
     holds: bool = False,
+    kept: KeptShares | None = None,
 ) -> Flow[None]:
     """The party's part in a training session of this name, from where everyone can go on.
 
-    holds: in place of predictions linear scores are kept in shares, and nothing opens.
+    holds: in place of predictions linear scores are kept in shares, and nothing opens. kept: weights that an earlier
+    training left, under which the rows of new periods are scored and nothing trains.
 
     Learns: as :meth:`vfl.models.sealed.anchor.SealedAnchor.serve` or
         :meth:`vfl.models.sealed.feature.SealedFeature.serve`.
@@ -64,9 +75,9 @@ def serve_sealed(
     place = yield from offer_place(agreement.label.party, records.places())
     resumed = records.go_on(place)
     if party.context.me == sealed_members(agreement).anchor:
-        yield from _as_anchor(party, terms, columns, records, resumed, name, opens=opens, holds=holds)
+        yield from _as_anchor(party, terms, columns, records, resumed, name, opens=opens, holds=holds, kept=kept)
     else:
-        yield from _beside_anchor(party, terms, columns, records, resumed, name, opens)
+        yield from _beside_anchor(party, terms, columns, records, resumed, name, opens, kept)
     records.finish()
 
 
@@ -80,12 +91,13 @@ def _as_anchor(
     *,
     opens: bool,
     holds: bool,
+    kept: KeptShares | None,
 ) -> Flow[None]:
     context, members = party.context, sealed_members(party.context.agreement)
     anchor = SealedAnchor(
         members,
         columns,
-        _initial_shares(party, SealedAnchor.columns_held(members), terms),
+        _initial_shares(party, SealedAnchor.columns_held(members), terms) if kept is None else dict(kept.weights),
         terms,
         context.agreement.fixed_point,
         coefficient_key(),
@@ -98,6 +110,7 @@ def _as_anchor(
         resumed=resumed,
         opens=opens,
         holds=holds,
+        scored_from=None if kept is None else kept.scored_from,
     )
     yield from anchor.serve()
 
@@ -110,14 +123,17 @@ def _beside_anchor(
     resumed: StepRecord | None,
     name: str,
     opens: bool,
+    kept: KeptShares | None,
 ) -> Flow[None]:
     context, members = party.context, sealed_members(party.context.agreement)
+    held = {context.me: members.features[context.me]}
+    weights = _initial_shares(party, held, terms) if kept is None else kept.weights
     masks = yield from masks_beside_anchor(party)
     other = SealedFeature(
         context.me,
         members,
         columns,
-        _initial_shares(party, {context.me: members.features[context.me]}, terms)[context.me],
+        weights[context.me],
         terms,
         context.agreement.fixed_point,
         masks,
@@ -128,6 +144,7 @@ def _beside_anchor(
         journal=records,
         resumed=resumed,
         opens=opens,
+        scored_from=None if kept is None else kept.scored_from,
     )
     yield from other.serve()
 

@@ -227,6 +227,7 @@ def coalition_of(
             "reward": RewardTerms(unit=settings.reward.unit, scale=settings.reward.scale),
             "fees": None,
             "search": None,
+            "daily": None,
             "recipients": tuple(name for name in settings.recipients if name in present),
         }
     )
@@ -292,6 +293,7 @@ def agreement_of(
             search=signed_search(settings),
             recipients=settings.recipients or (label,),
             readers=settings.readers,
+            daily=settings.daily,
             code_version=__version__,
         )
     except ValidationError as error:
@@ -347,7 +349,10 @@ def _contradiction(error: ValidationError) -> TermsFault:
 
 def terms_of(agreement: Agreement) -> dict[str, Any]:
     """The terms of a run, to propose another like it: :func:`offered_terms` takes them. Columns are not among them."""
-    same = ("alignment", "fixed_point", "model", "walk_forward", "openings", "evaluation", "reward", "fees", "readers")
+    same = (
+        "alignment", "fixed_point", "model", "walk_forward", "openings", "evaluation", "reward", "fees", "readers",
+        "daily",
+    )  # fmt: skip
     body = agreement.model_dump(mode="json", include={*same, "purpose", "parameter_set", "recipients"})
     return {
         **{key: value for key, value in body.items() if value is not None},

@@ -68,6 +68,7 @@ def placebo_of(
         "reward": RewardTerms(unit=tested.reward.unit, scale=tested.reward.scale).model_dump(mode="json"),
         "fees": None,
         "continues": None,
+        "daily": None,
         "placebo": PlaceboTerms(
             of=tested.run_id,
             seed=secrets.randbelow(2**53) if seed is None else seed,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 
+from parties.agreement.daily_terms import DailyTerms
 from parties.agreement.sealed_terms import with_kind_defaults
 from parties.agreement.static_terms import with_static_defaults
 from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms, StaticTerms
@@ -364,6 +365,7 @@ class ConsortiumSettings(Terms):
     evaluation: EvaluationTerms = EvaluationTerms()
     reward: RewardTerms = RewardTerms()
     fees: FeeUseTerms | None = None
+    daily: DailyTerms | None = None
     search: AnyDraft | None = None
     recipients: tuple[PartyName, ...] = ()
     readers: dict[PartyName, str] = Field(

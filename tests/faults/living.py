@@ -26,12 +26,13 @@ from parties.errors import PeerError
 from parties.names import COORDINATOR
 from parties.node.openings import OpeningStore
 from parties.proposing.drafting import agreement_of
-from parties.settings.consortium import load_consortium
+from parties.settings.consortium import ConsortiumSettings, load_consortium
 from tests.parties.demo_rig import let_bits, until
 from vfl.protocols.row_bits import BACKWARD
 from vfl.terms import Model
 
 Prepare = Callable[[DemoHomes], None]
+Terms = Callable[[ConsortiumSettings], ConsortiumSettings]
 Place = Callable[[str, Callable[[], None]], None]
 
 LABEL = "fund"
@@ -153,17 +154,20 @@ def living(
     silence: int = 60,
     room: Mapping[str, float] | None = None,
     model: Model | None = None,
+    terms: Terms = lambda settings: settings,
 ) -> Iterator[Living]:
     """A run that has just been proposed.
 
     ``prepare`` may change the homes before anything starts; ``place`` starts each process, where it belongs; ``room``:
-    what the nodes' standing limits allow beyond the run's own terms; ``model``: in place of the split network.
+    what the nodes' standing limits allow beyond the run's own terms; ``model``: in place of the split network;
+    ``terms``: what else is agreed in place of what the simulation asks for.
     """
     kind: SimulatedModel = "sealed" if model is not None and model.kind == "sealed" else "split"
     made = simulate(folder / "data", entities=60, periods=periods, parties=features, seed=11, model=kind)
     settings = load_consortium(made.config)
     if model is not None:
         settings = settings.model_copy(update={"model": model})
+    settings = terms(settings)
     allowed = settings.model_copy(update={"openings": settings.openings.model_copy(update=dict(room or {}))})
     homes = lay_out(folder.resolve(), allowed, made.config.parent, made.data, 11)
     if room:

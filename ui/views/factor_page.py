@@ -12,6 +12,7 @@ from ui.tables.factors import live_table, versions_table
 from ui.tables.run import files_table
 from ui.views import factor_battery as battery
 from ui.views import factor_take as take
+from ui.views.daily_use import daily_use
 from ui.wording import HELP, instant, plain, short_id, when
 
 __all__ = ["TABS", "render"]
@@ -98,6 +99,7 @@ def _heading(detail: FactorDetail, check: FactorCheck | None) -> None:
 
 def _live(detail: FactorDetail) -> None:
     st.subheader("Live", help=HELP["live"])
+    daily_use(detail.daily)
     if detail.live:
         st.dataframe(live_table(detail.live), hide_index=True, alt="Live periods that the label party attested")
     else:

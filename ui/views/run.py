@@ -21,6 +21,7 @@ from ui.links import go, reachable
 from ui.run_orders import orders
 from ui.shared_reads import kept, latest, shared
 from ui.views import factor, run_actions
+from ui.views.daily_use import daily_use
 from ui.views.evidence_download import evidence_button
 from ui.views.run_figures import contribution, numbers, quality, revealed
 from ui.views.run_head import heading, progress, standing, timeline
@@ -118,6 +119,7 @@ def _now(client: ClientProtocol, viewer: ViewerView, seen: RunView) -> None:
     heading(run)
     if run.ended:
         numbers(run)
+        daily_use(run.daily)
     timeline(run)
     if run.phase == "approve" and not run.ended:
         standing(run, _members(client, viewer))

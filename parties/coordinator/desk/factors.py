@@ -27,6 +27,7 @@ from parties.calls.factors import (
     SignerView,
     WarnView,
 )
+from parties.coordinator.daily_views import daily_view
 from parties.coordinator.desk.access import holds_factor, run_of, takes_part
 from parties.coordinator.desk.doors import Caller, Door, Doors
 from parties.coordinator.desk.factor_index import FactorIndex, FactorRow
@@ -103,9 +104,11 @@ class _Factors:
         plan, periods = known.state.plan, known.progress.series()
         card = _factor(known, self._context)
         live = self._live(asked.run_id, known, shares=caller.role != "reader")
+        context = self._context
+        daily = daily_view(known, context.engine.all_runs(), context.roster, context.now())
         if not (card.available and holds_factor(caller, plan)):
             why = _SUMMARY if caller.role == "reader" else _NOT_YOURS if card.available else _NO_FILES
-            return FactorDetail(card=card, withheld=why, sections=_reported(periods), live=live)
+            return FactorDetail(card=card, withheld=why, sections=_reported(periods), live=live, daily=daily)
         metadata, validation = (
             self._context.bundles.metadata(card.run_id),
             self._context.bundles.validation(card.run_id),
@@ -124,6 +127,7 @@ class _Factors:
             files=self._context.bundles.files(card.run_id),
             forms=_forms(metadata, self._context.bundles.files(card.run_id)),
             live=live,
+            daily=daily,
         )
 
     def check(self, asked: FactorQuestion, caller: Caller) -> FactorCheck:

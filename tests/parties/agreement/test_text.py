@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any, get_args
 
@@ -66,6 +66,12 @@ PLACEBO: dict[str, Any] = {
 CONTINUED: dict[str, Any] = {
     "continues": {"run_id": "06" * 32, "without": ["sea"], "rows": "kept", "opened": 2}, "search": None,
 }  # fmt: skip
+DAILY: dict[str, Any] = {"daily": {"scores": 20, "expires": "2027-01-31"}}
+SCORED: dict[str, Any] = {
+    "model": {"kind": "sealed", "anchor": "sat"}, "walk_forward": {}, "search": None, "reward": {}, "fees": None,
+    "openings": {"limit_per_row": 1, "contribution": "none"}, "evaluation": {},
+    "scores": {"of": "08" * 32, "first": PERIODS[26]},
+}  # fmt: skip
 BASES: dict[str, dict[str, Any]] = {
     "everything": {},
     "little": {"fees": None, "search": None, "openings": {"contribution": "none"}, "reward": {}},
@@ -83,6 +89,15 @@ BASES: dict[str, dict[str, Any]] = {
     "ridge": RIDGE,
     "placebo": PLACEBO,
     "continued": CONTINUED,
+    "daily": {
+        "model": {"kind": "sealed", "anchor": "sat"},
+        "walk_forward": {},
+        "search": None,
+        "openings": {"limit_per_row": 2, "contribution": "none"},
+        **DAILY,
+    },
+    "scored": SCORED,
+    "to be scored": SCORED | {"scores": None},
     "a public list": {"alignment": {"policy": "universe", "universe_sha256": "07" * 32}},
     "oblivious transfer": {"alignment": {"protocol": "ot"}},
     "sealed": {
@@ -272,11 +287,13 @@ def others(value: Any) -> Iterator[Any]:
             yield from (value * 1.01 + 0.001, value / 2, value + 1)
         case datetime():
             yield from (value + timedelta(microseconds=1), value - timedelta(microseconds=1))
+        case date():
+            yield value + timedelta(days=1)
         case str():
             yield from (
                 f"{value} ", f"{value}x", f"e{value[1:]}", f"{value[:-1]}0", value.swapcase(),
                 "linear", "mlp", "regression", "mse", "none", "random", "burned", "approved", "fresh", "psi", "ot",
-                "masked", "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed",
+                "masked", "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed", "never",
             )  # fmt: skip
         case tuple() | list():
             yield from (list(value[:-1]), list(reversed(value)), [*value, "another"], [*value[:20], *value[21:]])
@@ -298,6 +315,8 @@ def others(value: Any) -> Iterator[Any]:
                 {"per_period": 500, "periods": 12},
                 PLACEBO["placebo"],
                 CONTINUED["continues"],
+                DAILY["daily"],
+                SCORED["scores"],
             )
 
 

@@ -23,6 +23,7 @@ from vfl.models.sealed.messages import (
     Scores,
     SealedStep,
     UpdateShare,
+    check_scored,
     check_told,
     elements,
     step_rows,
@@ -73,7 +74,8 @@ class SealedAnchor:
     initial weights, of its own columns and of the label party's, (d, h + 1) by name. key: of this session, for matrix
     products with the feature parties beside it. budget: counts scores of a row over all runs, and refuses past the
     agreed number. session, stream, journal, resumed, predicted, opens: as for a feature party. holds: linear scores are
-    kept in shares, in ``held``, for another model to begin at, and none opens.
+    kept in shares, in ``held``, for another model to begin at, and none opens. scored_from: of a session that only
+    scores, the first row that may be asked for; nothing trains in it.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class SealedAnchor:
         predicted: Sequence[StepRecord] = (),
         opens: bool = True,
         holds: bool = False,
+        scored_from: int | None = None,
     ) -> None:
         width = terms.embedding_width
         if features.shape[1] != members.anchored:
@@ -113,6 +116,7 @@ class SealedAnchor:
         self._features, self._held, self._budget, self._stream = features, HeldProducts(key), budget, stream
         self._session, self._supply, self._workers = session, supply, workers
         self._journal, self._record, self._opens, self._holds = journal, resumed, opens, holds
+        self._scored_from = scored_from
         self.held: dict[int, StepRecord] = {}
 
     @staticmethod
@@ -145,6 +149,7 @@ class SealedAnchor:
                     return
                 step = cast("SealedStep", got)
                 rows = step_rows(step, len(self._features), largest, label)
+                check_scored(step, rows, self._scored_from, label)
                 if step.train:
                     yield from self._train(step, rows, taken, slots)
                 else:

@@ -15,7 +15,7 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
-from vfl.models.sealed.messages import MaskedEmbedding, Members, SealedStep, as_told, step_rows
+from vfl.models.sealed.messages import MaskedEmbedding, Members, SealedStep, as_told, check_scored, step_rows
 from vfl.models.sealed.records import (
     Scored,
     SealedJournal,
@@ -46,7 +46,8 @@ class SealedFeature:
     features: small integers (rows, d) at the terms' feature bits. weight: its share of the initial weights, (d, h + 1).
     session: name of this attempt, part of every mask's label. stream: secret randomness, new in every attempt.
     journal, resumed: as in :mod:`vfl.models.sealed.records`. predicted: its records of earlier predictions. opens:
-    False in a trial, where a prediction keeps the weights for its rows and nothing else.
+    False in a trial, where a prediction keeps the weights for its rows and nothing else. scored_from: of a session that
+    only scores, the first row that may be asked for; nothing trains in it.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class SealedFeature:
         resumed: StepRecord | None = None,
         predicted: Sequence[StepRecord] = (),
         opens: bool = True,
+        scored_from: int | None = None,
     ) -> None:
         if me not in members.others:
             raise LocalProtocolError(f"{me!r} is no feature party beside the anchor of this run")
@@ -80,7 +82,7 @@ class SealedFeature:
         self._features, self._masks, self._stream, self._session = features, masks, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
         self._answered: set[int] = set()
-        self._opens = opens
+        self._opens, self._scored_from = opens, scored_from
 
     def serve(self) -> Flow[None]:
         """Answer steps until the label party is done.
@@ -106,6 +108,7 @@ class SealedFeature:
                     raise RemoteProtocolError(f"announced step {step.step} again", label)
                 self._answered.add(step.step)
                 rows = step_rows(step, len(self._features), largest, label)
+                check_scored(step, rows, self._scored_from, label)
                 self._keep(step, rows)
                 if step.train or (self._opens and not step.again):
                     yield from self._take_part(step, rows, under_label, under_anchor, slots)

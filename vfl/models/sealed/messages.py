@@ -20,6 +20,7 @@ __all__ = [
     "SealedStep",
     "UpdateShare",
     "as_told",
+    "check_scored",
     "check_told",
     "elements",
     "step_rows",
@@ -161,6 +162,16 @@ def check_told(told: bytes, announced: Message, name: str, label: str) -> None:
     """At the anchor: raise RemoteProtocolError unless ``name`` was told what the anchor was. It counts its own rows."""
     if told != as_told(announced):
         raise RemoteProtocolError(f"announced one thing to the anchor and another to {name!r}, as that one says", label)
+
+
+def check_scored(announced: SealedStep, rows: I64, first: int | None, peer: str) -> None:
+    """Raise RemoteProtocolError for a step that a session which only scores rows from ``first`` on has no place for."""
+    if first is None:
+        return
+    if announced.train:
+        raise RemoteProtocolError("wants to train in a session that only scores", peer)
+    if int(rows.min()) < first:
+        raise RemoteProtocolError("wants scores of periods that are not the agreed new ones", peer)
 
 
 def step_rows(announced: SealedStep, existing: int, largest: int, peer: str) -> I64:

@@ -1,0 +1,74 @@
+"""Daily use with real processes: a run, a node killed while it scores the next week, the week after by command."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parties.factor.live_scores import live_scores
+from parties.node.kept_weights import kept_runs
+from parties.node.openings import OpeningStore
+from parties.proposing.scoring import scoring_of
+from parties.settings.consortium import ConsortiumSettings
+from tests.faults.living import LABEL, PARTIES, Living, living
+from tests.parties.demo_rig import until
+from vfl.terms import SealedModel
+
+MODEL = SealedModel(warmup_steps=2, batch_rows=256, width=1)
+TRAINED, WEEKS = 14, 18
+
+
+def _shorter(settings: ConsortiumSettings) -> ConsortiumSettings:
+    """The last four weeks of the data are new periods."""
+    assert settings.calendar is not None
+    last = settings.calendar.first + timedelta(days=7 * (TRAINED - 1))
+    return ConsortiumSettings.model_validate(
+        settings.model_dump()
+        | {
+            "calendar": settings.calendar.model_dump() | {"last": last},
+            "evaluation": {},
+            "openings": settings.openings.model_dump() | {"contribution": "none"},
+            "reward": {},
+            "daily": {"scores": 3, "expires": date(2100, 1, 1)},
+        }
+    )
+
+
+def _charged(alive: Living, run_id: str) -> int:
+    """Scores of rows that the anchor counted in a session."""
+    store = OpeningStore(f"sqlite:///{alive.homes.party(alive.agreement.model.anchor) / 'state.db'}")
+    try:
+        return sum(len(charge.rows) for charge in store.history(run_id))
+    finally:
+        store.close()
+
+
+@pytest.mark.system
+@pytest.mark.skipif(
+    not os.environ.get("ENTENTE_LONG"), reason="test_daily.py has it in one process: set ENTENTE_LONG=1"
+)
+def test_a_killed_session_goes_on_and_a_period_is_scored_once(tmp_path: Path) -> None:
+    with living(tmp_path, model=MODEL, periods=WEEKS, terms=_shorter) as alive:
+        alive.settled()
+        home = alive.homes.party(LABEL)
+        assert all(kept_runs(alive.homes.party(name)) == [alive.agreement.run_id] for name in PARTIES)
+        nodes = alive.homes.roster
+        first = str(pd.Timestamp(alive.agreement.periods[-1]) + pd.Timedelta(days=7))[:10]
+        session = scoring_of(alive.agreement, nodes, datetime.now(UTC), timedelta(hours=1), first)
+        with alive.client() as client:
+            client.propose(session)
+            log = alive.homes.logs / "satellite.log"
+            until(lambda: f"{session.run_id[:12]}: train begins" in log.read_text(errors="replace"), "the session")
+            alive.kill("satellite")
+            alive.start("satellite")
+            until(lambda: client.run(session.run_id).ended, "the end")
+            assert client.run(session.run_id).status == "settled", client.run(session.run_id).reason
+        [bundle] = home.glob("factors/*/*")
+        found = live_scores(bundle)
+        assert _charged(alive, session.run_id) == len(found) > 30
+        assert np.isfinite(found["score"]).all()
