@@ -25,6 +25,7 @@ from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.label import LabelKeys, SealedLabel
 from vfl.models.sealed.messages import Members
+from vfl.models.sealed.scoring import scoring_steps, sealed_scoring
 from vfl.protocols.opening import agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
 from vfl.protocols.operations import Operations
@@ -32,7 +33,7 @@ from vfl.protocols.slots import ciphertexts_of
 from vfl.terms import FixedPoint, SealedModel
 from vfl.walk.schedule import Step
 
-__all__ = ["SealedShape", "bench_sealed", "one_core_seconds", "raw_step_seconds"]
+__all__ = ["SealedShape", "bench_scores", "bench_sealed", "one_core_seconds", "raw_step_seconds"]
 
 FIXED = FixedPoint()
 LABEL = "label"
@@ -92,6 +93,20 @@ def bench_sealed(shape: SealedShape, *, beside: bool = True) -> dict[str, Any]:
         split = Shape(shape.rows, min(shape.batch, 8192), shape.features, shape.hidden, shape.parties, shape.steps)
         figures["split"] = bench_train(split)
     return figures
+
+
+def bench_scores(shape: SealedShape) -> dict[str, Any]:
+    """Time one session that scores ``shape.rows`` rows once between processes: keys, products, truncations, opening."""
+    parts = {LABEL: Part(Role.LABEL, _scoring_part, {"shape": shape})}
+    for name in shape.members.features:
+        made = _anchor_part if name == shape.members.anchor else _feature_part
+        parts[name] = Part(Role.FEATURE, made, {"shape": shape})
+    measured = run_session(parts)
+    return {
+        **asdict(shape),
+        "seconds": float(measured[LABEL].result),
+        "bytes": {name: sum(size for _, size in m.sent.values()) for name, m in measured.items()},
+    }
 
 
 def raw_step_seconds(shape: SealedShape) -> float:
@@ -164,6 +179,20 @@ def _label_part(name: str, shape: SealedShape, clock: Callable[[], float] = time
     seconds = clock() - began
     yield from side.finish()
     return seconds
+
+
+def _scoring_part(name: str, shape: SealedShape) -> Flow[float]:
+    """The label party of a scoring session. Returns the seconds of all of it."""
+    del name
+    began = time.monotonic()
+    keys = LabelKeys(coefficient_key(), slot_key())
+    weights = _weights(shape, SealedLabel.columns_held(shape.members))
+    side = SealedLabel(
+        shape.members, _columns(shape, shape.own, 2), weights, shape.terms, FIXED, keys, session="bench-1"
+    )
+    universe = np.ones((1, shape.rows), dtype=np.bool_)
+    yield from sealed_scoring(side, scoring_steps(universe, 0))
+    return time.monotonic() - began
 
 
 def _anchor_part(name: str, shape: SealedShape, supply: Supply = PreparedZeros) -> Flow[None]:
