@@ -14,7 +14,6 @@ from parties.agreement.daily_terms import DailyTerms, ScoringTerms, scored_perio
 from parties.agreement.document import Agreement
 from parties.agreement.sameness import SCORED, differing
 from parties.agreement.terms import CalendarTerms, RewardTerms
-from parties.data.calendar import calendar_terms
 from parties.errors import AgreementError, ConfigError
 from parties.names import COORDINATOR
 from parties.proposing.drafting import Node, terms_of
@@ -49,6 +48,8 @@ def daily_of(trained: Agreement, now: datetime) -> DailyTerms:
 
 def later_calendar(trained: Agreement, now: datetime) -> CalendarTerms:
     """The run's calendar and the periods after it, to the one that ``now`` is in."""
+    from parties.data.calendar import calendar_terms  # pandas, which a coordinator starts without
+
     before = trained.dated
     lag = before.cutoffs[0] - before.period_ends[0]
     longer = calendar_terms(
