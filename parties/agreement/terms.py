@@ -58,7 +58,8 @@ class PartyTerms(Terms):
     def makes(self, column: str) -> bool:
         """Whether its encoder or expansion makes this column of others."""
         return bool(
-            (self.encoder and re.fullmatch(r"enc_\d+", column)) or (self.expansion and re.fullmatch(r"exp_\d+", column))
+            (self.encoder and re.fullmatch(r"enc_\d+", column))
+            or (self.expansion and re.fullmatch(r"(exp|term)_\d+", column))
         )
 
     @model_serializer(mode="wrap")

@@ -105,6 +105,10 @@ def feature_panel_of(
         from parties.data.expansion import expanded
 
         made.append(expanded(raw, settings.expand, settings.own_columns, winsorise=settings.winsorise))
+    if settings.terminals.keep:
+        from parties.data.terminals import kept_terminals
+
+        made.append(kept_terminals(raw, settings.own_columns, settings.terminals))
     raw = np.concatenate([raw, *made], axis=2)
     indicators = [settings.own_columns.index(name) for name in settings.missing_indicators]
     values = model_ready(

@@ -61,6 +61,8 @@ def static_features(settings: PartySettings, folder: Path, data: Path, entities:
     place = _places(rows.source, canonical, entities)
     covered = (place >= 0)[None]
     raw = np.where(covered[..., None], rows.values[place][None], np.nan)
+    if settings.terminals.keep:
+        raise ConfigError("terminals look back over periods, and static data has none: empty terminals.keep")
     if settings.expand is not None:
         if settings.expand.fits:
             raise ConfigError(

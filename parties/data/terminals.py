@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from parties.data.panel import raw_panel
 from parties.data.sources import party_sources
+from parties.errors import ConfigError
 from parties.settings.consortium import PartySettings
 from parties.settings.terminals import Operator, TerminalSettings
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import Calendar
 from vfl.models.screen.numbers import RANK_TOP
 
-__all__ = ["Terminals", "cross_sectional_ranks", "read_terminals", "terminals_of"]
+__all__ = ["Terminals", "cross_sectional_ranks", "kept_terminals", "read_terminals", "terminals_of"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -92,6 +93,23 @@ def terminals_of(raw: Floats, columns: tuple[str, ...], terms: TerminalSettings,
         ranks.append(found)
     made = np.stack(ranks, axis=2) if ranks else np.zeros((*raw.shape[:2], 0), dtype=np.int64)
     return Terminals(tuple(names), made, more)
+
+
+def kept_terminals(raw: Floats, columns: tuple[str, ...], terms: TerminalSettings) -> Floats:
+    """``terms.keep`` of raw as-of values (T, n, d), as float64 (T, n, k): ranks from -1 to 1, NaN where missing.
+
+    Raises :class:`ConfigError` for a name that is none of this party's terminals.
+    """
+    found = {name: values for name, values in _made(raw, columns, terms) if name in terms.keep}
+    for name in terms.keep:
+        if name not in found:
+            raise ConfigError(
+                f"terminals.keep names {name!r}, which these columns, operators and windows do not make: copy it from "
+                "entente run screen, without a minus"
+            )
+    kept = [np.where(np.isfinite(found[name]), cross_sectional_ranks(found[name]), np.nan) for name in terms.keep]
+    whole: Floats = np.stack(kept, axis=2) / RANK_TOP
+    return whole
 
 
 def _made(raw: Floats, columns: tuple[str, ...], terms: TerminalSettings) -> Iterator[tuple[str, Floats]]:

@@ -251,7 +251,12 @@ def _bits(parts: Parts) -> Answer:
         if isinstance(used := one.report.get("openings"), dict)
     ]
     if lines:
-        lines.append(f"No row may be opened more than {parts.agreement.row_limit} times over all runs.")
+        most = parts.agreement.row_limit
+        lines.append(
+            f"No row opens; none may enter the sums of more than {most} label vectors over all runs."
+            if parts.agreement.model.kind == "screen"
+            else f"No row may be opened more than {most} times over all runs."
+        )
     return Answer(tuple(lines), ("log.jsonl", "reports.jsonl", "agreement.json"))
 
 

@@ -26,6 +26,7 @@ from parties.settings.consortium import (
     ExpansionSettings,
     PartySettings,
 )
+from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
 from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, OpeningTerms, ScreenModel, SplitModel
 
@@ -153,7 +154,8 @@ def _offered(table: Mapping[str, Any], offers: Mapping[str, Offer]) -> PartySett
     text = TextSettings.model_validate(table["text"]).output_columns if "text" in table else ()
     listed = (*table.get("columns", ()), *text)
     made = ExpansionSettings.model_validate(table["expand"]).output_columns(listed) if "expand" in table else ()
-    wanted = (*listed, *encoder, *made, *indicators)
+    kept = TerminalSettings.model_validate(table["terminals"]).output_columns if "terminals" in table else ()
+    wanted = (*listed, *encoder, *made, *kept, *indicators)
     differing = sorted(set(wanted) ^ set(offer.columns)) if wanted else []
     if differing:
         sides = (

@@ -312,9 +312,10 @@ class PartySettings(Terms):
 
     @property
     def output_columns(self) -> tuple[str, ...]:
-        """Columns the model sees, those of an encoder, an expansion and missing indicators included."""
+        """Columns the model sees, those of an encoder, an expansion, kept terminals and missing indicators included."""
         made = self.encoder.output_columns if self.encoder is not None else ()
         made += self.expand.output_columns(self.own_columns) if self.expand is not None else ()
+        made += self.terminals.output_columns
         return self.own_columns + made + tuple(f"{c}_missing" for c in self.missing_indicators)
 
     @property
@@ -329,8 +330,9 @@ class PartySettings(Terms):
 
     @property
     def expansion_declared(self) -> str:
-        """What an agreement says of this party's local expansion; empty without one."""
-        return self.expand.declared(self.own_columns) if self.expand is not None else ""
+        """What an agreement says of this party's local expansion and kept terminals; empty without any."""
+        made = (self.expand.declared(self.own_columns),) if self.expand is not None else ()
+        return "; ".join((*made, *self.terminals.declared))
 
 
 class TransportSettings(Terms):

@@ -106,6 +106,14 @@ def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
         assert entente(["run", "screen", run_id[:12], "--home", str(homes.party("fund"))]) == 0
         assert "formulas.csv" in capsys.readouterr().out
 
+        # an owner's evidence says what opened, in bits
+        pack = str(tmp_path / "pack.zip")
+        assert entente(["evidence", run_id[:12], "--home", str(homes.party("a")), "--out", pack]) == 0
+        assert entente(["evidence", "check", pack, "--report", str(tmp_path / "report.html")]) == 0
+        said = (tmp_path / "report.html").read_text()
+        assert "sums of a screen, by period" in said
+        assert "label vectors over all runs" in said
+
         # every node counted for itself, before anything left it
         for name in ("a", "b"):
             with NodeHome(homes.party(name)).audit() as log:
