@@ -18,12 +18,15 @@ from vfl.factors.hac import hac_definition, hac_lags
 from vfl.models.screen.judge import SURE, Judged
 from vfl.terms import ScreenModel
 
-__all__ = ["MARKDOWN", "REPORT", "parts_of", "screen_report", "write_report"]
+__all__ = ["MARKDOWN", "MOST_TOLD", "REPORT", "parts_of", "screen_report", "write_report"]
 
 REPORT = "report.json"
 MARKDOWN = "report.md"
 _TABLE = "formulas.csv"
 _LEADING = 20
+
+MOST_TOLD = 50
+"""Named formulas that one party is told of."""
 
 
 def screen_report(agreement: Agreement, found: Judged, own: Sequence[str]) -> dict[str, Any]:
@@ -92,7 +95,10 @@ def _number(value: float) -> float | None:
 
 
 def parts_of(found: Judged, party: str) -> bytes:
-    """What a feature party is told: the named formulas that it has a part in."""
+    """What a feature party is told: the named formulas that it has a part in, the best ones, rounded.
+
+    A party that makes its answers up would see in it what the label party decrypted, so it is told little.
+    """
     parts = []
     for trial in found.winners:
         mine = found.formula(trial).mine(party)
@@ -103,12 +109,12 @@ def parts_of(found: Judged, party: str) -> bytes:
                     number=number,
                     other=other or None,
                     other_number=other_number,
-                    mean=float(found.first.mean[trial]),
-                    t_first=float(found.first.t[trial]),
-                    t_second=float(found.second.t[trial]),
+                    mean=float(f"{found.first.mean[trial]:.3g}"),
+                    t_first=round(float(found.first.t[trial]), 1),
+                    t_second=round(float(found.second.t[trial]), 1),
                 )
             )
-    return Parts(trials=len(found.trials.formulas), parts=tuple(parts)).model_dump_json().encode()
+    return Parts(trials=len(found.trials.formulas), parts=tuple(parts[:MOST_TOLD])).model_dump_json().encode()
 
 
 def write_report(folder: Path, report: dict[str, Any], found: Judged, own: Sequence[str]) -> str:
