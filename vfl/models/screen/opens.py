@@ -52,8 +52,8 @@ def sentences(model: ScreenModel, sizes: RunSizes) -> Iterator[str]:
             "other sees nothing while everybody else keeps to the protocol."
         )
     yield (
-        "The owners of a formula that is named are told which of their terminals are in it, its mean and its t, rounded, "
-        "of 50 formulas at most; their names of columns and windows never leave them."
+        "The owners of a formula that is named are told which of their terminals are in it, its mean and its t, "
+        "rounded, of 50 formulas at most; their names of columns and windows never leave them."
     )
 
 
