@@ -24,6 +24,7 @@ from parties.node.own_rows import OwnRows, check_own_rows
 from parties.node.policy import check_agreement
 from parties.node.rehearsal import rehearse
 from parties.node.scoring_run import check_session
+from parties.node.slow_columns import slow_lines
 from parties.proposing.placebo import check_placebo
 
 __all__ = ["Ready", "check_ready"]
@@ -62,4 +63,6 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
     seconds = rehearse(agreement)
     counted = counted_lines(agreement, folder, me, data.entities, openings)
     step = f"Encrypted products of this kind come out right on this machine ({seconds:.1f} s)."
-    return Ready(own, (*data.lines(agreement), *counted, step))
+    party = home.settings.party
+    slow = slow_lines(agreement, data.panel if party.role == "feature" else None, len(party.columns))
+    return Ready(own, (*data.lines(agreement), *counted, *slow, step))

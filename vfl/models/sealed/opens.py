@@ -59,7 +59,8 @@ def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:
     )
     yield (
         f"A label party that cheats learns at most {SCORE_BITS} bits for each opened score, and may spend them on rows "
-        "of its choice."
+        "of its choice. It may ask another thing in each period, so a column that keeps its value over many periods "
+        "can be read whole."
     )
     yield cheating(model, sizes.feature_parties)
     if sizes.openings.contribution == "moments":
