@@ -50,6 +50,7 @@ _WORSE: dict[str, tuple[int, str]] = {
     "reward.licence.per_period": (-1, "use of the factor pays less each period"),
     "reward.licence.periods": (-1, "use of the factor pays for a shorter time"),
     "fees.rate_millionths": (1, "using the factor costs more"),
+    "daily.scores": (1, "more later periods are scored, which nobody is asked about again"),
     "walk_forward.warmup": (-1, "predictions begin on less training"),
 }
 """Terms of which more (1) or less (-1) is worse for a feature party, and in what way."""
@@ -61,7 +62,7 @@ CAUTION_TERMS = (
         "openings.single_party", "openings.attribution", "alignment.policy", "alignment.protocol", "placebo",
         "search.source_trials", "search.configurations",
         "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
-        "parties.legal_entity", "fees", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
+        "parties.legal_entity", "fees", "daily", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
         "calendar.frequency",
     }
 )  # fmt: skip
@@ -204,5 +205,8 @@ def _pay(agreement: Agreement, me: str) -> Iterator[Caution]:
         if me in ("", name):
             amount = amount_in_words(terms, stake)
             yield Caution("reward.settlement.stakes", f"{name} stakes {amount} and can lose of it")
+    if agreement.daily is not None:
+        words = f"up to {agreement.daily.scores} later periods are scored until {agreement.daily.expires}, unasked"
+        yield Caution("daily", words)
     if agreement.fees is not None:
         yield Caution("fees", "using the factor costs a fee each period")
