@@ -286,6 +286,11 @@ def _notes(
     notes = []
     if canonical.size and all(str(name).endswith(".0") for name in canonical):
         notes.append("all ids end in .0: numbers that were read as floats; nobody else spells them so")
+    quote = [str(name) for name in canonical if '"' in str(name)]
+    if quote:
+        notes.append(
+            f"{len(quote):,} rows have an id with a quote, such as {quote[0][:40]!r}; is one not closed in the file?"
+        )
     dates = np.unique(period.astype("datetime64[D]"))
     starts = dates == dates.astype("datetime64[M]").astype("datetime64[D]")
     if len(dates) > 1 and starts.all():

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from parties.data.csv_heads import csv_head, refuse_mixed_ends, refuse_twice
 from parties.errors import DataError
 
 __all__ = ["refuse_guesses", "refuse_links"]
@@ -19,6 +20,7 @@ _CSV_FUNCTIONS = frozenset(("read_csv", "read_csv_auto"))
 _CSV_NAMES = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst")
 _TWO_ORDERS = re.compile(r"%[-]?[dm][-/. ]%[-]?[dm][-/. ]%[Yy]")
 _SHORT_YEAR = re.compile(r"%y")
+_SNIFFED = "SkipRows, Delimiter, HasHeader, DateFormat, TimestampFormat, Columns"
 _MOST_FILES = 50
 
 
@@ -55,22 +57,37 @@ def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str)
     for named in _named(connection, sql):
         if named.csv is None:
             continue
+        _refuse_omissions(named, source)
         for path in _found(connection, named.path):
             arguments = ", ".join((_text(path), *named.csv))
+            where = f"{source}: {PurePath(path).name}"
+            head = csv_head(path, where, named.options)
             try:
-                found = connection.execute(
-                    f"SELECT SkipRows, DateFormat, TimestampFormat, Columns FROM sniff_csv({arguments})"  # noqa: S608 the operator's own SQL
-                ).fetchall()
+                found = connection.execute(f"SELECT {_SNIFFED} FROM sniff_csv({arguments})").fetchall()  # noqa: S608 the operator's own SQL
             except duckdb.Error:
+                refuse_mixed_ends(head, where)
                 continue  # the query itself will say what is wrong
-            ((skipped, dates, times, columns),) = found
+            ((skipped, separator, header, dates, times, columns),) = found
+            if header and not named.options & {"names", "columns"}:
+                refuse_twice(head, where, int(skipped), str(separator), sql)
             if skipped and "skip" not in named.options:
                 raise DataError(
-                    f"{source}: {PurePath(path).name}: its first {skipped} lines do not have the fields of the others "
+                    f"{where}: its first {skipped} lines do not have the fields of the others "
                     f"and would be skipped; mend the rows, or say that it is meant: read_csv(..., skip = {skipped})"
                 )
             if not named.options & {"dateformat", "date_format", "all_varchar", "columns"}:
-                _refuse_order(connection, sql, f"{source}: {PurePath(path).name}", arguments, (dates, times), columns)
+                _refuse_order(connection, sql, where, arguments, (dates, times), columns)
+
+
+def _refuse_omissions(named: _Named, source: str) -> None:
+    """Raise :class:`DataError` where DuckDB is told to leave out what it cannot read."""
+    for option in named.csv or ():
+        name, _, value = (part.strip().lower() for part in option.partition("="))
+        if name in ("ignore_errors", "store_rejects") and value not in ("false", "0"):
+            raise DataError(
+                f"{source}: {PurePath(named.path).name}: read_csv(..., {option}) leaves rows out without a word; take "
+                "that option out, and mend the rows that are then named"
+            )
 
 
 def _refuse_order(
@@ -88,12 +105,32 @@ def _refuse_order(
                 f"SELECT max(day({quoted})) > 12, bool_and(day({quoted}) = month({quoted})) FROM read_csv({arguments})"  # noqa: S608
             ).fetchall()
             ((proved, same),) = proof
-            if _SHORT_YEAR.search(form) or not (proved or same):
+            if _SHORT_YEAR.search(form):
+                ways = " or ".join(f"'{way}'" for way in _short_years(connection, form, quoted, arguments))
+                raise DataError(
+                    f"{where}: column {name}: has years of two digits, and which part is the year could be guessed "
+                    f"wrong; say where day, month and year are: read_csv(..., dateformat = {ways})"
+                )
+            if not (proved or same):
                 other = form.replace("%d", "%?").replace("%m", "%d").replace("%?", "%m")
                 raise DataError(
                     f"{where}: column {name}: day and month could be in either order; say which: "
                     f"read_csv(..., dateformat = '{form}') or '{other}'"
                 )
+
+
+def _short_years(connection: duckdb.DuckDBPyConnection, form: str, column: str, arguments: str) -> list[str]:
+    """Orders of day, month and year of two digits under which all of a column can be read."""
+    sign = next((one for one in form if one in "-/. "), "-")
+    orders = [sign.join(parts) for parts in (("%d", "%m", "%y"), ("%m", "%d", "%y"), ("%y", "%m", "%d"))]
+    tests = ", ".join(f"bool_and(try_strptime({column}, '{order}') IS NOT NULL)" for order in orders)
+    try:
+        (fits,) = connection.execute(
+            f"SELECT {tests} FROM read_csv({arguments}, all_varchar = true) WHERE {column} IS NOT NULL"  # noqa: S608
+        ).fetchall()
+    except duckdb.Error:
+        return orders  # other options of the query forbid it
+    return [order for order, fit in zip(orders, fits, strict=True) if fit] or orders
 
 
 def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> list[_Named]:

@@ -43,6 +43,11 @@ _ZONES = (
     *("Australia/Sydney", "Pacific/Auckland"),
 )
 _MONEY = "$€£¥₹"
+_APART = re.compile(r"(?<=\d)['\u2019 \u00a0\u202f\u2009](?=\d{3})")
+_POWER = r"(?:[eE][+-]?\d+)?"
+_PLAIN = re.compile(rf"(?:\d+\.?\d*|\.\d+){_POWER}", re.ASCII)
+_ENGLISH = re.compile(rf"(?:(?:\d{{1,3}}(?:,\d{{2,3}})*,\d{{3}}|\d+)\.?\d*|\.\d+){_POWER}", re.ASCII)
+_CONTINENTAL = re.compile(r"(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d*)?|,\d+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,16 @@ def text_column(source: str, name: str, result: ResultColumns) -> str:
 def time_column(source: str, name: str, result: ResultColumns) -> str:
     """A date or timestamp, as UTC."""
     kind = result.types[name]
+    if kind == "TIMESTAMP_NS":
+        return quoted(name)  # rounded to microseconds, the last nanosecond of a day would be tomorrow
     if kind in _DATES:
         return f"CAST({quoted(name)} AS TIMESTAMP) AS {quoted(name)}"
-    values = [value for value in result.sample(name) if value is not None]
+    sampled = result.sample(name)
+    if not sampled:
+        raise DataError(
+            f"{source}: the query yields no rows; check its filters, and that its files have more than a header"
+        )
+    values = [value for value in sampled if value is not None]
     shown = f", such as {str(values[0])[:40]!r}" if values else ""
     ways = [way for way in _date_ways(name, kind, values) if result.works(way)]
     remedy = wrapped(name, *ways) if ways else "write dates as YYYY-MM-DD in the data"
@@ -110,7 +122,7 @@ def number_column(source: str, name: str, result: ResultColumns) -> str:
         raise DataError(f"{source}: column {name!r} is {kind}, not a number; select a number for it", name)
     values = ["" if value is None else str(value) for value in result.sample(name)]
     row, why = _first_formatted(values)
-    ways = [way for way in _number_ways(name, values) if result.works(way)]
+    ways = [way for way, held in _number_ways(name, values) if result.works(held) and result.works(way)]
     remedy = wrapped(name, *ways) if ways else "mend that value, or leave its row out with WHERE"
     raise DataError(f"{source}: {row}column {name!r} is {kind}, not a number{why}; {remedy}", name)
 
@@ -213,6 +225,8 @@ def _forms(texts: Sequence[str]) -> list[str]:
         except DayFault:
             return ways
         return ways[:1] if "day first" in rule else ways[1:] if "month first" in rule else ways[:1]
+    if re.fullmatch(r"\d{1,2}-[A-Za-z]{3}-\d{2}", first):
+        return ["%d-%b-%y"]
     return ["%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y"]
 
 
@@ -226,8 +240,8 @@ def _first_formatted(values: Sequence[str]) -> tuple[str, str]:
     return "", ""
 
 
-def _number_ways(name: str, values: Sequence[str]) -> list[str]:
-    """Expressions that make numbers of formatted text, in each way that may be meant. All but CAST fail loudly."""
+def _number_ways(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    """Expressions that make numbers of formatted text, in each way that may be meant, and what holds all rows to it."""
     texts = [value.strip() for value in values if value.strip()]
     absent = sorted({text for text in texts if text.casefold() in MISSING and text.casefold() != "nan"})
     rest = [text for text in texts if text.casefold() not in MISSING]
@@ -243,20 +257,29 @@ def _number_ways(name: str, values: Sequence[str]) -> list[str]:
         return []
     if share:
         made = f"trim(rtrim({made}, '%'))"
-    bare = [text.strip(_MONEY + "()% ") for text in rest]
-    commas = [text for text in bare if "," in text]
-    ways = [made]
-    if commas:
-        english, continental = f"replace({made}, ',', '')", f"replace(replace({made}, '.', ''), ',', '.')"
-        proves_english = any(re.search(r",\d{3}[,.]", text) for text in commas)
-        proves_continental = any(
-            re.search(r"\.\d{3},", text) or not re.search(r",\d{3}(?!\d)", text) for text in commas
-        )
-        ways = [english] * (not proves_continental) + [continental] * (not proves_english)
+    bare = [text.strip(_MONEY + "()% \N{MINUS SIGN}+-") for text in rest]
+    apart = sorted({sign for text in bare for sign in _APART.findall(text)})
+    if apart:
+        signs = "".join("''" if sign == "'" else sign if sign == " " else f"\\x{{{ord(sign):04X}}}" for sign in apart)
+        made = f"regexp_replace({made}, '(\\d)[{signs}]', '\\1', 'g')"
+        bare = [_APART.sub("", text) for text in bare]
     gone = ", ".join("'" + word.replace("'", "''") + "'" for word in ["", *absent])
-    emptied = [f"CASE WHEN trim({quoted(name)}) IN ({gone}) THEN NULL ELSE {way} END" for way in ways]
     empty = absent or any(not value.strip() for value in values)
-    return [f"CAST({way} AS DOUBLE)" + (" / 100" if share else "") for way in (emptied if empty else ways)]
+
+    def way(plain: str, pattern: re.Pattern[str]) -> tuple[str, str]:
+        emptied = f"CASE WHEN trim({quoted(name)}) IN ({gone}) THEN NULL ELSE {plain} END" if empty else plain
+        absent_here = f"trim({quoted(name)}) IN ({gone}) OR lower(trim({quoted(name)})) = 'nan'"
+        fits = f"{absent_here} OR regexp_full_match({made}, '[+-]?(?:{pattern.pattern})')"
+        # a text that is grouped otherwise would become another number, so one such row is an error
+        held = f"CASE WHEN {quoted(name)} IS NULL OR {fits} THEN 0 ELSE error('grouped otherwise') END"
+        return f"CAST({emptied} AS DOUBLE)" + (" / 100" if share else ""), held
+
+    ways = []
+    if all(_ENGLISH.fullmatch(text) for text in bare):
+        ways.append(way(f"replace({made}, ',', '')" if any("," in text for text in bare) else made, _ENGLISH))
+    if any(not _PLAIN.fullmatch(text) for text in bare) and all(_CONTINENTAL.fullmatch(text) for text in bare):
+        ways.append(way(f"replace(replace({made}, '.', ''), ',', '.')", _CONTINENTAL))
+    return ways
 
 
 def compute(relation: duckdb.DuckDBPyRelation, expression: str) -> bool:

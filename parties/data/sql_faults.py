@@ -10,7 +10,9 @@ from pathlib import Path
 import duckdb
 
 from parties.errors import DataError
+from parties.files.days import is_blank
 from parties.files.numbers import MISSING, NumberFault, numbers_of_texts
+from parties.files.text import many_bytes_a_letter
 
 __all__ = ["told"]
 
@@ -20,6 +22,8 @@ _CONVERT = re.compile(
 )
 _NOISE = ("Original Line", "Possible Solution", "Possible solutions", "* ", "This type was", "Column ")
 _SETTING = re.compile(r"\w+ = ")
+_ORDER = re.compile(r"(?P<one>\d{1,2})(?P<sign>[-/.])(?P<two>\d{1,2})(?P=sign)(?P<year>\d{4}|\d{2})(?!\d)", re.ASCII)
+_SAMPLE = 65_536
 
 
 @contextmanager
@@ -37,7 +41,15 @@ def _sentence(text: str) -> str:
     at = _LINE.search(first)
     if at is None:
         place = next((f", at {line}" for line in lines[1:] if line.startswith("LINE ")), "")
-        return f"DuckDB refuses the query ({first}{place}); mend the SQL or the file it reads" if first else ""
+        names = next((line.partition(": ")[2] for line in lines[1:] if line.startswith("Candidate bindings: ")), "")
+        there = f" there is {names};" if names else ""
+        if '"column0"' in names.split(", "):
+            named = f"DuckDB refuses the query ({first}):{there} the file's first line is taken for a row"
+            return f"{named}; name its columns, read_csv(..., names = ['ticker', ...])"
+        if re.search(r'"[^"]*[,;|\t][^"]*"', names):
+            why = "its rows do not have the same number of fields, so each is taken for one column"
+            return f"DuckDB refuses the query ({first}):{there} {why}; mend the rows that differ from the header"
+        return f"DuckDB refuses the query ({first}{place});{there} mend the SQL or the file it reads" if first else ""
     file = next((line.partition("= ")[2] for line in lines if line.startswith("file = ")), "")
     said = [line.rstrip(".") for line in lines[1:] if not line.startswith(_NOISE) and not _SETTING.match(line)]
     what = said[0] if said else first
@@ -47,18 +59,25 @@ def _sentence(text: str) -> str:
         shown = f"could not convert {found['text']!r} to {found['kind']} in column {found['column']}"
         return f"{where}: {shown}; {_conversion(found['text'], found['kind'], found['column'])}"
     if "unicode" in what.lower():
-        return f"{where}: {what}; save it as UTF-8, or name its encoding: read_csv(..., encoding = {_encoding(file)})"
+        named = _encoding(file)
+        remedy = f", or name its encoding: read_csv(..., encoding = {named})" if named else " where it was made"
+        return f"{where}: {what}; save it as UTF-8{remedy}"
     return f"{where}: {what}; mend that line of the file"
 
 
 def _encoding(file: str) -> str:
-    """What DuckDB calls the encoding that the file's first bytes show: UTF-16 has a mark, anything else is a guess."""
+    """What DuckDB calls a file's encoding: UTF-16 has a mark, and Latin-1 is offered where its letters stand alone.
+
+    DuckDB reads no encoding of two bytes a letter, and read as Latin-1 its names would be others, without a word.
+    """
     try:
         with Path(file).open("rb") as content:
-            head = content.read(4)
+            head = content.read(_SAMPLE)
+            if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                return "'utf-16'"
+            return "" if many_bytes_a_letter(head) or any(map(many_bytes_a_letter, content)) else "'latin-1'"
     except OSError:
-        head = b""
-    return "'utf-16'" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "'latin-1'"
+        return "'latin-1'"
 
 
 def _conversion(text: str, kind: str, column: str) -> str:
@@ -66,7 +85,17 @@ def _conversion(text: str, kind: str, column: str) -> str:
     if kind in ("DATE", "TIMESTAMP"):
         if re.fullmatch(r"\d{8}", text):
             return f"read it with strptime(CAST({column} AS VARCHAR), '%Y%m%d')"
-        return "name the order of the dates: read_csv(..., dateformat = '%d/%m/%Y')"
+        if is_blank(text):
+            return f"read_csv(..., nullstr = ['', '{text}'])"
+        found = _ORDER.match(text.strip())
+        if found is None:
+            return "mend that line of the file, or leave it out"
+        sign, year = found["sign"], "%Y" if len(found["year"]) == 4 else "%y"
+        year += {0: "", 1: " %H:%M"}.get(text.count(":"), " %H:%M:%S")
+        ways = [f"'%d{sign}%m{sign}{year}'"] * (int(found["two"]) <= 12)
+        ways += [f"'%m{sign}%d{sign}{year}'"] * (int(found["one"]) <= 12)
+        option = "dateformat" if kind == "DATE" else "timestampformat"
+        return f"name the order of the dates: read_csv(..., {option} = {' or '.join(ways)})"
     if text.strip().casefold() in MISSING:
         return f"read_csv(..., nullstr = ['', '{text}'])"
     try:
@@ -74,7 +103,9 @@ def _conversion(text: str, kind: str, column: str) -> str:
     except NumberFault as fault:
         plain = text.strip()
         if "thousands" in str(fault) and fault.instead:
-            continental = re.fullmatch(r"[+-]?[\d.]*,\d*", plain) is not None and len(fault.instead) == 1
-            options = "decimal_separator = ',', thousands = '.'" if continental else "thousands = ','"
+            comma = re.fullmatch(r"[+-]?(?:[\d.' ]*,\d*|\d+(?:\.\d{3}){2,})", plain) and len(fault.instead) == 1
+            sign = next((one for one in "' " if one in plain), "." if comma else ",")
+            thousands = f"thousands = '{sign.replace(chr(39), chr(39) * 2)}'"
+            options = f"decimal_separator = ',', {thousands}" if comma else thousands
             return f"read_csv(..., {options})"
     return f"read the column as text, read_csv(..., types = {{'{column}': 'VARCHAR'}}), and mend its values"

@@ -23,7 +23,7 @@ _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(
     r"[+-]?\d{1,3}(?P<sign>[,' \u00a0\u202f\u2009\u2019])\d{3}(?:(?P=sign)\d{3})*(?P<rest>\.\d+)?", re.ASCII
 )
-_CONTINENTAL = re.compile(r"[+-]?(?:\d{1,3}(?:[.' \u00a0\u202f]\d{3})+|\d+),\d+", re.ASCII)
+_CONTINENTAL = re.compile(r"[+-]?(?:\d{1,3}(?:[.' \u00a0\u202f]\d{3})+|\d+),\d+|[+-]?\d{1,3}(?:\.\d{3}){2,}", re.ASCII)
 _MONEY = "$€£¥₹"
 _SPREADSHEET_ERROR = re.compile(r"#(?:DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!|SPILL!|GETTING_DATA)", re.IGNORECASE)
 

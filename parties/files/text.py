@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from charset_normalizer import from_bytes
 
 from parties.errors import ConfigError, DataError, EntenteError
 
-__all__ = ["open_text", "read_text"]
+__all__ = ["encoding_of", "many_bytes_a_letter", "open_text", "read_text"]
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -51,7 +52,7 @@ def open_text(path: Path, told: str = "", *, fault: type[EntenteError] = DataErr
         with path.open("rb") as file:
             head = file.read(_SAMPLE)
             file.seek(0)
-            encoding = _encoding(head, told, fault)
+            encoding = encoding_of(head, told, fault)
             with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
                 yield text, encoding.upper() if encoding in ("utf-16", "utf-32") else ""
     except FileNotFoundError:
@@ -70,7 +71,8 @@ def read_text(path: Path, told: str = "", *, fault: type[EntenteError] = ConfigE
         return file.read().replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _encoding(head: bytes, told: str, fault: type[EntenteError]) -> str:
+def encoding_of(head: bytes, told: str, fault: type[EntenteError] = DataError) -> str:
+    """What a file's first bytes say of its encoding, UTF-8 without a mark. Raises ``fault`` where they are no text."""
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
@@ -80,6 +82,11 @@ def _encoding(head: bytes, told: str, fault: type[EntenteError]) -> str:
     if b"\0" in head:
         raise fault(f"{told}: has zero bytes, so it is no text, or UTF-16 without its mark; {_REMEDY}")
     return "utf-8"
+
+
+def many_bytes_a_letter(content: bytes) -> bool:
+    """Whether bytes beyond ASCII come as in GBK, Big5 or Shift-JIS: four in a row, or what no Latin-1 text has."""
+    return re.search(rb"[\x80-\xff]{4}|[\x80-\x9f]", content) is not None
 
 
 def _undecodable(path: Path, error: UnicodeDecodeError) -> str:

@@ -101,6 +101,15 @@ def test_a_moment_without_a_zone_is_no_period(home: Path) -> None:
     assert days(read(home, other, content)) == ["2024-02-02", "2024-02-03"]
 
 
+def test_the_last_nanosecond_of_a_day_is_not_tomorrow(home: Path) -> None:
+    """As pandas' Period.end_time writes the end of a month."""
+    ends = pd.PeriodIndex(["2024-01", "2024-02"], freq="M").end_time
+    frame = pd.DataFrame({"ticker": "AB", "day": ends, "x": [1.0, 2.0]})
+    said = refusal(home, PARQUET, frame)
+    assert "has a time of day and is 2024-01-31 23:59" in said
+    assert days(read(home, around(said, PARQUET), frame)) == ["2024-01-31", "2024-02-29"]
+
+
 def test_an_order_of_day_and_month_is_never_guessed(home: Path) -> None:
     content = HEADER + "AB,03/04/2024,1\nCD,05/06/2024,2\n"
     said = refusal(home, SQL, content)
@@ -112,7 +121,14 @@ def test_an_order_of_day_and_month_is_never_guessed(home: Path) -> None:
     proved = HEADER + "AB,13/04/2024,1\nCD,05/06/2024,2\n"
     assert days(read(home, SQL, proved)) == ["2024-04-13", "2024-06-05"]
     assert days(read(home, SQL, HEADER + "AB,04/04/2024,1\n")) == ["2024-04-04"]
-    assert "either order" in refusal(home, SQL, HEADER + "AB,03/04/24,1\n")
+    short = HEADER + "AB,31/01/24,1\nCD,13/02/24,2\n"
+    said = refusal(home, SQL, short)
+    assert "years of two digits" in said
+    assert "dateformat = '%d/%m/%y' or '%y/%m/%d')" in said
+    assert days(read(home, SQL.replace("f.csv'", "f.csv', dateformat = '%d/%m/%y'"), short)) == [
+        "2024-01-31",
+        "2024-02-13",
+    ]
     assert "f.csv: column day" in refusal(home, SQL.replace("f.csv", "*.csv"), content)
     as_text = SQL.replace("f.csv'", "f.csv', all_varchar = true").replace(", x FROM", ", CAST(x AS INTEGER) AS x FROM")
     said = refusal(home, as_text, content)
@@ -133,6 +149,7 @@ DAYS = {
     "slashes": lambda day: f"{day:%Y/%m/%d}",
     "dots": lambda day: f"{day:%d.%m.%Y}",
     "month named": lambda day: f"{day:%d-%b-%Y}",
+    "short year": lambda day: f"{day:%d-%b-%y}",
     "iso": lambda day: f"{day}",
     "iso in India": lambda day: f"{day}T00:00:00+05:30",
 }
@@ -161,6 +178,10 @@ NUMBERS = {
     "long minus": (["\N{MINUS SIGN}3", "4"], [[-3, 4]]),
     "missing": (["#N/A", "4", "", "null"], [[np.nan, 4, np.nan, np.nan]]),
     "as text": (["1.5", "2e3"], [[1.5, 2000]]),
+    "points": (["1.234.567", "900"], [[1234567, 900]]),
+    "apostrophes": (["1'234'567.5", "-900"], [[1234567.5, -900]]),
+    "narrow blanks": (["1\u202f234,5", "2"], [[1234.5, 2]]),
+    "thousands and a point": (["1,500", "12.5"], [[1500, 12.5]]),
 }
 
 
@@ -176,6 +197,17 @@ def test_numbers_as_text_are_read_by_what_is_told_and_none_is_lost(home: Path, c
     for way, values in enumerate(wanted):
         got = read(home, around(said, PARQUET, way), frame)
         assert np.allclose(got.values[:, 0], values, equal_nan=True)
+
+
+@pytest.mark.parametrize("texts", [["1,5", "2.5"], [*["1,500,000"] * 60_000, "2,5"]], ids=["near", "far below"])
+def test_numbers_grouped_in_two_ways_are_not_told_one_remedy(home: Path, texts: list[str]) -> None:
+    """Either remedy would make 25 of one of them, without a word."""
+    frame = pd.DataFrame(
+        {"ticker": [f"T{k}" for k in range(len(texts))], "day": pd.Timestamp("2024-01-31"), "x": texts}
+    )
+    said = refusal(home, PARQUET, frame)
+    assert "row 1: column 'x' is VARCHAR, not a number" in said
+    assert said.endswith("mend that value, or leave its row out with WHERE")
 
 
 def test_a_number_that_overflows_is_named(home: Path) -> None:
@@ -265,6 +297,59 @@ def test_the_cause_and_the_file_are_named_and_the_option_works(home: Path) -> No
     assert "strptime(CAST(day AS VARCHAR), '%Y%m%d')" in said
     mended = SQL.replace("day AS", "strptime(CAST(day AS VARCHAR), '%Y%m%d') AS")
     assert days(read(home, mended, HEADER + "AB,20240131,1\n")) == ["2024-01-31"]
+
+
+LATE = "".join(f"A{k},2024-01-31,{k}\n" for k in range(25_000))
+
+
+def test_an_order_that_is_proved_late_is_the_one_that_is_offered(home: Path) -> None:
+    content = HEADER + "".join(f"A{k},02/03/2024,1\n" for k in range(25_000)) + "B,02/13/2024,1\n"
+    said = refusal(home, SQL, content)
+    assert said.endswith("read_csv(..., dateformat = '%m/%d/%Y')")
+    assert days(read(home, SQL.replace("f.csv'", "f.csv', dateformat = '%m/%d/%Y'"), content))[0] == "2024-02-03"
+    said = refusal(home, SQL, HEADER + LATE + "B,n/a,1\n")
+    assert "could not convert 'n/a' to DATE in column day; read_csv(..., nullstr = ['', 'n/a'])" in said
+    assert "mend that line of the file" in refusal(home, SQL, HEADER + LATE + "B,Total,1\n")
+
+
+def test_what_is_no_csv_is_said_so(home: Path) -> None:
+    """DuckDB would say that a column is missing, or offer an encoding that makes other names of these."""
+    for content, why in (
+        (b"PK\x03\x04sheet", "is a workbook or archive; save the sheet as CSV"),
+        (b"", "is empty; it must have a header and rows"),
+        ((HEADER + "AB,2024-01-31,1\n").encode("utf-16-le"), "has zero bytes"),
+        (b"\x1f\x8b\x08\x00", "is compressed by gzip; unpack it with gunzip"),
+        ((HEADER + "AB,2024-01-31,1\nCD,2024-01-31,2\r\n").encode(), "some of its lines end in CR LF and others in LF"),
+    ):
+        assert f"q.sql: f.csv: {why}" in refusal(home, SQL, content)
+    for encoding, name in (("gbk", "中国平安"), ("shift-jis", "中国平安"), ("big5", "臺灣銀行")):
+        said = refusal(home, SQL, (HEADER + f"{name},2024-01-31,1\n").encode(encoding))
+        assert said.endswith("save it as UTF-8 where it was made"), "latin-1 would read it, as other names"
+    assert "more than a header" in refusal(home, SQL, HEADER)
+    assert "same number of fields" in refusal(home, SQL, HEADER + "AB,2024-01-31,1\nCD,2024-01-31\nEF,2024-01-31,3\n")
+    bare = "AB,2024-01-31,1\nCD,2024-01-31,2\n"
+    said = refusal(home, SQL, bare)
+    assert 'there is "column0"' in said
+    assert "names = ['ticker', ...]" in said
+    named = SQL.replace("f.csv'", "f.csv', names = ['ticker', 'day', 'x']")
+    assert len(read(home, named, bare)) == 2
+
+
+def test_a_column_that_the_header_has_twice_is_not_taken_by_its_place(home: Path) -> None:
+    content = "ticker;day;X;note;x;note\nAB;2024-01-31;1;a;9;b\n"
+    assert "f.csv: column 'x' appears twice in the header" in refusal(home, SQL, content)
+    named = SQL.replace("f.csv'", "f.csv', header = true, names = ['ticker', 'day', 'old', 'n1', 'x', 'n2']")
+    assert read(home, named, content).values.tolist() == [[9.0]]
+    assert len(read(home, SQL, "ticker,day,x,note,note\nAB,2024-01-31,1,a,b\n")) == 1, "nobody reads the note"
+
+
+def test_rows_may_not_be_left_out_without_a_word(home: Path) -> None:
+    content = HEADER + "AB,2024-01-31,1\nCD,2024-01-31,high\n"
+    sql = SQL.replace("f.csv'", "f.csv', types = {'x': 'DOUBLE'}, ignore_errors = true")
+    assert "read_csv(..., ignore_errors = true) leaves rows out without a word" in refusal(home, sql, content)
+    assert "f.csv, line 3: could not convert 'high'" in refusal(
+        home, sql.replace(", ignore_errors = true", ""), content
+    )
 
 
 def test_rows_that_would_be_skipped_are_named(home: Path) -> None:
