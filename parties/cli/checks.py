@@ -93,12 +93,19 @@ def data_check(
 
 
 def _named_calendar(frequency: str, first: datetime | None, last: datetime | None) -> CalendarTerms:
+    from pydantic import ValidationError
+
     from parties.data.calendar import calendar_terms
     from parties.settings.consortium import CalendarSettings
+    from parties.settings.faults import reason
 
     if first is None or last is None:
         raise ConfigError("--frequency needs the first and the last day too: --from YYYY-MM-DD --to YYYY-MM-DD")
-    return calendar_terms(CalendarSettings(frequency=frequency, first=first.date(), last=last.date()))
+    try:
+        named = CalendarSettings(frequency=frequency, first=first.date(), last=last.date())
+    except ValidationError as error:
+        raise ConfigError(f"--from, --to: {reason(error)}") from None
+    return calendar_terms(named)
 
 
 def _verdict(report: CoverageReport) -> None:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from parties.agreement.terms import CalendarTerms
 from parties.errors import ConfigError
-from parties.files.days import FIRST_DAY, LAST_DAY
 from parties.settings.consortium import CalendarSettings
 from vfl.factors.panel import Calendar
 
@@ -41,10 +40,6 @@ def calendar_terms(settings: CalendarSettings) -> CalendarTerms:
         raise ConfigError(
             f"calendar: last ({settings.last}) is before first ({settings.first}); swap them or mend the later one"
         )
-    for name, day in (("first", settings.first), ("last", settings.last)):
-        if not FIRST_DAY <= day <= LAST_DAY:
-            years = f"{FIRST_DAY.year} to {LAST_DAY.year}"
-            raise ConfigError(f"calendar.{name}: {day} lies outside {years}; name the {name} period of the run")
     last_days, names = _days_and_names(settings)
     lag = pd.Timedelta(days=settings.decision_lag_days)
     return CalendarTerms(

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from parties.agreement.daily_terms import DailyTerms
 from parties.agreement.sealed_terms import with_kind_defaults
@@ -51,6 +51,17 @@ class CalendarSettings(Terms):
     decision_lag_days: int = Field(
         default=0, ge=0, description="days after a period's end at which features are cut off"
     )
+
+    @field_validator("first", "last")
+    @classmethod
+    def _within_reach(cls, day: date, info: ValidationInfo) -> date:
+        # pandas takes a while to load, and most commands read no calendar
+        from parties.files.days import FIRST_DAY, LAST_DAY
+
+        if not FIRST_DAY <= day <= LAST_DAY:
+            years = f"{FIRST_DAY.year} to {LAST_DAY.year}"
+            raise ValueError(f"{day} lies outside {years}; name the {info.field_name} period of the run")
+        return day
 
 
 class FurtherLabel(Terms):

@@ -16,7 +16,7 @@ from parties.data.check import coverage_report
 from parties.data.entities import read_naming
 from parties.data.query import read_observations
 from parties.errors import ConfigError, DataError
-from parties.settings.consortium import CalendarSettings, PartySettings
+from parties.settings.consortium import CalendarSettings, PartySettings, load_consortium
 
 SQL = "SELECT ticker AS entity, day AS period, x FROM read_csv('${data}/f.csv') -- the vendor's"
 PARQUET = SQL.replace("read_csv('${data}/f.csv')", "read_parquet('${data}/f.parquet')")
@@ -415,7 +415,10 @@ def test_an_alias_table_maps_as_written_or_is_refused(home: Path, text: str, sai
         ((2199, 12, 31), (2200, 1, 1), "last: 2200-01-01"),
     ],
 )
-def test_a_calendar_beyond_what_dates_can_hold_is_named(first: Any, last: Any, named: str) -> None:
-    settings = CalendarSettings(frequency="M", first=date(*first), last=date(*last))
-    with pytest.raises(ConfigError, match=f"calendar.{named} lies outside 1900 to 2199"):
-        calendar_terms(settings)
+def test_a_calendar_beyond_what_dates_can_hold_is_named(home: Path, first: Any, last: Any, named: str) -> None:
+    text = f'name = "t"\n[calendar]\nfrequency = "M"\nfirst = {date(*first)}\nlast = {date(*last)}\n'
+    text += '[label]\nname = "r"\ndefinition = "d"\nquery = "q.sql"\n'
+    text += '[[party]]\nname = "bank"\nrole = "label"\nquery = "q.sql"\ncolumns = ["x"]\n'
+    (home / "consortium.toml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"consortium\.toml: calendar\.{named} lies outside 1900 to 2199; name the"):
+        load_consortium(home / "consortium.toml")
