@@ -6,11 +6,10 @@ reads the one ``[[party]]`` table that is its own.
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from parties.agreement.daily_terms import DailyTerms
 from parties.agreement.sealed_terms import with_kind_defaults
@@ -20,6 +19,7 @@ from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import LegalEntity, PartyName
 from parties.settings.faults import first_fault
+from parties.settings.run_day import RunDay
 from parties.settings.stores import PostgresSettings, S3Settings
 from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
@@ -46,22 +46,11 @@ class CalendarSettings(Terms):
     frequency: str = Field(
         description="Q, M, W-FRI, D, B (Monday to Friday), an exchange's code such as XNYS, or a pandas period alias"
     )
-    first: date
-    last: date
+    first: RunDay
+    last: RunDay
     decision_lag_days: int = Field(
         default=0, ge=0, description="days after a period's end at which features are cut off"
     )
-
-    @field_validator("first", "last")
-    @classmethod
-    def _within_reach(cls, day: date, info: ValidationInfo) -> date:
-        # pandas takes a while to load, and most commands read no calendar
-        from parties.files.days import FIRST_DAY, LAST_DAY
-
-        if not FIRST_DAY <= day <= LAST_DAY:
-            years = f"{FIRST_DAY.year} to {LAST_DAY.year}"
-            raise ValueError(f"{day} lies outside {years}; name the {info.field_name} period of the run")
-        return day
 
 
 class FurtherLabel(Terms):
