@@ -154,6 +154,16 @@ BASES: dict[str, dict[str, Any]] = {
         "search": None,
         "parameter_set": "bfv-8192-prime",
     },
+    "screen": {
+        "model": {"kind": "screen", "terminals": 40, "hurdle": 2.5, "level": 0.1},
+        "openings": {"limit_per_row": 2},
+        "walk_forward": {},
+        "search": None,
+        "parameter_set": "bfv-8192-prime",
+        "reward": {},
+        "fees": None,
+        "readers": {},
+    },
     "trees from a line": {
         "model": {"kind": "trees", "anchor": "web", "init_score": "linear", "init_alpha": 20.0},
         "openings": {"contribution": "none"},
@@ -226,6 +236,7 @@ CONSTANT = {
     ("SealedModel", "kind"),
     ("TreesModel", "kind"),
     ("EnsembleModel", "kind"),
+    ("ScreenModel", "kind"),
 }
 """Fields of one possible value: another kind of model is another record."""
 

@@ -133,7 +133,7 @@ def _entities(home: NodeHome) -> tuple[str, ...]:
     return party_entities(home.settings.party, home.folder / home.settings.queries, home.folder / home.settings.data)
 
 
-@pytest.mark.parametrize(("kind", "words"), [(SCORES, "opened scores"), (NUMBERS, "valuations")])
+@pytest.mark.parametrize(("kind", "words"), [(SCORES, "opened scores"), (NUMBERS, "valuations and screens")])
 def test_rows_whose_openings_are_used_up_are_refused_before_anybody_signs(
     laid: Laid, store: OpeningStore, kind: str, words: str
 ) -> None:
