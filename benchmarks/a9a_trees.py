@@ -2,7 +2,7 @@
 
 DIR holds FedTree's vertical split of a9a. In the twin, which grows the trees that a run grows of the same seeds, and
 beside it scikit-learn's HistGradientBoosting on both parties' columns in one place, of as many trees of the same depth
-at the same rate. ``--held-out`` judges what was tried by a quarter of the training rows, without the test file.
+at the same rate. ``--held-out`` judges by a quarter of the training rows, without the test file. It takes minutes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,7 @@ __all__ = ["TERMS", "boosted_auc", "held_out", "main", "trees_auc"]
 
 I64 = NDArray[np.int64]
 
-TRIED = (
-    TreesModel(trees=50, depth=6, candidates=16, rate=0.3, blocks=2),
-    TreesModel(trees=100, depth=6, candidates=16, rate=0.3, blocks=2),
-    TreesModel(trees=100, depth=5, candidates=16, rate=0.2, blocks=2),
-    TreesModel(trees=50, depth=6, candidates=32, rate=0.4, blocks=2, reg_lambda=5.0),
-)
-TERMS = TRIED[1]
+TERMS = TreesModel(trees=50, depth=6, candidates=16, rate=0.3, blocks=2)
 
 
 def held_out(data: A9a) -> tuple[I64, I64]:
@@ -88,9 +82,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(error)
         sys.exit(1)
     rows = held_out(data) if asked.held_out else (np.arange(data.trained, dtype=np.int64), data.tested)
-    for terms in TRIED if asked.held_out else (TERMS,):
-        mine, clear = (of(data, terms, *rows) for of in (trees_auc, boosted_auc))
-        print(f"{terms.model_dump(exclude_defaults=True)}: AUC {mine:.4f}, in the clear {clear:.4f}", flush=True)
+    mine, clear = (of(data, TERMS, *rows) for of in (trees_auc, boosted_auc))
+    said = f"{TERMS.trees} trees of depth {TERMS.depth} at rate {TERMS.rate}, {len(rows[1]):,} rows judged"
+    print(f"{said}: AUC {mine:.4f}, HistGradientBoosting {clear:.4f}")
 
 
 if __name__ == "__main__":
