@@ -51,8 +51,11 @@ def transpose(columns: Words, rows: Words) -> None:
     Source: Warren, Hacker's Delight, 2002, section 7.3.
     """
     block = np.empty(64, dtype=np.uint64)
-    for group in range(rows.shape[1]):
-        for word in range(columns.shape[1]):
+    groups, words = rows.shape[1], columns.shape[1]
+    for turn in range(-(-words // 8) * groups):
+        # a cache line of every column at a time: 8 words
+        group, first = turn % groups, turn // groups * 8
+        for word in range(first, min(first + 8, words)):
             for i in range(64):
                 block[i] = columns[64 * group + i, word]
             width = 32
@@ -78,37 +81,37 @@ def peel(places: Counts, cells: int, order: Counts, leaf: Counts) -> int:
     order's rest holds the keys that are left.
     Source: Molloy, Random Structures & Algorithms 27(1), 2005 (cores of hypergraphs).
     """
-    degree = np.zeros(cells, dtype=np.int32)
-    held = np.zeros(cells, dtype=np.int32)
+    state = np.zeros((cells, 2), dtype=np.int32)  # of each cell: how many keys use it, and the XOR of them
     n = places.shape[0]
     for key in range(n):
         for j in range(3):
-            degree[places[key, j]] += 1
-            held[places[key, j]] ^= key
+            cell = np.uint64(places[key, j])
+            state[cell, 0] += 1
+            state[cell, 1] ^= key
     taken = 0
     done = np.zeros(n, dtype=np.uint8)
     waiting = np.empty(cells, dtype=np.int32)
     for start in range(cells):
         top = 0
-        if degree[start] == 1:
+        if state[start, 0] == 1:
             waiting[0] = start
             top = 1
         while top:
             top -= 1
-            cell = waiting[top]
-            if degree[cell] != 1:
+            alone = np.uint64(waiting[top])
+            if state[alone, 0] != 1:
                 continue
-            key = held[cell]
-            order[taken] = key
-            leaf[taken] = cell
-            done[key] = 1
+            last = state[alone, 1]
+            order[taken] = last
+            leaf[taken] = waiting[top]
+            done[last] = 1
             taken += 1
             for j in range(3):
-                other = places[key, j]
-                degree[other] -= 1
-                held[other] ^= key
-                if degree[other] == 1:
-                    waiting[top] = other
+                other = np.uint64(places[last, j])
+                state[other, 0] -= 1
+                state[other, 1] ^= last
+                if state[other, 0] == 1:
+                    waiting[top] = places[last, j]
                     top += 1
     left = taken
     for key in range(n):
@@ -119,26 +122,14 @@ def peel(places: Counts, cells: int, order: Counts, leaf: Counts) -> int:
 
 
 @_compiled
-def back_substitute(
-    places: Counts, order: Counts, leaf: Counts, taken: int, values: Words, dense: Words, table: Words
-) -> None:
-    """Set each taken key's cell, last taken first, so that its three cells and ``dense`` add up to its value.
-
-    values: (n, w); dense: (n, w), what the dense cells add for each key, or (0, w) where that is nothing.
-    """
-    width = table.shape[1]
+def back_substitute(places: Counts, order: Counts, leaf: Counts, taken: int, values: Words, table: Words) -> None:
+    """Set each taken key's cell, last taken first, so that its three cells add up to its value, (n, w)."""
     for at in range(taken - 1, -1, -1):
-        key = order[at]
-        cell = leaf[at]
-        for word in range(width):
+        key, cell = np.uint64(order[at]), np.uint64(leaf[at])
+        one, two, three = np.uint64(places[key, 0]), np.uint64(places[key, 1]), np.uint64(places[key, 2])
+        for word in range(table.shape[1]):
             table[cell, word] = 0
-        for word in range(width):
-            total = values[key, word]
-            if dense.shape[0]:
-                total ^= dense[key, word]
-            for j in range(3):
-                total ^= table[places[key, j], word]
-            table[cell, word] = total
+            table[cell, word] = values[key, word] ^ table[one, word] ^ table[two, word] ^ table[three, word]
 
 
 @_compiled

@@ -82,13 +82,13 @@ def encode(keys: Keys, values: Blocks, table: Blocks) -> None:
         raise TableFull(f"{n - taken} of {n} keys fit no table of {keys.cells} cells: run the alignment again")
     if taken < n:
         _settle(keys, order[taken:], values, table)
-    dense = np.empty((0, table.shape[1]), dtype=np.uint64)
     if table[-DENSE:].any():
-        dense = np.zeros((n, table.shape[1]), dtype=np.uint64)
+        dense = np.empty((n, table.shape[1]), dtype=np.uint64)
         evaluate(
             np.zeros((n, 3), dtype=np.int32), keys.masks, np.zeros_like(table[:1]), _by_byte(table[-DENSE:]), dense
         )
-    back_substitute(keys.places, order, leaf, taken, values, dense, table)
+        values = values ^ dense
+    back_substitute(keys.places, order, leaf, taken, values, table)
 
 
 def _by_byte(dense: Blocks) -> Blocks:
