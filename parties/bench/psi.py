@@ -56,9 +56,7 @@ class Elsewhere:
     command: str
 
 
-_SPU = (
-    "pip install spu==0.9.5 (Python 3.11), its psi module between two processes; quoted, not measured by this command"
-)
+_SPU = "quoted; benchmarks/psi_library.py measures it on this machine"
 _OTHERS = (
     Elsewhere("a C++ library", "ECDH", 100_000, 29.8, "quoted, not measured by this command"),
     Elsewhere("SecretFlow SPU", "ECDH", 100_000, 2.8, _SPU),
