@@ -52,9 +52,9 @@ ui: $(STAMPS)/runtime
 bench: $(STAMPS)/test
 	@for file in benchmarks/[!_]*.py; do name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" $(ARGS); done
 
-# one worker per core of a small machine, so each computes on one thread
+# one worker per core of a small machine, so each computes on one thread; files in the order of tests/conftest.py
 test: $(STAMPS)/test
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(STAMPS)/test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes "$(MINUTES)" $(if $(SEED),--seed "$(SEED)") $(ARGS)

@@ -1,4 +1,4 @@
-"""What holds for all tests: property tests draw the same examples, untimed; no page leaves its script behind."""
+"""What holds for all tests: the same examples, untimed; long files first; no page leaves its script behind."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def same_program() -> Iterator[None]:
     program = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = program
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start processes come first: at the end, when one worker has no more files, none is long."""
+    long = {item.path for item in items if item.get_closest_marker("system")}
+    items.sort(key=lambda item: item.path not in long)

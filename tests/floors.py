@@ -11,6 +11,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def room_of(module: str) -> str | None:
     return f"{package}.{inside[0]}" if place and (place.is_dir() or place.with_suffix(".py").is_file()) else None
 
 
+@cache
 def imports() -> Imports:
     """Every import between rooms, wherever it is written, inside functions too."""
     found: dict[str, set[str]] = {}

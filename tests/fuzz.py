@@ -11,6 +11,8 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 NOTHING_SELECTED = 5
 
@@ -25,7 +27,7 @@ def main() -> int:
     while rounds == 0 or time.monotonic() - began < 60 * chosen.minutes:
         seed = secrets.randbelow(2**32) if chosen.seed is None else chosen.seed
         print(f"fuzz: round {rounds + 1}, again with: make fuzz SEED={seed}", flush=True)
-        found = subprocess.run([*command(seed), *rest], check=False).returncode
+        found = subprocess.run([*command(seed), *rest, *property_tests(rest)], check=False).returncode
         if found:
             print("fuzz: no test was selected" if found == NOTHING_SELECTED else f"fuzz: failed under SEED={seed}")
             return found
@@ -34,6 +36,14 @@ def main() -> int:
             break
     print(f"fuzz: {rounds} rounds in {(time.monotonic() - began) / 60:.1f} minutes, and nothing found")
     return 0
+
+
+def property_tests(rest: Sequence[str]) -> list[str]:
+    """The files that have any, unless some are named: a round then imports no other."""
+    if any(Path(one.partition("::")[0]).exists() for one in rest):
+        return []
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    return [str(file) for file in files if "hypothesis" in file.read_text(encoding="utf-8")]
 
 
 def command(seed: int) -> list[str]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -164,6 +165,7 @@ def cited_sources() -> Iterator[tuple[str, str]]:
             yield name, kind.source
 
 
+@cache
 def headings(path: Path) -> set[str]:
     """The anchors of a page, as its readers' programs make them."""
     found = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)

@@ -65,7 +65,7 @@ def test_a_cut_at_any_message_changes_nothing() -> None:
         whole = Consortium(0).attempt()
         total = messages_of()
         assert total > 200
-        for after in range(0, total, 3):
+        for after in range(0, total, 3 if "ENTENTE_LONG" in os.environ else 9):
             consortium = Consortium(0)
             with pytest.raises(Crash):
                 consortium.attempt(cut(after))

@@ -16,12 +16,11 @@ import pytest
 from parties.cli import run as entente
 from parties.client import Client
 from parties.demo.homes import DemoHomes, lay_out
-from parties.demo.processes import Processes
-from parties.demo.run import start_coordinator
 from parties.factor.sealing import reading_public_key
 from parties.members.keys import create_reading_key
 from parties.settings.consortium import ConsortiumSettings, load_consortium
 from tests.parties.demo_rig import let_bits, until
+from tests.parties.node_rig import in_this_process
 
 __all__ = ["MONTHS", "RIDGE", "Stage", "T", "WIDTH", "columns", "planted", "staged"]
 
@@ -117,13 +116,10 @@ class Stage:
 
 @contextmanager
 def staged(folder: Path, n: int = 48, made: Callable[[Path, int], ConsortiumSettings] = planted) -> Iterator[Stage]:
-    """The consortium's processes, started; nodes sign what stays within four openings of a row."""
+    """The consortium at work in this process; nodes sign what stays within four openings of a row."""
     settings = made(folder, n)
     room = settings.openings.model_copy(update={"limit_per_row": 4})
     homes = lay_out((folder / "out").resolve(), settings.model_copy(update={"openings": room}), folder, folder, 7)
     let_bits(homes, [party.name for party in settings.party])  # a fingerprint holds few bits, the same in every period
-    with Processes(homes.logs) as processes:
-        start_coordinator(homes, processes)
-        for party in settings.party:
-            processes.start(party.name, "party", "start", "--home", str(homes.party(party.name)))
+    with in_this_process(homes, [party.name for party in settings.party]):
         yield Stage(homes, ("--credentials", str(homes.admin)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -53,6 +53,7 @@ def test_what_is_fitted_is_empty_in_the_periods_it_was_fitted_on() -> None:
     assert np.isfinite(columns[:4, :, :6]).any()  # signs and hinges are fitted on nothing
 
 
+@settings(max_examples=12)
 @given(st.integers(4, 9), st.integers(0, 5))
 def test_no_later_period_changes_an_earlier_one(changed: int, seed: int) -> None:
     raw = raw_of(seed)

@@ -18,8 +18,6 @@ from parties.cli import run as entente
 from parties.client import Client
 from parties.data.simulate import SimulatedModel, simulate
 from parties.demo.homes import DemoHomes, lay_out
-from parties.demo.processes import Processes
-from parties.demo.run import start_coordinator
 from parties.errors import DataError
 from parties.members.keys import load_identity
 from parties.node.contribution_evidence import LabelEvidence, PartyEvidence
@@ -30,6 +28,7 @@ from parties.settlement.pay_rule import check_record
 from parties.settlement.replay_verdict import ReplayVerdict, read_verdict
 from parties.settlement.signed_contribution import SignedContribution
 from tests.parties.demo_rig import until
+from tests.parties.node_rig import in_this_process
 from vfl.contribution import coalitions, exact_shapley
 
 LABEL, NAMES = "fund", ("satellite", "social")
@@ -67,10 +66,7 @@ def _run(folder: Path, kind: Literal["split", "sealed", "trees"]) -> Audited:
         made.config.write_text(made.config.read_text().replace('kind = "sealed"', TREES))
     settings = load_consortium(made.config)
     homes = lay_out((folder / "out").resolve(), settings, made.config.parent, made.data, 7)
-    with Processes(homes.logs) as processes:
-        start_coordinator(homes, processes)
-        for party in settings.party:
-            processes.start(party.name, "party", "start", "--home", str(homes.party(party.name)))
+    with in_this_process(homes, [party.name for party in settings.party]):
         assert (
             entente(["run", "propose", str(made.config), "--wait", "120", "--yes", "--credentials", str(homes.admin)])
             == 0

@@ -34,7 +34,7 @@ from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings, load_consortium
 from parties.settings.toml_text import to_toml
 
-RUNS = 20 if os.environ.get("ENTENTE_LONG") else 8
+RUNS = 20 if os.environ.get("ENTENTE_LONG") else 4
 PANEL_BYTES = 8 << 20
 
 

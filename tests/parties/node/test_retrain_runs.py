@@ -14,10 +14,9 @@ from parties.cli import run as entente
 from parties.client import Client
 from parties.data.simulate import Simulated, simulate
 from parties.demo.homes import lay_out
-from parties.demo.processes import Processes
-from parties.demo.run import start_coordinator
 from parties.settings.consortium import load_consortium
 from tests.parties.demo_rig import let_bits, until
+from tests.parties.node_rig import in_this_process
 
 
 def only_what_all_cover(made: Simulated) -> None:
@@ -42,10 +41,7 @@ def test_a_run_for_each_coalition_gives_everyones_contribution(
     homes = lay_out((tmp_path / "out").resolve(), agreed, made.config.parent, made.data, 7)
     let_bits(homes, [party.name for party in settings.party])
     admin, ids = ("--credentials", str(homes.admin)), []
-    with Processes(homes.logs) as processes:
-        start_coordinator(homes, processes)
-        for party in settings.party:
-            processes.start(party.name, "party", "start", "--home", str(homes.party(party.name)))
+    with in_this_process(homes, [party.name for party in settings.party]):
         for members in ("satellite,social", "satellite", "social"):
             consent = () if "," in members else ("--single-party",)
             proposal = ("run", "propose", str(made.config), "--only", members, "--limit-per-row", "7")

@@ -8,26 +8,22 @@ import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from parties.client import Client
-from parties.coordinator.service import Coordinator
 from parties.demo.homes import DemoHomes, lay_out
-from parties.node.coordinator_line import CoordinatorLine
 from parties.node.feature import FeatureParty
-from parties.node.home import NodeHome
 from parties.node.label import LabelParty
-from parties.node.node import Node
 from parties.node.openings import OpeningStore
 from parties.node.phases import PartyRun
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings
-from parties.transport.grpc import ExchangeServer
 from tests.parties.demo_rig import let_bits, until
+from tests.parties.node_rig import in_this_process
 from tests.parties.planted_rig import planted
 from vfl.arithmetic.he import Evaluator, KeyHolder
 from vfl.factors.panel import FeaturePanel, LabelPanel
@@ -37,41 +33,13 @@ MEASURED = 3  # of how many the last ones' memory is traced, which doubles a run
 OF_A_RUN = (PartyRun, FeatureParty, LabelParty, FeaturePanel, LabelPanel, KeyHolder, Evaluator)
 
 
-class LivingNode:
-    """A party's node in this process, as ``entente party start`` makes it."""
-
-    def __init__(self, folder: Path) -> None:
-        place = NodeHome(folder)
-        self._endpoint = ExchangeServer(place.identity, place.roster, place.settings.listen)
-        self._line = CoordinatorLine(place.identity.name, folder, introduction=place.introduction())
-        self._node = Node(place, self._endpoint, self._line)
-        self._thread = threading.Thread(target=self._node.serve)
-
-    def __enter__(self) -> LivingNode:
-        self._line.start()
-        self._thread.start()
-        assert self._line.wait_attached(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        lived, busy = self._thread.is_alive(), self._node.runs_in_progress
-        self._line.close()
-        self._thread.join(20)
-        self._endpoint.close()
-        assert lived, "the node has ended"
-        assert busy == 0
-
-
 @contextmanager
 def consortium(folder: Path) -> Iterator[tuple[DemoHomes, ConsortiumSettings]]:
     settings = planted(folder, 32)
     settings = settings.model_copy(update={"recipients": ("fund",), "readers": {}})
     homes = lay_out((folder / "out").resolve(), settings, folder, folder, 7)
     let_bits(homes, [party.name for party in settings.party])
-    with ExitStack() as stack:
-        stack.enter_context(Coordinator(homes.coordinator))
-        for party in settings.party:
-            stack.enter_context(LivingNode(homes.party(party.name)))
+    with in_this_process(homes, [party.name for party in settings.party]):
         yield homes, settings
 
 

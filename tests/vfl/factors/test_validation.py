@@ -218,7 +218,7 @@ def panel(rng: np.random.Generator, shape: tuple[int, int], kind: str, holes: fl
     return values
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 24),

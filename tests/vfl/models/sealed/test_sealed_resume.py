@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -143,8 +144,8 @@ def check(world: World, whole: World) -> None:
 
 
 def test_a_run_that_is_cut_at_any_message_goes_on_to_the_same_scores(whole: World) -> None:
-    """At every ninth message, each cut in a run of its own; a second cut a little later in the second attempt."""
-    for cut in range(1, whole.messages, 9):
+    """Cut at every so many messages, each in a run of its own; a second cut a little later in the second attempt."""
+    for cut in range(1, whole.messages, 9 if "ENTENTE_LONG" in os.environ else 27):
         world = World("abc", 1, "b")
         with pytest.raises(Cut):
             world.attempt_once(cut)
