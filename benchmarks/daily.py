@@ -19,7 +19,8 @@ def main() -> None:
     asked = vars(parser.parse_args())
     found = bench_scores(SealedShape(batch=asked["rows"], steps=0, **asked))
     sent = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in found["bytes"].items())
-    print(f"{asked['rows']} rows in {found['seconds']:.2f} s; sent: {sent}")
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found["cpu_seconds"].items())
+    print(f"{asked['rows']} rows in {found['seconds']:.1f} s; of processors: {spent}; sent: {sent}")
 
 
 if __name__ == "__main__":

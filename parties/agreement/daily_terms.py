@@ -84,8 +84,8 @@ def daily_lines(agreement: Agreement) -> Iterator[str]:
         "asking anybody again."
     )
     yield (
-        f"A cheating {agreement.label.party} gets these {bits} bits a row and no more, but may choose what they say: "
-        "over all scored periods it has so many questions about the rows of each."
+        f"A cheating {agreement.label.party} gets these {bits} bits a row and period and no more, but may choose what "
+        f"they say. Of values that hardly change from period to period that is up to {opened_bits(daily.scores)} bits."
     )
     if daily.retrain == "advice":
         yield "When monitoring advises to train anew, entente run score names the command that proposes the new run."

@@ -105,6 +105,7 @@ def bench_scores(shape: SealedShape) -> dict[str, Any]:
     return {
         **asdict(shape),
         "seconds": float(measured[LABEL].result),
+        "cpu_seconds": {name: m.cpu_seconds for name, m in measured.items()},
         "bytes": {name: sum(size for _, size in m.sent.values()) for name, m in measured.items()},
     }
 
