@@ -1,4 +1,4 @@
-"""``entente settle approve|refuse|waiting|attest``: what a person or a party's node signs of a settlement."""
+"""``entente settle approve|refuse|waiting|live|attest``: what a person or a party's node signs of a settlement."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from parties.cli.dossiers import advance, now, own_keys, read_live, show_dossier
 from parties.cli.settling import Credentials, app
 from parties.errors import ConfigError, StorageError
 from parties.private_files import write_whole
-from parties.terminal.console import pasted, say
+from parties.terminal.console import correlation, figure, pasted, say, table
 
 if TYPE_CHECKING:
     from parties.node.home import NodeHome
     from parties.node.settlements import WaitingSettlement
 
-__all__ = ["settle_approve", "settle_attest", "settle_refuse", "settle_waiting"]
+__all__ = ["settle_approve", "settle_attest", "settle_live", "settle_refuse", "settle_waiting"]
 
 NodeFolder = Annotated[Path, typer.Option("--home", help="Folder of this party's node.")]
 Digest = Annotated[str, typer.Argument(help="The settlement's digest, or its first characters.")]
@@ -118,6 +118,44 @@ def settle_waiting(home: NodeFolder) -> None:
             f"Decide: entente settle approve {digest} --home {pasted(home)}, "
             f"or entente settle refuse {digest} --why TEXT --home {pasted(home)}"
         )
+
+
+@app.command("live")
+def settle_live(
+    run: Annotated[str, typer.Argument(help="The run whose reward is pending: its id, or first characters.")],
+    home: NodeFolder,
+    source: Annotated[
+        str, typer.Option("--from", metavar="RUN", help="The later run; by default the one with most live periods.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the numbers; sign nothing.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Attest live contributions at the label party's node, as a later run over a longer calendar valued them."""
+    from parties.node.live_finding import find_live
+    from parties.node.settlements import attest
+
+    place = _node(home)
+    found = find_live(place, run, source)
+    said = found.record.contribution
+    say(f"Run {found.record.run_id[:12]}, live periods as run {found.later[:12]} valued them:")
+    table(
+        "",
+        ("party", ">phi", ">SE", ">periods counted"),
+        (
+            (party, correlation(one.phi), figure(one.standard_error, ".4f"), said.n_periods)
+            for party, one in said.parties.items()
+        ),
+    )
+    say(f"Periods: {', '.join(found.record.periods)}. The later run's model has gone on learning since.")
+    if found.missing:
+        say(f"{found.missing} more must resolve before the settlement can be final, as agreed.")
+    if dry_run:
+        return
+    if not yes and not typer.confirm("Sign these as the label party?", default=False):
+        say("Nothing was signed.")
+        return
+    signed = attest(place, found.record)
+    say(f"{len(signed.periods)} live periods of run {signed.run_id[:12]} are attested; the node sends them.")
 
 
 @app.command("attest")

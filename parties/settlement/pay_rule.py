@@ -32,8 +32,8 @@ _SLACK = 1e-9
 def check_record(agreement: Agreement, record: ContributionRecord, *, live: bool = False, whole: bool = False) -> None:
     """Raise :class:`LedgerError` naming what in the record contradicts itself or the agreement.
 
-    ``live``: its periods are not those of the run's calendar, but later ones. ``whole``: it must name its periods, as
-    every record does that this version makes.
+    ``live``: its periods are not those of the run's calendar, but later ones; v(all) and v(nobody) may be unsaid, as
+    they are known of whole runs only. ``whole``: it must name its periods, as every record does that this version makes.
     """
     if whole and not record.periods:
         raise _fault("names no periods")
@@ -49,17 +49,23 @@ def check_record(agreement: Agreement, record: ContributionRecord, *, live: bool
     series = {party: _series(said.phi_by_period) for party, said in record.parties.items()}
     for party, said in record.parties.items():
         _check_mean(agreement, party, said, series[party])
-    if record.v_everyone is None or record.v_nobody is None:
-        raise _fault("does not say v(all) and v(nobody)")
-    gain = record.v_everyone - record.v_nobody
-    shared = sum(said.phi for said in record.parties.values())
-    if not math.isclose(gain, shared, abs_tol=_SLACK):
-        raise _fault(f"shares out {shared:.6f}, and v(all) - v(nobody) is {gain:.6f}")
+    _check_gain(record, live=live)
     missing = {party: np.isnan(values) for party, values in series.items()}
     if any((one != other).any() for one in missing.values() for other in missing.values()):
         raise _fault("has contributions of different periods for different parties")
     if record.n_periods != int((~next(iter(missing.values()))).sum()):
         raise _fault(f"says {record.n_periods} periods and has values of another number")
+
+
+def _check_gain(record: ContributionRecord, *, live: bool) -> None:
+    if record.v_everyone is None or record.v_nobody is None:
+        if live and record.v_everyone is record.v_nobody:
+            return
+        raise _fault("does not say v(all) and v(nobody)")
+    gain = record.v_everyone - record.v_nobody
+    shared = sum(said.phi for said in record.parties.values())
+    if not math.isclose(gain, shared, abs_tol=_SLACK):
+        raise _fault(f"shares out {shared:.6f}, and v(all) - v(nobody) is {gain:.6f}")
 
 
 def _check_parties(agreement: Agreement, record: ContributionRecord) -> None:
