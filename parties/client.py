@@ -89,6 +89,8 @@ from parties.calls.people import ActionsView, ActionView, SessionView, ViewerVie
 from parties.calls.runs import RunGroup, RunOrder, RunPage, RunsQuestion
 from parties.calls.settlement import (
     ApproverView,
+    CashQuestion,
+    CashStep,
     DossierView,
     EffectView,
     OutcomeView,
@@ -154,6 +156,8 @@ __all__ = [
     "ActionView",
     "ActionsView",
     "ApproverView",
+    "CashQuestion",
+    "CashStep",
     "AgreementText",
     "AuditEntryView",
     "AuditPage",

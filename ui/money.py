@@ -32,6 +32,7 @@ __all__ = [
     "dossier_words",
     "effects_table",
     "entries_table",
+    "final_table",
     "journal_question",
     "outcomes_table",
     "settlements_table",
@@ -192,6 +193,14 @@ def outcomes_table(outcomes: Iterable[OutcomeView], kind: str, unit: str, scale:
         for o in outcomes
     ]
     return pd.DataFrame(final, columns=["Party", "Live score", "Pending", "Payable", "Stake lost", "Why"])
+
+
+def final_table(outcomes: Sequence[OutcomeView], unit: str, scale: int) -> pd.DataFrame:
+    """What became of each party's part, with a sum of all."""
+    rows = [(o.party, *(amount(n, unit, scale) for n in (o.pending, o.payable, o.lost))) for o in outcomes]
+    sums = [sum(o.pending for o in outcomes), sum(o.payable for o in outcomes), sum(o.lost for o in outcomes)]
+    rows.append(("All", *(amount(n, unit, scale) for n in sums)))
+    return pd.DataFrame(rows, columns=["Party", "Was pending", "Became payable", "Stake lost"])
 
 
 def steps_table(steps: Sequence[StepLine]) -> pd.DataFrame:

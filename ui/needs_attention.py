@@ -118,7 +118,7 @@ def _live_due(run: SettlementView) -> Iterator[Concern]:
         f"“{run.purpose or run.consortium}” waits for live contributions: {run.live_periods} of {run.live_needed} "
         "periods are attested. Once their labels are known, at the node of your party:"
     )
-    yield Concern(text, own=True, command=f"entente settle live {short_id(run.run_id)} --home {run.label_party}")
+    yield Concern(text, own=True, command=f"entente settle live {run.run_id[:12]} --home {run.label_party}")
 
 
 def _approval(dossier: DossierView, page: SettlementPage, viewer: ViewerView | None) -> Concern:

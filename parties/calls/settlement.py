@@ -14,6 +14,9 @@ from parties.names import PartyName
 
 __all__ = [
     "ApproverView",
+    "CashKind",
+    "CashQuestion",
+    "CashStep",
     "DossierView",
     "EffectView",
     "OutcomeView",
@@ -29,6 +32,7 @@ __all__ = [
 ]
 
 StepKind = Literal["close", "final", "void", "judgement"]
+CashKind = Literal["receipt", "pay", "release", "exit", "correction", "dispute"]
 SettlementState = Literal["to close", "pending", "due", "final", "voided", "nothing"]
 
 
@@ -75,11 +79,23 @@ class DossierView(View):
         return sum(one.state == "approved" for one in self.approvers)
 
 
+class OutcomeView(View):
+    """One party's numbers in a step: minor units, rank IC, and why; both are unsaid of what is booked."""
+
+    party: str
+    score: float = 0.0
+    pending: int = 0
+    payable: int = 0
+    lost: int = 0
+    why: str = ""
+
+
 class SettlementView(View):
     """Where a run's reward stands. Amounts in minor units.
 
     ``waits``: what the next step waits for, a sentence each. ``disputes``: parties whose dispute is not judged.
-    ``live_periods`` of ``live_needed`` have been attested by the label party.
+    ``live_periods`` of ``live_needed`` have been attested by the label party. ``outcomes``: what became of each party's
+    part, once it is final.
     """
 
     run_id: str
@@ -99,6 +115,7 @@ class SettlementView(View):
     live_periods: int = 0
     live_needed: int = 0
     dossier: str = ""
+    outcomes: tuple[OutcomeView, ...] = ()
 
 
 class SettlementPage(View):
@@ -107,17 +124,6 @@ class SettlementPage(View):
     runs: tuple[SettlementView, ...] = ()
     total: int = 0
     dossiers: tuple[DossierView, ...] = ()
-
-
-class OutcomeView(View):
-    """One party's numbers in a step: minor units, rank IC, and why."""
-
-    party: str
-    score: float
-    pending: int = 0
-    payable: int = 0
-    lost: int = 0
-    why: str
 
 
 class EffectView(View):
@@ -138,7 +144,7 @@ class PlanView(View):
     ``blocked``: what stands against asking for it now. The numbers are shown all the same where they are known.
     """
 
-    kind: StepKind
+    kind: StepKind | CashKind
     run_id: str
     unit: str
     scale: int
@@ -175,6 +181,28 @@ class SettlementStep(StepQuestion):
     shown: tuple[StepLine, ...] = ()
 
 
+class CashQuestion(Question):
+    """A step that moves money and follows from no run's close: what comes in, what leaves, what is set right.
+
+    ``amount`` in minor units, of a receipt, stake asked back or a correction; ``reference`` of a receipt or a payout;
+    ``run_id`` of a correction or a dispute; ``why`` of these two.
+    """
+
+    kind: CashKind
+    parties: tuple[PartyName, ...] = Field(default=(), max_length=64)
+    amount: int = Field(default=0, ge=-(2**53) + 1, le=2**53 - 1)
+    reference: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{0,60}$")] = ""
+    stake: bool = False
+    run_id: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
+    why: Annotated[str, StringConstraints(max_length=300)] = ""
+
+
+class CashStep(CashQuestion):
+    """The same, to be asked for, with what the dry run showed."""
+
+    shown: tuple[StepLine, ...] = ()
+
+
 class WithdrawQuestion(Question):
     """A step that nobody is to be asked for any more."""
 
@@ -196,6 +224,14 @@ class SettlementCalls(Asking, Protocol):
     def ask_settlement(self, question: SettlementStep) -> DossierView:
         """Ask for the approval of a step."""
         return self.ask("settlement/ask", question, DossierView)
+
+    def cash_plan(self, question: CashQuestion) -> PlanView:
+        """What a step that moves money would do; nothing is posted."""
+        return self.ask("settlement/cash-plan", question, PlanView)
+
+    def ask_cash(self, question: CashStep) -> DossierView:
+        """Ask for the approval of a step that moves money."""
+        return self.ask("settlement/cash-ask", question, DossierView)
 
     def withdraw_settlement(self, question: WithdrawQuestion) -> DossierView:
         """Ask nobody any more."""

@@ -12,6 +12,7 @@ from parties.errors import ConfigError, LedgerError
 from parties.terminal.console import money, pasted, say, table
 
 if TYPE_CHECKING:
+    from parties.ledger.entries import Unit
     from parties.ledger.store import LedgerStore
     from parties.members.keys import Identity
     from parties.settlement.closed_run import ClosedRun
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Units",
     "advance",
-    "cash_scale",
+    "cash_unit",
     "minor_units",
     "now",
     "own_keys",
@@ -31,7 +32,6 @@ __all__ = [
     "show_dossier",
     "show_final",
     "units_of",
-    "warn_of_empty_cash",
 ]
 
 
@@ -42,7 +42,6 @@ def propose(
     identity = own_keys(credentials, name)
     _check_accounts(ledger, dossier)
     show_dossier(dossier, units_of(ledger))
-    warn_of_empty_cash(ledger, dossier)
     advance(home, ledger, dossier.approved_by(name, identity.key, dossier.made_at), run)
 
 
@@ -76,22 +75,6 @@ def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | 
     say(f"Posted: {new} new entries, approved by {', '.join(signed)}; evidence {dossier.digest}")
 
 
-def warn_of_empty_cash(ledger: LedgerStore, dossier: Dossier) -> None:
-    """A payment that the cash account does not hold can be proposed, and is worth a word before people sign it."""
-    if dossier.kind != "pay":
-        return
-    balances = ledger.balances()
-    paid = [posting for one in dossier.transactions for posting in one.postings if posting[0].startswith("Assets:")]
-    for account, amount in paid:
-        held = balances[account].posted if account in balances else 0
-        if amount < 0 and held < -amount:
-            unit = ledger.accounts()[account].unit
-            say(
-                f"warning: {account} holds {money(held, unit.scale, unit.code)}, and this pays "
-                f"{money(-amount, unit.scale, unit.code)}: book the receipt first, or pay once the money is there"
-            )
-
-
 def _check_accounts(ledger: LedgerStore, dossier: Dossier) -> None:
     """Nobody should sign what the books cannot take."""
     known = ledger.accounts()
@@ -101,6 +84,8 @@ def _check_accounts(ledger: LedgerStore, dossier: Dossier) -> None:
             f"account {closed[0]!r} is not open: check the party's name, or open its accounts with entente ledger open"
         )
 
+
+_MOST_DECIMALS = 18
 
 Units = Callable[[str], tuple[int, str] | None]
 """Decimals and unit of an account; None where they are not known here."""
@@ -113,14 +98,19 @@ def units_of(ledger: LedgerStore) -> Units:
 
 
 def show_dossier(dossier: Dossier, units: Units = lambda _: None) -> None:
-    """Who proposed it, why, and what it would post, in whole currency where ``units`` knows the account's."""
+    """Who proposed it, why, and what it would post, in whole currency.
+
+    ``units`` knows the accounts'; where it does not, the dossier may say it itself.
+    """
+    own = (dossier.basis.get("scale"), dossier.basis.get("unit"))
+    said = own if isinstance(own[0], int) and 0 <= own[0] <= _MOST_DECIMALS and isinstance(own[1], str) else None
     say(f"{dossier.kind}, proposed by {dossier.proposer}: dossier {dossier.digest}", *dossier.reasons)
     say("Once approved it would post (a debit is above zero):")
     for one in dossier.transactions:
         held = "as pending" if one.state.value == "pending" else one.state.value
         say(f"  {held}: {one.id}")
         for account, amount in one.postings:
-            known = units(account)
+            known = units(account) or said
             told = money(amount, *known) if known else f"{amount} minor units"
             say(f"    {account:44} {told:>20}")
 
@@ -226,14 +216,14 @@ def minor_units(text: str, scale: int) -> int:
     return int(minor)
 
 
-def cash_scale(ledger: LedgerStore) -> int:
-    """The scale of the ledger's cash."""
+def cash_unit(ledger: LedgerStore) -> Unit:
+    """What the ledger's cash is counted in."""
     from parties.ledger.settlement import CASH
 
     account = ledger.accounts().get(CASH)
     if account is None:
         raise LedgerError("the ledger has no accounts yet: entente ledger open makes them")
-    return account.unit.scale
+    return account.unit
 
 
 def now() -> datetime:

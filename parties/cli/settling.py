@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from parties.cli.dossiers import (
-    cash_scale,
+    cash_unit,
     minor_units,
     now,
     propose,
@@ -214,8 +214,9 @@ def settle_receive(
     from parties.settlement.cash import propose_receipt
 
     with open_ledger(home) as ledger:
-        minor = minor_units(amount, cash_scale(ledger))
-        dossier = propose_receipt(party, minor, reference, name, now(), stake=stake)
+        unit = cash_unit(ledger)
+        minor = minor_units(amount, unit.scale)
+        dossier = propose_receipt(party, minor, reference, name, now(), stake=stake, unit=unit)
         propose(home, ledger, None, dossier, credentials, name)
 
 
@@ -231,7 +232,8 @@ def settle_exit(
     from parties.settlement.cash import propose_exit
 
     with open_ledger(home) as ledger:
-        dossier = propose_exit(party, minor_units(amount, cash_scale(ledger)), now())
+        unit = cash_unit(ledger)
+        dossier = propose_exit(party, minor_units(amount, unit.scale), now(), unit)
         propose(home, ledger, None, dossier, credentials, party)
 
 

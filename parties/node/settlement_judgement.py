@@ -24,6 +24,7 @@ from parties.members.roster import Roster
 from parties.settlement.closing import forfeits_to, rules_of
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Dossier, Intended
+from parties.settlement.dossier_parts import in_words
 from parties.settlement.dossier_store import check_current, requirement
 from parties.settlement.licence import licence_entries
 from parties.settlement.live_record import LiveRecord
@@ -73,7 +74,8 @@ def judge(
     _check_pending(told, agreement, facts, kept)
     notes = [
         "the split follows from the agreement, the contributions that the label party signed, and what had rolled "
-        f"over ({facts.carried} minor units) by the ledger's own entries; what was pledged is the coordinator's word"
+        f"over ({in_words(agreement, facts.carried)}) by the ledger's own entries; what was pledged is the "
+        "coordinator's word"
     ]
     if dossier.kind == "close":
         if len(dossier.transactions) > 1:

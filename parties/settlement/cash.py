@@ -15,14 +15,19 @@ from parties.ledger.settlement import CASH, party_account, payout, subscription
 from parties.ledger.stakes import exit_due, exit_release, exit_request, exits_of, stake_deposit
 from parties.ledger.store import LedgerStore
 from parties.settlement.dossier import Dossier
-from parties.settlement.dossier_parts import in_words, new_dossier
+from parties.settlement.dossier_parts import in_words, new_dossier, read_in
 from vfl.protocols.fee_reports import FeeResult
 
 __all__ = ["propose_exit", "propose_fee_income", "propose_payouts", "propose_receipt", "propose_release"]
 
 
-def propose_receipt(party: str, amount: int, reference: str, by: str, at: datetime, *, stake: bool) -> Dossier:
-    """Cash that came in: a subscription, or a party's stake. Raises :class:`LedgerError` for nothing or less."""
+def propose_receipt(
+    party: str, amount: int, reference: str, by: str, at: datetime, *, stake: bool, unit: Unit | None = None
+) -> Dossier:
+    """Cash that came in: a subscription, or a party's stake. Raises :class:`LedgerError` for nothing or less.
+
+    ``unit``: what whoever signs reads the amount in.
+    """
     if amount <= 0:
         raise LedgerError("what came in is above zero: money that leaves is paid out with entente settle pay")
     made = (
@@ -30,7 +35,8 @@ def propose_receipt(party: str, amount: int, reference: str, by: str, at: dateti
         if stake
         else subscription(reference, amount, at, f"Subscription of {party} received")
     )
-    return new_dossier("receipt", "", by, at, [made.narration], [made], party=party)
+    told = f"{made.narration}: {unit.format(amount)} {unit.code}" if unit else made.narration
+    return new_dossier("receipt", "", by, at, [told], [made], _read_in(unit), party=party)
 
 
 def propose_fee_income(
@@ -71,13 +77,17 @@ def _token(name: str) -> str:
     return f"{printable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def propose_exit(party: str, amount: int, at: datetime) -> Dossier:
+def _read_in(unit: Unit | None) -> dict[str, Any]:
+    return {} if unit is None else read_in(unit.code, unit.scale)
+
+
+def propose_exit(party: str, amount: int, at: datetime, unit: Unit | None = None) -> Dossier:
     """The party asks stake back; it alone signs that. Raises :class:`LedgerError` for nothing or less."""
     if amount <= 0:
         raise LedgerError("ask more than zero back: stake is paid in with entente settle receive --stake")
-    return new_dossier(
-        "exit", "", party, at, [f"{party} asks stake back"], [exit_request(party, amount, at)], party=party
-    )
+    told = f"{party} asks {f'{unit.format(amount)} {unit.code} of its ' if unit else ''}stake back"
+    made = exit_request(party, amount, at)
+    return new_dossier("exit", "", party, at, [told], [made], _read_in(unit), party=party)
 
 
 def propose_release(ledger: LedgerStore, party: str, cooling_days: int, by: str, at: datetime) -> Dossier:
@@ -104,5 +114,12 @@ def propose_payouts(ledger: LedgerStore, parties: Sequence[str], reference: str,
     made = [payout(f"{reference}/{party}", party, amount, at) for party, amount in due.items() if amount > 0]
     if not made:
         raise LedgerError("nothing is payable to these parties: finalise a settlement first")
-    reasons = [f"{posting.account}: {posting.amount} minor units" for one in made for posting in one.postings[:1]]
-    return new_dossier("pay", "", by, at, reasons, made)
+    unit, held = ledger.accounts()[CASH].unit, balances[CASH].posted
+    reasons = [f"{party}: {unit.format(amount)} {unit.code} is payable" for party, amount in due.items() if amount > 0]
+    total = sum(due[party] for party in due if due[party] > 0)
+    if held < total:
+        reasons.append(
+            f"warning: {CASH} holds {unit.format(held)} {unit.code}, and this pays {unit.format(total)} {unit.code}: "
+            "book the receipt first, or pay once the money is there"
+        )
+    return new_dossier("pay", "", by, at, reasons, made, read_in(unit.code, unit.scale))

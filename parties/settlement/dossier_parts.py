@@ -12,7 +12,7 @@ from parties.ledger.entries import Transaction
 from parties.ledger.store import LedgerStore
 from parties.settlement.dossier import Dossier, DossierKind, Intended
 
-__all__ = ["METHOD", "in_words", "new_dossier", "waiting_transaction"]
+__all__ = ["METHOD", "in_words", "new_dossier", "read_in", "waiting_transaction"]
 
 METHOD = "entente settlement 1"
 
@@ -38,6 +38,11 @@ def new_dossier(
         basis={"method": METHOD} | (basis or {}),
         transactions=tuple(map(Intended.of, transactions)),
     )
+
+
+def read_in(unit: str, scale: int) -> dict[str, Any]:
+    """What amounts are read in, for a dossier that is signed away from the books."""
+    return {"unit": unit, "scale": scale}
 
 
 def waiting_transaction(ledger: LedgerStore, transaction_id: str, fault: str) -> Transaction:

@@ -20,7 +20,7 @@ from parties.ledger.split import split_reward
 from parties.ledger.store import LedgerStore
 from parties.settlement.closed_run import ClosedRun
 from parties.settlement.dossier import Dossier
-from parties.settlement.dossier_parts import in_words, new_dossier
+from parties.settlement.dossier_parts import in_words, new_dossier, read_in
 from parties.settlement.proposals import open_disputes
 from parties.settlement.roll_over import BookedEntry, booked
 
@@ -116,4 +116,12 @@ def propose_licence(ledger: LedgerStore, run: ClosedRun, by: str, at: datetime) 
         reasons.append(
             f"{in_words(agreement, earned.rolled_over)} a period rolls over: the final settlement paid nobody"
         )
-    return new_dossier("licence", run.run_id, by, at, reasons, made, {"periods": due})
+    return new_dossier(
+        "licence",
+        run.run_id,
+        by,
+        at,
+        reasons,
+        made,
+        {"periods": due} | read_in(agreement.reward.unit, agreement.reward.scale),
+    )

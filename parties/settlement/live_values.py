@@ -1,8 +1,8 @@
 """What a later run says of periods after an earlier one's calendar: the live contributions of a final settlement. Pure.
 
-A later run of the same label, parties, columns and model values these periods as every run values its own. Its record is
-cut to the periods after the earlier calendar; means and standard errors follow from what is left. What all parties and
-the label party alone had is known of the whole later run only, so the live record does not say it.
+A later run of the same label, parties, columns and model values these periods as every run values its own. Its record
+is cut to the periods after the earlier calendar; means and standard errors follow from what is left. What all parties
+and the label party alone had is known of the whole later run only, so the live record does not say it.
 """
 
 from __future__ import annotations

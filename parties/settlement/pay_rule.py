@@ -33,7 +33,7 @@ def check_record(agreement: Agreement, record: ContributionRecord, *, live: bool
     """Raise :class:`LedgerError` naming what in the record contradicts itself or the agreement.
 
     ``live``: its periods are not those of the run's calendar, but later ones; v(all) and v(nobody) may be unsaid, as
-    they are known of whole runs only. ``whole``: it must name its periods, as every record does that this version makes.
+    they are known of whole runs only. ``whole``: it must name its periods, as all do that this version makes.
     """
     if whole and not record.periods:
         raise _fault("names no periods")

@@ -33,7 +33,7 @@ from parties.settlement.closed_run import ClosedRun
 from parties.settlement.closing import forfeits_to, plan_close, rules_of
 from parties.settlement.contribution import ContributionRecord
 from parties.settlement.dossier import Dossier
-from parties.settlement.dossier_parts import in_words, new_dossier, waiting_transaction
+from parties.settlement.dossier_parts import in_words, new_dossier, read_in, waiting_transaction
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.pay_rule import claims_of
 from parties.settlement.replay_verdict import ReplayVerdict
@@ -73,6 +73,7 @@ def propose_close(ledger: LedgerStore, run: ClosedRun, by: str, at: datetime) ->
         f"{party}: {in_words(run.agreement, award.amount)}: {award.why}" for party, award in plan.close.awards.items()
     ]
     basis = {"contribution": contribution_digest(run.contribution), "payout_factor": float(plan.close.factor)}
+    basis |= _money(run)
     return new_dossier("close", run.run_id, by, at, reasons, plan.transactions, basis)
 
 
@@ -167,7 +168,7 @@ def propose_final(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, 
         "close": contribution_digest(run.contribution),
         "scores": {party: outcome.score for party, outcome in due.items()},
         "live": None if live is None else live.model_dump(mode="json"),
-    }
+    } | _money(run)
     return new_dossier("final", run.run_id, by, at, reasons, [found.final], basis)
 
 
@@ -176,7 +177,9 @@ def propose_void(ledger: LedgerStore, run: ClosedRun, why: str, by: str, at: dat
     pending = waiting_transaction(ledger, pending_id(run.run_id), f"run {run.run_id[:12]} has no pending settlement")
     shares, _ = pending_parts(pending)
     freed = [f"{party}: {in_words(run.agreement, amount)} is owed no more" for party, amount in sorted(shares.items())]
-    return new_dossier("void", run.run_id, by, at, [f"void: {why}", *freed], [void_settlement(pending, at, why)])
+    return new_dossier(
+        "void", run.run_id, by, at, [f"void: {why}", *freed], [void_settlement(pending, at, why)], _money(run)
+    )
 
 
 def propose_correction(
@@ -194,7 +197,7 @@ def propose_correction(
     plain = run.agreement.reward.settlement is None
     entry = correction(run.run_id, number, amounts, at, why, against=REWARD if plain else POT)
     reasons = [f"{party}: {in_words(run.agreement, amount)}: {why}" for party, amount in sorted(amounts.items())]
-    return new_dossier("correction", run.run_id, by, at, reasons, [entry])
+    return new_dossier("correction", run.run_id, by, at, reasons, [entry], _money(run))
 
 
 def open_disputes(ledger: LedgerStore, run_id: str) -> list[Transaction]:
@@ -215,7 +218,7 @@ def propose_dispute(run: ClosedRun, accuser: str, claim: str, at: datetime) -> D
         run.run_id, accuser, rules.dispute_deposit, at, claim, forfeits=forfeits_to(run.agreement.reward.settlement)
     )
     reasons = [f"{accuser} puts down {in_words(run.agreement, rules.dispute_deposit)}: {claim}"]
-    return new_dossier("dispute", run.run_id, accuser, at, reasons, [entry], party=accuser)
+    return new_dossier("dispute", run.run_id, accuser, at, reasons, [entry], _money(run), party=accuser)
 
 
 def propose_judgement(
@@ -239,5 +242,9 @@ def propose_judgement(
     word = "upheld: the deposit is free" if upheld else "rejected: the deposit is lost"
     entry = judged(claim, at, why, upheld=upheld)
     reasons = [f"dispute of {accuser} {word}: {why}", *([] if replay is None else [replay.sentence])]
-    basis = None if replay is None else {"replay": replay.digest, "record": replay.record}
-    return new_dossier("judgement", run.run_id, by, at, reasons, [entry], basis, party=accuser)
+    basis = {} if replay is None else {"replay": replay.digest, "record": replay.record}
+    return new_dossier("judgement", run.run_id, by, at, reasons, [entry], basis | _money(run), party=accuser)
+
+
+def _money(run: ClosedRun) -> dict[str, Any]:
+    return read_in(run.agreement.reward.unit, run.agreement.reward.scale)

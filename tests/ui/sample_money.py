@@ -11,6 +11,8 @@ from parties.client import (
     AccountView,
     ApproverView,
     BalancesView,
+    CashQuestion,
+    CashStep,
     DossierView,
     EffectView,
     EntryView,
@@ -120,6 +122,12 @@ class Money:
             disputes=("till",) if state == "pending" else (),
             live_periods=2 if state in ("due", "final") else 0,
             live_needed=2,
+            outcomes=(
+                OutcomeView(party="chatter", pending=900_00, lost=75_00),
+                OutcomeView(party="orbit", pending=1_600_00, payable=1_200_00),
+            )
+            if state == "final"
+            else (),
             **USD,
         )
 
@@ -229,6 +237,24 @@ class Money:
         ]
         return made
 
+    def cash_plan(self, asked: CashQuestion) -> PlanView:
+        self.asked.append(asked)
+        short = ("warning: Assets:Consortium:Cash holds 0.00 USD",) if asked.kind == "pay" else ()
+        return PlanView(
+            kind=asked.kind,
+            run_id=asked.run_id,
+            reasons=(f"{asked.kind} of {', '.join(asked.parties)}", self.hostile, *short),
+            steps=self.steps("b2" * 32),
+            approvers=tuple(ApproverView(name=name, state="may") for name in ("admin", *self.parties)),
+            **USD,
+        )
+
+    def ask_cash(self, asked: CashStep) -> DossierView:
+        self.asked.append(asked)
+        made = self._dossier(asked.kind, "", "open").model_copy(update={"party": asked.parties[0]})
+        self.dossiers.insert(0, made)
+        return made
+
     def withdraw(self, asked: WithdrawQuestion) -> DossierView:
         self.asked.append(asked)
         self.dossiers = [
@@ -297,6 +323,8 @@ def doors(money: Money, members: Members) -> dict[str, Callable[[Any], Any]]:
         "settlement/page": money.page,
         "settlement/plan": money.plan,
         "settlement/ask": money.ask,
+        "settlement/cash-plan": money.cash_plan,
+        "settlement/cash-ask": money.ask_cash,
         "settlement/withdraw": money.withdraw,
         "members/list": lambda _: members.members,
         "members/invitations": lambda _: members.invited,

@@ -146,7 +146,7 @@ def test_money_that_waits_is_named_with_who_has_to_act() -> None:
     assert [one.own for one in told[ola]] == [False]
     waits = due.model_copy(update={"state": "pending", "live_periods": 1, "live_needed": 4})
     (own,) = concerns(house(warnings=()), (), (), None, ola, (), page.model_copy(update={"runs": (waits,)}))
-    assert own.command == f"entente settle attest FILE --home {due.label_party}"
+    assert own.command == f"entente settle live {due.run_id[:12]} --home {due.label_party}"
 
 
 def test_an_operator_is_told_to_approve_and_how() -> None:

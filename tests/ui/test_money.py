@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from parties.client import AccountView, SettlementStep, StandingView, WithdrawQuestion
+from parties.client import AccountView, CashStep, SettlementStep, StandingView, WithdrawQuestion
 from parties.errors import LedgerError, PeerError
 from tests.ui.pages_rig import button, numbers, said, show
 from tests.ui.sample import HOSTILE, SampleClient
 from ui.charts.money import balances_chart
 from ui.money import accounts_table, entries_table, journal_question, settlements_table, standing_words, whole
+from ui.views.money_steps import minor_of
 from ui.wording import plain
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
@@ -278,3 +279,58 @@ def test_the_standing_in_words() -> None:
     empty = StandingView(entries=0, checked=0, complete=False, balanced=True)
     assert standing_words(empty) == "0 of 0 entries verified (0 %)"
     assert standing_words(empty.model_copy(update={"finding": "x*y"})) == plain("x*y")
+
+
+# -- money in and out
+
+
+def test_an_admin_pays_out_and_is_warned_of_empty_cash() -> None:
+    client = SampleClient()
+    app = show(settlement_page, client)
+    app.segmented_control(key="cash kind").set_value("pay").run()
+    assert client.money.asked[-1].parties == ("chatter", "orbit")
+    assert plain("holds 0.00 USD") in str(app.warning[-1].value)
+    app.text_input(key="cash reference pay").set_value("2026-06").run()
+    button(app, "Ask for approval: pay out").click().run()
+    assert isinstance(client.money.asked[-1], CashStep)
+    assert client.money.asked[-1].reference == "2026-06"
+    assert "Waiting for approval" in said(app)
+    harmless(app)
+
+
+def test_amounts_are_typed_in_whole_units_and_never_rounded() -> None:
+    assert minor_of("1 250.00", 2) == minor_of("1,250", 2) == 125_000
+    assert minor_of("1.001", 2) is None
+    assert minor_of("nan", 2) is None
+    client = SampleClient()
+    app = show(settlement_page, client)
+    app.segmented_control(key="cash kind").set_value("receipt").run()
+    app.text_input(key="cash amount receipt").set_value("12.345").run()
+    assert "at most 2 decimals" in str([w.value for w in app.warning])
+    app.text_input(key="cash amount receipt").set_value("12.30").run()
+    assert (client.money.asked[-1].kind, client.money.asked[-1].amount) == ("receipt", 1_230)
+    app.segmented_control(key="cash kind").set_value("correction").run()
+    app.text_input(key="cash amount correction").set_value("-5").run()
+    assert (client.money.asked[-1].run_id, client.money.asked[-1].amount) == (client.money.runs[2].run_id, -500)
+    assert not app.exception
+
+
+def test_a_party_disputes_and_asks_stake_back_and_others_only_read() -> None:
+    client = SampleClient()
+    app = show(settlement_page, client, "operator", "orbit")
+    app.segmented_control(key="cash kind").set_value("dispute").run()
+    asked = client.money.asked[-1]
+    assert (asked.kind, asked.parties, asked.run_id) == ("dispute", ("orbit",), client.money.runs[0].run_id)
+    assert "Money in and out" not in said(show(settlement_page, SampleClient(), "auditor"))
+
+
+def test_a_final_run_shows_what_each_party_got_and_its_statement() -> None:
+    client = SampleClient()
+    client.money.runs = [client.money.runs[2]]
+    app = show(settlement_page, client)
+    table = app.dataframe[1].value
+    assert list(table["Party"]) == ["chatter", "orbit", "All"]
+    assert table["Became payable"].iloc[-1] == f"1{NARROW}200.00 USD"
+    button(app, "Statement as PDF").click().run()
+    assert client.money.asked[-1].party == "chatter"
+    assert len(app.get("download_button")) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from parties.cli import run as entente
+from parties.ledger.settlement import party_account
 from parties.node.home import NodeHome
 from parties.node.settlements import waiting
 from tests.parties.approval_rig import RealNode, settle_homes
@@ -46,6 +47,22 @@ def test_a_settlement_is_dry_run_asked_for_and_approved_by_two(tmp_path: Path) -
                 digest = waiting(NodeHome(home))[0].asked.dossier.digest
                 assert entente(["settle", "approve", digest[:12], "--home", str(home), "--yes"]) == 0
             wait_until(lambda: house.ledger.head() != before, "the second approval posts it")
+            app = show(page, client, "settlement")
+            app.segmented_control(key="cash kind").set_value("pay").run()
+            app.text_input(key="cash reference pay").set_value("2026-06").run()
+            button(app, "Ask for approval: pay out").click().run()
+            assert not app.exception
+            assert not app.error
+            owed = house.ledger.balances()[party_account("sat", "Payable")]
+            assert owed.posted > 0, "asking pays nothing"
+            for name, home in homes.items():
+                wait_until(lambda home=home: len(waiting(NodeHome(home))) == 1, f"{name}'s node is asked")
+                asked = waiting(NodeHome(home))[0].asked.dossier
+                assert asked.reasons == ("sat: 10.00 USD is payable",)
+                assert entente(["settle", "approve", asked.digest[:12], "--home", str(home), "--yes"]) == 0
+            wait_until(
+                lambda: house.ledger.balances()[party_account("sat", "Payable")].posted == 0, "two approvals pay it"
+            )
         app = show(page, client, "settlement")
         assert "Asked for before" in said(app)
         assert list(app.dataframe[0].value["Stands"]) == ["final"]

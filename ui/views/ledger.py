@@ -20,6 +20,7 @@ from parties.client import (
 from ui.charts.money import balances_chart
 from ui.empty_states import ask, empty
 from ui.incidents import live_part
+from ui.made_files import made_file
 from ui.money import ORDERS, STATES, accounts_table, days_of, entries_table, journal_question, standing_words
 from ui.shared_reads import shared
 from ui.wording import HELP, amount, count, plain
@@ -182,12 +183,12 @@ def _step_back(trail: list[str]) -> Callable[[], None]:
 def _exports(client: ClientProtocol, asked: JournalQuestion, *, whole: bool) -> None:
     said = asked.model_dump(exclude={"after", "limit"})
     with st.container(horizontal=True):
-        _file(
+        made_file(
             "This search as CSV", "journal.csv", "text/csv", lambda: client.journal_file(JournalFile(**said)), str(said)
         )
         if whole:
             everything = JournalFile(form="beancount")
-            _file("All as Beancount", "ledger.beancount", "text/plain", lambda: client.journal_file(everything))
+            made_file("All as Beancount", "ledger.beancount", "text/plain", lambda: client.journal_file(everything))
 
 
 def _statements(client: ClientProtocol, viewer: ViewerView, found: BalancesView) -> None:
@@ -209,18 +210,4 @@ def _statements(client: ClientProtocol, viewer: ViewerView, found: BalancesView)
         }
     )  # fmt: skip
     name = f"statement-{party}.{kind}"
-    _file(f"Statement of {party}", name, _MIME[kind], lambda: client.statement(asked), asked.model_dump_json())
-
-
-def _file(label: str, name: str, mime: str, make: Callable[[], bytes], of: str = "") -> None:
-    """A file that is made when it is asked for, and then handed over; a refusal is said in its own words."""
-    key = f"file {name} {of}"
-    if st.button(plain(label), icon=":material/note_add:", key=f"make {key}"):
-        made = ask(name, make)
-        if made is not None:
-            st.session_state[key] = made
-    if key in st.session_state:
-        st.download_button(
-            f"Download {plain(name)}", st.session_state[key], file_name=name, mime=mime, icon=":material/download:",
-            on_click="ignore", key=f"take {key}", type="primary",
-        )  # fmt: skip
+    made_file(f"Statement of {party}", name, _MIME[kind], lambda: client.statement(asked), asked.model_dump_json())

@@ -8,28 +8,30 @@ from parties.client import (
     ApproverView,
     ClientProtocol,
     DossierView,
-    PlanView,
     SettlementPage,
     SettlementQuestion,
     SettlementStep,
     SettlementView,
+    StatementQuestion,
     StepQuestion,
     ViewerView,
     WithdrawQuestion,
 )
 from ui.empty_states import ask, empty
 from ui.incidents import live_part
+from ui.made_files import made_file
 from ui.money import (
     APPROVER_WORDS,
     STATE_LOOKS,
     dossier_words,
-    effects_table,
-    outcomes_table,
+    final_table,
     settlements_table,
     steps_table,
 )
 from ui.paging import offset_of, turn_pages
 from ui.shared_reads import latest, shared
+from ui.views.money_steps import CASH_STEPS, money_steps
+from ui.views.step_plan import show_plan, show_reasons
 from ui.wording import HELP, Colour, amount, instant, plain, short_id
 
 __all__ = ["render"]
@@ -39,7 +41,9 @@ _REFRESH_SECONDS = 3.0
 _PAGES = "settlement pages"
 _ACTS = "settlement acts"
 _RIGHT = st.column_config.TextColumn(alignment="right", width=125)
-_STEPS = {"close": "Close", "final": "Finalise", "void": "Void", "judgement": "Judge a dispute"}
+_STEPS = {
+    "close": "Close", "final": "Finalise", "void": "Void", "judgement": "Judge a dispute", **CASH_STEPS,
+}  # fmt: skip
 _LOOKS: dict[str, tuple[Colour, str]] = {
     "approved": ("green", ":material/check_circle:"),
     "refused": ("red", ":material/cancel:"),
@@ -58,6 +62,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     )
     live_part(_asked_for, run_every=_REFRESH_SECONDS)(client, viewer)
     live_part(_runs)(client, viewer)
+    live_part(money_steps)(client, viewer, _acted)
 
 
 def _asked_for(client: ClientProtocol, viewer: ViewerView) -> None:
@@ -79,8 +84,7 @@ def _asked_for(client: ClientProtocol, viewer: ViewerView) -> None:
 def _card(client: ClientProtocol, viewer: ViewerView, dossier: DossierView) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            about = f"run `{short_id(dossier.run_id)}`" if dossier.run_id else plain(dossier.party)
-            st.markdown(f"**{_STEPS.get(dossier.kind, plain(dossier.kind))}** · {about}", width="content")
+            st.markdown(f"**{_STEPS.get(dossier.kind, plain(dossier.kind))}** · {_about(dossier)}", width="content")
             st.badge(dossier_words(dossier), color="orange", icon=":material/group:", help=HELP["four_eyes"])
         st.progress(min(1.0, dossier.approved / dossier.needed))
         _people(dossier.approvers)
@@ -89,10 +93,14 @@ def _card(client: ClientProtocol, viewer: ViewerView, dossier: DossierView) -> N
             f"`{dossier.digest[:12]}`", help=HELP["dossier"],
         )  # fmt: skip
         with st.expander("Reasons and amounts"):
-            _reasons(dossier.reasons)
+            show_reasons(dossier.reasons)
             st.dataframe(steps_table(dossier.steps), hide_index=True, column_config={"Debit": _RIGHT, "Credit": _RIGHT})
         if viewer.role == "admin":
             _withdraw(client, dossier)
+
+
+def _about(dossier: DossierView) -> str:
+    return f"run `{short_id(dossier.run_id)}`" if dossier.run_id else plain(dossier.party) or "payees"
 
 
 def _people(people: tuple[ApproverView, ...]) -> None:
@@ -175,8 +183,25 @@ def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> Non
             st.caption(f"Can be disputed until {instant(run.disputable_until)}.", help=HELP["dispute"])
         if run.dossier:
             st.info("Approval is asked for: see above.", icon=":material/group:")
+        if run.outcomes:
+            _became(client, viewer, run)
         if kinds:
             _dry_run(client, viewer, run, kinds)
+
+
+def _became(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> None:
+    """What each party got in the end, and its statement."""
+    st.dataframe(
+        final_table(run.outcomes, run.unit, run.scale), hide_index=True, alt="What each party got",
+        column_config=dict.fromkeys(("Was pending", "Became payable", "Stake lost"), _RIGHT),
+    )  # fmt: skip
+    shown = [one.party for one in run.outcomes if viewer.role != "operator" or one.party == viewer.party]
+    if shown:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            party = st.selectbox("Statement of", shown, format_func=plain, key=f"paid {run.run_id}", width=260)
+            asked = StatementQuestion(party=party)
+            name = f"statement-{party}.pdf"
+            made_file("Statement as PDF", name, "application/pdf", lambda: client.statement(asked), run.run_id)
 
 
 def _kinds(run: SettlementView) -> list[str]:
@@ -198,7 +223,7 @@ def _dry_run(client: ClientProtocol, viewer: ViewerView, run: SettlementView, ki
     plan = ask("the dry run", lambda: client.settlement_plan(asked))
     if plan is None:
         return
-    _plan(plan)
+    show_plan(plan)
     if viewer.role != "admin":
         st.caption("An admin asks for approval; each party approves at its own node.")
         return
@@ -226,37 +251,6 @@ def _question(run: SettlementView, kind: str) -> StepQuestion:
     )
 
 
-def _plan(plan: PlanView) -> None:
-    for why in plan.blocked:
-        st.info(plain(why), icon=":material/hourglass_top:", title="Not yet")
-    if plan.outcomes:
-        st.dataframe(
-            outcomes_table(plan.outcomes, plan.kind, plan.unit, plan.scale), hide_index=True, alt="Outcomes",
-            column_config=dict.fromkeys(("Reward", "Pending", "Payable", "Stake lost"), _RIGHT),
-        )  # fmt: skip
-    elif plan.reasons:
-        _reasons(plan.reasons)
-    if plan.steps:
-        st.markdown("**What would be posted**")
-        st.dataframe(
-            steps_table(plan.steps), hide_index=True, height="content", alt="What would be posted",
-            column_config={"Debit": _RIGHT, "Credit": _RIGHT},
-        )  # fmt: skip
-        st.markdown("**What it does to each balance**")
-        columns = ("Final now", "Final then", "Pending now", "Pending then")
-        st.dataframe(
-            effects_table(plan.effects), hide_index=True, height="content", alt="What it does to each balance",
-            column_config=dict.fromkeys(columns, _RIGHT),
-        )  # fmt: skip
-    if plan.approvers:
-        names = ", ".join(person.name for person in plan.approvers)
-        st.caption(f"{plan.needed} different people of {plain(names)} must approve.", help=HELP["four_eyes"])
-
-
-def _reasons(reasons: tuple[str, ...]) -> None:
-    st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
-
-
 def _history(page: SettlementPage) -> None:
     """What was asked for and is over."""
     over = [dossier for dossier in page.dossiers if dossier.state != "open"]
@@ -267,8 +261,7 @@ def _history(page: SettlementPage) -> None:
         done = dossier.state == "posted"
         with st.container(border=True):
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f"**{_STEPS.get(dossier.kind, plain(dossier.kind))}** · run `{short_id(dossier.run_id)}`",
-                            width="content")  # fmt: skip
+                st.markdown(f"**{_STEPS.get(dossier.kind, plain(dossier.kind))}** · {_about(dossier)}", width="content")
                 st.badge("posted" if done else "not posted", color="green" if done else "gray")
                 st.caption(f"asked {instant(dossier.asked_at)}", width="content")
             if dossier.ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parties.coordinator.desk import (
+    cash,
     comparing,
     contributions,
     drafts,
@@ -35,6 +36,7 @@ def all_doors(context: DeskContext) -> Doors:
         **trust.doors(context),
         **money.doors(context.ledger, context.keeper, context.engine),
         **settlement.doors(context.ledger, context.engine, context.approvals, context.roster),
+        **cash.doors(context.ledger, context.engine, context.approvals, context.roster),
         **overlaps.doors(context.overlaps, context.now),
         **membership.doors(context.engine, context.roster, context.membership, context.settings.heartbeat_seconds),
     }

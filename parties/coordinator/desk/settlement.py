@@ -10,11 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from parties.calls.asking import Role
-from parties.calls.money import LineView
 from parties.calls.settlement import (
-    ApproverView,
     DossierView,
-    EffectView,
     OutcomeView,
     PlanView,
     SettlementPage,
@@ -22,20 +19,19 @@ from parties.calls.settlement import (
     SettlementState,
     SettlementStep,
     SettlementView,
-    StepLine,
     StepQuestion,
     WithdrawQuestion,
 )
-from parties.coordinator.approvals import Approvals, Waiting
+from parties.coordinator.approvals import Approvals
 from parties.coordinator.closed_runs import closed_run, is_valued
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
+from parties.coordinator.desk.dossier_views import DossierViews, amounts_of
 from parties.coordinator.engine import Engine
 from parties.coordinator.known_run import KnownRun
 from parties.errors import AgreementError, ConfigError, LedgerError
-from parties.ledger.entries import Account, Balance, Entry, Posting, Side, Transaction
+from parties.ledger.entries import Entry, Transaction
 from parties.ledger.lifecycle import pending_parts
-from parties.ledger.movements import movements
-from parties.ledger.settlement import pending_id
+from parties.ledger.settlement import party_account, pending_id
 from parties.ledger.store import LedgerStore
 from parties.members.roster import Roster
 from parties.names import ADMIN
@@ -68,6 +64,7 @@ class SettlementDesk:
         self._engine = engine
         self._approvals = approvals
         self._roster = roster
+        self._views = DossierViews(ledger, engine, approvals)
 
     def page(self, asked: SettlementQuestion, caller: Caller) -> SettlementPage:
         runs = [known for known in self._engine.all_runs() if known.facts.pot > 0 and _concerns(known, caller)]
@@ -77,7 +74,11 @@ class SettlementDesk:
         chosen = [(known, run) for known in page if (run := closed_run(known.state, known.agreement)) is not None]
         mine = {known.state.run for known in runs}
         everyone = caller.role != "operator"
-        waits = [one for one in self._approvals.latest() if everyone or one.dossier.run_id in mine]
+        waits = [
+            one
+            for one in self._approvals.latest()
+            if everyone or one.dossier.run_id in mine or (not one.dossier.run_id and caller.party in one.request.asked)
+        ]
         if asked.run_id:
             waits = [one for one in waits if one.dossier.run_id.startswith(asked.run_id)]
         open_now = {one.dossier.run_id: one.request.digest for one in waits if one.open}
@@ -85,7 +86,7 @@ class SettlementDesk:
         return SettlementPage(
             runs=tuple(self._standing(known, run, open_now, now) for known, run in chosen),
             total=len(valued),
-            dossiers=tuple(map(self._dossier, waits[:50])),
+            dossiers=tuple(map(self._views.dossier, waits[:50])),
         )
 
     def plan(self, asked: StepQuestion, caller: Caller) -> PlanView:
@@ -108,22 +109,24 @@ class SettlementDesk:
             scale=terms.scale,
             outcomes=tuple(self._outcomes(asked, run, live, now)),
             reasons=dossier.reasons if dossier else (),
-            steps=self._lines(intended),
-            effects=tuple(self._effects(intended)),
+            steps=self._views.lines(intended),
+            effects=tuple(self._views.effects(intended)),
             blocked=tuple(blocked),
             needed=need.needed if need else settlement_rules(run.agreement).approvals,
-            approvers=self._people(need.people) if need else (),
+            approvers=self._views.people(need.people) if need else (),
         )
 
     def ask(self, asked: SettlementStep, caller: Caller) -> DossierView:
         run = self._run(asked.run_id, caller)
         dossier = self._propose(asked, run, self._approvals.live(run.run_id), self._approvals.clock())
-        if asked.shown and tuple(map(_amounts, asked.shown)) != tuple(map(_amounts, self._lines(dossier.transactions))):
+        if asked.shown and tuple(map(amounts_of, asked.shown)) != tuple(
+            map(amounts_of, self._views.lines(dossier.transactions))
+        ):
             raise LedgerError("the books have moved since the dry run: look at it again, and ask then")
-        return self._dossier(self._approvals.ask(dossier, run, caller.signature))
+        return self._views.dossier(self._approvals.ask(dossier, run, caller.signature))
 
     def withdraw(self, asked: WithdrawQuestion, caller: Caller) -> DossierView:
-        return self._dossier(self._approvals.withdraw(asked.digest, caller.signature, asked.why))
+        return self._views.dossier(self._approvals.withdraw(asked.digest, caller.signature, asked.why))
 
     # -- inside
 
@@ -176,39 +179,6 @@ class SettlementDesk:
         except LedgerError:
             return
 
-    def _lines(self, intended: Iterable[Intended]) -> tuple[StepLine, ...]:
-        accounts = self._ledger.accounts()
-        return tuple(
-            StepLine(
-                transaction=one.id,
-                state=one.state.value,
-                narration=one.narration,
-                lines=tuple(
-                    LineView(account=name, minor=minor, unit=accounts[name].unit.code, scale=accounts[name].unit.scale)
-                    for name, minor in one.postings
-                    if name in accounts
-                ),
-            )
-            for one in intended
-        )
-
-    def _effects(self, intended: Iterable[Intended]) -> Iterable[EffectView]:
-        """Each account touched, before and after, what is resolved included."""
-        steps = [_transaction(one) for one in intended]
-        before = self._ledger.entries([one.resolves for one in steps if one.resolves])
-        journal = [*before.values(), *(Entry(0, "", one) for one in steps)]
-        accounts, balances = self._ledger.accounts(), self._ledger.balances()
-        changes: dict[str, tuple[int, int]] = {}
-        for entry, moves in movements(journal):
-            if entry.transaction.id in before:
-                continue
-            for move in moves:
-                posted, pending = changes.get(move.account, (0, 0))
-                changes[move.account] = posted + move.posted, pending + move.pending
-        for name, (posted, pending) in sorted(changes.items()):
-            if name in accounts:
-                yield _effect(accounts[name], balances[name], posted, pending)
-
     def _standing(self, known: KnownRun, run: ClosedRun, open_now: Mapping[str, str], now: datetime) -> SettlementView:
         rules, booked = settlement_rules(run.agreement), pending_id(run.run_id)
         entries = self._ledger.entries((booked, f"{booked}/final", f"{booked}/void"))
@@ -234,6 +204,9 @@ class SettlementDesk:
             live_periods=len(live.periods) if live else 0,
             live_needed=rules.live_periods,
             dossier=open_now.get(run.run_id, ""),
+            outcomes=_became(entries[booked].transaction, entries[f"{booked}/final"].transaction)
+            if state == "final"
+            else (),
         )
 
     def _state(
@@ -255,39 +228,6 @@ class SettlementDesk:
         waits = final_blocked(self._ledger, run, live, now)
         return ("pending" if waits else "due"), waits, total
 
-    def _dossier(self, one: Waiting) -> DossierView:
-        need = self._approvals.needed(one)
-        return DossierView(
-            digest=one.request.digest,
-            kind=one.dossier.kind,
-            run_id=one.dossier.run_id,
-            party=one.dossier.party,
-            asked_by=one.request.asked_by,
-            asked_at=one.request.asked_at,
-            reasons=one.dossier.reasons,
-            steps=self._lines(one.dossier.transactions),
-            needed=need.needed,
-            approvers=self._people(need.people, one),
-            state="posted" if one.posted else "open" if one.open else "ended",
-            ended=one.request.ended,
-        )
-
-    def _people(self, people: Mapping[str, str], one: Waiting | None = None) -> tuple[ApproverView, ...]:
-        approved = {approval.name: approval for approval in one.dossier.approvals} if one else {}
-        refused = {refusal.party: refusal for refusal in one.request.refusals} if one else {}
-        shown = []
-        for name, line in self._engine.attachments(sorted(people)).items():
-            online = line.attached
-            if name in approved:
-                shown.append(ApproverView(name=name, state="approved", online=online, at=approved[name].at))
-            elif name in refused:
-                why, at = refused[name].why, refused[name].at
-                shown.append(ApproverView(name=name, state="refused", online=online, at=at, why=why))
-            else:
-                asked = one is not None and name in one.request.asked
-                shown.append(ApproverView(name=name, state="asked" if asked else "may", online=online))
-        return tuple(shown)
-
 
 def doors(ledger: LedgerStore, engine: Engine, approvals: Approvals, roster: Roster) -> Doors:
     """The doors about settlements."""
@@ -304,23 +244,16 @@ def _concerns(known: KnownRun, caller: Caller) -> bool:
     return caller.role != "operator" or caller.party in known.state.plan.parties
 
 
-def _transaction(one: Intended) -> Transaction:
-    postings = tuple(Posting(account, amount) for account, amount in one.postings)
-    return Transaction(one.id, one.timestamp, one.narration, postings, one.state, one.resolves, one.run_id)
-
-
-def _amounts(step: StepLine) -> tuple[str, str, tuple[tuple[str, int], ...]]:
-    return step.transaction, step.state, tuple((line.account, line.minor) for line in step.lines)
-
-
-def _effect(account: Account, balance: Balance, posted: int, pending: int) -> EffectView:
-    sign = 1 if account.normal is Side.DEBIT else -1
-    return EffectView(
-        account=account.name,
-        unit=account.unit.code,
-        scale=account.unit.scale,
-        posted=balance.posted,
-        pending=balance.pending,
-        posted_after=balance.posted + sign * posted,
-        pending_after=balance.pending + sign * pending,
+def _became(pending: Transaction, final: Transaction) -> tuple[OutcomeView, ...]:
+    """What the final entry made of each party's part, corrections apart."""
+    shares, pledges = pending_parts(pending)
+    moved = {posting.account: posting.amount for posting in final.postings}
+    return tuple(
+        OutcomeView(
+            party=party,
+            pending=shares.get(party, 0),
+            payable=-moved.get(party_account(party, "Payable"), 0),
+            lost=pledges.get(party, 0) + moved.get(party_account(party, "Stake"), 0),
+        )
+        for party in sorted({*shares, *pledges})
     )

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple, cast
 import pytest
 
 from parties.cli import run as run_command
-from parties.cli.dossiers import warn_of_empty_cash
 from parties.ledger.entries import Account, Balance, Unit
 from parties.ledger.pdf import statement_pdf
 from parties.ledger.statements import statement
 from parties.ledger.store import LedgerStore
-from parties.settlement.dossier import Dossier, Intended
+from parties.settlement.cash import propose_payouts
 from parties.settlement.dossier_parts import METHOD
 from tests.parties.settlement_rig import RULES, SettledHome
 
@@ -122,26 +121,21 @@ def test_exports_for_spreadsheets_and_accountants(entente: Entente, settled: Set
     assert (ran.code, "needs --payees FILE" in ran.err) == (2, True)
 
 
-def test_a_payment_that_the_cash_does_not_cover_is_remarked_on(capsys: pytest.CaptureFixture[str]) -> None:
-    cash, owed = (
-        Account("Assets:Consortium:Cash", Unit("USD", 2)),
-        Account("Liabilities:Party:sat:Payable", Unit("USD", 2)),
-    )
-    books = SimpleNamespace(
-        accounts=lambda: {one.name: one for one in (cash, owed)},
-        balances=lambda: {cash.name: Balance(cash.normal, debits_posted=1_999)},
-    )
-    intended = Intended(
-        id="payout/1/sat", timestamp=datetime(2026, 1, 1, tzinfo=UTC), narration="n",
-        postings=((owed.name, 2_000), (cash.name, -2_000)),
-    )  # fmt: skip
-    asked = Dossier(
-        kind="pay", proposer="admin", made_at=intended.timestamp, reasons=("due",), transactions=(intended,)
-    )
-    warn_of_empty_cash(cast(Any, books), asked)
-    assert "Assets:Consortium:Cash holds 19.99 USD, and this pays 20.00 USD" in capsys.readouterr().out
-    warn_of_empty_cash(cast(Any, books), asked.model_copy(update={"kind": "final"}))
-    assert capsys.readouterr().out == ""
+def test_a_payment_that_the_cash_does_not_cover_is_remarked_on_where_people_sign() -> None:
+    cash = Account("Assets:Consortium:Cash", Unit("USD", 2))
+    owed = Account("Liabilities:Party:sat:Payable", Unit("USD", 2))
+    for held, remarked in ((1_999, True), (2_000, False)):
+        books = SimpleNamespace(
+            accounts=lambda: {one.name: one for one in (cash, owed)},
+            balances=lambda held=held: {
+                cash.name: Balance(cash.normal, debits_posted=held),
+                owed.name: Balance(owed.normal, credits_posted=2_000),
+            },
+        )
+        dossier = propose_payouts(cast(Any, books), ["sat"], "1", "admin", datetime(2026, 1, 1, tzinfo=UTC))
+        said = "Assets:Consortium:Cash holds 19.99 USD, and this pays 20.00 USD" in "; ".join(dossier.reasons)
+        assert said == remarked
+        assert dossier.reasons[0] == "sat: 20.00 USD is payable"
 
 
 def test_from_the_final_settlement_to_the_payment_order(entente: Entente, tmp_path: Path) -> None:

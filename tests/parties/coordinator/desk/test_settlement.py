@@ -231,3 +231,30 @@ def test_a_certificate_near_its_end_is_told(tmp_path: Path) -> None:
         assert told(400) == ("good", 399)
         assert told(30) == ("soon", 29)
         assert told(-1) == ("over", -2)
+
+
+def test_money_is_planned_and_asked_for_by_whom_it_is_theirs(desk: Desk, settled: SettledHome) -> None:
+    paid = {"kind": "receipt", "parties": ["sat"], "amount": 12_345, "reference": "bank-7"}
+    plan = desk.ask("settlement/cash-plan", **paid)
+    assert "123.45 USD" in plan["reasons"][0]
+    before = desk.house.ledger.head()
+    asked = desk.ask("settlement/cash-ask", **paid, shown=plan["steps"])
+    assert asked["kind"] == "receipt"
+    assert desk.house.ledger.head() == before, "asking posts nothing"
+    seen = desk.ask("settlement/page", SAT)["dossiers"]
+    assert [one["digest"] for one in seen] == [asked["digest"]], "the party's operator sees what its node is asked"
+    assert desk.ask("settlement/page", STRANGER)["dossiers"] == []
+    for kind, caller in (("receipt", SAT), ("dispute", ADMIN), ("exit", STRANGER)):
+        with pytest.raises(AgreementError):
+            desk.ask("settlement/cash-plan", caller, kind=kind, parties=["sat"], run_id=settled.run_id, why="x")
+    dispute = {"kind": "dispute", "parties": ["sat"], "run_id": settled.run_id, "why": "the label was late"}
+    assert desk.ask("settlement/cash-plan", SAT, **dispute)["needed"] == 1
+    assert desk.ask("settlement/cash-ask", SAT, **dispute)["party"] == "sat"
+    for unable, why in (
+        ({"kind": "pay", "parties": ["sat"], "reference": "1"}, "nothing is payable"),
+        ({"kind": "release", "parties": ["sat"]}, "has not asked any stake back"),
+        ({"kind": "correction", "parties": ["sat"], "run_id": settled.run_id, "amount": 1, "why": "x"}, "is not final"),
+        ({"kind": "receipt", "parties": ["sat"], "amount": 5}, "reference"),
+        ({"kind": "receipt", "parties": ["nobody"], "amount": 5, "reference": "1", "stake": True}, "not open"),
+    ):
+        assert why in desk.ask("settlement/cash-plan", **unable)["blocked"][0]

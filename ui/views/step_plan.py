@@ -1,0 +1,53 @@
+"""A step's dry run on the page: what stands against it, each number and why, what would be posted, who must approve."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from parties.client import PlanView
+from ui.money import effects_table, outcomes_table, steps_table
+from ui.wording import HELP, plain
+
+__all__ = ["show_plan", "show_reasons"]
+
+_RIGHT = st.column_config.TextColumn(alignment="right", width=125)
+_WARNING = "warning: "
+
+
+def show_plan(plan: PlanView) -> None:
+    """The whole of it."""
+    for why in plan.blocked:
+        st.info(plain(why), icon=":material/hourglass_top:", title="Not yet")
+    if plan.outcomes:
+        st.dataframe(
+            outcomes_table(plan.outcomes, plan.kind, plan.unit, plan.scale), hide_index=True, alt="Outcomes",
+            column_config=dict.fromkeys(("Reward", "Pending", "Payable", "Stake lost"), _RIGHT),
+        )  # fmt: skip
+    elif plan.reasons:
+        show_reasons(plan.reasons)
+    if plan.steps:
+        st.markdown("**What would be posted**")
+        st.dataframe(
+            steps_table(plan.steps), hide_index=True, height="content", alt="What would be posted",
+            column_config={"Debit": _RIGHT, "Credit": _RIGHT},
+        )  # fmt: skip
+        st.markdown("**What it does to each balance**")
+        columns = ("Final now", "Final then", "Pending now", "Pending then")
+        st.dataframe(
+            effects_table(plan.effects), hide_index=True, height="content", alt="What it does to each balance",
+            column_config=dict.fromkeys(columns, _RIGHT),
+        )  # fmt: skip
+    if plan.approvers:
+        names = ", ".join(person.name for person in plan.approvers)
+        who = "must approve" if plan.needed > 1 else "must approve it"
+        people = f"{plan.needed} different people of {plain(names)}" if plan.needed > 1 else plain(names)
+        st.caption(f"{people} {who}.", help=HELP["four_eyes"])
+
+
+def show_reasons(reasons: tuple[str, ...]) -> None:
+    """Reasons as a list; a warning among them stands out."""
+    told = [reason for reason in reasons if not reason.startswith(_WARNING)]
+    st.markdown("\n".join(f"- {plain(reason)}" for reason in told))
+    for reason in reasons:
+        if reason.startswith(_WARNING):
+            st.warning(plain(reason.removeprefix(_WARNING)), icon=":material/account_balance_wallet:")
