@@ -112,11 +112,12 @@ class DraftView(View):
 
 
 class TemplateView(View):
-    """Terms to begin with."""
+    """Terms to begin with. ``entities``: how many are likely to be common."""
 
     key: str
     title: str
     words: str
+    entities: int = 500
     terms: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -126,7 +126,7 @@ def _seed(start: TemplateView, members: Sequence[PartyView]) -> tuple[dict[str, 
     is taken out everywhere.
     """
     initial = run_form.values_of(start.terms)
-    for path, value in {**initial, "valid": 24, "entities": 500}.items():
+    for path, value in {**initial, "valid": 24, "entities": start.entities}.items():
         st.session_state.setdefault(_key(start, path), value)
     values = {path: st.session_state[_key(start, path)] for path in initial}
     chosen = _chosen(start, members)

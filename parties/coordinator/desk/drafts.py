@@ -28,9 +28,10 @@ from parties.calls.drafts import (
 from parties.control.reports import IntroductionBody
 from parties.coordinator.desk.agreement_views import caution_lines, section_views
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
-from parties.coordinator.desk.templates import templates
+from parties.coordinator.desk.templates import Before, templates
 from parties.coordinator.desk.used_openings import used_openings
 from parties.coordinator.engine import Engine
+from parties.coordinator.run_views import n_common
 from parties.errors import AgreementError, ConfigError
 from parties.members.roster import Roster
 from parties.names import ADMIN, COORDINATOR
@@ -79,7 +80,8 @@ class Drafts:
         """Terms to begin with, as the members' offers allow."""
         offers = {name: said for name, said in self._offers().items() if isinstance(said, IntroductionBody)}
         latest = next(iter(self._engine.all_runs()), None)
-        return templates(offers, latest.facts.consortium if latest else "", datetime.now(UTC).date())
+        consortium = latest.facts.consortium if latest else ""
+        return templates(offers, consortium, datetime.now(UTC).date(), self._before())
 
     def like(self, said: LikeQuestion) -> TemplateView:
         """The terms of a run that there was."""
@@ -88,8 +90,17 @@ class Drafts:
             key=said.run_id,
             title=known.facts.purpose or known.facts.consortium,
             words=f"The terms of run {said.run_id[:12]}; columns are as the parties offer them now.",
+            entities=n_common(known.state) or 500,
             terms=terms_of(known.agreement),
         )
+
+    def _before(self) -> Before | None:
+        """The latest run that settled with those who are members now, and has a calendar."""
+        for known in self._engine.all_runs():
+            here = all(name in self._roster for name in known.state.plan.parties)
+            if known.state.status == "settled" and here and known.agreement.calendar is not None:
+                return Before(known.state.run, terms_of(known.agreement)["calendar"], n_common(known.state))
+        return None
 
     def draft(self, said: DraftQuestion) -> DraftView:
         """The agreement that the terms make, and what follows from it; or the first fault, and where it is."""

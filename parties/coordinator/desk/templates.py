@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,13 +11,28 @@ from parties.calls.drafts import TemplateView
 from parties.control.reports import IntroductionBody
 from parties.names import COORDINATOR
 
-__all__ = ["templates"]
+__all__ = ["Before", "templates"]
 
 _WEEKS = 156
+_ENTITIES = 500
+_GUESSED = " No run has settled yet, so its dates are a guess: set those that all members' data cover."
 
 
-def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: date) -> list[TemplateView]:
-    """The sealed network as in the demo, sealed trees, both, a split network and a joint ridge; over three years.
+@dataclass(frozen=True)
+class Before:
+    """What the latest settled run says of data that are there: its calendar as terms have it, and how many entities."""
+
+    run_id: str
+    calendar: Mapping[str, Any]
+    common: int | None
+
+
+def templates(
+    offers: Mapping[str, IntroductionBody], consortium: str, today: date, before: Before | None = None
+) -> list[TemplateView]:
+    """The sealed network as in the demo, sealed trees, both, a split network and a joint ridge.
+
+    Over the periods of the run ``before``, which its members' data cover; without one over three years, and said so.
 
     ``offers`` are those of the members that have said what they bring. With too few of them the terms still come, and
     the draft says what is missing.
@@ -26,6 +42,10 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
     columns = sum(len(offers[name].columns) for name in features)
     width, limit, contribution = _plan(columns, len(features))
     shared = _shared(consortium, labels[:1], features, today)
+    note, about = _GUESSED, _ENTITIES
+    if before is not None:
+        shared["calendar"] = dict(before.calendar)
+        note, about = f" Dates are those of run {before.run_id[:12]}, which settled.", before.common or _ENTITIES
     alone = {"single_party": len(features) == 1}
     split = {
         "model": {"kind": "split", "embedding_width": width},
@@ -44,7 +64,7 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
         "model": {"kind": "ensemble", "boosted": {"refit_every": 13}},
         "openings": {"limit_per_row": 4, "contribution": "none"},
     }
-    return [
+    made = [
         TemplateView(
             key="sealed",
             title="Sealed network",
@@ -80,6 +100,7 @@ def templates(offers: Mapping[str, IntroductionBody], consortium: str, today: da
             terms=shared | ridge,
         ),
     ]
+    return [one.model_copy(update={"words": one.words + note, "entities": about}) for one in made]
 
 
 def _plan(columns: int, parties: int) -> tuple[int, int, str]:
