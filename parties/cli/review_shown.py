@@ -58,7 +58,7 @@ def _show_verdict(agreement: Agreement, home: Path) -> None:
     try:
         ready = check_ready(agreement, node, openings, datetime.now(UTC))
     except (AgreementError, ConfigError, DataError) as error:
-        section("This node's answer", [f"It would refuse: {error}"])
+        section("This node's answer", [f"warning: it would refuse: {error}"])
         return
     finally:
         openings.close()

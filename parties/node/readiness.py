@@ -1,8 +1,8 @@
 """All that a node looks at before its key signs an agreement, so that a signature means that the run can run.
 
 Its limits, its roster, its earlier runs, its own data over the agreed calendar, what was opened of these rows before,
-what the plan tells of them, and the encrypted products of its kind on this machine. The node does this when it is
-asked, and ``entente run review`` does it again before a person signs.
+what the plan tells of them, the links to its peers, and the encrypted products of its kind on this machine. The node
+does this when it is asked, and ``entente run review`` does it again before a person signs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from parties.node.context import node_secret
 from parties.node.counted_before import check_counted, counted_lines
 from parties.node.earlier_runs import check_earlier
 from parties.node.home import NodeHome
+from parties.node.link_check import link_lines
 from parties.node.openings import OpeningStore
 from parties.node.own_data import read_own_data
 from parties.node.own_rows import OwnRows, check_own_rows
@@ -60,9 +61,10 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
         raise DataError(str(error)) from None
     check_counted(agreement, folder, me, data.entities, openings)
     own = check_own_rows(agreement, home.settings, data, openings, secret("contents"))
+    links = link_lines(agreement, me, home.settings.transport.relay)
     seconds = rehearse(agreement)
     counted = counted_lines(agreement, folder, me, data.entities, openings)
     step = f"Encrypted products of this kind come out right on this machine ({seconds:.1f} s)."
     party = home.settings.party
     slow = slow_lines(agreement, data.panel if party.role == "feature" else None, len(party.columns))
-    return Ready(own, (*data.lines(agreement), *counted, *slow, step))
+    return Ready(own, (*data.lines(agreement), *counted, *slow, *links, step))

@@ -32,6 +32,7 @@ __all__ = [
 
 
 _WIDE = 4000
+_WARNING = "warning:"
 _MEASURE = 100  # longer lines than this are hard to read
 
 
@@ -63,11 +64,18 @@ def say(*lines: str) -> None:
 
 
 def section(title: str, lines: Iterable[str]) -> None:
-    """Write lines under a heading; on a terminal they are broken at its edge, and go on below their own beginning."""
+    """Write lines under a heading; on a terminal they are broken at its edge, and go on below their own beginning.
+
+    A line that begins with "warning:" is red there.
+    """
     width = min(shutil.get_terminal_size().columns, _MEASURE) if sys.stdout.isatty() else _WIDE
     say("", title, "-" * len(title))
     for line in lines:
-        say(*textwrap.wrap(plain(line), width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False))
+        told = textwrap.wrap(plain(line), width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+        if line.startswith(_WARNING) and sys.stdout.isatty():
+            screen().print("\n".join(told), style="bold red")
+        else:
+            say(*told)
 
 
 def complain(line: str) -> None:

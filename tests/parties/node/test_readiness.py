@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from parties.errors import AgreementError, ConfigError, DataError
 from parties.node import rehearsal
 from parties.node.counted_before import counted_lines
 from parties.node.home import NodeHome
+from parties.node.link_check import WARNING, link_lines
 from parties.node.openings import NUMBERS, SCORES, OpeningStore
 from parties.node.policy import check_agreement
 from parties.node.readiness import Ready, check_ready
 from parties.private_files import write_private
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings, load_consortium
+from parties.transport.grpc import ExchangeServer
 from psi.flow import Flow
 from vfl.protocols.opening_budget import Charge
 
@@ -68,6 +71,38 @@ def test_a_run_that_can_run_is_ready_at_every_party(laid: Laid, store: OpeningSt
         assert "rows in 20 of 20 periods" in lines[0], lines
         assert lines[-1].startswith("Encrypted products of this kind come out right on this machine")
     assert "labels" in ready(laid, agreement, agreement.label.party, store).lines[0]
+
+
+def test_links_are_tried_and_another_certificate_is_told_from_silence(laid: Laid, store: OpeningStore) -> None:
+    place, agreement = laid[0], agreed(laid)
+    me, peers = agreement.label.party, [party.name for party in agreement.features]
+    loop = "127.0.0.1:0"
+    with ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(closing(ExchangeServer(NodeHome(place.party(name)).identity, place.roster, loop)))
+            for name in peers
+        }
+
+        def moved(record: dict[str, Any]) -> None:
+            for party in record["parties"]:
+                if party["name"] in servers:
+                    party["address"] = servers[party["name"]].address
+
+        lines = link_lines(agreed(laid, moved), me, "never")
+        assert lines[0].startswith("Encrypted links stand")
+        assert len(lines) == 1
+
+        def swapped(record: dict[str, Any]) -> None:
+            for party in record["parties"]:
+                if party["name"] in servers:
+                    party["address"] = servers[peers[0]].address
+
+        stranger = link_lines(agreed(laid, swapped), me, "never")[1:]
+        assert all(line.startswith(WARNING) and "another certificate" in line for line in stranger)
+        assert len(stranger) == len(peers) - 1
+    silent = link_lines(agreed(laid, moved), me, "when_unreachable")
+    assert all("no link to" in line and "through the coordinator" in line for line in silent)
+    assert link_lines(agreed(laid, moved), me, "always")[0].startswith("Links: all messages go through")
 
 
 def test_a_query_that_does_not_parse_is_refused_and_its_words_stay_at_home(laid: Laid, store: OpeningStore) -> None:
