@@ -6,8 +6,8 @@
 #   make fuzz [MINUTES=N] [SEED=N] [ARGS="-k words"]        the property tests on examples that nobody has seen yet
 #   make qlib                                               what the tests of the qlib file need, in a folder of its own
 #
-# TORCH_FLAGS goes to the one command that installs torch: on Linux name PyTorch's CPU wheel index there
-# (--index-url ...), or the CUDA build, which works as well, is downloaded.
+# make demo TORCH=cpu takes PyTorch's CPU build, which uv knows where to find; without it Linux downloads the CUDA build,
+# which works as well. TORCH_FLAGS goes to the command that installs torch otherwise, such as --index-url for a mirror.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,6 +24,7 @@ ARGS ?=
 MINUTES ?= 10
 SEED ?=
 TORCH_FLAGS ?=
+TORCH ?=
 
 # a run starts many processes, and each would compile every module anew where this is set
 unexport PYTHONDONTWRITEBYTECODE
@@ -85,7 +86,8 @@ $(STAMPS)/venv:
 # torch comes first and alone, so that whatever index it is taken from serves nothing else
 $(STAMPS)/torch: constraints.txt | $(STAMPS)/venv
 	@echo "Installing torch into $(VENV) (some minutes, once)"
-	@$(PIP) setuptools && $(PIP) $(TORCH_FLAGS) torch && touch "$@"
+	@$(PIP) setuptools $(if $(TORCH),uv)
+	@$(if $(TORCH),$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --torch-backend $(TORCH),$(PIP) $(TORCH_FLAGS)) torch && touch "$@"
 
 $(STAMPS)/runtime: pyproject.toml $(STAMPS)/torch
 	@echo "Installing Entente and what it runs on into $(VENV)"

@@ -49,9 +49,15 @@ def columns_table(member: MemberView) -> pd.DataFrame:
 
 
 def warnings(members: Iterable[MemberView]) -> list[str]:
-    """One sentence for each certificate that has ended or soon ends."""
-    told = []
+    """One sentence for each certificate that has ended or soon ends, and for an address that two members name."""
+    told, at = [], dict[str, str]()
     for member in members:
+        if member.address in at:
+            told.append(
+                f"{member.name} names the address of {at[member.address]}, {member.address}: one of them cannot be "
+                "reached there. Put it out, and invite it again with an address of its own."
+            )
+        at.setdefault(member.address, member.name)
         if member.certificate == "over":
             told.append(f"The certificate of {member.name} has ended: its node can take no part until it is renewed.")
         elif member.certificate == "soon":

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from parties.errors import AgreementError, ConfigError, StorageError
-from parties.joining.invitations import Invitation, Invitations, member_lock
+from parties.joining.invitations import Invitation, Invitations, InvitedRoles, member_lock
 from parties.joining.requests import JoinAnswer, JoinRequest
 from parties.joining.token import Token
 from parties.members.roster import Member, Roster
@@ -32,6 +33,7 @@ class Membership:
         self._path = home / "roster.json"
         self._roster = roster
         self._invitations = Invitations(home)
+        self._roles = InvitedRoles(home)
         self._lock = threading.RLock()
         self._stamp = self._stamped()
         self._invited: tuple[tuple[int, int], tuple[Invitation, ...]] = ((-1, 0), ())
@@ -127,9 +129,18 @@ class Membership:
             if request.name in self._roster:
                 raise AgreementError(f"{request.name!r} is a member already: revoke it first, or invite another name")
             self._invitations.use(invitation)
+            self._roles.keep(invitation)
+            there = [name for name, member in self._roster.items() if member.address == request.member.address]
             self._store({**self._roster, request.name: request.member})
+            if there:
+                _LOG.warning("%s says it listens at %s, which is the address of %s", request.name,
+                             request.member.address, ", ".join(sorted(there)))  # fmt: skip
             _LOG.info("%s has joined as %s party; identity %s", request.name, request.role, request.member.identity_key)
             return JoinAnswer.made(key, self.public())
+
+    def invited_roles(self) -> Mapping[str, Literal["label", "feature"]]:
+        """As what members were invited, those of earlier versions apart."""
+        return self._roles.all()
 
     def renew(self, name: str, member: Member) -> None:
         """Take a member's new certificate or address, which its identity key signed."""

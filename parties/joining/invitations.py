@@ -26,7 +26,7 @@ from parties.names import PartyName
 from parties.private_files import write_whole
 from vfl.terms import Terms
 
-__all__ = ["Invitation", "Invitations", "member_lock"]
+__all__ = ["Invitation", "Invitations", "InvitedRoles", "member_lock"]
 
 
 class Invitation(Terms):
@@ -45,6 +45,7 @@ class Invitation(Terms):
 
 
 _All = TypeAdapter(tuple[Invitation, ...])
+_Roles = TypeAdapter(dict[PartyName, Literal["label", "feature"]])
 
 
 @contextmanager
@@ -57,6 +58,27 @@ def member_lock(home: Path) -> Iterator[None]:
     with os.fdopen(descriptor) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+class InvitedRoles:
+    """Whom joined members were invited as: what is known of one whose node has not started. A file of the home."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "invited-roles.json"
+
+    def all(self) -> dict[str, Literal["label", "feature"]]:
+        """Roles by name; none where the file is missing or damaged, for nothing rests on it."""
+        try:
+            return _Roles.validate_json(self._path.read_bytes())
+        except (OSError, ValidationError):
+            return {}
+
+    def keep(self, invitation: Invitation) -> None:
+        """Remember one whose party joins. The caller holds :func:`member_lock`."""
+        try:
+            write_whole(self._path, _Roles.dump_json(self.all() | {invitation.name: invitation.role}, indent=2))
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot be written ({error.strerror}); check the disk") from None
 
 
 class Invitations:

@@ -278,7 +278,7 @@ class Members:
                 name=name,
                 role="feature" if i else "label",
                 legal_entity=hostile if i == 2 else f"{name.title()} LLC",
-                address="10.0.0.5:7400",
+                address=f"10.0.0.{5 + i}:7400",
                 health=("online", "online", "silent", "offline")[i],
                 last_seen=T0,
                 version="0.1.0",

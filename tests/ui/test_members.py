@@ -37,6 +37,12 @@ def test_members_and_what_they_publish() -> None:
     assert not any(getattr(element.proto, "allow_html", False) for element in (*app.markdown, *app.caption))
 
 
+def test_two_members_at_one_address_are_remarked_on() -> None:
+    first, second, *_ = SampleClient().membership.members
+    told = warnings([first, second.model_copy(update={"address": first.address})])
+    assert f"names the address of {first.name}" in told[0]
+
+
 def test_an_invitation_is_shown_once() -> None:
     client = SampleClient()
     app = show(members_page, client)

@@ -68,12 +68,13 @@ class MembersDesk:
         now = self._membership.clock()
         members = {name: self._roster[name] for name in sorted(set(self._roster) - NO_PARTIES)}
         runs, made = self._engine.all_runs(), []
+        invited = self._membership.invited_roles()
         for name, line in self._engine.attachments(members).items():
             seen = party_view(name, members[name], line, runs, self._heartbeat)
             said, left = line.introduction, members[name].expires - now
             made.append(
                 MemberView(
-                    **seen.model_dump(),
+                    **seen.model_dump() | {"role": seen.role or invited.get(name, "")},
                     certificate="over" if left <= timedelta(0) else "soon" if left < EXPIRY_WARNING else "good",
                     days_left=left.days,
                     limits=LimitsView(**said.limits.model_dump()) if said is not None and said.limits else None,

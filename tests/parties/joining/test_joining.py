@@ -20,7 +20,7 @@ from parties.control.reports import IntroductionBody
 from parties.coordinator.membership import revoke
 from parties.coordinator.service import Coordinator
 from parties.errors import AgreementError, ConfigError, EntenteError, PeerError
-from parties.joining.invitations import Invitations
+from parties.joining.invitations import Invitations, InvitedRoles
 from parties.joining.join import join, rotate
 from parties.joining.requests import JoinAnswer, JoinRequest
 from parties.joining.succession import adopt_successor
@@ -134,6 +134,7 @@ def test_the_invitations_file_does_not_hold_the_secret(tmp_path: Path) -> None:
 def test_a_party_joins_with_encrypted_keys_and_attaches(hub: Hub, tmp_path: Path) -> None:
     home = tmp_path / "sat"
     identity, roster = join(hub.invite("sat"), home, "127.0.0.1:1", passphrase=SECRET.encode())
+    assert InvitedRoles(hub.home).all() == {"sat": "feature"}, "its role is known before its node starts"
     assert set(roster) == {COORDINATOR, "sat"}, "the admin is nobody a party deals with"
     assert b"ENCRYPTED" in (home / "keys" / "identity.key").read_bytes()
     assert (home / "keys" / "tls.key").read_bytes() != identity.tls_key
