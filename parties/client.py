@@ -145,10 +145,12 @@ from parties.calls.views import (
 )
 from parties.errors import EntenteError, PeerError, SignInError
 from parties.names import ADMIN, COORDINATOR, DESK, NO_PARTIES
+from parties.plurals import singular
 from parties.transport.to_coordinator import Connection
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [
+    "singular",
     "ADMIN",
     "DESK",
     "NO_PARTIES",

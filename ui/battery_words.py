@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from parties.client import FactorDetail, NumberView, SectionView
-from ui.wording import HELP, MISSING
+from ui.wording import HELP, MISSING, things
 
 __all__ = [
     "HonestyRow",
@@ -137,7 +137,8 @@ def honesty_rows(detail: FactorDetail) -> list[HonestyRow]:
         ),
         _row(
             detail, "Minimum track record", "significance", "minimum_track_record", "track_record",
-            None if record is None else had >= record, f"there are {had} periods: enough", f"only {had} periods so far",
+            None if record is None else had >= record, f"there are {things(had, 'periods')}: enough",
+            f"only {things(had, 'periods')} so far",
         ),
         _row(
             detail, "Hurdle for a new factor, |t| > 3", "significance", "hurdle", "hurdle",

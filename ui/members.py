@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from parties.client import MemberView
-from ui.wording import MISSING, Colour, instant
+from ui.wording import MISSING, Colour, instant, things
 
 __all__ = ["HEALTH_LOOKS", "LIFETIMES", "code_picture", "columns_table", "members_table", "warnings"]
 
@@ -62,7 +62,8 @@ def warnings(members: Iterable[MemberView]) -> list[str]:
             told.append(f"The certificate of {member.name} has ended: its node can take no part until it is renewed.")
         elif member.certificate == "soon":
             told.append(
-                f"The certificate of {member.name} ends in {member.days_left} days: its operator renews it with "
+                f"The certificate of {member.name} ends in {things(member.days_left, 'days')}: its operator "
+                "renews it with "
                 "entente party rotate."
             )
     return told

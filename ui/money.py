@@ -19,7 +19,7 @@ from parties.client import (
     StandingView,
     StepLine,
 )
-from ui.wording import MISSING, Colour, amount, correlation, count, instant, plain, short_id
+from ui.wording import MISSING, Colour, amount, correlation, count, instant, plain, short_id, things
 
 __all__ = [
     "APPROVER_WORDS",
@@ -83,7 +83,7 @@ def standing_words(standing: StandingView) -> str:
         share = 100 * standing.checked / standing.entries if standing.entries else 0
         return f"{count(standing.checked)} of {count(standing.entries)} entries verified ({share:.0f} %)"
     return (
-        f"{count(standing.transactions)} transactions, {count(standing.postings)} postings, all verified at "
+        f"{things(standing.transactions, 'transactions')}, {things(standing.postings, 'postings')}, all verified at "
         f"{instant(standing.checked_at)}"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from parties.client import singular
 from ui.wording import count
 
 __all__ = ["offset_of", "page_words", "turn_pages"]
@@ -13,6 +14,8 @@ def page_words(total: int, offset: int, size: int, things: str) -> str:
     """Which of how many are shown: 13 to 24 of 57 factors."""
     if total == 0:
         return f"No {things}"
+    if total == 1:
+        return f"1 {singular(things)}"
     return f"{count(offset + 1)} to {count(min(offset + size, total))} of {count(total)} {things}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta, tzinfo
 
 from parties.client import RunGroup, RunOrder, RunsQuestion
-from ui.wording import MISSING, count
+from ui.wording import MISSING, count, things
 
 __all__ = ["GROUPS", "ORDERS", "page_words", "pages", "question"]
 
@@ -69,6 +69,6 @@ def pages(total: int, rows: int) -> int:
 def page_words(total: int, offset: int, shown: int) -> str:
     """Which of how many: 26 to 50 of 10 000 runs."""
     if not shown:
-        return f"{count(total)} runs" if total else MISSING
+        return f"{things(total, 'runs')}" if total else MISSING
     last = offset + shown
     return f"{count(offset + 1)} to {count(last)} of {count(total)} run{'' if total == 1 else 's'}"

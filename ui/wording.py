@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
+from parties.client import singular
 from ui.zone import viewer_zone
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "plain",
     "short_id",
     "t_value",
+    "things",
     "when",
 ]
 
@@ -202,6 +204,11 @@ def count(value: float | None) -> str:
         if value is None or not math.isfinite(value)
         else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     )
+
+
+def things(number: int, many: str) -> str:
+    """A number of things, the noun given in the plural: 1 party, 3 parties."""
+    return f"{count(number)} {singular(many) if number == 1 else many}"
 
 
 def data_size(size: float) -> str:

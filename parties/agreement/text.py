@@ -15,6 +15,7 @@ from parties.agreement.terms import StaticTerms
 from parties.agreement.who_learns import alignment_line, label_lines
 from parties.ledger.entries import Unit
 from parties.names import COORDINATOR
+from parties.plurals import things
 from vfl.models.classes.opens import in_words as classes_in_words
 from vfl.models.opens import in_words
 from vfl.terms import ScreenModel
@@ -77,7 +78,7 @@ def _run(agreement: Agreement) -> Iterator[str]:
             f"The target is a residual: what {', '.join(label.residual)}, columns of {label.party}, leave of the label "
             "in each period. Training, evaluation and pay go by it."
         )
-    features = ", ".join(f"{p.name} ({len(p.columns)} columns)" for p in agreement.features)
+    features = ", ".join(f"{p.name} ({things(len(p.columns), 'columns')})" for p in agreement.features)
     yield f"Feature parties: {features}"
     yield "Legal entities: " + "; ".join(f"{p.name} {p.legal_entity or 'names none'}" for p in agreement.parties)
     yield from _times(agreement) if agreement.static is None else _parts(agreement.static)
@@ -92,7 +93,8 @@ def _run(agreement: Agreement) -> Iterator[str]:
     yield from (f"Encoder of {party.name}: {party.encoder}." for party in agreement.parties if party.encoder)
     yield from (f"Made columns of {party.name}: {party.expansion}." for party in agreement.parties if party.expansion)
     yield from (
-        f"Further label {horizon.name}, {horizon.periods} periods ahead: {horizon.definition or 'no definition'}; "
+        f"Further label {horizon.name}, {things(horizon.periods, 'periods')} ahead: "
+        f"{horizon.definition or 'no definition'}; "
         f"{horizon.share:.0%} of the score. It costs no opening; training waits for the longest horizon."
         for horizon in walk.horizons
     )
@@ -144,10 +146,10 @@ def _opens(agreement: Agreement) -> Iterator[str]:
     if agreement.alignment.policy == "psi" and agreement.scores is None:
         least, found = agreement.alignment.minimum_common, agreement.alignment.protocol == "ot"
         shown = f"no row is shown but to the node of {agreement.label.party}" if found else "no row is shown"
-        yield f"With fewer than {least} common entities the run stops and {shown}."
+        yield f"With fewer than {things(least, 'common entities')} the run stops and {shown}."
     elif agreement.alignment.policy == "union" and agreement.scores is None:
         least = agreement.alignment.minimum_common
-        yield f"A party with fewer than {least} entities takes no part; how many are common stops nothing."
+        yield f"A party with fewer than {things(least, 'entities')} takes no part; how many are common stops nothing."
     yield from label_lines(agreement)
     yield _MEASURED[agreement.openings.contribution]
 
@@ -193,12 +195,13 @@ def _search(agreement: Agreement) -> Iterator[str]:
     if terms.source_trials:
         yield (
             f"Before that the source layer is trained {terms.source_trials} times over "
-            f"{', '.join(terms.source_space)}: up to {each} openings of each row before {first} each time, "
+            f"{', '.join(terms.source_space)}: up to {things(each, 'openings')} of each row before {first} each time, "
             f"{terms.source_trials * each} in all, within the {agreement.row_limit} below."
         )
     yield (
-        f"The opening budget has room for {agreement.possible_source_trials} trials of the source layer beside the "
-        f"run itself, which needs {agreement.needed_openings} openings of a row."
+        f"The opening budget has room for {things(agreement.possible_source_trials, 'trials')} of the source "
+        "layer beside the "
+        f"run itself, which needs {things(agreement.needed_openings, 'openings')} of a row."
     )
 
 
@@ -245,7 +248,8 @@ def _money(agreement: Agreement) -> Iterator[str]:
     )
     if terms.rows == "committed":
         yield (
-            f"A party is paid only for periods whose rows it had committed to within {terms.rows_within_hours} hours "
+            f"A party is paid only for periods whose rows it had committed to within "
+            f"{things(terms.rows_within_hours, 'hours')} "
             "of their cutoff."
         )
     else:

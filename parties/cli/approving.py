@@ -10,6 +10,7 @@ import typer
 from parties.cli.dossiers import advance, now, own_keys, read_live, show_dossier
 from parties.cli.settling import Credentials, app
 from parties.errors import ConfigError, StorageError
+from parties.plurals import things
 from parties.private_files import write_whole
 from parties.terminal.console import correlation, figure, pasted, say, table
 
@@ -155,7 +156,7 @@ def settle_live(
         say("Nothing was signed.")
         return
     signed = attest(place, found.record)
-    say(f"{len(signed.periods)} live periods of run {signed.run_id[:12]} are attested; the node sends them.")
+    say(f"{things(len(signed.periods), 'live periods')} of run {signed.run_id[:12]} are attested; the node sends them.")
 
 
 @app.command("attest")
@@ -177,7 +178,10 @@ def settle_attest(
         from parties.node.settlements import attest
 
         signed = attest(_node(home), record)
-        say(f"{len(signed.periods)} live periods of run {signed.run_id[:12]} are attested; the node sends them.")
+        say(
+            f"{things(len(signed.periods), 'live periods')} of run {signed.run_id[:12]} are attested; the node "
+            "sends them."
+        )
         return
     assert out is not None
     if not name:
@@ -187,7 +191,7 @@ def settle_attest(
         write_whole(out, (signed.model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
         raise StorageError(f"{out}: cannot be written ({error.strerror}); check disk and permissions") from None
-    say(f"{out}: {len(signed.periods)} live periods of run {signed.run_id[:12]}, attested by {name}.")
+    say(f"{out}: {things(len(signed.periods), 'live periods')} of run {signed.run_id[:12]}, attested by {name}.")
 
 
 def _node(home: Path) -> NodeHome:

@@ -11,6 +11,7 @@ import typer
 
 from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, DataError, StorageError
+from parties.plurals import things
 from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
@@ -80,11 +81,14 @@ def audit_verify(
     if not check.sound:
         say(*(f"fault: {fault}" for fault in check.faults[1:]))
         raise StorageError(f"the audit log of {name!r} is not sound: {check.faults[0]}; keep it as evidence")
-    say(f"{name}: {found.size} entries, {found.own_heads} signed heads, all in order; root {found.root}")
+    say(
+        f"{name}: {things(found.size, 'entries')}, {things(found.own_heads, 'signed heads')}, all in order; "
+        f"root {found.root}"
+    )
     for other_name, count in found.others.items():
-        say(f"{other_name}: {count} heads seen, none contradicts another")
+        say(f"{other_name}: {things(count, 'heads')} seen, none contradicts another")
     if found.unlinked:
-        say(f"{found.unlinked} heads are signed but begin after one that was not seen here.")
+        say(f"{things(found.unlinked, 'heads')} are signed but begin after one that was not seen here.")
 
 
 @app.command("show")
@@ -125,7 +129,7 @@ def audit_prove(
     """Print a proof, as JSON, that an entry is in the log: the entry, its path, and a signed head."""
     with _opened(home) as log:
         if entry >= len(log):
-            raise ConfigError(f"the log has {len(log)} entries, numbered from 0: name one of them")
+            raise ConfigError(f"the log has {things(len(log), 'entries')}, numbered from 0: name one of them")
         say(log.prove(entry).model_dump_json())
 
 
@@ -182,7 +186,10 @@ def audit_labels(
         raise DataError(
             f"{file}: {' and '.join(differing)} are not what {told.party} committed to; keep file and log as evidence"
         )
-    say(f"{told.party} committed to these {shown.rows:,} rows of labels and of columns, logged here at {kept[0].at}.")
+    say(
+        f"{told.party} committed to these {things(shown.rows, 'rows')} of labels and of columns, logged here at "
+        f"{kept[0].at}."
+    )
 
 
 @app.command("report")
@@ -197,7 +204,7 @@ def audit_report(
     with _opened(home) as log:
         found = {entry.run_id for entry in log.entries() if entry.run_id.startswith(run)}
         if len(found) != 1:
-            raise ConfigError(f"{len(found)} runs begin with {run!r}: `entente audit show` lists them")
+            raise ConfigError(f"{things(len(found), 'runs')} begin with {run!r}: `entente audit show` lists them")
         entries, name = log.entries(found.pop()), log.name
     lines = minimisation(entries)
     for way, title in (("sent", f"What {name} sent"), ("received", f"What {name} received")):

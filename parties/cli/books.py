@@ -13,6 +13,7 @@ import typer
 
 from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, LedgerError, StorageError
+from parties.plurals import things
 from parties.private_files import write_whole
 from parties.terminal.console import money, say, table
 
@@ -94,7 +95,7 @@ def ledger_open(
         before = len(store.accounts())
         store.open_accounts(chart_of_accounts(Unit(unit, scale), party), datetime.now(UTC))
         made = len(store.accounts()) - before
-    say(f"{made} accounts opened.")
+    say(f"{things(made, 'accounts')} opened.")
 
 
 @app.command("balance")
@@ -161,8 +162,8 @@ def ledger_check(
     if not report.balanced:
         raise LedgerError("the books do not balance: restore the ledger from a backup")
     say(
-        f"The books are sound: {report.accounts} accounts, {report.transactions} transactions, "
-        f"{report.postings} postings, {report.unresolved} pending; they balance.",
+        f"The books are sound: {things(report.accounts, 'accounts')}, {things(report.transactions, 'transactions')}, "
+        f"{things(report.postings, 'postings')}, {report.unresolved} pending; they balance.",
         f"head: {report.digest}",
     )
     if signed is not None:
@@ -190,7 +191,7 @@ def ledger_replay(home: Home = None, url: Url = "") -> None:
     )
     if rebuilt != kept:
         raise LedgerError("the balances kept are not those the journal gives: restore the ledger from a backup")
-    say(f"{model.head().sequence} entries replayed; head: {model.head().digest}")
+    say(f"{things(model.head().sequence, 'entries')} replayed; head: {model.head().digest}")
 
 
 @app.command("statement")
@@ -263,7 +264,7 @@ def ledger_export(
     else:
         text = to_csv(balance_rows(balances, accounts))
     _write(out, text.encode())
-    say(f"{out}: written from {len(journal)} transactions")
+    say(f"{out}: written from {things(len(journal), 'transactions')}")
 
 
 @app.command("head")
@@ -294,7 +295,7 @@ def ledger_backup(
 
     with _opened(home, url) as store:
         head = write_backup(store, out)
-    say(f"{out}: {head.sequence} entries, head {head.digest}")
+    say(f"{out}: {things(head.sequence, 'entries')}, head {head.digest}")
 
 
 @app.command("restore")
@@ -313,7 +314,7 @@ def ledger_restore(
         report = store.check()
     if not report.ok or report.digest != head.digest:
         raise StorageError(f"{file}: restored, but the check found {report.faults[:1]}; do not use {url}")
-    say(f"{report.transactions} transactions restored and checked; head {head.digest}")
+    say(f"{things(report.transactions, 'transactions')} restored and checked; head {head.digest}")
 
 
 def _form(out: Path) -> StatementFormat:

@@ -12,6 +12,7 @@ import typer
 
 from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, DataError, StorageError
+from parties.plurals import things
 from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _refuse_faults(faults: Sequence[Fault]) -> None:
     if not faults:
         return
     table("", ("fault", ">row", "detail"), ((f.what, f.row, f.detail) for f in faults[:_FULL_LISTING]))
-    raise DataError(f"{len(faults)} rows would stop every run: mend them, or filter them out in the query")
+    raise DataError(f"{things(len(faults), 'rows')} would stop every run: mend them, or filter them out in the query")
 
 
 @entities.command("check")
@@ -155,7 +156,10 @@ def entities_check(
     names = listed_names(settings.party, *folders, settings.label)
     matches = match_names(names, read_reference(reference, column), least=least)
     counts = {kind: sum(match.kind == kind for match in matches) for kind in _KINDS}
-    say(f"{len(matches)} names: " + ", ".join(f"{count} {_KINDS[kind]}" for kind, count in counts.items() if count))
+    say(
+        f"{things(len(matches), 'names')}: "
+        + ", ".join(f"{count} {_KINDS[kind]}" for kind, count in counts.items() if count)
+    )
     doubtful = [match for match in matches if match.kind in ("close", "ambiguous", "none")]
     table(
         f"To look at (the first {_MOST_SHOWN} of {len(doubtful)})" if len(doubtful) > _MOST_SHOWN else "To look at",
@@ -213,7 +217,8 @@ def entities_universe(
     found = read_security_list(file)
     dated = sum(bool(spell.first or spell.last) for spell in found.spells)
     say(
-        f"{file}: {len(found.ids)} entities in {len(found.spells)} rows, {dated} of them with days.",
+        f"{file}: {things(len(found.ids), 'entities')} in {things(len(found.spells), 'rows')}, {dated} of them "
+        "with days.",
         f'universe_sha256 = "{found.digest.hex()}"',
     )
 
@@ -245,13 +250,14 @@ def _times(home: Path, config: Path | None) -> CalendarTerms | StaticTerms:
 
 def _show(report: CoverageReport) -> None:
     say(
-        f"{report.party}: {report.rows} rows, {report.entities} entities, {report.vintages} of the rows revise an "
+        f"{report.party}: {things(report.rows, 'rows')}, {things(report.entities, 'entities')}, "
+        f"{report.vintages} of the rows revise an "
         f"earlier one; observations from {report.first} to {report.last}"
     )
     periods = range(len(report.periods))
     step = max(1, math.ceil(len(report.periods) / _FULL_LISTING))
     table(
-        "Usable at the cutoff" + (f" (every {step} periods)" if step > 1 else ""),
+        "Usable at the cutoff" + (f" (every {things(step, 'periods')})" if step > 1 else ""),
         (
             "period",
             *((">entities", ">median age, days") if report.covered else ()),
@@ -320,7 +326,7 @@ def factors_verify(
         say(f"logged by {proof.signer} at {proof.at} as entry {proof.index} of {proof.size} under a signed head")
     if not found.logged:
         say("No proof is here that the bundle was logged when it was made.")
-    say(f"{found.report.files} files are as signed.")
+    say(f"{things(found.report.files, 'files')} are as signed.")
 
 
 def _standing(trusted: bool) -> str:

@@ -11,6 +11,7 @@ import typer
 from parties.cli.help_group import HelpGroup
 from parties.cli.runs import Coordinator, Credentials, connect, full_id
 from parties.errors import StorageError
+from parties.plurals import things
 from parties.private_files import write_whole
 from parties.terminal.console import correlation, figure, say, table
 
@@ -74,7 +75,8 @@ def _show(found: Retrained) -> None:
         ),
     )
     say(
-        f"Rank IC over {report.n_periods} periods and {found.n_common} entities: all {correlation(report.everyone)}, "
+        f"Rank IC over {things(report.n_periods, 'periods')} and {things(found.n_common, 'entities')}: all "
+        f"{correlation(report.everyone)}, "
         f"label party alone {correlation(report.nobody)}; the phis share out {correlation(report.total)}.",
         f"{report.definition} Standard errors are Newey-West. Nothing was booked.",
     )

@@ -10,6 +10,7 @@ import typer
 from parties.cli.joining import KeyFile, PlainKeys, use_key_file
 from parties.cli.judging import app
 from parties.errors import AgreementError, ConfigError, DataError, StorageError
+from parties.plurals import things
 from parties.terminal.console import say
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def factors_open(
     stored = store_bundle(out or (Path("factors") if home is None else home / "factors"), files)
     say(
         f"{stored}: factor {cover.factor_id}, version {cover.version}, sealed by {cover.sender} for {cover.reader} "
-        f"under the agreement {cover.run_id[:12]}; {len(files)} files are as signed."
+        f"under the agreement {cover.run_id[:12]}; {things(len(files), 'files')} are as signed."
     )
     newer = superseding(stored)
     if newer:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parties.errors import ConfigError, LedgerError
+from parties.plurals import things
 from parties.terminal.console import money, pasted, say, table
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def advance(home: Path, ledger: LedgerStore, dossier: Dossier, run: ClosedRun | 
         return
     receipts = post(ledger, dossiers, dossier, run, roster, now())
     new = sum(not receipt.repeated for receipt in receipts)
-    say(f"Posted: {new} new entries, approved by {', '.join(signed)}; evidence {dossier.digest}")
+    say(f"Posted: {things(new, 'new entries')}, approved by {', '.join(signed)}; evidence {dossier.digest}")
 
 
 def _check_accounts(ledger: LedgerStore, dossier: Dossier) -> None:
@@ -212,7 +213,7 @@ def minor_units(text: str, scale: int) -> int:
     except InvalidOperation:
         raise ConfigError(f"{text!r} is not an amount: write it like 1250.00") from None
     if not minor.is_finite() or minor != minor.to_integral_value():
-        raise ConfigError(f"{text!r} has more than {scale} decimals: write whole minor units")
+        raise ConfigError(f"{text!r} has more than {things(scale, 'decimals')}: write whole minor units")
     return int(minor)
 
 

@@ -11,6 +11,7 @@ import typer
 from parties.cli.help_group import HelpGroup
 from parties.cli.runs import Coordinator, Credentials, connect
 from parties.errors import ConfigError, DataError, StorageError
+from parties.plurals import things
 from parties.terminal.console import say
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def _of_node(home: Path, run: str, replay: Path | None) -> bytes:
     node = NodeHome(home)
     found = [path.parent.name for path in (node.folder / "runs").glob(f"{run}*/agreement.json") if run]
     if len(found) != 1:
-        raise ConfigError(f"{home}: {len(found)} runs begin with {run!r}: `entente run list --home {home}` lists them")
+        raise ConfigError(
+            f"{home}: {things(len(found), 'runs')} begin with {run!r}: `entente run list --home {home}` lists them"
+        )
     verdict = b"" if replay is None else read_verdict(replay).model_dump_json().encode()
     return evidence_of_node(node, found[0], datetime.now(UTC), verdict)
 
@@ -103,7 +106,7 @@ def _of_coordinator(home: Path, run: str) -> bytes:
     states = run_states(home)
     found = [run_id for run_id in states if run and run_id.startswith(run)]
     if len(found) != 1:
-        raise ConfigError(f"{home}: {len(found)} runs begin with {run!r}: `entente run list` lists them")
+        raise ConfigError(f"{home}: {things(len(found), 'runs')} begin with {run!r}: `entente run list` lists them")
     identity = load_identity(COORDINATOR, home / "keys")
     database = load_coordinator_settings(home).database
     with (

@@ -10,6 +10,7 @@ import typer
 from parties.cli.checks import factors as app
 from parties.errors import ConfigError, DataError, StorageError
 from parties.factor.formats import Format
+from parties.plurals import things
 from parties.private_files import write_whole
 from parties.terminal.console import correlation, figure, say, table
 
@@ -111,8 +112,9 @@ def factors_show(
     told, newer = bundle.metadata, superseding(folder)
     say(
         f"{bundle.name}: {told['label_name']} ({told['label_definition']})",
-        f"{told['n_rows']} scores of {told['n_instruments']} instruments on {told['n_dates']} dates, "
-        f"{told['date_range']['first']} to {told['date_range']['last']}, horizon {told['horizon']} periods",
+        f"{things(told['n_rows'], 'scores')} of {told['n_instruments']} instruments on "
+        f"{things(told['n_dates'], 'dates')}, "
+        f"{told['date_range']['first']} to {told['date_range']['last']}, horizon {things(told['horizon'], 'periods')}",
         f"Universe: {told['universe']}. Parties: {', '.join(told['parties'])}. Trials: {told['n_trials']}.",
         f"Signed by {', '.join(bundle.signers)}." if bundle.signers else "Signed by nobody.",
     )
@@ -123,7 +125,7 @@ def factors_show(
         say(f"Superseded by version {newer}, which lies beside it.")
     _say_live(folder)
     joint = joint_summary(bundle)
-    say(f"Rank IC {correlation(joint['mean'])} over {joint['n_periods']} periods, out of sample: "
+    say(f"Rank IC {correlation(joint['mean'])} over {things(joint['n_periods'], 'periods')}, out of sample: "
         f"{bundle.validation['out_of_sample']}")  # fmt: skip
     if bundle.findings is None:
         say("The bundle holds no battery: make one with entente factors validate.")
@@ -150,7 +152,7 @@ def _show_scores(bundle: ScoresFolder, *, everything: bool, charts: Path | None)
     told, counts = bundle.metadata, bundle.metadata["rows_by_part"]
     say(
         f"{told['factor_id']} {told['version']}: {told['label_name']} ({told['label_definition']})",
-        f"{told['n_rows']} scores, of the test rows, and {counts.get('training', 0)} training rows without",
+        f"{things(told['n_rows'], 'scores')}, of the test rows, and {counts.get('training', 0)} training rows without",
         f"A score is: {told['unit']}",
         f"Parts: {told['parts']}. Parties: {', '.join(told['parties'])}. Trials: {told['n_trials']}.",
         f"Signed by {', '.join(bundle.signers)}." if bundle.signers else "Signed by nobody.",
@@ -207,7 +209,8 @@ def factors_compare(
     same = alike.correlation
     say(
         f"On {alike.dates} shared dates and {alike.instruments} shared instruments the scores' mean rank correlation "
-        f"is {correlation(None if same.n_periods == 0 else same.mean)} ({same.n_periods} dates with 10 scores in both)."
+        f"is {correlation(None if same.n_periods == 0 else same.mean)} ({things(same.n_periods, 'dates')} with "
+        "10 scores in both)."
     )
 
 
@@ -236,7 +239,11 @@ def _compared_findings(one: FactorFolder, two: FactorFolder) -> Iterator[tuple[s
         return
     first, second = (dict(zip(line.x, line.y, strict=True)) for line in series if line is not None)
     gained = paired_difference(first, second, horizon=max(one.horizon, two.horizon))
-    yield f"difference over {gained.n_periods} periods, t", "", f"{correlation(gained.mean)}, {number_text(gained.t)}"
+    yield (
+        f"difference over {things(gained.n_periods, 'periods')}, t",
+        "",
+        f"{correlation(gained.mean)}, {number_text(gained.t)}",
+    )
 
 
 def joint_summary(bundle: FactorFolder) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from parties.errors import ConfigError, StorageError
+from parties.plurals import things
 from parties.private_files import FREE_SPACE, whole_or_nothing, write_new, write_private
 from parties.terminal.console import pasted, say, table
 
@@ -365,4 +366,4 @@ def party_commit(home: Home) -> None:
     place = NodeHome(home)
     with place.audit() as audit:
         batch = commit_rows(place, audit, datetime.now(UTC).replace(microsecond=0))
-    say(f"Committed to {batch.rows} new rows as of {batch.through:%Y-%m-%d %H:%M} UTC; root {batch.root}")
+    say(f"Committed to {things(batch.rows, 'new rows')} as of {batch.through:%Y-%m-%d %H:%M} UTC; root {batch.root}")

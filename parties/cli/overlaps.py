@@ -12,6 +12,7 @@ import typer
 
 from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError
+from parties.plurals import things
 from parties.terminal.console import pasted, say, section, table
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def overlap_propose(
     except ValidationError as error:
         raise ConfigError(f"the proposal cannot be: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     if most > proposal.largest_set:
-        raise ConfigError(f"this party has {most} entities, above --largest {largest}: name a larger one")
+        raise ConfigError(f"this party has {things(most, 'entities')}, above --largest {largest}: name a larger one")
     check_budget(place.folder, proposal, me, place.settings.limits.overlap_epsilon)
     folder = propose_overlap(place.folder, proposal)
     decide(folder, place.settings, "approve", by=by_whom, what="overlap")

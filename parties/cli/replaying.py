@@ -9,6 +9,7 @@ import typer
 
 from parties.cli.audit import app
 from parties.errors import ConfigError, DataError, StorageError
+from parties.plurals import things
 from parties.private_files import write_whole
 from parties.terminal.console import correlation, say, table
 
@@ -36,7 +37,7 @@ def audit_evidence(
     node = NodeHome(home)
     found = [path for path in (node.folder / "runs").glob(f"{run}*/agreement.json") if run]
     if len(found) != 1:
-        raise ConfigError(f"{len(found)} runs begin with {run!r}: `entente audit show` lists them")
+        raise ConfigError(f"{things(len(found), 'runs')} begin with {run!r}: `entente audit show` lists them")
     run_id = found[0].parent.name
     try:
         agreement = Agreement.model_validate_json(found[0].read_bytes())

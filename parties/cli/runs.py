@@ -11,6 +11,7 @@ import typer
 
 from parties.cli.help_group import HelpGroup
 from parties.errors import AgreementError, ConfigError
+from parties.plurals import things
 from parties.terminal.console import correlation, figure, money, pasted, say, table
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _show_results(view: RunView) -> None:
         if numbers.ic_own is not None:
             beside = f", label party alone {correlation(numbers.ic_own)}, uplift {correlation(numbers.uplift)}"
         joint = f"joint {correlation(numbers.ic_joint)} (t {t})"
-        say(f"Rank IC out of sample over {numbers.n_periods} periods: {joint}{beside}")
+        say(f"Rank IC out of sample over {things(numbers.n_periods, 'periods')}: {joint}{beside}")
     if view.contributions:
         table(
             f"Contributions ({view.contribution_way})",
@@ -214,7 +215,7 @@ def _show_measures(found: StaticView) -> None:
     """What static data has in place of ICs."""
     names = list(found.measures.get("joint", {}))
     table(
-        f"On {found.rows:,} test rows, whose labels entered nothing",
+        f"On {things(found.rows, 'test rows')}, whose labels entered nothing",
         ("model", *(f">{name.replace('_', ' ')}" for name in names)),
         (
             ("joint" if model == "joint" else "label party alone", *(figure(by.get(name), ".4f") for name in names))
@@ -288,7 +289,7 @@ def full_id(client: Client, start: str) -> str:
     if not found:
         raise ConfigError(f"no run begins with {start!r}: list the runs for their ids")
     if len(found) > 1:
-        raise ConfigError(f"{len(found)} runs begin with {start!r}: give more characters of the id")
+        raise ConfigError(f"{things(len(found), 'runs')} begin with {start!r}: give more characters of the id")
     return found[0]
 
 
@@ -312,5 +313,5 @@ def proposed_run(home: Path, start: str) -> Path:
             f"{home}: no run begins with {start!r}; entente run waiting --home {pasted(home)} names those that wait"
         )
     if len(found) > 1:
-        raise ConfigError(f"{home}: {len(found)} runs begin with {start!r}; give more characters of the id")
+        raise ConfigError(f"{home}: {things(len(found), 'runs')} begin with {start!r}; give more characters of the id")
     return found[0]

@@ -12,6 +12,7 @@ from parties.cli.joining import duration
 from parties.cli.proposals import offered, put
 from parties.cli.runs import Coordinator, Credentials, connect
 from parties.errors import ConfigError
+from parties.plurals import things
 from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ def _show(terms: SearchTerms, possible: int, each: int, limit: int) -> None:
         ("key", "from", "trial costs"),
         (
             *((key, _range(choice), "no opening") for key, choice in terms.top_space.items()),
-            *((key, _range(choice), f"{each} openings of a row") for key, choice in terms.source_space.items()),
+            *(
+                (key, _range(choice), f"{things(each, 'openings')} of a row")
+                for key, choice in terms.source_space.items()
+            ),
         ),
     )
     table(

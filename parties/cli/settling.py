@@ -18,6 +18,7 @@ from parties.cli.dossiers import (
 )
 from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, LedgerError
+from parties.plurals import things
 from parties.terminal.console import say, table
 
 __all__ = [
@@ -307,4 +308,4 @@ def settle_check(home: Home) -> None:
     faults = audit(journal, Dossiers(home).all(), runs, Roster.load(home / "roster.json"))
     if faults:
         raise LedgerError(f"{faults[0]}; ask who posted it, and correct it by a new entry")
-    say(f"Every settlement in {len(journal)} transactions was approved as agreed.")
+    say(f"Every settlement in {things(len(journal), 'transactions')} was approved as agreed.")

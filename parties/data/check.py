@@ -22,6 +22,7 @@ from parties.data.preprocess import cross_sectional_scores, uncut
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
 from parties.data.sources import party_sources
 from parties.data.universe import universe_line
+from parties.plurals import things
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
 
@@ -206,8 +207,8 @@ def _reading(
     days = observed.period.astype("datetime64[D]")
     what = "days of change" if observed.windowed else "rows"
     facts = [
-        f"{len(observed):,} {what}, {len(entities):,} ids, {days.min()} to {days.max()}",
-        f"{int((inside >= 0).sum()):,} rows lie within the calendar's {periods:,} periods",
+        f"{len(observed):,} {what}, {things(len(entities), 'ids')}, {days.min()} to {days.max()}",
+        f"{things(int((inside >= 0).sum()), 'rows')} lie within the calendar's {things(periods, 'periods')}",
         *([f"{aliases:,} aliases were applied"] if aliases else []),
         f"values missing: {empty or 'none'}",
         *observed.rules,
@@ -217,7 +218,7 @@ def _reading(
 
 def _text_reading(observed: Observations) -> str:
     """Of columns made of texts, beside a query's."""
-    facts = [f"{len(observed):,} days of change of {len(set(observed.entity)):,} ids", *observed.rules]
+    facts = [f"{things(len(observed), 'days')} of change of {len(set(observed.entity)):,} ids", *observed.rules]
     return f"{observed.source}: {'; '.join(facts)}"
 
 
@@ -248,8 +249,11 @@ def _label_reading(
     distinct = set(names)
     days = rows.period.astype("datetime64[D]")
     facts = [
-        f"{len(rows.entity):,} rows, {len(distinct):,} ids, {days.min()} to {days.max()}",
-        *([f"{len(distinct & set(entities)):,} of the {len(entities):,} ids with features have labels"] * features),
+        f"{things(len(rows.entity), 'rows')}, {things(len(distinct), 'ids')}, {days.min()} to {days.max()}",
+        *(
+            [f"{len(distinct & set(entities)):,} of the {things(len(entities), 'ids')} with features have labels"]
+            * features
+        ),
         f"labels not known yet: {int(np.isnan(rows.label).sum()):,}",
         *rows.rules,
     ]
@@ -298,7 +302,8 @@ def _notes(
     between = _between_sessions(calendar, dates)
     if len(between):
         notes.append(
-            f"{len(between):,} dates, the first {between[0]}, lie between two sessions of the calendar and count for "
+            f"{things(len(between), 'dates')}, the first {between[0]}, lie between two sessions of the calendar "
+            "and count for "
             "the one that follows"
         )
     if (period_index(calendar, period) < 0).all():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.errors import DataError
+from parties.plurals import things
 from vfl.models.ensemble.average import ranked
 
 __all__ = [
@@ -108,7 +109,11 @@ def trees_parity(
 
 def wrong_sums(beyond: int) -> str:
     """What is wrong where so many opened numbers are not the sums of the data; "" where shares may have wrapped."""
-    return f"{beyond} numbers that opened and are not the sums of these data: a fault" if beyond > MOST_WRAPPED else ""
+    return (
+        f"{things(beyond, 'numbers')} that opened and are not the sums of these data: a fault"
+        if beyond > MOST_WRAPPED
+        else ""
+    )
 
 
 @dataclass(frozen=True)

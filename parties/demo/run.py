@@ -22,6 +22,7 @@ from parties.demo.summary import show_summary, summary_of, write_summary
 from parties.errors import ConfigError, EntenteError, ParityError, PeerError, RunAborted
 from parties.files.folder import files_below
 from parties.names import ADMIN, COORDINATOR
+from parties.plurals import things
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 from parties.terminal.console import complain, pasted, say, screen
@@ -164,7 +165,9 @@ class _Demo:
         """Start, propose, follow, compare, and leave the summary. Returns why the run is far from its twin, or ""."""
         homes, agreement = self._homes, self._agreement
         with watcher(screen()) as self._watch:
-            self._watch.note(f"Starting the coordinator and {len(self._names)} parties: {', '.join(self._names)}")
+            self._watch.note(
+                f"Starting the coordinator and {things(len(self._names), 'parties')}: {', '.join(self._names)}"
+            )
             started = {COORDINATOR: start_coordinator(homes, self._processes)}
             for name in self._names:
                 started[name] = self._processes.start(

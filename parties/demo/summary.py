@@ -13,6 +13,7 @@ from parties.demo.choice import choice_of, show_choice
 from parties.demo.parity import told
 from parties.errors import StorageError
 from parties.names import COORDINATOR
+from parties.plurals import things
 from parties.terminal.console import correlation, figure, money, say, table
 
 __all__ = ["show_summary", "summary_of", "write_summary"]
@@ -97,7 +98,8 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     used, alignment = summary["openings"], summary["alignment"]
     sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
     say(
-        f"{alignment['n_common']} entities by {alignment['policy']}, {summary['rows']:,} rows; each opened "
+        f"{things(alignment['n_common'], 'entities')} by {alignment['policy']}, "
+        f"{things(summary['rows'], 'rows')}; each opened "
         f"{used['max_used']} times at most, {used['limit']} agreed",
         f"{len(summary['processes'])} processes sent {sent / 2**20:.1f} MiB; most memory of one: "
         f"{max(summary['peak_rss_mb'].values()):.0f} MiB",
@@ -105,7 +107,7 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     if summary["parity"] is not None:
         say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))
     books = summary["ledger"]
-    say(f"Ledger: {books['postings']} postings, {'balanced' if books['balanced'] else 'NOT BALANCED'}")
+    say(f"Ledger: {things(books['postings'], 'postings')}, {'balanced' if books['balanced'] else 'NOT BALANCED'}")
     if COORDINATOR not in agreement.recipients:
         say("The coordinator is no recipient of the factor, so its web page shows no files.")
     say(f"Factor: {summary['factor_dir']}")
@@ -168,7 +170,7 @@ def _show_ics(summary: Mapping[str, Any], agreement: Agreement, view: RunView, t
         )
     t = "" if ic["t"] is None else f", joint t {ic['t']:.1f}"
     table(
-        f"Rank IC out of sample over {ic['n_periods']} periods{t}",
+        f"Rank IC out of sample over {things(ic['n_periods'], 'periods')}{t}",
         ("model", ">rank IC", ">joint is better in", ">Shapley", ">reward, pending"),
         rows,
     )

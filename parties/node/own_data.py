@@ -20,6 +20,7 @@ from parties.data.text_scorer import pinned_scorer
 from parties.errors import DataError
 from parties.node.align import listed_universe
 from parties.node.settings import NodeSettings
+from parties.plurals import things
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.walk.schedule import resolved_before
 
@@ -42,26 +43,30 @@ class OwnData:
 
     def lines(self, agreement: Agreement) -> tuple[str, ...]:
         """What was read, for the party's own operators."""
-        periods, found = agreement.periods, [f"Data: {len(self.entities)} entities"]
+        periods, found = agreement.periods, [f"Data: {things(len(self.entities), 'entities')}"]
         if agreement.static is not None:
             found[0] += ", one row each"
         elif self.panel is not None:
             found[0] += f", rows in {self.covered} of {len(periods)} periods ({periods[0]} to {periods[-1]})"
         if self.label is not None:
-            found[0] += f", {int(np.isfinite(self.label.label).sum())} labels"
+            found[0] += f", {things(int(np.isfinite(self.label.label).sum()), 'labels')}"
         if self.panel is not None and agreement.static is None and 0 < self.covered < len(periods):
-            found.append(f"In {len(periods) - self.covered} periods no entity has a row of ours: they count as absent.")
+            found.append(
+                f"In {things(len(periods) - self.covered, 'periods')} no entity has a row of ours: they count "
+                "as absent."
+            )
         if self.few:
             found.append(f"It would stop in training: {self.few}")
         terms = agreement.alignment
         if terms.compares and len(self.entities) < terms.minimum_common:
             found.append(
-                f"Fewer than the {terms.minimum_common} common entities that the run needs (alignment.minimum_common): "
+                f"Fewer than the {things(terms.minimum_common, 'common entities')} that the run needs "
+                "(alignment.minimum_common): "
                 "it would stop in alignment"
             )
         if terms.compares and len(self.entities) > terms.maximum_set_size:
             found.append(
-                f"More than the {terms.maximum_set_size} entities that the agreement allows "
+                f"More than the {things(terms.maximum_set_size, 'entities')} that the agreement allows "
                 "(alignment.maximum_set_size): it would stop in alignment"
             )
         return tuple(f"{line.rstrip('.')}." for line in found)
@@ -116,7 +121,7 @@ def data_check(settings: NodeSettings, folder: Path) -> tuple[str, ...]:
     queries, data, party = folder / settings.queries, folder / settings.data, settings.party
     if not has_periods(party, queries, data, settings.label):
         found = listed_names(party, queries, data, settings.label)
-        return (f"{len(found)} entities; the queries run, without periods: fit for static data alone",)
+        return (f"{things(len(found), 'entities')}; the queries run, without periods: fit for static data alone",)
     entities = party_entities(party, queries, data, settings.label)
     if party.text is not None:
         pinned_scorer(party.text, queries, party.text.query)
@@ -124,7 +129,8 @@ def data_check(settings: NodeSettings, folder: Path) -> tuple[str, ...]:
     if faults:
         first = faults[0]
         raise DataError(
-            f"{party.query}: {len(faults)} rows would stop every run, the first: row {first.row}, {first.what}: "
+            f"{party.query}: {things(len(faults), 'rows')} would stop every run, the first: row {first.row}, "
+            f"{first.what}: "
             f"{first.detail}; mend them, or filter them out in the query"
         )
-    return (f"{len(entities)} entities; the queries run, no look-ahead, no duplicates",)
+    return (f"{things(len(entities), 'entities')}; the queries run, no look-ahead, no duplicates",)

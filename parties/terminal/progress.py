@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from parties.client import PhaseView, ProgressView, RunView
+from parties.plurals import things
 from parties.terminal.console import plain
 
 __all__ = ["ProgressLines", "ProgressScreen", "speed", "watcher"]
@@ -108,7 +109,7 @@ def _took(view: RunView, phase: PhaseView) -> str:
     last = max(phase.progress, key=lambda progress: progress.done, default=None)
     told = f", {last.done:,} {last.unit}" if last is not None and last.unit not in ("ids", "chunks") else ""
     if phase.name == "align" and view.n_common is not None:
-        told = f", {view.n_common:,} entities"
+        told = f", {things(view.n_common, 'entities')}"
     return f"{phase.seconds:.1f} s{told}"
 
 

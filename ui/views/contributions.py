@@ -21,7 +21,7 @@ from ui.empty_states import ask, empty
 from ui.links import go
 from ui.paging import offset_of, turn_pages
 from ui.tables.contributions import shares_table, valued_table
-from ui.wording import HELP, amount, correlation, count, instant, plain, short_id
+from ui.wording import HELP, amount, correlation, instant, plain, short_id, things
 from ui.zone import viewer_zone
 
 __all__ = ["between", "render"]
@@ -94,7 +94,7 @@ def _across(client: ClientProtocol, page: ContributionPage, asked: Contributions
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         turn_pages(_page_key(asked), page.total, _ROWS, "valued runs")
         st.download_button(
-            f"Export {count(page.total)} runs as CSV",
+            f"Export {things(page.total, 'runs')} as CSV",
             lambda: client.contributions_export(asked),
             file_name="contributions.csv",
             mime="text/csv",
@@ -111,7 +111,7 @@ def _within(detail: ContributionDetail) -> None:
     st.subheader(f"Run {short_id(run.run_id)}", help=HELP["value"])
     gain = None if run.v_everyone is None or run.v_nobody is None else run.v_everyone - run.v_nobody
     title = plain(run.purpose or run.consortium, longest=90)
-    st.caption(f"{title} · valued {instant(run.at)} the {plain(run.method)} way · {run.n_periods} periods")
+    st.caption(f"{title} · valued {instant(run.at)} the {plain(run.method)} way · {things(run.n_periods, 'periods')}")
     cells = st.columns([2, 2, 2, 3])
     cells[0].metric("All together", correlation(run.v_everyone), border=True, help=HELP["rank_ic"])
     cells[1].metric("Label party alone", correlation(run.v_nobody), border=True, help=HELP["nobody"])

@@ -7,7 +7,7 @@ import streamlit as st
 from parties.client import CostView, DraftView
 from ui import run_form
 from ui.tables.run_list import costs_table
-from ui.wording import HELP, count, duration, percent, plain
+from ui.wording import HELP, count, duration, percent, plain, things
 
 __all__ = ["show"]
 
@@ -47,7 +47,10 @@ def _openings(draft: DraftView) -> None:
     used = sum(use.most for use in draft.openings)
     share = draft.exposed / draft.features if draft.features else None
     share_words = percent(share).replace(" ", "\N{NO-BREAK SPACE}")
-    words = f"{used} of {draft.row_limit} openings · at most {draft.exposed} linear forms of {draft.features} features"
+    words = (
+        f"{used} of {draft.row_limit} openings · at most {things(draft.exposed, 'linear forms')} of "
+        f"{draft.features} features"
+    )
     st.progress(min(1.0, used / draft.row_limit) if draft.row_limit else 0.0, text=f"{words} ({share_words})")
     st.caption(" · ".join(f"{use.most} for {plain(use.what)}" for use in draft.openings))
 
@@ -57,10 +60,10 @@ def _scores(draft: DraftView) -> None:
     st.markdown("**What opens**", help=HELP["scores"])
     used = sum(use.most for use in draft.openings)
     bits = f"{draft.score_bits} bits"
-    scores = f"One score of {bits}" if used == 1 else f"{used} scores of {bits} each"
+    scores = f"One score of {bits}" if used == 1 else f"{things(used, 'scores')} of {bits} each"
     st.progress(
         min(1.0, used / draft.row_limit),
-        text=f"{scores} per predicted row: {count(draft.opened_rows)} rows · "
+        text=f"{scores} per predicted row: {things(draft.opened_rows, 'rows')} · "
         f"{used} of {draft.row_limit} scores of a row over all runs",
     )
     model = draft.agreement.get("model")

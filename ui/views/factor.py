@@ -9,7 +9,7 @@ from ui.bundle import SUMS, check_archive
 from ui.empty_states import explain
 from ui.links import go
 from ui.tables.run import files_table
-from ui.wording import HELP, count, data_size, instant, plain, short_id
+from ui.wording import HELP, data_size, instant, plain, short_id, things
 
 __all__ = ["render"]
 
@@ -19,7 +19,10 @@ def render(client: ClientProtocol, factor: FactorView) -> None:
     st.subheader("The factor's files", help=HELP["sha256"])
     with st.container(border=True):
         words = [f"**{plain(factor.factor_id)}**", f"version {plain(factor.version)}" if factor.version else ""]
-        words += [f"{count(factor.rows)} rows" if factor.rows else "", data_size(factor.bytes) if factor.bytes else ""]
+        words += [
+            f"{things(factor.rows, 'rows')}" if factor.rows else "",
+            data_size(factor.bytes) if factor.bytes else "",
+        ]
         words.append(f"made {instant(factor.created_at)}" if factor.created_at else "")
         st.markdown(" · ".join(word for word in words if word))
         if factor.sha256:
@@ -33,7 +36,7 @@ def render(client: ClientProtocol, factor: FactorView) -> None:
         else:
             st.info("This coordinator is not among the recipients: the files are at the parties named above.")
     if factor.files:
-        with st.expander(f"{len(factor.files)} files", icon=":material/folder_zip:"):
+        with st.expander(f"{things(len(factor.files), 'files')}", icon=":material/folder_zip:"):
             st.dataframe(files_table(factor.files), hide_index=True, alt="Files of the bundle")
 
 
@@ -57,7 +60,7 @@ def _download(client: ClientProtocol, factor: FactorView) -> None:
             del st.session_state[key]
             st.rerun()
         return
-    st.success(f"All {check.files} files have the fingerprints in {SUMS}.", icon=":material/verified:")
+    st.success(f"All {things(check.files, 'files')} have the fingerprints in {SUMS}.", icon=":material/verified:")
     st.download_button(
         f"Download the factor ({data_size(len(archive))})",
         archive,

@@ -12,7 +12,7 @@ from ui import battery_words
 from ui.charts.drawn_once import draw
 from ui.charts.factors import factor_chart
 from ui.empty_states import empty
-from ui.wording import HELP, MISSING, correlation, plain, t_value
+from ui.wording import HELP, MISSING, correlation, plain, t_value, things
 
 __all__ = ["headline", "honesty", "left_out", "measures", "sections", "warnings"]
 
@@ -40,7 +40,7 @@ def measures(card: FactorCard) -> None:
         | {plain(name.replace("_", " ")): value for name, value in by.items()}
         for model, by in found.measures.items()
     ]
-    st.subheader(f"On {found.rows:,} test rows", help=HELP["test_rows"])
+    st.subheader(f"On {things(found.rows, 'test rows')}", help=HELP["test_rows"])
     st.dataframe(rows, hide_index=True, alt="Measures on the test rows")
 
 
@@ -112,7 +112,7 @@ def _section(section: SectionView, detail: FactorDetail) -> None:
                 st.caption(plain(chart.series.definition))
     if section.numbers:
         table = battery_words.numbers_table(section)
-        with st.expander(f"{len(table)} numbers with their definitions", expanded=not section.charts):
+        with st.expander(f"{things(len(table), 'numbers')} with their definitions", expanded=not section.charts):
             st.dataframe(table, hide_index=True, alt=f"Numbers: {section.title}", key=f"numbers {section.key}")
 
 

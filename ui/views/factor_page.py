@@ -13,7 +13,7 @@ from ui.tables.run import files_table
 from ui.views import factor_battery as battery
 from ui.views import factor_take as take
 from ui.views.daily_use import daily_use
-from ui.wording import HELP, instant, plain, short_id, when
+from ui.wording import HELP, instant, plain, short_id, things, when
 
 __all__ = ["TABS", "render"]
 
@@ -127,6 +127,6 @@ def _about(detail: FactorDetail) -> None:
         with st.expander("What it is", icon=":material/info:"):
             st.table({"": list(detail.facts), " ": [plain(value) for value in detail.facts.values()]})
     if detail.files:
-        with st.expander(f"{len(detail.files)} files with their fingerprints", icon=":material/folder_zip:"):
+        with st.expander(f"{things(len(detail.files), 'files')} with their fingerprints", icon=":material/folder_zip:"):
             st.code(f"SHA-256 of SHA256SUMS: {detail.card.sha256}", language=None)
             st.dataframe(files_table(detail.files), hide_index=True, alt="Files of the bundle")

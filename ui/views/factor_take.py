@@ -10,7 +10,7 @@ from parties.client import ClientProtocol, EntenteError, FactorCard, FactorCheck
 from ui.empty_states import explain
 from ui.factor_files import FORM_HINTS, FORM_TITLES, file_name, mime_of, taken
 from ui.tables.trust import moment
-from ui.wording import HELP, data_size, instant, plain
+from ui.wording import HELP, data_size, instant, plain, things
 
 __all__ = ["answer", "badge", "checked", "downloads", "verification"]
 
@@ -63,7 +63,7 @@ def answer(check: FactorCheck) -> None:
     if check.sound:
         by = plain(", ".join(signer.signer for signer in check.signers))
         st.success(
-            f"{check.files} files are as signed by {by}, with the key in the agreement.",
+            f"{things(check.files, 'files')} are as signed by {by}, with the key in the agreement.",
             title="Verified", icon=":material/verified:",
         )  # fmt: skip
     else:

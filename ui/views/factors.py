@@ -11,7 +11,7 @@ from ui.empty_states import empty
 from ui.links import go
 from ui.paging import offset_of, turn_pages
 from ui.shared_reads import kept
-from ui.wording import HELP, correlation, instant, plain, short_id, t_value
+from ui.wording import HELP, correlation, instant, plain, short_id, t_value, things
 
 __all__ = ["render"]
 
@@ -73,7 +73,7 @@ def _card(card: FactorCard) -> None:
         chart_type="area", delta_color="off", delta_arrow="off",
     )  # fmt: skip
     uplift = f"Uplift **{correlation(card.uplift)}** · " if card.uplift is not None else ""
-    st.markdown(f"{uplift}{card.n_periods} periods", help=HELP["uplift"])
+    st.markdown(f"{uplift}{things(card.n_periods, 'periods')}", help=HELP["uplift"])
     with st.container(horizontal=True):
         if card.available:
             st.badge("files here", color="green", icon=":material/folder_zip:")

@@ -10,7 +10,7 @@ import streamlit as st
 from parties.client import BalancesView, CashQuestion, CashStep, ClientProtocol, SettlementQuestion, ViewerView
 from ui.empty_states import ask, empty
 from ui.views.step_plan import show_plan
-from ui.wording import amount, plain, short_id
+from ui.wording import amount, plain, short_id, things
 
 __all__ = ["CASH_STEPS", "minor_of", "money_steps"]
 
@@ -123,7 +123,7 @@ def _amount(books: BalancesView, kind: str) -> int | None:
         return None
     minor = minor_of(text, known.scale)
     if minor is None:
-        st.warning(f"Write the amount in {known.unit} with at most {known.scale} decimals, such as 1250.00.")
+        st.warning(f"Write the amount in {known.unit} with at most {things(known.scale, 'decimals')}, such as 1250.00.")
     return minor
 
 

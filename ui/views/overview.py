@@ -37,6 +37,7 @@ from ui.wording import (
     percent,
     plain,
     short_id,
+    things,
     when,
 )
 
@@ -184,5 +185,6 @@ def _house(house: HouseView) -> None:
     with st.container(border=True):
         st.markdown(f"**{plain(house.name)}** · version {plain(house.version)}")
         st.caption(
-            f"Serving since {instant(house.started_at)} on {house.database}; {count(house.log_entries)} audit entries."
+            f"Serving since {instant(house.started_at)} on {house.database}; "
+            f"{things(house.log_entries, 'audit entries')}."
         )

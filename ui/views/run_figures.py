@@ -11,7 +11,7 @@ from ui.charts.drawn_once import draw
 from ui.charts.thinned_series import MOST_POINTS
 from ui.empty_states import empty
 from ui.tables import run as run_tables
-from ui.wording import HELP, MISSING, amount, correlation, count, data_size, plain, t_value
+from ui.wording import HELP, MISSING, amount, correlation, count, data_size, plain, t_value, things
 
 __all__ = ["contribution", "numbers", "quality", "revealed", "trees_of"]
 
@@ -77,7 +77,7 @@ def quality(run: RunView) -> None:
     st.subheader("The factor, period by period", help=HELP["rank_ic"])
     if any(p.ic_joint is not None or p.ic_own is not None for p in run.series):
         if run.evaluation and run.evaluation.n_periods:
-            st.caption(f"{run.evaluation.n_periods} periods out of sample.")
+            st.caption(f"{things(run.evaluation.n_periods, 'periods')} out of sample.")
         if len(run.series) > MOST_POINTS:
             st.caption(f"Each point is the mean of {-(-len(run.series) // MOST_POINTS)} periods; sums are exact.")
         left, right = st.columns(2)
@@ -163,7 +163,7 @@ def revealed(run: RunView) -> None:
 def _scores(run: RunView) -> None:
     """What opened of the rows of a run on shares."""
     st.markdown("**Scores of the most opened row**", help=HELP["scores"])
-    opened = f": {count(run.factor.rows)} rows" if run.factor is not None and run.factor.rows else ""
+    opened = f": {things(run.factor.rows, 'rows')}" if run.factor is not None and run.factor.rows else ""
     trained, held = (
         (
             "Training opened counts and sums of anonymous splits, 16 bits each.",
@@ -179,6 +179,6 @@ def _scores(run: RunView) -> None:
     if isinstance(model, dict) and model.get("kind") == "ensemble":
         scores, each = "Two scores, of the network and of the trees,", " each"
     elif isinstance(classes, int):
-        scores, each = f"{classes} scores, one of each class,", " each"
+        scores, each = f"{things(classes, 'scores')}, one of each class,", " each"
     st.caption(f"{scores} of {run.score_bits} bits{each} per predicted row{opened}. {trained}")
     st.caption(f"Anchor: {plain(run.anchor)}. Its node counts the scores. {held}")

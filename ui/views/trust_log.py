@@ -8,7 +8,7 @@ from parties.client import AuditEntryView, AuditQuestion, ClientProtocol, Entent
 from ui.empty_states import ask, empty, explain
 from ui.paging import offset_of, turn_pages
 from ui.tables.trust import audit_table, exchanges_table, members_table, moment
-from ui.wording import HELP, count, instant, plain, short_id
+from ui.wording import HELP, count, instant, plain, short_id, things
 
 __all__ = ["render", "render_heads"]
 
@@ -70,13 +70,13 @@ def _verification(client: ClientProtocol) -> None:
 
 def _answer(check: LogCheckView) -> None:
     if check.sound:
-        told = f"{count(check.size)} entries and {count(check.own_heads)} signed heads, all in order."
+        told = f"{things(check.size, 'entries')} and {things(check.own_heads, 'signed heads')}, all in order."
         seen = ", ".join(f"{plain(name)} {count(number)}" for name, number in check.others.items())
         if seen:
             told += f" Heads of others that were seen, none against another: {seen}."
         st.success(told, title="The log is sound", icon=":material/verified:")
         if check.unlinked:
-            st.caption(f"{count(check.unlinked)} heads are signed, but begin after one that was not seen here.")
+            st.caption(f"{things(check.unlinked, 'heads')} are signed, but begin after one that was not seen here.")
         st.code(f"root {check.root}", language=None)
     else:
         faults = "\n".join(f"- {plain(fault)}" for fault in check.faults[:10])

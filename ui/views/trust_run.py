@@ -11,7 +11,7 @@ from ui.charts.runs import openings_chart
 from ui.charts.trust import links_chart
 from ui.empty_states import ask, empty
 from ui.tables.trust import revealed_table, signers_table, terms_table
-from ui.wording import HELP, count, data_size, plain, short_id
+from ui.wording import HELP, count, data_size, plain, short_id, things
 
 __all__ = ["render_agreement", "render_revealed"]
 
@@ -124,7 +124,7 @@ def render_agreement(client: ClientProtocol) -> None:
             key=f"canonical {run_id}",
         )
         st.caption(f"Its SHA-256 is the run id: `sha256sum` prints {plain(short_id(run_id))}…", width="content")
-    st.subheader(f"All {len(found.terms)} terms")
+    st.subheader(f"All {things(len(found.terms), 'terms')}")
     wide = st.column_config.TextColumn(width="large")
     config = {"Value": wide, "Meaning": wide}
     st.dataframe(terms_table(found.terms), hide_index=True, column_config=config, alt="Every term of the agreement")
@@ -147,7 +147,8 @@ def _signatures(found: AgreementText) -> None:
         )  # fmt: skip
     else:
         st.success(
-            f"All {len(found.signers)} parties signed this document, each with the key that it names for them.",
+            f"All {things(len(found.signers), 'parties')} signed this document, each with the key that it names "
+            "for them.",
             title="Signed by everybody", icon=":material/verified:",
         )  # fmt: skip
     st.dataframe(signers_table(found.signers), hide_index=True, alt="Signatures, checked now", height="content")
