@@ -64,43 +64,44 @@ def templates(
         "model": {"kind": "ensemble", "boosted": {"refit_every": 13}},
         "openings": {"limit_per_row": 4, "contribution": "none"},
     }
-    made = [
-        TemplateView(
-            key="sealed",
-            title="Sealed network",
-            words="As in the demo: learns products of all parties' columns on shares to the end, and opens nothing "
-            "of a row but its score.",
-            terms=shared | sealed,
-        ),
-        TemplateView(
-            key="trees",
-            title="Sealed trees",
-            words="Boosted trees grown on shares and fitted anew each quarter: learn steps and products, take missing "
-            "values, and open counts and sums of anonymous splits beside scores.",
-            terms=shared | trees,
-        ),
-        TemplateView(
-            key="ensemble",
-            title="Network and trees",
-            words="An ensemble of the two above, averaged at each period's ranks: steadier than either, and two scores "
-            "of a row open. Parties are valued by runs of coalitions, or in a run of one of the two.",
-            terms=shared | ensemble,
-        ),
-        TemplateView(
-            key="split",
-            title="Split network",
-            words="A source layer across the parties and a small network at the label party, which reads opened sums "
-            "within a budget; contributions from masked sums.",
-            terms=shared | split,
-        ),
-        TemplateView(
-            key="ridge",
-            title="Joint ridge",
-            words="A joint linear model from secure cross-moments: quick, and no row is opened but for its score.",
-            terms=shared | ridge,
-        ),
+    kinds = {"sealed": sealed, "trees": trees, "ensemble": ensemble, "split": split, "ridge": ridge}
+    return [
+        one.model_copy(update={"words": one.words + note, "entities": about, "terms": shared | kinds[one.key]})
+        for one in _KINDS
     ]
-    return [one.model_copy(update={"words": one.words + note, "entities": about}) for one in made]
+
+
+_KINDS = (
+    TemplateView(
+        key="sealed",
+        title="Sealed network",
+        words="As in the demo: learns products of all parties' columns on shares to the end, and opens nothing "
+        "of a row but its score.",
+    ),
+    TemplateView(
+        key="trees",
+        title="Sealed trees",
+        words="Boosted trees grown on shares and fitted anew each quarter: learn steps and products, take missing "
+        "values, and open counts and sums of anonymous splits beside scores.",
+    ),
+    TemplateView(
+        key="ensemble",
+        title="Network and trees",
+        words="An ensemble of the two above, averaged at each period's ranks: steadier than either, and two scores "
+        "of a row open. Parties are valued by runs of coalitions, or in a run of one of the two.",
+    ),
+    TemplateView(
+        key="split",
+        title="Split network",
+        words="A source layer across the parties and a small network at the label party, which reads opened sums "
+        "within a budget; contributions from masked sums.",
+    ),
+    TemplateView(
+        key="ridge",
+        title="Joint ridge",
+        words="A joint linear model from secure cross-moments: quick, and no row is opened but for its score.",
+    ),
+)
 
 
 def _plan(columns: int, parties: int) -> tuple[int, int, str]:
