@@ -9,6 +9,7 @@ import typer
 
 from parties.cli.joining import KeyFile, use_key_file
 from parties.errors import ConfigError
+from parties.plurals import things
 from parties.terminal.console import table
 
 __all__ = ["doctor"]
@@ -41,5 +42,5 @@ def doctor(
     table("", ("check", "verdict", "detail"), ((check.what, check.verdict, check.detail) for check in found))
     failed = [check for check in found if check.verdict == "fail"]
     if failed:
-        count = "1 check failed" if len(failed) == 1 else f"{len(failed)} checks failed, the first"
+        count = "1 check failed" if len(failed) == 1 else f"{things(len(failed), 'checks')} failed, the first"
         raise ConfigError(f"{count}: {failed[0].what}: {failed[0].detail}")

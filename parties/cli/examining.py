@@ -20,6 +20,7 @@ from parties.members.keys import Identity, load_identity
 from parties.members.roster import EXPIRY_WARNING, Roster, expiry_warnings
 from parties.names import COORDINATOR
 from parties.node.settings import load_node_settings
+from parties.plurals import things
 from parties.transport.pinned import fetch_certificate
 from parties.transport.reach import round_trip
 from parties.transport.to_coordinator import Connection
@@ -150,7 +151,7 @@ def _certificates(identity: Identity, roster: Roster) -> Iterator[Check]:
         yield Check("roster", "fail", "names another certificate for this node than its own: join or rotate again")
     for told in expiry_warnings({name: member for name, member in roster.items() if name != identity.name}, now):
         yield Check("roster", "warn", told)
-    yield Check("roster", "ok", f"{len(roster)} members: {', '.join(sorted(roster))}")
+    yield Check("roster", "ok", f"{things(len(roster), 'members')}: {', '.join(sorted(roster))}")
 
 
 def _coordinator(home: Path, identity: Identity, roster: Roster) -> Iterator[Check]:
