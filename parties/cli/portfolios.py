@@ -97,7 +97,9 @@ def factors_portfolio(
     if findings is not None:
         write_record(findings, found.record())
     if report is not None:
-        limits = f"capital {capital:,.0f}, gross {gross:g}, one instrument {max_weight:g}, {things(volume_share, 'days')} of value"
+        limits = (
+            f"capital {capital:,.0f}, gross {gross:g}, one instrument {max_weight:g}, {volume_share:g} days of value"
+        )
         facts = {
             "market from": market.name,
             "capital": f"{capital:,.0f}",
