@@ -154,7 +154,7 @@ def test_a_round_from_the_key_to_the_checked_total(office: Office, entente: Call
     for name in ("satellite", "social", "fund"):
         approving = ("settle", "approve", dossier, "--home", books, "--yes", "--as", name)
         code, said = entente(*approving, "--credentials", office.home(name))
-    assert "Posted: 1 new entries, approved by admin, satellite, social, fund" in said
+    assert "Posted: 1 new entry, approved by admin, satellite, social, fund" in said
     with LedgerStore(books / "ledger.db") as ledger:
         balances = ledger.balances()
         assert (balances[CASH].posted, balances[SUBSCRIPTIONS].posted) == (3, 3)

@@ -256,7 +256,7 @@ def test_days_between_sessions_are_noted(home: Path) -> None:
     )
     for frequency, noted in (
         ("XNYS", "2 dates, the first 2024-03-29"),
-        ("B", "1 dates, the first 2024-03-30"),
+        ("B", "1 date, the first 2024-03-30"),
         ("D", ""),
     ):
         terms = calendar_terms(CalendarSettings(frequency=frequency, first=date(2024, 3, 27), last=date(2024, 4, 3)))

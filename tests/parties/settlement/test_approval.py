@@ -123,7 +123,7 @@ def test_final_takes_live_data_and_two_people(entente: Entente, settled: Settled
     away.write_bytes(file.read_bytes())
     assert entente("settle", "approve", away, "--yes", *signing(settled, "bank")).code == 0
     done = entente("settle", "approve", away, "--home", settled.home, "--yes", *signing(settled, "bank"))
-    assert "Posted: 1 new entries, approved by admin, bank" in done.out
+    assert "Posted: 1 new entry, approved by admin, bank" in done.out
     # the close paid sat 2000 for a score of 0.03: half of it live is worth half
     assert posted(settled, "sat", "Payable") == 1_000
     assert posted(settled, "sat", "Stake") == 8_000
@@ -150,7 +150,7 @@ def test_void_correct_dispute_and_pay(entente: Entente, settled: SettledHome, tm
 
     accused = entente("settle", "dispute", run, "--party", "card", "--why", "late", "--home", home,
                       "--credentials", settled.keys("card"))  # fmt: skip
-    assert "Posted: 1 new entries, approved by card" in accused.out
+    assert "Posted: 1 new entry, approved by card" in accused.out
     live = settled.live(tmp_path / "live.json", sat=0.03, card=0.01)
     finalise = ("settle", "finalise", run, "--home", home, "--live", live, *signing(settled, "admin"))
     assert "is not judged yet" in entente(*finalise).err
@@ -398,7 +398,7 @@ def test_a_step_recorded_but_not_posted_is_posted_once(
         crash.setattr(LedgerStore, "append_all", lambda *_: (_ for _ in ()).throw(StorageError("the disk is gone")))
         assert entente(*approve).code == 7
     assert len(Dossiers.load(file).approvals) == 2, "what was approved is on disk before anything is posted"
-    assert "Posted: 1 new entries" in entente(*approve).out
+    assert "Posted: 1 new entry" in entente(*approve).out
     assert "Posted: 0 new entries" in entente(*approve).out
     with settled.ledger() as ledger:
         assert ledger.check().ok
