@@ -302,8 +302,7 @@ def _notes(
     between = _between_sessions(calendar, dates)
     if len(between):
         notes.append(
-            f"{things(len(between), 'dates')}, the first {between[0]}, lie between two sessions of the calendar "
-            "and count for "
+            f"{things(len(between), 'dates')}, the first {between[0]}, between two sessions of the calendar: counted for "
             "the one that follows"
         )
     if (period_index(calendar, period) < 0).all():
