@@ -302,8 +302,8 @@ def _notes(
     between = _between_sessions(calendar, dates)
     if len(between):
         notes.append(
-            f"{things(len(between), 'dates')}, the first {between[0]}, between two sessions of the calendar: counted for "
-            "the one that follows"
+            f"{things(len(between), 'dates')}, the first {between[0]}, between two sessions of the calendar: counted "
+            "for the one that follows"
         )
     if (period_index(calendar, period) < 0).all():
         notes.append(f"no observation is dated inside the calendar ({calendar.periods[0]} to {calendar.periods[-1]})")
