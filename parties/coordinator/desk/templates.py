@@ -64,7 +64,13 @@ def templates(
         "model": {"kind": "ensemble", "boosted": {"refit_every": 13}},
         "openings": {"limit_per_row": 4, "contribution": "none"},
     }
-    kinds = {"sealed": sealed, "trees": trees, "ensemble": ensemble, "split": split, "ridge": ridge}
+    kinds: dict[str, dict[str, Any]] = {
+        "sealed": sealed,
+        "trees": trees,
+        "ensemble": ensemble,
+        "split": split,
+        "ridge": ridge,
+    }
     return [
         one.model_copy(update={"words": one.words + note, "entities": about, "terms": shared | kinds[one.key]})
         for one in _KINDS
