@@ -5,6 +5,7 @@ Everything here stays at home: it names the party's coverage, which no other par
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from parties.data.delistings import delisting_notes
 from parties.data.entities import canonical_entities, read_naming
 from parties.data.panel import build_label_panel, feature_panel_of, label_panel_of, raw_panel
 from parties.data.preprocess import cross_sectional_scores, uncut
-from parties.data.query import LabelRows, Observations, read_label_rows, read_observations
+from parties.data.query import LabelRows, Observations, read_label_rows, read_observations, sql_text
 from parties.data.sources import party_sources
 from parties.data.universe import universe_line
 from parties.plurals import things
@@ -159,7 +160,12 @@ def coverage_report(
     last = max((t for t in range(len(calendar)) if usable[t].any()), default=None)
     return replace(
         report,
-        notes=(*_notes(settings, report, calendar, observed.period, canonical), *_constant(settings, raw), *left),
+        notes=(
+            *_notes(settings, report, calendar, observed.period, canonical),
+            *_tried(observed, folder / settings.query, data),
+            *_constant(settings, raw),
+            *left,
+        ),
         readings=tuple(readings),
         preview_period="" if last is None else calendar.periods[last],
         preview=() if last is None else _preview(settings, raw[last][usable[last]]),
@@ -229,6 +235,17 @@ def _not_cut(settings: PartySettings, raw: NDArray[np.float64]) -> str:
         f"{name} in {n:,} of {len(raw):,} periods" for name, n in zip(settings.own_columns, counts, strict=True) if n
     ]
     return f"; not winsorised, since of few values: {', '.join(told)}" if told else ""
+
+
+def _tried(observed: Observations, query: Path, data: Path) -> list[str]:
+    """That values may be missing because the query makes missing what it cannot read."""
+    missing = int(np.isnan(observed.values).sum())
+    if not missing or not re.search(r"\btry(?:_\w+)?\s*\(", sql_text(query, data), re.IGNORECASE):
+        return []
+    return [
+        f"{missing:,} values are missing, and {query.name} has TRY_CAST, which makes missing what it cannot read; with "
+        "CAST in its place the first such value is named"
+    ]
 
 
 def _constant(settings: PartySettings, raw: NDArray[np.float64]) -> list[str]:

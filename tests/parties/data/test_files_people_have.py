@@ -224,6 +224,15 @@ def test_a_word_among_numbers_is_named(home: Path) -> None:
     assert "REPLACE" not in said
 
 
+def test_the_check_says_that_try_cast_loses_values(home: Path) -> None:
+    tried = PARQUET.replace(", x FROM", ", TRY_CAST(x AS DOUBLE) AS x FROM")
+    terms = calendar_terms(CalendarSettings(frequency="M", first=date(2024, 1, 1), last=date(2024, 2, 3)))
+    for texts, noted in ((["1,234.75", "900"], True), (["1", "900"], False)):
+        read(home, tried, pd.DataFrame({"ticker": ["A", "B"], "day": pd.Timestamp("2024-01-31"), "x": texts}))
+        notes = coverage_report(party(), home, home / "data", calendar_of(terms)).notes
+        assert any("1 values are missing, and q.sql has TRY_CAST" in note for note in notes) is noted
+
+
 def test_ids_that_became_floats_come_back(home: Path) -> None:
     frame = pd.DataFrame({"ticker": [1001.0, 1002.0], "day": pd.Timestamp("2024-01-31"), "x": [1.0, 2.0]})
     said = refusal(home, PARQUET, frame)
