@@ -28,6 +28,7 @@ from parties.node.openings import OpeningStore
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings, load_consortium
 from tests.parties.demo_rig import let_bits, until
+from tests.parties.node_rig import in_this_process
 from vfl.protocols.row_bits import BACKWARD
 from vfl.terms import Model
 
@@ -37,6 +38,8 @@ Place = Callable[[str, Callable[[], None]], None]
 
 LABEL = "fund"
 PARTIES = ("fund", "satellite", "social")
+WHOLE_PERIODS = 12
+"""Of every run that is compared with one that nothing happened to: 16 training steps."""
 
 
 @dataclass
@@ -110,6 +113,11 @@ class Living:
         [path] = self.homes.party(LABEL).glob("factors/*/*/factor.parquet")
         return pd.read_parquet(path)["score"].sort_index().to_numpy()
 
+    def periods_scored(self) -> int:
+        """Of how many periods the label party's factor has scores."""
+        [path] = self.homes.party(LABEL).glob("factors/*/*/factor.parquet")
+        return int(pd.read_parquet(path).index.get_level_values(0).nunique())
+
     def from_twin(self) -> float:
         """Largest difference to the same run in plain numbers with the same noise, in score standard deviations."""
         self.homes.agreement.write_bytes(self.agreement.canonical())
@@ -162,6 +170,49 @@ def living(
     what the nodes' standing limits allow beyond the run's own terms; ``model``: in place of the split network;
     ``terms``: what else is agreed in place of what the simulation asks for.
     """
+    homes, agreement = _laid_out(folder, features, periods, room, model, terms)
+    agreement = agreement.model_copy(update={"silence_seconds": silence})
+    prepare(homes)
+    with Processes(homes.logs) as processes:
+        alive = Living(homes, agreement, processes, place)
+        for name in (COORDINATOR, *(party.name for party in agreement.parties)):
+            alive.start(name)
+        with alive.client() as client:
+            until(lambda: _attached(client), "every party")
+            client.propose(agreement)
+        yield alive
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a run that nobody disturbs ends in."""
+
+    scored: int
+    openings: dict[str, dict[str, int]]
+
+
+def undisturbed(folder: Path, *, periods: int) -> Whole:
+    """The run of :func:`living` as it ends where nothing happens to it, in this process."""
+    homes, agreement = _laid_out(folder, 2, periods)
+    with in_this_process(homes, PARTIES), Client("", homes.admin) as client:
+        client.propose(agreement)
+        until(lambda: client.run(agreement.run_id).ended, "the run's end")
+        view = client.run(agreement.run_id)
+    assert view.status == "settled", view.reason
+    assert view.relayed == (), "the direct way is the default"
+    alive = Living(homes, agreement, Processes(homes.logs), lambda name, start: None)
+    return Whole(len(alive.scores()), {party: opened(alive, party) for party in PARTIES[1:]})
+
+
+def _laid_out(
+    folder: Path,
+    features: int,
+    periods: int,
+    room: Mapping[str, float] | None = None,
+    model: Model | None = None,
+    terms: Terms = lambda settings: settings,
+) -> tuple[DemoHomes, Agreement]:
+    """Homes of a simulated consortium, and the run that is proposed to it."""
     kind: SimulatedModel = "sealed" if model is not None and model.kind == "sealed" else "split"
     made = simulate(folder / "data", entities=60, periods=periods, parties=features, seed=11, model=kind)
     settings = load_consortium(made.config)
@@ -172,17 +223,7 @@ def living(
     homes = lay_out(folder.resolve(), allowed, made.config.parent, made.data, 11)
     if room:
         let_bits(homes, [party.name for party in settings.party])
-    agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
-    agreement = agreement.model_copy(update={"silence_seconds": silence})
-    prepare(homes)
-    with Processes(homes.logs) as processes:
-        alive = Living(homes, agreement, processes, place)
-        for name in (COORDINATOR, *(party.name for party in settings.party)):
-            alive.start(name)
-        with alive.client() as client:
-            until(lambda: _attached(client), "every party")
-            client.propose(agreement)
-        yield alive
+    return homes, agreement_of(settings, homes.roster, datetime.now(UTC))
 
 
 def _attached(client: Client) -> bool:

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from parties.demo.homes import DemoHomes, free_addresses
 from parties.ledger.store import LedgerStore
 from parties.names import COORDINATOR
-from tests.faults.living import LABEL, PARTIES, Living, living, opened
+from tests.faults.living import LABEL, PARTIES, WHOLE_PERIODS, Living, Whole, living, opened
 from tests.faults.network import Namespaces, Proxies, Weather, namespaces_permitted
 from tests.parties.cli.test_operator_guide import private_texts
 from tests.parties.demo_rig import until
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.system
 
 EVERYBODY = (COORDINATOR, *PARTIES)
 FEATURES = ("satellite", "social")
-PERIODS = 10
 SILENCE = 12
 
 
@@ -41,23 +39,8 @@ def networked(folder: Path, net: Namespaces | Proxies) -> Iterator[Living]:
         impatient(homes)
         net.prepare(homes)
 
-    with net, living(folder, prepare, net.start, periods=PERIODS, silence=SILENCE) as alive:
+    with net, living(folder, prepare, net.start, periods=WHOLE_PERIODS, silence=SILENCE) as alive:
         yield alive
-
-
-@dataclass
-class Whole:
-    """What an undisturbed run ends in."""
-
-    scored: int
-    openings: dict[str, dict[str, int]]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    with living(tmp_path_factory.mktemp("whole"), periods=PERIODS) as alive:
-        assert alive.settled().relayed == (), "the direct way is the default"
-        return Whole(len(alive.scores()), {party: opened(alive, party) for party in FEATURES})
 
 
 def ends_as(alive: Living, whole: Whole) -> None:
@@ -135,7 +118,7 @@ def out_of_reach(homes: DemoHomes) -> None:
 def test_parties_that_never_reach_each_other_are_relayed_and_survive_the_coordinators_end(
     tmp_path: Path, whole: Whole
 ) -> None:
-    with living(tmp_path, out_of_reach, periods=PERIODS) as alive:
+    with living(tmp_path, out_of_reach, periods=WHOLE_PERIODS) as alive:
         until(alive.at_step("satellite", 4), "step 4")
         assert (COORDINATOR, "social") in {(one.sender, one.receiver) for one in alive.view().relayed}
         alive.kill(COORDINATOR)  # every connection goes with it

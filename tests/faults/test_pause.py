@@ -10,21 +10,12 @@ import pytest
 from parties.client import Client, RunView
 from parties.errors import AgreementError
 from parties.names import COORDINATOR
-from tests.faults.living import LABEL, PARTIES, Living, living, opened
+from tests.faults.living import LABEL, PARTIES, WHOLE_PERIODS, Living, Whole, living, opened
 from tests.parties.demo_rig import until
 
 pytestmark = pytest.mark.system
 
 FEATURES = ("satellite", "social")
-Whole = tuple[int, dict[str, dict[str, int]]]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """Scores and openings of a run that nobody paused."""
-    with living(tmp_path_factory.mktemp("whole"), periods=16) as alive:
-        alive.settled()
-        return len(alive.scores()), {party: opened(alive, party) for party in FEATURES}
 
 
 def paused(alive: Living) -> RunView:
@@ -35,15 +26,14 @@ def paused(alive: Living) -> RunView:
 
 
 def check(alive: Living, whole: Whole) -> None:
-    scored, openings = whole
-    assert len(alive.scores()) == scored
+    assert len(alive.scores()) == whole.scored
     assert alive.from_twin() <= 1e-3
     for party in FEATURES:
-        assert opened(alive, party) == openings[party], "every opening was made as planned, and charged once"
+        assert opened(alive, party) == whole.openings[party], "every opening was made as planned, and charged once"
 
 
 def test_a_paused_run_outlives_every_process_and_ends_in_the_same_factor(tmp_path: Path, whole: Whole) -> None:
-    with living(tmp_path, periods=16) as alive:
+    with living(tmp_path, periods=WHOLE_PERIODS) as alive:
         until(alive.at_step("satellite", 6), "step 6")
         run_id = alive.agreement.run_id
         with Client("", alive.homes.party("social"), name="social") as social:
@@ -78,7 +68,7 @@ def test_a_paused_run_outlives_every_process_and_ends_in_the_same_factor(tmp_pat
 
 @pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
 def test_a_party_killed_while_it_stops_is_waited_for_after_the_resumption(tmp_path: Path, whole: Whole) -> None:
-    with living(tmp_path, periods=16) as alive:
+    with living(tmp_path, periods=WHOLE_PERIODS) as alive:
         until(alive.at_step(LABEL, 10), "step 10")
         with alive.client() as admin:
             admin.pause(alive.agreement.run_id, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from parties.agreement.sealed_terms import sealed_members
 from parties.agreement.terms import CalendarTerms
+from parties.demo.parity import FAR
 from parties.errors import AgreementError, DataError
 from parties.node.contribution_evidence import SentParts
 from parties.node.joint import joint_model
@@ -23,7 +25,7 @@ from parties.node.sealed_feature import SealedFeatureParty
 from parties.node.sealed_label import SealedJoint
 from psi.flow import Flow, Message, RemoteProtocolError, run_local
 from tests.faults.consortium import Crash
-from tests.faults.living import PARTIES, living, opened
+from tests.faults.living import PARTIES, WHOLE_PERIODS, living, opened
 from tests.faults.test_resume import cut
 from tests.parties.agreement.test_model_terms import agreement
 from tests.parties.demo_rig import until
@@ -43,6 +45,7 @@ TERMS = agreement(MODEL, contribution="none", limit_per_row=1).model_copy(
     update={"walk_forward": agreement(MODEL, contribution="none").walk_forward.model_copy(update={"warmup": 2})}
 )
 FEATURES = ("a", "b", "c")
+_LONG = "ENTENTE_LONG" in os.environ
 
 _ENDS = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=90 * period) for period in range(PERIODS)]
 VALUED = TERMS.model_copy(
@@ -154,7 +157,7 @@ def test_a_cut_at_any_message_changes_nothing(whole: TrainingResult) -> None:
         return message
 
     Sealed(TERMS).attempt(relay)
-    for start, stride in ((0, 23), (11, 37)):
+    for start, stride in ((0, 23), (11, 37)) if _LONG else ((11, 37),):
         sealed, after, result = Sealed(TERMS), start, None
         while result is None and after < 2 * count[0]:
             try:
@@ -171,10 +174,13 @@ def test_a_cut_at_any_message_changes_nothing(whole: TrainingResult) -> None:
         check(sealed, sealed.attempt(), whole)
 
 
+RECORDS = {"before": (0, 2, 3) if _LONG else (0, 3), "after": (0, 2, 3) if _LONG else (2,)}
+
+
 @pytest.mark.parametrize("victim", ["l", "a", "b"])
-@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("side", RECORDS)
 def test_a_crash_around_records_changes_nothing(whole: TrainingResult, victim: str, side: str) -> None:
-    for number in (0, 2, 3):
+    for number in RECORDS[side]:
         sealed, left = Sealed(TERMS), [number]
 
         def fail(left: list[int] = left) -> None:
@@ -339,20 +345,17 @@ def test_rows_that_another_run_valued_are_not_valued_past_the_agreed_number() ->
 @pytest.mark.system
 def test_processes_killed_in_training_end_in_the_same_factor(tmp_path: Path) -> None:
     model = SealedModel(warmup_steps=3, batch_rows=512)
-    with living(tmp_path / "whole", model=model) as alive:
-        alive.settled()
-        whole = alive.scores()
-        planned = {party: opened(alive, party) for party in PARTIES[1:]}
-        assert sorted(len(counts) > 0 for counts in planned.values()) == [False, True], "one anchor counts"
-    with living(tmp_path / "killed", model=model) as alive:
-        for victim, step in (("satellite", 4), ("fund", 9), ("social", 15)):
+    with living(tmp_path, periods=WHOLE_PERIODS, model=model) as alive:
+        for victim, step in (("satellite", 3), ("fund", 6), ("social", 9)):
             until(lambda victim=victim, step=step: alive.at_step(victim, step)() or alive.ended(), f"step {step}")
             assert not alive.ended(), alive.view().reason
             alive.kill(victim)
             alive.start(victim)
         view = alive.settled()
         assert {phase.name: phase.attempt for phase in view.phases}["train"] >= 4
-        scores = alive.scores()
-        assert np.abs(scores - whole).max() <= 5e-3 * whole.std()
-        for party, counts in planned.items():
-            assert opened(alive, party) == counts, "every score opened once"
+        assert alive.from_twin() <= 3 * FAR
+        nobody, counts = sorted((opened(alive, party) for party in PARTIES[1:]), key=len)
+        assert not nobody, "one anchor counts"
+        assert set(counts.values()) == {1}, "everything opened once"
+        scores = [name for name in counts if name.startswith("scores/")]
+        assert len(scores) == len(counts) - len(scores) == alive.periods_scored(), "and every period's numbers"
