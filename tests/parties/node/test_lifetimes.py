@@ -145,7 +145,7 @@ def serving(homes: DemoHomes, **changes: Any) -> Iterator[tuple[Line, threading.
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < deadline, f"never happened: {what}"
         time.sleep(0.01)
@@ -167,10 +167,10 @@ def test_runs_leave_no_thread_and_no_panel(
             for number in range(RUNS):
                 agreement = proposal(settings, homes, number)
                 approve(line, agreement)
-                assert line.said.get(timeout=20)[0] == "signed"
+                assert line.said.get(timeout=100)[0] == "signed"
                 start = StartBody(phase="align", attempt=1, signatures=signatures(homes, agreement))
                 line.inbox.put(Command(start, agreement.run_id))
-                assert line.said.get(timeout=20)[:2] == ("done", agreement.run_id)
+                assert line.said.get(timeout=100)[:2] == ("done", agreement.run_id)
                 over = FinishedBody(settlement_sha256="00" * 32) if ends == "finished" else AbortBody(reason="enough")
                 line.inbox.put(Command(over, agreement.run_id))
                 name = f"run {agreement.run_id[:12]}"
@@ -197,7 +197,7 @@ def test_an_approval_outlives_a_coordinator_that_cannot_be_reached(
         folder = home / "runs" / agreement.run_id
         until((folder / "agreement.json").exists, "the agreement is kept")
         decide(folder, NodeHome(home).settings, "approve", by="ann")
-        kind, run_id, signature = line.said.get(timeout=20)
+        kind, run_id, signature = line.said.get(timeout=100)
     assert (kind, run_id) == ("signed", agreement.run_id)
     verify_signature(agreement, "social", signature)
     assert line.refusals == []
@@ -218,10 +218,10 @@ def test_a_report_that_cannot_be_delivered_does_not_end_the_node(
         line.inbox.put(Command(start, "ab" * 32))  # nobody approved it, which is reported, in vain
         until(lambda: not line.refusals, "the report was tried")
         approve(line, agreement)
-        said = [line.said.get(timeout=20)]
+        said = [line.said.get(timeout=100)]
         if isinstance(trouble, PeerError):
             assert said[0][:2] == ("failed", "ab" * 32), "it is said again"
-            said = [line.said.get(timeout=20)]
+            said = [line.said.get(timeout=100)]
         assert said[0][:2] == ("signed", agreement.run_id)
 
 
@@ -239,7 +239,7 @@ def test_a_full_disk_puts_an_approval_off(
     monkeypatch.setattr(run_approvals, "write_private", refuses)
     with serving(homes) as (line, _, _home):
         approve(line, agreement)
-        assert line.said.get(timeout=20)[:2] == ("signed", agreement.run_id)
+        assert line.said.get(timeout=100)[:2] == ("signed", agreement.run_id)
     assert full == []
 
 
@@ -253,12 +253,12 @@ def test_a_fault_while_an_agreement_is_looked_at_is_a_rejection(
     first, second = proposal(settings, homes, 400), proposal(settings, homes, 401)
     with serving(homes) as (line, _, _home), caplog.at_level(logging.ERROR):
         approve(line, first)
-        kind, run_id, why = line.said.get(timeout=20)
+        kind, run_id, why = line.said.get(timeout=100)
         assert (kind, run_id) == ("rejected", first.run_id)
         assert why == "an internal error (RuntimeError): see the node's log"
         monkeypatch.undo()
         approve(line, second)
-        assert line.said.get(timeout=20)[:2] == ("signed", second.run_id)
+        assert line.said.get(timeout=100)[:2] == ("signed", second.run_id)
 
 
 def test_a_fault_in_a_phase_fails_the_phase_and_not_the_thread(
@@ -269,11 +269,11 @@ def test_a_fault_in_a_phase_fails_the_phase_and_not_the_thread(
     agreement = proposal(settings, homes, 500)
     with serving(homes) as (line, _, _home):
         approve(line, agreement)
-        line.said.get(timeout=20)
+        line.said.get(timeout=100)
         whole = signatures(homes, agreement)
         for attempt in (1, 2):
             line.inbox.put(Command(StartBody(phase="align", attempt=attempt, signatures=whole), agreement.run_id))
-            said = line.said.get(timeout=20)
+            said = line.said.get(timeout=100)
             assert said[:4] == ("failed", agreement.run_id, "align", attempt)
             assert said[4] == "an internal error (RuntimeError): see the node's log"
             gc.collect()
@@ -291,7 +291,7 @@ def test_a_command_that_fails_is_logged_and_the_next_is_taken(
     with serving(homes) as (line, _, _home), caplog.at_level(logging.ERROR):
         line.inbox.put(Command(AbortBody(reason="enough"), "cd" * 32))
         approve(line, agreement)
-        assert line.said.get(timeout=20)[:2] == ("signed", agreement.run_id)
+        assert line.said.get(timeout=100)[:2] == ("signed", agreement.run_id)
     assert any("command to abort was not carried out" in record.getMessage() for record in caplog.records)
 
 
@@ -302,9 +302,9 @@ def test_a_phase_in_which_no_party_has_a_part_is_refused_by_its_name(
     agreement = proposal(settings, homes, 700)
     with serving(homes) as (line, _, _home):
         approve(line, agreement)
-        line.said.get(timeout=20)
+        line.said.get(timeout=100)
         whole = signatures(homes, agreement)
         phases: tuple[PhaseName, ...] = ("approve", "settle")
         for phase in phases:
             line.inbox.put(Command(StartBody(phase=phase, attempt=1, signatures=whole), agreement.run_id))
-            assert "in which no party has a part" in line.said.get(timeout=20)[4]
+            assert "in which no party has a part" in line.said.get(timeout=100)[4]
