@@ -14,6 +14,7 @@ from parties.terminal.console import say, table
 
 __all__ = [
     "app",
+    "bench_federated",
     "bench_product",
     "bench_psi",
     "bench_ridge",
@@ -191,6 +192,30 @@ def bench_screen(
         f"{figures['numbers_left_out']} numbers left out",
     )
     say(*(f"bytes from {name}: {size:,.0f}" for name, size in figures["bytes"].items()))
+    _show_costs(figures, ())
+    _keep(figures, json_file)
+
+
+@app.command("federated")
+def bench_federated(
+    members: Annotated[int, typer.Option(min=2, max=16, help="Members, with the same columns.")] = 4,
+    rows: Annotated[int, typer.Option(min=10, max=1_000_000, help="Rows of each member.")] = 500,
+    features: Annotated[int, typer.Option(min=1, max=512, help="Columns.")] = 16,
+    hidden: Annotated[int, typer.Option(min=0, max=1024, help="Tanh units of the network; 0: a linear model.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds.")] = 10,
+    json_file: Json = None,
+) -> None:
+    """Federated averaging by secure sums, every member in a process of its own over mutual TLS."""
+    from parties.bench.federated import FederatedShape
+    from parties.bench.federated import bench_federated as measure
+
+    figures = measure(FederatedShape(members, rows, features, hidden, rounds))
+    say(
+        f"{members} members, {rows:,} rows each, {figures['weights']:,} weights: "
+        f"{figures['seconds_per_round']:.2f} s a round, local epochs included; largest difference to plain averaging "
+        f"{figures['largest_difference']:.1e}"
+    )
+    say(*(f"bytes per round from {name}: {size:,.0f}" for name, size in figures["bytes_per_round"].items()))
     _show_costs(figures, ())
     _keep(figures, json_file)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from parties.bench.federated import FederatedShape, bench_federated
 from parties.bench.ridge import bench_ridge
 from parties.bench.sealed import SealedShape, bench_sealed
 from parties.bench.session import Part, run_session
@@ -56,3 +57,10 @@ def test_a_sealed_step_between_processes_is_measured_beside_the_split() -> None:
     assert set(figures["bytes_per_row"]) == {"label", "p0", "p1"}
     assert 0 < figures["share_of_raw"] < 1.5
     assert figures["split"]["rows_per_second"] > 0
+
+
+@pytest.mark.system
+def test_federated_averaging_between_processes_equals_plain_averaging() -> None:
+    figures = bench_federated(FederatedShape(members=3, rows=40, features=3, hidden=2, rounds=2))
+    assert figures["largest_difference"] < 1e-6
+    assert set(figures["bytes_per_round"]) == {"m0", "m1", "m2", "coordinator"}
