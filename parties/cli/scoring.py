@@ -130,7 +130,7 @@ def _score(client: Client, trained: Agreement, nodes: dict[str, Node], period: s
     say(
         f"{period} is scored in {time.monotonic() - began:.1f} s; {len(daily.scored)} of {daily.agreed} agreed "
         f"periods, until {daily.expires}.",
-        f"The records lie at {agreement.label.party}'s node, and at every recipient's, in live/.",
+        f"The records lie at {agreement.label.party}'s node, and at those of recipients, in live/.",
     )
 
 

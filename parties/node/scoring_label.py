@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from parties.agreement.daily_terms import DailyTerms, scored_periods
 from parties.agreement.sealed_terms import sealed_members
 from parties.data.agreed_rows import rows_of
-from parties.errors import DataError
 from parties.factor.delivery import read_bundle, reading_keys, sealer
 from parties.factor.live_files import live_files
 from parties.factor.live_scores import live_folder, store_live
 from parties.node.context import RunContext
 from parties.node.kept_weights import KeptRun
 from parties.node.recorded_outputs import check_own_columns
+from parties.node.scoring_run import check_universe
 from parties.node.sealed_records import LabelRecords
 from psi.flow import Flow, Role
 from vfl.factors.export import Signer
@@ -49,13 +49,8 @@ class LabelScoring:
         )
         check_own_columns(context, self.panel.features, self._entities)
         self._first = agreement.periods.index(agreement.scores.first)
+        check_universe(agreement, self.panel, settings.label.query)
         self.steps = scoring_steps(self.panel.universe, self._first)
-        for period in range(self._first, len(agreement.periods)):
-            if not self.panel.universe[period].any():
-                raise DataError(
-                    f"{settings.label.query}: no entity is in the universe in {agreement.periods[period]}: let the "
-                    "query yield its rows, with an empty label, as soon as the period is over"
-                )
 
     def train(self, attempt: int) -> None:
         """Open the scores, keep them as live records, and send them to the recipients."""

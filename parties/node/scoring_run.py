@@ -18,14 +18,14 @@ from parties.node.kept_weights import KeptRun, kept_run
 from parties.node.run_ends import kept_end
 from parties.node.scoring_feature import ScoringFeatureParty
 from parties.proposing.scoring import check_scoring, daily_of
-from vfl.factors.panel import FeaturePanel
+from vfl.factors.panel import FeaturePanel, LabelPanel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from parties.node.scoring_label import LabelScoring
 
-__all__ = ["IncompleteError", "ScoringRun", "check_session"]
+__all__ = ["IncompleteError", "ScoringRun", "check_complete", "check_session", "check_universe"]
 
 _FRESH = 0.8
 _LOOKED_AT = 8
@@ -89,15 +89,35 @@ def check_session(agreement: Agreement, home: NodeHome, secret: Secret) -> tuple
         kept.check_free(period, agreement.run_id, daily.scores)
     settings, queries, data = home.settings, folder / home.settings.queries, folder / home.settings.data
     party, rows = settings.party, rows_of(agreement)
-    if party.own_columns:
+    trained = proposed_before(folder, kept.run_id)
+    assert trained is not None
+    panel: FeaturePanel | None = None
+    if settings.label is not None:
+        labels = rows.labels(party, settings.label, queries, data, kept.rows.ids)
+        check_universe(agreement, labels, settings.label.query)
+        panel = labels.features
+    elif party.own_columns:
         panel = rows.features(party, queries, data, kept.rows.ids)
-        _check_complete(agreement, panel, party.asked)
+    if panel is not None and party.own_columns:
+        check_complete(agreement, panel, len(trained.periods), party.asked)
     told = ", ".join(scored_periods(agreement))
     return (f"Scores {told} of run {kept.run_id[:12]}: {len(kept.scored())} of {daily.scores} periods scored so far.",)
 
 
-def _check_complete(agreement: Agreement, panel: FeaturePanel, query: str) -> None:
-    """Raise :class:`IncompleteError` unless about as many entities have news in each new period as in those before."""
+def check_universe(agreement: Agreement, labels: LabelPanel, query: str) -> None:
+    """Raise :class:`IncompleteError` where the label query yields no entity of a new period yet."""
+    for period in scored_periods(agreement):
+        if not labels.universe[agreement.periods.index(period)].any():
+            raise IncompleteError(
+                f"{query}: no entity is in the universe in {period}: let the query yield its rows, with an empty "
+                "label, as soon as the period is over"
+            )
+
+
+def check_complete(agreement: Agreement, panel: FeaturePanel, trained: int, query: str) -> None:
+    """Raise :class:`IncompleteError` unless about as many entities have news in each new period as in the last ones of
+    the ``trained`` periods of the run.
+    """
     cutoffs = np.array(
         [cutoff.astimezone(UTC).replace(tzinfo=None) for cutoff in agreement.dated.cutoffs], dtype="datetime64[ns]"
     )
@@ -106,8 +126,8 @@ def _check_complete(agreement: Agreement, panel: FeaturePanel, query: str) -> No
     covered = panel.covered.mean(axis=1)
     assert agreement.scores is not None
     first = agreement.periods.index(agreement.scores.first)
+    before = slice(max(min(1, trained - 1), trained - _LOOKED_AT), trained)
     for period in range(first, len(cutoffs)):
-        before = slice(max(1, period - _LOOKED_AT), period)
         for what, share in (("data that became known since the last cutoff", news), ("data", covered)):
             usual = float(np.median(share[before]))
             if share[period] < _FRESH * usual:

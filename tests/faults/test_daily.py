@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from parties.node.kept_weights import KeptRun, erase_kept, keep_weights, kept_ru
 from parties.node.openings import SCORES, OpeningStore
 from parties.node.scoring_feature import ScoringFeatureParty
 from parties.node.scoring_label import LabelScoring
+from parties.node.scoring_run import IncompleteError, check_complete, check_universe
 from parties.node.sealed_feature import SealedFeatureParty
 from parties.proposing.scoring import check_scoring, due_periods, left, scoring_of
 from parties.settings.consortium import CalendarSettings
@@ -35,7 +36,7 @@ from tests.faults.test_sealed_run import FEATURES, TERMS, Sealed
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS, panel
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
-from vfl.factors.panel import LabelPanel
+from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.sealed.columns import fitted_labels, sealed_columns
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.messages import MaskedEmbedding, Scores, SealedStep
@@ -309,6 +310,23 @@ def test_a_label_party_that_swaps_its_share_gets_17_bits_a_row_and_no_more(daily
     daily.session = daily.propose()
     with pytest.raises(AgreementError, match="was scored in run"):
         daily.score()
+
+
+def test_a_period_whose_data_is_late_is_refused_before_anybody_signs(daily: Daily) -> None:
+    """Where the feed has stopped, periods without news before the new one are no measure of it."""
+    session = daily.propose("2025Q4")
+    periods, count = len(session.periods), 20
+    cutoffs = np.array([cutoff.replace(tzinfo=None) for cutoff in session.dated.cutoffs], "datetime64[ns]")
+    known = np.repeat(cutoffs[:, None] - np.timedelta64(1, "D"), count, axis=1)
+    full = FeaturePanel((), np.zeros((periods, count, 0)), np.ones((periods, count), dtype=bool), known, known)
+    check_complete(session, full, PERIODS, "q.sql")
+    stopped = known.copy()
+    stopped[PERIODS:] = known[PERIODS - 1]
+    with pytest.raises(IncompleteError, match=r"in 2025Q4 0 of 20 entities have data that became known .* 20 is usual"):
+        check_complete(session, replace(full, available_at=stopped), PERIODS, "q.sql")
+    with pytest.raises(IncompleteError, match="no entity is in the universe in 2025Q4"):
+        nobody = LabelPanel(full, np.zeros((periods, count)), np.zeros((periods, count), int), full.covered & False)
+        check_universe(session, nobody, "l.sql")
 
 
 def test_a_session_is_what_the_run_agreed_to(daily: Daily) -> None:

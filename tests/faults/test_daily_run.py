@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parties.factor.live_scores import live_scores
+from parties.cli import run as command
+from parties.factor.live_scores import LiveStatus, live_scores, live_status
 from parties.node.kept_weights import kept_runs
 from parties.node.openings import OpeningStore
 from parties.proposing.scoring import scoring_of
@@ -72,3 +73,24 @@ def test_a_killed_session_goes_on_and_a_period_is_scored_once(tmp_path: Path) ->
         found = live_scores(bundle)
         assert _charged(alive, session.run_id) == len(found) > 30
         assert np.isfinite(found["score"]).all()
+        _score_by_command(alive, bundle)
+
+
+def _score_by_command(alive: Living, bundle: Path) -> None:
+    """The next week by ``entente run score``; a week without data, and one that was scored, are refused."""
+    run_id, credentials = alive.agreement.run_id, str(alive.homes.admin)
+    assert command(["run", "score", run_id[:12], "--credentials", credentials]) == 0
+    status = live_status(bundle)
+    assert status is not None
+    assert len(status.scored) == 2
+    scored = live_scores(bundle)
+    assert scored.index.get_level_values("datetime").nunique() == 2
+    assert command(["run", "score", run_id[:12], "--period", status.scored[0], "--credentials", credentials]) == 4
+    assert command(["run", "score", run_id[:12], "--period", "2024-01-05", "--credentials", credentials]) == 6
+    for name in set(alive.agreement.recipients) & set(PARTIES):
+        [folder] = alive.homes.party(name).glob("live/*/*.json")
+        assert LiveStatus.model_validate_json(folder.read_bytes()) == status, "every recipient has the records"
+    with alive.client() as client:
+        daily = client.run(run_id).daily
+    assert daily is not None
+    assert (len(daily.scored), daily.agreed, daily.ended) == (2, 3, "")
