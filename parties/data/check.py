@@ -162,7 +162,7 @@ def coverage_report(
         report,
         notes=(
             *_notes(settings, report, calendar, observed.period, canonical),
-            *_tried(observed, folder / settings.query, data),
+            *(_tried(observed, folder / settings.query, data) if settings.query else ()),
             *_constant(settings, raw),
             *left,
         ),

@@ -55,7 +55,7 @@ def test_cards_show_the_factor_and_lead_to_it() -> None:
 def test_search_asks_the_coordinator_and_says_when_nothing_fits() -> None:
     app = show(factors_page, SampleClient(), [])
     app.text_input(key="factor words").set_value("daily").run()
-    assert "1 to 1 of 1 factors" in said(app)
+    assert "\n1 factor\n" in said(app)
     app.text_input(key="factor words").set_value("*nothing* like it").run()
     assert "No factor fits" in said(app)
     assert "*nothing*" not in said(app)

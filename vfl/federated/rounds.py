@@ -140,7 +140,7 @@ def _step(rounds: Rounds, said: Total) -> F64:
     """What an opened sum adds to the weights. Refuses one that honest members cannot have made."""
     try:
         step = averaged(said.elements, rounds.model)
-    except ValueError as error:
+    except MalformedError as error:
         raise RemoteProtocolError(f"the average: {error}", rounds.aggregator) from None
     length, most = float(np.linalg.norm(step)), farthest(rounds.model, len(said.names), rounds.numbers)
     if length > most:

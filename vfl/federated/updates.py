@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfl.arithmetic.randomness import SecretStream
+from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import Ring
 from vfl.federated_terms import RING_BITS, FederatedModel
 
@@ -44,10 +45,10 @@ def encoded(update: F64, rows: int, terms: FederatedModel, stream: SecretStream)
 
 
 def averaged(elements: U64, terms: FederatedModel) -> F64:
-    """The mean update of an opened sum. Raises ValueError where it has no weight."""
+    """The mean update of an opened sum. Raises :class:`MalformedError` where it has no weight."""
     weight = int(RING.signed(elements[-1:])[0])
     if weight < 1:
-        raise ValueError("the weights of the sum add up to nothing")
+        raise MalformedError("the weights of the sum add up to nothing")
     mean: F64 = RING.decode(elements[:-1], terms.fraction_bits) / weight
     return mean
 

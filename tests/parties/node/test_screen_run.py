@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
         assert {(row["party"], row["other"]) for row in report["named"]} == {("a", "b")}
         with (homes.party("fund") / "screens" / run_id[:12] / "formulas.csv").open() as file:
             assert len(list(csv.DictReader(file))) == report["n_trials"]
-        assert "a1" not in json.dumps(report), "no name of a column left its owner"
+        assert not re.search(r"\b(a[0-5]|b[0-5])\b", json.dumps(report)), "no name of a column left its owner"
 
         for name, own in (("a", "a1"), ("b", "b0")):
             capsys.readouterr()
