@@ -29,4 +29,5 @@ def first_fault(error: ValidationError) -> str:
     """The first thing wrong with a body: the field, and what it should be."""
     first = error.errors()[0]
     where = ".".join(str(part)[:40] for part in first["loc"]) or "the body"
-    return f"{where}: {first['msg'][:200]}"
+    # a name that was made up may hold line ends
+    return "".join(c if c.isprintable() else "?" for c in f"{where}: {first['msg'][:200]}")

@@ -192,6 +192,16 @@ def test_an_honest_factor_reads_as_it_was_written() -> None:
     pd.testing.assert_frame_equal(read_frame(parquet(frame)), pd.read_parquet(io.BytesIO(parquet(frame))))
 
 
+def test_a_kind_of_column_that_does_not_exist_is_refused() -> None:
+    table = pq.read_table(io.BytesIO(parquet(factor(("AAPL",)))))
+    told = table.schema.metadata[b"pandas"].replace(b'"numpy_type": "str"', b'"numpy_type": "otr"')
+    assert told != table.schema.metadata[b"pandas"]
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({b"pandas": told}), sink)
+    with pytest.raises(ValueError, match="kinds cannot be read"):
+        read_frame(sink.getvalue())
+
+
 @given(st.data())
 def test_a_flipped_byte_reads_or_is_refused(data: st.DataObject) -> None:
     content = bytearray(parquet(factor(("AAPL", "MSFT", "007"))))

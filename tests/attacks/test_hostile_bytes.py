@@ -532,6 +532,12 @@ def test_every_command_parses_or_is_refused_in_one_sentence(kind: str, data: st.
     hash(got.mark)
 
 
+def test_a_name_with_line_ends_stays_in_one_sentence() -> None:
+    with pytest.raises(PeerError) as refused:
+        parse_command("overlaps", "ab" * 32, b'{"a\\nb": 1}')
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("kind", sorted(REPORTS))
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)

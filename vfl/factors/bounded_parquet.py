@@ -22,7 +22,12 @@ _MOST_BYTES = 4 * 2**30  # of all columns before they are compressed, as the foo
 
 def read_frame(content: bytes, most_rows: int = MOST_ROWS) -> pd.DataFrame:
     """A table as pandas wrote it, index included, of ``most_rows`` at most. Raises ValueError for anything else."""
-    frame: pd.DataFrame = read_table(content, most_rows).to_pandas()
+    table = read_table(content, most_rows)
+    try:
+        frame: pd.DataFrame = table.to_pandas()
+    except (TypeError, KeyError, IndexError, AttributeError, OverflowError, pa.ArrowException) as error:
+        # what pandas wrote beside the columns is text of the sender's
+        raise ValueError(f"what it says of its columns' kinds cannot be read ({type(error).__name__})") from None
     return frame
 
 
