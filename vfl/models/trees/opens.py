@@ -82,6 +82,8 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         f"Of each predicted row its score opens, {SCORE_BITS} bits; {model.anchor} counts scores and refuses more than "
         f"{sizes.row_limit} of a row over all runs, and more trees than are agreed. Beside the scores of a prediction "
         f"one number of {CHECK_BITS} bits says whether any was out of range; where none was, it follows from them."
+        f" A label party that cheats may predict row by row, and then up to {CHECK_BITS} bits arrive of each row "
+        "that is counted."
     )
     if model.init_score == "linear":
         yield (
