@@ -6,6 +6,7 @@ from psi.flow import Message, Payload, Role, message
 
 __all__ = [
     "PlainUpdate",
+    "SumAgreed",
     "SumHeard",
     "SumIncluded",
     "SumKey",
@@ -111,6 +112,22 @@ class SumSurvivors(Message):
 
     number: int
     names: tuple[str, ...]
+
+
+@message(
+    "fed.agreed",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="what the coordinator told the sender: among whom parts are masked, and whose have arrived",
+    source=_SOURCE,
+)
+class SumAgreed(Message):
+    """The sender was told of these, and opens no other sum of this number."""
+
+    number: int
+    included: tuple[str, ...]
+    survivors: tuple[str, ...]
 
 
 @message(

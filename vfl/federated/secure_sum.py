@@ -4,6 +4,7 @@ Every member masks its numbers with a stream shared with each other member, whic
 its own. Keys and seeds are shared out (Shamir) before: of a member whose part did not arrive the key is put together,
 so that what others masked against it can be taken off; of one whose part did the seed is, and never both. Keys and
 shares travel from member to member, over the connections that the roster authenticates, not through the coordinator.
+Over these, members also compare what the coordinator told them, before anybody gives a share back.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vfl.arithmetic.ring import Ring
 from vfl.arithmetic.shamir import SHARE_BYTES, joined, shared
 from vfl.federated.messages import (
     PlainUpdate,
+    SumAgreed,
     SumHeard,
     SumIncluded,
     SumKey,
@@ -39,7 +41,9 @@ from vfl.federated.messages import (
 __all__ = ["SumTerms", "TooFewMembers", "Total", "add", "hear_total", "next_of", "tell", "total"]
 
 U64 = NDArray[np.uint64]
-K = TypeVar("K", SumStart, SumKey, SumHeard, SumIncluded, SumPart, SumSurvivors, SumUnmask, SumTotal, PlainUpdate)
+K = TypeVar(
+    "K", SumStart, SumKey, SumHeard, SumIncluded, SumPart, SumSurvivors, SumAgreed, SumUnmask, SumTotal, PlainUpdate
+)
 
 
 class TooFewMembers(ProtocolError):
@@ -81,9 +85,9 @@ def add(terms: SumTerms, me: str, number: int, wanted: Sequence[str], values: U6
 
     Learns: the sum of all whose part arrived, at least the agreed threshold of members, and who they are.
     Leaks: nothing else of ``values``; to members, that this one takes part.
-    Model: semi-honest members and coordinator; whoever colludes learns the sum of those who do not. A coordinator that
-    lies about who dropped out gets one secret of a member or the other, never both, while colluders are fewer than
-    twice the threshold less the members.
+    Model: semi-honest members; whoever colludes learns the sum of those who do not. A coordinator that tells members
+    different things about who takes part or dropped out opens one sum or none, over at least the threshold of members,
+    while colluders are fewer than twice the threshold less the members.
     Source: Bonawitz et al., "Practical Secure Aggregation for Privacy-Preserving Machine Learning", CCS 2017.
     """
     to, length = terms.aggregator, len(values)
@@ -126,10 +130,46 @@ def add(terms: SumTerms, me: str, number: int, wanted: Sequence[str], values: U6
     survivors = _named(told_survivors.names, included, to, "the survivors")
     _check_threshold(survivors, terms, to)
     if me in survivors:
+        yield from _agree(terms, me, SumAgreed(number, included, survivors))
         # answered once: what is asked of this sum again is refused, because nothing of it is kept
         parts = (held[name].seed_share if name in survivors else held[name].key_share for name in included)
         yield Send(to, SumUnmask(number, tuple(parts)))
     return (yield from hear_total(terms, number, survivors, length))
+
+
+def _agree(terms: SumTerms, me: str, mine: SumAgreed) -> Flow[None]:
+    """Member: go on only where as many members as the threshold were told the same of this sum.
+
+    Any two such sets of members have one in common, who says the same to both: so of all that a coordinator may tell,
+    one opens. Without this it opens one member's numbers alone: it names few as included to that one, and to the others
+    these few as dropped.
+
+    Learns: what others were told.
+    Leaks: what this one was told.
+    Model: as :func:`add`. A member that makes it up ends the sum.
+    Source: the consistency check of Bonawitz et al. 2017, figure 4, round 3, over the members' own connections.
+    """
+    others = [name for name in mine.survivors if name != me]
+    lost: set[str] = set()
+    for peer in others:
+        try:
+            yield Send(peer, mine)
+        except PeerLost:
+            lost.add(peer)
+    for peer in others:
+        if peer not in lost:
+            try:
+                told = yield from next_of(peer, SumAgreed, mine.number)
+            except PeerLost:
+                lost.add(peer)
+                continue
+            if told != mine:
+                raise RemoteProtocolError(
+                    f"{peer} says it was told other members of sum {mine.number} than {me} was, so no mask comes off: "
+                    "the coordinator tells members different things, or that member makes it up",
+                    terms.aggregator,
+                )
+    terms.check_enough([name for name in mine.survivors if name not in lost], "who were told the same of a sum")
 
 
 def hear_total(terms: SumTerms, number: int, allowed: Sequence[str], length: int) -> Flow[Total]:

@@ -17,10 +17,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow
+from psi.flow import Flow, RemoteProtocolError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.federated.rounds import Learner, Rounds, aggregate, take_part
-from vfl.federated.secure_sum import add, total
+from vfl.federated.secure_sum import SumTerms, add, total
 from vfl.federated.updates import RING
 
 __all__ = ["Judged", "Plan", "Valued", "open_values", "tell_values"]
@@ -67,6 +67,13 @@ class Plan:
                 "a personalised head is trained at home and makes no common model to value: set model.personal_head = "
                 "false, or value nobody"
             )
+
+    @property
+    def sums(self) -> SumTerms:
+        """Of the values: over all members, however few train in a round, so with a threshold of all."""
+        model = self.rounds.model
+        everyone = model.model_copy(update={"threshold": 0, "sampled": 1.0}).agreed_for(len(self.rounds.members))
+        return replace(self.rounds.sums, threshold=max(everyone.threshold, model.threshold))
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -117,7 +124,7 @@ def tell_values(plan: Plan, me: str, part: Valued, stream: SecretStream) -> Flow
     Learns: the averages of every training; of every coalition the value in each period, a mean over members.
     Leaks: as :func:`vfl.federated.rounds.take_part`, for each training that it is in; of its rank ICs, a part of sums
     over at least the agreed threshold of members. Where one member alone has rows in a period, the value is its own.
-    Model: a member may tell any ICs, within what its rows weigh.
+    Model: a member may tell any ICs and any number of rows, and so decide a value; one beyond 1 is refused.
     Source: Shapley 1953; docs/groups.md#what-members-bring.
     """
     opened = []
@@ -139,12 +146,12 @@ def open_values(plan: Plan, gone: set[str]) -> Flow[dict[frozenset[str], F64]]:
     Model: as :func:`vfl.federated.secure_sum.total`.
     Source: Shapley 1953; docs/groups.md#what-members-bring.
     """
-    opened, terms = [], plan.rounds.sums
+    opened, terms = [], plan.sums
     for place in range(len(plan.coalitions) + 1):
         if place < len(plan.coalitions):
             yield from aggregate(plan.training(place), gone)
         made = yield from total(terms, plan.evaluation(place), terms.members, 2 * plan.periods, gone)
-        opened.append(_mean(made.elements))
+        opened.append(_checked(_mean(made.elements), ""))
     return plan.values(opened)
 
 
@@ -152,13 +159,24 @@ def _told(plan: Plan, me: str, number: int, judged: Judged, stream: SecretStream
     """One value, of everybody's ICs."""
     if not len(judged.ics) == len(judged.rows) == plan.periods:
         raise ValueError(f"ICs of {plan.periods} periods are needed")
-    terms = plan.rounds.sums
+    terms = plan.sums
     counted = np.isfinite(judged.ics) & (judged.rows > 0)
     rows = np.where(counted, judged.rows, 0)
     weighed = np.where(counted, np.clip(judged.ics, -1.0, 1.0), 0.0) * rows
     values = np.concatenate([RING.encode(weighed, _FRACTION), RING.wrap(rows.astype(np.int64))])
     made = yield from add(terms, me, number, terms.members, values, stream)
-    return _mean(made.elements)
+    return _checked(_mean(made.elements), plan.rounds.aggregator)
+
+
+def _checked(ics: F64, peer: str) -> F64:
+    """``ics``, where they can be means of correlations."""
+    if (np.abs(ics[np.isfinite(ics)]) > 1 + 1e-6).any():
+        raise RemoteProtocolError(
+            "a mean of rank ICs is beyond 1: a member told what no rank ICs add up to, or the coordinator changed the "
+            "sum, so these values are nobody's",
+            peer,
+        )
+    return ics
 
 
 def _mean(elements: U64) -> F64:

@@ -12,6 +12,7 @@ from tests.vfl.federated.rig import COORDINATOR, play, rounds_of, secret
 from vfl.contribution.shapley import exact_shapley
 from vfl.federated.messages import SumPart
 from vfl.federated.twin import in_plain
+from vfl.federated.updates import RING
 from vfl.federated.valuation import Judged, Plan, open_values, tell_values
 from vfl.federated_terms import FederatedModel
 
@@ -100,6 +101,22 @@ def test_a_value_opens_without_a_member_that_drops_out() -> None:
     results = valued(plan_of(), drops="small")
     rest = [Regression(name).alone().ics for name in FOUR if name != "small"]
     np.testing.assert_allclose(results["lead"][frozenset()], np.mean(rest, axis=0), atol=1e-6)
+
+
+def test_values_that_no_rank_ics_add_up_to_are_refused() -> None:
+    plan, last = plan_of(), plan_of().evaluation(len(plan_of().coalitions))
+
+    def poisoned(who: str, _: str, said: Message) -> Message:
+        if who != "noise" or not isinstance(said, SumPart) or said.number != last:
+            return said
+        elements = RING.unpack(said.values, 2 * PERIODS)
+        return SumPart(
+            last, RING.pack(RING.add(elements, RING.wrap(np.r_[np.full(PERIODS, 2**40), np.zeros(PERIODS, int)])))
+        )
+
+    flows = {name: tell_values(plan, name, Regression(name), secret(name)) for name in FOUR}
+    results, _ = play({**flows, COORDINATOR: open_values(plan, set())}, change=poisoned)
+    assert all("no rank ICs add up to" in str(one) for one in results.values())
 
 
 def test_no_coalition_of_two_trains() -> None:
