@@ -66,7 +66,41 @@ class FederatedModel(Terms):
                 f'model.rule = "{self.rule}" counts members, not rows, and adds no noise: set model.weights = "equal" '
                 "and model.noise = 0"
             )
+        if self.personal_head and not self.hidden:
+            raise ValueError(
+                "model.personal_head keeps the last layer at home, and a linear model has no other: set model.hidden "
+                "to 1 or more, or model.personal_head = false"
+            )
         return self
+
+    @property
+    def anchor(self) -> str:
+        """Nobody: members train at home, and no row is shared out."""
+        return ""
+
+    @property
+    def opened_scores(self) -> int:
+        """Scores of a row that open: none, each member scores its own entities and keeps the scores."""
+        return 0
+
+    @property
+    def embedding_width(self) -> int:
+        return 1
+
+    @property
+    def epochs(self) -> int:
+        """Passes that open anything of a row."""
+        return 0
+
+    @property
+    def warmup_epochs(self) -> int:
+        return 0
+
+    def numbers(self, columns: int) -> int:
+        """Weights that members have in common, of a network over so many columns."""
+        if not self.hidden:
+            return columns + 1
+        return (columns + 1) * self.hidden + (0 if self.personal_head else self.hidden + 1)
 
     def agreed_for(self, members: int) -> FederatedModel:
         """These terms with a threshold for so many members. Raises ValueError for one that protects nobody."""

@@ -18,6 +18,7 @@ from pydantic import (
 
 from vfl.agreed import Terms
 from vfl.ensemble_terms import EnsembleModel
+from vfl.federated_terms import FederatedModel
 from vfl.fixed_point import LARGEST_OPERAND, FixedPoint
 from vfl.screen_terms import ScreenModel
 from vfl.sealed_terms import FASTEST, SealedModel
@@ -26,6 +27,7 @@ from vfl.tree_terms import TreesModel
 __all__ = [
     "AnchoredModel",
     "EnsembleModel",
+    "FederatedModel",
     "FASTEST",
     "LARGEST_OPERAND",
     "MOST_RANKED",
@@ -180,13 +182,15 @@ Model = Annotated[
     | Annotated[RidgeModel, Tag("ridge")]
     | Annotated[TreesModel, Tag("trees")]
     | Annotated[EnsembleModel, Tag("ensemble")]
-    | Annotated[ScreenModel, Tag("screen")],
+    | Annotated[ScreenModel, Tag("screen")]
+    | Annotated[FederatedModel, Tag("federated")],
     Discriminator(_kind),
 ]
 """A run's model; without ``kind`` it is the split network."""
 
-AnchoredModel = SealedModel | TreesModel | EnsembleModel | ScreenModel
-"""Computed on shares to the end: an anchor holds one half of them, and of a screen's each pair of parties its own."""
+AnchoredModel = SealedModel | TreesModel | EnsembleModel | ScreenModel | FederatedModel
+"""Of which no row opens but its score: computed on shares to the end, of which an anchor holds one half, and of a
+screen's each pair of parties its own; of a federated model, trained at each member's home, not even a score opens."""
 
 
 class Horizon(Terms):
@@ -257,8 +261,10 @@ class OpeningTerms(Terms):
         description="Gaussian noise of each party in every number of a row that opens, in standard deviations of a "
         "nominal embedding",
     )
-    contribution: Literal["masked", "moments", "none"] = Field(
-        default="masked", description="moments: a sealed model's, from two numbers per coalition and period"
+    contribution: Literal["masked", "moments", "retrain", "none"] = Field(
+        default="masked",
+        description="moments: a sealed model's, from two numbers per coalition and period; retrain: a federated "
+        "model's, which every coalition trains anew",
     )
     attribution: bool = Field(
         default=False, description="sealed attribution: one number per feature party and period, one opening per row"

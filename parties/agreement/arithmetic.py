@@ -8,7 +8,7 @@ from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.models.sealed.scales import check_ranges
 from vfl.models.trees.linear_start import linear_model
-from vfl.terms import AnchoredModel, EnsembleModel, ScreenModel, SealedModel
+from vfl.terms import AnchoredModel, EnsembleModel, FederatedModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["check_arithmetic", "check_openings"]
@@ -51,6 +51,8 @@ def check_arithmetic(agreement: Agreement) -> None:
     if isinstance(model, SealedModel | TreesModel):
         _check_sealed(agreement, model)
         return
+    if isinstance(model, FederatedModel):
+        return  # what could leave its ring was refused with the terms
     if isinstance(model, ScreenModel):
         return  # its sums fit whatever its terms, up to entities of a period that are known in alignment alone
     terms, bits = PARAMETER_SETS.get(agreement.parameter_set), agreement.fixed_point.ring_bits

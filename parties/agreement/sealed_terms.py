@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parties.agreement.federated_terms import check_federated, with_federated_defaults
 from parties.agreement.screen_terms import check_screen
 from parties.names import COORDINATOR, entity_key
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.models.sealed.messages import Members
-from vfl.terms import AnchoredModel, EnsembleModel, ScreenModel
+from vfl.terms import AnchoredModel, EnsembleModel, FederatedModel, ScreenModel
 from vfl.tree_terms import TreesModel
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def with_kind_defaults(given: Any) -> Any:
     model = given.get("model")
     kind = model.get("kind") if isinstance(model, Mapping) else getattr(model, "kind", None)
     openings = given.get("openings", {})
+    if kind == "federated":
+        return with_federated_defaults(given)
     if kind not in ("sealed", "trees", "ensemble", "screen"):
         return given
     filled = {"parameter_set": COEFFICIENT_SET} | dict(given)
@@ -119,6 +122,9 @@ def check_sealed(agreement: Agreement) -> None:
     if isinstance(model, ScreenModel):
         check_screen(agreement)
         return
+    if isinstance(model, FederatedModel):
+        check_federated(agreement, model)
+        return
     names = [party.name for party in agreement.features]
     if len(names) > 8:
         raise ValueError('a sealed model takes 1 to 8 feature parties: set model.kind = "ridge" for more')
@@ -152,6 +158,11 @@ def check_sealed(agreement: Agreement) -> None:
         _check_ensemble(agreement, model)
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
+    if openings.contribution == "retrain":
+        raise ValueError(
+            'openings.contribution = "retrain" values coalitions of a federated model: set it to "moments" or "none", '
+            'or model.kind = "federated"'
+        )
     if openings.contribution == "masked":
         raise ValueError(
             'openings.contribution = "masked" opens single parties\' sums, which a sealed model never does: set it to '

@@ -75,7 +75,11 @@ class PartyTerms(Terms):
 class AlignmentTerms(Terms):
     """Which entity policy, and when to stop without revealing rows."""
 
-    policy: Literal["psi", "universe", "union"] = "psi"
+    policy: Literal["psi", "universe", "union", "own"] = Field(
+        default="psi",
+        description="psi: entities that all hold; universe: a public list; union: everybody's, under random names; "
+        "own: each member's own, as a federated model has them: no lists are compared",
+    )
     protocol: Literal["ring", "ot"] = Field(
         default="ring",
         description="how psi compares sets: ring, with the coordinator's help; ot, without it, by oblivious transfer "
@@ -115,19 +119,20 @@ class AlignmentTerms(Terms):
             raise ValueError("alignment.universe_version belongs to the universe policy, and to no other")
         if self.policy != "psi" and self.protocol != "ring":
             raise ValueError('alignment.protocol = "ot" belongs to the psi policy: take policy = "psi" or leave it out')
-        if self.policy == "universe" and self.size_bucket:
-            raise ValueError("alignment.size_bucket belongs to psi and union: over a public list no set is compared")
+        if not self.compares and self.size_bucket:
+            over = "over a public list" if self.policy == "universe" else "where each keeps its own entities"
+            raise ValueError(f"alignment.size_bucket belongs to psi and union: {over} no set is compared")
         return self
 
     @property
     def hides_coverage(self) -> bool:
         """Whether no party may learn which of its entities another one holds: absent rows look like any other."""
-        return self.policy != "psi"
+        return self.policy in ("universe", "union")
 
     @property
     def compares(self) -> bool:
         """Whether the parties' own lists are compared, blinded."""
-        return self.policy != "universe"
+        return self.policy in ("psi", "union")
 
     @property
     def matched(self) -> bool:

@@ -18,7 +18,7 @@ from parties.names import COORDINATOR
 from parties.plurals import things
 from vfl.models.classes.opens import in_words as classes_in_words
 from vfl.models.opens import in_words
-from vfl.terms import ScreenModel
+from vfl.terms import FederatedModel, ScreenModel
 from vfl.walk.configurations import SealedSearchTerms
 
 __all__ = ["Section", "agreement_lines", "agreement_text", "terms_section"]
@@ -27,6 +27,7 @@ __all__ = ["Section", "agreement_lines", "agreement_text", "terms_section"]
 _MEASURED = {
     "masked": "Contributions are measured by leaving parties out of opened sums.",
     "moments": "Contributions are measured by two numbers per coalition and period, which are of no row.",
+    "retrain": "Contributions are measured by training each coalition of members anew.",
     "none": "Contributions are not measured in this run.",
 }
 
@@ -72,14 +73,25 @@ def _run(agreement: Agreement) -> Iterator[str]:
     yield f"Purpose: {agreement.purpose or 'none given'}"
     yield from _continuation(agreement)
     yield from _placebo(agreement)
-    yield f"Label party: {label.party}; label {label.name}: {label.definition or 'no definition'}"
+    federated = isinstance(agreement.model, FederatedModel)
+    if federated:
+        yield (
+            f"Lead: {label.party}, the label party, which reports what the run found and is in every coalition. Label "
+            f"{label.name}: {label.definition or 'no definition'}; each member has it for its own entities."
+        )
+    else:
+        yield f"Label party: {label.party}; label {label.name}: {label.definition or 'no definition'}"
     if label.residual:
         yield (
             f"The target is a residual: what {', '.join(label.residual)}, columns of {label.party}, leave of the label "
             "in each period. Training, evaluation and pay go by it."
         )
-    features = ", ".join(f"{p.name} ({things(len(p.columns), 'columns')})" for p in agreement.features)
-    yield f"Feature parties: {features}"
+    if federated:
+        columns = ", ".join(agreement.party(label.party).columns)
+        yield f"Members: {', '.join(p.name for p in agreement.parties)}; columns that all have: {columns}"
+    else:
+        features = ", ".join(f"{p.name} ({things(len(p.columns), 'columns')})" for p in agreement.features)
+        yield f"Feature parties: {features}"
     yield "Legal entities: " + "; ".join(f"{p.name} {p.legal_entity or 'names none'}" for p in agreement.parties)
     yield from _times(agreement) if agreement.static is None else _parts(agreement.static)
     yield _reported(agreement)
@@ -131,11 +143,12 @@ def _parts(terms: StaticTerms) -> Iterator[str]:
 
 def _reported(agreement: Agreement) -> str:
     first, last = agreement.evaluation.first, agreement.evaluation.last
-    told = (
-        "The coordinator is told how good the factor is."
-        if agreement.evaluation.metrics_to_coordinator
-        else "How good the factor is stays with the label party."
-    )
+    if isinstance(agreement.model, FederatedModel):
+        told = "All members and the coordinator learn how good the model is."
+    elif agreement.evaluation.metrics_to_coordinator:
+        told = "The coordinator is told how good the factor is."
+    else:
+        told = "How good the factor is stays with the label party."
     if agreement.static is not None:
         return f"Reported on the test rows. {told}"
     return f"Reported from {first or 'the first prediction'} to {last or 'the last label'}. {told}"
@@ -150,6 +163,8 @@ def _opens(agreement: Agreement) -> Iterator[str]:
     elif agreement.alignment.policy == "union" and agreement.scores is None:
         least = agreement.alignment.minimum_common
         yield f"A party with fewer than {things(least, 'entities')} takes no part; how many are common stops nothing."
+    elif agreement.alignment.policy == "own":
+        yield f"A member with fewer than {things(agreement.alignment.minimum_common, 'entities')} takes no part."
     yield from label_lines(agreement)
     yield _MEASURED[agreement.openings.contribution]
 
@@ -157,6 +172,12 @@ def _opens(agreement: Agreement) -> Iterator[str]:
 def _factor(agreement: Agreement) -> Iterator[str]:
     if isinstance(agreement.model, ScreenModel):
         yield f"There is none: the report of the screen stays with {agreement.label.party}."
+        return
+    if isinstance(agreement.model, FederatedModel):
+        yield (
+            "Each member makes a factor of its own entities at home, under the one common model, and signs it itself: "
+            "nobody receives another's scores, the coordinator neither."
+        )
         return
     yield f"The factor goes to: {', '.join(agreement.recipients) or 'nobody'}"
     if agreement.label.party not in agreement.recipients:

@@ -11,7 +11,7 @@ from vfl.models.classes.opens import sentence as of_classes
 from vfl.models.disclosure import RunSizes
 from vfl.models.opens import sentences
 from vfl.models.sealed.opens import NUMBER_BITS
-from vfl.terms import AnchoredModel, ScreenModel, SealedModel
+from vfl.terms import AnchoredModel, FederatedModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["ALONE_OVER_A_LIST", "alignment_line", "label_lines", "opens_alone", "run_sizes", "who_learns"]
@@ -52,6 +52,15 @@ _SCREENED = (
     "It sees how many terminals each party has; no label and no terminal of others: what it computes on is encrypted, "
     "and what it keeps are uniform shares. It is told of its own terminals in formulas that are named."
 )
+_AGGREGATED = (
+    "It sees the agreement, and sizes, times and memory as the members report them; who takes part in each sum and who "
+    "drops out. Where nodes cannot reach each other it carries their connection, encrypted between them, and sees "
+    "sizes and times."
+)
+_MEMBER = (
+    "It computes on its own rows alone, and keeps the model, which says of the others' rows what a model of so many "
+    "weights says."
+)
 _PAID_BY = "It learns every feature party's contribution by period, signed by the label party: what all are paid by."
 
 
@@ -60,6 +69,12 @@ def alignment_line(agreement: Agreement) -> str:
     terms = agreement.alignment
     if agreement.scores is not None:
         return f"Rows are those of run {agreement.scores.of[:12]}: no lists are compared, and nobody learns any entity."
+    if terms.policy == "own":
+        return (
+            "Rows are each member's own entities. No alignment is run and no lists are compared: nobody learns an "
+            "entity of another, or whether two hold the same one, and the agreed columns stand for what alignment "
+            "does elsewhere."
+        )
     if terms.policy == "universe":
         named = f" ({terms.universe_version})" if terms.universe_version else ""
         return (
@@ -136,6 +151,8 @@ def _tried(agreement: Agreement) -> str:
 
 def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
     """What each learns from the run, by name, the coordinator last."""
+    if isinstance(agreement.model, FederatedModel):
+        return _members_learn(agreement, agreement.model)
     common, screened = alignment_line(agreement), isinstance(agreement.model, ScreenModel)
     takes = "It receives the factor: a score for each entity and period, and its validation."
     learns: dict[str, tuple[str, ...]] = {}
@@ -176,4 +193,17 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
         coordinator.append(takes)
     learns |= dict.fromkeys(agreement.readers, (f"It runs no node. {takes}",))
     learns[COORDINATOR] = tuple(coordinator)
+    return learns
+
+
+def _members_learn(agreement: Agreement, model: FederatedModel) -> dict[str, tuple[str, ...]]:
+    """What each learns of a federated run: of the members one as much as the other."""
+    opened = label_lines(agreement)
+    every = (alignment_line(agreement), *opened, _MEMBER)
+    paid = (_PAID_BY,) if agreement.openings.contribution != "none" else ()
+    learns = {p.name: (*every, *(paid if p.role == "feature" else ())) for p in agreement.parties}
+    pays = ("The lead tells it each member's contribution, which it pays by.",) if paid else ()
+    seen = () if model.rule == "sum" else ("It sees every member's update, from which rows can be read.",)
+    sums = "It opens every sum that the members do, and rank ICs by period; no label, no score and no entity."
+    learns[COORDINATOR] = (_AGGREGATED, sums, *seen, *pays)
     return learns

@@ -78,7 +78,7 @@ def show_openings(agreement: Agreement, standing: int) -> None:
     """How often a row opens, and what may open of it. standing: this node's own limit."""
     from vfl.models.screen.opens import SCREEN_BITS
     from vfl.models.sealed.scales import SCORE_BITS
-    from vfl.terms import AnchoredModel, ScreenModel
+    from vfl.terms import AnchoredModel, FederatedModel, ScreenModel
 
     model = agreement.model
     if isinstance(model, ScreenModel):
@@ -86,6 +86,11 @@ def show_openings(agreement: Agreement, standing: int) -> None:
             ("this screen's", 1),
             ("bits of a sum over a period's rows", SCREEN_BITS),
             ("agreed limit over all runs, counted by each feature party", agreement.row_limit),
+        ]  # fmt: skip
+    elif isinstance(model, FederatedModel):
+        title, lines = "Openings of a row", [
+            ("rows, scores and labels that open", 0),
+            ("fewest members of a sum that opens", model.threshold),
         ]  # fmt: skip
     elif isinstance(model, AnchoredModel):
         title, lines = "Scores of a row", [

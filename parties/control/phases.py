@@ -10,7 +10,7 @@ from pydantic import Field
 from parties.agreement.document import Agreement
 from parties.names import COORDINATOR
 from psi.flow import Role
-from vfl.terms import ScreenModel
+from vfl.terms import FederatedModel, ScreenModel
 
 __all__ = ["PHASES", "Attempt", "PhaseName", "Plan", "session_name", "session_roles"]
 
@@ -32,6 +32,8 @@ class Plan:
     screened: bool = False
     scoring: bool = False
     """Whether new periods are scored under weights that were kept: nothing is aligned, judged, valued or exported."""
+    fewest: int = 0
+    """Of a federated run the members that a sum takes, which the coordinator adds up; of any other nobody."""
 
     @classmethod
     def of(cls, agreement: Agreement) -> Plan:
@@ -44,11 +46,19 @@ class Plan:
             attributed=agreement.openings.attribution,
             screened=isinstance(agreement.model, ScreenModel),
             scoring=agreement.scores is not None,
+            fewest=agreement.model.threshold if isinstance(agreement.model, FederatedModel) else 0,
         )
+
+    @property
+    def unscored(self) -> bool:
+        """Whether no score of a row opens."""
+        return self.screened or bool(self.fewest)
 
     def participants(self, phase: PhaseName) -> tuple[str, ...]:
         """Who takes part, in agreed order, the coordinator last. Empty: the phase is skipped."""
         everyone = self.parties
+        if self.fewest:
+            return self._members(phase)
         if self.scoring and phase not in ("approve", "train", "settle"):
             return ()
         if phase == "align":
@@ -63,6 +73,16 @@ class Plan:
         if phase == "settle":
             return (COORDINATOR,)
         return everyone
+
+    def _members(self, phase: PhaseName) -> tuple[str, ...]:
+        """In a federated run all train, value and export; nobody is aligned, and the coordinator adds up."""
+        if phase == "align" or (phase == "value" and not self.valued):
+            return ()
+        if phase == "evaluate":
+            return (self.label,)
+        if phase == "settle":
+            return (COORDINATOR,)
+        return (*self.parties, COORDINATOR) if phase in ("train", "value") else self.parties
 
     def needed_from(self, party: str, phase: PhaseName) -> bool:
         """Whether the party takes part in this phase or a later one."""

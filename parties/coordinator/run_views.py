@@ -107,7 +107,7 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
         phases=_phases(known),
         series=progress.series(),
         openings=progress.openings(),
-        score_bits=SCORE_BITS if isinstance(model, AnchoredModel) and not state.plan.screened else 0,
+        score_bits=SCORE_BITS if isinstance(model, AnchoredModel) and not state.plan.unscored else 0,
         anchor=model.anchor if isinstance(model, AnchoredModel) else "",
         bytes_by_message=progress.traffic(),
         relayed=progress.relays(),

@@ -24,14 +24,14 @@ from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scor
 from vfl.models.trees.columns import tree_columns
 from vfl.models.trees.linear_start import linear_model, linear_scores, own_start
 from vfl.models.trees.twin import IntegerTwin, TreesRangeError, trees_twin
-from vfl.terms import AnchoredModel, EnsembleModel, ScreenModel, SealedModel
+from vfl.terms import AnchoredModel, EnsembleModel, FederatedModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["AnchoredTwins"]
 
 Floats = NDArray[np.float64]
 
-_NO_SCORES = "a screen makes no scores to compare: take another model.kind for a demo, or entente run propose"
+_NO_SCORES = "a run of this kind makes no scores on shares to compare: a screen none, a federated model at home"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class AnchoredTwins:
                 )
             case EnsembleModel():
                 return self._ensemble_parity(model, scores)
-            case ScreenModel():
+            case ScreenModel() | FederatedModel():
                 raise ConfigError(_NO_SCORES)
 
     def _network_twins(self, model: SealedModel) -> tuple[Floats, Floats | None, str]:
@@ -167,7 +167,7 @@ class AnchoredTwins:
             case SealedModel():
                 draws, fixed = (ours, theirs), self.agreement.fixed_point
                 return float_twin_scores([panel.rows], self.label, model, walk, fixed, draws)
-            case ScreenModel():
+            case ScreenModel() | FederatedModel():
                 raise ConfigError(_NO_SCORES)
 
     def _tree_columns(self, names: Sequence[str]) -> tuple[dict[str, Floats], dict[str, bytes]]:

@@ -47,7 +47,7 @@ from vfl.models.trees.twin import trees_twin
 from vfl.protocols.coalitions import opened_coalitions
 from vfl.protocols.committed_values import arrays_digest
 from vfl.protocols.session import Session
-from vfl.terms import AnchoredModel, EnsembleModel, RidgeModel, ScreenModel, SealedModel, SplitModel, TreesModel
+from vfl.terms import AnchoredModel, RidgeModel, SealedModel, SplitModel, TreesModel
 from vfl.walk.cycles import cyclic
 from vfl.walk.refits import refits
 from vfl.walk.result import TrainingResult
@@ -326,7 +326,7 @@ def _own(label: LabelEvidence, panel: LabelPanel, found: _Findings) -> F64 | Non
     elif isinstance(terms, TreesModel):
         made = _own_trees(label, terms, panel)
     else:
-        assert not isinstance(terms, EnsembleModel | ScreenModel), "ensembles and screens value no coalitions"
+        assert isinstance(terms, SplitModel | RidgeModel), "of the other kinds none leaves coalitions to replay"
         made = alone(None, panel, terms, walk).scores
     _same(np.where(np.isnan(basis["scores"]), np.nan, made), shown, "scores of its own model", found)
     return shown

@@ -37,7 +37,7 @@ from vfl.models.split.twin import alone
 from vfl.protocols.label_session import LabelSession
 from vfl.protocols.resume import Resumed, agree_place
 from vfl.protocols.session import Kept, RingShare
-from vfl.terms import EnsembleModel, Model, RidgeModel, ScreenModel, SealedModel, SplitModel, TreesModel
+from vfl.terms import EnsembleModel, FederatedModel, Model, RidgeModel, ScreenModel, SealedModel, SplitModel, TreesModel
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step, prequential, warm_up_rows
 from vfl.walk.search import SearchTerms
@@ -389,6 +389,8 @@ def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:
                 return TreesJoint(context, terms, panel)
             case ScreenModel():
                 raise ConfigError("a screen trains no model")
+            case FederatedModel():
+                raise ConfigError("a federated model is trained at each member's home")
             case EnsembleModel():
                 return EnsembleJoint(context, terms, panel)
             case RidgeModel():

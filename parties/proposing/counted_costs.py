@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from parties.agreement.document import Agreement
+from parties.proposing.federated_costs import federated_seconds
 from parties.proposing.trees_costs import anchored_cost, anchored_steps
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.protocols.product import choose_packing
-from vfl.terms import AnchoredModel, SplitModel
+from vfl.terms import AnchoredModel, FederatedModel, SplitModel
 from vfl.walk.schedule import PREDICT_ROWS
 
 __all__ = [
@@ -168,7 +169,10 @@ def _sealed_run_cost(agreement: Agreement, entities: int) -> RunCost:
                 memory + panel_mb(steps.rows, len(party.columns)),
             )
         )
-    return RunCost(steps, cost.seconds(times, slots, SEALED_SHARE), tuple(parties))
+    seconds = cost.seconds(times, slots, SEALED_SHARE)
+    if isinstance(agreement.model, FederatedModel):
+        seconds = federated_seconds(agreement, entities)
+    return RunCost(steps, seconds, tuple(parties))
 
 
 def _counted(agreement: Agreement, columns: int, rows: int, both: bool) -> ProductCost:

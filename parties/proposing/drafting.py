@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from parties import __version__
 from parties.agreement.document import Agreement
+from parties.agreement.federated_terms import FEDERATED_PAYLOADS
 from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
 from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
@@ -28,7 +29,8 @@ from parties.settings.consortium import (
 )
 from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
-from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, OpeningTerms, ScreenModel, SplitModel
+from psi.flow import Payload
+from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, FederatedModel, OpeningTerms, ScreenModel, SplitModel
 
 __all__ = [
     "Node",
@@ -131,7 +133,7 @@ def _fault(error: ValidationError) -> TermsFault:
     """The first thing that is wrong. A sentence about several fields is put at the one that it tells to change."""
     first = error.errors()[0]
     # a union's tag, such as the model's kind, stands in the place but in nobody's file
-    kinds = ("sealed", "split", "ridge", "trees", "ensemble", "screen")
+    kinds = ("sealed", "split", "ridge", "trees", "ensemble", "screen", "federated")
     loc = first["loc"]
     place = ".".join(str(part) for number, part in enumerate(loc) if number != 1 or part not in kinds)
     text = first["msg"].removeprefix("Value error, ")
@@ -216,6 +218,11 @@ def coalition_of(
     staying = tuple(party for party in settings.party if party.role == "label" or party.name in members)
     present = {COORDINATOR, *(party.name for party in staying)}
     model = _with_batch_floor(settings).model  # of all parties, so that coalitions train on the same steps
+    if isinstance(model, FederatedModel):
+        raise ConfigError(
+            "a federated run values its coalitions itself, by training each anew: propose it whole, with "
+            'openings.contribution = "retrain"'
+        )
     if isinstance(model, AnchoredModel) and not isinstance(model, ScreenModel) and model.anchor not in members:
         model = model.model_copy(update={"anchor": ""})
     about = f"retrain run of the coalition {', '.join(members)}"
@@ -249,8 +256,9 @@ def agreement_of(
     from parties.data.calendar import calendar_terms
 
     label = next(party.name for party in settings.party if party.role == "label")
-    settings = _with_room(_with_batch_floor(anchored(settings)))
+    settings = _with_room(_with_batch_floor(anchored(_with_threshold(settings))))
     coordinator = nodes[COORDINATOR]
+    federated, everyone = isinstance(settings.model, FederatedModel), tuple(party.name for party in settings.party)
     try:
         made = Agreement(
             consortium=settings.name,
@@ -293,7 +301,8 @@ def agreement_of(
             reward=settings.reward,
             fees=settings.fees,
             search=signed_search(settings),
-            recipients=settings.recipients or (label,),
+            recipients=settings.recipients or (everyone if federated else (label,)),
+            payloads=FEDERATED_PAYLOADS if federated else tuple(Payload),
             readers=settings.readers,
             daily=settings.daily,
             code_version=__version__,
@@ -305,10 +314,21 @@ def agreement_of(
     return made
 
 
+def _with_threshold(settings: ConsortiumSettings) -> ConsortiumSettings:
+    """The terms with the fewest members of a sum, where the model has such sums and they say nothing."""
+    if not isinstance(settings.model, FederatedModel):
+        return settings
+    try:
+        agreed = settings.model.agreed_for(len(settings.party))
+    except ValueError as error:
+        raise TermsFault("model.threshold", str(error)) from None
+    return settings.model_copy(update={"model": agreed})
+
+
 def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
     """The terms with an anchor, where the model needs one and they name none."""
     model = settings.model
-    if not isinstance(model, AnchoredModel) or isinstance(model, ScreenModel) or model.anchor:
+    if not isinstance(model, AnchoredModel) or isinstance(model, ScreenModel | FederatedModel) or model.anchor:
         return settings
     columns = {party.name: len(party.output_columns) for party in settings.party}
     return settings.model_copy(

@@ -11,7 +11,7 @@ from parties.errors import ConfigError
 
 __all__ = ["Kind", "Offered", "terms_template"]
 
-Kind = Literal["sealed", "trees", "split", "ridge", "screen"]
+Kind = Literal["sealed", "trees", "split", "ridge", "screen", "federated"]
 
 
 class Offered(Protocol):
@@ -88,6 +88,7 @@ _OPENINGS: dict[Kind, str] = {
     "ridge": "# Joint scores that may open of a row, over all runs; moments of all rows open too.\nlimit_per_row = 2\n"
     'contribution = "none"',
     "screen": "# Label vectors whose sums a row may enter, over all screens; no row opens.\nlimit_per_row = 4",
+    "federated": '# Coalitions train anew: what each member brings. Nothing of a row opens.\ncontribution = "retrain"',
 }
 
 _TEMPLATE = """\

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
+from parties.proposing.federated_costs import federated_cost, federated_steps
 from parties.proposing.screen_costs import screen_cost, screen_steps
 from parties.proposing.sealed_costs import (
     ANSWER_BYTES,
@@ -29,7 +30,7 @@ from vfl.models.sealed.messages import Members
 from vfl.models.trees.coalitions import tables_of_owner
 from vfl.models.trees.ends import sums_packing
 from vfl.models.trees.linear_start import linear_model
-from vfl.terms import EnsembleModel, ScreenModel, SealedModel
+from vfl.terms import EnsembleModel, FederatedModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 from vfl.walk.schedule import PREDICT_ROWS
 
@@ -51,6 +52,8 @@ def _steps(agreement: Agreement, entities: int) -> SealedSteps:
     model = agreement.model
     if isinstance(model, ScreenModel):
         return screen_steps(agreement, entities)
+    if isinstance(model, FederatedModel):
+        return federated_steps(agreement, entities)
     if isinstance(model, EnsembleModel):
         parts = [_steps(_of_part(agreement, part), entities) for part in model.members.values()]
         batch = max(part.batch for part in parts)
@@ -78,6 +81,8 @@ def _cost(agreement: Agreement, entities: int) -> SealedCost:
     model = agreement.model
     if isinstance(model, ScreenModel):
         return screen_cost(agreement, entities)
+    if isinstance(model, FederatedModel):
+        return federated_cost(agreement)
     if isinstance(model, EnsembleModel):
         first, *others = (_cost(_of_part(agreement, part), entities) for part in model.members.values())
         for other in others:

@@ -37,6 +37,7 @@ __all__ = [
     "PartySettings",
     "TransportSettings",
     "load_consortium",
+    "own_labels",
 ]
 
 
@@ -241,6 +242,12 @@ class PartySettings(Terms):
     column_schema: dict[str, ColumnRules] = Field(
         default={}, validation_alias=AliasChoices("schema", "column_schema"), description="rules by column"
     )
+    label_query: str = Field(
+        default="",
+        description="SQL file of this member's own labels, as that of [label] is, for runs of model.kind = federated; "
+        "the label party's is [label]'s",
+    )
+    label_lag_days: int | None = Field(default=None, ge=0, description="of label_query, as lag_days of [label]")
     postgres: PostgresSettings | None = None
     s3: S3Settings | None = None
     text: TextSettings | None = None
@@ -350,6 +357,13 @@ class TransportSettings(Terms):
     )
 
 
+def own_labels(party: PartySettings, name: str, definition: str) -> LabelSettings | None:
+    """A feature party's labels of its own entities, for federated runs; None where it has none."""
+    if not party.label_query:
+        return None
+    return LabelSettings(name=name, definition=definition, query=party.label_query, lag_days=party.label_lag_days)
+
+
 class ConsortiumSettings(Terms):
     """The whole of ``consortium.toml``."""
 
@@ -388,6 +402,10 @@ class ConsortiumSettings(Terms):
         if (self.calendar is None) == (self.static is None):
             raise ValueError("name [calendar] or [static]: the periods of the data, or that it is one row an entity")
         return self
+
+    def labels_of(self, party: PartySettings) -> LabelSettings | None:
+        """Where a party's labels come from; None where it has none."""
+        return self.label if party.role == "label" else own_labels(party, self.label.name, self.label.definition)
 
 
 def load_consortium(path: Path) -> ConsortiumSettings:

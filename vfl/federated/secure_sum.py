@@ -38,12 +38,16 @@ from vfl.federated.messages import (
     SumUnmask,
 )
 
-__all__ = ["SumTerms", "TooFewMembers", "Total", "add", "hear_total", "next_of", "tell", "total"]
+__all__ = ["KEY_BYTES", "SumTerms", "TooFewMembers", "Total", "add", "hear_total", "next_of", "tell", "total"]
 
 U64 = NDArray[np.uint64]
 K = TypeVar(
     "K", SumStart, SumKey, SumHeard, SumIncluded, SumPart, SumSurvivors, SumAgreed, SumUnmask, SumTotal, PlainUpdate
 )
+
+
+KEY_BYTES = 32 + 2 * SHARE_BYTES
+"""What a member sends each other one for a sum: a public key and two shares."""
 
 
 class TooFewMembers(ProtocolError):

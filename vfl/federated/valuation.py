@@ -55,11 +55,15 @@ class Valued(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained and opened, in order. rounds: the training of everybody. periods: reported ones."""
+    """What is trained and opened, in order. rounds: the training of everybody. periods: reported ones.
+
+    whole: every sum takes all of its members, so that whoever is lost ends the valuation, and it can be made again.
+    """
 
     rounds: Rounds
     lead: str
     periods: int
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.rounds.model.personal_head:
@@ -94,7 +98,7 @@ class Plan:
         model = self.rounds.model.model_copy(update={"threshold": 0, "sampled": 1.0})
         # a coalition is no larger than what the run agreed on, so its sums have as many members at least
         held = model.agreed_for(len(members))
-        least = max(held.threshold, min(self.rounds.model.threshold, len(members)))
+        least = len(members) if self.whole else max(held.threshold, min(self.rounds.model.threshold, len(members)))
         return replace(
             self.rounds,
             model=held.model_copy(update={"threshold": least}),
@@ -102,6 +106,12 @@ class Plan:
             hearers=self.rounds.members,
             first=self.rounds.first + place * (model.rounds + 1),
         )
+
+    @property
+    def sums(self) -> SumTerms:
+        """Of the values, which all members bring."""
+        terms = self.rounds.sums
+        return replace(terms, threshold=len(terms.members)) if self.whole else terms
 
     def evaluation(self, place: int) -> int:
         """The number of the sum that a coalition's value opens by; the last is that of nobody."""

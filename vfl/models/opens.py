@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from vfl.federated import opens as federated
 from vfl.models.disclosure import Caution, RunSizes
 from vfl.models.ensemble import opens as ensemble
 from vfl.models.ridge import opens as ridge
@@ -11,13 +12,13 @@ from vfl.models.screen import opens as screen
 from vfl.models.sealed import opens as sealed
 from vfl.models.split import opens as split
 from vfl.models.trees import opens as trees
-from vfl.terms import EnsembleModel, Model, RidgeModel, ScreenModel, SealedModel, SplitModel
+from vfl.terms import EnsembleModel, FederatedModel, Model, RidgeModel, ScreenModel, SealedModel, SplitModel
 from vfl.tree_terms import TreesModel
 
 __all__ = ["CAUTION_TERMS", "cautions", "in_words", "sentences"]
 
 
-CAUTION_TERMS = split.CAUTION_TERMS | ridge.CAUTION_TERMS | screen.CAUTION_TERMS
+CAUTION_TERMS = split.CAUTION_TERMS | ridge.CAUTION_TERMS | screen.CAUTION_TERMS | federated.CAUTION_TERMS
 """The terms that a caution of any kind of model may name."""
 
 
@@ -36,6 +37,8 @@ def in_words(model: Model) -> str:
             return ensemble.in_words(model)
         case ScreenModel():
             return screen.in_words(model)
+        case FederatedModel():
+            return federated.in_words(model)
         case _:
             assert_never(model)
 
@@ -55,6 +58,8 @@ def sentences(model: Model, sizes: RunSizes) -> tuple[str, ...]:
             return tuple(ensemble.sentences(model, sizes))
         case ScreenModel():
             return tuple(screen.sentences(model, sizes))
+        case FederatedModel():
+            return tuple(federated.sentences(model, sizes))
         case _:
             assert_never(model)
 
@@ -70,6 +75,8 @@ def cautions(model: Model, sizes: RunSizes) -> tuple[Caution, ...]:
             return tuple(ridge.cautions(model, sizes))
         case ScreenModel():
             return tuple(screen.cautions(model))
+        case FederatedModel():
+            return tuple(federated.cautions(model, sizes))
         case TreesModel() | EnsembleModel():
             return ()  # what a tree opens is said in full in its sentences
         case _:

@@ -39,7 +39,7 @@ from parties.proposing.counted_costs import run_cost
 from parties.proposing.drafting import TermsFault, agreement_of, coalition_of, offered_terms, terms_of
 from parties.settings.consortium import ConsortiumSettings
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.terms import AnchoredModel, ScreenModel
+from vfl.terms import AnchoredModel, FederatedModel, ScreenModel
 
 __all__ = ["Drafts", "doors"]
 
@@ -127,7 +127,7 @@ class Drafts:
             openings=tuple(_uses(agreement)),
             row_limit=agreement.row_limit,
             exposed=0 if sealed else agreement.row_limit * agreement.model.embedding_width,
-            score_bits=SCORE_BITS if sealed and not isinstance(agreement.model, ScreenModel) else 0,
+            score_bits=SCORE_BITS if sealed and not isinstance(agreement.model, ScreenModel | FederatedModel) else 0,
             opened_rows=predicted * said.entities,
             features=agreement.counted_features,
             cost=CostView(
@@ -214,6 +214,8 @@ def _left_to_train(agreement: Agreement) -> int:
 def _predicted(agreement: Agreement) -> int:
     """How many periods are predicted, if every label is known as soon as the horizon has passed."""
     walk = agreement.walk_forward
+    if isinstance(agreement.model, FederatedModel):
+        return len(agreement.periods) - agreement.reported_from
     return max(0, len(agreement.periods) - walk.warmup - max(1, walk.longest + walk.embargo) + 1)
 
 
@@ -229,6 +231,8 @@ def _uses(agreement: Agreement) -> Iterator[OpeningUseView]:
     if isinstance(agreement.model, ScreenModel):
         yield OpeningUseView(what="the screen: label vectors", most=1)
         return
+    if isinstance(agreement.model, FederatedModel):
+        return  # nothing of a row opens
     if isinstance(agreement.model, AnchoredModel):
         yield OpeningUseView(what="the prediction", most=agreement.opened_scores)
         return

@@ -192,7 +192,7 @@ class _Trust:
             n_common=n_common(state),
             factor_to=tuple(dict.fromkeys((state.plan.label, *state.plan.recipients))) if exported else (),
             opens=label_lines(known.agreement),
-            score_bits=SCORE_BITS if sealed and not state.plan.screened else 0,
+            score_bits=SCORE_BITS if sealed and not state.plan.unscored else 0,
             anchor=model.anchor if isinstance(model, AnchoredModel) else "",
         )
 

@@ -72,6 +72,7 @@ SCORED: dict[str, Any] = {
     "openings": {"limit_per_row": 1, "contribution": "none"}, "evaluation": {},
     "scores": {"of": "08" * 32, "first": PERIODS[26]},
 }  # fmt: skip
+MEMBERS = {"bank": "label", "sat": "feature", "card": "feature", "web": "feature"}
 BASES: dict[str, dict[str, Any]] = {
     "everything": {},
     "little": {"fees": None, "search": None, "openings": {"contribution": "none"}, "reward": {}},
@@ -164,6 +165,27 @@ BASES: dict[str, dict[str, Any]] = {
         "fees": None,
         "readers": {},
     },
+    "federated": {
+        "parties": [{**party(name, role, 2), "columns": ["x", "z"]} for name, role in MEMBERS.items()],
+        "model": {
+            "kind": "federated",
+            "threshold": 3,
+            "weights": "equal",
+            "sampled": 0.95,
+            "hidden": 7,
+            "batch_rows": 300,
+            "weight_decay": 0.002,
+            "learning_rate": 0.02,
+            "seed": 9,
+        },  # fmt: skip
+        "openings": {"contribution": "none"},
+        "recipients": list(MEMBERS),
+        "walk_forward": {},
+        "search": None,
+        "reward": {},
+        "fees": None,
+        "readers": {},
+    },
     "trees from a line": {
         "model": {"kind": "trees", "anchor": "web", "init_score": "linear", "init_alpha": 20.0},
         "openings": {"contribution": "none"},
@@ -237,6 +259,7 @@ CONSTANT = {
     ("TreesModel", "kind"),
     ("EnsembleModel", "kind"),
     ("ScreenModel", "kind"),
+    ("FederatedModel", "kind"),
 }
 """Fields of one possible value: another kind of model is another record."""
 
@@ -305,6 +328,7 @@ def others(value: Any) -> Iterator[Any]:
                 f"{value} ", f"{value}x", f"e{value[1:]}", f"{value[:-1]}0", value.swapcase(),
                 "linear", "mlp", "regression", "mse", "none", "random", "burned", "approved", "fresh", "psi", "ot",
                 "masked", "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed", "never",
+                "median", "rows",
             )  # fmt: skip
         case tuple() | list():
             yield from (list(value[:-1]), list(reversed(value)), [*value, "another"], [*value[:20], *value[21:]])

@@ -1,0 +1,169 @@
+"""Terms of a federated run: members with the same columns, each with rows and labels of entities of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from parties.names import COORDINATOR
+from psi.flow import Payload
+from vfl.terms import FederatedModel
+
+if TYPE_CHECKING:
+    from parties.agreement.document import Agreement
+    from vfl.federated.rounds import Rounds
+    from vfl.federated.valuation import Plan
+
+__all__ = [
+    "FEDERATED_PAYLOADS",
+    "FEWEST_MEMBERS",
+    "check_federated",
+    "federated_rounds",
+    "valuation_plan",
+    "with_federated_defaults",
+]
+
+FEWEST_MEMBERS = 3
+"""Of two each would read the other's update off the sum."""
+FEDERATED_PAYLOADS = (Payload.SHARE, Payload.MASKED, Payload.COMMITMENT, Payload.PUBLIC, Payload.RESULT)
+"""The classes of messages that a federated run allows: it encrypts nothing of a row, and blinds no id."""
+_MOST_VALUED = 8
+_TOLD = 5
+
+
+def with_federated_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Raw terms with the defaults of a federated model where they say nothing: own entities, retrained coalitions."""
+    filled = dict(given)
+    for name, default in (("alignment", {"policy": "own"}), ("openings", {"contribution": "retrain"})):
+        said = given.get(name, {})
+        if isinstance(said, Mapping):
+            filled[name] = default | dict(said)
+    return filled
+
+
+def federated_rounds(agreement: Agreement) -> Rounds:
+    """The training that all members take part in. Its sums come first in its session."""
+    from vfl.federated.rounds import Rounds
+
+    model = agreement.model
+    assert isinstance(model, FederatedModel)
+    names = tuple(party.name for party in agreement.parties)
+    columns = len(agreement.party(agreement.label.party).columns)
+    return Rounds(model, names, COORDINATOR, agreement.run_id, model.numbers(columns))
+
+
+def valuation_plan(agreement: Agreement, without: frozenset[str] = frozenset()) -> Plan:
+    """The trainings of coalitions of those who are still in, each of whose sums takes all of its members."""
+    from vfl.federated.valuation import Plan
+
+    rounds = federated_rounds(agreement)
+    first = agreement.reported_from
+    last = (
+        agreement.periods.index(agreement.evaluation.last) if agreement.evaluation.last else len(agreement.periods) - 1
+    )
+    members = tuple(name for name in rounds.members if name not in without)
+    return Plan(replace(rounds, members=members), agreement.label.party, last - first + 1, whole=True)
+
+
+def check_federated(agreement: Agreement, model: FederatedModel) -> None:
+    """Raise ValueError for what contradicts, or does not exist for, a federated model."""
+    members, openings = len(agreement.parties), agreement.openings
+    if members < FEWEST_MEMBERS:
+        raise ValueError(
+            f"a federated model needs {FEWEST_MEMBERS} members: of two each would read the other's update off the sum"
+        )
+    _check_columns(agreement)
+    if agreement.alignment.policy != "own":
+        raise ValueError(
+            "the members of a federated model keep their own entities, and no lists are compared: set "
+            'alignment.policy = "own"'
+        )
+    _check_missing(agreement)
+    _check_periods(agreement)
+    if set(agreement.recipients) != {party.name for party in agreement.parties}:
+        raise ValueError(
+            "each member of a federated model scores its own entities and keeps the scores, which never leave it: "
+            "leave recipients out, or name all members and nobody else"
+        )
+    agreed = model.agreed_for(members)
+    if model.threshold != agreed.threshold:
+        raise ValueError(f"model.threshold must be named in what is signed: set it to {agreed.threshold}")
+    if model.threshold < FEWEST_MEMBERS:
+        raise ValueError(
+            f"model.threshold = {model.threshold}: of a sum of two each reads the other's update; set it to "
+            f"{max(FEWEST_MEMBERS, agreed.threshold)} or more"
+        )
+    if openings.contribution not in ("retrain", "none"):
+        raise ValueError(
+            'coalitions of a federated model train anew: set openings.contribution = "retrain" or "none", or choose '
+            "another model.kind"
+        )
+    if openings.contribution == "retrain":
+        _check_valued(agreement)
+
+
+def _check_columns(agreement: Agreement) -> None:
+    """All members have the lead's columns, by name."""
+    lead = agreement.party(agreement.label.party)
+    if not lead.columns:
+        raise ValueError(f"{lead.name} names no columns: every member of a federated model has the same, name them")
+    for party in agreement.parties:
+        differing = sorted(set(party.columns) ^ set(lead.columns))
+        if differing:
+            told = ", ".join(differing[:_TOLD]) + (f" and {len(differing) - _TOLD} more" if differing[_TOLD:] else "")
+            raise ValueError(
+                f"every member of a federated model has the same columns, and {party.name} and {lead.name} differ in "
+                f"{told}: give both the same columns, under the same names"
+            )
+        if party.encoder or party.expansion:
+            raise ValueError(
+                f"{party.name} makes columns of its own (encoder, expand or terminals), which are fitted at home and "
+                "mean something else at each member: leave them out of a federated run"
+            )
+
+
+def _check_missing(agreement: Agreement) -> None:
+    missing = {
+        "search": agreement.search,
+        "placebo": agreement.placebo,
+        "fees": agreement.fees,
+        "readers": agreement.readers or None,
+        "walk_forward.horizons": agreement.walk_forward.horizons or None,
+        "openings.attribution": agreement.openings.attribution or None,
+        "label.residual": agreement.label.residual or None,
+        "daily": agreement.daily,
+        "continues": agreement.continues,
+    }
+    for what, terms in missing.items():
+        if terms is not None:
+            raise ValueError(f"a federated run has no {what}: leave it out")
+
+
+def _check_periods(agreement: Agreement) -> None:
+    """The model is trained on periods whose labels are known before the first reported one."""
+    walk, periods = agreement.walk_forward, agreement.periods
+    earliest = walk.warmup + max(1, walk.horizon + walk.embargo) - 1
+    if agreement.evaluation.first not in periods[earliest:]:
+        fit = f"the earliest is {periods[earliest]}" if earliest < len(periods) else "this calendar has none: extend it"
+        raise ValueError(
+            "a federated model is trained once, on labels known before evaluation.first, and reported from it on: name "
+            f"a period with walk_forward.warmup = {walk.warmup} known periods before it; {fit}"
+        )
+    last = agreement.evaluation.last
+    if last and last not in periods[agreement.reported_from :]:
+        raise ValueError(f"evaluation.last = {last!r} is no period from evaluation.first on: name one, or leave it out")
+
+
+def _check_valued(agreement: Agreement) -> None:
+    """Every coalition's training is one that may be."""
+    if len(agreement.parties) > _MOST_VALUED:
+        raise ValueError(
+            f'every coalition trains anew, too many above {_MOST_VALUED} members: set openings.contribution = "none"'
+        )
+    try:
+        plan = valuation_plan(agreement)
+        for place in range(len(plan.coalitions)):
+            plan.training(place)
+    except ValueError as error:
+        raise ValueError(f'openings.contribution = "retrain": {error}') from None
