@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from parties.agreement.daily_terms import DailyTerms, ScoringTerms, check_daily
+from parties.agreement.federated_terms import check_no_members
 from parties.agreement.residual_terms import check_residual
 from parties.agreement.sealed_terms import check_sealed, with_kind_defaults
 from parties.agreement.static_terms import PARTS, check_static, with_static_defaults
@@ -38,17 +39,7 @@ from parties.agreement.terms import (
 from parties.errors import AgreementError
 from parties.names import COORDINATOR, PartyName, entity_key
 from psi.flow import Payload
-from vfl.terms import (
-    AnchoredModel,
-    FederatedModel,
-    FixedPoint,
-    Model,
-    OpeningTerms,
-    SealedModel,
-    SplitModel,
-    Terms,
-    WalkForward,
-)
+from vfl.terms import AnchoredModel, FixedPoint, Model, OpeningTerms, SealedModel, SplitModel, Terms, WalkForward
 from vfl.walk.configurations import AnySearch, SealedSearchTerms
 from vfl.walk.search import SearchTerms
 
@@ -128,11 +119,7 @@ class Agreement(Terms):
             raise ValueError("name calendar or static: the periods of the data, or that it has none")
         if self.static is not None:
             check_static(self)
-        if self.alignment.policy == "own" and not isinstance(self.model, FederatedModel):
-            raise ValueError(
-                'alignment.policy = "own" leaves each party its own entities, which only model.kind = "federated" can '
-                'train on: set it to "psi", "universe" or "union"'
-            )
+        check_no_members(self)
         if isinstance(self.model, AnchoredModel):
             check_sealed(self)
         else:
@@ -172,11 +159,10 @@ class Agreement(Terms):
 
     def _check_opened_sums(self) -> None:
         """What holds where sums of embeddings open."""
-        if self.openings.contribution in ("moments", "retrain"):
-            of = {"moments": "sealed", "retrain": "federated"}[self.openings.contribution]
+        if self.openings.contribution == "moments":
             raise ValueError(
-                f'openings.contribution = "{self.openings.contribution}" values coalitions of a {of} model: set it to '
-                f'"masked" or "none", or model.kind = "{of}"'
+                'openings.contribution = "moments" values coalitions of a sealed model: set it to "masked" or "none", '
+                'or model.kind = "sealed"'
             )
         if len(self.features) == 1 and not self.openings.single_party:
             raise ValueError(

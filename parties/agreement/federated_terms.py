@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from parties.names import COORDINATOR
 from psi.flow import Payload
-from vfl.terms import FederatedModel
+from vfl.terms import FederatedModel, Model
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
@@ -19,7 +19,9 @@ __all__ = [
     "FEDERATED_PAYLOADS",
     "FEWEST_MEMBERS",
     "check_federated",
+    "check_no_members",
     "federated_rounds",
+    "payloads_of",
     "valuation_plan",
     "with_federated_defaults",
 ]
@@ -64,6 +66,27 @@ def valuation_plan(agreement: Agreement, without: frozenset[str] = frozenset()) 
     )
     members = tuple(name for name in rounds.members if name not in without)
     return Plan(replace(rounds, members=members), agreement.label.party, last - first + 1, whole=True)
+
+
+def check_no_members(agreement: Agreement) -> None:
+    """Raise ValueError where another kind of model has what a federated one alone can have."""
+    if isinstance(agreement.model, FederatedModel):
+        return
+    if agreement.alignment.policy == "own":
+        raise ValueError(
+            'alignment.policy = "own" leaves each party its own entities, which only model.kind = "federated" can '
+            'train on: set it to "psi", "universe" or "union"'
+        )
+    if agreement.openings.contribution == "retrain":
+        raise ValueError(
+            'openings.contribution = "retrain" values coalitions of a federated model: set it to another way or to '
+            '"none", or model.kind = "federated"'
+        )
+
+
+def payloads_of(model: Model) -> tuple[Payload, ...]:
+    """The classes of messages that a run of this kind allows."""
+    return FEDERATED_PAYLOADS if isinstance(model, FederatedModel) else tuple(Payload)
 
 
 def check_federated(agreement: Agreement, model: FederatedModel) -> None:

@@ -158,11 +158,6 @@ def check_sealed(agreement: Agreement) -> None:
         _check_ensemble(agreement, model)
     if openings.attribution:
         raise ValueError('openings.attribution needs opened sums: set it to false, or model.kind = "split"')
-    if openings.contribution == "retrain":
-        raise ValueError(
-            'openings.contribution = "retrain" values coalitions of a federated model: set it to "moments" or "none", '
-            'or model.kind = "federated"'
-        )
     if openings.contribution == "masked":
         raise ValueError(
             'openings.contribution = "masked" opens single parties\' sums, which a sealed model never does: set it to '

@@ -387,10 +387,8 @@ def joint_model(context: RunContext, panel: LabelPanel) -> JointModel:
                 return SealedJoint(context, terms, panel)
             case TreesModel():
                 return TreesJoint(context, terms, panel)
-            case ScreenModel():
-                raise ConfigError("a screen trains no model")
-            case FederatedModel():
-                raise ConfigError("a federated model is trained at each member's home")
+            case ScreenModel() | FederatedModel():
+                raise ConfigError("the label party alone trains no model of this kind")
             case EnsembleModel():
                 return EnsembleJoint(context, terms, panel)
             case RidgeModel():

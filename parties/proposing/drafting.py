@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from parties import __version__
 from parties.agreement.document import Agreement
-from parties.agreement.federated_terms import FEDERATED_PAYLOADS
+from parties.agreement.federated_terms import payloads_of
 from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
 from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
@@ -21,6 +21,7 @@ from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import COORDINATOR
 from parties.proposing.configurations import signed_search
+from parties.proposing.members import with_members
 from parties.settings.consortium import (
     ConsortiumSettings,
     EncoderSettings,
@@ -29,7 +30,6 @@ from parties.settings.consortium import (
 )
 from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
-from psi.flow import Payload
 from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, FederatedModel, OpeningTerms, ScreenModel, SplitModel
 
 __all__ = [
@@ -219,10 +219,7 @@ def coalition_of(
     present = {COORDINATOR, *(party.name for party in staying)}
     model = _with_batch_floor(settings).model  # of all parties, so that coalitions train on the same steps
     if isinstance(model, FederatedModel):
-        raise ConfigError(
-            "a federated run values its coalitions itself, by training each anew: propose it whole, with "
-            'openings.contribution = "retrain"'
-        )
+        raise ConfigError('a federated run trains its coalitions itself: set openings.contribution = "retrain"')
     if isinstance(model, AnchoredModel) and not isinstance(model, ScreenModel) and model.anchor not in members:
         model = model.model_copy(update={"anchor": ""})
     about = f"retrain run of the coalition {', '.join(members)}"
@@ -256,9 +253,8 @@ def agreement_of(
     from parties.data.calendar import calendar_terms
 
     label = next(party.name for party in settings.party if party.role == "label")
-    settings = _with_room(_with_batch_floor(anchored(_with_threshold(settings))))
+    settings = _with_room(_with_batch_floor(anchored(with_members(settings))))
     coordinator = nodes[COORDINATOR]
-    federated, everyone = isinstance(settings.model, FederatedModel), tuple(party.name for party in settings.party)
     try:
         made = Agreement(
             consortium=settings.name,
@@ -301,8 +297,8 @@ def agreement_of(
             reward=settings.reward,
             fees=settings.fees,
             search=signed_search(settings),
-            recipients=settings.recipients or (everyone if federated else (label,)),
-            payloads=FEDERATED_PAYLOADS if federated else tuple(Payload),
+            recipients=settings.recipients or (label,),
+            payloads=payloads_of(settings.model),
             readers=settings.readers,
             daily=settings.daily,
             code_version=__version__,
@@ -312,17 +308,6 @@ def agreement_of(
     if made.alignment.hides_coverage and opens_alone(made):
         raise TermsFault("openings.contribution", ALONE_OVER_A_LIST)
     return made
-
-
-def _with_threshold(settings: ConsortiumSettings) -> ConsortiumSettings:
-    """The terms with the fewest members of a sum, where the model has such sums and they say nothing."""
-    if not isinstance(settings.model, FederatedModel):
-        return settings
-    try:
-        agreed = settings.model.agreed_for(len(settings.party))
-    except ValueError as error:
-        raise TermsFault("model.threshold", str(error)) from None
-    return settings.model_copy(update={"model": agreed})
 
 
 def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:

@@ -19,6 +19,7 @@ from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import LegalEntity, PartyName
 from parties.settings.faults import first_fault
+from parties.settings.labels import LabelSettings
 from parties.settings.run_day import RunDay
 from parties.settings.stores import PostgresSettings, S3Settings
 from parties.settings.terminals import TerminalSettings
@@ -32,12 +33,10 @@ __all__ = [
     "ConsortiumSettings",
     "EncoderSettings",
     "ExpansionSettings",
-    "FurtherLabel",
     "LabelSettings",
     "PartySettings",
     "TransportSettings",
     "load_consortium",
-    "own_labels",
 ]
 
 
@@ -52,36 +51,6 @@ class CalendarSettings(Terms):
     decision_lag_days: int = Field(
         default=0, ge=0, description="days after a period's end at which features are cut off"
     )
-
-
-class FurtherLabel(Terms):
-    """Where the label of one agreed further horizon comes from; it yields what [label]'s query yields."""
-
-    query: str = Field(description="SQL file, relative to consortium.toml")
-    lag_days: int | None = Field(default=None, ge=0)
-
-
-class LabelSettings(Terms):
-    """The label party's target. The query yields entity, period, label, and label_available_at
-    or a lag; optionally in_universe (boolean)."""
-
-    name: str
-    definition: str
-    query: str = Field(description="SQL file, relative to consortium.toml")
-    lag_days: int | None = Field(default=None, ge=0)
-    horizons: dict[str, FurtherLabel] = Field(default={}, description="by the names in walk_forward.horizons")
-    residual: tuple[str, ...] = Field(
-        default=(),
-        description="own columns of the label party, by whose values at the cutoff runs neutralise the label; in terms "
-        "that are proposed, a node's own file says nothing of it",
-    )
-
-    def at(self, horizon: str) -> LabelSettings:
-        """The settings of one further horizon. Raises :class:`ConfigError` for one without a query."""
-        found = self.horizons.get(horizon)
-        if found is None:
-            raise ConfigError(f"no query gives the label {horizon!r}: add [label.horizons.{horizon}] with its query")
-        return self.model_copy(update={"query": found.query, "lag_days": found.lag_days, "horizons": {}})
 
 
 class ColumnRules(Terms):
@@ -307,6 +276,12 @@ class PartySettings(Terms):
         if self.encoder is not None or self.expand is not None:
             raise ValueError("encoder and expand make columns of a party's own, and it names none: leave them out")
 
+    def own_labels(self, name: str, definition: str) -> LabelSettings | None:
+        """A feature party's labels of its own entities, for federated runs; None where it has none."""
+        if not self.label_query:
+            return None
+        return LabelSettings(name=name, definition=definition, query=self.label_query, lag_days=self.label_lag_days)
+
     @property
     def own_columns(self) -> tuple[str, ...]:
         """The query's columns, and those made of texts."""
@@ -357,13 +332,6 @@ class TransportSettings(Terms):
     )
 
 
-def own_labels(party: PartySettings, name: str, definition: str) -> LabelSettings | None:
-    """A feature party's labels of its own entities, for federated runs; None where it has none."""
-    if not party.label_query:
-        return None
-    return LabelSettings(name=name, definition=definition, query=party.label_query, lag_days=party.label_lag_days)
-
-
 class ConsortiumSettings(Terms):
     """The whole of ``consortium.toml``."""
 
@@ -405,7 +373,7 @@ class ConsortiumSettings(Terms):
 
     def labels_of(self, party: PartySettings) -> LabelSettings | None:
         """Where a party's labels come from; None where it has none."""
-        return self.label if party.role == "label" else own_labels(party, self.label.name, self.label.definition)
+        return self.label if party.role == "label" else party.own_labels(self.label.name, self.label.definition)
 
 
 def load_consortium(path: Path) -> ConsortiumSettings:

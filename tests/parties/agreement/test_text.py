@@ -177,7 +177,7 @@ BASES: dict[str, dict[str, Any]] = {
             "weight_decay": 0.002,
             "learning_rate": 0.02,
             "seed": 9,
-        },  # fmt: skip
+        },
         "openings": {"contribution": "none"},
         "recipients": list(MEMBERS),
         "walk_forward": {},
