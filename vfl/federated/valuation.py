@@ -76,6 +76,8 @@ class Plan:
     def sums(self) -> SumTerms:
         """Of the values: over all members, however few train in a round, so with a threshold of all."""
         model = self.rounds.model
+        if self.whole:
+            return replace(self.rounds.sums, threshold=len(self.rounds.members))
         everyone = model.model_copy(update={"threshold": 0, "sampled": 1.0}).agreed_for(len(self.rounds.members))
         return replace(self.rounds.sums, threshold=max(everyone.threshold, model.threshold))
 
@@ -106,12 +108,6 @@ class Plan:
             hearers=self.rounds.members,
             first=self.rounds.first + place * (model.rounds + 1),
         )
-
-    @property
-    def sums(self) -> SumTerms:
-        """Of the values, which all members bring."""
-        terms = self.rounds.sums
-        return replace(terms, threshold=len(terms.members)) if self.whole else terms
 
     def evaluation(self, place: int) -> int:
         """The number of the sum that a coalition's value opens by; the last is that of nobody."""
