@@ -44,7 +44,7 @@ class SealedModel(Terms):
     )
     score_limit: Literal[2, 4, 8, 16, 32] = Field(
         default=4,
-        description="scores of 17 bits reach to +-score_limit label deviations, and wrap beyond",
+        description="scores of 17 bits reach to +-score_limit label deviations; one beyond ends the run",
     )
     anchor: str = Field(
         default="",

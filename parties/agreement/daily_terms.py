@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from vfl.models.sealed.opens import opened_bits
+from vfl.models.sealed.opens import one_bit, opened_bits
 from vfl.terms import SealedModel, Terms
 
 if TYPE_CHECKING:
@@ -83,9 +83,11 @@ def daily_lines(agreement: Agreement) -> Iterator[str]:
         "counts every one and refuses more. Nothing trains, and no entity is added. Nodes sign these sessions without "
         "asking anybody again."
     )
+    whole = opened_bits(daily.scores)
     yield (
-        f"A cheating {agreement.label.party} gets these {bits} bits a row and period and no more, but may choose what "
-        f"they say. Of values that hardly change from period to period that is up to {opened_bits(daily.scores)} bits."
+        f"A cheating {agreement.label.party} gets these {bits} bits a row and period and one of each prediction, but "
+        f"may choose what they say. Of values that hardly change from period to period that is up to {whole} bits. "
+        f"{one_bit(anchor)}"
     )
     if daily.retrain == "advice":
         yield "When monitoring advises to train anew, entente run score names the command that proposes the new run."

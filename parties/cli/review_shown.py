@@ -118,9 +118,10 @@ def _say_daily(agreement: Agreement, entities: int) -> None:
     cost = SealedCost()
     add_scored(cost, sealed_members(agreement), model, entities)
     sent = sum(cost.sent.values()) / 1e6
+    bits = opened_bits(daily.scores * entities, predictions=daily.scores)
     say(
         f"Daily use after it: up to {daily.scores} sessions of {entities} scores, {opened_bits(1)} bits each, in all "
-        f"{opened_bits(daily.scores * entities) / 8e3:,.0f} kB of scores; {sent:,.0f} MB between all parties a session."
+        f"{bits / 8e3:,.0f} kB of scores; {sent:,.0f} MB between all parties a session."
     )
 
 

@@ -10,21 +10,18 @@ from parties.evidence.parts import Logged
 from vfl.models.screen.opens import SCREEN_BITS
 from vfl.models.sealed.opens import NUMBER_BITS
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.models.trees.opens import CHECK_BITS
+from vfl.models.sealed.score_range import CHECK_BITS
 from vfl.protocols.opened_numbers import OpenedNumbers
 from vfl.protocols.row_bits import BACKWARD
-from vfl.terms import AnchoredModel, ScreenModel, TreesModel
+from vfl.terms import AnchoredModel, ScreenModel
 
 __all__ = ["OPENING", "Opened", "opened_bits"]
 
 OPENING = "opening"
 """Kind of an opening's entry in the audit log."""
 
-_CHECKS = "numbers that say whether a score was out of range"
-"""What opens of a prediction of trees beside its scores."""
-
-_OF_TREES = "/trees/"
-"""In the label of a prediction by an ensemble's trees."""
+_CHECKS = "answers whether all scores of a prediction are in range"
+"""What opens of a prediction beside its scores."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,7 @@ def opened_bits(agreement: Agreement, entries: Iterable[Logged]) -> tuple[Opened
             what, numbers, bits = "numbers of coalitions and trials, by period", width, float(NUMBER_BITS)
         elif anchored:
             what, numbers, bits = "scores of rows", rows * width, float(SCORE_BITS)
-            if isinstance(agreement.model, TreesModel) or _OF_TREES in label:
-                count(_CHECKS, 1, float(CHECK_BITS))
+            count(_CHECKS, 1, float(CHECK_BITS))
         elif BACKWARD in label:
             what, numbers, bits = "backward products, counted as openings", rows * width, each
         else:

@@ -39,6 +39,8 @@ class Compared:
 
     def common(self, theirs: bytes) -> bytes:
         """What both ends have alike where their values agree. Raises MalformedError for no point of the group."""
+        if len(theirs) != POINT_BYTES:
+            raise MalformedError(f"a point has {POINT_BYTES} bytes, not {len(theirs)}")
         try:
             return self._secret.multiplier()([theirs])[0]
         except InvalidPoint as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -35,6 +35,8 @@ from vfl.models.sealed.records import (
     blocks_in,
     blocks_out,
     check_repeated,
+    refused,
+    refusing,
     scored_in,
 )
 from vfl.models.sealed.scales import (
@@ -46,8 +48,10 @@ from vfl.models.sealed.scales import (
     WEIGHT_BITS,
     Bounds,
     Update,
+    beyond_score_limit,
     check_ranges,
 )
+from vfl.models.sealed.score_range import Predicted, answer_range, folded
 from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
 from vfl.protocols.prime_keys import announce_key
@@ -130,7 +134,8 @@ class SealedAnchor:
 
         Learns: which rows are trained on and predicted when, and how many have labels; shares uniform in Z_p. Nothing
             of labels, scores, weights or any other party's columns.
-        Leaks: to the label party 17 bits of each predicted row, counted first, and shares uniform in Z_p.
+        Leaks: to the label party 17 bits of each predicted row and 1 of each prediction, counted first, and shares
+            uniform in Z_p.
         Model: semi-honest. Together with the label party it sees the sum of the other feature parties' embeddings of
             every row in every step.
         Source: docs/protocols/sealed.md#a-step.
@@ -160,13 +165,13 @@ class SealedAnchor:
             if slots.zeros is not None:
                 slots.zeros.close()
 
-    def _keep(self, step: SealedStep, rows: I64, scores: U64 | None = None) -> StepRecord:
+    def _keep(self, step: SealedStep, rows: I64, scores: Mapping[str, U64] | None = None) -> StepRecord:
         """The record of the step under way, fresh or as it was."""
         record, self._record = self._record, None
         if record is not None:
             check_repeated(record, step.step, step.train, rows, self.members.label)
             return record
-        arrays = blocks_out(self.blocks) | ({} if scores is None else {"scores": scores})
+        arrays = blocks_out(self.blocks) | dict(scores or {})
         made = StepRecord(self._session, step.step, step.train, rows, arrays)
         if self._journal is not None:
             self._journal.hold(made)
@@ -279,19 +284,24 @@ class SealedAnchor:
             raise RemoteProtocolError("goes on with a prediction that the anchor has no record of", label)
         if self._holds:
             share = None if again else (yield from self._linear(step, rows, taken, slots))
-            self.held[number] = self._keep(step, rows, share)
+            self.held[number] = self._keep(step, rows, None if share is None else {"scores": share})
             return
         scores = None if again or not self._opens else (yield from self._score(step, rows, taken, slots))
         record = self._keep(step, rows, scores)
         self.scored[number] = Scored(rows, {name: block.weight for name, block in self.blocks.items()})
         if not self._opens:
             return
+        this = Predicted(self.terms.seed, number, beyond_score_limit(self.terms, number))
+        if refused(record):
+            raise LocalProtocolError(this.beyond)
         if self._journal is not None:
             yield from await_open(label, number)
         charge = self._budget.charge_once if again else self._budget.charge
         with asked_by(label):
             charge(f"{record.session}/{number}", rows, 1)
         yield Send(label, Scores(number, pack_bits(record.arrays["scores"], SCORE_BITS)))
+        check = record.arrays["check"].astype(np.uint64)
+        yield from answer_range(label, this, check, self._stream.take, refusing(self._journal, record))
 
     def _linear(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[U64]:
         """Its share of each row's linear score, at HELD_BITS, which never opens."""
@@ -304,8 +314,10 @@ class SealedAnchor:
             yield from evaluate_truncation(self.members.label, name, whole[:, 0], drop, slots, bound=bounds.forward)
         )
 
-    def _score(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[U64]:
-        """Its share modulo 2**17 of each row's score."""
+    def _score(
+        self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator
+    ) -> Flow[dict[str, U64]]:
+        """Its share modulo 2**17 of each row's score, and the sum by which they are checked."""
         label, number, terms = self.members.label, step.step, self.terms
         bounds = check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
         left = self._features[rows]
@@ -322,4 +334,4 @@ class SealedAnchor:
         share = yield from evaluate_truncation(
             label, f"score/{number}", made, 2 * PREDICTED_BITS - terms.score_fraction, slots, bound=bounds.score
         )
-        return share & _SCORE_MASK
+        return {"scores": share & _SCORE_MASK, "check": folded(terms.seed, number, share)}

@@ -15,7 +15,7 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import HeldProducts, hold_own
 from vfl.models.sealed.messages import Members, SealedStep, UpdateShare, elements
-from vfl.models.sealed.opened_scores import open_scores, short_share
+from vfl.models.sealed.opened_scores import check_scores, open_scores, short_share
 from vfl.models.sealed.records import (
     LabelJournal,
     ResumedScores,
@@ -35,8 +35,10 @@ from vfl.models.sealed.scales import (
     WEIGHT_BITS,
     Bounds,
     Update,
+    beyond_score_limit,
     check_ranges,
 )
+from vfl.models.sealed.score_range import Predicted, check_range, folded
 from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
 from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import open_step
@@ -139,13 +141,13 @@ class SealedLabel:
         for peer in self.members.everyone:
             yield Send(peer, told)
 
-    def _keep(self, step: Step, scores: U64 | None = None) -> StepRecord:
+    def _keep(self, step: Step, scores: Mapping[str, U64] | None = None) -> StepRecord:
         """The record of the step under way, fresh or as it was."""
         record, self._record = self._record, None
         if record is not None:
             check_repeated(record, step.number, step.kind == "train", step.rows, self.members.label)
             return record
-        arrays = blocks_out(self.blocks) | ({} if scores is None else {"scores": scores})
+        arrays = blocks_out(self.blocks) | dict(scores or {})
         made = StepRecord(self._session, step.number, step.kind == "train", step.rows, arrays)
         if self._journal is not None:
             self._journal.hold(made)
@@ -259,11 +261,13 @@ class SealedLabel:
         return elements(got.values, (self.members.features[party], self.terms.embedding_width), anchor)
 
     def predict(self, step: Step) -> Flow[F64]:
-        """Open the scores of ``step.rows``, float64 (B,), in the label's deviations; beyond +-score_limit they wrap.
+        """Open the scores of ``step.rows``, float64 (B,), in the label's deviations.
 
-        Learns: 17 bits of each row: its score.
-        Leaks: row ids to everyone; ciphertexts to the anchor.
-        Model: whatever this side put into weights and operands, no more than 17 bits a row arrive.
+        Raises LocalProtocolError where one is beyond +-score_limit, and has wrapped.
+
+        Learns: 17 bits of each row: its score; and whether one wrapped, 1 bit.
+        Leaks: row ids to everyone; ciphertexts to the anchor, and whether a score wrapped.
+        Model: whatever this side put into weights and operands, no more than 17 bits a row and this 1 arrive.
         Source: docs/protocols/sealed.md#a-step.
         """
         again = self._record is not None
@@ -276,7 +280,11 @@ class SealedLabel:
         else:
             yield from open_step([anchor], number, lambda: held.append(self._keep(step, share)))
         self.scored[number] = Scored(step.rows, {name: block.weight for name, block in self.blocks.items()})
-        scores = yield from open_scores(anchor, number, held[0].arrays["scores"], self.terms.score_fraction)
+        kept, fraction = held[0].arrays, self.terms.score_fraction
+        scores = yield from open_scores(anchor, number, kept["scores"], fraction)
+        check_scores(step, scores, self.terms)
+        this = Predicted(self.terms.seed, number, beyond_score_limit(self.terms, number))
+        yield from check_range(anchor, this, kept["check"].astype(np.uint64), scores, fraction, self._keys.slots.draw)
         if self._journal is not None:
             self._journal.predicted(number, scores)
         return scores
@@ -299,7 +307,7 @@ class SealedLabel:
             share = yield from hold_truncation(
                 self.members.anchor, name, whole[:, 0], drop, self._keys.slots, bound=bound
             )
-        self.held[step.number] = self._keep(step, share)
+        self.held[step.number] = self._keep(step, None if share is None else {"scores": share})
 
     def mark(self, step: Step) -> Flow[None]:
         """In a trial, in place of :meth:`predict`: everyone keeps the weights as they are now, for ``step.rows``.
@@ -313,8 +321,8 @@ class SealedLabel:
         self._keep(step)
         self.scored[step.number] = Scored(step.rows, {name: block.weight for name, block in self.blocks.items()})
 
-    def _score(self, step: Step) -> Flow[U64]:
-        """Its share modulo 2**17 of each row's score."""
+    def _score(self, step: Step) -> Flow[dict[str, U64]]:
+        """Its share modulo 2**17 of each row's score, and the sum by which they are checked."""
         number, terms, anchor, key = step.number, self.terms, self.members.anchor, self._keys.slots
         bounds = check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
         left = self._features[step.rows]
@@ -327,4 +335,4 @@ class SealedLabel:
         share = yield from hold_truncation(
             anchor, f"score/{number}", made, 2 * PREDICTED_BITS - terms.score_fraction, key, bound=bounds.score
         )
-        return short_share(share, SCORE_BITS)
+        return {"scores": short_share(share, SCORE_BITS), "check": folded(terms.seed, number, share)}

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from vfl.models.disclosure import RunSizes
 from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.sealed.score_range import CHECK_BITS
 from vfl.terms import SealedModel
 
-__all__ = ["NUMBER_BITS", "cheating", "collusion", "in_words", "opened_bits", "sentences"]
+__all__ = ["NUMBER_BITS", "cheating", "collusion", "in_words", "one_bit", "opened_bits", "sentences"]
 
 NUMBER_BITS = 32
 """Bits of an opened number of a coalition and period."""
@@ -34,9 +35,21 @@ def cheating(model: SealedModel, parties: int) -> str:
     )
 
 
-def opened_bits(scores: int, numbers: int = 0) -> int:
-    """Bits that can arrive at the label party, whatever it does. numbers: of coalitions, two a period each."""
-    return scores * SCORE_BITS + numbers * NUMBER_BITS
+def one_bit(anchor: str) -> str:
+    """What opens of a prediction beside its scores: docs/protocols/sealed.md#out-of-range."""
+    return (
+        f"Of each prediction {CHECK_BITS} bit more opens, to the label party and {anchor}: whether all its scores are "
+        "in range; where one is not, the run ends. A label party that cheats may predict row by row, so that this bit "
+        "is of one row, and ask with it whether a guess of its own is right; the first that is not ends the run."
+    )
+
+
+def opened_bits(scores: int, numbers: int = 0, predictions: int = 0) -> int:
+    """Bits that can arrive at the label party, whatever it does.
+
+    numbers: of coalitions, two a period each. predictions: in which these scores open, a bit each.
+    """
+    return scores * SCORE_BITS + numbers * NUMBER_BITS + predictions * CHECK_BITS
 
 
 def in_words(model: SealedModel) -> str:
@@ -55,7 +68,7 @@ def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:
     yield (
         "Training opens nothing. Of each predicted row its score opens to the label party, "
         f"{SCORE_BITS} bits; {model.anchor} counts them and refuses more than {sizes.row_limit} scores of a row over "
-        "all runs."
+        f"all runs. {one_bit(model.anchor)}"
     )
     yield (
         f"A label party that cheats learns at most {SCORE_BITS} bits for each opened score, and may spend them on rows "

@@ -5,7 +5,10 @@ record at the label party and at the anchor also holds their shares of the score
 
     anchor:       shares of the scores -> record -> Ready
     label party:  Ready -> record -> Open
-    anchor:       Open -> charge the rows -> send its recorded shares, 17 bits a row
+    anchor:       Open -> charge the rows -> send its recorded shares, 17 bits a row; then one bit of the prediction
+
+It also holds each side's sum by which scores are checked (:mod:`vfl.models.sealed.score_range`), and at the anchor that
+they were not in range, before the label party hears of it.
 
 No party is ever more than one step ahead, so the last two records of each suffice, and everyone goes on from the
 latest step that all have. A training step is computed again under fresh masks: nothing of it opens. A prediction opens
@@ -14,8 +17,8 @@ the very shares that were recorded. Keys, encryptions of zero and masks are of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +36,8 @@ __all__ = [
     "blocks_in",
     "blocks_out",
     "check_repeated",
+    "refused",
+    "refusing",
     "scored_in",
 ]
 
@@ -46,7 +51,8 @@ class StepRecord:
     """One side's record of a step: plain arrays by name, for any store of arrays.
 
     session: in which it was made; with ``step`` it labels the charge of a prediction. arrays: shares of weights and
-    speed before the step, and of a prediction ``scores``, this side's shares modulo 2**17.
+    speed before the step, and of a prediction ``scores``, this side's shares modulo 2**17, and ``check``, its sum (1,)
+    in Z_p by which they are checked.
     """
 
     session: str
@@ -119,3 +125,21 @@ def check_repeated(record: StepRecord, step: int, train: bool, rows: I64, peer: 
     """Raise RemoteProtocolError unless the step under way is the recorded one."""
     if (record.step, record.train) != (step, train) or not np.array_equal(record.rows, rows):
         raise RemoteProtocolError("goes on with another batch than the one recorded", peer)
+
+
+_REFUSED = "refused"
+
+
+def refused(record: StepRecord) -> bool:
+    """Whether this prediction's scores were not in range, so that nobody goes on with it."""
+    return _REFUSED in record.arrays
+
+
+def refusing(journal: SealedJournal | None, record: StepRecord) -> Callable[[], None]:
+    """Marks the record as :func:`refused`; without a journal nobody goes on with anything."""
+
+    def mark() -> None:
+        if journal is not None:
+            journal.hold(replace(record, arrays={**record.arrays, _REFUSED: np.ones(1, dtype=np.uint64)}))
+
+    return mark

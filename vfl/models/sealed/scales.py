@@ -25,6 +25,7 @@ __all__ = [
     "WEIGHT_BITS",
     "Bounds",
     "Update",
+    "beyond_score_limit",
     "check_ranges",
     "decays_of",
 ]
@@ -51,7 +52,7 @@ RESIDUAL_DROP = 2 * EMBEDDING_BITS + MEAN_BITS - RESIDUAL_BITS
 """Bits that a centred score loses to become a residual."""
 
 SCORE_BITS = 17
-"""Bits of an opened score: what lies beyond +-model.score_limit wraps."""
+"""Bits of an opened score: one beyond +-model.score_limit would wrap, and ends the run."""
 
 LARGEST_DECAY = 8.0
 """Few rows would shrink a weight by more than it is in one step."""
@@ -65,6 +66,14 @@ COLUMN, RESIDUAL = 2.0, 2.0
 
 SPEED_LIMIT = 0.5
 """Largest change of a weight in one step that the arithmetic has room for."""
+
+
+def beyond_score_limit(terms: SealedModel, step: int) -> str:
+    """What is wrong where a predicted score does not fit in what opens of it."""
+    return (
+        f"step {step}: a score leaves +-{terms.score_limit} deviations of the label, and would wrap: raise "
+        "model.score_limit, or lower model.square_rate and model.linear_rate"
+    )
 
 
 def decays_of(terms: SealedModel, known: int, columns: int) -> tuple[float, float]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from psi.flow import Flow, Progress
 from vfl.models.sealed.label import SealedLabel
 from vfl.models.sealed.records import ResumedScores
-from vfl.models.sealed.walk import check_scores
 from vfl.walk.schedule import PREDICT_ROWS, Step
 
 __all__ = ["sealed_scoring", "scoring_steps"]
@@ -45,7 +44,6 @@ def sealed_scoring(
     for step in steps:
         before = resumed is not None and step.number < resumed.record.step
         found = resumed.scores[step.number] if resumed is not None and before else (yield from source.predict(step))
-        check_scores(step, found, source.terms)
         scores[step.number] = found
         done += len(step.rows)
         yield Progress(done, total)

@@ -25,6 +25,7 @@ from vfl.models.sealed.scales import (
     SCORE_BITS,
     WEIGHT_BITS,
     Update,
+    beyond_score_limit,
     decays_of,
 )
 from vfl.models.sealed.walk import shown_scores
@@ -109,13 +110,10 @@ class IntegerTwin:
     def predict(self, step: Step) -> F64:
         """Scores (B,) as they open. Raises SealedRangeError, also for a score beyond its limit."""
         z = self._embedding(self.features[step.rows], step.number, PREDICTED_BITS)
-        fraction, limit = self.terms.score_fraction, self.terms.score_limit
+        fraction = self.terms.score_fraction
         score = self._cut(f"score/{step.number}", self._score(z, PREDICTED_BITS), 2 * PREDICTED_BITS - fraction)
         if len(score) and int(np.abs(score).max()) >= 1 << (SCORE_BITS - 1):
-            raise SealedRangeError(
-                f"step {step.number}: a score of {np.abs(score).max() / 2**fraction:.1f} deviations leaves +-{limit}: "
-                "raise model.score_limit, or lower model.square_rate and model.linear_rate"
-            )
+            raise SealedRangeError(beyond_score_limit(self.terms, step.number))
         return np.ldexp(score.astype(np.float64), -fraction)
 
     def linear(self, step: Step) -> I64:

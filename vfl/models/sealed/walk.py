@@ -12,15 +12,12 @@ from vfl.factors.panel import LabelPanel
 from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.label import SealedLabel
 from vfl.models.sealed.records import ResumedScores
-from vfl.terms import SealedModel, WalkForward
+from vfl.terms import WalkForward
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import Step
 
 __all__ = [
-    "FEWEST_JUDGED",
-    "NEAR_THE_END",
     "centred_scores",
-    "check_scores",
     "sealed_result",
     "sealed_static",
     "sealed_walk_forward",
@@ -28,12 +25,6 @@ __all__ = [
 ]
 
 F64 = NDArray[np.float64]
-
-NEAR_THE_END = 0.75
-"""Of the largest score: garbage that wraps is beyond it in a quarter of the rows, a score of use in none."""
-
-FEWEST_JUDGED = 20
-"""Scores of which a share is judged."""
 
 
 def sealed_walk_forward(
@@ -65,7 +56,6 @@ def sealed_walk_forward(
         before = resumed is not None and step.number < resumed.record.step
         if step.kind == "predict":
             found = resumed.scores[step.number] if resumed and before else (yield from source.predict(step))
-            check_scores(step, found, source.terms)
             scores[step.number] = found
         elif not before:
             yield from source.train(step, labels.at(step.period, step.rows))
@@ -94,18 +84,6 @@ def sealed_result(steps: Sequence[Step], panel: LabelPanel, scores: Mapping[int,
         {},
         tuple(steps),
     )
-
-
-def check_scores(step: Step, scores: F64, terms: SealedModel) -> None:
-    """Raise LocalProtocolError where scores fill the range that they wrap in: training has left the ring."""
-    near = NEAR_THE_END * terms.score_limit
-    beyond = int((np.abs(scores) >= near).sum())
-    if beyond * 20 > len(scores) >= FEWEST_JUDGED:
-        raise LocalProtocolError(
-            f"{beyond} of {len(scores)} scores of step {step.number} are {near:g} or more deviations of the "
-            f"label from 0, so training has diverged: lower model.linear_rate = {terms.linear_rate:g} and "
-            f"model.square_rate = {terms.square_rate:g}, or raise model.score_limit"
-        )
 
 
 def shown_scores(panel: LabelPanel, scores: F64) -> F64:
@@ -137,7 +115,6 @@ def sealed_static(source: SealedLabel, steps: Sequence[Step], label: F64) -> Flo
     for step in steps:
         if step.kind == "predict":
             found = yield from source.predict(step)
-            check_scores(step, found, source.terms)
             scores[step.rows] = found
         else:
             yield from source.train(step, label[step.rows])

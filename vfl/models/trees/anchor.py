@@ -18,8 +18,9 @@ from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.ends import TakenProducts, evaluate_own, take_products, take_slots
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.messages import Members, Scores, check_told
-from vfl.models.sealed.records import StepRecord, check_repeated
+from vfl.models.sealed.records import StepRecord, check_repeated, refused, refusing
 from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.sealed.score_range import Predicted, answer_range, folded
 from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, own_split, part_split, take_sums
 from vfl.models.trees.feature import Announced, Candidates, chosen_here
@@ -28,17 +29,15 @@ from vfl.models.trees.messages import (
     CandidateSums,
     LevelNumbers,
     Owner,
-    ScoreCheck,
     SplitShares,
     TreeStep,
     flat_elements,
 )
 from vfl.models.trees.records import AnchorTreesJournal, level_key
-from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, score_bound
+from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, beyond_score_limit, score_bound
 from vfl.models.trees.shares import FitShares, TreeShares
 from vfl.models.trees.splits import NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
-from vfl.models.trees.wraps import folded
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
 from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import await_open
@@ -106,7 +105,7 @@ class TreesAnchor:
 
         Learns: which rows each tree is fitted on and scores, and which are predicted; whose candidate each level takes,
             and which where it is its own; shares uniform in Z_p. Nothing of labels, residuals, leaves or scores.
-        Leaks: to the label party a level's pairs, 32 bits each, and 17 bits of each predicted row and 59
+        Leaks: to the label party a level's pairs, 32 bits each, and 17 bits of each predicted row and 1
             of each prediction, counted first.
         Model: semi-honest. Together with the label party it sees of every row on which side of each split it lies, and
             every candidate's exact sums.
@@ -317,12 +316,16 @@ class TreesAnchor:
                 label, f"score/{number}", self.fits.of(rows), drop, self._slots, bound=score_bound(self.terms)
             )
             short = cut & np.uint64((1 << SCORE_BITS) - 1)
-            scores = {"scores": short, "check": folded(self.terms, number, cut)}
+            scores = {"scores": short, "check": folded(self.terms.seed, number, cut)}
         record = self._keep(step, rows, scores)
+        this = Predicted(self.terms.seed, number, beyond_score_limit(self.terms, number))
+        if refused(record):
+            raise LocalProtocolError(this.beyond)
         if self._journal is not None:
             yield from await_open(label, level_key(number, 0))
         charge = self._budget.charge_once if again else self._budget.charge
         with asked_by(label):
             charge(f"{record.session}/{number}", rows, 1)
         yield Send(label, Scores(number, pack_bits(record.arrays["scores"], SCORE_BITS)))
-        yield Send(label, ScoreCheck(number, PRIME_RING.pack(record.arrays["check"].astype(np.uint64))))
+        check = record.arrays["check"].astype(np.uint64)
+        yield from answer_range(label, this, check, self._stream.take, refusing(self._journal, record))

@@ -19,6 +19,7 @@ from vfl.models.sealed.messages import Members
 from vfl.models.sealed.opened_scores import open_scores, short_share
 from vfl.models.sealed.records import ResumedScores, StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.sealed.score_range import Predicted, check_range, folded
 from vfl.models.trees.candidates import Drawn, drawn_candidates
 from vfl.models.trees.coalitions import TellsApart, repeated_bits
 from vfl.models.trees.ends import halves, hold_split, hold_sums, part_split
@@ -26,11 +27,18 @@ from vfl.models.trees.growth import best_candidate, gains, leaf_values, lowered,
 from vfl.models.trees.linear_start import LinearStart
 from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
 from vfl.models.trees.records import LabelTreesJournal, level_key
-from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, Pairs, beyond_their_range, score_bound
+from vfl.models.trees.scales import (
+    PAIR_BITS,
+    RESIDUAL_BITS,
+    Packing32,
+    Pairs,
+    beyond_score_limit,
+    beyond_their_range,
+    score_bound,
+)
 from vfl.models.trees.shares import FitShares, TreeShares
 from vfl.models.trees.splits import NOWHERE, NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
-from vfl.models.trees.wraps import check_wraps, folded
 from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import open_step
 from vfl.protocols.session import Done
@@ -334,9 +342,9 @@ class TreesLabel:
 
         Raises LocalProtocolError where one is beyond +-score_limit, and has wrapped.
 
-        Learns: 17 bits of each row: its score; and whether one wrapped, 59 bits that the scores give if none did.
-        Leaks: row ids to everyone; ciphertexts to the anchor.
-        Model: whatever this side put into operands, no more than 17 bits a row and these 59 arrive.
+        Learns: 17 bits of each row: its score; and whether one wrapped, 1 bit.
+        Leaks: row ids to everyone; ciphertexts to the anchor, and whether a score wrapped.
+        Model: whatever this side put into operands, no more than 17 bits a row and this 1 arrive.
         Source: docs/protocols/trees.md#a-prediction.
         """
         again, anchor, number = self._record is not None, self.members.anchor, step.number
@@ -348,7 +356,7 @@ class TreesLabel:
             score = yield from hold_truncation(
                 anchor, f"score/{number}", score, drop, self._keys.slots, bound=score_bound(self.terms)
             )
-            share = {"scores": short_share(score, SCORE_BITS), "check": folded(self.terms, number, score)}
+            share = {"scores": short_share(score, SCORE_BITS), "check": folded(self.terms.seed, number, score)}
         held: list[StepRecord] = []
         if self._journal is None:
             held.append(self._keep(step, share))
@@ -356,7 +364,9 @@ class TreesLabel:
             yield from open_step([anchor], level_key(number, 0), lambda: held.append(self._keep(step, share)))
         kept = held[0].arrays
         scores = yield from open_scores(anchor, number, kept["scores"], self.terms.score_fraction)
-        yield from check_wraps(anchor, self.terms, number, kept["check"].astype(np.uint64), scores)
+        this = Predicted(self.terms.seed, number, beyond_score_limit(self.terms, number))
+        check, fraction = kept["check"].astype(np.uint64), self.terms.score_fraction
+        yield from check_range(anchor, this, check, scores, fraction, self._stream.take)
         if self._journal is not None:
             self._journal.predicted(number, scores)
         return scores

@@ -14,7 +14,6 @@ __all__ = [
     "Chosen",
     "LevelNumbers",
     "Owner",
-    "ScoreCheck",
     "SplitShares",
     "TreeStep",
     "flat_elements",
@@ -136,21 +135,6 @@ class SplitShares(Message):
     level: int
     values: bytes
     bits: bytes
-
-
-@message(
-    "trees.check",
-    sender=Role.PARTY,
-    receiver=Role.LABEL,
-    payload=Payload.SHARE,
-    reveals="with the label party's share: whether a score wrapped; 59 bits, known from the scores if none did",
-    source="docs/protocols/trees.md#a-prediction",
-)
-class ScoreCheck(Message):
-    """The anchor's share of a prediction's folded scores, one element of Z_p: :mod:`vfl.models.trees.wraps`."""
-
-    step: int
-    value: bytes
 
 
 def flat_elements(data: bytes, count: int, peer: str) -> U64:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.disclosure import RunSizes
-from vfl.models.sealed.opens import NUMBER_BITS
+from vfl.models.sealed.opens import NUMBER_BITS, one_bit
 from vfl.models.sealed.scales import SCORE_BITS
+from vfl.models.sealed.score_range import CHECK_BITS
 from vfl.models.trees.candidates import SMALLEST_SHARE
 from vfl.models.trees.scales import PAIR_BITS, SUM_BITS
 from vfl.tree_terms import TreesModel
 
-__all__ = ["CHECK_BITS", "cheating", "collusion", "in_words", "opened_bits", "pairs_of_tree", "sentences"]
-
-
-CHECK_BITS = PRIME_RING.bits
-"""Of a prediction's number that says whether one of its scores wrapped; known from the scores where none did."""
+__all__ = ["cheating", "collusion", "in_words", "opened_bits", "pairs_of_tree", "sentences"]
 
 
 def pairs_of_tree(model: TreesModel, owners: int) -> int:
@@ -27,7 +23,7 @@ def pairs_of_tree(model: TreesModel, owners: int) -> int:
 def opened_bits(model: TreesModel, owners: int, trees: int, scores: int, numbers: int = 0, predictions: int = 1) -> int:
     """Bits that can arrive at the label party, whatever it does.
 
-    numbers: of coalitions, two a period each. predictions: in which these scores open, a check each.
+    numbers: of coalitions, two a period each. predictions: in which these scores open, a bit each.
     """
     opened = trees * pairs_of_tree(model, owners) * PAIR_BITS + scores * SCORE_BITS + numbers * NUMBER_BITS
     return opened + predictions * CHECK_BITS
@@ -80,10 +76,7 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         f"Each tree opens {pairs} pairs to the label party: of every anonymous candidate and leaf how many rows it "
         f"holds and the sum of their residuals, {SUM_BITS} bits each; {model.trees * pairs * PAIR_BITS:,} bits a fit. "
         f"Of each predicted row its score opens, {SCORE_BITS} bits; {model.anchor} counts scores and refuses more than "
-        f"{sizes.row_limit} of a row over all runs, and more trees than are agreed. Beside the scores of a prediction "
-        f"one number of {CHECK_BITS} bits says whether any was out of range; where none was, it follows from them."
-        f" A label party that cheats may predict row by row, and then up to {CHECK_BITS} bits arrive of each row "
-        "that is counted."
+        f"{sizes.row_limit} of a row over all runs, and more trees than are agreed. {one_bit(model.anchor)}"
     )
     if model.init_score == "linear":
         yield (

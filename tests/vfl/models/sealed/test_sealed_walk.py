@@ -12,8 +12,9 @@ from psi.flow import Flow, LocalProtocolError, run_local
 from tests.vfl.models.sealed.rig import FIXED, Consortium
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.sealed.columns import sealed_columns, static_labels
+from vfl.models.sealed.opened_scores import check_scores
 from vfl.models.sealed.twin import float_twin, integer_twin
-from vfl.models.sealed.walk import check_scores, sealed_static, sealed_walk_forward
+from vfl.models.sealed.walk import sealed_static, sealed_walk_forward
 from vfl.terms import SealedModel, WalkForward
 from vfl.walk.cycles import cyclic, cyclic_static
 from vfl.walk.result import TrainingResult

@@ -10,10 +10,10 @@ from tests.vfl.models.trees.rig import Consortium, Observed, columns
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.sealed.records import StepRecord
 from vfl.models.sealed.scales import WEIGHT_BITS
+from vfl.models.sealed.score_range import RangeVerdict
 from vfl.models.sealed.twin import IntegerTwin as Line
 from vfl.models.sealed.twin import SealedRangeError
 from vfl.models.trees.linear_start import LinearStart, linear_model, linear_twin
-from vfl.models.trees.messages import ScoreCheck
 from vfl.models.trees.twin import TreesRangeError, run_twin
 from vfl.models.trees.walk import grow_steps
 from vfl.terms import FixedPoint
@@ -63,8 +63,8 @@ def test_one_score_beyond_its_limit_ends_both_with_one_sentence(beyond: tuple[in
     said.append(str(twin.value))
     assert said[0] == said[1]
     assert "leaves +-32 deviations of the label, and would wrap: raise model.score_limit" in said[0]
-    checks = [heard.message for heard in made.heard if isinstance(heard.message, ScoreCheck)]
-    assert len(checks) == 1, "a number for each prediction"
+    verdicts = [heard.message for heard in made.heard if isinstance(heard.message, RangeVerdict)]
+    assert [verdict.proof for verdict in verdicts] == [b""], "of the prediction that one bit opened"
 
 
 def begun_at(

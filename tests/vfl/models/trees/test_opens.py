@@ -7,7 +7,8 @@ import numpy as np
 from tests.vfl.models.trees.rig import Consortium, columns
 from vfl.models.disclosure import RunSizes
 from vfl.models.sealed.messages import Scores
-from vfl.models.trees.messages import LevelNumbers, ScoreCheck
+from vfl.models.sealed.score_range import RangeVerdict
+from vfl.models.trees.messages import LevelNumbers
 from vfl.models.trees.opens import in_words, opened_bits, pairs_of_tree, sentences
 from vfl.terms import OpeningTerms
 from vfl.tree_terms import TreesModel
@@ -21,11 +22,11 @@ def test_no_more_bits_open_than_are_counted() -> None:
     made = Consortium({n: columns(ROWS, 2, n) for n in "ab"}, columns(ROWS, 1, "own"), terms)
     made.run(list(refits_static(terms, ROWS)), np.random.default_rng(0).normal(size=ROWS))
     sent = [8 * len(h.message.values) for h in made.heard if isinstance(h.message, LevelNumbers | Scores)]
-    sent += [8 * len(h.message.value) for h in made.heard if isinstance(h.message, ScoreCheck)]
-    owners = 3
+    owners, checked = 3, sum(isinstance(h.message, RangeVerdict) for h in made.heard)
+    assert checked == 1, "a bit of each prediction, which no number stands for"
     assert pairs_of_tree(terms, owners) == 3 * 2 * 7 + 1
-    assert sum(sent) <= opened_bits(terms, owners, 2, ROWS) + 8 * len(sent)
-    assert sum(sent) >= opened_bits(terms, owners, 2, ROWS)
+    assert sum(sent) + checked <= opened_bits(terms, owners, 2, ROWS) + 8 * len(sent)
+    assert sum(sent) + checked >= opened_bits(terms, owners, 2, ROWS)
 
 
 def test_the_terms_say_what_opens_before_they_are_signed() -> None:
