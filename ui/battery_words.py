@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from parties.client import FactorDetail, NumberView, SectionView
-from ui.wording import HELP, MISSING, things
+from ui.wording import HELP, MISSING, count, things
 
 __all__ = [
     "HonestyRow",
@@ -53,7 +53,7 @@ def quantity(value: float | None, unit: str) -> str:
     if value and abs(value) < 1e-4:
         return f"{value:.1e}"
     if abs(value) >= 1000:
-        return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        return count(value)
     if value == int(value):
         return f"{value:.0f}"
     return f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"

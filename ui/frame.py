@@ -9,8 +9,10 @@ import streamlit as st
 
 from parties.client import ClientProtocol, EntenteError, ViewerView
 from ui import tour
+from ui.connection import known_as
 from ui.incidents import guarded
-from ui.links import go, reachable
+from ui.links import addresses, go, reachable
+from ui.preferences import apply_theme, recall
 from ui.wording import HELP, plain
 from ui.zone import CHOSEN
 
@@ -48,6 +50,9 @@ def _recall(client: ClientProtocol) -> None:
     except EntenteError:
         return
     st.session_state[_KNOWN] = True
+    recall(preferred.get("thousands", ""))
+    if theme := preferred.get("theme"):
+        apply_theme(theme, addresses())
     if zone := preferred.get("zone"):
         st.session_state[CHOSEN] = zone
     if preferred.get("tour"):
@@ -81,5 +86,6 @@ def _foot(client: ClientProtocol) -> None:
             told = client.coordinator()
         except EntenteError:
             return
+        known_as(told.name)
         name = st.session_state["name of the consortium"] = f"{plain(told.name)} · Entente {plain(told.version)}"
     st.caption(name, text_alignment="center")

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-__all__ = ["go", "reachable", "remember"]
+from ui.sign_in import below
+
+__all__ = ["addresses", "go", "reachable", "remember"]
 
 _PAGES = "pages of the site"
 
@@ -21,6 +23,11 @@ def go(key: str, **parameters: str) -> None:
     """Leave for another page, such as ``go("run", run=run_id)``; raises KeyError for one the session does not have."""
     pages: Mapping[str, StreamlitPage] = st.session_state[_PAGES]
     st.switch_page(pages[key], query_params=parameters)
+
+
+def addresses() -> list[str]:
+    """Where the pages of this session are, on this site."""
+    return [below("/"), *(below(f"/{key}") for key in st.session_state.get(_PAGES, {}))]
 
 
 def reachable(key: str) -> bool:

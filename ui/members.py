@@ -1,4 +1,4 @@
-"""Members on the page: tables, warnings in good time, and a QR code as a picture. Nothing here draws."""
+"""Members on the page: words and tables, warnings in good time, and a QR code as a picture. Nothing here draws."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from parties.client import MemberView
-from ui.wording import MISSING, Colour, instant, things
+from ui.wording import MISSING, Colour, things, when
 
-__all__ = ["HEALTH_LOOKS", "LIFETIMES", "code_picture", "columns_table", "members_table", "warnings"]
+__all__ = [
+    "HEALTH_LOOKS",
+    "LIFETIMES",
+    "certificate_words",
+    "checked_words",
+    "code_picture",
+    "columns_table",
+    "data_look",
+    "seen_words",
+    "warnings",
+]
 
 HEALTH_LOOKS: Mapping[str, tuple[str, Colour, str]] = {
     "online": ("online", "green", ":material/check_circle:"),
@@ -20,30 +30,37 @@ LIFETIMES: Mapping[str, int] = {"10 minutes": 10, "1 hour": 60, "8 hours": 480, 
 _QUIET = 4  # modules of white around a QR code, as its standard asks
 
 
-def members_table(members: Iterable[MemberView]) -> pd.DataFrame:
-    """One row per member."""
-    rows = [
-        (
-            member.name,
-            member.role or MISSING,
-            member.legal_entity or MISSING,
-            member.health,
-            f"{member.certificate_expires:%Y-%m-%d}" if member.certificate_expires else MISSING,
-            member.days_left,
-            instant(member.last_seen),
-            len(member.columns),
-            member.version or MISSING,
-        )
-        for member in members
-    ]
-    columns = [
-        "Party", "Role", "Legal entity", "Node", "Certificate until", "Days left", "Last seen", "Columns", "Version",
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+def data_look(member: MemberView) -> tuple[str, Colour, str]:
+    """Whether a run could use its data, as its node last found: words, colour and icon."""
+    if member.data_checked is None:
+        return "data not checked", "gray", ":material/help:"
+    if member.data_usable:
+        return "data ready", "green", ":material/database:"
+    return "data cannot be used", "red", ":material/database_off:"
+
+
+def seen_words(member: MemberView) -> str:
+    """When the coordinator last heard of it."""
+    return "never seen" if member.last_seen is None else f"seen {when(member.last_seen)}"
+
+
+def checked_words(member: MemberView) -> str:
+    """When its node last tried its queries, and what to do where they failed."""
+    if member.data_checked is None:
+        return "its node has not said" if member.health != "offline" else "its node has not started"
+    told = f"checked {when(member.data_checked)}"
+    return told if member.data_usable else f"{told}; its operator reads why with entente doctor"
+
+
+def certificate_words(member: MemberView) -> str:
+    """How long its certificate is good."""
+    return "certificate has ended" if member.days_left < 0 else f"certificate for {things(member.days_left, 'days')}"
 
 
 def columns_table(member: MemberView) -> pd.DataFrame:
-    """What the party publishes of its columns: names and units, never a value."""
+    """What the party publishes of its columns: names and, where it gives any, units; never a value."""
+    if not member.units:
+        return pd.DataFrame({"Column": list(member.columns)})
     rows = [(name, member.units.get(name, MISSING)) for name in member.columns]
     return pd.DataFrame(rows, columns=["Column", "Unit"])
 

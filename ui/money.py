@@ -19,7 +19,7 @@ from parties.client import (
     StandingView,
     StepLine,
 )
-from ui.wording import MISSING, Colour, amount, correlation, count, instant, plain, short_id, things
+from ui.wording import MISSING, Colour, amount, correlation, count, plain, short_id, things, when
 
 __all__ = [
     "APPROVER_WORDS",
@@ -33,6 +33,7 @@ __all__ = [
     "effects_table",
     "entries_table",
     "final_table",
+    "in_order",
     "journal_question",
     "outcomes_table",
     "settlements_table",
@@ -83,46 +84,63 @@ def standing_words(standing: StandingView) -> str:
         share = 100 * standing.checked / standing.entries if standing.entries else 0
         return f"{count(standing.checked)} of {count(standing.entries)} entries verified ({share:.0f} %)"
     return (
-        f"{things(standing.transactions, 'transactions')}, {things(standing.postings, 'postings')}, all verified at "
-        f"{instant(standing.checked_at)}"
+        f"{things(standing.transactions, 'transactions')}, {things(standing.postings, 'postings')}, all verified "
+        f"{when(standing.checked_at)}"
     )
 
 
-def accounts_table(accounts: Iterable[AccountView]) -> pd.DataFrame:
-    """One row per account: consortium first, then party by party."""
-    ordered = sorted(accounts, key=lambda a: (a.party, list(KINDS).index(a.kind), a.account))
+def in_order(accounts: Iterable[AccountView], *, zero: bool = True) -> list[AccountView]:
+    """The consortium's accounts first, then party by party; those that hold nothing only with ``zero``."""
+    kept = [a for a in accounts if zero or a.posted or a.pending]
+    return sorted(kept, key=lambda a: (a.party, list(KINDS).index(a.kind), a.account))
+
+
+def accounts_table(accounts: Iterable[AccountView], *, zero: bool = True) -> pd.DataFrame:
+    """One row per account, in order; then, for each unit, what the parties have in all."""
+    ordered = in_order(accounts, zero=zero)
     rows = [
         (
             a.party or "Consortium",
             KINDS[a.kind] if a.party else a.account.rpartition(":")[2],
-            amount(a.posted, a.unit, a.scale),
-            amount(a.pending, a.unit, a.scale),
+            _or_dash(a.posted, a.unit, a.scale),
+            _or_dash(a.pending, a.unit, a.scale),
             a.account,
         )
         for a in ordered
     ]
+    sums: dict[tuple[str, int], list[int]] = {}
+    for a in ordered:
+        if a.party:
+            total = sums.setdefault((a.unit, a.scale), [0, 0])
+            total[0] += a.posted
+            total[1] += a.pending
+    for (unit, scale), (posted, pending) in sums.items():
+        rows.append(
+            ("All parties", "Rewards and stakes", _or_dash(posted, unit, scale), _or_dash(pending, unit, scale), "")
+        )
     return pd.DataFrame(rows, columns=["Whose", "What for", "Final", "Pending", "Account"])
+
+
+def _or_dash(minor: int, unit: str, scale: int) -> str:
+    return amount(minor, unit, scale) if minor else MISSING
 
 
 def entries_table(entries: Iterable[EntryView]) -> pd.DataFrame:
     """One row per posting, its transaction's words on the first; what the viewer does not see is counted."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for entry in entries:
-        head = (
-            entry.sequence,
-            instant(entry.at),
-            entry.state,
-            entry.narration,
-            short_id(entry.run_id),
-            entry.transaction,
-        )
+        state = STATES[entry.state].lower() if entry.state in STATES else entry.state
+        said = (str(entry.sequence), entry.at, state, entry.narration, short_id(entry.run_id), entry.transaction)
+        begun = len(rows)
         for line in entry.lines:
             debit = amount(line.minor, line.unit, line.scale) if line.minor > 0 else ""
             credit = amount(-line.minor, line.unit, line.scale) if line.minor < 0 else ""
-            rows.append((*head[:4], line.account, debit, credit, *head[4:]))
+            rows.append((line.account, debit, credit))
         if entry.hidden or not entry.lines:
-            told = f"{entry.hidden} of others" if entry.hidden else MISSING
-            rows.append((*head[:4], told, "", "", *head[4:]))
+            rows.append((f"{things(entry.hidden, 'postings')} of others" if entry.hidden else MISSING, "", ""))
+        for i in range(begun, len(rows)):
+            head = said if i == begun else ("",) * len(said)
+            rows[i] = (*head[:4], *rows[i], *head[4:])
     columns = ["No.", "Time", "State", "Memo", "Account", "Debit", "Credit", "Run", "Transaction"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -174,7 +192,7 @@ def settlements_table(runs: Iterable[SettlementView]) -> pd.DataFrame:
             amount(run.amount, run.unit, run.scale),
             f"{run.live_periods} of {run.live_needed}" if run.live_needed else MISSING,
             run.waits[0] if run.waits else "",
-            instant(run.closed_at),
+            when(run.closed_at) if run.closed_at else MISSING,
             amount(run.pot, run.unit, run.scale),
         )
         for run in runs

@@ -22,6 +22,7 @@ from ui.views import (
     contributions,
     factor_page,
     factors,
+    guides,
     ledger,
     members,
     new_run,
@@ -67,6 +68,7 @@ PAGES: tuple[Page, ...] = (
     Page("trust", "Trust", ":material/verified_user:", trust.render, "Consortium", _CONCERNED),
     Page("members", "Members", ":material/groups:", members.render, "Consortium"),
     Page("search", "Search", ":material/search:", search.render, "Consortium", detail=True),
+    Page("guides", "Guides", ":material/menu_book:", guides.render, "Consortium"),
     Page("settings", "Settings", ":material/settings:", settings.render, "Consortium"),
 )
 

@@ -11,11 +11,13 @@ that changes a cookie opens for a request that another site made.
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import secrets
 import threading
 import time
+from pathlib import Path
 from urllib.parse import parse_qs, quote
 
 import streamlit as st
@@ -26,7 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parties.client import EntenteError
-from ui.connection import connection
+from ui.connection import connection, consortium_name
 
 __all__ = [
     "PROVIDER",
@@ -54,7 +56,9 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; font-src 'self'; form-action 'self'; base-uri 'none'"
+    ),
 }
 _WORDS = {
     "ended": "Your session has ended. Sign in again to go on.",
@@ -214,10 +218,30 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _page(words: str, place: str, *, wrong: bool = False) -> str:
+    words = words[:1].upper() + words[1:]
     said = f'<p class="{"wrong" if wrong else "note"}" role="alert">{html.escape(words)}</p>' if words else ""
     kept = html.escape(place if _PLACE.fullmatch(place) else below("/"), quote=True)
     provider = _PROVIDER.format(home=below("/")) if _provider_known() else ""
-    return _HTML.format(said=said, place=kept, door=below(SIGN_IN), provider=provider)
+    return _HTML.format(
+        said=said, place=kept, door=below(SIGN_IN), provider=provider, logo=_logo(), font=_font(),
+        whose=html.escape(consortium_name() or "The consortium's desk"),
+    )  # fmt: skip
+
+
+@functools.cache
+def _logo() -> str:
+    return Path(__file__).with_name("logo.svg").read_text(encoding="utf-8")
+
+
+def _font() -> str:
+    """Where Streamlit serves the font of all other pages; "" where this version has none of that name."""
+    return below(f"/static/media/{name}") if (name := _font_file()) else ""
+
+
+@functools.cache
+def _font_file() -> str:
+    media = Path(next(iter(st.__path__))) / "static" / "static" / "media"
+    return next((file.name for file in sorted(media.glob("SourceSansVF-Upright*.woff2"))), "")
 
 
 def _provider_known() -> bool:
@@ -240,6 +264,7 @@ _HTML = """\
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sign in to Entente</title>
 <style>
+@font-face {{ font-family: "Source Sans"; font-weight: 200 900; src: url("{font}") format("woff2"); }}
 :root {{ color-scheme: light dark; --ink: #1b2733; --soft: #51606f; --ground: #f4f6f8; --card: #ffffff; --line: #c9d2da;
   --accent: #0067a5; --on: #ffffff; --wrong: #a4262c; }}
 @media (prefers-color-scheme: dark) {{ :root {{ --ink: #e8edf2; --soft: #a9b6c2; --ground: #0e1419; --card: #182129;
@@ -248,7 +273,9 @@ body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; backgr
   font: 16px/1.5 "Source Sans", "Source Sans Pro", system-ui, sans-serif; }}
 main {{ box-sizing: border-box; width: min(26rem, 92vw); padding: 2rem; background: var(--card);
   border: 1px solid var(--line); border-radius: .75rem; }}
-h1 {{ margin: 0 0 .25rem; font-size: 1.5rem; }}
+h1 {{ margin: 0 0 .5rem; line-height: 0; }} h1 svg {{ height: 2.25rem; max-width: 100%; }}
+h1 text {{ font-family: "Source Sans", "Source Sans Pro", system-ui, sans-serif; }}
+h2 {{ margin: 0; font-size: 1.15rem; }}
 p {{ margin: .5rem 0; }} .soft, .or {{ color: var(--soft); }} .or {{ text-align: center; }}
 .wrong {{ color: var(--wrong); }}
 label {{ display: block; margin-top: 1rem; font-weight: 600; }}
@@ -263,8 +290,9 @@ code {{ font-size: .9em; }}
 </head>
 <body>
 <main>
-<h1>Entente</h1>
-<p class="soft">The consortium's desk: runs, factors, money and trust.</p>
+<h1>{logo}</h1>
+<h2>{whose}</h2>
+<p class="soft">Runs, factors, money and trust.</p>
 {said}
 <form method="post" action="{door}">
 <input type="hidden" name="next" value="{place}">

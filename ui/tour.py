@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from parties.client import ClientProtocol, EntenteError
+from ui.guides import GUIDES
 from ui.links import go, reachable
 
 __all__ = ["SEEN", "STEPS", "Step", "end", "offer", "show", "start"]
@@ -17,54 +18,43 @@ SEEN = "tour was seen"
 
 @dataclass(frozen=True)
 class Step:
-    """What is said on the page ``key``."""
+    """What is said on the page ``key``; ``guide`` says more."""
 
     key: str
     title: str
     text: str
+    guide: str
 
 
 STEPS: tuple[Step, ...] = (
     Step(
         "overview",
         "Everything at a glance",
-        "What runs, who is there, what money waits, and at the top whatever needs somebody. It refreshes by itself.",
+        "What needs you is on top, each with the page or the command for it. Below: what runs, who is there, what "
+        "money waits. It refreshes by itself.",
+        "operator-guide",
     ),
     Step(
         "runs",
-        "Runs, from the agreement to the ledger",
-        "Every run begins as one agreement that all parties sign. Search, sort and take the list away; open one to "
-        "follow it.",
-    ),
-    Step(
-        "run",
-        "One run, and what it revealed",
-        "The phases, the progress of each party, and how often a row's sum was opened against the limit that each "
-        "feature party enforces itself. Features never leave their owner.",
+        "A run, from its agreement to the ledger",
+        "Every run begins as one agreement that all parties sign. Its page tells how far each party is, what came of "
+        "it, and what was opened against the limit that each party's node counts itself. Features never leave "
+        "their owner.",
+        "threat-model",
     ),
     Step(
         "factors",
-        "What came out",
-        "Each factor with its rank IC beside the label party's own. Open one for its validation, its verification and "
-        "its files.",
+        "What came out, and who is paid for it",
+        "Each factor with its rank IC beside the label party's own, its validation and its files. Contributions, "
+        "Ledger and Settlement tell what each party's data brought, and what became of the reward.",
+        "quant-guide",
     ),
     Step(
-        "contributions",
-        "Who added what",
-        "Shapley values with their intervals: what each party's data brought, and what it is paid for it.",
-    ),
-    Step(
-        "ledger",
-        "Money that adds up",
-        "Double entry: rewards are pending until the label's horizon has passed on live data, and final after two "
-        "people approved. Every amount can be checked from the first entry on.",
-    ),
-    Step("trust", "Proof", "The audit log, its verification, and for each run what was sent and what it could reveal."),
-    Step("members", "Who belongs", "Invite a party, see when its certificate ends, and put a member out."),
-    Step(
-        "settings",
-        "Your own page",
-        "Choose the time zone here, and see the coordinator's settings and everything people did, if your role may.",
+        "trust",
+        "Nothing here is to be believed",
+        "The audit log and its check, what each run revealed to whom, and every agreement with its signatures. Members "
+        "tells who belongs and whether their data are ready.",
+        "audit",
     ),
 )
 
@@ -103,6 +93,10 @@ def show(key: str, client: ClientProtocol) -> None:
             if st.button("Done" if last else "End the tour", type="primary" if last else "tertiary"):
                 end(client)
                 st.rerun()
+            if reachable("guides") and st.button(
+                GUIDES[step.guide], icon=":material/menu_book:", type="tertiary", help="Opens the guide; the tour waits"
+            ):
+                go("guides", name=step.guide)
             st.caption(f"{at + 1} of {len(steps)}")
 
 

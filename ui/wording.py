@@ -13,9 +13,11 @@ from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
 from parties.client import singular
+from ui.preferences import thousands
 from ui.zone import viewer_zone
 
 __all__ = [
+    "COUNTED",
     "HELP",
     "MISSING",
     "PHASE_DOINGS",
@@ -68,6 +70,12 @@ STATUS_ICONS: Mapping[str, str] = {
     "aborted": ":material/cancel:",
     "paused": ":material/pause_circle:",
 }
+
+COUNTED: Mapping[str, str] = {
+    "masked": "from masked sums",
+    "moments": "from each coalition's moments",
+}
+"""How coalitions were valued, by the word that a report has for it."""
 
 HELP: Mapping[str, str] = {
     "run": "One job from a signed agreement to a settled ledger; its id is the SHA-256 of the agreement.",
@@ -151,6 +159,8 @@ HELP: Mapping[str, str] = {
     "dispute": "A party contests the settlement with a deposit; it must be judged before anything becomes final.",
     "invitation": "A secret of one use, shown once; whoever has it can join under that name: hand it over in private.",
     "certificate": "What a member's node proves itself with; it is renewed by its operator before it ends.",
+    "data_check": "The node tries its queries on its data when it starts and before it signs; the coordinator is told "
+    "only whether a run could use them.",
     "limits": "What the party's node refuses whoever signs; shown where the party publishes it.",
     "sha256": "Fingerprint of the file; equal fingerprints mean equal files.",
     "peak": "The most memory the party's process has held, in megabytes.",
@@ -198,12 +208,8 @@ def percent(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """A whole number with thin thousands."""
-    return (
-        MISSING
-        if value is None or not math.isfinite(value)
-        else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    )
+    """A whole number with its thousands marked."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:,.0f}".replace(",", thousands())
 
 
 def things(number: int, many: str) -> str:
@@ -259,5 +265,5 @@ def amount(minor: int, unit: str, scale: int) -> str:
     """Minor units as an exact decimal with its unit: 1 234.50 USD."""
     digits = str(abs(minor)).rjust(scale + 1, "0")
     whole, fraction = (digits[:-scale], "." + digits[-scale:]) if scale else (digits, "")
-    grouped = f"{int(whole):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    grouped = f"{int(whole):,}".replace(",", thousands())
     return f"{'-' if minor < 0 else ''}{grouped}{fraction} {unit}".rstrip()

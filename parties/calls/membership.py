@@ -31,11 +31,16 @@ class LimitsView(View):
 
 
 class MemberView(PartyView):
-    """A member, and how long its certificate is good. ``certificate``: *over*, or *soon* within 30 days of its end."""
+    """A member, and how long its certificate is good. ``certificate``: *over*, or *soon* within 30 days of its end.
+
+    ``data_checked``: when its node last tried its queries on its data. ``data_usable``: whether a run could use them.
+    """
 
     certificate: Literal["good", "soon", "over"]
     days_left: int
     limits: LimitsView | None = None
+    data_checked: datetime | None = None
+    data_usable: bool = False
 
 
 class InvitationView(View):

@@ -12,7 +12,7 @@ from parties.calls.views import View
 
 __all__ = ["HouseView", "Preference", "PreferenceQuestion", "SettingView", "StateCalls"]
 
-Preference = Literal["zone", "tour"]
+Preference = Literal["zone", "tour", "theme", "thousands"]
 
 
 class HouseView(View):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
@@ -161,7 +162,11 @@ class TermView(View):
 
 
 class SignerCheck(View):
-    """One party's signature over the agreement. ``fault``: "" where it fits the key that the agreement names."""
+    """One party's signature over the agreement. ``fault``: "" where it fits the key that the agreement names.
+
+    ``links``: what answered at its peers' addresses before it signed, *agreed*, *other* or *silent*; empty where it did
+    not say.
+    """
 
     party: str
     legal_entity: str = ""
@@ -170,6 +175,8 @@ class SignerCheck(View):
     signature: str = ""
     signed_at: datetime | None = None
     fault: str = ""
+    links: Mapping[str, str] = Field(default_factory=dict)
+    links_at: datetime | None = None
 
 
 class AgreementText(View):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from parties.agreement.overlap import OverlapAnswer
 from parties.control.parsing import parse
@@ -20,18 +20,21 @@ from parties.control.phase_reports import OpeningsUsed, Points, TrafficByKind
 from parties.control.phases import Attempt, PhaseName
 from parties.errors import AgreementError
 from parties.fields import Column, Count, Signature, StrictTerms, Text, Word, printable
-from parties.names import LegalEntity
+from parties.names import LegalEntity, PartyName
 from parties.settlement.committed_rows import RowsCommitted
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer
 
 __all__ = [
     "REPORTS",
+    "DataChecked",
     "DoneBody",
     "FailedBody",
     "HeartbeatBody",
     "HeldBody",
     "IntroductionBody",
+    "LinkState",
+    "LinksBody",
     "ProgressBody",
     "PublishedLimits",
     "RejectedBody",
@@ -55,6 +58,13 @@ class PublishedLimits(StrictTerms):
     hours: Annotated[str, StringConstraints(pattern=r"^([0-9:]{5}-[0-9:]{5})?$")] = ""
 
 
+class DataChecked(StrictTerms):
+    """When a party last tried its queries on its data, and whether a run could use them: no name, no count."""
+
+    at: AwareDatetime
+    usable: bool
+
+
 class IntroductionBody(StrictTerms):
     """What a party offers to runs: its part of an agreement, before anyone proposes one. ``units`` are by column."""
 
@@ -68,12 +78,26 @@ class IntroductionBody(StrictTerms):
     label_name: Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)] = ""
     label_definition: Text = ""
     limits: PublishedLimits | None = None
+    data: DataChecked | None = None
 
 
 class SignedBody(StrictTerms):
     """The agreement is approved: an Ed25519 signature, hex."""
 
     signature: Signature
+
+
+LinkState = Literal["agreed", "other", "silent"]
+
+
+class LinksBody(StrictTerms):
+    """What answered at each peer's address as the party looked at the agreement, before it signed anything.
+
+    *agreed*: the peer's certificate of the agreement; *other*: another certificate; *silent*: nobody.
+    """
+
+    at: AwareDatetime
+    peers: Annotated[dict[PartyName, LinkState], Field(max_length=64)]
 
 
 class RejectedBody(StrictTerms):
@@ -126,6 +150,7 @@ ReportBody = (
     HeartbeatBody
     | IntroductionBody
     | SignedBody
+    | LinksBody
     | RejectedBody
     | ProgressBody
     | DoneBody
@@ -140,6 +165,7 @@ ReportKind = Literal[
     "heartbeat",
     "introduction",
     "signed",
+    "links",
     "rejected",
     "progress",
     "done",
@@ -155,6 +181,7 @@ REPORTS: Mapping[ReportKind, type[ReportBody]] = {
     "heartbeat": HeartbeatBody,
     "introduction": IntroductionBody,
     "signed": SignedBody,
+    "links": LinksBody,
     "rejected": RejectedBody,
     "progress": ProgressBody,
     "done": DoneBody,

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from parties.calls.views import BytesView, OpeningsView, ProgressView, RelayView, SeriesPoint
 from parties.control.phase_reports import OpeningsUsed, PartReport, Point, Traffic
-from parties.control.reports import ProgressBody
+from parties.control.reports import LinksBody, ProgressBody
 
 __all__ = ["RunProgress"]
 
@@ -61,6 +61,17 @@ class RunProgress:
         self._openings: dict[str, OpeningsUsed] = {}
         self._memory: dict[str, float] = {}
         self._relayed: dict[tuple[str, str], int] = {}
+        self._tried: dict[str, LinksBody] = {}
+
+    @_alone
+    def linked(self, party: str, said: LinksBody) -> None:
+        """What answered at the addresses of the party's peers before it signed."""
+        self._tried[party] = said
+
+    @_alone
+    def tried_links(self) -> dict[str, LinksBody]:
+        """What each party said of the links to its peers before it signed. A restart forgets it."""
+        return dict(self._tried)
 
     @_alone
     def heard(self, party: str, body: ProgressBody, at: datetime, clock: float) -> None:

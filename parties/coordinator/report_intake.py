@@ -15,6 +15,7 @@ from parties.control.reports import (
     HeartbeatBody,
     HeldBody,
     IntroductionBody,
+    LinksBody,
     ProgressBody,
     RejectedBody,
     SignedBody,
@@ -58,6 +59,9 @@ class ReportIntake:
             case SignedBody(signature=signature):
                 verify_signature(self._engine.known(run_id).agreement, party, signature)
                 return self._engine.take(Signed(run_id, now, party, signature))
+            case LinksBody() as links:
+                self._engine.linked(party, run_id, links)
+                return True
             case RejectedBody(why=why):
                 return self._engine.take(Rejected(run_id, now, party, why))
             case FailedBody() as said:

@@ -257,7 +257,7 @@ def party_view(name: str, member: Member, line: Attachment, runs: Sequence[Known
     offered: dict[str, Any] = {}
     if said is not None:
         role, entity = said.role, said.legal_entity or entity
-        offered = said.model_dump(exclude={"role", "legal_entity", "limits"})
+        offered = said.model_dump(exclude={"role", "legal_entity", "limits", "data"})
     certificate = x509.load_pem_x509_certificate(member.certificate.encode())
     return PartyView(
         name=name,

@@ -19,6 +19,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,11 +38,13 @@ from parties.control.commands import (
 )
 from parties.control.phases import PhaseName
 from parties.control.reports import (
+    DataChecked,
     DoneBody,
     FailedBody,
     HeartbeatBody,
     HeldBody,
     IntroductionBody,
+    LinksBody,
     ProgressBody,
     RejectedBody,
     Report,
@@ -157,6 +160,10 @@ class CoordinatorLine:
         """The agreement is approved and signed."""
         self._report(Report(SignedBody(signature=signature), run_id))
 
+    def links(self, run_id: str, said: LinksBody) -> None:
+        """What answered at the peers' addresses before we sign."""
+        self._report(Report(said, run_id))
+
     def rejected(self, run_id: str, why: str) -> None:
         """The agreement is refused."""
         self._report(Report(RejectedBody(why=why[:2000]), run_id))
@@ -201,6 +208,13 @@ class CoordinatorLine:
         """What we say of an overlap proposal."""
         self._report(Report(answer))
 
+    def data_checked(self, *, usable: bool) -> None:
+        """Say with what we offer that our data were tried just now. Returns at once."""
+        if self._introduction is not None:
+            said = DataChecked(at=datetime.now(UTC), usable=usable)
+            self._introduction = self._introduction.model_copy(update={"data": said})
+            self._introduced = False
+
     def _report(self, report: Report) -> None:
         """Deliver, repeating while the coordinator is away and the run goes on, for ``patience`` seconds at most.
 
@@ -241,7 +255,7 @@ class CoordinatorLine:
         """Send progress as it comes and a heartbeat at the coordinator's pace; notice when nobody answers."""
         with self._lock:
             waiting, self._progress = self._progress, {}
-        if not self._introduced and self._introduction is not None:
+        if not self._introduced and self._introduction is not None and self._attached.is_set():
             self._introduced = True
             self._try(Report(self._introduction))
         for report in waiting.values():

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from parties.agreement.overlap import OverlapAnswer
 from parties.control.commands import Command
 from parties.control.phases import PhaseName
-from parties.control.reports import ProgressBody
+from parties.control.reports import LinksBody, ProgressBody
 from parties.settlement.committed_rows import RowsCommitted
 from parties.settlement.live_record import LiveRecord
 from parties.settlement.requests import Answer
@@ -23,6 +23,8 @@ class Line(Protocol):
         """Commands as they come; ends when the line is closed."""
 
     def signed(self, run_id: str, signature: str) -> None: ...
+
+    def links(self, run_id: str, said: LinksBody) -> None: ...
 
     def rejected(self, run_id: str, why: str) -> None: ...
 
@@ -43,3 +45,5 @@ class Line(Protocol):
     def rows(self, committed: RowsCommitted) -> None: ...
 
     def overlap(self, answer: OverlapAnswer) -> None: ...
+
+    def data_checked(self, *, usable: bool) -> None: ...

@@ -7,18 +7,20 @@ does this when it is asked, and ``entente run review`` does it again before a pe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
 from parties.agreement.document import Agreement
+from parties.control.reports import LinkState
 from parties.errors import ConfigError, DataError
 from parties.node.alignment_history import check_repeats
 from parties.node.context import node_secret
 from parties.node.counted_before import check_counted, counted_lines
 from parties.node.earlier_runs import check_earlier
 from parties.node.home import NodeHome
-from parties.node.link_check import link_lines
+from parties.node.link_check import try_links
 from parties.node.openings import OpeningStore
 from parties.node.own_data import read_own_data
 from parties.node.own_rows import OwnRows, check_own_rows
@@ -33,10 +35,14 @@ __all__ = ["Ready", "check_ready"]
 
 @dataclass(frozen=True)
 class Ready:
-    """own: what this party's rows hold, where rows open. lines: what was looked at, for its operators."""
+    """own: what this party's rows hold, where rows open. lines: what was looked at, for its operators.
+
+    links: what answered at each peer's address, for everybody who is to sign.
+    """
 
     own: OwnRows | None
     lines: tuple[str, ...]
+    links: Mapping[str, LinkState] = field(default_factory=dict)
 
 
 def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, now: datetime) -> Ready:
@@ -61,10 +67,10 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
         raise DataError(str(error)) from None
     check_counted(agreement, folder, me, data.entities, openings)
     own = check_own_rows(agreement, home.settings, data, openings, secret("contents"))
-    links = link_lines(agreement, me, home.settings.transport.relay)
+    links = try_links(agreement, me, home.settings.transport.relay)
     seconds = rehearse(agreement)
     counted = counted_lines(agreement, folder, me, data.entities, openings)
     step = f"Encrypted products of this kind come out right on this machine ({seconds:.1f} s)."
     party = home.settings.party
     slow = slow_lines(agreement, data.panel if party.role == "feature" else None, len(party.columns))
-    return Ready(own, (*data.lines(agreement), *counted, *slow, *links, step))
+    return Ready(own, (*data.lines(agreement), *counted, *slow, *links.lines, step), links.states)

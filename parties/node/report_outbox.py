@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from parties.control.phases import PhaseName
+from parties.control.reports import LinksBody
 from parties.errors import ConfigError, EntenteError, PeerError, RunAborted, StorageError
 from parties.node.line import Line
 from parties.process.supervision import end_process, start_task
@@ -39,6 +40,14 @@ class ReportOutbox:
     def signed(self, run_id: str, signature: str) -> None:
         """The agreement is approved and signed."""
         self._put(f"run {run_id[:12]}: the signature", partial(self._line.signed, run_id, signature))
+
+    def links(self, run_id: str, said: LinksBody) -> None:
+        """What answered at the peers' addresses before we sign."""
+        self._put(f"run {run_id[:12]}: the links", partial(self._line.links, run_id, said))
+
+    def data_usable(self) -> None:
+        """A run's data were read as a run reads them, and nothing was wrong."""
+        self._line.data_checked(usable=True)
 
     def rejected(self, run_id: str, why: str) -> None:
         """The agreement is refused."""

@@ -17,6 +17,7 @@ from parties.agreement.signing import sign_agreement, verify_signature
 from parties.agreement.text import agreement_lines
 from parties.audit.log import AuditLog
 from parties.control.commands import ApproveBody
+from parties.control.reports import LinksBody
 from parties.errors import AgreementError, ConfigError, DataError, StorageError
 from parties.node.decisions import Verdict, verdict
 from parties.node.home import NodeHome
@@ -169,6 +170,10 @@ class RunApprovals:
         if ready.own is not None:
             keep_own_rows(folder, ready.own)
         self._audit.append("agreement", run_id, {"agreement": run_id})
+        if agreement.scores is None:
+            self._outbox.data_usable()
+        if ready.links:
+            self._outbox.links(run_id, LinksBody(at=datetime.now(UTC), peers=dict(ready.links)))
         for line in (*agreement_lines(agreement), *ready.lines):
             _LOG.info("agreement %s: %s", run_id[:12], line)
         agreed = agreement.scores is not None  # by the run that it scores, whose terms this one was held to

@@ -101,7 +101,7 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
         endpoint.address,
         len(place.roster),
     )
-    start_task(lambda: _check_data(place), "data check", lambda error: None)
+    start_task(lambda: _check_data(place, line), "data check", lambda error: None)
     stopped = threading.Event()
     if told := ways(place.settings.notices, place.folder, place.settings.party.name):
         Notifier(lambda: node_notices(place), told, place.folder).start(stopped)
@@ -116,10 +116,16 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
         _LOG.info("node %s has stopped", place.identity.name)
 
 
-def _check_data(place: NodeHome) -> None:
-    """Try the party's queries as soon as the node is up, so that a fault is known before anybody proposes a run."""
+def _check_data(place: NodeHome, line: CoordinatorLine) -> None:
+    """Try the party's queries as soon as the node is up, so that a fault is known before anybody proposes a run.
+
+    The members are told whether the data can be used, and nothing else of them.
+    """
     try:
-        for line in data_check(place.settings, place.folder):
-            _LOG.info("data: %s", line)
+        for told in data_check(place.settings, place.folder):
+            _LOG.info("data: %s", told)
     except EntenteError as error:
         _LOG.warning("data: no run can use this party's data as they are: %s", error)
+        line.data_checked(usable=False)
+    else:
+        line.data_checked(usable=True)

@@ -459,7 +459,13 @@ GOOD_COMMANDS: dict[str, dict[str, Any]] = {
 }
 GOOD_REPORTS: dict[str, dict[str, Any]] = {
     "heartbeat": {},
-    "introduction": {"role": "feature", "columns": ["a"], "limits": {"openings_per_row": 3, "largest_fraction": 0.5}},
+    "introduction": {
+        "role": "feature",
+        "columns": ["a"],
+        "limits": {"openings_per_row": 3, "largest_fraction": 0.5},
+        "data": {"at": "2030-01-01T00:00:00+00:00", "usable": True},
+    },
+    "links": {"at": "2030-01-01T00:00:00+00:00", "peers": {"sat": "silent"}},
     "signed": {"signature": "ef" * 64},
     "rejected": {"why": "no"},
     "progress": {"phase": "train", "attempt": 1, "done": 1, "total": 2, "metrics": {"loss": 0.5}},

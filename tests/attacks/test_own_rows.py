@@ -77,6 +77,12 @@ class Outbox:
     def signed(self, run_id: str, signature: str) -> None:
         self.said.append(("signed", run_id))
 
+    def links(self, run_id: str, said: Any) -> None:
+        """What answered at the peers' addresses comes before an answer, and is none."""
+
+    def data_usable(self) -> None:
+        """Nor is this."""
+
     def rejected(self, run_id: str, why: str) -> None:
         self.said.append(("rejected", why))
 

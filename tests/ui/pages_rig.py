@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html.parser import HTMLParser
 from typing import Any
 
+import pandas as pd
 from streamlit.testing.v1 import AppTest
 
-__all__ = ["TIMEOUT", "button", "numbers", "said", "show"]
+__all__ = ["TIMEOUT", "button", "numbers", "said", "show", "text_tables"]
 
 TIMEOUT = 30
 
@@ -36,3 +38,47 @@ def numbers(app: AppTest) -> dict[str, str]:
 
 def button(app: AppTest, label: str) -> Any:
     return next(b for b in app.button if b.label == label)
+
+
+class _Cells(HTMLParser):
+    """The rows of one table; ``hints`` has the titles of its moments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head: list[str] = []
+        self.rows: list[list[str]] = []
+        self.groups: list[str] = []
+        self.hints: list[str] = []
+        self._into: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self._into = {"col": self.head, "colgroup": self.groups}.get(given.get("scope") or "", self.rows[-1])
+            self._into.append("")
+        elif tag == "time":
+            self.hints.append(given["title"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._into = None
+
+    def handle_data(self, data: str) -> None:
+        if self._into is not None:
+            self._into[-1] += data
+
+
+def text_tables(app: AppTest) -> list[pd.DataFrame]:
+    """The tables that are shown as text, cell by cell as they are read; ``attrs`` has their groups and hints."""
+    found = []
+    for element in app.get("html"):
+        body = element.proto.body
+        if "<table>" in body:
+            cells = _Cells()
+            cells.feed(body)
+            frame = pd.DataFrame([row for row in cells.rows if row], columns=cells.head)
+            frame.attrs = {"groups": cells.groups, "hints": cells.hints}
+            found.append(frame)
+    return found

@@ -292,6 +292,8 @@ class Members:
                 certificate=("good", "soon", "good", "over")[i],
                 days_left=days[i],
                 limits=LimitsView(openings_per_row=8, largest_fraction=0.6, hours="18:00-06:00") if i == 1 else None,
+                data_checked=T0 if i < 3 else None,
+                data_usable=i != 1,
             )
             for i, name in enumerate(parties)
         ]

@@ -8,10 +8,10 @@ import pytest
 
 from parties.errors import PeerError
 from tests.ui import sample_desk
-from tests.ui.pages_rig import button, said, show
+from tests.ui.pages_rig import button, said, show, text_tables
 from tests.ui.sample import HOSTILE, SampleClient
 from tests.ui.sample_money import TOKEN
-from ui.members import code_picture, columns_table, members_table, warnings
+from ui.members import checked_words, code_picture, columns_table, data_look, warnings
 from ui.wording import plain
 
 
@@ -24,9 +24,7 @@ def members_page(client: object, role: str = "admin") -> None:
 
 def test_members_and_what_they_publish() -> None:
     app = show(members_page, SampleClient())
-    table = app.dataframe[0].value
-    assert list(table["Party"]) == ["harbor", "orbit", "chatter", "till"]
-    assert list(table["Columns"]) == [9] * 4
+    assert [e.label for e in app.expander] == ["What it brings: 9 columns"] * 4
     assert [w.value for w in app.warning] == [plain(told) for told in warnings(SampleClient().membership.members)]
     assert "ends in 12 days" in app.warning[0].value
     assert "has ended" in app.warning[1].value
@@ -35,6 +33,16 @@ def test_members_and_what_they_publish() -> None:
     assert "next week" in text
     assert HOSTILE not in text
     assert not any(getattr(element.proto, "allow_html", False) for element in (*app.markdown, *app.caption))
+
+
+def test_members_say_when_their_data_were_checked_and_what_came_of_it() -> None:
+    ready, broken, *_, silent = SampleClient().membership.members
+    assert (data_look(ready)[0], data_look(broken)[0]) == ("data ready", "data cannot be used")
+    assert checked_words(broken).endswith("its operator reads why with entente doctor")
+    assert (data_look(silent)[0], checked_words(silent)) == ("data not checked", "its node has not started")
+    text = said(show(members_page, SampleClient()))
+    assert "data ready" in text
+    assert "data cannot be used" in text
 
 
 def test_two_members_at_one_address_are_remarked_on() -> None:
@@ -109,7 +117,7 @@ def test_no_member_and_a_silent_coordinator() -> None:
 def test_tables_and_the_code() -> None:
     member: Any = SampleClient().membership.members[1]
     assert list(columns_table(member)["Unit"])[:2] == ["USD", "\N{EN DASH}"]
-    assert len(members_table([])) == 0
+    assert list(columns_table(member.model_copy(update={"units": {}})).columns) == ["Column"]
     picture = code_picture(["10", "01"], module=5)
     assert picture.count("M") == 2
     assert 'width="50"' in picture
@@ -118,12 +126,12 @@ def test_tables_and_the_code() -> None:
 
 def test_estimates_of_shared_entities_are_round_numbers_with_their_noise() -> None:
     app = show(members_page, SampleClient())
-    [table] = [t.value for t in app.dataframe if "Give or take" in t.value]
+    [table] = [t for t in text_tables(app) if "Give or take" in t]
     assert table.to_dict("list") == {
         "Of": ["Energy", "Utilities"],
         "Held by all of": ["harbor, orbit"] * 2,
-        "About": [42, 0],
-        "Give or take": [8, 8],
+        "About": ["42", "0"],
+        "Give or take": ["8", "8"],
     }
     assert f"orbit: {plain(f'refused: {sample_desk.HOSTILE}')}" in said(app)
     assert "Entities shared" not in said(show(members_page, SampleClient(), "reader"))

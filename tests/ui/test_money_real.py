@@ -67,7 +67,7 @@ def test_a_settlement_is_dry_run_asked_for_and_approved_by_two(tmp_path: Path) -
         assert "Asked for before" in said(app)
         assert list(app.dataframe[0].value["Stands"]) == ["final"]
         app = show(page, client, "ledger")
-        assert "verified at" in said(app)
+        assert "all verified" in said(app)
         assert house.ledger.check().ok
         app = show(page, client, "members")
         next(t for t in app.text_input if t.label == "Name").set_value("newcomer")

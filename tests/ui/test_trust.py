@@ -9,11 +9,12 @@ import pytest
 from parties.client import AuditQuestion, HeadsView, MemberHeads
 from parties.errors import PeerError, StorageError
 from tests.ui import sample_trust
-from tests.ui.pages_rig import numbers, said, show
+from tests.ui.pages_rig import numbers, said, show, text_tables
 from tests.ui.sample import HOSTILE, SETTLED, SampleClient
 from ui.charts.trust import links_chart
+from ui.log_sentences import facts
 from ui.pages import PAGES
-from ui.tables.trust import audit_table, facts, revealed_table, signers_table
+from ui.tables.trust import audit_table, revealed_table, signers_table
 from ui.wording import plain
 
 
@@ -25,7 +26,7 @@ def trust_page(client: object, role: str = "admin") -> None:
 
 
 def tables(app: Any) -> list[Any]:
-    return [table.value for table in app.dataframe]
+    return [*(table.value for table in app.dataframe), *text_tables(app)]
 
 
 def test_the_log_answers_green_when_asked() -> None:
@@ -140,8 +141,10 @@ def test_an_agreement_is_read_in_words_and_its_signatures_have_a_state() -> None
     assert plain("Label party: harbor; label y:") in text
     assert HOSTILE not in text
     assert plain(f"Label party: harbor; label y: {HOSTILE}", longest=900)[:60] in text
-    assert set(tables(app)[0]["Signature"]) == {"fits"}
-    assert "largest change" in set(tables(app)[1]["Term"])
+    signatures, terms = tables(app)
+    assert set(signatures["Signature"]) == {"fits"}
+    assert "largest change" in set(terms["Term"])
+    assert {"Run", "Walk forward", "Party orbit"} <= set(terms.attrs["groups"])
 
 
 @pytest.mark.parametrize(
@@ -193,6 +196,6 @@ def test_tables_and_charts_hold_what_they_are_given() -> None:
     busy = links_chart(sample_trust.report(lines=many)).to_dict()
     assert busy["height"] == 30 * 9 + 110
     assert "12 other links" in str(busy["datasets"])
-    assert revealed_table(sample_trust.report())["Bytes"].sum() == 43_510_012
+    assert list(revealed_table(sample_trust.report())["Size"]) == ["41.2 MB", "2.3 MB", "12 B"]
     table = signers_table(sample_trust.agreement().signers)
     assert list(table["Legal entity"]) == [HOSTILE] * 3

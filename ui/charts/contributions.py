@@ -24,6 +24,7 @@ _AXIS = 90
 _WHEEL = ("blue", "orange", "green", "pink", "sky", "red", "yellow", "grey")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 _LABELS = 8
+_TICKS = 6
 _FEW = 8  # runs that stand side by side, each party in its own place
 
 
@@ -102,7 +103,7 @@ def ways_chart(shares: Sequence[PartyShare]) -> alt.LayerChart:
     ways = list(WAYS.values())
     colours = alt.Scale(domain=ways, range=[COLOURS[c] for c in ("blue", "orange", "green", "pink")])
     shapes = alt.Scale(domain=ways, range=["circle", "square", "triangle-up", "diamond"])
-    legend = alt.Legend(orient="top", title=None, symbolOpacity=1)
+    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, columns=2)  # four in one line are cut at 1280 pixels
     order = [one.party for one in sorted(shares, key=lambda one: -one.phi)]
     base = alt.Chart(frame).encode(
         y=alt.Y("party:N", sort=order, title=None),
@@ -113,7 +114,8 @@ def ways_chart(shares: Sequence[PartyShare]) -> alt.LayerChart:
     zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=COLOURS["grey"]).encode(x="value:Q")
     whiskers = base.mark_rule(strokeWidth=2, opacity=0.9).encode(x=alt.X("low:Q"), x2="high:Q")
     points = base.mark_point(filled=True, size=80, opacity=1).encode(
-        x=alt.X("value:Q", title="rank IC"), shape=alt.Shape("way:N", scale=shapes, legend=legend)
+        x=alt.X("value:Q", title="rank IC", axis=alt.Axis(tickCount=_TICKS)),
+        shape=alt.Shape("way:N", scale=shapes, legend=legend),
     )
     return alt.LayerChart(layer=[zero, whiskers, points], height=2 * _ROW * max(1, len(shares)) + _AXIS)
 
@@ -124,9 +126,10 @@ def share_chart(shares: Sequence[PartyShare]) -> alt.LayerChart:
     frame = pd.DataFrame(rows, columns=["party", "share", "text"])
     order = [one.party for one in sorted(shares, key=lambda one: -one.share)]
     base = alt.Chart(frame).encode(y=alt.Y("party:N", sort=order, title=None))
-    top = alt.Scale(domain=[0, 115])
+    top, every = alt.Scale(domain=[0, 115], nice=False), alt.Axis(values=list(range(0, 101, 20)))
     bars = base.mark_bar(color=COLOURS["green"], height=18, cornerRadius=2).encode(
-        x=alt.X("share:Q", title="% of the pot", scale=top), tooltip=["party:N", alt.Tooltip("text:N", title="share")]
+        x=alt.X("share:Q", title="% of the pot", scale=top, axis=every),
+        tooltip=["party:N", alt.Tooltip("text:N", title="share")],
     )
     labels = base.mark_text(align="left", dx=6, color=COLOURS["grey"]).encode(x="share:Q", text="text:N")
     return alt.LayerChart(layer=[bars, labels], height=_ROW * max(1, len(shares)) + _AXIS)

@@ -8,8 +8,9 @@ import altair as alt
 import pandas as pd
 
 from parties.client import AccountView
+from ui.charts.periods import thousands_axis
 from ui.charts.runs import COLOURS
-from ui.money import KINDS, whole
+from ui.money import KINDS, in_order, whole
 from ui.wording import amount
 
 __all__ = ["balances_chart"]
@@ -20,9 +21,12 @@ _AXIS = 90
 
 
 def balances_chart(accounts: Iterable[AccountView]) -> alt.LayerChart:
-    """Stakes and rewards by party in whole units: a solid bar is final, a pale one still pending."""
+    """Stakes and rewards by party in whole units, in the table's order: a dark bar is final, a pale one pending.
+
+    What is zero has no bar.
+    """
     rows = []
-    chosen = [account for account in accounts if account.party]
+    chosen = [account for account in in_order(accounts, zero=False) if account.party]
     for account in chosen:
         for part, minor in zip(_PARTS, (account.posted, account.pending), strict=True):
             rows.append(
@@ -41,7 +45,7 @@ def balances_chart(accounts: Iterable[AccountView]) -> alt.LayerChart:
         tooltip=["row:N", "part:N", alt.Tooltip("text:N", title="amount")],
     )
     bars = base.mark_bar(cornerRadius=2).encode(
-        x=alt.X("amount:Q", title=", ".join(units)),
+        x=alt.X("amount:Q", title=", ".join(units), axis=thousands_axis()),
         color=alt.Color(
             "part:N",
             scale=alt.Scale(domain=_PARTS, range=[COLOURS["blue"], COLOURS["sky"]]),

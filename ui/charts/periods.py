@@ -11,9 +11,17 @@ from collections.abc import Sequence
 
 import altair as alt
 
-__all__ = ["crosshair", "period_axis"]
+from ui.preferences import thousands
+
+__all__ = ["crosshair", "period_axis", "thousands_axis"]
 
 _LABELS = 6
+
+
+def thousands_axis() -> alt.Axis:
+    """An axis of numbers with the thousands of the pages, and few enough labels to be read."""
+    mark = json.dumps(thousands())
+    return alt.Axis(tickCount=_LABELS, labelExpr=f"replace(datum.label, regexp(',', 'g'), {mark})")
 
 
 def period_axis(periods: Sequence[str], title: str | None = "period", field: str = "i") -> alt.X:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from parties.client import RunShares
-from ui.wording import MISSING, amount, correlation, percent, short_id, t_value
+from ui.wording import COUNTED, MISSING, amount, correlation, percent, short_id, t_value
 
 __all__ = ["shares_table", "valued_table"]
 
@@ -18,12 +18,13 @@ def valued_table(runs: Sequence[RunShares], party: str = "") -> pd.DataFrame:
     for run in runs:
         known = run.v_everyone is not None and run.v_nobody is not None
         gain = (run.v_everyone or 0.0) - (run.v_nobody or 0.0) if known else None
-        row = [run.at, short_id(run.run_id), run.purpose or run.consortium, run.method, run.n_periods, gain]
+        counted = COUNTED.get(run.method, run.method)
+        row = [run.at, short_id(run.run_id), run.purpose or run.consortium, counted, run.n_periods, gain]
         if party:
             one = next(share for share in run.parties if share.party == party)
             row += [one.phi, one.t, 100 * one.share]
         rows.append([*row, amount(run.pot, run.unit, run.scale)])
-    columns = ["Valued", "Run", "Purpose", "Way", "Periods", "Gain of all"]
+    columns = ["Valued", "Run", "Purpose", "Counted", "Periods", "Gain of all"]
     columns += ["Shapley value", "t", "Share, %"] if party else []
     return pd.DataFrame(rows, columns=[*columns, "Pot"])
 

@@ -7,25 +7,42 @@ from collections.abc import Sequence
 import pandas as pd
 
 from parties.client import ActionView, SessionView, SettingView
-from ui.wording import MISSING, instant
+from ui.wording import MISSING, count
 
 __all__ = ["actions_table", "sessions_table", "settings_table"]
 
 
+_KIBI = 1024
+
+
 def settings_table(settings: Sequence[SettingView]) -> pd.DataFrame:
-    """One row per setting, in the order of the file."""
+    """One row per setting, in the order of the file; bytes and seconds as people say them."""
     rows = [
-        (f"[{s.table}]" if s.table else "", s.key, s.value or MISSING, s.default or MISSING, s.meaning)
+        (f"[{s.table}]" if s.table else "[ ] at the top", s.key, _said(s, s.value), _said(s, s.default), s.meaning)
         for s in settings
     ]
     return pd.DataFrame(rows, columns=["Table", "Key", "In force", "Default", "Meaning"])
+
+
+def _said(setting: SettingView, value: str) -> str:
+    """A value for people: nothing as a dash, whole sizes in KiB, MiB or GiB."""
+    if value in ("", "null", "None"):
+        return MISSING
+    if "bytes" in setting.key and value.isdigit():
+        size, unit = int(value), "B"
+        for larger in ("KiB", "MiB", "GiB"):
+            if size < _KIBI or size % _KIBI:
+                break
+            size, unit = size // _KIBI, larger
+        return f"{count(size)} {unit}"
+    return value
 
 
 def actions_table(actions: Sequence[ActionView]) -> pd.DataFrame:
     """One row per action, in the order given."""
     rows = [
         (
-            instant(a.at),
+            a.at,
             a.name,
             f"{a.role} of {a.party}" if a.party else a.role,
             a.what,
@@ -40,7 +57,6 @@ def actions_table(actions: Sequence[ActionView]) -> pd.DataFrame:
 def sessions_table(sessions: Sequence[SessionView]) -> pd.DataFrame:
     """One row per session, in the order given."""
     rows = [
-        (s.name, f"{s.role} of {s.party}" if s.party else s.role, s.way, instant(s.began), instant(s.seen), s.ended_by)
-        for s in sessions
+        (s.name, f"{s.role} of {s.party}" if s.party else s.role, s.way, s.began, s.seen, s.ended_by) for s in sessions
     ]
     return pd.DataFrame(rows, columns=["Person", "Role", "Signed in by", "Began", "Last used", "Ended by"])

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import pandas as pd
 
 from parties.client import AuditEntryView, HeadsView, MinimisationView, SignerCheck, TermView
-from ui.wording import MISSING, PHASE_TITLES, data_size, instant, short_id
+from ui.log_sentences import sentence
+from ui.wording import MISSING, PHASE_TITLES, data_size, instant, short_id, when
 
 __all__ = [
     "audit_table",
     "exchanges_table",
-    "facts",
     "members_table",
     "moment",
+    "moment_of",
     "revealed_table",
     "signers_table",
     "terms_table",
 ]
-
-_LONGEST = 160
-_HASH = 64  # what is as long as a hash or a signature is read in the entry itself
-
-
-def facts(body: Mapping[str, Any]) -> str:
-    """The short facts of an entry in one line; what is long is in the entry itself."""
-    short = {name: value for name, value in body.items() if isinstance(value, str | int | float) and value != ""}
-    words = [f"{name.replace('_', ' ')} {str(value)[:40]}" for name, value in short.items() if len(str(value)) < _HASH]
-    groups = ((name, value) for name, value in body.items() if isinstance(value, list | dict) and value)
-    words += [f"{len(value)} {name.replace('_', ' ')}" for name, value in groups]
-    text = ", ".join(words)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def moment(text: str) -> str:
@@ -44,12 +31,28 @@ def moment(text: str) -> str:
         return text or MISSING
 
 
+def moment_of(text: str) -> datetime | str | None:
+    """The same as a moment; as the text that it is where it is no time."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text or None
+
+
 def audit_table(entries: Sequence[AuditEntryView]) -> pd.DataFrame:
     """One row per entry of the audit log, in the order given."""
     rows = [
-        (e.index, moment(e.at), e.kind.replace("_", " "), short_id(e.run_id) or MISSING, facts(e.body)) for e in entries
+        (
+            e.index,
+            when(at) if isinstance(at := moment_of(e.at), datetime) else moment(e.at),
+            sentence(e.kind, e.body),
+            e.kind.replace("_", " "),
+            short_id(e.run_id) or MISSING,
+            moment(e.at),
+        )
+        for e in entries
     ]
-    return pd.DataFrame(rows, columns=["Entry", "Logged", "Kind", "Run", "What"])
+    return pd.DataFrame(rows, columns=["Entry", "Logged", "What", "Kind", "Run", "Exactly"])
 
 
 def members_table(heads: HeadsView) -> pd.DataFrame:
@@ -59,9 +62,9 @@ def members_table(heads: HeadsView) -> pd.DataFrame:
             m.name,
             m.heads,
             m.size if m.heads else None,
-            moment(m.signed_at),
+            moment_of(m.signed_at),
             ("yes" if m.fits else "NO") if m.heads else MISSING,
-            instant(m.received_at),
+            m.received_at,
             f"{PHASE_TITLES.get(m.phase, m.phase)}, run {short_id(m.run_id)}" if m.run_id else MISSING,
             m.root or MISSING,
         )
@@ -75,7 +78,7 @@ def exchanges_table(heads: HeadsView) -> pd.DataFrame:
     """One row per head that came with a report, newest first."""
     rows = [
         (
-            instant(x.received_at),
+            x.received_at,
             x.party,
             PHASE_TITLES.get(x.phase, x.phase),
             short_id(x.run_id),
@@ -97,15 +100,25 @@ def revealed_table(report: MinimisationView) -> pd.DataFrame:
             line.receiver or "not said",
             line.message,
             line.payload,
-            line.bytes,
             data_size(line.bytes),
             line.reveals or MISSING,
             line.source or MISSING,
         )
         for line in sorted(report.lines, key=lambda line: (-line.bytes, line.sender, line.receiver, line.message))
     ]
-    columns = ["From", "To", "Message", "Class", "Bytes", "Size", "What it reveals", "Argued in"]
+    columns = ["From", "To", "Message", "Class", "Size", "What it reveals", "Argued in"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def links_words(signer: SignerCheck) -> str:
+    """Which peers answered at their addresses before the party signed, and as whom."""
+    if not signer.links:
+        return "not told"
+    groups = {
+        told: [name for name, state in signer.links.items() if state == key]
+        for key, told in (("agreed", "reached"), ("other", "another certificate at"), ("silent", "no answer of"))
+    }
+    return "; ".join(f"{told} {', '.join(names)}" for told, names in groups.items() if names)
 
 
 def signers_table(signers: Sequence[SignerCheck]) -> pd.DataFrame:
@@ -116,17 +129,27 @@ def signers_table(signers: Sequence[SignerCheck]) -> pd.DataFrame:
             s.party,
             s.role,
             s.legal_entity or MISSING,
-            instant(s.signed_at),
+            s.signed_at,
+            links_words(s),
             s.key,
             s.signature or MISSING,
         )
         for s in signers
     ]
-    columns = ["Signature", "Party", "Role", "Legal entity", "Signed", "Ed25519 key", "Ed25519 signature"]
+    columns = [
+        "Signature",
+        "Party",
+        "Role",
+        "Legal entity",
+        "Signed",
+        "Links tried first",
+        "Ed25519 key",
+        "Ed25519 signature",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def terms_table(terms: Sequence[TermView]) -> pd.DataFrame:
-    """One row per term, in the order of the document."""
-    rows = [(t.section, t.name, t.value, t.meaning) for t in terms]
+    """One row per term, in the order of the document; ``Section`` is the same for the terms that belong together."""
+    rows = [(t.section[:1].upper() + t.section[1:], t.name, t.value, t.meaning) for t in terms]
     return pd.DataFrame(rows, columns=["Section", "Term", "Value", "Meaning"])

@@ -21,7 +21,8 @@ from ui.empty_states import ask, empty
 from ui.links import go
 from ui.paging import offset_of, turn_pages
 from ui.tables.contributions import shares_table, valued_table
-from ui.wording import HELP, amount, correlation, instant, plain, short_id, things
+from ui.text_table import show_text_table
+from ui.wording import COUNTED, HELP, amount, correlation, instant, plain, short_id, things, when
 from ui.zone import viewer_zone
 
 __all__ = ["between", "render"]
@@ -75,17 +76,19 @@ def _page_key(asked: ContributionsQuestion) -> str:
 def _across(client: ClientProtocol, page: ContributionPage, asked: ContributionsQuestion) -> RunShares:
     """All runs that fit: a chart over time and a table to choose one from. The newest is chosen at first."""
     st.subheader("Across runs", help=HELP["shapley"])
-    st.caption(f"Each point is one run's Shapley value, which decides pay. {HELP['standard_error']}")
-    told = "Shapley values by run, with their intervals"
-    draw(charts.runs_chart, page.runs, page.parties, asked.party, alt=told)
+    if len(page.runs) > 1:  # one run alone is drawn below
+        st.caption(f"Each point is one run's Shapley value, which decides pay. {HELP['standard_error']}")
+        told = "Shapley values by run, with their intervals"
+        draw(charts.runs_chart, page.runs, page.parties, asked.party, alt=told)
     config = {
-        "Valued": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(viewer_zone())),
+        "Valued": st.column_config.DatetimeColumn(format="distance", timezone=str(viewer_zone())),
         "Gain of all": st.column_config.NumberColumn(format="%+.3f", help=HELP["gain"]),
         "Shapley value": st.column_config.NumberColumn(format="%+.3f", help=HELP["shapley"]),
         "t": st.column_config.NumberColumn(format="%.1f", help=HELP["t"]),
         "Share, %": st.column_config.NumberColumn(format="%.1f", help=HELP["share"]),
     }
-    st.caption("Select a row to see that run below.")
+    if len(page.runs) > 1:
+        st.caption("Select a row to see that run below.")
     event = st.dataframe(
         valued_table(page.runs, asked.party), hide_index=True, column_config=config, on_select="rerun",
         selection_mode="single-row", key=f"valued {_page_key(asked)} {asked.offset}", alt="Valued runs",
@@ -111,7 +114,8 @@ def _within(detail: ContributionDetail) -> None:
     st.subheader(f"Run {short_id(run.run_id)}", help=HELP["value"])
     gain = None if run.v_everyone is None or run.v_nobody is None else run.v_everyone - run.v_nobody
     title = plain(run.purpose or run.consortium, longest=90)
-    st.caption(f"{title} · valued {instant(run.at)} the {plain(run.method)} way · {things(run.n_periods, 'periods')}")
+    counted = plain(COUNTED.get(run.method, run.method))
+    st.caption(f"{title} · valued {when(run.at)} {counted} · {things(run.n_periods, 'periods')}", help=instant(run.at))
     cells = st.columns([2, 2, 2, 3])
     cells[0].metric("All together", correlation(run.v_everyone), border=True, help=HELP["rank_ic"])
     cells[1].metric("Label party alone", correlation(run.v_nobody), border=True, help=HELP["nobody"])
@@ -129,8 +133,7 @@ def _within(detail: ContributionDetail) -> None:
         st.markdown("**Every way of counting**", help=HELP["ways"])
         draw(charts.ways_chart, run.parties, alt="Conditioned, plain, leave one out, standalone")
     table = shares_table(run)
-    config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
-    st.dataframe(table, hide_index=True, column_config=config, alt="Contributions and rewards", height="content")
+    show_text_table(table, alt="Contributions and rewards", right=tuple(table.columns[1:]))
     if run.rolled_over:
         rest = plain(amount(run.rolled_over, run.unit, run.scale))
         st.info(f"{rest} rolled over to the next run: no score was above zero.")
@@ -153,9 +156,8 @@ def _attribution(detail: ContributionDetail) -> None:
         return
     st.caption("It explains the model's output. It never decides pay.")
     rows = [(party, f"{value:+.4f}") for party, value in sorted(known.items(), key=lambda item: -item[1])]
-    config = {"Attribution": st.column_config.TextColumn(alignment="right")}
     table = pd.DataFrame(rows, columns=["Party", "Attribution"])
-    st.dataframe(table, hide_index=True, column_config=config, alt="Attribution by party", height="content")
+    show_text_table(table, alt="Attribution by party", right=("Attribution",))
 
 
 def _definitions(detail: ContributionDetail) -> None:

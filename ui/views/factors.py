@@ -11,7 +11,7 @@ from ui.empty_states import empty
 from ui.links import go
 from ui.paging import offset_of, turn_pages
 from ui.shared_reads import kept
-from ui.wording import HELP, correlation, instant, plain, short_id, t_value, things
+from ui.wording import HELP, correlation, instant, plain, short_id, t_value, things, when
 
 __all__ = ["render"]
 
@@ -81,6 +81,6 @@ def _card(card: FactorCard) -> None:
             st.badge("at the recipients", color="gray", icon=":material/cloud_off:")
         for name in card.warnings[:3]:
             st.badge(plain(name, longest=24), color="orange", icon=":material/warning:")
-    st.caption(f"Made {instant(card.created_at)} · run `{short_id(card.run_id)}`")
+    st.caption(f"Made {when(card.created_at)} · run `{short_id(card.run_id)}`", help=instant(card.created_at))
     if st.button("Open", key=f"open factor {card.run_id}", icon=":material/query_stats:", width="stretch"):
         go("factor", run=card.run_id)

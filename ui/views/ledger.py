@@ -23,13 +23,13 @@ from ui.incidents import live_part
 from ui.made_files import made_file
 from ui.money import ORDERS, STATES, accounts_table, days_of, entries_table, journal_question, standing_words
 from ui.shared_reads import shared
-from ui.wording import HELP, amount, count, plain
+from ui.text_table import show_text_table
+from ui.wording import HELP, amount, count, instant, plain, things
 
 __all__ = ["render"]
 
 _ROWS = 50
 _REFRESH_SECONDS = 2.0
-_RIGHT = st.column_config.TextColumn(alignment="right", width=130)
 _FORMS = {"pdf": "PDF", "html": "Web page", "csv": "Spreadsheet (CSV)"}
 _MIME = {"pdf": "application/pdf", "html": "text/html", "csv": "text/csv"}
 
@@ -79,13 +79,17 @@ def _standing_now(client: ClientProtocol, viewer: ViewerView) -> None:
         elif not standing.finding:
             st.badge("being verified", color="blue", icon=":material/progress_activity:", help=HELP["balanced"])
         if not standing.finding:
-            st.caption(standing_words(standing), width="content")
+            st.caption(standing_words(standing), width="content", help=_checked(standing))
         if viewer.role in ("admin", "auditor"):
             again = st.button(
                 "Verify all again", icon=":material/verified:", type="tertiary", help=HELP["verify_books"]
             )
             if again and ask("the books", client.verify_books) is not None:
                 st.rerun()
+
+
+def _checked(standing: StandingView) -> str | None:
+    return f"Verified {instant(standing.checked_at)}." if standing.complete else None
 
 
 def _balances(found: BalancesView) -> None:
@@ -98,12 +102,13 @@ def _balances(found: BalancesView) -> None:
             st.metric(words[kind], value, border=True, help=HELP[f"account_{kind.lower()}"], width="content")
         if cash:
             st.metric("Cash", _sum(cash), border=True, help=HELP["account_cash"], width="content")
-    if any(account.party for account in found.accounts):
+    if any(account.party and (account.posted or account.pending) for account in found.accounts):
         st.altair_chart(balances_chart(found.accounts), key="balances of parties")
-    st.dataframe(
-        accounts_table(found.accounts), hide_index=True, height="content", alt="Balances",
-        column_config={"Final": _RIGHT, "Pending": _RIGHT},
-    )  # fmt: skip
+    empty_ones = sum(not (account.posted or account.pending) for account in found.accounts)
+    zero = bool(empty_ones) and st.toggle(f"Show {things(empty_ones, 'accounts')} without money", key="zero accounts")
+    table = accounts_table(found.accounts, zero=zero)
+    parties = any(account.party for account in found.accounts)
+    show_text_table(table, alt="Balances", right=("Final", "Pending"), total=parties and len(table) > 1)
 
 
 def _sum(accounts: list[AccountView], *, pending: bool = False) -> str:
@@ -126,12 +131,7 @@ def _journal(client: ClientProtocol, found: BalancesView) -> None:
         first = not trail and asked == journal_question()
         empty(*(_NOTHING if first else ("Nothing fits", "No transaction fits this search: take a filter away.")))
         return
-    st.dataframe(
-        entries_table(page.entries), hide_index=True, height="content", alt="Journal",
-        column_config={
-            "No.": st.column_config.NumberColumn(width="small", help=HELP["entry"]), "Debit": _RIGHT, "Credit": _RIGHT,
-        },
-    )  # fmt: skip
+    show_text_table(entries_table(page.entries), alt="Journal", right=("No.", "Debit", "Credit"), code=("Transaction",))
     _turn(page, trail)
     _exports(client, asked, whole=found.scope == "all")
 
@@ -166,10 +166,12 @@ def _turn(page: JournalPage, trail: list[str]) -> None:
             "Back", icon=":material/chevron_left:", disabled=not trail, key="journal back", on_click=_step_back(trail)
         )
         last = _ROWS * len(trail) + len(page.entries)
-        st.caption(f"Transactions {count(_ROWS * len(trail) + 1)} to {count(last)}", width="content")
+        st.caption(
+            f"Transactions {count(_ROWS * len(trail) + 1)} to {count(last)}", width="content", help=HELP["entry"]
+        )
         st.button(
-            "On", icon=":material/chevron_right:", disabled=not page.following, key="journal on", on_click=trail.append,
-            args=(page.following,),
+            "Next", icon=":material/chevron_right:", disabled=not page.following, key="journal on",
+            on_click=trail.append, args=(page.following,),
         )  # fmt: skip
 
 

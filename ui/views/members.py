@@ -15,14 +15,30 @@ from parties.client import (
 )
 from ui.empty_states import ask, empty
 from ui.incidents import live_part
-from ui.members import HEALTH_LOOKS, LIFETIMES, code_picture, columns_table, members_table, warnings
+from ui.members import (
+    HEALTH_LOOKS,
+    LIFETIMES,
+    certificate_words,
+    checked_words,
+    code_picture,
+    columns_table,
+    data_look,
+    seen_words,
+    warnings,
+)
 from ui.shared_reads import latest, shared
+from ui.text_table import show_text_table
 from ui.views.overlaps import overlaps_card
-from ui.wording import HELP, MISSING, instant, plain
+from ui.wording import HELP, MISSING, Colour, instant, plain, things
 
 __all__ = ["render"]
 
 _REFRESH_SECONDS = 5.0
+_CERTIFICATE: dict[str, tuple[str, str, Colour]] = {
+    "good": ("good", ":material/badge:", "green"),
+    "soon": ("ends soon", ":material/event_upcoming:", "orange"),
+    "over": ("ended", ":material/event_busy:", "red"),
+}
 
 
 def render(client: ClientProtocol, viewer: ViewerView) -> None:
@@ -49,43 +65,53 @@ def _present(client: ClientProtocol, viewer: ViewerView) -> None:
         return
     for told in warnings(members):
         st.warning(plain(told), icon=":material/event_busy:")
-    st.dataframe(
-        members_table(members), hide_index=True, alt="Members",
-        column_config={
-            "Legal entity": st.column_config.TextColumn(width=180),
-            "Certificate until": st.column_config.TextColumn(help=HELP["certificate"]),
-        },
-    )  # fmt: skip
-    st.subheader("What each brings")
     for member in members:
         _member(client, viewer, member)
 
 
 def _member(client: ClientProtocol, viewer: ViewerView, member: MemberView) -> None:
-    word, colour, icon = HEALTH_LOOKS[member.health]
-    with st.expander(f"{plain(member.name)} · {plain(member.legal_entity or MISSING, longest=80)}"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.badge(word, color=colour, icon=icon)
-            st.badge(f"{member.role} party" if member.role else "role unknown", color="blue")
-            st.caption(f"{plain(member.address)} · version {plain(member.version or MISSING)}", width="content")
-        if member.label_name:
-            st.markdown(f"Label **{plain(member.label_name)}**: {plain(member.label_definition)}")
-        if member.columns:
-            st.dataframe(columns_table(member), hide_index=True, height="auto", alt=f"Columns of {member.name}")
-        elif member.label_name:
-            st.caption("It brings labels alone, no columns.")
-        else:
-            st.caption("Its node has not said what it brings since the coordinator started.")
-        if member.limits is not None:
-            hours = f"signs {plain(member.limits.hours)} UTC" if member.limits.hours else "signs at any hour"
-            st.markdown(
-                f"Opens a row at most **{member.limits.openings_per_row}** times, at most "
-                f"**{100 * member.limits.largest_fraction:.0f} %** of its features' linear forms; {hours}.",
-                help=HELP["limits"],
-            )
-        st.caption(f"Identity `{member.identity_key}` · certificate `{member.certificate_sha256}`")
+    """One row: who it is, its node, its data and its certificate; what else there is unfolds below."""
+    with st.container(border=True, gap="small", key=f"member {member.name}"):
+        who, node, data, good, act = st.columns([3, 2, 3, 2, 1.4], vertical_alignment="center")
+        role = f"{member.role} party" if member.role else "role unknown until it joins"
+        who.markdown(f"**{plain(member.name)}** · {role}  \n{plain(member.legal_entity or MISSING, longest=80)}")
+        word, colour, icon = HEALTH_LOOKS[member.health]
+        node.badge(word, color=colour, icon=icon)
+        node.caption(seen_words(member), help=f"Last heard of {instant(member.last_seen)}.")
+        word, colour, icon = data_look(member)
+        data.badge(word, color=colour, icon=icon, help=HELP["data_check"])
+        told = f"Queries last tried {instant(member.data_checked)}." if member.data_checked else None
+        data.caption(plain(checked_words(member)), help=told)
+        word, icon, colour = _CERTIFICATE[member.certificate]
+        good.badge(word, color=colour, icon=icon, help=HELP["certificate"])
+        good.caption(certificate_words(member), help=f"Until {instant(member.certificate_expires)}.")
         if viewer.role == "admin":
-            _revoke(client, member)
+            with act:
+                _revoke(client, member)
+        with st.expander(f"What it brings: {things(len(member.columns), 'columns')}", key=f"brings {member.name}"):
+            _brings(member)
+
+
+def _brings(member: MemberView) -> None:
+    st.caption(f"{plain(member.address)} · version {plain(member.version or MISSING)}")
+    if member.label_name:
+        st.markdown(f"Label **{plain(member.label_name)}**: {plain(member.label_definition)}")
+    if member.columns and member.units:
+        show_text_table(columns_table(member), alt=f"Columns of {member.name}")
+    elif member.columns:
+        st.markdown(plain(", ".join(member.columns), longest=20_000))
+    elif member.label_name:
+        st.caption("It brings labels alone, no columns.")
+    else:
+        st.caption("Its node has not said what it brings since the coordinator started.")
+    if member.limits is not None:
+        hours = f"signs {plain(member.limits.hours)} UTC" if member.limits.hours else "signs at any hour"
+        st.markdown(
+            f"Opens a row at most **{member.limits.openings_per_row}** times, at most "
+            f"**{100 * member.limits.largest_fraction:.0f} %** of its features' linear forms; {hours}.",
+            help=HELP["limits"],
+        )
+    st.caption(f"Identity `{member.identity_key}` · certificate `{member.certificate_sha256}`")
 
 
 def _revoke(client: ClientProtocol, member: MemberView) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 
@@ -25,6 +26,7 @@ CASH_STEPS: Mapping[str, str] = {
 _OF_ADMINS = ("receipt", "pay", "release", "correction")
 _OF_PARTIES = ("dispute", "exit")
 _KEPT = 100
+_MARKS = re.compile("[ ,'\N{NARROW NO-BREAK SPACE}\N{RIGHT SINGLE QUOTATION MARK}]")  # between thousands
 
 
 def money_steps(client: ClientProtocol, viewer: ViewerView, acted: Callable[[str], None]) -> None:
@@ -63,7 +65,7 @@ def money_steps(client: ClientProtocol, viewer: ViewerView, acted: Callable[[str
 def minor_of(text: str, scale: int) -> int | None:
     """An amount as it is typed, in minor units; None for what is none, or has more decimals than there are."""
     try:
-        minor = Decimal(text.replace("\N{NARROW NO-BREAK SPACE}", "").replace(" ", "").replace(",", "")).scaleb(scale)
+        minor = Decimal(_MARKS.sub("", text)).scaleb(scale)
     except InvalidOperation:
         return None
     whole = minor.is_finite() and minor == minor.to_integral_value() and abs(minor) < 2**53

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from parties.client import ClientProtocol, OverlapView, ViewerView
 from ui.empty_states import empty
 from ui.shared_reads import latest, shared
-from ui.wording import HELP, instant, plain
+from ui.text_table import show_text_table
+from ui.wording import HELP, instant, plain, when
 
 __all__ = ["overlaps_card", "overlaps_table"]
 
@@ -39,11 +41,14 @@ def _card(one: OverlapView) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(word, color=colour)  # type: ignore[arg-type]
             st.markdown(f"**{plain(', '.join(one.members))}**")
-            st.caption(f"epsilon {one.epsilon:g} · until {instant(one.expires_at)}", width="content")
+            st.caption(
+                f"epsilon {one.epsilon:g} · proposed {when(one.proposed_at)}", width="content",
+                help=f"Good until {instant(one.expires_at)}.",
+            )  # fmt: skip
         if one.purpose:
             st.caption(plain(one.purpose))
         if one.lines:
-            st.dataframe(overlaps_table(one), hide_index=True, alt="Estimates of shared entities")
+            show_text_table(pd.DataFrame(overlaps_table(one)), alt="Estimates of shared entities")
         else:
             for name, said in one.answers.items():
                 st.caption(f"{plain(name)}: {plain(said)}")

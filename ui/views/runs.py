@@ -24,6 +24,7 @@ from ui.wording import (
     percent,
     plain,
     short_id,
+    when,
 )
 from ui.zone import viewer_zone
 
@@ -79,7 +80,10 @@ def _card(run: RunSummary) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(f"**{title}**", width="content")
                 st.badge(status_text(run), color=colour, icon=icon)
-            st.caption(f"{plain(run.consortium)} · `{short_id(run.run_id)}` · proposed {instant(run.proposed_at)}")
+            st.caption(
+                f"{plain(run.consortium)} · `{short_id(run.run_id)}` · proposed {when(run.proposed_at)}",
+                help=instant(run.proposed_at),
+            )
         with button:
             if st.button("Open", key=f"open {run.run_id}", icon=":material/monitoring:", width="stretch"):
                 go("run", run=run.run_id)
@@ -160,7 +164,7 @@ def _table(page: RunPage) -> None:
     if not many:
         st.caption("Select a row to open the run.")
     config = {
-        "Proposed": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(viewer_zone())),
+        "Proposed": st.column_config.DatetimeColumn(format="distance", timezone=str(viewer_zone())),
         "Progress": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width="small"),
         "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
         "Own rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["ic_own"]),

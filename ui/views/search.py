@@ -17,9 +17,9 @@ from parties.client import (
 )
 from ui.empty_states import empty, explain
 from ui.links import go, reachable
+from ui.log_sentences import sentence
 from ui.shared_reads import shared
 from ui.tables.run import status_text
-from ui.tables.trust import facts
 from ui.wording import correlation, instant, plain, short_id, when
 
 __all__ = ["render"]
@@ -118,6 +118,6 @@ def _journal(client: ClientProtocol, words: str) -> list[Hit]:
 def _log(client: ClientProtocol, words: str) -> list[Hit]:
     page = client.audit_page(AuditQuestion(text=words, limit=_MOST))
     return [
-        (f"Entry {entry.index}: {entry.kind.replace('_', ' ')}", facts(entry.body), "trust", {})
+        (f"Entry {entry.index}: {entry.kind.replace('_', ' ')}", sentence(entry.kind, entry.body), "trust", {})
         for entry in page.entries
     ]

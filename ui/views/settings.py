@@ -6,12 +6,15 @@ from zoneinfo import available_timezones
 
 import streamlit as st
 
-from parties.client import ClientProtocol, EntenteError, SessionView, ViewerView
+from parties.client import ClientProtocol, EntenteError, Preference, SessionView, ViewerView
 from ui.empty_states import ask, empty, explain
+from ui.links import addresses, go, reachable
 from ui.paging import offset_of, turn_pages
+from ui.preferences import GROUPING, THEMES, apply_theme, recall
 from ui.tables.desk import actions_table, sessions_table, settings_table
+from ui.text_table import show_text_table
 from ui.tour import start
-from ui.wording import HELP, instant, plain
+from ui.wording import HELP, instant, plain, when
 from ui.zone import CHOSEN, browser_zone
 
 __all__ = ["render"]
@@ -45,8 +48,11 @@ def _you(client: ClientProtocol, viewer: ViewerView) -> None:
         if viewer.way:
             st.caption(f"Signed in by {viewer.way}; the session ends {instant(viewer.expires)} at the latest.")
         st.caption("Roles are given and enforced by the coordinator; this page only follows them.")
+    with who:
+        _notices()
     with zone:
         _zone(client)
+        _look(client)
         if st.button("Take the tour again", icon=":material/tour:"):
             start()
 
@@ -71,6 +77,52 @@ def _zone(client: ClientProtocol) -> None:
         st.rerun()
 
 
+def _look(client: ClientProtocol) -> None:
+    """The theme and the mark between thousands, kept for the person."""
+    preferred = ask("what you prefer", client.preferences)
+    if preferred is None:
+        return
+    theme, marks = st.columns(2)
+    shown, mark = preferred.get("theme", ""), preferred.get("thousands", "")
+    wanted = theme.selectbox(
+        "Theme", list(THEMES), index=list(THEMES).index(shown) if shown in THEMES else 0,
+        format_func=THEMES.__getitem__, key="theme",
+    )  # fmt: skip
+    grouped = marks.selectbox(
+        "Numbers", list(GROUPING), index=list(GROUPING).index(mark) if mark in GROUPING else 0,
+        format_func=lambda key: f"12{GROUPING[key]}345.67", key="thousands",
+        help="The mark between thousands on all pages. Files keep plain numbers.",
+    )  # fmt: skip
+    if grouped != mark and _kept(client, "thousands", grouped):
+        recall(grouped)
+        st.rerun()
+    if wanted != shown and _kept(client, "theme", wanted):
+        apply_theme(wanted, addresses())
+
+
+def _kept(client: ClientProtocol, key: Preference, value: str) -> bool:
+    try:
+        client.prefer(key, value)
+    except EntenteError as error:
+        explain(error)
+        return False
+    return True
+
+
+def _notices() -> None:
+    """How somebody who is not at the page is told."""
+    with st.container(border=True):
+        st.markdown(":material/notifications: **Notices**")
+        st.markdown(
+            "What waits for you, what failed and who is away is told by webhook or e-mail: by the coordinator to its "
+            "admins, by each node to its operators. Who is told what stands in `[notices]` of `coordinator.toml` and "
+            "`node.toml`; this command tries every way:"
+        )
+        st.code("entente notices --home DIR", language=None)
+        if reachable("guides") and st.button("How to set them up", icon=":material/menu_book:", type="tertiary"):
+            go("guides", name="admin-guide")
+
+
 def _coordinator(client: ClientProtocol, _: ViewerView) -> None:
     found = ask("the settings", client.settings)
     if found is None:
@@ -79,7 +131,7 @@ def _coordinator(client: ClientProtocol, _: ViewerView) -> None:
     only = st.toggle("Only what differs from the default", key="given settings")
     shown = [setting for setting in found if not only or setting.value != setting.default]
     if shown:
-        st.dataframe(settings_table(shown), hide_index=True, alt="Settings of the coordinator", height="content")
+        show_text_table(settings_table(shown), alt="Settings of the coordinator", group="Table")
     else:
         empty("Nothing differs", "Every setting has its default.")
 
@@ -94,7 +146,7 @@ def _actions(client: ClientProtocol, _: ViewerView) -> None:
     if not page.total:
         empty("Nothing was done yet", "Signing in, proposing, approving and stopping leave an entry here.")
         return
-    st.dataframe(actions_table(page.actions), hide_index=True, alt="Actions of people")
+    show_text_table(actions_table(page.actions), alt="Actions of people", code=("About",))
     turn_pages(key, page.total, _PAGE, "actions")
 
 
@@ -111,7 +163,7 @@ def _sessions(client: ClientProtocol, _: ViewerView) -> None:
     ended = [session for session in found if session.ended is not None]
     if ended:
         st.subheader("Ended")
-        st.dataframe(sessions_table(ended), hide_index=True, alt="Ended sessions")
+        show_text_table(sessions_table(ended), alt="Ended sessions")
 
 
 def _session(client: ClientProtocol, session: SessionView) -> None:
@@ -120,8 +172,9 @@ def _session(client: ClientProtocol, session: SessionView) -> None:
         here = " · this session" if session.here else ""
         st.markdown(
             f"**{plain(session.name)}** · {session.role}{party}{here}  \n"
-            f"{session.way}, began {instant(session.began)}, last used {instant(session.seen)}",
+            f"{session.way}, began {when(session.began)}, last used {when(session.seen)}",
             width="content",
+            help=f"Began {instant(session.began)}, last used {instant(session.seen)}.",
         )
         if st.button("End", key=f"end {session.number}", icon=":material/logout:", help="Sign this person out now"):
             try:

@@ -32,7 +32,7 @@ from ui.paging import offset_of, turn_pages
 from ui.shared_reads import latest, shared
 from ui.views.money_steps import CASH_STEPS, money_steps
 from ui.views.step_plan import show_plan, show_reasons
-from ui.wording import HELP, Colour, amount, instant, plain, short_id
+from ui.wording import HELP, Colour, amount, instant, plain, short_id, when
 
 __all__ = ["render"]
 
@@ -89,8 +89,8 @@ def _card(client: ClientProtocol, viewer: ViewerView, dossier: DossierView) -> N
         st.progress(min(1.0, dossier.approved / dossier.needed))
         _people(dossier.approvers)
         st.caption(
-            f"Asked by {plain(dossier.asked_by, longest=60)} at {instant(dossier.asked_at)} · dossier "
-            f"`{dossier.digest[:12]}`", help=HELP["dossier"],
+            f"Asked by {plain(dossier.asked_by, longest=60)} {when(dossier.asked_at)} · dossier "
+            f"`{dossier.digest[:12]}`", help=f"Asked {instant(dossier.asked_at)}. {HELP['dossier']}",
         )  # fmt: skip
         with st.expander("Reasons and amounts"):
             show_reasons(dossier.reasons)
@@ -172,7 +172,8 @@ def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> Non
             st.badge(word, color=colour, icon=icon, help=HELP["pending"] if run.state == "pending" else None)
         st.caption(
             f"Run `{short_id(run.run_id)}` · {amount(run.amount, run.unit, run.scale)} booked of a pot of "
-            f"{amount(run.pot, run.unit, run.scale)} · closed {instant(run.closed_at)}"
+            f"{amount(run.pot, run.unit, run.scale)} · closed {when(run.closed_at) if run.closed_at else 'not yet'}",
+            help=f"Closed {instant(run.closed_at)}." if run.closed_at else None,
         )
         kinds = _kinds(run)
         for why in () if kinds else run.waits:  # the dry run below says what stands against it
@@ -263,7 +264,7 @@ def _history(page: SettlementPage) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(f"**{_STEPS.get(dossier.kind, plain(dossier.kind))}** · {_about(dossier)}", width="content")
                 st.badge("posted" if done else "not posted", color="green" if done else "gray")
-                st.caption(f"asked {instant(dossier.asked_at)}", width="content")
+                st.caption(f"asked {when(dossier.asked_at)}", width="content", help=instant(dossier.asked_at))
             if dossier.ended:
                 st.caption(plain(dossier.ended))
             _people(tuple(person for person in dossier.approvers if person.state in ("approved", "refused")))

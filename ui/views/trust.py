@@ -19,7 +19,9 @@ _SECTIONS = {
 
 def render(client: ClientProtocol, _: ViewerView) -> None:
     """The page; ``?section=`` names the part of it."""
-    st.title("Trust")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("Trust", width="content")
+        badge = st.empty()
     wanted = st.query_params.get("section", "")
     chosen = st.segmented_control(
         "Section", list(_SECTIONS), format_func=lambda key: _SECTIONS[key][0], key="trust section", required=True,
@@ -28,3 +30,5 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
     if chosen != wanted and (wanted or chosen != "log"):
         st.query_params["section"] = chosen or "log"
     _SECTIONS[chosen or "log"][1](client)
+    with badge:  # a check that was asked for just now counts
+        trust_log.verdict()

@@ -8,9 +8,10 @@ from parties.client import AuditEntryView, AuditQuestion, ClientProtocol, Entent
 from ui.empty_states import ask, empty, explain
 from ui.paging import offset_of, turn_pages
 from ui.tables.trust import audit_table, exchanges_table, members_table, moment
-from ui.wording import HELP, count, instant, plain, short_id, things
+from ui.text_table import show_text_table
+from ui.wording import HELP, count, instant, plain, short_id, things, when
 
-__all__ = ["render", "render_heads"]
+__all__ = ["render", "render_heads", "verdict"]
 
 _ROWS = 50
 _CHECK = "audit log check"
@@ -30,6 +31,7 @@ def render(client: ClientProtocol) -> None:
     event = st.dataframe(
         audit_table(page.entries), hide_index=True, on_select="rerun", selection_mode="single-row",
         key=f"audit entries {page.offset} {page.total}", alt="Entries of the audit log",
+        column_config={"What": st.column_config.TextColumn(width=440), "Entry": st.column_config.TextColumn(width=60)},
     )  # fmt: skip
     turn_pages(_pages(), page.total, _ROWS, "entries")
     if rows := event["selection"]["rows"]:
@@ -82,7 +84,7 @@ def _answer(check: LogCheckView) -> None:
         faults = "\n".join(f"- {plain(fault)}" for fault in check.faults[:10])
         told = f"{faults}\n\nKeep this database as evidence, and restore a backup beside it."
         st.error(told, title="The log is not sound", icon=":material/gpp_bad:")
-    st.caption(f"Checked {instant(check.checked_at)}.")
+    st.caption(f"Checked {when(check.checked_at)}.", help=instant(check.checked_at))
 
 
 def _entry(client: ClientProtocol, entry: AuditEntryView) -> None:
@@ -105,6 +107,17 @@ def _entry(client: ClientProtocol, entry: AuditEntryView) -> None:
         st.caption("Anyone with the roster checks it offline: `entente audit check FILE --roster roster.json`.")
 
 
+def verdict() -> None:
+    """What the last check of this visit found, as a badge that stays on every part of the page."""
+    check: LogCheckView | None = st.session_state.get(_CHECK)
+    if check is None:
+        st.badge("log not checked in this visit", color="gray", icon=":material/help:", help=HELP["audit_check"])
+    elif check.sound:
+        st.badge("log sound", color="green", icon=":material/verified:", help=f"Checked {instant(check.checked_at)}.")
+    else:
+        st.badge("log not sound", color="red", icon=":material/gpp_bad:", help=f"Checked {instant(check.checked_at)}.")
+
+
 def render_heads(client: ClientProtocol) -> None:
     """The section of signed heads."""
     heads = ask("signed heads", client.audit_heads)
@@ -115,12 +128,12 @@ def render_heads(client: ClientProtocol) -> None:
     if wrong := [member.name for member in heads.members if member.heads and not member.fits]:
         st.error(f"The latest head of {plain(', '.join(wrong))} is not signed by its key in the roster.")
     if heads.members:
-        st.dataframe(members_table(heads), hide_index=True, alt="Latest signed head of each member", height="content")
+        show_text_table(members_table(heads), alt="Latest signed head of each member", code=("Root",))
     else:
         empty("No member", "Heads appear here once parties report on their first phase.")
     st.subheader("Exchanges", help=HELP["exchange"])
     if heads.exchanges:
-        st.dataframe(exchanges_table(heads), hide_index=True, alt="Heads that came with reports")
+        show_text_table(exchanges_table(heads), alt="Heads that came with reports", code=("Run", "Root"), tall=True)
         st.caption("Of the 20 newest runs.")
     else:
         empty("None yet", "A head comes with every report of a party on a phase.")

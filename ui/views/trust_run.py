@@ -11,6 +11,7 @@ from ui.charts.runs import openings_chart
 from ui.charts.trust import links_chart
 from ui.empty_states import ask, empty
 from ui.tables.trust import revealed_table, signers_table, terms_table
+from ui.text_table import show_text_table
 from ui.wording import HELP, count, data_size, plain, short_id, things
 
 __all__ = ["render_agreement", "render_revealed"]
@@ -75,12 +76,7 @@ def render_revealed(client: ClientProtocol) -> None:
         else:
             st.caption("Nothing was opened.")
     st.subheader("Message by message", help=HELP["reveals"])
-    config = {
-        "Bytes": st.column_config.NumberColumn(format="localized"),
-        "What it reveals": st.column_config.TextColumn(width="large"),
-        "Argued in": st.column_config.TextColumn(width="medium"),
-    }
-    st.dataframe(revealed_table(report), hide_index=True, column_config=config, alt="What each message type reveals")
+    show_text_table(revealed_table(report), alt="What each message type reveals", right=("Size",), tall=True)
     st.caption(
         "As each sender's node reported it. A party's own record, transcripts included, is in its audit log: "
         "`entente audit report RUN --home DIR`."
@@ -125,9 +121,25 @@ def render_agreement(client: ClientProtocol) -> None:
         )
         st.caption(f"Its SHA-256 is the run id: `sha256sum` prints {plain(short_id(run_id))}…", width="content")
     st.subheader(f"All {things(len(found.terms), 'terms')}")
-    wide = st.column_config.TextColumn(width="large")
-    config = {"Value": wide, "Meaning": wide}
-    st.dataframe(terms_table(found.terms), hide_index=True, column_config=config, alt="Every term of the agreement")
+    show_text_table(terms_table(found.terms), alt="Every term of the agreement", group="Section", tall=True)
+
+
+def _links(found: AgreementText) -> None:
+    """What would keep messages from a peer, named before anybody signs."""
+    for signer in found.signers:
+        other = [peer for peer, state in signer.links.items() if state == "other"]
+        silent = [peer for peer, state in signer.links.items() if state == "silent"]
+        if other:
+            st.warning(
+                f"{plain(signer.party)} found another certificate than the agreed one at the address of "
+                f"{plain(', '.join(other))}: ask whether that node was rotated, and propose again.",
+                icon=":material/link_off:",
+            )
+        if silent:
+            st.warning(
+                f"{plain(signer.party)} reached nobody at the address of {plain(', '.join(silent))}: messages go "
+                "through the coordinator, where the node's settings allow it.", icon=":material/link_off:",
+            )  # fmt: skip
 
 
 def _signatures(found: AgreementText) -> None:
@@ -151,4 +163,7 @@ def _signatures(found: AgreementText) -> None:
             "for them.",
             title="Signed by everybody", icon=":material/verified:",
         )  # fmt: skip
-    st.dataframe(signers_table(found.signers), hide_index=True, alt="Signatures, checked now", height="content")
+    _links(found)
+    show_text_table(
+        signers_table(found.signers), alt="Signatures, checked now", code=("Ed25519 key", "Ed25519 signature")
+    )

@@ -11,7 +11,17 @@ from html import escape
 
 from vfl.factors.findings import Series
 
-__all__ = ["BLUE", "GREY", "ORANGE", "area_chart", "band_chart", "bar_chart", "line_chart", "number_text"]
+__all__ = [
+    "BLUE",
+    "GREY",
+    "ORANGE",
+    "area_chart",
+    "band_chart",
+    "bar_chart",
+    "line_chart",
+    "measured_text",
+    "number_text",
+]
 
 BLUE = "#0072b2"
 ORANGE = "#d55e00"
@@ -20,10 +30,11 @@ _GRID = "#e5e7eb"
 _INK = "#374151"
 
 _WIDTH, _HEIGHT = 540, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 30, 28
 _LETTER = 7.0
 _ALL_NAMED = 16
 _POINTS_SHOWN = 40
+_LEAST = 0.001  # a probability nearer to 0 or 1 is not told
 
 
 def number_text(value: float) -> str:
@@ -42,6 +53,23 @@ def number_text(value: float) -> str:
     if size >= 1:
         return f"{value:.2f}"
     return f"{value:.4f}" if size >= 1e-4 else f"{value:.1e}"
+
+
+def measured_text(value: float, unit: str) -> str:
+    """A number in its unit, as the pages write it: three places of a correlation, no probability that is none."""
+    if not math.isfinite(value):
+        return number_text(value)
+    if unit in ("correlation", "rank IC"):
+        return f"{value:+.3f}"
+    if unit == "t statistic":
+        return f"{value:.1f}"
+    if unit == "probability" and not _LEAST <= value <= 1 - _LEAST:
+        return f"< {_LEAST}" if value < 0.5 else f"> {1 - _LEAST}"
+    if unit.startswith("share"):
+        return f"{100 * value:.1f} %"
+    if unit == "yes (1) or no (0)":
+        return "yes" if value else "no"
+    return number_text(value)
 
 
 class _Plot:
@@ -87,18 +115,20 @@ class _Plot:
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
             f'font-family="system-ui, sans-serif" font-size="12"><title>{escape(self._title)}</title>'
-            f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
+            f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff" class="ground"/>'
         ]
         lines = round((self.high - self.low) / self._step)
         for k in range(lines + 1):
             value = self.low + k * self._step
             y = self.height(value)
-            colour, width = ("#9ca3af", 1.2) if abs(value) < 1e-9 * self._step else (_GRID, 1)
-            parts.append(
+            zero = abs(value) < 1e-9 * self._step
+            colour, width, name = ("#9ca3af", 1.2, "zero") if zero else (_GRID, 1, "grid")
+            parts += [
                 f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.2f}" y2="{y:.2f}" stroke="{colour}" '
-                f'stroke-width="{width}"/><text x="{_LEFT - 6}" y="{y + 4:.2f}" text-anchor="end" fill="{_INK}">'
-                f"{escape(_tick(value, self._step))}</text>"
-            )
+                f'stroke-width="{width}" class="{name}"/>',
+                f'<text x="{_LEFT - 6}" y="{y + 4:.2f}" text-anchor="end" fill="{_INK}" class="ink">'
+                f"{escape(_tick(value, self._step))}</text>",
+            ]
         parts += self.marks
         every, letters = 1, max(int(self.slot / _LETTER), 2)
         longest = min(max(map(len, self._x), default=1), 14)
@@ -110,12 +140,10 @@ class _Plot:
             half = len(_short(self._x[i], letters)) * _LETTER / 2 + 3
             x = min(self.at(i), _WIDTH - half)
             parts.append(
-                f'<text x="{x:.2f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle" fill="{_INK}">'
+                f'<text x="{x:.2f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle" fill="{_INK}" class="ink">'
                 f"{escape(_short(self._x[i], letters))}</text>"
             )
-        parts.append(
-            f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 8}" text-anchor="end" fill="{GREY}">{escape(self._unit)}</text>'
-        )
+        parts.append(f'<text x="4" y="14" fill="{GREY}" class="unit">{escape(self._unit)}</text>')
         return "".join([*parts, "</svg>"])
 
     def band(self, low: float, high: float, text: str) -> None:

@@ -122,7 +122,7 @@ def export_bundle(bundle: FactorBundle, signer: Signer | None = None) -> dict[st
     if bundle.findings is not None:
         validation["battery"] = bundle.findings.record()
         title = f"{bundle.metadata.factor_id} {bundle.metadata.version}"
-        files["report.html"] = render_report(title, _told(bundle.metadata), bundle.findings)
+        files["report.html"] = render_report(title, _told(bundle.metadata, bundle.findings, signer), bundle.findings)
     if bundle.trials:
         files[TRIALS] = write_trials(bundle.trials)
     files["validation.json"] = json_bytes(validation)
@@ -159,7 +159,9 @@ def reissue_bundle(
         battery = validation.get("battery")
         findings = found if battery is None else Findings.read(battery) | found
         validation["battery"] = findings.record()
-        made["report.html"] = render_report(f"{metadata.factor_id} {version}", _told(metadata), findings)
+        made["report.html"] = render_report(
+            f"{metadata.factor_id} {version}", _told(metadata, findings, signer), findings
+        )
         made["validation.json"] = json_bytes(validation)
     record |= metadata.model_dump(mode="json")
     del made[METADATA]
@@ -352,12 +354,16 @@ def _plain(result: IcSummary | Uplift) -> dict[str, Any]:
     return dataclasses.asdict(result) | {"definition": dict(result.definition)}
 
 
-def _told(metadata: FactorMetadata) -> dict[str, str]:
-    """What the report says of the factor."""
+def _told(metadata: FactorMetadata, findings: Findings, signer: Signer | None) -> dict[str, str]:
+    """What the report says of the factor. Without a time of its making: the same run gives the same bytes."""
     before = metadata.supersedes
+    known = findings.series.get("rank_ic")
+    scored = f"{known.x[0]} to {known.x[-1]}, {len(known.x)} out of sample" if known is not None and known.x else ""
     return ({} if before is None else {"supersedes": f"version {before.version}: {before.why}"}) | {
         "label": f"{metadata.label_name}: {metadata.label_definition}",
-        "higher scores": metadata.sign,
+        "higher scores mean": metadata.sign.rpartition(", ")[2],
+        **({"periods": scored} if scored else {}),
+        "signed by": "nobody yet" if signer is None else signer.name,
         "universe": metadata.universe,
         "calendar": f"{metadata.calendar}; horizon {metadata.horizon}, purge {metadata.purge}, "
         f"embargo {metadata.embargo} periods",
@@ -365,7 +371,7 @@ def _told(metadata: FactorMetadata) -> dict[str, str]:
         "configurations tried": str(metadata.n_trials),
         "openings per row": f"{metadata.openings_used} of {metadata.openings_limit} allowed",
         "run": metadata.run_id,
-        "terms": metadata.terms or "none stated",
+        "terms of use": metadata.terms or "none stated",
     }
 
 

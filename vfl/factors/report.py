@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, number_text
+from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, measured_text
 from vfl.factors.findings import Findings, Number, Series
+from vfl.factors.ic_by_year import by_year, fall_of_the_sum
+from vfl.factors.section_verdicts import section_verdict
 
 __all__ = ["Drawn", "chart_of", "charted", "drawn", "render_report", "section_titles", "verdict"]
 
@@ -47,6 +49,7 @@ _CHARTS: tuple[tuple[str, str, str, Callable[[str, Series], str]], ...] = (
     ("calibration", "right_rows", "Share of right rows by their class's share, in tenths", bar_chart),
     ("ic", "cumulative_rank_ic", "Cumulative rank IC", line_chart),
     ("ic", "rank_ic", "Rank IC by period", bar_chart),
+    ("ic", "rank_ic_fall", "Fall of the cumulative rank IC from its peak", area_chart),
     ("uplift", "uplift", "Cumulative rank IC over the own factor", line_chart),
     ("decay", "decay", "Rank IC by delay of the label, in periods", bar_chart),
     ("quantiles", "quantiles", "Mean label by quantile of the score", bar_chart),
@@ -86,7 +89,7 @@ _TILES: tuple[tuple[str, str, str], ...] = (
 )
 
 _STYLE = """
-:root{color-scheme:light}
+:root{color-scheme:light dark}
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;background:#fff;margin:0 auto;max-width:72rem;padding:1.5rem}
 h1{font-size:1.6rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2.2rem 0 .4rem;border-bottom:1px solid #e5e7eb}
 h3{font-size:1rem;margin:1rem 0 .1rem}.quiet{color:#4b5563;font-size:.86rem;margin:.1rem 0}
@@ -101,6 +104,12 @@ td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(30rem,100%),1fr));gap:.4rem 2rem}
 figure{margin:.2rem 0 .6rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;font-size:.88rem}
 dt{color:#4b5563}dd{margin:0;overflow-wrap:anywhere}summary{cursor:pointer;color:#0072b2}
+caption{text-align:left;font-weight:600;padding:.6rem .5rem .2rem}.verdict{font-weight:600;margin:.3rem 0}
+@media (prefers-color-scheme:dark){
+body{color:#e8edf2;background:#0e1419}h2,.tile{border-color:#33424f}.quiet,.tile span,dt{color:#a9b6c2}
+th{border-color:#5b6b79}td{border-color:#22303b}summary{color:#7cc7f0}.warn{background:#33200f}.fine{background:#0d2a20}
+svg .ground{fill:#0e1419}svg .ink{fill:#d3dbe2}svg .unit{fill:#a9b6c2}svg .grid{stroke:#24313c}svg .zero{stroke:#7b8894}
+}
 @media print{figure,tr{break-inside:avoid}}
 """.strip()
 
@@ -130,14 +139,17 @@ def render_report(title: str, facts: Mapping[str, str], findings: Findings) -> b
     ]
     for section, heading in section_titles(findings).items():
         parts.append(f"<h2>{escape(heading)}</h2>")
+        if said := section_verdict(section, findings.numbers[section]):
+            parts.append(f'<p class="verdict">{escape(said)}</p>')
         figures = [
             f"<figure><h3>{escape(name)}</h3>{svg}"
-            f'<figcaption class="quiet">{escape(findings.series[key].definition)}</figcaption></figure>'
+            f'<figcaption class="quiet">{escape(series.definition)}</figcaption></figure>'
             for where, key, name, _ in _CHARTS
-            if where == section and (svg := chart_of(findings, key))
+            if where == section and (series := _series(findings, key)) and (svg := chart_of(findings, key))
         ]
-        beside = _values(findings.numbers[section]) if len(figures) % 2 else ""
+        beside = _values(findings.numbers[section]) if len(figures) % 2 or not figures else ""
         parts.append(f'<div class="charts">{"".join(figures)}{beside}</div>')
+        parts += [_years(findings)] if section == "ic" else []
         parts.append(_table(findings.numbers[section]))
     parts.append(_left_out(findings))
     parts.append("</body></html>\n")
@@ -156,7 +168,7 @@ def charted(findings: Findings) -> tuple[str, ...]:
 
 
 def drawn(findings: Findings) -> tuple[Drawn, ...]:
-    """What there is to draw of these findings, for another page than this one, in the report's order."""
+    """The series of these findings that can be drawn, for another page than this one, in the report's order."""
     kinds: dict[Callable[[str, Series], str], Literal["line", "bar", "area"]] = {
         line_chart: "line",
         bar_chart: "bar",
@@ -165,19 +177,44 @@ def drawn(findings: Findings) -> tuple[Drawn, ...]:
     return tuple(
         Drawn(section, key, title, "band" if key == "rank_ic" else kinds[draw])
         for section, key, title, draw in _CHARTS
-        if chart_of(findings, key)
+        if key in findings.series and chart_of(findings, key)
     )
 
 
 def chart_of(findings: Findings, key: str) -> str:
     """The chart of one series as SVG text, "" where the findings have none or nothing in it is finite."""
-    series = findings.series.get(key)
+    series = _series(findings, key)
     if series is None or not any(math.isfinite(v) for v in series.y):
         return ""
     if key == "rank_ic":
         return band_chart("Rank IC by period", series, findings.value("ic", "rank_ic"))
     name, draw = next((name, draw) for _, known, name, draw in _CHARTS if known == key)
     return draw(name, series)
+
+
+def _series(findings: Findings, key: str) -> Series | None:
+    """A series of the findings, or one that follows from them."""
+    if key == "rank_ic_fall":
+        known = findings.series.get("rank_ic")
+        return None if known is None else fall_of_the_sum(known)
+    return findings.series.get(key)
+
+
+def _years(findings: Findings) -> str:
+    """The rank IC year by year, where there is more than one."""
+    known = findings.series.get("rank_ic")
+    years = by_year(known) if known is not None else ()
+    if len(years) < 2:
+        return ""
+    rows = "".join(
+        f'<tr><td>{escape(one.year)}</td><td class="n">{measured_text(one.mean, "correlation")}</td>'
+        f'<td class="n">{measured_text(one.positive, "share")}</td><td class="n">{one.n}</td></tr>'
+        for one in years
+    )
+    return (
+        '<table><caption>By year</caption><thead><tr><th>year</th><th class="n">mean rank IC</th>'
+        f'<th class="n">periods above zero</th><th class="n">periods</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
 
 
 _FIRST = {"auc": "AUC", "accuracy": "Accuracy", "r2": "R2"}
@@ -191,22 +228,24 @@ def verdict(findings: Findings) -> str:
         name = next(name for name in (*_FIRST, *measured) if name in measured)
         number = measured[name]
         where = f"on {number.n:,} test rows, whose labels entered nothing."
-        return f"{_FIRST.get(name, name)} {number_text(number.value)} {where}"
+        return f"{_FIRST.get(name, name)} {_said(number)} {where}"
     known = findings.numbers.get("library", {})
     if "ic" not in findings.numbers and "r_squared" in known:
         left = known.get("rank_ic_left")
-        beside = "" if left is None else f" They leave a mean rank IC of {number_text(left.value)}."
-        return f"Known signals explain {number_text(known['r_squared'].value)} of the score's variance.{beside}"
+        beside = "" if left is None else f" They leave a mean rank IC of {_said(left)}."
+        return f"Known signals explain {_said(known['r_squared'])} of the score's variance.{beside}"
     if "ic" not in findings.numbers:
         return "No information coefficient could be computed."
     mean, t = findings.numbers["ic"]["rank_ic"], findings.numbers["ic"]["rank_ic_t"]
     joining = ""
     if "rank_ic_difference" in findings.numbers.get("uplift", {}):
         gain, sure = (findings.numbers["uplift"][f"rank_ic_difference{end}"] for end in ("", "_t"))
-        joining = f"Uplift of joining {number_text(gain.value)}, t {number_text(sure.value)}. "
-    return (
-        f"{joining}Mean rank IC {number_text(mean.value)} over {mean.n} periods, Newey-West t {number_text(t.value)}."
-    )
+        joining = f"Uplift of joining {_said(gain)}, t {_said(sure)}. "
+    return f"{joining}Mean rank IC {_said(mean)} over {mean.n} periods, Newey-West t {_said(t)}."
+
+
+def _said(number: Number) -> str:
+    return measured_text(number.value, number.unit)
 
 
 def _tiles(findings: Findings) -> str:
@@ -215,7 +254,7 @@ def _tiles(findings: Findings) -> str:
         number = findings.numbers.get(section, {}).get(name)
         if number is not None:
             made.append(
-                f'<div class="tile" title="{escape(number.explained)}"><b>{escape(number_text(number.value))}</b>'
+                f'<div class="tile" title="{escape(number.explained)}"><b>{escape(_said(number))}</b>'
                 f"<span>{escape(text)}</span></div>"
             )
     return f'<div class="tiles">{"".join(made)}</div>'
@@ -231,7 +270,7 @@ def _values(numbers: Mapping[str, Number]) -> str:
     """The values alone, to stand beside a chart; the ends of intervals are in the long table."""
     rows = "".join(
         f'<tr title="{escape(number.explained)}"><td>{escape(name.replace("_", " "))}</td>'
-        f'<td class="n">{escape(number_text(number.value))}</td><td>{escape(number.unit)}</td></tr>'
+        f'<td class="n">{escape(_said(number))}</td><td>{escape(number.unit)}</td></tr>'
         for name, number in numbers.items()
         if not name.endswith(("_low", "_high"))
     )
@@ -240,7 +279,7 @@ def _values(numbers: Mapping[str, Number]) -> str:
 
 def _table(numbers: Mapping[str, Number]) -> str:
     rows = "".join(
-        f'<tr><td>{escape(name.replace("_", " "))}</td><td class="n">{escape(number_text(number.value))}</td>'
+        f'<tr><td>{escape(name.replace("_", " "))}</td><td class="n">{escape(_said(number))}</td>'
         f'<td>{escape(number.unit)}</td><td class="n">{number.n}</td><td>{escape(number.explained)}</td></tr>'
         for name, number in numbers.items()
     )

@@ -78,6 +78,8 @@ class MembersDesk:
                     certificate="over" if left <= timedelta(0) else "soon" if left < EXPIRY_WARNING else "good",
                     days_left=left.days,
                     limits=LimitsView(**said.limits.model_dump()) if said is not None and said.limits else None,
+                    data_checked=said.data.at if said is not None and said.data else None,
+                    data_usable=bool(said is not None and said.data and said.data.usable),
                 )
             )
         return made

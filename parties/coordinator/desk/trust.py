@@ -32,6 +32,7 @@ from parties.calls.trust import (
     SignerCheck,
     TermView,
 )
+from parties.control.reports import LinksBody
 from parties.coordinator.desk.access import run_of, takes_part
 from parties.coordinator.desk.agreement_views import caution_lines, section_views
 from parties.coordinator.desk.doors import Caller, Door, Doors
@@ -171,7 +172,7 @@ class _Trust:
     def minimisation(self, asked: RunQuestion, caller: Caller) -> MinimisationView:
         """Bytes as each sender's node reported them, with what the register says such a message reveals."""
         known = run_of(self._context.engine, asked.run_id, caller)
-        links, openings, state = known.progress.links(), known.progress.openings(), known.state
+        links, openings, state = known.progress.tried_links(), known.progress.openings(), known.state
         lines = []
         for (sender, receiver, kind), (payload, size) in sorted(links.items()):
             told = REGISTER.get(kind)
@@ -200,6 +201,7 @@ class _Trust:
         known = run_of(self._context.engine, asked.run_id, caller)
         state, agreement = known.state, known.agreement
         signed = {party: (signature, at) for party, signature, at in state.signatures}
+        links = known.progress.links()
         return AgreementText(
             run_id=state.run,
             faithful=hashlib.sha256(agreement.canonical()).hexdigest() == state.run,
@@ -209,7 +211,10 @@ class _Trust:
                 TermView(section=term.section, name=term.name, value=term.value, meaning=term.meaning)
                 for term in every_term(agreement)
             ),
-            signers=tuple(signer_check(agreement, party.name, signed.get(party.name)) for party in agreement.parties),
+            signers=tuple(
+                signer_check(agreement, party.name, signed.get(party.name), links.get(party.name))
+                for party in agreement.parties
+            ),
         )
 
     def agreement_file(self, asked: RunQuestion, caller: Caller) -> bytes:
@@ -254,10 +259,14 @@ def _member_heads(name: str, count: int, last: Head | None, key: bytes, given: H
     )
 
 
-def signer_check(agreement: Agreement, party: str, signed: tuple[str, datetime] | None) -> SignerCheck:
+def signer_check(
+    agreement: Agreement, party: str, signed: tuple[str, datetime] | None, links: LinksBody | None = None
+) -> SignerCheck:
     """The state of one party's signature over the agreement. ``signed``: the signature, and when it came."""
     terms = agreement.party(party)
     known = SignerCheck(party=party, legal_entity=terms.legal_entity, role=terms.role, key=terms.identity_key)
+    if links is not None:
+        known = known.model_copy(update={"links": dict(links.peers), "links_at": links.at})
     if signed is None:
         return known.model_copy(update={"fault": "has not signed"})
     signature, at = signed

@@ -92,6 +92,12 @@ class StubLine:
     def signed(self, run_id: str, signature: str) -> None:
         self.said.put(("signed", run_id, signature))
 
+    def links(self, run_id: str, said: Any) -> None:
+        """What answered at the peers' addresses comes before an answer, and is none."""
+
+    def data_checked(self, *, usable: bool) -> None:
+        """Nor is this."""
+
     def rejected(self, run_id: str, why: str) -> None:
         self.said.put(("rejected", run_id, why))
 

@@ -57,6 +57,12 @@ class Line:
     def signed(self, run_id: str, signature: str) -> None:
         self._say("signed", run_id, signature)
 
+    def links(self, run_id: str, said: Any) -> None:
+        """What answered at the peers' addresses comes before an answer, and is none."""
+
+    def data_checked(self, *, usable: bool) -> None:
+        """Nor is this."""
+
     def rejected(self, run_id: str, why: str) -> None:
         self._say("rejected", run_id, why)
 

@@ -20,7 +20,7 @@ from parties.errors import AgreementError, ConfigError, DataError
 from parties.node import rehearsal
 from parties.node.counted_before import counted_lines
 from parties.node.home import NodeHome
-from parties.node.link_check import WARNING, link_lines
+from parties.node.link_check import WARNING, try_links
 from parties.node.openings import NUMBERS, SCORES, OpeningStore
 from parties.node.policy import check_agreement
 from parties.node.readiness import Ready, check_ready
@@ -88,7 +88,9 @@ def test_links_are_tried_and_another_certificate_is_told_from_silence(laid: Laid
                 if party["name"] in servers:
                     party["address"] = servers[party["name"]].address
 
-        lines = link_lines(agreed(laid, moved), me, "never")
+        tried = try_links(agreed(laid, moved), me, "never")
+        lines = tried.lines
+        assert tried.states == dict.fromkeys(peers, "agreed")
         assert lines[0].startswith("Encrypted links stand")
         assert len(lines) == 1
 
@@ -97,12 +99,16 @@ def test_links_are_tried_and_another_certificate_is_told_from_silence(laid: Laid
                 if party["name"] in servers:
                     party["address"] = servers[peers[0]].address
 
-        stranger = link_lines(agreed(laid, swapped), me, "never")[1:]
+        swap = try_links(agreed(laid, swapped), me, "never")
+        assert swap.states == {peers[0]: "agreed", **dict.fromkeys(peers[1:], "other")}
+        stranger = swap.lines[1:]
         assert all(line.startswith(WARNING) and "another certificate" in line for line in stranger)
         assert len(stranger) == len(peers) - 1
-    silent = link_lines(agreed(laid, moved), me, "when_unreachable")
+    away = try_links(agreed(laid, moved), me, "when_unreachable")
+    assert set(away.states.values()) == {"silent"}
+    silent = away.lines
     assert all("no link to" in line and "through the coordinator" in line for line in silent)
-    assert link_lines(agreed(laid, moved), me, "always")[0].startswith("Links: all messages go through")
+    assert try_links(agreed(laid, moved), me, "always").lines[0].startswith("Links: all messages go through")
 
 
 def test_a_query_that_does_not_parse_is_refused_and_its_words_stay_at_home(laid: Laid, store: OpeningStore) -> None:

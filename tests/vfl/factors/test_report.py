@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from html import escape
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET  # our own output
 
@@ -18,10 +19,13 @@ from hypothesis import strategies as st
 from tests.places import ROOT
 from tests.vfl.bundles import made_up, signer
 from tests.vfl.lab import made_up_lab
-from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, number_text
+from ui.battery_words import quantity
+from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, measured_text, number_text
 from vfl.factors.export import export_bundle
 from vfl.factors.findings import Findings, Number, Series, Warn
+from vfl.factors.ic_by_year import by_year, fall_of_the_sum
 from vfl.factors.report import chart_of, render_report
+from vfl.factors.section_verdicts import section_verdict
 from vfl.factors.trials import Trial, read_trials
 from vfl.factors.validation import battery
 from vfl.factors.verify import verify_bundle
@@ -73,14 +77,46 @@ def test_the_page_stands_alone():
 def test_every_chart_the_issue_asks_for_is_there():
     titles = re.findall(r"<h3>(.*?)</h3>", PAGE)
     assert titles == [
-        "Cumulative rank IC", "Rank IC by period", "Cumulative rank IC over the own factor",
+        "Cumulative rank IC", "Rank IC by period", "Fall of the cumulative rank IC from its peak",
+        "Cumulative rank IC over the own factor",
         "Rank IC by delay of the label, in periods", "Mean label by quantile of the score", "Turnover",
         "Rank autocorrelation", "Coverage by period", "Long-short return after costs", "Drawdown after costs",
         "Net return per year by capital", "Rank IC after neutralising", "Correlation with known factors",
     ]  # fmt: skip
     assert PAGE.count("<svg ") == len(titles)
     for number in FOUND.numbers["ic"].values():
-        assert number_text(number.value) in PAGE
+        assert measured_text(number.value, number.unit) in PAGE
+
+
+def test_the_report_writes_numbers_as_the_page_does():
+    """They had four digits here and three there, and a deflated Sharpe ratio of 1."""
+    pages = [(value, unit) for unit in ("correlation", "t statistic", "probability", "share of periods", "count")
+             for value in (-0.5, 0.0, 2.1e-30, 0.03456, 0.84, 1.0)]  # fmt: skip
+    for value, unit in pages:
+        if unit != "count":
+            assert escape(measured_text(value, unit)) == escape(quantity(value, unit)), (value, unit)
+    assert (measured_text(1.0, "probability"), measured_text(2.1e-30, "probability")) == ("> 0.999", "< 0.001")
+    assert "deflated Sharpe" in PAGE
+    assert "2.1e-30" not in PAGE
+
+
+def test_years_and_falls_follow_from_the_rank_ics():
+    series = Series(("2024-51", "2024-52", "2025-01", "2025-02"), (0.2, math.nan, -0.3, 0.1), "d", "correlation")
+    first, second = by_year(series)
+    assert (first.year, first.mean, first.positive, first.n) == ("2024", 0.2, 1.0, 1)
+    assert (second.n, second.positive) == (2, 0.5)
+    assert by_year(Series(("q1",), (0.1,), "d", "u")) == ()
+    assert fall_of_the_sum(series).y == pytest.approx((0.0, 0.0, -0.3, -0.2))
+
+
+def test_sections_without_charts_say_what_they_come_to():
+    told = re.findall(r'<p class="verdict">(.*?)</p>', PAGE)
+    assert any(line.startswith("Joining changed the rank IC by ") for line in told)
+    assert any("the deflated Sharpe ratio is" in line for line in told)
+    numbers = {"phi_sat": Number(0.02, "d", "rank IC", 9), "phi_sat_t": Number(3.0, "d", "t statistic", 9)}
+    assert section_verdict("contribution", numbers) == "The largest contribution is +0.020, of sat; beyond chance: sat."
+    assert section_verdict("decay", {}) == section_verdict("search", {}) == ""
+    assert "prefers-color-scheme:dark" in PAGE
 
 
 def test_texts_are_escaped_wherever_they_come_from():
