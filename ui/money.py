@@ -114,10 +114,10 @@ def accounts_table(accounts: Iterable[AccountView], *, zero: bool = True) -> pd.
             total = sums.setdefault((a.unit, a.scale), [0, 0])
             total[0] += a.posted
             total[1] += a.pending
+    owners = sorted({a.party for a in ordered if a.party})
+    whose = owners[0] if len(owners) == 1 else "All parties"
     for (unit, scale), (posted, pending) in sums.items():
-        rows.append(
-            ("All parties", "Rewards and stakes", _or_dash(posted, unit, scale), _or_dash(pending, unit, scale), "")
-        )
+        rows.append((whose, "In all", _or_dash(posted, unit, scale), _or_dash(pending, unit, scale), ""))
     return pd.DataFrame(rows, columns=["Whose", "What for", "Final", "Pending", "Account"])
 
 

@@ -20,7 +20,7 @@ from parties.audit.heads import Head
 from parties.control.commands import Command, WelcomeBody
 from parties.control.phase_reports import PartReport
 from parties.control.phases import PhaseName
-from parties.control.reports import IntroductionBody, LinksBody, ProgressBody
+from parties.control.reports import IntroductionBody, ProgressBody
 from parties.coordinator import events, run_actions
 from parties.coordinator.audit_witness import AuditWitness
 from parties.coordinator.commands import approve, last_word, paused, pending, resumed, roster_told, start
@@ -275,14 +275,6 @@ class Engine:
         """How far a party is. False: it is not of the attempt under way."""
         with self._lock:
             return self._runs.progressed(party, run_id, body, _now(), time.monotonic())
-
-    def linked(self, party: str, run_id: str, said: LinksBody) -> None:
-        """A party tried the links to its peers of a run. Raises :class:`AgreementError` for what is none of its run."""
-        known = self.known(run_id)
-        strangers = {party, *said.peers} - set(known.state.plan.parties)
-        if strangers:
-            raise AgreementError(f"{party} reported links of run {run_id[:12]} with {sorted(strangers)[0]}, not in it")
-        known.progress.linked(party, said)
 
     def phase_done(self, event: events.PhaseDone, costs: PartReport) -> bool:
         """A party finished its part of a phase; ``costs`` is what its report says of them."""

@@ -60,8 +60,7 @@ class ReportIntake:
                 verify_signature(self._engine.known(run_id).agreement, party, signature)
                 return self._engine.take(Signed(run_id, now, party, signature))
             case LinksBody() as links:
-                self._engine.linked(party, run_id, links)
-                return True
+                return self._linked(party, run_id, links)
             case RejectedBody(why=why):
                 return self._engine.take(Rejected(run_id, now, party, why))
             case FailedBody() as said:
@@ -82,6 +81,15 @@ class ReportIntake:
                 return self._rows.take(party, committed)
             case OverlapAnswer() as said_of_overlap:
                 return self._overlaps.heard(party, said_of_overlap)
+
+    def _linked(self, party: str, run_id: str, said: LinksBody) -> bool:
+        """What answered at the addresses of a party's peers, kept with the run's progress: it decides nothing."""
+        known = self._engine.known(run_id)
+        strangers = {party, *said.peers} - set(known.state.plan.parties)
+        if strangers:
+            raise AgreementError(f"{party} reported links of run {run_id[:12]} with {sorted(strangers)[0]}, not in it")
+        known.progress.linked(party, said)
+        return True
 
     def _finished(self, party: str, run_id: str, done: DoneBody, now: datetime) -> bool:
         """A report that is refused ends the party's part: it will not make a better one."""

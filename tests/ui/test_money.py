@@ -130,7 +130,7 @@ def test_an_operator_is_told_what_it_sees_and_a_reader_sees_no_amount() -> None:
     client.money.scope = "party"
     app = show(ledger_page, client, "operator", "orbit")
     assert "You work for orbit" in said(app)
-    assert set(app.dataframe[0].value["Whose"]) == {"orbit"}
+    assert set(text_tables(app)[0]["Whose"]) == {"orbit"}
     labels = [b.label for b in app.button]
     assert "Verify all again" not in labels
     assert "All as Beancount" not in labels
@@ -138,7 +138,7 @@ def test_an_operator_is_told_what_it_sees_and_a_reader_sees_no_amount() -> None:
     client.money.accounts = []
     app = show(ledger_page, client, "reader")
     assert "not shown to this role" in said(app)
-    assert not app.dataframe
+    assert not text_tables(app)
     assert "ledger/journal" not in client.asked[client.asked.index("ledger/balances", -3) :]
 
 
@@ -160,7 +160,7 @@ def test_an_empty_ledger_and_a_silent_coordinator() -> None:
 def test_hostile_memos_are_only_text() -> None:
     client = SampleClient()
     app = show(ledger_page, client)
-    assert HOSTILE in list(app.dataframe[1].value["Memo"])  # a table shows text as it is
+    assert HOSTILE in list(text_tables(app)[1]["Memo"])  # a table shows text as it is
     harmless(app)
 
 
