@@ -172,7 +172,7 @@ class _Trust:
     def minimisation(self, asked: RunQuestion, caller: Caller) -> MinimisationView:
         """Bytes as each sender's node reported them, with what the register says such a message reveals."""
         known = run_of(self._context.engine, asked.run_id, caller)
-        links, openings, state = known.progress.tried_links(), known.progress.openings(), known.state
+        links, openings, state = known.progress.links(), known.progress.openings(), known.state
         lines = []
         for (sender, receiver, kind), (payload, size) in sorted(links.items()):
             told = REGISTER.get(kind)
@@ -201,7 +201,7 @@ class _Trust:
         known = run_of(self._context.engine, asked.run_id, caller)
         state, agreement = known.state, known.agreement
         signed = {party: (signature, at) for party, signature, at in state.signatures}
-        links = known.progress.links()
+        links = known.progress.tried_links()
         return AgreementText(
             run_id=state.run,
             faithful=hashlib.sha256(agreement.canonical()).hexdigest() == state.run,
