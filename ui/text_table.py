@@ -8,6 +8,7 @@ small card. Every cell is escaped here.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Collection
 from datetime import datetime
 
@@ -87,7 +88,7 @@ def _cell(value: object, *, hash_like: bool) -> str:
         return f'<time title="{html.escape(instant(at), quote=True)}">{html.escape(when(at))}</time>'
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and not (pd.isna(value) or value.is_integer()):
+    if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
         return f"{value:g}"
     if isinstance(value, int | float):
         return count(value)

@@ -110,7 +110,7 @@ def revealed_table(report: MinimisationView) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def links_words(signer: SignerCheck) -> str:
+def _links_words(signer: SignerCheck) -> str:
     """Which peers answered at their addresses before the party signed, and as whom."""
     if not signer.links:
         return "not told"
@@ -130,7 +130,7 @@ def signers_table(signers: Sequence[SignerCheck]) -> pd.DataFrame:
             s.role,
             s.legal_entity or MISSING,
             s.signed_at,
-            links_words(s),
+            _links_words(s),
             s.key,
             s.signature or MISSING,
         )
