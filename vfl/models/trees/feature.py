@@ -87,7 +87,8 @@ class Candidates:
     def draw(self, step: int, level: int, rows: TreeRows) -> Drawn:
         """Those of the active rows: the same whenever this tree is grown."""
         if self._chosen is None or not np.array_equal(self._chosen[0], rows.active):
-            self._chosen = rows.active, self._values[rows.active]
+            # candidates read one column at a time
+            self._chosen = rows.active, np.asfortranarray(self._values[rows.active])
         terms, stream = self._terms, self._secret.child(f"{step}/{level}")
         return drawn_candidates(self._chosen[1], rows.drawn, terms.candidates, terms.smallest_leaf, stream)
 

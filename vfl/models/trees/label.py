@@ -178,7 +178,7 @@ class TreesLabel:
         residual = PRIME_RING.sub(y, self.fits.of(step.rows))[rows.drawn]
         carries = PRIME_RING.add(residual, np.full_like(residual, 1 << packing.shift))
         shares = TreeShares.starting(rows, carries, label=True)
-        own, owners = self._values[rows.active], list[str]()
+        own, owners = np.asfortranarray(self._values[rows.active]), list[str]()
         totals = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0))
         for level in range(terms.depth):
             made = self._drawn(step.number, level, own, rows)
