@@ -20,14 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from parties.agreement.document import Agreement
 from parties.calls.asking import Question, Role
-from parties.calls.comparing import (
-    COMPARED,
-    ComparedRun,
-    CompareQuestion,
-    ComparisonView,
-    DifferenceView,
-    TermRow,
-)
+from parties.calls.comparing import COMPARED, ComparedRun, CompareQuestion, ComparisonView, DifferenceView, TermRow
 from parties.calls.contributions import (
     BandPoint,
     ContributionDetail,
@@ -44,6 +37,7 @@ from parties.calls.drafts import (
     LearnsView,
     OpeningUseView,
     PartyCostView,
+    ScreenPlanView,
     TemplateView,
 )
 from parties.calls.factors import (
@@ -86,6 +80,7 @@ from parties.calls.money import (
 )
 from parties.calls.overlaps import OverlapLine, OverlapView
 from parties.calls.people import ActionsView, ActionView, SessionView, ViewerView
+from parties.calls.run_parts import DailySession
 from parties.calls.runs import RunGroup, RunOrder, RunPage, RunsQuestion
 from parties.calls.settlement import (
     ApproverView,
@@ -138,6 +133,7 @@ from parties.calls.views import (
     RelayView,
     RunSummary,
     RunView,
+    ScreenView,
     SeriesPoint,
     SignatureView,
     StaticView,
@@ -190,6 +186,7 @@ __all__ = [
     "EntenteError",
     "EntryView",
     "EvaluationView",
+    "DailySession",
     "DailyView",
     "EventView",
     "FactorCard",
@@ -247,6 +244,8 @@ __all__ = [
     "RunSummary",
     "RunView",
     "RunsQuestion",
+    "ScreenPlanView",
+    "ScreenView",
     "SectionView",
     "SeriesPoint",
     "SeriesView",

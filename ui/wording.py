@@ -110,6 +110,28 @@ HELP: Mapping[str, str] = {
     "ways": "Conditioned values are paid; plain ones leave out the label party's features; the rest take one party.",
     "attribution": "Which part of the factor's output runs through a party; not what that part is worth.",
     "share": "The party's part of the reward pot.",
+    "screen": "A screen tries formulas over columns that stay at their owners: each alone, and each product of two "
+    "parties' columns, against the label. It opens sums over a period, and no row.",
+    "screen_trials": "Each is a trial, and counted as one. Parties may make fewer terminals than they are allowed.",
+    "screen_bits": "One number for each formula and period. A label party that cheats can put one row in the place of "
+    "its label and read that row's terminals from a period's numbers: it commits to its labels beforehand.",
+    "screen_names": "Names of columns and windows never leave their owner, and no formula's statistics leave the label "
+    "party but to its owners. A coordinator hears counts, where the agreement lets it.",
+    "label_vectors": "How many label vectors the most used row has entered the sums of, against the limit that each "
+    "feature party enforces.",
+    "screen_chosen": "Stand on the first half: false discoveries, the hurdle of |t| and the deflated Sharpe ratio.",
+    "screen_named": "Chosen on the first half of the periods, and confirmed on the second.",
+    "daily": "Later periods are scored under the weights that the parties kept in shares: one score of 17 bits a row "
+    "opens to the label party, and nothing trains.",
+    "daily_scored": "The newest period whose scores stand. Each is scored once, and no record is written again.",
+    "daily_rows": "Rows of all later periods that were scored.",
+    "daily_bits": "Scores are all that opens: 17 bits of each row, to the label party. The anchor's node counts them.",
+    "daily_left": "Of the periods that were agreed; more need another run.",
+    "daily_kept": "On this day every node erases its share of the weights.",
+    "daily_due": "A period is due once its cutoff has passed; nodes refuse it while their own data is not complete.",
+    "retrain": "As agreed: entente run score proposes terms like this run's over a calendar that goes on.",
+    "lone_t": "What a formula needs on the first half where no other one passes: the more are tried, the more. Where "
+    "several pass, each needs less, and never less than the hurdle.",
     "bytes": "What the parties sent to each other, by type of message and by what such a message can reveal.",
     "no_loss": "A sealed network computes its residuals on shares: nobody sees a loss, not even the label party.",
     "tree_gain": "What a tree takes off the squared residuals of the rows it is fitted on, as a share of the label's "

@@ -20,7 +20,7 @@ from parties.names import COORDINATOR
 from vfl.models.disclosure import Caution
 from vfl.models.opens import CAUTION_TERMS as MODEL_TERMS
 from vfl.models.opens import cautions as model_cautions
-from vfl.terms import AnchoredModel, OpeningTerms
+from vfl.terms import AnchoredModel, OpeningTerms, ScreenModel
 
 __all__ = ["CAUTION_TERMS", "Caution", "agreement_cautions", "weaker_than_before"]
 
@@ -164,9 +164,10 @@ def _rows(agreement: Agreement) -> Iterator[Caution]:
 
 def _people(agreement: Agreement, me: str) -> Iterator[Caution]:
     """Who gets what, and who decides."""
-    if me and me not in agreement.recipients and me != agreement.label.party:
+    made = not isinstance(agreement.model, ScreenModel)
+    if made and me and me not in agreement.recipients and me != agreement.label.party:
         yield Caution("recipients", f"{me} does not receive the factor")
-    if COORDINATOR in agreement.recipients:
+    if made and COORDINATOR in agreement.recipients:
         yield Caution("recipients", "the coordinator receives the factor")
     for name in agreement.readers:
         yield Caution("readers", f"the factor is also sealed for {name}, who runs no node: compare the key")
@@ -178,7 +179,7 @@ def _people(agreement: Agreement, me: str) -> Iterator[Caution]:
 def _pay(agreement: Agreement, me: str) -> Iterator[Caution]:
     """What is paid to whom, and what is at risk."""
     terms, rules = agreement.reward, agreement.reward.settlement
-    if not terms.pot and agreement.placebo is None:
+    if not terms.pot and agreement.placebo is None and not isinstance(agreement.model, ScreenModel):
         yield Caution("reward.pot", "the pot is empty: contributions pay nothing")
     if terms.uplift_level >= 1:
         yield Caution("reward.uplift_level", "noise is paid as well: no test says that joining is worth anything")

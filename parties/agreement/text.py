@@ -119,6 +119,13 @@ def _times(agreement: Agreement) -> Iterator[str]:
         f"It covers {_counted(len(calendar.periods))}, {calendar.periods[0]} to {calendar.periods[-1]}, frequency "
         f"{calendar.frequency}."
     )
+    if isinstance(agreement.model, ScreenModel):
+        yield (
+            f"A label is known {_counted(walk.horizon)} after the decision (horizon). Formulas are chosen on the first "
+            f"half of the periods and confirmed on the second, {_counted(max(walk.horizon, 1) - 1 + walk.embargo)} "
+            "later."
+        )
+        return
     yield (
         f"A label is known {_counted(walk.horizon)} after the decision (horizon), {_counted(walk.embargo)} more are "
         f"held out (embargo); the first prediction waits for {_counted(walk.warmup)} whose labels are known (warm-up)."
@@ -143,6 +150,13 @@ def _parts(terms: StaticTerms) -> Iterator[str]:
 
 def _reported(agreement: Agreement) -> str:
     first, last = agreement.evaluation.first, agreement.evaluation.last
+    if isinstance(agreement.model, ScreenModel):
+        told = (
+            "The coordinator is told how many formulas stand each hurdle, and none of them."
+            if agreement.evaluation.metrics_to_coordinator
+            else "What it finds stays with the label party and the owners of its terminals."
+        )
+        return f"Judged from {first or 'the first period'} to {last or 'the last label'}. {told}"
     if isinstance(agreement.model, FederatedModel):
         told = "All members and the coordinator learn how good the model is."
     elif agreement.evaluation.metrics_to_coordinator:
@@ -255,6 +269,9 @@ def _continuation(agreement: Agreement) -> Iterator[str]:
 def _money(agreement: Agreement) -> Iterator[str]:
     """What the reward and fee terms bind the parties to."""
     terms, rules, fees = agreement.reward, agreement.reward.settlement, agreement.fees
+    if isinstance(agreement.model, ScreenModel) and rules is None:
+        yield "A screen pays nothing: it has no pot, and values nobody."
+        return
     pot, plural = amount_in_words(terms, terms.pot), "" if terms.risk_aversion == 1 else "s"
     yield f"Reward pot: {pot}, by contribution less {terms.risk_aversion:g} standard error{plural}"
     if terms.uplift_level < 1:

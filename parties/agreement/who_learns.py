@@ -179,7 +179,10 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
             f"It matches blinded entity ids: it learns how many each party has{filled} and how many are common."
         )
     if agreement.evaluation.metrics_to_coordinator and screened:
-        coordinator.append("The label party tells it how many formulas were tried and how many are named.")
+        coordinator.append(
+            "The label party tells it how many formulas were tried and how many stand each hurdle, terminals and "
+            "products apart, and how many periods each half has: no formula, and no statistic of one."
+        )
     elif agreement.evaluation.metrics_to_coordinator:
         losses = (
             "what each tree takes off the error of training"

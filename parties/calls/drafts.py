@@ -22,6 +22,7 @@ __all__ = [
     "PartyCostView",
     "ProposeQuestion",
     "ProposedView",
+    "ScreenPlanView",
     "TemplateView",
 ]
 
@@ -87,11 +88,36 @@ class CostView(View):
     parties: tuple[PartyCostView, ...] = ()
 
 
+class ScreenPlanView(View):
+    """What a screen would try, at most, and what opens: ``bits`` of each formula and period, and nothing of a row.
+
+    ``halves``: periods with labels to choose on and to confirm on. ``lone_t``: the absolute t of a formula that passes
+    although no other does.
+    """
+
+    alone: int
+    products: int
+    periods: int
+    bits: int
+    halves: int
+    level: float
+    hurdle: float
+    lone_t: float
+
+    @property
+    def trials(self) -> int:
+        return self.alone + self.products
+
+    @property
+    def opened_bits(self) -> int:
+        return self.trials * self.periods * self.bits
+
+
 class DraftView(View):
     """What the terms come to. With a ``fault`` there is no agreement: ``field`` says where it is, or is "".
 
     ``score_bits``: of a sealed network, whose rows open a score alone; 0 where sums open, of which ``exposed`` linear
-    forms of a row at most.
+    forms of a row at most. ``screen``: of a screen of formulas alone, which has neither.
     """
 
     fault: str = ""
@@ -108,6 +134,7 @@ class DraftView(View):
     score_bits: int = 0
     opened_rows: int = 0
     features: int = 0
+    screen: ScreenPlanView | None = None
     cost: CostView | None = None
 
 

@@ -6,11 +6,14 @@ reasons and purposes come from peers: whoever displays them must escape them.
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import Field, computed_field
+
+from parties.calls.frozen_view import View
+from parties.calls.run_parts import DailyView, RunStatus, ScreenView
 
 __all__ = [
     "BalanceView",
@@ -32,6 +35,7 @@ __all__ = [
     "RelayView",
     "RunSummary",
     "RunView",
+    "ScreenView",
     "SeriesPoint",
     "SignatureView",
     "StaticView",
@@ -39,16 +43,7 @@ __all__ = [
     "View",
 ]
 
-RunStatus = Literal[
-    "proposed", "paused", "approved", "aligned", "trained", "evaluated", "valued", "exported", "settled", "aborted"
-]
 PhaseStatus = Literal["waiting", "running", "done", "skipped", "failed"]
-
-
-class View(BaseModel):
-    """A frozen record. Unknown keys of a newer coordinator are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class TextSection(View):
@@ -88,7 +83,7 @@ class PartyView(View):
     text: str = ""
     encoder: str = ""
     expansion: str = ""
-    units: dict[str, str] = {}
+    units: dict[str, str] = Field(default_factory=dict)
     label_name: str = ""
     label_definition: str = ""
 
@@ -103,7 +98,7 @@ class ProgressView(View):
     unit: str = "rows"
     per_second: float | None = None
     eta_seconds: float | None = None
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     at: datetime
 
     @property
@@ -183,7 +178,7 @@ class StaticView(View):
 
     label: str
     rows: int
-    measures: dict[str, dict[str, float | None]] = {}
+    measures: dict[str, dict[str, float | None]] = Field(default_factory=dict)
 
 
 class EvaluationView(View):
@@ -200,7 +195,7 @@ class EvaluationView(View):
     uplift: float | None = None
     t_uplift: float | None = None
     static: StaticView | None = None
-    detail: dict[str, float | int | str] = {}
+    detail: dict[str, float | int | str] = Field(default_factory=dict)
 
 
 class ContributionView(View):
@@ -250,7 +245,7 @@ class FactorView(View):
     ic_joint: float | None = None
     ic_own: float | None = None
     series: tuple[SeriesPoint, ...] = ()
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 class PauseView(View):
@@ -291,24 +286,11 @@ class RunSummary(View):
         return self.status in ("settled", "aborted")
 
 
-class DailyView(View):
-    """Daily use of a run: ``scored`` periods, those ``taken`` by sessions, what is due; ``ended``: why none follow."""
-
-    agreed: int
-    expires: date
-    scored: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()
-    last_at: datetime | None = None
-    next_period: str = ""
-    next_due: datetime | None = None
-    ended: str = ""
-
-
 class RunView(RunSummary):
     """Everything about one run.
 
     ``score_bits``: of a sealed network's scores, which alone open of its rows; 0 where sums open. ``anchor`` is that
-    network's.
+    network's. ``scored_rows``: of a session that scores later periods of another run, once it has.
     """
 
     phases: tuple[PhaseView, ...] = ()
@@ -318,15 +300,17 @@ class RunView(RunSummary):
     anchor: str = ""
     bytes_by_message: tuple[BytesView, ...] = ()
     relayed: tuple[RelayView, ...] = ()
-    peak_rss_mb: dict[str, float] = {}
+    peak_rss_mb: dict[str, float] = Field(default_factory=dict)
     evaluation: EvaluationView | None = None
     contribution_way: str = ""
     contributions: tuple[ContributionView, ...] = ()
-    agreement: dict[str, Any] = {}
+    agreement: dict[str, Any] = Field(default_factory=dict)
     signatures: tuple[SignatureView, ...] = ()
     factor: FactorView | None = None
     transactions: tuple[str, ...] = ()
     daily: DailyView | None = None
+    screen: ScreenView | None = None
+    scored_rows: int | None = None
 
 
 class EventView(View):
@@ -337,7 +321,7 @@ class EventView(View):
     at: datetime
     kind: str
     text: str
-    body: dict[str, Any] = {}
+    body: dict[str, Any] = Field(default_factory=dict)
     hash: str = ""
 
 

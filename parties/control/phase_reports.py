@@ -29,6 +29,8 @@ __all__ = [
     "PartReport",
     "Point",
     "Points",
+    "ScreenCounts",
+    "ScreenPassed",
     "StaticNumbers",
     "Traffic",
     "TrafficByKind",
@@ -89,8 +91,32 @@ class AlignReport(PartReport):
     set_size: Count
 
 
+class ScreenPassed(StrictTerms):
+    """How many formulas of a screen stand a hurdle and all before it."""
+
+    alone: Count
+    products: Count
+
+
+class ScreenCounts(StrictTerms):
+    """What a label party tells of a screen: how many formulas are left after each hurdle; no formula and no statistic.
+
+    first, second: periods with labels that formulas were chosen on and confirmed on.
+    """
+
+    tried: ScreenPassed
+    discovered: ScreenPassed
+    above_hurdle: ScreenPassed
+    chosen: ScreenPassed
+    named: ScreenPassed
+    first: Count
+    second: Count
+
+
 class TrainReport(PartReport):
-    """The walk-forward pass is through."""
+    """The walk-forward pass is through; of a screen the label party brings counts, where the agreement allows it."""
+
+    screen: ScreenCounts | None = None
 
 
 class StaticNumbers(StrictTerms):

@@ -6,13 +6,17 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from parties.agreement.daily_terms import scored_periods
-from parties.calls.views import DailyView
+from parties.calls.run_parts import DailySession, DailyView
 from parties.coordinator.known_run import KnownRun
+from parties.coordinator.run_views import run_report
 from parties.errors import EntenteError
 from parties.members.roster import Roster
-from parties.proposing.scoring import later_calendar, left
+from parties.proposing.scoring import gone, later_calendar, left
+from vfl.models.sealed.opens import opened_bits
 
 __all__ = ["daily_view"]
+
+_NEWEST = 30
 
 
 def daily_view(known: KnownRun, runs: Iterable[KnownRun], roster: Roster, now: datetime) -> DailyView | None:
@@ -32,6 +36,7 @@ def daily_view(known: KnownRun, runs: Iterable[KnownRun], roster: Roster, now: d
     if not ended and len(taken) >= terms.scores:
         ended = f"all {terms.scores} agreed periods were scored"
     period, due = _next(known, taken, now) if not ended else ("", None)
+    rows = sum(_rows(one) or 0 for one in done)
     return DailyView(
         agreed=terms.scores,
         expires=terms.expires,
@@ -41,6 +46,30 @@ def daily_view(known: KnownRun, runs: Iterable[KnownRun], roster: Roster, now: d
         next_period=period,
         next_due=due,
         ended=ended,
+        sessions=tuple(_session(one) for one in sessions[:_NEWEST]),
+        rows=rows,
+        bits=opened_bits(rows),
+        gone=gone(trained, roster),
+        retrain=terms.retrain,
+    )
+
+
+def _rows(session: KnownRun) -> int | None:
+    """How many rows it scored, as its label party reported; one score opens of each."""
+    said = run_report(session.state, "train", session.state.plan.label).get("rows")
+    return int(said) if said is not None else None
+
+
+def _session(known: KnownRun) -> DailySession:
+    state, rows = known.state, _rows(known)
+    return DailySession(
+        run_id=state.run,
+        period=", ".join(scored_periods(known.agreement)),
+        status=state.status,
+        at=state.ended_at or state.proposed_at,
+        rows=rows,
+        bits=None if rows is None else opened_bits(rows),
+        reason=state.reason,
     )
 
 

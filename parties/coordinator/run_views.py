@@ -31,6 +31,7 @@ from parties.coordinator.events import Event, event_to_json
 from parties.coordinator.known_run import KnownRun
 from parties.coordinator.party_lines import Attachment
 from parties.coordinator.run import RunState
+from parties.coordinator.screen_views import screen_view
 from parties.coordinator.store import LoggedEvent
 from parties.ledger.entries import Entry, State
 from parties.ledger.store import LedgerStore
@@ -97,7 +98,7 @@ def _summary(known: KnownRun) -> dict[str, Any]:
 def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
     """Everything about one run."""
     state, progress, model = known.state, known.progress, known.agreement.model
-    settled = run_report(state, "settle", "coordinator")
+    settled, trained = run_report(state, "settle", "coordinator"), run_report(state, "train", state.plan.label)
     way, contributions = _contributions(state, settled)
     numbers = evaluation_numbers(state)
     evaluation = run_report(state, "evaluate", state.plan.label)
@@ -121,6 +122,8 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
         ),
         factor=factor_view(known, bundles),
         transactions=tuple(settled.get("transactions", ())),
+        screen=screen_view(known.agreement, trained),
+        scored_rows=trained.get("rows") if state.plan.scoring else None,
     )
 
 

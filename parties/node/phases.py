@@ -138,7 +138,7 @@ class PartyRun:
         agreement, rows = self.context.agreement, self._aligned()
         found = ScreenLabelParty(self.context, rows.ids).screen(attempt)
         told = agreement.evaluation.metrics_to_coordinator
-        return {"rows": len(agreement.periods) * len(rows.ids)} | ({"detail": found} if told else {})
+        return {"rows": len(agreement.periods) * len(rows.ids)} | ({"screen": found} if told else {})
 
     def _keep_weights(self, part: FeatureParty | LabelParty) -> None:
         """Keep this side's last weights where daily use is agreed, before the run's own records go."""

@@ -18,7 +18,7 @@ from parties.node.align import listed_universe
 from parties.node.context import RunContext
 from parties.node.label_commitment import commit_labels
 from parties.node.recorded_outputs import check_own_columns
-from parties.node.screen_report import parts_of, screen_report, write_report
+from parties.node.screen_report import parts_of, screen_counts, screen_report, write_report
 from psi.flow import Flow
 from vfl.factors.panel import LabelPanel
 from vfl.models.screen.formulas import trials_of
@@ -76,14 +76,14 @@ class ScreenLabelParty:
         calendar, most = calendar_of(context.agreement.dated), self._terms.terminals
         return read_terminals(party, context.queries, context.data, calendar, self._entities, most)
 
-    def screen(self, attempt: int) -> dict[str, int]:
-        """Open the sums, judge, write the report; how many formulas were tried, chosen and named."""
+    def screen(self, attempt: int) -> dict[str, Any]:
+        """Open the sums, judge, write the report; how many formulas are left after each hurdle."""
         found = self._context.perform("train", attempt, self._screened())
         context = self._context
         report = screen_report(context.agreement, found, self._own.names)
         digest = write_report(screen_folder(context.folder, context.run_id), report, found, self._own.names)
         context.audit.append("screen", context.run_id, {"sha256": digest, "formulas": report["n_trials"]})
-        return {"formulas": report["n_trials"], "chosen": len(report["chosen"]), "named": len(report["named"])}
+        return screen_counts(found)
 
     def _screened(self) -> Flow[Judged]:
         context, agreement = self._context, self._context.agreement

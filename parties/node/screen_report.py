@@ -8,6 +8,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vfl.factors.hac import hac_definition, hac_lags
 from vfl.models.screen.judge import SURE, Judged
 from vfl.terms import ScreenModel
 
-__all__ = ["MARKDOWN", "MOST_TOLD", "REPORT", "parts_of", "screen_report", "write_report"]
+__all__ = ["MARKDOWN", "MOST_TOLD", "REPORT", "parts_of", "screen_counts", "screen_report", "write_report"]
 
 REPORT = "report.json"
 MARKDOWN = "report.md"
@@ -51,6 +52,12 @@ def screen_report(agreement: Agreement, found: Judged, own: Sequence[str]) -> di
         "chosen": [_line(found, trial, own) for trial in found.order if found.chosen[trial]],
         "leading": [_line(found, trial, own) for trial in found.order[:_LEADING]],
     }
+
+
+def screen_counts(found: Judged) -> dict[str, Any]:
+    """What the coordinator may be told: counts alone, see :class:`parties.control.phase_reports.ScreenCounts`."""
+    first, second = (len(half) for half in found.halves)
+    return {name: asdict(passed) for name, passed in found.passed().items()} | {"first": first, "second": second}
 
 
 def _rule(terms: ScreenModel, trials: int) -> str:

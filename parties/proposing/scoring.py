@@ -24,6 +24,7 @@ __all__ = [
     "check_scoring",
     "daily_of",
     "due_periods",
+    "gone",
     "later_calendar",
     "left",
     "scoring_of",
@@ -96,16 +97,21 @@ def session_calendar(trained: Agreement, period: str, now: datetime) -> Calendar
 
 def left(trained: Agreement, nodes: Mapping[str, Node], me: str = "") -> str:
     """Why the run cannot be scored any more, because somebody but ``me`` left; "" while all are there."""
-    for party in trained.parties:
-        node = nodes.get(party.name)
-        if party.name == me:
-            continue
-        if node is None or node.identity_key != party.identity_key:
-            return (
-                f"{party.name} has left and took its share of the weights of run {trained.run_id[:12]} with it, so the "
-                "factor is scored no more: propose a new run of those who stay"
-            )
+    for name in gone(trained, nodes, me):
+        return (
+            f"{name} has left and took its share of the weights of run {trained.run_id[:12]} with it, so the "
+            "factor is scored no more: propose a new run of those who stay"
+        )
     return ""
+
+
+def gone(trained: Agreement, nodes: Mapping[str, Node], me: str = "") -> tuple[str, ...]:
+    """The run's parties but ``me`` that are members no more, or came back with another key and without their share."""
+    return tuple(
+        party.name
+        for party in trained.parties
+        if party.name != me and ((node := nodes.get(party.name)) is None or node.identity_key != party.identity_key)
+    )
 
 
 def scoring_of(

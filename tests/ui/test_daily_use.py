@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from typing import Any
 
 from parties.client import DailyView
-from tests.ui.pages_rig import said, show
-from tests.ui.sample import HOSTILE, SETTLED, T0, SampleClient
+from tests.ui.pages_rig import numbers, said, show
+from tests.ui.sample import HOSTILE, SETTLED, SampleClient
+from tests.ui.sample_screen import DAILY, ENDED, SESSION, scoring_run
 from tests.ui.test_factors import factor_page
 from tests.ui.test_run import run_page
 from ui.wording import plain
-
-DAILY = DailyView(
-    agreed=250,
-    expires=date(2100, 1, 31),
-    scored=("2026-10-30", "2026-11-06"),
-    last_at=T0 + timedelta(days=5),
-    next_period="2026-11-13",
-    next_due=T0 + timedelta(days=11),
-)
-ENDED = DAILY.model_copy(update={"ended": f"{HOSTILE} has left and took its share of the weights with it"})
 
 
 def _client(daily: DailyView) -> SampleClient:
@@ -50,3 +40,38 @@ def test_a_run_that_somebody_left_says_so() -> None:
     assert HOSTILE not in text
     assert plain("took its share of the weights") in text
     assert "Daily use" not in said(show(run_page, SampleClient(), [], run=SETTLED))
+
+
+def test_figures_sessions_and_commands_stand_on_both_pages() -> None:
+    client = _client(DAILY)
+    for page, query in ((run_page, {}), (factor_page, {"section": "Live and versions"})):
+        app = show(page, client, [], run=SETTLED, **query)
+        shown = numbers(app)
+        assert shown["Last scored period"] == plain("2026-11-06")
+        assert (shown["Rows scored"], shown["Periods left"]) == ("924", "248")
+        assert shown["Bits opened"] == "15\N{NARROW NO-BREAK SPACE}708"
+        table = next(one.value for one in app.dataframe if "Bits opened" in one.value)
+        assert list(table["Session"]) == ["scored", "not scored", "scored"]
+        assert any(f"entente run score {SETTLED[:12]} --watch" in code.value for code in app.code)
+        assert "no share of the weights has left" in said(app)
+    gone = said(show(run_page, _client(ENDED), [], run=SETTLED))
+    assert f"Left with their shares of the weights: {plain(HOSTILE)}" in gone
+    assert "as soon as its data is complete" not in gone
+
+
+def test_a_session_says_what_it_scored_and_opened_and_leads_to_its_run() -> None:
+    client, opened = SampleClient(), []
+    client.views[SESSION] = scoring_run()
+    app = show(run_page, client, opened, run=SESSION)
+    assert "463 rows scored" in said(app)
+    assert "Propose one like it" not in {one.label for one in app.button}
+    assert "Not measured" not in said(app)
+    app.button(key="trained run").click().run()
+    assert opened == [("run", {"run": SETTLED})]
+
+
+def test_evidence_is_offered_as_a_file_or_a_command_and_not_to_readers() -> None:
+    for role, told in (("auditor", True), ("operator", True), ("reader", False)):
+        app = show(run_page, SampleClient(), [], role, "till" if role == "operator" else "", run=SETTLED)
+        assert any(f"entente evidence {SETTLED[:12]}" in code.value for code in app.code) is told
+        assert bool(app.get("download_button")) is (role == "auditor")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from parties.client import CostView, DraftView
+from parties.client import CostView, DraftView, ScreenPlanView
 from ui import run_form
 from ui.tables.run_list import costs_table
 from ui.wording import HELP, count, duration, percent, plain, things
@@ -35,11 +35,14 @@ def show(draft: DraftView | None) -> bool:
             st.markdown("\n".join(f"- {plain(line, longest=2000)}" for line in who.what))
     _openings(draft)
     if draft.cost is not None:
-        _cost(draft.cost)
+        _cost(draft.cost, screened=draft.screen is not None)
     return wanted
 
 
 def _openings(draft: DraftView) -> None:
+    if draft.screen is not None:
+        _screen(draft, draft.screen)
+        return
     if draft.score_bits:
         _scores(draft)
         return
@@ -53,6 +56,26 @@ def _openings(draft: DraftView) -> None:
     )
     st.progress(min(1.0, used / draft.row_limit) if draft.row_limit else 0.0, text=f"{words} ({share_words})")
     st.caption(" · ".join(f"{use.most} for {plain(use.what)}" for use in draft.openings))
+
+
+def _screen(draft: DraftView, plan: ScreenPlanView) -> None:
+    """Of a screen: how many formulas, what they open, and what one has to reach."""
+    st.markdown("**What is tried, and what opens**", help=HELP["screen"])
+    with st.container(horizontal=True):
+        st.metric("Formulas", count(plan.trials), border=True, width="content", help=HELP["screen_trials"])
+        st.metric("Opens, Mbit", f"{plan.opened_bits / 1e6:,.1f}", border=True, width="content",
+                  help=HELP["screen_bits"])  # fmt: skip
+        st.metric("Lone |t|", f"{plan.lone_t:.1f}", border=True, width="content", help=HELP["lone_t"])
+    st.caption(
+        f"{things(plan.alone, 'terminals')} alone and {things(plan.products, 'products')} of two. Each opens one "
+        f"number of {plan.bits} bits in each of {things(plan.periods, 'periods')}, and nothing of a row."
+    )
+    st.caption(
+        f"Chosen on {plan.halves} periods, confirmed on {plan.halves}: |t| above {plan.hurdle:g}, false discoveries of "
+        f"{percent(plan.level)} over all formulas, a deflated Sharpe ratio of 95 % or more; then the same sign."
+    )
+    used = sum(use.most for use in draft.openings)
+    st.progress(min(1.0, used / draft.row_limit), text=f"{used} of {draft.row_limit} label vectors of a row")
 
 
 def _scores(draft: DraftView) -> None:
@@ -74,10 +97,11 @@ def _scores(draft: DraftView) -> None:
     st.caption(f"{training}. The anchor's node counts scores and refuses more.")
 
 
-def _cost(cost: CostView) -> None:
+def _cost(cost: CostView, *, screened: bool) -> None:
     st.markdown("**Cost, at most**", help=HELP["preflight"])
     with st.container(horizontal=True):  # as wide as the figures are: the panel is narrow
         st.metric("One core", duration(cost.seconds), border=True, width="content")
         st.metric("Rows", count(cost.rows), border=True, width="content")
-        st.metric("Periods predicted", count(cost.predicted_periods), border=True, width="content")
+        title = "Periods" if screened else "Periods predicted"
+        st.metric(title, count(cost.predicted_periods), border=True, width="content")
     st.dataframe(costs_table(cost.parties), hide_index=True, alt="Bytes and memory by party")

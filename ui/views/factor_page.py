@@ -12,7 +12,8 @@ from ui.tables.factors import live_table, versions_table
 from ui.tables.run import files_table
 from ui.views import factor_battery as battery
 from ui.views import factor_take as take
-from ui.views.daily_use import daily_use
+from ui.views.daily_use import daily_detail, daily_use
+from ui.views.evidence_download import evidence
 from ui.wording import HELP, instant, plain, short_id, things, when
 
 __all__ = ["TABS", "render"]
@@ -23,7 +24,7 @@ _FOOLED = ("significance", "search", "placebo")
 _VERSIONS = 50
 
 
-def render(client: ClientProtocol, _: ViewerView) -> None:
+def render(client: ClientProtocol, viewer: ViewerView) -> None:
     """The page of the factor named in the address (``?run=``), or of the newest one."""
     run_id = st.query_params.get("run", "") or _newest(client)
     if not run_id:
@@ -46,10 +47,12 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
     for name, tab in zip(TABS, st.tabs(TABS, key="section", bind="query-params"), strict=True):
         if tab.open:
             with tab:
-                _part(client, detail, check, name)
+                _part(client, viewer, detail, check, name)
 
 
-def _part(client: ClientProtocol, detail: FactorDetail, check: FactorCheck | None, name: str) -> None:
+def _part(
+    client: ClientProtocol, viewer: ViewerView, detail: FactorDetail, check: FactorCheck | None, name: str
+) -> None:
     if name == "Skill":
         battery.sections(detail, (*_PORTFOLIO, *_FOOLED), others=True)
     elif name == "Portfolio":
@@ -60,6 +63,7 @@ def _part(client: ClientProtocol, detail: FactorDetail, check: FactorCheck | Non
         battery.left_out(detail)
     elif name == "Live and versions":
         _live(detail)
+        daily_detail(detail.daily, detail.card.run_id)
         _versions(client, detail)
     else:
         left, right = st.columns(2, gap="medium")
@@ -68,6 +72,7 @@ def _part(client: ClientProtocol, detail: FactorDetail, check: FactorCheck | Non
         with right:
             take.downloads(client, detail, check)
         _about(detail)
+        evidence(client, viewer, detail.card.run_id)
 
 
 def _newest(client: ClientProtocol) -> str:

@@ -84,11 +84,11 @@ def _start(client: ClientProtocol, templates: Sequence[TemplateView]) -> Templat
 def _form(client: ClientProtocol, start: TemplateView, members: Sequence[PartyView]) -> None:
     """The fields at the left, what they come to at the right; each change runs only this."""
     values, chosen = _seed(start, members)
-    terms = run_form.terms_from(start.terms, values) | {
-        "parties": [name for names in (chosen["label"], chosen["features"]) for name in names],
-        "recipients": chosen["recipients"],
-    }
-    coalition = tuple(chosen["coalition"])
+    terms = run_form.terms_from(start.terms, values)
+    terms["parties"] = [name for names in (chosen["label"], chosen["features"]) for name in names]
+    if made := values["model.kind"] != "screen":
+        terms["recipients"] = chosen["recipients"]
+    coalition = tuple(chosen["coalition"]) if made else ()
     question = DraftQuestion(
         terms=terms,
         coalition=coalition,
@@ -103,11 +103,11 @@ def _form(client: ClientProtocol, start: TemplateView, members: Sequence[PartyVi
         titles = [f"{title} :material/error:" if name == wrong else title for name, title in run_form.SECTIONS.items()]
         for name, tab in zip(run_form.SECTIONS, st.tabs(titles, key=f"sections {start.key}"), strict=True):
             with tab:
-                if name == "time":
+                if name == "time" and made:
                     _presets(start, str(values["calendar.frequency"]))
                 _fields(start, name, values, draft)
                 if name == "who":
-                    _who(start, members, draft)
+                    _who(start, members, draft, made=made)
     with right:
         if draft_panel.show(draft):
             st.session_state.pop("proposal", None)  # proposed_at is of now
@@ -182,34 +182,29 @@ def _has_said(member: PartyView) -> bool:
     return bool(member.columns or member.label_name)
 
 
-def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | None) -> None:
-    """The parties, what each offers, and who gets the factor."""
+def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | None, *, made: bool) -> None:
+    """The parties, what each offers, and who gets the factor, where the run makes one."""
     chosen = _chosen(start, members)
     labels = [member.name for member in members if _has_said(member) and member.role == "label"]
     features = [member.name for member in members if _has_said(member) and member.role == "feature"]
     left, right = st.columns([1, 2])
     left.selectbox(
         "Label party", labels, index=None, key=_key(start, "label"),
-        help="It holds the labels, leads the training and makes the factor.",
+        help="It holds the labels, leads the training and makes the factor."
+        if made
+        else "It holds the labels, and the report of the screen stays with it.",
     )  # fmt: skip
     right.multiselect(
         "Feature parties", features, key=_key(start, "features"),
         help="They hold features only, which never leave them.",
     )  # fmt: skip
     present = [*chosen["label"], *chosen["features"], _COORDINATOR]
-    st.multiselect(
-        "The factor goes to", present, key=_key(start, "recipients"),
-        help="Recipients get the scores. Without the coordinator these pages can show no factor files.",
-    )  # fmt: skip
-    with st.expander("A retrain run of a coalition", icon=":material/group_work:"):
-        st.caption("It pays nothing and opens no coalition: contributions come from comparing such runs.")
-        st.multiselect(
-            "Only these feature parties", chosen["features"], key=_key(start, "coalition"),
-        )  # fmt: skip
+    if made:
+        _takers(start, present, chosen["features"])
     if draft is not None and draft.fault and draft.field in ("parties", "party", "recipients", "label", ""):
         _wrong(draft.fault)
     with st.expander("What each party brings, column by column", icon=":material/view_column:"):
-        table = grants_table(members, present, chosen["coalition"])
+        table = grants_table(members, present, chosen["coalition"] if made else ())
         st.dataframe(table, hide_index=True, alt="Columns that each party offers, and those used", height=260)
         for member in members:
             for told in filter(None, (member.text, member.encoder, member.expansion)):
@@ -233,6 +228,17 @@ def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | N
     )  # fmt: skip
 
 
+def _takers(start: TemplateView, present: Sequence[str], features: Sequence[str]) -> None:
+    """Who gets the factor, and whether only some of the parties train it."""
+    st.multiselect(
+        "The factor goes to", present, key=_key(start, "recipients"),
+        help="Recipients get the scores. Without the coordinator these pages can show no factor files.",
+    )  # fmt: skip
+    with st.expander("A retrain run of a coalition", icon=":material/group_work:"):
+        st.caption("It pays nothing and opens no coalition: contributions come from comparing such runs.")
+        st.multiselect("Only these feature parties", features, key=_key(start, "coalition"))
+
+
 def _presets(start: TemplateView, frequency: str) -> None:
     def take(name: str) -> None:
         for path, value in run_form.preset(name, frequency).items():
@@ -249,10 +255,12 @@ def _presets(start: TemplateView, frequency: str) -> None:
 def _fields(start: TemplateView, section: str, values: Mapping[str, Any], draft: DraftView | None) -> None:
     """The section's inputs, two abreast, each with the sentence that says what is wrong with it."""
     shown = [field for field in run_form.FIELDS if field.section == section and field.when(values)]
+    if not shown:
+        st.caption("A screen of formulas makes no factor: nobody is valued, and nothing is paid.")
     for i in range(0, len(shown), 2):
         for cell, field in zip(st.columns(2), shown[i : i + 2], strict=False):
             with cell:
-                _input(start, field, values[field.path], field.offered(values))
+                _input(start, field, values)
                 if draft is not None and draft.fault and run_form.fault_at(draft.field, field.path):
                     _wrong(draft.fault)
 
@@ -261,30 +269,31 @@ def _wrong(sentence: str) -> None:
     st.markdown(f":red[:material/error: {plain(sentence)}]")
 
 
-def _input(start: TemplateView, field: run_form.Field, value: Any, offered: Mapping[str, str]) -> None:
+def _input(start: TemplateView, field: run_form.Field, values: Mapping[str, Any]) -> None:
     """One input; its value lies in the session already, see :func:`_seed`.
 
     It is the input's default as well: a browser in which a change overtakes the first drawing sends the defaults of
     what it has not filled in yet.
     """
-    key, about = _key(start, field.path), field.help
+    key, value, offered = _key(start, field.path), values[field.path], field.offered(values)
+    label, about = field.words(values)
     low, high = field.low, field.high
     if field.kind == "text":
-        st.text_input(field.label, value=value, key=key, help=about, max_chars=400)
+        st.text_input(label, value=value, key=key, help=about, max_chars=400)
     elif field.kind == "switch":
-        st.toggle(field.label, value=value, key=key, help=about)
+        st.toggle(label, value=value, key=key, help=about)
     elif field.kind == "date":
-        st.date_input(field.label, value=value, key=key, help=about, format="YYYY-MM-DD")
+        st.date_input(label, value=value, key=key, help=about, format="YYYY-MM-DD")
     elif field.kind in ("choice", "rate"):
         choices = {**offered, value: offered.get(value, value)}
         at = list(choices).index(value)
-        st.selectbox(field.label, list(choices), at, key=key, help=about, format_func=lambda one: choices[one])
+        st.selectbox(label, list(choices), at, key=key, help=about, format_func=lambda one: choices[one])
     elif field.kind == "whole":
         most = None if high is None else int(high)
-        st.number_input(field.label, int(low or 0), most, value, step=1, key=key, help=about)
+        st.number_input(label, int(low or 0), most, value, step=1, key=key, help=about)
     else:
         step, shape = (100.0, "%.2f") if field.kind == "money" else (field.step, None)
-        st.number_input(field.label, float(low or 0), high, value, step=step, format=shape, key=key, help=about)
+        st.number_input(label, float(low or 0), high, value, step=step, format=shape, key=key, help=about)
 
 
 @st.dialog("Propose this run?", width="large")

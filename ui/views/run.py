@@ -21,8 +21,8 @@ from ui.links import go, reachable
 from ui.run_orders import orders
 from ui.shared_reads import kept, latest, shared
 from ui.views import factor, run_actions
-from ui.views.daily_use import daily_use
-from ui.views.evidence_download import evidence_button
+from ui.views.daily_use import daily_detail, daily_use, scored_periods, trained_run
+from ui.views.evidence_download import evidence
 from ui.views.run_figures import contribution, numbers, quality, revealed
 from ui.views.run_head import heading, progress, standing, timeline
 from ui.views.run_terms import agreed, log
@@ -77,8 +77,9 @@ def _part(client: ClientProtocol, viewer: ViewerView, run: RunView, name: str) -
     elif run.ended:
         _figures(client, viewer, run, name)
         if name == "Result":
+            daily_detail(run.daily, run.run_id)
             _ended(client, viewer, run)
-            evidence_button(client, viewer, run)
+            evidence(client, viewer, run.run_id)
     else:
         live_part(_figures, run_every=_FIGURES_SECONDS)(client, viewer, run, name)
 
@@ -137,7 +138,15 @@ def _figures(client: ClientProtocol, viewer: ViewerView, seen: RunView, name: st
             run = shared(client, viewer, what, lambda: client.run(seen.run_id), seconds=_FIGURES_SECONDS)
         except EntenteError:
             run = st.session_state.get(f"last seen run {seen.run_id}", seen)  # the fragment above says why
-    {"Result": quality, "Contributions": contribution, "Privacy": revealed}[name](run)
+    if name == "Result":
+        if trained_run(run):
+            scored_periods(run)
+        else:
+            quality(run, viewer)
+    elif name == "Contributions":
+        contribution(run)
+    else:
+        revealed(run)
 
 
 def _ended(client: ClientProtocol, viewer: ViewerView, run: RunView) -> None:
@@ -150,10 +159,14 @@ def _ended(client: ClientProtocol, viewer: ViewerView, run: RunView) -> None:
         for key, title in links.items():
             if fit[key] and reachable(key) and st.button(title, key=f"to {key}", icon=":material/arrow_forward:"):
                 go(key, run=run.run_id)
+        trained = trained_run(run)
+        if trained and st.button("The run that was trained", key="trained run", icon=":material/arrow_forward:"):
+            go("run", run=trained)
         if reachable("compare") and st.button("Compare", key="compare run", icon=":material/compare_arrows:"):
             go("compare", runs=run.run_id)
         if (
             viewer.role == "admin"
+            and not trained
             and reachable("new_run")
             and st.button("Propose one like it", key="like", icon=":material/content_copy:")
         ):

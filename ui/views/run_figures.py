@@ -5,12 +5,13 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from parties.client import EvaluationView, RunView
+from parties.client import EvaluationView, RunView, ViewerView
 from ui.charts import runs as run_charts
 from ui.charts.drawn_once import draw
 from ui.charts.thinned_series import MOST_POINTS
 from ui.empty_states import empty
 from ui.tables import run as run_tables
+from ui.views.screen_result import is_screen, screen_opened, screen_result
 from ui.wording import HELP, MISSING, amount, correlation, count, data_size, plain, t_value, things
 
 __all__ = ["contribution", "numbers", "quality", "revealed", "trees_of"]
@@ -23,6 +24,9 @@ _WAYS = {
 def numbers(run: RunView) -> None:
     """The numbers that matter most, side by side."""
     evaluation = run.evaluation
+    if is_screen(run):
+        _formulas(run)
+        return
     if evaluation is not None and evaluation.static is not None:
         _test_rows(run, evaluation)
         return
@@ -42,6 +46,24 @@ def numbers(run: RunView) -> None:
         ("Common entities", count(run.n_common), HELP["common"], None),
         (label, openings, HELP[meaning], None),
     )
+    known = [tile for tile in tiles if tile[1] != MISSING]
+    for cell, tile in zip(st.columns(max(1, len(known))), known, strict=False):
+        _number(cell, *tile)
+
+
+def _formulas(run: RunView) -> None:
+    """What a screen has in place of ICs: how many formulas were tried and are named."""
+    used = max((o.max_used for o in run.openings), default=None)
+    limit = min((o.limit for o in run.openings), default=None)
+    found = run.screen
+    tiles = [
+        ("Formulas tried", count(found.tried.all), HELP["screen_trials"]),
+        ("Chosen on the first half", count(found.chosen.all), HELP["screen_chosen"]),
+        ("Named", count(found.named.all), HELP["screen_named"]),
+    ] if found is not None else []  # fmt: skip
+    tiles.append(("Common entities", count(run.n_common), HELP["common"]))
+    if used is not None and limit is not None:
+        tiles.append(("Label vectors of a row", f"{used} of {limit}", HELP["label_vectors"]))
     known = [tile for tile in tiles if tile[1] != MISSING]
     for cell, tile in zip(st.columns(max(1, len(known))), known, strict=False):
         _number(cell, *tile)
@@ -67,12 +89,12 @@ def _number(cell: DeltaGenerator, label: str, value: str, meaning: str, note: st
     cell.metric(label, value, note, help=meaning, border=True, delta_color="off", delta_arrow="off", height="stretch")
 
 
-def quality(run: RunView) -> None:
+def quality(run: RunView, viewer: ViewerView) -> None:
     """Rank IC and loss, period by period, as far as they are known; static data has no periods."""
     if run.agreement.get("static"):
         return
-    if run.agreement.get("model", {}).get("kind") == "screen":
-        empty("No factor", "A screen tries formulas. Its report is at the label party: entente run screen.")
+    if is_screen(run):
+        screen_result(run, viewer)
         return
     st.subheader("The factor, period by period", help=HELP["rank_ic"])
     if any(p.ic_joint is not None or p.ic_own is not None for p in run.series):
@@ -107,6 +129,9 @@ def trees_of(run: RunView) -> bool:
 
 def contribution(run: RunView) -> None:
     """Who contributed what, and what it earned."""
+    if is_screen(run):
+        empty("No contributions", "A screen makes no factor: it values nobody, and pays nothing.")
+        return
     if not run.contributions:
         how = "Coalitions are valued after the evaluation." if not run.ended else "The run ended before, or without it."
         empty("No contributions", how)
@@ -132,6 +157,8 @@ def revealed(run: RunView) -> None:
     with left:
         if run.score_bits:
             _scores(run)
+        elif is_screen(run):
+            screen_opened(run)
         else:
             st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         counted = tuple(one for one in run.openings if not run.score_bits or one.party == run.anchor)

@@ -32,6 +32,7 @@ from parties.coordinator.desk.templates import Before, templates
 from parties.coordinator.desk.used_openings import used_openings
 from parties.coordinator.engine import Engine
 from parties.coordinator.run_views import n_common
+from parties.coordinator.screen_views import screen_plan
 from parties.errors import AgreementError, ConfigError
 from parties.members.roster import Roster
 from parties.names import ADMIN, COORDINATOR
@@ -44,6 +45,7 @@ from vfl.terms import AnchoredModel, FederatedModel, ScreenModel
 __all__ = ["Drafts", "doors"]
 
 _FEW_PERIODS = 12
+_HIGH_T = 7.0
 _LONG_SECONDS = 3600.0
 
 
@@ -128,8 +130,9 @@ class Drafts:
             row_limit=agreement.row_limit,
             exposed=0 if sealed else agreement.row_limit * agreement.model.embedding_width,
             score_bits=SCORE_BITS if sealed and not isinstance(agreement.model, ScreenModel | FederatedModel) else 0,
-            opened_rows=predicted * said.entities,
+            opened_rows=0 if isinstance(agreement.model, ScreenModel | FederatedModel) else predicted * said.entities,
             features=agreement.counted_features,
+            screen=screen_plan(agreement),
             cost=CostView(
                 rows=cost.steps.rows,
                 steps=cost.steps.all,
@@ -187,23 +190,40 @@ class Drafts:
                 busy.update(dict.fromkeys(known.state.plan.parties, known.state.run[:12]))
         yield from used_openings(agreement, self._engine.all_runs())
         if not agreement.purpose:
-            yield "No purpose is given: say what the factor is for, which every party signs."
+            what = "screen" if isinstance(agreement.model, ScreenModel) else "factor"
+            yield f"No purpose is given: say what the {what} is for, which every party signs."
         for name in away:
             yield f"{name} is not connected: it can sign once its node is back."
         for party in agreement.parties:
             if party.name in busy:
                 yield f"{party.name} is in run {busy[party.name]}, which has not ended."
-        if predicted < _FEW_PERIODS and agreement.static is None:
-            yield f"Only {predicted} periods are predicted: a rank IC over so few says little."
-        passes = min(agreement.model.epochs, _left_to_train(agreement))
-        if passes < agreement.model.epochs:
-            yield f"The openings leave {passes} of the {agreement.model.epochs} passes over each row."
+        yield from _of_kind(agreement, predicted)
         yield from caution_lines(agreement)
         if agreement.calendar and agreement.calendar.period_ends[-1] > agreement.proposed_at:
             yield "The calendar ends in the future: the last periods have no labels yet."
         if seconds > _LONG_SECONDS:
             fewer = "steps" if isinstance(agreement.model, AnchoredModel) else "passes"
-            yield f"It may take more than an hour on one core: fewer {fewer}, wider batches or a ridge are quicker."
+            told = f"fewer {fewer}, wider batches or a ridge are"
+            if isinstance(agreement.model, ScreenModel):
+                told = "fewer terminals or a shorter calendar is"
+            yield f"It may take more than an hour on one core: {told} quicker."
+
+
+def _of_kind(agreement: Agreement, predicted: int) -> Iterator[str]:
+    """What this kind of model may come to."""
+    plan = screen_plan(agreement)
+    if plan is not None:
+        if plan.lone_t > _HIGH_T:
+            yield (
+                f"With {plan.halves} periods in each half a formula that stands alone needs |t| of {plan.lone_t:.1f}: "
+                "a longer calendar or fewer terminals find more."
+            )
+        return
+    if predicted < _FEW_PERIODS and agreement.static is None:
+        yield f"Only {predicted} periods are predicted: a rank IC over so few says little."
+    passes = min(agreement.model.epochs, _left_to_train(agreement))
+    if passes < agreement.model.epochs:
+        yield f"The openings leave {passes} of the {agreement.model.epochs} passes over each row."
 
 
 def _left_to_train(agreement: Agreement) -> int:
@@ -212,10 +232,12 @@ def _left_to_train(agreement: Agreement) -> int:
 
 
 def _predicted(agreement: Agreement) -> int:
-    """How many periods are predicted, if every label is known as soon as the horizon has passed."""
+    """How many periods are predicted, if every label is known as soon as the horizon has passed; a screen takes all."""
     walk = agreement.walk_forward
     if isinstance(agreement.model, FederatedModel):
         return len(agreement.periods) - agreement.reported_from
+    if isinstance(agreement.model, ScreenModel):
+        return len(agreement.periods)
     return max(0, len(agreement.periods) - walk.warmup - max(1, walk.longest + walk.embargo) + 1)
 
 

@@ -30,7 +30,7 @@ class Before:
 def templates(
     offers: Mapping[str, IntroductionBody], consortium: str, today: date, before: Before | None = None
 ) -> list[TemplateView]:
-    """The sealed network as in the demo, sealed trees, both, a split network and a joint ridge.
+    """The sealed network as in the demo, sealed trees, both, a split network, a joint ridge, a screen of formulas.
 
     Over the periods of the run ``before``, which its members' data cover; without one over three years, and said so.
 
@@ -64,12 +64,20 @@ def templates(
         "model": {"kind": "ensemble", "boosted": {"refit_every": 13}},
         "openings": {"limit_per_row": 4, "contribution": "none"},
     }
+    screen = {
+        "model": {"kind": "screen"},
+        "openings": {"limit_per_row": 4},
+        "walk_forward": {"horizon": 1, "embargo": 0},
+        "recipients": [],
+        "reward": {},
+    }
     kinds: dict[str, dict[str, Any]] = {
         "sealed": sealed,
         "trees": trees,
         "ensemble": ensemble,
         "split": split,
         "ridge": ridge,
+        "screen": screen,
     }
     return [
         one.model_copy(update={"words": one.words + note, "entities": about, "terms": shared | kinds[one.key]})
@@ -106,6 +114,12 @@ _KINDS = (
         key="ridge",
         title="Joint ridge",
         words="A joint linear model from secure cross-moments: quick, and no row is opened but for its score.",
+    ),
+    TemplateView(
+        key="screen",
+        title="Screen of formulas",
+        words="Tries every party's columns, and every product of two parties' columns, against the label, and names "
+        "those that stand all hurdles. No row opens; it makes no factor and pays nothing.",
     ),
 )
 

@@ -37,6 +37,8 @@ def used_openings(agreement: Agreement, runs: Iterable[KnownRun]) -> Iterator[st
 
 
 def _predicted(agreement: Agreement) -> tuple[str, ...]:
-    """Periods that can be predicted, if every label is known as soon as the horizon has passed."""
+    """Periods that can be predicted, if every label is known as soon as the horizon has passed; a screen takes all."""
+    if isinstance(agreement.model, ScreenModel):
+        return agreement.periods
     walk = agreement.walk_forward
     return agreement.periods[walk.warmup - 1 + max(1, walk.longest + walk.embargo) :]

@@ -12,6 +12,7 @@ from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
 from parties.agreement.screen_terms import holders_of
 from parties.agreement.text import agreement_lines
+from parties.agreement.who_learns import who_learns
 from parties.control.phases import PHASES, Plan
 from parties.evidence.opened import opened_bits
 from parties.evidence.parts import Logged
@@ -42,6 +43,13 @@ def test_its_text_says_what_opens_and_what_a_cheat_reads() -> None:
     assert f"at most {SCREEN_BITS} bits for each number that opens, whatever it encrypts" in text
     assert "at most 3 label vectors over all runs" in text
     assert "the later one in the agreed order holds the other half" in text
+    assert "chosen on the first half of the periods and confirmed on the second" in text
+    assert "A screen pays nothing" in text
+    assert "warm-up" not in text
+    heard = who_learns(made)["coordinator"][-1]
+    assert "how many stand each hurdle" in heard
+    assert "no formula, and no statistic" in heard
+    assert not {"reward.pot", "recipients"} & {one.term for one in agreement_cautions(made, "b")}
     assert [holders_of(made, name) for name in "abcl"] == [("b", "c"), ("c",), (), ()]
     assert "model.terminals" not in {one.term for one in agreement_cautions(made)}
     assert "model.terminals" in {one.term for one in agreement_cautions(screen(terminals=101))}

@@ -57,7 +57,7 @@ def settled(one: Agreement) -> RunState:
             done = (
                 CoordinatorDone(one.run_id, NOW, phase, 1, {})
                 if name == COORDINATOR
-                else PhaseDone(one.run_id, NOW, name, phase, 1, {})
+                else PhaseDone(one.run_id, NOW, name, phase, 1, {"rows": 40} if name == state.plan.label else {})
             )
             state, _ = step(state, done)
         validate_state(state)
@@ -112,6 +112,8 @@ def test_what_is_said_of_daily_use(book: RunBook) -> None:
     found = daily_view(known, [known, done], roster, NOW)
     assert found is not None
     assert (found.scored, found.last_at, found.next_period, found.ended) == (("2025Q3",), NOW, "2025Q4", "")
+    assert [(one.period, one.status, one.rows, one.bits) for one in found.sessions] == [("2025Q3", "settled", 40, 680)]
+    assert (found.rows, found.bits, found.gone, found.retrain) == (40, 40 * 17, (), "advice")
     full = daily_view(known, [known, done, under_way], roster, NOW)
     assert full is not None
     assert (full.scored, full.taken, full.next_due) == (("2025Q3",), ("2025Q3", "2025Q4"), None)
@@ -120,6 +122,7 @@ def test_what_is_said_of_daily_use(book: RunBook) -> None:
     lost = daily_view(known, [known], gone, NOW)  # type: ignore[arg-type]
     assert lost is not None
     assert "c has left and took its share of the weights" in lost.ended
+    assert lost.gone == ("c",)
     with pytest.raises(ConfigError, match="c has left and took its share"):
         session(nodes=gone)
 

@@ -94,6 +94,13 @@ def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
         assert report["n_trials"] == 6 + 6 + (6 + 6) * 3 + 6 * 6
         assert report["chosen_on"][2] + report["confirmed_on"][2] == 33
         assert {(row["party"], row["other"]) for row in report["named"]} == {("a", "b")}
+        # the coordinator heard counts, and they are the report's
+        told = view.screen
+        assert told is not None
+        assert told.tried.all == report["n_trials"]
+        assert (told.chosen.all, told.named.all) == (len(report["chosen"]), len(report["named"]))
+        assert (told.named.alone, told.named.products) == (0, len(report["named"]))
+        assert (told.first, told.second) == (report["chosen_on"][2], report["confirmed_on"][2])
         with (homes.party("fund") / "screens" / run_id[:12] / "formulas.csv").open() as file:
             assert len(list(csv.DictReader(file))) == report["n_trials"]
         assert not re.search(r"\b(a[0-5]|b[0-5])\b", json.dumps(report)), "no name of a column left its owner"

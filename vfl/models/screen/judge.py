@@ -21,7 +21,7 @@ from vfl.factors.significance import adjusted
 from vfl.models.screen.formulas import Formula, Trials
 from vfl.screen_terms import FEWEST_PERIODS, ScreenModel
 
-__all__ = ["SURE", "Judged", "Tests", "hac_columns", "judged"]
+__all__ = ["SURE", "Judged", "Passed", "Tests", "hac_columns", "judged"]
 
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -39,11 +39,20 @@ class Tests:
     count: F64
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """How many formulas stand a hurdle and all before it: terminals alone, and products of two."""
+
+    alone: int
+    products: int
+
+
 @dataclass(frozen=True)
 class Judged:
     """halves: the periods' places of each half. deflated: NaN where a formula fell before it was asked."""
 
     trials: Trials
+    terms: ScreenModel
     halves: tuple[range, range]
     first: Tests
     second: Tests
@@ -66,6 +75,19 @@ class Judged:
 
     def formula(self, trial: int) -> Formula:
         return self.trials.formulas[trial]
+
+    def passed(self) -> dict[str, Passed]:
+        """How many are left after each hurdle, in order: what a label party may tell of a screen, and no more."""
+        product = np.array([bool(formula.other) for formula in self.trials.formulas], dtype=bool)
+        discovered = _discovered(self.p_bhy, self.terms)
+        left = {
+            "tried": np.ones(len(product), dtype=bool),
+            "discovered": discovered,
+            "above_hurdle": discovered & _above_hurdle(self.first, self.terms),
+            "chosen": self.chosen,
+            "named": self.named,
+        }
+        return {name: Passed(int((one & ~product).sum()), int((one & product).sum())) for name, one in left.items()}
 
 
 def hac_columns(series: F64, *, horizon: int) -> Tests:
@@ -103,8 +125,8 @@ def judged(trials: Trials, terms: ScreenModel, *, horizon: int, embargo: int = 0
     first, second = (hac_columns(part, horizon=horizon) for part in (early, late))
     p = _two_sided(first)
     _, bhy = adjusted(p.tolist())
-    chosen = np.nan_to_num(bhy, nan=1.0) <= terms.level
-    chosen &= np.nan_to_num(np.abs(first.t)) > terms.hurdle
+    p_bhy = np.asarray(bhy, dtype=np.float64)
+    chosen = _discovered(p_bhy, terms) & _above_hurdle(first, terms)
     deflated = np.full(len(p), np.nan)
     for trial in np.flatnonzero(chosen):
         deflated[trial] = _deflated(early, int(trial), float(np.sign(first.t[trial])), horizon)
@@ -115,7 +137,17 @@ def judged(trials: Trials, terms: ScreenModel, *, horizon: int, embargo: int = 0
         p_second[chosen] = adjusted(stats.t.sf(towards, second.count[chosen] - 1).tolist())[0]
     named = np.nan_to_num(p_second, nan=1.0) <= terms.level
     halves = range(int(known[0]), int(known[half - 1]) + 1), range(int(known[half + gap]), int(known[-1]) + 1)
-    return Judged(trials, halves, first, second, p, bhy, deflated, p_second, chosen, named)
+    return Judged(trials, terms, halves, first, second, p, p_bhy, deflated, p_second, chosen, named)
+
+
+def _discovered(p_bhy: F64, terms: ScreenModel) -> Bools:
+    found: Bools = np.nan_to_num(p_bhy, nan=1.0) <= terms.level
+    return found
+
+
+def _above_hurdle(tests: Tests, terms: ScreenModel) -> Bools:
+    found: Bools = np.nan_to_num(np.abs(tests.t)) > terms.hurdle
+    return found
 
 
 def _two_sided(tests: Tests) -> F64:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vfl.models.disclosure import Caution, RunSizes
 from vfl.screen_terms import ScreenModel
 
-__all__ = ["CAUTION_TERMS", "SCREEN_BITS", "cautions", "in_words", "sentences"]
+__all__ = ["CAUTION_TERMS", "SCREEN_BITS", "cautions", "formulas", "in_words", "sentences"]
 
 SCREEN_BITS = 24
 """Bits of an opened sum of a formula and period."""
@@ -27,13 +27,18 @@ def in_words(model: ScreenModel) -> str:
     )
 
 
-def sentences(model: ScreenModel, sizes: RunSizes) -> Iterator[str]:
-    """What the label party learns of the feature parties' data."""
+def formulas(model: ScreenModel, sizes: RunSizes) -> tuple[int, int]:
+    """Terminals that are tried alone and products of two, at most; of each opens one number a period."""
     parties, most = sizes.feature_parties, model.terminals
     own = most if sizes.label_columns else 0
-    pairs = parties * (parties - 1) // 2 * most**2 + parties * own * most
+    return parties * most, parties * (parties - 1) // 2 * most**2 + parties * own * most
+
+
+def sentences(model: ScreenModel, sizes: RunSizes) -> Iterator[str]:
+    """What the label party learns of the feature parties' data."""
+    alone, pairs = formulas(model, sizes)
     yield (
-        f"Of each period open one number of {SCREEN_BITS} bits for each terminal, up to {parties * most}, and one for "
+        f"Of each period open one number of {SCREEN_BITS} bits for each terminal, up to {alone}, and one for "
         f"each product of two parties' terminals, up to {pairs}: the sum over the period's rows of the label's rank "
         "times the terminal or the product. No row opens, and no score. Terminals come in an order and with signs that "
         "only their owner knows, drawn anew for each run."
@@ -45,7 +50,7 @@ def sentences(model: ScreenModel, sizes: RunSizes) -> Iterator[str]:
         f"most {sizes.row_limit} label vectors over all runs, and each feature party counts for itself. What it learns "
         "of a row in one screen and in the next adds up."
     )
-    if parties > 1:
+    if sizes.feature_parties > 1:
         yield (
             "For each pair of feature parties the later one in the agreed order holds the other half of the shares of "
             "the earlier one's terminals: together with the label party it would see all of them, each without the "

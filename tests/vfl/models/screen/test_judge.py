@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from vfl.factors.hac import hac_mean
+from vfl.factors.significance import adjusted
 from vfl.models.screen.formulas import Formula, trials_of
+from vfl.models.screen.hurdles import lone_t
 from vfl.models.screen.judge import hac_columns, judged
 from vfl.models.screen.numbers import RANK_TOP, label_integers
 from vfl.models.screen.twin import screened_in_the_clear
@@ -45,6 +48,10 @@ def screen(planted: float, seed: int) -> tuple[Formula, ...]:
     assert len(trials.formulas) == EACH**2 + 2 * EACH
     found = judged(trials, ScreenModel(), horizon=1)
     assert not found.named[~found.chosen].any()
+    left = [passed.alone + passed.products for passed in found.passed().values()]
+    assert left == sorted(left, reverse=True), "each hurdle is stood after those before it"
+    assert (left[0], left[-2:]) == (len(trials.formulas), [int(found.chosen.sum()), int(found.named.sum())])
+    assert (found.passed()["tried"].alone, found.passed()["tried"].products) == (2 * EACH, EACH**2)
     return tuple(found.formula(trial) for trial in found.winners)
 
 
@@ -55,6 +62,16 @@ def test_a_planted_product_is_named_and_nothing_else() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_on_noise_nothing_is_named(seed: int) -> None:
     assert screen(0.0, 10 + seed) == ()
+
+
+@pytest.mark.parametrize("trials", [1, 7, 440, 10_200])
+def test_the_t_of_a_formula_that_stands_alone_is_the_least_that_passes(trials: int) -> None:
+    t = lone_t(trials, 0.05, 30)
+    for factor, passes in ((1.001, True), (0.999, False)):
+        p = 2 * stats.t.sf(factor * t, 29)
+        _, adjusted_p = adjusted([p] + [0.9] * (trials - 1))
+        assert bool(adjusted_p[0] <= 0.05) is passes
+    assert lone_t(trials, 0.05, 1) == lone_t(0, 0.05, 30) == float("inf")
 
 
 def test_a_mean_is_in_units_of_a_correlation() -> None:
