@@ -54,7 +54,9 @@ def checked_words(member: MemberView) -> str:
 
 def certificate_words(member: MemberView) -> str:
     """How long its certificate is good."""
-    return "certificate has ended" if member.days_left < 0 else f"certificate for {things(member.days_left, 'days')}"
+    if member.days_left < 0:
+        return f"for {things(-member.days_left, 'days')}"
+    return f"{things(member.days_left, 'days')} left"
 
 
 def columns_table(member: MemberView) -> pd.DataFrame:

@@ -35,9 +35,9 @@ __all__ = ["render"]
 
 _REFRESH_SECONDS = 5.0
 _CERTIFICATE: dict[str, tuple[str, str, Colour]] = {
-    "good": ("good", ":material/badge:", "green"),
-    "soon": ("ends soon", ":material/event_upcoming:", "orange"),
-    "over": ("ended", ":material/event_busy:", "red"),
+    "good": ("certificate good", ":material/badge:", "green"),
+    "soon": ("certificate ends soon", ":material/event_upcoming:", "orange"),
+    "over": ("certificate ended", ":material/event_busy:", "red"),
 }
 
 
@@ -72,7 +72,7 @@ def _present(client: ClientProtocol, viewer: ViewerView) -> None:
 def _member(client: ClientProtocol, viewer: ViewerView, member: MemberView) -> None:
     """One row: who it is, its node, its data and its certificate; what else there is unfolds below."""
     with st.container(border=True, gap="small", key=f"member {member.name}"):
-        who, node, data, good, act = st.columns([3, 2, 3, 2, 1.4], vertical_alignment="center")
+        who, node, data, good, act = st.columns([5, 4, 5, 5, 3], vertical_alignment="center")
         role = f"{member.role} party" if member.role else "role unknown until it joins"
         who.markdown(f"**{plain(member.name)}** · {role}  \n{plain(member.legal_entity or MISSING, longest=80)}")
         word, colour, icon = HEALTH_LOOKS[member.health]
@@ -115,7 +115,7 @@ def _brings(member: MemberView) -> None:
 
 
 def _revoke(client: ClientProtocol, member: MemberView) -> None:
-    with st.popover("Put out", icon=":material/person_remove:"):
+    with st.popover("Put out", width="stretch"):
         st.markdown(
             "Its certificate is refused at once, its runs under way end, and every party is told. Money that is booked "
             "stays booked. To come back it must be invited again."
