@@ -253,7 +253,7 @@ def _bits(parts: Parts) -> Answer:
     if lines:
         most = parts.agreement.row_limit
         lines.append(
-            f"No row opens; none may enter the sums of more than {most} label vectors over all runs."
+            f"No row opens; none may enter more than {most} screens over all runs."
             if parts.agreement.model.kind == "screen"
             else f"No row may be opened more than {most} times over all runs."
         )

@@ -6,6 +6,7 @@ import logging
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from parties.agreement.screen_terms import screen_members
 from parties.data.calendar import calendar_of
@@ -22,6 +23,7 @@ from psi.flow import Flow, RemoteProtocolError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.models.screen.feature import ScreenFeature, secret_order
+from vfl.models.screen.room import check_room
 from vfl.protocols.opening_budget import asked_by
 from vfl.terms import ScreenModel
 
@@ -72,7 +74,7 @@ class ScreenFeatureParty(AnchoredFeatureParty):
             members,
             made.ranks[:, :, order] * signs,
             self.stream,
-            opening=partial(self._charge, name),
+            opening=partial(self._charge, name, made.ranks),
             supply=PreparedZeros,
             workers=context.workers,
         )
@@ -91,9 +93,13 @@ class ScreenFeatureParty(AnchoredFeatureParty):
             context.folder,
         )
 
-    def _charge(self, name: str, numbers: int) -> None:
-        """Count every row once, and of each period as many numbers as this party's terminals are in."""
-        entities = len(self._names)
+    def _charge(self, name: str, ranks: NDArray[np.int64], own: int, others: int) -> None:
+        """Refuse more sums than the rows hide; count every row once, and the numbers of a period that terminals are in.
+
+        own, others: terminals of the label party and of the other feature parties.
+        """
+        entities, numbers = len(self._names), ranks.shape[2] * (1 + own + others)
+        check_room(ranks, own, others, int(self.numbers.counts.max(initial=0)))
         with asked_by(self.context.agreement.label.party):
             for period in range(len(self.context.agreement.periods)):
                 rows = np.arange(period * entities, (period + 1) * entities, dtype=np.int64)

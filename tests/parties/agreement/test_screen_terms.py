@@ -41,7 +41,7 @@ def test_its_text_says_what_opens_and_what_a_cheat_reads() -> None:
     assert f"up to {3 * 10}, and one for each product of two parties' terminals, up to {3 * 100 + 3 * 100}" in text
     assert "an indicator of one row in the place of its label" in text
     assert f"at most {SCREEN_BITS} bits for each number that opens, whatever it encrypts" in text
-    assert "at most 3 label vectors over all runs" in text
+    assert "at most 3 screens over all runs" in text
     assert "the later one in the agreed order holds the other half" in text
     assert "chosen on the first half of the periods and confirmed on the second" in text
     assert "A screen pays nothing" in text

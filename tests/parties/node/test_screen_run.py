@@ -120,7 +120,7 @@ def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
         assert entente(["evidence", "check", pack, "--report", str(tmp_path / "report.html")]) == 0
         said = (tmp_path / "report.html").read_text()
         assert "sums of a screen, by period" in said
-        assert "label vectors over all runs" in said
+        assert "screens over all runs" in said
 
         # every node counted for itself, before anything left it
         for name in ("a", "b"):

@@ -43,8 +43,8 @@ def secret_order(stream: SecretStream, count: int) -> tuple[I64, I64]:
 class ScreenFeature:
     """terminals: int64 (T, n, m), ranks of 8 bits, in the secret order and with the secret signs already.
 
-    opening: is called once with how many numbers of a period this party's terminals are in, before anything of them
-    leaves, and may refuse.
+    opening: is called once with how many terminals the label party has and how many the other feature parties, before
+    anything of this party's leaves, and may refuse.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ScreenFeature:
         terminals: I64,
         stream: SecretStream,
         *,
-        opening: Callable[[int], None] = lambda numbers: None,
+        opening: Callable[[int, int], None] = lambda own, others: None,
         supply: Supply = FreshZeros,
         workers: Workers | None = None,
     ) -> None:
@@ -115,7 +115,7 @@ class ScreenFeature:
                     f"brings {told.count} terminals where 1 to {members.terminals} are agreed", name
                 )
             self._counts[name] = told.count
-        self._opening(members.numbers_of(me, self._counts, own))
+        self._opening(own, sum(self._counts[name] for name in others))
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfl.models.screen.label import Screened
-from vfl.models.screen.numbers import LABEL_TOP, RANK_TOP
+from vfl.models.screen.numbers import FEWEST_LABELS, LABEL_TOP, RANK_TOP
 
 __all__ = ["Formula", "Trials", "trials_of"]
 
 F64 = NDArray[np.float64]
-
-FEWEST_LABELS = 10
-"""Labels that a period needs to count."""
 
 
 @dataclass(frozen=True, slots=True)

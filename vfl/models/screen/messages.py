@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psi.flow import Message, Payload, Role, message
@@ -126,8 +125,3 @@ class ScreenMembers:
     def later(self, party: str) -> tuple[str, ...]:
         """Feature parties that multiply this one's terminals by theirs."""
         return self.features[self.features.index(party) + 1 :]
-
-    def numbers_of(self, party: str, counts: Mapping[str, int], own: int) -> int:
-        """Numbers of a period that this party's terminals are in."""
-        others = sum(counts[name] for name in self.features if name != party)
-        return counts[party] * (1 + own + others)

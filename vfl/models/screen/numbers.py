@@ -18,7 +18,7 @@ from vfl.arithmetic.bit_packing import pack_bits, unpack_bits
 from vfl.arithmetic.prime_ring import PRIME
 from vfl.models.screen.opens import SCREEN_BITS
 
-__all__ = ["LABEL_TOP", "RANK_TOP", "Window", "label_integers"]
+__all__ = ["FEWEST_LABELS", "LABEL_TOP", "RANK_TOP", "Window", "label_integers"]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -29,6 +29,9 @@ RANK_TOP = 127
 
 LABEL_TOP = 2**19 - 1
 """A label is a rank of a period in 20 bits."""
+
+FEWEST_LABELS = 10
+"""Labels that a period needs to enter the sums: one of two labels would be the difference of two rows."""
 
 _WIDEST = 50
 
@@ -79,13 +82,16 @@ class Window:
 
 
 def label_integers(label: F64, known: NDArray[np.bool_]) -> I64:
-    """Labels (T, n) as the sums take them: ranks of a period among those ``known``, -LABEL_TOP to LABEL_TOP, else 0."""
+    """Labels (T, n) as the sums take them: ranks of a period among those ``known``, -LABEL_TOP to LABEL_TOP, else 0.
+
+    A period with fewer than FEWEST_LABELS has none.
+    """
     from scipy.stats import rankdata  # the label party alone ranks labels, and this takes seconds to load
 
     made = np.zeros(label.shape, dtype=np.int64)
     for row, here, out in zip(label, known, made, strict=True):
         count = int(here.sum())
-        if count > 1:
+        if count >= FEWEST_LABELS:
             centred = (2 * rankdata(row[here]) - (count + 1)) / (count - 1)
             out[here] = np.rint(centred * LABEL_TOP).astype(np.int64)
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,14 @@ def ranks(rng: np.random.Generator, columns: int) -> I64:
     return rng.integers(-RANK_TOP, RANK_TOP + 1, size=(PERIODS, ENTITIES, columns))
 
 
-def screened(labels: I64, terminals: dict[str, I64], own: I64) -> tuple[Screened, dict[str, int]]:
-    """The screen in one process; and how many numbers of a period each feature party was asked to open."""
+def asking(name: str, asked: dict[str, tuple[int, int]]) -> Callable[[int, int], None]:
+    return lambda own, others: asked.update({name: (own, others)})
+
+
+def screened(labels: I64, terminals: dict[str, I64], own: I64) -> tuple[Screened, dict[str, tuple[int, int]]]:
+    """The screen in one process; and whose terminals each feature party was told its own would be multiplied by."""
     members = ScreenMembers("l", tuple(terminals), PERIODS, ENTITIES, 6, own.shape[2] > 0)
-    asked: dict[str, int] = {}
+    asked: dict[str, tuple[int, int]] = {}
 
     def label() -> Flow[Screened]:
         side = ScreenLabel(members, labels, own, LabelKeys(coefficient_key(), slot_key()))
@@ -43,7 +48,7 @@ def screened(labels: I64, terminals: dict[str, I64], own: I64) -> tuple[Screened
     parts: dict[str, Flow[Any]] = {"l": label()}
     for name, made in terminals.items():
         stream = SecretStream(os.urandom(32))
-        side = ScreenFeature(name, members, made, stream, opening=lambda n, name=name: asked.update({name: n}))  # type: ignore[misc]
+        side = ScreenFeature(name, members, made, stream, opening=asking(name, asked))
         parts[name] = side.serve()
     return run_local(parts)["l"], asked
 
@@ -69,7 +74,7 @@ def test_sums_on_shares_are_those_in_the_clear(own: int) -> None:
         close(found.own[name], plain.own[name], 2)
     for pair, sums in plain.pairs.items():
         close(found.pairs[pair], sums, 2)
-    assert asked == ({"a": 3 * 6, "b": 1 * 8, "c": 2 * 7} if own else {"a": 2})
+    assert asked == ({"a": (2, 3), "b": (2, 5), "c": (2, 4)} if own else {"a": (0, 0)})
 
 
 @pytest.mark.parametrize(("rows", "factors"), [(1, 1), (1, 2), (500, 2), (20_000, 2)])
@@ -124,11 +129,20 @@ def test_order_and_signs_are_another_in_every_run() -> None:
 
 
 def test_labels_are_ranks_of_a_period_among_those_known() -> None:
-    label = np.array([[3.0, 1.0, 2.0, np.nan], [5.0, 5.0, 1.0, 9.0]])
-    made = label_integers(label, np.isfinite(label) & (label < 9))
-    assert made[0].tolist() == [LABEL_TOP, -LABEL_TOP, 0, 0]
-    assert made[1, 0] == made[1, 1] > 0 > made[1, 2]
-    assert made[1, 3] == 0
+    label = np.tile(np.arange(12.0), (2, 1))
+    label[0, 11], label[1, :2] = np.nan, 5.0
+    made = label_integers(label, np.isfinite(label) & (label < 11))
+    assert made[0, [0, 5, 10, 11]].tolist() == [-LABEL_TOP, 0, LABEL_TOP, 0]
+    assert made[1, 0] == made[1, 1] == made[1, 5]
+    assert made[1, 11] == 0
+
+
+def test_a_period_of_few_labels_enters_no_sum() -> None:
+    """Of two labels the sum would be the difference of two rows."""
+    label = np.where(np.arange(30) < 9, np.arange(30.0), np.nan)[None]
+    assert not label_integers(label, np.isfinite(label)).any()
+    label[0, 9] = 9.0
+    assert (label_integers(label, np.isfinite(label)) != 0).sum() == 10
 
 
 def test_more_terminals_than_agreed_are_refused() -> None:

@@ -1,0 +1,135 @@
+"""Rows out of a screen's sums: solved for by a label party that keeps to the protocol, read by one that does not."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parties.data.terminals import cross_sectional_ranks
+from parties.node.screen_feature import ScreenFeatureParty
+from psi.flow import Flow, LocalProtocolError, run_local
+from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.arithmetic.randomness import SecretStream
+from vfl.models.screen.feature import ScreenFeature
+from vfl.models.screen.label import Screened, ScreenLabel
+from vfl.models.screen.messages import ScreenMembers
+from vfl.models.screen.numbers import LABEL_TOP, Window, label_integers
+from vfl.models.screen.room import check_room, new_bits
+from vfl.models.sealed.ends import coefficient_key, slot_key
+from vfl.models.sealed.label import LabelKeys
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+ENTITIES = 40
+
+
+def ranks(periods: int, columns: int, seed: int) -> I64:
+    draw = np.random.default_rng(seed)
+    return np.stack([cross_sectional_ranks(draw.normal(size=(periods, ENTITIES))) for _ in range(columns)], axis=2)
+
+
+def labels_of(periods: int) -> I64:
+    drawn = np.random.default_rng(9).normal(size=(periods, ENTITIES))
+    return label_integers(drawn, np.isfinite(drawn))
+
+
+def screened(terminals: dict[str, I64], side: type[ScreenLabel], labels: I64, own: I64) -> Screened:
+    members = ScreenMembers("l", tuple(terminals), len(labels), ENTITIES, 60, own.shape[2] > 0)
+
+    def label() -> Flow[Screened]:
+        made = side(members, labels, own, LabelKeys(coefficient_key(), slot_key()))
+        found = yield from made.screen()
+        yield from made.tell(dict.fromkeys(terminals, b"{}"))
+        return found
+
+    parts: dict[str, Flow[Any]] = {
+        name: ScreenFeature(name, members, made, SecretStream(os.urandom(32))).serve()
+        for name, made in terminals.items()
+    }
+    found: Screened = run_local({"l": label(), **parts})["l"]
+    return found
+
+
+def solved(equations: F64, sums: F64) -> F64:
+    """Ranks from sums by least squares: equations (k, n) and sums (k,), those left out aside."""
+    there = np.isfinite(sums)
+    found: F64 = np.rint(np.linalg.lstsq(equations[there] / LABEL_TOP, sums[there] / LABEL_TOP, rcond=None)[0])
+    return found
+
+
+def test_an_honest_label_party_with_as_many_terminals_as_rows_solves_for_every_row() -> None:
+    """Attack: it keeps to the protocol, and knows by what the hidden ranks were multiplied."""
+    labels, own, hidden = labels_of(1), ranks(1, ENTITIES + 4, 1), ranks(1, 1, 2)
+    found = screened({"a": hidden}, ScreenLabel, labels, own)
+    equations = np.vstack([labels[0], labels[0] * own[0].T]).astype(np.float64)
+    assert (solved(equations, np.r_[found.alone["a"][0], found.own["a"][0, 0]]) == hidden[0, :, 0]).mean() > 0.95
+    with pytest.raises(LocalProtocolError, match="the label party could solve for their values"):
+        check_room(hidden, own.shape[2], 0)
+
+
+def test_a_column_that_never_changes_is_solved_for_over_the_periods() -> None:
+    """Attack: a label party without columns, one sum a period; 48 of them are a line of one column's 40 values."""
+    labels, hidden = labels_of(48), np.repeat(ranks(1, 1, 3), 48, axis=0)
+    found = screened({"a": hidden}, ScreenLabel, labels, np.zeros((48, ENTITIES, 0), np.int64))
+    assert (solved(labels.astype(np.float64), found.alone["a"][:, 0]) == hidden[0, :, 0]).mean() > 0.95
+    with pytest.raises(LocalProtocolError, match="too little is new in 1 of this party's 1 terminals"):
+        check_room(hidden, 0, 0)
+    check_room(ranks(48, 1, 3), 0, 0)
+
+
+class Packing(ScreenLabel):
+    """A label party that cheats: no label at all, and in the place of its shares of each pair three rows."""
+
+    def _multiplied(self, name: str) -> Flow[NDArray[np.uint64]]:
+        shares = yield from super()._multiplied(name)
+        unit = 1 << Window(ENTITIES, 2).drop
+        made = PRIME_RING.signed(shares)
+        for number in range(made.shape[2]):
+            for place in range(3):
+                made[0, 3 * number + place, number] += unit << (8 * place)
+        return PRIME_RING.wrap(made)
+
+
+def test_a_label_party_that_cheats_reads_three_rows_a_number_and_each_number_others() -> None:
+    """A declared limit: 24 bits a number hold three ranks, and every terminal of another party is one more choice."""
+    first, hidden, nothing = ranks(1, 6, 4), ranks(1, 2, 5), np.zeros((1, ENTITIES), np.int64)
+    found = screened({"a": first, "b": hidden}, Packing, nothing, np.zeros((1, ENTITIES, 0), np.int64))
+    sums = np.rint(found.pairs["a", "b"][0] / (1 << Window(ENTITIES, 2).drop)).astype(np.int64)
+    read = np.zeros((18, 2), np.int64)
+    for place in range(3):
+        digit = (sums + 128) % 256 - 128
+        read[place::3], sums = digit, (sums - digit) // 256
+    off = np.abs(read - hidden[0, :18])
+    assert (off <= 1).mean() > 0.9, "18 rows of 40, by six terminals of another party, in one period"
+
+
+def test_a_node_refuses_before_it_counts_and_before_anything_leaves() -> None:
+    charged: list[str] = []
+    party = ScreenFeatureParty.__new__(ScreenFeatureParty)
+    terms: Any = SimpleNamespace(label=SimpleNamespace(party="l"), periods=("p",))
+    budget: Any = SimpleNamespace(counts=np.zeros(ENTITIES), charge=lambda label, *_: charged.append(label))
+    party.context, party.numbers = SimpleNamespace(agreement=terms), budget  # type: ignore[assignment]
+    party._names = tuple(f"e{i}" for i in range(ENTITIES))
+    made = ranks(1, 2, 6)
+    with pytest.raises(LocalProtocolError, match="Leave columns that hardly change out of"):
+        party._charge("train-1", made, 12, 0)
+    with pytest.raises(LocalProtocolError, match="the other parties' 40 terminals make more sums"):
+        party._charge("train-1", made, 0, 40)
+    assert not charged
+    party._charge("train-1", made, 1, 4)
+    assert charged == ["numbers/train-1/screen/0"]
+    budget.counts[:] = 3
+    with pytest.raises(LocalProtocolError, match="too little is new in 2"):
+        party._charge("train-1", made, 1, 4)
+
+
+def test_new_bits_are_those_of_a_change_and_no_more_than_an_order_has() -> None:
+    assert new_bits(ranks(30, 1, 7))[0] == pytest.approx(4.0 * ENTITIES, rel=0.1), "log2(40!) / 40 = 3.98"
+    assert new_bits(np.repeat(ranks(1, 1, 7), 30, axis=0))[0] < 6.0
+    flags = 127 * np.random.default_rng(8).integers(0, 2, size=(30, ENTITIES, 1))
+    assert new_bits(flags)[0] == pytest.approx(ENTITIES, rel=0.05)
