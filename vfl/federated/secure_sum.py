@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +68,12 @@ class SumTerms:
     run: str
     hearers: tuple[str, ...] = ()
 
+    def over(self, wanted: Sequence[str]) -> SumTerms:
+        """These, of a sum in which ``wanted`` may take part: half of them or fewer could be told of one sum and half of
+        another, and give both secrets of one member.
+        """
+        return replace(self, threshold=max(self.threshold, len(wanted) // 2 + 1))
+
     def check_enough(self, names: Sequence[str], doing: str) -> None:
         if len(names) < self.threshold:
             raise TooFewMembers(
@@ -94,7 +100,7 @@ def add(terms: SumTerms, me: str, number: int, wanted: Sequence[str], values: U6
     while colluders are fewer than twice the threshold less the members.
     Source: Bonawitz et al., "Practical Secure Aggregation for Privacy-Preserving Machine Learning", CCS 2017.
     """
-    to, length = terms.aggregator, len(values)
+    terms, to, length = terms.over(wanted), terms.aggregator, len(values)
     start = yield from next_of(to, SumStart, number)
     names = _named(start.names, wanted, to, "the start")
     if me not in names:
@@ -201,7 +207,7 @@ def total(terms: SumTerms, number: int, wanted: Sequence[str], length: int, gone
     Model: semi-honest; with colluding members it learns the sum of all others.
     Source: Bonawitz et al., "Practical Secure Aggregation for Privacy-Preserving Machine Learning", CCS 2017.
     """
-    names = [name for name in wanted if name not in gone]
+    terms, names = terms.over(wanted), [name for name in wanted if name not in gone]
     terms.check_enough(names, "at the start")
     yield from tell(terms, SumStart(number, tuple(names)), names, gone)
     heard = yield from _collect(SumHeard, number, names, gone)
