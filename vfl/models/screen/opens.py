@@ -43,7 +43,7 @@ def sentences(model: ScreenModel, sizes: RunSizes) -> Iterator[str]:
         "times the terminal or the product. No row opens, and no score. Terminals come in an order and with signs that "
         "only their owner knows, drawn anew for each run."
     )
-    sums = 1 + own + (parties - 1) * most
+    sums = 1 + model.terminals * (sizes.feature_parties - 1 + bool(sizes.label_columns))
     yield (
         "A label party that keeps to the protocol is not to solve these sums for rows: each node measures what is new "
         "in its ranks and refuses more sums than they hide, counted in bits."
