@@ -62,7 +62,7 @@ def test_the_run_says_how_many_stand_each_hurdle_and_where_the_formulas_are() ->
     app = show(run_page, client, [], run=SCREEN)
     assert "2 formulas are named** of 60\N{NARROW NO-BREAK SPACE}300" in said(app)
     assert "harbor has the report" in said(app)
-    assert numbers(app)["Chosen on the first half"] == "4"
+    assert numbers(app)["Chosen"] == "4"
     assert "factor's files" not in said(app)
     assert "1 formula is named" in result(1)
 

@@ -58,12 +58,12 @@ def _formulas(run: RunView) -> None:
     found = run.screen
     tiles = [
         ("Formulas tried", count(found.tried.all), HELP["screen_trials"]),
-        ("Chosen on the first half", count(found.chosen.all), HELP["screen_chosen"]),
+        ("Chosen", count(found.chosen.all), HELP["screen_chosen"]),
         ("Named", count(found.named.all), HELP["screen_named"]),
     ] if found is not None else []  # fmt: skip
     tiles.append(("Common entities", count(run.n_common), HELP["common"]))
     if used is not None and limit is not None:
-        tiles.append(("Label vectors of a row", f"{used} of {limit}", HELP["label_vectors"]))
+        tiles.append(("Label vectors", f"{used} of {limit}", HELP["label_vectors"]))
     known = [tile for tile in tiles if tile[1] != MISSING]
     for cell, tile in zip(st.columns(max(1, len(known))), known, strict=False):
         _number(cell, *tile)
