@@ -22,7 +22,7 @@ from parties.settings.consortium import ConsortiumSettings, load_consortium
 from tests.parties.demo_rig import let_bits, until
 from tests.parties.node_rig import in_this_process
 
-__all__ = ["MONTHS", "Stage", "T", "WIDTH", "columns", "planted", "staged"]
+__all__ = ["MONTHS", "RIDGE", "Stage", "T", "WIDTH", "columns", "planted", "staged"]
 
 T, WIDTH = 20, 8
 MONTHS = pd.period_range("2022-01", periods=T, freq="M")
@@ -42,9 +42,7 @@ definition = "next month's value"
 query = "label.sql"
 lag_days = 31
 
-[model]
-kind = "ridge"
-alpha = 5.0
+MODEL
 
 [alignment]
 minimum_common = 30
@@ -58,11 +56,18 @@ contribution = "none"
 """
 
 
+RIDGE = """
+[model]
+kind = "ridge"
+alpha = 5.0
+"""
+
+
 def columns(name: str) -> list[str]:
     return [f"{name}{i}" for i in range(WIDTH)]
 
 
-def planted(folder: Path, n: int = 48) -> ConsortiumSettings:
+def planted(folder: Path, n: int = 48, model: str = RIDGE) -> ConsortiumSettings:
     """Two funds whose sixteen features never change and mean nothing; companies differ in their usual label."""
     rng = np.random.default_rng(3)
     names = [f"CO{i:03}" for i in range(n)]
@@ -84,7 +89,7 @@ def planted(folder: Path, n: int = 48) -> ConsortiumSettings:
     table("label", usual[None, :, None] + 0.5 * rng.normal(size=(T, n, 1)), ["label"])
     parties.append(("label", "fund", ["own"]))
     reader = create_reading_key(folder / "quant.key")
-    text = TERMS.replace("READER", reading_public_key(reader))
+    text = TERMS.replace("READER", reading_public_key(reader)).replace("MODEL", model)
     for role, name, cols in parties:
         text += f'\n[[party]]\nname = "{name}"\nrole = "{role}"\nquery = "{name}.sql"\ncolumns = {json.dumps(cols)}\n'
         text += "lag_days = 0\nwinsorise = 0\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,6 +99,44 @@ def test_a_planted_fingerprint_is_caught_by_an_encrypted_placebo_run(
     assert "is a placebo itself" in capsys.readouterr().err
     with Client("", homes.admin) as client, pytest.raises(ConfigError, match="is a placebo, which no coalition's"):
         retrained([client.run(placebo)])
+
+
+ENSEMBLE = """
+[model]
+kind = "ensemble"
+
+[model.network]
+alpha = 5.0
+batch_rows = 256
+warmup_steps = 8
+steps = 1
+
+[model.boosted]
+trees = 4
+refit_every = 20
+depth = 2
+rate = 0.5
+smallest_leaf = 5
+"""
+
+
+@pytest.mark.system
+@pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
+def test_a_placebo_of_an_ensemble_trains_both_members_again_and_opens_as_many_scores_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with staged(tmp_path, N, lambda folder, n: planted(folder, n, ENSEMBLE)) as stage:
+        tested, reason = stage.settled(capsys, str(tmp_path / "consortium.toml"))
+        assert reason == ""
+        _, reason = stage.settled(capsys, "--placebo", tested[:12], "--seed", "11")
+        assert reason == ""
+        after = open_folder(stage.homes.party("fund") / "factors" / "planted-next" / f"{tested[:12]}-2")
+    assert after.metadata["supersedes"]["version"] == tested[:12]
+    found = after.findings
+    assert found is not None
+    assert found.warned("fingerprint")
+    assert found.value("placebo", "run_permuted") > 0.5 * found.value("placebo", "run_truth") > 0.1
+    assert found.value("placebo", "run_openings") == 2, "one of each member, beside the two of the run"
 
 
 @pytest.fixture(scope="module")
