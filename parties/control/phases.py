@@ -31,7 +31,7 @@ class Plan:
     attributed: bool = False
     screened: bool = False
     scoring: bool = False
-    """Whether new periods are scored under weights that were kept: nothing is aligned, judged, valued or exported."""
+    """Whether new periods are scored under weights that were kept: nothing is aligned, judged or valued."""
     fewest: int = 0
     """Of a federated run the members that a sum takes, which the coordinator adds up; of any other nobody."""
 
@@ -60,7 +60,9 @@ class Plan:
         if self.fewest:
             return self._members(phase)
         if self.scoring and phase not in ("approve", "train", "settle"):
-            return ()
+            # parties take their scores in while they serve; the coordinator serves nothing
+            served = phase == "export" and COORDINATOR in self.recipients
+            return (self.label, COORDINATOR) if served else ()
         if phase == "align":
             return (*everyone, COORDINATOR) if self.matching else everyone
         if phase == "evaluate":

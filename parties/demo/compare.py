@@ -22,6 +22,7 @@ from parties.data.calendar import calendar_of
 from parties.demo.anchored_twins import AnchoredTwins
 from parties.demo.class_measures import class_measures, class_parity
 from parties.demo.parity import Parity, found_parity
+from parties.demo.screen_twin import compare_screen
 from parties.demo.static_measures import static_measures
 from parties.errors import DataError
 from parties.node.context import node_secret
@@ -40,7 +41,7 @@ from vfl.models.sealed.twin import float_twin
 from vfl.models.split.initial import turned_columns
 from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
 from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
-from vfl.terms import AnchoredModel, SealedModel, SplitModel
+from vfl.terms import AnchoredModel, ScreenModel, SealedModel, SplitModel
 
 __all__ = ["TWIN_FILE", "Pooled", "compare", "write_comparison"]
 
@@ -318,5 +319,9 @@ def _or_none(value: float) -> float | None:
 
 def write_comparison(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> None:
     """Compare and leave the record in ``out/twin.json``."""
-    record = compare(out, folder, parity=parity, retrain=retrain)
+    agreement = Agreement.model_validate_json((out / "agreement.json").read_bytes())
+    if isinstance(agreement.model, ScreenModel):
+        record = compare_screen(out, folder, parity=parity)
+    else:
+        record = compare(out, folder, parity=parity, retrain=retrain)
     (out / TWIN_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

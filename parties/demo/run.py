@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from parties.agreement.document import Agreement
-from parties.client import Client, RunView
+from parties.client import Client, LedgerView, RunView
 from parties.data.consortium_files import SimulatedModel
 from parties.demo.homes import DemoHomes, claim, lay_out
 from parties.demo.parity import FAR
 from parties.demo.processes import Child, Processes
+from parties.demo.screen_shown import screen_summary, show_screen
 from parties.demo.summary import show_summary, summary_of, write_summary
-from parties.errors import ConfigError, EntenteError, ParityError, PeerError, RunAborted
+from parties.errors import EntenteError, ParityError, PeerError, RunAborted
 from parties.files.folder import files_below
 from parties.names import ADMIN, COORDINATOR
+from parties.node.screen_label import screen_folder
 from parties.plurals import things
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
@@ -74,8 +76,6 @@ def run_demo(options: DemoOptions) -> None:
             )
             config, data = made.config, made.data
             settings = load_consortium(config)
-        if isinstance(settings.model, ScreenModel):
-            raise ConfigError("a demo compares scores, and a screen makes none: choose another model.kind")
         homes = lay_out(options.out.resolve(), settings, config.parent, data, options.seed)
         agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
         homes.agreement.write_bytes(agreement.canonical())
@@ -83,7 +83,9 @@ def run_demo(options: DemoOptions) -> None:
             compared = options.check_parity and not agreement.alignment.hides_coverage
             if options.check_parity and not compared:
                 say("Rows that a party does not cover are drawn by its secret seed: no run in the clear equals it.")
-            far = _Demo(homes, agreement, processes).run(check_parity=compared)
+            demo = _Demo(homes, agreement, processes)
+            screened = isinstance(agreement.model, ScreenModel)
+            far = (demo.run_screen if screened else demo.run)(check_parity=compared)
             say(
                 f"All phases finished in {time.monotonic() - began:.0f} s. "
                 f"Look at it: entente ui --out {pasted(options.out)}"
@@ -91,6 +93,8 @@ def run_demo(options: DemoOptions) -> None:
             if options.keep_running:
                 start_parties(homes, processes)
                 _keep(homes)
+        if far and screened:
+            raise ParityError(f"the screen differs from the same sums in plain numbers: {far}")
         if far:
             raise ParityError(
                 f"the run differs from the same run without encryption by more than {FAR:g} score standard deviations, "
@@ -165,33 +169,44 @@ class _Demo:
         """Start, propose, follow, compare, and leave the summary. Returns why the run is far from its twin, or ""."""
         homes, agreement = self._homes, self._agreement
         with watcher(screen()) as self._watch:
-            self._watch.note(
-                f"Starting the coordinator and {things(len(self._names), 'parties')}: {', '.join(self._names)}"
-            )
-            started = {COORDINATOR: start_coordinator(homes, self._processes)}
-            for name in self._names:
-                started[name] = self._processes.start(
-                    name, "party", "start", "--home", str(homes.party(name)), "--until-run-ends"
-                )
-            with Client("", homes.admin) as client:
-                self._await_parties(client)
-                view = self._carried_out(client)
-                ledger = client.ledger(view.run_id)
-            self._processes.wait(self._names, _FAREWELL_SECONDS)
+            view, ledger, started = self._settled()
             folder = self._factor(view)
-            twin = self._compare(folder, check_parity)
-        summary = summary_of(
-            agreement,
-            view,
-            ledger,
-            twin,
-            pids={name: child.pid for name, child in started.items()},
-            peak_rss_mb={name: child.peak_rss_mb for name, child in started.items()},
-            factor_dir=folder,
-        )
+            encrypted = " and with the run without encryption" if check_parity else ""
+            twin = self._compare(folder, f"Comparing with each party alone{encrypted}", check_parity)
+        summary = summary_of(agreement, view, ledger, twin, started=started, factor_dir=folder)
         write_summary(homes.summary, summary)
         show_summary(summary, agreement, view, twin)
         return "" if twin["within"] else str(twin["cause"])
+
+    def run_screen(self, *, check_parity: bool) -> str:
+        """The same for a screen, which makes no factor: why it differs from the sums in plain numbers, or ""."""
+        homes, agreement = self._homes, self._agreement
+        with watcher(screen()) as self._watch:
+            view, ledger, started = self._settled()
+            folder = screen_folder(homes.party(agreement.label.party), view.run_id)
+            twin = self._compare(folder, "Comparing with the same sums in plain numbers" * check_parity, check_parity)
+        summary = screen_summary(agreement, view, ledger, twin, started=started, folder=folder)
+        write_summary(homes.summary, summary)
+        show_screen(summary, agreement)
+        return str(twin["cause"])
+
+    def _settled(self) -> tuple[RunView, LedgerView, dict[str, Child]]:
+        """Start everybody, propose and follow the run to its end: the run, its ledger, and the processes."""
+        homes = self._homes
+        self._watch.note(
+            f"Starting the coordinator and {things(len(self._names), 'parties')}: {', '.join(self._names)}"
+        )
+        started = {COORDINATOR: start_coordinator(homes, self._processes)}
+        for name in self._names:
+            started[name] = self._processes.start(
+                name, "party", "start", "--home", str(homes.party(name)), "--until-run-ends"
+            )
+        with Client("", homes.admin) as client:
+            self._await_parties(client)
+            view = self._carried_out(client)
+            ledger = client.ledger(view.run_id)
+        self._processes.wait(self._names, _FAREWELL_SECONDS)
+        return view, ledger, started
 
     def _await_parties(self, client: Client) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -266,9 +281,10 @@ class _Demo:
             raise RunAborted(f"{folder}: the exported factor does not verify ({report.faults[0]})")
         return folder
 
-    def _compare(self, folder: Path, check_parity: bool) -> dict[str, Any]:
-        """What the plaintext twin and each party alone reach, computed in another process."""
-        self._watch.note("Comparing with each party alone" + (" and with the run without encryption" * check_parity))
+    def _compare(self, folder: Path, note: str, check_parity: bool) -> dict[str, Any]:
+        """What only all data in one place can tell, computed in another process."""
+        if note:
+            self._watch.note(note)
         homes = self._homes
         child = self._processes.start(
             "compare", "compare", str(homes.out), str(folder), *(["--parity"] if check_parity else [])

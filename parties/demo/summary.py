@@ -11,12 +11,13 @@ from parties.agreement.document import Agreement
 from parties.client import LedgerView, RunView
 from parties.demo.choice import choice_of, show_choice
 from parties.demo.parity import told
+from parties.demo.processes import Child
 from parties.errors import StorageError
 from parties.names import COORDINATOR
 from parties.plurals import things
 from parties.terminal.console import correlation, figure, money, say, table
 
-__all__ = ["show_summary", "summary_of", "write_summary"]
+__all__ = ["run_summary", "show_summary", "summary_of", "traffic_lines", "write_summary"]
 
 
 def summary_of(
@@ -25,8 +26,7 @@ def summary_of(
     ledger: LedgerView,
     twin: Mapping[str, Any],
     *,
-    pids: Mapping[str, int],
-    peak_rss_mb: Mapping[str, float],
+    started: Mapping[str, Child],
     factor_dir: Path,
 ) -> dict[str, Any]:
     """The record of one settled run.
@@ -38,21 +38,8 @@ def summary_of(
     measures on its test rows by model, in place of ICs. choice: of a search, or of an ensemble's averages, what was
     tried and judged by earlier periods.
     """
-    evaluation, traffic = view.evaluation, dict[str, dict[str, int]]()
-    for tally in view.bytes_by_message:
-        traffic.setdefault(tally.party, {})[tally.message] = tally.bytes
-    common = view.n_common or 0
-    memory = {name: round(max(peak_rss_mb.get(name, 0.0), view.peak_rss_mb.get(name, 0.0)), 1) for name in pids}
-    return {
-        "run_id": view.run_id,
-        "parties": [party.name for party in agreement.parties],
-        "processes": [{"name": name, "pid": pid} for name, pid in pids.items()],
-        "alignment": {"policy": agreement.alignment.policy, "n_common": common},
-        "rows": common * (len(agreement.periods) if agreement.static is None else 1),
-        "openings": {
-            "limit": agreement.row_limit,
-            "max_used": max((used.max_used for used in view.openings), default=None),
-        },
+    evaluation = view.evaluation
+    return run_summary(agreement, view, ledger, started) | {
         "ic": {
             "joint": evaluation.ic_joint if evaluation else None,
             "own": evaluation.ic_own if evaluation else None,
@@ -64,13 +51,36 @@ def summary_of(
         "parity_rounded": twin["rounded"],
         "parity_cause": twin["cause"],
         "shapley": {part.party: part.shapley for part in view.contributions},
-        "ledger": {"balanced": ledger.balanced, "postings": ledger.total_postings},
-        "bytes_by_message_type": traffic,
-        "seconds": {phase.name: round(phase.seconds, 3) for phase in view.phases if phase.seconds is not None},
-        "peak_rss_mb": memory,
         "factor_dir": str(factor_dir),
         "choice": choice_of(agreement, factor_dir),
         **_quality(agreement, twin),
+    }
+
+
+def run_summary(
+    agreement: Agreement, view: RunView, ledger: LedgerView, started: Mapping[str, Child]
+) -> dict[str, Any]:
+    """What every kind of run leaves in its summary. started: its processes by name."""
+    traffic = dict[str, dict[str, int]]()
+    for tally in view.bytes_by_message:
+        traffic.setdefault(tally.party, {})[tally.message] = tally.bytes
+    common = view.n_common or 0
+    return {
+        "run_id": view.run_id,
+        "parties": [party.name for party in agreement.parties],
+        "processes": [{"name": name, "pid": child.pid} for name, child in started.items()],
+        "alignment": {"policy": agreement.alignment.policy, "n_common": common},
+        "rows": common * (len(agreement.periods) if agreement.static is None else 1),
+        "openings": {
+            "limit": agreement.row_limit,
+            "max_used": max((used.max_used for used in view.openings), default=None),
+        },
+        "ledger": {"balanced": ledger.balanced, "postings": ledger.total_postings},
+        "bytes_by_message_type": traffic,
+        "seconds": {phase.name: round(phase.seconds, 3) for phase in view.phases if phase.seconds is not None},
+        "peak_rss_mb": {
+            name: round(max(child.peak_rss_mb, view.peak_rss_mb.get(name, 0.0)), 1) for name, child in started.items()
+        },
     }
 
 
@@ -95,15 +105,8 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     """The same for people."""
     (_show_measures if "quality" in summary else _show_ics)(summary, agreement, view, twin)
     show_choice(summary["choice"], agreement)
-    used, alignment = summary["openings"], summary["alignment"]
-    sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
-    say(
-        f"{things(alignment['n_common'], 'entities')} by {alignment['policy']}, "
-        f"{things(summary['rows'], 'rows')}; each opened "
-        f"{used['max_used']} times at most, {used['limit']} agreed",
-        f"{len(summary['processes'])} processes sent {sent / 2**20:.1f} MiB; most memory of one: "
-        f"{max(summary['peak_rss_mb'].values()):.0f} MiB",
-    )
+    used = summary["openings"]
+    say(*traffic_lines(summary, f"each opened {used['max_used']} times at most, {used['limit']} agreed"))
     if summary["parity"] is not None:
         say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))
     books = summary["ledger"]
@@ -111,6 +114,18 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     if COORDINATOR not in agreement.recipients:
         say("The coordinator is no recipient of the factor, so its web page shows no files.")
     say(f"Factor: {summary['factor_dir']}")
+
+
+def traffic_lines(summary: Mapping[str, Any], opened: str) -> tuple[str, ...]:
+    """Rows, what opened of each, and what it cost."""
+    alignment = summary["alignment"]
+    sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
+    return (
+        f"{things(alignment['n_common'], 'entities')} by {alignment['policy']}, "
+        f"{things(summary['rows'], 'rows')}; {opened}",
+        f"{len(summary['processes'])} processes sent {sent / 2**20:.1f} MiB; most memory of one: "
+        f"{max(summary['peak_rss_mb'].values()):.0f} MiB",
+    )
 
 
 def _show_measures(summary: Mapping[str, Any], agreement: Agreement, view: RunView, twin: Mapping[str, Any]) -> None:

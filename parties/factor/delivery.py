@@ -30,6 +30,7 @@ from vfl.protocols.delivery import pack_files, unpack_files
 
 __all__ = [
     "bundle_digest",
+    "bundle_report",
     "described",
     "next_version",
     "open_sealed",
@@ -137,6 +138,16 @@ def described(files: Mapping[str, bytes]) -> dict[str, Any]:
 def bundle_digest(files: Mapping[str, bytes]) -> str:
     """SHA-256 of the bundle's manifest, hex: what audit logs and covers call the bundle by."""
     return hashlib.sha256(files[MANIFEST]).hexdigest()
+
+
+def bundle_report(files: Mapping[str, bytes], folder: Path) -> dict[str, Any]:
+    """What a node says of the bundle in ``folder`` to the coordinator."""
+    return {
+        "factor_id": folder.parent.name,
+        "version": folder.name,
+        "sha256": bundle_digest(files),
+        "bytes": sum(map(len, files.values())),
+    }
 
 
 def write_sealed(

@@ -12,7 +12,7 @@ from parties.audit.bundles import log_export, logged_exports
 from parties.control.phases import PhaseName
 from parties.errors import AgreementError, DataError
 from parties.factor.bundle_check import check_agreed_size
-from parties.factor.delivery import bundle_digest, described, opener, read_bundle, store_bundle
+from parties.factor.delivery import bundle_report, described, opener, read_bundle, store_bundle
 from parties.factor.sealing import reading_key
 from parties.node.align import AlignedRows, keep_alignment, kept_alignment, perform_align
 from parties.node.context import RunContext, peak_rss_mb
@@ -59,6 +59,8 @@ class PartyRun:
 
     def _part_of(self, phase: PhaseName, attempt: int) -> Report:
         if self.context.agreement.scores is not None:
+            if phase == "export" and self._is_label:
+                return ScoringRun(self.context).deliver(attempt)
             if phase != "train":
                 raise AgreementError(f"the coordinator started {phase} in a session that only scores")
             return ScoringRun(self.context).train(attempt)
@@ -176,7 +178,7 @@ class PartyRun:
                 folder = store_bundle(self._factors, self._logged(part.bundle()))
             files = read_bundle(folder)
             part.deliver(attempt, files)
-            return self._bundle_report(files, folder)
+            return bundle_report(files, folder)
         mine = opener(agreement, self.context.me, reading_key(self.context.identity.key))
         flow = receive_bundle(agreement.label.party, Role.FEATURE, mine)
         files = self.context.perform("export", attempt, flow)
@@ -187,7 +189,7 @@ class PartyRun:
                 raise DataError(f"the factor bundle's proof by {proof.signer!r} {proof.fault}: ask for it again")
         static = agreement.static is not None
         check_agreed_size(files, 1 if static else len(agreement.periods), len(self._aligned().ids), static=static)
-        report = self._bundle_report(files, store_bundle(self._factors, files))
+        report = bundle_report(files, store_bundle(self._factors, files))
         told = {name: report[name] for name in ("factor_id", "version", "sha256")}
         self.context.audit.append("received", agreement.run_id, told)
         return report
@@ -199,11 +201,3 @@ class PartyRun:
     def _logged(self, files: dict[str, bytes]) -> dict[str, bytes]:
         told = described(files)
         return log_export(self.context.audit, self.context.run_id, files, told["factor_id"], told["version"])
-
-    def _bundle_report(self, files: Mapping[str, bytes], folder: Path) -> Report:
-        return {
-            "factor_id": folder.parent.name,
-            "version": folder.name,
-            "sha256": bundle_digest(files),
-            "bytes": sum(map(len, files.values())),
-        }

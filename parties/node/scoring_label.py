@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from parties.agreement.daily_terms import DailyTerms, scored_periods
 from parties.agreement.sealed_terms import sealed_members
 from parties.data.agreed_rows import rows_of
-from parties.factor.delivery import read_bundle, reading_keys, sealer
+from parties.factor.delivery import bundle_report, read_bundle, reading_keys, sealer, write_sealed
 from parties.factor.live_files import live_files
 from parties.factor.live_scores import live_folder, store_live
+from parties.names import COORDINATOR
 from parties.node.context import RunContext
 from parties.node.kept_weights import KeptRun
 from parties.node.recorded_outputs import check_own_columns
@@ -85,6 +87,7 @@ class LabelScoring:
         files = self._stored(scores)
         for period in scored_periods(agreement):
             self._kept.count(period, self.context.run_id, self._daily.scores)
+        self._left_for_readers(files)
         yield from self._sent(files)
 
     def _stored(self, scores: Mapping[int, F64]) -> Mapping[str, bytes]:
@@ -101,8 +104,25 @@ class LabelScoring:
         context.audit.append("live-scores", context.run_id, {"rows": int(np.isfinite(shown).sum())})
         return files
 
+    def _left_for_readers(self, files: Mapping[str, bytes]) -> None:
+        """A sealed file for each agreed reader without a node."""
+        context, agreement = self.context, self.context.agreement
+        if agreement.readers:
+            folder = context.folder / "sealed"
+            write_sealed(folder, agreement, context.identity, agreement.readers, files, context.audit)
+
+    def deliver(self, attempt: int) -> dict[str, Any]:
+        """Send the records to the coordinator, where it is a recipient; what the coordinator is told of them."""
+        context, agreement = self.context, self.context.agreement
+        folder = live_folder(context.folder, agreement)
+        files = read_bundle(folder)
+        keys = reading_keys(agreement, context.roster or {}, only=(COORDINATOR,))
+        sealed = sealer(agreement, context.identity, keys, files)
+        context.perform("export", attempt, deliver_bundle({COORDINATOR: Role.COORDINATOR}, files, sealed))
+        return bundle_report(files, folder)
+
     def _sent(self, files: Mapping[str, bytes]) -> Flow[None]:
-        """To every recipient that has a part in the run."""
+        """To every recipient that has a part in the session; the coordinator is sent them afterwards."""
         context, agreement = self.context, self.context.agreement
         names = {party.name for party in agreement.features}
         targets = {name: Role.FEATURE for name in agreement.recipients if name in names}

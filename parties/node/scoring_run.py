@@ -57,6 +57,11 @@ class ScoringRun:
             return {"openings": {"limit": part.budget.limit, "max_used": part.budget.largest}}
         return {"rows": sum(len(step.rows) for step in part.steps)}
 
+    def deliver(self, attempt: int) -> dict[str, Any]:
+        """At the label party: send the live records to the coordinator, which is a recipient; the report of it."""
+        assert not isinstance(self._part, ScoringFeatureParty)
+        return self._part.deliver(attempt)
+
 
 def _agreed(agreement: Agreement, home: Path, secret: Secret, me: str) -> tuple[KeptRun, DailyTerms]:
     """What this node kept of the trained run, and its terms. Raises :class:`AgreementError` where it keeps nothing."""

@@ -16,6 +16,7 @@ from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.openings import NUMBERS
+from parties.node.screen_evidence import keep_terminals
 from parties.node.screen_won import keep_won, read_won
 from parties.node.sealed_records import SealedRecords
 from parties.node.zero_supply import PreparedZeros
@@ -69,10 +70,12 @@ class ScreenFeatureParty(AnchoredFeatureParty):
         context, made = self.context, self._terminals()
         label, members = context.agreement.label.party, screen_members(context.agreement, len(self._names))
         order, signs = secret_order(SecretStream(context.secret(f"screen/{context.run_id}")), len(made.names))
+        numbered = made.ranks[:, :, order] * signs
+        keep_terminals(context, numbered)
         side = ScreenFeature(
             context.me,
             members,
-            made.ranks[:, :, order] * signs,
+            numbered,
             self.stream,
             opening=partial(self._charge, name, made.ranks),
             supply=PreparedZeros,

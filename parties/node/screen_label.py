@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parties.agreement.document import Agreement
 from parties.agreement.screen_terms import screen_members
 from parties.data.agreed_rows import rows_of
 from parties.data.calendar import calendar_of
@@ -18,6 +20,7 @@ from parties.node.align import listed_universe
 from parties.node.context import RunContext
 from parties.node.label_commitment import commit_labels
 from parties.node.recorded_outputs import check_own_columns
+from parties.node.screen_evidence import keep_sums
 from parties.node.screen_report import parts_of, screen_counts, screen_report, write_report
 from psi.flow import Flow
 from vfl.factors.panel import LabelPanel
@@ -30,12 +33,26 @@ from vfl.models.sealed.label import LabelKeys
 from vfl.protocols.label_commitment import tell_commitment
 from vfl.terms import ScreenModel
 
-__all__ = ["ScreenLabelParty", "screen_folder"]
+__all__ = ["ScreenLabelParty", "screen_folder", "screen_labels"]
 
 
 def screen_folder(home: Path, run_id: str) -> Path:
     """Where the label party keeps the report of a screen."""
     return home / "screens" / run_id[:12]
+
+
+def screen_labels(agreement: Agreement, panel: LabelPanel) -> NDArray[np.int64]:
+    """The labels that enter the sums, (T, n): known by the calendar's end, in the universe, of periods that count."""
+    known = np.isfinite(panel.label) & panel.universe & (panel.known_from < len(agreement.periods))
+    first, last = (
+        agreement.periods.index(name) if name else place
+        for name, place in (
+            (agreement.evaluation.first, 0),
+            (agreement.evaluation.last, len(agreement.periods) - 1),
+        )
+    )
+    known[:first] = known[last + 1 :] = False
+    return label_integers(panel.label, known)
 
 
 class ScreenLabelParty:
@@ -52,21 +69,8 @@ class ScreenLabelParty:
             panel = within_list(panel, public.listed(calendar_of(agreement.dated), entities))
         check_own_columns(context, panel.features, entities)
         self._panel: LabelPanel = panel
-        self._labels = self._integers()
+        self._labels = screen_labels(agreement, panel)
         self._own = self._own_terminals()
-
-    def _integers(self) -> NDArray[np.int64]:
-        panel, agreement = self._panel, self._context.agreement
-        known = np.isfinite(panel.label) & panel.universe & (panel.known_from < len(agreement.periods))
-        first, last = (
-            agreement.periods.index(name) if name else place
-            for name, place in (
-                (agreement.evaluation.first, 0),
-                (agreement.evaluation.last, len(agreement.periods) - 1),
-            )
-        )
-        known[:first] = known[last + 1 :] = False
-        return label_integers(panel.label, known)
 
     def _own_terminals(self) -> Terminals:
         context, party = self._context, self._context.settings.party
@@ -88,14 +92,22 @@ class ScreenLabelParty:
     def _screened(self) -> Flow[Judged]:
         context, agreement = self._context, self._context.agreement
         names = [party.name for party in agreement.features]
-        yield from tell_commitment(names, commit_labels(context, self._panel, self._entities))
+        yield from tell_commitment(names, commit_labels(context, self._committed(), self._entities))
         keys = LabelKeys(coefficient_key(), slot_key())
         members = screen_members(agreement, len(self._entities))
         side = ScreenLabel(members, self._labels, self._own.ranks, keys)
         opened = yield from side.screen()
+        keep_sums(context, opened)
         found = self._judge(trials_of(opened, context.me, self._labels))
         yield from side.tell({name: parts_of(found, name) for name in names})
         return found
+
+    def _committed(self) -> LabelPanel:
+        """What it commits to: its labels, and its own terminals, which enter the sums in the place of its columns."""
+        made, features = self._own, self._panel.features
+        return replace(
+            self._panel, features=replace(features, columns=made.names, values=made.ranks.astype(np.float64))
+        )
 
     def _judge(self, trials: Any) -> Judged:
         walk = self._context.agreement.walk_forward

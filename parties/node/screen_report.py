@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from parties.agreement.document import Agreement
 from parties.node.screen_won import Part, Parts
@@ -19,11 +19,21 @@ from vfl.factors.hac import hac_definition, hac_lags
 from vfl.models.screen.judge import SURE, Judged
 from vfl.terms import ScreenModel
 
-__all__ = ["MARKDOWN", "MOST_TOLD", "REPORT", "parts_of", "screen_counts", "screen_report", "write_report"]
+__all__ = [
+    "MARKDOWN",
+    "MOST_TOLD",
+    "REPORT",
+    "TABLE",
+    "parts_of",
+    "report_lines",
+    "screen_counts",
+    "screen_report",
+    "write_report",
+]
 
 REPORT = "report.json"
 MARKDOWN = "report.md"
-_TABLE = "formulas.csv"
+TABLE = "formulas.csv"
 _LEADING = 20
 
 MOST_TOLD = 50
@@ -69,10 +79,16 @@ def _rule(terms: ScreenModel, trials: int) -> str:
     )
 
 
+def report_lines(found: Judged, group: Literal["named", "chosen"]) -> list[dict[str, Any]]:
+    """Lines of a report's formulas that are named, or chosen; the label party's own terminals by number alone."""
+    trials = found.winners if group == "named" else [trial for trial in found.order if found.chosen[trial]]
+    return [_line(found, trial, ()) for trial in trials]
+
+
 def _line(found: Judged, trial: int, own: Sequence[str]) -> dict[str, Any]:
     formula = found.formula(trial)
     # the label party's own terminals are known to it by name
-    named = own[formula.other_number] if formula.other and formula.other not in _features(found) else ""
+    named = own[formula.other_number] if own and formula.other and formula.other not in _features(found) else ""
     return {
         "formula": f"{formula.party}#{formula.number} x {named}" if named else str(formula),
         "party": formula.party,
@@ -81,11 +97,13 @@ def _line(found: Judged, trial: int, own: Sequence[str]) -> dict[str, Any]:
         "other_number": formula.other_number,
         "mean_first": _number(found.first.mean[trial]),
         "t_first": _number(found.first.t[trial]),
+        "periods_first": int(found.first.count[trial]),
         "p": _number(found.p[trial]),
         "p_bhy": _number(found.p_bhy[trial]),
         "deflated_sharpe": _number(found.deflated[trial]),
         "mean_second": _number(found.second.mean[trial]),
         "t_second": _number(found.second.t[trial]),
+        "periods_second": int(found.second.count[trial]),
         "p_second": _number(found.p_second[trial]),
         "chosen": bool(found.chosen[trial]),
         "named": bool(found.named[trial]),
@@ -127,7 +145,7 @@ def parts_of(found: Judged, party: str) -> bytes:
 def write_report(folder: Path, report: dict[str, Any], found: Judged, own: Sequence[str]) -> str:
     """Write JSON, Markdown and a CSV with every formula; the digest of the JSON."""
     text = json.dumps(report, indent=1, sort_keys=True)
-    write_durably(folder / _TABLE, _table(found, own))
+    write_durably(folder / TABLE, _table(found, own))
     write_durably(folder / MARKDOWN, _markdown(report))
     write_durably(folder / REPORT, text)
     return hashlib.sha256(text.encode()).hexdigest()

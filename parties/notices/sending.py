@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import smtplib
 import ssl
 from datetime import datetime
@@ -27,7 +26,7 @@ def webhook_secret(settings: WebhookSettings, home: Path) -> bytes:
     text = _read(home / settings.secret_file).removeprefix("whsec_")
     try:
         secret = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # also for letters beyond ASCII
         raise ConfigError(f"{home / settings.secret_file}: not base64; make one with openssl rand -base64 32") from None
     if len(secret) < 24:
         raise ConfigError(f"{home / settings.secret_file}: the key is too short; make one with openssl rand -base64 32")
@@ -85,3 +84,5 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; write the secret into it as one line of plain text") from None

@@ -15,12 +15,18 @@ import pytest
 from parties.agreement.daily_terms import DailyTerms
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
+from parties.control.phases import session_roles
+from parties.coordinator.bundles import BundleStore
 from parties.data.calendar import calendar_terms
 from parties.errors import AgreementError
-from parties.factor.live_scores import live_scores, live_status
+from parties.factor.delivery import open_sealed, opener, read_bundle
+from parties.factor.live_scores import live_folder, live_scores, live_status, live_version
 from parties.factor.naming import factor_id
-from parties.members.keys import create_identity
+from parties.factor.sealing import reading_key, reading_public_key
+from parties.members.keys import create_identity, create_reading_key
+from parties.names import COORDINATOR
 from parties.node.align import AlignedRows
+from parties.node.kept_watch import KeptWatch
 from parties.node.kept_weights import KeptRun, erase_kept, keep_weights, kept_run, kept_runs
 from parties.node.openings import SCORES, OpeningStore
 from parties.node.scoring_feature import ScoringFeatureParty
@@ -29,7 +35,7 @@ from parties.node.scoring_run import IncompleteError, check_complete, check_univ
 from parties.node.sealed_feature import SealedFeatureParty
 from parties.proposing.scoring import check_scoring, due_periods, left, scoring_of
 from parties.settings.consortium import CalendarSettings
-from psi.flow import Flow, Message, RemoteProtocolError, run_local
+from psi.flow import Flow, Message, RemoteProtocolError, Role, run_local
 from tests.faults.consortium import Crash
 from tests.faults.test_resume import cut
 from tests.faults.test_sealed_run import FEATURES, TERMS, Sealed
@@ -43,6 +49,7 @@ from vfl.models.sealed.messages import MaskedEmbedding, Scores, SealedStep
 from vfl.models.sealed.scales import WEIGHT_BITS
 from vfl.models.sealed.scoring import scoring_steps
 from vfl.models.sealed.twin import IntegerTwin
+from vfl.protocols.delivery import receive_bundle
 from vfl.protocols.opening_budget import BudgetExceededError, OpeningBudget
 from vfl.terms import SealedModel
 from vfl.walk.cycles import cyclic
@@ -208,7 +215,11 @@ def terms(tmp_path_factory: pytest.TempPathFactory) -> Agreement:
     parties = [party.model_dump() for party in TERMS.parties]
     for party in parties:
         party["identity_key"] = IDENTITIES["l"].public_key if party["name"] == "l" else party["name"] * 64
-    body = TERMS.model_dump() | {"daily": daily, "calendar": CALENDAR, "parties": parties}
+    IDENTITIES["coordinator"] = create_identity(COORDINATOR, tmp_path_factory.mktemp("hub"))
+    IDENTITIES["quant"] = create_reading_key(tmp_path_factory.mktemp("quant") / "quant.key")
+    readers = {"quant": reading_public_key(IDENTITIES["quant"])}
+    body = TERMS.model_dump() | {"daily": daily, "calendar": CALENDAR, "parties": parties, "readers": readers}
+    body["recipients"] = ("l", COORDINATOR)
     body["openings"] |= {"limit_per_row": 1}
     return Agreement.model_validate(body)
 
@@ -291,6 +302,54 @@ def test_a_label_party_gets_no_other_row_and_no_step(daily: Daily, asked: str) -
     with pytest.raises(RemoteProtocolError, match=r"only scores|agreed new ones"):
         daily.score(relay)
     assert not daily.openings.history(cast("Agreement", daily.session).run_id)
+
+
+def test_a_reader_and_the_coordinator_get_the_records_that_were_agreed(daily: Daily) -> None:
+    """Neither runs a node of the session: a sealed file waits for the one, the other is sent them afterwards."""
+    daily.score()
+    session = cast("Agreement", daily.session)
+    folder = live_folder(daily.folder / "l", session)
+    kept = read_bundle(folder)
+    [sealed] = (daily.folder / "l" / "sealed").iterdir()
+    _, files = open_sealed(sealed, IDENTITIES["quant"], lambda cover: IDENTITIES["l"].public_key, session, "quant")
+    assert files == kept
+    taken: dict[str, Any] = {}
+
+    def perform(phase: str, attempt: int, flow: Flow[None]) -> None:
+        mine = opener(session, COORDINATOR, reading_key(IDENTITIES["coordinator"].key))
+        roles = session_roles(session, "export")
+        assert roles == {"l": Role.LABEL, COORDINATOR: Role.COORDINATOR}
+        taken.update(run_local({"l": flow, COORDINATOR: receive_bundle("l", Role.COORDINATOR, mine)}))
+
+    label = daily.label_party()
+    label.context.perform = perform  # type: ignore[method-assign]
+    label.context.roster = {COORDINATOR: IDENTITIES["coordinator"].member("h:2")}
+    report = label.deliver(1)
+    assert taken[COORDINATOR] == kept
+    assert (report["version"], report["bytes"]) == (live_version(session), sum(map(len, kept.values())))
+    store = BundleStore(daily.folder / "hub")
+    key = bytes.fromhex(IDENTITIES["l"].public_key)
+    assert store.save(session.run_id, taken[COORDINATOR], "l", key) == report["sha256"]
+
+
+@pytest.mark.parametrize("ends", ["a day", "a party leaves"])
+def test_weights_end_at_a_node_and_the_factor_says_why(daily: Daily, ends: str) -> None:
+    run_id = cast("Agreement", daily.trained).run_id
+    last = date(2026, 1, 1) if ends == "a day" else date(2100, 1, 1)
+    trained = cast("Agreement", daily.trained).model_copy(update={"daily": DailyTerms(scores=2, expires=last)})
+    home, logged = daily.folder / "l", list[str]()
+    roster = {party.name: party for party in trained.parties if ends == "a day" or party.name != "c"}
+    node: Any = SimpleNamespace(folder=home, roster=roster, identity=IDENTITIES["l"])
+    (home / "runs" / run_id).mkdir(parents=True)
+    (home / "runs" / run_id / "agreement.json").write_bytes(trained.canonical())
+    watch = KeptWatch.__new__(KeptWatch)
+    watch._home, watch._audit = node, cast("Any", SimpleNamespace(append=lambda kind, *rest: logged.append(kind)))
+    watch.look()
+    assert (kept_runs(home), logged) == ([], ["weights-erased"])
+    status = live_status(home / "factors" / factor_id(trained.consortium, "y") / trained.run_id[:12])
+    assert status is not None
+    assert ("daily use ended on 2026-01-01" if ends == "a day" else "c has left and took its share") in status.ended
+    assert kept_runs(daily.folder / "a") == [run_id], "each node erases its own"
 
 
 def test_a_label_party_that_swaps_its_share_gets_17_bits_a_row_and_no_more(daily: Daily) -> None:

@@ -30,8 +30,10 @@ class FactorRow:
 
     @classmethod
     def of(cls, known: KnownRun) -> FactorRow | None:
-        """The run's factor, or None before there is one."""
+        """The run's factor, or None before there is one, and where it only scored new periods of another run's."""
         state, facts = known.state, known.facts
+        if state.plan.scoring:
+            return None
         said = run_report(state, "export", state.plan.label)
         if not said:
             return None

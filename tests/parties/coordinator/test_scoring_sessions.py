@@ -73,6 +73,9 @@ def test_a_session_trains_judges_and_exports_nothing() -> None:
     state = settled(session())
     assert state.status == "settled"
     assert [span.phase for span in state.spans if span.outcome == "done"] == ["approve", "train", "settle"]
+    served = session().model_copy(update={"recipients": ("a", COORDINATOR)})
+    ran = [span.phase for span in settled(served).spans if span.outcome == "done"]
+    assert ran == ["approve", "train", "export", "settle"], "the coordinator takes its scores in afterwards"
     lines = " ".join(agreement_lines(session()))
     assert "Scores 2025Q3 under the weights" in lines
     assert "nobody learns any entity" in lines

@@ -17,6 +17,7 @@ from parties.agreement.who_learns import who_learns
 from parties.cli import run as entente
 from parties.client import Client
 from parties.node.home import NodeHome
+from parties.node.screen_evidence import ScreenLabelEvidence
 from parties.settings.consortium import ConsortiumSettings, load_consortium
 from tests.parties.planted_rig import staged
 
@@ -113,6 +114,20 @@ def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
             assert f"{len(report['named'])} of {report['n_trials']} formulas" in said
         assert entente(["run", "screen", run_id[:12], "--home", str(homes.party("fund"))]) == 0
         assert "formulas.csv" in capsys.readouterr().out
+
+        # an auditor: what opened are sums of the committed labels; a report with another named formula is not theirs
+        files = [str(tmp_path / f"{name}.evidence") for name in ("fund", "a", "b")]
+        for name, file in zip(("fund", "a", "b"), files, strict=True):
+            assert entente(["audit", "evidence", run_id[:12], "--home", str(homes.party(name)), "--out", file]) == 0
+        assert entente(["audit", "screen", *files]) == 0
+        assert f"{report['n_trials']} formulas is what the rule makes" in " ".join(capsys.readouterr().out.split())
+        forged = ScreenLabelEvidence.read(Path(files[0]))
+        forged.report["named"].clear()
+        (tmp_path / "forged").write_bytes(forged.packed())
+        assert entente(["audit", "screen", str(tmp_path / "forged"), *files[1:]]) == 3
+        assert "reports 0 formulas as named" in capsys.readouterr().err
+        disclosure = homes.party("fund") / "runs" / run_id / "committed.npz"
+        assert entente(["audit", "labels", str(disclosure), "--home", str(homes.party("a"))]) == 0
 
         # an owner's evidence says what opened, in bits
         pack = str(tmp_path / "pack.zip")

@@ -70,9 +70,14 @@ def test_a_post_is_signed_so_that_its_receiver_can_tell(tmp_path: Path) -> None:
     mac = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{mac}"
     assert b"P" not in as_webhook(SIGN, "x", NOW, names=False).split(b'"text"')[1].split(b",")[0]
-    (tmp_path / "key").write_text("short")
-    with pytest.raises(ConfigError, match="openssl rand"):
-        sending.webhook_secret(hook, tmp_path)
+    for wrong, said in (
+        (b"short", "openssl rand"),
+        ("é" * 32, "openssl rand"),
+        (b"\xff" * 32, "key: is not UTF-8 text"),
+    ):
+        (tmp_path / "key").write_bytes(wrong.encode() if isinstance(wrong, str) else wrong)
+        with pytest.raises(ConfigError, match=said):
+            sending.webhook_secret(hook, tmp_path)
 
 
 @pytest.mark.parametrize("answer", [httpx.Response(500), httpx.Response(302), httpx.ConnectTimeout("secret-path")])

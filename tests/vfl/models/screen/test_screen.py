@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from psi.flow import Flow, RemoteProtocolError, run_local
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
+from vfl.models.screen.checking import sum_faults
 from vfl.models.screen.feature import ScreenFeature, secret_order
 from vfl.models.screen.label import Screened, ScreenLabel
 from vfl.models.screen.messages import ScreenMembers
@@ -152,3 +153,22 @@ def test_more_terminals_than_agreed_are_refused() -> None:
         label = ScreenLabel(members, ranks(rng, 1)[:, :, 0], ranks(rng, 1), LabelKeys(coefficient_key(), slot_key()))
         side = ScreenFeature("a", members, ranks(rng, 1), SecretStream(bytes(32)))
         run_local({"l": label.screen(), "a": side.serve()})
+
+
+def test_sums_of_another_label_than_was_committed_are_found() -> None:
+    """Attack: an indicator takes the place of the labels in the pairs alone. Without the replay nobody would know."""
+    rng = np.random.default_rng(8)
+    labels = rng.integers(-LABEL_TOP, LABEL_TOP + 1, size=(PERIODS, ENTITIES))
+    terminals, own = {"a": ranks(rng, 2), "b": ranks(rng, 3)}, ranks(rng, 1)
+    honest, _ = screened(labels, terminals, own)
+    assert list(sum_faults(labels, own, terminals, honest)) == []
+    indicator = np.zeros_like(labels)
+    indicator[:, 4] = LABEL_TOP
+    read, _ = screened(indicator, terminals, own)
+    cheated = Screened(honest.alone, honest.own, read.pairs)
+    [fault] = sum_faults(labels, own, terminals, cheated)
+    assert "a's and b's terminals that its committed labels do not have, in 3 of 3 periods" in fault
+    assert list(sum_faults(labels, own, {"a": terminals["a"]}, cheated)) == [], "a alone cannot see it"
+    hidden = Screened(honest.alone, honest.own, {("a", "b"): np.full_like(read.pairs["a", "b"], np.nan)})
+    [fault] = sum_faults(labels, own, terminals, hidden)
+    assert "leaves out 18 of 18" in fault
