@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from vfl.models.sealed.opens import one_bit, opened_bits
 from vfl.terms import SealedModel, Terms
@@ -30,6 +30,19 @@ class DailyTerms(Terms):
     retrain: Literal["advice", "never"] = Field(
         default="advice", description="advice: entente run score says when monitoring advises to train anew, and how"
     )
+    schedule: Literal["command", "due"] = Field(
+        default="command",
+        description="due: the coordinator proposes each period once its cutoff has passed, and again an hour later "
+        "while a party's data is late; command: whoever calls entente run score does",
+    )
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without a schedule are what they were before there was one."""
+        body: dict[str, Any] = handler(self)
+        if body.get("schedule") == "command":
+            body.pop("schedule")
+        return body
 
 
 class ScoringTerms(Terms):
@@ -89,6 +102,8 @@ def daily_lines(agreement: Agreement) -> Iterator[str]:
         f"may choose what they say. Of values that hardly change from period to period that is up to {whole} bits. "
         f"{one_bit(anchor)}"
     )
+    if daily.schedule == "due":
+        yield "The coordinator proposes each of these periods by itself as soon as its cutoff has passed."
     if daily.retrain == "advice":
         yield "When monitoring advises to train anew, entente run score names the command that proposes the new run."
 

@@ -94,11 +94,15 @@ def _due(client: Client, trained: Agreement) -> tuple[str, ...]:
 
 
 def _score_due(client: Client, trained: Agreement, nodes: dict[str, Node], valid: str) -> None:
-    """One session for each period that is due. What stands in the way of one, such as late data, stops no other."""
+    """One session for each period that is due. What stands in the way of one, such as late data, stops no other.
+
+    Raises :class:`AgreementError` where none will ever be due again.
+    """
     try:
         due = _due(client, trained)
     except AgreementError as error:
-        if _over(trained):
+        daily = client.run(trained.run_id).daily
+        if daily is None or daily.ended:
             raise
         say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {error}")
         return
@@ -107,10 +111,6 @@ def _score_due(client: Client, trained: Agreement, nodes: dict[str, Node], valid
             _score(client, trained, nodes, period, valid)
         except (AgreementError, RunAborted, PeerError) as error:
             say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {error}")
-
-
-def _over(trained: Agreement) -> bool:
-    return trained.daily is None or datetime.now(UTC).date() >= trained.daily.expires
 
 
 def _score(client: Client, trained: Agreement, nodes: dict[str, Node], period: str, valid: str) -> None:

@@ -22,6 +22,7 @@ from parties.coordinator.audit_witness import AuditWitness
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.committed_rows import CommittedRows
+from parties.coordinator.daily_schedule import DailySchedule
 from parties.coordinator.desk.actions import Actions
 from parties.coordinator.desk.all_doors import all_doors
 from parties.coordinator.desk.context import DeskContext
@@ -57,6 +58,7 @@ _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 0.2
 _FAREWELL_SECONDS = 2.0
 _TROUBLE_SECONDS = 5.0
+_DAILY_SECONDS = 60.0
 
 
 class Coordinator:
@@ -88,6 +90,8 @@ class Coordinator:
         self._clock = start_loop(
             self._tick, "clock", self._stopping, every=_TICK_SECONDS, trouble=_TROUBLE_SECONDS, failed=self._failed
         )
+        schedule = DailySchedule(self.desk.engine, self.desk.roster, _now)
+        start_loop(schedule.look, "daily schedule", self._stopping, every=_DAILY_SECONDS)
         told = ways(self.settings.notices, home, self.settings.name)
         if told:
             Notifier(CoordinatorWatch(self.desk).notices, told, home).start(self._stopping)

@@ -30,10 +30,8 @@ class FactorRow:
 
     @classmethod
     def of(cls, known: KnownRun) -> FactorRow | None:
-        """The run's factor, or None before there is one, and where it only scored new periods of another run's."""
+        """The run's factor, or None before there is one."""
         state, facts = known.state, known.facts
-        if state.plan.scoring:
-            return None
         said = run_report(state, "export", state.plan.label)
         if not said:
             return None
@@ -59,7 +57,10 @@ _KEYS: Mapping[FactorOrder, Callable[[FactorRow], Any]] = {
 
 
 class FactorIndex:
-    """The factors of one coordinator's runs. Thread-safe; needs no lock of the engine's."""
+    """The factors of one coordinator's runs. Thread-safe; needs no lock of the engine's.
+
+    A session that scored new periods of another run's factor is none of its own.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[RunState, FactorRow | None]] = {}
@@ -86,7 +87,7 @@ class FactorIndex:
     def _updated(self, runs: Sequence[KnownRun]) -> list[FactorRow]:
         with self._lock:
             rows = []
-            for known in runs:
+            for known in (one for one in runs if not one.state.plan.scoring):
                 state, row = self._rows.get(known.state.run, (None, None))
                 if state is not known.state:
                     row = FactorRow.of(known)

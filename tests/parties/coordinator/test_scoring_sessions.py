@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
 from parties.agreement.text import agreement_lines
+from parties.coordinator.daily_schedule import DailySchedule
 from parties.coordinator.daily_views import daily_view
 from parties.coordinator.events import Cancelled, CoordinatorDone, PhaseDone, Proposed, Signed
 from parties.coordinator.run import RunState, validate_state
@@ -128,6 +129,49 @@ def test_what_is_said_of_daily_use(book: RunBook) -> None:
     assert lost.gone == ("c",)
     with pytest.raises(ConfigError, match="c has left and took its share"):
         session(nodes=gone)
+
+
+def test_a_schedule_proposes_what_is_due_once_and_again_an_hour_later(book: RunBook) -> None:
+    """At the coordinator, where it is agreed; a refusal is no reason to ask again at once, nor never."""
+    daily = {"scores": 2, "expires": date(2027, 1, 1), "schedule": "due"}
+    trained = Agreement.model_validate(TRAINED.model_dump() | {"daily": daily})
+    assert trained.run_id != TRAINED.run_id, "a schedule is agreed like any other term"
+    assert "schedule" not in TRAINED.model_dump(mode="json")["daily"], "runs without one keep their names"
+    assert "proposes each of these periods by itself" in " ".join(agreement_lines(trained))
+    asked: list[Agreement] = []
+    clock = {"now": NOW}
+
+    def propose(one: Agreement, by: str) -> None:
+        assert by == COORDINATOR
+        asked.append(one)
+        state, _ = step(None, Proposed(one.run_id, clock["now"], one.canonical().decode(), by))
+        book.enter(state)
+
+    engine: Any = SimpleNamespace(all_runs=book.newest_first, propose=propose)
+    schedule = DailySchedule(engine, NODES, lambda: clock["now"])  # type: ignore[arg-type]
+    book.enter(begun(trained))
+    schedule.look()
+    assert not asked, "it is not settled yet"
+    book.enter(settled(trained))
+    book.enter(settled(TRAINED))
+    schedule.look()
+    schedule.look()
+    assert [one.scores.first for one in asked if one.scores] == ["2025Q3"], "one session at a time"
+    late, _ = step(book.known(asked[0].run_id).state, Cancelled(asked[0].run_id, clock["now"], "a", "late data"))
+    book.enter(late)
+    schedule.look()
+    assert [one.scores.first for one in asked if one.scores] == ["2025Q3", "2025Q4"], "late data stops no other period"
+    over, _ = step(book.known(asked[1].run_id).state, Cancelled(asked[1].run_id, clock["now"], "a", "late data"))
+    book.enter(over)
+    schedule.look()
+    assert len(asked) == 2
+    clock["now"] += timedelta(minutes=61)
+    schedule.look()
+    assert asked[2].scores is not None
+    assert asked[2].scores.first == "2025Q3"
+    clock["now"] = datetime(2027, 1, 2, tzinfo=UTC)
+    schedule.look()
+    assert len(asked) == 3, "nothing after the agreed day"
 
 
 def test_daily_use_is_of_sealed_networks_over_a_calendar() -> None:

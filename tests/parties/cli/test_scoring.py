@@ -1,0 +1,95 @@
+"""``entente run score`` beside its session: what is due while a party is late, and what becomes of advice."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from parties.cli import scoring
+from parties.errors import AgreementError, ConfigError, RunAborted
+from tests.parties.agreement.test_model_terms import agreement
+from tests.parties.coordinator.test_scoring_sessions import TRAINED
+
+
+def advised(folder: Path, action: str) -> Path:
+    path = folder / "advice.json"
+    path.write_text(json.dumps({"advice": action, "reasons": ["the live rank IC is below its band"]}))
+    return path
+
+
+@pytest.mark.parametrize("retrain", ["advice", "never"])
+def test_the_successor_is_written_where_it_was_agreed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], retrain: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert TRAINED.daily is not None
+    terms = TRAINED.daily.model_copy(update={"retrain": retrain})
+    trained = TRAINED.model_copy(update={"daily": terms})
+    scoring._say_advice(trained, advised(tmp_path, "retrain"), tmp_path)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the live rank IC is below its band" in said
+    found = list(tmp_path.glob("successor-*.toml"))
+    if retrain == "never":
+        assert found == []
+        assert "nothing is proposed" in said
+        return
+    [file] = found
+    assert f"entente run propose {file.name} --credentials" in said
+    written = tomllib.loads(file.read_text())
+    assert written["calendar"]["last"] > date(2025, 6, 1).isoformat()
+    assert written["daily"]["retrain"] == "advice"
+
+
+def test_advice_to_keep_writes_nothing_and_another_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scoring._say_advice(TRAINED, advised(tmp_path, "keep"), tmp_path)
+    assert "Advice: keep." in capsys.readouterr().out
+    assert list(tmp_path.glob("successor-*")) == []
+    (tmp_path / "advice.json").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"advice\.json: not what entente factors monitor"):
+        scoring._say_advice(TRAINED, tmp_path / "advice.json", tmp_path)
+
+
+def test_another_kind_is_told_what_to_propose() -> None:
+    with pytest.raises(ConfigError, match=r'kind \'ridge\': propose one with model\.kind = "sealed" and \[daily\]'):
+        scoring._check_kind(agreement({"kind": "ridge"}, contribution="none"))
+
+
+def test_late_data_of_one_period_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One look of --watch: the first period is refused, the second is scored; where all ended, the command ends."""
+    tried: list[str] = []
+
+    def score(client: Any, trained: Any, nodes: Any, period: str, valid: str) -> None:
+        tried.append(period)
+        if period == "2025Q3":
+            raise RunAborted("2025Q3 is not scored: b's data is not complete yet")
+
+    monkeypatch.setattr(scoring, "_due", lambda client, trained: ("2025Q3", "2025Q4"))
+    monkeypatch.setattr(scoring, "_score", score)
+    scoring._score_due(_knows(""), TRAINED, {}, "1h")
+    assert tried == ["2025Q3", "2025Q4"]
+    assert "b's data is not complete yet" in capsys.readouterr().out
+
+    def ended(client: Any, trained: Any) -> tuple[str, ...]:
+        raise AgreementError("no new period is due")
+
+    monkeypatch.setattr(scoring, "_due", ended)
+    scoring._score_due(_knows(""), TRAINED, {}, "1h")
+    assert "no new period is due" in capsys.readouterr().out
+    with pytest.raises(AgreementError, match="no new period"):
+        scoring._score_due(_knows("all 2 agreed periods were scored"), TRAINED, {}, "1h")
+
+
+def _knows(ended: str) -> Any:
+    """A coordinator's answer about the run."""
+    return SimpleNamespace(run=lambda run_id: SimpleNamespace(daily=SimpleNamespace(ended=ended)))
