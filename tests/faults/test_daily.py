@@ -335,7 +335,7 @@ def test_a_reader_and_the_coordinator_get_the_records_that_were_agreed(daily: Da
 @pytest.mark.parametrize("ends", ["a day", "a party leaves"])
 def test_weights_end_at_a_node_and_the_factor_says_why(daily: Daily, ends: str) -> None:
     run_id = cast("Agreement", daily.trained).run_id
-    last = date(2026, 1, 1) if ends == "a day" else date(2100, 1, 1)
+    last = date(2026, 1, 2) if ends == "a day" else date(2100, 1, 1)
     trained = cast("Agreement", daily.trained).model_copy(update={"daily": DailyTerms(scores=2, expires=last)})
     home, logged = daily.folder / "l", list[str]()
     roster = {party.name: party for party in trained.parties if ends == "a day" or party.name != "c"}
@@ -348,7 +348,7 @@ def test_weights_end_at_a_node_and_the_factor_says_why(daily: Daily, ends: str) 
     assert (kept_runs(home), logged) == ([], ["weights-erased"])
     status = live_status(home / "factors" / factor_id(trained.consortium, "y") / trained.run_id[:12])
     assert status is not None
-    assert ("daily use ended on 2026-01-01" if ends == "a day" else "c has left and took its share") in status.ended
+    assert ("daily use ended on 2026-01-02" if ends == "a day" else "c has left and took its share") in status.ended
     assert kept_runs(daily.folder / "a") == [run_id], "each node erases its own"
 
 
