@@ -69,9 +69,10 @@ def _screen_evidence(node: NodeHome, agreement: Agreement) -> tuple[bytes, str]:
     """This party's file of a screen, and what is in it."""
     from parties.node.screen_evidence import label_screen_evidence, party_screen_evidence
     from parties.node.screen_label import screen_folder
+    from parties.node.screen_report import REPORT
 
     if agreement.label.party == node.identity.name:
-        report = screen_folder(node.folder, agreement.run_id)
+        report = screen_folder(node.folder, agreement.run_id) / REPORT
         data = label_screen_evidence(node.folder, agreement, report).packed()
         return data, "labels, own terminals and all sums that opened to this party: for the auditor alone"
     with node.audit() as log:

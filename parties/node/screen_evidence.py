@@ -25,7 +25,6 @@ from parties.audit.log import AuditLog
 from parties.errors import DataError, StorageError
 from parties.node.context import RunContext
 from parties.node.label_commitment import DISCLOSURE
-from parties.node.screen_report import REPORT
 from parties.private_files import write_private
 from vfl.models.screen.label import Screened
 from vfl.protocols.committed_values import arrays_digest
@@ -166,7 +165,7 @@ class ScreenPartyEvidence:
 
 
 def label_screen_evidence(home: Path, agreement: Agreement, report: Path) -> ScreenLabelEvidence:
-    """What the label party's node in ``home`` keeps of a screen. report: the folder of its report.
+    """What the label party's node in ``home`` keeps of a screen. report: the file of its report.
 
     Raises :class:`StorageError` where it keeps none, or it is damaged.
     """
@@ -175,9 +174,9 @@ def label_screen_evidence(home: Path, agreement: Agreement, report: Path) -> Scr
         raise StorageError(f"{place}: keeps no sums of a screen: it has not come to its end, or by an earlier version")
     sums, inputs = _stored(place / _SUMS), _stored(place / DISCLOSURE)
     try:
-        return ScreenLabelEvidence(agreement, inputs, _screened(sums), json.loads((report / REPORT).read_bytes()))
+        return ScreenLabelEvidence(agreement, inputs, _screened(sums), json.loads(report.read_bytes()))
     except (OSError, ValueError):
-        raise StorageError(f"{report / REPORT}: damaged; restore it from a backup") from None
+        raise StorageError(f"{report}: damaged; restore it from a backup") from None
 
 
 def party_screen_evidence(home: Path, log: AuditLog, run_id: str) -> ScreenPartyEvidence:
