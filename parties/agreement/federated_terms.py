@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_no_members",
     "federated_rounds",
     "payloads_of",
+    "reported_periods",
     "valuation_plan",
     "with_federated_defaults",
 ]
@@ -55,17 +56,19 @@ def federated_rounds(agreement: Agreement) -> Rounds:
     return Rounds(model, names, COORDINATOR, agreement.run_id, model.numbers(columns))
 
 
-def valuation_plan(agreement: Agreement, without: frozenset[str] = frozenset()) -> Plan:
+def reported_periods(agreement: Agreement) -> slice:
+    """Which periods the model is judged on."""
+    last = agreement.evaluation.last
+    return slice(agreement.reported_from, agreement.periods.index(last) + 1 if last else len(agreement.periods))
+
+
+def valuation_plan(agreement: Agreement, without: Collection[str] = ()) -> Plan:
     """The trainings of coalitions of those who are still in, each of whose sums takes all of its members."""
     from vfl.federated.valuation import Plan
 
-    rounds = federated_rounds(agreement)
-    first = agreement.reported_from
-    last = (
-        agreement.periods.index(agreement.evaluation.last) if agreement.evaluation.last else len(agreement.periods) - 1
-    )
+    rounds, window = federated_rounds(agreement), reported_periods(agreement)
     members = tuple(name for name in rounds.members if name not in without)
-    return Plan(replace(rounds, members=members), agreement.label.party, last - first + 1, whole=True)
+    return Plan(replace(rounds, members=members), agreement.label.party, window.stop - window.start, whole=True)
 
 
 def check_no_members(agreement: Agreement) -> None:

@@ -334,10 +334,11 @@ class Engine:
                 self._lines.put(party, start(state, phase, attempt, self._heads(state, party)))
             case run_actions.RunMatching(attempt):
                 self._spawn(known, "align", attempt, lambda watch: self._parts.match(known.agreement, attempt, watch))
+            case run_actions.AddUp(phase, attempt, without):
+                part = partial(self._parts.add_up, known.agreement, phase, attempt, without)
+                self._spawn(known, phase, attempt, part)
             case run_actions.ReceiveBundle(attempt):
-                self._spawn(
-                    known, "export", attempt, lambda watch: self._parts.receive(known.agreement, attempt, watch)
-                )
+                self._spawn(known, "export", attempt, partial(self._parts.receive, known.agreement, attempt))
             case run_actions.Settle(attempt):
                 # here and not in a thread: nothing may come between the posting and its event
                 self._own_part(known, "settle", attempt, lambda _: (self._parts.settle(known), {}))

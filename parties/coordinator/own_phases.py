@@ -21,6 +21,7 @@ from parties.control.phases import PhaseName, session_name, session_roles
 from parties.control.reports import ProgressBody
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.events import CoordinatorDone, CoordinatorFailed
+from parties.coordinator.federated_sums import add_up_training, add_up_values
 from parties.coordinator.known_run import KnownRun
 from parties.drive import drive
 from parties.errors import EntenteError, PeerError, RunAborted
@@ -75,6 +76,16 @@ class OwnPhases:
             flow = match_tokens(COORDINATOR, names, limits=limits)
         report, traffic = self._play(agreement, "align", attempt, flow, watch)
         return {"n_common": report.n_common, "set_sizes": dict(report.set_sizes)}, traffic
+
+    def add_up(
+        self, agreement: Agreement, phase: PhaseName, attempt: int, without: tuple[str, ...], watch: Watch
+    ) -> tuple[dict[str, Any], dict[str, Traffic]]:
+        """The sums of a federated run: of its rounds, or of the trainings that value its members."""
+        if phase == "train":
+            flow = add_up_training(agreement, set(without))
+        else:
+            flow = add_up_values(agreement, without)
+        return self._play(agreement, phase, attempt, flow, watch)
 
     def receive(self, agreement: Agreement, attempt: int, watch: Watch) -> tuple[dict[str, Any], dict[str, Traffic]]:
         """Factor delivery, verified against the label party's key before it is kept."""

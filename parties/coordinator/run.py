@@ -89,6 +89,8 @@ class RunState:
     spans: tuple[PhaseSpan, ...]
     signatures: tuple[tuple[str, str, datetime], ...] = ()
     absent: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    """Members that a federated training went on without: they have no further part in the run."""
     holds: tuple[Hold, ...] = ()
     """Pauses that have not been taken back."""
     taken_back: tuple[str, ...] = ()
@@ -110,6 +112,19 @@ class RunState:
     def phase(self) -> PhaseName | None:
         """The phase under way; ``None`` once the run has ended."""
         return None if self.ended else self.span.phase
+
+    def team(self, phase: PhaseName) -> tuple[str, ...]:
+        """Who takes part in a phase, without those that were dropped."""
+        return tuple(name for name in self.plan.participants(phase) if name not in self.dropped)
+
+    def needed_from(self, party: str, phase: PhaseName) -> bool:
+        """Whether the party takes part in this phase or a later one."""
+        return party not in self.dropped and self.plan.needed_from(party, phase)
+
+    def can_drop(self, party: str) -> bool:
+        """Whether the training under way goes on without this member: a federated one, of enough others."""
+        plan, left = self.plan, len(self.plan.parties) - len({*self.dropped, party})
+        return bool(plan.fewest) and self.phase == "train" and party != plan.label and left >= plan.fewest
 
     @property
     def ended(self) -> bool:
@@ -153,7 +168,7 @@ def validate_state(state: RunState) -> None:
         assert span.attempt >= 1
         assert span.done <= team, "only those who take part report"
         assert (span.outcome == "skipped") == (not team)
-        assert span.outcome != "done" or span.done == team
+        assert span.outcome != "done" or set(state.team(span.phase)) <= span.done
         assert (span.outcome == "running") == (span.ended_at is None)
     assert state.ended == (state.span.outcome != "running")
     assert (state.status == "aborted") == bool(state.reason) == (state.span.outcome == "failed")
@@ -161,6 +176,7 @@ def validate_state(state: RunState) -> None:
     assert len(set(state.signed)) == len(state.signed)
     assert set(state.signed) <= set(state.plan.parties)
     assert set(state.absent) <= set(state.plan.parties)
+    assert not state.dropped or state.plan.label not in state.dropped
     if len(names) > 1:
         assert set(state.signed) == set(state.plan.parties), "no phase begins unsigned"
         assert not (state.idle and state.span.done), "nobody reports on an attempt that has not begun"
@@ -171,7 +187,7 @@ def validate_state(state: RunState) -> None:
     assert not {hold.by for hold in state.holds} & set(state.taken_back)
     assert state.holds or not state.taken_back
     if state.phase is not None and not state.absent:
-        assert state.span.done < set(state.plan.participants(state.phase)), "a finished phase was left open"
+        assert not set(state.team(state.phase)) <= state.span.done, "a finished phase was left open"
 
 
 _STATE: TypeAdapter[RunState] = TypeAdapter(RunState)

@@ -9,6 +9,7 @@ from parties.control.phases import PhaseName
 __all__ = [
     "Abort",
     "Action",
+    "AddUp",
     "AskApproval",
     "Finish",
     "Interrupt",
@@ -42,6 +43,15 @@ class RunMatching:
     """Play the coordinator's part of entity alignment."""
 
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddUp:
+    """Open the sums of a federated run's members, without those it went on without."""
+
+    phase: PhaseName
+    attempt: int
+    without: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +99,16 @@ class Finish:
     """Tell everyone that the run is settled."""
 
 
-Action = AskApproval | StartPhase | RunMatching | ReceiveBundle | Settle | Interrupt | Stop | Release | Abort | Finish
+Action = (
+    AskApproval
+    | StartPhase
+    | RunMatching
+    | AddUp
+    | ReceiveBundle
+    | Settle
+    | Interrupt
+    | Stop
+    | Release
+    | Abort
+    | Finish
+)

@@ -20,7 +20,6 @@ from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.proposing.continuing import STANDS, check_continuation
 from parties.proposing.scoring import check_scoring
-from vfl.terms import FederatedModel
 
 __all__ = ["RunBook", "check_proposal"]
 
@@ -143,10 +142,6 @@ class RunBook:
 
 def check_proposal(agreement: Agreement, roster: Roster, now: datetime) -> None:
     """Raise :class:`AgreementError` unless the agreement's keys are those of this roster, and it has not expired."""
-    if isinstance(agreement.model, FederatedModel):
-        raise AgreementError(
-            'model.kind = "federated" can be drafted, and no run of it can be proposed yet: choose another kind'
-        )
     for party in agreement.parties:
         member = roster.get(party.name)
         if member is None:

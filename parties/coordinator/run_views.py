@@ -156,7 +156,7 @@ def _waiting_for(state: RunState) -> tuple[str, ...]:
     if state.idle and state.phase != "approve":
         return state.absent
     done = state.span.done
-    return tuple(p for p in state.plan.participants(state.phase) if p not in done or p in state.absent)
+    return tuple(p for p in state.team(state.phase) if p not in done or p in state.absent)
 
 
 def _fraction(known: KnownRun) -> float:

@@ -53,6 +53,7 @@ from parties.coordinator.run import Hold, PhaseSpan, RunState
 from parties.coordinator.run_actions import (
     Abort,
     Action,
+    AddUp,
     AskApproval,
     Finish,
     Interrupt,
@@ -144,7 +145,7 @@ def _interrupted(state: RunState, event: Interrupted) -> Step:
     if state.phase in ("approve", "settle"):
         return state, ()
     why = event.why or "the coordinator stopped while the run was under way"
-    needed = [p for p in state.plan.parties if state.plan.needed_from(p, state.phase)]
+    needed = [p for p in state.plan.parties if state.needed_from(p, state.phase)]
     return _interrupt(state, event.at, why, COORDINATOR, needed)
 
 
@@ -214,7 +215,7 @@ def _failed(state: RunState, event: PhaseFailed | CoordinatorFailed) -> Step:
     blamed = event.peer if event.peer in (*state.plan.parties, COORDINATOR) else party
     reason = f"{party} stopped in {event.phase}: {event.reason}"
     if event.lost and event.phase not in ("approve", "settle"):
-        away = [blamed] if blamed in state.plan.parties and state.plan.needed_from(blamed, event.phase) else []
+        away = [blamed] if blamed in state.plan.parties and state.needed_from(blamed, event.phase) else []
         return _interrupt(state, event.at, reason, blamed, away)
     return _abort(state, event.at, reason, blamed)
 
@@ -255,7 +256,7 @@ def _resume(state: RunState, event: Resumed) -> Step:
     if left:
         return here, ()
     if state.halted:
-        begin = () if here.absent else _begin(here.plan, here.span.phase, here.span.attempt)
+        begin = () if here.absent else _begin(here, here.span.phase, here.span.attempt)
         return here, (Release(event.by), *begin)
     if here.phase == "train":
         # a party may have stopped already, its word being under way: everyone goes on from the records
@@ -279,6 +280,8 @@ def _current(
         return False
     if event.phase == "approve" and isinstance(event, PhaseDone):
         raise EventRefused(f"{party} reports approve as done: an agreement is approved by signing it")
+    if party in state.dropped:
+        return False
     if party not in state.plan.participants(event.phase):
         raise EventRefused(f"{party} has no part in {event.phase} of run {state.run[:12]}")
     return not state.idle or state.phase == "approve"  # while the run waits, no attempt is under way
@@ -286,12 +289,22 @@ def _current(
 
 def _lost(state: RunState, event: PartyLost) -> Step:
     assert state.phase is not None
-    if event.party in state.absent or not state.plan.needed_from(event.party, state.phase):
+    if event.party in state.absent or not state.needed_from(event.party, state.phase):
         return state, ()
     if state.phase == "approve":
         return replace(state, absent=(*state.absent, event.party)), ()
+    if state.can_drop(event.party):
+        return _dropped(state, event.party, event.at)
     silence = f"{event.party} has been silent for {event.silent_for:.0f} s during {state.phase}"
     return _interrupt(state, event.at, f"{silence}: check that its node runs", event.party, [event.party])
+
+
+def _dropped(state: RunState, party: str, at: datetime) -> Step:
+    """Enough members are left: the rounds under way go on without this one, and so does the run."""
+    if state.idle or party in state.span.done:
+        # it waits, or this one has what the training made: nothing goes on without it
+        return _interrupt(state, at, f"{party} is away during {state.phase}", party, [party])
+    return _go_on(replace(state, dropped=(*state.dropped, party)), at)
 
 
 def _back(state: RunState, event: PartyBack) -> Step:
@@ -302,7 +315,7 @@ def _back(state: RunState, event: PartyBack) -> Step:
         return here, (AskApproval(event.party),)
     if here.phase == "approve":
         return _go_on(here, event.at)
-    return here, () if here.idle else _begin(here.plan, here.span.phase, here.span.attempt)
+    return here, () if here.idle else _begin(here, here.span.phase, here.span.attempt)
 
 
 def _restarted(state: RunState, event: PartyRestarted) -> Step:
@@ -310,8 +323,10 @@ def _restarted(state: RunState, event: PartyRestarted) -> Step:
     assert state.phase is not None
     if state.phase == "approve" or event.party in state.absent:
         return state, ()
-    if not state.plan.needed_from(event.party, state.phase):
+    if not state.needed_from(event.party, state.phase):
         return state, ()
+    if state.can_drop(event.party):
+        return _dropped(state, event.party, event.at)
     why = f"{event.party}'s node restarted during {state.phase}"
     return _interrupt(state, event.at, why, event.party, [event.party])
 
@@ -328,7 +343,7 @@ def _interrupt(
         return _abort(state, at, f"{reason} (the {MOST_ATTEMPTS}th attempt at {span.phase})", culprit)
     fresh = PhaseSpan(span.phase, span.attempt + 1, at, reports={}, held=span.held + planned)
     paused = replace(state, spans=(*state.spans[:-1], fresh), absent=absent, halted=bool(state.holds))
-    begin = () if paused.idle else _begin(state.plan, fresh.phase, fresh.attempt)
+    begin = () if paused.idle else _begin(state, fresh.phase, fresh.attempt)
     return paused, (Interrupt(reason), *begin)
 
 
@@ -338,7 +353,7 @@ def _with_report(span: PhaseSpan, party: str, report: Mapping[str, Any]) -> Phas
 
 def _go_on(state: RunState, at: datetime) -> Step:
     """Close the phase when everyone has done their part, and begin the next that has work in it."""
-    if state.absent or state.span.done != set(state.plan.participants(state.span.phase)):
+    if state.absent or not set(state.team(state.span.phase)) <= state.span.done:
         return state, ()
     spans = (*state.spans[:-1], replace(state.span, ended_at=at, outcome="done"))
     for phase in PHASES[PHASES.index(state.span.phase) + 1 :]:
@@ -346,20 +361,20 @@ def _go_on(state: RunState, at: datetime) -> Step:
             spans = (*spans, PhaseSpan(phase, 1, at, reports={}))
             if state.holds:
                 return replace(state, spans=spans, halted=True), ()
-            return replace(state, spans=spans), _begin(state.plan, phase, 1)
+            return replace(state, spans=spans), _begin(state, phase, 1)
         spans = (*spans, PhaseSpan(phase, 1, at, at, "skipped", {}))
     return replace(state, spans=spans, ended_at=at), (Finish(),)
 
 
-def _begin(plan: Plan, phase: PhaseName, attempt: int) -> tuple[Action, ...]:
+def _begin(state: RunState, phase: PhaseName, attempt: int) -> tuple[Action, ...]:
     own: Mapping[PhaseName, Action] = {
         "align": RunMatching(attempt),
+        "train": AddUp("train", attempt, state.dropped),
+        "value": AddUp("value", attempt, state.dropped),
         "export": ReceiveBundle(attempt),
         "settle": Settle(attempt),
     }
-    return tuple(
-        own[phase] if name == COORDINATOR else StartPhase(name, phase, attempt) for name in plan.participants(phase)
-    )
+    return tuple(own[phase] if name == COORDINATOR else StartPhase(name, phase, attempt) for name in state.team(phase))
 
 
 def _abort(state: RunState, at: datetime, reason: str, culprit: str) -> Step:

@@ -21,6 +21,7 @@ from parties.data.agreed_rows import rows_of
 from parties.data.calendar import calendar_of
 from parties.demo.anchored_twins import AnchoredTwins
 from parties.demo.class_measures import class_measures, class_parity
+from parties.demo.federated_twin import compare_members
 from parties.demo.parity import Parity, found_parity
 from parties.demo.screen_twin import compare_screen
 from parties.demo.static_measures import static_measures
@@ -41,7 +42,7 @@ from vfl.models.sealed.twin import float_twin
 from vfl.models.split.initial import turned_columns
 from vfl.models.split.twin import alone, initial_weights, train_in_the_clear
 from vfl.protocols.opened_numbers import ClearNoise, OpenedNumbers, RowNoise
-from vfl.terms import AnchoredModel, ScreenModel, SealedModel, SplitModel
+from vfl.terms import AnchoredModel, FederatedModel, ScreenModel, SealedModel, SplitModel
 
 __all__ = ["TWIN_FILE", "Pooled", "compare", "write_comparison"]
 
@@ -260,6 +261,9 @@ def compare(out: Path, folder: Path, *, parity: bool, retrain: bool = False) -> 
     twin that rounds alike. cause: of a parity above 1e-3, "" where it is below. within: whether that is no more than
     the last places of what opens.
     """
+    agreement = Agreement.model_validate_json((out / "agreement.json").read_bytes())
+    if isinstance(agreement.model, FederatedModel):
+        return compare_members(out, agreement, folder, parity=parity)
     pooled = Pooled.load(out)
     names = [party.name for party in pooled.agreement.features]
     static = pooled.agreement.static

@@ -39,7 +39,7 @@ def summary_of(
     tried and judged by earlier periods.
     """
     evaluation = view.evaluation
-    return run_summary(agreement, view, ledger, started) | {
+    return run_summary(agreement, view, ledger, started) | _own_rows(agreement, twin) | {
         "ic": {
             "joint": evaluation.ic_joint if evaluation else None,
             "own": evaluation.ic_own if evaluation else None,
@@ -84,6 +84,14 @@ def run_summary(
     }
 
 
+def _own_rows(agreement: Agreement, twin: Mapping[str, Any]) -> dict[str, Any]:
+    """Of members that keep their own entities the coordinator knows no number: all homes of a demo together."""
+    if agreement.alignment.policy != "own":
+        return {}
+    found = {"policy": agreement.alignment.policy, "n_common": twin["n_common"]}
+    return {"alignment": found, "rows": twin["n_common"] * len(agreement.periods)}
+
+
 def _quality(agreement: Agreement, twin: Mapping[str, Any]) -> dict[str, Any]:
     if agreement.static is None:
         return {}
@@ -111,7 +119,9 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
         say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))
     books = summary["ledger"]
     say(f"Ledger: {things(books['postings'], 'postings')}, {'balanced' if books['balanced'] else 'NOT BALANCED'}")
-    if COORDINATOR not in agreement.recipients:
+    if agreement.alignment.policy == "own":
+        say("Each member keeps the factor of its own entities; this is the lead's.")
+    elif COORDINATOR not in agreement.recipients:
         say("The coordinator is no recipient of the factor, so its web page shows no files.")
     say(f"Factor: {summary['factor_dir']}")
 
@@ -170,7 +180,10 @@ def _show_ics(summary: Mapping[str, Any], agreement: Agreement, view: RunView, t
     beaten = {name: figure(share, ".0%") for name, share in twin["better_than"].items()}
     label = agreement.label.party
     rows = [("joint factor", correlation(ic["joint"]), "", "", "")]
-    if agreement.party(label).columns:
+    if agreement.alignment.policy == "own":
+        rows.append(("members alone, mean over rows", correlation(ic["own"]), "", "", ""))
+        rows.append((f"{label} (lead) alone", correlation(ic["single"][label]), beaten.get(label, "-"), "", ""))
+    elif agreement.party(label).columns:
         rows.append((f"{label} (label party) alone", correlation(ic["own"]), beaten.get(label, "-"), "", ""))
     for party in agreement.features:
         name = party.name

@@ -15,7 +15,7 @@ from parties.agreement.document import Agreement
 from parties.errors import AgreementError
 from parties.node.earlier_runs import proposed_before
 from parties.node.openings import Counted, OpeningStore
-from vfl.terms import AnchoredModel, ScreenModel, SplitModel
+from vfl.terms import AnchoredModel, FederatedModel, ScreenModel, SplitModel
 
 __all__ = ["check_counted", "counted_lines"]
 
@@ -89,7 +89,7 @@ def _first_predicted(agreement: Agreement) -> int:
 def _needed(agreement: Agreement, me: str) -> Iterator[tuple[Counted, int, int]]:
     """What this node counts in this run, how often at least of a row, and from which period on."""
     start = _first_predicted(agreement)
-    if me == agreement.label.party:
+    if me == agreement.label.party or isinstance(agreement.model, FederatedModel):
         return
     if isinstance(agreement.model, ScreenModel):
         yield "numbers", 1, 0

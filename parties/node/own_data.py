@@ -80,6 +80,8 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
     after the other would find the number out.
     """
     queries, data, party = folder / settings.queries, folder / settings.data, settings.party
+    if agreement.alignment.policy == "own":
+        return _member_data(agreement, settings, queries, data)
     if agreement.alignment.policy == "universe":
         entities = listed_universe(agreement, settings, folder).ids
     else:
@@ -100,6 +102,16 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
     if not party.own_columns:
         return OwnData(entities, None, label, 0)
     return OwnData(entities, label.features, label, _periods_covered(label.features, agreement, party.asked))
+
+
+def _member_data(agreement: Agreement, settings: NodeSettings, queries: Path, data: Path) -> OwnData:
+    """What a member trains on, and is judged on."""
+    from parties.node.member_rows import read_member_rows
+
+    rows = read_member_rows(agreement, settings.party, settings.label, queries, data)
+    features = rows.panel.features
+    covered = _periods_covered(features, agreement, settings.party.asked)
+    return OwnData(rows.entities, features, rows.panel, covered)
 
 
 def _periods_covered(panel: FeaturePanel, agreement: Agreement, query: str) -> int:

@@ -25,10 +25,11 @@ from parties.node.sealed_feature import SealedFeatureParty
 from psi.flow import Role
 from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle
-from vfl.terms import ScreenModel
+from vfl.terms import FederatedModel, ScreenModel
 
 if TYPE_CHECKING:
     from parties.node.label import LabelParty
+    from parties.node.member import MemberParty
 
 __all__ = ["PartyRun"]
 
@@ -47,6 +48,7 @@ class PartyRun:
         keep_approvals(context.run_folder, {party.name: signatures[party.name] for party in context.agreement.parties})
         self._alignment: AlignedRows | None = None
         self._part: FeatureParty | LabelParty | None = None
+        self._member: MemberParty | None = None
 
     def perform(self, phase: PhaseName, attempt: int) -> Report:
         """Do this party's part of ``phase`` and measure it."""
@@ -64,6 +66,8 @@ class PartyRun:
             if phase != "train":
                 raise AgreementError(f"the coordinator started {phase} in a session that only scores")
             return ScoringRun(self.context).train(attempt)
+        if isinstance(self.context.agreement.model, FederatedModel):
+            return self._as_member(phase, attempt)
         match phase:
             case "align":
                 return self._align(attempt)
@@ -77,6 +81,31 @@ class PartyRun:
                 return self._export(attempt)
             case "approve" | "settle":
                 raise AgreementError(f"the coordinator started {phase}, in which no party has a part")
+
+    def _as_member(self, phase: PhaseName, attempt: int) -> Report:
+        """A federated run's phases, in which all members do alike."""
+        from parties.node.member import MemberParty
+
+        if phase not in ("train", "evaluate", "value", "export"):
+            raise AgreementError(f"the coordinator started {phase}, in which no member has a part")
+        if self._member is None:
+            self._member = MemberParty(self.context)
+            if phase != "train":
+                self._member.restore()
+        member = self._member
+        match phase:
+            case "train":
+                return {"detail": member.train(attempt)}
+            case "evaluate":
+                numbers, points = member.evaluate()
+                return {"evaluation": numbers, "points": points}
+            case "value":
+                return member.value(attempt)
+            case _:
+                folder = member.folder
+                if not folder.is_dir():
+                    folder = store_bundle(self._factors, self._logged(member.bundle()))
+                return self._bundle_report(read_bundle(folder), folder)
 
     def _align(self, attempt: int) -> Report:
         self._alignment = perform_align(self.context, attempt)

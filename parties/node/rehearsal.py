@@ -24,7 +24,7 @@ from vfl.arithmetic.ring import Ring
 from vfl.protocols.product import Packing, Prepared, choose_packing
 from vfl.protocols.product_flows import evaluate_product, hold_product
 from vfl.protocols.slots import SLOTS, SlotEvaluator, evaluate_slots, hold_slots
-from vfl.terms import AnchoredModel
+from vfl.terms import AnchoredModel, FederatedModel
 
 __all__ = ["rehearse"]
 
@@ -37,6 +37,8 @@ def rehearse(agreement: Agreement) -> float:
 
     Raises :class:`ConfigError` where they fail or give something else than plain arithmetic.
     """
+    if isinstance(agreement.model, FederatedModel):
+        return 0.0  # nothing of it is encrypted but connections
     columns = max(len(party.columns) for party in agreement.features)
     width = agreement.model.embedding_width
     if isinstance(agreement.model, AnchoredModel):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from parties.agreement.document import Agreement
 from vfl.factors.panel import FeaturePanel
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.terms import AnchoredModel, ScreenModel
+from vfl.terms import AnchoredModel, FederatedModel, ScreenModel
 
 __all__ = ["slow_lines"]
 
@@ -21,7 +21,7 @@ def slow_lines(agreement: Agreement, panel: FeaturePanel | None, columns: int) -
     model = agreement.model
     if panel is None or agreement.static is not None or not isinstance(model, AnchoredModel):
         return
-    if isinstance(model, ScreenModel) or not panel.row_bits:
+    if isinstance(model, ScreenModel | FederatedModel) or not panel.row_bits:
         return
     told = agreement.opened_scores * SCORE_BITS
     share = min(1.0, told / panel.row_bits)

@@ -32,6 +32,7 @@ class ModuleLearner:
         self.module, self._loss, self._rows, self._terms = module, loss, rows, terms
         named = list(module.named_parameters())
         self._shared = [one for name, one in named if not (personal and name.startswith(personal))]
+        self._own = [one for name, one in named if personal and name.startswith(personal)]
         self._all = [one for _, one in named]
 
     @property
@@ -49,6 +50,19 @@ class ModuleLearner:
         if len(weights) != sum(one.numel() for one in self._shared):
             raise ValueError("these are the weights of another network")
         nn.utils.vector_to_parameters(torch.from_numpy(weights.copy()), self._shared)
+
+    @property
+    def own(self) -> F64:
+        """The parameters that stay at home, as one vector; empty where none do."""
+        if not self._own:
+            return np.zeros(0)
+        vector: F64 = nn.utils.parameters_to_vector(self._own).detach().numpy().astype(np.float64)
+        return vector
+
+    def load_own(self, weights: F64) -> None:
+        """Take parameters of this member's own up again."""
+        if self._own:
+            nn.utils.vector_to_parameters(torch.from_numpy(weights.copy()), self._own)
 
     def train(self, weights: F64, number: int) -> F64:
         terms = self._terms

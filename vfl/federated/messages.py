@@ -5,6 +5,7 @@ from __future__ import annotations
 from psi.flow import Message, Payload, Role, message
 
 __all__ = [
+    "MembersLeft",
     "PlainUpdate",
     "SumAgreed",
     "SumHeard",
@@ -174,3 +175,17 @@ class PlainUpdate(Message):
 
     number: int
     values: bytes
+
+
+@message(
+    "fed.members",
+    sender=Role.COORDINATOR,
+    receiver=Role.PARTY,
+    payload=Payload.PUBLIC,
+    reveals="who is still in the run, which the rounds told everybody",
+    source="docs/groups.md#what-members-bring",
+)
+class MembersLeft(Message):
+    """``names`` are valued."""
+
+    names: tuple[str, ...]

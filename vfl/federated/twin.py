@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,16 @@ def in_plain(
     poison: Callable[[str, F64], F64] = lambda _, update: update,
     *,
     bound: bool = True,
+    took_part: Sequence[Sequence[str]] = (),
 ) -> F64:
     """The common weights after the last round, without noise. poison: what a member makes of its update.
 
-    bound: updates are clipped, as agreed; without it the average takes whatever comes.
+    bound: updates are clipped, as agreed; without it the average takes whatever comes. took_part: who was in each round
+    of a run that some dropped out of; empty: whoever the rounds draw.
     """
     model, weights = rounds.model, initial
     for number in range(model.rounds):
-        names = rounds.wanted(number)
+        names = took_part[number] if took_part else rounds.wanted(number)
         updates = {name: poison(name, learners[name].train(weights, number) - weights) for name in names}
         if model.rule != "sum":
             weights = weights + combined(np.stack(list(updates.values())), model)

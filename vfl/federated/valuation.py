@@ -23,7 +23,7 @@ from vfl.federated.rounds import Learner, Rounds, aggregate, take_part
 from vfl.federated.secure_sum import SumTerms, add, total
 from vfl.federated.updates import RING
 
-__all__ = ["Judged", "Plan", "Valued", "open_values", "tell_values"]
+__all__ = ["Judged", "Plan", "Valued", "open_value", "open_values", "tell_value", "tell_values"]
 
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
@@ -138,9 +138,9 @@ def tell_values(plan: Plan, me: str, part: Valued, stream: SecretStream) -> Flow
         learner, initial = part.begin(plan.seed(place))
         trained = yield from take_part(plan.training(place), me, learner, initial, stream)
         judged = part.judged(trained.weights)
-        opened.append((yield from _told(plan, me, plan.evaluation(place), judged, stream)))
+        opened.append((yield from tell_value(plan.sums, me, plan.evaluation(place), judged, stream)))
     last = plan.evaluation(len(plan.coalitions))
-    opened.append((yield from _told(plan, me, last, part.alone(), stream)))
+    opened.append((yield from tell_value(plan.sums, me, last, part.alone(), stream)))
     return plan.values(opened)
 
 
@@ -152,26 +152,40 @@ def open_values(plan: Plan, gone: set[str]) -> Flow[dict[frozenset[str], F64]]:
     Model: as :func:`vfl.federated.secure_sum.total`.
     Source: Shapley 1953; docs/groups.md#what-members-bring.
     """
-    opened, terms = [], plan.sums
+    opened = []
     for place in range(len(plan.coalitions) + 1):
         if place < len(plan.coalitions):
             yield from aggregate(plan.training(place), gone)
-        made = yield from total(terms, plan.evaluation(place), terms.members, 2 * plan.periods, gone)
-        opened.append(_checked(_mean(made.elements), ""))
+        opened.append((yield from open_value(plan.sums, plan.evaluation(place), plan.periods, gone)))
     return plan.values(opened)
 
 
-def _told(plan: Plan, me: str, number: int, judged: Judged, stream: SecretStream) -> Flow[F64]:
-    """One value, of everybody's ICs."""
-    if not len(judged.ics) == len(judged.rows) == plan.periods:
-        raise ValueError(f"ICs of {plan.periods} periods are needed")
-    terms = plan.sums
+def tell_value(terms: SumTerms, me: str, number: int, judged: Judged, stream: SecretStream) -> Flow[F64]:
+    """Member: bring its own rows' rank ICs to one value by period, of everybody's.
+
+    Learns: the mean over members in each period, weighed by their rows, and the sum of the rows.
+    Leaks: nothing else of its ICs; where it alone has rows in a period, the value is its own.
+    Model: as :func:`tell_values`.
+    Source: docs/groups.md#what-members-bring.
+    """
     counted = np.isfinite(judged.ics) & (judged.rows > 0)
     rows = np.where(counted, judged.rows, 0)
     weighed = np.where(counted, np.clip(judged.ics, -1.0, 1.0), 0.0) * rows
     values = np.concatenate([RING.encode(weighed, _FRACTION), RING.wrap(rows.astype(np.int64))])
     made = yield from add(terms, me, number, terms.members, values, stream)
-    return _checked(_mean(made.elements), plan.rounds.aggregator)
+    return _checked(_mean(made.elements), terms.aggregator)
+
+
+def open_value(terms: SumTerms, number: int, periods: int, gone: set[str]) -> Flow[F64]:
+    """Coordinator: open one value by period.
+
+    Learns: the mean over members in each period, and the sum of the rows.
+    Leaks: to every member the same.
+    Model: as :func:`vfl.federated.secure_sum.total`.
+    Source: docs/groups.md#what-members-bring.
+    """
+    made = yield from total(terms, number, terms.members, 2 * periods, gone)
+    return _checked(_mean(made.elements), "")
 
 
 def _checked(ics: F64, peer: str) -> F64:
