@@ -51,7 +51,9 @@ def consortium(folder: Path) -> None:
     for place, name in enumerate(MEMBERS):
         frame = pd.DataFrame(rng.normal(size=(len(grid), 6)), columns=list("abcdef"), index=grid)
         frame["label"] = frame.sum(axis=1) / 2 + rng.normal(size=len(grid)) * 2
-        frame.reset_index().assign(entity=lambda one: name + one["entity"].astype(str)).to_csv(folder / f"{name}.csv")
+        frame = frame.reset_index()
+        frame["entity"] = name + frame["entity"].astype(str)
+        frame.to_csv(folder / f"{name}.csv")
         for suffix, columns in (("", "a, b, c, d, e, f"), ("_label", "label")):
             query = f"SELECT entity, period, {columns} FROM read_csv('${{data}}/{name}.csv')"
             (folder / f"{name}{suffix}.sql").write_text(query)
