@@ -39,22 +39,26 @@ def summary_of(
     tried and judged by earlier periods.
     """
     evaluation = view.evaluation
-    return run_summary(agreement, view, ledger, started) | _own_rows(agreement, twin) | {
-        "ic": {
-            "joint": evaluation.ic_joint if evaluation else None,
-            "own": evaluation.ic_own if evaluation else None,
-            "single": dict(twin["single"]),
-            "n_periods": evaluation.n_periods if evaluation else 0,
-            "t": evaluation.t_joint if evaluation else None,
-        },
-        "parity": twin["parity"],
-        "parity_rounded": twin["rounded"],
-        "parity_cause": twin["cause"],
-        "shapley": {part.party: part.shapley for part in view.contributions},
-        "factor_dir": str(factor_dir),
-        "choice": choice_of(agreement, factor_dir),
-        **_quality(agreement, twin),
-    }
+    return (
+        run_summary(agreement, view, ledger, started)
+        | _own_rows(agreement, twin)
+        | {
+            "ic": {
+                "joint": evaluation.ic_joint if evaluation else None,
+                "own": evaluation.ic_own if evaluation else None,
+                "single": dict(twin["single"]),
+                "n_periods": evaluation.n_periods if evaluation else 0,
+                "t": evaluation.t_joint if evaluation else None,
+            },
+            "parity": twin["parity"],
+            "parity_rounded": twin["rounded"],
+            "parity_cause": twin["cause"],
+            "shapley": {part.party: part.shapley for part in view.contributions},
+            "factor_dir": str(factor_dir),
+            "choice": choice_of(agreement, factor_dir),
+            **_quality(agreement, twin),
+        }
+    )
 
 
 def run_summary(
