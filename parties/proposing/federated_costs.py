@@ -5,8 +5,8 @@ from __future__ import annotations
 from parties.agreement.document import Agreement
 from parties.names import COORDINATOR
 from parties.proposing.sealed_costs import SealedCost, SealedSteps
-from vfl.federated.opens import trainings
 from vfl.federated.secure_sum import KEY_BYTES
+from vfl.models.federated_opens import trainings
 from vfl.terms import FederatedModel
 
 __all__ = ["federated_cost", "federated_seconds", "federated_steps"]

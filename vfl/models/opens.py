@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from vfl.federated import opens as federated
+from vfl.models import federated_opens as federated
 from vfl.models.disclosure import Caution, RunSizes
 from vfl.models.ensemble import opens as ensemble
 from vfl.models.ridge import opens as ridge
