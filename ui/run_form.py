@@ -36,6 +36,10 @@ PRESETS: Mapping[str, str] = {
     "standard": "Standard",
     "strict": "Strict",
 }
+_FOREIGN: Mapping[str, tuple[str, ...]] = {
+    "screen": ("readers", "fees", "reward.settlement", "reward.licence", "walk_forward.horizons"),
+    "federated": ("readers", "fees", "walk_forward.horizons", "label.residual"),
+}
 _A_YEAR = {"D": 252, "B": 252, "W-FRI": 52, "M": 12, "Q": 4}
 
 
@@ -78,21 +82,21 @@ def terms_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
         for name in ("parameter_set", "search", "daily"):
             terms.pop(name, None)
     for field in FIELDS:
-        if field.path == "model.weights" and field.when(values):
+        if field.path == "model.weights" and values.get("model.kind") == "ensemble":
             set_averages(terms, str(values.get(field.path, "")))
         elif field.path in values and field.when(values):
             _set(terms, field.path, _said(field, values))
         elif not field.when(values):
             _drop(terms, field.path)
-    if values.get("model.kind") == "screen":
-        _drop_factor(terms)
+    _drop_foreign(terms, str(values.get("model.kind")))
     return _undated(terms, base) if terms.get("static") else terms
 
 
-def _drop_factor(terms: dict[str, Any]) -> None:
-    """What only a run with a factor has, and has no field."""
-    terms["recipients"] = []
-    for path in ("readers", "fees", "reward.settlement", "reward.licence", "walk_forward.horizons"):
+def _drop_foreign(terms: dict[str, Any], kind: str) -> None:
+    """What a kind of model has not, and the form has no field for."""
+    if kind in _FOREIGN:
+        terms["recipients"] = []  # nobody takes a factor: there is none, or each member keeps its own
+    for path in _FOREIGN.get(kind, ()):
         _drop(terms, path)
 
 
@@ -135,8 +139,8 @@ def section_of(field: str) -> str:
 def _typed(field: Field, said: Value, unset: Value) -> Value:
     """As the field's input takes it; what it cannot take becomes the field's own."""
     value = unset if said is None else said
-    if field.path == "model.weights":
-        return choice_of(said)
+    if field.path == "model.weights" and not isinstance(said, str):
+        return choice_of(said) if unset == "" else unset
     if field.kind == "whole":
         return value if isinstance(value, int) else unset
     if field.kind in ("number", "rate"):

@@ -130,6 +130,8 @@ HELP: Mapping[str, str] = {
     "daily_kept": "On this day every node erases its share of the weights.",
     "daily_due": "A period is due once its cutoff has passed; nodes refuse it while their own data is not complete.",
     "retrain": "As agreed: entente run score proposes terms like this run's over a calendar that goes on.",
+    "federated": "Members with the same columns train at home on their own entities; what changed is averaged, and the "
+    "average moves the weights that all share.",
     "lone_t": "What a formula needs on the first half where no other one passes: the more are tried, the more. Where "
     "several pass, each needs less, and never less than the hurdle.",
     "bytes": "What the parties sent to each other, by type of message and by what such a message can reveal.",

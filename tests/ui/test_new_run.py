@@ -374,3 +374,15 @@ def test_a_run_like_one_without_a_calendar_has_none_either() -> None:
     assert "calendar" not in again
     assert again["walk_forward"] == walk
     assert again["evaluation"] == terms["evaluation"] | {"metrics_to_coordinator": True}
+
+
+def test_a_federated_model_has_sums_in_place_of_openings_and_no_takers() -> None:
+    terms = template()
+    values = run_form.values_of(terms) | {"model.kind": "federated"}
+    values |= run_form.on_kind_change(values)
+    values |= run_form.out_of_choice(values) | {"model.noise": 1.0, "model.weights": "equal"}
+    made = run_form.terms_from(terms, values)
+    assert made["recipients"] == []
+    assert (made["alignment"]["policy"], made["openings"]) == ("own", {"contribution": "retrain"})
+    assert (made["model"]["weights"], made["model"]["delta"], "anchor" in made["model"]) == ("equal", 1e-5, False)
+    assert run_form.terms_from(made, run_form.values_of(made)) == made

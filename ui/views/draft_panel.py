@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from parties.client import CostView, DraftView, ScreenPlanView
@@ -43,6 +45,10 @@ def _openings(draft: DraftView) -> None:
     if draft.screen is not None:
         _screen(draft, draft.screen)
         return
+    model = draft.agreement.get("model")
+    if isinstance(model, dict) and model.get("kind") == "federated":
+        _sums(draft, model)
+        return
     if draft.score_bits:
         _scores(draft)
         return
@@ -76,6 +82,21 @@ def _screen(draft: DraftView, plan: ScreenPlanView) -> None:
     )
     used = sum(use.most for use in draft.openings)
     st.progress(min(1.0, used / draft.row_limit), text=f"{used} of {draft.row_limit} label vectors of a row")
+
+
+def _sums(draft: DraftView, model: dict[str, Any]) -> None:
+    """Of a federated model: sums over members, and of a row nothing."""
+    st.markdown("**What opens**", help=HELP["federated"])
+    members = len(draft.agreement.get("parties", ()))
+    with st.container(horizontal=True):
+        st.metric("Rounds", count(model.get("rounds")), border=True, width="content")
+        st.metric("Members in a sum", f"{model.get('threshold')} of {members}", border=True, width="content")
+        st.metric("Noise, clips", f"{model.get('noise', 0):g}", border=True, width="content")
+    seen = "nobody sees one update" if model.get("rule") == "sum" else "the coordinator sees every update"
+    st.caption(
+        f"Each round one sum of updates opens over so many members or more; {seen}. Of a row nothing opens. Epsilon, "
+        "where there is noise, stands above in what the label party learns."
+    )
 
 
 def _scores(draft: DraftView) -> None:

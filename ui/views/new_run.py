@@ -86,7 +86,7 @@ def _form(client: ClientProtocol, start: TemplateView, members: Sequence[PartyVi
     values, chosen = _seed(start, members)
     terms = run_form.terms_from(start.terms, values)
     terms["parties"] = [name for names in (chosen["label"], chosen["features"]) for name in names]
-    if made := values["model.kind"] != "screen":
+    if made := values["model.kind"] not in ("screen", "federated"):
         terms["recipients"] = chosen["recipients"]
     coalition = tuple(chosen["coalition"]) if made else ()
     question = DraftQuestion(
@@ -183,7 +183,7 @@ def _has_said(member: PartyView) -> bool:
 
 
 def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | None, *, made: bool) -> None:
-    """The parties, what each offers, and who gets the factor, where the run makes one."""
+    """The parties, what each offers, and who gets the factor, where one is handed over."""
     chosen = _chosen(start, members)
     labels = [member.name for member in members if _has_said(member) and member.role == "label"]
     features = [member.name for member in members if _has_said(member) and member.role == "feature"]
@@ -192,7 +192,7 @@ def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | N
         "Label party", labels, index=None, key=_key(start, "label"),
         help="It holds the labels, leads the training and makes the factor."
         if made
-        else "It holds the labels, and the report of the screen stays with it.",
+        else "Of a screen it holds the labels and the report; of a federated model it leads and reports.",
     )  # fmt: skip
     right.multiselect(
         "Feature parties", features, key=_key(start, "features"),
