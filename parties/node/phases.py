@@ -105,7 +105,7 @@ class PartyRun:
                 folder = member.folder
                 if not folder.is_dir():
                     folder = store_bundle(self._factors, self._logged(member.bundle()))
-                return self._bundle_report(read_bundle(folder), folder)
+                return bundle_report(read_bundle(folder), folder)
 
     def _align(self, attempt: int) -> Report:
         self._alignment = perform_align(self.context, attempt)

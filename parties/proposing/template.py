@@ -8,6 +8,7 @@ from datetime import date
 from typing import Literal, Protocol
 
 from parties.errors import ConfigError
+from parties.settings.consortium import CalendarSettings
 
 __all__ = ["Kind", "Offered", "terms_template"]
 
@@ -51,7 +52,11 @@ def terms_template(
         f"# columns = {json.dumps(list(member.columns))}   # all that its node offers; name fewer to use fewer\n"
         for member in sorted(there, key=lambda one: names.index(one.name))
     )
+    if kind == "federated":
+        _check_same_columns(there)
     return _TEMPLATE.format(
+        alignment=_OWN if kind == "federated" else _COMMON,
+        evaluation=_TRAINED_ONCE.format(first=_reported(frequency, first, last)) if kind == "federated" else _REPORTED,
         name=json.dumps(consortium, ensure_ascii=False),
         recipients=json.dumps(names),
         frequency=json.dumps(frequency),
@@ -61,6 +66,31 @@ def terms_template(
         openings=_OPENINGS[kind].format(limit=limit),
         parties=parties,
     )
+
+
+def _reported(frequency: str, first: date, last: date) -> str:
+    """The period from which a model that is trained once is reported: three fifths are before it."""
+    from parties.data.calendar import calendar_terms  # pandas, which a coordinator starts without
+
+    periods = calendar_terms(CalendarSettings(frequency=frequency, first=first, last=last)).periods
+    return periods[len(periods) * 3 // 5]
+
+
+def _check_same_columns(members: Sequence[Offered]) -> None:
+    """Raise ConfigError unless all members offer the same columns, as a federated model needs."""
+    first = members[0]
+    for member in members:
+        if not member.columns:
+            raise ConfigError(
+                f"{member.name} offers no columns, and every member of a federated model has the same: name them in "
+                "its node.toml, or take --kind sealed"
+            )
+        if set(member.columns) != set(first.columns):
+            other = sorted(set(member.columns) ^ set(first.columns))[0]
+            raise ConfigError(
+                f"{first.name} and {member.name} offer other columns, {other} among them, and every member of a "
+                "federated model has the same: name them alike in each node.toml, or take --kind sealed"
+            )
 
 
 def _width_and_limit(columns: int) -> tuple[int, int]:
@@ -77,6 +107,27 @@ def _width_and_limit(columns: int) -> tuple[int, int]:
         )
     return width, limit
 
+
+_COMMON = """\
+# psi: only common entities become known to all. With fewer than this many the run stops and no row is shown.
+policy = "psi"
+minimum_common = 30
+# For sets of 100,000 and more, or to do without the coordinator's help: docs/protocols/transfer.md
+# protocol = "ot\""""
+
+_REPORTED = """\
+# What is reported and paid: all predicted periods, or those between two days that were named beforehand.
+# [evaluation]
+# first = "2024-01-05\""""
+
+_TRAINED_ONCE = """\
+# The model is trained once, on labels known before this day, and reported from it on.
+[evaluation]
+first = "{first}\""""
+
+_OWN = """\
+# own: members train on entities of their own; nobody learns which these are.
+policy = "own\""""
 
 _OPENINGS: dict[Kind, str] = {
     "sealed": "# Scores of a row that may open over all runs; nothing else of a row opens.\nlimit_per_row = 4",
@@ -106,11 +157,7 @@ last = {last}
 decision_lag_days = 0
 
 [alignment]
-# psi: only common entities become known to all. With fewer than this many the run stops and no row is shown.
-policy = "psi"
-minimum_common = 30
-# For sets of 100,000 and more, or to do without the coordinator's help: docs/protocols/transfer.md
-# protocol = "ot"
+{alignment}
 
 [walk_forward]
 # Periods until a label is known, periods held out beyond that, and periods of labels before the first prediction.
@@ -118,9 +165,7 @@ horizon = 1
 embargo = 0
 warmup = 12
 
-# What is reported and paid: all predicted periods, or those between two days that were named beforehand.
-# [evaluation]
-# first = 2024-01-05
+{evaluation}
 
 [model]
 # sealed, trees, split or ridge: docs/models.md says when to take which; screen: docs/screen.md.

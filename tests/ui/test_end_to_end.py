@@ -93,8 +93,8 @@ def admin(site: Site, browser: Browser) -> Browser:
 
 
 def names(site: Site) -> tuple[str, ...]:
-    """What nobody may read without a session."""
-    return (site.failed.run_id[:12], site.failed.purpose, "simulated", *(p.name for p in site.house.settings.party))
+    """What nobody may read without a session; the consortium's name stands on the sign-in page."""
+    return (site.failed.run_id[:12], site.failed.purpose, *(p.name for p in site.house.settings.party))
 
 
 @pytest.mark.parametrize("page", ["", "runs", "run?run=x", "ledger", "settings", "trust", "nowhere"])

@@ -254,7 +254,7 @@ def test_tables_keep_every_posting_and_count_what_is_hidden() -> None:
     entry = client.money.entries[0].model_copy(update={"hidden": 3})
     table = entries_table([entry])
     assert len(table) == len(entry.lines) + 1
-    assert table["Account"].iloc[-1] == "3 of others"
+    assert table["Account"].iloc[-1] == "3 postings of others"
     bare = entry.model_copy(update={"lines": (), "hidden": 0})
     assert len(entries_table([bare])) == 1, "a void without postings is a row of its own"
     assert len(entries_table([])) == len(accounts_table([])) == len(settlements_table([])) == 0

@@ -77,8 +77,9 @@ def _screen(draft: DraftView, plan: ScreenPlanView) -> None:
         f"number of {plan.bits} bits in each of {things(plan.periods, 'periods')}, and nothing of a row."
     )
     st.caption(
-        f"Chosen on {plan.halves} periods, confirmed on {plan.halves}: |t| above {plan.hurdle:g}, false discoveries of "
-        f"{percent(plan.level)} over all formulas, a deflated Sharpe ratio of 95 % or more; then the same sign."
+        f"Chosen on {things(plan.halves, 'periods')}, confirmed on as many: |t| above {plan.hurdle:g}, false "
+        f"discoveries of {percent(plan.level)} over all formulas, a deflated Sharpe ratio of 95 % or more; "
+        "then the same sign."
     )
     used = sum(use.most for use in draft.openings)
     st.progress(min(1.0, used / draft.row_limit), text=f"{used} of {draft.row_limit} label vectors of a row")

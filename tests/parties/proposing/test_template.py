@@ -17,6 +17,10 @@ from parties.proposing.template import Kind, terms_template
 KEY = "ab" * 32
 
 
+def replace_columns(one: PartyView, columns: tuple[str, ...]) -> PartyView:
+    return one.model_copy(update={"columns": columns})
+
+
 def member(name: str, role: str, columns: int) -> PartyView:
     label = {"label_name": "next_return", "label_definition": "of the week after"} if role == "label" else {}
     return PartyView(
@@ -25,21 +29,35 @@ def member(name: str, role: str, columns: int) -> PartyView:
     )  # fmt: skip
 
 
+LIKE = [
+    replace_columns(one, ("volume", "spread"))
+    for one in (member("sat", "feature", 2), member("bank", "label", 2), member("web", "feature", 2))
+]
 MEMBERS = [member("sat", "feature", 5), member("bank", "label", 0), member("web", "feature", 3)]
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_it_can_be_proposed_as_it_is(tmp_path: Path, kind: Kind) -> None:
-    text = terms_template("Fonds “A”", MEMBERS, kind, "W-FRI", date(2023, 1, 6), date(2024, 12, 27))
+    offered = LIKE if kind == "federated" else MEMBERS
+    text = terms_template("Fonds “A”", offered, kind, "W-FRI", date(2023, 1, 6), date(2024, 12, 27))
     (tmp_path / "terms.toml").write_text(text, encoding="utf-8")
-    members = {one.name: one for one in MEMBERS}
+    members = {one.name: one for one in offered}
     settings = load_proposal(tmp_path / "terms.toml", members)
     nodes = {COORDINATOR: member(COORDINATOR, "feature", 0), **members}
     agreement = agreement_of(settings, nodes, datetime(2026, 1, 1, tzinfo=UTC))
     assert agreement.model.kind == kind
     assert agreement.consortium == "Fonds “A”"
-    assert {party.name: len(party.columns) for party in agreement.parties} == {"bank": 0, "sat": 5, "web": 3}
+    assert {party.name: party.columns for party in agreement.parties} == {one.name: one.columns for one in offered}
     assert (agreement.calendar.frequency, len(agreement.calendar.periods)) == ("W-FRI", 104)
+
+
+def test_members_of_a_federated_model_offer_the_same_columns() -> None:
+    dates = (date(2023, 1, 6), date(2024, 12, 27))
+    with pytest.raises(ConfigError, match="bank offers no columns"):
+        terms_template("x", MEMBERS, "federated", "W-FRI", *dates)
+    other = replace_columns(LIKE[2], ("volume", "depth"))
+    with pytest.raises(ConfigError, match="sat and web offer other columns, depth among them"):
+        terms_template("x", [*LIKE[:2], other], "federated", "W-FRI", *dates)
 
 
 def test_it_says_who_is_missing() -> None:

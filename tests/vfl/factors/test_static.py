@@ -75,7 +75,7 @@ def test_several_classes_are_measured_by_accuracy_log_loss_and_macro_auc() -> No
     assert numbers["mean_label"]["log_loss"].value == pytest.approx(np.log(3))
     assert numbers["calibration"]["right"].value == pytest.approx(made["accuracy"])
     assert len(found.findings.series["right_rows"].y) == 10
-    assert verdict(found.findings).startswith("Accuracy 0.7")
+    assert verdict(found.findings).startswith("Accuracy 75.8 %")
     assert numbers["uplift"]["accuracy_difference_low"].value > 0
     assert class_quality(number, {"joint": own, "own": joint}, np.full(3, 1 / 3)).findings.warned("no uplift")
     alike = class_quality(np.ones(600), {"joint": joint}, np.full(3, 1 / 3))
