@@ -8,7 +8,6 @@ from datetime import date
 from typing import Literal, Protocol
 
 from parties.errors import ConfigError
-from parties.settings.consortium import CalendarSettings
 
 __all__ = ["Kind", "Offered", "terms_template"]
 
@@ -70,7 +69,9 @@ def terms_template(
 
 def _reported(frequency: str, first: date, last: date) -> str:
     """The period from which a model that is trained once is reported: three fifths are before it."""
-    from parties.data.calendar import calendar_terms  # pandas, which a coordinator starts without
+    # the command line starts without pandas and pydantic
+    from parties.data.calendar import calendar_terms
+    from parties.settings.consortium import CalendarSettings
 
     periods = calendar_terms(CalendarSettings(frequency=frequency, first=first, last=last)).periods
     return periods[len(periods) * 3 // 5]
