@@ -285,6 +285,14 @@ def test_every_file_that_a_document_names_stands() -> None:
     assert {name: files for name, files in missing.items() if files} == {}
 
 
+def test_every_example_is_in_the_package() -> None:
+    """Documents lead to them, and their files to each other by ``..``."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {name_of(path.parent) for path in (ROOT / "examples").glob("*/README.md")}
+    kept = {name.removeprefix("share/doc/entente/"): files for name, files in setuptools["data-files"].items()}
+    assert {name: kept.get(name) for name in folders} == {name: [f"{name}/*"] for name in folders}
+
+
 def test_no_absence_is_proved_by_sleeping() -> None:
     """Nothing happened while a test slept: on a slow machine nothing had happened yet."""
     found = []
