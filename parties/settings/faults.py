@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 __all__ = ["first_fault", "reason"]
 
 
 def first_fault(error: ValidationError, record: object) -> str:
     """The first fault as ``where: what``, with the place as it stands in ``record``, which was validated."""
-    first = error.errors()[0]
+    first = _first(error)
     where = _place(first["loc"], record) or "the file"
     return f"{where}: {_said(first)}"
 
 
 def reason(error: ValidationError) -> str:
     """The first fault alone, where its place would say nothing."""
-    return _said(error.errors()[0])
+    return _said(_first(error))
 
 
-def _said(fault: Mapping[str, Any]) -> str:
+def _first(error: ValidationError) -> ErrorDetails:
+    """A key that is missing may stand there misspelt: then the one that nobody knows comes before it."""
+    faults = error.errors()
+    if faults[0]["type"] != "missing":
+        return faults[0]
+    table = faults[0]["loc"][:-1]
+    misspelt = (one for one in faults if one["type"] == "extra_forbidden" and one["loc"][:-1] == table)
+    return next(misspelt, faults[0])
+
+
+def _said(fault: ErrorDetails) -> str:
     if fault["type"] == "extra_forbidden":
         return "no such key: correct its name or take it out (docs/configuration.md lists every key)"
     return str(fault["msg"]).removeprefix("Value error, ")

@@ -23,7 +23,11 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *(path for folder in FOLDERS for path i
 
 @pytest.mark.parametrize(
     ("old", "new", "place"),
-    [("purpose =", "porpose =", "porpose"), ("[model]", "[model]\nepoch = 3", "model.epoch")],
+    [
+        ("purpose =", "porpose =", "porpose"),
+        ("[model]", "[model]\nepoch = 3", "model.epoch"),
+        ("frequency =", "frequencies =", "calendar.frequencies"),
+    ],
 )
 def test_an_unknown_key_is_named_as_it_stands_in_the_file(tmp_path: Path, old: str, new: str, place: str) -> None:
     simulate(tmp_path, entities=40, periods=12, parties=2, model="split")
