@@ -87,7 +87,9 @@ $(STAMPS)/venv:
 $(STAMPS)/torch: constraints.txt | $(STAMPS)/venv
 	@echo "Installing torch into $(VENV) (some minutes, once)"
 	@$(PIP) setuptools $(if $(TORCH),uv)
-	@$(if $(TORCH),$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --torch-backend $(TORCH),$(PIP) $(TORCH_FLAGS)) torch && touch "$@"
+	@$(if $(TORCH),$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --torch-backend $(TORCH),$(PIP) $(TORCH_FLAGS)) torch \
+	|| { echo "torch was not installed$(if $(TORCH),: TORCH=$(TORCH) takes it from download.pytorch.org; without TORCH= make takes it from the index that pip is set to)" >&2; exit 1; }
+	@touch "$@"
 
 $(STAMPS)/runtime: pyproject.toml $(STAMPS)/torch
 	@echo "Installing Entente and what it runs on into $(VENV)"
