@@ -24,6 +24,18 @@ MODEL = SealedModel(warmup_steps=2, batch_rows=256, width=1)
 TRAINED, WEEKS = 14, 18
 
 
+LONG = pytest.mark.skipif(
+    not os.environ.get("ENTENTE_LONG"), reason="test_daily.py has it in one process: set ENTENTE_LONG=1"
+)
+
+
+def _scheduled(settings: ConsortiumSettings) -> ConsortiumSettings:
+    """The same, and the coordinator proposes each week by itself."""
+    terms = _shorter(settings).model_dump()
+    terms["daily"]["schedule"] = "due"
+    return ConsortiumSettings.model_validate(terms)
+
+
 def _shorter(settings: ConsortiumSettings) -> ConsortiumSettings:
     """The last four weeks of the data are new periods."""
     assert settings.calendar is not None
@@ -50,9 +62,7 @@ def _charged(alive: Living, run_id: str) -> int:
 
 
 @pytest.mark.system
-@pytest.mark.skipif(
-    not os.environ.get("ENTENTE_LONG"), reason="test_daily.py has it in one process: set ENTENTE_LONG=1"
-)
+@LONG
 def test_a_killed_session_goes_on_and_a_period_is_scored_once(tmp_path: Path) -> None:
     with living(tmp_path, model=MODEL, periods=WEEKS, terms=_shorter) as alive:
         alive.settled()
@@ -94,3 +104,37 @@ def _score_by_command(alive: Living, bundle: Path) -> None:
         daily = client.run(run_id).daily
     assert daily is not None
     assert (len(daily.scored), daily.agreed, daily.ended) == (2, 3, "")
+
+
+@pytest.mark.system
+@LONG
+def test_a_schedule_and_a_watch_score_all_that_was_agreed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The first week by the coordinator alone; a watch beside it goes on to the last, and ends. Each is scored once."""
+    with living(tmp_path, model=MODEL, periods=WEEKS, terms=_scheduled) as alive:
+        alive.settled()
+        run_id = alive.agreement.run_id
+        with alive.client() as client:
+
+            def scored() -> int:
+                daily = client.run(run_id).daily
+                return 0 if daily is None else len(daily.scored)
+
+            until(lambda: scored() == 1, "the coordinator's first session")
+            watch = ["run", "score", run_id[:12], "--watch", "--every", "1m", "--credentials", str(alive.homes.admin)]
+            assert command(watch) == 4
+            said = " ".join("".join(capfd.readouterr()).split())
+            assert "3 periods of run" in said
+            assert "all that was agreed (daily.scores): propose a new run" in said
+            daily = client.run(run_id).daily
+            assert daily is not None
+            assert daily.ended == "all 3 agreed periods were scored"
+            sessions = [one for one in daily.sessions if one.status == "settled"]
+        [bundle] = alive.homes.party(LABEL).glob("factors/*/*")
+        found = live_scores(bundle)
+        assert [str(day)[:10] for day in found.index.unique("datetime")] == sorted(daily.scored)
+        assert sum(_charged(alive, one.run_id) for one in sessions) == len(found)
+        # the coordinator is a recipient without a part in the session: the files that lie there are the label party's
+        for one in sessions:
+            [delivered] = alive.homes.out.glob(f"coordinator/factors/{one.run_id}*")
+            [kept] = alive.homes.party(LABEL).glob(f"live/*/*.{one.period}")
+            assert (delivered / "factor.parquet").read_bytes() == (kept / "factor.parquet").read_bytes()
