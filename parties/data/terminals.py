@@ -42,11 +42,20 @@ _OPERATORS: dict[Operator, tuple[str, Callable[[pd.DataFrame, int], pd.DataFrame
 
 @dataclass(frozen=True)
 class Terminals:
-    """names: in words, for this party's people alone. ranks: int64 (T, n, m). left_out: made, and beyond the most."""
+    """names: in words, for this party's people alone. ranks: int64 (T, n, m). left_out: made, and beyond the most.
+
+    covered: bool (T, n), False where ranks are drawn in the place of a row that the party does not have; None: nowhere.
+    """
 
     names: tuple[str, ...]
     ranks: Ints
     left_out: int
+    covered: NDArray[np.bool_] | None = None
+
+    @property
+    def held(self) -> Ints:
+        """The ranks of rows that the party has, 0 elsewhere: what is drawn is new in every period, and tells nothing."""
+        return self.ranks if self.covered is None else np.where(self.covered[:, :, None], self.ranks, 0)
 
 
 def read_terminals(
@@ -68,7 +77,8 @@ def read_terminals(
     if absent is None:
         return made
     drawn = absent.below(2 * RANK_TOP + 1, made.ranks.size).astype(np.int64).reshape(made.ranks.shape) - RANK_TOP
-    return Terminals(made.names, np.where(seen.covered[:, :, None], made.ranks, drawn), made.left_out)
+    filled = np.where(seen.covered[:, :, None], made.ranks, drawn)
+    return Terminals(made.names, filled, made.left_out, seen.covered)
 
 
 def terminals_of(raw: Floats, columns: tuple[str, ...], terms: TerminalSettings, most: int) -> Terminals:

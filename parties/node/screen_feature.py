@@ -77,7 +77,7 @@ class ScreenFeatureParty(AnchoredFeatureParty):
             members,
             numbered,
             self.stream,
-            opening=partial(self._charge, name, made.ranks),
+            opening=partial(self._charge, name, made.held),
             supply=PreparedZeros,
             workers=context.workers,
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parties.data.terminals import cross_sectional_ranks
+from parties.data.terminals import Terminals, cross_sectional_ranks
 from parties.node.screen_feature import ScreenFeatureParty
 from psi.flow import Flow, LocalProtocolError, run_local
 from vfl.arithmetic.prime_ring import PRIME_RING
@@ -20,6 +20,7 @@ from vfl.models.screen.label import Screened, ScreenLabel
 from vfl.models.screen.messages import ScreenMembers
 from vfl.models.screen.numbers import LABEL_TOP, Window, label_integers
 from vfl.models.screen.room import check_room, new_bits
+from vfl.models.screen.twin import screened_in_the_clear
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.label import LabelKeys
 
@@ -80,6 +81,34 @@ def test_a_column_that_never_changes_is_solved_for_over_the_periods() -> None:
     with pytest.raises(LocalProtocolError, match="too little is new in 1 of this party's 1 terminals"):
         check_room(hidden, 0, 0)
     check_room(ranks(48, 1, 3), 0, 0)
+
+
+def test_a_column_that_comes_back_is_solved_for_as_one_that_never_changes() -> None:
+    """Attack: of two sets of values that take turns, each is in half of the periods' sums."""
+    labels, hidden = labels_of(96), np.tile(ranks(2, 1, 3), (48, 1, 1))
+    found = screened({"a": hidden}, ScreenLabel, labels, np.zeros((96, ENTITIES, 0), np.int64))
+    for turn in range(2):
+        read = solved(labels[turn::2].astype(np.float64), found.alone["a"][turn::2, 0])
+        assert (read == hidden[turn, :, 0]).mean() > 0.95
+    irregular = ranks(2, 1, 3)[np.random.default_rng(4).integers(0, 2, size=96)]
+    for column in (hidden, irregular):
+        with pytest.raises(LocalProtocolError, match="too little is new in 1 of this party's 1 terminals"):
+            check_room(column, 0, 0)
+
+
+def test_rows_drawn_for_those_that_a_party_lacks_hide_no_column_that_never_changes() -> None:
+    """Attack, under a public list: half of the rows are drawn anew each period, and average out over the sums."""
+    labels, own, there = labels_of(500), ranks(500, 2, 1), np.arange(ENTITIES) < 20
+    drawn = np.random.default_rng(2).integers(-127, 128, size=(500, ENTITIES, 1))
+    made = np.where(there[:, None], np.repeat(ranks(1, 1, 3), 500, axis=0), drawn)
+    found = screened_in_the_clear(labels, {"a": made}, own)
+    factors = np.concatenate([labels[None], labels * np.moveaxis(own, 2, 0)])[:, :, there].reshape(-1, 20)
+    sums = np.r_[found.alone["a"][:, 0], found.own["a"][:, 0, 0], found.own["a"][:, 0, 1]]
+    assert np.abs(solved(factors.astype(np.float64), sums) - made[0, there, 0]).mean() < 12, "of -127 to 127"
+    brought = Terminals(("x",), made, 0, np.tile(there, (500, 1)))
+    check_room(brought.ranks, 2, 0)
+    with pytest.raises(LocalProtocolError, match="too little is new in 1 of this party's 1 terminals"):
+        check_room(brought.held, 2, 0)
 
 
 class Packing(ScreenLabel):

@@ -30,23 +30,39 @@ LARGEST_SHARE = 0.6
 def new_bits(ranks: I64) -> F64:
     """Bits that are new in a period's ranks (T, n, m) of each terminal, a mean over the periods: float64 (m,).
 
-    The entropy of a rank, no more than that of an order of n, in the first period; later that of its change, where it
-    is less.
+    The entropy of a rank, no more than that of an order of n; where it is less, that of its change since the earlier
+    period that is most like this one, which need not be the last: a column may come back.
     """
     periods, entities, count = ranks.shape
     order = math.lgamma(entities + 1) / math.log(2) / entities
     found = np.zeros(count)
     for j in range(count):
-        held = min(_entropy(ranks[..., j]), order)
-        change = min(held, _entropy(np.diff(ranks[..., j], axis=0))) if periods > 1 else held
-        found[j] = entities * (held + (periods - 1) * change) / periods
+        held = min(float(_entropies(ranks[..., j].reshape(1, -1))[0]), order)
+        changed = np.minimum(held, _entropies(_changes(ranks[..., j])))
+        found[j] = entities * (held + changed.sum()) / periods
     return found
 
 
-def _entropy(values: I64) -> float:
-    _, counts = np.unique(values, return_counts=True)
-    share = counts / counts.sum()
-    return float(-(share * np.log2(share)).sum())
+def _changes(ranks: I64) -> I64:
+    """Of ranks (T, n) each period but the first, less the earlier one that is nearest to it: (T - 1, n)."""
+    values = ranks.astype(np.float64)
+    squares = np.square(values).sum(axis=1)
+    apart = squares[:, None] + squares - 2 * values @ values.T
+    apart[np.triu_indices(len(ranks))] = np.inf
+    return ranks[1:] - ranks[apart[1:].argmin(axis=1)]
+
+
+def _entropies(values: I64) -> F64:
+    """Bits of one value, by row of (k, n): float64 (k,)."""
+    rows, each = values.shape
+    if not values.size:
+        return np.zeros(rows)
+    shifted = values - values.min()
+    width = int(shifted.max()) + 1
+    places = shifted + width * np.arange(rows)[:, None]
+    share = np.bincount(places.reshape(-1), minlength=rows * width).reshape(rows, width) / each
+    bits: F64 = -(share * np.log2(share, out=np.zeros_like(share), where=share > 0)).sum(axis=1)
+    return bits
 
 
 def check_room(ranks: I64, own: int, others: int, before: int = 0) -> None:
