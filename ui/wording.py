@@ -125,7 +125,8 @@ HELP: Mapping[str, str] = {
     "opens to the label party, and nothing trains.",
     "daily_scored": "The newest period whose scores stand. Each is scored once, and no record is written again.",
     "daily_rows": "Rows of all later periods that were scored.",
-    "daily_bits": "Scores are all that opens: 17 bits of each row, to the label party. The anchor's node counts them.",
+    "daily_bits": "17 bits of each row, its score, to the label party, and one of each prediction: whether all its "
+    "scores are in range. The anchor's node counts them.",
     "daily_left": "Of the periods that were agreed; more need another run.",
     "daily_kept": "On this day every node erases its share of the weights.",
     "daily_due": "A period is due once its cutoff has passed; nodes refuse it while their own data is not complete.",

@@ -13,6 +13,7 @@ from parties.errors import EntenteError
 from parties.members.roster import Roster
 from parties.proposing.scoring import gone, later_calendar, left
 from vfl.models.sealed.opens import opened_bits
+from vfl.walk.schedule import PREDICT_ROWS
 
 __all__ = ["daily_view"]
 
@@ -48,7 +49,7 @@ def daily_view(known: KnownRun, runs: Iterable[KnownRun], roster: Roster, now: d
         ended=ended,
         sessions=tuple(_session(one) for one in sessions[:_NEWEST]),
         rows=rows,
-        bits=opened_bits(rows),
+        bits=sum(_bits(one) or 0 for one in done),
         gone=gone(trained, roster),
         retrain=terms.retrain,
     )
@@ -60,6 +61,14 @@ def _rows(session: KnownRun) -> int | None:
     return int(said) if said is not None else None
 
 
+def _bits(session: KnownRun) -> int | None:
+    """What opened in it at most: of every row a score, and of every prediction a bit."""
+    rows = _rows(session)
+    if rows is None:
+        return None
+    return opened_bits(rows, predictions=len(scored_periods(session.agreement)) + rows // PREDICT_ROWS)
+
+
 def _session(known: KnownRun) -> DailySession:
     state, rows = known.state, _rows(known)
     return DailySession(
@@ -68,7 +77,7 @@ def _session(known: KnownRun) -> DailySession:
         status=state.status,
         at=state.ended_at or state.proposed_at,
         rows=rows,
-        bits=None if rows is None else opened_bits(rows),
+        bits=_bits(known),
         reason=state.reason,
     )
 

@@ -54,7 +54,7 @@ class Terminals:
 
     @property
     def held(self) -> Ints:
-        """The ranks of rows that the party has, 0 elsewhere: what is drawn is new in every period, and tells nothing."""
+        """The ranks of rows that the party has, 0 elsewhere: what is drawn is new each period, and tells nothing."""
         return self.ranks if self.covered is None else np.where(self.covered[:, :, None], self.ranks, 0)
 
 

@@ -137,6 +137,23 @@ def test_a_label_party_that_cheats_reads_three_rows_a_number_and_each_number_oth
     assert (off <= 1).mean() > 0.9, "18 rows of 40, by six terminals of another party, in one period"
 
 
+def test_a_label_party_that_reads_rows_over_periods_tells_drawn_ones() -> None:
+    """A declared limit: in the place of its label it puts two rows, weighed apart, and one of them does not go on."""
+    periods, covered, absent, unit = 8, 3, 7, 1 << Window(ENTITIES, 1).drop
+    moves = np.cumsum(np.random.default_rng(5).normal(size=(periods, ENTITIES)), axis=0)
+    hidden = cross_sectional_ranks(10 * np.arange(ENTITIES) + moves)[:, :, None]
+    hidden[:, absent] = np.random.default_rng(6).integers(-127, 128, size=(periods, 1))
+    labels = np.zeros((periods, ENTITIES), np.int64)
+    labels[:, covered], labels[:, absent] = unit, unit << 8
+    found = screened({"a": hidden}, ScreenLabel, labels, np.zeros((periods, ENTITIES, 0), np.int64))
+    sums = np.rint(found.alone["a"][:, 0] / unit).astype(np.int64)
+    goes_on = (sums + 128) % 256 - 128
+    drawn = (sums - goes_on) // 256
+    steps = [np.abs(np.diff(read)).mean() for read in (goes_on, drawn)]
+    assert steps[0] < 5, "a rank that moves little"
+    assert steps[1] > 30, "and one that is another in each period"
+
+
 def test_a_node_refuses_before_it_counts_and_before_anything_leaves() -> None:
     charged: list[str] = []
     party = ScreenFeatureParty.__new__(ScreenFeatureParty)

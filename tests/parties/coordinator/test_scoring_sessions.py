@@ -116,8 +116,8 @@ def test_what_is_said_of_daily_use(book: RunBook) -> None:
     found = daily_view(known, [known, done], roster, NOW)
     assert found is not None
     assert (found.scored, found.last_at, found.next_period, found.ended) == (("2025Q3",), NOW, "2025Q4", "")
-    assert [(one.period, one.status, one.rows, one.bits) for one in found.sessions] == [("2025Q3", "settled", 40, 680)]
-    assert (found.rows, found.bits, found.gone, found.retrain) == (40, 40 * 17, (), "advice")
+    assert [(one.period, one.status, one.rows, one.bits) for one in found.sessions] == [("2025Q3", "settled", 40, 681)]
+    assert (found.rows, found.bits, found.gone, found.retrain) == (40, 40 * 17 + 1, (), "advice")
     full = daily_view(known, [known, done, under_way], roster, NOW)
     assert full is not None
     assert (full.scored, full.taken, full.next_due) == (("2025Q3",), ("2025Q3", "2025Q4"), None)

@@ -33,8 +33,8 @@ def sealed_scoring(
 ) -> Flow[dict[int, F64]]:
     """Open the scores of ``steps``, (B,) by step number. resumed: what ``source`` was resumed from.
 
-    Learns: 17 bits of each row of ``steps``: its score.
-    Leaks: row ids to everyone; ciphertexts to the anchor and the feature parties.
+    Learns: 17 bits of each row of ``steps``: its score; 1 of each step, whether all of them are in range.
+    Leaks: row ids to everyone; ciphertexts to the anchor and the feature parties, and to the anchor that bit.
     Model: as :meth:`vfl.models.sealed.label.SealedLabel.predict`; the others train nothing in such a session.
     Source: docs/protocols/daily.md#a-session.
     """
