@@ -252,10 +252,12 @@ def _bits(parts: Parts) -> Answer:
     ]
     if lines:
         most = parts.agreement.row_limit
+        ends = {
+            "screen": f"No row opens; none may enter more than {most} screens over all runs.",
+            "federated": "No row opens, and no score leaves a member.",
+        }
         lines.append(
-            f"No row opens; none may enter more than {most} screens over all runs."
-            if parts.agreement.model.kind == "screen"
-            else f"No row may be opened more than {most} times over all runs."
+            ends.get(parts.agreement.model.kind, f"No row may be opened more than {most} times over all runs.")
         )
     return Answer(tuple(lines), ("log.jsonl", "reports.jsonl", "agreement.json"))
 

@@ -16,9 +16,9 @@ from vfl.arithmetic.shamir import joined
 from vfl.federated import secure_sum
 from vfl.federated.messages import SumAgreed, SumHeard, SumIncluded, SumPart, SumStart, SumSurvivors, SumUnmask
 from vfl.federated.rounds import Rounds
-from vfl.federated.secure_sum import SumTerms, add, next_of
+from vfl.federated.secure_sum import SumTerms, add, next_of, total
 from vfl.federated.updates import RING
-from vfl.federated.valuation import Plan
+from vfl.federated.valuation import Judged, Plan, tell_value
 from vfl.federated_terms import FederatedModel
 
 U64 = NDArray[np.uint64]
@@ -164,3 +164,24 @@ def test_a_false_average_holds_everybody_where_they_were_and_one_left_out_shows(
     rest, _ = trained(rounds, members, np.zeros(3), drops=leaves_out)
     difference = 5 * everybody["a"].weights - 4 * rest["a"].weights
     assert np.allclose(difference, members["v"].update, atol=1e-5)
+
+
+def test_a_member_left_out_of_the_second_value_has_shown_its_own() -> None:
+    """A declared limit: what members' own models are worth opens after training and in the valuation."""
+    terms, periods = SumTerms(FIVE, COORDINATOR, 3, RING, RUN), 4
+    judged = {
+        name: Judged(np.random.default_rng(place).uniform(-0.2, 0.2, periods), np.full(periods, 30 + place))
+        for place, name in enumerate(FIVE)
+    }
+
+    def opened(gone: set[str]) -> U64:
+        flows: dict[str, Flow[Any]] = {
+            name: tell_value(terms, name, 0, judged[name], secret(name)) for name in FIVE if name not in gone
+        }
+        results, _ = play(flows | {COORDINATOR: total(terms, 0, FIVE, 2 * periods, gone)})
+        return RING.signed(results[COORDINATOR].elements)
+
+    difference = opened(set()) - opened({"v"})
+    rows = difference[periods:]
+    assert np.array_equal(rows, judged["v"].rows)
+    assert np.allclose(np.ldexp(difference[:periods].astype(float), -24) / rows, judged["v"].ics, atol=1e-6)

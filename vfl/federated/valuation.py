@@ -164,7 +164,8 @@ def tell_value(terms: SumTerms, me: str, number: int, judged: Judged, stream: Se
     """Member: bring its own rows' rank ICs to one value by period, of everybody's.
 
     Learns: the mean over members in each period, weighed by their rows, and the sum of the rows.
-    Leaks: nothing else of its ICs; where it alone has rows in a period, the value is its own.
+    Leaks: nothing else of its ICs; where it alone has rows in a period, the value is its own. Of one that is in this
+        value and not in another of the same models, the two sums' difference is its own rows and ICs.
     Model: as :func:`tell_values`.
     Source: docs/groups.md#what-members-bring.
     """

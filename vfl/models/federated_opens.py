@@ -66,7 +66,9 @@ def sentences(model: FederatedModel, sizes: RunSizes) -> Iterator[str]:
     yield (
         "Of the trained model, and of the models that members train alone, one rank IC a reported period opens to all: "
         f"the mean over all members weighed by their rows, and the sum of the rows, of {VALUE_BITS} fractional bits. "
-        "Where one member alone has rows in a period, the value is its own."
+        "Where one member alone has rows in a period, the value is its own. A member that is in one of these sums and "
+        "not in the next has shown how many rows it has in each period, and the rank ICs of the model that it trained "
+        "alone."
     )
     counted = trainings(model, members) if sizes.openings.contribution == "retrain" else 0
     if counted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -16,11 +16,14 @@ from parties.agreement.federated_terms import FEDERATED_PAYLOADS, valuation_plan
 from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
 from parties.control.phases import PHASES, Plan
+from parties.evidence.opened import SESSION, opened_bits
+from parties.evidence.parts import Logged
 from parties.names import COORDINATOR
 from parties.proposing.counted_costs import run_cost
 from parties.settings.consortium import load_consortium
 from psi.flow import Payload
 from tests.parties.agreement.test_model_terms import TOML, agreement
+from vfl.register import REGISTER
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -71,6 +74,17 @@ def test_nobody_is_aligned_and_the_coordinator_adds_up() -> None:
     assert plan.participants("evaluate") == ("l",)
     assert plan.participants("export") == ("l", "a", "b", "c")
     assert not Plan.of(federated({"openings": {"contribution": "none"}})).participants("value")
+
+
+def test_sums_are_counted_in_bits_by_the_bytes_that_came() -> None:
+    """Each once: what a member sends on, or hears of who is told what, opens nothing more."""
+    kinds = (("received", "fed.total"), ("sent", "fed.part"), ("received", "fed.survivors"), ("sent", "fed.plain"))
+    traffic = [{"way": way, "peer": COORDINATOR, "message": kind, "messages": 12, "bytes": 6300} for way, kind in kinds]
+    entry = Logged(cast("Any", None), "", SESSION, "", {"traffic": traffic})
+    sums, plain = opened_bits(federated(), [entry, entry])
+    assert (sums.what, sums.openings, sums.numbers, sums.bits) == ("sums over members", 24, 1600, 2 * 8 * 6300)
+    assert (plain.what, plain.bits) == ("updates of this member's own", 2 * 8 * 6300)
+    assert {kind for _, kind in kinds} <= set(REGISTER)
 
 
 def test_costs_count_every_training() -> None:
