@@ -20,7 +20,7 @@ from parties.node.screen_evidence import keep_terminals
 from parties.node.screen_won import keep_won, read_won
 from parties.node.sealed_records import SealedRecords
 from parties.node.zero_supply import PreparedZeros
-from psi.flow import Flow, RemoteProtocolError
+from psi.flow import Flow, LocalProtocolError, RemoteProtocolError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.models.screen.feature import ScreenFeature, secret_order
@@ -31,6 +31,12 @@ from vfl.terms import ScreenModel
 __all__ = ["ScreenFeatureParty"]
 
 _LOG = logging.getLogger(__name__)
+
+_TOO_MANY = (
+    "a period's sums would be more than this party's rows hide, and its operator finds the detail in the node's log: "
+    "lower model.terminals, or screen more entities"
+)
+"""What others hear: how much is new in its ranks is the party's own."""
 
 
 class ScreenFeatureParty(AnchoredFeatureParty):
@@ -102,7 +108,11 @@ class ScreenFeatureParty(AnchoredFeatureParty):
         own, others: terminals of the label party and of the other feature parties.
         """
         entities, numbers = len(self._names), ranks.shape[2] * (1 + own + others)
-        check_room(ranks, own, others, int(self.numbers.counts.max(initial=0)))
+        try:
+            check_room(ranks, own, others, int(self.numbers.counts.max(initial=0)))
+        except LocalProtocolError as error:
+            _LOG.error("run %s: %s", self.context.run_id[:12], error)
+            raise LocalProtocolError(_TOO_MANY) from None
         with asked_by(self.context.agreement.label.party):
             for period in range(len(self.context.agreement.periods)):
                 rows = np.arange(period * entities, (period + 1) * entities, dtype=np.int64)

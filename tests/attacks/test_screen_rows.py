@@ -154,24 +154,52 @@ def test_a_label_party_that_reads_rows_over_periods_tells_drawn_ones() -> None:
     assert steps[1] > 30, "and one that is another in each period"
 
 
-def test_a_node_refuses_before_it_counts_and_before_anything_leaves() -> None:
+def test_a_node_refuses_before_it_counts_and_says_how_many_at_home_alone(caplog: pytest.LogCaptureFixture) -> None:
     charged: list[str] = []
     party = ScreenFeatureParty.__new__(ScreenFeatureParty)
     terms: Any = SimpleNamespace(label=SimpleNamespace(party="l"), periods=("p",))
     budget: Any = SimpleNamespace(counts=np.zeros(ENTITIES), charge=lambda label, *_: charged.append(label))
-    party.context, party.numbers = SimpleNamespace(agreement=terms), budget  # type: ignore[assignment]
+    party.context, party.numbers = SimpleNamespace(agreement=terms, run_id="0" * 64), budget  # type: ignore[assignment]
     party._names = tuple(f"e{i}" for i in range(ENTITIES))
     made = ranks(1, 2, 6)
-    with pytest.raises(LocalProtocolError, match="Leave columns that hardly change out of"):
-        party._charge("train-1", made, 12, 0)
-    with pytest.raises(LocalProtocolError, match="the other parties' 40 terminals make more sums"):
-        party._charge("train-1", made, 0, 40)
+    told = []
+    for own, others in ((12, 0), (0, 40)):
+        with pytest.raises(LocalProtocolError, match=r"lower model\.terminals, or screen more entities") as refused:
+            party._charge("train-1", made, own, others)
+        told.append(str(refused.value))
+    assert told[0] == told[1]
+    assert "Leave columns that hardly change out of" in caplog.text
+    assert "the other parties' 40 terminals make more sums" in caplog.text
     assert not charged
     party._charge("train-1", made, 1, 4)
     assert charged == ["numbers/train-1/screen/0"]
     budget.counts[:] = 3
-    with pytest.raises(LocalProtocolError, match="too little is new in 2"):
+    with pytest.raises(LocalProtocolError, match="would be more than this party's rows hide"):
         party._charge("train-1", made, 1, 4)
+    assert "too little is new in 2" in caplog.text
+
+
+def test_what_is_refused_sends_no_number_and_no_share() -> None:
+    """Whoever is asked for more than it may open has said how many terminals it has, and no more."""
+    members, sent = ScreenMembers("l", ("a", "b"), 1, ENTITIES, 60, own=False), list[str]()
+
+    def refusing(*_: int) -> None:
+        raise LocalProtocolError("more than rows hide")
+
+    def keep(sender: str, _: str, said: Any) -> Any:
+        sent.append(f"{sender} {type(said).__name__}")
+        return said
+
+    label = ScreenLabel(
+        members, labels_of(1), np.zeros((1, ENTITIES, 0), np.int64), LabelKeys(coefficient_key(), slot_key())
+    )
+    parts: dict[str, Flow[Any]] = {
+        name: ScreenFeature(name, members, ranks(1, 2, 1), SecretStream(os.urandom(32)), opening=refusing).serve()
+        for name in "ab"
+    }
+    with pytest.raises(LocalProtocolError, match="more than rows hide"):
+        run_local({"l": label.screen(), **parts}, relay=keep)
+    assert {one for one in sent if one[0] in "ab"} <= {"a TerminalCount", "b TerminalCount"}
 
 
 def test_new_bits_are_those_of_a_change_and_no_more_than_an_order_has() -> None:
