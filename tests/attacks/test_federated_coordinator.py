@@ -174,7 +174,7 @@ def test_a_member_left_out_of_the_second_value_has_shown_its_own() -> None:
         for place, name in enumerate(FIVE)
     }
 
-    def opened(gone: set[str]) -> U64:
+    def opened(gone: set[str]) -> NDArray[np.int64]:
         flows: dict[str, Flow[Any]] = {
             name: tell_value(terms, name, 0, judged[name], secret(name)) for name in FIVE if name not in gone
         }

@@ -49,7 +49,8 @@ def _changes(ranks: I64) -> I64:
     squares = np.square(values).sum(axis=1)
     apart = squares[:, None] + squares - 2 * values @ values.T
     apart[np.triu_indices(len(ranks))] = np.inf
-    return ranks[1:] - ranks[apart[1:].argmin(axis=1)]
+    changes: I64 = ranks[1:] - ranks[apart[1:].argmin(axis=1)]
+    return changes
 
 
 def _entropies(values: I64) -> F64:
