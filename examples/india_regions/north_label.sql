@@ -3,8 +3,8 @@
 WITH names AS (
   SELECT raw_state, raw_district, entity_id FROM read_csv('${data}/truth_crosswalk.csv')
   WHERE source = 'rbi' AND split_part(entity_id, '|', 1) IN (
-    'chandigarh', 'delhi', 'haryana', 'himachal pradesh', 'jk', 'punjab', 'rajasthan', 'uttar
-    pradesh', 'uttarakhand'
+    'chandigarh', 'delhi', 'haryana', 'himachal pradesh', 'jk', 'punjab', 'rajasthan',
+    'uttar pradesh', 'uttarakhand'
   )
 ),
 quarters AS (
