@@ -36,7 +36,7 @@ def audit_evidence(
     from parties.node.contribution_evidence import evidence_of_label, evidence_of_party
     from parties.node.home import NodeHome
     from parties.private_files import write_private
-    from vfl.terms import ScreenModel
+    from vfl.terms import FederatedModel, ScreenModel
 
     node = NodeHome(home)
     found = [path for path in (node.folder / "runs").glob(f"{run}*/agreement.json") if run]
@@ -48,6 +48,12 @@ def audit_evidence(
     except (OSError, ValueError):
         raise StorageError(f"{found[0]}: damaged; restore it from a backup") from None
     me = node.identity.name
+    if isinstance(agreement.model, FederatedModel):
+        raise ConfigError(
+            f"run {run_id[:12]} is federated: members' rank ICs open in sums alone, so nobody can compute its "
+            "contributions anew; what is signed and logged of them is in the pack of "
+            f"`entente evidence {run_id[:12]} --home {home}`"
+        )
     if isinstance(agreement.model, ScreenModel):
         data, what = _screen_evidence(node, agreement)
     elif agreement.label.party == me:

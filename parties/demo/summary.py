@@ -134,10 +134,10 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
 def traffic_lines(summary: Mapping[str, Any], opened: str) -> tuple[str, ...]:
     """Rows, what opened of each, and what it cost."""
     alignment = summary["alignment"]
+    how = "of their own" if alignment["policy"] == "own" else f"by {alignment['policy']}"
     sent = sum(sum(kinds.values()) for kinds in summary["bytes_by_message_type"].values())
     return (
-        f"{things(alignment['n_common'], 'entities')} by {alignment['policy']}, "
-        f"{things(summary['rows'], 'rows')}; {opened}",
+        f"{things(alignment['n_common'], 'entities')} {how}, {things(summary['rows'], 'rows')}; {opened}",
         f"{len(summary['processes'])} processes sent {sent / 2**20:.1f} MiB; most memory of one: "
         f"{max(summary['peak_rss_mb'].values()):.0f} MiB",
     )

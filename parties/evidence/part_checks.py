@@ -112,7 +112,12 @@ def _contribution(parts: Parts, said: Statements) -> Iterator[str]:
             yield f"{pack.CONTRIBUTION}: is not the record that {parts.about.writer} logged"
             return
     said.proved.append(f"{parts.agreement.label.party} signed the contributions by which the parties are paid.")
-    if parts.verdict is None:
+    if parts.federated:
+        said.asserted.append(
+            "That the contributions follow from rows and labels: members' rank ICs open in sums alone, so that nobody "
+            "can compute them anew."
+        )
+    elif parts.verdict is None:
         said.asserted.append(
             "That the contributions follow from labels, models and what the parties sent: replay them with the files "
             "that entente audit evidence writes."
@@ -133,7 +138,7 @@ def _replay(parts: Parts, said: Statements) -> Iterator[str]:
 
 
 def _factor(parts: Parts, keys: Mapping[str, bytes], said: Statements) -> Iterator[str]:
-    inner, label, run_id = dict(parts.factor), parts.agreement.label.party, parts.about.run_id
+    inner, signer, run_id = dict(parts.factor), parts.factor_signer, parts.about.run_id
     digests = {entry.body.get("sha256") for entry in parts.logged("export", "received")}
     digests |= {entry.body.get("sha256") for entry in parts.logged("phase_done") if entry.body.get("phase") == "export"}
     if not inner:
@@ -146,8 +151,11 @@ def _factor(parts: Parts, keys: Mapping[str, bytes], said: Statements) -> Iterat
     if told.get("run_id") != run_id:
         yield f"{pack.FACTOR} is the factor of run {str(told.get('run_id'))[:12]}, not of {run_id[:12]}"
         return
-    report = verify_bundle(inner, trusted={label: keys[label]}, excerpt=True)
-    check = BundleCheck(report, tuple(logged_exports(inner, {label: keys[label]})))
+    if parts.federated and parts.of_coordinator:
+        yield f"{pack.FACTOR}: is in the coordinator's pack, and in a federated run no member gives its factor away"
+        return
+    report = verify_bundle(inner, trusted={signer: keys[signer]}, excerpt=True)
+    check = BundleCheck(report, tuple(logged_exports(inner, {signer: keys[signer]})))
     faults = tuple(check.faults)
     if faults:
         yield f"{pack.FACTOR}{faults[0]}"
@@ -157,7 +165,7 @@ def _factor(parts: Parts, keys: Mapping[str, bytes], said: Statements) -> Iterat
     if digests and digest not in digests and not superseding:
         yield f"{pack.FACTOR}{MANIFEST}: is another factor than the one in {parts.about.writer}'s log"
         return
-    said.proved.append(f"{label} signed the factor's validation, its trials and the hash of its scores.")
+    said.proved.append(f"{signer} signed the factor's validation, its trials and the hash of its scores.")
     said.proved.extend(
         f"{one.signer}'s log had the factor's hash as entry {one.index} of {one.size} under a signed head. Who was "
         "shown that head before the returns existed knows that the factor was there."
@@ -165,7 +173,7 @@ def _factor(parts: Parts, keys: Mapping[str, bytes], said: Statements) -> Iterat
     )
     said.asserted.append(
         "That the validation's numbers follow from scores and labels, and that no trial is missing: they are "
-        f"{label}'s own; entente factors validate computes them anew for who holds factor and labels."
+        f"{signer}'s own; entente factors validate computes them anew for who holds factor and labels."
     )
 
 

@@ -26,6 +26,7 @@ from parties.settlement.signed_contribution import SignedContribution
 from vfl.factors.findings import Findings
 from vfl.factors.trials import Trial, read_trials
 from vfl.factors.verify import METADATA
+from vfl.terms import FederatedModel
 
 __all__ = ["LedgerLink", "Logged", "Parts", "Report", "read_parts"]
 
@@ -112,6 +113,15 @@ class Parts:
     @property
     def of_coordinator(self) -> bool:
         return self.about.writer == COORDINATOR
+
+    @property
+    def federated(self) -> bool:
+        return isinstance(self.agreement.model, FederatedModel)
+
+    @property
+    def factor_signer(self) -> str:
+        """Who signed the factor in this pack: in a federated run each member that of its own entities."""
+        return self.about.writer if self.federated else self.agreement.label.party
 
     def logged(self, *kinds: str) -> tuple[Logged, ...]:
         """Entries of these kinds, in order."""

@@ -45,13 +45,21 @@ def _purpose(parts: Parts) -> Answer:
     agreement, label = parts.agreement, parts.agreement.label
     owner = agreement.party(label.party).legal_entity
     named = f"{label.party} ({owner})" if owner else label.party
+    others = ", ".join(party.name for party in agreement.features)
+    if parts.federated:
+        roles = (
+            f"{named}, the lead, and {others} each bring columns and labels of entities of their own, and sign the "
+            "factor of these.",
+            f"{label.party} reports what the run found, and signs the contributions.",
+        )
+    else:
+        roles = (f"{named} holds the labels, evaluates the scores and signs the factor.", f"{others} bring columns.")
     return Answer(
         (
             f"{agreement.purpose} (consortium {agreement.consortium}).",
             f"It predicts {label.name}: {label.definition}.",
             in_words(agreement.model),
-            f"{named} holds the labels, evaluates the scores and signs the factor.",
-            f"{', '.join(party.name for party in agreement.features)} bring columns.",
+            *roles,
         ),
         ("agreement.json",),
     )
@@ -79,7 +87,7 @@ def _data(parts: Parts) -> Answer:
             "periods before them show nothing of when their rows were known."
         )
     given = parts.factor_metadata.get("input_commitments")
-    if isinstance(given, dict):
+    if isinstance(given, dict) and given:
         lines.append(f"The factor names a commitment to the input of {', '.join(sorted(map(str, given)))}.")
     return Answer(tuple(lines), ("agreement.json", "labels.json", "log.jsonl", "factor/metadata.json"))
 
@@ -154,11 +162,14 @@ def _joining(parts: Parts) -> Answer:
     if parts.contribution is not None:
         record = parts.contribution.record
         lines.append(f"Contributions were measured by: {record.definition}")
-        lines.append(
-            f"What each party gave is in contribution.json, signed by {parts.agreement.label.party}. To compute it "
-            f"anew, each party runs: entente audit evidence {parts.about.run_id[:12]} --home NODE --out FILE. "
-            "An auditor then runs: entente audit replay LABEL_FILE PARTY_FILE..."
+        anew = (
+            "Nobody can compute it anew: members' rank ICs open in sums alone."
+            if parts.federated
+            else f"To compute it anew, each party runs: entente audit evidence {parts.about.run_id[:12]} --home NODE "
+            "--out FILE. An auditor then runs: entente audit replay LABEL_FILE PARTY_FILE..."
         )
+        signer = parts.agreement.label.party
+        lines.append(f"What each party gave is in contribution.json, signed by {signer}. {anew}")
     if parts.verdict is not None:
         lines.append(f"A replay is in this pack: {parts.verdict.sentence}.")
     return Answer(tuple(lines), ("factor/validation.json", "contribution.json", "replay.json"))
@@ -186,7 +197,12 @@ def _repeat(parts: Parts) -> Answer:
         )
     if "seed" in told:
         lines.append(f"The factor was trained with seed {told['seed']}.")
-    lines.append("Training is repeated by a run of the same terms; keys and masks are fresh, scores agree to 1e-3 sd.")
+    lines.append(
+        "Training is repeated by a run of the same terms that loses the same members in the same rounds; masks come "
+        "off whole, and noise, where it is agreed, is fresh."
+        if parts.federated
+        else "Training is repeated by a run of the same terms; keys and masks are fresh, scores agree to 1e-3 sd."
+    )
     return Answer(tuple(lines), ("metadata.json", "agreement.json", "factor/metadata.json"))
 
 
@@ -315,7 +331,11 @@ _MONEY = "Money"
 def _receivers(parts: Parts) -> Answer:
     agreement = parts.agreement
     receivers = ", ".join((*agreement.recipients, *agreement.readers)) or "nobody"
-    lines = [f"The factor goes to {receivers}; it is sealed to each one's key."]
+    lines = [
+        f"Each of {receivers} keeps the factor of its own entities, and sends it to nobody."
+        if parts.federated
+        else f"The factor goes to {receivers}; it is sealed to each one's key."
+    ]
     if COORDINATOR not in agreement.recipients:
         lines.append("The coordinator holds no score.")
     delivered = parts.logged("export", "received", "sealed")

@@ -63,6 +63,8 @@ def _links(packs: Sequence[Parts], said: Statements) -> Iterator[str]:
             if {link[1], link[2]} != names:
                 continue
             if link not in mine or link not in theirs:
+                if (mine | theirs)[link][0] == 0:
+                    continue  # nothing was sent: the other end had dropped out before
                 silent = one if link not in mine else other
                 yield f"{silent.about.writer}'s pack has no transcript of {link[1]} to {link[2]} in session {link[0]}"
             elif mine[link] != theirs[link] and _done(one, link[0]) and _done(other, link[0]):
@@ -97,7 +99,7 @@ def _digests(packs: Sequence[Parts], said: Statements) -> Iterator[str]:
     for name, found in (
         ("commitments to labels", [(one, one.labels) for one in packs if one.labels is not None]),
         ("contributions", [(one, one.contribution) for one in packs if one.contribution is not None]),
-        ("factors", [(one, one.factor.get("SHA256SUMS")) for one in packs if one.factor]),
+        ("factors", [(one, one.factor.get("SHA256SUMS")) for one in packs if one.factor and not one.federated]),
     ):
         for (one, mine), (other, theirs) in pairwise(found):
             if mine != theirs:
@@ -109,4 +111,5 @@ def _digests(packs: Sequence[Parts], said: Statements) -> Iterator[str]:
         for digest, parts in settled.items():
             if digest not in known:
                 yield f"{parts.about.writer} was told another settlement than the coordinator's pack has"
-    said.proved.append("Labels, contributions, factor and settlement are the same in all packs that have them.")
+    same = "Contributions" if packs[0].federated else "Labels, contributions, factor"
+    said.proved.append(f"{same} and settlement are the same in all packs that have them.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from parties.cli import run as entente
+from parties.evidence.checking import check_evidence
+from parties.evidence.parts import Report
+from parties.evidence.questions import QUESTIONS
+from parties.evidence.together import check_together
+from parties.node.evidence_pack import evidence_of_node
+from parties.node.home import NodeHome
 from tests.parties.demo_rig import demo
 
 MEMBERS = ("north", "south", "east")
@@ -31,8 +40,8 @@ minimum_common = 10
 [model]
 kind = "federated"
 hidden = 0
-rounds = 4
-learning_rate = 0.05
+rounds = 6
+learning_rate = 0.1
 [walk_forward]
 warmup = 4
 [evaluation]
@@ -40,16 +49,17 @@ first = "2020-09"
 [reward]
 pot = 1000
 rows = "any"
-risk_aversion = 0
-uplift_level = 1
 """
 
 
-def consortium(folder: Path) -> None:
-    rng, text = np.random.default_rng(3), TERMS
+def consortium(folder: Path, members: Sequence[str] = MEMBERS, rounds: int = 6) -> None:
+    rng, text = np.random.default_rng(3), TERMS.replace("rounds = 6", f"rounds = {rounds}")
     grid = pd.MultiIndex.from_product([MONTHS, range(12)], names=["period", "entity"])
-    for place, name in enumerate(MEMBERS):
-        frame = pd.DataFrame(rng.normal(size=(len(grid), 6)), columns=list("abcdef"), index=grid)
+    for place, name in enumerate(members):
+        columns = rng.normal(size=(len(grid), 6))
+        # until it is judged a member has seen two columns vary, and no other has seen these: all are worth joining for
+        columns[: 8 * 12] *= np.isin(np.arange(6) // 2, [place % 3])
+        frame = pd.DataFrame(columns, columns=list("abcdef"), index=grid)
         frame["label"] = frame.sum(axis=1) / 2 + rng.normal(size=len(grid)) * 2
         frame = frame.reset_index()
         frame["entity"] = name + frame["entity"].astype(str)
@@ -83,3 +93,29 @@ def test_members_train_one_model_are_paid_for_it_and_keep_their_own_scores(tmp_p
         [bundle] = (out / "parties" / name / "factors").glob("*/*")
         held = pd.read_parquet(bundle / "factor.parquet").index.get_level_values(1)
         assert all(str(entity).lower().startswith(name) for entity in held)
+    [settled] = [one for one in _packs(out, summary["run_id"]) if one.phase == "settle"]
+    assert settled.report["rewards"] == {"south": 500, "east": 500}  # the whole pot: joining is shown to be worth it
+
+
+def _packs(out: Path, run_id: str) -> tuple[Report, ...]:
+    """Each member's has the factor that it signed, and says who keeps it; all are sound together. The reports."""
+    packs, written = [], out / "coordinator.zip"
+    for name in MEMBERS:
+        home = out / "parties" / name
+        check = check_evidence(evidence_of_node(NodeHome(home), run_id, datetime.now(UTC)))
+        assert check.parts is not None
+        assert check.parts.factor
+        assert any(line.startswith(f"{name} signed the factor's validation") for line in check.proved)
+        said = " ".join(line for question in QUESTIONS for line in question.answer(check.parts).lines)
+        assert "Each of north, south, east keeps the factor of its own entities, and sends it to nobody" in said
+        assert "16 openings of sums over members: " in said
+        assert "Nobody can compute it anew" in said
+        assert "sealed to" not in said
+        packs.append(check.parts)
+        assert entente(["audit", "evidence", run_id, "--home", str(home), "--out", str(out / "shown")]) == 2
+    assert entente(["evidence", run_id, "--home", str(out / "coordinator"), "--out", str(written)]) == 0
+    paid = check_evidence(written.read_bytes())
+    assert paid.sound
+    assert paid.parts is not None
+    assert check_together([*packs, paid.parts]).faults == []
+    return paid.parts.reports
