@@ -6,6 +6,7 @@ from parties.agreement.document import Agreement
 from parties.errors import AgreementError
 from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
+from vfl.federated.privacy import spent
 from vfl.models.sealed.scales import check_ranges
 from vfl.models.trees.linear_start import linear_model
 from vfl.terms import AnchoredModel, EnsembleModel, FederatedModel, ScreenModel, SealedModel
@@ -67,7 +68,15 @@ def check_arithmetic(agreement: Agreement) -> None:
 
 
 def check_openings(agreement: Agreement) -> None:
-    """Raise :class:`AgreementError` where a row's openings leave none to train on; of a sealed model none is needed."""
+    """Raise :class:`AgreementError` where a row's openings leave none to train on; of a sealed model none is needed.
+
+    So too where it cannot be told here what a federated model's noise is worth.
+    """
+    if isinstance(agreement.model, FederatedModel):
+        try:
+            spent(agreement.model)
+        except ValueError as error:
+            raise AgreementError(f"nobody signs for noise whose epsilon it cannot be told: {error}") from None
     needed = 2 + agreement.reserved_openings
     if not isinstance(agreement.model, AnchoredModel) and agreement.schedule_limit < needed:
         raise AgreementError(

@@ -72,9 +72,10 @@ def sentences(model: FederatedModel, sizes: RunSizes) -> Iterator[str]:
     )
     counted = trainings(model, members) if sizes.openings.contribution == "retrain" else 0
     if counted:
+        what = "coalition trains" if counted == 1 else "coalitions train"
         yield (
-            f"For contributions {counted} coalitions train anew, each with its own first weights: as many sums of the "
-            "same kind each, over all members of the coalition, and one rank IC a period of each."
+            f"For contributions {counted} {what} anew, each with its own first weights: as many sums of the same kind "
+            "each, over all members of the coalition, and one rank IC a period of each."
         )
     yield (
         "Of a score no bit leaves a member: each scores its own entities at home, and keeps a signed bundle of these "
@@ -93,7 +94,8 @@ def _privacy(model: FederatedModel, counted: int) -> str:
         epsilon = f"an epsilon that cannot be told here ({error})"
     return (
         f"Noise of {model.noise:g} clips in every opened sum hides whether a member took part, with all its rows: "
-        f"{epsilon} over all {model.rounds * counted} rounds. Rank ICs open without noise."
+        f"{epsilon} over all {model.rounds * counted} rounds. A training that is begun anew spends its rounds again. "
+        "Rank ICs open without noise."
     )
 
 

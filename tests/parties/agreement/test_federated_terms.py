@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +18,7 @@ from parties.agreement.federated_terms import FEDERATED_PAYLOADS, valuation_plan
 from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
 from parties.control.phases import PHASES, Plan
+from parties.errors import AgreementError
 from parties.evidence.opened import SESSION, opened_bits
 from parties.evidence.parts import Logged
 from parties.names import COORDINATOR
@@ -56,6 +59,12 @@ def test_its_text_says_what_opens_who_colludes_and_that_nothing_is_aligned() -> 
     assert "Of a score no bit leaves a member" in text
     assert "No noise is added" in text
     assert not {one.term for one in agreement_cautions(made)} & {"model.rule", "recipients", "openings.contribution"}
+
+
+def test_noise_is_not_signed_for_where_its_epsilon_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opacus.accountants", None)
+    with pytest.raises(AgreementError, match=re.escape("pip install 'entente[privacy]', or set model.noise = 0")):
+        check_openings(federated(noise=4.0, weights="equal"))
 
 
 def test_a_rule_that_sees_updates_is_a_caution_and_told_of_the_coordinator() -> None:
