@@ -1,0 +1,60 @@
+"""A member killed during federated training: the others train on without it, and the run ends well."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from parties.demo.homes import lay_out
+from parties.demo.processes import Processes
+from parties.proposing.drafting import agreement_of
+from parties.settings.consortium import load_consortium
+from tests.faults.living import Living
+from tests.parties.demo.test_federated_demo import MEMBERS, consortium
+from tests.parties.demo_rig import until
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="test_federated_state.py has it without processes"),
+]
+
+ALL = (*MEMBERS, "west")
+LOST = "east"
+STAYED = tuple(name for name in ALL if name != LOST)
+
+
+def test_a_killed_member_above_the_threshold_costs_no_attempt(tmp_path: Path) -> None:
+    consortium(tmp_path, ALL, rounds=200)
+    settings = load_consortium(tmp_path / "consortium.toml")
+    homes = lay_out(tmp_path / "out", settings, tmp_path, tmp_path, 3)
+    agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
+    agreement = agreement.model_copy(update={"silence_seconds": 20})
+    with Processes(homes.logs) as processes:
+        alive = Living(homes, agreement, processes, lambda _, start: start())
+        for name in ("coordinator", *ALL):
+            alive.start(name)
+        until(alive.everyone_attached, "every member")
+        with alive.client() as client:
+            client.propose(agreement)
+        until(lambda: _rounds(alive) > 3, "some rounds")
+        alive.kill(LOST)
+        view = alive.settled()
+    assert {phase.attempt for phase in view.phases} == {1}
+    rounds = [json.loads(_made(alive, name).read_text())["rounds"] for name in STAYED]
+    assert rounds[0] == rounds[1] == rounds[2]
+    assert (rounds[0][0], rounds[0][-1], len(rounds[0])) == (list(ALL), list(STAYED), 200)
+    assert not _made(alive, LOST).exists()
+    assert [name for name in ALL if list(homes.party(name).glob("factors/*/*"))] == list(STAYED)
+
+
+def _rounds(alive: Living) -> int:
+    [train] = [phase for phase in alive.view().phases if phase.name == "train"] or [None]
+    return 0 if train is None else max((one.done for one in train.progress), default=0)
+
+
+def _made(alive: Living, name: str) -> Path:
+    return alive.homes.party(name) / "runs" / alive.agreement.run_id / "federated.json"
