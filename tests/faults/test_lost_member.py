@@ -52,8 +52,8 @@ def test_a_killed_member_above_the_threshold_costs_no_attempt(tmp_path: Path) ->
 
 
 def _rounds(alive: Living) -> int:
-    [train] = [phase for phase in alive.view().phases if phase.name == "train"] or [None]
-    return 0 if train is None else max((one.done for one in train.progress), default=0)
+    done = (one.done for phase in alive.view().phases if phase.name == "train" for one in phase.progress)
+    return max(done, default=0)
 
 
 def _made(alive: Living, name: str) -> Path:

@@ -56,10 +56,10 @@ def consortium(folder: Path, members: Sequence[str] = MEMBERS, rounds: int = 6) 
     rng, text = np.random.default_rng(3), TERMS.replace("rounds = 6", f"rounds = {rounds}")
     grid = pd.MultiIndex.from_product([MONTHS, range(12)], names=["period", "entity"])
     for place, name in enumerate(members):
-        columns = rng.normal(size=(len(grid), 6))
+        values = rng.normal(size=(len(grid), 6))
         # until the model is judged a member has seen two columns vary, others the rest: joining is worth something
-        columns[: 8 * 12] *= np.isin(np.arange(6) // 2, [place % 3])
-        frame = pd.DataFrame(columns, columns=list("abcdef"), index=grid)
+        values[: 8 * 12] *= np.isin(np.arange(6) // 2, [place % 3])
+        frame = pd.DataFrame(values, columns=list("abcdef"), index=grid)
         frame["label"] = frame.sum(axis=1) / 2 + rng.normal(size=len(grid)) * 2
         frame = frame.reset_index()
         frame["entity"] = name + frame["entity"].astype(str)
