@@ -14,12 +14,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from parties.agreement.document import Agreement
 from parties.calls.asking import Question, Role
+from parties.calls.client_calls import ClientProtocol
 from parties.calls.comparing import COMPARED, ComparedRun, CompareQuestion, ComparisonView, DifferenceView, TermRow
 from parties.calls.contributions import (
     BandPoint,
@@ -140,7 +141,7 @@ from parties.calls.views import (
     TextSection,
 )
 from parties.errors import EntenteError, PeerError, SignInError
-from parties.names import ADMIN, COORDINATOR, DESK, NO_PARTIES
+from parties.names import ADMIN, COORDINATOR, DESK
 from parties.plurals import singular
 from parties.transport.to_coordinator import Connection
 from parties.wire.gen import coordinator_pb2 as wire
@@ -149,7 +150,6 @@ __all__ = [
     "singular",
     "ADMIN",
     "DESK",
-    "NO_PARTIES",
     "AccountView",
     "ActionView",
     "ActionsView",
@@ -276,32 +276,6 @@ __all__ = [
 ]
 
 V = TypeVar("V")
-
-
-class ClientProtocol(DeskCalls, Protocol):
-    """What views need of a client; a test may bring its own."""
-
-    def coordinator(self) -> CoordinatorView: ...
-
-    def parties(self) -> list[PartyView]: ...
-
-    def runs(self, *, limit: int = 100, offset: int = 0) -> list[RunSummary]: ...
-
-    def run(self, run_id: str) -> RunView: ...
-
-    def events(self, run_id: str = "", *, after: int = 0, limit: int = 500) -> list[EventView]: ...
-
-    def ledger(self, run_id: str = "", *, limit: int = 100, offset: int = 0) -> LedgerView: ...
-
-    def download_factor(self, run_id: str) -> bytes: ...
-
-    def propose(self, agreement: Agreement) -> str: ...
-
-    def cancel(self, run_id: str, why: str) -> None: ...
-
-    def pause(self, run_id: str, why: str) -> None: ...
-
-    def resume(self, run_id: str) -> None: ...
 
 
 class Client(DeskCalls):

@@ -25,9 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("psi", "vfl", "parties", "ui")
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 70
 # longer ones, which may shrink and not grow; whoever splits one takes it off the list
-LONG_MODULES: dict[str, int] = {
-    "parties/client.py": 424,
-}
+LONG_MODULES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {
     "parties/cli/proposals.py:run_propose": 75,
 }
