@@ -199,7 +199,8 @@ def bar_chart(title: str, series: Series) -> str:
             x, top, bottom, arm = plot.at(i), plot.height(high), plot.height(low), min(6.0, plot.slot / 4)
             plot.marks.append(
                 f'<path d="M{x:.2f} {top:.2f}V{bottom:.2f}M{x - arm:.2f} {top:.2f}H{x + arm:.2f}'
-                f'M{x - arm:.2f} {bottom:.2f}H{x + arm:.2f}" stroke="{_INK}" stroke-width="1.4" fill="none"/>'
+                f'M{x - arm:.2f} {bottom:.2f}H{x + arm:.2f}" '
+                f'stroke="{_INK}" stroke-width="1.4" fill="none" class="reach"/>'
             )
     return plot.svg()
 

@@ -109,6 +109,7 @@ caption{text-align:left;font-weight:600;padding:.6rem .5rem .2rem}.verdict{font-
 body{color:#e8edf2;background:#0e1419}h2,.tile{border-color:#33424f}.quiet,.tile span,dt{color:#a9b6c2}
 th{border-color:#5b6b79}td{border-color:#22303b}summary{color:#7cc7f0}.warn{background:#33200f}.fine{background:#0d2a20}
 svg .ground{fill:#0e1419}svg .ink{fill:#d3dbe2}svg .unit{fill:#a9b6c2}svg .grid{stroke:#24313c}svg .zero{stroke:#7b8894}
+svg .reach{stroke:#d3dbe2}
 }
 @media print{figure,tr{break-inside:avoid}}
 """.strip()

@@ -33,7 +33,7 @@ def _uplift(numbers: Numbers) -> str:
     gain, t = _known(numbers, "rank_ic_difference"), _known(numbers, "rank_ic_difference_t")
     if gain is None or t is None:
         return ""
-    beyond = "more than chance explains" if t.value > _REACH else "no more than chance explains"
+    beyond = "more than chance explains" if abs(t.value) > _REACH else "no more than chance explains"
     return f"Joining changed the rank IC by {_text(gain)}, with a t of {_text(t)}: {beyond}."
 
 

@@ -116,7 +116,20 @@ def test_sections_without_charts_say_what_they_come_to():
     numbers = {"phi_sat": Number(0.02, "d", "rank IC", 9), "phi_sat_t": Number(3.0, "d", "t statistic", 9)}
     assert section_verdict("contribution", numbers) == "The largest contribution is +0.020, of sat; beyond chance: sat."
     assert section_verdict("decay", {}) == section_verdict("search", {}) == ""
-    assert "prefers-color-scheme:dark" in PAGE
+    worse = {
+        "rank_ic_difference": Number(-0.05, "d", "correlation", 9),
+        "rank_ic_difference_t": Number(-7.0, "d", "t statistic", 9),
+    }
+    said = "Joining changed the rank IC by -0.050, with a t of -7.0: more than chance explains."
+    assert section_verdict("uplift", worse) == said
+
+
+def test_whatever_is_drawn_in_ink_is_light_on_a_dark_ground():
+    dark = PAGE[PAGE.index("prefers-color-scheme:dark") : PAGE.index("@media print")]
+    for tag, marks in tags(PAGE).seen:
+        for ink in {marks.get("fill"), marks.get("stroke")} & {"#374151", "#6b7280", "#e5e7eb", "#fff"}:
+            assert f"svg .{marks.get('class')}{{" in dark, f"{tag} in {ink} stays as it is on paper"
+    assert 'class="reach"' in PAGE
 
 
 def test_texts_are_escaped_wherever_they_come_from():
