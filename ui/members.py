@@ -55,14 +55,12 @@ def checked_words(member: MemberView) -> str:
 def certificate_words(member: MemberView) -> str:
     """How long its certificate is good."""
     if member.days_left < 0:
-        return f"for {things(-member.days_left, 'days')}"
+        return f"{things(-member.days_left, 'days')} ago"
     return f"{things(member.days_left, 'days')} left"
 
 
 def columns_table(member: MemberView) -> pd.DataFrame:
-    """What the party publishes of its columns: names and, where it gives any, units; never a value."""
-    if not member.units:
-        return pd.DataFrame({"Column": list(member.columns)})
+    """What the party publishes of its columns: names and units, never a value."""
     rows = [(name, member.units.get(name, MISSING)) for name in member.columns]
     return pd.DataFrame(rows, columns=["Column", "Unit"])
 

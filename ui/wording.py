@@ -232,9 +232,9 @@ def percent(value: float | None) -> str:
     return MISSING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
 
 
-def count(value: float | None) -> str:
-    """A whole number with its thousands marked."""
-    return MISSING if value is None or not math.isfinite(value) else f"{value:,.0f}".replace(",", thousands())
+def count(value: float | None, places: int = 0) -> str:
+    """A whole number, or one with so many places, with its thousands marked."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:,.{places}f}".replace(",", thousands())
 
 
 def things(number: int, many: str) -> str:

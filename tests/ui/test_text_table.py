@@ -10,7 +10,7 @@ from tests.ui.sample import HOSTILE
 from ui.guides import GUIDES, guide_text, guides_folder
 from ui.log_sentences import sentence
 from ui.text_table import text_table
-from ui.wording import instant
+from ui.wording import count, instant
 
 
 def test_cells_are_whole_escaped_and_say_when() -> None:
@@ -29,6 +29,7 @@ def test_cells_are_whole_escaped_and_say_when() -> None:
     assert drawn.count('class="group"') == 2
     assert drawn.count('class="total"') == 1
     assert 'aria-label="a &quot;table&quot;"' in drawn
+    assert count(1234.56, 1) == "1\N{NARROW NO-BREAK SPACE}234.6"
 
 
 def test_entries_of_the_log_are_sentences() -> None:

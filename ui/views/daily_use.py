@@ -62,7 +62,7 @@ def _figures(daily: DailyView) -> None:
 
 
 def _bits(number: int) -> str:
-    return count(number) if number < _MANY else f"{number / 1e6:,.1f} M"
+    return count(number) if number < _MANY else f"{count(number / 1e6, 1)} M"
 
 
 def _commands(daily: DailyView, run: str) -> None:

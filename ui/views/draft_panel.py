@@ -69,7 +69,7 @@ def _screen(draft: DraftView, plan: ScreenPlanView) -> None:
     st.markdown("**What is tried, and what opens**", help=HELP["screen"])
     with st.container(horizontal=True):
         st.metric("Formulas", count(plan.trials), border=True, width="content", help=HELP["screen_trials"])
-        st.metric("Opens, Mbit", f"{plan.opened_bits / 1e6:,.1f}", border=True, width="content",
+        st.metric("Opens, Mbit", count(plan.opened_bits / 1e6, 1), border=True, width="content",
                   help=HELP["screen_bits"])  # fmt: skip
         st.metric("Lone |t|", f"{plan.lone_t:.1f}", border=True, width="content", help=HELP["lone_t"])
     st.caption(
