@@ -28,12 +28,14 @@ def around(
     key: str, client: ClientProtocol, viewer: ViewerView, leave: Callable[[], None], show: Callable[[], None]
 ) -> None:
     """Show the page ``key`` by ``show``, within its frame; ``leave`` signs out."""
-    _recall(client)
+    theme = _recall(client)
     st.logo(_LOGO, size="large")
     st.html(_LOOK)
     with st.sidebar:
         _search()
         _person(viewer, leave)
+        if theme is not None:
+            apply_theme(theme, addresses())
     if key == "overview":
         tour.offer()
     tour.show(key, client)
@@ -41,22 +43,21 @@ def around(
     _foot(client)
 
 
-def _recall(client: ClientProtocol) -> None:
-    """Read what this person prefers, once in a visit."""
+def _recall(client: ClientProtocol) -> str | None:
+    """Read what this person prefers, once in a visit, and go on with it; gives the theme where it was read now."""
     if st.session_state.get(_KNOWN):
-        return
+        return None
     try:
         preferred = client.preferences()
     except EntenteError:
-        return
+        return None
     st.session_state[_KNOWN] = True
     recall(preferred.get("thousands", ""))
-    if theme := preferred.get("theme"):
-        apply_theme(theme, addresses())
     if zone := preferred.get("zone"):
         st.session_state[CHOSEN] = zone
     if preferred.get("tour"):
         st.session_state[tour.SEEN] = True
+    return preferred.get("theme", "")
 
 
 def _search() -> None:

@@ -1,6 +1,7 @@
 """How this person likes pages to look: the mark between thousands, and the light or the dark theme.
 
-The theme is Streamlit's own, which a browser remembers by page; what a person chose is written there for every page.
+The theme is Streamlit's own, which a browser remembers by page; what a person chose is written there for every page,
+with a mark that it was written here. Without a choice only what bears the mark is taken back.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ _MARK = "mark between thousands"
 _THEME_KEY = "stActiveTheme-{}-v2"  # of Streamlit 1.67: a later one asks for the theme once more
 _SCRIPT = """
 <script>
-const wanted = %s; let moved = false;
-for (const key of %s) {
-  if ((localStorage.getItem(key) || '') === wanted) continue;
-  wanted ? localStorage.setItem(key, wanted) : localStorage.removeItem(key);
-  moved = true;
+{
+const wanted = %s, mark = 'entente-theme'; let moved = false;
+const put = (key, value) => value ? localStorage.setItem(key, value) : localStorage.removeItem(key);
+if (wanted || localStorage.getItem(mark)) {
+  for (const key of %s) {
+    if ((localStorage.getItem(key) || '') === wanted) continue;
+    put(key, wanted);
+    moved = true;
+  }
+  put(mark, wanted);
 }
 if (moved) location.reload();
+}
 </script>
 """
 
@@ -49,7 +56,7 @@ def recall(thousands_by: str) -> None:
 
 
 def apply_theme(theme: str, places: Sequence[str]) -> None:
-    """Show the pages at ``places`` in this theme; the page is read again where that changes anything."""
+    """Show the pages at ``places`` in this theme, "" in the browser's; a page that this changes is read again."""
     wanted = json.dumps(json.dumps(theme) if theme in THEMES and theme else "")
     keys = json.dumps([_THEME_KEY.format(place) for place in places])
     st.html(_SCRIPT % (wanted, keys), unsafe_allow_javascript=True)

@@ -129,6 +129,23 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.do("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
 
+    def choose(self, label: str, option: str) -> None:
+        """Take this option of the select box with this label."""
+        boxes = "[...document.querySelectorAll('[data-testid=stSelectbox]')]"
+        box = f"{boxes}.find(b => b.innerText.startsWith({json.dumps(label)}))"
+        self._press_on(f"{box}.querySelector('input')")
+        self._press_on(
+            f"[...document.querySelectorAll('[role=option]')].find(o => o.innerText === {json.dumps(option)})"
+        )
+
+    def _press_on(self, element: str) -> None:
+        """The mouse pressed in the middle of the element, once it is there."""
+        middle = f"(r => [r.x + r.width / 2, r.y + r.height / 2])(({element}).getBoundingClientRect())"
+        self.wait_for(f"!!({element})")
+        x, y = self.value(middle)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def press(self, key: str) -> None:
         """One key, such as Escape."""
         for kind in ("keyDown", "keyUp"):

@@ -131,3 +131,26 @@ def test_a_question_opens(address: str, browser: Browser) -> None:
     browser.click("Cancel")
     browser.wait_for("!!document.querySelector('[role=dialog]')")
     assert browser.value(_FAULTS) == 0
+
+
+def test_a_chosen_theme_is_every_pages_and_is_taken_back_in_other_browsers_too(address: str, browser: Browser) -> None:
+    ground = "getComputedStyle(document.querySelector('[data-testid=stApp]') || document.body).backgroundColor"
+    light, dark = f"{ground} === 'rgb(255, 255, 255)'", f"{ground} === 'rgb(23, 22, 20)'"
+    browser.theme("light")
+    browser.open(f"{address}/settings")
+    browser.wait_for_text("Take the tour again")
+    browser.wait_for(light)
+    browser.choose("Theme", "Dark")
+    browser.wait_for(dark)
+    browser.open(f"{address}/members")
+    browser.wait_for_text("Invite a party")
+    browser.wait_for(dark)
+    chosen = browser.value("JSON.stringify({...localStorage})")
+    browser.open(f"{address}/settings")
+    browser.wait_for_text("Take the tour again")
+    browser.choose("Theme", "The browser's")
+    browser.wait_for(light)
+    browser.value(f"Object.assign(localStorage, {chosen})")  # as in a browser that was elsewhere at the time
+    browser.open(f"{address}/members")
+    browser.wait_for_text("Invite a party")
+    browser.wait_for(light)

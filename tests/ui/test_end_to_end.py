@@ -268,7 +268,7 @@ def test_no_page_has_a_serious_accessibility_finding(site: Site, admin: Browser)
     run = f"?run={site.finished.run_id}"
     faults = {}
     for page in ("", "runs", "new_run", f"run{run}", "factors", f"factor{run}", "contributions", "ledger", "settlement",
-                 "members", "trust", "settings"):  # fmt: skip
+                 "members", "trust", "guides", "settings"):  # fmt: skip
         admin.open(f"{site.address}/{page}")
         admin.wait_for_text("Sign out")
         for theme in ("light", "dark"):
