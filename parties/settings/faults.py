@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 __all__ = ["first_fault", "reason"]
 
@@ -22,7 +22,7 @@ def reason(error: ValidationError) -> str:
     return _said(_first(error))
 
 
-def _first(error: ValidationError) -> ErrorDetails:
+def _first(error: ValidationError) -> Mapping[str, Any]:
     """A key that is missing may stand there misspelt: then the one that nobody knows comes before it."""
     faults = error.errors()
     if faults[0]["type"] != "missing":
@@ -32,7 +32,7 @@ def _first(error: ValidationError) -> ErrorDetails:
     return next(misspelt, faults[0])
 
 
-def _said(fault: ErrorDetails) -> str:
+def _said(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return "no such key: correct its name or take it out (docs/configuration.md lists every key)"
     return str(fault["msg"]).removeprefix("Value error, ")
