@@ -165,12 +165,16 @@ class RecvAny:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Tell whoever watches how far a long phase is. Public numbers only. Resumes with ``None``."""
+    """Tell whoever watches how far a long phase is. Public numbers only. Resumes with ``None``.
+
+    ``names``: who took part in the step that is done, where that differs from step to step.
+    """
 
     done: int
     total: int
     unit: str = "rows"
     metrics: Mapping[str, float] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
 
 Effect = Send | Recv | RecvAny | Progress

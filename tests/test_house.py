@@ -380,7 +380,6 @@ def test_what_the_product_imports_is_declared_and_pinned() -> None:
         ("ray", "parties/process/workers.py"),
         ("transformers", "parties/data/text_model.py"),
         ("cvxpy", "vfl/factors/target_book.py"),
-        ("opacus", "vfl/federated/privacy.py"),
     )
     for root, user in optional:
         if undeclared.get(root) == {user}:

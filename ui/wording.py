@@ -133,6 +133,14 @@ HELP: Mapping[str, str] = {
     "retrain": "As agreed: entente run score proposes terms like this run's over a calendar that goes on.",
     "federated": "Members with the same columns train at home on their own entities; what changed is averaged, and the "
     "average moves the weights that all share.",
+    "rounds": "Each opens one sum, over the agreed threshold of members or more. The coordinator, which opens it, "
+    "counts.",
+    "epsilon": "How well noise hides whether a member took part, with all its rows: the smaller, the better. It is "
+    "that of the member that was in most rounds, over all trainings, as the accountant of opacus has it.",
+    "ic_alone": "The mean over members, weighed by their rows, of the models that they train alone.",
+    "gained": "Mean over periods of the common model's rank IC minus that of members' own: what joining brought.",
+    "dropped": "The others trained on. Who is dropped has no further part in the run, is worth nothing and gets no "
+    "factor.",
     "lone_t": "What a formula needs on the first half where no other one passes: the more are tried, the more. Where "
     "several pass, each needs less, and never less than the hurdle.",
     "bytes": "What the parties sent to each other, by type of message and by what such a message can reveal.",

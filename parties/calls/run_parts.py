@@ -5,9 +5,19 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Literal
 
+from pydantic import Field
+
 from parties.calls.frozen_view import View
 
-__all__ = ["DailySession", "DailyView", "RunStatus", "ScreenPassedView", "ScreenView"]
+__all__ = [
+    "DailySession",
+    "DailyView",
+    "FederatedView",
+    "RoundsView",
+    "RunStatus",
+    "ScreenPassedView",
+    "ScreenView",
+]
 
 RunStatus = Literal[
     "proposed", "paused", "approved", "aligned", "trained", "evaluated", "valued", "exported", "settled", "aborted"
@@ -79,3 +89,50 @@ class ScreenView(View):
     @property
     def opened_bits(self) -> int:
         return self.tried.all * self.periods * self.bits
+
+
+class RoundsView(View):
+    """Rounds ``first`` to ``last``, each over ``members``; ``missed``: drawn for them, and not in."""
+
+    first: int
+    last: int
+    members: tuple[str, ...]
+    missed: tuple[str, ...] = ()
+
+
+class FederatedView(View):
+    """The rounds of a federated run, as the coordinator that opens their sums counts them.
+
+    ``stretches``: of the latest attempt at the training, counted from 1. ``dropped``: members that have no further
+    part. ``taken``: rounds that each member was in, of all trainings: abandoned attempts and coalitions' too.
+    ``spent``: each member's epsilon at ``delta`` by all of these, empty without noise or where ``untold`` says why it
+    cannot be told; ``agreed_epsilon``: what was signed for. ``missed``: rounds may be missing from all counts.
+    """
+
+    rounds: int
+    members: tuple[str, ...]
+    threshold: int
+    stretches: tuple[RoundsView, ...] = ()
+    dropped: tuple[str, ...] = ()
+    taken: dict[str, int] = Field(default_factory=dict)
+    noise: float = 0.0
+    delta: float = 0.0
+    spent: dict[str, float] = Field(default_factory=dict)
+    agreed_epsilon: float | None = None
+    untold: str = ""
+    missed: bool = False
+
+    @property
+    def done(self) -> int:
+        """Rounds of the latest attempt that have opened."""
+        return self.stretches[-1].last if self.stretches else 0
+
+    @property
+    def epsilon(self) -> float | None:
+        """What the member that was in most rounds has spent; None where nothing is known of it."""
+        return max(self.spent.values(), default=None)
+
+    @property
+    def latest(self) -> tuple[str, ...]:
+        """Who was in the last round that opened."""
+        return self.stretches[-1].members if self.stretches else ()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, computed_field
 
 from parties.calls.frozen_view import View
-from parties.calls.run_parts import DailyView, RunStatus, ScreenView
+from parties.calls.run_parts import DailyView, FederatedView, RunStatus, ScreenView
 
 __all__ = [
     "BalanceView",
@@ -24,6 +24,7 @@ __all__ = [
     "EvaluationView",
     "EventView",
     "FactorView",
+    "FederatedView",
     "FileView",
     "LedgerView",
     "OpeningsView",
@@ -310,6 +311,7 @@ class RunView(RunSummary):
     transactions: tuple[str, ...] = ()
     daily: DailyView | None = None
     screen: ScreenView | None = None
+    federated: FederatedView | None = None
     scored_rows: int | None = None
 
 

@@ -13,6 +13,7 @@ from parties.cli.help_group import HelpGroup
 from parties.errors import AgreementError, ConfigError
 from parties.plurals import things
 from parties.terminal.console import correlation, figure, money, pasted, say, table
+from parties.terminal.rounds import show_rounds
 
 if TYPE_CHECKING:
     from parties.calls.views import StaticView
@@ -153,7 +154,7 @@ def run_waiting(home: Annotated[Path, typer.Option("--home", help="Folder of thi
 
 @app.command("show")
 def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials = None, home: OrHome = None) -> None:
-    """Show one run: phases, quality, contributions, openings."""
+    """Show one run: phases, quality, contributions, openings; of a federated run its rounds."""
     with reading(coordinator, credentials, home) as client:
         view = client.run(full_id(client, run))
     say(f"Run {view.run_id}", f"{view.consortium}: {view.purpose}" if view.purpose else view.consortium)
@@ -174,6 +175,7 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
             for phase in view.phases
         ),
     )
+    show_rounds(view.federated)
     _show_results(view)
 
 

@@ -26,7 +26,7 @@ from parties.coordinator.audit_witness import AuditWitness
 from parties.coordinator.commands import approve, last_word, paused, pending, resumed, roster_told, start
 from parties.coordinator.held_failures import HeldFailures, reporter
 from parties.coordinator.known_run import KnownRun
-from parties.coordinator.own_phases import FAULT, OwnPhases, Work, played, told
+from parties.coordinator.own_phases import FAULT, OwnPhases, Work, played
 from parties.coordinator.party_lines import Attachment, PartyLine, PartyLines, due, offered, offers_before
 from parties.coordinator.run import RunState, validate_state
 from parties.coordinator.run_book import RunBook, check_proposal
@@ -377,7 +377,8 @@ class Engine:
         run_id = known.state.run
 
         def watch(progress: Progress) -> None:
-            known.progress.heard(COORDINATOR, told(phase, attempt, progress), _now(), time.monotonic())
+            with self._lock:
+                self._runs.watched(run_id, phase, attempt, progress, _now(), time.monotonic())
 
         event, traffic = played(known, phase, attempt, partial(work, watch), _now)
         if event is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from parties.agreement.document import Agreement
+from parties.calls.views import ProgressView
+from parties.control.phases import PhaseName
 from parties.coordinator.progress import RunProgress
 from parties.coordinator.run import RunFacts, RunState
 
@@ -26,6 +28,10 @@ class KnownRun:
         agreement = Agreement.model_validate_json(state.agreement)
         facts = RunFacts.of(agreement)
         return cls(state, agreement, facts, RunProgress(state.plan.label, facts.periods))
+
+    def parts(self, phase: PhaseName) -> tuple[ProgressView, ...]:
+        """How far those are who still have part in the phase."""
+        return tuple(view for view in self.progress.of_phase(phase) if view.party not in self.state.dropped)
 
     def at(self, state: RunState) -> KnownRun:
         """The same run in another state."""

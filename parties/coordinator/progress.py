@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from parties.calls.views import BytesView, OpeningsView, ProgressView, RelayView, SeriesPoint
 from parties.control.phase_reports import OpeningsUsed, PartReport, Point, Traffic
 from parties.control.reports import LinksBody, ProgressBody
+from parties.coordinator.round_record import RoundRecord
 
 __all__ = ["RunProgress"]
 
@@ -62,6 +63,7 @@ class RunProgress:
         self._memory: dict[str, float] = {}
         self._relayed: dict[tuple[str, str], int] = {}
         self._tried: dict[str, LinksBody] = {}
+        self._rounds = RoundRecord()
 
     @_alone
     def linked(self, party: str, said: LinksBody) -> None:
@@ -88,6 +90,21 @@ class RunProgress:
         if party == self._label:
             self._note_points(body.points, at)
             self._note_step(body.metrics, body.openings, at)
+
+    @_alone
+    def round_opened(self, phase: str, attempt: int, names: tuple[str, ...]) -> None:
+        """A round of a federated training opened, over these members."""
+        self._rounds = self._rounds.opened(phase, attempt, names)
+
+    @_alone
+    def rounds_missed(self) -> None:
+        """The coordinator began anew while rounds went on: some may have opened that it kept no record of."""
+        self._rounds = self._rounds.model_copy(update={"missed": True})
+
+    @_alone
+    def rounds(self) -> RoundRecord:
+        """Who was in which round that opened."""
+        return self._rounds
 
     @_alone
     def closed(self, party: str, phase: str, report: PartReport, at: datetime) -> None:
@@ -209,6 +226,7 @@ class RunProgress:
             "openings": {party: used.model_dump() for party, used in self._openings.items()},
             "memory": self._memory,
             "relayed": [[*pair, size] for pair, size in self._relayed.items()],
+            "rounds": self._rounds.model_dump(mode="json"),
         }
 
     @_alone
@@ -223,6 +241,7 @@ class RunProgress:
         for party, used in record.get("openings", {}).items():
             self._openings[party] = OpeningsUsed.model_validate(used)
         self._memory.update(record.get("memory", {}))
+        self._rounds = RoundRecord.model_validate(record.get("rounds", {}))
         self._relayed.update({(sender, receiver): size for sender, receiver, size in record.get("relayed", ())})
 
 

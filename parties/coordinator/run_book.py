@@ -12,6 +12,7 @@ from parties.control.phase_reports import PartReport
 from parties.control.phases import PhaseName
 from parties.control.reports import ProgressBody
 from parties.coordinator.known_run import KnownRun
+from parties.coordinator.own_phases import told
 from parties.coordinator.run import RunState
 from parties.coordinator.state import EventRefused, step
 from parties.coordinator.store import EventLog
@@ -20,6 +21,7 @@ from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.proposing.continuing import STANDS, check_continuation
 from parties.proposing.scoring import check_scoring
+from psi.flow import Progress
 
 __all__ = ["RunBook", "check_proposal"]
 
@@ -41,6 +43,8 @@ class RunBook:
             self.enter(state)
         for run_id, known in self._runs.items():
             known.progress.restore(self._log.load_progress(run_id))
+            if known.state.phase in ("train", "value"):
+                known.progress.rounds_missed()
 
     def enter(self, state: RunState) -> KnownRun:
         """A run's new state."""
@@ -115,6 +119,16 @@ class RunBook:
         known.progress.heard(party, body, at, clock)
         self._unsaved.add(run_id)
         return True
+
+    def watched(
+        self, run_id: str, phase: PhaseName, attempt: int, progress: Progress, at: datetime, clock: float
+    ) -> None:
+        """How far the coordinator's own part is."""
+        known = self.known(run_id)
+        known.progress.heard(COORDINATOR, told(phase, attempt, progress), at, clock)
+        if progress.names:
+            known.progress.round_opened(phase, attempt, progress.names)
+        self._unsaved.add(run_id)
 
     def closed(self, run_id: str, party: str, phase: PhaseName, costs: PartReport, at: datetime) -> None:
         """Somebody's part of a phase is finished; ``costs`` is what its report says of them."""

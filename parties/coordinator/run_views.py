@@ -28,6 +28,7 @@ from parties.control.phases import PHASES, PhaseName
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.events import Event, event_to_json
+from parties.coordinator.federated_views import federated_view
 from parties.coordinator.known_run import KnownRun
 from parties.coordinator.party_lines import Attachment
 from parties.coordinator.run import RunState
@@ -123,6 +124,7 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
         factor=factor_view(known, bundles),
         transactions=tuple(settled.get("transactions", ())),
         screen=screen_view(known.agreement, trained),
+        federated=federated_view(known),
         scored_rows=trained.get("rows") if state.plan.scoring else None,
     )
 
@@ -166,7 +168,7 @@ def _fraction(known: KnownRun) -> float:
         if span.outcome in ("done", "skipped"):
             total += _WEIGHT[span.phase]
         else:
-            parts = [view.fraction for view in known.progress.of_phase(span.phase)]
+            parts = [view.fraction for view in known.parts(span.phase)]
             total += _WEIGHT[span.phase] * (min(parts) if parts else 0.0)
     return min(round(total, 4), 1.0)
 
@@ -188,7 +190,7 @@ def _phases(known: KnownRun) -> tuple[PhaseView, ...]:
                 ended_at=span.ended_at,
                 participants=team,
                 finished=tuple(p for p in team if p in span.done),
-                progress=known.progress.of_phase(phase),
+                progress=known.parts(phase),
             )
         )
     return tuple(views)

@@ -30,7 +30,7 @@ from parties.settings.consortium import load_consortium
 from parties.terminal.console import complain, pasted, say, screen
 from parties.terminal.progress import ProgressLines, ProgressScreen, watcher
 from vfl.factors.verify import verify_bundle
-from vfl.terms import ScreenModel
+from vfl.terms import FederatedModel, ScreenModel
 
 __all__ = ["DemoOptions", "run_demo", "start_coordinator", "start_parties"]
 
@@ -80,9 +80,10 @@ def run_demo(options: DemoOptions) -> None:
         agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
         homes.agreement.write_bytes(agreement.canonical())
         with Processes(homes.logs) as processes:
-            compared = options.check_parity and not agreement.alignment.hides_coverage
-            if options.check_parity and not compared:
-                say("Rows that a party does not cover are drawn by its secret seed: no run in the clear equals it.")
+            drawn = _drawn(agreement)
+            compared = options.check_parity and not drawn
+            if options.check_parity and drawn:
+                say(f"{drawn}: no run in the clear equals it.")
             demo = _Demo(homes, agreement, processes)
             screened = isinstance(agreement.model, ScreenModel)
             far = (demo.run_screen if screened else demo.run)(check_parity=compared)
@@ -100,6 +101,15 @@ def run_demo(options: DemoOptions) -> None:
                 f"the run differs from the same run without encryption by more than {FAR:g} score standard deviations, "
                 f"because of {far}"
             )
+
+
+def _drawn(agreement: Agreement) -> str:
+    """What of the run each party draws by a secret of its own, which no other run can repeat; or ""."""
+    if agreement.alignment.hides_coverage:
+        return "Rows that a party does not cover are drawn by its secret seed"
+    if isinstance(agreement.model, FederatedModel) and agreement.model.noise:
+        return "Each member draws its part of the noise by a secret of its own"
+    return ""
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from parties.errors import StorageError
 from parties.names import COORDINATOR
 from parties.plurals import things
 from parties.terminal.console import correlation, figure, money, say, table
+from parties.terminal.rounds import privacy_spent
 
 __all__ = ["run_summary", "show_summary", "summary_of", "traffic_lines", "write_summary"]
 
@@ -122,6 +123,8 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     say(*traffic_lines(summary, "none opened" if own else opened))
     if summary["parity"] is not None:
         say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))
+    if view.federated is not None:
+        say(privacy_spent(view.federated))
     books = summary["ledger"]
     say(f"Ledger: {things(books['postings'], 'postings')}, {'balanced' if books['balanced'] else 'NOT BALANCED'}")
     if agreement.alignment.policy == "own":

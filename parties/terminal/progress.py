@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
+from parties.calls.run_parts import FederatedView
 from parties.client import PhaseView, ProgressView, RunView
+from parties.names import COORDINATOR
 from parties.plurals import things
 from parties.terminal.console import plain
 
@@ -94,7 +97,9 @@ class ProgressScreen:
 
 
 def _slowest(phase: PhaseView) -> ProgressView | None:
-    return min(phase.progress, key=lambda progress: progress.fraction, default=None)
+    """Who has most left to do; of rounds whoever opens them, for a member that is lost says no more."""
+    opens = next((one for one in phase.progress if one.party == COORDINATOR and one.unit == "rounds"), None)
+    return opens or min(phase.progress, key=lambda progress: progress.fraction, default=None)
 
 
 def _fraction(phase: PhaseView) -> float:
@@ -125,9 +130,22 @@ def _detail(view: RunView, phase: PhaseView) -> str:
         parts.append(speed(slowest.per_second, slowest.unit))
     if slowest.eta_seconds is not None:
         parts.append(f"{slowest.eta_seconds:.0f} s left")
+    rounds = view.federated
+    if rounds is not None and phase.name in ("train", "value"):
+        parts.extend(_rounds(rounds, training=phase.name == "train"))
     if view.openings:
         parts.append(f"openings {max(o.max_used for o in view.openings)}/{min(o.limit for o in view.openings)}")
     return plain(", ".join(parts))
+
+
+def _rounds(found: FederatedView, *, training: bool) -> Iterator[str]:
+    """Who is in the rounds now, and epsilon so far."""
+    if training and found.latest:
+        yield things(len(found.latest), "members")
+    if found.dropped:
+        yield f"without {', '.join(found.dropped)}"
+    if found.epsilon is not None:
+        yield f"epsilon {'at least ' if found.missed else ''}{found.epsilon:.3g} at delta {found.delta:g}"
 
 
 def speed(per_second: float, unit: str) -> str:

@@ -41,10 +41,7 @@ COLOURS: Mapping[str, str] = {
     "grey": "#999999",
 }
 
-_SERIES = ["joint factor", "label party alone"]
-_SERIES_COLOUR = alt.Scale(domain=_SERIES, range=[COLOURS["blue"], COLOURS["orange"]])
-_SERIES_DASH = alt.Scale(domain=_SERIES, range=[[1, 0], [5, 3]])
-_SERIES_SHAPE = alt.Scale(domain=_SERIES, range=["circle", "triangle-up"])
+_JOINT, _ALONE = "joint factor", "label party alone"
 _PHASE_COLOUR = alt.Scale(
     domain=["done", "running", "failed", "skipped", "waiting"],
     range=[COLOURS["green"], COLOURS["blue"], COLOURS["red"], COLOURS["grey"], COLOURS["grey"]],
@@ -65,14 +62,15 @@ def _layered(*layers: alt.Chart, height: int) -> alt.LayerChart:
     return alt.LayerChart(layer=list(layers), height=height)
 
 
-_IC: Mapping[str, Callable[[SeriesPoint], float | None]] = {
-    _SERIES[0]: lambda point: point.ic_joint,
-    _SERIES[1]: lambda point: point.ic_own,
-}
-
-
-def _ic_lines(series: Sequence[SeriesPoint], title: str, *, cumulative: bool, marks: bool) -> alt.LayerChart:
-    shown = {name: (running_sum if cumulative else bucketed)(series, pick) for name, pick in _IC.items()}
+def _ic_lines(
+    series: Sequence[SeriesPoint], title: str, alone: str, *, cumulative: bool, marks: bool
+) -> alt.LayerChart:
+    picked: Mapping[str, Callable[[SeriesPoint], float | None]] = {
+        _JOINT: lambda point: point.ic_joint,
+        alone: lambda point: point.ic_own,
+    }
+    names = list(picked)
+    shown = {name: (running_sum if cumulative else bucketed)(series, pick) for name, pick in picked.items()}
     named = {period for line in shown.values() for period, _ in line}
     periods = [point.period for point in series if point.period in named]
     place = {period: i for i, period in enumerate(periods)}
@@ -84,12 +82,11 @@ def _ic_lines(series: Sequence[SeriesPoint], title: str, *, cumulative: bool, ma
     frame = pd.DataFrame(rows, columns=["i", "period", "model", "value"])
     legend = alt.Legend(orient="top", title=None, symbolOpacity=1)
     base = alt.Chart(frame).encode(x=period_axis(periods))
-    lines = base.encode(
-        y=alt.Y("value:Q", title=title), color=alt.Color("model:N", scale=_SERIES_COLOUR, legend=legend)
-    )
+    colour = alt.Scale(domain=names, range=[COLOURS["blue"], COLOURS["orange"]])
+    lines = base.encode(y=alt.Y("value:Q", title=title), color=alt.Color("model:N", scale=colour, legend=legend))
     zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=COLOURS["grey"]).encode(y="value:Q")
-    dash = alt.StrokeDash("model:N", scale=_SERIES_DASH, legend=legend)
-    shape = alt.Shape("model:N", scale=_SERIES_SHAPE, legend=legend)
+    dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=names, range=[[1, 0], [5, 3]]), legend=legend)
+    shape = alt.Shape("model:N", scale=alt.Scale(domain=names, range=["circle", "triangle-up"]), legend=legend)
     layers = [zero, lines.mark_line(strokeWidth=2, opacity=0.9, clip=True).encode(strokeDash=dash)]
     if marks and len(periods) <= _FEW_POINTS:
         layers.append(lines.mark_point(filled=True, size=40, opacity=1, clip=True).encode(shape=shape))
@@ -98,14 +95,14 @@ def _ic_lines(series: Sequence[SeriesPoint], title: str, *, cumulative: bool, ma
     return _layered(*layers, height=_HEIGHT)
 
 
-def ic_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
-    """Rank IC of each period, of the joint factor and of the label party's own model."""
-    return _ic_lines(series, "rank IC", cumulative=False, marks=True)
+def ic_chart(series: Sequence[SeriesPoint], alone: str = _ALONE) -> alt.LayerChart:
+    """Rank IC of each period, of the joint factor and of what ``alone`` names: the label party's own model."""
+    return _ic_lines(series, "rank IC", alone, cumulative=False, marks=True)
 
 
-def cumulative_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:
+def cumulative_chart(series: Sequence[SeriesPoint], alone: str = _ALONE) -> alt.LayerChart:
     """Running sum of the rank ICs: the gap between the lines is what joining has brought so far."""
-    return _ic_lines(series, "cumulative rank IC", cumulative=True, marks=False)
+    return _ic_lines(series, "cumulative rank IC", alone, cumulative=True, marks=False)
 
 
 def loss_chart(series: Sequence[SeriesPoint]) -> alt.LayerChart:

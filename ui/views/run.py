@@ -25,6 +25,7 @@ from ui.views.daily_use import daily_detail, daily_use, scored_periods, trained_
 from ui.views.evidence_download import evidence
 from ui.views.run_figures import contribution, numbers, quality, revealed
 from ui.views.run_head import heading, progress, standing, timeline
+from ui.views.run_rounds import dropped
 from ui.views.run_terms import agreed, log
 from ui.wording import short_id
 
@@ -118,6 +119,7 @@ def _now(client: ClientProtocol, viewer: ViewerView, seen: RunView) -> None:
     if orders(run, viewer) != orders(seen, viewer) or run.ended != seen.ended:
         st.rerun()
     heading(run)
+    dropped(run.federated)
     if run.ended:
         numbers(run)
         daily_use(run.daily)

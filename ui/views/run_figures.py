@@ -11,12 +11,14 @@ from ui.charts.drawn_once import draw
 from ui.charts.thinned_series import MOST_POINTS
 from ui.empty_states import empty
 from ui.tables import run as run_tables
+from ui.views.run_rounds import round_tiles, rounds
 from ui.views.screen_result import is_screen, screen_opened, screen_result
 from ui.wording import HELP, MISSING, amount, correlation, count, data_size, plain, t_value, things
 
 __all__ = ["contribution", "numbers", "quality", "revealed", "trees_of"]
 
 _WAYS = {
+    "retrain": "Every coalition trained anew with the lead, and was valued by its rank IC over all members' rows.",
     "moments": "Valued by each coalition's Pearson IC: two numbers per coalition and period opened, and no row.",
 }
 
@@ -39,12 +41,14 @@ def numbers(run: RunView) -> None:
     t_uplift = f"t = {t_value(evaluation.t_uplift)}" if evaluation and evaluation.t_uplift is not None else None
     openings = MISSING if used is None or limit is None else f"{used} of {limit}"
     label, meaning = ("Scores per row", "scores") if run.score_bits else ("Openings per row", "openings")
+    alone, gained = ("ic_own", "uplift") if run.federated is None else ("ic_alone", "gained")
     tiles = (
         ("Rank IC, joint", correlation(joint), f"{HELP['rank_ic']} {HELP['t']}", t_joint),
-        ("Rank IC, own", correlation(own), HELP["ic_own"], None),
-        ("Uplift", correlation(uplift), f"{HELP['uplift']} {HELP['t']}", t_uplift),
+        ("Rank IC, own", correlation(own), HELP[alone], None),
+        ("Uplift", correlation(uplift), f"{HELP[gained]} {HELP['t']}", t_uplift),
         ("Common entities", count(run.n_common), HELP["common"], None),
         (label, openings, HELP[meaning], None),
+        *round_tiles(run.federated),
     )
     known = [tile for tile in tiles if tile[1] != MISSING]
     for cell, tile in zip(st.columns(max(1, len(known))), known, strict=False):
@@ -103,8 +107,10 @@ def quality(run: RunView, viewer: ViewerView) -> None:
         if len(run.series) > MOST_POINTS:
             st.caption(f"Each point is the mean of {-(-len(run.series) // MOST_POINTS)} periods; sums are exact.")
         left, right = st.columns(2)
-        draw(run_charts.ic_chart, run.series, alt="Rank IC per period, joint factor and label party alone", place=left)
-        draw(run_charts.cumulative_chart, run.series, alt="Running sum of the rank ICs", place=right)
+        alone = "label party alone" if run.federated is None else "members alone"
+        told = f"Rank IC per period, joint factor and {alone}"
+        draw(run_charts.ic_chart, run.series, alone, alt=told, place=left)
+        draw(run_charts.cumulative_chart, run.series, alone, alt="Running sum of the rank ICs", place=right)
     elif run.ended:
         empty("Not measured", "The run ended before its evaluation, or its agreement keeps the numbers private.")
     else:
@@ -149,7 +155,9 @@ def contribution(run: RunView) -> None:
 
 def revealed(run: RunView) -> None:
     """Openings against the limit, bytes by message, memory."""
-    if not run.openings and not run.bytes_by_message:
+    if run.federated is not None:
+        rounds(run.federated)
+    elif not run.openings and not run.bytes_by_message:
         empty("Nothing yet", "Nothing has been opened, and no bytes of this run have been counted.")
         return
     st.subheader("What was revealed and sent", help=HELP["bytes"])
@@ -157,12 +165,16 @@ def revealed(run: RunView) -> None:
     with left:
         if run.score_bits:
             _scores(run)
+        elif run.federated is not None:
+            st.markdown("**No row opens**", help=HELP["federated"])
         elif is_screen(run):
             screen_opened(run)
         else:
             st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         counted = tuple(one for one in run.openings if not run.score_bits or one.party == run.anchor)
-        if counted:
+        if run.federated is not None:
+            st.caption("Sums over members open, of weights and of rank ICs. The terms say which.")
+        elif counted:
             draw(run_charts.openings_chart, counted, alt="Openings used against the limit")
         else:
             st.caption("Nothing has been opened yet.")

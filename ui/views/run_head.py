@@ -9,6 +9,7 @@ import streamlit as st
 from parties.client import PartyView, PhaseView, ProgressView, RunView
 from ui.run_orders import awaited_words, paused_words, standings
 from ui.tables import run as run_tables
+from ui.views.run_rounds import latest_round
 from ui.wording import (
     HELP,
     PHASE_TITLES,
@@ -102,7 +103,7 @@ def progress(run: RunView, members: Sequence[PartyView]) -> None:
             st.progress(state.fraction, text=_bar_words(run, state))
         if not current.progress and current.name != "approve":
             st.caption("It starts: no party has said yet how far it is.")
-        for words in awaited_words(run, current, members):
+        for words in (*latest_round(run.federated), *awaited_words(run, current, members)):
             st.caption(plain(words))
         if current.finished:
             st.caption(f"Finished: {plain(', '.join(current.finished))}")

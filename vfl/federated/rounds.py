@@ -60,6 +60,8 @@ class Rounds:
 
     def wanted(self, number: int) -> tuple[str, ...]:
         """Who trains in a round."""
+        if self.model.sampled == 1:
+            return self.members
         return drawn(self.members, self.model.taking_part(len(self.members)), self.run, self.first + number)
 
 
@@ -112,7 +114,7 @@ def take_part(rounds: Rounds, me: str, learner: Learner, initial: F64, stream: S
             said = yield from _shown(rounds, sum_number, wanted, update)
         weights = weights + _step(rounds, said)
         kept.append(Round(number, said.names))
-        yield Progress(number + 1, model.rounds, unit="rounds")
+        yield Progress(number + 1, model.rounds, unit="rounds", names=said.names)
     return Trained(weights, tuple(kept))
 
 
@@ -132,7 +134,7 @@ def aggregate(rounds: Rounds, gone: set[str]) -> Flow[tuple[Round, ...]]:
         else:
             made = yield from _seen(rounds, sum_number, wanted, gone)
         kept.append(Round(number, made.names))
-        yield Progress(number + 1, rounds.model.rounds, unit="rounds")
+        yield Progress(number + 1, rounds.model.rounds, unit="rounds", names=made.names)
     return tuple(kept)
 
 

@@ -62,7 +62,7 @@ def test_its_text_says_what_opens_who_colludes_and_that_nothing_is_aligned() -> 
 
 
 def test_noise_is_not_signed_for_where_its_epsilon_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opacus.accountants", None)
+    monkeypatch.setitem(sys.modules, "opacus", None)
     with pytest.raises(AgreementError, match=re.escape("pip install 'entente[privacy]', or set model.noise = 0")):
         check_openings(federated(noise=4.0, weights="equal"))
 

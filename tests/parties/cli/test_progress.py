@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import UTC, datetime
+from io import StringIO
 
-from parties.terminal.progress import speed
+import pytest
+from rich.console import Console
+
+from parties.calls.run_parts import FederatedView, RoundsView
+from parties.calls.views import PhaseView, ProgressView, RunView
+from parties.terminal.progress import ProgressScreen, speed
+
+T0 = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -13,3 +21,20 @@ from parties.terminal.progress import speed
 )
 def test_less_than_one_in_a_second_is_told_in_seconds_of_one(per_second: float, unit: str, said: str) -> None:
     assert speed(per_second, unit) == said
+
+
+def test_a_federated_run_is_as_far_as_its_coordinator_and_says_who_is_in_its_rounds() -> None:
+    parts = [ProgressView(party=p, phase="train", done=n, total=9, unit="rounds", at=T0)
+             for p, n in (("coordinator", 5), ("east", 2), ("north", 5))]  # fmt: skip
+    found = FederatedView(
+        rounds=9, members=("north", "south", "east", "west"), threshold=3, dropped=("east",), noise=2.0, delta=1e-5,
+        stretches=(RoundsView(first=1, last=5, members=("north", "south", "west"), missed=("east",)),),
+        spent={"north": 3.614}, agreed_epsilon=6.0, missed=True,
+    )  # fmt: skip
+    phase = PhaseView(name="train", status="running", started_at=T0, progress=tuple(parts))
+    view = RunView(run_id="ab" * 32, consortium="regions", purpose="", status="aligned", phase="train", proposed_at=T0,
+                   phases=(phase,), federated=found)  # fmt: skip
+    written = StringIO()
+    with ProgressScreen(Console(file=written, force_terminal=True, width=200)) as screen:
+        screen.show(view)
+    assert "5/9 rounds, 3 members, without east, epsilon at least 3.61 at delta 1e-05" in written.getvalue()

@@ -1,0 +1,35 @@
+"""Tables of a federated run's rounds. Cells are text or numbers, never markup."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from parties.client import FederatedView
+from ui.wording import MISSING, count
+
+__all__ = ["members_table", "rounds_table"]
+
+
+def rounds_table(found: FederatedView) -> pd.DataFrame:
+    """One row per stretch of rounds that had, and lacked, the same members."""
+    rows = [
+        (
+            count(one.first) if one.first == one.last else f"{count(one.first)} to {count(one.last)}",
+            ", ".join(one.members),
+            ", ".join(one.missed) or MISSING,
+        )
+        for one in found.stretches
+    ]
+    return pd.DataFrame(rows, columns=["Rounds", "Took part", "Drawn and missing"])
+
+
+def members_table(found: FederatedView) -> pd.DataFrame:
+    """One row per member: rounds it was in, of all trainings, and its epsilon where there is noise."""
+    rows = [
+        (name, count(found.taken.get(name, 0)), "dropped" if name in found.dropped else "takes part")
+        for name in found.members
+    ]
+    frame = pd.DataFrame(rows, columns=["Member", "Rounds", "In the run"])
+    if found.spent:
+        frame["Epsilon"] = [f"{found.spent[name]:.3g}" for name in found.members]
+    return frame

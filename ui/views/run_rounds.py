@@ -1,0 +1,77 @@
+"""The rounds of a federated run: how many have opened, who took part, who was dropped, what epsilon is spent."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from parties.client import FederatedView
+from ui.tables.rounds import members_table, rounds_table
+from ui.text_table import show_text_table
+from ui.wording import HELP, count, plain, things
+
+__all__ = ["Tile", "dropped", "epsilon", "latest_round", "round_tiles", "rounds"]
+
+Tile = tuple[str, str, str, str | None]
+
+
+def epsilon(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}"
+
+
+def round_tiles(found: FederatedView | None) -> tuple[Tile, ...]:
+    """Of the numbers that matter most: rounds, and the privacy that they have cost. Label, value, help, note."""
+    if found is None:
+        return ()
+    tiles: list[Tile] = [("Rounds", f"{count(found.done)} of {count(found.rounds)}", HELP["rounds"], None)]
+    if found.epsilon is not None and found.agreed_epsilon is not None:
+        least = "at least " if found.missed else ""
+        agreed = f"of {epsilon(found.agreed_epsilon)} signed, at delta {found.delta:g}"
+        tiles.append(("Epsilon spent", f"{least}{epsilon(found.epsilon)}", HELP["epsilon"], agreed))
+    return tuple(tiles)
+
+
+def latest_round(found: FederatedView | None) -> tuple[str, ...]:
+    """While rounds go on: who is in them, in words."""
+    if found is None or not found.latest:
+        return ()
+    missed = found.stretches[-1].missed
+    without = f", without {', '.join(missed)}" if missed else ""
+    return (f"Round {count(found.done)}: {', '.join(found.latest)}{without}.",)
+
+
+def dropped(found: FederatedView | None) -> None:
+    """Whom the run goes on without."""
+    if found is not None and found.dropped:
+        names = plain(", ".join(found.dropped))
+        st.warning(f"Dropped in training: {names}. {HELP['dropped']}", icon=":material/person_off:")
+
+
+def rounds(found: FederatedView) -> None:
+    """Who was in which rounds, and what each member has spent of its privacy."""
+    st.subheader("Rounds", help=HELP["rounds"])
+    if not found.stretches:
+        st.caption(f"No round of {count(found.rounds)} has opened yet.")
+        return
+    st.caption(
+        f"{count(found.done)} of {things(found.rounds, 'rounds')} have opened. A sum opens over "
+        f"{things(found.threshold, 'members')} or more."
+    )
+    show_text_table(rounds_table(found), alt="Who took part in which rounds", right=("Rounds",), tall=True)
+    st.markdown("**Each member, over all trainings**", help=HELP["epsilon"])
+    show_text_table(members_table(found), alt="Rounds and epsilon by member", right=("Rounds", "Epsilon"))
+    st.caption(_privacy(found))
+    if found.missed:
+        st.caption("The coordinator began anew while rounds went on: some may be missing from these counts.")
+
+
+def _privacy(found: FederatedView) -> str:
+    """What the noise is worth, or that there is none."""
+    if not found.noise:
+        return "No noise is added: sums are exact to their rounding, and nothing is differentially private."
+    if found.agreed_epsilon is None:
+        return f"Epsilon cannot be told here: {plain(found.untold)}"
+    return (
+        f"Noise of {found.noise:g} clips is in every opened sum of weights. {epsilon(found.agreed_epsilon)} at delta "
+        f"{found.delta:g} was signed for; a training that is begun anew spends its rounds again."
+    )
