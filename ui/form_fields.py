@@ -58,7 +58,7 @@ class Field:
     """One input. ``when`` says whether it applies; ``unset`` stands in for terms that do not name it.
 
     ``choices`` may depend on the other values. ``step``: of a number's buttons. ``elsewhere``: label and help for
-    kinds of model where it means something else.
+    kinds of model where it means something else; ``counted``: such kinds for which a number is a count.
     """
 
     path: str
@@ -73,10 +73,15 @@ class Field:
     when: Callable[[Values], bool] = _always
     step: float = 0.1
     elsewhere: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    counted: tuple[str, ...] = ()
 
     def words(self, values: Values) -> tuple[str, str]:
         """Its label and its help, for the chosen kind of model."""
         return self.elsewhere.get(str(values.get("model.kind", "")), (self.label, self.help))
+
+    def shape(self, values: Values) -> str:
+        """What kind of input it is, for the chosen kind of model."""
+        return "whole" if values.get("model.kind") in self.counted else self.kind
 
     def standing(self, values: Values) -> Value:
         """What stands in where terms do not name it."""
@@ -257,10 +262,9 @@ FIELDS: tuple[Field, ...] = (
           lambda values: 1000.0 if _sealed(values) else 300.0, low=0, when=_kind("sealed", "ridge"), step=100.0),
     Field("model.threshold", "Threshold of the squares", "number", "model",
           "A direction that beats the noise by less than this is forgotten; in units of the noise.",
-          lambda values: 0.0 if _federated(values) else 2.25, low=0.0, when=_kind("sealed", "federated"), step=0.25,
-          elsewhere={"federated": (
-              "Fewest members of a sum", "A whole number. With fewer nothing opens, and the training stops. 0: two "
-              "thirds and one.")}),
+          lambda values: 0 if _federated(values) else 2.25, low=0.0, when=_kind("sealed", "federated"), step=0.25,
+          counted=("federated",), elsewhere={"federated": (
+              "Fewest members of a sum", "With fewer nothing opens, and the training stops. 0: two thirds and one.")}),
     Field("model.start", "Start", "number", "model", "Deviation of the squared columns' first values.", 0.2, low=0.01,
           high=1.0, when=_sealed, step=0.05),
     Field("model.trees", "Trees", "whole", "model", "Of each fit.", 150, low=1, high=2000, when=_trees),

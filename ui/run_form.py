@@ -53,7 +53,10 @@ def preset(name: str, frequency: str) -> dict[str, int]:
 def values_of(terms: Mapping[str, Any]) -> dict[str, Value]:
     """What the fields show for these terms; money in whole units."""
     kind = {"model.kind": _get(terms, "model.kind", "split")}
-    values = {field.path: _typed(field, _get(terms, field.path, None), field.standing(kind)) for field in FIELDS}
+    values = {
+        field.path: _typed(field, field.shape(kind), _get(terms, field.path, None), field.standing(kind))
+        for field in FIELDS
+    }
     for path in ("calendar.first", "calendar.last"):
         values[path] = _day(values[path])
     values["reward.pot"] = float(Decimal(_whole(values["reward.pot"])).scaleb(-_whole(values["reward.scale"])))
@@ -136,19 +139,19 @@ def section_of(field: str) -> str:
     return next((one.section for one in FIELDS if fault_at(field, one.path)), "")
 
 
-def _typed(field: Field, said: Value, unset: Value) -> Value:
-    """As the field's input takes it; what it cannot take becomes the field's own."""
+def _typed(field: Field, shape: str, said: Value, unset: Value) -> Value:
+    """As the field's input takes it, which is of this ``shape``; what it cannot take becomes the field's own."""
     value = unset if said is None else said
     if field.path == "model.weights" and not isinstance(said, str):
         return choice_of(said) if unset == "" else unset
-    if field.kind == "whole":
+    if shape == "whole":
         return value if isinstance(value, int) else unset
-    if field.kind in ("number", "rate"):
+    if shape in ("number", "rate"):
         number = float(value) if isinstance(value, int | float) else float(unset)
-        return str(number) if field.kind == "rate" else number
-    if field.kind == "switch":
+        return str(number) if shape == "rate" else number
+    if shape == "switch":
         return bool(value)
-    return str(value) if field.kind in ("text", "choice") else value
+    return str(value) if shape in ("text", "choice") else value
 
 
 def _get(terms: Mapping[str, Any], path: str, unset: Value) -> Value:

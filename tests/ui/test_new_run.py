@@ -18,6 +18,7 @@ from ui import run_form
 from ui.tables.run_list import grants_table
 from ui.wording import plain
 from vfl.ensemble_terms import MEMBERS
+from vfl.terms import FederatedModel, RidgeModel, ScreenModel, SealedModel, SplitModel, TreesModel
 
 
 def new_run_page(client: object, opened: list[object], role: str = "admin") -> None:
@@ -131,8 +132,11 @@ def test_another_kind_begins_with_its_own_usual_values() -> None:
     assert field(app, "Penalty").value == 300.0
     field(app, "Model").set_value("split").run()
     assert field(app, "Rows a batch").value == 256
+    field(app, "Model").set_value("federated").run()
+    assert str(field(app, "Fewest members of a sum").value) == "0", "a count, where it was 2.25 of a noise"
     field(app, "Model").set_value("sealed").run()
     assert (field(app, "Rows a batch").value, field(app, "Penalty").value) == (4096, 1000.0)
+    assert field(app, "Threshold of the squares").value == 2.25
     assert not app.error, app.error[0].value
 
 
@@ -386,3 +390,17 @@ def test_a_federated_model_has_sums_in_place_of_openings_and_no_takers() -> None
     assert (made["alignment"]["policy"], made["openings"]) == ("own", {"contribution": "retrain"})
     assert (made["model"]["weights"], made["model"]["delta"], "anchor" in made["model"]) == ("equal", 1e-5, False)
     assert run_form.terms_from(made, run_form.values_of(made)) == made
+
+
+def test_what_is_a_count_in_the_terms_is_one_in_the_form() -> None:
+    """``model.threshold`` is a size under one kind of model, and a number of members under another."""
+    models: tuple[Any, ...] = (SealedModel, SplitModel, RidgeModel, TreesModel, ScreenModel, FederatedModel)
+    for model in models:
+        terms = {"model": {"kind": model.model_fields["kind"].default}}
+        values = run_form.values_of(terms)
+        for field in run_form.FIELDS:
+            table, _, name = field.path.partition(".")
+            if table == "model" and field.when(values) and field.shape(values) in ("whole", "number"):
+                counted = model.model_fields[name].annotation is int
+                assert (field.shape(values) == "whole") == counted, f"{field.path} of {terms['model']['kind']}"
+                assert isinstance(values[field.path], int) == counted

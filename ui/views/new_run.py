@@ -277,22 +277,22 @@ def _input(start: TemplateView, field: run_form.Field, values: Mapping[str, Any]
     """
     key, value, offered = _key(start, field.path), values[field.path], field.offered(values)
     label, about = field.words(values)
-    low, high = field.low, field.high
-    if field.kind == "text":
+    low, high, kind = field.low, field.high, field.shape(values)
+    if kind == "text":
         st.text_input(label, value=value, key=key, help=about, max_chars=400)
-    elif field.kind == "switch":
+    elif kind == "switch":
         st.toggle(label, value=value, key=key, help=about)
-    elif field.kind == "date":
+    elif kind == "date":
         st.date_input(label, value=value, key=key, help=about, format="YYYY-MM-DD")
-    elif field.kind in ("choice", "rate"):
+    elif kind in ("choice", "rate"):
         choices = {**offered, value: offered.get(value, value)}
         at = list(choices).index(value)
         st.selectbox(label, list(choices), at, key=key, help=about, format_func=lambda one: choices[one])
-    elif field.kind == "whole":
+    elif kind == "whole":
         most = None if high is None else int(high)
         st.number_input(label, int(low or 0), most, value, step=1, key=key, help=about)
     else:
-        step, shape = (100.0, "%.2f") if field.kind == "money" else (field.step, None)
+        step, shape = (100.0, "%.2f") if kind == "money" else (field.step, None)
         st.number_input(label, float(low or 0), high, value, step=step, format=shape, key=key, help=about)
 
 
