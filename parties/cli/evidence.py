@@ -152,6 +152,7 @@ def evidence_check(
         say(*(f"fault: {fault}" for fault in said.faults[1:]))
         raise DataError(f"the packs do not fit together: {said.faults[0]}; keep them as evidence")
     say(*(f"Proved together: {line}" for line in said.proved))
+    say(*(f"Asserted together: {line}" for line in said.asserted))
 
 
 def _show(path: Path, check: EvidenceCheck) -> None:

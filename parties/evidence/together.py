@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations, pairwise
 
 from parties.audit.heads import Head, continues
 from parties.evidence.parts import Parts
 from parties.evidence.statements import Statements
+from parties.evidence.stopped import ended_well, stopped
 
 __all__ = ["check_together"]
 
@@ -22,7 +23,10 @@ def check_together(packs: Sequence[Parts]) -> Statements:
     said.faults.extend(_same_run(packs))
     if said.faults:
         return said
-    said.faults.extend(_links(packs, said))
+    left = stopped(packs)
+    said.proved.extend(dict.fromkeys(one.shown for one in left))
+    said.asserted.extend(one.lacks for one in left)
+    said.faults.extend(_links(packs, {(one.member, one.session) for one in left}, said))
     said.faults.extend(_forks(packs, said))
     said.faults.extend(_digests(packs, said))
     return said
@@ -53,8 +57,11 @@ def _ends(parts: Parts) -> _Ends:
     }
 
 
-def _links(packs: Sequence[Parts], said: Statements) -> Iterator[str]:
-    """Both ends of a link that ended well have one transcript; an end without the other shows an entry left out."""
+def _links(packs: Sequence[Parts], left: Collection[tuple[str, str]], said: Statements) -> Iterator[str]:
+    """Both ends of a link that ended well have one transcript; an end without the other shows an entry left out.
+
+    left: sessions that a member's node is shown to have stopped in, so that its log has no end of them.
+    """
     same = 0
     for one, other in combinations([one for one in packs if not one.of_coordinator], 2):
         mine, theirs = _ends(one), _ends(other)
@@ -66,20 +73,15 @@ def _links(packs: Sequence[Parts], said: Statements) -> Iterator[str]:
                 if (mine | theirs)[link][0] == 0:
                     continue  # nothing was sent: the other end had dropped out before
                 silent = one if link not in mine else other
+                if (silent.about.writer, link[0]) in left:
+                    continue
                 yield f"{silent.about.writer}'s pack has no transcript of {link[1]} to {link[2]} in session {link[0]}"
-            elif mine[link] != theirs[link] and _done(one, link[0]) and _done(other, link[0]):
+            elif mine[link] != theirs[link] and ended_well(one, link[0]) and ended_well(other, link[0]):
                 yield f"{link[1]} and {link[2]} logged different transcripts of session {link[0]}"
             else:
                 same += mine[link] == theirs[link]
     if same:
         said.proved.append(f"Both ends logged the same transcript, {same} times over sessions and directions.")
-
-
-def _done(parts: Parts, session: str) -> bool:
-    return any(
-        entry.body.get("session") == session and entry.body.get("outcome") == "done"
-        for entry in parts.logged("session")
-    )
 
 
 def _forks(packs: Sequence[Parts], said: Statements) -> Iterator[str]:

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from parties.cli import run as entente
 from parties.demo.homes import lay_out
 from parties.demo.processes import Processes
+from parties.evidence.checking import check_evidence
+from parties.evidence.together import check_together
+from parties.node.evidence_pack import evidence_of_node
+from parties.node.home import NodeHome
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 from tests.faults.living import Living
@@ -49,6 +54,26 @@ def test_a_killed_member_above_the_threshold_costs_no_attempt(tmp_path: Path) ->
     assert (rounds[0][0], rounds[0][-1], len(rounds[0])) == (list(ALL), list(STAYED), 200)
     assert not _made(alive, LOST).exists()
     assert [name for name in ALL if list(homes.party(name).glob("factors/*/*"))] == list(STAYED)
+    assert view.federated is not None
+    assert (view.federated.done, view.federated.dropped) == (200, (LOST,))
+    assert view.federated.latest == STAYED
+    assert view.federated.taken[LOST] == view.federated.stretches[0].last < 200
+    _proved(alive, view.federated.taken[LOST])
+
+
+def _proved(alive: Living, rounds: int) -> None:
+    """All packs beside each other: until when the lost member took part is told, and what its own log lacks."""
+    run_id, written = alive.agreement.run_id, alive.homes.out / "coordinator.zip"
+    packs = [evidence_of_node(NodeHome(alive.homes.party(name)), run_id, datetime.now(UTC)) for name in ALL]
+    assert entente(["evidence", run_id, "--home", str(alive.homes.coordinator), "--out", str(written)]) == 0
+    checks = [check_evidence(data) for data in (*packs, written.read_bytes())]
+    parts = [check.parts for check in checks if check.sound and check.parts is not None]
+    assert len(parts) == len(ALL) + 1
+    for said in (check_together(parts), check_together(parts[:-1])):
+        assert said.faults == []
+        assert any(line.startswith(f"That {LOST}'s node stopped in session train-1") for line in said.asserted)
+    last = f"The coordinator logged that {LOST} dropped out of session train-1: its last was round {rounds} of 200."
+    assert last in check_together(parts).proved
 
 
 def _rounds(alive: Living) -> int:
