@@ -55,7 +55,8 @@ def standings(run: RunView, members: Sequence[PartyView]) -> list[Standing]:
 def awaited_words(run: RunView, phase: PhaseView, members: Sequence[PartyView]) -> tuple[str, ...]:
     """Who is awaited in a phase under way, and since when it has been away. As peers wrote it: not yet escaped."""
     seen = {member.name: member for member in members}
-    still = [name for name in phase.participants or run.parties if name not in phase.finished]
+    done = {*phase.finished, *(run.federated.dropped if run.federated is not None else ())}
+    still = [name for name in phase.participants or run.parties if name not in done]
     away = [seen[name] for name in still if name in seen and seen[name].health != "online"]
     words = [
         f"{one.name} is away, last heard of {when(one.last_seen)}; the run goes on when it is back." for one in away

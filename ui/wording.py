@@ -135,8 +135,8 @@ HELP: Mapping[str, str] = {
     "average moves the weights that all share.",
     "rounds": "Each opens one sum, over the agreed threshold of members or more. The coordinator, which opens it, "
     "counts.",
-    "epsilon": "How well noise hides whether a member took part, with all its rows: the smaller, the better. It is "
-    "that of the member that was in most rounds, over all trainings, as the accountant of opacus has it.",
+    "epsilon": "How well noise hides whether a member took part, with all its rows: the smaller, the better. Spent by "
+    "the member that was in most rounds, of all trainings, out of what was signed; the accountant is opacus's.",
     "ic_alone": "The mean over members, weighed by their rows, of the models that they train alone.",
     "gained": "Mean over periods of the common model's rank IC minus that of members' own: what joining brought.",
     "dropped": "The others trained on. Who is dropped has no further part in the run, is worth nothing and gets no "

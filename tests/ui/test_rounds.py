@@ -23,12 +23,13 @@ def test_while_it_trains_it_says_who_is_in_the_round_and_what_is_spent() -> None
     app = show(run_page, client_of(federated_training()), [], run=RUNNING)
     shown = numbers(app)
     assert shown["Rounds"] == "9 of 10"
-    assert shown["Epsilon spent"] == "3.4"
+    assert shown["Epsilon spent"] == "3.4 of 7.22"
     assert "Common entities" not in shown
     assert "Openings per row" not in shown
     text = said(app).replace("\\", "")
     assert f"Round 9: {', '.join(STAYED)}, without {LOST}." in text
     assert f"Dropped in training: {LOST}." in text
+    assert "the run goes on when it is back" not in text, "nobody waits for who is dropped"
 
 
 def test_before_the_first_round_nothing_is_claimed() -> None:
@@ -47,8 +48,8 @@ def test_afterwards_the_privacy_tab_has_every_round_and_every_member() -> None:
     assert list(rounds["Took part"]) == [", ".join(PARTIES), ", ".join(STAYED)]
     assert rounds["Drawn and missing"][1] == LOST
     by_name = members.set_index("Member")
-    assert list(by_name.loc[LOST]) == ["7", "dropped", "2.94"]
-    assert list(by_name.loc[STAYED[0]]) == ["20", "takes part", "5.35"]
+    assert list(by_name.loc[LOST]) == ["7", "after round 7", "2.94"]
+    assert list(by_name.loc[STAYED[0]]) == ["20", "\N{EN DASH}", "5.35"]
     text = said(app).replace("\\", "")
     assert "7.22 at delta 1e-05 was signed for" in text
     assert "No row opens" in text
@@ -67,7 +68,7 @@ def test_what_is_not_known_of_privacy_is_said(changes: dict[str, object], words:
     app = show(run_page, client_of(federated_ended(**changes)), [], run=SETTLED, part="Privacy")
     assert words in said(app)
     assert ("Epsilon spent" in numbers(app)) == ("missed" in changes)
-    assert numbers(app).get("Epsilon spent", "at least").startswith("at least")
+    assert numbers(app).get("Epsilon spent", "\N{GREATER-THAN OR EQUAL TO}")[0] == "\N{GREATER-THAN OR EQUAL TO}"
 
 
 def test_its_model_is_compared_with_those_that_members_train_alone() -> None:
@@ -79,4 +80,4 @@ def test_its_model_is_compared_with_those_that_members_train_alone() -> None:
 def test_single_rounds_and_many_are_numbered_from_one() -> None:
     found = rounds_of(stretches=(rounds_of().stretches[0].model_copy(update={"first": 1, "last": 1}),), spent={})
     assert list(rounds_table(found)["Rounds"]) == ["1"]
-    assert list(members_table(found).columns) == ["Member", "Rounds", "In the run"]
+    assert list(members_table(found).columns) == ["Member", "Rounds", "Dropped"]

@@ -25,11 +25,16 @@ def rounds_table(found: FederatedView) -> pd.DataFrame:
 
 def members_table(found: FederatedView) -> pd.DataFrame:
     """One row per member: rounds it was in, of all trainings, and its epsilon where there is noise."""
-    rows = [
-        (name, count(found.taken.get(name, 0)), "dropped" if name in found.dropped else "takes part")
-        for name in found.members
-    ]
-    frame = pd.DataFrame(rows, columns=["Member", "Rounds", "In the run"])
+    rows = [(name, count(found.taken.get(name, 0)), _dropped(found, name)) for name in found.members]
+    frame = pd.DataFrame(rows, columns=["Member", "Rounds", "Dropped"])
     if found.spent:
         frame["Epsilon"] = [f"{found.spent[name]:.3g}" for name in found.members]
     return frame
+
+
+def _dropped(found: FederatedView, name: str) -> str:
+    """After which round of the training, or not at all."""
+    if name not in found.dropped:
+        return MISSING
+    last = max((one.last for one in found.stretches if name in one.members), default=0)
+    return f"after round {count(last)}" if last else "before the first round"

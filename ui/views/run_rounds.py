@@ -25,9 +25,9 @@ def round_tiles(found: FederatedView | None) -> tuple[Tile, ...]:
         return ()
     tiles: list[Tile] = [("Rounds", f"{count(found.done)} of {count(found.rounds)}", HELP["rounds"], None)]
     if found.epsilon is not None and found.agreed_epsilon is not None:
-        least = "at least " if found.missed else ""
-        agreed = f"of {epsilon(found.agreed_epsilon)} signed, at delta {found.delta:g}"
-        tiles.append(("Epsilon spent", f"{least}{epsilon(found.epsilon)}", HELP["epsilon"], agreed))
+        least = "\N{GREATER-THAN OR EQUAL TO} " if found.missed else ""
+        spent = f"{least}{epsilon(found.epsilon)} of {epsilon(found.agreed_epsilon)}"
+        tiles.append(("Epsilon spent", spent, HELP["epsilon"], f"delta {found.delta:g}"))
     return tuple(tiles)
 
 
@@ -57,7 +57,7 @@ def rounds(found: FederatedView) -> None:
         f"{count(found.done)} of {things(found.rounds, 'rounds')} have opened. A sum opens over "
         f"{things(found.threshold, 'members')} or more."
     )
-    show_text_table(rounds_table(found), alt="Who took part in which rounds", right=("Rounds",), tall=True)
+    show_text_table(rounds_table(found), alt="Who took part in which rounds", tall=True)
     st.markdown("**Each member, over all trainings**", help=HELP["epsilon"])
     show_text_table(members_table(found), alt="Rounds and epsilon by member", right=("Rounds", "Epsilon"))
     st.caption(_privacy(found))
