@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from parties.evidence.together import check_together
 from parties.node.evidence_pack import evidence_of_node
 from parties.node.home import NodeHome
 from tests.parties.demo_rig import demo
+from vfl.federated.privacy import spent
+from vfl.terms import FederatedModel
 
 MEMBERS = ("north", "south", "east")
 MONTHS = pd.period_range("2020-01", periods=16, freq="M").end_time.date
@@ -52,8 +55,12 @@ rows = "any"
 """
 
 
-def consortium(folder: Path, members: Sequence[str] = MEMBERS, rounds: int = 6) -> None:
+def consortium(
+    folder: Path, members: Sequence[str] = MEMBERS, rounds: int = 6, model: str = "hidden = 0", more: str = ""
+) -> None:
+    """Terms and data of members. model: lines of the model beside its rounds. more: tables beside those."""
     rng, text = np.random.default_rng(3), TERMS.replace("rounds = 6", f"rounds = {rounds}")
+    text = text.replace("hidden = 0", model) + more
     grid = pd.MultiIndex.from_product([MONTHS, range(12)], names=["period", "entity"])
     for place, name in enumerate(members):
         values = rng.normal(size=(len(grid), 6))
@@ -95,6 +102,43 @@ def test_members_train_one_model_are_paid_for_it_and_keep_their_own_scores(tmp_p
         assert all(str(entity).lower().startswith(name) for entity in held)
     [settled] = [one for one in _packs(out, summary["run_id"]) if one.phase == "settle"]
     assert settled.report["rewards"] == {"south": 500, "east": 500}  # the whole pot: joining is shown to be worth it
+
+
+@pytest.mark.system
+@pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="the case above has real processes")
+def test_a_personal_head_stays_at_each_member_and_nobody_is_valued(tmp_path: Path) -> None:
+    consortium(tmp_path, model="hidden = 4\npersonal_head = true", more='[openings]\ncontribution = "none"\n')
+    out = tmp_path / "out"
+    with demo(out, "--config", str(tmp_path / "consortium.toml"), "--data", str(tmp_path), size=()) as process:
+        printed, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, printed + errors
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["parity"] < 1e-6, "the twin keeps each head at home too"
+    assert summary["shapley"] == {}
+    made = [
+        json.loads((out / "parties" / n / "runs" / summary["run_id"] / "federated.json").read_text()) for n in MEMBERS
+    ]
+    assert made[0]["weights"] == made[1]["weights"] == made[2]["weights"]
+    assert len({tuple(one["head"]) for one in made}) == len(MEMBERS), "each its own"
+    assert len(made[0]["weights"]) == (6 + 1) * 4
+
+
+@pytest.mark.system
+@pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="the case above has real processes")
+def test_noise_is_in_every_sum_and_its_epsilon_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("opacus")
+    consortium(tmp_path, model='hidden = 0\nnoise = 1.0\nclip = 0.5\nweights = "equal"')
+    out = tmp_path / "out"
+    with demo(out, "--config", str(tmp_path / "consortium.toml"), "--data", str(tmp_path), size=()) as process:
+        printed, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, printed + errors
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["parity"] is None
+    assert "no run in the clear equals it" in printed
+    model = FederatedModel(rounds=6, noise=1.0, weights="equal")
+    # three members: the training, and the one coalition that may train
+    assert f"Epsilon spent: {spent(model, 2):.3g} at delta 1e-05" in printed
+    assert f"{spent(model, 2):.3g} was signed for" in printed
 
 
 def _packs(out: Path, run_id: str) -> tuple[Report, ...]:
