@@ -77,3 +77,16 @@ def test_masked_parts_are_uniform() -> None:
     elements = np.concatenate([RING.unpack(said.values, COLUMNS + 2) for *_, said in sent if isinstance(said, SumPart)])
     ones = (elements >> np.uint64(62)) & np.uint64(1)
     assert abs(float(ones.mean()) - 0.5) < 4 * 0.5 / np.sqrt(len(ones))
+
+
+def test_all_members_of_a_round_but_one_read_its_row_and_one_fewer_a_sum_of_two() -> None:
+    """A declared limit: members who collude take their own updates off the average, with or without the coordinator."""
+    terms, found = FederatedModel(rounds=1), members()
+    results, _ = trained(rounds_of(terms, FIVE, COLUMNS + 1), found, np.zeros(COLUMNS + 1))
+    opened = results["e"].weights * len(FIVE)
+    own = {name: found[name].train(np.zeros(COLUMNS + 1), 0) for name in FIVE}
+    victim = opened - sum(own[name] for name in FIVE[1:])
+    np.testing.assert_allclose(inverted(victim), found["a"].row, atol=1e-4)
+    two = opened - sum(own[name] for name in FIVE[2:])
+    for name in FIVE[:2]:
+        assert np.abs(inverted(two) - found[name].row).max() > 0.3
