@@ -48,6 +48,11 @@ def _hides(values: Values) -> bool:
     return _federated(values) and bool(values.get("model.noise"))
 
 
+def _goes_on(values: Values) -> bool:
+    """Whether later periods are scored under the weights that the parties keep."""
+    return _sealed(values) and bool(values.get("daily.scores"))
+
+
 def _layered(values: Values) -> bool:
     """Whether there is a tanh layer whose units are counted."""
     return _federated(values) or (_split(values) and values.get("model.top") != "linear")
@@ -124,6 +129,8 @@ _COALITIONS = {"retrain": "every coalition trains anew, in this run", "none": "n
 _RETRAINED = {"none": "none here: runs per coalition (retrain)"}
 _MASKED = {"masked": "from masked sums, in this run"}
 _MOMENTS = {"moments": "from two numbers per coalition and period, in this run"}
+_RETRAINS = {"advice": "when monitoring advises it, by a new proposal", "never": "never"}
+_SCHEDULES = {"command": "when somebody asks: entente run score", "due": "the coordinator, when its cutoff has passed"}
 _RATES = {str(2.0**-power): f"1/{2**power}" if power else "1" for power in range(17)}
 """A sealed network's rates are powers of two: on shares a rate is a shift."""
 
@@ -316,6 +323,17 @@ FIELDS: tuple[Field, ...] = (
           "One number per feature party and period that explains the factor; it decides no pay.", False, when=_opened),
     Field("openings.single_party", "Consent of a single party", "switch", "openings",
           "With one feature party its own embedding is opened; it must agree to that.", False, when=_opened),
+    Field("daily.scores", "Later periods to score", "whole", "openings",
+          f"{HELP['daily']} Each once, and nodes sign these sessions by themselves. 0: none, no weights are kept.", 0,
+          low=0, high=2600, when=_sealed),
+    Field("daily.expires", "Weights kept until", "date", "openings",
+          "From this day, UTC, every node erases its share of the weights, and no more is scored.", when=_goes_on),
+    Field("daily.schedule", "A later period is proposed by", "choice", "openings",
+          "A period can be scored once its cutoff has passed. Nodes refuse it while their own data is late.", "command",
+          _SCHEDULES, when=_goes_on),
+    Field("daily.retrain", "Trained anew", "choice", "openings",
+          "A successor is a run like any other: monitoring may name its terms, and every party signs it, or does not.",
+          "advice", _RETRAINS, when=_goes_on),
     Field("evaluation.metrics_to_coordinator", "Tell the coordinator losses and ICs", "switch", "openings",
           "Off: the numbers stay with the label party, and these pages cannot show them.", True, when=_opens_rows,
           elsewhere={"screen": (

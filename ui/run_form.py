@@ -57,8 +57,9 @@ def values_of(terms: Mapping[str, Any]) -> dict[str, Value]:
         field.path: _typed(field, field.shape(kind), _get(terms, field.path, None), field.standing(kind))
         for field in FIELDS
     }
-    for path in ("calendar.first", "calendar.last"):
-        values[path] = _day(values[path])
+    for field in FIELDS:
+        if field.kind == "date":
+            values[field.path] = _day(values[field.path])
     values["reward.pot"] = float(Decimal(_whole(values["reward.pot"])).scaleb(-_whole(values["reward.scale"])))
     return values
 
@@ -91,6 +92,8 @@ def terms_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
             _set(terms, field.path, _said(field, values))
         elif not field.when(values):
             _drop(terms, field.path)
+    if not terms.get("daily", {}).get("scores"):
+        terms.pop("daily", None)  # no later period is scored, so nothing is kept
     _drop_foreign(terms, str(values.get("model.kind")))
     return _undated(terms, base) if terms.get("static") else terms
 
@@ -105,7 +108,8 @@ def _drop_foreign(terms: dict[str, Any], kind: str) -> None:
 
 def _undated(terms: dict[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """Terms of data without a calendar: what the fields say of periods is as ``base`` has it."""
-    terms.pop("calendar", None)
+    for name in ("calendar", "daily"):
+        terms.pop(name, None)
     told = terms.get("evaluation", {}).get("metrics_to_coordinator", True)
     terms["walk_forward"] = dict(base.get("walk_forward", {}))
     terms["evaluation"] = dict(base.get("evaluation", {})) | {"metrics_to_coordinator": told}

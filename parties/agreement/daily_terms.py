@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, field_validator, model_serializer
 
 from vfl.models.sealed.opens import one_bit, opened_bits
 from vfl.terms import SealedModel, Terms
@@ -35,6 +35,13 @@ class DailyTerms(Terms):
         description="due: the coordinator proposes each period once its cutoff has passed, and again an hour later "
         "while a party's data is late; command: whoever calls entente run score does",
     )
+
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _a_day(cls, value: Any) -> Any:
+        if value in (None, ""):
+            raise ValueError("name the day from which every party's share of the weights is erased, such as 2027-12-31")
+        return value
 
     @model_serializer(mode="wrap")
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 
 from parties.cli.runs import Run, proposed_run
 from parties.errors import ConfigError, StorageError
+from parties.plurals import things
 from parties.terminal.console import say, table
 
 __all__ = ["run_screen"]
@@ -38,7 +39,10 @@ def run_screen(run: Run, home: Home) -> None:
     if kept is None:
         raise ConfigError(f"run {folder.name[:12]} has told this node of no formulas: it has not come to its end here")
     trials, lines = kept
-    say(f"{len(lines)} of {trials} formulas are named with a terminal of yours. Their names are at this node alone.")
+    if not lines:
+        say(f"None of {things(trials, 'formulas')} is named with a terminal of yours.")
+        return
+    say(f"{_named(len(lines), trials)} with a terminal of yours. Their names are at this node alone.")
     table(
         "",
         ("your terminal", "times", ">mean", ">t, first half", ">t, second half"),
@@ -56,8 +60,14 @@ def _show_report(folder: Path) -> None:
         raise ConfigError(f"{path} does not exist: the screen has not come to its end here") from None
     except (OSError, ValueError):
         raise StorageError(f"{path}: damaged; restore it from a backup") from None
-    say(f"{len(report['named'])} of {report['n_trials']} formulas are named. {report['rule']}")
-    for title, rows in (("Named", report["named"]), ("Largest t on the first half", report["leading"])):
+    named, trials = report["named"], report["n_trials"]
+    if named:
+        say(f"{_named(len(named), trials)}. {report['rule']}")
+    else:
+        say(f"No formula is named of {trials:,} that were tried. {report['rule']}")
+    for title, rows in (("Named", named), ("Largest t on the first half", report["leading"])):
+        if not rows:
+            continue
         table(
             title,
             ("formula", ">mean", ">t, first half", ">p (BHY)", ">deflated Sharpe", ">t, second half"),
@@ -70,6 +80,10 @@ def _show_report(folder: Path) -> None:
             ),
         )
     say(f"All formulas: {folder / 'formulas.csv'}; the report: {folder / MARKDOWN}")
+
+
+def _named(count: int, trials: int) -> str:
+    return f"{count} of {things(trials, 'formulas')} {'is' if count == 1 else 'are'} named"
 
 
 def _shown(value: float | None) -> str:

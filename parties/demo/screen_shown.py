@@ -40,7 +40,7 @@ def show_screen(summary: Mapping[str, Any], agreement: Agreement) -> None:
     named = {row["formula"] for row in found["named"]}
     rows = found["named"] + [row for row in found["leading"] if row["formula"] not in named]
     table(
-        f"{len(named)} of {things(found['formulas'], 'formulas')} are named",
+        f"{len(named)} of {things(found['formulas'], 'formulas')} {'is' if len(named) == 1 else 'are'} named",
         ("formula", ">mean", ">t, first half", ">p (BHY)", ">t, second half", "named"),
         (
             (

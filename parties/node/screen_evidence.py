@@ -129,13 +129,17 @@ class ScreenLabelEvidence:
 
 @dataclass(frozen=True)
 class ScreenPartyEvidence:
-    """What a feature party shows: its terminals as the screen numbered them, and its log's entries with proofs."""
+    """What a feature party shows: its terminals as the screen numbered them, and its log's entries with proofs.
+
+    source: the file that it was read from, "" where it was made here.
+    """
 
     run_id: str
     party: str
     ranks: I64
     salt: bytes
     entries: tuple[Inclusion, ...]
+    source: str = ""
 
     def packed(self) -> bytes:
         """As a file: an npz archive without pickles."""
@@ -159,7 +163,8 @@ class ScreenPartyEvidence:
                 raise ValueError
             entries = _ENTRIES.validate_json(arrays["entries"].tobytes())
             salt = arrays["salt"].tobytes()
-            return cls(str(said["run_id"]), str(said["party"]), ranks.astype(np.int64), salt, entries)
+            ranks64 = ranks.astype(np.int64)
+            return cls(str(said["run_id"]), str(said["party"]), ranks64, salt, entries, str(path))
 
         return _parsed(path, "a feature party of a screen", parsed)
 

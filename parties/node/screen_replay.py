@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
 from parties.audit.committed_labels import COMMITMENT, LabelCommitment
@@ -90,23 +91,39 @@ def _logged(agreement: Agreement, shown: ScreenPartyEvidence) -> LabelCommitment
     member = next((party for party in agreement.features if party.name == name), None)
     if member is None or shown.run_id != run_id:
         raise wrong
-    bodies: dict[str, list[Any]] = {COMMITMENT: [], TERMINALS: []}
+    commitments: list[LabelCommitment] = []
+    digests: list[Any] = []
     for entry in shown.entries:
         if entry.head.log != name or not check_inclusion(entry, bytes.fromhex(member.identity_key)):
             raise wrong
-        said = json.loads(entry.entry)
-        if said["run"] == run_id and said["kind"] in bodies:
-            bodies[said["kind"]].append(said["body"])
-    digest = terminals_digest(shown.salt, shown.ranks.astype(np.int8))
-    if not bodies[COMMITMENT] or digest not in [body["sha256"] for body in bodies[TERMINALS]]:
+        try:
+            said = json.loads(entry.entry)
+            if said["run"] == run_id and said["kind"] == COMMITMENT:
+                commitments.append(LabelCommitment.model_validate({**said["body"], "run_id": run_id}))
+            elif said["run"] == run_id and said["kind"] == TERMINALS:
+                digests.append(said["body"]["sha256"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(
+                f"{shown.source or 'the evidence'}: entry {entry.index} of {name}'s log is malformed "
+                f"({_why(error)}), so it proves nothing: ask {name} to make the file anew with entente audit evidence"
+            ) from None
+    if not commitments or terminals_digest(shown.salt, shown.ranks.astype(np.int8)) not in digests:
         raise DataError(
             f"the evidence of {name!r} proves nothing: its log has no such terminals, or no commitment to labels"
         )
-    made = LabelCommitment.model_validate({**bodies[COMMITMENT][0], "run_id": run_id})
+    made = commitments[0]
     label = agreement.label.party
     if made.party != label or not made.signed_by(agreement.party(label).identity_key):
         raise DataError(f"the evidence of {name!r} proves nothing: the commitment in its log is not {label}'s")
     return made
+
+
+def _why(error: Exception) -> str:
+    """What an entry lacks, in a few words."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return f"no {error.args[0]}" if isinstance(error, KeyError) else "no JSON object of an entry"
 
 
 def _faults(
@@ -129,7 +146,7 @@ def _faults(
                 raise DataError(f"the evidence of {name!r} proves nothing: its terminals are of other rows")
         yield from sum_faults(labels, own, terminals, label.sums)
         yield from _report_faults(label, labels)
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, TypeError) as error:
         yield f"shows a side that cannot be replayed: {error!r}"
 
 

@@ -182,6 +182,8 @@ def _markdown(report: dict[str, Any]) -> str:
         "mean says nothing, and whose column it is the owner alone reads.",
     ]
     for title, rows in (("Named", named), ("Largest t on the first half", report["leading"])):
+        if not rows:
+            continue
         lines += ["", f"## {title}", "", "| formula | mean | t | BHY p | deflated Sharpe | t, second half |"]
         lines += ["|---|---:|---:|---:|---:|---:|"] + [
             f"| {row['formula']} | {_shown(row['mean_first'])} | {_shown(row['t_first'])} | {_shown(row['p_bhy'])} "

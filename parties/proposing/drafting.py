@@ -138,7 +138,7 @@ def _fault(error: ValidationError) -> TermsFault:
     place = ".".join(str(part) for number, part in enumerate(loc) if number != 1 or part not in kinds)
     text = first["msg"].removeprefix("Value error, ")
     if not place:
-        named = re.search(r"\b((?:model|openings|alignment|fees|walk_forward|reward\.settlement)\.[a-z_]+)", text)
+        named = re.search(r"\b((?:model|openings|alignment|fees|walk_forward|daily|reward\.settlement)\.[a-z_]+)", text)
         place = named[1] if named else ""
     return TermsFault(place, text)
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from parties.calls.run_parts import FederatedView
 from parties.client import PhaseView, ProgressView, RunView
 from parties.names import COORDINATOR
-from parties.plurals import things
+from parties.plurals import singular, things
 from parties.terminal.console import plain
 
 __all__ = ["ProgressLines", "ProgressScreen", "speed", "watcher"]
@@ -27,11 +27,12 @@ def watcher(console: Console) -> ProgressScreen | ProgressLines:
 
 
 class ProgressLines:
-    """One line when a phase ends, and now and then during a long one."""
+    """One line when a phase ends, and now and then during a long one, where there is something new to say."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._ended: set[str] = set()
+        self._said = ""
         self._last = time.monotonic()
 
     def __enter__(self) -> ProgressLines:
@@ -53,7 +54,10 @@ class ProgressLines:
                 self._last = time.monotonic()
             elif phase.status == "running" and time.monotonic() - self._last > _EVERY_SECONDS:
                 self._last = time.monotonic()
-                self._console.print(f"{phase.name:9} {phase.status:8} {_detail(view, phase)}".rstrip())
+                line = f"{phase.name:9} {phase.status:8} {_detail(view, phase)}".rstrip()
+                if line != self._said:
+                    self._console.print(line)
+                    self._said = line
 
 
 class ProgressScreen:
@@ -150,4 +154,4 @@ def _rounds(found: FederatedView, *, training: bool) -> Iterator[str]:
 
 def speed(per_second: float, unit: str) -> str:
     """Rows a second; seconds of a tree where less than one is done in a second."""
-    return f"{per_second:,.0f} {unit}/s" if per_second >= 1 else f"{1 / per_second:.1f} s a {unit.removesuffix('s')}"
+    return f"{per_second:,.0f} {unit}/s" if per_second >= 1 else f"{1 / per_second:.1f} s a {singular(unit)}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from parties.client import DraftQuestion, DraftView, PartyView
 from parties.errors import PeerError
+from parties.proposing.drafting import load_proposal, offered_terms
+from parties.settings.toml_text import to_toml
 from tests.ui.pages_rig import button, said, show
 from tests.ui.sample import HOSTILE, SETTLED, SampleClient
 from tests.ui.sample_runs import members
@@ -187,6 +190,41 @@ def test_a_rate_that_was_chosen_is_the_agreements_and_an_overflow_is_a_sentence(
     field(app, "Penalty").set_value(1e12).run()
     assert not app.exception
     assert app.error or app.button(key="propose").disabled is False
+
+
+def test_daily_use_is_proposed_as_a_file_of_terms_with_the_same_lines_would_be(tmp_path: Path) -> None:
+    app = show(new_run_page, SampleClient(), [])
+    assert not {"Weights kept until", "Trained anew", "A later period is proposed by"} & labels_of(app)
+    field(app, "Later periods to score").set_value(26).run()
+    assert "name the day from which" in app.error[0].value, "how long weights are kept is for people to say"
+    field(app, "Weights kept until").set_value(date(2020, 1, 1)).run()
+    assert "is not after the day of the proposal" in app.error[0].value
+    assert any("is not after the day" in text.value and ":red[" in text.value for text in app.markdown)
+    expires = datetime.now(UTC).date() + timedelta(days=400)
+    field(app, "Weights kept until").set_value(expires).run()
+    assert not app.error, app.error[0].value
+    assert "Up to 26 later periods may be scored" in said(app)
+    field(app, "A later period is proposed by").set_value("due").run()
+    assert not app.error
+    question, draft = app.session_state["draft"]
+    written = tmp_path / "terms.toml"
+    written.write_text(f'{to_toml(template())}\n[daily]\nscores = 26\nexpires = {expires}\nschedule = "due"\n')
+    by_hand = load_proposal(written, members(PARTIES))
+    assert by_hand == offered_terms(question.terms, members(PARTIES))
+    assert by_hand.daily is not None
+    assert draft.agreement["daily"] == by_hand.daily.model_dump(mode="json")
+
+
+def test_daily_terms_of_a_run_begin_the_form_as_they_are() -> None:
+    told = {"scores": 5, "expires": "2099-01-31", "retrain": "never", "schedule": "command"}
+    terms = template() | {"daily": told}
+    values = run_form.values_of(terms)
+    assert values["daily.expires"] == date(2099, 1, 31)
+    assert run_form.terms_from(terms, values)["daily"] == told
+    undated = terms | {"static": {"label": "binary"}}
+    for base, other in ((terms, {"model.kind": "trees"}), (terms, {"daily.scores": 0}), (undated, {})):
+        assert "daily" not in run_form.terms_from(base, values | other)
+    assert run_form.section_of("daily.expires") == "openings"
 
 
 def test_the_anchor_is_chosen_among_the_feature_parties_and_goes_with_them() -> None:

@@ -55,6 +55,14 @@ def test_its_text_says_what_opens_and_what_a_cheat_reads() -> None:
     assert "model.terminals" in {one.term for one in agreement_cautions(screen(terminals=101))}
 
 
+@pytest.mark.parametrize("policy", [{"policy": "universe", "universe_sha256": "0" * 64}, {"policy": "union"}])
+def test_over_a_list_it_says_that_who_reads_rows_can_tell_drawn_ones(policy: dict[str, str]) -> None:
+    """The claim's attack is in tests/attacks/test_screen_rows.py."""
+    told = "a label party that cheats and reads rows can tell by their changes which ones a party does not cover"
+    assert told in " ".join(agreement_lines(screen(change={"alignment": policy})))
+    assert told not in " ".join(agreement_lines(screen()))
+
+
 def test_it_makes_no_factor_and_is_settled_without_one() -> None:
     plan = Plan.of(screen())
     assert [phase for phase in PHASES if not plan.participants(phase)] == ["evaluate", "value", "export"]

@@ -1,4 +1,4 @@
-"""How fast a phase goes, in the terminal."""
+"""How fast a phase goes, in the terminal, and lines where there is none."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from rich.console import Console
 
 from parties.calls.run_parts import FederatedView, RoundsView
 from parties.calls.views import PhaseView, ProgressView, RunView
-from parties.terminal.progress import ProgressScreen, speed
+from parties.terminal import progress
+from parties.terminal.progress import ProgressLines, ProgressScreen, speed
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("per_second", "unit", "said"),
-    [(4523.4, "rows", "4,523 rows/s"), (1.0, "trees", "1 trees/s"), (0.2, "trees", "5.0 s a tree")],
+    [
+        (4523.4, "rows", "4,523 rows/s"),
+        (1.0, "trees", "1 trees/s"),
+        (0.2, "trees", "5.0 s a tree"),
+        (0.5, "sum tables", "2.0 s a sum table"),
+    ],
 )
 def test_less_than_one_in_a_second_is_told_in_seconds_of_one(per_second: float, unit: str, said: str) -> None:
     assert speed(per_second, unit) == said
@@ -38,3 +44,20 @@ def test_a_federated_run_is_as_far_as_its_coordinator_and_says_who_is_in_its_rou
     with ProgressScreen(Console(file=written, force_terminal=True, width=200)) as screen:
         screen.show(view)
     assert "5/9 rounds, 3 members, without east, epsilon at least 3.61 at delta 1e-05" in written.getvalue()
+
+
+def test_a_line_that_says_nothing_new_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, now = StringIO(), T0
+    monkeypatch.setattr(progress, "_EVERY_SECONDS", -1.0)
+    lines = ProgressLines(Console(file=out, width=100))
+    for done in (0, 0, 1, 1, 1, 2):
+        state = ProgressView(party="a", phase="train", done=done, total=3, unit="sum tables", at=now) if done else None
+        phase = PhaseView(name="train", status="running", progress=(state,) if state else ())
+        lines.show(
+            RunView(run_id="0" * 64, consortium="c", purpose="", status="aligned", proposed_at=now, phases=(phase,))
+        )
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
+        "train     running",
+        "train     running  1/3 sum tables",
+        "train     running  2/3 sum tables",
+    ]

@@ -126,6 +126,10 @@ def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
         (tmp_path / "forged").write_bytes(forged.packed())
         assert entente(["audit", "screen", str(tmp_path / "forged"), *files[1:]]) == 3
         assert "reports 0 formulas as named" in capsys.readouterr().err
+        forged.report["named"] = 7
+        (tmp_path / "forged").write_bytes(forged.packed())
+        assert entente(["audit", "screen", str(tmp_path / "forged"), *files[1:]]) == 3
+        assert "shows a side that cannot be replayed" in capsys.readouterr().err
         disclosure = homes.party("fund") / "runs" / run_id / "committed.npz"
         assert entente(["audit", "labels", str(disclosure), "--home", str(homes.party("a"))]) == 0
 

@@ -82,7 +82,7 @@ class ScreenLabel:
         for number, name in enumerate(members.features[:-1]):
             shares = yield from self._multiplied(name)
             yield from self._pairs(name, shares)
-            yield Progress(number + 2, len(members.features), unit="tables of sums")
+            yield Progress(number + 2, len(members.features), unit="sum tables")
         return self._found
 
     def _alone(self) -> Flow[None]:
@@ -104,7 +104,7 @@ class ScreenLabel:
         yield from self._products("", members.features, right, 1 + self._own.shape[2], take)
         for name in members.features:
             self._found.alone[name], self._found.own[name] = np.stack(alone[name]), np.stack(own[name])
-        yield Progress(1, len(members.features), unit="tables of sums")
+        yield Progress(1, len(members.features), unit="sum tables")
 
     def _multiplied(self, name: str) -> Flow[U64]:
         """Its shares (T, n, m) of label times each terminal of the party."""

@@ -26,6 +26,12 @@ SUM_BITS = 16
 LARGEST_SHARE = 0.6
 """Of what is new in ranks, the most that sums may tell: as for openings (docs/protocols/openings.md)."""
 
+_TOGETHER = 8
+"""Terminals that are taken out of the table in one pass."""
+
+_ROWS = 128
+"""Periods whose distances to all earlier ones are computed at once."""
+
 
 def new_bits(ranks: I64) -> F64:
     """Bits that are new in a period's ranks (T, n, m) of each terminal, a mean over the periods: float64 (m,).
@@ -36,20 +42,30 @@ def new_bits(ranks: I64) -> F64:
     periods, entities, count = ranks.shape
     order = math.lgamma(entities + 1) / math.log(2) / entities
     found = np.zeros(count)
-    for j in range(count):
-        held = min(float(_entropies(ranks[..., j].reshape(1, -1))[0]), order)
-        changed = np.minimum(held, _entropies(_changes(ranks[..., j])))
-        found[j] = entities * (held + changed.sum()) / periods
+    for first in range(0, count, _TOGETHER):
+        # ranks of one terminal lie far apart in memory: several are taken in one pass
+        columns = np.ascontiguousarray(np.moveaxis(ranks[..., first : first + _TOGETHER], 2, 0))
+        for j, column in enumerate(columns, start=first):
+            held = min(float(_entropies(column.reshape(1, -1))[0]), order)
+            changed = np.minimum(held, _entropies(_changes(column)))
+            found[j] = entities * (held + changed.sum()) / periods
     return found
 
 
 def _changes(ranks: I64) -> I64:
     """Of ranks (T, n) each period but the first, less the earlier one that is nearest to it: (T - 1, n)."""
-    values = ranks.astype(np.float64)
-    squares = np.square(values).sum(axis=1)
-    apart = squares[:, None] + squares - 2 * values @ values.T
-    apart[np.triu_indices(len(ranks))] = np.inf
-    changes: I64 = ranks[1:] - ranks[apart[1:].argmin(axis=1)]
+    periods, entities = ranks.shape
+    largest = int(np.abs(ranks).max(initial=0))
+    # sums of products are whole numbers, which float32 holds up to 2**24 and float64 up to 2**53
+    values = ranks.astype(np.float32 if entities * largest**2 <= 1 << 24 else np.float64)
+    squares = np.square(ranks).sum(axis=1).astype(np.float64)
+    nearest = np.zeros(max(0, periods - 1), dtype=np.intp)
+    for first in range(1, periods, _ROWS):
+        last = min(periods, first + _ROWS)
+        apart = squares[: last - 1] - 2 * (values[first:last] @ values[: last - 1].T)
+        later = np.arange(last - 1) >= np.arange(first, last)[:, None]
+        nearest[first - 1 : last - 1] = np.where(later, np.inf, apart).argmin(axis=1)
+    changes: I64 = ranks[1:] - ranks[nearest]
     return changes
 
 
@@ -61,8 +77,11 @@ def _entropies(values: I64) -> F64:
     shifted = values - values.min()
     width = int(shifted.max()) + 1
     places = shifted + width * np.arange(rows)[:, None]
-    share = np.bincount(places.reshape(-1), minlength=rows * width).reshape(rows, width) / each
-    bits: F64 = -(share * np.log2(share, out=np.zeros_like(share), where=share > 0)).sum(axis=1)
+    counts = np.bincount(places.reshape(-1), minlength=rows * width).reshape(rows, width)
+    # -sum of c/n log2(c/n) over the counts c, with c log2(c) looked up
+    logs = np.arange(counts.max() + 1, dtype=np.float64)
+    logs[1:] *= np.log2(logs[1:])
+    bits: F64 = math.log2(each) - logs[counts].sum(axis=1) / each
     return bits
 
 
