@@ -84,7 +84,7 @@ class _Timed(TreesLabel):
 
     def __init__(self, *rest: Any, **more: Any) -> None:
         super().__init__(*rest, **more)
-        self.spent = dict.fromkeys(("sums", "opening", "splits", "values and last split"), 0.0)
+        self.spent = dict.fromkeys(("sums", "opening", "splits", "scores"), 0.0)
 
     @contextmanager
     def _clock(self, part: str) -> Iterator[None]:
@@ -106,9 +106,9 @@ class _Timed(TreesLabel):
         with self._clock("splits"):
             yield from super()._split(*rest)
 
-    def _last(self, *rest: Any) -> Flow[Any]:
-        with self._clock("values and last split"):
-            return (yield from super()._last(*rest))
+    def _score(self, *rest: Any) -> Flow[Any]:
+        with self._clock("scores"):
+            return (yield from super()._score(*rest))
 
 
 def _values(shape: TreesShape, columns: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -143,7 +143,7 @@ def _anchor_part(name: str, shape: TreesShape) -> Flow[None]:
     """The anchor, with random columns of its own."""
     values = _values(shape, shape.members.features[name], int(name[1:]) + 3)
     side = TreesAnchor(
-        shape.members, values, _secret(), shape.terms, LabelKeys(coefficient_key(), slot_key()),
+        shape.members, values, _secret(), shape.terms, coefficient_key(),
         OpeningBudget(shape.rows, 1), _secret(), session="bench-1", most_steps=shape.trees + 1, supply=PreparedZeros,
     )  # fmt: skip
     yield from side.serve()

@@ -22,8 +22,7 @@ from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.randomness import SecretStream
 from vfl.models.sealed.columns import SealedColumns
-from vfl.models.sealed.ends import coefficient_key, slot_key
-from vfl.models.sealed.label import LabelKeys
+from vfl.models.sealed.ends import coefficient_key
 from vfl.models.sealed.numbers import AnchorNumbers
 from vfl.models.sealed.valuation import FeatureValuation
 from vfl.models.trees.anchor import TreesAnchor
@@ -133,7 +132,7 @@ def serve_trees(
             columns,
             candidates,
             terms,
-            LabelKeys(coefficient_key(), slot_key()),
+            coefficient_key(),
             party.budget,
             party.stream,
             session=f"{SCORES}{name}",
@@ -161,7 +160,6 @@ def serve_trees(
             workers=context.workers,
             journal=records,
             resumed=resumed,
-            valued=valued,
             book=book,
         )
         yield from other.serve()

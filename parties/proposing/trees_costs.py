@@ -6,7 +6,7 @@ shares, which are nearly all of the traffic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
@@ -26,10 +26,12 @@ from parties.proposing.sealed_costs import (
     sealed_cost,
     sealed_steps,
 )
+from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.messages import Members
-from vfl.models.trees.coalitions import tables_of_owner
+from vfl.models.trees.coalitions import TellsApart
 from vfl.models.trees.ends import sums_packing
 from vfl.models.trees.linear_start import linear_model
+from vfl.models.trees.scoring import Group, groups_of
 from vfl.terms import EnsembleModel, FederatedModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 from vfl.walk.schedule import PREDICT_ROWS
@@ -122,16 +124,17 @@ def _fits(agreement: Agreement, model: TreesModel, entities: int) -> Iterator[tu
 
 
 def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, active: int, valued: int) -> None:
-    """One fit's trees. Splits are counted as of a party beside the anchor, under both keys, the dearest there is.
+    """One fit's trees. Levels are counted as of the parties beside the anchor in turn, the dearest there is.
 
     valued: rows that are scored for each coalition too.
     """
     label, anchor, trees = members.label, members.anchor, model.trees
     ends = [(name, label) for name in members.features] + [(name, anchor) for name in members.others]
-    elements = 0
+    owning = members.others or (anchor,)
+    owners = [owning[level % len(owning)] for level in range(model.depth)]
+    groups = groups_of(owners, members)
     for level in range(model.depth):
-        leaves, last = 1 << level, level == model.depth - 1
-        elements += active if last else drawn * leaves + active * (leaves - 1)
+        leaves = 1 << level
         needed = sums_packing(drawn, model.candidates, leaves).again(drawn, model.candidates, leaves)
         for evaluator, holder in ends:
             cost.products += counted(needed, trees)
@@ -141,14 +144,33 @@ def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, ac
             own_product(cost, label, anchor, (leaves, drawn, model.candidates), trees)
         for name in members.others:
             cost.sent[name, anchor] += trees * model.candidates * leaves * ELEMENT_BYTES
-    owner = members.others[0] if members.others else anchor
-    tables = tables_of_owner(owner, members, model)
-    elements += tables * valued
-    for holder in (label, anchor) if owner != anchor else (label,):
-        count = cost.slots.add(elements, trees)
-        cost.sent[holder, owner] += trees * count * SLOT_OPERAND_BYTES
-        cost.sent[owner, holder] += trees * (count * SLOT_ANSWER_BYTES + elements * ELEMENT_BYTES)
-    if model.depth > 1:
-        own_product(cost, label, anchor, (active, 1 << (model.depth - 1), 2), trees)
-        if valued and tables:
-            own_product(cost, label, anchor, (valued, 1 << (model.depth - 1), 3 * tables), trees)
+        if level < model.depth - 1:
+            _crossed(cost, members, owners[level], drawn * leaves, trees)
+    for group in groups:
+        for holder in (label, anchor) if group.owner != anchor else ():
+            given = active * ((1 << len(group.levels)) - 1)
+            cost.sent[group.owner, holder] += trees * given * ELEMENT_BYTES
+    _scored(cost, members, groups, active, trees)
+    if valued:
+        for inside in TellsApart.of(owners, members, valued_coalitions(tuple(members.features))).sets:
+            _scored(cost, members, [group for group in groups if group.owner in inside], valued, trees)
+
+
+def _crossed(cost: SealedCost, members: Members, owner: str, elements: int, times: int) -> None:
+    """Products of numbers that both holders share with an owner's bits."""
+    terms = 1 if owner == members.anchor else 2
+    count = cost.slots.add(elements, times, terms)
+    cost.sent[members.label, members.anchor] += times * terms * count * SLOT_OPERAND_BYTES
+    cost.sent[members.anchor, members.label] += times * count * SLOT_ANSWER_BYTES
+
+
+def _scored(cost: SealedCost, members: Members, groups: Sequence[Group], rows: int, times: int) -> None:
+    """A table of leaf values at so many rows' leaves."""
+    left = sum(len(one.levels) for one in groups)
+    for turn, group in enumerate(groups):
+        inner = (1 << len(group.levels)) - 1
+        left -= len(group.levels)
+        if turn:
+            _crossed(cost, members, group.owner, rows * inner << left, times)
+        else:
+            own_product(cost, members.label, members.anchor, (rows, inner, 1 << left), times)

@@ -25,7 +25,7 @@ from vfl.models.trees import label as label_module
 from vfl.models.trees.candidates import draw_candidates
 from vfl.models.trees.messages import CandidateSums, SplitShares
 from vfl.models.trees.scales import PAIR_BITS, SUM_BITS, Packing32
-from vfl.models.trees.shares import TreeShares
+from vfl.models.trees.shares import SideShares, TreeShares
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import blocks_of, refits_static
@@ -47,7 +47,7 @@ class Received:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.shares: dict[str, list[U64]] = {"label": [], "a": []}
-        for name in ("finish_slots", "finish_product"):
+        for name in ("finish_slots", "finish_product", "hold_own"):
             self._watch(patch, name)
 
     def _watch(self, patch: pytest.MonkeyPatch, name: str) -> None:
@@ -55,7 +55,7 @@ class Received:
 
         def finished(peer: str, label: str, *rest: Any, **more: Any) -> Flow[U64]:
             made = yield from finish(peer, label, *rest, **more)
-            anchors = keys("anchor").slots in rest or keys("anchor").coefficient in rest
+            anchors = any(one is keys("anchor").coefficient for one in rest)
             self.shares["a" if anchors else "label"].append(made.reshape(-1))
             return made
 
@@ -65,12 +65,12 @@ class Received:
         made.run(steps, y)
         for heard in made.heard:
             if heard.receiver in self.shares and isinstance(heard.message, SplitShares | CandidateSums):
-                for data in (heard.message.values, getattr(heard.message, "bits", b"")):
-                    self.shares[heard.receiver].append(PRIME_RING.unpack(data, len(data) * 8 // 59))
+                data = heard.message.bits if isinstance(heard.message, SplitShares) else heard.message.values
+                self.shares[heard.receiver].append(PRIME_RING.unpack(data, len(data) * 8 // 59))
 
 
 def small(salt: str = "") -> tuple[Consortium, F64]:
-    rows = 120
+    rows = 1400
     made = Consortium({n: columns(rows, 2, n) for n in "ab"}, columns(rows, 1, "own"), TERMS, salt=salt)
     return made, np.random.default_rng(0).normal(size=rows)
 
@@ -136,6 +136,8 @@ def test_nothing_under_another_key_than_its_own_comes_before_the_label_party() -
     assert not arrived & {"product.operand", "slots.operand", "slots.key"}
     answers = {h.message.label.split("/")[0] for h in made.heard if h.kind == "product.answer"}  # type: ignore[attr-defined]
     assert answers == {"sums", "own", "values"}, "own candidates and leaf values took part"
+    under_anchors = {h.kind for h in made.heard if h.sender == "a" and h.receiver == "b"}
+    assert under_anchors == {"slots.key", "product.operand"}, "and of the anchor's keys one, for sums alone"
 
 
 class Watched:
@@ -151,19 +153,20 @@ class Watched:
         own = columns(self.ROWS, 1, "own")
         self.y = np.where(own[:, 0] > 0, 1.0, -1.0) + 0.5 * columns(self.ROWS, 1, "noise")[:, 0]
         self.made = Consortium({n: columns(self.ROWS, 2, n) for n in "ab"}, own, terms)
-        self.shares: dict[str, list[TreeShares]] = {"label": [], "a": []}
-        self.owned: dict[tuple[str, str], tuple[U64, U64]] = {}
+        self.carries: dict[str, list[U64]] = {"label": [], "a": []}
+        self.bits: dict[str, dict[str, U64]] = {"label": {}, "a": {}}
+        self.parts: list[U64] = []
         with pytest.MonkeyPatch.context() as patch:
             for holder, module in (("label", label_module), ("a", anchor_module)):
-                patch.setattr(module, "TreeShares", self._kept(self.shares[holder]))
-            split = feature_module.own_split
+                patch.setattr(module, "TreeShares", self._kept(self.carries[holder]))
+                patch.setattr(module, "SideShares", self._taken(self.bits[holder]))
+            give = feature_module.halves
 
-            def owned(peer: str, name: str, bits: U64, side: Any) -> Flow[U64]:
-                share = yield from split(peer, name, bits, side)
-                self.owned[peer, name] = share, bits
-                return share
+            def given(bits: U64, stream: Any) -> tuple[U64, U64]:
+                self.parts += [bits, *give(bits, stream)]
+                return self.parts[-2], self.parts[-1]
 
-            patch.setattr(feature_module, "own_split", owned)
+            patch.setattr(feature_module, "halves", given)
             taken = [4, 2, 0]
             patch.setattr(
                 label_module, "best_candidate", lambda totals, *rest: taken[len(totals.count).bit_length() - 1]
@@ -171,27 +174,32 @@ class Watched:
             self.made.run(fitted(self.ROWS, terms), self.y / self.y.std())
 
     @staticmethod
-    def _kept(into: list[TreeShares]) -> type[TreeShares]:
+    def _kept(into: list[U64]) -> type[TreeShares]:
         class Kept(TreeShares):
-            def split(self, products: U64, bits: U64) -> None:
-                super().split(products, bits)
-                into.append(TreeShares(self.carries.copy(), self.members.copy(), self.level))
+            def split(self, products: U64) -> None:
+                super().split(products)
+                into.append(self.carries.copy())
 
         return Kept
 
+    @staticmethod
+    def _taken(into: dict[str, U64]) -> type[SideShares]:
+        class Taken(SideShares):
+            def take(self, owner: str, more: U64 | None) -> U64:
+                into[owner] = np.zeros(0, dtype=np.uint64) if more is None else more.copy()
+                return super().take(owner, more)
+
+        return Taken
+
     def held(self, holder: str) -> U64:
-        """All shares of a row at a holder: carries and memberships after each split, and its score."""
-        every = [np.concatenate([one.carries, one.members], axis=1) for one in self.shares[holder]]
+        """All shares of a row at a holder: carries after each split, bits of b, and its score."""
         score = self.made.sides[holder].fits.of(np.arange(self.ROWS))
-        return np.concatenate([*every, score[:, None]], axis=1)
+        return np.concatenate([*self.carries[holder], self.bits[holder]["b"].T, score[:, None]], axis=1)
 
     def of_owner(self) -> F64:
-        """What b has of a row: its shares of both products and the bits that it multiplied by."""
-        found = []
-        for share, bits in self.owned.values():
-            shares, each = share[: self.ROWS * 2].reshape(self.ROWS, 2), bits[: self.ROWS * 2].reshape(self.ROWS, 2)
-            found += [as_view(shares), each.astype(np.float64)]
-        return np.concatenate(found, axis=1)
+        """What b has of a row: its bits, and the shares of them that it gives out."""
+        bits, one, other = self.parts
+        return np.concatenate([bits[:, None].astype(np.float64), as_view(np.stack([one, other], axis=1))], axis=1)
 
 
 def as_view(shares: U64) -> F64:
@@ -213,23 +221,22 @@ def test_neither_the_anchor_nor_an_owner_can_tell_a_label_from_all_that_it_holds
 
 def test_instance_sets_in_the_clear_would_tell_it(watched: Watched) -> None:
     """What other platforms show the owner of a split: which rows have reached its node."""
-    first = zip(watched.shares["label"], watched.shares["a"], strict=True)
-    members = [PRIME_RING.signed(PRIME_RING.add(one.members, other.members)) for one, other in first]
-    assert set(np.unique(members[0])) == {0, 1}
-    assert auc(members[0].astype(np.float64), watched.y > 0) > 0.8
+    both = [PRIME_RING.signed(PRIME_RING.add(*pair)) for pair in zip(*watched.carries.values(), strict=True)]
+    reached = both[0] != 0
+    assert (reached.sum(axis=1) == 1).all()
+    assert auc(reached.astype(np.float64), watched.y > 0) > 0.8
 
 
 def test_label_party_and_anchor_together_read_the_side_of_every_split(watched: Watched) -> None:
     """As docs/protocols/trees.md says; either of them alone holds uniform shares."""
     terms, rows = watched.made.terms, np.arange(Watched.ROWS)
-    both = [
-        PRIME_RING.signed(PRIME_RING.add(one.members, other.members))
-        for one, other in zip(watched.shares["label"], watched.shares["a"], strict=True)
-    ]
     taken = draw_candidates(
         watched.made.features["b"], rows, terms.candidates, terms.smallest_leaf, secret("candidates/b").child("0/1")
     )[0]
-    assert np.array_equal(both[1][:, 2:].sum(axis=1), taken), "b's split, at the second level"
+    read = PRIME_RING.signed(PRIME_RING.add(watched.bits["label"]["b"], watched.bits["a"]["b"]))
+    assert np.array_equal(read[0], taken), "b's split, at the second level"
+    assert not watched.bits["label"]["a"].size, "of an owner that holds shares itself the other holder has nothing"
+    assert not watched.bits["a"]["label"].size
     for holder in ("label", "a"):
         assert uniformity(watched.held(holder).reshape(-1)) > 1e-4
 
@@ -277,10 +284,10 @@ def cheated(patch: pytest.MonkeyPatch) -> tuple[I64, U64, NDArray[np.bool_]]:
 
     class Indicator(TreeShares):
         @classmethod
-        def starting(cls, rows_of: TreeRows, carries: U64, *, label: bool) -> TreeShares:
+        def starting(cls, carries: U64) -> TreeShares:
             planted = np.zeros_like(carries)
             planted[LOST:CHOSEN] = [1 << (packing.drop + place) for place in range(LOST, CHOSEN)]
-            return starting(rows_of, planted, label=label)
+            return starting(planted)
 
     patch.setattr(label_module, "TreeShares", Indicator)
     for module in (label_module, anchor_module):
@@ -328,6 +335,46 @@ def test_an_indicator_in_the_carries_reads_thirty_two_bits_of_each_candidate_and
     assert np.array_equal(beyond, bits[:, PAIR_BITS:]), "a share that was not cut would show the rest"
 
 
+def test_a_number_in_place_of_a_bit_reads_a_residual_in_the_same_thirty_two_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the label party puts beside its share of a row's bit multiplies that row's carry, as the protocol page says.
+
+    The row's residual stands in the sums of the next level, and what arrives of them is 32 bits each.
+    """
+    rows, row, power = 400, 7, 1 << 24
+    terms = TreesModel(depth=2, trees=1, candidates=4)
+    made = Consortium({n: columns(rows, 3, n) for n in "ab"}, columns(rows, 0, "own"), terms)
+    observed, packing, y = Observed().watch(monkeypatch), Packing32.of(rows), columns(rows, 1, "y")[:, 0].clip(-2, 2)
+
+    class More(SideShares):
+        def take(self, owner: str, more: U64 | None) -> U64:
+            bits = super().take(owner, more).copy()
+            bits[row] = PRIME_RING.add(bits[row : row + 1], np.array([power], dtype=np.uint64))[0]
+            return bits
+
+    monkeypatch.setattr(label_module, "best_candidate", lambda *rest: 4)  # the first of b
+    monkeypatch.setattr(label_module, "SideShares", More)
+    for module in (label_module, anchor_module):
+        monkeypatch.setattr(module, "Packing32", _Wide)
+    made.run(fitted(rows, terms), y)
+    carry = (1 << packing.shift) + int(np.rint(np.ldexp(y[row], 16)))
+    bits = {
+        (n, level): draw_candidates(
+            made.features[n], np.arange(rows), 4, terms.smallest_leaf, secret(f"candidates/{n}").child(f"0/{level}")
+        )
+        for n in "ab"
+        for level in (0, 1)
+    }
+    every, taken = np.concatenate([bits["a", 1], bits["b", 1]]), bits["b", 0][0]
+    carries = (1 << packing.shift) + np.rint(np.ldexp(y, 16)).astype(np.int64)
+    honest = (every * (carries * taken)).sum(axis=1)
+    inside, full = observed.both("numbers/0/1")
+    assert np.array_equal(inside.reshape(8, 2)[:, 1] - honest, every[:, row] * carry * power)
+    from_anchor = [h.message for h in made.heard if h.kind == "trees.numbers"][1]
+    assert len(from_anchor.values) * 8 == PAIR_BITS * len(full)
+
+
 def test_what_an_honest_label_party_is_shown_does_not_tell_a_row_of_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ridge attack on a column from everything opened: of each row, the sums of labels of the trees that drew it."""
     rows = 2000
@@ -355,6 +402,5 @@ def test_no_side_sends_a_share_of_a_row_to_anybody_but_the_two_holders() -> None
     for heard in made.heard:
         if heard.receiver == "b":
             assert heard.kind in {
-                "slots.key", "trees.step", "product.operand", "slots.operand", "slots.check", "slots.verdict",
-                "trees.chosen", "source.done",
+                "slots.key", "trees.step", "product.operand", "trees.chosen", "source.done",
             }, heard.kind  # fmt: skip

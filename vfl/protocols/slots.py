@@ -53,6 +53,7 @@ __all__ = [
     "MOST_FAULTS",
     "MOST_TERMS",
     "SLOTS",
+    "Factor",
     "LoadedSlots",
     "Made",
     "SlotEvaluator",
@@ -280,7 +281,7 @@ def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]
 
 
 def answer_slots(
-    peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64 | _Factor]], side: SlotEvaluator
+    peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64 | Factor]], side: SlotEvaluator
 ) -> Flow[U64]:
     """Evaluator: its share (count,) of the sum over ``terms`` of received vector times own vector.
 
@@ -294,7 +295,7 @@ def answer_slots(
         masked by a fresh RLWE sample (c1), whatever ciphertext came and however much noise it carries.
     Source: docs/protocols/slots.md#slot-mode.
     """
-    factors = [(loaded, own if isinstance(own, _Factor) else _Factor.of(own, side)) for loaded, own in terms]
+    factors = [(loaded, own if isinstance(own, Factor) else Factor.of(own, side)) for loaded, own in terms]
     count = factors[0][0].count
     assert 1 <= len(terms) <= MOST_TERMS, "the noise bound counts on few terms"
     assert all(loaded.count == own.count == count for loaded, own in factors), "terms of one length"
@@ -324,7 +325,7 @@ def answer_slots(
 
 
 @dataclass(frozen=True, repr=False)
-class _Factor:
+class Factor:
     """An evaluator's own vector: slot values (ciphertexts, N), and encoded where products are computed here."""
 
     count: int
@@ -332,14 +333,14 @@ class _Factor:
     plains: tuple[Plain | None, ...]
 
     @classmethod
-    def of(cls, own: U64, side: SlotEvaluator) -> _Factor:
+    def of(cls, own: U64, side: SlotEvaluator) -> Factor:
         values, context = _filled(own.reshape(-1), side.stream), side.evaluator.context
         if side.spread is not None:
             return cls(own.size, values, ())
         return cls(own.size, values, tuple(side.evaluator.plain(p) for p in context.slots.polynomials(values)))
 
 
-def _multiplier(terms: Sequence[tuple[LoadedSlots, _Factor]], side: SlotEvaluator) -> Multiplier:
+def _multiplier(terms: Sequence[tuple[LoadedSlots, Factor]], side: SlotEvaluator) -> Multiplier:
     """What makes the answers of these numbers, here or elsewhere."""
     spread = side.spread
 
@@ -386,7 +387,7 @@ def evaluate_slots(peer: str, label: str, values: U64, side: SlotEvaluator) -> F
     Model: hides ``values`` from a malicious key holder but for these bits.
     Source: docs/protocols/slots.md#slot-mode.
     """
-    own = _Factor.of(values, side)  # while the key holder encrypts
+    own = Factor.of(values, side)  # while the key holder encrypts
     loaded = yield from receive_slots(peer, label, values.size, side)
     share = yield from answer_slots(peer, label, [(loaded, own)], side)
     return share.reshape(values.shape)

@@ -10,32 +10,31 @@ from numpy.typing import NDArray
 
 from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolError, Send, gather, receive
 from vfl.arithmetic.bit_packing import pack_bits
-from vfl.arithmetic.he import Evaluator
+from vfl.arithmetic.he import Evaluator, KeyHolder
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.ends import TakenProducts, evaluate_own, take_products, take_slots
-from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.messages import Members, Scores, check_told
 from vfl.models.sealed.records import StepRecord, check_repeated, refused, refusing
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.sealed.score_range import Predicted, answer_range, folded
-from vfl.models.trees.coalitions import TellsApart, repeated_bits
-from vfl.models.trees.ends import halves, hold_split, hold_sums, own_split, part_split, take_sums
+from vfl.models.trees.coalitions import TellsApart
+from vfl.models.trees.ends import AnchorEnd, hold_sums, take_sides, take_sums
 from vfl.models.trees.feature import Announced, Candidates, chosen_here
 from vfl.models.trees.linear_start import LinearStart
 from vfl.models.trees.messages import (
     CandidateSums,
     LevelNumbers,
     Owner,
-    SplitShares,
     TreeStep,
     flat_elements,
 )
 from vfl.models.trees.records import AnchorTreesJournal, level_key
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, Packing32, beyond_score_limit, score_bound
-from vfl.models.trees.shares import FitShares, TreeShares
+from vfl.models.trees.scoring import evaluate_scores, groups_of
+from vfl.models.trees.shares import FitShares, SideShares, TreeShares
 from vfl.models.trees.splits import NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
@@ -54,14 +53,12 @@ I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
-_NONE = np.zeros(0, dtype=np.uint64)
-
 
 class TreesAnchor:
     """One session of the anchor. ``serve`` is its flow.
 
-    values: its own columns, float64 (rows, d), NaN where missing, or (rows, 0) when it is no feature party. keys: of
-    this session, of both modes. budget: counts scores of a row over all runs, and refuses past the agreed number.
+    values: its own columns, float64 (rows, d), NaN where missing, or (rows, 0) when it is no feature party. key: of
+    this session, for the sums of the others. budget: counts scores of a row over all runs, and refuses past the number.
     most_steps: trees and predictions that were agreed; a step beyond is refused. candidates, session, stream, journal,
     resumed, book: as for a feature party. valued, linear: as for the label party.
     """
@@ -72,7 +69,7 @@ class TreesAnchor:
         values: F64,
         candidates: SecretStream,
         terms: TreesModel,
-        keys: LabelKeys,
+        key: KeyHolder,
         budget: OpeningBudget,
         stream: SecretStream,
         *,
@@ -93,12 +90,13 @@ class TreesAnchor:
         self.fits = FitShares.gone_on(len(values), resumed, len(self.coalitions))
         self._candidates = Candidates(values, terms, candidates)
         self._announced = Announced(terms, len(values), most_steps, members.label)
-        self._keys, self._budget, self._stream, self._session = keys, budget, stream, session
+        self._key, self._budget, self._stream, self._session = key, budget, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
         self._book: SplitBook = book or NoSplits()
         self._start = linear
         self._taken: TakenProducts | None = None
         self._slots: SlotEvaluator
+        self._end: AnchorEnd
 
     def serve(self) -> Flow[None]:
         """Hold shares and answer products until the label party is done.
@@ -115,9 +113,9 @@ class TreesAnchor:
         if members.anchored:
             self._taken = yield from take_products(label, self._stream, self._supply, self._workers)
         self._slots = yield from take_slots(label, self._stream, self._supply, self._workers)
+        self._end = AnchorEnd(members, self._slots, self._workers)
         for peer in members.others:
-            yield from announce_key(peer, self._keys.coefficient)
-            yield from announce_key(peer, self._keys.slots)
+            yield from announce_key(peer, self._key)
         try:
             while True:
                 chosen, got = yield RecvAny((Recv(label, TreeStep), Recv(label, Done)))
@@ -156,7 +154,7 @@ class TreesAnchor:
             self.fits.begin(self.terms, rows.active, None if self._start is None else self._start.of(rows.active))
         packing = Packing32.of(len(rows.drawn))
         residual = PRIME_RING.neg(self.fits.of(rows.active[rows.drawn]))
-        shares, owners = TreeShares.starting(rows, residual, label=False), list[str]()
+        shares, sides, owners = TreeShares.starting(residual), SideShares(), list[str]()
         self._book.begin(step.step)
         for level in range(self.terms.depth):
             made = self._candidates.draw(step.step, level, rows) if self.members.anchored else None
@@ -178,10 +176,8 @@ class TreesAnchor:
                 mine = made.bits[number]
                 self._book.take(TakenSplit(step.step, level, self.members.anchor, int(made.columns[number])))
             owners.append(told.party)
-            if level == self.terms.depth - 1:
-                yield from self._last(step.step, level, shares, rows, owners, mine)
-            else:
-                yield from self._split(step.step, level, shares, rows, told.party, mine)
+            yield from self._split(step.step, level, shares, sides, rows, told.party, mine)
+        yield from self._score(step.step, sides, rows, owners)
 
     @property
     def _owners(self) -> tuple[str, ...]:
@@ -221,7 +217,7 @@ class TreesAnchor:
         name = f"{step.step}/{level}"
         peers = members.others
         flows: list[Flow[list[U64]]] = [
-            hold_sums(peers, f"sums/{name}", shares.carries, count, self._keys.coefficient),
+            hold_sums(peers, f"sums/{name}", shares.carries, count, self._key),
             gather([self._passed(peer, step, level) for peer in peers]),
         ]
         if self._taken is not None and bits is not None:
@@ -251,58 +247,43 @@ class TreesAnchor:
         return flat_elements(got.values, count << level, peer).reshape(count, 1 << level)
 
     def _split(
-        self, number: int, level: int, shares: TreeShares, rows: TreeRows, owner: str, mine: Bits | None
+        self,
+        number: int,
+        level: int,
+        shares: TreeShares,
+        sides: SideShares,
+        rows: TreeRows,
+        owner: str,
+        mine: Bits | None,
     ) -> Flow[None]:
-        spread = None if mine is None else shares.spread(mine, rows.drawn)
-        products, bits = yield from self._products(
-            number, level, shares.factors(), spread, mine, owner, len(rows.active)
-        )
-        shares.split(products, bits)
+        """Take its part of a level's bits; of the carries make those of the next level, if there is one."""
+        members, bits = self.members, np.zeros(0, dtype=np.uint64)
+        if mine is not None:
+            bits = sides.own(owner, mine.astype(np.uint64))
+        elif owner == members.label:
+            sides.take(owner, None)
+        else:
+            more = yield from take_sides(owner, number, level, sides.due(owner), len(rows.active))
+            bits = sides.take(owner, more)
+        if level < self.terms.depth - 1:
+            spread = shares.spread(bits[rows.drawn]) if len(bits) else bits
+            carries = shares.carries.reshape(-1)
+            shares.split((yield from self._end.times(f"split/{number}/{level}", owner, carries, spread)))
 
-    def _last(
-        self, number: int, level: int, shares: TreeShares, rows: TreeRows, owners: Sequence[str], mine: Bits | None
-    ) -> Flow[None]:
+    def _score(self, number: int, sides: SideShares, rows: TreeRows, owners: Sequence[str]) -> Flow[None]:
         """Add its share of what the tree gives to each active row, and to the score of each coalition."""
-        members, fitted, active = self.members, rows.fitted.stop, len(rows.active)
-        sides = yield from self._sides(f"values/{number}", 2, shares.members)
-        factors = PRIME_RING.sub(sides[1], sides[0])
-        spread = None if mine is None else mine.astype(np.uint64)
-        told, parts = TellsApart.of(owners, members, self.coalitions), sides[:0]
-        if self.coalitions:
-            parts = yield from self._sides(f"coalitions/{number}", told.columns, shares.members[fitted:])
-            factors = np.concatenate([factors, told.factors(parts, self.terms)])
-            if mine is not None:
-                spread = np.concatenate([mine, repeated_bits(mine, fitted, members.anchor, members, self.terms)])
-                spread = spread.astype(np.uint64)
-        products, _ = yield from self._products(number, level, factors, spread, None, owners[-1], 0)
-        whole = PRIME_RING.add(sides[0], products[:active])
-        self.fits.add(rows.active, whole)
-        if self.coalitions:
-            self.fits.value(rows.active[fitted:], told.scores(parts, products[active:], whole[fitted:]))
-
-    def _sides(self, name: str, count: int, members: U64) -> Flow[U64]:
-        """Its share (count, rows) of the label party's tables at the leaves of these rows."""
-        if members.shape[1] == 1 or not count * len(members):
-            return np.zeros((count, len(members)), dtype=np.uint64)
-        held = np.ascontiguousarray(members.T)
-        return (yield from evaluate_own(self.members.label, name, held, count, self._slots, self._workers))
-
-    def _products(
-        self, number: int, level: int, factors: U64, spread: U64 | None, mine: Bits | None, owner: str, bits: int
-    ) -> Flow[tuple[U64, U64]]:
-        """Shares of the factors times the owner's bits, and of ``bits`` bits themselves."""
-        name, label = f"split/{number}/{level}", self.members.label
-        if owner == label:
-            _, shown = yield from part_split(label, number, level, 0, bits)
-            return (yield from own_split(label, name, factors, self._slots)), shown
-        if spread is not None:
-            given, kept = halves(mine, self._stream) if mine is not None else (_NONE, _NONE)
-            yield Send(label, SplitShares(number, level, b"", PRIME_RING.pack(given)))
-            share = yield from own_split(label, name, spread, self._slots)
-            return PRIME_RING.add(share, PRIME_RING.mul(factors, spread)), kept
-        held = yield from hold_split(owner, name, factors, self._keys.slots)
-        passed, shown = yield from part_split(owner, number, level, len(factors), bits)
-        return PRIME_RING.add(held, passed), shown
+        fitted, groups = rows.fitted.stop, groups_of(owners, self.members)
+        whole = yield from evaluate_scores(
+            f"{number}", groups, [frozenset(owners)], sides.held, len(rows.active), self._end
+        )
+        self.fits.add(rows.active, whole[0])
+        carried = len(rows.active) - fitted
+        if self.coalitions and carried:
+            told = TellsApart.of(owners, self.members, self.coalitions)
+            found = yield from evaluate_scores(
+                f"{number}/coalitions", groups, told.present, sides.beside(fitted), carried, self._end
+            )
+            self.fits.value(rows.active[fitted:], told.scores(found, whole[0, fitted:]))
 
     def _predict(self, step: TreeStep, rows: I64) -> Flow[None]:
         label, number = self.members.label, step.step

@@ -1,12 +1,13 @@
-"""The exchanges of a level: sums of candidates, and the split by its owner.
+"""The exchanges of a tree: sums of candidates, and what both holders multiply by owners' bits that they share.
 
-The label party takes part in both under its own key alone, as in :func:`vfl.models.sealed.ends.hold_own`: what the
+The label party takes part in all of it under its own key alone, as in :func:`vfl.models.sealed.ends.hold_own`: what the
 anchor decrypts enters sums and scores that open to it, and an evaluator that makes answers up would read its key there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,20 +17,29 @@ from psi.flow import Flow, RemoteProtocolError, gather, receive
 from vfl.arithmetic.he import KeyHolder
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
-from vfl.models.sealed.ends import TakenProducts
+from vfl.models.sealed.ends import TakenProducts, evaluate_own, hold_own
+from vfl.models.sealed.messages import Members
 from vfl.models.trees.messages import SplitShares, flat_elements
 from vfl.protocols.product import LeftOperand, Packing, Prepared
 from vfl.protocols.product_flows import evaluate_product, finish_product, offer_right
-from vfl.protocols.slots import SlotEvaluator, answer_slots, finish_slots, offer_slots, receive_slots
-from vfl.protocols.spread import Spread
+from vfl.protocols.slots import (
+    Factor,
+    LoadedSlots,
+    SlotEvaluator,
+    answer_slots,
+    finish_slots,
+    offer_slots,
+    receive_slots,
+)
+from vfl.protocols.spread import Spread, Workers
 
 __all__ = [
+    "AnchorEnd",
+    "LabelEnd",
     "halves",
-    "hold_split",
     "hold_sums",
-    "own_split",
-    "part_split",
     "sums_packing",
+    "take_sides",
     "take_sums",
 ]
 
@@ -38,8 +48,8 @@ I64 = NDArray[np.int64]
 Bits = NDArray[np.bool_]
 
 _DEGREE = 8192
-_PLAIN = 0.15
-"""One plaintext block, encoded once, beside the relative times of :mod:`vfl.protocols.product`."""
+_INPUT, _MULTIPLY, _PLAIN = 0.2, 0.04, 0.04
+"""Beside one output: an input, encrypted once for all peers, a multiplication, a block encoded once for both keys."""
 
 
 @lru_cache(maxsize=1024)
@@ -52,7 +62,9 @@ def sums_packing(rows: int, candidates: int, leaves: int) -> Packing:
                 continue
             pieces = -(-rows // min(rows, _DEGREE // (n * k)))
             packing = Packing(-(-rows // pieces), n, k, _DEGREE)
-            cost = packing.again(rows, candidates, leaves).cost + pieces * -(-candidates // n) * _PLAIN
+            needed = packing.again(rows, candidates, leaves)
+            cost = needed.outputs + needed.inputs * _INPUT + needed.multiplications * _MULTIPLY
+            cost += pieces * -(-candidates // n) * _PLAIN
             if best is None or cost < best[0]:
                 best = cost, packing
     assert best is not None
@@ -105,35 +117,83 @@ def take_sums(ends: Sequence[TakenProducts], label: str, bits: Bits, leaves: int
     return (yield from gather(flows))
 
 
-def hold_split(evaluator: str, label: str, factors: U64, key: KeyHolder) -> Flow[U64]:
-    """Key holder: its share of its own factors times the evaluator's.
+@dataclass(frozen=True)
+class LabelEnd:
+    """The label party's end of products with the bits of owners, under its own key of slot mode."""
 
-    The owner multiplies by its bits under a holder's key; where the owner is the label party, these bits are the
-    factors, and the anchor multiplies by its shares.
+    members: Members
+    key: KeyHolder
 
-    Learns: its own share, uniform in Z_p; which ciphertexts failed.
-    Leaks: the number of factors; as :func:`vfl.protocols.slots.finish_slots`.
-    Model: semi-honest.
-    Source: docs/protocols/trees.md#a-split.
-    """
-    yield from offer_slots(evaluator, label, factors, key)
-    return (yield from finish_slots(evaluator, label, len(factors), key))
+    def times(self, name: str, owner: str, factors: U64, bits: U64) -> Flow[U64]:
+        """Its share of factors times an owner's bits, flat and of one length. bits: its part of them, empty for none.
+
+        Learns: its own share, uniform in Z_p; which ciphertexts failed.
+        Leaks: the number of factors; as :func:`vfl.protocols.slots.finish_slots`.
+        Model: semi-honest.
+        Source: docs/protocols/trees.md#a-split.
+        """
+        anchor, label = self.members.anchor, self.members.label
+        if owner != label:
+            yield from offer_slots(anchor, name, factors, self.key)
+        if owner != anchor:
+            yield from offer_slots(anchor, f"{name}/bits", bits, self.key)
+        held = yield from finish_slots(anchor, name, len(factors), self.key)
+        return held if owner == anchor else PRIME_RING.add(held, PRIME_RING.mul(factors, bits))
+
+    def tabled(self, name: str, tables: I64, products: U64 | None, rows: int) -> Flow[U64]:
+        """Its share (columns, rows) of its tables (inner, columns) times the products of bits (inner, rows).
+
+        products: its part of them; None where the anchor has them in the clear.
+
+        Learns: its own share, uniform in Z_p.
+        Leaks: the shape of ``tables``; no value.
+        Model: semi-honest.
+        Source: docs/protocols/trees.md#scores.
+        """
+        held = yield from hold_own(self.members.anchor, name, tables, rows, self.key)
+        return held if products is None else PRIME_RING.add(held, PRIME_RING.matmul(tables.T, products))
 
 
-def own_split(peer: str, label: str, mine: U64, side: SlotEvaluator) -> Flow[U64]:
-    """Evaluator: its share of the peer's factors times its own, flat and of one length.
+@dataclass(frozen=True)
+class AnchorEnd:
+    """The anchor's end of the same products, which it evaluates."""
 
-    Learns: its own share, uniform in Z_p.
-    Leaks: to the peer as :func:`vfl.protocols.slots.answer_slots`.
-    Model: hides ``mine`` from a malicious key holder but for the bits that failures tell.
-    Source: docs/protocols/trees.md#a-split.
-    """
-    loaded = yield from receive_slots(peer, label, len(mine), side)
-    return (yield from answer_slots(peer, label, [(loaded, mine)], side))
+    members: Members
+    side: SlotEvaluator
+    workers: Workers | None = None
+
+    def times(self, name: str, owner: str, factors: U64, bits: U64) -> Flow[U64]:
+        """Its share of factors times an owner's bits, flat and of one length. bits: its part of them, empty for none.
+
+        Learns: its own share, uniform in Z_p; which ciphertexts failed.
+        Leaks: to the label party as :func:`vfl.protocols.slots.answer_slots`.
+        Model: hides factors and bits from a malicious label party but for the bits that failures tell.
+        Source: docs/protocols/trees.md#a-split.
+        """
+        label, count, terms = self.members.label, len(factors), list[tuple[LoadedSlots, Factor]]()
+        offered = [(name, bits)] if owner != label else []
+        offered += [(f"{name}/bits", factors)] if owner != self.members.anchor else []
+        encoded = [Factor.of(mine, self.side) for _, mine in offered]  # while the label party encrypts
+        for (due, _), mine in zip(offered, encoded, strict=True):
+            terms.append(((yield from receive_slots(label, due, count, self.side)), mine))
+        share = yield from answer_slots(label, name, terms, self.side)
+        return share if owner == label else PRIME_RING.add(share, PRIME_RING.mul(factors, bits))
+
+    def tabled(self, name: str, columns: int, products: U64) -> Flow[U64]:
+        """Its share (columns, rows) of the label party's tables times the products of bits (inner, rows).
+
+        products: its part of them.
+
+        Learns: its own share, uniform in Z_p.
+        Leaks: to the label party a share, uniform too.
+        Model: hides ``products`` from a malicious label party, as :func:`vfl.models.sealed.ends.evaluate_own`.
+        Source: docs/protocols/trees.md#scores.
+        """
+        return (yield from evaluate_own(self.members.label, name, products, columns, self.side, self.workers))
 
 
-def part_split(owner: str, step: int, level: int, values: int, bits: int) -> Flow[tuple[U64, U64]]:
-    """A holder: what the owner passes on, shares of ``values`` products and of ``bits`` bits.
+def take_sides(owner: str, step: int, level: int, products: int, rows: int) -> Flow[U64]:
+    """A holder: its shares (products, rows) of what the owner of a level gives out.
 
     Learns: shares uniform in Z_p.
     Leaks: nothing.
@@ -143,10 +203,10 @@ def part_split(owner: str, step: int, level: int, values: int, bits: int) -> Flo
     got = yield from receive(owner, SplitShares)
     if (got.step, got.level) != (step, level):
         raise RemoteProtocolError(f"split level {got.level} of step {got.step} at {level} of {step}", owner)
-    return flat_elements(got.values, values, owner), flat_elements(got.bits, bits, owner)
+    return flat_elements(got.bits, products * rows, owner).reshape(products, rows)
 
 
-def halves(bits: Bits, stream: SecretStream) -> tuple[U64, U64]:
+def halves(bits: U64, stream: SecretStream) -> tuple[U64, U64]:
     """Uniform shares of bits."""
     one = PRIME_RING.uniform(stream, bits.shape)
-    return one, PRIME_RING.sub(bits.astype(np.uint64), one)
+    return one, PRIME_RING.sub(bits, one)

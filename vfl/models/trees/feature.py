@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolError, Send, gather, receive
+from psi.flow import Flow, LocalProtocolError, Recv, RecvAny, RemoteProtocolError, Send, receive
 from vfl.arithmetic.he import Evaluator
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
-from vfl.models.sealed.ends import TakenProducts, take_products, take_slots
+from vfl.models.sealed.ends import TakenProducts, take_products
 from vfl.models.sealed.messages import Members, as_told
 from vfl.models.sealed.records import SealedJournal, StepRecord, check_repeated
 from vfl.models.trees.candidates import Drawn, drawn_candidates
-from vfl.models.trees.coalitions import repeated_bits
-from vfl.models.trees.ends import halves, own_split, take_sums
+from vfl.models.trees.ends import halves, take_sums
 from vfl.models.trees.messages import CandidateSums, Chosen, SplitShares, TreeStep, row_ids
+from vfl.models.trees.shares import multiplied
 from vfl.models.trees.splits import NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.protocols.session import Done
-from vfl.protocols.slots import SlotEvaluator
 from vfl.protocols.spread import Workers
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import blocks_of
@@ -112,8 +111,8 @@ class TreesFeature:
 
     values: float64 (rows, d), NaN where missing. candidates: secret, the same in every attempt, of which its candidates
     are drawn. session: name of this attempt. most_steps: as for the anchor. stream: secret randomness, new in every
-    attempt. journal, resumed: its records, in which there are no numbers. valued: coalitions are valued, and a
-    tree's last split is longer. book: where its own splits are written as they are taken.
+    attempt. journal, resumed: its records, in which there are no numbers. book: where its own splits are written as
+    they are taken.
     """
 
     def __init__(
@@ -131,7 +130,6 @@ class TreesFeature:
         workers: Workers | None = None,
         journal: SealedJournal | None = None,
         resumed: StepRecord | None = None,
-        valued: bool = False,
         book: SplitBook | None = None,
     ) -> None:
         if me not in members.others:
@@ -142,7 +140,7 @@ class TreesFeature:
         self._candidates = Candidates(values, terms, candidates)
         self._announced = Announced(terms, len(values), most_steps, members.label)
         self._stream, self._session, self._supply, self._workers = stream, session, supply, workers
-        self._journal, self._record, self._valued = journal, resumed, valued
+        self._journal, self._record = journal, resumed
         self._book: SplitBook = book or NoSplits()
 
     def serve(self) -> Flow[None]:
@@ -151,16 +149,15 @@ class TreesFeature:
         Learns: which rows each tree is fitted on and scores, and which are predicted; which of its candidates was taken
             at which level.
         Leaks: to the anchor a uniform share of its candidates' sums; to both holders of shares, masked ciphertexts that
-            decrypt to uniform shares.
+            decrypt to uniform shares, and uniform shares of the bits of its candidates that were taken.
         Model: semi-honest holders that do not pool what they have; pooled, they see of each row on which side of this
             party's splits it lies, and its candidates' exact sums.
         Source: docs/protocols/trees.md#a-tree.
         """
         label, anchor = self.members.label, self.members.anchor
-        ends: list[tuple[TakenProducts, SlotEvaluator]] = []
+        ends = list[TakenProducts]()
         for peer in (label, anchor):
-            products = yield from take_products(peer, self._stream, self._supply, self._workers)
-            ends.append((products, (yield from take_slots(peer, self._stream, self._supply, self._workers))))
+            ends.append((yield from take_products(peer, self._stream, self._supply, self._workers)))
         try:
             while True:
                 chosen, got = yield RecvAny((Recv(label, TreeStep), Recv(label, Done)))
@@ -172,10 +169,8 @@ class TreesFeature:
                 if step.train:
                     yield from self._grow(step, self._announced.tree(step), ends)
         finally:
-            for taken, slots in ends:
+            for taken in ends:
                 taken.close()
-                if slots.zeros is not None:
-                    slots.zeros.close()
 
     def _keep(self, step: TreeStep, rows: I64) -> None:
         record, self._record = self._record, None
@@ -184,36 +179,25 @@ class TreesFeature:
         elif self._journal is not None:
             self._journal.hold(StepRecord(self._session, step.step, step.train, rows, {}))
 
-    def _grow(self, step: TreeStep, rows: TreeRows, ends: list[tuple[TakenProducts, SlotEvaluator]]) -> Flow[None]:
+    def _grow(self, step: TreeStep, rows: TreeRows, ends: Sequence[TakenProducts]) -> Flow[None]:
         self._book.begin(step.step)
+        mine: U64 | None = None
         for level in range(self.terms.depth):
             made = self._candidates.draw(step.step, level, rows)
             bits = made.bits
             if level >= step.levels:
-                name, drawn = f"sums/{step.step}/{level}", bits[:, rows.drawn]
-                parts = yield from take_sums([taken for taken, _ in ends], name, drawn, 1 << level)
+                parts = yield from take_sums(ends, f"sums/{step.step}/{level}", bits[:, rows.drawn], 1 << level)
                 values = PRIME_RING.pack(PRIME_RING.add(*parts))
                 yield Send(self.members.anchor, CandidateSums(step.step, level, as_told(step), values))
             number = yield from chosen_here(self.members.label, step, level, self.terms)
             if number >= 0:
                 self._book.take(TakenSplit(step.step, level, self.me, int(made.columns[number])))
-                yield from self._split(step.step, level, bits[number], rows, [slots for _, slots in ends])
+                more = multiplied(mine, bits[number].astype(np.uint64))
+                mine = more if mine is None else np.concatenate([mine, more])
+                yield from self._give_out(step.step, level, more)
 
-    def _split(self, step: int, level: int, mine: Bits, rows: TreeRows, slots: list[SlotEvaluator]) -> Flow[None]:
-        """Multiply both holders' factors by its bits, and hand each the share of the other's product."""
-        label, anchor, last = self.members.label, self.members.anchor, level == self.terms.depth - 1
-        spread, shown = mine, mine[:0]
-        if not last:
-            leaves = 1 << level
-            spread = np.concatenate([np.repeat(mine[rows.drawn], leaves), np.repeat(mine, leaves - 1)])
-            shown = mine
-        elif self._valued:
-            spread = np.concatenate([mine, repeated_bits(mine, rows.fitted.stop, self.me, self.members, self.terms)])
-        name, factors = f"split/{step}/{level}", spread.astype(np.uint64)
-        of_label, of_anchor = yield from gather(
-            [own_split(peer, name, factors, side) for peer, side in zip((label, anchor), slots, strict=True)]
-        )
-        given, kept = halves(shown, self._stream)
-        pack = PRIME_RING.pack
-        yield Send(anchor, SplitShares(step, level, pack(of_label), pack(given)))
-        yield Send(label, SplitShares(step, level, pack(of_anchor), pack(kept)))
+    def _give_out(self, step: int, level: int, more: U64) -> Flow[None]:
+        """Give both holders shares of its bits, and of their products with those of its earlier levels."""
+        one, other = halves(more.reshape(-1), self._stream)
+        yield Send(self.members.anchor, SplitShares(step, level, PRIME_RING.pack(one)))
+        yield Send(self.members.label, SplitShares(step, level, PRIME_RING.pack(other)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, gather, receive
+from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
 from vfl.arithmetic.bit_packing import unpack_bits
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
@@ -21,11 +21,11 @@ from vfl.models.sealed.records import ResumedScores, StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.sealed.score_range import Predicted, check_range, folded
 from vfl.models.trees.candidates import Drawn, drawn_candidates
-from vfl.models.trees.coalitions import TellsApart, repeated_bits
-from vfl.models.trees.ends import halves, hold_split, hold_sums, part_split
+from vfl.models.trees.coalitions import TellsApart
+from vfl.models.trees.ends import LabelEnd, hold_sums, take_sides
 from vfl.models.trees.growth import best_candidate, gains, leaf_values, lowered, split_totals
 from vfl.models.trees.linear_start import LinearStart
-from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, SplitShares, TreeStep
+from vfl.models.trees.messages import Chosen, LevelNumbers, Owner, TreeStep
 from vfl.models.trees.records import LabelTreesJournal, level_key
 from vfl.models.trees.scales import (
     PAIR_BITS,
@@ -36,7 +36,8 @@ from vfl.models.trees.scales import (
     beyond_their_range,
     score_bound,
 )
-from vfl.models.trees.shares import FitShares, TreeShares
+from vfl.models.trees.scoring import groups_of, hold_scores
+from vfl.models.trees.shares import FitShares, SideShares, TreeShares
 from vfl.models.trees.splits import NOWHERE, NoSplits, SplitBook, TakenSplit
 from vfl.models.trees.tree_rows import TreeRows
 from vfl.protocols.prime_keys import announce_key
@@ -95,6 +96,7 @@ class TreesLabel:
         self._start = linear
         self.gain = 0.0
         self._record = None if resumed is None else resumed.record
+        self._end = LabelEnd(members, keys.slots)
         self._blocks, self._told, self._steps = blocks_of(terms, len(values)), False, 0
 
     @property
@@ -114,7 +116,8 @@ class TreesLabel:
         for peer in members.everyone:
             if peer in members.features:
                 yield from announce_key(peer, self._keys.coefficient)
-            yield from announce_key(peer, self._keys.slots)
+            if peer == members.anchor:
+                yield from announce_key(peer, self._keys.slots)
 
     def finish(self) -> Flow[None]:
         """Tell everyone that the session is over.
@@ -177,7 +180,7 @@ class TreesLabel:
         y = PRIME_RING.encode(label.clip(-terms.label_clip, terms.label_clip), RESIDUAL_BITS)
         residual = PRIME_RING.sub(y, self.fits.of(step.rows))[rows.drawn]
         carries = PRIME_RING.add(residual, np.full_like(residual, 1 << packing.shift))
-        shares = TreeShares.starting(rows, carries, label=True)
+        shares, sides = TreeShares.starting(carries), SideShares()
         own, owners = np.asfortranarray(self._values[rows.active]), list[str]()
         totals = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0))
         for level in range(terms.depth):
@@ -202,10 +205,8 @@ class TreesLabel:
             self._book.take(TakenSplit(step.number, level, owner, column, gain, opened))
             totals = split_totals(totals, Pairs(pairs.count[best], pairs.total[best]))
             mine = bits[number] if bits is not None and owner == self.members.label else None
-            if level == terms.depth - 1:
-                yield from self._last(step.number, level, shares, rows, totals, owners, mine)
-            else:
-                yield from self._split(step.number, level, shares, rows, owner, mine)
+            yield from self._split(step.number, level, shares, sides, rows, owner, mine)
+        yield from self._score(step.number, sides, rows, totals, owners)
 
     def _drawn(self, number: int, level: int, own: F64, rows: TreeRows) -> Drawn | None:
         """Its own candidates; None without columns."""
@@ -270,72 +271,55 @@ class TreesLabel:
             yield Send(name, Chosen(number, level, candidate if name == owner else -1))
 
     def _split(
-        self, number: int, level: int, shares: TreeShares, rows: TreeRows, owner: str, mine: Bits | None
-    ) -> Flow[None]:
-        factors = shares.factors()
-        spread = None if mine is None else shares.spread(mine, rows.drawn)
-        products, bits = yield from self._products(number, level, factors, spread, mine, owner, len(rows.active))
-        shares.split(products, bits)
-
-    def _last(
         self,
         number: int,
         level: int,
         shares: TreeShares,
+        sides: SideShares,
         rows: TreeRows,
-        leaves: Pairs,
-        owners: Sequence[str],
+        owner: str,
         mine: Bits | None,
     ) -> Flow[None]:
-        """Add what the tree gives to each active row: the last split of what its two sides would give.
+        """Take its part of a level's bits; of the carries make those of the next level, if there is one."""
+        members, bits = self.members, np.zeros(0, dtype=np.uint64)
+        if mine is not None:
+            bits = sides.own(owner, mine.astype(np.uint64))
+        elif owner == members.anchor:
+            sides.take(owner, None)
+        else:
+            more = yield from take_sides(owner, number, level, sides.due(owner), len(rows.active))
+            bits = sides.take(owner, more)
+        if level < self.terms.depth - 1:
+            spread = shares.spread(bits[rows.drawn]) if len(bits) else bits
+            carries = shares.carries.reshape(-1)
+            shares.split((yield from self._end.times(f"split/{number}/{level}", owner, carries, spread)))
+
+    def _score(
+        self, number: int, sides: SideShares, rows: TreeRows, leaves: Pairs, owners: Sequence[str]
+    ) -> Flow[None]:
+        """Add what the tree gives to each active row.
 
         Where coalitions are valued, also what it gives to the score of each, of the rows beside the fitted ones.
         """
-        values, members = leaf_values(leaves, self.terms), self.members
-        fitted, active = rows.fitted.stop, len(rows.active)
+        values, fitted, groups = leaf_values(leaves, self.terms), rows.fitted.stop, groups_of(owners, self.members)
         self.values[number], self.gain = values, lowered(leaves, values)
-        sides = yield from self._sides(f"values/{number}", values.reshape(2, -1), shares.members)
-        factors = PRIME_RING.sub(sides[1], sides[0])
-        spread = None if mine is None else mine.astype(np.uint64)
-        told, parts = TellsApart.of(owners, members, self.coalitions), sides[:0]
-        if self.coalitions:
-            tables = told.tables(values, leaves.count)
-            parts = yield from self._sides(f"coalitions/{number}", tables, shares.members[fitted:])
-            factors = np.concatenate([factors, told.factors(parts, self.terms)])
-            if mine is not None:
-                spread = np.concatenate([mine, repeated_bits(mine, fitted, members.label, members, self.terms)])
-                spread = spread.astype(np.uint64)
-        products, _ = yield from self._products(number, level, factors, spread, None, owners[-1], 0)
-        whole = PRIME_RING.add(sides[0], products[:active])
-        self.fits.add(rows.active, whole)
-        if self.coalitions:
-            same = told.alike(values, leaves.count)
-            self.fits.value(rows.active[fitted:], told.scores(parts, products[active:], whole[fitted:], same))
-
-    def _sides(self, name: str, tables: I64, members: U64) -> Flow[U64]:
-        """Its share (k, rows) of its tables (k, leaves) at the leaves of these rows."""
-        made = PRIME_RING.matmul(tables, np.ascontiguousarray(members.T))
-        if members.shape[1] == 1 or not made.size:
-            return made  # its share of the one leaf is everything
-        held = yield from hold_own(self.members.anchor, name, tables.T, len(members), self._keys.slots)
-        return PRIME_RING.add(made, held)
-
-    def _products(
-        self, number: int, level: int, factors: U64, spread: U64 | None, mine: Bits | None, owner: str, bits: int
-    ) -> Flow[tuple[U64, U64]]:
-        """Shares of the factors times the owner's bits, and of ``bits`` bits themselves."""
-        name, anchor = f"split/{number}/{level}", self.members.anchor
-        if spread is None:
-            flows: list[Flow[tuple[U64, U64]]] = [
-                _beside(hold_split(owner, name, factors, self._keys.slots)),
-                part_split(owner, number, level, len(factors) if owner != anchor else 0, bits),
-            ]
-            (held, _), (passed, shown) = yield from gather(flows)
-            return (PRIME_RING.add(held, passed) if owner != anchor else held), shown
-        given, kept = halves(mine, self._stream) if mine is not None else (_NONE, _NONE)
-        yield Send(anchor, SplitShares(number, level, b"", PRIME_RING.pack(given)))
-        held = yield from hold_split(anchor, name, spread, self._keys.slots)
-        return PRIME_RING.add(held, PRIME_RING.mul(factors, spread)), kept
+        whole = yield from hold_scores(
+            f"{number}", values[None], groups, [frozenset(owners)], sides.held, len(rows.active), self._end
+        )
+        self.fits.add(rows.active, whole[0])
+        carried = len(rows.active) - fitted
+        if self.coalitions and carried:
+            told = TellsApart.of(owners, self.members, self.coalitions)
+            found = yield from hold_scores(
+                f"{number}/coalitions",
+                told.tables(values, leaves.count),
+                groups,
+                told.present,
+                sides.beside(fitted),
+                carried,
+                self._end,
+            )
+            self.fits.value(rows.active[fitted:], told.scores(found, whole[0, fitted:]))
 
     def predict(self, step: Step) -> Flow[F64]:
         """Open the scores of ``step.rows``, float64 (B,), in the label's deviations.
@@ -372,12 +356,5 @@ class TreesLabel:
         return scores
 
 
-_NONE = np.zeros(0, dtype=np.uint64)
-
-
 def _ids(rows: I64) -> bytes:
     return rows.astype("<u4").tobytes()
-
-
-def _beside(flow: Flow[U64]) -> Flow[tuple[U64, U64]]:
-    return (yield from flow), _NONE

@@ -125,15 +125,15 @@ class Chosen(Message):
     sender=Role.PARTY,
     receiver=Role.PARTY,
     payload=Payload.SHARE,
-    reveals="nothing: a uniform share of what a split makes, to a holder of shares",
-    source=_SOURCE,
+    reveals="nothing: a uniform share of its sender's bits, to a holder of shares",
+    source="docs/protocols/trees.md#a-split",
 )
 class SplitShares(Message):
-    """The owner's shares of the products with its bits, and of the bits themselves while these are needed."""
+    """The owner's shares of a level's bits, and of their products with those of its earlier levels in the tree:
+    :func:`vfl.models.trees.shares.multiplied`, flat."""
 
     step: int
     level: int
-    values: bytes
     bits: bytes
 
 

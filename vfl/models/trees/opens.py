@@ -91,7 +91,8 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
     yield (
         f"A label party that cheats can put rows of its choice into the sums and read {PAIR_BITS} bits of candidates "
         f"from each pair: for one row, on which side of {owners * model.candidates} anonymous candidates of the first "
-        f"level it lies, in each of {model.trees} trees a fit."
+        f"level it lies, in each of {model.trees} trees a fit; in their place, at later levels, "
+        "what a row's score is so far."
     )
     yield cheating(model, sizes.feature_parties)
     if sizes.openings.contribution == "moments":

@@ -1,4 +1,4 @@
-"""What a holder of shares keeps of trees: scores of rows by fit, and of the tree under way carries and memberships.
+"""What a holder of shares keeps of trees: scores of rows by fit, and of the tree under way carries and owners' bits.
 
 All of it is local; the flows that need the other holder or the owner of a split are in :mod:`vfl.models.trees.ends`.
 """
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.sealed.records import StepRecord
-from vfl.models.trees.tree_rows import TreeRows
 from vfl.tree_terms import TreesModel
 
-__all__ = ["CoalitionShares", "FitShares", "TreeShares"]
+__all__ = ["CoalitionShares", "FitShares", "SideShares", "TreeShares", "multiplied"]
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -129,38 +128,62 @@ class FitShares:
 
 @dataclass
 class TreeShares:
-    """Of the tree under way at ``level``: carries (drawn, leaves) and memberships (active, leaves).
-
-    A row's carry is what it adds to its leaf's sums (:mod:`vfl.models.trees.scales`). Every row is in one leaf, so of
-    a split only the products of the memberships but the first are needed, beside the bits.
-    """
+    """Of the tree under way at ``level``: carries (drawn, leaves), what each row adds to its leaf's sums
+    (:mod:`vfl.models.trees.scales`)."""
 
     carries: U64
-    members: U64
     level: int = 0
 
     @classmethod
-    def starting(cls, rows: TreeRows, carries: U64, *, label: bool) -> TreeShares:
-        """Everything is in one leaf. label: this holder takes the memberships, all 1."""
-        return cls(carries.reshape(-1, 1), np.full((len(rows.active), 1), int(label), dtype=np.uint64))
+    def starting(cls, carries: U64) -> TreeShares:
+        """Everything is in one leaf."""
+        return cls(carries.reshape(-1, 1))
 
-    def factors(self) -> U64:
-        """What the owner of a split multiplies by its bits, flat: carries, then memberships but the first."""
-        return np.concatenate([self.carries.reshape(-1), self.members[:, 1:].reshape(-1)])
+    def spread(self, bits: U64) -> U64:
+        """Of the drawn rows (drawn,), as they stand beside the carries, flat."""
+        return np.repeat(bits, self.carries.shape[1])
 
-    def spread(self, bits: NDArray[np.bool_], drawn: I64) -> U64:
-        """The bits (active,) as they stand beside :meth:`factors`."""
-        leaves = self.members.shape[1]
-        parts = np.repeat(bits[drawn], leaves), np.repeat(bits, leaves - 1)
-        return np.concatenate(parts).astype(np.uint64)
-
-    def split(self, products: U64, bits: U64) -> None:
-        """Two leaves of each. products: of :meth:`factors` with the bits. bits: this holder's share of them."""
-        size = self.carries.size
-        carried = products[:size].reshape(self.carries.shape)
-        right = np.empty_like(self.members)
-        right[:, 1:] = products[size:].reshape(len(right), -1)
-        right[:, 0] = _RING.sub(bits, _RING.sum(right[:, 1:], axis=1)) if right.shape[1] > 1 else bits
-        self.carries = np.concatenate([_RING.sub(self.carries, carried), carried], axis=1)
-        self.members = np.concatenate([_RING.sub(self.members, right), right], axis=1)
+    def split(self, products: U64) -> None:
+        """Two leaves of each. products: of the carries with the bits, flat."""
+        right = products.reshape(self.carries.shape)
+        self.carries = np.concatenate([_RING.sub(self.carries, right), right], axis=1)
         self.level += 1
+
+
+def multiplied(before: U64 | None, bits: U64) -> U64:
+    """What one more level's bits (rows,) add to an owner's products, (2**levels, rows): themselves, and times each."""
+    return bits[None] if before is None else np.concatenate([bits[None], before * bits])
+
+
+@dataclass
+class SideShares:
+    """A holder's part of the owners' bits in the tree under way, by owner: (2**levels - 1, active).
+
+    Row s - 1 is the product of the bits of those of the owner's levels, the first first, whose places are set in s.
+    They are shares; the bits themselves where this holder owns the levels, and nothing where the other holder does.
+    """
+
+    levels: dict[str, int] = field(default_factory=dict)
+    held: dict[str, U64] = field(default_factory=dict)
+
+    def due(self, owner: str) -> int:
+        """Products that one more level of this owner brings."""
+        return 1 << self.levels.get(owner, 0)
+
+    def own(self, me: str, bits: U64) -> U64:
+        """A level of this holder's own. Returns its bits."""
+        return self.take(me, multiplied(self.held.get(me), bits))
+
+    def take(self, owner: str, more: U64 | None) -> U64:
+        """A level of ``owner``; more: what it brings, (:meth:`due`, active). Returns this holder's part of its bits."""
+        self.levels[owner] = self.levels.get(owner, 0) + 1
+        if more is None:
+            return np.zeros(0, dtype=np.uint64)
+        before = self.held.get(owner)
+        self.held[owner] = more if before is None else np.concatenate([before, more])
+        bits: U64 = more[0]
+        return bits
+
+    def beside(self, fitted: int) -> dict[str, U64]:
+        """What it holds of the rows beside the fitted ones, which come first."""
+        return {owner: np.ascontiguousarray(part[:, fitted:]) for owner, part in self.held.items()}

@@ -103,7 +103,7 @@ class Consortium:
         values = self.features.get(self.anchor, np.zeros((self.rows, 0)))
         budget = options.pop("budget", None) or OpeningBudget(self.rows, self.limit)
         side = TreesAnchor(
-            self.members, values, secret(f"candidates/{self.anchor}"), self.terms, keys("anchor"), budget,
+            self.members, values, secret(f"candidates/{self.anchor}"), self.terms, keys("anchor").coefficient, budget,
             self.stream(self.anchor), session=self.session, most_steps=self.most_steps, valued=self.valued, **options,
         )  # fmt: skip
         self.sides[self.anchor] = side
@@ -112,7 +112,7 @@ class Consortium:
     def feature_side(self, me: str, **options: Any) -> TreesFeature:
         side = TreesFeature(
             me, self.members, self.features[me], secret(f"candidates/{me}"), self.terms, self.stream(me),
-            session=self.session, most_steps=self.most_steps, valued=self.valued, **options,
+            session=self.session, most_steps=self.most_steps, **options,
         )  # fmt: skip
         self.sides[me] = side
         return side

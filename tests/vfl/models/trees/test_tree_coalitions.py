@@ -13,8 +13,7 @@ from tests.vfl.models.trees.rig import Consortium, Observed, columns
 from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.messages import Members
 from vfl.models.trees import label as label_module
-from vfl.models.trees.coalitions import TellsApart, merged_values, tables_of_owner
-from vfl.models.trees.messages import SplitShares
+from vfl.models.trees.coalitions import TellsApart, merged_values
 from vfl.models.trees.twin import run_twin
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import refits_static
@@ -48,17 +47,17 @@ def test_absent_levels_are_averaged_over_by_the_rows_of_each_leaf(data: st.DataO
 
 
 def test_a_tree_tells_as_few_coalitions_apart_as_it_has_owners() -> None:
-    """Every pattern of owners: tables inside are no more than are always multiplied, and each coalition has a score."""
+    """Every pattern of owners: tables are no more than sets of its owners, and each coalition has a score."""
     members = Members("label", "a", {"a": 1, "b": 1, "c": 1}, 1)
     coalitions = valued_coalitions(("a", "b", "c"))
     for depth in (1, 2, 3, 4):
-        terms = TreesModel(depth=depth)
         for owners in product(("a", "b", "c", "label"), repeat=depth):
             told = TellsApart.of(owners, members, coalitions)
-            assert len(told.inside) <= tables_of_owner(owners[-1], members, terms) <= 7
-            assert len({*told.inside, *told.outside}) == len(told.inside) + len(told.outside) < 1 << depth
-            for one in told.inside:
-                assert owners[-1] == "label" or owners[-1] in one
+            owning = frozenset(owners) - {"label"}
+            assert len(set(told.sets)) == len(told.sets) == (1 << len(owning)) - 1 < 1 << depth
+            assert all(one < owning for one in told.sets)
+            scores = told.scores(np.zeros((len(told.sets), 1), dtype=np.uint64), np.ones(1, dtype=np.uint64))
+            assert scores[:, 0].tolist() == [int(owning <= frozenset(one)) for one in coalitions]
 
 
 @pytest.mark.parametrize(
@@ -87,23 +86,29 @@ def test_coalitions_of_a_run_are_those_of_its_twin_to_the_last_bit(
     assert (np.ptp(found[0]) == 0) == (own == 0 or not {o for _, _, o, _ in twin.chosen} & {"label"})
 
 
-def test_every_owner_of_the_last_split_is_asked_as_much_whoever_owns_the_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """How many tables a tree needs says who owns its other levels; an owner's work is the same in all of them."""
+def test_an_owner_is_asked_as_much_whoever_owns_the_other_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What products a tree needs says who owns its levels; an owner takes part in none, and gives out its own bits."""
     terms = TreesModel(depth=3, trees=4, candidates=2, smallest_leaf=5)
     features = {n: columns(ROWS, 2, n) for n in "abc"}
     made = Consortium(features, columns(ROWS, 1, "own"), terms, anchor="a", valued=True)
     first = {"a": 0, "b": 2, "c": 4, "label": 6}  # of each owner's candidates
-    wanted = iter(first[owner] for owner in ("a", "a", "c", "b", "b", "c", "c", "c", "c", "label", "label", "c"))
+    wanted = iter(first[owner] for owner in ("a", "a", "c", "b", "b", "c", "label", "b", "c", "c", "c", "c"))
     monkeypatch.setattr(label_module, "best_candidate", lambda *rest: next(wanted))
     steps = [s for s in refits_static(terms, ROWS, np.arange(ROWS - CARRIED)) if s.kind == "train"]
     monkeypatch.setattr("vfl.models.trees.walk.carried_rows", lambda *rest: {0: np.arange(ROWS - CARRIED, ROWS)})
     made.run(steps, np.random.default_rng(2).normal(size=ROWS))
-    sizes = {
-        len(heard.message.values)
-        for heard in made.heard
-        if heard.sender == "c" and isinstance(heard.message, SplitShares) and heard.message.level == 2
-    }
     assert [owner for _, level, owner, _ in made.sides["label"].chosen if level == 2] == ["c"] * 4
-    assert len(sizes) == 1
+    trees: list[list[tuple[str, str, str, int]]] = [[] for _ in steps]
+    for heard in made.heard:
+        if "c" in (heard.sender, heard.receiver) and heard.kind.startswith(("product", "slots", "trees")):
+            said = vars(heard.message)
+            tree = int(said["step"] if "step" in said else said.get("label", "keys/0").split("/")[1])
+            if heard.kind not in ("slots.key", "trees.step"):
+                trees[tree].append((heard.sender, heard.receiver, heard.kind, len(heard.body)))
+    bytes_given = [size for _, _, kind, size in trees[3] if kind == "trees.split"]
+    assert sorted(trees[0]) == sorted(trees[1]) == sorted(trees[2])
+    assert {kind for *_, kind, _ in trees[0]} == {
+        "product.operand", "product.answer", "trees.sums", "trees.chosen", "trees.split"
+    }  # fmt: skip
+    assert len(bytes_given) == 6, "both holders, at each of its three levels"
+    assert bytes_given[4] > 1.9 * bytes_given[2] > 3.6 * bytes_given[0], "and products with its own earlier bits"
