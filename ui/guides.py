@@ -26,7 +26,7 @@ GUIDES: Mapping[str, str] = {
 }
 """The guides by file name, with their titles on the page."""
 
-_PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)\n*")
+_PICTURE = re.compile(r"[ \t]*!\[[^\]]*\]\([^)]*\)")
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]*?)(?:\.md)?(?:#[^)]*)?\)")
 
 

@@ -76,12 +76,16 @@ def warnings(members: Iterable[MemberView]) -> list[str]:
             )
         at.setdefault(member.address, member.name)
         if member.certificate == "over":
-            told.append(f"The certificate of {member.name} has ended: its node can take no part until it is renewed.")
+            told.append(
+                f"The certificate of {member.name} has ended, and nobody accepts it any more. Put it out and invite it "
+                f"again, on this page or where the coordinator runs: entente coordinator revoke {member.name} --home "
+                f"COORDINATOR, then entente invite {member.name} --role {member.role} --home COORDINATOR. Its operator "
+                f"joins from a new folder: entente party join TOKEN --home {member.name}-new --listen {member.address}"
+            )
         elif member.certificate == "soon":
             told.append(
-                f"The certificate of {member.name} ends in {things(member.days_left, 'days')}: its operator "
-                "renews it with "
-                "entente party rotate."
+                f"The certificate of {member.name} ends in {things(member.days_left, 'days')}. Its operator renews it "
+                f"with entente party rotate --home {member.name}, and starts the node again."
             )
     return told
 

@@ -192,12 +192,10 @@ def settlements_table(runs: Iterable[SettlementView]) -> pd.DataFrame:
             amount(run.amount, run.unit, run.scale),
             f"{run.live_periods} of {run.live_needed}" if run.live_needed else MISSING,
             run.waits[0] if run.waits else "",
-            when(run.closed_at) if run.closed_at else MISSING,
-            amount(run.pot, run.unit, run.scale),
         )
         for run in runs
     ]
-    columns = ["Run", "Purpose", "Stands", "Booked", "Live periods", "Waits for", "Closed", "Pot"]
+    columns = ["Run", "Purpose", "Stands", "Booked", "Live periods", "Waits for"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -228,10 +226,15 @@ def steps_table(steps: Sequence[StepLine]) -> pd.DataFrame:
         for line in step.lines:
             debit = amount(line.minor, line.unit, line.scale) if line.minor > 0 else ""
             credit = amount(-line.minor, line.unit, line.scale) if line.minor < 0 else ""
-            rows.append((line.account, debit, credit, step.state, step.narration))
+            rows.append((line.account, debit, credit, _would_be(step.state), step.narration))
         if not step.lines:
-            rows.append((MISSING, "", "", step.state, step.narration))
-    return pd.DataFrame(rows, columns=["Account", "Debit", "Credit", "State", "Memo"])
+            rows.append((MISSING, "", "", _would_be(step.state), step.narration))
+    return pd.DataFrame(rows, columns=["Account", "Debit", "Credit", "Would be", "Memo"])
+
+
+def _would_be(state: str) -> str:
+    """The state of a posting that is not made yet, in the journal's words."""
+    return STATES.get(state, state).lower()
 
 
 def effects_table(effects: Iterable[EffectView]) -> pd.DataFrame:

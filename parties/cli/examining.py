@@ -15,6 +15,7 @@ from typing import Literal
 
 from parties import __version__
 from parties.coordinator.settings import load_coordinator_settings
+from parties.data.named_files import absent
 from parties.errors import EntenteError
 from parties.members.keys import Identity, load_identity
 from parties.members.roster import EXPIRY_WARNING, Roster, expiry_warnings
@@ -96,15 +97,9 @@ def _settings(home: Path, *, is_node: bool) -> Iterator[Check]:
         yield Check("coordinator.toml", "ok", f"{settings.name}, listens on {settings.listen}")
         return
     node = load_node_settings(home / "node.toml")
-    queries = home / node.queries
-    texts, label = node.party.text, node.label
-    own = (texts.query, texts.path) if texts is not None else ()
-    wanted = filter(None, (node.party.query, *own, label.query if label else "", node.party.aliases))
-    absent = [str(queries / name) for name in wanted if not (queries / name).exists()]
-    if not (home / node.data).is_dir():
-        absent.append(str(home / node.data))
-    if absent:
-        yield Check("node.toml", "fail", f"not there: {', '.join(absent)}")
+    missing = absent(node.party, node.label, home / node.queries, home / node.data)
+    if missing:
+        yield Check("node.toml", "fail", "; ".join(missing))
     else:
         yield Check("node.toml", "ok", f"{node.party.name}, {node.party.role} party, approve: {node.approve}")
 
@@ -144,7 +139,9 @@ def _disk(home: Path) -> Iterator[Check]:
 def _certificates(identity: Identity, roster: Roster) -> Iterator[Check]:
     now, until = datetime.now(UTC), identity.expires
     verdict: Verdict = "fail" if until < now else "warn" if until - now < EXPIRY_WARNING else "ok"
-    remedy = "" if verdict == "ok" else ": run entente party rotate"
+    remedy = "" if verdict == "ok" else ": run entente party rotate, and start the node again"
+    if verdict == "fail":
+        remedy = ": nobody accepts it; have this member revoked and invited again, and join from a new folder"
     yield Check("own certificate", verdict, f"until {until:%Y-%m-%d}{remedy}")
     mine = roster.get(identity.name)
     if mine is not None and mine.certificate_sha256 != identity.certificate_sha256:

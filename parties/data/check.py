@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parties.data.calendar import period_index
+from parties.data.csv_numbers import READ_AS_THOUSANDS, maybe_thousands
 from parties.data.delistings import delisting_notes
 from parties.data.entities import canonical_entities, read_naming
 from parties.data.panel import build_label_panel, feature_panel_of, label_panel_of, raw_panel
@@ -164,6 +165,7 @@ def coverage_report(
             *_notes(settings, report, calendar, observed.period, canonical),
             *(_tried(observed, folder / settings.query, data) if settings.query else ()),
             *_constant(settings, raw),
+            *_maybe_thousands(observed),
             *left,
         ),
         readings=tuple(readings),
@@ -203,6 +205,16 @@ def _labels_alone(
     )
     left = delisting_notes(rows, names, calendar)
     return replace(report, notes=(*_notes(settings, report, calendar, rows.period, names), *left))
+
+
+def _maybe_thousands(observed: Observations) -> list[str]:
+    """Of columns whose values look as thousands do that were read as decimals; nothing proves it."""
+    return [
+        f"column {name}: all values are from 1 to 999, most with three decimals; if they come from a CSV whose point "
+        f"marks thousands, say read_csv(..., {READ_AS_THOUSANDS})"
+        for name, values in zip(observed.columns, observed.values.T, strict=True)
+        if maybe_thousands(values)
+    ]
 
 
 def _reading(

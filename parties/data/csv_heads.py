@@ -1,12 +1,13 @@
-"""The first bytes of a CSV that a party's SQL names: text or not, its line ends, and each column once in its header.
+"""A CSV that a party's SQL names, before it is read: text or not, its line ends, its header, and quotes that are open.
 
 DuckDB takes a workbook for a table of one column, renames the second of two columns of one name, and says of mixed line
-ends only that it cannot tell the dialect.
+ends only that it cannot tell the dialect. Where one quote is not closed, it takes all of them for letters.
 """
 
 from __future__ import annotations
 
 import csv
+import mmap
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from parties.errors import DataError
 from parties.files.text import encoding_of
 
-__all__ = ["csv_head", "refuse_mixed_ends", "refuse_twice"]
+__all__ = ["csv_head", "refuse_mixed_ends", "refuse_quotes", "refuse_twice"]
 
 _SAMPLE = 65_536
 
@@ -52,3 +53,37 @@ def refuse_twice(head: bytes, where: str, skipped: int, separator: str, sql: str
                 f"{where}: column {name!r} appears twice in the header, and its first would be taken; rename one in "
                 f"the file, or name all {len(names)}: read_csv(..., header = true, names = [...])"
             )
+
+
+def refuse_quotes(path: str, where: str, separator: str) -> None:
+    """Raise :class:`DataError` where a field begins with a quote, in a file that DuckDB reads as one without quotes."""
+    begins = re.compile(rb"(?:^|[\r\n]|" + re.escape(separator.encode()) + rb')[ ]*"')
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place, first = 0, 0
+        while (found := begins.search(content, place)) is not None:
+            start, place = _line_around(content, found.end() - 1)
+            first = first or _number(content, start)
+            if content[start:place].count(b'"') % 2:
+                raise DataError(
+                    f"{where}: line {_number(content, start)}: a quote is not closed, so all quotes would be read as "
+                    "letters; close it, and write a quote within quotes twice; or, where they are letters: "
+                    "read_csv(..., quote = '')"
+                )
+    if first:
+        raise DataError(
+            f"{where}: line {first}: the first fields in quotes come so late that they would be read with their "
+            "quotes; say how fields are quoted: read_csv(..., quote = '\"')"
+        )
+
+
+def _line_around(content: mmap.mmap, at: int) -> tuple[int, int]:
+    """Where the line with this byte begins, and where it ends."""
+    start = max(content.rfind(b"\n", 0, at), content.rfind(b"\r", 0, at)) + 1
+    ends = (content.find(b"\n", at), content.find(b"\r", at))
+    return start, min((end for end in ends if end >= 0), default=len(content))
+
+
+def _number(content: mmap.mmap, start: int) -> int:
+    """The number of the line that begins there, the header being line 1."""
+    before = content[:start]
+    return before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1

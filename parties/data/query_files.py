@@ -11,7 +11,8 @@ from typing import Any
 
 import duckdb
 
-from parties.data.csv_heads import csv_head, refuse_mixed_ends, refuse_twice
+from parties.data.csv_heads import csv_head, refuse_mixed_ends, refuse_quotes, refuse_twice
+from parties.data.csv_numbers import refuse_thousands
 from parties.errors import DataError
 
 __all__ = ["refuse_guesses", "refuse_links"]
@@ -20,7 +21,8 @@ _CSV_FUNCTIONS = frozenset(("read_csv", "read_csv_auto"))
 _CSV_NAMES = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst")
 _TWO_ORDERS = re.compile(r"%[-]?[dm][-/. ]%[-]?[dm][-/. ]%[Yy]")
 _SHORT_YEAR = re.compile(r"%y")
-_SNIFFED = "SkipRows, Delimiter, HasHeader, DateFormat, TimestampFormat, Columns"
+_SNIFFED = "SkipRows, Delimiter, HasHeader, DateFormat, TimestampFormat, Columns, Quote"
+_NO_QUOTE = "(empty)"
 _MOST_FILES = 50
 
 
@@ -53,7 +55,7 @@ def refuse_links(connection: duckdb.DuckDBPyConnection, sql: str, source: str, d
 
 
 def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str) -> None:
-    """Raise :class:`DataError` where reading a CSV rests on a guess: lines skipped, or an order of day and month."""
+    """Raise :class:`DataError` where reading a CSV rests on a guess: lines skipped, quotes, marks in numbers, dates."""
     for named in _named(connection, sql):
         if named.csv is None:
             continue
@@ -67,7 +69,7 @@ def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str)
             except duckdb.Error:
                 refuse_mixed_ends(head, where)
                 continue  # the query itself will say what is wrong
-            ((skipped, separator, header, dates, times, columns),) = found
+            ((skipped, separator, header, dates, times, columns, quote),) = found
             if header and not named.options & {"names", "columns"}:
                 refuse_twice(head, where, int(skipped), str(separator), sql)
             if skipped and "skip" not in named.options:
@@ -75,6 +77,9 @@ def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str)
                     f"{where}: its first {skipped} lines do not have the fields of the others "
                     f"and would be skipped; mend the rows, or say that it is meant: read_csv(..., skip = {skipped})"
                 )
+            if quote == _NO_QUOTE and head and "quote" not in named.options:
+                refuse_quotes(path, where, str(separator))
+            refuse_thousands(connection, sql, where, arguments, named.options, columns)
             if not named.options & {"dateformat", "date_format", "all_varchar", "columns"}:
                 _refuse_order(connection, sql, where, arguments, (dates, times), columns)
 

@@ -7,7 +7,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,24 +15,25 @@ from typing import Any, NoReturn
 from parties.agreement.document import Agreement
 from parties.client import Client, LedgerView, RunView
 from parties.data.consortium_files import SimulatedModel
+from parties.data.named_files import absent
 from parties.demo.homes import DemoHomes, claim, lay_out
 from parties.demo.parity import FAR
 from parties.demo.processes import Child, Processes
 from parties.demo.screen_shown import screen_summary, show_screen
 from parties.demo.summary import show_summary, summary_of, write_summary
-from parties.errors import EntenteError, ParityError, PeerError, RunAborted
+from parties.errors import ConfigError, EntenteError, ParityError, PeerError, RunAborted
 from parties.files.folder import files_below
 from parties.names import ADMIN, COORDINATOR
 from parties.node.screen_label import screen_folder
 from parties.plurals import things
 from parties.proposing.drafting import agreement_of
-from parties.settings.consortium import load_consortium
+from parties.settings.consortium import ConsortiumSettings, load_consortium
 from parties.terminal.console import complain, pasted, say, screen
 from parties.terminal.progress import ProgressLines, ProgressScreen, watcher
 from vfl.factors.verify import verify_bundle
 from vfl.terms import FederatedModel, ScreenModel
 
-__all__ = ["DemoOptions", "run_demo", "start_coordinator", "start_parties"]
+__all__ = ["DemoOptions", "again", "remedy", "run_demo", "start_coordinator", "start_parties"]
 
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.25
@@ -62,6 +63,8 @@ def run_demo(options: DemoOptions) -> None:
     began = time.monotonic()
     config, data = options.config, options.data
     settings = None if config is None else load_consortium(config)
+    if settings is not None and config is not None and data is not None:
+        _all_there(settings, config, data)
     with claim(options.out), _terminable():
         if settings is None or config is None or data is None:
             from parties.data.simulate import simulate
@@ -84,7 +87,7 @@ def run_demo(options: DemoOptions) -> None:
             compared = options.check_parity and not drawn
             if options.check_parity and drawn:
                 say(f"{drawn}: no run in the clear equals it.")
-            demo = _Demo(homes, agreement, processes)
+            demo = _Demo(homes, agreement, processes, again=again(options))
             screened = isinstance(agreement.model, ScreenModel)
             far = (demo.run_screen if screened else demo.run)(check_parity=compared)
             say(
@@ -110,6 +113,34 @@ def _drawn(agreement: Agreement) -> str:
     if isinstance(agreement.model, FederatedModel) and agreement.model.noise:
         return "Each member draws its part of the noise by a secret of its own"
     return ""
+
+
+def _all_there(settings: ConsortiumSettings, config: Path, data: Path) -> None:
+    """Raise :class:`ConfigError` for the first file or folder that is named and missing, before anything is made."""
+    for party in settings.party:
+        label = settings.label if party.role == "label" else None
+        for missing in absent(party, label, config.parent, data):
+            raise ConfigError(f"{config}: party {party.name}: {missing}")
+
+
+def again(options: DemoOptions) -> str:
+    """The command that runs this demo once more."""
+    words = ["entente", "demo"]
+    for option in fields(options):
+        value, name = getattr(options, option.name), option.name.replace("_", "-")
+        if value == option.default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            words += [f"--{name}", pasted(value)]
+    return " ".join(words)
+
+
+def remedy(lost: Child, command: str) -> str:
+    """What to do after a process was killed: the demo ended with it, and a new one takes its place."""
+    memory = "it may have had too little memory: make room; " if lost.process.returncode == -signal.SIGKILL else ""
+    return f"{memory}its log is {lost.log}; run it again with {command}"
 
 
 @contextlib.contextmanager
@@ -168,11 +199,12 @@ def _could_not_start(child: Child) -> str:
 class _Demo:
     """The processes of one demo and the run they carry out."""
 
-    def __init__(self, homes: DemoHomes, agreement: Agreement, processes: Processes) -> None:
+    def __init__(self, homes: DemoHomes, agreement: Agreement, processes: Processes, *, again: str) -> None:
         self._homes = homes
         self._agreement = agreement
         self._processes = processes
         self._names = [party.name for party in agreement.parties]
+        self._again = again
         self._watch: ProgressLines | ProgressScreen
 
     def run(self, *, check_parity: bool) -> str:
@@ -245,7 +277,9 @@ class _Demo:
             lost = next(iter(self._processes.ended()), None)
             if lost is None:
                 raise
-            raise RunAborted(f"{lost.name}'s process {lost.how_it_ended()}: {error}") from None
+            raise RunAborted(
+                f"{lost.name}'s process {lost.how_it_ended()}: {error}; {remedy(lost, self._again)}"
+            ) from None
         if view.status != "settled":
             raise RunAborted(self._why(view))
         return view
@@ -273,7 +307,8 @@ class _Demo:
         phase = next((phase.name for phase in view.phases if phase.status == "failed"), view.phase)
         if crashed:
             noticed = "" if _DIED in view.reason else f" ({view.reason})"
-            return f"the run ended in {phase}: {crashed[0].name}'s process {crashed[0].how_it_ended()}{noticed}"
+            died = f"{crashed[0].name}'s process {crashed[0].how_it_ended()}{noticed}"
+            return f"the run ended in {phase}: {died}; {remedy(crashed[0], self._again)}"
         child = self._processes.children.get(view.culprit)
         own = child.own_reason() if child is not None else ""
         detail = f" ({view.culprit} says: {own})" if own and own not in view.reason else ""

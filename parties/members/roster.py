@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from parties.errors import ConfigError, PeerError
-from parties.names import LegalEntity, PartyName
+from parties.names import COORDINATOR, NO_PARTIES, LegalEntity, PartyName
 from parties.private_files import write_whole
 from vfl.terms import Terms
 
@@ -210,12 +210,27 @@ def certificate_fingerprint(certificate: x509.Certificate) -> str:
 
 
 def expiry_warnings(roster: Mapping[str, Member], now: datetime) -> tuple[str, ...]:
-    """One sentence for each certificate that has ended or ends within 30 days."""
+    """One sentence for each certificate that has ended or ends within 30 days, with what renews it."""
     told = []
     for name, member in roster.items():
-        if member.expires < now:
-            told.append(f"the certificate of {name} ended on {member.expires:%Y-%m-%d}: it needs a new one")
+        ended, days = member.expires < now, (member.expires - now).days
+        if ended:
+            told.append(f"the certificate of {name} ended on {member.expires:%Y-%m-%d}: {_renewed(name, ended=True)}")
         elif member.expires - now < EXPIRY_WARNING:
-            days = (member.expires - now).days
-            told.append(f"the certificate of {name} ends on {member.expires:%Y-%m-%d}, in {days} days: rotate it")
+            remedy = _renewed(name, ended=False)
+            told.append(f"the certificate of {name} ends on {member.expires:%Y-%m-%d}, in {days} days: {remedy}")
     return tuple(told)
+
+
+def _renewed(name: str, *, ended: bool) -> str:
+    """What gives this node a new certificate. A party whose own has ended is not let in to renew it."""
+    if name == COORDINATOR:
+        return "run entente coordinator rotate --home COORDINATOR, and start it again"
+    if name in NO_PARTIES:
+        return "it needs a new one" if ended else "rotate it"
+    if ended:
+        return (
+            f"run entente coordinator revoke {name} --home COORDINATOR, then entente invite {name} --home COORDINATOR, "
+            "with which it joins again"
+        )
+    return f"its operator runs entente party rotate --home {name}, and starts the node again"

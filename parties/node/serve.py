@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from parties import __version__
+from parties.data.named_files import absent
 from parties.errors import EntenteError
 from parties.members.roster import expiry_warnings
 from parties.node.align import runs_begun
@@ -65,6 +66,13 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
     place = NodeHome(home)
     for warning in expiry_warnings(place.roster, datetime.now(UTC)):
         _LOG.warning("%s", warning)
+    for missing in absent(
+        place.settings.party,
+        place.settings.label,
+        place.folder / place.settings.queries,
+        place.folder / place.settings.data,
+    ):
+        _LOG.warning("%s; until then this node refuses every run that needs it", missing)
     mine = place.roster.get(place.identity.name)
     if mine is not None and mine.legal_entity != place.settings.party.legal_entity:
         _LOG.warning(

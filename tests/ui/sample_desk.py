@@ -33,7 +33,10 @@ def house(**changes: Any) -> HouseView:
     terms: dict[str, Any] = {
         "name": "Harbour consortium", "version": "0.1.0", "started_at": T0, "database": "SQLite",
         "disk_free": 212 * 10**9, "disk_total": 500 * 10**9, "log_entries": 128,
-        "warnings": ("the certificate of till ends on 2026-11-20, in 18 days: rotate it",),
+        "warnings": (
+            "the certificate of till ends on 2026-11-20, in 18 days: its operator runs entente party rotate "
+            "--home till, and starts the node again",
+        ),
     }  # fmt: skip
     return HouseView.model_validate({**terms, **changes})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parties.client import DailyView
-from tests.ui.pages_rig import numbers, said, show
+from tests.ui.pages_rig import numbers, said, show, text_tables
 from tests.ui.sample import HOSTILE, SETTLED, SampleClient
 from tests.ui.sample_screen import DAILY, ENDED, SESSION, scoring_run
 from tests.ui.test_factors import factor_page
@@ -50,7 +50,7 @@ def test_figures_sessions_and_commands_stand_on_both_pages() -> None:
         assert shown["Last scored period"] == plain("2026-11-06")
         assert (shown["Rows scored"], shown["Periods left"]) == ("924", "248")
         assert shown["Bits opened"] == "15\N{NARROW NO-BREAK SPACE}708"
-        table = next(one.value for one in app.dataframe if "Bits opened" in one.value)
+        table = next(one for one in text_tables(app) if "Bits opened" in one)
         assert list(table["Session"]) == ["scored", "not scored", "scored"]
         assert any(f"entente run score {SETTLED[:12]} --watch" in code.value for code in app.code)
         assert "no share of the weights has left" in said(app)

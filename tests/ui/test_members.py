@@ -135,3 +135,16 @@ def test_estimates_of_shared_entities_are_round_numbers_with_their_noise() -> No
     }
     assert f"orbit: {plain(f'refused: {sample_desk.HOSTILE}')}" in said(app)
     assert "Entities shared" not in said(show(members_page, SampleClient(), "reader"))
+
+
+def test_a_certificate_that_has_ended_names_the_commands_that_help() -> None:
+    member = SampleClient().membership.members[1]
+    [ended] = warnings([member.model_copy(update={"certificate": "over"})])
+    for command in (
+        f"entente coordinator revoke {member.name} --home COORDINATOR",
+        f"entente invite {member.name} --role {member.role} --home COORDINATOR",
+        f"entente party join TOKEN --home {member.name}-new --listen {member.address}",
+    ):
+        assert command in ended
+    [soon] = warnings([member.model_copy(update={"certificate": "soon", "days_left": 9})])
+    assert f"entente party rotate --home {member.name}" in soon

@@ -50,4 +50,5 @@ def test_guides_are_at_hand_and_lead_to_each_other() -> None:
     text = guide_text("operator-guide") or ""
     assert "(guides?name=admin-guide)" in text
     assert "![" not in (guide_text("quant-guide") or "![")
+    assert "\n2. **Overview**" in (guide_text("admin-guide") or ""), "a picture is left out, and not the line's end"
     assert guide_text("../SECURITY") is None

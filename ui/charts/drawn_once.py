@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -20,10 +20,11 @@ import pyarrow as pa
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-__all__ = ["draw", "specification"]
+__all__ = ["INK", "ON_DARK", "ON_LIGHT", "draw", "specification"]
 
 _MOST_KEPT = 128
-_INK = {"light": "#46525e", "dark": "#b6c2cd"}
+ON_LIGHT, ON_DARK = "#46525e", "#b6c2cd"
+INK = {"expr": f"luminance(background) > 0.18 ? '{ON_LIGHT}' : '{ON_DARK}'"}
 
 Spec = dict[str, Any]
 
@@ -43,9 +44,7 @@ _lock = threading.Lock()
 
 def draw(chart: Callable[..., alt.LayerChart], *data: Hashable, alt: str, place: DeltaGenerator | None = None) -> None:
     """Show ``chart(*data)``; ``alt`` says in words what it shows. ``data`` is all that the chart depends on."""
-    spec = specification(chart, *data)
-    _readable(spec, "dark" if st.context.theme.type == "dark" else "light")
-    (place or st).vega_lite_chart(spec=spec, alt=alt)
+    (place or st).vega_lite_chart(spec=specification(chart, *data), alt=alt)
 
 
 def specification(chart: Callable[..., alt.LayerChart], *data: Hashable) -> Spec:
@@ -59,21 +58,24 @@ def specification(chart: Callable[..., alt.LayerChart], *data: Hashable) -> Spec
     with made.lock:
         if made.spec is None:
             spec = chart(*data).to_dict(validate=False)
+            _readable(spec)
             made.tables = {name: _arrow(rows) for name, rows in spec.pop("datasets", {}).items()}
             made.spec = spec
     return copy.deepcopy(made.spec) | {"datasets": dict(made.tables)}
 
 
-def _readable(spec: Spec, theme: Literal["light", "dark"]) -> None:
-    """Give text in the chart a colour that has a contrast of 4.5 at least on the theme's ground."""
-    ink = _INK[theme]
+def _readable(spec: Spec) -> None:
+    """Give text in the chart a colour that has a contrast of 4.5 at least on the ground that it is drawn on.
+
+    No colour has it on both themes' grounds, and a page is not run again when the theme changes: the browser chooses.
+    """
     for layer in spec.get("layer", ()):
         mark = layer.get("mark")
         if isinstance(mark, dict) and mark.get("type") == "text":
-            mark["color"] = ink
+            mark["color"] = INK
     config = spec.setdefault("config", {})
     for part in ("axis", "legend"):
-        config[part] = {**config.get(part, {}), "labelColor": ink, "titleColor": ink}
+        config[part] = {**config.get(part, {}), "labelColor": INK, "titleColor": INK}
 
 
 def _arrow(rows: list[dict[str, Any]]) -> bytes:

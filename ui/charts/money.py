@@ -20,10 +20,10 @@ _ROW = 28
 _AXIS = 90
 
 
-def balances_chart(accounts: Iterable[AccountView]) -> alt.LayerChart:
+def balances_chart(accounts: Iterable[AccountView], mark: str) -> alt.LayerChart:
     """Stakes and rewards by party in whole units, in the table's order: a dark bar is final, a pale one pending.
 
-    What is zero has no bar.
+    What is zero has no bar. ``mark``: between thousands, as the pages have it.
     """
     rows = []
     chosen = [account for account in in_order(accounts, zero=False) if account.party]
@@ -45,7 +45,7 @@ def balances_chart(accounts: Iterable[AccountView]) -> alt.LayerChart:
         tooltip=["row:N", "part:N", alt.Tooltip("text:N", title="amount")],
     )
     bars = base.mark_bar(cornerRadius=2).encode(
-        x=alt.X("amount:Q", title=", ".join(units), axis=thousands_axis()),
+        x=alt.X("amount:Q", title=", ".join(units), axis=thousands_axis(mark)),
         color=alt.Color(
             "part:N",
             scale=alt.Scale(domain=_PARTS, range=[COLOURS["blue"], COLOURS["sky"]]),

@@ -11,17 +11,14 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from ui.preferences import thousands
-
 __all__ = ["crosshair", "period_axis", "thousands_axis"]
 
 _LABELS = 6
 
 
-def thousands_axis() -> alt.Axis:
-    """An axis of numbers with the thousands of the pages, and few enough labels to be read."""
-    mark = json.dumps(thousands())
-    return alt.Axis(tickCount=_LABELS, labelExpr=f"replace(datum.label, regexp(',', 'g'), {mark})")
+def thousands_axis(mark: str) -> alt.Axis:
+    """An axis of numbers with this mark between thousands, and few enough labels to be read."""
+    return alt.Axis(tickCount=_LABELS, labelExpr=f"replace(datum.label, regexp(',', 'g'), {json.dumps(mark)})")
 
 
 def period_axis(periods: Sequence[str], title: str | None = "period", field: str = "i") -> alt.X:

@@ -55,6 +55,8 @@ _HEIGHT = 320
 _ROW = 34
 _AXIS = 70
 _LEGEND = 60
+_TICKS = 6
+_CLASSES = 2  # of payload in a line of the legend: more are cut on a phone
 _FEW_POINTS = 40  # above, marks on a line hide it
 
 
@@ -157,15 +159,15 @@ def shapley_chart(contributions: Sequence[ContributionView]) -> alt.LayerChart:
     rows = []
     for view in sorted(contributions, key=lambda c: -c.shapley):
         error = 1.96 * (view.standard_error or 0.0)
-        text = correlation(view.shapley)
+        text = correlation(view.shapley) + (f" ± {error:.3f}" if error else "")
         low, high = view.shapley - error, view.shapley + error
         rows.append({"party": view.party, "shapley": view.shapley, "low": low, "high": high, "text": text})
     frame = pd.DataFrame(rows, columns=["party", "shapley", "low", "high", "text"])
     least, most = min([0.0, *frame["low"]]), max([0.0, *frame["high"]])
-    room = alt.Scale(domain=[least, most + 0.2 * (most - least)]) if most > least else alt.Undefined
+    room = alt.Scale(domain=[least, most + 0.3 * (most - least)]) if most > least else alt.Undefined
     base = alt.Chart(frame).encode(y=alt.Y("party:N", sort=[str(row["party"]) for row in rows], title=None))
     bars = base.mark_bar(color=COLOURS["blue"], height=18, cornerRadius=2).encode(
-        x=alt.X("shapley:Q", title="Shapley value (rank IC)", scale=room),
+        x=alt.X("shapley:Q", title="Shapley value (rank IC)", scale=room, axis=alt.Axis(tickCount=_TICKS)),
         tooltip=["party:N", *(alt.Tooltip(f"{c}:Q", format="+.4f") for c in ("shapley", "low", "high"))],
     )
     errors = base.mark_rule(strokeWidth=2, color=COLOURS["orange"]).encode(x="low:Q", x2="high:Q")
@@ -178,9 +180,10 @@ def openings_chart(openings: Sequence[OpeningsView]) -> alt.LayerChart:
     rows = [(o.party, o.max_used, o.limit, f"{o.max_used} of {o.limit}") for o in openings]
     frame = pd.DataFrame(rows, columns=["party", "used", "limit", "text"])
     top = max((max(o.limit, o.max_used) for o in openings), default=1)
+    room = alt.Scale(domain=[0, 1.2 * top], nice=False)
     base = alt.Chart(frame).encode(y=alt.Y("party:N", title=None))
     bars = base.mark_bar(color=COLOURS["sky"], height=18, cornerRadius=2).encode(
-        x=alt.X("used:Q", title="openings per row", scale=alt.Scale(domain=[0, top * 1.2])).axis(tickMinStep=1),
+        x=alt.X("used:Q", title="openings per row", scale=room, axis=alt.Axis(tickMinStep=1, tickCount=_TICKS)),
         tooltip=["party:N", alt.Tooltip("used:Q", title="most used"), alt.Tooltip("limit:Q", title="limit")],
     )
     limits = base.mark_tick(color=COLOURS["red"], thickness=3, height=24).encode(x="limit:Q")
@@ -208,13 +211,13 @@ def bytes_chart(sent: Sequence[BytesView]) -> alt.LayerChart:
         columns=["message", "payload", "megabytes", "text"],
     )
     axis = alt.Axis(labelLimit=220)
-    room = alt.Scale(domain=[0, 1.15 * max([1e-6, *frame["megabytes"]])])
+    room = alt.Scale(nice=False, domain=[0, 1.25 * max([1e-6, *frame["megabytes"]])])
     present = sorted({payload for _, payload in totals}, key=[*PAYLOAD_COLOURS, *(p for _, p in totals)].index)
     colours = alt.Scale(domain=present, range=[COLOURS[PAYLOAD_COLOURS.get(name, "red")] for name in present])
     base = alt.Chart(frame).encode(y=alt.Y("message:N", sort=[m for (m, _), _ in ordered], title=None, axis=axis))
     bars = base.mark_bar(height=16, cornerRadius=2).encode(
-        x=alt.X("megabytes:Q", title="MB sent, all parties", scale=room),
-        color=alt.Color("payload:N", scale=colours, legend=alt.Legend(orient="top", title=None, columns=4)),
+        x=alt.X("megabytes:Q", title="MB sent, all parties", scale=room, axis=alt.Axis(tickCount=_TICKS)),
+        color=alt.Color("payload:N", scale=colours, legend=alt.Legend(orient="top", title=None, columns=_CLASSES)),
         tooltip=["message:N", "payload:N", alt.Tooltip("text:N", title="sent")],
     )
     labels = base.mark_text(align="left", dx=6, color=COLOURS["grey"]).encode(x="megabytes:Q", text="text:N")

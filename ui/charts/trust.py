@@ -38,8 +38,8 @@ def links_chart(report: MinimisationView) -> alt.LayerChart:
         .mark_bar(height=16)
         .encode(
             y=alt.Y("link:N", sort=links, title=None, axis=alt.Axis(labelLimit=260)),
-            x=alt.X("megabytes:Q", title="MB sent"),
-            color=alt.Color("payload:N", scale=colours, legend=alt.Legend(orient="top", title=None, columns=4)),
+            x=alt.X("megabytes:Q", title="MB sent", axis=alt.Axis(tickCount=6)),
+            color=alt.Color("payload:N", scale=colours, legend=alt.Legend(orient="top", title=None, columns=2)),
             tooltip=["link:N", "payload:N", alt.Tooltip("megabytes:Q", format=".3f", title="MB")],
         )
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from parties.client import DailySession
-from ui.wording import count, instant, short_id
+from ui.wording import count, short_id
 
 __all__ = ["sessions_table"]
 
@@ -15,14 +15,14 @@ _STANDS = {"settled": "scored", "aborted": "not scored"}
 
 
 def sessions_table(sessions: Sequence[DailySession]) -> pd.DataFrame:
-    """One row a session, in the order given."""
+    """One row a session, in the order given; moments are told by the table that shows them."""
     rows = [
         (
             one.period,
             _STANDS.get(one.status, "under way"),
             count(one.rows),
             count(one.bits),
-            instant(one.at),
+            one.at,
             short_id(one.run_id),
             one.reason,
         )

@@ -57,15 +57,17 @@ def _frame(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> pd.DataF
 
 
 def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
-    """One row per run, in the order given. Progress is in percent, times are instants for the viewer's zone."""
-    columns = ["Proposed", "Run", "Purpose", "Status", "Progress", "Rank IC", "Own rank IC", "Common entities", "Took"]
+    """One row per run, in the order given; one under way says how far it is.
+
+    Times are instants for the viewer's zone.
+    """
+    columns = ["Proposed", "Run", "Purpose", "Status", "Rank IC", "Alone", "Common", "Took"]
     rows = [
         (
             run.proposed_at,
             short_id(run.run_id),
             run.purpose or run.consortium,
-            f"waiting for {', '.join(run.waiting_for)}" if run.status == "paused" and run.waiting_for else run.status,
-            100.0 if run.status == "settled" else 100 * run.progress,
+            _standing(run),
             run.ic_joint,
             run.ic_own,
             run.n_common,
@@ -74,6 +76,15 @@ def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
         for run in runs
     ]
     return _frame(columns, rows)
+
+
+def _standing(run: RunSummary) -> str:
+    """A run's status for a cell, which shows every character as it is."""
+    if run.status == "paused" and run.waiting_for:
+        return f"waiting for {', '.join(run.waiting_for)}"
+    if run.ended or not run.phase:
+        return run.status
+    return f"{PHASE_DOINGS.get(run.phase) or run.phase}, {percent(run.progress)}"
 
 
 def parties_table(parties: Sequence[PartyView]) -> pd.DataFrame:
@@ -101,7 +112,10 @@ def phases_table(phases: Sequence[PhaseView]) -> pd.DataFrame:
 
 
 def contributions_table(contributions: Sequence[ContributionView], unit: str, scale: int) -> pd.DataFrame:
-    """One row per feature party, the largest contribution first. Only the first number is paid for."""
+    """One row per feature party, the largest contribution first; what nobody has is no column.
+
+    Only the first number is paid for.
+    """
     rows = [
         (
             c.party,
@@ -115,7 +129,8 @@ def contributions_table(contributions: Sequence[ContributionView], unit: str, sc
         for c in sorted(contributions, key=lambda c: -c.shapley)
     ]
     columns = ["Party", "Shapley (rank IC)", "Standard error", "Plain value", "Attribution", "Share", "Reward"]
-    return _frame(columns, rows)
+    table = _frame(columns, rows)
+    return table[[name for name in columns if not len(table) or (table[name] != MISSING).any()]]
 
 
 def bytes_table(sent: Sequence[BytesView]) -> pd.DataFrame:
@@ -133,8 +148,9 @@ def files_table(files: Sequence[FileView]) -> pd.DataFrame:
 
 
 def signatures_table(signatures: Sequence[SignatureView]) -> pd.DataFrame:
-    rows = [(s.party, instant(s.signed_at), s.signature) for s in signatures]
-    return _frame(["Party", "Signed at", "Ed25519 signature"], rows)
+    """Who signed and when; moments are told by the table that shows them."""
+    rows = [(s.party, s.signed_at, s.signature) for s in signatures]
+    return _frame(["Party", "Signed", "Ed25519 signature"], rows)
 
 
 def events_table(events: Sequence[EventView]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from parties.client import DailyView, RunView
 from ui.tables.daily import sessions_table
+from ui.text_table import show_text_table
 from ui.wording import HELP, count, data_size, instant, plain, short_id, things, when
 
 __all__ = ["daily_detail", "daily_use", "scored_periods", "trained_run"]
@@ -36,8 +37,7 @@ def daily_detail(daily: DailyView | None, run_id: str) -> None:
         table = sessions_table(daily.sessions)
         if not any(one.reason for one in daily.sessions):
             table = table.drop(columns="Why not")
-        right = {name: st.column_config.TextColumn(alignment="right") for name in ("Rows", "Bits opened")}
-        st.dataframe(table, hide_index=True, column_config=right, alt="Sessions that scored later periods")
+        show_text_table(table, alt="Sessions that scored later periods", right=("Rows", "Bits opened"))
     else:
         st.caption("No later period has been scored yet.")
     if not daily.ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import streamlit as st
@@ -12,6 +13,8 @@ from ui.tables.run_list import costs_table
 from ui.wording import HELP, count, duration, percent, plain, things
 
 __all__ = ["show"]
+
+_PATH = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 
 
 def show(draft: DraftView | None) -> bool:
@@ -29,7 +32,7 @@ def show(draft: DraftView | None) -> bool:
         st.badge("These terms hold together", color="green", icon=":material/check:")
         wanted = st.button("Propose", type="primary", icon=":material/send:", key="propose")
     for sentence in draft.warnings:
-        st.markdown(f":orange[:material/warning:] {plain(sentence)}")
+        st.markdown(f":orange[:material/warning:] {plain(_read(sentence))}")
     st.markdown("**Who learns what**")
     for who in draft.learns:
         title = f"{plain(who.who)}, {who.role}" if who.role else plain(who.who)
@@ -39,6 +42,16 @@ def show(draft: DraftView | None) -> bool:
     if draft.cost is not None:
         _cost(draft.cost, screened=draft.screen is not None)
     return wanted
+
+
+def _read(caution: str) -> str:
+    """A caution by the words of the form, where it begins with a field's path in the terms."""
+    path, mark, said = caution.partition(": ")
+    if not mark or not _PATH.fullmatch(path):
+        return caution
+    label = next((field.label for field in run_form.FIELDS if field.path == path), "")
+    said = said[:1].upper() + said[1:]
+    return f"{label}: {said}" if label else said
 
 
 def _openings(draft: DraftView) -> None:

@@ -12,6 +12,7 @@ from ui import battery_words
 from ui.charts.drawn_once import draw
 from ui.charts.factors import factor_chart
 from ui.empty_states import empty
+from ui.text_table import show_text_table
 from ui.wording import HELP, MISSING, correlation, plain, t_value, things
 
 __all__ = ["headline", "honesty", "left_out", "measures", "sections", "warnings"]
@@ -26,7 +27,7 @@ _HELPS = {
 def warnings(detail: FactorDetail) -> None:
     """What the battery warns of, each on a line of its own."""
     for warning in detail.warnings:
-        st.warning(plain(warning.text, longest=600), title=plain(warning.name), icon=":material/warning:")
+        st.warning(plain(warning.text, longest=600), title=plain(_sentence(warning.name)), icon=":material/warning:")
     if detail.facts and not detail.withheld and not detail.warnings:
         st.caption("No check of the battery raised a warning. What could not be checked is listed below.")
 
@@ -109,11 +110,15 @@ def _section(section: SectionView, detail: FactorDetail) -> None:
             with column:
                 st.markdown(f"**{plain(chart.title)}**")
                 draw(factor_chart, chart, mean if chart.key == "rank_ic" else None, alt=chart.title)
-                st.caption(plain(chart.series.definition))
+                st.caption(plain(_sentence(chart.series.definition)))
     if section.numbers:
         table = battery_words.numbers_table(section)
         with st.expander(f"{things(len(table), 'numbers')} with their definitions", expanded=not section.charts):
-            st.dataframe(table, hide_index=True, alt=f"Numbers: {section.title}", key=f"numbers {section.key}")
+            show_text_table(table, alt=f"Numbers: {section.title}", right=("Value", "t", "n"))
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def left_out(detail: FactorDetail) -> None:
@@ -122,7 +127,7 @@ def left_out(detail: FactorDetail) -> None:
         return
     st.subheader("Left out", help=HELP["left_out"])
     if detail.left_out:
-        st.dataframe(battery_words.left_out_table(detail.left_out), hide_index=True, alt="Checks that were left out")
+        show_text_table(battery_words.left_out_table(detail.left_out), alt="Checks that were left out")
         st.caption("With prices, sectors or known factors of your own, `entente factors validate` makes these at home.")
     else:
         st.caption("Nothing: every check was made.")

@@ -17,11 +17,13 @@ from parties.client import (
     StatementQuestion,
     ViewerView,
 )
+from ui.charts.drawn_once import draw
 from ui.charts.money import balances_chart
 from ui.empty_states import ask, empty
 from ui.incidents import live_part
 from ui.made_files import made_file
 from ui.money import ORDERS, STATES, accounts_table, days_of, entries_table, journal_question, standing_words
+from ui.preferences import thousands
 from ui.shared_reads import shared
 from ui.text_table import show_text_table
 from ui.wording import HELP, amount, count, instant, plain, things
@@ -103,7 +105,7 @@ def _balances(found: BalancesView) -> None:
         if cash:
             st.metric("Cash", _sum(cash), border=True, help=HELP["account_cash"], width="content")
     if any(account.party and (account.posted or account.pending) for account in found.accounts):
-        st.altair_chart(balances_chart(found.accounts), key="balances of parties")
+        draw(balances_chart, found.accounts, thousands(), alt="What each party has, final and pending")
     empty_ones = sum(not (account.posted or account.pending) for account in found.accounts)
     zero = bool(empty_ones) and st.toggle(f"Show {things(empty_ones, 'accounts')} without money", key="zero accounts")
     table = accounts_table(found.accounts, zero=zero)

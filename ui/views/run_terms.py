@@ -13,6 +13,7 @@ from ui.charts.drawn_once import draw
 from ui.empty_states import ask, empty
 from ui.tables import run as run_tables
 from ui.tables.run_list import columns_table
+from ui.text_table import show_text_table
 from ui.wording import HELP
 
 __all__ = ["agreed", "log"]
@@ -23,7 +24,7 @@ def agreed(run: RunView, members: Sequence[PartyView]) -> None:
     st.caption(HELP["run"])
     st.code(run.run_id, language=None)
     if run.signatures:
-        st.dataframe(run_tables.signatures_table(run.signatures), hide_index=True, alt="Signatures")
+        show_text_table(run_tables.signatures_table(run.signatures), alt="Signatures", code=("Ed25519 signature",))
     columns = columns_table(run.agreement, members)
     if len(columns):
         st.markdown("**Columns that the run may use**", help=HELP["grants"])

@@ -165,10 +165,9 @@ def _table(page: RunPage) -> None:
         st.caption("Select a row to open the run.")
     config = {
         "Proposed": st.column_config.DatetimeColumn(format="distance", timezone=str(viewer_zone())),
-        "Progress": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width="small"),
         "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
-        "Own rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["ic_own"]),
-        "Common entities": st.column_config.NumberColumn(help=HELP["common"]),
+        "Alone": st.column_config.NumberColumn(format="%+.3f", help=HELP["ic_own"]),
+        "Common": st.column_config.NumberColumn(help=HELP["common"]),
     }
     event = st.dataframe(
         runs_table(page.runs),

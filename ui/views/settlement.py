@@ -30,6 +30,7 @@ from ui.money import (
 )
 from ui.paging import offset_of, turn_pages
 from ui.shared_reads import latest, shared
+from ui.text_table import show_text_table
 from ui.views.money_steps import CASH_STEPS, money_steps
 from ui.views.step_plan import show_plan, show_reasons
 from ui.wording import HELP, Colour, amount, instant, plain, short_id, when
@@ -37,6 +38,7 @@ from ui.wording import HELP, Colour, amount, instant, plain, short_id, when
 __all__ = ["render"]
 
 _ROWS = 25
+_TWO_LINES = 54  # pixels of a row in which a long reason is broken
 _REFRESH_SECONDS = 3.0
 _PAGES = "settlement pages"
 _ACTS = "settlement acts"
@@ -94,7 +96,7 @@ def _card(client: ClientProtocol, viewer: ViewerView, dossier: DossierView) -> N
         )  # fmt: skip
         with st.expander("Reasons and amounts"):
             show_reasons(dossier.reasons)
-            st.dataframe(steps_table(dossier.steps), hide_index=True, column_config={"Debit": _RIGHT, "Credit": _RIGHT})
+            show_text_table(steps_table(dossier.steps), alt="What would be posted", right=("Debit", "Credit"))
         if viewer.role == "admin":
             _withdraw(client, dossier)
 
@@ -153,11 +155,12 @@ def _choose(page: SettlementPage) -> SettlementView:
     event = st.dataframe(
         table, hide_index=True, on_select="rerun", selection_mode="single-row-required", key="settlement runs",
         alt="Where each run's reward stands", selection_default={"selection": {"rows": [0]}},
+        row_height=_TWO_LINES if any(run.waits for run in page.runs) else None,
         column_config={
-            "Booked": _RIGHT, "Pot": _RIGHT, "Stands": st.column_config.TextColumn(width=175),
-            "Purpose": st.column_config.TextColumn(width=165),
-            "Live periods": st.column_config.TextColumn(help=HELP["live_record"]),
-            "Waits for": st.column_config.TextColumn(width="medium"),
+            "Booked": _RIGHT, "Stands": st.column_config.TextColumn(width=150),
+            "Purpose": st.column_config.TextColumn(width=150),
+            "Live periods": st.column_config.TextColumn(width=85, help=HELP["live_record"]),
+            "Waits for": st.column_config.TextColumn(width=340),
         },
     )  # fmt: skip
     rows = event["selection"]["rows"]
@@ -192,10 +195,8 @@ def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> Non
 
 def _became(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> None:
     """What each party got in the end, and its statement."""
-    st.dataframe(
-        final_table(run.outcomes, run.unit, run.scale), hide_index=True, alt="What each party got",
-        column_config=dict.fromkeys(("Was pending", "Became payable", "Stake lost"), _RIGHT),
-    )  # fmt: skip
+    final = final_table(run.outcomes, run.unit, run.scale)
+    show_text_table(final, alt="What each party got", right=list(final.columns[1:]), total=True)
     shown = [one.party for one in run.outcomes if viewer.role != "operator" or one.party == viewer.party]
     if shown:
         with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -6,11 +6,11 @@ import streamlit as st
 
 from parties.client import PlanView
 from ui.money import effects_table, outcomes_table, steps_table
+from ui.text_table import show_text_table
 from ui.wording import HELP, plain
 
 __all__ = ["show_plan", "show_reasons"]
 
-_RIGHT = st.column_config.TextColumn(alignment="right", width=125)
 _WARNING = "warning: "
 
 
@@ -19,24 +19,16 @@ def show_plan(plan: PlanView) -> None:
     for why in plan.blocked:
         st.info(plain(why), icon=":material/hourglass_top:", title="Not yet")
     if plan.outcomes:
-        st.dataframe(
-            outcomes_table(plan.outcomes, plan.kind, plan.unit, plan.scale), hide_index=True, alt="Outcomes",
-            column_config=dict.fromkeys(("Reward", "Pending", "Payable", "Stake lost"), _RIGHT),
-        )  # fmt: skip
+        outcomes = outcomes_table(plan.outcomes, plan.kind, plan.unit, plan.scale)
+        show_text_table(outcomes, alt="Outcomes", right=[name for name in outcomes if name not in ("Party", "Why")])
     elif plan.reasons:
         show_reasons(plan.reasons)
     if plan.steps:
         st.markdown("**What would be posted**")
-        st.dataframe(
-            steps_table(plan.steps), hide_index=True, height="content", alt="What would be posted",
-            column_config={"Debit": _RIGHT, "Credit": _RIGHT},
-        )  # fmt: skip
+        show_text_table(steps_table(plan.steps), alt="What would be posted", right=("Debit", "Credit"))
         st.markdown("**What it does to each balance**")
-        columns = ("Final now", "Final then", "Pending now", "Pending then")
-        st.dataframe(
-            effects_table(plan.effects), hide_index=True, height="content", alt="What it does to each balance",
-            column_config=dict.fromkeys(columns, _RIGHT),
-        )  # fmt: skip
+        effects = effects_table(plan.effects)
+        show_text_table(effects, alt="What it does to each balance", right=list(effects.columns[1:]))
     if plan.approvers:
         names = ", ".join(person.name for person in plan.approvers)
         who = "must approve" if plan.needed > 1 else "must approve it"

@@ -31,7 +31,7 @@ def render(client: ClientProtocol) -> None:
     event = st.dataframe(
         audit_table(page.entries), hide_index=True, on_select="rerun", selection_mode="single-row",
         key=f"audit entries {page.offset} {page.total}", alt="Entries of the audit log",
-        column_config={"What": st.column_config.TextColumn(width=440), "Entry": st.column_config.TextColumn(width=60)},
+        column_config={"What": st.column_config.TextColumn(width=340), "Entry": st.column_config.TextColumn(width=60)},
     )  # fmt: skip
     turn_pages(_pages(), page.total, _ROWS, "entries")
     if rows := event["selection"]["rows"]:

@@ -13,6 +13,7 @@ import pytest
 
 from parties.data.calendar import calendar_of, calendar_terms
 from parties.data.check import coverage_report
+from parties.data.csv_numbers import maybe_thousands
 from parties.data.entities import read_naming
 from parties.data.query import read_observations
 from parties.errors import ConfigError, DataError
@@ -431,3 +432,44 @@ def test_a_calendar_beyond_what_dates_can_hold_is_named(home: Path, first: Any, 
     (home / "consortium.toml").write_text(text)
     with pytest.raises(ConfigError, match=rf"consortium\.toml: calendar\.{named} lies outside 1900 to 2199; name"):
         load_consortium(home / "consortium.toml")
+
+
+def test_a_quote_that_is_not_closed_is_found_by_its_line(home: Path) -> None:
+    """DuckDB takes every quote for a letter then: the id would be '"A', and '"B"' beside B."""
+    few = "".join(f"A{k},2024-01-31,{k}\n" for k in range(30))
+    for content, line in (
+        (HEADER + '"A,2024-01-31,1\n' + few, 2),
+        (HEADER + few + '"A,2024-01-31,1\n', 32),
+        (HEADER + '"B",2024-01-31,1\n' + few + 'C,2024-01-31,"1\n' + few, 33),
+        (HEADER + few + '"A,2024-01-31,1\r\n', 0),
+    ):
+        said = refusal(home, SQL, content)
+        assert f"f.csv: line {line}: a quote is not closed" in said if line else "CR LF" in said
+    letters = SQL.replace("f.csv'", "f.csv', quote = ''")
+    assert read(home, letters, HEADER + '5" pipe,2024-01-31,1\n"A,2024-01-31,1\n').entity.tolist() == ['5" pipe', '"A']
+    assert read(home, SQL, HEADER + '5" pipe,2024-01-31,1\n').entity.tolist() == ['5" pipe'], "no field begins with it"
+    late = HEADER + LATE + '"B",2024-01-31,1\n'
+    assert f"f.csv: line {LATE.count(chr(10)) + 2}: the first fields in quotes come so late" in refusal(home, SQL, late)
+    assert read(home, SQL.replace("f.csv'", "f.csv', quote = '\"'"), late).entity[-1] == "B"
+
+
+def test_points_that_can_only_mark_thousands_are_refused_with_what_reads_them(home: Path) -> None:
+    rows = ("1.500", "12.250", "950", "-1.000")
+    content = HEADER + "".join(f"A{k},2024-01-31,{value}\n" for k, value in enumerate(rows))
+    said = refusal(home, SQL, content)
+    assert "f.csv: column x: -1.000 and every other number with a point has three digits after it" in said
+    told = re.findall(r"read_csv\(\.\.\., ([^)]*)\)", said)
+    thousands, decimals = (read(home, SQL.replace("f.csv'", f"f.csv', {one}"), content).values[:, 0] for one in told)
+    assert thousands.tolist() == [1500, 12250, 950, -1000]
+    assert decimals.tolist() == [1.5, 12.25, 950, -1]
+    for other in ("0.250", "1.5", "12.2500"):  # each shows that points mark decimals
+        assert read(home, SQL, content + f"B,2024-01-31,{other}\n").values[0, 0] == 1.5
+    fixed = HEADER + "".join(f"A{k},2024-01-31,{value}\n" for k, value in enumerate(("1.500", "12.250", "950.000")))
+    assert read(home, SQL, fixed).values[:, 0].tolist() == [1.5, 12.25, 950], "as one prints three decimals"
+
+
+def test_what_only_looks_like_thousands_is_worth_a_note() -> None:
+    odd = np.array([1 + k + (k % 9 + 1) / 1000 for k in range(40)])
+    assert maybe_thousands(odd)
+    for other in (odd[:10], odd / 10, odd * 100, np.round(odd, 2), odd + 0.00005):
+        assert not maybe_thousands(other)

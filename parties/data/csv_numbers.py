@@ -1,0 +1,71 @@
+"""Numbers of a CSV whose point marks thousands, which DuckDB reads as decimals: 1.500 as one and a half."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from parties.errors import DataError
+
+__all__ = ["READ_AS_THOUSANDS", "maybe_thousands", "refuse_thousands"]
+
+READ_AS_THOUSANDS = "thousands = '.', decimal_separator = ','"
+_SETTLED = frozenset(("thousands", "decimal_separator", "all_varchar", "columns", "types", "dtypes", "column_types"))
+_FEWEST = 20
+_GROUPED = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
+
+
+def refuse_thousands(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    where: str,
+    arguments: str,
+    options: Collection[str],
+    columns: Sequence[dict[str, Any]],
+) -> None:
+    """Raise :class:`DataError` for a column in which every point can only mark thousands.
+
+    Each number with a point has exactly three digits after it and none begins with 0; one ends in 0, which no program
+    that drops zeros would write; and a whole number below 1,000 has no point, which one of fixed decimals would have.
+    """
+    if _SETTLED & set(options):
+        return
+    for column in columns:
+        name = str(column["name"])
+        if column["type"] != "DOUBLE" or name.casefold() not in sql.casefold():
+            continue
+        quoted = '"' + name.replace('"', '""') + '"'
+        text = f"trim({quoted})"
+        try:
+            rows = connection.execute(
+                f"SELECT bool_and(regexp_matches({text}, '{_GROUPED}')) FILTER (contains({text}, '.')), "  # noqa: S608 the operator's own file
+                f"bool_or(contains({text}, '.') AND ends_with({text}, '0')), "
+                f"bool_or(regexp_matches({text}, '^[+-]?[1-9]\\d{{0,2}}$')), "
+                f"min({text}) FILTER (contains({text}, '.')) "
+                f"FROM read_csv({arguments}, all_varchar = true)"
+            ).fetchall()
+        except duckdb.Error:
+            continue  # other options of the query forbid it
+        ((grouped, zero, whole, example),) = rows
+        if grouped and zero and whole:
+            raise DataError(
+                f"{where}: column {name}: {example} and every other number with a point has three digits after it, so "
+                f"the point marks thousands, and would be read as decimals: read_csv(..., {READ_AS_THOUSANDS}); where "
+                "it does mark decimals, read_csv(..., decimal_separator = '.')"
+            )
+
+
+def maybe_thousands(values: NDArray[np.float64]) -> bool:
+    """Whether numbers look as thousands do that were read as decimals: all from 1 to 999, most with three decimals."""
+    known = np.abs(values[np.isfinite(values) & (values != 0)])
+    if len(known) < _FEWEST or known.min() < 1 or known.max() >= 1000:
+        return False
+    thousandths = known * 1000
+    if np.abs(thousandths - np.rint(thousandths)).max() > 1e-6:
+        return False
+    broken = known[known != np.rint(known)]
+    return len(broken) >= _FEWEST and bool(np.mean(np.rint(broken * 1000) % 10 != 0) > 0.8)

@@ -1,0 +1,52 @@
+"""What a demo says before it starts anything, and after one of its processes was killed."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from parties.cli import run
+from parties.data.named_files import absent
+from parties.data.simulate import simulate
+from parties.demo.processes import Processes
+from parties.demo.run import DemoOptions, again, remedy
+from parties.settings.consortium import load_consortium
+
+
+def test_what_is_not_there_is_said_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = simulate(tmp_path / "sim", entities=20, periods=12, parties=2, seed=1, model="sealed")
+    settings = load_consortium(made.config)
+    party = next(one for one in settings.party if one.role == "feature")
+    assert not absent(party, None, made.config.parent, made.data)
+    query = made.config.parent / party.query
+    query.unlink()
+    out = tmp_path / "out"
+    command = ["demo", "--config", str(made.config), "--out", str(out)]
+    assert run([*command, "--data", str(made.data)]) == 2
+    said = capsys.readouterr().err
+    assert f"party {party.name}: {query}: no such file; mend query, which names it" in said
+    assert run([*command, "--data", str(tmp_path / "nowhere")]) == 2
+    assert "no such" in capsys.readouterr().err
+    assert not out.exists()
+    label = settings.label
+    assert label is not None
+    told = absent(party, label.model_copy(update={"query": "gone.sql"}), made.config.parent, tmp_path / "nowhere")
+    assert [words.partition("; ")[2] for words in told] == [
+        "mend query, which names it", "mend label.query, which names it", "name an existing folder",
+    ]  # fmt: skip
+
+
+def test_a_killed_process_is_followed_by_the_command_that_goes_on(tmp_path: Path) -> None:
+    options = DemoOptions(out=tmp_path / "my demo", periods=52, check_parity=False)
+    assert again(options) == f"entente demo --out '{tmp_path}/my demo' --periods 52 --no-check-parity"
+    assert again(DemoOptions()) == "entente demo"
+    with Processes(tmp_path) as processes:
+        child = processes.start("sat", "party", "start", "--home", str(tmp_path))
+        child.signal(signal.SIGKILL)
+        assert processes.wait(["sat"], 20)
+    log = tmp_path / "sat.log"
+    assert remedy(child, "entente demo") == (
+        f"it may have had too little memory: make room; its log is {log}; run it again with entente demo"
+    )
