@@ -23,7 +23,8 @@ from streamlit.delta_generator import DeltaGenerator
 __all__ = ["INK", "ON_DARK", "ON_LIGHT", "draw", "specification"]
 
 _MOST_KEPT = 128
-ON_LIGHT, ON_DARK = "#46525e", "#b6c2cd"
+ON_LIGHT = "#46525e"
+ON_DARK = "#b6c2cd"
 INK = {"expr": f"luminance(background) > 0.18 ? '{ON_LIGHT}' : '{ON_DARK}'"}
 
 Spec = dict[str, Any]

@@ -20,7 +20,9 @@ def show_plan(plan: PlanView) -> None:
         st.info(plain(why), icon=":material/hourglass_top:", title="Not yet")
     if plan.outcomes:
         outcomes = outcomes_table(plan.outcomes, plan.kind, plan.unit, plan.scale)
-        show_text_table(outcomes, alt="Outcomes", right=[name for name in outcomes if name not in ("Party", "Why")])
+        show_text_table(
+            outcomes, alt="Outcomes", right=[str(name) for name in outcomes if name not in ("Party", "Why")]
+        )
     elif plan.reasons:
         show_reasons(plan.reasons)
     if plan.steps:
