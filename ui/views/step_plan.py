@@ -20,9 +20,8 @@ def show_plan(plan: PlanView) -> None:
         st.info(plain(why), icon=":material/hourglass_top:", title="Not yet")
     if plan.outcomes:
         outcomes = outcomes_table(plan.outcomes, plan.kind, plan.unit, plan.scale)
-        show_text_table(
-            outcomes, alt="Outcomes", right=[str(name) for name in outcomes if name not in ("Party", "Why")]
-        )
+        figures = [str(name) for name in outcomes if name not in ("Party", "Why")]
+        show_text_table(outcomes, alt="Outcomes", right=figures)
     elif plan.reasons:
         show_reasons(plan.reasons)
     if plan.steps:
