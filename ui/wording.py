@@ -45,6 +45,7 @@ _DAY = 86_400
 PHASE_TITLES: Mapping[str, str] = {
     "approve": "Approve",
     "align": "Align",
+    "encode": "Encode",
     "train": "Train",
     "evaluate": "Evaluate",
     "value": "Value",
@@ -58,6 +59,7 @@ STATUS_COLOURS: Mapping[str, Colour] = {"settled": "green", "aborted": "red", "p
 PHASE_DOINGS: Mapping[str, str] = {
     "approve": "waiting for signatures",
     "align": "aligning entities",
+    "encode": "training the groups' encoders",
     "train": "training",
     "evaluate": "evaluating",
     "value": "valuing contributions",
@@ -84,6 +86,7 @@ HELP: Mapping[str, str] = {
     "overlap": "An estimate of how many entities members hold in common, before anything is signed. Its noise hides "
     "every single one; nobody learns an exact count.",
     "align": "The parties agree on common rows without showing each other their lists of entities.",
+    "encode": "Members of a group train one encoder of their columns together; nothing but sums of updates is seen.",
     "train": "The model is trained walk-forward; features never leave their owner.",
     "evaluate": "The label party measures the factor on rows it had not been trained on.",
     "value": "What each feature party added is worked out from coalitions without it.",

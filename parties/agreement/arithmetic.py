@@ -70,11 +70,12 @@ def check_arithmetic(agreement: Agreement) -> None:
 def check_openings(agreement: Agreement) -> None:
     """Raise :class:`AgreementError` where a row's openings leave none to train on; of a sealed model none is needed.
 
-    So too where it cannot be told here what a federated model's noise is worth.
+    So too where it cannot be told here what noise is worth, a federated model's or a group's.
     """
-    if isinstance(agreement.model, FederatedModel):
+    trained = (agreement.model,) if isinstance(agreement.model, FederatedModel) else agreement.groups
+    for rounds in trained:
         try:
-            spent(agreement.model)
+            spent(rounds)
         except ValueError as error:
             raise AgreementError(f"nobody signs for noise whose epsilon it cannot be told: {error}") from None
     needed = 2 + agreement.reserved_openings

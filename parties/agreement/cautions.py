@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from parties.agreement.document import Agreement
 from parties.agreement.every_term import AMOUNTS, amount_in_words
+from parties.agreement.group_terms import group_cautions
 from parties.agreement.terms import AlignmentTerms, RewardTerms, SettlementTerms
 from parties.agreement.who_learns import opens_alone, run_sizes
 from parties.names import COORDINATOR
@@ -63,7 +64,7 @@ CAUTION_TERMS = (
         "search.source_trials", "search.configurations",
         "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
         "parties.legal_entity", "fees", "daily", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
-        "calendar.frequency",
+        "calendar.frequency", "groups.rule", "groups.threshold", "groups.absent",
     }
 )  # fmt: skip
 """Every term that a caution may name."""
@@ -103,6 +104,7 @@ def _value(agreement: Agreement, path: str) -> Any:
 def _cautions(agreement: Agreement, me: str) -> Iterator[Caution]:
     yield from _than_usual(agreement)
     yield from model_cautions(agreement.model, run_sizes(agreement, me))
+    yield from group_cautions(agreement, me)
     yield from _rows(agreement)
     yield from _people(agreement, me)
     yield from _pay(agreement, me)

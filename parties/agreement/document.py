@@ -21,6 +21,7 @@ from pydantic import (
 
 from parties.agreement.daily_terms import DailyTerms, ScoringTerms, check_daily
 from parties.agreement.federated_terms import check_no_members
+from parties.agreement.group_terms import GroupTerms, check_groups
 from parties.agreement.residual_terms import check_residual
 from parties.agreement.sealed_terms import check_sealed, with_kind_defaults
 from parties.agreement.static_terms import PARTS, check_static, with_static_defaults
@@ -61,6 +62,7 @@ class Agreement(Terms):
     coordinator_certificate_sha256: str
     coordinator_address: str
     parties: tuple[PartyTerms, ...]
+    groups: tuple[GroupTerms, ...] = Field(default=(), description="members that train one encoder together")
     label: LabelTerms
     calendar: CalendarTerms | None = Field(default=None, description="None: data without one")
     static: StaticTerms | None = Field(default=None, description="in place of a calendar; None: there is one")
@@ -90,7 +92,7 @@ class Agreement(Terms):
     def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Terms without readers, a placebo, a search or an earlier run keep the hash they had before there were any."""
         body: dict[str, Any] = handler(self)
-        for name in ("calendar", "static", "readers", "placebo", "search", "continues", "daily", "scores"):
+        for name in ("calendar", "static", "readers", "placebo", "search", "continues", "daily", "scores", "groups"):
             if not getattr(self, name):
                 body.pop(name, None)
         return body
@@ -120,6 +122,7 @@ class Agreement(Terms):
         if self.static is not None:
             check_static(self)
         check_no_members(self)
+        check_groups(self)
         if isinstance(self.model, AnchoredModel):
             check_sealed(self)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from vfl.terms import FederatedModel, Model
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
+    from parties.agreement.terms import PartyTerms
     from vfl.federated.rounds import Rounds
     from vfl.federated.valuation import Plan
 
@@ -20,6 +21,7 @@ __all__ = [
     "FEWEST_MEMBERS",
     "check_federated",
     "check_no_members",
+    "check_same_columns",
     "federated_rounds",
     "payloads_of",
     "reported_periods",
@@ -99,7 +101,16 @@ def check_federated(agreement: Agreement, model: FederatedModel) -> None:
         raise ValueError(
             f"a federated model needs {FEWEST_MEMBERS} members: of two each would read the other's update off the sum"
         )
-    _check_columns(agreement)
+    lead = agreement.party(agreement.label.party)
+    if not lead.columns:
+        raise ValueError(f"{lead.name} names no columns: every member of a federated model has the same, name them")
+    check_same_columns((lead, *agreement.parties), "every member of a federated model")
+    for party in agreement.parties:
+        if party.encoder or party.expansion:
+            raise ValueError(
+                f"{party.name} makes columns of its own (encoder, expand or terminals), which are fitted at home and "
+                "mean something else at each member: leave them out of a federated run"
+            )
     if agreement.alignment.policy != "own":
         raise ValueError(
             "the members of a federated model keep their own entities, and no lists are compared: set "
@@ -129,23 +140,18 @@ def check_federated(agreement: Agreement, model: FederatedModel) -> None:
         _check_valued(agreement)
 
 
-def _check_columns(agreement: Agreement) -> None:
-    """All members have the lead's columns, by name."""
-    lead = agreement.party(agreement.label.party)
-    if not lead.columns:
-        raise ValueError(f"{lead.name} names no columns: every member of a federated model has the same, name them")
-    for party in agreement.parties:
-        differing = sorted(set(party.columns) ^ set(lead.columns))
+def check_same_columns(parties: Sequence[PartyTerms], who: str, *, ordered: bool = False) -> None:
+    """Raise ValueError where a party's columns are not, by name, those of the first one."""
+    first = parties[0]
+    for party in parties:
+        differing = sorted(set(party.columns) ^ set(first.columns))
+        if not differing and ordered and party.columns != first.columns:
+            differing = ["their order"]
         if differing:
             told = ", ".join(differing[:_TOLD]) + (f" and {len(differing) - _TOLD} more" if differing[_TOLD:] else "")
             raise ValueError(
-                f"every member of a federated model has the same columns, and {party.name} and {lead.name} differ in "
-                f"{told}: give both the same columns, under the same names"
-            )
-        if party.encoder or party.expansion:
-            raise ValueError(
-                f"{party.name} makes columns of its own (encoder, expand or terminals), which are fitted at home and "
-                "mean something else at each member: leave them out of a federated run"
+                f"{who} has the same columns, and {party.name} and {first.name} differ in {told}: give both the same "
+                "columns, under the same names"
             )
 
 

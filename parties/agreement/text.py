@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from parties.agreement.daily_terms import scoring_lines
 from parties.agreement.document import Agreement
 from parties.agreement.every_term import amount_in_words, every_term
+from parties.agreement.group_terms import group_lines
 from parties.agreement.terms import StaticTerms
 from parties.agreement.who_learns import alignment_line, label_lines
 from parties.ledger.entries import Unit
@@ -179,6 +180,7 @@ def _opens(agreement: Agreement) -> Iterator[str]:
         yield f"A party with fewer than {things(least, 'entities')} takes no part; how many are common stops nothing."
     elif agreement.alignment.policy == "own":
         yield f"A member with fewer than {things(agreement.alignment.minimum_common, 'entities')} takes no part."
+    yield from group_lines(agreement)
     yield from label_lines(agreement)
     yield _MEASURED[agreement.openings.contribution]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from parties.agreement.daily_terms import daily_lines
 from parties.agreement.document import Agreement
+from parties.agreement.group_terms import absent_lines, groups_learn
 from parties.names import COORDINATOR
 from vfl.models.classes.opens import sentence as of_classes
 from vfl.models.disclosure import RunSizes
@@ -163,7 +164,8 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
     for party in agreement.parties:
         got = (takes,) if party.name in agreement.recipients and not screened else ()
         if party.role == "label":
-            learns[party.name] = (common, *label_lines(agreement), *(() if screened else (takes,)))
+            shown = absent_lines(agreement)
+            learns[party.name] = (common, *label_lines(agreement), *shown, *(() if screened else (takes,)))
         else:
             rows = _SCREENED if screened else _SERVED
             paid = (_PAID_BY,) if agreement.openings.contribution != "none" else ()
@@ -172,7 +174,7 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
                 if len(agreement.configurations) > 1
                 else ()
             )
-            learns[party.name] = (common, rows, *tried, *paid, *got)
+            learns[party.name] = (common, rows, *groups_learn(agreement, party.name), *tried, *paid, *got)
     coordinator = [
         "It sees the agreement, and sizes, times, memory and openings as the parties report them. Where nodes cannot "
         "reach each other it carries their connection, encrypted between them, and sees sizes and times.",
@@ -182,6 +184,7 @@ def who_learns(agreement: Agreement) -> dict[str, tuple[str, ...]]:
         coordinator.append(
             f"It matches blinded entity ids: it learns how many each party has{filled} and how many are common."
         )
+    coordinator += groups_learn(agreement, COORDINATOR)
     if agreement.evaluation.metrics_to_coordinator and screened:
         coordinator.append(
             "The label party tells it how many formulas were tried and how many stand each hurdle, terminals and "

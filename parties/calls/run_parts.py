@@ -20,7 +20,17 @@ __all__ = [
 ]
 
 RunStatus = Literal[
-    "proposed", "paused", "approved", "aligned", "trained", "evaluated", "valued", "exported", "settled", "aborted"
+    "proposed",
+    "paused",
+    "approved",
+    "aligned",
+    "encoded",
+    "trained",
+    "evaluated",
+    "valued",
+    "exported",
+    "settled",
+    "aborted",
 ]
 
 

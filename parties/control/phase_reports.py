@@ -21,6 +21,7 @@ from parties.settlement.contribution import AttributionRecord, ContributionRecor
 __all__ = [
     "PHASE_REPORTS",
     "AlignReport",
+    "EncodeReport",
     "EvaluateReport",
     "EvaluationNumbers",
     "ExportReport",
@@ -113,6 +114,10 @@ class ScreenCounts(StrictTerms):
     second: Count
 
 
+class EncodeReport(PartReport):
+    """The encoder of the party's group is trained and kept; ``detail`` has the rounds, and members in the last one."""
+
+
 class TrainReport(PartReport):
     """The walk-forward pass is through; of a screen the label party brings counts, where the agreement allows it."""
 
@@ -176,6 +181,7 @@ class MatchReport(StrictTerms):
 
 PHASE_REPORTS: Mapping[PhaseName, type[PartReport]] = {
     "align": AlignReport,
+    "encode": EncodeReport,
     "train": TrainReport,
     "evaluate": EvaluateReport,
     "value": ValueReport,

@@ -14,8 +14,8 @@ from vfl.terms import FederatedModel, ScreenModel
 
 __all__ = ["PHASES", "Attempt", "PhaseName", "Plan", "session_name", "session_roles"]
 
-PhaseName = Literal["approve", "align", "train", "evaluate", "value", "export", "settle"]
-PHASES: tuple[PhaseName, ...] = ("approve", "align", "train", "evaluate", "value", "export", "settle")
+PhaseName = Literal["approve", "align", "encode", "train", "evaluate", "value", "export", "settle"]
+PHASES: tuple[PhaseName, ...] = ("approve", "align", "encode", "train", "evaluate", "value", "export", "settle")
 Attempt = Annotated[int, Field(ge=1)]
 
 
@@ -34,6 +34,8 @@ class Plan:
     """Whether new periods are scored under weights that were kept: nothing is aligned, judged or valued."""
     fewest: int = 0
     """Of a federated run the members that a sum takes, which the coordinator adds up; of any other nobody."""
+    grouped: tuple[str, ...] = ()
+    """Members of groups, which train an encoder together before the run's own model; nobody in a run without one."""
 
     @classmethod
     def of(cls, agreement: Agreement) -> Plan:
@@ -47,7 +49,13 @@ class Plan:
             screened=isinstance(agreement.model, ScreenModel),
             scoring=agreement.scores is not None,
             fewest=agreement.model.threshold if isinstance(agreement.model, FederatedModel) else 0,
+            grouped=tuple(p.name for p in agreement.parties if any(p.name in g.members for g in agreement.groups)),
         )
+
+    @property
+    def phases(self) -> tuple[PhaseName, ...]:
+        """The phases of this run in order; only one with a group has encode."""
+        return PHASES if self.grouped else tuple(phase for phase in PHASES if phase != "encode")
 
     @property
     def unscored(self) -> bool:
@@ -57,6 +65,8 @@ class Plan:
     def participants(self, phase: PhaseName) -> tuple[str, ...]:
         """Who takes part, in agreed order, the coordinator last. Empty: the phase is skipped."""
         everyone = self.parties
+        if phase == "encode":
+            return (*self.grouped, COORDINATOR) if self.grouped else ()
         if self.fewest:
             return self._members(phase)
         if self.scoring and phase not in ("approve", "train", "settle"):

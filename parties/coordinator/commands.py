@@ -73,7 +73,7 @@ def pending(state: RunState, party: str, heads: Sequence[Head] = ()) -> Iterator
     if party not in state.span.done:
         if state.phase == "approve":
             yield approve(state)
-        elif not state.idle and party in state.team(state.phase):
+        elif not state.idle and party in state.team(state.phase) and party not in state.left:
             yield start(state, state.phase, state.span.attempt, heads)
     if state.holds:
         yield paused(state)

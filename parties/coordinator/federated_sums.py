@@ -7,14 +7,16 @@ from typing import Any
 
 from parties.agreement.document import Agreement
 from parties.agreement.federated_terms import federated_rounds, reported_periods, valuation_plan
+from parties.agreement.group_terms import group_rounds
 from parties.errors import PeerError
 from psi.flow import Flow, Send
+from vfl.federated.group import by_turns, serve_group
 from vfl.federated.messages import MembersLeft
 from vfl.federated.rounds import aggregate
 from vfl.federated.secure_sum import TooFewMembers
 from vfl.federated.valuation import open_value, open_values
 
-__all__ = ["add_up_training", "add_up_values"]
+__all__ = ["add_up_groups", "add_up_training", "add_up_values"]
 
 
 def add_up_training(agreement: Agreement, gone: set[str]) -> Flow[dict[str, Any]]:
@@ -34,6 +36,27 @@ def add_up_training(agreement: Agreement, gone: set[str]) -> Flow[dict[str, Any]
         # below the threshold the run waits for who is away, and begins anew from other weights
         raise PeerError(str(error), min(gone, default="")) from None
     return {"rounds": [list(one.names) for one in kept], "gone": sorted(gone)}
+
+
+def add_up_groups(agreement: Agreement) -> Flow[dict[str, Any]]:
+    """Coordinator: the rounds of every group's encoder, a round of each in turn; who took part, for the log.
+
+    Learns: as :func:`vfl.federated.group.serve_group`, of each group.
+    Leaks: to the members of a group the averages of its own.
+    Model: as :func:`vfl.federated.secure_sum.total`. Whoever is lost stays out of later rounds of this attempt, and is
+    given the encoder in the next.
+    Source: docs/groups.md#a-group-in-a-vertical-run.
+    """
+    gone: dict[str, set[str]] = {group.name: set() for group in agreement.groups}
+    flows = [serve_group(group_rounds(agreement, group), gone[group.name]) for group in agreement.groups]
+    try:
+        kept = yield from by_turns(flows)
+    except TooFewMembers as error:
+        raise PeerError(str(error), min(set().union(*gone.values()), default="")) from None
+    return {
+        group.name: {"rounds": [list(one.names) for one in rounds], "gone": sorted(gone[group.name])}
+        for group, rounds in zip(agreement.groups, kept, strict=True)
+    }
 
 
 def add_up_values(agreement: Agreement, without: Collection[str]) -> Flow[dict[str, Any]]:

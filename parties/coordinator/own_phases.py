@@ -21,7 +21,7 @@ from parties.control.phases import PhaseName, session_name, session_roles
 from parties.control.reports import ProgressBody
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.events import CoordinatorDone, CoordinatorFailed
-from parties.coordinator.federated_sums import add_up_training, add_up_values
+from parties.coordinator.federated_sums import add_up_groups, add_up_training, add_up_values
 from parties.coordinator.known_run import KnownRun
 from parties.drive import drive
 from parties.errors import EntenteError, PeerError, RunAborted
@@ -80,8 +80,10 @@ class OwnPhases:
     def add_up(
         self, agreement: Agreement, phase: PhaseName, attempt: int, without: tuple[str, ...], watch: Watch
     ) -> tuple[dict[str, Any], dict[str, Traffic]]:
-        """The sums of a federated run: of its rounds, or of the trainings that value its members."""
-        if phase == "train":
+        """The sums of a federated run's rounds, of the trainings that value its members, or of the groups' encoders."""
+        if phase == "encode":
+            flow = add_up_groups(agreement)
+        elif phase == "train":
             flow = add_up_training(agreement, set(without))
         else:
             flow = add_up_values(agreement, without)

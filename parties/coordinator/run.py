@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from parties.agreement.document import Agreement
-from parties.control.phases import PHASES, PhaseName, Plan
+from parties.control.phases import PhaseName, Plan
 
 __all__ = [
     "Hold",
@@ -29,6 +29,7 @@ Status = Literal[
     "paused",
     "approved",
     "aligned",
+    "encoded",
     "trained",
     "evaluated",
     "valued",
@@ -41,6 +42,7 @@ Outcome = Literal["running", "done", "skipped", "failed"]
 _REACHED: Mapping[PhaseName, Status] = {
     "approve": "approved",
     "align": "aligned",
+    "encode": "encoded",
     "train": "trained",
     "evaluate": "evaluated",
     "value": "valued",
@@ -91,6 +93,8 @@ class RunState:
     absent: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     """Members that a federated training went on without: they have no further part in the run."""
+    left: tuple[str, ...] = ()
+    """Members that lost the training of their group's encoder, which the others come to the end of without them."""
     holds: tuple[Hold, ...] = ()
     """Pauses that have not been taken back."""
     taken_back: tuple[str, ...] = ()
@@ -122,9 +126,18 @@ class RunState:
         return party not in self.dropped and self.plan.needed_from(party, phase)
 
     def can_drop(self, party: str) -> bool:
-        """Whether the training under way goes on without this member: a federated one, of enough others."""
+        """Whether the rounds under way go on without this member: federated ones of enough others, or a group's."""
+        if self.goes_on_without(party):
+            return True
         plan, left = self.plan, len(self.plan.parties) - len({*self.dropped, party})
         return bool(plan.fewest) and self.phase == "train" and party != plan.label and left >= plan.fewest
+
+    def goes_on_without(self, party: str) -> bool:
+        """Whether the others come to the end of the phase without this one: those who train an encoder together.
+
+        In the next attempt, which begins when they are done and it is back, they pass on what they have.
+        """
+        return self.phase == "encode" and not self.idle and party in self.plan.grouped and party not in self.span.done
 
     @property
     def ended(self) -> bool:
@@ -160,7 +173,7 @@ class RunState:
 def validate_state(state: RunState) -> None:
     """Assert everything that must hold of a run between two events."""
     names = [span.phase for span in state.spans]
-    assert names == list(PHASES[: len(names)]), "phases follow their order, each once"
+    assert names == list(state.plan.phases[: len(names)]), "phases follow their order, each once"
     for span in state.spans[:-1]:
         assert span.outcome in ("done", "skipped")
     for span in state.spans:
@@ -170,6 +183,8 @@ def validate_state(state: RunState) -> None:
         assert (span.outcome == "skipped") == (not team)
         assert span.outcome != "done" or set(state.team(span.phase)) <= span.done
         assert (span.outcome == "running") == (span.ended_at is None)
+    assert not state.left or (state.phase == "encode" and not {*state.left} & state.span.done)
+    assert set(state.left) <= set(state.plan.grouped)
     assert state.ended == (state.span.outcome != "running")
     assert (state.status == "aborted") == bool(state.reason) == (state.span.outcome == "failed")
     assert state.ended == (state.status in ("settled", "aborted"))

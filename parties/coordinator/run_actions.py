@@ -47,7 +47,7 @@ class RunMatching:
 
 @dataclass(frozen=True, slots=True)
 class AddUp:
-    """Open the sums of a federated run's members, without those it went on without."""
+    """Open the sums of a federated run's members, or of groups, without those it went on without."""
 
     phase: PhaseName
     attempt: int

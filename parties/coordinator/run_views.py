@@ -24,7 +24,7 @@ from parties.calls.views import (
     SignatureView,
 )
 from parties.control.phase_reports import EvaluationNumbers
-from parties.control.phases import PHASES, PhaseName
+from parties.control.phases import PhaseName
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.events import Event, event_to_json
@@ -55,6 +55,7 @@ __all__ = [
 _WEIGHT: Mapping[PhaseName, float] = {
     "approve": 0.01,
     "align": 0.04,
+    "encode": 0.0,
     "train": 0.7,
     "evaluate": 0.02,
     "value": 0.2,
@@ -176,7 +177,7 @@ def _fraction(known: KnownRun) -> float:
 def _phases(known: KnownRun) -> tuple[PhaseView, ...]:
     spans = {span.phase: span for span in known.state.spans}
     views = []
-    for phase in PHASES:
+    for phase in known.state.plan.phases:
         team, span = known.state.plan.participants(phase), spans.get(phase)
         if span is None:
             views.append(PhaseView(name=phase, status="waiting", participants=team))

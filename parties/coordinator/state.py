@@ -204,8 +204,8 @@ def _done(state: RunState, event: PhaseDone | CoordinatorDone) -> Step:
     party = event.party if isinstance(event, PhaseDone) else COORDINATOR
     if not _current(state, event, party) or party in state.span.done:
         return state, ()
-    span = _with_report(state.span, party, event.report)
-    return _go_on(replace(state, spans=(*state.spans[:-1], span)), event.at)
+    span, left = _with_report(state.span, party, event.report), tuple(name for name in state.left if name != party)
+    return _go_on(replace(state, spans=(*state.spans[:-1], span), left=left), event.at)
 
 
 def _failed(state: RunState, event: PhaseFailed | CoordinatorFailed) -> Step:
@@ -214,6 +214,8 @@ def _failed(state: RunState, event: PhaseFailed | CoordinatorFailed) -> Step:
         return state, ()
     blamed = event.peer if event.peer in (*state.plan.parties, COORDINATOR) else party
     reason = f"{party} stopped in {event.phase}: {event.reason}"
+    if event.lost and state.goes_on_without(party):
+        return _left(state, party, event.at)
     if event.lost and event.phase not in ("approve", "settle"):
         away = [blamed] if blamed in state.plan.parties and state.needed_from(blamed, event.phase) else []
         return _interrupt(state, event.at, reason, blamed, away)
@@ -301,10 +303,17 @@ def _lost(state: RunState, event: PartyLost) -> Step:
 
 def _dropped(state: RunState, party: str, at: datetime) -> Step:
     """Enough members are left: the rounds under way go on without this one, and so does the run."""
+    if state.goes_on_without(party):
+        return _left(state, party, at)
     if state.idle or party in state.span.done:
         # it waits, or this one has what the training made: nothing goes on without it
         return _interrupt(state, at, f"{party} is away during {state.phase}", party, [party])
     return _go_on(replace(state, dropped=(*state.dropped, party)), at)
+
+
+def _left(state: RunState, party: str, at: datetime) -> Step:
+    """The others train on; this one is given what they made when they are done."""
+    return (state, ()) if party in state.left else _go_on(replace(state, left=(*state.left, party)), at)
 
 
 def _back(state: RunState, event: PartyBack) -> Step:
@@ -342,7 +351,7 @@ def _interrupt(
     if span.attempt - span.held >= MOST_ATTEMPTS and not planned:
         return _abort(state, at, f"{reason} (the {MOST_ATTEMPTS}th attempt at {span.phase})", culprit)
     fresh = PhaseSpan(span.phase, span.attempt + 1, at, reports={}, held=span.held + planned)
-    paused = replace(state, spans=(*state.spans[:-1], fresh), absent=absent, halted=bool(state.holds))
+    paused = replace(state, spans=(*state.spans[:-1], fresh), absent=absent, halted=bool(state.holds), left=())
     begin = () if paused.idle else _begin(state, fresh.phase, fresh.attempt)
     return paused, (Interrupt(reason), *begin)
 
@@ -353,10 +362,15 @@ def _with_report(span: PhaseSpan, party: str, report: Mapping[str, Any]) -> Phas
 
 def _go_on(state: RunState, at: datetime) -> Step:
     """Close the phase when everyone has done their part, and begin the next that has work in it."""
-    if state.absent or not set(state.team(state.span.phase)) <= state.span.done:
+    waited = set(state.team(state.span.phase)) - state.span.done
+    if state.left and waited == set(state.left):
+        why = f"{', '.join(state.left)} was away during {state.span.phase}, and the others are done"
+        return _interrupt(state, at, why, state.left[0], state.left, planned=True)
+    if state.absent or waited:
         return state, ()
     spans = (*state.spans[:-1], replace(state.span, ended_at=at, outcome="done"))
-    for phase in PHASES[PHASES.index(state.span.phase) + 1 :]:
+    phases = state.plan.phases
+    for phase in phases[phases.index(state.span.phase) + 1 :]:
         if state.plan.participants(phase):
             spans = (*spans, PhaseSpan(phase, 1, at, reports={}))
             if state.holds:
@@ -369,6 +383,7 @@ def _go_on(state: RunState, at: datetime) -> Step:
 def _begin(state: RunState, phase: PhaseName, attempt: int) -> tuple[Action, ...]:
     own: Mapping[PhaseName, Action] = {
         "align": RunMatching(attempt),
+        "encode": AddUp("encode", attempt, ()),
         "train": AddUp("train", attempt, state.dropped),
         "value": AddUp("value", attempt, state.dropped),
         "export": ReceiveBundle(attempt),
@@ -381,4 +396,4 @@ def _abort(state: RunState, at: datetime, reason: str, culprit: str) -> Step:
     closed = replace(state.span, ended_at=at, outcome="failed")
     spans = (*state.spans[:-1], closed)
     ended = replace(state, spans=spans, ended_at=at, reason=reason, culprit=culprit)
-    return replace(ended, absent=(), holds=(), taken_back=(), halted=False), (Abort(reason),)
+    return replace(ended, absent=(), left=(), holds=(), taken_back=(), halted=False), (Abort(reason),)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.agreement.terms import StaticTerms
@@ -35,8 +36,15 @@ class AgreedRows(Protocol):
     ) -> tuple[str, ...]:
         """Distinct canonical ids of the party's data, sorted: what it brings to alignment."""
 
-    def features(self, settings: PartySettings, folder: Path, data: Path, entities: Sequence[str]) -> FeaturePanel:
-        """The party's features over the run's periods and these entities."""
+    def features(
+        self,
+        settings: PartySettings,
+        folder: Path,
+        data: Path,
+        entities: Sequence[str],
+        joint: NDArray[np.float64] | None = None,
+    ) -> FeaturePanel:
+        """The party's features over the run's periods and these entities. joint: its group's encoder, once trained."""
 
     def labels(
         self, settings: PartySettings, label: LabelSettings, folder: Path, data: Path, entities: Sequence[str]
@@ -60,8 +68,15 @@ class DatedRows:
     ) -> tuple[str, ...]:
         return party_entities(settings, folder, data, label)
 
-    def features(self, settings: PartySettings, folder: Path, data: Path, entities: Sequence[str]) -> FeaturePanel:
-        return build_feature_panel(settings, folder, data, self.calendar, entities)
+    def features(
+        self,
+        settings: PartySettings,
+        folder: Path,
+        data: Path,
+        entities: Sequence[str],
+        joint: NDArray[np.float64] | None = None,
+    ) -> FeaturePanel:
+        return build_feature_panel(settings, folder, data, self.calendar, entities, joint)
 
     def labels(
         self, settings: PartySettings, label: LabelSettings, folder: Path, data: Path, entities: Sequence[str]
@@ -83,7 +98,15 @@ class UndatedRows:
     ) -> tuple[str, ...]:
         return party_entities(settings, folder, data, label, Readers(read_static_rows, label_reader(self.terms)))
 
-    def features(self, settings: PartySettings, folder: Path, data: Path, entities: Sequence[str]) -> FeaturePanel:
+    def features(
+        self,
+        settings: PartySettings,
+        folder: Path,
+        data: Path,
+        entities: Sequence[str],
+        joint: NDArray[np.float64] | None = None,
+    ) -> FeaturePanel:
+        assert joint is None, "groups read a history"
         return static_features(settings, folder, data, entities)
 
     def labels(

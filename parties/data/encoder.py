@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from parties.data.preprocess import cross_sectional_scores, winsorised
 from parties.errors import ConfigError
-from parties.settings.consortium import EncoderSettings
+from vfl.encoder_terms import EncoderSettings, EncoderShape
 
-__all__ = ["SequenceEncoder", "encoded"]
+__all__ = ["SequenceEncoder", "codes_of", "encoded", "padded_steps", "restoration_loss", "windows_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 class SequenceEncoder(nn.Module):
     """Windows (B, window, channels) to codes (B, outputs) in (-1, 1), and restored values (B, window, columns)."""
 
-    def __init__(self, terms: EncoderSettings, columns: int) -> None:
+    def __init__(self, terms: EncoderShape, columns: int) -> None:
         super().__init__()
         channels, hidden = 2 * columns, terms.hidden
         self.kind = terms.kind
@@ -79,11 +79,7 @@ def encoded(raw: Floats, terms: EncoderSettings, columns: tuple[str, ...], *, wi
     ``columns`` names the d columns. Without any value in its window an entity has no code. ``who`` is for the log.
     Raises :class:`ConfigError` for a device that is not there.
     """
-    picked = [columns.index(name) for name in (terms.columns or columns)]
-    scores, _ = cross_sectional_scores(winsorised(raw[:, :, picked], winsorise))
-    present = np.isfinite(scores)
-    steps = np.concatenate([np.where(present, scores, 0.0), present], axis=2).astype(np.float64)
-    padded = np.concatenate([np.zeros((terms.window - 1, *steps.shape[1:])), steps])
+    padded = padded_steps(raw, terms, columns, winsorise=winsorise)
     codes = np.full((*raw.shape[:2], terms.outputs), np.nan)
     if not raw.shape[1]:
         return codes
@@ -93,13 +89,13 @@ def encoded(raw: Floats, terms: EncoderSettings, columns: tuple[str, ...], *, wi
         torch.manual_seed(terms.seed)
         torch.set_num_threads(1)
         try:
-            model = SequenceEncoder(terms, len(picked)).to(torch.float64).to(device)
+            model = SequenceEncoder(terms, padded.shape[2] // 2).to(torch.float64).to(device)
             generator = np.random.default_rng(terms.seed)
             for start, stop in _blocks(terms, len(raw)):
                 began = time.monotonic()
                 loss = _fit(model, terms, padded, start, generator, device)
                 for period in range(start, stop):
-                    codes[period] = _codes(model, terms, padded, period, device)
+                    codes[period] = codes_of(model, terms, padded, period, device)
                 _LOG.info(
                     "%s: encoder fitted on %d periods in %.1f s (restoration error %.3f), for periods %d to %d",
                     who, start, time.monotonic() - began, loss, start + 1, stop,
@@ -121,7 +117,18 @@ def _blocks(terms: EncoderSettings, periods: int) -> list[tuple[int, int]]:
     return list(pairwise([*starts, periods])) if starts else []
 
 
-def _windows(padded: Floats, window: int, period: NDArray[np.int64], entity: NDArray[np.int64]) -> Floats:
+def padded_steps(raw: Floats, terms: EncoderShape, columns: tuple[str, ...], *, winsorise: float) -> Floats:
+    """What an encoder reads of raw as-of values (T, n, d): scores within each period and which there are, behind
+    ``window - 1`` empty periods; (T + window - 1, n, 2 columns).
+    """
+    picked = [columns.index(name) for name in (terms.columns or columns)]
+    scores, _ = cross_sectional_scores(winsorised(raw[:, :, picked], winsorise))
+    present = np.isfinite(scores)
+    steps = np.concatenate([np.where(present, scores, 0.0), present], axis=2).astype(np.float64)
+    return np.concatenate([np.zeros((terms.window - 1, *steps.shape[1:])), steps])
+
+
+def windows_of(padded: Floats, window: int, period: NDArray[np.int64], entity: NDArray[np.int64]) -> Floats:
     """Windows (B, window, channels) that end at these periods."""
     gathered: Floats = padded[period[:, None] + np.arange(window), entity[:, None]]
     return gathered
@@ -137,23 +144,20 @@ def _fit(
 ) -> float:
     """Train on windows that end before period ``before``; the mean error of the last steps."""
     optimiser = torch.optim.Adam(model.parameters(), lr=terms.learning_rate, foreach=False)
-    columns, entities = padded.shape[2] // 2, padded.shape[1]
+    entities = padded.shape[1]
     losses: list[float] = []
     for _ in range(terms.steps):
         period = generator.integers(min(1, before - 1), before, terms.batch_rows)
         entity = generator.integers(0, entities, terms.batch_rows)
-        windows = torch.from_numpy(_windows(padded, terms.window, period, entity)).to(device)
+        windows = torch.from_numpy(windows_of(padded, terms.window, period, entity)).to(device)
         if terms.task == "masked":
             hidden = torch.from_numpy(generator.random(windows.shape[:2]) < terms.masked_share).to(device)
         else:
             hidden = torch.zeros(windows.shape[:2], dtype=torch.bool, device=device)
             hidden[:, -1] = True
-        blank = torch.where(hidden[:, :, None], 0.0, windows)
-        wanted = hidden[:, :, None] & (windows[:, :, columns:] > 0)
-        if not bool(wanted.any()):
+        loss = restoration_loss(model, windows, hidden)
+        if loss is None:
             continue
-        restored = model.restore(blank, model.encode(blank))
-        loss = ((restored - windows[:, :, :columns])[wanted] ** 2).mean()
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=False)
@@ -162,10 +166,22 @@ def _fit(
     return float(np.mean(losses[-20:])) if losses else float("nan")
 
 
-def _codes(model: SequenceEncoder, terms: EncoderSettings, padded: Floats, period: int, device: torch.device) -> Floats:
+def restoration_loss(model: SequenceEncoder, windows: Tensor, hidden: Tensor) -> Tensor | None:
+    """Mean squared error of the hidden steps (B, window), where they have values; None where none has."""
+    columns = windows.shape[2] // 2
+    blank = torch.where(hidden[:, :, None], 0.0, windows)
+    wanted = hidden[:, :, None] & (windows[:, :, columns:] > 0)
+    if not bool(wanted.any()):
+        return None
+    restored = model.restore(blank, model.encode(blank))
+    loss: Tensor = ((restored - windows[:, :, :columns])[wanted] ** 2).mean()
+    return loss
+
+
+def codes_of(model: SequenceEncoder, terms: EncoderShape, padded: Floats, period: int, device: torch.device) -> Floats:
     """Codes (n, outputs) at one period, NaN for entities without a value in the window."""
     entity = np.arange(padded.shape[1])
-    windows = _windows(padded, terms.window, np.full(len(entity), period), entity)
+    windows = windows_of(padded, terms.window, np.full(len(entity), period), entity)
     empty: NDArray[np.bool_] = np.logical_not(windows[:, :, windows.shape[2] // 2 :].any(axis=(1, 2)))
     if terms.task == "next":
         # the step to predict is hidden, as it was in training

@@ -42,15 +42,21 @@ _NEVER = np.datetime64("NaT", "ns")
 
 
 def build_feature_panel(
-    settings: PartySettings, folder: Path, data: Path, calendar: Calendar, entities: Sequence[str]
+    settings: PartySettings,
+    folder: Path,
+    data: Path,
+    calendar: Calendar,
+    entities: Sequence[str],
+    joint: NDArray[np.float64] | None = None,
 ) -> FeaturePanel:
     """Run the party's query and make its features over (calendar, aligned entities).
 
     folder: where consortium.toml (or node.toml) and the SQL lie. entities: canonical ids in the
-    agreed order; one the party has no data for is never covered. Raises ConfigError or DataError.
+    agreed order; one the party has no data for is never covered. joint: weights of the encoder that its group
+    trained; None: there are none yet, and no codes. Raises ConfigError or DataError.
     """
     first, *more = party_sources(settings, folder, data)
-    return feature_panel_of(settings, first.observed, first.canonical, calendar, entities, more)
+    return feature_panel_of(settings, first.observed, first.canonical, calendar, entities, more, joint)
 
 
 def build_label_panel(
@@ -89,13 +95,19 @@ def feature_panel_of(
     calendar: Calendar,
     entities: Sequence[str],
     more: Sequence[Source] = (),
+    joint: NDArray[np.float64] | None = None,
 ) -> FeaturePanel:
     """The same from observations already read, with the canonical id of each; ``more``: further sources of columns."""
     seen = raw_panel(settings, (Source(observed, canonical), *more), calendar, entities)
     raw, covered = seen.values, seen.covered
     contents = row_contents(raw, covered)
     made: list[NDArray[np.float64]] = []
-    if settings.encoder is not None:
+    if settings.encoder is not None and settings.encoder.group:
+        from parties.data.group_encoder import group_codes
+
+        shape, columns = settings.encoder.shape, settings.own_columns
+        made.append(group_codes(raw, shape, columns, joint, winsorise=settings.winsorise))
+    elif settings.encoder is not None:
         # torch, which a feature party does without otherwise
         from parties.data.encoder import encoded
 

@@ -27,6 +27,7 @@ from parties.demo.screen_twin import compare_screen
 from parties.demo.static_measures import static_measures
 from parties.errors import DataError
 from parties.node.context import node_secret
+from parties.node.group_encoder import joint_weights
 from parties.node.home import NodeHome
 from parties.node.own_rows import kept_own_rows, served_values, withheld_of
 from parties.node.sealed_trials import chosen_in_the_clear
@@ -77,7 +78,11 @@ class Pooled:
         entities = tuple(sorted(common))
         panels = {
             party.name: rows.features(
-                homes[party.name].settings.party, _queries(homes[party.name]), _data(homes[party.name]), entities
+                homes[party.name].settings.party,
+                _queries(homes[party.name]),
+                _data(homes[party.name]),
+                entities,
+                joint_weights(agreement, party.name, homes[party.name].folder / "runs" / agreement.run_id),
             )
             for party in agreement.features
         }

@@ -11,6 +11,7 @@ from typing import TypedDict, TypeVar, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from parties.agreement.group_terms import group_of
 from parties.audit.record import opening_entry
 from parties.data.agreed_rows import rows_of
 from parties.errors import AgreementError
@@ -18,6 +19,7 @@ from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.earlier_runs import check_begun
+from parties.node.group_encoder import joint_weights
 from parties.node.kept_contribution import keep_contribution
 from parties.node.label_commitment import keep_commitment
 from parties.node.openings import NUMBERS
@@ -77,7 +79,8 @@ class FeatureParty:
     def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
         self.context = context
         agreement = context.agreement
-        panel = rows_of(agreement).features(context.settings.party, context.queries, context.data, entities)
+        joint = joint_weights(agreement, context.me, context.run_folder)
+        panel = rows_of(agreement).features(context.settings.party, context.queries, context.data, entities, joint)
         check_own_columns(context, panel, entities)
         self._missing = None if panel.missing is None else panel.missing.reshape(panel.rows.shape)
         if self._missing is not None and agreement.alignment.hides_coverage:
@@ -130,6 +133,9 @@ class FeatureParty:
         context, store = self.context, self.context.openings
         absent = context.secret(f"absent/{context.run_id}")
         if isinstance(context.agreement.model, AnchoredModel):
+            group = group_of(context.agreement, context.me)
+            if group is not None and group.absent == "zeros":
+                return panel.rows * panel.covered.reshape(-1, 1), None
             every = np.zeros(panel.covered.size, dtype=np.bool_)
             hidden = context.agreement.alignment.hides_coverage
             return served_values(panel, every, absent) if hidden else panel.rows, None

@@ -71,6 +71,8 @@ class PartyRun:
         match phase:
             case "align":
                 return self._align(attempt)
+            case "encode":
+                return self._encode(attempt)
             case "train":
                 return self._train(attempt)
             case "evaluate":
@@ -111,6 +113,11 @@ class PartyRun:
         self._alignment = perform_align(self.context, attempt)
         keep_alignment(self.context.checkpoints(), self._alignment)
         return {"n_common": len(self._alignment.ids), "set_size": self._alignment.set_size}
+
+    def _encode(self, attempt: int) -> Report:
+        from parties.node.group_member import train_encoder
+
+        return {"detail": train_encoder(self.context, self._aligned().ids, attempt)}
 
     def _aligned(self) -> AlignedRows:
         """The alignment, from before a restart where there was one."""

@@ -14,6 +14,7 @@ from parties.errors import AgreementError
 from parties.members.keys import Identity
 from parties.members.roster import Roster
 from parties.names import COORDINATOR
+from parties.node.group_encoder import check_group
 from parties.node.own_rows import OwnRows, own_cautions
 from parties.node.settings import BOUNDED, NodeSettings
 from vfl.terms import AnchoredModel, ScreenModel, SplitModel
@@ -48,6 +49,7 @@ def check_agreement(
         )
     if mine.encoder != settings.party.encoder_declared:
         raise AgreementError("the agreement declares another encoder for this party than node.toml: propose it again")
+    check_group(agreement, settings.party)
     if mine.expansion != settings.party.expansion_declared:
         raise AgreementError("the agreement declares another expansion for this party than node.toml: propose it again")
     missing = {h.name for h in agreement.walk_forward.horizons} - set(settings.label.horizons if settings.label else ())

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from parties import __version__
 from parties.agreement.document import Agreement
 from parties.agreement.federated_terms import payloads_of
+from parties.agreement.group_terms import with_group_encoders
 from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
 from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
@@ -106,7 +107,7 @@ def offered_terms(terms: Mapping[str, Any], offers: Mapping[str, Offer]) -> Cons
     They have the shape of a consortium.toml, or of one without queries: its parties are ``[[party]]`` tables, of which
     only ``name`` is needed, or a list ``parties = ["bank", ...]``. Raises :class:`TermsFault` where they do not fit.
     """
-    raw = dict(terms)
+    raw = dict(with_group_encoders(terms))
     tables = raw.pop("party", None) or [{"name": name} for name in raw.get("parties") or ()]
     raw.pop("parties", None)
     if not all(isinstance(table, Mapping) and isinstance(table.get("name"), str) for table in tables):
@@ -138,7 +139,9 @@ def _fault(error: ValidationError) -> TermsFault:
     place = ".".join(str(part) for number, part in enumerate(loc) if number != 1 or part not in kinds)
     text = first["msg"].removeprefix("Value error, ")
     if not place:
-        named = re.search(r"\b((?:model|openings|alignment|fees|walk_forward|daily|reward\.settlement)\.[a-z_]+)", text)
+        named = re.search(
+            r"\b((?:model|openings|group|alignment|fees|walk_forward|daily|reward\.settlement)\.[a-z_]+)", text
+        )
         place = named[1] if named else ""
     return TermsFault(place, text)
 
@@ -215,6 +218,11 @@ def coalition_of(
     except ValidationError as error:
         first = error.errors()[0]
         raise TermsFault(f"openings.{first['loc'][0]}", first["msg"]) from None
+    parted = [group.name for group in settings.group if 0 < len(set(group.members) & set(members)) < len(group.members)]
+    if parted:
+        raise ConfigError(
+            f"a coalition takes all members of group {parted[0]} or none: they train one encoder together"
+        )
     staying = tuple(party for party in settings.party if party.role == "label" or party.name in members)
     present = {COORDINATOR, *(party.name for party in staying)}
     model = _with_batch_floor(settings).model  # of all parties, so that coalitions train on the same steps
@@ -227,6 +235,7 @@ def coalition_of(
         update={
             "purpose": f"{settings.purpose} ({about})" if settings.purpose else about,
             "party": staying,
+            "group": tuple(group for group in settings.group if set(group.members) <= set(members)),
             "model": model,
             "fixed_point": _with_room(settings).fixed_point,
             "openings": opened,
@@ -279,6 +288,7 @@ def agreement_of(
                 )
                 for party in settings.party
             ),
+            groups=settings.group,
             label=LabelTerms(
                 name=settings.label.name,
                 definition=settings.label.definition,
@@ -364,6 +374,7 @@ def terms_of(agreement: Agreement) -> dict[str, Any]:
     return {
         **{key: value for key, value in body.items() if value is not None},
         "name": agreement.consortium,
+        **({"group": agreement.model_dump(mode="json", include={"groups"})["groups"]} if agreement.groups else {}),
         "label": agreement.label.model_dump(mode="json", exclude={"party"}),
         **_times_of(agreement),
         "parties": [party.name for party in agreement.parties],

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from parties.agreement.daily_terms import DailyTerms
+from parties.agreement.group_terms import GroupTerms, with_group_encoders
 from parties.agreement.sealed_terms import with_kind_defaults
 from parties.agreement.static_terms import with_static_defaults
 from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms, StaticTerms
@@ -24,6 +25,7 @@ from parties.settings.run_day import RunDay
 from parties.settings.stores import PostgresSettings, S3Settings
 from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
+from vfl.encoder_terms import EncoderSettings
 from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 from vfl.walk.configurations import AnyDraft
 
@@ -66,47 +68,6 @@ class ColumnRules(Terms):
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("minimum is above maximum")
         return self
-
-
-class EncoderSettings(Terms):
-    """A sequence encoder that this party trains on its own history, without labels; its codes are columns enc_0, ..."""
-
-    kind: Literal["lstm", "transformer"] = Field(default="lstm", description="lstm: with attention over its steps")
-    task: Literal["masked", "next"] = Field(
-        default="masked", description="what it is trained to restore: hidden periods of a window, or the one after it"
-    )
-    columns: tuple[str, ...] = Field(default=(), description="columns it reads; empty: all of the party's")
-    window: int = Field(default=12, ge=3, le=260, description="decision periods it looks back over")
-    outputs: int = Field(default=4, ge=1, le=32, description="columns it makes")
-    hidden: int = Field(default=16, ge=2, le=256, multiple_of=2)
-    fit_periods: int = Field(
-        default=26, ge=4, description="first periods of the calendar that it is fitted on; it makes no codes for these"
-    )
-    refit_every: int = Field(
-        default=0, ge=0, description="periods after which it trains on, on all before; 0: fitted once, then frozen"
-    )
-    steps: int = Field(default=400, ge=1, le=100_000, description="optimiser steps of a fit")
-    batch_rows: int = Field(default=256, ge=1, le=65_536)
-    masked_share: float = Field(default=0.25, gt=0, lt=1, description="of a window's periods that are hidden")
-    learning_rate: float = Field(default=0.005, gt=0)
-    seed: int = Field(default=0, ge=0)
-    device: Literal["cpu", "cuda"] = Field(
-        default="cpu", description="cuda is faster and need not repeat to the last bit, as going on after a crash needs"
-    )
-
-    @property
-    def output_columns(self) -> tuple[str, ...]:
-        """The columns it makes."""
-        return tuple(f"enc_{k}" for k in range(self.outputs))
-
-    def declared(self, columns: tuple[str, ...]) -> str:
-        """What the other parties sign of it: where enc_0, ... come from, and what it may have seen."""
-        fitted = f"then refitted every {self.refit_every} on all before" if self.refit_every else "then frozen"
-        return (
-            f"{self.output_columns[0]} to {self.output_columns[-1]}: {self.kind} encoder ({self.task} task) over "
-            f"{self.window} periods of {', '.join(self.columns or columns)}; fitted without labels on this party's "
-            f"first {self.fit_periods} periods, {fitted}; seed {self.seed}"
-        )
 
 
 class ExpansionSettings(Terms):
@@ -355,12 +316,16 @@ class ConsortiumSettings(Terms):
     readers: dict[PartyName, str] = Field(
         default={}, description="recipients without a node: what entente factors key printed, by name"
     )
+    group: tuple[GroupTerms, ...] = Field(
+        default=(),
+        description="members with the same columns that train one encoder together, for runs between parties",
+    )
     party: tuple[PartySettings, ...]
 
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_kind(cls, given: Any) -> Any:
-        return with_static_defaults(with_kind_defaults(given))
+        return with_static_defaults(with_kind_defaults(with_group_encoders(given)))
 
     @model_validator(mode="after")
     def _one_label_party(self) -> ConsortiumSettings:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vfl.federated_terms import FederatedModel
+from vfl.federated_terms import FederatedModel, FederatedRounds
 
 __all__ = ["Loss", "ModuleLearner", "network", "network_learner", "scores_of"]
 
@@ -28,7 +28,7 @@ _HEAD = "head."
 class ModuleLearner:
     """Trains ``module``, all float64. personal: parameters whose names begin so stay at home."""
 
-    def __init__(self, module: nn.Module, loss: Loss, rows: int, terms: FederatedModel, personal: str = "") -> None:
+    def __init__(self, module: nn.Module, loss: Loss, rows: int, terms: FederatedRounds, personal: str = "") -> None:
         self.module, self._loss, self._rows, self._terms = module, loss, rows, terms
         named = list(module.named_parameters())
         self._shared = [one for name, one in named if not (personal and name.startswith(personal))]

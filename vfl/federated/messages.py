@@ -5,6 +5,9 @@ from __future__ import annotations
 from psi.flow import Message, Payload, Role, message
 
 __all__ = [
+    "EncoderHeld",
+    "EncoderPassed",
+    "EncoderTold",
     "MembersLeft",
     "PlainUpdate",
     "SumAgreed",
@@ -189,3 +192,49 @@ class MembersLeft(Message):
     """``names`` are valued."""
 
     names: tuple[str, ...]
+
+
+_GROUP = "docs/groups.md#a-group-in-a-vertical-run"
+
+
+@message(
+    "group.told",
+    sender=Role.PARTY,
+    receiver=Role.COORDINATOR,
+    payload=Payload.COMMITMENT,
+    reveals="whether the sender holds an encoder of an earlier attempt, and its hash",
+    source=_GROUP,
+)
+class EncoderTold(Message):
+    """The digest of the encoder that the sender holds before the rounds; empty: none."""
+
+    digest: bytes
+
+
+@message(
+    "group.held",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.COMMITMENT,
+    reveals="a hash of the encoder that the sender holds, which all who trained it have",
+    source=_GROUP,
+)
+class EncoderHeld(Message):
+    """The digest of the encoder that the sender holds, before the rounds (``number`` 0) or after them (1)."""
+
+    number: int
+    digest: bytes
+
+
+@message(
+    "group.passed",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.RESULT,
+    reveals="the encoder that the members have trained together, to one that was lost before the last round",
+    source=_GROUP,
+)
+class EncoderPassed(Message):
+    """The encoder's common weights, 8 bytes each."""
+
+    values: bytes

@@ -14,7 +14,7 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import PurePath
 from typing import Any
 
-from vfl.federated_terms import FederatedModel
+from vfl.federated_terms import FederatedRounds
 
 __all__ = ["spent", "spent_in"]
 
@@ -22,7 +22,7 @@ _ORDERS = (*(1 + tenth / 10 for tenth in range(1, 100)), *range(12, 64))
 """Of the Renyi divergence: those that opacus tries where nobody names others."""
 
 
-def spent(model: FederatedModel, trainings: int = 1) -> float:
+def spent(model: FederatedRounds, trainings: int = 1) -> float:
     """Epsilon at ``model.delta`` after so many trainings of ``model.rounds`` rounds; infinite without noise.
 
     Raises ValueError where opacus is not installed.
@@ -30,11 +30,17 @@ def spent(model: FederatedModel, trainings: int = 1) -> float:
     return spent_in(model, model.rounds * trainings)
 
 
-def spent_in(model: FederatedModel, rounds: int) -> float:
+def spent_in(model: FederatedRounds, rounds: int) -> float:
     """The same of a member that has been in so many rounds."""
     if not model.noise:
         return math.inf
-    return _epsilon(model.noise, model.delta, rounds) if rounds else 0.0
+    try:
+        return _epsilon(model.noise, model.delta, rounds) if rounds else 0.0
+    except LookupError:
+        raise ValueError(
+            f"{model.section}.noise needs the accountant of opacus: pip install 'entente[privacy]', or set "
+            f"{model.section}.noise = 0"
+        ) from None
 
 
 @lru_cache(maxsize=1024)
@@ -52,9 +58,7 @@ def _accountant() -> Any:
     """
     package = find_spec("opacus")
     if package is None or package.origin is None:
-        raise ValueError(
-            "model.noise needs the accountant of opacus: pip install 'entente[privacy]', or set model.noise = 0"
-        )
+        raise LookupError
     file = PurePath(package.origin).parent / "accountants" / "analysis" / "rdp.py"
     alone = spec_from_file_location("opacus_accountant", str(file))
     assert alone is not None

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfl.federated.updates import clipped
-from vfl.federated_terms import FederatedModel
+from vfl.federated_terms import FederatedRounds
 
 __all__ = ["combined"]
 
 F64 = NDArray[np.float64]
 
 
-def combined(updates: F64, terms: FederatedModel) -> F64:
+def combined(updates: F64, terms: FederatedRounds) -> F64:
     """One update of the members' updates (members, numbers), each clipped here first: whoever sends a longer one gains
     nothing by it. Raises ValueError where a trimmed mean would have nothing left.
     """
@@ -27,7 +27,7 @@ def combined(updates: F64, terms: FederatedModel) -> F64:
     if terms.rule == "trimmed":
         if 2 * terms.trimmed >= len(held):
             raise ValueError(
-                f"{len(held)} updates less {terms.trimmed} at either end leave nothing: lower model.trimmed"
+                f"{len(held)} updates less {terms.trimmed} at either end leave nothing: lower {terms.section}.trimmed"
             )
         ordered = np.sort(held, axis=0)[terms.trimmed : len(held) - terms.trimmed]
         mean: F64 = ordered.mean(axis=0)

@@ -21,7 +21,7 @@ from vfl.federated.messages import PlainUpdate, SumStart, SumTotal
 from vfl.federated.robust import combined
 from vfl.federated.secure_sum import SumTerms, Total, add, hear_total, next_of, tell, total
 from vfl.federated.updates import RING, averaged, clipped, encoded, farthest
-from vfl.federated_terms import FederatedModel
+from vfl.federated_terms import FederatedRounds
 
 __all__ = ["Learner", "Round", "Rounds", "Trained", "aggregate", "drawn", "take_part"]
 
@@ -46,7 +46,7 @@ class Rounds:
     hearers: who follows it, empty for the members alone.
     """
 
-    model: FederatedModel
+    model: FederatedRounds
     members: tuple[str, ...]
     aggregator: str
     run: str
@@ -147,8 +147,9 @@ def _step(rounds: Rounds, said: Total) -> F64:
     length, most = float(np.linalg.norm(step)), farthest(rounds.model, len(said.names), rounds.numbers)
     if length > most:
         raise RemoteProtocolError(
-            f"the average of {', '.join(said.names)} has the norm {length:.3g}, and updates within model.clip cannot "
-            f"exceed {most:.3g}: one of them did not clip its own, or the coordinator changed the sum",
+            f"the average of {', '.join(said.names)} has the norm {length:.3g}, and updates within "
+            f"{rounds.model.section}.clip cannot exceed {most:.3g}: one of them did not clip its own, or the "
+            "coordinator changed the sum",
             rounds.aggregator,
         )
     return step

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import Ring
-from vfl.federated_terms import RING_BITS, FederatedModel
+from vfl.federated_terms import RING_BITS, FederatedRounds
 
 __all__ = ["RING", "averaged", "clipped", "encoded", "farthest"]
 
@@ -24,14 +24,14 @@ def clipped(update: F64, clip: float) -> F64:
     """``update`` scaled down to the norm ``clip`` where it is longer. Raises ValueError where it is not finite."""
     if not np.isfinite(update).all():
         raise ValueError(
-            "training ran away: an update has a number that is not finite; lower model.learning_rate, or check the "
+            "training ran away: an update has a number that is not finite; lower learning_rate, or check the "
             "columns for outliers"
         )
     norm = float(np.linalg.norm(update))
     return update if norm <= clip else update * (clip / norm)
 
 
-def encoded(update: F64, rows: int, terms: FederatedModel, stream: SecretStream) -> U64:
+def encoded(update: F64, rows: int, terms: FederatedRounds, stream: SecretStream) -> U64:
     """A member's part of the sum: its update times its weight, and the weight, as elements of the ring."""
     weight = min(rows, terms.most_rows) if terms.weights == "rows" else 1
     if weight < 1:
@@ -44,7 +44,7 @@ def encoded(update: F64, rows: int, terms: FederatedModel, stream: SecretStream)
     return np.concatenate([numbers, RING.wrap(np.array([weight]))])
 
 
-def averaged(elements: U64, terms: FederatedModel) -> F64:
+def averaged(elements: U64, terms: FederatedRounds) -> F64:
     """The mean update of an opened sum. Raises :class:`MalformedError` where it has no weight."""
     weight = int(RING.signed(elements[-1:])[0])
     if weight < 1:
@@ -53,7 +53,7 @@ def averaged(elements: U64, terms: FederatedModel) -> F64:
     return mean
 
 
-def farthest(terms: FederatedModel, members: int, numbers: int) -> float:
+def farthest(terms: FederatedRounds, members: int, numbers: int) -> float:
     """Norm that the mean of updates within the clip cannot exceed, noise included."""
     deviation = terms.noise * terms.clip * math.sqrt(members / max(terms.threshold, 1)) / members
     rounding = math.ldexp(math.sqrt(numbers), -terms.fraction_bits)

@@ -6,10 +6,19 @@ import math
 from collections.abc import Iterator
 
 from vfl.federated.privacy import spent
-from vfl.federated_terms import RING_BITS, FederatedModel
+from vfl.federated_terms import RING_BITS, FederatedModel, FederatedRounds
 from vfl.models.disclosure import Caution, RunSizes
 
-__all__ = ["CAUTION_TERMS", "VALUE_BITS", "cautions", "in_words", "sentences", "trainings"]
+__all__ = [
+    "CAUTION_TERMS",
+    "VALUE_BITS",
+    "cautions",
+    "in_words",
+    "privacy_sentence",
+    "rounds_sentences",
+    "sentences",
+    "trainings",
+]
 
 CAUTION_TERMS = frozenset(("model.rule", "model.threshold"))
 """The terms that :func:`cautions` may name."""
@@ -42,9 +51,8 @@ def trainings(model: FederatedModel, members: int) -> int:
     return sum(math.comb(members - 1, size) for size in range(least, members))
 
 
-def sentences(model: FederatedModel, sizes: RunSizes) -> Iterator[str]:
-    """What opens to whom of the members' data."""
-    members, numbers = sizes.feature_parties + 1, model.numbers(sizes.label_columns)
+def rounds_sentences(model: FederatedRounds, members: int, numbers: int) -> Iterator[str]:
+    """What the rounds of one training open to whom."""
     rows = " and the sum of their rows" if model.weights == "rows" else ""
     yield (
         f"In each of {model.rounds} rounds one sum opens to the coordinator and to all {members} members: of "
@@ -63,6 +71,12 @@ def sentences(model: FederatedModel, sizes: RunSizes) -> Iterator[str]:
             "WARNING: the coordinator sees every member's update in every round, from which rows can be read. It clips "
             "each itself, and so one poisoned update stays within what honest ones allow."
         )
+
+
+def sentences(model: FederatedModel, sizes: RunSizes) -> Iterator[str]:
+    """What opens to whom of the members' data."""
+    members, numbers = sizes.feature_parties + 1, model.numbers(sizes.label_columns)
+    yield from rounds_sentences(model, members, numbers)
     yield (
         "Of the trained model, and of the models that members train alone, one rank IC a reported period opens to all: "
         f"the mean over all members weighed by their rows, and the sum of the rows, of {VALUE_BITS} fractional bits. "
@@ -81,11 +95,11 @@ def sentences(model: FederatedModel, sizes: RunSizes) -> Iterator[str]:
         "Of a score no bit leaves a member: each scores its own entities at home, and keeps a signed bundle of these "
         "scores."
     )
-    yield _privacy(model, 1 + counted)
+    yield f"{privacy_sentence(model, 1 + counted)}{' Rank ICs open without noise.' if model.noise else ''}"
 
 
-def _privacy(model: FederatedModel, counted: int) -> str:
-    """Whether a member's part is hidden by noise."""
+def privacy_sentence(model: FederatedRounds, counted: int = 1) -> str:
+    """Whether a member's part is hidden by noise, over so many trainings."""
     if not model.noise:
         return "No noise is added: sums are exact to their rounding, and nothing is differentially private."
     try:
@@ -94,8 +108,7 @@ def _privacy(model: FederatedModel, counted: int) -> str:
         epsilon = f"an epsilon that cannot be told here ({error})"
     return (
         f"Noise of {model.noise:g} clips in every opened sum hides whether a member took part, with all its rows: "
-        f"{epsilon} over all {model.rounds * counted} rounds. A training that is begun anew spends its rounds again. "
-        "Rank ICs open without noise."
+        f"{epsilon} over all {model.rounds * counted} rounds. A training that is begun anew spends its rounds again."
     )
 
 

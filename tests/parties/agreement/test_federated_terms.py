@@ -17,7 +17,7 @@ from parties.agreement.document import Agreement
 from parties.agreement.federated_terms import FEDERATED_PAYLOADS, valuation_plan
 from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
-from parties.control.phases import PHASES, Plan
+from parties.control.phases import Plan
 from parties.errors import AgreementError
 from parties.evidence.opened import SESSION, opened_bits
 from parties.evidence.parts import Logged
@@ -78,7 +78,7 @@ def test_a_rule_that_sees_updates_is_a_caution_and_told_of_the_coordinator() -> 
 
 def test_nobody_is_aligned_and_the_coordinator_adds_up() -> None:
     plan = Plan.of(federated())
-    assert [phase for phase in PHASES if not plan.participants(phase)] == ["align"]
+    assert [phase for phase in plan.phases if not plan.participants(phase)] == ["align"]
     assert plan.participants("train") == plan.participants("value") == ("l", "a", "b", "c", COORDINATOR)
     assert plan.participants("evaluate") == ("l",)
     assert plan.participants("export") == ("l", "a", "b", "c")

@@ -13,7 +13,7 @@ from parties.agreement.document import Agreement
 from parties.agreement.screen_terms import holders_of
 from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
-from parties.control.phases import PHASES, Plan
+from parties.control.phases import Plan
 from parties.evidence.opened import opened_bits
 from parties.evidence.parts import Logged
 from parties.proposing.counted_costs import run_cost
@@ -65,7 +65,7 @@ def test_over_a_list_it_says_that_who_reads_rows_can_tell_drawn_ones(policy: dic
 
 def test_it_makes_no_factor_and_is_settled_without_one() -> None:
     plan = Plan.of(screen())
-    assert [phase for phase in PHASES if not plan.participants(phase)] == ["evaluate", "value", "export"]
+    assert [phase for phase in plan.phases if not plan.participants(phase)] == ["evaluate", "value", "export"]
 
 
 def test_its_openings_are_counted_in_bits_and_its_costs_beforehand() -> None:

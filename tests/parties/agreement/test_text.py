@@ -72,6 +72,7 @@ SCORED: dict[str, Any] = {
     "openings": {"limit_per_row": 1, "contribution": "none"}, "evaluation": {},
     "scores": {"of": "08" * 32, "first": PERIODS[26]},
 }  # fmt: skip
+GROUPED = ["x", "z", "enc_0", "enc_1"]
 MEMBERS = {"bank": "label", "sat": "feature", "card": "feature", "web": "feature"}
 BASES: dict[str, dict[str, Any]] = {
     "everything": {},
@@ -165,6 +166,27 @@ BASES: dict[str, dict[str, Any]] = {
         "fees": None,
         "readers": {},
     },
+    "a group": {
+        "parties": [
+            party("bank", "label", 2),
+            *({**party(name), "columns": GROUPED, "encoder": "group us together"} for name in ("sat", "card", "web")),
+        ],
+        "model": {"kind": "sealed", "anchor": "sat"},
+        "walk_forward": {},
+        "search": None,
+        "openings": {"contribution": "none"},
+        "alignment": {"policy": "union"},
+        "groups": [
+            {
+                "name": "us",
+                "members": ["sat", "card", "web"],
+                "encoder": {"kind": "transformer", "window": 7, "columns": ["x", "z"], "outputs": 2, "fit_periods": 9},
+                "threshold": 3,
+                "sampled": 0.95,
+                "weights": "equal",
+            }
+        ],
+    },
     "federated": {
         "parties": [{**party(name, role, 2), "columns": ["x", "z"]} for name, role in MEMBERS.items()],
         "model": {
@@ -232,6 +254,7 @@ BASES: dict[str, dict[str, Any]] = {
 }
 TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
     ({("AlignmentTerms", "policy")}, BASES["a public list"]),
+    ({("GroupTerms", "name"), ("GroupTerms", "threshold")}, BASES["a group"]),  # with its members' encoders
     ({("Agreement", "calendar"), ("Agreement", "static")}, BASES["static"]),
     (
         {("LabelTerms", "residual")},  # names columns of the label party
@@ -328,7 +351,7 @@ def others(value: Any) -> Iterator[Any]:
                 f"{value} ", f"{value}x", f"e{value[1:]}", f"{value[:-1]}0", value.swapcase(),
                 "linear", "mlp", "regression", "mse", "none", "random", "burned", "approved", "fresh", "psi", "ot",
                 "masked", "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed", "never",
-                "median", "rows", "due",
+                "median", "rows", "due", "lstm", "next", "zeros",
             )  # fmt: skip
         case tuple() | list():
             yield from (list(value[:-1]), list(reversed(value)), [*value, "another"], [*value[:20], *value[21:]])

@@ -146,7 +146,7 @@ def test_a_run_goes_through_every_phase() -> None:
     assert statuses == ["proposed", "approved", "aligned", "trained", "evaluated", "valued", "exported", "settled"]
     final, actions = path[-1]
     assert actions == (Finish(),)
-    assert [span.phase for span in final.spans] == list(PHASES)
+    assert [span.phase for span in final.spans] == list(final.plan.phases)
     assert all(span.outcome == "done" for span in final.spans)
 
 

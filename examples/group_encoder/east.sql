@@ -1,0 +1,1 @@
+SELECT entity, period, balance, spend, arrears, visits FROM read_csv('${data}/east.csv')

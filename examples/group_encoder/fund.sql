@@ -1,0 +1,1 @@
+SELECT entity, period, "index" AS score FROM read_csv('${data}/fund.csv')

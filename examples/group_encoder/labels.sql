@@ -1,0 +1,1 @@
+SELECT entity, period, label FROM read_csv('${data}/labels.csv')
