@@ -197,7 +197,8 @@ def _show_results(view: RunView) -> None:
         t = "-" if numbers.t_joint is None else f"{numbers.t_joint:.2f}"
         beside = ""
         if numbers.ic_own is not None:
-            beside = f", label party alone {correlation(numbers.ic_own)}, uplift {correlation(numbers.uplift)}"
+            alone = "label party alone" if view.federated is None else "members alone"
+            beside = f", {alone} {correlation(numbers.ic_own)}, uplift {correlation(numbers.uplift)}"
         joint = f"joint {correlation(numbers.ic_joint)} (t {t})"
         say(f"Rank IC out of sample over {things(numbers.n_periods, 'periods')}: {joint}{beside}")
     if view.contributions:

@@ -27,7 +27,7 @@ def show_rounds(found: FederatedView | None) -> None:
                 (
                     f"{one.first:,}" if one.first == one.last else f"{one.first:,} to {one.last:,}",
                     ", ".join(one.members),
-                    ", ".join(one.missed),
+                    ", ".join(one.missed) or "-",
                 )
                 for one in found.stretches
             ),
