@@ -25,8 +25,9 @@ def round_tiles(found: FederatedView | None) -> tuple[Tile, ...]:
         return ()
     tiles: list[Tile] = [("Rounds", f"{count(found.done)} of {count(found.rounds)}", HELP["rounds"], None)]
     if found.epsilon is not None and found.agreed_epsilon is not None:
-        least = "\N{GREATER-THAN OR EQUAL TO} " if found.missed else ""
-        spent = f"{least}{epsilon(found.epsilon)} of {epsilon(found.agreed_epsilon)}"
+        spent = f"{epsilon(found.epsilon)} of {epsilon(found.agreed_epsilon)}"
+        if found.missed:
+            spent = f"\N{GREATER-THAN OR EQUAL TO} {epsilon(found.epsilon)}"
         tiles.append(("Epsilon spent", spent, HELP["epsilon"], f"delta {found.delta:g}"))
     return tuple(tiles)
 
