@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Collection
 from datetime import datetime
 
@@ -20,6 +21,7 @@ from ui.wording import MISSING, count, instant, when
 __all__ = ["show_text_table", "text_table"]
 
 _LONG, _SHOWN = 24, 16  # characters of a hash
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")  # broken at a hyphen otherwise
 
 
 def show_text_table(
@@ -95,6 +97,8 @@ def _cell(value: object, *, hash_like: bool) -> str:
     if value is None or value is pd.NaT:
         return MISSING
     text = html.escape(str(value), quote=True)
+    if _DAY.fullmatch(text):
+        return f'<span class="whole">{text}</span>'
     if hash_like and len(str(value)) > _LONG:
         return f'<abbr title="{text}">{html.escape(str(value)[:_SHOWN])}…</abbr>'
     return text

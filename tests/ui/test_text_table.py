@@ -27,6 +27,7 @@ def test_cells_are_whole_escaped_and_say_when() -> None:
     assert "1\N{NARROW NO-BREAK SPACE}234\N{NARROW NO-BREAK SPACE}567" in drawn
     assert f'<abbr title="{"ab" * 32}">{"ab" * 8}…</abbr>' in drawn
     assert drawn.count('class="group"') == 2
+    assert '<span class="whole">2026-11-06</span>' in text_table(pd.DataFrame({"Period": ["2026-11-06"]}), alt="days")
     assert drawn.count('class="total"') == 1
     assert 'aria-label="a &quot;table&quot;"' in drawn
     assert count(1234.56, 1) == "1\N{NARROW NO-BREAK SPACE}234.6"

@@ -38,7 +38,7 @@ from ui.wording import HELP, Colour, amount, instant, plain, short_id, when
 __all__ = ["render"]
 
 _ROWS = 25
-_TWO_LINES = 54  # pixels of a row in which a long reason is broken
+_LINES = 66  # pixels of a row: from 64 on, Streamlit breaks what is longer than its column
 _REFRESH_SECONDS = 3.0
 _PAGES = "settlement pages"
 _ACTS = "settlement acts"
@@ -155,12 +155,12 @@ def _choose(page: SettlementPage) -> SettlementView:
     event = st.dataframe(
         table, hide_index=True, on_select="rerun", selection_mode="single-row-required", key="settlement runs",
         alt="Where each run's reward stands", selection_default={"selection": {"rows": [0]}},
-        row_height=_TWO_LINES if any(run.waits for run in page.runs) else None,
+        row_height=_LINES if any(run.waits for run in page.runs) else None,
         column_config={
-            "Booked": _RIGHT, "Stands": st.column_config.TextColumn(width=150),
+            "Booked": _RIGHT, "Stands": st.column_config.TextColumn(width=115),
             "Purpose": st.column_config.TextColumn(width=150),
             "Live periods": st.column_config.TextColumn(width=85, help=HELP["live_record"]),
-            "Waits for": st.column_config.TextColumn(width=340),
+            "Waits for": st.column_config.TextColumn(width=290),
         },
     )  # fmt: skip
     rows = event["selection"]["rows"]
