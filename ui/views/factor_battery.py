@@ -114,7 +114,7 @@ def _section(section: SectionView, detail: FactorDetail) -> None:
     if section.numbers:
         table = battery_words.numbers_table(section)
         with st.expander(f"{things(len(table), 'numbers')} with their definitions", expanded=not section.charts):
-            show_text_table(table, alt=f"Numbers: {section.title}", right=("Value", "t", "n"))
+            show_text_table(table, alt=f"Numbers: {section.title}", right=("Value", "t", "95 % interval", "n"))
 
 
 def _sentence(words: str) -> str:
