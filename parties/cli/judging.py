@@ -16,8 +16,15 @@ from parties.private_files import whole_or_nothing
 from parties.terminal.console import say
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from parties.factor.fund_tables import FundTable
     from parties.factor.tables import FactorFolder
+    from vfl.factors.monitor import Monitoring
+
+    Floats = NDArray[np.float64]
 
 __all__ = ["app", "factors_monitor", "factors_uplift", "factors_validate", "on_factor_grid", "write_record"]
 
@@ -84,6 +91,12 @@ def factors_monitor(
         typer.Option("--scores", metavar="FILE", help="Later scores, in place of the live records."),
     ] = None,
     window: Annotated[int, typer.Option(min=2, help="Labelled periods in the rolling mean.")] = 12,
+    signals: Annotated[
+        Path | None, typer.Option("--signals", metavar="FOLDER", help="Published signals, to watch for crowding.")
+    ] = None,
+    ids: Annotated[
+        Path | None, typer.Option("--ids", metavar="FILE", help="instrument, id: which id of the signals each has.")
+    ] = None,
     out: Out = None,
     least_matched: Least = _LEAST,
 ) -> None:
@@ -94,7 +107,6 @@ def factors_monitor(
     import pandas as pd
 
     from parties.factor.fund_tables import read_values
-    from parties.factor.live_scores import live_scores
     from parties.factor.tables import open_folder
     from vfl.factors.market import on_grid
     from vfl.factors.monitor import Expectation, monitor
@@ -103,16 +115,7 @@ def factors_monitor(
     joint = joint_summary(bundle)
     if joint["mean"] is None or joint["std"] is None:
         raise DataError(f"{folder}: fewer than two periods were evaluated, so there is nothing to expect")
-    live, tables = bundle.factor["score"], []
-    if scores is not None:
-        tables.append(read_values(scores, "score"))
-        met = pd.DatetimeIndex(tables[0].days.astype("datetime64[ns]"))
-        tables[0].match(met, bundle.instruments, least_matched, bundle.name)
-        later = tables[0].series(bundle.instruments)
-        live = pd.concat([live[~live.index.isin(later.index)], later])
-    else:
-        daily = live_scores(folder)["score"]  # of periods after the run's calendar: no date is in both
-        live = pd.concat([live, daily]) if len(daily) else live
+    live, tables = _live(folder, bundle, scores, least_matched)
     days = pd.DatetimeIndex(live.index.get_level_values("datetime").unique()).sort_values()
     if "sessions" not in bundle.validation:
         raise DataError(f"{folder}: made by an earlier version that does not date its ICs; export the factor again")
@@ -131,10 +134,62 @@ def factors_monitor(
         joint["mean"], joint["std"], joint["n_periods"], bundle.horizon, bundle.scores[bundle.dates < days[0]]
     )
     found = monitor(grid, truth, tuple(f"{day:%Y-%m-%d}" for day in days), expected, window=window)
+    told: tuple[str, ...] = ()
+    if signals is not None:
+        found, told = _beside_signals(found, bundle, (days, names, grid), (signals, ids), window)
     show_findings(replace(found.findings, warnings=()), everything=True)
     say(f"Advice: {found.advice.action}.", *found.advice.reasons)
     write_record(out, found.findings.record() | {"advice": found.advice.action, "reasons": list(found.advice.reasons)})
     _say_what_was_read(tables)
+    say(*told)
+
+
+def _live(
+    folder: Path, bundle: FactorFolder, scores: Path | None, least_matched: float
+) -> tuple[pd.Series[float], list[FundTable]]:
+    """The published scores and the later ones: of the file, else the live records; and the tables that were read."""
+    import pandas as pd
+
+    from parties.factor.fund_tables import read_values
+    from parties.factor.live_scores import live_scores
+
+    live = bundle.factor["score"]
+    if scores is None:
+        daily = live_scores(folder)["score"]  # of periods after the run's calendar: no date is in both
+        return (pd.concat([live, daily]) if len(daily) else live), []
+    table = read_values(scores, "score")
+    table.match(pd.DatetimeIndex(table.days.astype("datetime64[ns]")), bundle.instruments, least_matched, bundle.name)
+    later = table.series(bundle.instruments)
+    return pd.concat([live[~live.index.isin(later.index)], later]), [table]
+
+
+def _beside_signals(
+    found: Monitoring,
+    bundle: FactorFolder,
+    live: tuple[pd.DatetimeIndex, tuple[str, ...], Floats],
+    given: tuple[Path, Path | None],
+    window: int,
+) -> tuple[Monitoring, tuple[str, ...]]:
+    """With what published signals explain of published and live scores over time, and a line for each of their files.
+
+    live: days, instruments and scores; given: the signals' folder and the table that links ids.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from parties.factor.known_signals import read_links, read_signals
+    from vfl.factors.known_signals import known_findings
+    from vfl.factors.monitor import watched_for_crowding
+
+    days, names, grid = live
+    old = bundle.dates < days[0]
+    before = pd.DataFrame(bundle.scores[old], columns=list(bundle.instruments)).reindex(columns=list(names))
+    scores, whole = np.vstack([before.to_numpy(), grid]), bundle.dates[old].append(days)
+    folder, ids = given
+    known = read_signals(folder, whole, names, links=None if ids is None else read_links(ids))
+    periods = tuple(f"{day:%Y-%m-%d}" for day in whole)
+    explained = known_findings(scores, None, periods, known.signals, horizon=1, window=window)
+    return watched_for_crowding(found, explained), known.said
 
 
 @app.command("validate")

@@ -7,7 +7,7 @@ allowing for the sampling error of both and for overlapping labels.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,15 @@ from vfl.factors.evaluate import ic_by_period
 from vfl.factors.findings import Findings, Number, Series, Warn, hac_numbers
 from vfl.factors.hac import CONFIDENCE, hac_mean
 
-__all__ = ["Action", "Advice", "Expectation", "Monitoring", "monitor", "population_stability"]
+__all__ = [
+    "Action",
+    "Advice",
+    "Expectation",
+    "Monitoring",
+    "monitor",
+    "population_stability",
+    "watched_for_crowding",
+]
 
 Floats = NDArray[np.float64]
 Action = Literal["wait", "keep", "watch", "retrain"]
@@ -143,6 +151,20 @@ def monitor(
     advice = _advice(numbers, rolling, expected, window)
     warnings = (Warn(advice.action, " ".join(advice.reasons)),) if advice.action in {"watch", "retrain"} else ()
     return Monitoring(Findings({"live": numbers}, series, warnings=warnings), advice)
+
+
+def watched_for_crowding(found: Monitoring, known: Findings) -> Monitoring:
+    """The same with what published signals explain of the score over time: crowding is one more reason to watch.
+
+    known: of :func:`vfl.factors.known_signals.known_findings`, over published and live periods.
+    """
+    crowded = tuple(warning.text for warning in known.warnings if warning.name == "crowding")
+    action: Action = "watch" if crowded and found.advice.action in {"wait", "keep"} else found.advice.action
+    advice = Advice(action, (*found.advice.reasons, *crowded))
+    warnings = (Warn(action, " ".join(advice.reasons)),) if action in {"watch", "retrain"} else ()
+    left_out = {name: why for name, why in known.left_out.items() if name in ("signals", "library")}
+    findings = replace(found.findings | replace(known, left_out=left_out), warnings=warnings)
+    return Monitoring(findings, advice)
 
 
 def _rolling(ics: Floats, window: int) -> Floats:

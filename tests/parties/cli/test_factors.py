@@ -188,6 +188,32 @@ def test_monitor_as_labels_arrive(entente, bundle, tmp_path) -> None:
     assert "is below the expected" in out
 
 
+def test_monitor_warns_when_published_signals_come_to_explain_the_score(entente, bundle, tmp_path) -> None:
+    labels, folder = table(LABELS, "label", tmp_path / "labels.csv"), tmp_path / "signals"
+    folder.mkdir()
+    drawn = np.random.default_rng(8).normal(size=SCORES.shape)
+    asked = ("monitor", bundle, "--labels", labels, "--window", 6, "--signals", folder, "--out", tmp_path / "live.json")
+    table(drawn, "Mom12m", folder / "mom.csv")
+    code, out, _ = entente(*asked)
+    assert code == 0
+    assert "Advice: keep." in out
+    assert "mom.csv: 1 signals, 110 of the factor's 110 instruments" in out
+    caught_up = np.where(np.arange(T)[:, None] < T - 6, drawn, SCORES + 0.3 * drawn)
+    table(caught_up, "Mom12m", folder / "mom.csv")
+    code, out, _ = entente(*asked)
+    assert code == 0
+    assert "Advice: watch." in out
+    record = json.loads((tmp_path / "live.json").read_text())
+    assert record["advice"] == "watch"
+    assert "others trade what it has become" in record["reasons"][-1]
+    assert len(record["series"]["crowding"]["x"]) == T
+    assert not {"rank_ic_left", "spanning"} & set(record["left_out"])
+    (folder / "mom.csv").unlink()
+    code, _, complaint = entente(*asked)
+    assert code == 2
+    assert "holds no .csv or .parquet file" in complaint
+
+
 def test_validate_at_home_with_prices(entente, bundle, tmp_path) -> None:
     labels = table(LABELS, "label", tmp_path / "labels.csv")
     prices = 50 * np.cumprod(1 + np.vstack([np.zeros((1, N)), 0.02 * LABELS[:-1]]), axis=0)
