@@ -184,7 +184,7 @@ def _beside_signals(
     days, names, grid = live
     old = bundle.dates < days[0]
     before = pd.DataFrame(bundle.scores[old], columns=list(bundle.instruments)).reindex(columns=list(names))
-    scores, whole = np.vstack([before.to_numpy(), grid]), bundle.dates[old].append(days)
+    scores, whole = np.vstack([before.to_numpy(), grid]), pd.DatetimeIndex(bundle.dates[old].append(days))
     folder, ids = given
     known = read_signals(folder, whole, names, links=None if ids is None else read_links(ids))
     periods = tuple(f"{day:%Y-%m-%d}" for day in whole)

@@ -57,7 +57,8 @@ def _changes(ranks: I64) -> I64:
     periods, entities = ranks.shape
     largest = int(np.abs(ranks).max(initial=0))
     # sums of products are whole numbers, which float32 holds up to 2**24 and float64 up to 2**53
-    values = ranks.astype(np.float32 if entities * largest**2 <= 1 << 24 else np.float64)
+    small = entities * largest**2 <= 1 << 24
+    values: NDArray[np.float32] | F64 = ranks.astype(np.float32) if small else ranks.astype(np.float64)
     squares = np.square(ranks).sum(axis=1).astype(np.float64)
     nearest = np.zeros(max(0, periods - 1), dtype=np.intp)
     for first in range(1, periods, _ROWS):
