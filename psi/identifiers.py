@@ -145,6 +145,7 @@ def canonical_ids(
     if repeated:
         raise DuplicateIdentifier(
             f"duplicate identifiers: {_some(repeated)} are the same entity: select each entity once, spelled one way"
+            + ", such as upper(trim(...)) of it" * all(_alike(raws) for raws in by_form.values())
         )
     merged = {entity: forms for entity, forms in by_entity.items() if len(forms) > 1}
     if merged and not many_to_one:
@@ -154,6 +155,10 @@ def canonical_ids(
             "drop all but one, or allow many-to-one if these are names of one entity at different times"
         )
     return mapping
+
+
+def _alike(raws: Sequence[str]) -> bool:
+    return len({raw.strip(" ").upper() for raw in raws}) == 1
 
 
 def _merge(entity: str, forms: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ def audit_verify(
     for other_name, count in found.others.items():
         say(f"{other_name}: {things(count, 'heads')} seen, none contradicts another")
     if found.unlinked:
-        say(f"{things(found.unlinked, 'heads')} are signed but begin after one that was not seen here.")
+        say(f"{things(found.unlinked, 'heads')} signed, but beginning after one that was not seen here.")
 
 
 @app.command("show")

@@ -87,7 +87,7 @@ def data_check(
         say(*static_lines(settings.party, queries, data_folder, times, settings.label))
         return
     calendar = calendar_of(times)
-    _refuse_faults(row_faults(settings.party, queries, data_folder))
+    _refuse_faults(row_faults(settings.party, queries, data_folder), settings.party.query)
     report = coverage_report(settings.party, queries, data_folder, calendar, settings.label)
     _show(report)
     _verdict(report)
@@ -120,20 +120,22 @@ def _verdict(report: CoverageReport) -> None:
     if report.labels and not any(report.labels):
         raise DataError("no period of this calendar has a label: choose periods that the labels cover")
     look = len(report.notes) + bool(empty)
-    gaps = f"{empty} of {len(report.periods)} periods have no row" if empty else ""
+    gaps = f"{empty} of {len(report.periods)} periods {'has' if empty == 1 else 'have'} no row" if empty else ""
     notes = f"{len(report.notes)} notes above to look at" if len(report.notes) > 1 else "1 note above to look at"
     told = ", ".join(filter(None, (gaps, notes if report.notes else "")))
     say(f"Ready for a run over this calendar{f', with {told}' if look else ''}.")
 
 
-def _refuse_faults(faults: Sequence[Fault]) -> None:
+def _refuse_faults(faults: Sequence[Fault], query: str) -> None:
     """Name rows that no run would take, all at once."""
     counts = {what: sum(fault.what == what for fault in faults) for what in ("look-ahead", "duplicate")}
     say(f"Look-ahead: {counts['look-ahead'] or 'none'}. Duplicates: {counts['duplicate'] or 'none'}.")
     if not faults:
         return
     table("", ("fault", ">row", "detail"), ((f.what, f.row, f.detail) for f in faults[:_FULL_LISTING]))
-    raise DataError(f"{things(len(faults), 'rows')} would stop every run: mend them, or filter them out in the query")
+    from parties.data.check import mended
+
+    raise DataError(f"{query}: {things(len(faults), 'rows')} would stop every run: {mended(faults, query)}")
 
 
 @entities.command("check")

@@ -122,11 +122,12 @@ def _columns(own: OwnFiles) -> tuple[str, ...]:
     if own.data is None:
         raise ConfigError("--query needs --data, the folder that ${data} stands for in SQL, or --columns")
     from parties.data.query import run_query
-    from parties.data.result_columns import ResultColumns, is_number
+    from parties.data.result_columns import ResultColumns, is_number, numbers_in_text
 
     found: list[str] = []
 
     def look(result: ResultColumns) -> list[str]:
+        numbers_in_text(own.query.name, result, [name for name in result.types if name not in _RESERVED])
         found.extend(name for name, kind in result.types.items() if name not in _RESERVED and is_number(kind))
         return ["1 AS one"]
 

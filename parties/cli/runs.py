@@ -237,7 +237,7 @@ def run_cancel(
     yes: Yes = False,
 ) -> None:
     """Stop a run for everyone, as the admin or as a party of it."""
-    with _asker(run, coordinator, credentials, home) as (client, run_id, name):
+    with _asker(run, coordinator, credentials, home) as (client, run_id, _):
         view = client.run(run_id)
         if view.ended:
             why_ended = f" ({view.reason})" if view.reason else ""
@@ -246,7 +246,7 @@ def run_cancel(
         if not yes and not typer.confirm(f"Stop run {run_id[:12]} ({view.status}) for everyone, for good?"):
             say("Nothing was changed.")
             return
-        client.cancel(run_id, why or f"cancelled by {'the admin' if home is None else name}")
+        client.cancel(run_id, why or "no reason was given")
     say(f"Run {run_id[:12]} is cancelled.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from parties.cli.help_group import HelpGroup
 from parties.cli.joining import KeyFile
 from parties.cli.parent import follow_parent
 from parties.errors import ConfigError
+from parties.process.leaving import when_told_to_stop
 from parties.process.logs import log_to
 from parties.terminal.console import say
 
@@ -49,11 +49,7 @@ def coordinator_start(
 
     stop = threading.Event()
 
-    def leave(*_: object) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
+    when_told_to_stop(stop.set)
     serve(home, until=stop, ready=lambda address: say(f"the coordinator listens on {address}"))
 
 

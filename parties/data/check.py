@@ -5,6 +5,7 @@ Everything here stays at home: it names the party's coverage, which no other par
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from parties.plurals import things
 from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.panel import Calendar
 
-__all__ = ["ColumnPreview", "CoverageReport", "Fault", "coverage_report", "row_faults"]
+__all__ = ["ColumnPreview", "CoverageReport", "Fault", "coverage_report", "mended", "row_faults"]
 
 _SPARSE = 0.5
 """A column missing more often than this is worth a note."""
@@ -36,11 +37,12 @@ _SPARSE = 0.5
 
 @dataclass(frozen=True)
 class Fault:
-    """A row that no run would take. ``row`` counts from 1; ``what`` is look-ahead or duplicate."""
+    """A row that no run would take. ``row`` counts from 1. ``same``: it repeats an earlier row, values included."""
 
     what: Literal["look-ahead", "duplicate"]
     row: int
     detail: str
+    same: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,28 @@ def row_faults(settings: PartySettings, folder: Path, data: Path) -> tuple[Fault
         for i in np.flatnonzero(known < period)
     ]
     keys = pd.DataFrame({"entity": canonical, "period": observed.period, "known": observed.available_at})
+    same = pd.concat([keys, pd.DataFrame(observed.values)], axis=1).duplicated().to_numpy()
     faults += (
         []
         if settings.duplicates != "error"
         else [
-            Fault("duplicate", int(i) + 1, f"entity {observed.entity[i]!r}, period {period[i]}: given before")
+            Fault(
+                "duplicate",
+                int(i) + 1,
+                f"entity {observed.entity[i]!r}, period {period[i]}: given before{', the same' * bool(same[i])}",
+                same=bool(same[i]),
+            )
             for i in np.flatnonzero(keys.duplicated().to_numpy())
         ]
     )
     return tuple(faults)
+
+
+def mended(faults: Sequence[Fault], query: str) -> str:
+    """What takes all these rows out of the way."""
+    if all(fault.same for fault in faults):
+        return f'write SELECT DISTINCT in {query}, or duplicates = "latest" under [party] in node.toml'
+    return f"mend {'it, or filter it' if len(faults) == 1 else 'them, or filter them'} out in {query}"
 
 
 @dataclass(frozen=True)
@@ -166,6 +181,7 @@ def coverage_report(
             *(_tried(observed, folder / settings.query, data) if settings.query else ()),
             *_constant(settings, raw),
             *_maybe_thousands(observed),
+            *_late(observed, inside, calendar),
             *left,
         ),
         readings=tuple(readings),
@@ -272,6 +288,19 @@ def _constant(settings: PartySettings, raw: NDArray[np.float64]) -> list[str]:
     ]
 
 
+def _late(observed: Observations, inside: NDArray[np.int64], calendar: Calendar) -> list[str]:
+    """That no row is known in time for its own period, so that all are used in a later one."""
+    there = inside >= 0
+    late = (observed.available_at[there] - calendar.cutoffs[inside[there]]) / np.timedelta64(1, "D")
+    if observed.windowed or not late.size or not (late > 0).all():
+        return []
+    days = math.ceil(float(np.quantile(late, 0.95)) - 1e-6)
+    return [
+        f"no row is known by the cutoff of its own period, so each is used in a later one; most are known {days} days "
+        f"after it: decision_lag_days larger by {days} in the run's terms would use them in their own"
+    ]
+
+
 def _label_reading(
     rows: LabelRows, names: NDArray[np.object_], entities: Sequence[str], *, features: bool = True
 ) -> str:
@@ -338,11 +367,15 @@ def _notes(
         notes.append(f"no observation is dated inside the calendar ({calendar.periods[0]} to {calendar.periods[-1]})")
     empty = [name for name, count in zip(report.periods, report.covered, strict=False) if count == 0]
     if empty:
-        notes.append(f"{len(empty)} of {len(report.periods)} periods have no usable observation, the first {empty[0]}")
+        notes.append(f"{_so_many(empty, report)} no usable observation, the first {empty[0]}")
     bare = [name for name, count in zip(report.periods, report.labels, strict=False) if count == 0]
     if bare:
-        notes.append(f"{len(bare)} of {len(report.periods)} periods have no label, the first {bare[0]}")
+        notes.append(f"{_so_many(bare, report)} no label, the first {bare[0]}")
     for name, share in report.missing.items():
         if share > _SPARSE and name not in settings.missing_indicators:
             notes.append(f"column {name} is missing in {share:.0%} of usable observations; consider missing_indicators")
     return notes
+
+
+def _so_many(some: Sequence[str], report: CoverageReport) -> str:
+    return f"{len(some)} of {len(report.periods)} periods {'has' if len(some) == 1 else 'have'}"

@@ -25,6 +25,7 @@ __all__ = [
     "compute",
     "is_number",
     "number_column",
+    "numbers_in_text",
     "period_as_day",
     "quoted",
     "rules_of",
@@ -42,6 +43,7 @@ _ZONES = (
     *("Asia/Kolkata", "Asia/Singapore", "Asia/Shanghai", "Asia/Hong_Kong", "Asia/Tokyo", "Asia/Seoul"),
     *("Australia/Sydney", "Pacific/Auckland"),
 )
+_ISO = re.compile(r"\d{4}-\d\d-\d\d")
 _MONEY = "$€£¥₹"
 _APART = re.compile(r"(?<=\d)['\u2019 \u00a0\u202f\u2009](?=\d{3})")
 _POWER = r"(?:[eE][+-]?\d+)?"
@@ -109,6 +111,9 @@ def time_column(source: str, name: str, result: ResultColumns) -> str:
     values = [value for value in sampled if value is not None]
     shown = f", such as {str(values[0])[:40]!r}" if values else ""
     ways = [way for way in _date_ways(name, kind, values) if result.works(way)]
+    if not ways and kind == "VARCHAR":
+        other, mixed = _mixed_dates(name, [str(value) for value in sampled])
+        shown, ways = shown + other, [way for way in mixed if result.works(way)]
     remedy = wrapped(name, *ways) if ways else "write dates as YYYY-MM-DD in the data"
     raise DataError(f"{source}: column {name!r} is {kind}, not a date{shown}; {remedy}")
 
@@ -125,6 +130,18 @@ def number_column(source: str, name: str, result: ResultColumns) -> str:
     ways = [way for way, held in _number_ways(name, values) if result.works(held) and result.works(way)]
     remedy = wrapped(name, *ways) if ways else "mend that value, or leave its row out with WHERE"
     raise DataError(f"{source}: {row}column {name!r} is {kind}, not a number{why}; {remedy}", name)
+
+
+def numbers_in_text(source: str, result: ResultColumns, names: Sequence[str]) -> None:
+    """Refuse the first of these columns that is text, all of it formatted numbers: it was meant as a number."""
+    for name in names:
+        if result.types[name] != "VARCHAR":
+            continue
+        values = ["" if value is None else str(value) for value in result.sample(name)]
+        if _first_formatted(values)[0] and any(
+            result.works(held) and result.works(way) for way, held in _number_ways(name, values)
+        ):
+            number_column(source, name, result)
 
 
 def period_as_day(source: str, frame: pd.DataFrame, kind: str) -> None:
@@ -196,6 +213,20 @@ def _date_ways(name: str, kind: str, values: Sequence[Any]) -> list[str]:
             return [f"CAST({column} AS TIMESTAMPTZ)"]
         return [f"CAST(left({column}, 10) AS DATE)"]
     return [f"CAST(strptime({column}, '{form}') AS DATE)" for form in _forms(texts)]
+
+
+def _mixed_dates(name: str, texts: Sequence[str]) -> tuple[str, list[str]]:
+    """The first row that is written otherwise than YYYY-MM-DD beside rows that are; what takes both."""
+    iso = [_ISO.fullmatch(text) is not None for text in texts]
+    others = [text for text, found in zip(texts, iso, strict=True) if not found and not is_blank(text)]
+    if not others or not any(iso):
+        return "", []
+    column, row = quoted(name), texts.index(others[0]) + 1
+    return f", and row {row} is {others[0][:40]!r}", [
+        f"CASE WHEN {column} LIKE '____-__-__' THEN CAST({column} AS DATE) "
+        f"ELSE CAST(strptime({column}, '{form}') AS DATE) END"
+        for form in _forms(others)
+    ]
 
 
 def _counted_days(column: str, number: float) -> list[str]:

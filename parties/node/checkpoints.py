@@ -189,7 +189,8 @@ class ServedRecords:
             return None
         if str(kept["data"]) != self._data:
             raise DataError(
-                "this node's data changed since the run began, so the run cannot go on: restore the data, or cancel it"
+                "this node's data changed since the run began, so the run ends here: restore the data, and have it "
+                "proposed anew"
             )
         share, part = Share(self._ring, kept["share"]), Share(self._ring, kept["part"])
         return Forward(str(kept["session"]), step, bool(kept["train"]), kept["rows"], share, part)

@@ -72,8 +72,8 @@ _AFTERWARDS = (Answer, LiveRecord)  # said of runs that have ended
 class CoordinatorLine:
     """One node's line. ``home`` holds ``keys/`` and ``roster.json``. Any thread may report.
 
-    ``introduction``: what the node offers to runs, said each time the line attaches. ``runs``: those it has records of,
-    so that it is told how they ended while it was away.
+    ``introduction``: what the node offers to runs, said each time the line attaches. ``runs``: those it has records of
+    or was asked to sign, so that it is told how they ended while it was away.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class CoordinatorLine:
         return time.monotonic() - self._heard
 
     def close(self) -> None:
-        """Leave: :meth:`commands` ends, reports raise. May be called from a signal handler."""
+        """Leave: :meth:`commands` ends, reports raise. For any thread, and no signal handler: gRPC takes locks."""
         self._closed.set()
         if self._stream is not None:
             self._stream.cancel()

@@ -13,7 +13,7 @@ import numpy as np
 
 from parties.agreement.document import Agreement
 from parties.data.agreed_rows import rows_of
-from parties.data.check import row_faults
+from parties.data.check import mended, row_faults
 from parties.data.entities import has_periods, listed_names, party_entities
 from parties.data.static_panel import TooFewRows
 from parties.data.text_scorer import pinned_scorer
@@ -143,6 +143,6 @@ def data_check(settings: NodeSettings, folder: Path) -> tuple[str, ...]:
         raise DataError(
             f"{party.query}: {things(len(faults), 'rows')} would stop every run, the first: row {first.row}, "
             f"{first.what}: "
-            f"{first.detail}; mend them, or filter them out in the query"
+            f"{first.detail}; {mended(faults, party.query)}"
         )
     return (f"{things(len(entities), 'entities')}; the queries run, no look-ahead, no duplicates",)

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from parties.errors import StorageError
 from parties.private_files import write_private
 
-__all__ = ["RunEnd", "forget_end", "keep_end", "kept_end"]
+__all__ = ["RunEnd", "forget_end", "keep_end", "kept_end", "runs_without_end"]
 
 _FILE = "ended.json"
 
@@ -48,6 +48,12 @@ def kept_end(folder: Path) -> RunEnd | None:
         return RunEnd.model_validate_json((folder / _FILE).read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def runs_without_end(home: Path) -> list[str]:
+    """Runs that the node in ``home`` was asked to sign, and of whose end it was not told: it may have been away."""
+    asked = (path.parent for path in home.glob("runs/*/agreement.json"))
+    return sorted(folder.name for folder in asked if kept_end(folder) is None)
 
 
 def forget_end(folder: Path) -> None:

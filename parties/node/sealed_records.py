@@ -87,7 +87,8 @@ class SealedRecords:
             return None
         if str(kept["data"]) != self._data:
             raise DataError(
-                "this node's data changed since the run began, so the run cannot go on: restore the data, or cancel it"
+                "this node's data changed since the run began, so the run ends here: restore the data, and have it "
+                "proposed anew"
             )
         arrays: Arrays = {name: array for name, array in kept.items() if name not in _OWN}
         return StepRecord(str(kept["session"]), step, bool(kept["train"]), kept["rows"], arrays)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,8 +19,10 @@ from parties.node.home import NodeHome
 from parties.node.node import Node
 from parties.node.notice_watch import node_notices
 from parties.node.own_data import data_check
+from parties.node.run_ends import runs_without_end
 from parties.notices.notifier import Notifier, ways
 from parties.process.health import HealthServer, Sample, process_samples
+from parties.process.leaving import when_told_to_stop
 from parties.process.supervision import start_task
 from parties.process.workers import open_workers
 from parties.transport.grpc import ExchangeServer
@@ -93,14 +94,10 @@ def serve(home: Path, *, until_run_ends: bool = False) -> int:
         place.folder,
         version=__version__,
         introduction=place.introduction(),
-        runs=runs_begun(place.folder),
+        runs={*runs_begun(place.folder), *runs_without_end(place.folder)},
     )
 
-    def leave(*_: object) -> None:
-        line.close()
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
+    when_told_to_stop(line.close)
     _LOG.info(
         "node %s (%s party, Entente %s) listens on %s; %d members in its roster",
         place.identity.name,

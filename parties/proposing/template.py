@@ -39,7 +39,7 @@ def terms_template(
     labels = [member.name for member in there if member.role == "label"]
     features = [member.name for member in there if member.role == "feature"]
     if len(labels) != 1 or not features:
-        away = f"; {', '.join(silent)} has not started yet" if silent else ""
+        away = f"; {', '.join(silent)} {'has' if len(silent) == 1 else 'have'} not started yet" if silent else ""
         raise ConfigError(
             f"a run needs one label party and a feature party or more; here are {len(labels)} and {len(features)}{away}"
         )

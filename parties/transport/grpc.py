@@ -54,6 +54,7 @@ _LOG = logging.getLogger(__name__)
 _METHOD = "/entente.exchange.v1.Exchange/Deliver"
 _RECEIPT_MESSAGES, _RECEIPT_BYTES = 32, 2 * 2**20
 _CALLS = 512
+_LAST_PORT = 65535
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", LARGEST_FRAME),
@@ -234,6 +235,9 @@ class ExchangeServer:
         self.close()
 
     def _listen(self, address: str, invited: Callable[[], bytes]) -> int:
+        port = address.rpartition(":")[2]
+        if port.isdecimal() and int(port) > _LAST_PORT:  # gRPC would take the number's last 16 bits
+            raise ConfigError(f"cannot listen on {address}: ports end at {_LAST_PORT}; choose another port")
         try:
             # credentials of its own: each port asks for the roster in force when it changes
             return self._server.add_secure_port(address, server_credentials(self.identity, self._roster, invited))

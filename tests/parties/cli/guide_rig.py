@@ -17,19 +17,22 @@ __all__ = ["carried_out", "script"]
 _PATIENCE = 480
 
 
-def script(guide: Path) -> str:
-    """The blocks of ``guide`` as they stand, a comment at its head left out."""
+def script(guide: Path, before: str = "") -> str:
+    """The blocks of ``guide`` as they stand, up to the heading ``before``; a comment at its head left out."""
     text = re.sub(r"^<!--.*?-->", "", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if before:
+        assert before in text, before
+        text = text[: text.index(before)]
     blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     for port, address in zip(range(7400, 7404), free_addresses(4), strict=True):
         blocks = blocks.replace(f"127.0.0.1:{port}", address)
     return f'set -e\nentente() {{ "{sys.executable}" -m parties.cli "$@"; }}\n{blocks}\necho THE END\n'
 
 
-def carried_out(guide: Path, folder: Path) -> str:
-    """What the whole guide says, carried out to its end; whatever it left running is killed."""
+def carried_out(guide: Path, folder: Path, before: str = "") -> str:
+    """What the guide says, carried out to its end or to the heading; whatever it left running is killed."""
     process = subprocess.Popen(
-        ["bash", "-c", script(guide)],
+        ["bash", "-c", script(guide, before)],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,

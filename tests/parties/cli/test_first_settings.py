@@ -79,6 +79,25 @@ def test_what_does_not_fit_is_named(tmp_path: Path, files: Path) -> None:
         loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "text.sql"))
 
 
+def test_a_number_that_is_text_is_not_left_out_without_a_word(tmp_path: Path, files: Path) -> None:
+    (files / "marks.csv").write_text(
+        'company,week,cars,sector,n\nA,2024-01-05,"1,234",01,3\nB,2024-01-05,"12,345",02,4\n'
+    )
+    sql = (
+        "SELECT company AS entity, week AS period, cars, sector, n "
+        "FROM read_csv('${data}/marks.csv', all_varchar = true)"
+    )
+    (files / "marks.sql").write_text(sql)
+    with pytest.raises(
+        DataError, match=r"marks\.sql: row 1: column 'cars' is VARCHAR, not a number .*put around"
+    ) as refused:
+        loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "marks.sql"))
+    around = str(refused.value).split("put around the query ")[1].split(", or ")[0]
+    (files / "mended.sql").write_text(around.replace("(...)", f"({sql})"))
+    settings = loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "mended.sql"))
+    assert settings.party.columns == ("cars",), "codes with zeros in front stay text"
+
+
 def test_a_label_party_without_its_table_is_told_what_is_missing(tmp_path: Path) -> None:
     loaded(tmp_path, "label", OwnFiles())
     whole = (tmp_path / "node.toml").read_text()

@@ -13,7 +13,7 @@ from parties.data.simulate import simulate
 from parties.demo.homes import lay_out
 from parties.errors import RunAborted
 from parties.node.decisions import decisions
-from parties.node.run_ends import RunEnd, forget_end, keep_end, kept_end
+from parties.node.run_ends import RunEnd, forget_end, keep_end, kept_end, runs_without_end
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 
@@ -59,7 +59,9 @@ def test_nothing_is_signed_once_a_run_has_ended(
 ) -> None:
     home, agreement = waiting
     folder = home / "runs" / agreement.run_id
+    assert runs_without_end(home) == [agreement.run_id], "asked for when the node is back: it may have been away"
     keep_end(home, agreement.run_id, RunEnd(status="aborted", reason="web rejected: no", at=datetime.now(UTC)))
+    assert runs_without_end(home) == []
     for words in (["approve", "--yes"], ["reject", "--why", "late"]):
         assert run(["run", words[0], agreement.run_id, "--home", str(home), *words[1:]]) == RunAborted.exit_code
         said = capsys.readouterr().err

@@ -1,8 +1,13 @@
-"""docs/own-files.md: its blocks, carried out on messy files of people's own, end in a settled run without a refusal."""
+"""docs/own-files.md: its blocks, carried out on messy files of people's own, end in a settled run without a refusal.
+
+With ENTENTE_LONG=1 also in a settled second run on later weeks, and in what the guide shows of it.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,9 @@ from tests.parties.cli.guide_rig import carried_out, script
 from tests.places import ROOT
 
 GUIDE = ROOT / "docs" / "own-files.md"
-N, WEEKS = 40, 26
+N, WEEKS = 40, 30  # the first run takes 26 of them
+SECOND = "## 5. The next run"
+LONG = "ENTENTE_LONG" in os.environ
 BAR = 30
 """Commands that a first settled run may take."""
 
@@ -47,17 +54,28 @@ def files(folder: Path) -> None:
 
 
 def test_it_takes_few_commands() -> None:
-    assert len(re.findall(r"^(?:until |for .*until )?entente ", script(GUIDE), re.MULTILINE)) <= BAR
+    assert len(re.findall(r"^(?:until |for .*until )?entente ", script(GUIDE, SECOND), re.MULTILINE)) <= BAR
+
+
+def test_the_second_run_is_signed_as_the_first_was() -> None:
+    whole, first = script(GUIDE).splitlines(), script(GUIDE, SECOND).splitlines()
+    signing = [line for line in first if re.search(r"run (waiting|review|approve|watch)|^RUN=", line)]
+    assert len(signing) == 7
+    assert [line for line in whole if line in signing] == signing * 2
+    assert subprocess.run(["bash", "-n", "-c", script(GUIDE)], check=False).returncode == 0
 
 
 @pytest.mark.system
 @pytest.mark.timeout(600)
 def test_messy_files_of_ones_own_end_in_a_settled_run(tmp_path: Path) -> None:
     files(tmp_path)
-    said = carried_out(GUIDE, tmp_path)
-    assert "settle    done" in said
+    said = carried_out(GUIDE, tmp_path, "" if LONG else SECOND)
+    assert len(re.findall("settle +done", said)) == (2 if LONG else 1)
     assert "rejected" not in said, "no proposal is refused"
     assert said.count("Ready for a run over this calendar") == 3
     assert re.search(rf"align +done .*, {N} entities", said), "every name was matched"
-    (factor,) = (tmp_path / "sat" / "factors").glob("*/*/factor.parquet")
-    assert pd.read_parquet(factor).iloc[:, 0].size > N
+    factors = [pd.read_parquet(path) for path in (tmp_path / "sat" / "factors").glob("*/*/factor.parquet")]
+    ends = sorted(str(one.index.get_level_values("datetime").max())[:10] for one in factors)
+    assert ends == ["2024-06-28", "2024-07-26"][: 1 + LONG]
+    assert all(one.iloc[:, 0].size > N for one in factors)
+    assert ("Proved together: Both ends logged the same transcript" in said) == LONG

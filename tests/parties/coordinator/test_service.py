@@ -516,6 +516,8 @@ def test_a_taken_port_is_named_and_nothing_stays_open(consortium: Consortium) ->
         before = {thread.name for thread in threading.enumerate()}
         with pytest.raises(ConfigError, match="another program may use it"):
             Coordinator(consortium.home(COORDINATOR), CoordinatorSettings(listen=running.address))
+        with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:99999: ports end at 65535"):
+            Coordinator(consortium.home(COORDINATOR), CoordinatorSettings(listen="127.0.0.1:99999"))
         assert {thread.name for thread in threading.enumerate()} <= before
 
 

@@ -66,6 +66,8 @@ def test_it_says_who_is_missing() -> None:
         ConfigError, match="one label party and a feature party or more; here are 0 and 1; card has not"
     ):
         terms_template("x", [MEMBERS[0], away], "sealed", "M", date(2023, 1, 1), date(2024, 1, 1))
+    with pytest.raises(ConfigError, match="; card, web have not started yet"):
+        terms_template("x", [away, PartyView(name="web")], "sealed", "M", date(2023, 1, 1), date(2024, 1, 1))
 
 
 def test_too_few_columns_for_a_split_network_name_what_fits() -> None:
