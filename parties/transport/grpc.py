@@ -40,6 +40,7 @@ from parties.transport.chunks import LARGEST_FRAME, assemble
 from parties.transport.courier import FAREWELL, Caller, Courier, Deliver
 from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, SessionClosed
 from parties.transport.meter import Recorder
+from parties.transport.reach import beyond_ports
 from parties.transport.routes import Routes, Way
 from parties.transport.session import SessionChannel
 from parties.transport.sessions import Sessions, TooManyWaiting
@@ -54,7 +55,6 @@ _LOG = logging.getLogger(__name__)
 _METHOD = "/entente.exchange.v1.Exchange/Deliver"
 _RECEIPT_MESSAGES, _RECEIPT_BYTES = 32, 2 * 2**20
 _CALLS = 512
-_LAST_PORT = 65535
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", LARGEST_FRAME),
@@ -186,10 +186,11 @@ class ExchangeServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {method: handler}), *services)
         )
-        host, port = address.rpartition(":")[0], self._listen(address, invited)
+        host, port = address.rpartition(":")[0], 0 if beyond_ports(address) else self._listen(address, invited)
         if not port or (self._tunnel is not None and not self._listen(self._tunnel.own, invited)):
             self._close_tunnel()
-            raise ConfigError(f"cannot listen on {address}: another program may use it; choose another port")
+            why = beyond_ports(address) or "another program may use it"
+            raise ConfigError(f"cannot listen on {address}: {why}; choose another port")
         self.address = f"{host}:{port}"
         self._server.start()
         if self._tunnel is not None:
@@ -235,9 +236,6 @@ class ExchangeServer:
         self.close()
 
     def _listen(self, address: str, invited: Callable[[], bytes]) -> int:
-        port = address.rpartition(":")[2]
-        if port.isdecimal() and int(port) > _LAST_PORT:  # gRPC would take the number's last 16 bits
-            raise ConfigError(f"cannot listen on {address}: ports end at {_LAST_PORT}; choose another port")
         try:
             # credentials of its own: each port asks for the roster in force when it changes
             return self._server.add_secure_port(address, server_credentials(self.identity, self._roster, invited))
