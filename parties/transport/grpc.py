@@ -30,7 +30,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
-from parties.errors import ConfigError, PeerError
+from parties.errors import PeerError
 from parties.members.keys import Identity, TlsKeys
 from parties.members.roster import Member, Roster, certificate_name
 from parties.names import COORDINATOR
@@ -40,7 +40,7 @@ from parties.transport.chunks import LARGEST_FRAME, assemble
 from parties.transport.courier import FAREWELL, Caller, Courier, Deliver
 from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, SessionClosed
 from parties.transport.meter import Recorder
-from parties.transport.reach import beyond_ports
+from parties.transport.reach import beyond_ports, cannot_listen
 from parties.transport.routes import Routes, Way
 from parties.transport.session import SessionChannel
 from parties.transport.sessions import Sessions, TooManyWaiting
@@ -154,7 +154,7 @@ class ExchangeServer:
     ``address`` is host:port to listen on, port 0 for a free one; ``services`` are further gRPC handlers for
     the same port (they use :func:`authenticated_peer`);
     ``invited`` gives the certificates (PEM) of those who may shake hands beside the roster; ``door`` leads to the
-    coordinator's switchboard, where ``settings.relay`` wants it. Raises :class:`ConfigError` when the port is taken.
+    coordinator's switchboard, where ``settings.relay`` wants it. Raises :class:`~parties.errors.ConfigError` when the port is taken.
     """
 
     def __init__(
@@ -189,8 +189,7 @@ class ExchangeServer:
         host, port = address.rpartition(":")[0], 0 if beyond_ports(address) else self._listen(address, invited)
         if not port or (self._tunnel is not None and not self._listen(self._tunnel.own, invited)):
             self._close_tunnel()
-            why = beyond_ports(address) or "another program may use it"
-            raise ConfigError(f"cannot listen on {address}: {why}; choose another port")
+            raise cannot_listen(address)
         self.address = f"{host}:{port}"
         self._server.start()
         if self._tunnel is not None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import socket
 import time
 
-__all__ = ["beyond_ports", "round_trip"]
+from parties.errors import ConfigError
+
+__all__ = ["beyond_ports", "cannot_listen", "round_trip"]
 
 _LAST_PORT = 65535
 
 
-def beyond_ports(address: str) -> str:
-    """That no such port can be, or "". gRPC would take the number's last 16 bits, which is another port."""
+def beyond_ports(address: str) -> bool:
+    """Whether no such port can be: gRPC would take the number's last 16 bits, which is another one."""
     port = address.rpartition(":")[2]
-    return f"ports end at {_LAST_PORT}" if port.isdecimal() and int(port) > _LAST_PORT else ""
+    return port.isdecimal() and int(port) > _LAST_PORT
+
+
+def cannot_listen(address: str) -> ConfigError:
+    """Why a node cannot listen there."""
+    why = f"ports end at {_LAST_PORT}" if beyond_ports(address) else "another program may use it"
+    return ConfigError(f"cannot listen on {address}: {why}; choose another port")
 
 
 def round_trip(address: str, *, timeout: float = 3.0) -> float | None:
