@@ -152,9 +152,9 @@ class ExchangeServer:
     """A process's door: serves its peers' calls and opens channels. Many runs and sessions at once.
 
     ``address`` is host:port to listen on, port 0 for a free one; ``services`` are further gRPC handlers for
-    the same port (they use :func:`authenticated_peer`);
-    ``invited`` gives the certificates (PEM) of those who may shake hands beside the roster; ``door`` leads to the
-    coordinator's switchboard, where ``settings.relay`` wants it. Raises :class:`~parties.errors.ConfigError` when the port is taken.
+    the same port (they use :func:`authenticated_peer`); ``invited`` gives the certificates (PEM) of those who may
+    shake hands beside the roster; ``door`` leads to the coordinator's switchboard, where ``settings.relay`` wants it.
+    Raises :class:`~parties.errors.ConfigError` when it cannot listen there.
     """
 
     def __init__(
