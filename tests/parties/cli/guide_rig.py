@@ -14,7 +14,7 @@ from parties.demo.processes import environment
 
 __all__ = ["carried_out", "script"]
 
-_PATIENCE = 480
+_PATIENCE = 1000 if "ENTENTE_LONG" in os.environ else 480
 
 
 def script(guide: Path, before: str = "") -> str:

@@ -66,7 +66,7 @@ def test_the_second_run_is_signed_as_the_first_was() -> None:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200 if LONG else 600)
 def test_messy_files_of_ones_own_end_in_a_settled_run(tmp_path: Path) -> None:
     files(tmp_path)
     said = carried_out(GUIDE, tmp_path, "" if LONG else SECOND)
