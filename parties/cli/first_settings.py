@@ -124,10 +124,10 @@ def _columns(own: OwnFiles) -> tuple[str, ...]:
     from parties.data.query import run_query
     from parties.data.result_columns import ResultColumns, is_number, numbers_in_text
 
-    found: list[str] = []
+    found, source = list[str](), own.query.name
 
     def look(result: ResultColumns) -> list[str]:
-        numbers_in_text(own.query.name, result, [name for name in result.types if name not in _RESERVED])
+        numbers_in_text(source, result, [name for name in result.types if name not in _RESERVED])
         found.extend(name for name, kind in result.types.items() if name not in _RESERVED and is_number(kind))
         return ["1 AS one"]
 
