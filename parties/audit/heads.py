@@ -12,12 +12,21 @@ from typing import Annotated, Any
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 
 from parties.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from vfl.terms import Terms
 
-__all__ = ["Head", "Inclusion", "check_head", "check_inclusion", "continues", "head_message", "make_head"]
+__all__ = [
+    "Head",
+    "Inclusion",
+    "check_head",
+    "check_inclusion",
+    "continues",
+    "head_message",
+    "make_head",
+    "why_malformed",
+]
 
 _DOMAIN = b"entente/log-head/1\x00"
 _Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -94,3 +103,11 @@ def check_inclusion(inclusion: Inclusion, key: bytes) -> bool:
     path = [bytes.fromhex(part) for part in inclusion.path]
     leaf = leaf_hash(inclusion.entry.encode())
     return check_head(head, key) and verify_inclusion(leaf, inclusion.index, head.size, path, bytes.fromhex(head.root))
+
+
+def why_malformed(error: Exception) -> str:
+    """What an entry lacks, in a few words. error: what reading it raised."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return f"no {error.args[0]}" if isinstance(error, KeyError) else "no JSON object of an entry"

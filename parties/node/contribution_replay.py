@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
 from parties.audit.committed_labels import COMMITMENT, LabelCommitment
-from parties.audit.heads import check_inclusion
+from parties.audit.heads import check_inclusion, why_malformed
 from parties.errors import AgreementError, DataError
 from parties.node.coalition_values import Sums, ValuedRun, sealed_report, shared_out
 from parties.node.contribution_evidence import COALITIONS, LabelEvidence, PartyEvidence
@@ -143,17 +143,26 @@ def _logged(agreement: Agreement, run_id: str, shown: PartyEvidence) -> _Logged:
     features = {party.name: bytes.fromhex(party.identity_key) for party in agreement.features}
     if shown.run_id != run_id or shown.party not in features:
         raise DataError(f"the evidence of {shown.party!r} is of run {shown.run_id[:12]}, or of no feature party of it")
-    entries = []
+    told: list[LabelCommitment] = []
+    valued: list[dict[str, Any]] = []
     for proof in sorted(shown.entries, key=lambda proof: proof.index):
-        entry = json.loads(proof.entry) if check_inclusion(proof, features[shown.party]) else {}
-        if proof.head.log != shown.party or entry.get("run") != run_id:
-            raise DataError(f"the evidence of {shown.party!r} has an entry that its log does not prove: ask again")
-        entries.append(entry)
-    told = [entry["body"] for entry in entries if entry["kind"] == COMMITMENT]
-    valued = [entry["body"] for entry in entries if entry["kind"] == COALITIONS]
-    if not told or not valued or entries[0]["kind"] != COMMITMENT:
+        try:
+            entry = json.loads(proof.entry) if check_inclusion(proof, features[shown.party]) else {}
+            if proof.head.log != shown.party or entry.get("run") != run_id:
+                raise DataError(f"the evidence of {shown.party!r} has an entry that its log does not prove: ask again")
+            if entry["kind"] == COALITIONS:
+                valued.append(dict(entry["body"]))
+            elif entry["kind"] == COMMITMENT and not valued:
+                told.append(LabelCommitment.model_validate({**entry["body"], "run_id": run_id}))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(
+                f"the evidence of {shown.party!r}: entry {proof.index} of its log is malformed "
+                f"({why_malformed(error)}), so it proves nothing: ask {shown.party} to make the file anew with "
+                "entente audit evidence"
+            ) from None
+    if not told or not valued:
         raise DataError(f"the evidence of {shown.party!r} has no commitment before its valuation: ask for it again")
-    committed = LabelCommitment.model_validate({**told[0], "run_id": run_id})
+    committed = told[0]
     if not committed.signed_by(agreement.party(agreement.label.party).identity_key):
         raise DataError(
             f"the evidence of {shown.party!r} has a commitment that the label party did not sign: ask again"

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from parties.agreement.document import Agreement
 from parties.audit.committed_labels import COMMITMENT, LabelCommitment
-from parties.audit.heads import check_inclusion
+from parties.audit.heads import check_inclusion, why_malformed
 from parties.errors import DataError
 from parties.node.label_commitment import commitment_of, panel_of
 from parties.node.screen_evidence import (
@@ -105,7 +104,8 @@ def _logged(agreement: Agreement, shown: ScreenPartyEvidence) -> LabelCommitment
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{shown.source or 'the evidence'}: entry {entry.index} of {name}'s log is malformed "
-                f"({_why(error)}), so it proves nothing: ask {name} to make the file anew with entente audit evidence"
+                f"({why_malformed(error)}), so it proves nothing: ask {name} to make the file anew with "
+                "entente audit evidence"
             ) from None
     if not commitments or terminals_digest(shown.salt, shown.ranks.astype(np.int8)) not in digests:
         raise DataError(
@@ -116,14 +116,6 @@ def _logged(agreement: Agreement, shown: ScreenPartyEvidence) -> LabelCommitment
     if made.party != label or not made.signed_by(agreement.party(label).identity_key):
         raise DataError(f"the evidence of {name!r} proves nothing: the commitment in its log is not {label}'s")
     return made
-
-
-def _why(error: Exception) -> str:
-    """What an entry lacks, in a few words."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return f"no {error.args[0]}" if isinstance(error, KeyError) else "no JSON object of an entry"
 
 
 def _faults(

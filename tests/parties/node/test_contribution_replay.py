@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from parties.audit.committed_labels import COMMITMENT
+from parties.audit.log import AuditLog
 from parties.cli import run as entente
 from parties.client import Client
 from parties.data.simulate import SimulatedModel, simulate
@@ -231,6 +233,17 @@ def test_only_what_others_logged_binds_it(audited: Audited) -> None:
         replay_contributions(audited.label, [shown.model_copy(update={"entries": (*shown.entries[:-1], other)})])
     with pytest.raises(DataError, match="no commitment before its valuation"):
         replay_contributions(audited.label, [shown.model_copy(update={"entries": shown.entries[:1]})])
+
+
+def test_a_malformed_entry_is_named_with_its_party(audited: Audited, tmp_path: Path) -> None:
+    shown = audited.parties[0]
+    key = load_identity(shown.party, audited.homes.party(shown.party) / "keys").key
+    with AuditLog(shown.party, f"sqlite:///{tmp_path / 'audit.db'}", key.sign) as log:
+        log.append(COMMITMENT, shown.run_id, {"rows": "many"})
+        log.head()
+        entries = (log.prove(0),)
+    with pytest.raises(DataError, match=r"entry 0 of its log is malformed .*: ask satellite to make the file anew"):
+        replay_contributions(audited.label, [shown.model_copy(update={"entries": entries})])
 
 
 @pytest.mark.parametrize("kind", ["label", "party"])
