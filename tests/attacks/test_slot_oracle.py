@@ -18,7 +18,7 @@ from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.protocols import slots as slots_module
 from vfl.protocols.equality import Compared, commons, proof
 from vfl.protocols.slot_messages import SlotAnswer, SlotCheck, SlotOperand, SlotVerdict
-from vfl.protocols.slots import MOST_FAULTS, SLOTS, evaluate_slots, hold_slots, open_slots
+from vfl.protocols.slots import CHECK_SLOTS, MOST_FAULTS, SLOTS, evaluate_slots, hold_slots, open_slots
 
 U64 = NDArray[np.uint64]
 STEP = Q // PRIME
@@ -45,7 +45,7 @@ def check_slots(place: int | None) -> U64:
     row = np.zeros((1, N), dtype=np.uint64)
     if place is not None:
         row[0, place] = 1
-    found: U64 = CONTEXT.slots.values(row)[0, SLOTS:]
+    found: U64 = CONTEXT.slots.values(row)[0, -CHECK_SLOTS:]
     return found
 
 
@@ -57,10 +57,10 @@ PLACES = range(0, 400, 10)
 
 
 def test_shares_of_the_check_slots_would_read_the_key_holders_secret_key() -> None:
-    """The defence out: four decrypted numbers shown for each ciphertext that an evaluator makes up."""
+    """The defence out: decrypted numbers shown for each ciphertext that an evaluator makes up."""
     read = []
     for place in PLACES:
-        shown = open_slots(slot_key(), probe(place), 1)[0, SLOTS:]
+        shown = open_slots(slot_key(), probe(place), 1)[0, -CHECK_SLOTS:]
         read.append(bool((shown == check_slots(place)).all()))
     assert read == [int(secret_key()[place]) == 1 for place in PLACES]
     assert 0 < sum(read) < len(read)
@@ -69,7 +69,7 @@ def test_shares_of_the_check_slots_would_read_the_key_holders_secret_key() -> No
 def test_hashes_of_these_shares_would_be_tried_one_by_one() -> None:
     """Why a hash is not enough: there are two values to try."""
     place = next(place for place in PLACES if int(secret_key()[place]) == 1)
-    shown = proof(named(open_slots(slot_key(), probe(place), 1)[0, SLOTS:]).encode(), "hash")
+    shown = proof(named(open_slots(slot_key(), probe(place), 1)[0, -CHECK_SLOTS:]).encode(), "hash")
     tried = [proof(named(check_slots(guess)).encode(), "hash") for guess in (None, place)]
     assert [shown == one for one in tried] == [False, True]
 
@@ -127,8 +127,8 @@ def test_faults_are_counted_over_the_products_of_a_session() -> None:
 # --- a key holder that adds noise, and an operand of one element ----------------------------------
 
 
-def fails(bit: int) -> bool:
-    """Whether a product of one element fails the check under the key holder's noise, which it is told."""
+def fails(bit: int, count: int = 1) -> bool:
+    """Whether a product of ``count`` equal elements fails the check under the key holder's noise, which it is told."""
     verdicts: list[SlotVerdict] = []
 
     def relay(_: str, __: str, got: Message) -> Message:
@@ -139,9 +139,10 @@ def fails(bit: int) -> bool:
         return got
 
     slot_key().faults.clear()
+    own = np.full(count, bit, dtype=np.uint64)
     flows: dict[str, Flow[Any]] = {
-        "holder": hold_slots("other", "x", uniform("a", 1), slot_key()),
-        "other": evaluate_slots("holder", "x", np.array([bit], dtype=np.uint64), evaluator_side(f"bit {bit}")),
+        "holder": hold_slots("other", "x", uniform("a", count), slot_key()),
+        "other": evaluate_slots("holder", "x", own, evaluator_side(f"bit {bit}")),
     }
     try:
         run_local(flows, relay=relay)
@@ -150,20 +151,26 @@ def fails(bit: int) -> bool:
     return bool(verdicts[0].repeat)
 
 
-def test_with_empty_slots_noise_reads_one_bit_of_a_single_element(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A truncation of one row multiplies such a bit: which half of the ring the other share lies in."""
+@pytest.mark.parametrize("count", [1, SLOTS])
+def test_without_filling_noise_reads_one_bit_of_elements_that_are_all_zero(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A truncation of one row multiplies such a bit: which half of the ring the other share lies in; a split of trees
+    that the anchor owns multiplies its own bits, a whole ciphertext of rows that may all lie on one side."""
     monkeypatch.setattr(slots_module, "_filled", lambda values, stream: slots_module._laid_out(values))
-    assert [fails(bit) for bit in (0, 1)] == [False, True]
+    assert [fails(bit, count) for bit in (0, 1)] == [False, True]
 
 
-def test_with_filled_slots_noise_fails_alike_whatever_the_element() -> None:
-    assert [fails(bit) for bit in (0, 1)] == [True, True]
+@pytest.mark.parametrize("count", [1, SLOTS])
+def test_with_filled_slots_noise_fails_alike_whatever_the_elements(count: int) -> None:
+    assert [fails(bit, count) for bit in (0, 1)] == [True, True]
 
 
+@pytest.mark.parametrize("count", [1, SLOTS])
 @pytest.mark.parametrize("value", [0, 1, PRIME - 1])
-def test_every_coefficient_of_an_operand_is_uniform_whatever_its_elements(value: int) -> None:
-    """The polynomial that noise multiplies, of one element known to nobody but its owner, over fresh fillings."""
-    one, stream = np.array([value], dtype=np.uint64), secret(f"fill {value}")
+def test_every_coefficient_of_an_operand_is_uniform_whatever_its_elements(value: int, count: int) -> None:
+    """The polynomial that noise multiplies, of elements known to nobody but their owner, over fresh fillings."""
+    one, stream = np.full(count, value, dtype=np.uint64), secret(f"fill {value}")
     rows = [CONTEXT.slots.polynomials(slots_module._filled(one, stream))[0] for _ in range(8)]
     found = np.concatenate(rows).astype(np.float64) / PRIME
     assert abs(float(found.mean()) - 0.5) < 5 / math.sqrt(12 * len(found))

@@ -33,7 +33,7 @@ from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.protocols.equality import Compared, proof
 from vfl.protocols.slot_messages import SlotAnswer, SlotCheck, SlotOperand
-from vfl.protocols.slots import MOST_FAULTS, SLOTS, load_slots, multiply_slots
+from vfl.protocols.slots import CHECK_SLOTS, MOST_FAULTS, SLOTS, load_slots, multiply_slots
 
 CONTEXT = slot_key().context
 N = CONTEXT.degree
@@ -160,11 +160,11 @@ def test_faults_made_on_purpose_tell_one_bit_each_and_end_the_session_by_name() 
 
 
 def test_the_holder_cannot_pass_the_check_by_guessing() -> None:
-    """It has one guess at a share of 59 bits in each of four slots."""
+    """It has one guess at a share of 59 bits in each check slot."""
 
     def relay(_: str, __: str, got: Message) -> Message:
         if isinstance(got, SlotCheck):
-            guess = Compared.of(f"x/{PRIME_RING.pack(uniform('guess', 4)).hex()}", secret("guess").take)
+            guess = Compared.of(f"x/{PRIME_RING.pack(uniform('guess', CHECK_SLOTS)).hex()}", secret("guess").take)
             return dataclasses.replace(got, values=guess.point + proof(guess.common(guess.point), "key holder"))
         return got
 

@@ -13,20 +13,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from psi.flow import Flow, RemoteProtocolError
+from psi.flow import Flow, Message, RemoteProtocolError
 from tests.attacks.test_sealed import auc, uniformity
 from tests.vfl.models.trees.rig import Consortium, Observed, columns, keys, secret
 from vfl.arithmetic.mask import MaskSource
 from vfl.arithmetic.prime_ring import PRIME_RING
+from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.trees import anchor as anchor_module
 from vfl.models.trees import ends
 from vfl.models.trees import feature as feature_module
 from vfl.models.trees import label as label_module
 from vfl.models.trees.candidates import draw_candidates
-from vfl.models.trees.messages import CandidateSums, SplitShares
-from vfl.models.trees.scales import PAIR_BITS, SUM_BITS, Packing32
+from vfl.models.trees.messages import CandidateSums, Owner, SplitShares
+from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, SUM_BITS, Packing32
 from vfl.models.trees.shares import SideShares, TreeShares
 from vfl.models.trees.tree_rows import TreeRows
+from vfl.protocols.product import Packing
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import blocks_of, refits_static
 from vfl.walk.schedule import Step
@@ -373,6 +375,55 @@ def test_a_number_in_place_of_a_bit_reads_a_residual_in_the_same_thirty_two_bits
     assert np.array_equal(inside.reshape(8, 2)[:, 1] - honest, every[:, row] * carry * power)
     from_anchor = [h.message for h in made.heard if h.kind == "trees.numbers"][1]
     assert len(from_anchor.values) * 8 == PAIR_BITS * len(full)
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["its own", "of the row before"])
+def test_leaf_numbers_in_place_of_leaf_values_read_sides_of_rows_in_the_seventeen_bits_of_a_score(
+    before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaf values are the label party's to choose: with numbers of its own a predicted score spells a row's leaves,
+    of another row where the polynomial that it encrypts moves rows on.
+
+    Three trees of depth 3, each at places of its own, some empty below the first for the rounding: 9 sides a score.
+    """
+    rows, terms = 420, TreesModel(depth=3, trees=3, candidates=2, smallest_leaf=5, score_limit=2)
+    made = Consortium({n: columns(rows, 2, n) for n in "ab"}, columns(rows, 0, "own"), terms)
+    lost, places = RESIDUAL_BITS - terms.score_fraction + LOST, iter(range(terms.trees))
+    monkeypatch.setattr(
+        label_module, "leaf_values", lambda *rest: np.arange(8, dtype=np.int64) << (lost + 3 * next(places))
+    )
+    if before:
+        pack = Packing.right
+        monkeypatch.setattr(label_module, "best_candidate", lambda *rest: 0)  # the anchor's, so that one party owns all
+
+        def moved(packing: Packing, block: U64, *rest: Any, transposed: bool) -> U64:
+            found = pack(packing, block, *rest, transposed=transposed)
+            return found if transposed else np.concatenate([np.zeros_like(found), found])
+
+        monkeypatch.setattr(Packing, "right", moved)
+    known = np.arange(rows - 20)
+    steps = list(refits_static(terms, rows, known))
+    made.run(steps, columns(rows, 1, "y")[:, 0].clip(-2, 2) / 4)
+    opened = np.concatenate([made.scores[step.number] for step in steps[terms.trees :]])
+    read = spelled(np.ldexp(opened, terms.score_fraction), LOST + 9)[:, LOST:]
+    for place, (tree, level, owner, number) in enumerate(made.sides["label"].chosen):
+        stream = secret(f"candidates/{owner}").child(f"{tree}/{level}")
+        sides = draw_candidates(made.features[owner], known, 2, terms.smallest_leaf, stream)[number]
+        assert np.array_equal(read[before:, place], sides[: rows - before]), "fitted rows, and rows that are predicted"
+    from_anchor = [h.message for h in made.heard if h.kind == "sealed.scores"]
+    assert sum(len(got.values) for got in from_anchor) == -(-rows * SCORE_BITS // 8), "and no more than that arrives"
+
+
+def test_whoever_names_an_owner_that_brings_nothing_is_named_itself() -> None:
+    """Not the party that the label party names, which had no part in it."""
+    made, y = small()
+
+    def tamper(_: str, __: str, got: Message) -> Message:
+        return Owner(got.step, got.level + 1, "b") if isinstance(got, Owner) else got
+
+    made.tamper = tamper
+    with pytest.raises(RemoteProtocolError, match=r"^label: names an owner of another level"):
+        made.run(fitted(len(y), TERMS)[:1], y)
 
 
 def test_what_an_honest_label_party_is_shown_does_not_tell_a_row_of_a_column(monkeypatch: pytest.MonkeyPatch) -> None:

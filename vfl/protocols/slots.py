@@ -2,8 +2,8 @@
 
 The key holder's vector travels encrypted, 8,188 elements a ciphertext, a few of them a message
 (:mod:`vfl.protocols.parts`); the evaluator multiplies by its own vector, adds a fresh encryption of zero and subtracts
-a mask uniform in R_q. Both end with additive shares mod p of a * b, or
-of a sum of such products (``terms``) for the price of one answer. Either of two share holders may be the key holder.
+a mask uniform in R_q. Both end with additive shares mod p of a * b, or of a sum of such products (``terms``) for the
+price of one answer. Either of two share holders may be the key holder.
 
 **Why a mask in R_q.** The decrypted polynomial is the product's noise e * x beside its message, and the key holder
 chose e. A mask uniform in R_q hides both perfectly, whatever ciphertext came; a plaintext mask with drowning noise
@@ -11,18 +11,18 @@ does not hide the share from a key holder whose noise is large (``tests/attacks/
 
 **Why check slots.** The two ends round the two parts of one number, so their shares add up unless the mask's fraction
 lies within the noise of one half: 2**-31 a ciphertext at the very worst
-(``tests/vfl/protocols/test_slot_faults.py``), and then every slot is garbage. So the last 4 slots of every ciphertext
+(``tests/vfl/protocols/test_slot_faults.py``), and then every slot is garbage. So the last 3 slots of every ciphertext
 hold a zero of the evaluator's, and the two ends compare their shares there. One slot would do: a fault changes the
 polynomial by +-x**i, which is zero nowhere. Ciphertexts that fail are sent again under fresh masks.
 
-**Why a test of equality.** A key holder that showed its shares would decrypt four numbers of whatever ciphertext it is
+**Why a test of equality.** A key holder that showed its shares would decrypt a few numbers of whatever ciphertext it is
 sent, which reads its secret key; an evaluator that showed its own would say where a fault of the key holder's making
 lies. So neither shows a share (:mod:`vfl.protocols.equality`): each learns one bit, whether it guessed the other's.
 Both count the failures, per session and peer, and end it by name past :data:`MOST_FAULTS`.
 
-**Why the free slots are filled.** An operand of few elements that are all zero is the zero polynomial, which no noise
-makes fail, so a key holder that made noise would read one bit of it exactly. Uniform elements in the slots that nobody
-needs make every operand's polynomial uniform in each coefficient, whatever the elements are.
+**Why a slot is always filled.** An operand of zeros alone is the zero polynomial, which no noise makes fail, so a key
+holder that made noise would read one bit of it exactly. A uniform element in one slot of every ciphertext, and in those
+that are left over, makes every operand's polynomial uniform in each coefficient, whatever the elements are.
 Source: docs/protocols/slots.md#slot-mode; batching of Smart and Vercauteren, Designs, Codes and Cryptography 71 (2014).
 """
 
@@ -50,6 +50,7 @@ from vfl.protocols.slot_messages import SlotAnswer, SlotCheck, SlotOperand, Slot
 
 __all__ = [
     "CHECK_SLOTS",
+    "FILLED_SLOTS",
     "MOST_FAULTS",
     "MOST_TERMS",
     "SLOTS",
@@ -73,10 +74,15 @@ __all__ = [
 
 U64 = NDArray[np.uint64]
 
-CHECK_SLOTS = 4
+_DEGREE = PRIME_PARAMETER_SETS[SLOT_SET].degree
+
+CHECK_SLOTS = 3
 """Slots at the end of every ciphertext in which the evaluator has zero."""
 
-SLOTS = PRIME_PARAMETER_SETS[SLOT_SET].degree - CHECK_SLOTS
+FILLED_SLOTS = 1
+"""Slots before these in which the evaluator has a uniform element."""
+
+SLOTS = _DEGREE - FILLED_SLOTS - CHECK_SLOTS
 """Products of one ciphertext."""
 
 MOST_TERMS = 2
@@ -94,9 +100,9 @@ def ciphertexts_of(count: int) -> int:
 
 
 def _laid_out(values: U64) -> U64:
-    """Slot values (ciphertexts, N) of a flat vector: check slots and what is left of the last one are zero."""
+    """Slot values (ciphertexts, N) of a flat vector: what it does not need of the slots is zero."""
     blocks = ciphertexts_of(len(values))
-    laid = np.zeros((blocks, SLOTS + CHECK_SLOTS), dtype=np.uint64)
+    laid = np.zeros((blocks, _DEGREE), dtype=np.uint64)
     whole = len(values) // SLOTS
     laid[:whole, :SLOTS] = values[: whole * SLOTS].reshape(whole, SLOTS)
     laid[whole:, : len(values) - whole * SLOTS] = values[whole * SLOTS :]
@@ -243,7 +249,7 @@ def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]
     Model: semi-honest; an evaluator that computes something else is not detected here.
     Source: docs/protocols/slots.md#check-slots.
     """
-    share = np.empty((ciphertexts_of(count), SLOTS + CHECK_SLOTS), dtype=np.uint64)
+    share = np.empty((ciphertexts_of(count), _DEGREE), dtype=np.uint64)
     due = list(range(len(share)))
     while True:
         shown, found = list[bytes](), list[bytes]()
@@ -254,7 +260,7 @@ def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]
             part = due[len(found) : len(found) + max(1, len(answer.first))]
             try:
                 opened = open_slots(key, answer, len(part))
-                mine = compared(label, opened[:, SLOTS:], key.draw)
+                mine = compared(label, opened[:, -CHECK_SLOTS:], key.draw)
                 common = commons(mine, answer.compared)
             except MalformedError as error:
                 raise RemoteProtocolError(str(error), peer) from None
@@ -300,13 +306,13 @@ def answer_slots(
     assert 1 <= len(terms) <= MOST_TERMS, "the noise bound counts on few terms"
     assert all(loaded.count == own.count == count for loaded, own in factors), "terms of one length"
     multiply = _multiplier(factors, side)
-    share = np.empty((ciphertexts_of(count), SLOTS + CHECK_SLOTS), dtype=np.uint64)
+    share = np.empty((ciphertexts_of(count), _DEGREE), dtype=np.uint64)
     due = list(range(len(share)))
     while True:
         expected: list[Compared] = []
         for part, (first, second, made) in multiply(due):
             share[part] = made
-            own = compared(label, PRIME_RING.neg(made[:, SLOTS:]), side.stream.take)
+            own = compared(label, PRIME_RING.neg(made[:, -CHECK_SLOTS:]), side.stream.take)
             yield Send(peer, SlotAnswer(label, first, second, b"".join(one.point for one in own)))
             expected += own
         found, agree = yield from receive_check(peer, label, expected)
@@ -358,8 +364,9 @@ def _multiplier(terms: Sequence[tuple[LoadedSlots, Factor]], side: SlotEvaluator
 
 
 def _filled(values: U64, stream: SecretStream) -> U64:
-    """Slot values (ciphertexts, N) of the evaluator's vector, uniform elements in the slots that are left over."""
+    """Slot values (ciphertexts, N) of the evaluator's vector, uniform elements in slots that it does not need."""
     laid = _laid_out(values)
+    laid[:, SLOTS:-CHECK_SLOTS] = PRIME_RING.uniform(stream, (len(laid), FILLED_SLOTS))
     left = len(laid) * SLOTS - len(values)
     if left:
         laid[-1, SLOTS - left : SLOTS] = PRIME_RING.uniform(stream, (left,))

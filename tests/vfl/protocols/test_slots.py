@@ -29,6 +29,7 @@ from vfl.protocols.prime_keys import announce_key, receive_key
 from vfl.protocols.slot_messages import SlotAnswer, SlotCheck, SlotOperand, SlotVerdict
 from vfl.protocols.slots import (
     CHECK_SLOTS,
+    FILLED_SLOTS,
     MOST_FAULTS,
     SLOTS,
     SlotEvaluator,
@@ -84,7 +85,7 @@ def test_shapes_are_kept(shape: tuple[int, ...]) -> None:
 
 
 def test_the_number_of_ciphertexts() -> None:
-    assert (SLOTS, CHECK_SLOTS) == (8188, 4)
+    assert (SLOTS, FILLED_SLOTS, CHECK_SLOTS) == (8188, 1, 3)
     assert [ciphertexts_of(n) for n in (1, SLOTS, SLOTS + 1, 8192, 2 * SLOTS)] == [1, 1, 2, 2, 2]
     with pytest.raises(LocalProtocolError, match="at least one"):
         ciphertexts_of(0)

@@ -165,7 +165,9 @@ class TreesAnchor:
             yield Send(self.members.label, LevelNumbers(step.step, level, pack_bits(share.reshape(-1), PAIR_BITS)))
             told = yield from receive(self.members.label, Owner)
             if (told.step, told.level) != (step.step, level) or told.party not in self._owners:
-                raise RemoteProtocolError("names an owner of another level, or one without candidates", told.party)
+                raise RemoteProtocolError(
+                    "names an owner of another level, or one without candidates", self.members.label
+                )
             number = -1
             if self.members.anchored:
                 number = yield from chosen_here(self.members.label, step, level, self.terms)

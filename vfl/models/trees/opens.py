@@ -92,7 +92,8 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         f"A label party that cheats can put rows of its choice into the sums and read {PAIR_BITS} bits of candidates "
         f"from each pair: for one row, on which side of {owners * model.candidates} anonymous candidates of the first "
         f"level it lies, in each of {model.trees} trees a fit; in their place, at later levels, "
-        "what a row's score is so far."
+        f"what a row's score is so far; and in place of a predicted score {SCORE_BITS} bits of what rows of its choice "
+        "are in the trees that score, such as on which sides of their splits."
     )
     yield cheating(model, sizes.feature_parties)
     if sizes.openings.contribution == "moments":
