@@ -24,6 +24,7 @@ from vfl.models.trees import ends
 from vfl.models.trees import feature as feature_module
 from vfl.models.trees import label as label_module
 from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.ends import take_sums
 from vfl.models.trees.messages import CandidateSums, Owner, SplitShares
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, SUM_BITS, Packing32
 from vfl.models.trees.shares import SideShares, TreeShares
@@ -412,6 +413,31 @@ def test_leaf_numbers_in_place_of_leaf_values_read_sides_of_rows_in_the_seventee
         assert np.array_equal(read[before:, place], sides[: rows - before]), "fitted rows, and rows that are predicted"
     from_anchor = [h.message for h in made.heard if h.kind == "sealed.scores"]
     assert sum(len(got.values) for got in from_anchor) == -(-rows * SCORE_BITS // 8), "and no more than that arrives"
+
+
+def test_a_feature_party_that_makes_its_candidates_up_reads_labels_from_which_of_them_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its sums are of weights of its choice, heavy on two rows: the larger gain of r_i + r_j and r_i - r_j tells
+    whether these residuals have one sign. The agreement says so; nobody sees on shares that bits are bits.
+    """
+    rows, heavy, terms = 700, 150, TreesModel(depth=1, trees=24, candidates=2, smallest_leaf=5, rate=0.01)
+    made = Consortium({n: columns(rows, 2, n) for n in "ab"}, columns(rows, 0, "own"), terms)
+    y = columns(rows, 1, "y")[:, 0].clip(-2, 2)
+    asked = iter(range(1, terms.trees + 1))
+
+    def sums(ends: Any, label: str, bits: Any, leaves: int) -> Flow[list[U64]]:
+        other, weights = next(asked), np.zeros(bits.shape, dtype=np.int64)
+        weights[:, 0], weights[:, other] = heavy, (heavy, -heavy)
+        weights[1, rows - 2 * heavy :] = 1  # so that both count as many rows
+        return (yield from take_sums(ends, label, weights, leaves))
+
+    monkeypatch.setattr(feature_module, "take_sums", sums)
+    made.run(fitted(rows, terms), y)
+    told = {h.message.step: h.message.candidate for h in made.heard if h.kind == "trees.chosen" and h.receiver == "b"}
+    read = {step + 1: number == 0 for step, number in told.items() if number >= 0}
+    assert len(read) > 0.8 * terms.trees
+    assert np.mean([alike == (y[0] * y[row] > 0) for row, alike in read.items()]) > 0.85
 
 
 def test_whoever_names_an_owner_that_brings_nothing_is_named_itself() -> None:
