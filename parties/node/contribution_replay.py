@@ -143,8 +143,7 @@ def _logged(agreement: Agreement, run_id: str, shown: PartyEvidence) -> _Logged:
     features = {party.name: bytes.fromhex(party.identity_key) for party in agreement.features}
     if shown.run_id != run_id or shown.party not in features:
         raise DataError(f"the evidence of {shown.party!r} is of run {shown.run_id[:12]}, or of no feature party of it")
-    told: list[LabelCommitment] = []
-    valued: list[dict[str, Any]] = []
+    told, valued = list[LabelCommitment](), list[dict[str, Any]]()
     for proof in sorted(shown.entries, key=lambda proof: proof.index):
         try:
             entry = json.loads(proof.entry) if check_inclusion(proof, features[shown.party]) else {}

@@ -72,7 +72,14 @@ def test_what_is_signed_says_what_opens_and_no_value_phase_is_planned() -> None:
     terms = trees(trees=20)
     check_arithmetic(terms)
     text = " ".join([*agreement_lines(terms), *label_lines(terms)])
-    for words in ("sealed trees", "anonymous candidate", "side of each split", "17 bits", "cheats"):
+    for words in (
+        "sealed trees",
+        "anonymous candidate",
+        "side of each split",
+        "17 bits",
+        "make candidates up",
+        "3.2 bits",
+    ):
         assert words in text
     assert "l" in who_learns(terms)
     assert not Plan.of(terms).valued

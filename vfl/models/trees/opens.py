@@ -44,9 +44,9 @@ def cheating(model: TreesModel, parties: int) -> str:
     """What shares do not protect from: docs/protocols/trees.md#who-cheats."""
     bits = math.log2(model.candidates + 1)
     said = (
-        "A feature party that cheats can make candidates up so that which of them is taken tells it of labels of rows "
-        f"of its choice, {bits:.1f} bits a level. If {model.anchor} cheats, what the label party then chooses, and the "
-        "factor where it receives it, can tell it labels."
+        "A feature party that cheats can make candidates up so that which of them is taken tells it of labels, and of "
+        f"scores so far, of rows of its choice: {bits:.1f} bits a level. If {model.anchor} cheats, what the label "
+        "party then chooses, and the factor where it receives it, can tell it labels."
     )
     if parties == 1:
         return said
