@@ -18,7 +18,7 @@ from parties.agreement.static_terms import with_static_defaults
 from parties.agreement.terms import AlignmentTerms, EvaluationTerms, FeeUseTerms, RewardTerms, StaticTerms
 from parties.errors import ConfigError
 from parties.files.toml import read_toml
-from parties.names import LegalEntity, PartyName
+from parties.names import NO_PARTIES, LegalEntity, PartyName
 from parties.settings.faults import first_fault
 from parties.settings.labels import LabelSettings
 from parties.settings.run_day import RunDay
@@ -332,6 +332,9 @@ class ConsortiumSettings(Terms):
         labels = [p.name for p in self.party if p.role == "label"]
         if len(labels) != 1:
             raise ValueError(f'exactly one [[party]] needs role = "label", found {len(labels)}')
+        kept = next((p.name for p in self.party if p.name in NO_PARTIES), "")
+        if kept:
+            raise ValueError(f"no party can be called {kept!r}, which the coordinator needs itself: give another name")
         if (self.calendar is None) == (self.static is None):
             raise ValueError("name [calendar] or [static]: the periods of the data, or that it is one row an entity")
         return self

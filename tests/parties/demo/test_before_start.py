@@ -12,6 +12,8 @@ from parties.data.named_files import absent
 from parties.data.simulate import simulate
 from parties.demo.processes import Processes
 from parties.demo.run import DemoOptions, again, remedy
+from parties.errors import ConfigError
+from parties.names import NO_PARTIES
 from parties.settings.consortium import load_consortium
 
 
@@ -36,6 +38,15 @@ def test_what_is_not_there_is_said_before_anything_is_made(tmp_path: Path, capsy
     assert [words.partition("; ")[2] for words in told] == [
         "mend query, which names it", "mend label.query, which names it", "name an existing folder",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", sorted(NO_PARTIES))
+def test_a_party_has_no_name_that_the_coordinator_needs(tmp_path: Path, kept: str) -> None:
+    made = simulate(tmp_path, entities=20, periods=12, parties=2, seed=1, model="sealed")
+    text = made.config.read_text(encoding="utf-8")
+    made.config.write_text(text.replace('"satellite"', f'"{kept}"'), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"no party can be called '{kept}', which the coordinator needs itself"):
+        load_consortium(made.config)
 
 
 def test_a_killed_process_is_followed_by_the_command_that_goes_on(tmp_path: Path) -> None:
