@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from parties.plurals import things
 from parties.terminal.console import say, table
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def show_rounds(found: FederatedView | None) -> None:
     """Of a federated run: the rounds that opened, who was in them, and what privacy they have cost."""
     if found is None:
         return
-    say(f"Rounds: {found.done:,} of {found.rounds:,}, each over {found.threshold} members or more")
+    say(f"Rounds: {found.done:,} of {found.rounds:,}, each over {things(found.threshold, 'members')} or more")
     if found.dropped:
         say(f"Dropped, without a further part in the run: {', '.join(found.dropped)}")
     if found.stretches:
