@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from parties.names import COORDINATOR
 from psi.flow import Payload
+from vfl.federated_terms import FederatedRounds
 from vfl.terms import FederatedModel, Model
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "check_federated",
     "check_no_members",
     "check_same_columns",
+    "check_threshold",
     "federated_rounds",
     "payloads_of",
     "reported_periods",
@@ -123,14 +125,7 @@ def check_federated(agreement: Agreement, model: FederatedModel) -> None:
             "each member of a federated model scores its own entities and keeps the scores, which never leave it: "
             "leave recipients out, or name all members and nobody else"
         )
-    agreed = model.agreed_for(members)
-    if model.threshold != agreed.threshold:
-        raise ValueError(f"model.threshold must be named in what is signed: set it to {agreed.threshold}")
-    if model.threshold < FEWEST_MEMBERS:
-        raise ValueError(
-            f"model.threshold = {model.threshold}: of a sum of two each reads the other's update; set it to "
-            f"{max(FEWEST_MEMBERS, agreed.threshold)} or more"
-        )
+    check_threshold(model, members)
     if openings.contribution not in ("retrain", "none"):
         raise ValueError(
             'coalitions of a federated model train anew: set openings.contribution = "retrain" or "none", or choose '
@@ -138,6 +133,18 @@ def check_federated(agreement: Agreement, model: FederatedModel) -> None:
         )
     if openings.contribution == "retrain":
         _check_valued(agreement)
+
+
+def check_threshold(rounds: FederatedRounds, members: int) -> None:
+    """Raise ValueError for a threshold that is not in what is signed, or under which a sum shows an update."""
+    where, agreed = rounds.section, rounds.agreed_for(members)
+    if rounds.threshold != agreed.threshold:
+        raise ValueError(f"{where}.threshold must be named in what is signed: set it to {agreed.threshold}")
+    if rounds.threshold < FEWEST_MEMBERS:
+        raise ValueError(
+            f"{where}.threshold = {rounds.threshold}: of a sum of two each reads the other's update; set it to "
+            f"{max(FEWEST_MEMBERS, agreed.threshold)} or more"
+        )
 
 
 def check_same_columns(parties: Sequence[PartyTerms], who: str, *, ordered: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from parties.agreement.federated_terms import FEWEST_MEMBERS, check_same_columns
+from parties.agreement.federated_terms import FEWEST_MEMBERS, check_same_columns, check_threshold
 from parties.names import COORDINATOR, PartyName
 from vfl.encoder_terms import EncoderShape
 from vfl.federated_terms import FederatedRounds
@@ -158,16 +158,9 @@ def _check_members(agreement: Agreement, group: GroupTerms) -> None:
             f"{here} needs {FEWEST_MEMBERS} members: of two each would read the other's update off the sum"
         )
     try:
-        agreed = group.agreed_for(len(group.members))
+        check_threshold(group, len(group.members))
     except ValueError as error:
         raise ValueError(f"{here}: {error}") from None
-    if group.threshold != agreed.threshold:
-        raise ValueError(f"group.threshold must be named in what is signed: set it to {agreed.threshold}")
-    if group.threshold < FEWEST_MEMBERS:
-        raise ValueError(
-            f"{here}: group.threshold = {group.threshold}: of a sum of two each reads the other's update; set it to "
-            f"{max(FEWEST_MEMBERS, agreed.threshold)} or more"
-        )
 
 
 def _check_encoder(agreement: Agreement, group: GroupTerms) -> None:

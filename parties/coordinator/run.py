@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from parties.agreement.document import Agreement
+from parties.calls.run_parts import RunStatus
 from parties.control.phases import PhaseName, Plan
 
 __all__ = [
@@ -17,29 +18,15 @@ __all__ = [
     "Outcome",
     "PhaseSpan",
     "RunState",
-    "Status",
     "state_from_json",
     "state_to_json",
     "validate_state",
     "RunFacts",
 ]
 
-Status = Literal[
-    "proposed",
-    "paused",
-    "approved",
-    "aligned",
-    "encoded",
-    "trained",
-    "evaluated",
-    "valued",
-    "exported",
-    "settled",
-    "aborted",
-]
 Outcome = Literal["running", "done", "skipped", "failed"]
 
-_REACHED: Mapping[PhaseName, Status] = {
+_REACHED: Mapping[PhaseName, RunStatus] = {
     "approve": "approved",
     "align": "aligned",
     "encode": "encoded",
@@ -148,10 +135,10 @@ class RunState:
         return tuple(party for party, _, _ in self.signatures)
 
     @property
-    def status(self) -> Status:
+    def status(self) -> RunStatus:
         if self.reason:
             return "aborted"
-        reached: Status = "proposed"
+        reached: RunStatus = "proposed"
         for span in self.spans:
             if span.outcome in ("done", "skipped"):
                 reached = _REACHED[span.phase]
