@@ -124,14 +124,15 @@ def _fits(agreement: Agreement, model: TreesModel, entities: int) -> Iterator[tu
 
 
 def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, active: int, valued: int) -> None:
-    """One fit's trees. Levels are counted as of the parties beside the anchor in turn, the dearest there is.
+    """One fit's trees, with as many products between owners as there can be: all who bring columns own levels in turn.
 
-    valued: rows that are scored for each coalition too.
+    Each is counted as a party beside the anchor, and of what owners give out these are counted as if they alone had
+    levels. valued: rows that are scored for each coalition too.
     """
     label, anchor, trees = members.label, members.anchor, model.trees
     ends = [(name, label) for name in members.features] + [(name, anchor) for name in members.others]
-    owning = members.others or (anchor,)
-    owners = [owning[level % len(owning)] for level in range(model.depth)]
+    bringing = (*members.others, *([anchor] if members.anchored else []), *([label] if members.own else []))
+    owners = _in_turn(bringing, model.depth)
     groups = groups_of(owners, members)
     for level in range(model.depth):
         leaves = 1 << level
@@ -145,20 +146,25 @@ def _trees(cost: SealedCost, members: Members, model: TreesModel, drawn: int, ac
         for name in members.others:
             cost.sent[name, anchor] += trees * model.candidates * leaves * ELEMENT_BYTES
         if level < model.depth - 1:
-            _crossed(cost, members, owners[level], drawn * leaves, trees)
-    for group in groups:
-        for holder in (label, anchor) if group.owner != anchor else ():
+            _crossed(cost, members, drawn * leaves, trees)
+    for group in groups_of(_in_turn(members.others, model.depth), members):
+        for holder in (label, anchor):
             given = active * ((1 << len(group.levels)) - 1)
             cost.sent[group.owner, holder] += trees * given * ELEMENT_BYTES
     _scored(cost, members, groups, active, trees)
     if valued:
-        for inside in TellsApart.of(owners, members, valued_coalitions(tuple(members.features))).sets:
+        for inside in TellsApart.of(owners, members, valued_coalitions(tuple(members.features))).present:
             _scored(cost, members, [group for group in groups if group.owner in inside], valued, trees)
 
 
-def _crossed(cost: SealedCost, members: Members, owner: str, elements: int, times: int) -> None:
-    """Products of numbers that both holders share with an owner's bits."""
-    terms = 1 if owner == members.anchor else 2
+def _in_turn(owning: Sequence[str], depth: int) -> list[str]:
+    """The owner of each level; none where there is nobody."""
+    return [owning[level % len(owning)] for level in range(depth if owning else 0)]
+
+
+def _crossed(cost: SealedCost, members: Members, elements: int, times: int) -> None:
+    """Products of numbers that both holders share with the bits of a party beside the anchor, if there is one."""
+    terms = 2 if members.others else 1
     count = cost.slots.add(elements, times, terms)
     cost.sent[members.label, members.anchor] += times * terms * count * SLOT_OPERAND_BYTES
     cost.sent[members.anchor, members.label] += times * count * SLOT_ANSWER_BYTES
@@ -171,6 +177,6 @@ def _scored(cost: SealedCost, members: Members, groups: Sequence[Group], rows: i
         inner = (1 << len(group.levels)) - 1
         left -= len(group.levels)
         if turn:
-            _crossed(cost, members, group.owner, rows * inner << left, times)
+            _crossed(cost, members, rows * inner << left, times)
         else:
             own_product(cost, members.label, members.anchor, (rows, inner, 1 << left), times)

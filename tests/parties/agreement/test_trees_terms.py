@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import pytest
@@ -15,7 +17,11 @@ from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import label_lines, who_learns
 from parties.control.phases import Plan
 from parties.proposing.counted_costs import run_cost
+from parties.proposing.sealed_costs import SealedCost
+from parties.proposing.trees_costs import _trees
 from tests.parties.agreement.test_model_terms import agreement
+from vfl.models.sealed.messages import Members
+from vfl.protocols.slots import SLOTS
 from vfl.tree_terms import TreesModel
 
 
@@ -61,11 +67,26 @@ def test_terms_that_trees_do_not_have_are_refused_by_name(model: dict[str, Any],
 
 
 def test_a_run_of_more_trees_is_said_to_cost_more() -> None:
-    few, many, quarter = (run_cost(trees(**model), 500) for model in ({"trees": 10}, {"trees": 40}, {"blocks": 4}))
+    settings: list[dict[str, Any]] = [{"trees": 10}, {"trees": 40}, {"blocks": 4}]
+    few, many, quarter = (run_cost(trees(**model), 500) for model in settings)
     whole = run_cost(trees(), 500)
     assert 3.5 < many.seconds / few.seconds < 4.5
     assert quarter.seconds < whole.seconds
     assert all(party.bytes_sent > 0 for party in whole.parties)
+
+
+@pytest.mark.parametrize(("features", "own"), [("a", 1), ("ab", 0), ("b", 1), ("abc", 0), ("abcd", 1)])
+def test_products_between_owners_are_counted_as_many_as_they_can_be(features: str, own: int) -> None:
+    """Of four levels a row takes 2**(4 - k) - 1 of them, where nobody owns more than k."""
+    model, members = TreesModel(trees=1, candidates=2), Members("l", "a", dict.fromkeys(features, 1), own)
+    answers = []
+    for rows in (SLOTS, 2 * SLOTS):
+        cost = SealedCost()
+        _trees(cost, members, model, 1, rows, 0)
+        answers.append(cost.slots.answers)
+    owners = product(features + "l" * own, repeat=model.depth)
+    most = max(2 ** (model.depth - max(Counter(one).values())) - 1 for one in owners)
+    assert answers[1] - answers[0] == most > 0
 
 
 def test_what_is_signed_says_what_opens_and_no_value_phase_is_planned() -> None:
