@@ -17,11 +17,11 @@ READ_AS_THOUSANDS = "thousands = '.', decimal_separator = ','"
 _SETTLED = frozenset(("thousands", "decimal_separator", "all_varchar", "columns", "types", "dtypes", "column_types"))
 _FEWEST = 20
 _GROUPED = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
+_WHOLE = r"^[+-]?[1-9]\d{0,2}$"
 
 
 def refuse_thousands(
     connection: duckdb.DuckDBPyConnection,
-    sql: str,
     where: str,
     arguments: str,
     options: Collection[str],
@@ -32,31 +32,34 @@ def refuse_thousands(
     Each number with a point has exactly three digits after it and none begins with 0; one ends in 0, which no program
     that drops zeros would write; and a whole number below 1,000 has no point, which one of fixed decimals would have.
     """
-    if _SETTLED & set(options):
+    names = [str(column["name"]) for column in columns if column["type"] == "DOUBLE"]
+    if not names or _SETTLED & set(options):
         return
-    for column in columns:
-        name = str(column["name"])
-        if column["type"] != "DOUBLE" or name.casefold() not in sql.casefold():
-            continue
-        quoted = '"' + name.replace('"', '""') + '"'
-        text = f"trim({quoted})"
-        try:
-            rows = connection.execute(
-                f"SELECT bool_and(regexp_matches({text}, '{_GROUPED}')) FILTER (contains({text}, '.')), "  # noqa: S608 the operator's own file
-                f"bool_or(contains({text}, '.') AND ends_with({text}, '0')), "
-                f"bool_or(regexp_matches({text}, '^[+-]?[1-9]\\d{{0,2}}$')), "
-                f"min({text}) FILTER (contains({text}, '.')) "
-                f"FROM read_csv({arguments}, all_varchar = true)"
-            ).fetchall()
-        except duckdb.Error:
-            continue  # other options of the query forbid it
-        ((grouped, zero, whole, example),) = rows
+    told = ", ".join(_told(name) for name in names)
+    try:
+        (found,) = connection.execute(f"SELECT {told} FROM read_csv({arguments}, all_varchar = true)").fetchall()  # noqa: S608 the operator's own file
+    except duckdb.Error:
+        return  # other options of the query forbid it
+    told_of = (found[place::4] for place in range(4))
+    for name, grouped, zero, whole, example in zip(names, *told_of, strict=True):
         if grouped and zero and whole:
             raise DataError(
                 f"{where}: column {name}: {example} and every other number with a point has three digits after it, so "
                 f"the point marks thousands, and would be read as decimals: read_csv(..., {READ_AS_THOUSANDS}); where "
                 "it does mark decimals, read_csv(..., decimal_separator = '.')"
             )
+
+
+def _told(name: str) -> str:
+    """Of a column read as text: all with a point are grouped, one ends in 0, one is whole and small; an example."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    text = f"trim({quoted})"
+    pointed = f"contains({text}, '.')"
+    return (
+        f"bool_and(regexp_matches({text}, '{_GROUPED}')) FILTER ({pointed}), "
+        f"bool_or({pointed} AND ends_with({text}, '0')), bool_or(regexp_matches({text}, '{_WHOLE}')), "
+        f"min({text}) FILTER ({pointed})"
+    )
 
 
 def maybe_thousands(values: NDArray[np.float64]) -> bool:

@@ -28,11 +28,15 @@ _MOST_FILES = 50
 
 @dataclass(frozen=True)
 class _Named:
-    """One file or pattern. csv: the arguments of its read_csv as they are written; None for another format."""
+    """One file or pattern. csv: the arguments of its read_csv as they are written; None for another format.
+
+    every: all its columns are selected, without their names.
+    """
 
     path: str
     csv: tuple[str, ...] | None
     options: frozenset[str] = frozenset()
+    every: bool = False
 
 
 def refuse_links(connection: duckdb.DuckDBPyConnection, sql: str, source: str, data: Path) -> None:
@@ -79,9 +83,10 @@ def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str)
                 )
             if quote == _NO_QUOTE and head and "quote" not in named.options:
                 refuse_quotes(path, where, str(separator))
-            refuse_thousands(connection, sql, where, arguments, named.options, columns)
+            read = [one for one in columns if named.every or str(one["name"]).casefold() in sql.casefold()]
+            refuse_thousands(connection, where, arguments, named.options, read)
             if not named.options & {"dateformat", "date_format", "all_varchar", "columns"}:
-                _refuse_order(connection, sql, where, arguments, (dates, times), columns)
+                _refuse_order(connection, where, arguments, (dates, times), read)
 
 
 def _refuse_omissions(named: _Named, source: str) -> None:
@@ -96,14 +101,14 @@ def _refuse_omissions(named: _Named, source: str) -> None:
 
 
 def _refuse_order(
-    connection: duckdb.DuckDBPyConnection, sql: str, where: str, arguments: str, forms: tuple[Any, Any], columns: Any
+    connection: duckdb.DuckDBPyConnection, where: str, arguments: str, forms: tuple[Any, Any], columns: Any
 ) -> None:
     for form, kinds in zip(map(str, forms), ({"DATE"}, {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}), strict=True):
         if not _TWO_ORDERS.search(form) and not _SHORT_YEAR.search(form):
             continue
         for column in columns:
             name = str(column["name"])
-            if column["type"] not in kinds or name.casefold() not in sql.casefold():
+            if column["type"] not in kinds:
                 continue
             quoted = '"' + name.replace('"', '""') + '"'
             proof = connection.execute(
@@ -147,24 +152,26 @@ def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> list[_Named]:
     return list(_walk(json.loads(text), sql))
 
 
-def _walk(node: Any, sql: str) -> Iterator[_Named]:
+def _walk(node: Any, sql: str, every: bool = False) -> Iterator[_Named]:
     if isinstance(node, list):
         for item in node:
-            yield from _walk(item, sql)
+            yield from _walk(item, sql, every)
     if not isinstance(node, dict):
         return
+    if node.get("type") == "SELECT_NODE":
+        every = '"class": "STAR"' in json.dumps(node.get("select_list"))
     if node.get("type") == "BASE_TABLE":
         name = str(node.get("table_name", ""))
         if "/" in name:
-            yield _Named(name, () if name.lower().endswith(_CSV_NAMES) else None)
+            yield _Named(name, () if name.lower().endswith(_CSV_NAMES) else None, every=every)
     if node.get("type") == "TABLE_FUNCTION":
-        yield from _function(node.get("function") or {}, sql)
+        yield from _function(node.get("function") or {}, sql, every)
     for value in node.values():
         if isinstance(value, dict | list):
-            yield from _walk(value, sql)
+            yield from _walk(value, sql, every)
 
 
-def _function(function: dict[str, Any], sql: str) -> Iterator[_Named]:
+def _function(function: dict[str, Any], sql: str, every: bool) -> Iterator[_Named]:
     arguments = [argument.get("expression") or {} for argument in function.get("arguments") or []]
     options = [one for one in arguments[1:] if one.get("type") == "COMPARE_EQUAL"]
     names = frozenset(
@@ -177,7 +184,7 @@ def _function(function: dict[str, Any], sql: str) -> Iterator[_Named]:
     )
     csv = written if function.get("function_name") in _CSV_FUNCTIONS else None
     for path in _constants(arguments[:1]):
-        yield _Named(path, csv, names)
+        yield _Named(path, csv, names, every)
 
 
 def _constants(node: Any) -> Iterator[str]:

@@ -468,6 +468,20 @@ def test_points_that_can_only_mark_thousands_are_refused_with_what_reads_them(ho
     assert read(home, SQL, fixed).values[:, 0].tolist() == [1.5, 12.25, 950], "as one prints three decimals"
 
 
+def test_columns_selected_without_their_names_are_not_guessed_either(home: Path) -> None:
+    """A star takes every column, in a query within too; one over columns that are named takes those alone."""
+    points, days_first = (
+        "entity,period,x,views\n" + "".join(f"A{one},{day},{one},{value}\n" for one, value in enumerate(values))
+        for day, values in (("2024-01-31", ("1.500", "12.250", "950")), ("03/04/2024", ("1", "2", "3")))
+    )
+    of = "read_csv('${data}/f.csv')"
+    for query in (f"SELECT * FROM {of}", f"SELECT entity, period, * FROM {of}", f"FROM (SELECT t.* FROM {of} t)"):
+        assert "f.csv: column views: 1.500 and every other number with a point" in refusal(home, query, points)
+        assert "f.csv: column period: day and month could be in either order" in refusal(home, query, days_first)
+    named = f"WITH t AS (SELECT entity, period, x FROM {of}) SELECT * FROM t"
+    assert read(home, named, points).values[:, 0].tolist() == [0, 1, 2]
+
+
 def test_what_only_looks_like_thousands_is_worth_a_note() -> None:
     odd = np.array([1 + k + (k % 9 + 1) / 1000 for k in range(40)])
     assert maybe_thousands(odd)
