@@ -91,13 +91,16 @@ def _count(body: Mapping[str, Any], sender: str, message: str = "") -> int:
 def _left(name: str, session: str, others: Sequence[Parts], coordinator: Sequence[Parts]) -> str:
     """How the packs have the member leave the session; "" where they have it end it, or tell nothing."""
     phase, _, attempt = session.rpartition("-")
-    for report in (report for one in coordinator for report in one.reports):
-        if (report.phase, str(report.attempt)) != (phase, attempt):
-            continue
-        if report.by == name:
-            return ""  # its own report on the attempt: it ended it
-        if report.by == COORDINATOR:
-            return _dropped(name, session, report.report)
+    told = {
+        report.by: report.report
+        for one in coordinator
+        for report in one.reports
+        if (report.phase, str(report.attempt)) == (phase, attempt)
+    }
+    if name in told:
+        return ""  # its own report on the attempt: it ended it
+    if COORDINATOR in told:
+        return _dropped(name, session, told[COORDINATOR])
     ended = [other for other in others if ended_well(other, session)]
     if not ended:
         return f"Nobody here logged that session {session} came to its end."

@@ -95,6 +95,7 @@ def test_the_coordinators_record_names_its_last_round(tmp_path: Path) -> None:
         (),
         (rounds(gone=[], until=5),),
         (Report(phase="train", attempt=1, by=LOST, report={"seconds": 1.0}), rounds(gone=[LOST], until=5)),
+        (rounds(gone=[LOST], until=5), Report(phase="train", attempt=1, by=LOST, report={"seconds": 1.0})),
     ],
 )
 def test_a_session_that_the_member_ended_is_still_missed(tmp_path: Path, reports: tuple[Report, ...]) -> None:
