@@ -44,6 +44,6 @@ def train_encoder(context: RunContext, entities: Sequence[str], attempt: int) ->
     held, stream = kept_encoder(context.run_folder), SecretStream(os.urandom(32))
     flow = join_group(rounds, context.me, learner, learner.weights, stream, held)
     made = context.perform("encode", attempt, flow)
-    if held is None or made.rounds:
+    if made.weights is not held:
         keep_encoder(context.run_folder, made.weights, [one.names for one in made.rounds])
     return {"rounds": len(made.rounds), "members": len(made.rounds[-1].names) if made.rounds else 0}
