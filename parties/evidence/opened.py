@@ -33,6 +33,7 @@ _MESSAGES: dict[tuple[str, str], tuple[str, int]] = {
     ("sent", "trees.numbers"): ("counts and sums of trees' anonymous candidates", SUM_BITS),
     ("received", "fed.total"): ("sums over members", RING_BITS),
     ("sent", "fed.plain"): ("updates of this member's own", RING_BITS),
+    ("received", "group.passed"): ("weights of a group's encoder, in place of its sums", 64),
 }
 """What opens and is charged to no row: by way and message what it is, and the bits of a number; as long as it came."""
 

@@ -87,12 +87,19 @@ def test_nobody_is_aligned_and_the_coordinator_adds_up() -> None:
 
 def test_sums_are_counted_in_bits_by_the_bytes_that_came() -> None:
     """Each once: what a member sends on, or hears of who is told what, opens nothing more."""
-    kinds = (("received", "fed.total"), ("sent", "fed.part"), ("received", "fed.survivors"), ("sent", "fed.plain"))
+    kinds = (
+        ("received", "fed.total"),
+        ("sent", "fed.part"),
+        ("received", "fed.survivors"),
+        ("sent", "fed.plain"),
+        ("received", "group.passed"),
+    )
     traffic = [{"way": way, "peer": COORDINATOR, "message": kind, "messages": 12, "bytes": 6300} for way, kind in kinds]
     entry = Logged(cast("Any", None), "", SESSION, "", {"traffic": traffic})
-    sums, plain = opened_bits(federated(), [entry, entry])
+    sums, plain, passed = opened_bits(federated(), [entry, entry])
     assert (sums.what, sums.openings, sums.numbers, sums.bits) == ("sums over members", 24, 1600, 2 * 8 * 6300)
     assert (plain.what, plain.bits) == ("updates of this member's own", 2 * 8 * 6300)
+    assert (passed.what, passed.bits) == ("weights of a group's encoder, in place of its sums", 2 * 8 * (6300 // 8 * 8))
     assert {kind for _, kind in kinds} <= set(REGISTER)
 
 
