@@ -221,8 +221,9 @@ def _absent_line(agreement: Agreement, group: GroupTerms) -> str:
         )
     return (
         f"WARNING: for an entity that it does not have a member of group {group.name} serves zeros. So the scores tell "
-        f"{agreement.label.party} which entities no member has, where nobody else's columns move them; and a label "
-        "party that cheats, and whoever it colludes with, can read which member has which entity."
+        f"{agreement.label.party}, and who else receives them, which entities no member has, where nobody else's "
+        "columns move them; and a label party that cheats, and whoever it colludes with, can read which member has "
+        "which entity."
     )
 
 

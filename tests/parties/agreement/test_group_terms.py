@@ -57,6 +57,7 @@ def test_its_text_says_who_trains_what_opens_and_what_zeros_tell() -> None:
     numbers = group_rounds(made, made.groups[0]).numbers
     assert f"of {numbers} weights' changes and the sum of their rows, {numbers + 1} numbers of 63 bits, over 3" in text
     assert "WARNING: for an entity that it does not have a member of group lenders serves zeros" in text
+    assert "the scores tell fund, and who else receives them, which entities no member has" in text
     assert "serves a row drawn from its others" in " ".join(agreement_lines(signed(absent="drawn")))
     learns = who_learns(made)
     assert any("the encoder of group lenders" in line for line in learns["west"])
