@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.vfl.federated.rig import COORDINATOR, RUN, Fixed, play, rounds_of, se
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.shamir import joined
 from vfl.federated import secure_sum
+from vfl.federated.group import encoder_seed
 from vfl.federated.messages import SumAgreed, SumHeard, SumIncluded, SumPart, SumStart, SumSurvivors, SumUnmask
 from vfl.federated.rounds import Rounds
 from vfl.federated.secure_sum import SumTerms, add, next_of, total
@@ -21,6 +23,7 @@ from vfl.federated.updates import RING
 from vfl.federated.valuation import Judged, Plan, tell_value
 from vfl.federated_terms import FederatedModel
 
+F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
 FIVE = ("v", "a", "b", "c", "d")
 SECRETS = {name: RING.wrap(np.arange(4) + 1000 * place) for place, name in enumerate("vabcdefg")}
@@ -164,6 +167,40 @@ def test_a_false_average_holds_everybody_where_they_were_and_one_left_out_shows(
     rest, _ = trained(rounds, members, np.zeros(3), drops=leaves_out)
     difference = 5 * everybody["a"].weights - 4 * rest["a"].weights
     assert np.allclose(difference, members["v"].update, atol=1e-5)
+
+
+class Linear:
+    """A member of a line over its own rows: one step down the slope, the same from the same weights."""
+
+    rows = 10
+
+    def __init__(self, place: int) -> None:
+        draw = np.random.default_rng(place)
+        self.values, self.label = draw.normal(size=(10, 3)), draw.normal(size=10)
+
+    def train(self, weights: F64, number: int) -> F64:
+        moved: F64 = weights - 0.1 * self.values.T @ (self.values @ weights - self.label)
+        return moved
+
+
+@pytest.mark.parametrize("by_run", [False, True])
+def test_two_runs_of_a_group_with_one_seed_and_a_member_in_one_of_them_alone(by_run: bool) -> None:
+    """Attack, on what everybody is told: from the same first weights two honest runs show who was in one alone."""
+    members = {name: Linear(place) for place, name in enumerate(FIVE)}
+
+    def leaves_out(sender: str, _: str, said: Any) -> bool:
+        return sender == "v" and isinstance(said, SumPart)
+
+    sums = []
+    for run, drops in ((RUN, lambda *_: False), ("6b" * 32, leaves_out)):
+        rounds = replace(rounds_of(FederatedModel(rounds=1), FIVE, 3), run=run)
+        seed = encoder_seed(rounds, 1) if by_run else 7
+        first = np.random.default_rng(seed).normal(size=3)
+        found, _ = trained(rounds, members, first, drops=drops)
+        sums.append((first, len(found["a"].rounds[0].names) * (found["a"].weights - first)))
+    (first, every), (_, rest) = sums
+    read = np.allclose(every - rest, members["v"].train(first, 0) - first, atol=1e-5)
+    assert read != by_run
 
 
 def test_a_member_left_out_of_the_second_value_has_shown_its_own() -> None:

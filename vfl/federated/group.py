@@ -1,8 +1,8 @@
 """A group's encoder: its rounds, and that all members end with the same one, those too that were lost on the way.
 
-Members tell each other the digest of what they hold before and after the rounds. Where as many as the agreed threshold
-hold the same already, from an attempt that somebody did not come to the end of, nothing is trained again: one of them
-passes it on, and who receives it checks it against the digest that the others told.
+Members tell each other the digest of what they hold before and after the rounds. Where as many as the agreed threshold,
+and more than half, hold the same already, from an attempt that somebody did not come to the end of, nothing is trained
+again: one of them passes it on, and who receives it checks it against the digest that the others told.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def weights_digest(weights: F64) -> bytes:
 
 
 def encoder_seed(rounds: Rounds, attempt: int) -> int:
-    """Of the first weights of one attempt. Other members, or another attempt, begin elsewhere: no difference of two
-    sums from the same weights is one member's update.
+    """Of the first weights of one attempt in one run. Another run, or another attempt, begins elsewhere: no difference
+    of their first sums is the update of a member that is in one of them alone.
     """
-    text = f"entente/group/{rounds.model.seed}/{attempt}/{'+'.join(rounds.members)}"
+    text = f"entente/group/{rounds.run}/{rounds.model.seed}/{attempt}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
@@ -58,7 +58,7 @@ def join_group(
     Learns: as :func:`vfl.federated.rounds.take_part`; which members hold the encoder of an earlier attempt.
     Leaks: as :func:`vfl.federated.rounds.take_part`; to whoever lost it, the encoder that all have trained.
     Model: as :func:`vfl.federated.rounds.take_part`. Members that end with different encoders, since a coordinator told
-    them different averages, find out before they use any.
+    them different averages, find out before they use any; who cannot compare with enough others has none.
     Source: McMahan et al. 2017; docs/groups.md#a-group-in-a-vertical-run.
     """
     others = [name for name in rounds.members if name != me]
@@ -74,17 +74,17 @@ def join_group(
         return JointEncoder((yield from _passed_on(rounds, me, held, told, common)))
     trained = yield from take_part(rounds, me, learner, initial, stream)
     digest = weights_digest(trained.weights)
-    ends: dict[str, bytes] = {}
+    ends, away = {me: digest}, None
     for name in others:
         try:
             yield Send(name, EncoderHeld(1, digest))
-        except PeerLost:
-            continue
+        except PeerLost as error:
+            away = error
     for name in others:
         try:
             ends[name] = yield from _held(name, 1)
-        except PeerLost:
-            continue
+        except PeerLost as error:
+            away = error
     differing = sorted(name for name, one in ends.items() if one != digest)
     if differing:
         raise RemoteProtocolError(
@@ -92,6 +92,8 @@ def join_group(
             "that were told differ",
             rounds.aggregator,
         )
+    if away is not None and len(ends) < _enough(rounds):
+        raise away
     return JointEncoder(trained.weights, trained.rounds)
 
 
@@ -164,10 +166,15 @@ def _held(peer: str, number: int) -> Flow[bytes]:
     return told.digest
 
 
+def _enough(rounds: Rounds) -> int:
+    """Members who hold the same: as many as the threshold and more than half, so that no others can hold another."""
+    return rounds.sums.over(rounds.members).threshold
+
+
 def _common(rounds: Rounds, told: Mapping[str, bytes]) -> bytes:
-    """The digest that as many members as the threshold hold; empty where there is none."""
+    """The digest that enough members hold; empty where there is none."""
     [(digest, count)] = Counter(told.values()).most_common(1)
-    return digest if count >= rounds.model.threshold else b""
+    return digest if count >= _enough(rounds) else b""
 
 
 def _passed_on(rounds: Rounds, me: str, held: F64 | None, told: Mapping[str, bytes], common: bytes) -> Flow[F64]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from psi.flow import Message, RemoteProtocolError
+from psi.flow import Message, PeerLost, RemoteProtocolError
 from tests.vfl.federated.rig import COORDINATOR, RUN, Fixed, play, secret
 from vfl.federated.group import JointEncoder, by_turns, encoder_seed, join_group, serve_group
 from vfl.federated.messages import EncoderHeld, EncoderPassed, SumPart, SumTotal
@@ -84,6 +84,31 @@ def test_who_is_told_other_averages_finds_out_before_it_uses_them() -> None:
     assert found["n"].peer == COORDINATOR
 
 
+def test_who_cannot_compare_with_enough_others_has_no_encoder() -> None:
+    def drops(sender: str, _: str, message: Message) -> bool:
+        return sender in ("s", "e") and isinstance(message, EncoderHeld) and message.number == 1
+
+    found, _ = group(drops=drops)
+    assert isinstance(found["n"], PeerLost)
+    assert isinstance(found["w"], PeerLost)
+
+
+def test_half_of_eight_pass_nothing_on_where_fewer_train_in_a_round() -> None:
+    eight = tuple("abcdefgh")
+    model = FederatedRounds(rounds=1, sampled=0.5).agreed_for(8)
+    terms = Rounds(model, eight, COORDINATOR, RUN, 5)
+    assert model.threshold == 3
+    flows: dict[str, Any] = {
+        name: join_group(
+            terms, name, Fixed(np.ones(5)), np.zeros(5), secret(name), np.arange(5.0) if place < 4 else None
+        )
+        for place, name in enumerate(eight)
+    }
+    found, sent = play({**flows, COORDINATOR: serve_group(terms, set())})
+    assert not any(isinstance(message, EncoderPassed) for _, _, message in sent)
+    np.testing.assert_allclose(weights(found["h"]), 1.0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("kind", "with_", "said"),
     [
@@ -92,7 +117,9 @@ def test_who_is_told_other_averages_finds_out_before_it_uses_them() -> None:
         (EncoderHeld, {"number": 7}, "told what it holds at another place"),
     ],
 )
-def test_what_a_member_makes_up_is_refused_by_name(kind: type[Message], with_: dict[str, Any], said: str) -> None:
+def test_what_a_member_makes_up_is_refused_by_name(
+    kind: type[EncoderPassed | EncoderHeld], with_: dict[str, Any], said: str
+) -> None:
     old = dict.fromkeys(("n", "s", "w"), np.arange(5.0))
 
     def change(sender: str, to: str, message: Message) -> Message:
@@ -118,12 +145,11 @@ def test_two_groups_take_turns_at_one_coordinator() -> None:
     assert totals.index("a") < len(totals) - 1 - totals[::-1].index("n"), "neither waits for the whole of the other"
 
 
-def test_other_members_and_another_attempt_begin_at_other_weights() -> None:
+def test_another_run_and_another_attempt_begin_at_other_weights() -> None:
     seeds = {
         encoder_seed(rounds(), 1),
         encoder_seed(rounds(), 2),
-        encoder_seed(rounds(NAMES[:3]), 1),
         encoder_seed(rounds(seed=1), 1),
+        encoder_seed(replace(rounds(), run="00" * 32), 1),
     }
     assert len(seeds) == 4
-    assert encoder_seed(rounds(), 1) == encoder_seed(replace(rounds(), run="00" * 32), 1)
