@@ -33,7 +33,7 @@ from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.protocols.equality import Compared, proof
 from vfl.protocols.slot_messages import SlotAnswer, SlotCheck, SlotOperand
-from vfl.protocols.slots import CHECK_SLOTS, MOST_FAULTS, SLOTS, load_slots, multiply_slots
+from vfl.protocols.slots import CHECK_SLOTS, MOST_FAULTS, SLOTS, multiply_slots
 
 CONTEXT = slot_key().context
 N = CONTEXT.degree
@@ -78,9 +78,9 @@ def row_of(values: U64) -> U64:
 def attack(evaluator: Evaluator, own: U64, constant: int, name: str) -> NDArray[np.float64]:
     """The holder's guess of the evaluator's polynomial, from one answer."""
     block = with_noise(slot_key().encrypt(row_of(uniform("held", N))), constant)
-    loaded = load_slots(evaluator, [block], SLOTS)
+    loaded = [evaluator.load(block)]
     operand: list[Any] = [evaluator.plain(row_of(own))]
-    first, second, _ = multiply_slots(evaluator, [(loaded.ciphers, operand)], secret(name))
+    first, second, _ = multiply_slots(evaluator, [(loaded, operand)], secret(name))
     guess: Ints = left_over(first[0], second[0]) * DROPPED
     return np.array([float(v) / constant for v in guess])
 

@@ -65,7 +65,6 @@ __all__ = [
     "evaluate_slots",
     "finish_slots",
     "hold_slots",
-    "load_slots",
     "multiply_slots",
     "offer_slots",
     "open_slots",
@@ -161,13 +160,6 @@ class SlotEvaluator:
     def __post_init__(self) -> None:
         if self.evaluator.context.name != SLOT_SET:
             raise LocalProtocolError(f"slot mode needs the parameter set {SLOT_SET!r}")
-
-
-def load_slots(evaluator: Evaluator, blocks: Sequence[bytes], count: int) -> LoadedSlots:
-    """Check and load a received vector. Raises MalformedError when it does not have ``count`` elements."""
-    if len(blocks) != ciphertexts_of(count):
-        raise MalformedError(f"the operand has {len(blocks)} ciphertexts, not {ciphertexts_of(count)}")
-    return LoadedSlots(count, tuple(evaluator.load(block) for block in blocks))
 
 
 def multiply_slots(

@@ -17,7 +17,7 @@ from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.arithmetic.prime_ring import PRIME, PRIME_RING
 from vfl.arithmetic.rlwe import LARGEST_ERROR
 from vfl.protocols.slot_messages import SlotAnswer
-from vfl.protocols.slots import MOST_TERMS, SLOTS, load_slots, multiply_slots, open_slots
+from vfl.protocols.slots import MOST_TERMS, multiply_slots, open_slots
 
 DOCUMENT = (ROOT / "docs" / "protocols" / "slots.md").read_text(encoding="utf-8")
 CONTEXT = slot_key().context
@@ -78,8 +78,8 @@ def test_two_primes_would_not_hold_the_product_before_the_switch() -> None:
 
 def noise_of(held: U64, own: U64) -> float:
     """The largest noise of one unmasked product at the answer's level, in units, from SEAL's own budget."""
-    loaded = load_slots(slot_public(), [slot_key().encrypt(polynomial(held))], SLOTS)
-    total = slot_public().combine(loaded.ciphers, [slot_public().plain(polynomial(own))])
+    loaded = [slot_public().load(slot_key().encrypt(polynomial(held)))]
+    total = slot_public().combine(loaded, [slot_public().plain(polynomial(own))])
     CONTEXT.engine.transform_from_ntt_inplace(total)
     CONTEXT.engine.mod_switch_to_inplace(total, CONTEXT.answer_parms)
     return Q / 2.0 ** slot_key()._decryptor.invariant_noise_budget(total) / (2 * PRIME)
@@ -113,9 +113,9 @@ def faulty_coefficients(error: int, rounds: int) -> NDArray[np.int64]:
     ones, held = np.ones(N, dtype=np.uint64), uniform("held", N)
     counts = []
     for number in range(rounds):
-        loaded = load_slots(slot_public(), [noisy(slot_key().encrypt(polynomial(held)), error)], SLOTS)
+        loaded = [slot_public().load(noisy(slot_key().encrypt(polynomial(held)), error))]
         operand: list[Any] = [slot_public().plain(polynomial(ones))]
-        first, second, share = multiply_slots(slot_public(), [(loaded.ciphers, operand)], secret(f"{error}/{number}"))
+        first, second, share = multiply_slots(slot_public(), [(loaded, operand)], secret(f"{error}/{number}"))
         opened = open_slots(slot_key(), SlotAnswer("x", first, second, b""), 1)
         wrong = PRIME_RING.sub(PRIME_RING.add(share, opened), held[None, :])
         counts.append(int(np.count_nonzero(CONTEXT.slots.polynomials(wrong))))
