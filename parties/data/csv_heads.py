@@ -18,6 +18,8 @@ from parties.files.text import encoding_of
 __all__ = ["csv_head", "refuse_mixed_ends", "refuse_quotes", "refuse_twice"]
 
 _SAMPLE = 65_536
+_QUOTED = "read_csv(..., quote = '\"')"
+_LETTERS = "read_csv(..., quote = '')"
 
 
 def csv_head(path: str, where: str, options: Collection[str]) -> bytes:
@@ -66,13 +68,14 @@ def refuse_quotes(path: str, where: str, separator: str) -> None:
             if content[start:place].count(b'"') % 2:
                 raise DataError(
                     f"{where}: line {_number(content, start)}: a quote is not closed, so all quotes would be read as "
-                    "letters; close it, and write a quote within quotes twice; or, where they are letters: "
-                    "read_csv(..., quote = '')"
+                    "letters; close it, and write a quote within quotes twice; or, where the field goes on in the next "
+                    f"line: {_QUOTED}; or, where they are letters: {_LETTERS}"
                 )
     if first:
         raise DataError(
-            f"{where}: line {first}: the first fields in quotes come so late that they would be read with their "
-            "quotes; say how fields are quoted: read_csv(..., quote = '\"')"
+            f"{where}: line {first}: fields in quotes would be read with their quotes, because they come late or one "
+            f"of them goes on after its quote; say how fields are quoted: {_QUOTED}; or, where quotes are letters: "
+            f"{_LETTERS}"
         )
 
 

@@ -448,9 +448,19 @@ def test_a_quote_that_is_not_closed_is_found_by_its_line(home: Path) -> None:
     letters = SQL.replace("f.csv'", "f.csv', quote = ''")
     assert read(home, letters, HEADER + '5" pipe,2024-01-31,1\n"A,2024-01-31,1\n').entity.tolist() == ['5" pipe', '"A']
     assert read(home, SQL, HEADER + '5" pipe,2024-01-31,1\n').entity.tolist() == ['5" pipe'], "no field begins with it"
-    late = HEADER + LATE + '"B",2024-01-31,1\n'
-    assert f"f.csv: line {LATE.count(chr(10)) + 2}: the first fields in quotes come so late" in refusal(home, SQL, late)
-    assert read(home, SQL.replace("f.csv'", "f.csv', quote = '\"'"), late).entity[-1] == "B"
+    quoted = SQL.replace("f.csv'", "f.csv', quote = '\"'")
+    late, beyond = HEADER + LATE, LATE.count("\n") + 2
+    told = f"f.csv: line {beyond}: fields in quotes would be read with their quotes"
+    assert told in refusal(home, SQL, late + '"B",2024-01-31,1\n')
+    assert read(home, quoted, late + '"B",2024-01-31,1\n').entity[-1] == "B"
+    said = refusal(home, SQL, late + '"B\nC",2024-01-31,1\n')
+    assert f"line {beyond}: a quote is not closed" in said
+    assert "goes on in the next line: read_csv(..., quote = '\"')" in said
+    assert read(home, quoted, late + '"B\nC",2024-01-31,1\n').entity[-1] == "B\nC"
+    said = refusal(home, SQL, HEADER + few + '"The" Co,2024-01-31,1\n')
+    assert "line 32: fields in quotes" in said
+    assert "where quotes are letters: read_csv(..., quote = '')" in said
+    assert read(home, letters, HEADER + few + '"The" Co,2024-01-31,1\n').entity[-1] == '"The" Co'
 
 
 def test_points_that_can_only_mark_thousands_are_refused_with_what_reads_them(home: Path) -> None:
