@@ -72,7 +72,8 @@ def row_faults(settings: PartySettings, folder: Path, data: Path) -> tuple[Fault
         for i in np.flatnonzero(known < period)
     ]
     keys = pd.DataFrame({"entity": canonical, "period": observed.period, "known": observed.available_at})
-    same = pd.concat([keys, pd.DataFrame(observed.values)], axis=1).duplicated().to_numpy()
+    said = keys.assign(entity=observed.entity)  # two spellings of one entity are no rows that DISTINCT makes one
+    same = pd.concat([said, pd.DataFrame(observed.values)], axis=1).duplicated().to_numpy()
     faults += (
         []
         if settings.duplicates != "error"

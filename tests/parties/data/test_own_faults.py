@@ -64,6 +64,10 @@ def test_a_repeated_row_is_told_from_one_that_says_something_else(tmp_path: Path
     faults = row_faults(party(), home, home)
     assert not faults[0].same
     assert mended(faults, "q.sql") == "mend it, or filter it out in q.sql"
+    files(home, "A,2024-01-05,1", "Acme,2024-01-05,1")
+    (home / "aliases.csv").write_text("alias,entity\nAcme,A\n")
+    (fault,) = row_faults(party(aliases="aliases.csv"), home, home)
+    assert not fault.same, "SELECT DISTINCT would keep both"
 
 
 def test_spellings_that_differ_in_case_and_blanks_are_told_the_expression() -> None:
