@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from parties.agreement.federated_terms import federated_rounds
@@ -25,8 +26,12 @@ def federated_view(known: KnownRun) -> FederatedView | None:
     rounds, record = federated_rounds(known.agreement), known.progress.rounds()
     # the log has what a training that is through came to; what was kept beside it has the rest
     through = (span.reports or {}).get(COORDINATOR, {})
-    took = [tuple(names) for names in through.get("rounds", record.training(span.attempt))]
-    taken = {name: record.taken().get(name, 0) for name in rounds.members}
+    kept = record.training(span.attempt)
+    took = [tuple(names) for names in through.get("rounds", kept)]
+    counted = Counter(record.taken())
+    counted.subtract(name for names in kept for name in names)
+    counted.update(name for names in took for name in names)
+    taken = {name: counted[name] for name in rounds.members}
     gone = {*state.dropped, *through.get("gone", ())}
     view = FederatedView(
         rounds=model.rounds,

@@ -113,9 +113,12 @@ def test_what_the_log_has_of_a_training_stands() -> None:
     state = replay(begun())
     done = CoordinatorDone(RUN, T0, "train", 1, {"rounds": [list(MEMBERS)] * 3 + [list(MEMBERS[:3])], "gone": ["c"]})
     known = KnownRun.proposed(step(state, done)[0])
+    for attempt in (1, 1, 2):  # a coordinator that was killed kept two of its rounds; another attempt has its own
+        known.progress.round_opened("train", attempt, MEMBERS)
     view = shown(known)
     assert [(one.first, one.last) for one in view.stretches] == [(1, 3), (4, 4)]
     assert view.dropped == ("c",)
+    assert view.taken == {"l": 5, "a": 5, "b": 5, "c": 4}, "all of them cost privacy"
 
 
 def test_without_the_accountant_it_says_so_and_without_noise_that_nothing_is_private(
