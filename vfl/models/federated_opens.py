@@ -78,6 +78,10 @@ def sentences(model: FederatedModel, sizes: RunSizes) -> Iterator[str]:
     members, numbers = sizes.feature_parties + 1, model.numbers(sizes.label_columns)
     yield from rounds_sentences(model, members, numbers)
     yield (
+        f"First weights are those of model.seed = {model.seed}: of two runs that begin at the same ones on the same "
+        "rows, the difference of the first sums is the update of a member that is in one of them alone."
+    )
+    yield (
         "Of the trained model, and of the models that members train alone, one rank IC a reported period opens to all: "
         f"the mean over all members weighed by their rows, and the sum of the rows, of {VALUE_BITS} fractional bits. "
         "Where one member alone has rows in a period, the value is its own. A member that is in one of these sums and "
