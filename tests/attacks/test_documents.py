@@ -37,7 +37,7 @@ def test_every_claim_names_a_test_that_exists() -> None:
 def test_every_attack_that_succeeded_once_names_its_tests() -> None:
     section = THREATS.partition("\n## Attacks that succeeded once\n")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    assert len(rows) == 19
+    assert len(rows) >= 20
     for row in rows:
         named = re.findall(r"`tests/attacks/test_\w+\.py::test_\w+`", row)
         assert named, f"no test that carries it out: {row}"
