@@ -1,4 +1,4 @@
-"""The messages of N-party entity alignment and of overlap estimates, one per round.
+"""The messages of N-party entity alignment, of overlap estimates and of an order of precedence, one per round.
 
 See ``docs/protocols/alignment.md`` and ``docs/protocols/overlap.md``.
 """
@@ -14,6 +14,10 @@ __all__ = [
     "FinishedTokens",
     "OverlapCounts",
     "OverlapList",
+    "PrecedenceAnswered",
+    "PrecedenceAsked",
+    "PrecedenceHeld",
+    "PrecedenceSeed",
     "SetCommitment",
     "TooFewCommon",
     "UnionRows",
@@ -23,6 +27,7 @@ _OVERLAP = (
     "De Cristofaro, Gasti and Tsudik, CANS 2012 (cardinality by shuffled exponentiation); Kacsmar et al., EuroS&P 2020 "
     "(dummies as noise); docs/protocols/overlap.md#the-protocol"
 )
+_PRECEDENCE = "Jarecki and Liu, TCC 2009 (oblivious PRF by exponents); docs/groups.md#who-serves-a-shared-entity"
 _RING = "Vaidya and Clifton, J. Computer Security 13(4), 2005, section 3, with a one-time factor per owner"
 
 
@@ -164,3 +169,62 @@ class OverlapCounts(Message):
     """Tokens in exactly the lists of each group of two or more, in the order of ``OverlapTerms.groups``."""
 
     counts: tuple[int, ...]
+
+
+@message(
+    "precedence.held",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.COMMITMENT,
+    reveals="salted hashes of the rows that the sender holds and, once it knows, of those that it serves",
+    source=_PRECEDENCE,
+)
+class PrecedenceHeld(Message):
+    """Before (``number`` 0) and after (1): the sender's rows, fixed. ``served`` is empty until it knows."""
+
+    number: int
+    held: bytes
+    served: bytes
+
+
+@message(
+    "precedence.seed",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.SHARE,
+    reveals="nothing: a fresh seed of the masks of both, which cancel in what a later member adds up",
+    source=_PRECEDENCE,
+)
+class PrecedenceSeed(Message):
+    """Two members that both answer later ones: 32 random bytes."""
+
+    seed: bytes
+
+
+@message(
+    "precedence.asked",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.BLINDED,
+    reveals="nothing beyond its agreed length: each point is uniform under the sender's one-time scalar",
+    source=_PRECEDENCE,
+)
+class PrecedenceAsked(Message):
+    """The rows that the sender holds, blinded, and fillers. 32 bytes a point."""
+
+    points: bytes
+
+
+@message(
+    "precedence.answered",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.BLINDED,
+    reveals="with the answers of all members before the receiver: which of the rows that it asked for they serve",
+    source=_PRECEDENCE,
+)
+class PrecedenceAnswered(Message):
+    """``points`` as asked, raised to a key of this answer alone; ``rows`` a bit for each row, masked and padded."""
+
+    points: bytes
+    rows: bytes

@@ -64,7 +64,7 @@ CAUTION_TERMS = (
         "search.source_trials", "search.configurations",
         "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
         "parties.legal_entity", "fees", "daily", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
-        "calendar.frequency", "groups.rule", "groups.threshold", "groups.absent",
+        "calendar.frequency", "groups.rule", "groups.threshold", "groups.absent", "groups.overlap",
     }
 )  # fmt: skip
 """Every term that a caution may name."""

@@ -28,6 +28,7 @@ __all__ = [
     "group_of",
     "group_rounds",
     "groups_learn",
+    "order_lines",
     "own_columns",
     "with_group_encoders",
 ]
@@ -48,6 +49,11 @@ class GroupTerms(FederatedRounds):
         default="drawn",
         description="what a member serves for an entity that it does not have: a row drawn from its others, as every "
         "party does; or zeros, so that an entity is scored by those who have it: tells more, and is for a sealed model",
+    )
+    overlap: Literal["both", "precedence"] = Field(
+        default="both",
+        description="an entity that several members have. both: each serves it; precedence: the first of them in the "
+        "order of members does, and each other learns which of its own it leaves and serves what absent says for them",
     )
 
     def numbers(self, columns: int) -> int:
@@ -200,12 +206,35 @@ def group_lines(agreement: Agreement) -> Iterator[str]:
             f"{group.rounds} rounds of {group.local_epochs} passes at home, without labels and on the first "
             f"{encoder.fit_periods} periods alone; then it is frozen, and each makes {encoder.outputs} columns of its "
             f"own entities with it.{kept} Its members are feature parties like others, each with weights of its own: "
-            "an entity that several of them have stands in the columns of each."
+            + _shared(group)
         )
         numbers = group.numbers(len(own_columns(agreement, group)))
         yield from rounds_sentences(group, len(group.members), numbers)
         yield privacy_sentence(group)
     yield from absent_lines(agreement)
+
+
+def _shared(group: GroupTerms) -> str:
+    """Of an entity that several members have."""
+    if group.overlap == "both":
+        return "an entity that several of them have stands in the columns of each."
+    return (
+        "an entity that several of them have is served by the first of them in this order alone, and what it brings "
+        f"is counted and paid as that one's. Before the rounds {group.members[1]} and those after it learn, each of "
+        "its own entities, which ones a member before it serves. One that cheats and asks for entities that it does "
+        "not have learns the same of those, as many as its list is long, or of all of a public list; one that answers "
+        "falsely makes another leave entities that nobody serves."
+    )
+
+
+def order_lines(agreement: Agreement) -> tuple[str, ...]:
+    """What members of groups learn of each other's entities beside what alignment tells."""
+    return tuple(
+        f"Beside that, members of group {group.name} learn which of their own entities a member before them in its "
+        "order serves."
+        for group in agreement.groups
+        if group.overlap == "precedence"
+    )
 
 
 def absent_lines(agreement: Agreement) -> tuple[str, ...]:
@@ -216,15 +245,19 @@ def absent_lines(agreement: Agreement) -> tuple[str, ...]:
 def _absent_line(agreement: Agreement, group: GroupTerms) -> str:
     if group.absent == "drawn":
         return (
-            f"For an entity that it does not have a member of group {group.name} serves a row drawn from its others, "
+            f"For an entity that it {_lacks(group)} a member of group {group.name} serves a row drawn from its others, "
             "as any party does: noise in the score, of every member beside the one that has it."
         )
     return (
-        f"WARNING: for an entity that it does not have a member of group {group.name} serves zeros. So the scores tell "
-        f"{agreement.label.party}, and who else receives them, which entities no member has, where nobody else's "
-        "columns move them; and a label party that cheats, and whoever it colludes with, can read which member has "
-        "which entity."
+        f"WARNING: for an entity that it {_lacks(group)} a member of group {group.name} serves zeros. So the scores "
+        f"tell {agreement.label.party}, and who else receives them, which entities no member has, where nobody else's "
+        "columns move them; and a label party that cheats, and whoever it colludes with, can read which member "
+        f"{'has' if group.overlap == 'both' else 'serves'} which entity."
     )
+
+
+def _lacks(group: GroupTerms) -> str:
+    return "does not have" if group.overlap == "both" else "does not have, or leaves to a member before it,"
 
 
 def groups_learn(agreement: Agreement, party: str) -> tuple[str, ...]:
@@ -239,10 +272,25 @@ def groups_learn(agreement: Agreement, party: str) -> tuple[str, ...]:
     group = group_of(agreement, party)
     if group is None:
         return ()
-    return (
+    trained = (
         f"It learns the encoder of group {group.name} and the average of each round's updates, which say of the "
-        "others' rows what an encoder of so many weights says; no row, no code and no entity of theirs.",
+        "others' rows what an encoder of so many weights says; no row and no code of theirs"
     )
+    if group.overlap == "both":
+        return (f"{trained}, and no entity.",)
+    return (f"{trained}.", *_order_learn(group, party))
+
+
+def _order_learn(group: GroupTerms, party: str) -> Iterator[str]:
+    """What a member learns where an order says who serves a shared entity, and what others learn of it."""
+    seat = group.members.index(party)
+    before, after = group.members[:seat], group.members[seat + 1 :]
+    if before:
+        hidden = "" if len(before) == 1 else ", and not which of them"
+        yield f"It learns which of its own entities {' or '.join(before)} serves{hidden}; of no other entity anything."
+    if after:
+        others = f" or {' or '.join(before)}" if before else ""
+        yield f"{' and '.join(after)} learn, each of its own entities, which ones this party{others} serves."
 
 
 def group_cautions(agreement: Agreement, me: str) -> Iterator[Caution]:
@@ -257,6 +305,12 @@ def group_cautions(agreement: Agreement, me: str) -> Iterator[Caution]:
             yield Caution(
                 "groups.threshold",
                 f"sums open over {group.threshold} members, where {usual} are usual: fewer who collude learn the rest",
+            )
+        if group.overlap == "precedence" and (not me or me in group.members):
+            yield Caution(
+                "groups.overlap",
+                "members learn which of their entities one before them serves, and leave these to it, in the order "
+                + ", ".join(group.members),
             )
         if group.absent == "zeros":
             yield Caution(

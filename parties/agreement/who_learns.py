@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from parties.agreement.daily_terms import daily_lines
 from parties.agreement.document import Agreement
-from parties.agreement.group_terms import absent_lines, groups_learn
+from parties.agreement.group_terms import absent_lines, groups_learn, order_lines
 from parties.names import COORDINATOR
 from vfl.models.classes.opens import sentence as of_classes
 from vfl.models.disclosure import RunSizes
@@ -71,6 +71,10 @@ _PAID_BY = "It learns every feature party's contribution by period, signed by th
 
 def alignment_line(agreement: Agreement) -> str:
     """What everybody learns of the others' entities."""
+    return " ".join((_aligned(agreement), *order_lines(agreement)))
+
+
+def _aligned(agreement: Agreement) -> str:
     terms = agreement.alignment
     if agreement.scores is not None:
         return f"Rows are those of run {agreement.scores.of[:12]}: no lists are compared, and nobody learns any entity."

@@ -28,6 +28,7 @@ from parties.demo.static_measures import static_measures
 from parties.errors import DataError
 from parties.node.context import node_secret
 from parties.node.group_encoder import joint_weights
+from parties.node.group_order import names_served
 from parties.node.home import NodeHome
 from parties.node.own_rows import kept_own_rows, served_values, withheld_of
 from parties.node.sealed_trials import chosen_in_the_clear
@@ -76,13 +77,14 @@ class Pooled:
         whole = agreement.alignment.hides_coverage
         common = brought[agreement.label.party] if whole else set.intersection(*brought.values())
         entities = tuple(sorted(common))
+        runs = {name: home.folder / "runs" / agreement.run_id for name, home in homes.items()}
         panels = {
             party.name: rows.features(
                 homes[party.name].settings.party,
                 _queries(homes[party.name]),
                 _data(homes[party.name]),
-                entities,
-                joint_weights(agreement, party.name, homes[party.name].folder / "runs" / agreement.run_id),
+                names_served(agreement, party.name, runs[party.name], entities),
+                joint_weights(agreement, party.name, runs[party.name]),
             )
             for party in agreement.features
         }

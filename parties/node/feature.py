@@ -20,6 +20,7 @@ from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.earlier_runs import check_begun
 from parties.node.group_encoder import joint_weights
+from parties.node.group_order import check_served, names_served
 from parties.node.kept_contribution import keep_contribution
 from parties.node.label_commitment import keep_commitment
 from parties.node.openings import NUMBERS
@@ -80,7 +81,9 @@ class FeatureParty:
         self.context = context
         agreement = context.agreement
         joint = joint_weights(agreement, context.me, context.run_folder)
-        panel = rows_of(agreement).features(context.settings.party, context.queries, context.data, entities, joint)
+        names = names_served(agreement, context.me, context.run_folder, entities)
+        panel = rows_of(agreement).features(context.settings.party, context.queries, context.data, names, joint)
+        check_served(agreement, context.me, context.run_folder, panel)
         check_own_columns(context, panel, entities)
         self._missing = None if panel.missing is None else panel.missing.reshape(panel.rows.shape)
         if self._missing is not None and agreement.alignment.hides_coverage:

@@ -1,4 +1,6 @@
-"""Phase encode: a member trains its group's encoder with the others, on its own rows, and keeps it."""
+"""Phase encode: a member learns what it serves where its group agreed on an order, trains the group's encoder with the
+others, on its own rows, and keeps it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from parties.data.sources import party_sources
 from parties.errors import AgreementError
 from parties.node.context import RunContext
 from parties.node.group_encoder import keep_encoder, kept_encoder
+from parties.node.group_order import in_order
 from vfl.arithmetic.randomness import SecretStream
 from vfl.federated.group import encoder_seed, join_group
 
@@ -42,7 +45,8 @@ def train_encoder(context: RunContext, entities: Sequence[str], attempt: int) ->
         who=party.name,
     )
     held, stream = kept_encoder(context.run_folder), SecretStream(os.urandom(32))
-    flow = join_group(rounds, context.me, learner, learner.weights, stream, held)
+    training = join_group(rounds, context.me, learner, learner.weights, stream, held)
+    flow = in_order(context, group, entities, seen.covered.any(axis=0), training)
     made = context.perform("encode", attempt, flow)
     if made.weights is not held:
         keep_encoder(context.run_folder, made.weights, [one.names for one in made.rounds])

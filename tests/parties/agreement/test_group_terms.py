@@ -68,6 +68,22 @@ def test_its_text_says_who_trains_what_opens_and_what_zeros_tell() -> None:
     assert "groups.rule" in {one.term for one in seen}
 
 
+def test_its_text_says_who_serves_a_shared_entity_and_who_learns_of_it() -> None:
+    made = signed(overlap="precedence")
+    text, learns = " ".join(agreement_lines(made)), who_learns(made)
+    assert "is served by the first of them in this order alone, and what it brings is counted and paid" in text
+    assert "Before the rounds south and those after it learn" in text
+    assert "members of group lenders learn which of their own entities a member before them" in learns["north"][0]
+    assert "which of its own entities north serves; of no other" in " ".join(learns["south"])
+    assert "which of its own entities north or south serves, and not which of them" in " ".join(learns["east"])
+    assert "east and west learn, each of its own entities, which ones this party or north serves" in learns["south"][-2]
+    for name in ("fund", COORDINATOR):
+        assert not any("of its own entities" in line for line in learns[name])
+    assert "groups.overlap" in {one.term for one in agreement_cautions(made, "west")}
+    assert "groups.overlap" not in {one.term for one in agreement_cautions(made, "fund")}
+    assert "stands in the columns of each" not in text
+
+
 def test_members_train_between_alignment_and_the_model_and_nobody_else_takes_part() -> None:
     plan = Plan.of(signed())
     assert plan.phases.index("encode") == plan.phases.index("train") - 1

@@ -26,7 +26,10 @@ def test_members_train_one_encoder_and_go_on_as_feature_parties(tmp_path: Path) 
     runpy.run_path(str(EXAMPLE / "panel.py"))["write"](tmp_path, 10, 60, 0)
     for query in EXAMPLE.glob("*.sql"):
         shutil.copy(query, tmp_path)
-    text = (EXAMPLE / "consortium.toml").read_text().replace("rounds = 10", "rounds = 3")
+    shared = (tmp_path / "north.csv").read_text().splitlines()
+    with (tmp_path / "west.csv").open("a") as file:  # west has an account of north's too
+        file.writelines(f"{line}\n" for line in shared if "north000" in line)
+    text = (EXAMPLE / "consortium.toml").read_text().replace("rounds = 10", 'rounds = 3\noverlap = "precedence"')
     (tmp_path / "consortium.toml").write_text(text.replace("size_bucket = 16", "size_bucket = 8"))
     out = tmp_path / "out"
     with demo(out, "--config", str(tmp_path / "consortium.toml"), "--data", str(tmp_path), size=()) as process:
@@ -42,6 +45,10 @@ def test_members_train_one_encoder_and_go_on_as_feature_parties(tmp_path: Path) 
     assert {"group.told", "group.held", "fed.part", "fed.key", "fed.unmask"} <= set(sent["west"])
     assert "fed.total" in sent["coordinator"]
     assert not any(kind.startswith(("fed.", "group.")) for kind in sent["fund"])
+    left = {name: json.loads((folder / "precedence.json").read_text())["left"] for name, folder in runs.items()}
+    assert left == {"north": [], "south": [], "east": [], "west": ["NORTH000"]}
+    assert {"precedence.held", "precedence.asked"} <= set(sent["west"])
+    assert not any(kind.startswith("precedence.") for name in ("fund", "coordinator") for kind in sent[name])
     assert not {"fed.plain", "group.passed"} & {kind for kinds in sent.values() for kind in kinds}
     assert summary["ic"]["joint"] > 0.3
     assert summary["ledger"]["balanced"]
