@@ -351,7 +351,7 @@ def others(value: Any) -> Iterator[Any]:
                 f"{value} ", f"{value}x", f"e{value[1:]}", f"{value[:-1]}0", value.swapcase(),
                 "linear", "mlp", "regression", "mse", "none", "random", "burned", "approved", "fresh", "psi", "ot",
                 "masked", "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed", "never",
-                "median", "rows", "due", "lstm", "next", "zeros",
+                "median", "rows", "due", "lstm", "next", "zeros", "precedence",
             )  # fmt: skip
         case tuple() | list():
             yield from (list(value[:-1]), list(reversed(value)), [*value, "another"], [*value[:20], *value[21:]])
