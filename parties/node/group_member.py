@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import numpy as np
+
 from parties.agreement.group_terms import group_of, group_rounds
 from parties.data.calendar import calendar_of
 from parties.data.group_encoder import encoder_learner
@@ -46,7 +48,7 @@ def train_encoder(context: RunContext, entities: Sequence[str], attempt: int) ->
     )
     held, stream = kept_encoder(context.run_folder), SecretStream(os.urandom(32))
     training = join_group(rounds, context.me, learner, learner.weights, stream, held)
-    flow = in_order(context, group, entities, seen.covered.any(axis=0), training)
+    flow = in_order(context, group, entities, np.asarray(seen.covered.any(axis=0)), training)
     made = context.perform("encode", attempt, flow)
     if made.weights is not held:
         keep_encoder(context.run_folder, made.weights, [one.names for one in made.rounds])

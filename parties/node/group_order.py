@@ -86,7 +86,7 @@ def _found(context: RunContext, group: GroupTerms, entities: Sequence[str], cove
         heard=heard,
     )
     served = np.array(found.served, dtype=np.bool_)
-    left = tuple(entities[place] for place in np.flatnonzero(covered & ~served))
+    left = tuple(entities[place] for place in np.flatnonzero(covered & ~served).tolist())
     made = _KeptOrder(told=_written(found.told), served="".join("01"[flag] for flag in found.served), left=left)
     if made == kept:
         return
@@ -189,7 +189,10 @@ def _named(entities: Sequence[str], left: set[str]) -> Iterator[str]:
 def check_served(agreement: Agreement, me: str, run_folder: Path, panel: FeaturePanel) -> None:
     """Raise :class:`AgreementError` where the rows to be served are not those that the other members were told of."""
     kept = _order(agreement, me, run_folder)
-    if kept is not None and "".join("01"[flag] for flag in panel.covered.any(axis=0).tolist()) != kept.served:
+    if (
+        kept is not None
+        and "".join("01"[flag] for flag in np.asarray(panel.covered.any(axis=0)).tolist()) != kept.served
+    ):
         raise AgreementError(
             "this node's data has other entities than when its group found who serves which: restore the data, or "
             "propose the run again"
