@@ -40,6 +40,7 @@ from parties.calls.drafts import (
     PartyCostView,
     ScreenPlanView,
     TemplateView,
+    group_schema,
 )
 from parties.calls.factors import (
     ChartView,
@@ -148,6 +149,7 @@ from parties.transport.to_coordinator import Connection
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [
+    "group_schema",
     "singular",
     "ADMIN",
     "DESK",

@@ -68,7 +68,7 @@ class Field:
 
     path: str
     label: str
-    kind: Literal["text", "whole", "number", "choice", "rate", "switch", "date", "money"]
+    kind: Literal["text", "whole", "number", "choice", "rate", "switch", "date", "money", "names"]
     section: str
     help: str
     unset: Value | Callable[[Values], Value] = ""

@@ -12,8 +12,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from ui.form_averages import choice_of, set_averages
+from ui.form_averages import set_averages
 from ui.form_fields import FEATURES, FIELDS, SECTIONS, Field, Value, Values
+from ui.form_values import drop_at, set_at, typed, value_at
+from ui.group_form import GROUPS, can_group, group_from, group_label
 
 __all__ = [
     "FEATURES",
@@ -23,6 +25,7 @@ __all__ = [
     "Field",
     "Value",
     "fault_at",
+    "label_at",
     "on_kind_change",
     "out_of_choice",
     "preset",
@@ -37,8 +40,8 @@ PRESETS: Mapping[str, str] = {
     "strict": "Strict",
 }
 _FOREIGN: Mapping[str, tuple[str, ...]] = {
-    "screen": ("readers", "fees", "reward.settlement", "reward.licence", "walk_forward.horizons"),
-    "federated": ("readers", "fees", "walk_forward.horizons", "label.residual"),
+    "screen": ("group", "readers", "fees", "reward.settlement", "reward.licence", "walk_forward.horizons"),
+    "federated": ("group", "readers", "fees", "walk_forward.horizons", "label.residual"),
 }
 _A_YEAR = {"D": 252, "B": 252, "W-FRI": 52, "M": 12, "Q": 4}
 
@@ -52,9 +55,9 @@ def preset(name: str, frequency: str) -> dict[str, int]:
 
 def values_of(terms: Mapping[str, Any]) -> dict[str, Value]:
     """What the fields show for these terms; money in whole units."""
-    kind = {"model.kind": _get(terms, "model.kind", "split")}
+    kind = {"model.kind": value_at(terms, "model.kind", "split")}
     values = {
-        field.path: _typed(field, field.shape(kind), _get(terms, field.path, None), field.standing(kind))
+        field.path: typed(field, field.shape(kind), value_at(terms, field.path, None), field.standing(kind))
         for field in FIELDS
     }
     for field in FIELDS:
@@ -89,11 +92,15 @@ def terms_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
         if field.path == "model.weights" and values.get("model.kind") == "ensemble":
             set_averages(terms, str(values.get(field.path, "")))
         elif field.path in values and field.when(values):
-            _set(terms, field.path, _said(field, values))
+            set_at(terms, field.path, _said(field, values))
         elif not field.when(values):
-            _drop(terms, field.path)
+            drop_at(terms, field.path)
     if not terms.get("daily", {}).get("scores"):
         terms.pop("daily", None)  # no later period is scored, so nothing is kept
+    if GROUPS in values and can_group(values):
+        terms["group"] = [group_from(base, group) for base, group in values[GROUPS]]
+    if not terms.get("group"):
+        terms.pop("group", None)
     _drop_foreign(terms, str(values.get("model.kind")))
     return _undated(terms, base) if terms.get("static") else terms
 
@@ -103,7 +110,7 @@ def _drop_foreign(terms: dict[str, Any], kind: str) -> None:
     if kind in _FOREIGN:
         terms["recipients"] = []  # nobody takes a factor: there is none, or each member keeps its own
     for path in _FOREIGN.get(kind, ()):
-        _drop(terms, path)
+        drop_at(terms, path)
 
 
 def _undated(terms: dict[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,51 +143,18 @@ def fault_at(field: str, path: str) -> bool:
     return bool(field) and first == path
 
 
+def label_at(field: str) -> str:
+    """What the form calls the input where this term is, or ""."""
+    if field.startswith("group"):
+        return group_label(field)
+    return next((one.label for one in FIELDS if fault_at(field, one.path)), "")
+
+
 def section_of(field: str) -> str:
     """The section where the fault at ``field`` can be mended, or ""."""
-    if field in ("parties", "party", "recipients", "label", "coalition", "fees"):
+    if field in ("parties", "party", "recipients", "label", "coalition", "fees") or field.startswith("group"):
         return "who"
     return next((one.section for one in FIELDS if fault_at(field, one.path)), "")
-
-
-def _typed(field: Field, shape: str, said: Value, unset: Value) -> Value:
-    """As the field's input takes it, which is of this ``shape``; what it cannot take becomes the field's own."""
-    value = unset if said is None else said
-    if field.path == "model.weights" and not isinstance(said, str):
-        return choice_of(said) if unset == "" else unset
-    if shape == "whole":
-        return value if isinstance(value, int) else unset
-    if shape in ("number", "rate"):
-        number = float(value) if isinstance(value, int | float) else float(unset)
-        return str(number) if shape == "rate" else number
-    if shape == "switch":
-        return bool(value)
-    return str(value) if shape in ("text", "choice") else value
-
-
-def _get(terms: Mapping[str, Any], path: str, unset: Value) -> Value:
-    found: Any = terms
-    for part in path.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            return unset
-        found = found[part]
-    return found
-
-
-def _set(terms: dict[str, Any], path: str, value: Value) -> None:
-    *tables, last = path.split(".")
-    for part in tables:
-        terms = terms.setdefault(part, {})
-    terms[last] = value
-
-
-def _drop(terms: dict[str, Any], path: str) -> None:
-    *tables, last = path.split(".")
-    found: Any = terms
-    for part in tables:
-        found = found.get(part) if isinstance(found, dict) else None
-    if isinstance(found, dict):
-        found.pop(last, None)
 
 
 def _day(value: Value) -> date | None:

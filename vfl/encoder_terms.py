@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from vfl.agreed import Terms
 
-__all__ = ["EncoderSettings", "EncoderShape"]
+__all__ = ["EncoderSettings", "EncoderShape", "declared_group"]
+
+_IN_A_GROUP = re.compile(
+    r"enc_0 to enc_(\d{1,3}): (lstm|transformer) encoder \((masked|next) task\) over (\d{1,4}) periods of (.+), with "
+    r"(\d{1,4}) hidden units, hiding ([0-9.e-]{1,12}) of a window; trained without labels by the members of group "
+    r"([a-z0-9_-]+) together, on the first (\d{1,6}) periods, then frozen"
+)
 
 
 class EncoderShape(Terms):
@@ -96,11 +103,31 @@ class EncoderSettings(EncoderShape):
         """What the other parties sign of it: where enc_0, ... come from, and what it may have seen."""
         if self.group:
             return (
-                f"{self.told(columns)}; trained without labels by the members of group {self.group} together, on the "
-                f"first {self.fit_periods} periods, then frozen"
+                f"{self.told(columns)}, with {self.hidden} hidden units, hiding {self.masked_share:g} of a window; "
+                f"trained without labels by the members of group {self.group} together, on the first "
+                f"{self.fit_periods} periods, then frozen"
             )
         fitted = f"then refitted every {self.refit_every} on all before" if self.refit_every else "then frozen"
         return (
             f"{self.told(columns)}; fitted without labels on this party's "
             f"first {self.fit_periods} periods, {fitted}; seed {self.seed}"
         )
+
+
+def declared_group(declared: str) -> tuple[str, EncoderShape] | None:
+    """The group and the shape that an encoder declares, all columns that it reads named; None where no group trains it.
+
+    What :meth:`EncoderSettings.declared` says of a member of a group, read back.
+    """
+    found = _IN_A_GROUP.fullmatch(declared)
+    if found is None:
+        return None
+    last, kind, task, window, columns, hidden, share, name, fitted = found.groups()
+    shape = {
+        "kind": kind, "task": task, "columns": tuple(columns.split(", ")), "window": int(window),
+        "outputs": int(last) + 1, "hidden": int(hidden), "fit_periods": int(fitted),
+    }  # fmt: skip
+    try:
+        return name, EncoderShape.model_validate({**shape, "masked_share": float(share)})
+    except (ValidationError, ValueError):
+        return None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, StringConstraints
 
 from parties.agreement.document import Agreement
+from parties.agreement.group_terms import GroupTerms
 from parties.calls.asking import Asking, Nothing, Question
 from parties.calls.views import TextSection, View
 from parties.names import PartyName
@@ -24,9 +25,15 @@ __all__ = [
     "ProposedView",
     "ScreenPlanView",
     "TemplateView",
+    "group_schema",
 ]
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+def group_schema() -> dict[str, Any]:
+    """The JSON schema of one ``[[group]]`` of terms, from which a form can be made."""
+    return GroupTerms.model_json_schema()
 
 
 class DraftQuestion(Question):

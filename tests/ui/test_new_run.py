@@ -19,6 +19,7 @@ from tests.ui.sample import HOSTILE, SETTLED, SampleClient
 from tests.ui.sample_runs import members
 from ui import run_form
 from ui.tables.run_list import grants_table
+from ui.views.form_input import in_rows
 from ui.wording import plain
 from vfl.ensemble_terms import MEMBERS
 from vfl.terms import FederatedModel, RidgeModel, ScreenModel, SealedModel, SplitModel, TreesModel
@@ -57,8 +58,13 @@ def test_a_template_holds_together_and_says_what_it_means() -> None:
     assert "1 of 4 scores" in bar
     assert "till is not connected" in shown.replace("\\", "")
     assert {"One core", "Rows", "Periods predicted"} <= {metric.label for metric in app.metric}
-    assert app.button(key="propose").disabled is False
+    assert app.button(key="propose").disabled is True
+    assert "fill in Purpose, in the tab 1 Who" in shown
+    assert "No purpose is given" not in shown
     assert field(app, "Feature parties").value == ["orbit", "chatter", "till"]
+    field(app, "Purpose").set_value("Next week's return").run()
+    assert app.button(key="propose").disabled is False
+    assert "fill in Purpose" not in said(app)
 
 
 def test_a_wrong_field_gets_one_sentence_beside_it_and_nothing_can_be_proposed() -> None:
@@ -70,7 +76,6 @@ def test_a_wrong_field_gets_one_sentence_beside_it_and_nothing_can_be_proposed()
     assert app.button(key="propose").disabled is True
     field(app, "Openings of a row, at most").set_value(6).run()
     assert not app.error
-    assert app.button(key="propose").disabled is False
 
 
 def test_taking_parties_out_takes_them_out_everywhere() -> None:
@@ -189,7 +194,7 @@ def test_a_rate_that_was_chosen_is_the_agreements_and_an_overflow_is_a_sentence(
     assert app.session_state["draft"][1].agreement["model"]["square_rate"] == 2.0**-3
     field(app, "Penalty").set_value(1e12).run()
     assert not app.exception
-    assert app.error or app.button(key="propose").disabled is False
+    assert app.error or "hold together" in said(app)
 
 
 def test_daily_use_is_proposed_as_a_file_of_terms_with_the_same_lines_would_be(tmp_path: Path) -> None:
@@ -290,6 +295,7 @@ def test_what_the_coordinator_refuses_is_said_in_the_dialog() -> None:
         raise PeerError("the coordinator did not answer in time: try again")
 
     client.doors["runs/propose"] = refuse
+    field(app, "Purpose").set_value("Next week's return").run()
     app.button(key="propose").click().run()
     app.button(key="propose now").click().run()
     assert "did not answer in time" in app.error[0].value
@@ -379,6 +385,18 @@ def test_strange_terms_become_values_that_inputs_take() -> None:
     assert values["calendar.first"] is None
     assert values["openings.limit_per_row"] == 4
     assert values["model.kind"] == "split"
+
+
+def test_choices_that_half_a_row_would_cut_have_a_row_of_their_own() -> None:
+    values = run_form.values_of(template())
+    values[run_form.FEATURES] = ["orbit", "till"]
+    shown = [one for one in run_form.FIELDS if one.section == "openings" and one.when(values)]
+    rows = in_rows(shown, values)
+    assert sorted(one.path for row in rows for one in row) == sorted(one.path for one in shown)
+    assert ("openings.contribution",) in [tuple(one.path for one in row) for row in rows]
+    for row in rows:
+        titles = [title for one in row for title in one.offered(values).values()]
+        assert len(row) == 1 or max(map(len, titles), default=0) <= 30
 
 
 def test_faults_have_a_place_in_the_form() -> None:

@@ -14,6 +14,11 @@ from ui.wording import HELP, count, duration, percent, plain, things
 
 __all__ = ["show"]
 
+_UNSAID = (
+    "The terms hold together, but nobody could say what they are signing: fill in Purpose, in the tab 1 Who, and "
+    "propose."
+)
+_NO_PURPOSE = "No purpose is given"
 _PATH = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 
 
@@ -23,15 +28,23 @@ def show(draft: DraftView | None) -> bool:
         return False
     if draft.fault:
         section = run_form.SECTIONS.get(run_form.section_of(draft.field), "")
-        where = next((field.label for field in run_form.FIELDS if run_form.fault_at(draft.field, field.path)), "")
+        where = run_form.label_at(draft.field)
         title = " · ".join(part for part in (section, where or draft.field) if part) or "These terms do not hold"
         st.error(plain(draft.fault), icon=":material/error:", title=plain(title))
         st.button("Propose", disabled=True, icon=":material/send:", key="propose", help="Mend what is named above.")
         return False
+    unsaid = not str(draft.agreement.get("purpose", "")).strip()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.badge("These terms hold together", color="green", icon=":material/check:")
-        wanted = st.button("Propose", type="primary", icon=":material/send:", key="propose")
+        if unsaid:
+            st.badge("Purpose is missing", color="orange", icon=":material/edit:")
+        else:
+            st.badge("These terms hold together", color="green", icon=":material/check:")
+        wanted = st.button("Propose", type="primary", icon=":material/send:", key="propose", disabled=unsaid)
+    if unsaid:
+        st.markdown(f":orange[:material/edit: {_UNSAID}]")
     for sentence in draft.warnings:
+        if unsaid and sentence.startswith(_NO_PURPOSE):
+            continue  # it stands above, with where to mend it
         st.markdown(f":orange[:material/warning:] {plain(_read(sentence))}")
     st.markdown("**Who learns what**")
     for who in draft.learns:
@@ -49,7 +62,7 @@ def _read(caution: str) -> str:
     path, mark, said = caution.partition(": ")
     if not mark or not _PATH.fullmatch(path):
         return caution
-    label = next((field.label for field in run_form.FIELDS if field.path == path), "")
+    label = run_form.label_at(path)
     said = said[:1].upper() + said[1:]
     return f"{label}: {said}" if label else said
 

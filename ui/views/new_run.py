@@ -20,10 +20,13 @@ from parties.client import (
 from ui import run_form
 from ui.agreement_text import show_text
 from ui.empty_states import ask, empty, explain
+from ui.group_form import GROUPS, can_group
 from ui.incidents import live_part
 from ui.links import go
 from ui.tables.run_list import grants_table
 from ui.views import draft_panel
+from ui.views.form_input import draw_input, in_rows, wrong
+from ui.views.group_cards import draw_groups, seed_groups
 from ui.wording import plain, short_id
 
 __all__ = ["render"]
@@ -107,7 +110,7 @@ def _form(client: ClientProtocol, start: TemplateView, members: Sequence[PartyVi
                     _presets(start, str(values["calendar.frequency"]))
                 _fields(start, name, values, draft)
                 if name == "who":
-                    _who(start, members, draft, made=made)
+                    _who(start, members, values, draft, made=made)
     with right:
         if draft_panel.show(draft):
             st.session_state.pop("proposal", None)  # proposed_at is of now
@@ -131,6 +134,7 @@ def _seed(start: TemplateView, members: Sequence[PartyView]) -> tuple[dict[str, 
     values = {path: st.session_state[_key(start, path)] for path in initial}
     chosen = _chosen(start, members)
     values[run_form.FEATURES] = chosen["features"]
+    values[GROUPS] = seed_groups(start, members, chosen["features"])
     changed: dict[str, Any] = {}
     kind = values["model.kind"]
     if st.session_state.setdefault(_key(start, "kind before"), kind) != kind:
@@ -182,7 +186,14 @@ def _has_said(member: PartyView) -> bool:
     return bool(member.columns or member.label_name)
 
 
-def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | None, *, made: bool) -> None:
+def _who(
+    start: TemplateView,
+    members: Sequence[PartyView],
+    values: Mapping[str, Any],
+    draft: DraftView | None,
+    *,
+    made: bool,
+) -> None:
     """The parties, what each offers, and who gets the factor, where one is handed over."""
     chosen = _chosen(start, members)
     labels = [member.name for member in members if _has_said(member) and member.role == "label"]
@@ -202,7 +213,9 @@ def _who(start: TemplateView, members: Sequence[PartyView], draft: DraftView | N
     if made:
         _takers(start, present, chosen["features"])
     if draft is not None and draft.fault and draft.field in ("parties", "party", "recipients", "label", ""):
-        _wrong(draft.fault)
+        wrong(draft.fault)
+    if can_group(values):
+        draw_groups(start, members, values, draft)
     with st.expander("What each party brings, column by column", icon=":material/view_column:"):
         table = grants_table(members, present, chosen["coalition"] if made else ())
         st.dataframe(table, hide_index=True, alt="Columns that each party offers, and those used", height=260)
@@ -257,43 +270,12 @@ def _fields(start: TemplateView, section: str, values: Mapping[str, Any], draft:
     shown = [field for field in run_form.FIELDS if field.section == section and field.when(values)]
     if not shown:
         st.caption("A screen of formulas makes no factor: nobody is valued, and nothing is paid.")
-    for i in range(0, len(shown), 2):
-        for cell, field in zip(st.columns(2), shown[i : i + 2], strict=False):
+    for row in in_rows(shown, values):
+        for cell, field in zip(st.columns(2) if len(row) == 2 else [st.container()], row, strict=True):
             with cell:
-                _input(start, field, values)
+                draw_input(_key(start, field.path), field, values)
                 if draft is not None and draft.fault and run_form.fault_at(draft.field, field.path):
-                    _wrong(draft.fault)
-
-
-def _wrong(sentence: str) -> None:
-    st.markdown(f":red[:material/error: {plain(sentence)}]")
-
-
-def _input(start: TemplateView, field: run_form.Field, values: Mapping[str, Any]) -> None:
-    """One input; its value lies in the session already, see :func:`_seed`.
-
-    It is the input's default as well: a browser in which a change overtakes the first drawing sends the defaults of
-    what it has not filled in yet.
-    """
-    key, value, offered = _key(start, field.path), values[field.path], field.offered(values)
-    label, about = field.words(values)
-    low, high, kind = field.low, field.high, field.shape(values)
-    if kind == "text":
-        st.text_input(label, value=value, key=key, help=about, max_chars=400)
-    elif kind == "switch":
-        st.toggle(label, value=value, key=key, help=about)
-    elif kind == "date":
-        st.date_input(label, value=value, key=key, help=about, format="YYYY-MM-DD")
-    elif kind in ("choice", "rate"):
-        choices = {**offered, value: offered.get(value, value)}
-        at = list(choices).index(value)
-        st.selectbox(label, list(choices), at, key=key, help=about, format_func=lambda one: choices[one])
-    elif kind == "whole":
-        most = None if high is None else int(high)
-        st.number_input(label, int(low or 0), most, value, step=1, key=key, help=about)
-    else:
-        step, shape = (100.0, "%.2f") if kind == "money" else (field.step, None)
-        st.number_input(label, float(low or 0), high, value, step=step, format=shape, key=key, help=about)
+                    wrong(draft.fault)
 
 
 @st.dialog("Propose this run?", width="large")
@@ -307,7 +289,7 @@ def _confirm(client: ClientProtocol, question: DraftQuestion) -> None:
         st.session_state["proposal"] = question, draft
     draft = st.session_state["proposal"][1]
     if draft.fault:
-        _wrong(draft.fault)
+        wrong(draft.fault)
         return
     st.caption("This is what each party's operator reads. Nothing begins before every party's node has signed.")
     show_text(draft.text, draft.cautions)

@@ -60,6 +60,18 @@ class _Nothing:
     label_definition: str = ""
 
 
+@dataclass(frozen=True)
+class _Node:
+    """What an agreement says of a node beside what it offers."""
+
+    address: str
+    identity_key: str
+    certificate_sha256: str
+    text: str = ""
+    encoder: str = ""
+    expansion: str = ""
+
+
 def doors(engine: Engine, roster: Roster) -> Doors:
     """The doors about runs that are still to be proposed: an admin's alone."""
     drafts = Drafts(engine, roster)
@@ -115,7 +127,9 @@ class Drafts:
             return DraftView(fault=fault.fault, field=fault.field)
         except (ConfigError, AgreementError) as error:
             field, _, text = str(error).partition(": ")
-            return DraftView(fault=text, field=field) if field == "calendar" else DraftView(fault=str(error))
+            if field == "calendar":
+                return DraftView(fault=text, field=field)
+            return DraftView(fault=str(error), field="group" if field.startswith("group ") else "")
         cost = run_cost(agreement, said.entities)
         predicted = _predicted(agreement)
         sealed = isinstance(agreement.model, AnchoredModel)
@@ -151,10 +165,21 @@ class Drafts:
         members = [name for name in self._roster if name not in (COORDINATOR, ADMIN)]
         return {name: line.introduction or _Nothing() for name, line in self._engine.attachments(members).items()}
 
+    def _nodes(self) -> Mapping[str, _Node]:
+        """Where each node is, by the roster, and what columns it makes of others, as it says itself."""
+        made = {
+            name: {what: getattr(said, what, "") for what in ("text", "encoder", "expansion")}
+            for name, said in self._offers().items()
+        }
+        return {
+            name: _Node(one.address, one.identity_key, one.certificate_sha256, **made.get(name, {}))
+            for name, one in ((name, self._roster[name]) for name in self._roster if name != ADMIN)
+        }
+
     def _agreement(self, settings: ConsortiumSettings, said: DraftQuestion) -> Agreement:
         """Raises :class:`TermsFault` also for what a run would only find out once it is under way."""
         now, validity = datetime.now(UTC), timedelta(hours=said.valid_hours)
-        agreement = agreement_of(settings, self._roster, now, validity, "+".join(said.coalition))
+        agreement = agreement_of(settings, self._nodes(), now, validity, "+".join(said.coalition))
         try:
             check_arithmetic(agreement)
         except AgreementError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from parties.calls.drafts import TemplateView
 from parties.control.reports import IntroductionBody
 from parties.names import COORDINATOR
+from parties.proposing.offered_groups import offered_groups
 
 __all__ = ["Before", "templates"]
 
@@ -79,10 +80,30 @@ def templates(
         "ridge": ridge,
         "screen": screen,
     }
+    for kind in kinds.keys() - {"screen"}:
+        kinds[kind] = _grouped(shared | kinds[kind], offers)
     return [
         one.model_copy(update={"words": one.words + note, "entities": about, "terms": shared | kinds[one.key]})
         for one in _KINDS
     ]
+
+
+def _grouped(terms: dict[str, Any], offers: Mapping[str, IntroductionBody]) -> dict[str, Any]:
+    """The terms with the groups that train members' encoders, without which these members' nodes sign nothing."""
+    groups = offered_groups(offers)
+    if not groups:
+        return terms
+    fitted = max(group["encoder"]["fit_periods"] for group in groups)
+    walk = {**terms["walk_forward"], "warmup": max(terms["walk_forward"]["warmup"], fitted)}
+    openings = dict(terms["openings"])
+    if openings["contribution"] == "masked":
+        openings["contribution"] = "none"  # a coalition's sums would tell who serves an entity
+    return terms | {
+        "group": groups,
+        "alignment": {**terms["alignment"], "policy": "union"},
+        "walk_forward": walk,
+        "openings": openings,
+    }
 
 
 _KINDS = (

@@ -1,0 +1,43 @@
+"""The groups of which members' nodes say that they train their encoders, as terms to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from vfl.encoder_terms import declared_group
+
+__all__ = ["offered_groups"]
+
+
+class _Offer(Protocol):
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def encoder(self) -> str: ...
+
+
+def offered_groups(offers: Mapping[str, _Offer]) -> list[dict[str, Any]]:
+    """A raw ``[[group]]`` for each that nodes name, with who names it and the shape that the first of them says.
+
+    Without these no such node would sign. How the group trains is not said by anybody, and stays to be chosen.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for member, offer in offers.items():
+        found = declared_group(offer.encoder)
+        if found is None:
+            continue
+        name, shape = found
+        told = shape.model_dump(mode="json")
+        if shape.columns == _own(offer.columns):
+            told["columns"] = []
+        group = groups.setdefault(name, {"name": name, "members": [], "encoder": told})
+        group["members"].append(member)
+    return list(groups.values())
+
+
+def _own(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that nobody made of others, indicators left out."""
+    made = {f"{name}_missing" for name in columns}
+    return tuple(name for name in columns if name not in made and not name.startswith(("enc_", "exp_", "term_")))
