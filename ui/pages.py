@@ -14,6 +14,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from parties.client import ClientProtocol, Role, ViewerView
+from ui.astray import NOWHERE
 from ui.empty_states import empty
 from ui.glance import own_to_do
 from ui.links import remember
@@ -26,6 +27,7 @@ from ui.views import (
     ledger,
     members,
     new_run,
+    not_found,
     overview,
     run,
     runs,
@@ -68,6 +70,7 @@ PAGES: tuple[Page, ...] = (
     Page("trust", "Trust", ":material/verified_user:", trust.render, "Consortium", _CONCERNED),
     Page("members", "Members", ":material/groups:", members.render, "Consortium"),
     Page("search", "Search", ":material/search:", search.render, "Consortium", detail=True),
+    Page(NOWHERE, "No such page", ":material/wrong_location:", not_found.render, "Consortium", detail=True),
     Page("guides", "Guides", ":material/menu_book:", guides.render, "Consortium"),
     Page("settings", "Settings", ":material/settings:", settings.render, "Consortium"),
 )

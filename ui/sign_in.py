@@ -39,6 +39,7 @@ __all__ = [
     "below",
     "cookie_name",
     "nonce_name",
+    "page_of_ours",
     "routes",
     "tickets",
 ]
@@ -124,7 +125,7 @@ class Welcome:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET" and _page_of_ours(scope["path"]):
+        if scope["type"] == "http" and scope["method"] == "GET" and page_of_ours(scope["path"]):
             request = Request(scope)
             known = cookie_name() in request.cookies or _PROVIDER_COOKIE in request.cookies
             if (
@@ -140,7 +141,7 @@ class Welcome:
         await self._app(scope, receive, send)
 
 
-def _page_of_ours(path: str) -> bool:
+def page_of_ours(path: str) -> bool:
     """Whether a visit to this address shows a page, below the base path."""
     start = below("")
     return path.startswith(start) and not path.removeprefix(start).startswith(_NOT_PAGES)

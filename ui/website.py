@@ -10,8 +10,16 @@ from pathlib import Path
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
+from ui.astray import Astray
+from ui.pages import PAGES
 from ui.sign_in import Welcome, routes
 
 __all__ = ["app"]
 
-app = App(Path(__file__).with_name("app.py"), routes=routes(), middleware=[Middleware(Welcome)])
+_KEYS = frozenset(("home", *(page.key for page in PAGES)))
+
+app = App(
+    Path(__file__).with_name("app.py"),
+    routes=routes(),
+    middleware=[Middleware(Welcome), Middleware(Astray, keys=_KEYS)],
+)

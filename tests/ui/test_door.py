@@ -11,6 +11,7 @@ import streamlit as st
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from ui.astray import NOWHERE, Astray
 from ui.sign_in import Welcome, cookie_name, routes
 
 
@@ -52,7 +53,7 @@ def asked_below(base: str, path: str, **headers: str) -> httpx.Response:
     """A visitor's request where a proxy serves the page below ``base``."""
 
     async def ask() -> httpx.Response:
-        app = Starlette(routes=routes(), middleware=[Middleware(Welcome)])
+        app = Starlette(routes=routes(), middleware=[Middleware(Welcome), Middleware(Astray, keys=("runs", NOWHERE))])
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://desk") as browser:
             return await browser.get(path, headers={"accept": "text/html", "sec-fetch-site": "none"} | headers)
 
@@ -81,3 +82,16 @@ def test_sign_in_follows_the_base_path(base: str) -> None:
     assert f"Path={base or '/'};" in kept.headers["set-cookie"] + ";"
     assert asked_below(base, f"{base}/signed-in?ticket=none").headers["location"] == f"{base}/"
     assert asked_below(base, f"{base}/sign-in?token=mine&next=//evil.example").headers["location"] == f"{base}/"
+
+
+@pytest.mark.parametrize("base", ["", "/funds/desk"])
+def test_an_address_that_no_page_has_leads_to_the_page_that_says_so(base: str) -> None:
+    """Streamlit would show its first page under a dialog of its own, and nothing at all for a/b."""
+    known = {"cookie": f"{cookie_name()}=secret"}
+    for asked, told in (("nowhere", "nowhere"), ("a/b?run=1", "a%2Fb"), ("a%3Fb", "a%3Fb")):
+        answer = asked_below(base, f"{base}/{asked}", **known)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{base}/{NOWHERE}?asked={told}")
+    for there in ("", "/", "/runs?run=1", f"/{NOWHERE}?asked=x", "/_stcore/health", "/static/index.js"):
+        assert asked_below(base, f"{base}{there}", **known).status_code == 404, "it is Streamlit's to answer"
+    assert asked_below(base, f"{base}/nowhere", **known, accept="image/png").status_code == 404
+    assert asked_below(base, f"{base}/nowhere").headers["location"].startswith(f"{base}/sign-in?next=")

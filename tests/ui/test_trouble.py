@@ -9,7 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from parties.errors import PeerError
 from tests.ui.pages_rig import TIMEOUT, said, show
-from tests.ui.sample import SETTLED, SampleClient
+from tests.ui.sample import HOSTILE, SETTLED, SampleClient
+from ui.wording import plain
 
 _AWAY = "the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs"
 
@@ -34,6 +35,15 @@ def not_for_page(role: str) -> None:
     _not_for(ViewerView(name="Rae", role=role), next(page for page in PAGES if page.key == "trust"))
 
 
+def nowhere_page(client: object) -> None:
+    from parties.client import ViewerView
+    from ui.links import remember
+    from ui.views import not_found
+
+    remember({"overview": None})  # type: ignore[dict-item]
+    not_found.render(client, ViewerView(name="Ada", role="admin"))  # type: ignore[arg-type]
+
+
 def whole_site(client: object) -> None:
     from ui import app
 
@@ -51,6 +61,12 @@ def test_a_fault_has_a_number_which_the_log_explains(caplog: pytest.LogCaptureFi
     (record,) = caplog.records
     assert number in record.getMessage()
     assert "a secret detail" in str(record.exc_info)
+
+
+def test_an_address_that_no_page_has_is_named_and_not_obeyed() -> None:
+    app = show(nowhere_page, SampleClient(), asked=HOSTILE)
+    assert f"There is no page /{plain(HOSTILE)}" in said(app)
+    assert [one.label for one in app.button] == ["Overview"], "search is not among this visitor's pages"
 
 
 def test_a_run_is_shown_as_last_read_while_the_coordinator_is_away() -> None:
