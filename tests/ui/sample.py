@@ -48,13 +48,13 @@ PARTIES = ("harbor", "orbit", "chatter", "till")
 PHASES = ("approve", "align", "train", "evaluate", "value", "export", "settle")
 SECONDS = (1.2, 3.4, 71.0, 0.8, 9.7, 0.6, 0.1)
 MESSAGES = {
-    "matmul.operand": ("ciphertext", 41_200_000),
-    "matmul.product": ("ciphertext", 187_000_000),
-    "source.share": ("masked sum", 2_310_000),
-    "source.rows": ("public metadata", 410_000),
-    "psi.hop": ("blinded id", 96_000),
+    "product.operand": ("ciphertext", 41_200_000),
+    "product.answer": ("ciphertext", 187_000_000),
+    "source.sum": ("masked sum", 2_310_000),
+    "source.batch": ("public metadata", 410_000),
+    "psi.list": ("blinded id", 96_000),
     "psi.commitment": ("commitment", 640),
-    "export.bundle": ("agreed result", 1_240_000),
+    "factor.bundle": ("agreed result", 1_240_000),
 }
 
 

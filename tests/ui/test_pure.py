@@ -19,6 +19,7 @@ from ui import wording
 from ui.bundle import check_archive
 from ui.charts import runs as run_charts
 from ui.charts import thinned_series
+from ui.message_words import MESSAGES, message_words
 from ui.tables import run as run_tables
 
 
@@ -148,7 +149,7 @@ def test_bytes_chart_adds_parties_up_and_knows_every_payload_class() -> None:
 
     run = settled_run()
     rows = values(run_charts.bytes_chart(run.bytes_by_message), 0)
-    assert rows[0]["message"] == "matmul.product"
+    assert (rows[0]["message"], rows[0]["name"]) == ("encrypted products", "product.answer")
     total = sum(view.bytes for view in run.bytes_by_message)
     assert sum(float(str(row["megabytes"])) for row in rows) * 1e6 == pytest.approx(total)
     strange = run.bytes_by_message[0].model_copy(update={"payload": "something newer"})
@@ -158,6 +159,14 @@ def test_bytes_chart_adds_parties_up_and_knows_every_payload_class() -> None:
     assert [row["message"] for row in shown] == [*(f"kind {i}" for i in range(6)), "6 others"]
     assert sum(row["megabytes"] for row in shown) == pytest.approx(sum(view.bytes for view in many) / 1e6)
     assert set(run_charts.PAYLOAD_COLOURS) == {str(kind) for kind in Payload}
+
+
+def test_every_message_between_parties_has_words_of_its_own() -> None:
+    from vfl.register import REGISTER
+
+    assert set(MESSAGES) == set(REGISTER)
+    assert len(set(MESSAGES.values())) == len(MESSAGES), "two that read alike would be one bar"
+    assert message_words("newer.kind") == "newer.kind"
 
 
 def test_phase_chart_ends_a_running_phase_now() -> None:

@@ -15,7 +15,8 @@ import pandas as pd
 from parties.client import BytesView, ContributionView, OpeningsView, PhaseView, SeriesPoint
 from ui.charts.periods import crosshair, period_axis
 from ui.charts.thinned_series import bucketed, running_sum
-from ui.wording import PHASE_TITLES, correlation, data_size, duration
+from ui.message_words import message_words
+from ui.wording import MISSING, PHASE_TITLES, correlation, data_size, duration
 
 __all__ = [
     "COLOURS",
@@ -196,10 +197,13 @@ _MOST_MESSAGES = 6
 
 
 def bytes_chart(sent: Sequence[BytesView]) -> alt.LayerChart:
-    """Megabytes by message type over all parties, coloured by what such a message can reveal."""
+    """Megabytes by message over all parties, coloured by what such a message can reveal; its own name on hover."""
     totals: dict[tuple[str, str], int] = {}
+    own: dict[str, str] = {}
     for view in sent:
-        totals[view.message, view.payload] = totals.get((view.message, view.payload), 0) + view.bytes
+        words = message_words(view.message)
+        own[words] = view.message
+        totals[words, view.payload] = totals.get((words, view.payload), 0) + view.bytes
     ordered = sorted(totals.items(), key=lambda item: -item[1])
     if len(ordered) > _MOST_MESSAGES + 1:
         rest, ordered = ordered[_MOST_MESSAGES:], ordered[:_MOST_MESSAGES]
@@ -207,8 +211,8 @@ def bytes_chart(sent: Sequence[BytesView]) -> alt.LayerChart:
         ordered.append(((f"{len(rest)} others", payload), sum(size for _, size in rest)))
         totals = dict(ordered)
     frame = pd.DataFrame(
-        [{"message": m, "payload": p, "megabytes": size / 1e6, "text": data_size(size)} for (m, p), size in ordered],
-        columns=["message", "payload", "megabytes", "text"],
+        [(m, own.get(m, MISSING), p, size / 1e6, data_size(size)) for (m, p), size in ordered],
+        columns=["message", "name", "payload", "megabytes", "text"],
     )
     axis = alt.Axis(labelLimit=220)
     room = alt.Scale(nice=False, domain=[0, 1.25 * max([1e-6, *frame["megabytes"]])])
@@ -218,7 +222,12 @@ def bytes_chart(sent: Sequence[BytesView]) -> alt.LayerChart:
     bars = base.mark_bar(height=16, cornerRadius=2).encode(
         x=alt.X("megabytes:Q", title="MB sent, all parties", scale=room, axis=alt.Axis(tickCount=_TICKS)),
         color=alt.Color("payload:N", scale=colours, legend=alt.Legend(orient="top", title=None, columns=_CLASSES)),
-        tooltip=["message:N", "payload:N", alt.Tooltip("text:N", title="sent")],
+        tooltip=[
+            "message:N",
+            "payload:N",
+            alt.Tooltip("text:N", title="sent"),
+            alt.Tooltip("name:N", title="in the protocol"),
+        ],
     )
     labels = base.mark_text(align="left", dx=6, color=COLOURS["grey"]).encode(x="megabytes:Q", text="text:N")
     return _layered(bars, labels, height=_ROW * max(1, len(ordered)) + _AXIS + _LEGEND)

@@ -16,6 +16,7 @@ from parties.client import (
     RunSummary,
     SignatureView,
 )
+from ui.message_words import message_words
 from ui.wording import (
     MISSING,
     PHASE_DOINGS,
@@ -136,10 +137,10 @@ def contributions_table(contributions: Sequence[ContributionView], unit: str, sc
 def bytes_table(sent: Sequence[BytesView]) -> pd.DataFrame:
     """One row per party and message type, the most bytes first."""
     rows = [
-        (b.party, b.message, b.payload, data_size(b.bytes), b.messages)
+        (b.party, message_words(b.message), b.payload, data_size(b.bytes), b.messages, b.message)
         for b in sorted(sent, key=lambda b: (-b.bytes, b.party, b.message))
     ]
-    return _frame(["Sent by", "Message", "Carries", "Size", "Messages"], rows)
+    return _frame(["Sent by", "Message", "Carries", "Size", "Messages", "In the protocol"], rows)
 
 
 def files_table(files: Sequence[FileView]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from parties.client import AuditEntryView, HeadsView, MinimisationView, SignerCheck, TermView
 from ui.log_sentences import sentence
+from ui.message_words import message_words
 from ui.wording import MISSING, PHASE_TITLES, data_size, instant, short_id, when
 
 __all__ = [
@@ -98,15 +99,16 @@ def revealed_table(report: MinimisationView) -> pd.DataFrame:
         (
             line.sender,
             line.receiver or "not said",
-            line.message,
+            message_words(line.message),
             line.payload,
             data_size(line.bytes),
             line.reveals or MISSING,
             line.source or MISSING,
+            line.message,
         )
         for line in sorted(report.lines, key=lambda line: (-line.bytes, line.sender, line.receiver, line.message))
     ]
-    columns = ["From", "To", "Message", "Class", "Size", "What it reveals", "Argued in"]
+    columns = ["From", "To", "Message", "Class", "Size", "What it reveals", "Argued in", "In the protocol"]
     return pd.DataFrame(rows, columns=columns)
 
 
