@@ -80,7 +80,7 @@ from parties.calls.money import (
     StandingView,
     StatementQuestion,
 )
-from parties.calls.overlaps import OverlapLine, OverlapView
+from parties.calls.overlaps import OverlapLine, OverlapQuestion, OverlapView
 from parties.calls.people import ActionsView, ActionView, SessionView, ViewerView
 from parties.calls.run_parts import DailySession
 from parties.calls.runs import RunGroup, RunOrder, RunPage, RunsQuestion
@@ -276,6 +276,7 @@ __all__ = [
     "WarnView",
     "WithdrawQuestion",
     "OverlapLine",
+    "OverlapQuestion",
     "OverlapView",
 ]
 

@@ -44,7 +44,7 @@ Part = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 &._-]{0
 
 
 class OverlapProposal(StrictTerms):
-    """What is to be estimated, among whom, and how exactly. The first member proposes and counts."""
+    """What is to be estimated, among whom, and how exactly. The first member counts."""
 
     version: Literal[1] = 1
     members: Annotated[tuple[PartyName, ...], Field(min_length=2, max_length=5)]
@@ -158,7 +158,7 @@ def overlap_lines(proposal: OverlapProposal, used: Mapping[str, float] | None = 
     if proposal.parts:
         parts = f", for each {proposal.by} of {', '.join(proposal.parts)}"
     lines = [
-        f"{proposal.members[0]} proposes to estimate how many entities {', '.join(proposal.members)} share{parts}.",
+        f"To estimate how many entities {', '.join(proposal.members)} share{parts}; {proposal.members[0]} counts.",
         f"Purpose: {proposal.purpose or 'none given'}",
         f"Every number carries noise of up to {max(map(terms.deviation, range(2, len(proposal.members) + 1))):.0f} "
         f"entities (one standard deviation). All members learn it, and the coordinator, whose page shows it.",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from parties.agreement.overlap import OverlapAnswer, OverlapState, verify_overlap
+from parties.agreement.overlap import OverlapAnswer, OverlapProposal, OverlapState, verify_overlap
 from parties.control.commands import Command, OverlapsBody
 from parties.coordinator.engine import Engine
 from parties.errors import AgreementError, StorageError
@@ -61,6 +61,18 @@ class Overlaps:
             self._tell(member)
         return True
 
+    def proposed(self, proposal: OverlapProposal) -> None:
+        """Put an admin's proposal before its members, who have yet to sign it. Raises :class:`AgreementError`."""
+        name = proposal.overlap_id
+        with self._lock:
+            self._check_room(proposal)
+            state = OverlapState(proposal=proposal)
+            write_durably(self._folder / f"{name}.json", state.model_dump_json())
+            self._states[name] = state
+        _LOG.info("overlap %s: proposed by an admin", name[:12])
+        for member in proposal.members:
+            self._tell(member)
+
     def greet(self, party: str) -> None:
         """Tell a party that has just attached what concerns it, once there is anything."""
         if any(party in state.proposal.members for state in self.all()):
@@ -78,7 +90,12 @@ class Overlaps:
     def _check_new(self, party: str, answer: OverlapAnswer) -> None:
         proposal = answer.proposal
         if party != proposal.members[0] or answer.signature is None:
-            raise AgreementError("an overlap is proposed by its first member, who signs it")
+            raise AgreementError("an overlap is proposed by its first member, who signs it, or by an admin at the page")
+        self._check_room(proposal)
+
+    def _check_room(self, proposal: OverlapProposal) -> None:
+        """Raise :class:`AgreementError` where it names strangers, or too many of its first member's wait already."""
+        party = proposal.members[0]
         strangers = sorted(set(proposal.members) - set(self._roster))
         if strangers:
             raise AgreementError(f"the overlap names {', '.join(strangers)}, who are no members: invite them first")

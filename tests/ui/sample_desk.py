@@ -107,6 +107,7 @@ def doors() -> dict[str, Callable[[Any], Any]]:
 
     return {
         "overlaps/list": lambda _: list(overlaps()),
+        "overlaps/propose": lambda _: list(overlaps()),
         "desk/house": lambda _: house(),
         "desk/settings": lambda _: [
             SettingView(

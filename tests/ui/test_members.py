@@ -148,3 +148,23 @@ def test_a_certificate_that_has_ended_names_the_commands_that_help() -> None:
         assert command in ended
     [soon] = warnings([member.model_copy(update={"certificate": "soon", "days_left": 9})])
     assert f"entente party rotate --home {member.name}" in soon
+
+
+def test_an_admin_proposes_an_estimate_once_everything_is_named() -> None:
+    client = SampleClient()
+    asked: list[Any] = []
+    client.doors["overlaps/propose"] = lambda question: asked.append(question) or []
+    app = show(members_page, client, "admin")
+    assert button(app, "Propose the estimate").disabled
+    assert "Name two members or more" in said(app)
+    app.multiselect(key="overlap members").set_value(["harbor", "till"]).run()
+    app.selectbox(key="overlap by").set_value("year").run()
+    assert "Name the years" in said(app)
+    app.text_input(key="overlap parts").set_value("2023, 2024").run()
+    app.text_input(key="overlap purpose").set_value(" worth it? ").run()
+    button(app, "Propose the estimate").click().run()
+    assert not app.exception
+    (question,) = asked
+    assert (question.members, question.by, question.parts) == (("harbor", "till"), "year", ("2023", "2024"))
+    assert (question.epsilon, question.largest_set, question.purpose, question.days) == (1.0, 4096, "worth it?", 7)
+    assert not [b for b in show(members_page, SampleClient(), "operator").button if b.label == "Propose the estimate"]

@@ -28,6 +28,7 @@ from ui.members import (
 )
 from ui.shared_reads import latest, shared
 from ui.text_table import show_text_table
+from ui.views.overlap_form import overlap_form
 from ui.views.overlaps import overlaps_card
 from ui.wording import HELP, MISSING, Colour, instant, plain, things
 
@@ -47,6 +48,8 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     live_part(_present, run_every=_REFRESH_SECONDS)(client, viewer)
     if viewer.role != "reader":
         live_part(overlaps_card, run_every=_REFRESH_SECONDS)(client, viewer)
+        if viewer.role == "admin":
+            live_part(overlap_form)(client)
     if viewer.role == "admin":
         st.subheader("Invite a party", help=HELP["invitation"])
         live_part(_invite)(client)

@@ -29,8 +29,8 @@ def overlaps_card(client: ClientProtocol, viewer: ViewerView) -> None:
     if found is None:
         return
     if not found:
-        empty("No estimate yet", "A member asks for one on its own machine: entente overlap propose --with MEMBER.")
-        return
+        how = "Propose one below." if viewer.role == "admin" else "An admin proposes one here."
+        empty("No estimate yet", f"{how} A member does on its own machine: entente overlap propose --with MEMBER.")
     for one in found:
         _card(one)
 

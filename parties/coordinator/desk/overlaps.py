@@ -1,15 +1,19 @@
-"""Overlap estimates on the page: for admins and auditors all, for an operator those of its party."""
+"""Overlap estimates on the page: for admins and auditors all, for an operator those of its party; admins propose."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from parties.agreement.overlap import OverlapState
-from parties.calls.asking import Role
-from parties.calls.overlaps import OverlapLine, OverlapView
-from parties.coordinator.desk.doors import Caller, Door, Doors
+from pydantic import ValidationError
+
+from parties.agreement.overlap import OverlapProposal, OverlapState
+from parties.calls.asking import Nothing, Role
+from parties.calls.overlaps import OverlapLine, OverlapQuestion, OverlapView
+from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
 from parties.coordinator.overlaps import Overlaps
+from parties.errors import ConfigError
 
 __all__ = ["doors"]
 
@@ -24,6 +28,20 @@ class _Overlaps:
     def listed(self, _: object, caller: Caller) -> list[OverlapView]:
         every = self._overlaps.all()
         return [self._view(one) for one in every if caller.role != "operator" or caller.party in one.proposal.members]
+
+    def propose(self, asked: OverlapQuestion, caller: Caller) -> list[OverlapView]:
+        now = self._now().replace(microsecond=0)
+        given = asked.model_dump(exclude={"days"})
+        times = {"proposed_at": now, "expires_at": now + timedelta(days=asked.days), "nonce": secrets.token_hex(16)}
+        try:
+            proposal = OverlapProposal.model_validate(given | times)
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = first["msg"].removeprefix("Value error, ")
+            where = f"{first['loc'][0]}: " if first["loc"] else ""
+            raise ConfigError(f"the estimate cannot be: {where}{said}") from None
+        self._overlaps.proposed(proposal)
+        return self.listed(Nothing(), caller)
 
     def _view(self, state: OverlapState) -> OverlapView:
         proposal = state.proposal
@@ -55,5 +73,9 @@ class _Overlaps:
 
 
 def doors(overlaps: Overlaps, now: Callable[[], datetime]) -> Doors:
-    """The door about overlap estimates."""
-    return {"overlaps/list": Door(_Overlaps(overlaps, now).listed, _CONCERNED)}
+    """The doors about overlap estimates."""
+    desk = _Overlaps(overlaps, now)
+    return {
+        "overlaps/list": Door(desk.listed, _CONCERNED),
+        "overlaps/propose": Door(desk.propose, ADMINS, OverlapQuestion, acts=True),
+    }

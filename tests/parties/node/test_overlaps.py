@@ -13,14 +13,16 @@ import pytest
 
 from parties.agreement.overlap import DELTA, OverlapAnswer, OverlapProposal, OverlapState, overlap_lines, sign_overlap
 from parties.audit.log import AuditLog
+from parties.calls.overlaps import OverlapQuestion
 from parties.cli import run
 from parties.control.commands import Command, OverlapsBody, parse_command
 from parties.control.reports import Report, parse_report
+from parties.coordinator.desk.overlaps import doors
 from parties.coordinator.engine import Engine
 from parties.coordinator.overlaps import Overlaps as Desk
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
-from parties.errors import AgreementError
+from parties.errors import AgreementError, ConfigError
 from parties.node.home import NodeHome
 from parties.node.overlap_sets import overlap_sets
 from parties.node.overlaps import Overlaps, check_budget, known_overlaps, spent
@@ -142,7 +144,7 @@ def test_who_refuses_ends_it_and_nobody_speaks_for_another(homes: DemoHomes, hou
         (
             "satellite",
             OverlapAnswer(proposal=one, signature=sign_overlap(keys["satellite"], one)),
-            "by its first member",
+            "by its first member, who signs it, or by an admin",
         ),
         ("fund", OverlapAnswer(proposal=one, signature=sign_overlap(keys["social"], one)), "does not fit this overlap"),
         (
@@ -163,6 +165,29 @@ def test_who_refuses_ends_it_and_nobody_speaks_for_another(homes: DemoHomes, hou
     assert house.desk.all()[0].status == "refused"
     again = Desk(house.desk._folder.parent, house.desk._engine, homes.roster, lambda: datetime.now(UTC))
     assert again.all() == house.desk.all(), "a coordinator that comes back knows it"
+
+
+def test_what_an_admin_proposes_at_the_page_each_member_answers_the_first_too(homes: DemoHomes, house: House) -> None:
+    door = doors(house.desk, lambda: datetime.now(UTC))["overlaps/propose"]
+    admin: Any = SimpleNamespace(role="admin", party="")
+    asked = OverlapQuestion(members=("satellite", "social"), epsilon=0.5, largest_set=64, purpose="worth it?")
+    (shown,) = door.answer(asked, admin)
+    assert (shown.status, set(shown.answers.values())) == ("waiting", {"has not answered"})
+    place = homes.party
+    known = {name: (lambda name=name: [f for f, s in known_overlaps(place(name)) if f.name == shown.overlap_id])
+             for name in asked.members}  # fmt: skip
+    until(lambda: all(found() for found in known.values()), "the proposal reaches both")
+    for name in asked.members:
+        assert house.desk.all()[0].status == "waiting", "nothing moves before all have signed"
+        assert run(["overlap", "answer", shown.overlap_id[:10], "--home", str(place(name)), "--yes"]) == 0
+    until(lambda: house.desk.all()[0].status == "done", "it is carried out")
+    for wrong, words in (
+        (asked.model_copy(update={"members": ("social",)}), "members: .* at least 2"),
+        (asked.model_copy(update={"members": ("social", "eve")}), "eve, who are no members"),
+        (asked.model_copy(update={"by": "year"}), "parts are named for a year"),
+    ):
+        with pytest.raises((ConfigError, AgreementError), match=words):
+            door.answer(wrong, admin)
 
 
 def test_budgets_count_what_was_signed_and_texts_say_what_it_tells(tmp_path: Path) -> None:
