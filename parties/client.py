@@ -303,10 +303,7 @@ class Client(DeskCalls):
         return made
 
     def sign_in(self, token: str = "", *, id_token: str = "") -> str:
-        """Exchange a one-time token, or an identity provider's ID token, for a session; gives its secret.
-
-        Raises :class:`SignInError`.
-        """
+        """Exchange a one-time token, or a provider's ID token, for a session's secret. Raises :class:`SignInError`."""
         request = wire.Document(json=json.dumps({"token": token, "id_token": id_token}).encode())
         answer = self._line.call("SignIn", request, wire.Document, timeout=self._timeout)
         return str(json.loads(answer.json)["session"])

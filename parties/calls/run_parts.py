@@ -111,7 +111,7 @@ class RoundsView(View):
 
 
 class FederatedView(View):
-    """The rounds of a federated run, as the coordinator that opens their sums counts them.
+    """The rounds of a federated run, or of the ``group`` of a vertical one, as the coordinator that opens sums counts.
 
     ``stretches``: of the latest attempt at the training, counted from 1. ``dropped``: members that have no further
     part. ``taken``: rounds that each member was in, of all trainings: abandoned attempts and coalitions' too.
@@ -122,6 +122,7 @@ class FederatedView(View):
     rounds: int
     members: tuple[str, ...]
     threshold: int
+    group: str = ""
     stretches: tuple[RoundsView, ...] = ()
     dropped: tuple[str, ...] = ()
     taken: dict[str, int] = Field(default_factory=dict)

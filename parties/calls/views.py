@@ -312,6 +312,7 @@ class RunView(RunSummary):
     daily: DailyView | None = None
     screen: ScreenView | None = None
     federated: FederatedView | None = None
+    groups: tuple[FederatedView, ...] = ()
     scored_rows: int | None = None
 
 

@@ -154,7 +154,7 @@ def run_waiting(home: Annotated[Path, typer.Option("--home", help="Folder of thi
 
 @app.command("show")
 def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials = None, home: OrHome = None) -> None:
-    """Show one run: phases, quality, contributions, openings; of a federated run its rounds."""
+    """Show one run: phases, quality, contributions, openings; of a federated run, and of groups, the rounds."""
     with reading(coordinator, credentials, home) as client:
         view = client.run(full_id(client, run))
     say(f"Run {view.run_id}", f"{view.consortium}: {view.purpose}" if view.purpose else view.consortium)
@@ -175,7 +175,8 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
             for phase in view.phases
         ),
     )
-    show_rounds(view.federated)
+    for found in (view.federated, *view.groups):
+        show_rounds(found)
     _show_results(view)
 
 

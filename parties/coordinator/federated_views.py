@@ -1,11 +1,13 @@
-"""The rounds of a federated run as the coordinator shows them: who took part, who was dropped, epsilon spent."""
+"""Rounds of a federated run, or of groups, as the coordinator shows them: who took part or was dropped, epsilon."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from parties.agreement.federated_terms import federated_rounds
+from parties.agreement.group_terms import group_rounds
 from parties.calls.run_parts import FederatedView, RoundsView
 from parties.coordinator.known_run import KnownRun
 from parties.names import COORDINATOR
@@ -14,7 +16,7 @@ from vfl.federated.rounds import Rounds
 from vfl.models.federated_opens import trainings
 from vfl.terms import FederatedModel
 
-__all__ = ["federated_view"]
+__all__ = ["federated_view", "group_views"]
 
 
 def federated_view(known: KnownRun) -> FederatedView | None:
@@ -23,22 +25,54 @@ def federated_view(known: KnownRun) -> FederatedView | None:
     span = next((one for one in state.spans if one.phase == "train"), None)
     if not isinstance(model, FederatedModel) or span is None:
         return None
-    rounds, record = federated_rounds(known.agreement), known.progress.rounds()
+    rounds = federated_rounds(known.agreement)
     # the log has what a training that is through came to; what was kept beside it has the rest
     through = (span.reports or {}).get(COORDINATOR, {})
-    kept = record.training(span.attempt)
+    valued = known.agreement.openings.contribution == "retrain"
+    times = 1 + (trainings(model, len(rounds.members)) if valued else 0)
+    kept = known.progress.rounds().training(span.attempt)
+    view = _view(known, rounds, through, kept, times)
+    gone = {*state.dropped, *through.get("gone", ())}
+    return view.model_copy(update={"dropped": tuple(name for name in rounds.members if name in gone)})
+
+
+def group_views(known: KnownRun) -> tuple[FederatedView, ...]:
+    """Of each group of a run that has begun to train encoders. Nobody is dropped: the run waits for who was lost."""
+    agreement, state = known.agreement, known.state
+    span = next((one for one in state.spans if one.phase == "encode"), None)
+    if span is None or not agreement.groups:
+        return ()
+    through, record = (span.reports or {}).get(COORDINATOR, {}), known.progress.rounds()
+    return tuple(
+        _view(
+            known,
+            group_rounds(agreement, group),
+            through.get(group.name, {}),
+            record.encoding(span.attempt, group.members),
+            1,
+        ).model_copy(update={"group": group.name})
+        for group in agreement.groups
+    )
+
+
+def _view(
+    known: KnownRun, rounds: Rounds, through: Mapping[str, Any], kept: Sequence[tuple[str, ...]], times: int
+) -> FederatedView:
+    """Rounds of the latest attempt: what the log has of it where it is through, else what was kept while it went on.
+
+    times: trainings whose privacy was signed for.
+    """
+    model, record = rounds.model, known.progress.rounds()
     took = [tuple(names) for names in through.get("rounds", kept)]
     counted = Counter(record.taken())
     counted.subtract(name for names in kept for name in names)
     counted.update(name for names in took for name in names)
     taken = {name: counted[name] for name in rounds.members}
-    gone = {*state.dropped, *through.get("gone", ())}
     view = FederatedView(
         rounds=model.rounds,
         members=rounds.members,
         threshold=model.threshold,
         stretches=_stretches(rounds, took),
-        dropped=tuple(name for name in rounds.members if name in gone),
         taken=taken,
         noise=model.noise,
         delta=model.delta,
@@ -46,11 +80,10 @@ def federated_view(known: KnownRun) -> FederatedView | None:
     )
     if not model.noise:
         return view
-    valued = known.agreement.openings.contribution == "retrain"
     try:
         told = {
             "spent": {name: spent_in(model, count) for name, count in taken.items()},
-            "agreed_epsilon": spent(model, 1 + (trainings(model, len(rounds.members)) if valued else 0)),
+            "agreed_epsilon": spent(model, times),
         }
     except ValueError as error:
         return view.model_copy(update={"untold": str(error)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -43,7 +43,14 @@ class RoundRecord(BaseModel):
 
     def training(self, attempt: int) -> tuple[tuple[str, ...], ...]:
         """Who was in each round of one attempt at the training, in order."""
-        of = (one for one in self.stretches if (one.phase, one.attempt) == ("train", attempt))
+        return self._rounds("train", attempt)
+
+    def encoding(self, attempt: int, group: Collection[str]) -> tuple[tuple[str, ...], ...]:
+        """The same of the encoder of a group, whose members are in no other."""
+        return tuple(names for names in self._rounds("encode", attempt) if set(names) <= set(group))
+
+    def _rounds(self, phase: str, attempt: int) -> tuple[tuple[str, ...], ...]:
+        of = (one for one in self.stretches if (one.phase, one.attempt) == (phase, attempt))
         return tuple(one.names for one in of for _ in range(one.rounds))
 
     def taken(self) -> dict[str, int]:

@@ -43,7 +43,7 @@ class RunBook:
             self.enter(state)
         for run_id, known in self._runs.items():
             known.progress.restore(self._log.load_progress(run_id))
-            if known.state.phase in ("train", "value"):
+            if known.state.phase in ("encode", "train", "value"):
                 known.progress.rounds_missed()
 
     def enter(self, state: RunState) -> KnownRun:

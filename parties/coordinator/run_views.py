@@ -28,7 +28,7 @@ from parties.control.phases import PhaseName
 from parties.coordinator.bookkeeping import Bookkeeper
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.events import Event, event_to_json
-from parties.coordinator.federated_views import federated_view
+from parties.coordinator.federated_views import federated_view, group_views
 from parties.coordinator.known_run import KnownRun
 from parties.coordinator.party_lines import Attachment
 from parties.coordinator.run import RunState
@@ -126,6 +126,7 @@ def run_view(known: KnownRun, bundles: BundleStore) -> RunView:
         transactions=tuple(settled.get("transactions", ())),
         screen=screen_view(known.agreement, trained),
         federated=federated_view(known),
+        groups=group_views(known),
         scored_rows=trained.get("rows") if state.plan.scoring else None,
     )
 

@@ -137,6 +137,8 @@ def _detail(view: RunView, phase: PhaseView) -> str:
     rounds = view.federated
     if rounds is not None and phase.name in ("train", "value"):
         parts.extend(_rounds(rounds, training=phase.name == "train"))
+    if phase.name == "encode":
+        parts.extend(f"{one.group} {things(len(one.latest), 'members')}" for one in view.groups if one.latest)
     if view.openings:
         parts.append(f"openings {max(o.max_used for o in view.openings)}/{min(o.limit for o in view.openings)}")
     return plain(", ".join(parts))

@@ -14,10 +14,11 @@ __all__ = ["privacy_spent", "show_rounds"]
 
 
 def show_rounds(found: FederatedView | None) -> None:
-    """Of a federated run: the rounds that opened, who was in them, and what privacy they have cost."""
+    """Of a federated run, or of a group: the rounds that opened, who was in them, and what privacy they have cost."""
     if found is None:
         return
-    say(f"Rounds: {found.done:,} of {found.rounds:,}, each over {things(found.threshold, 'members')} or more")
+    whose = f" of group {found.group}" if found.group else ""
+    say(f"Rounds{whose}: {found.done:,} of {found.rounds:,}, each over {things(found.threshold, 'members')} or more")
     if found.dropped:
         say(f"Dropped, without a further part in the run: {', '.join(found.dropped)}")
     if found.stretches:

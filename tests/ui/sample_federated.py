@@ -8,7 +8,7 @@ from parties.calls.run_parts import FederatedView, RoundsView
 from parties.client import PhaseView, ProgressView, RunView
 from tests.ui.sample import PARTIES, T0, settled_run, training_run
 
-__all__ = ["LOST", "STAYED", "federated_ended", "federated_training", "rounds_of"]
+__all__ = ["LOST", "STAYED", "federated_ended", "federated_training", "group_encoding", "rounds_of"]
 
 LOST = "till"
 STAYED = tuple(name for name in PARTIES if name != LOST)
@@ -57,5 +57,29 @@ def federated_ended(**changes: Any) -> RunView:
     update = {
         "purpose": "One model of four lenders", "n_common": None, "openings": (), "contribution_way": "retrain",
         "agreement": {**run.agreement, "model": _MODEL}, "federated": found, "factor": None,
+    }  # fmt: skip
+    return run.model_copy(update=update)
+
+
+def group_encoding() -> RunView:
+    """A vertical run whose group trains its encoder, without the member that was lost after the seventh round."""
+    run, lenders = training_run(), PARTIES[1:]
+    left = tuple(name for name in lenders if name != LOST)
+    stretches = (
+        RoundsView(first=1, last=7, members=lenders), RoundsView(first=8, last=9, members=left, missed=(LOST,)),
+    )  # fmt: skip
+    found = FederatedView(
+        group="lenders", rounds=10, members=lenders, threshold=2, stretches=stretches,
+        taken=dict.fromkeys(left, 9) | {LOST: 7},
+    )  # fmt: skip
+    states = tuple(
+        ProgressView(party=p, phase="encode", done=9, total=10, unit="rounds", per_second=0.31, eta_seconds=3.2, at=T0)
+        for p in ("coordinator", *left)
+    )
+    encode = PhaseView(name="encode", status="running", started_at=T0, participants=lenders, progress=states)
+    phases = (*(one for one in run.phases if one.status == "done"), encode, PhaseView(name="train", status="waiting"))
+    update = {
+        "purpose": "An encoder of three lenders", "phase": "encode", "phases": phases, "series": (), "openings": (),
+        "groups": (found,),
     }  # fmt: skip
     return run.model_copy(update=update)

@@ -7,7 +7,7 @@ import pytest
 from parties.client import RunView
 from tests.ui.pages_rig import numbers, said, show, text_tables
 from tests.ui.sample import PARTIES, RUNNING, SETTLED, SampleClient
-from tests.ui.sample_federated import LOST, STAYED, federated_ended, federated_training, rounds_of
+from tests.ui.sample_federated import LOST, STAYED, federated_ended, federated_training, group_encoding, rounds_of
 from tests.ui.test_run import run_page
 from ui.charts.runs import ic_chart
 from ui.tables.rounds import members_table, rounds_table
@@ -81,3 +81,17 @@ def test_single_rounds_and_many_are_numbered_from_one() -> None:
     found = rounds_of(stretches=(rounds_of().stretches[0].model_copy(update={"first": 1, "last": 1}),), spent={})
     assert list(rounds_table(found)["Rounds"]) == ["1"]
     assert list(members_table(found).columns) == ["Member", "Rounds", "Dropped"]
+
+
+def test_while_a_group_trains_its_encoder_its_rounds_are_shown_and_nobody_is_dropped() -> None:
+    app = show(run_page, client_of(group_encoding()), [], run=RUNNING)
+    assert numbers(app)["Rounds, lenders"] == "9 of 10"
+    text = said(app).replace("\\", "")
+    assert f"Round 9 of 10 of group lenders: orbit, chatter, without {LOST}." in text
+    assert "waits for who is away before the model is trained" in text
+    assert "Dropped in training" not in text
+    app = show(run_page, client_of(group_encoding()), [], run=RUNNING, part="Privacy")
+    rounds, members = text_tables(app)
+    assert list(rounds["Took part"]) == ["orbit, chatter, till", "orbit, chatter"]
+    assert list(members.columns) == ["Member", "Rounds"]
+    assert "Rounds of group lenders" in said(app)

@@ -27,6 +27,8 @@ def members_table(found: FederatedView) -> pd.DataFrame:
     """One row per member: rounds it was in, of all trainings, and its epsilon where there is noise."""
     rows = [(name, count(found.taken.get(name, 0)), _dropped(found, name)) for name in found.members]
     frame = pd.DataFrame(rows, columns=["Member", "Rounds", "Dropped"])
+    if found.group:
+        frame = frame.drop(columns="Dropped")  # the run waits for whoever was lost
     if found.spent:
         frame["Epsilon"] = [f"{found.spent[name]:.3g}" for name in found.members]
     return frame

@@ -49,6 +49,7 @@ def numbers(run: RunView) -> None:
         ("Common entities", count(run.n_common), HELP["common"], None),
         (label, openings, HELP[meaning], None),
         *round_tiles(run.federated),
+        *(tile for found in run.groups for tile in round_tiles(found)),
     )
     known = [tile for tile in tiles if tile[1] != MISSING]
     for cell, tile in zip(st.columns(max(1, len(known))), known, strict=False):
@@ -157,9 +158,11 @@ def revealed(run: RunView) -> None:
     """Openings against the limit, bytes by message, memory."""
     if run.federated is not None:
         rounds(run.federated)
-    elif not run.openings and not run.bytes_by_message:
+    elif not run.groups and not run.openings and not run.bytes_by_message:
         empty("Nothing yet", "Nothing has been opened, and no bytes of this run have been counted.")
         return
+    for found in run.groups:
+        rounds(found)
     st.subheader("What was revealed and sent", help=HELP["bytes"])
     left, right = st.columns([2, 3])
     with left:

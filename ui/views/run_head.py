@@ -103,7 +103,9 @@ def progress(run: RunView, members: Sequence[PartyView]) -> None:
             st.progress(state.fraction, text=_bar_words(run, state))
         if not current.progress and current.name != "approve":
             st.caption("It starts: no party has said yet how far it is.")
-        for words in (*latest_round(run.federated), *awaited_words(run, current, members)):
+        groups = run.groups if current.name == "encode" else ()
+        opened = [words for found in (run.federated, *groups) for words in latest_round(found)]
+        for words in (*opened, *awaited_words(run, current, members)):
             st.caption(plain(words))
         if current.finished:
             st.caption(f"Finished: {plain(', '.join(current.finished))}")

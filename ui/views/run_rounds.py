@@ -1,4 +1,4 @@
-"""The rounds of a federated run: how many have opened, who took part, who was dropped, what epsilon is spent."""
+"""Rounds of a federated run, or of groups: how many have opened, who took part, who was dropped, epsilon spent."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def round_tiles(found: FederatedView | None) -> tuple[Tile, ...]:
     """Of the numbers that matter most: rounds, and the privacy that they have cost. Label, value, help, note."""
     if found is None:
         return ()
-    tiles: list[Tile] = [("Rounds", f"{count(found.done)} of {count(found.rounds)}", HELP["rounds"], None)]
+    whose = f", {plain(found.group)}" if found.group else ""
+    tiles: list[Tile] = [(f"Rounds{whose}", f"{count(found.done)} of {count(found.rounds)}", HELP["rounds"], None)]
     if found.epsilon is not None and found.agreed_epsilon is not None:
         spent = f"{epsilon(found.epsilon)} of {epsilon(found.agreed_epsilon)}"
         if found.missed:
             spent = f"\N{GREATER-THAN OR EQUAL TO} {epsilon(found.epsilon)}"
-        tiles.append(("Epsilon spent", spent, HELP["epsilon"], f"delta {found.delta:g}"))
+        tiles.append((f"Epsilon spent{whose}", spent, HELP["epsilon"], f"delta {found.delta:g}"))
     return tuple(tiles)
 
 
@@ -38,7 +39,11 @@ def latest_round(found: FederatedView | None) -> tuple[str, ...]:
         return ()
     missed = found.stretches[-1].missed
     without = f", without {', '.join(missed)}" if missed else ""
-    return (f"Round {count(found.done)}: {', '.join(found.latest)}{without}.",)
+    if not found.group:
+        return (f"Round {count(found.done)}: {', '.join(found.latest)}{without}.",)
+    awaited = " The others train on; the run waits for who is away before the model is trained." if missed else ""
+    of = f"Round {count(found.done)} of {count(found.rounds)} of group {found.group}"
+    return (f"{of}: {', '.join(found.latest)}{without}.{awaited}",)
 
 
 def dropped(found: FederatedView | None) -> None:
@@ -50,7 +55,7 @@ def dropped(found: FederatedView | None) -> None:
 
 def rounds(found: FederatedView) -> None:
     """Who was in which rounds, and what each member has spent of its privacy."""
-    st.subheader("Rounds", help=HELP["rounds"])
+    st.subheader(f"Rounds of group {plain(found.group)}" if found.group else "Rounds", help=HELP["rounds"])
     if not found.stretches:
         st.caption(f"No round of {count(found.rounds)} has opened yet.")
         return
@@ -58,12 +63,17 @@ def rounds(found: FederatedView) -> None:
         f"{count(found.done)} of {things(found.rounds, 'rounds')} have opened. A sum opens over "
         f"{things(found.threshold, 'members')} or more."
     )
-    show_text_table(rounds_table(found), alt="Who took part in which rounds", tall=True)
+    show_text_table(rounds_table(found), alt=f"Who took part in which rounds{_of(found)}", tall=True)
     st.markdown("**Each member, over all trainings**", help=HELP["epsilon"])
-    show_text_table(members_table(found), alt="Rounds and epsilon by member", right=("Rounds", "Epsilon"))
+    told = f"Rounds and epsilon by member{_of(found)}"
+    show_text_table(members_table(found), alt=told, right=("Rounds", "Epsilon"))
     st.caption(_privacy(found))
     if found.missed:
         st.caption("The coordinator began anew while rounds went on: some may be missing from these counts.")
+
+
+def _of(found: FederatedView) -> str:
+    return f" of group {found.group}" if found.group else ""
 
 
 def _privacy(found: FederatedView) -> str:

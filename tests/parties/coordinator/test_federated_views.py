@@ -12,8 +12,8 @@ import pytest
 
 from parties.agreement.federated_terms import federated_rounds
 from parties.calls.run_parts import FederatedView, RoundsView
-from parties.coordinator.events import CoordinatorDone, Event, PartyLost, Proposed, Signed
-from parties.coordinator.federated_views import federated_view
+from parties.coordinator.events import CoordinatorDone, Event, PartyLost, PhaseDone, Proposed, Signed
+from parties.coordinator.federated_views import federated_view, group_views
 from parties.coordinator.known_run import KnownRun
 from parties.coordinator.run_book import RunBook
 from parties.coordinator.state import replay, step
@@ -23,6 +23,7 @@ from parties.process.database import open_engine
 from parties.terminal.rounds import privacy_spent
 from psi.flow import Flow, PeerLost, Progress
 from tests.parties.agreement.test_federated_terms import federated
+from tests.parties.agreement.test_group_terms import signed as group_signed
 from tests.vfl.federated.rig import Fixed, play, secret
 from vfl.federated.messages import SumPart
 from vfl.federated.privacy import spent_in
@@ -144,3 +145,37 @@ def test_epsilon_is_that_of_the_rounds_that_opened() -> None:
     assert view.epsilon == spent_in(model, 3)
     assert view.spent["c"] == 0.0
     assert view.agreed_epsilon == spent_in(model, 4 * 5), "the training, and four coalitions'"
+
+
+def test_rounds_of_a_groups_encoder_are_shown_while_they_go_on_and_from_the_log(log: EventLog) -> None:
+    terms, lenders = group_signed(), ("north", "south", "east", "west")
+    run, book = terms.run_id, RunBook(log)
+    names = ("fund", *lenders)
+    events: list[Event] = [Proposed(run, T0, terms.canonical().decode())]
+    events += [Signed(run, T0, name, "ab" * 64) for name in names]
+    assert not group_views(told_of(book, log, events))
+    events = [PhaseDone(run, T0, name, "align", 1, {"n_common": 80, "set_size": 20}) for name in names]
+    known = told_of(book, log, [*events, CoordinatorDone(run, T0, "align", 1, {})])
+    (view,) = group_views(known)
+    assert (view.group, view.done, view.rounds, view.threshold) == ("lenders", 0, 10, 3)
+    for number, took in enumerate((lenders, lenders, lenders[:3]), start=1):
+        progress = Progress(number, 10, unit="rounds", names=took)
+        book.watched(run, "encode", 1, progress, T0, float(number))
+    (view,) = group_views(known)
+    assert view.stretches == (
+        RoundsView(first=1, last=2, members=lenders),
+        RoundsView(first=3, last=3, members=lenders[:3], missed=("west",)),
+    )
+    assert (view.taken, view.dropped) == (dict.fromkeys(lenders, 3) | {"west": 2}, ())
+    through = {"lenders": {"rounds": [list(lenders)] * 10, "gone": []}}
+    (view,) = group_views(told_of(book, log, [CoordinatorDone(run, T0, "encode", 1, through)]))
+    assert (view.done, view.taken["west"]) == (10, 10)
+
+
+def told_of(book: RunBook, log: EventLog, events: list[Event]) -> KnownRun:
+    """The run after these events."""
+    for event in events:
+        log.append(event)
+        state, _ = step(book.state(event.run), event)
+        book.enter(state)
+    return book.known(events[-1].run)
