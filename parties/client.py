@@ -145,7 +145,7 @@ from parties.calls.views import (
 from parties.errors import EntenteError, PeerError, SignInError
 from parties.names import ADMIN, COORDINATOR, DESK
 from parties.plurals import singular
-from parties.transport.to_coordinator import Connection
+from parties.transport.to_coordinator import Connection, CoordinatorAway
 from parties.wire.gen import coordinator_pb2 as wire
 
 __all__ = [
@@ -178,6 +178,7 @@ __all__ = [
     "ContributionPage",
     "ContributionView",
     "ContributionsQuestion",
+    "CoordinatorAway",
     "CoordinatorView",
     "CostView",
     "DossierView",

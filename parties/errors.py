@@ -53,13 +53,14 @@ class AgreementError(EntenteError):
 
 
 class PeerError(EntenteError):
-    """``peer`` names the other side."""
+    """``peer`` names the other side. ``anew``: nothing is wrong with it, and another attempt follows."""
 
     exit_code = 5
 
-    def __init__(self, message: str, peer: str = "") -> None:
+    def __init__(self, message: str, peer: str = "", *, anew: bool = False) -> None:
         super().__init__(message)
         self.peer = peer
+        self.anew = anew
 
 
 class RunAborted(EntenteError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from parties.data.check import CoverageReport, Fault
 
 __all__ = [
+    "Folder",
     "data",
     "data_check",
     "entities",
@@ -36,6 +37,8 @@ entities = typer.Typer(cls=HelpGroup, help="Look at a party's own entity names."
 factors = typer.Typer(
     cls=HelpGroup, help="Look at factors, check them, take them to other tools.", no_args_is_help=True
 )
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: the folder that holds SHA256SUMS.")]
 
 _FULL_LISTING = 24
 _MOST_SHOWN = 40
@@ -299,7 +302,7 @@ def _four_digits(value: float) -> str:
 
 @factors.command("verify")
 def factors_verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: the folder that holds SHA256SUMS.")],
+    folder: Folder,
     roster: Annotated[
         Path | None, typer.Option("--roster", help="roster.json: whose keys count as known for which name.")
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parties.cli.checks import Folder
 from parties.cli.joining import KeyFile, PlainKeys, use_key_file
 from parties.cli.judging import app
 from parties.errors import AgreementError, ConfigError, DataError, StorageError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "factors_key", "factors_open", "factors_reissue", "factors_seal"]
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: the folder that holds SHA256SUMS.")]
 Home = Annotated[Path, typer.Option("--home", help="Folder of the label party's node.")]
 Sealed = Annotated[Path | None, typer.Option("--sealed", metavar="FOLDER", help="By default HOME/sealed.")]
 

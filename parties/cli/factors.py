@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from parties.cli.checks import Folder
 from parties.cli.checks import factors as app
 from parties.errors import ConfigError, DataError, StorageError
 from parties.factor.formats import Format
@@ -30,8 +31,6 @@ __all__ = [
     "show_findings",
     "write_file",
 ]
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: the folder that holds SHA256SUMS.")]
 
 
 @app.command("list")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from parties.cli.checks import Folder
 from parties.cli.factors import app, joint_summary, show_findings, write_file
 from parties.errors import DataError
 from parties.private_files import whole_or_nothing
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "factors_monitor", "factors_uplift", "factors_validate", "on_factor_grid", "write_record"]
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: the folder that holds SHA256SUMS.")]
 Labels = Annotated[
     Path | None,
     typer.Option(

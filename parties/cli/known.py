@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from parties.cli.factors import Folder, show_findings, write_file
+from parties.cli.checks import Folder
+from parties.cli.factors import show_findings, write_file
 from parties.cli.judging import app, on_factor_grid, write_record
 from parties.terminal.console import say
 

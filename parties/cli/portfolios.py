@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.factors import Folder, show_findings, write_file
+from parties.cli.checks import Folder
+from parties.cli.factors import show_findings, write_file
 from parties.cli.judging import app, write_record
 from parties.errors import ConfigError
 from parties.terminal.console import say

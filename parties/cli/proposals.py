@@ -292,17 +292,15 @@ def _refuse_ended(folder: Path, agreement: Agreement) -> None:
 
 @app.command("watch")
 def run_watch(run: Run, coordinator: Coordinator = "", credentials: Credentials = None, home: OrHome = None) -> None:
-    """Follow a run to its end: phases, rows, speed, openings. Ends with exit code 6 if the run is aborted."""
-    from parties.terminal.progress import watcher
+    """Follow a run to its end: phases, rows, speed, openings. Ends with exit code 6 if the run is aborted.
+
+    A coordinator that goes away is waited for.
+    """
+    from parties.terminal.progress import followed, watcher
 
     with reading(coordinator, credentials, home) as client, watcher(screen()) as shown:
         run_id = full_id(client, run)
-        while True:
-            view = client.run(run_id)
-            shown.show(view)
-            if view.ended:
-                break
-            time.sleep(_POLL_SECONDS)
+        view = followed(lambda: client.run(run_id), shown, pause=lambda: time.sleep(_POLL_SECONDS))
     if view.status != "settled":
         raise RunAborted(view.reason or "the run has ended")
     way = f"--credentials {pasted(credentials)}" if home is None else f"--home {pasted(home)}"

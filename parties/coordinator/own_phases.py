@@ -120,7 +120,7 @@ class OwnPhases:
         with self._lock:
             channel = self._open.pop(run_id, None)
         if channel is not None:
-            channel.abort(reason)
+            channel.abort(reason, anew=True)
 
     def _play(
         self, agreement: Agreement, phase: PhaseName, attempt: int, flow: Flow[T], watch: Watch

@@ -38,6 +38,7 @@ Report = Callable[[Mapping[str, Any]], None]
 Traffic = dict[str, dict[str, Any]]
 
 PAUSED = "the run is paused"
+_LATER = "a later attempt has begun"
 
 
 def node_secret(seed: bytes, purpose: str) -> bytes:
@@ -121,7 +122,7 @@ class RunContext:
         with self._lock:
             self._channel = channel
             if self._aborted or self._latest != (phase, attempt):
-                channel.abort(self._aborted or "a later attempt has begun")
+                channel.abort(self._aborted or _LATER, anew=not self._aborted)
         watch = _Watch(self, channel, phase, attempt)
         outcome = "failed"
         try:
@@ -140,7 +141,7 @@ class RunContext:
         with self._lock:
             self._latest = (phase, attempt)
             if self._channel is not None:
-                self._channel.abort("a later attempt has begun")
+                self._channel.abort(_LATER, anew=True)
 
     def pause(self, phase: PhaseName, attempt: int) -> None:
         """Stop this attempt at its next boundary. Only training has any: other phases end."""

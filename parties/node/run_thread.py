@@ -135,6 +135,9 @@ class RunThread:
             self._logged(phase, attempt, {"outcome": "failed", "reason": reason[:300], "peer": peer})
         except EntenteError as trouble:
             _LOG.error("%s", trouble)
-        _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
         lost = isinstance(error, PeerError)
+        if isinstance(error, PeerError) and error.anew:
+            _LOG.info("run %s: %s stopped: %s", self._context.run_id[:12], phase, error)
+        else:
+            _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
         self._outbox.failed(self._context.run_id, phase, attempt, reason, peer, lost=lost)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from types import TracebackType
 
 from rich.console import Console
@@ -11,12 +12,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from parties.calls.run_parts import FederatedView
-from parties.client import PhaseView, ProgressView, RunView
+from parties.client import CoordinatorAway, PhaseView, ProgressView, RunView
 from parties.names import COORDINATOR
 from parties.plurals import singular, things
 from parties.terminal.console import plain
 
-__all__ = ["ProgressLines", "ProgressScreen", "speed", "watcher"]
+__all__ = ["ProgressLines", "ProgressScreen", "followed", "speed", "watcher"]
 
 _EVERY_SECONDS = 10.0
 
@@ -98,6 +99,26 @@ class ProgressScreen:
                 completed=1.0 if done else _fraction(phase),
                 detail=_took(view, phase) if done else _detail(view, phase),
             )
+
+
+def followed(read: Callable[[], RunView], shown: ProgressLines | ProgressScreen, pause: Callable[[], None]) -> RunView:
+    """Show a run until it has ended; its last view. While nobody answers it is asked on, and that is said once."""
+    lost: datetime | None = None
+    while True:
+        try:
+            view = read()
+        except CoordinatorAway as away:
+            if lost is None:
+                lost = datetime.now(UTC)
+                shown.note(f"{away}. It is asked again until it answers; Ctrl-C ends the watch, not the run.")
+        else:
+            if lost is not None:
+                shown.note(f"The coordinator answers again, after {(datetime.now(UTC) - lost).total_seconds():.0f} s.")
+                lost = None
+            shown.show(view)
+            if view.ended:
+                return view
+        pause()
 
 
 def _slowest(phase: PhaseView) -> ProgressView | None:

@@ -45,8 +45,11 @@ class Channel(Protocol):
         :class:`RunAborted` after :meth:`abort`.
         """
 
-    def abort(self, reason: str) -> None:
-        """Wake every waiter with ``RunAborted(reason)``; later calls raise it too."""
+    def abort(self, reason: str, *, anew: bool = False) -> None:
+        """Wake every waiter with ``RunAborted(reason)``; later calls raise it too.
+
+        anew: nothing went wrong here, and another attempt follows; peers are told so.
+        """
 
     def close(self) -> None:
         """Deliver what is queued, tell the peers we are done, and free everything."""
@@ -97,12 +100,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A sender's last word in a session."""
+    """A sender's last word in a session. anew: it stopped because another attempt follows."""
 
     run_id: str
     session: str
     sender: str
     aborted: bool
+    anew: bool = False
 
 
 @dataclass(frozen=True)

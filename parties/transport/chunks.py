@@ -23,7 +23,7 @@ LARGEST_FRAME = _CHUNK + 4096
 def wire_frames(item: Frame | End) -> Iterator[wire.Frame]:
     """What travels for one message: a header with the first chunk, then the other chunks."""
     if isinstance(item, End):
-        yield wire.Frame(end=wire.End(aborted=item.aborted))
+        yield wire.Frame(end=wire.End(aborted=item.aborted, anew=item.anew))
         return
     header = wire.Header(
         run_id=item.run_id,
@@ -44,7 +44,7 @@ def assemble(frames: Iterator[wire.Frame], terms: SessionTerms, peer: str) -> It
     for first in frames:
         part = first.WhichOneof("part")
         if part == "end":
-            yield End(*place, first.end.aborted)
+            yield End(*place, first.end.aborted, first.end.anew)
             return
         header = first.header
         if part != "header" or (header.run_id, header.session, header.sender) != place:

@@ -314,8 +314,8 @@ class GrpcChannel(SessionChannel):
         self._retire = retire
         self._couriers = {name: Courier(name, terms, self.inbox, caller) for name, caller in callers.items()}
 
-    def abort(self, reason: str) -> None:
-        super().abort(reason)
+    def abort(self, reason: str, *, anew: bool = False) -> None:
+        super().abort(reason, anew=anew)
         for courier in self._couriers.values():
             courier.outbox.finish(self._end(aborted=True))
             if self._closed:
@@ -334,7 +334,7 @@ class GrpcChannel(SessionChannel):
             courier.stop(max(0.0, deadline - time.monotonic()))
 
     def _end(self, *, aborted: bool) -> End:
-        return End(self.terms.run_id, self.terms.session, self.party, aborted)
+        return End(self.terms.run_id, self.terms.session, self.party, aborted, aborted and self.inbox.anew)
 
 
 class _PeerCaller:
@@ -369,7 +369,7 @@ def _take_in(
         yield wire.Receipt(next=expected)
         for item in assemble(frames, channel.terms, peer):
             if isinstance(item, End):
-                inbox.end(peer, ticket, aborted=item.aborted)
+                inbox.end(peer, ticket, aborted=item.aborted, anew=item.anew)
                 yield wire.Receipt(next=expected)
                 return
             expected = inbox.accept(item, ticket, alive=context.is_active)

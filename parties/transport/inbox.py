@@ -59,6 +59,7 @@ class Inbox:
             name: _Sender(Transcript(terms.run_id, terms.session, name, terms.party)) for name in terms.peers
         }
         self._aborted = ""
+        self._anew = False
         self._fault: RemoteProtocolError | None = None
         self._closed = False
 
@@ -106,13 +107,17 @@ class Inbox:
             self._fault = self._fault or error
             self._change.notify_all()
 
-    def end(self, name: str, ticket: int, *, aborted: bool) -> None:
-        """``name`` has said that it sends no more."""
+    def end(self, name: str, ticket: int, *, aborted: bool, anew: bool = False) -> None:
+        """``name`` has said that it sends no more; ``anew``: because another attempt follows."""
         with self._change:
             sender = self._senders[name]
             if ticket == sender.ticket:
                 sender.ended = True
-                if aborted:
+                if aborted and anew:
+                    sender.failure = PeerError(
+                        f"{name!r} has ended this attempt, for another one follows", name, anew=True
+                    )
+                elif aborted:
                     sender.failure = PeerError(f"{name!r} has stopped its part of the run: its own log says why", name)
                 self._change.notify_all()
 
@@ -165,16 +170,22 @@ class Inbox:
             self._raise_if_over()
             failure = self._senders[name].failure
             if failure:
-                raise PeerError(str(failure), name)
+                raise PeerError(str(failure), name, anew=failure.anew)
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, *, anew: bool = False) -> None:
         with self._change:
+            self._anew = self._anew or (anew and not self._aborted and self._fault is None)
             self._aborted = self._aborted or reason or "no reason given"
             self._change.notify_all()
 
     @property
     def aborted(self) -> bool:
         return bool(self._aborted)
+
+    @property
+    def anew(self) -> bool:
+        """Whether it was aborted only because another attempt follows."""
+        return self._anew
 
     @property
     def faulty(self) -> bool:
@@ -246,7 +257,7 @@ class Inbox:
         for name in awaited:
             sender = self._senders[name]
             if sender.failure:
-                raise PeerError(str(sender.failure), name)
+                raise PeerError(str(sender.failure), name, anew=sender.failure.anew)
             if sender.waiting and self._full(sender):
                 raise RemoteProtocolError(
                     f"more than {self._terms.settings.unread} bytes of messages that nobody waits for", name

@@ -98,7 +98,7 @@ class MemoryNetwork:
         to = channel.party
         ticket = channel.tickets[item.sender]
         if isinstance(item, End):
-            channel.inbox.end(item.sender, ticket, aborted=item.aborted)
+            channel.inbox.end(item.sender, ticket, aborted=item.aborted, anew=item.anew)
             return
         try:
             channel.inbox.accept(item, ticket, patience=self.settings.silence_seconds)
@@ -177,4 +177,6 @@ class MemoryChannel(SessionChannel):
         terms = self.terms
         self._network._leave((terms.party, terms.run_id, terms.session))
         for name in terms.peers:
-            self._network._arrive(name, End(terms.run_id, terms.session, terms.party, aborted))
+            self._network._arrive(
+                name, End(terms.run_id, terms.session, terms.party, aborted, aborted and self.inbox.anew)
+            )

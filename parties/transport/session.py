@@ -81,8 +81,8 @@ class SessionChannel(ABC):
             self.inbox.refuse(named)
             raise named from None
 
-    def abort(self, reason: str) -> None:
-        self.inbox.abort(reason)
+    def abort(self, reason: str, *, anew: bool = False) -> None:
+        self.inbox.abort(reason, anew=anew)
 
     def close(self) -> None:
         if not self._closed:

@@ -21,7 +21,7 @@ from parties.names import COORDINATOR
 from parties.transport.threads import apart
 from parties.wire.gen import coordinator_pb2 as wire
 
-__all__ = ["ERROR_KEY", "SERVICE", "SESSION_KEY", "STARTING", "Connection", "Stream"]
+__all__ = ["CoordinatorAway", "ERROR_KEY", "SERVICE", "SESSION_KEY", "STARTING", "Connection", "Stream"]
 
 SERVICE = "entente.coordinator.v1.Coordinator"
 ERROR_KEY = "entente-error"
@@ -45,6 +45,13 @@ _RESPONSES: dict[str, type[Protobuf]] = {
 }
 
 P = TypeVar("P", bound=Protobuf)
+
+
+class CoordinatorAway(PeerError):
+    """The coordinator gives no answer now; the same call may have one later."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, COORDINATOR)
 
 
 class Connection:
@@ -136,22 +143,20 @@ class Connection:
                 "check that both rosters hold the other's present certificate"
             )
         if status is grpc.StatusCode.UNAVAILABLE and "socket closed" in detail.lower():
-            return PeerError(
+            return CoordinatorAway(
                 f"the coordinator at {self.address} closed the connection: it is stopping, or its roster lacks "
-                "this member's present certificate",
-                COORDINATOR,
+                "this member's present certificate"
             )
         if status is grpc.StatusCode.UNAVAILABLE and detail == STARTING:
-            return PeerError(f"the coordinator at {self.address} is starting: try again in a moment", COORDINATOR)
+            return CoordinatorAway(f"the coordinator at {self.address} is starting: try again in a moment")
         if status is grpc.StatusCode.UNAVAILABLE:
-            return PeerError(
-                f"the coordinator at {self.address} cannot be reached: check the address, and that it runs",
-                COORDINATOR,
+            return CoordinatorAway(
+                f"the coordinator at {self.address} cannot be reached: check the address, and that it runs"
             )
         if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return PeerError("the document is larger than one message may be: name fewer periods", COORDINATOR)
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return PeerError(f"the coordinator at {self.address} did not answer in time: try again", COORDINATOR)
+            return CoordinatorAway(f"the coordinator at {self.address} did not answer in time: try again")
         return PeerError(f"the coordinator at {self.address} failed ({status.name}): see its log", COORDINATOR)
 
 

@@ -195,6 +195,24 @@ def test_abort_wakes_every_waiter_and_ends_the_channel(net: World) -> None:
     assert caught.value.peer == "cards"
 
 
+def test_a_peer_that_begins_another_attempt_is_not_said_to_have_failed(net: World) -> None:
+    cards, skies = net.open("cards"), net.open("skies")
+    cards.abort("a later attempt has begun", anew=True)
+    cards.abort("the run has ended")
+    cards.close()
+    with pytest.raises(PeerError, match="'cards' has ended this attempt, for another one follows") as caught:
+        skies.receive([Recv("cards", Note)], 10)
+    assert caught.value.anew
+    skies.close()
+    label, faulty = net.open("label", session="train-2"), net.open("cards", session="train-2")
+    faulty.abort("no memory")
+    faulty.abort("a later attempt has begun", anew=True)
+    faulty.close()
+    with pytest.raises(PeerError, match="its own log says why") as caught:
+        label.receive([Recv("cards", Note)], 10)
+    assert not caught.value.anew
+
+
 def test_a_silent_peer_is_named(net: World) -> None:
     cards = net.open("cards")
     net.open("label")

@@ -135,7 +135,7 @@ def deliver_bundle(recipients: Mapping[str, Role], files: Mapping[str, bytes], s
         got = yield from receive(name, confirmation)
         if got.digest != hashlib.sha256(packed).digest():
             raise RemoteProtocolError("confirmed another bundle than was sent", name)
-        yield Progress(number, len(recipients), unit="recipients")
+        yield Progress(number, len(recipients), unit="deliveries")
 
 
 def receive_bundle(label_party: str, me: Role, unseal: Unseal) -> Flow[dict[str, bytes]]:

@@ -26,7 +26,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0e\x65xchange.proto\x12\x13\x65ntente.exchange.v1\"8\n\x05Hello\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0e\n\x06sender\x18\x03 \x01(\t\"g\n\x06Header\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04size\x18\x06 \x01(\x04\"\x16\n\x03\x45nd\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\x08\"\xa2\x01\n\x05\x46rame\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.entente.exchange.v1.HelloH\x00\x12-\n\x06header\x18\x02 \x01(\x0b\x32\x1b.entente.exchange.v1.HeaderH\x00\x12\'\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x18.entente.exchange.v1.EndH\x00\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x42\x06\n\x04part\"8\n\x07Receipt\x12\x0c\n\x04next\x18\x01 \x01(\x04\x12\x0e\n\x06\x63losed\x18\x02 \x01(\x08\x12\x0f\n\x07waiting\x18\x03 \x01(\x08\x32S\n\x08\x45xchange\x12G\n\x07\x44\x65liver\x12\x1a.entente.exchange.v1.Frame\x1a\x1c.entente.exchange.v1.Receipt(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0e\x65xchange.proto\x12\x13\x65ntente.exchange.v1\"8\n\x05Hello\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0e\n\x06sender\x18\x03 \x01(\t\"g\n\x06Header\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04size\x18\x06 \x01(\x04\"$\n\x03\x45nd\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\x08\x12\x0c\n\x04\x61new\x18\x02 \x01(\x08\"\xa2\x01\n\x05\x46rame\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.entente.exchange.v1.HelloH\x00\x12-\n\x06header\x18\x02 \x01(\x0b\x32\x1b.entente.exchange.v1.HeaderH\x00\x12\'\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x18.entente.exchange.v1.EndH\x00\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x42\x06\n\x04part\"8\n\x07Receipt\x12\x0c\n\x04next\x18\x01 \x01(\x04\x12\x0e\n\x06\x63losed\x18\x02 \x01(\x08\x12\x0f\n\x07waiting\x18\x03 \x01(\x08\x32S\n\x08\x45xchange\x12G\n\x07\x44\x65liver\x12\x1a.entente.exchange.v1.Frame\x1a\x1c.entente.exchange.v1.Receipt(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,11 +38,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEADER']._serialized_start=97
   _globals['_HEADER']._serialized_end=200
   _globals['_END']._serialized_start=202
-  _globals['_END']._serialized_end=224
-  _globals['_FRAME']._serialized_start=227
-  _globals['_FRAME']._serialized_end=389
-  _globals['_RECEIPT']._serialized_start=391
-  _globals['_RECEIPT']._serialized_end=447
-  _globals['_EXCHANGE']._serialized_start=449
-  _globals['_EXCHANGE']._serialized_end=532
+  _globals['_END']._serialized_end=238
+  _globals['_FRAME']._serialized_start=241
+  _globals['_FRAME']._serialized_end=403
+  _globals['_RECEIPT']._serialized_start=405
+  _globals['_RECEIPT']._serialized_end=461
+  _globals['_EXCHANGE']._serialized_start=463
+  _globals['_EXCHANGE']._serialized_end=546
 # @@protoc_insertion_point(module_scope)

@@ -34,10 +34,12 @@ class Header(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., session: _Optional[str] = ..., sender: _Optional[str] = ..., sequence: _Optional[int] = ..., kind: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class End(_message.Message):
-    __slots__ = ("aborted",)
+    __slots__ = ("aborted", "anew")
     ABORTED_FIELD_NUMBER: _ClassVar[int]
+    ANEW_FIELD_NUMBER: _ClassVar[int]
     aborted: bool
-    def __init__(self, aborted: _Optional[bool] = ...) -> None: ...
+    anew: bool
+    def __init__(self, aborted: _Optional[bool] = ..., anew: _Optional[bool] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("hello", "header", "end", "data")

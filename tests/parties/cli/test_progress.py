@@ -10,8 +10,10 @@ from rich.console import Console
 
 from parties.calls.run_parts import FederatedView, RoundsView
 from parties.calls.views import PhaseView, ProgressView, RunView
+from parties.errors import PeerError
 from parties.terminal import progress
-from parties.terminal.progress import ProgressLines, ProgressScreen, speed
+from parties.terminal.progress import ProgressLines, ProgressScreen, followed, speed
+from parties.transport.to_coordinator import CoordinatorAway
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -61,3 +63,29 @@ def test_a_line_that_says_nothing_new_is_left_out(monkeypatch: pytest.MonkeyPatc
         "train     running  1/3 sum tables",
         "train     running  2/3 sum tables",
     ]
+
+
+def test_a_coordinator_that_goes_away_is_waited_for_and_that_is_said_once() -> None:
+    """It goes twice; whatever is no absence ends the watch."""
+    out = StringIO()
+    running = RunView(run_id="0" * 64, consortium="c", purpose="", status="aligned", proposed_at=T0, phases=())
+    ended = running.model_copy(update={"status": "settled"})
+    away = CoordinatorAway("the coordinator at h:1 cannot be reached: check the address, and that it runs")
+    answers: list[RunView | Exception] = [running, away, away, running, away, ended]
+    pauses: list[int] = []
+
+    def read() -> RunView:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    lines = ProgressLines(Console(file=out, width=200))
+    assert followed(read, lines, lambda: pauses.append(1)) is ended
+    said = out.getvalue()
+    assert said.count("cannot be reached") == said.count("answers again, after") == 2
+    assert said.index("cannot be reached") < said.index("answers again")
+    assert len(pauses) == 5
+    answers.append(PeerError("the coordinator's answer is not understood", "coordinator"))
+    with pytest.raises(PeerError, match="not understood"):
+        followed(read, lines, lambda: None)

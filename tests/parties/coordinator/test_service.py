@@ -27,7 +27,7 @@ from parties.members.roster import Roster
 from parties.names import COORDINATOR
 from parties.node.coordinator_line import CoordinatorLine
 from parties.process.database import open_engine
-from parties.transport.to_coordinator import Connection
+from parties.transport.to_coordinator import Connection, CoordinatorAway
 from parties.wire.gen import coordinator_pb2 as wire
 from tests.parties.coordinator_rig import (
     PARTIES,
@@ -482,7 +482,7 @@ def test_the_line_attaches_again_and_reports_survive_the_gap(consortium: Consort
 
 
 def test_credentials_decide(consortium: Consortium, tmp_path: Path) -> None:
-    with pytest.raises(PeerError, match=r"cannot be reached: check the address"), consortium.client() as client:
+    with pytest.raises(CoordinatorAway, match=r"cannot be reached: check the address"), consortium.client() as client:
         client.runs()
     with consortium.coordinator() as running:
         home = tmp_path / "thief"
