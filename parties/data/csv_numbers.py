@@ -14,7 +14,8 @@ from parties.errors import DataError
 __all__ = ["READ_AS_THOUSANDS", "maybe_thousands", "refuse_thousands"]
 
 READ_AS_THOUSANDS = "thousands = '.', decimal_separator = ','"
-_SETTLED = frozenset(("thousands", "decimal_separator", "all_varchar", "columns", "types", "dtypes", "column_types"))
+_SETTLED = frozenset(("thousands", "decimal_separator", "all_varchar", "columns"))
+_TYPES = frozenset(("types", "dtypes", "column_types"))
 _FEWEST = 20
 _GROUPED = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
 _WHOLE = r"^[+-]?[1-9]\d{0,2}$"
@@ -23,7 +24,7 @@ _WHOLE = r"^[+-]?[1-9]\d{0,2}$"
 def refuse_thousands(
     connection: duckdb.DuckDBPyConnection,
     where: str,
-    arguments: str,
+    read_by: tuple[str, Sequence[str]],
     options: Collection[str],
     columns: Sequence[dict[str, Any]],
 ) -> None:
@@ -31,10 +32,14 @@ def refuse_thousands(
 
     Each number with a point has exactly three digits after it and none begins with 0; one ends in 0, which no program
     that drops zeros would write; and a whole number below 1,000 has no point, which one of fixed decimals would have.
+    A type that the query gives says nothing of the mark. read_by: the file, and the options it is read with.
     """
     names = [str(column["name"]) for column in columns if column["type"] == "DOUBLE"]
     if not names or _SETTLED & set(options):
         return
+    path, written = read_by
+    kept = (one for one in written if one.partition("=")[0].strip().lower() not in _TYPES)
+    arguments = ", ".join(("'" + path.replace("'", "''") + "'", *kept))
     told = ", ".join(_told(name) for name in names)
     try:
         (found,) = connection.execute(f"SELECT {told} FROM read_csv({arguments}, all_varchar = true)").fetchall()  # noqa: S608 the operator's own file

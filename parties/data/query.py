@@ -136,6 +136,11 @@ def run_query(
     tables = {} if postgres is None else _attached(postgres)
     with _connection(data, limits, tables, s3) as connection, told(path):
         statements = connection.extract_statements(text)
+        if len(statements) == 1 and statements[0].type == duckdb.StatementType.MULTI:
+            raise ConfigError(
+                f"{path}: a PIVOT that takes its columns from the data is several statements, and its columns change "
+                "with the file; list the values: PIVOT ... ON kind IN ('a', 'b') USING ..."
+            )
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ConfigError(f"{path}: must hold exactly one SELECT statement; a query may only read")
         refuse_links(connection, statements[0].query, path.name, data)

@@ -84,7 +84,7 @@ def refuse_guesses(connection: duckdb.DuckDBPyConnection, sql: str, source: str)
             if quote == _NO_QUOTE and head and "quote" not in named.options:
                 refuse_quotes(path, where, str(separator))
             read = [one for one in columns if named.every or str(one["name"]).casefold() in sql.casefold()]
-            refuse_thousands(connection, where, arguments, named.options, read)
+            refuse_thousands(connection, where, (path, named.csv), named.options, read)
             if not named.options & {"dateformat", "date_format", "all_varchar", "columns"}:
                 _refuse_order(connection, where, arguments, (dates, times), read)
 
@@ -160,6 +160,8 @@ def _walk(node: Any, sql: str, every: bool = False) -> Iterator[_Named]:
         return
     if node.get("type") == "SELECT_NODE":
         every = '"class": "STAR"' in json.dumps(node.get("select_list"))
+    if node.get("type") == "PIVOT":
+        every = True  # both ways, columns come in that the statement need not name
     if node.get("type") == "BASE_TABLE":
         name = str(node.get("table_name", ""))
         if "/" in name:

@@ -492,6 +492,35 @@ def test_columns_selected_without_their_names_are_not_guessed_either(home: Path)
     assert read(home, named, points).values[:, 0].tolist() == [0, 1, 2]
 
 
+def test_a_type_that_the_query_gives_says_nothing_of_the_mark(home: Path) -> None:
+    content = HEADER + "".join(f"A{k},2024-01-31,{value}\n" for k, value in enumerate(("1.500", "12.250", "950")))
+    for types in ("types = {'x': 'DOUBLE'}", "dtypes = {'day': 'DATE'}"):
+        typed = SQL.replace("f.csv'", f"f.csv', {types}")
+        assert "column x: 1.500 and every other number with a point" in refusal(home, typed, content)
+        said = typed.replace(types, f"{types}, decimal_separator = '.'")
+        assert read(home, said, content).values[:, 0].tolist() == [1.5, 12.25, 950]
+
+
+def test_what_a_pivot_reads_is_not_guessed_and_one_without_its_values_is_refused(home: Path) -> None:
+    rows = enumerate(("1.500", "12.250", "950"))
+    long = "entity,period,kind,value\n" + "".join(f"A{k},2024-01-31,x,{value}\n" for k, value in rows)
+    of = "read_csv('${data}/f.csv')"
+    listed = (
+        f"PIVOT {of} ON kind IN ('x') USING sum(value)",
+        f"SELECT entity, period, x FROM {of} PIVOT (sum(value) FOR kind IN ('x'))",
+        f"WITH p AS (PIVOT {of} ON kind IN ('x') USING sum(value) GROUP BY entity, period) SELECT * FROM p",
+        f"SELECT entity, period, v AS x FROM (FROM {of}) UNPIVOT (v FOR k IN (COLUMNS('val.*')))",
+    )
+    for query in listed:
+        assert "f.csv: column value: 1.500 and every other number" in refusal(home, query, long), query
+        assert read(
+            home, query.replace("f.csv'", "f.csv', thousands = '.', decimal_separator = ','"), long
+        ).values.max()
+    (home / "q.sql").write_text(f"WITH p AS (PIVOT {of} ON kind USING sum(value)) SELECT * FROM p")
+    with pytest.raises(ConfigError, match=r"list the values: PIVOT \.\.\. ON kind IN"):
+        read_observations(party(), home, home / "data")
+
+
 def test_what_only_looks_like_thousands_is_worth_a_note() -> None:
     odd = np.array([1 + k + (k % 9 + 1) / 1000 for k in range(40)])
     assert maybe_thousands(odd)
