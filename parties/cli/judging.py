@@ -12,7 +12,7 @@ import typer
 
 from parties.cli.checks import Folder
 from parties.cli.factors import app, joint_summary, show_findings, write_file
-from parties.errors import DataError
+from parties.errors import ConfigError, DataError
 from parties.private_files import whole_or_nothing
 from parties.terminal.console import say
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from parties.factor.fund_tables import FundTable
     from parties.factor.tables import FactorFolder
+    from vfl.factors.half_life import HalfLife
     from vfl.factors.monitor import Monitoring
 
     Floats = NDArray[np.float64]
@@ -91,6 +92,14 @@ def factors_monitor(
         typer.Option("--scores", metavar="FILE", help="Later scores, in place of the live records."),
     ] = None,
     window: Annotated[int, typer.Option(min=2, help="Labelled periods in the rolling mean.")] = 12,
+    half_life: Annotated[
+        float | None,
+        typer.Option(
+            "--half-life",
+            metavar="PERIODS",
+            help="Alert below this half-life of the live rank IC; by default below the published one.",
+        ),
+    ] = None,
     signals: Annotated[
         Path | None, typer.Option("--signals", metavar="FOLDER", help="Published signals, to watch for crowding.")
     ] = None,
@@ -109,7 +118,7 @@ def factors_monitor(
     from parties.factor.fund_tables import read_values
     from parties.factor.tables import open_folder
     from vfl.factors.market import on_grid
-    from vfl.factors.monitor import Expectation, monitor
+    from vfl.factors.monitor import Expectation, monitor, watched_for_decay
 
     bundle = open_folder(folder)
     joint = joint_summary(bundle)
@@ -133,7 +142,12 @@ def factors_monitor(
     expected = Expectation(
         joint["mean"], joint["std"], joint["n_periods"], bundle.horizon, bundle.scores[bundle.dates < days[0]]
     )
+    if half_life is not None and not half_life > 0:
+        raise ConfigError(f"--half-life {half_life:g} is no number of periods: give one above 0")
     found = monitor(grid, truth, tuple(f"{day:%Y-%m-%d}" for day in days), expected, window=window)
+    found = watched_for_decay(
+        found, grid, truth, horizon=bundle.horizon, shortest=half_life, published=_published_half_life(bundle)
+    )
     told: tuple[str, ...] = ()
     if signals is not None:
         found, told = _beside_signals(found, bundle, (days, names, grid), (signals, ids), window)
@@ -142,6 +156,17 @@ def factors_monitor(
     write_record(out, found.findings.record() | {"advice": found.advice.action, "reasons": list(found.advice.reasons)})
     _say_what_was_read(tables)
     say(*told)
+
+
+def _published_half_life(bundle: FactorFolder) -> HalfLife | None:
+    """As the battery found it in the run; None in a bundle that has none."""
+    from vfl.factors.half_life import HalfLife
+
+    numbers = {} if bundle.findings is None else bundle.findings.numbers.get("decay", {})
+    if not {"half_life", "half_life_low", "half_life_high"} <= set(numbers):
+        return None
+    whole, low, high = (numbers[name] for name in ("half_life", "half_life_low", "half_life_high"))
+    return HalfLife(whole.value, low.value, high.value, whole.n)
 
 
 def _live(

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vfl.factors.evaluate import ic_by_period
 from vfl.factors.findings import Number
 from vfl.factors.hac import hac_lags
 
-__all__ = ["HalfLife", "half_life", "half_life_numbers"]
+__all__ = ["DECAY_WINDOWS", "HalfLife", "half_life", "half_life_numbers", "ics_by_delay"]
 
 Floats = NDArray[np.float64]
+
+DECAY_WINDOWS = 6
+"""Disjoint label windows that a decay is looked at over, the first included."""
 
 _DRAWS = 400
 _GRID = 2000
@@ -29,6 +33,27 @@ class HalfLife:
     low: float
     high: float
     n_periods: int
+
+
+def ics_by_delay(scores: Floats, labels: Floats, horizon: int) -> tuple[list[Floats], list[int]]:
+    """Rank ICs by period with the label windows that start 0, 1, 2, ... horizons later, and those delays in periods.
+
+    Delays end where fewer than two periods have an IC.
+    """
+    series: list[Floats] = []
+    delays: list[int] = []
+    for window in range(DECAY_WINDOWS):
+        lag = window * horizon
+        if lag >= len(labels):
+            break
+        ahead = np.full(labels.shape, np.nan)
+        ahead[: len(labels) - lag] = labels[lag:]
+        ics = ic_by_period(scores, ahead)
+        if np.isfinite(ics).sum() < 2:
+            break
+        series.append(ics)
+        delays.append(lag)
+    return series, delays
 
 
 def half_life(ics: Floats, lags: Floats, *, horizon: int, seed: int = 0) -> HalfLife:

@@ -17,6 +17,7 @@ from scipy import stats
 from vfl.factors.evaluate import ic_by_period
 from vfl.factors.findings import Findings, Number, Series, Warn, hac_numbers
 from vfl.factors.hac import CONFIDENCE, hac_mean
+from vfl.factors.half_life import HalfLife, half_life, half_life_numbers, ics_by_delay
 
 __all__ = [
     "Action",
@@ -26,6 +27,7 @@ __all__ = [
     "monitor",
     "population_stability",
     "watched_for_crowding",
+    "watched_for_decay",
 ]
 
 Floats = NDArray[np.float64]
@@ -165,6 +167,47 @@ def watched_for_crowding(found: Monitoring, known: Findings) -> Monitoring:
     left_out = {name: why for name, why in known.left_out.items() if name in ("signals", "library")}
     findings = replace(found.findings | replace(known, left_out=left_out), warnings=warnings)
     return Monitoring(findings, advice)
+
+
+def watched_for_decay(
+    found: Monitoring,
+    scores: Floats,
+    labels: Floats,
+    *,
+    horizon: int,
+    shortest: float | None = None,
+    published: HalfLife | None = None,
+) -> Monitoring:
+    """The same with the half-life of the live rank IC by delay: information that lasts too short is a reason to watch.
+
+    Too short is a fitted half-life below ``shortest``, which somebody who trades the factor names; without it, an
+    interval that ends before that of the published half-life begins. scores, labels: float64 (T, n) of live periods.
+    """
+    series, delays = ics_by_delay(scores, labels, horizon)
+    live = HalfLife(math.nan, math.nan, math.nan, 0)
+    if series:
+        live = half_life(np.array(series), np.array(delays, dtype=np.float64), horizon=horizon)
+    findings = found.findings | Findings({"decay": half_life_numbers(live)})
+    reason = _faded(live, shortest, published)
+    if not reason:
+        return replace(found, findings=findings)
+    action: Action = "watch" if found.advice.action in {"wait", "keep"} else found.advice.action
+    advice = Advice(action, (*found.advice.reasons, reason))
+    return Monitoring(replace(findings, warnings=(Warn(action, " ".join(advice.reasons)),)), advice)
+
+
+def _faded(live: HalfLife, shortest: float | None, published: HalfLife | None) -> str:
+    """Why the live half-life is too short; "" where it is not, or where nothing can be fitted."""
+    told = (
+        f"What the scores say lasts less than it should: of the rank IC half is gone after {live.periods:.1f} periods "
+        f"({live.low:.1f} to {live.high:.1f})"
+    )
+    act = "trade sooner after the scores or shorten the horizon, and retrain if it stays so."
+    if shortest is not None:
+        return f"{told}, and {shortest:g} were asked for: {act}" if live.periods < shortest else ""
+    if published is not None and live.high < published.low:
+        return f"{told}, and {published.periods:.1f} ({published.low:.1f} and more) as published: {act}"
+    return ""
 
 
 def _rolling(ics: Floats, window: int) -> Floats:

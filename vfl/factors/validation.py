@@ -15,7 +15,7 @@ from vfl.factors.evaluate import Method, ic_by_period, summarise
 from vfl.factors.exposures import library_findings, neutral_findings
 from vfl.factors.findings import Findings, Number, Series, Warn, hac_numbers
 from vfl.factors.hac import HacMean, hac_mean
-from vfl.factors.half_life import half_life, half_life_numbers
+from vfl.factors.half_life import half_life, half_life_numbers, ics_by_delay
 from vfl.factors.joining import uplift_findings
 from vfl.factors.lookahead import lookahead_findings
 from vfl.factors.market import MarketData
@@ -25,11 +25,10 @@ from vfl.factors.portfolio import BookTerms, book_findings, capacity, long_short
 from vfl.factors.significance import HURDLE, search_evidence, track_record
 from vfl.factors.trials import Trial, series_of
 
-__all__ = ["DECAY_WINDOWS", "Subject", "battery", "decay", "ic_findings", "periods_per_year"]
+__all__ = ["Subject", "battery", "decay", "ic_findings", "periods_per_year"]
 
 Floats = NDArray[np.float64]
 
-DECAY_WINDOWS = 6
 _NOISE = 2.0
 
 
@@ -212,21 +211,9 @@ def _strength(mean: HacMean) -> tuple[Warn, ...]:
 def decay(subject: Subject) -> Findings:
     """Rank IC with the label windows that start 0, 1, 2, ... horizons later, which do not overlap."""
     horizon, labels = subject.horizon, subject.labels
-    names, bands, counts, series = [], [], [], []
-    for window in range(DECAY_WINDOWS):
-        lag = window * horizon
-        if lag >= len(labels):
-            break
-        ahead = np.full(labels.shape, np.nan)
-        ahead[: len(labels) - lag] = labels[lag:]
-        ics = ic_by_period(subject.scores, ahead)
-        mean = hac_mean(ics, horizon=horizon)
-        if mean.n_periods < 2:
-            break
-        series.append(ics)
-        names.append(str(lag))
-        bands.append(mean)
-        counts.append(mean.n_periods)
+    series, delays = ics_by_delay(subject.scores, labels, horizon)
+    names = [str(delay) for delay in delays]
+    bands = [hac_mean(ics, horizon=horizon) for ics in series]
     if not bands:
         return Findings(left_out={"decay": "fewer than two periods have labels"})
     definition = f"mean rank IC with the label that starts k periods later, in disjoint windows of {horizon}"
@@ -239,11 +226,12 @@ def decay(subject: Subject) -> Findings:
         tuple(b.high for b in bands),
     )
     numbers = {
-        f"window_{k}": Number(band.mean, definition.replace("k periods", f"{name} periods"), "correlation", count)
-        for k, (name, band, count) in enumerate(zip(names, bands, counts, strict=True))
+        f"window_{k}": Number(
+            band.mean, definition.replace("k periods", f"{name} periods"), "correlation", band.n_periods
+        )
+        for k, (name, band) in enumerate(zip(names, bands, strict=True))
     }
-    lags = np.array([float(name) for name in names])
-    numbers |= half_life_numbers(half_life(np.array(series), lags, horizon=horizon))
+    numbers |= half_life_numbers(half_life(np.array(series), np.array(delays, dtype=np.float64), horizon=horizon))
     return Findings({"decay": numbers}, {"decay": drawn})
 
 

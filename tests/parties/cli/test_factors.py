@@ -186,6 +186,9 @@ def test_monitor_as_labels_arrive(entente, bundle, tmp_path) -> None:
     assert code == 0
     assert "Advice: retrain." in out
     assert "is below the expected" in out
+    code, _, complaint = entente("monitor", bundle, "--labels", labels, "--half-life", "0")
+    assert code == 2
+    assert "--half-life 0 is no number of periods" in complaint
 
 
 def test_monitor_warns_when_published_signals_come_to_explain_the_score(entente, bundle, tmp_path) -> None:

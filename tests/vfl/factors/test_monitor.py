@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vfl.factors.evaluate import ic_by_period
-from vfl.factors.monitor import Expectation, monitor, population_stability
+from vfl.factors.half_life import HalfLife
+from vfl.factors.monitor import Expectation, monitor, population_stability, watched_for_decay
 
 RNG = np.random.default_rng(0)
 T, N = 36, 150
@@ -101,3 +102,54 @@ def test_what_cannot_be_monitored_is_refused():
     with pytest.raises(ValueError, match="too short"):
         monitor(OLD, OLD, tuple(map(str, range(60))), EXPECTED, window=1)
     assert math.isnan(population_stability(np.array([]), OLD.ravel()))
+
+
+def fading(persistence: float, periods: int = 120, seed: int = 3):
+    """Scores that follow a state with this persistence, and labels that the state of their own period moves."""
+    rng = np.random.default_rng(seed)
+    state = np.zeros((periods, N))
+    for t in range(periods):
+        state[t] = persistence * state[t - 1] + math.sqrt(1 - persistence**2) * rng.normal(size=N)
+    return state, 0.4 * state + rng.normal(size=state.shape)
+
+
+def watched(persistence: float, **given):
+    scores, labels = fading(persistence)
+    names = tuple(f"{i:03d}" for i in range(len(scores)))
+    expected = Expectation(0.36, 0.08, 60, 1, scores)
+    return watched_for_decay(monitor(scores, labels, names, expected), scores, labels, horizon=1, **given)
+
+
+def test_a_half_life_below_the_one_asked_for_is_watched_and_a_longer_one_is_not():
+    found = watched(0.5, shortest=3.0)  # IC(lag) goes with 0.5^lag: half is gone after one period
+    assert found.findings.value("decay", "half_life") == pytest.approx(1.0, abs=0.2)
+    assert found.advice.action == "watch"
+    assert found.findings.warned("watch")
+    assert "3 were asked for" in found.advice.reasons[-1]
+    assert watched(0.5, shortest=0.7).advice.action == "keep"
+
+
+def test_a_half_life_that_fell_below_the_published_interval_is_watched_and_one_within_it_is_not():
+    found = watched(0.5, published=HalfLife(6.0, 4.5, math.nan, 100))
+    assert found.advice.action == "watch"
+    assert "as published" in found.advice.reasons[-1]
+    for same in (HalfLife(1.1, 0.9, 1.4, 100), HalfLife(math.nan, math.nan, math.nan, 5), None):
+        assert watched(0.5, published=same).advice.action == "keep"
+
+
+def test_too_few_live_periods_have_no_half_life_and_alert_nobody():
+    scores, labels = fading(0.5, periods=8)
+    expected = Expectation(0.36, 0.08, 60, 1, scores)
+    before = monitor(scores, labels, PERIODS[:8], expected)
+    found = watched_for_decay(before, scores, labels, horizon=1, shortest=50.0)
+    assert found.advice == before.advice
+    assert math.isnan(found.findings.value("decay", "half_life"))
+
+
+def test_a_relation_that_is_lost_stays_a_reason_to_retrain():
+    scores, labels = fading(0.5)
+    lost = monitor(scores, labels, tuple(map(str, range(len(scores)))), Expectation(0.9, 0.02, 60, 1, scores))
+    assert lost.advice.action == "retrain"
+    found = watched_for_decay(lost, scores, labels, horizon=1, shortest=3.0)
+    assert found.advice.action == "retrain"
+    assert len(found.advice.reasons) == len(lost.advice.reasons) + 1

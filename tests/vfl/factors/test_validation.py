@@ -21,10 +21,11 @@ from vfl.contribution.findings import contribution_findings
 from vfl.factors.exposures import neutralised, r_squared
 from vfl.factors.findings import Findings
 from vfl.factors.hac import hac_lags, hac_mean
+from vfl.factors.half_life import DECAY_WINDOWS
 from vfl.factors.market import MarketData, market_data, on_grid
 from vfl.factors.report import render_report
 from vfl.factors.trials import Trial
-from vfl.factors.validation import DECAY_WINDOWS, Subject, battery, decay
+from vfl.factors.validation import Subject, battery, decay
 
 LAB = made_up_lab()
 FOUND = battery(LAB.subject, LAB.market)
