@@ -10,6 +10,7 @@ import vfl.models.screen.messages
 import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages
 import vfl.models.sealed.score_range
+import vfl.models.sealed.tied
 import vfl.models.sealed.trials
 import vfl.models.trees.messages
 import vfl.protocols.attribution

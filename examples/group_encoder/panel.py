@@ -1,8 +1,8 @@
 """A simulated panel for this example: four lenders, accounts of their own, and a fund with a label of every account.
 
-Each account has a slow hidden state. A lender's columns see it through noise, and so does the fund's one column; the
-label is next month's state. Lenders differ: one column says little at each, and one lender's columns are noisier than
-another's. Run: python examples/group_encoder/panel.py FOLDER
+Each account has a slow hidden state. A lender's columns see it through noise, and so do the fund's one column and that
+of a bureau, which only tied.toml has; the label is next month's state. Lenders differ: one column says little at each,
+and one lender's columns are noisier than another's. Run: python examples/group_encoder/panel.py FOLDER
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ COLUMNS = ("balance", "spend", "arrears", "visits")
 
 
 def write(folder: Path, accounts: int, months: int, seed: int) -> None:
-    """One CSV of columns a lender, the fund's, and one of labels."""
-    draw, labels, fund = np.random.default_rng(seed), [], []
+    """One CSV of columns a lender, the fund's, the bureau's, and one of labels."""
+    draw, bureau = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    labels, fund, ratings = [], [], []
     when = pd.period_range("2019-01", periods=months, freq="M").end_time.date
     for place, lender in enumerate(LENDERS):
         state = np.zeros((months + 1, accounts))
@@ -34,6 +35,9 @@ def write(folder: Path, accounts: int, months: int, seed: int) -> None:
         pd.DataFrame(seen.reshape(-1, len(COLUMNS)), index, COLUMNS).to_csv(folder / f"{lender}.csv")
         labels.append(pd.Series(state[1:].reshape(-1), index, name="label"))
         fund.append(pd.Series((state[:-1] + 3 * draw.normal(size=(months, accounts))).reshape(-1), index, name="index"))
+        rated = state[:-1] + 4 * bureau.normal(size=(months, accounts))
+        ratings.append(pd.Series(rated.reshape(-1), index, name="rating"))
+    pd.concat(ratings).to_csv(folder / "bureau.csv")
     pd.concat(labels).to_csv(folder / "labels.csv")
     pd.concat(fund).to_csv(folder / "fund.csv")
 

@@ -65,6 +65,7 @@ CAUTION_TERMS = (
         "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
         "parties.legal_entity", "fees", "daily", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
         "calendar.frequency", "groups.rule", "groups.threshold", "groups.absent", "groups.overlap",
+        "groups.head",
     }
 )  # fmt: skip
 """Every term that a caution may name."""

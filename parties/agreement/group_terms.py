@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from parties.agreement.federated_terms import FEWEST_MEMBERS, check_same_columns, check_threshold
+from parties.agreement.tied_terms import check_tied, tied_cautions, tied_learn, tied_line
 from parties.names import COORDINATOR, PartyName
 from vfl.encoder_terms import EncoderShape
 from vfl.federated_terms import FederatedRounds
@@ -37,7 +38,7 @@ __all__ = [
 class GroupTerms(FederatedRounds):
     """Members that train one encoder of their columns by federated averaging, before the run's own model.
 
-    Each serves its own entities, as any feature party; their encoder alone is common.
+    Each serves its own entities, as any feature party; their encoder is common, and with ``head`` their weights.
     """
 
     section: ClassVar[str] = "group"
@@ -54,6 +55,11 @@ class GroupTerms(FederatedRounds):
         default="both",
         description="an entity that several members have. both: each serves it; precedence: the first of them in the "
         "order of members does, and each other learns which of its own it leaves and serves what absent says for them",
+    )
+    head: Literal["own", "tied"] = Field(
+        default="own",
+        description="weights of a sealed model on the members' columns: each its own; or tied, the same for all, under "
+        "which their rows add up as one party's would: tells the label party and a member more of the others",
     )
 
     def numbers(self, columns: int) -> int:
@@ -194,6 +200,7 @@ def _check_encoder(agreement: Agreement, group: GroupTerms) -> None:
             f"group {group.name}: rows of zeros would show in the sums that another model opens: set group.absent = "
             '"drawn", or model.kind = "sealed"'
         )
+    check_tied(agreement, group)
 
 
 def group_lines(agreement: Agreement) -> Iterator[str]:
@@ -205,8 +212,7 @@ def group_lines(agreement: Agreement) -> Iterator[str]:
             f"Group {group.name}: {names} train one encoder of their columns together before the model is trained, in "
             f"{group.rounds} rounds of {group.local_epochs} passes at home, without labels and on the first "
             f"{encoder.fit_periods} periods alone; then it is frozen, and each makes {encoder.outputs} columns of its "
-            f"own entities with it.{kept} Its members are feature parties like others, each with weights of its own: "
-            + _shared(group)
+            f"own entities with it.{kept} {tied_line(agreement, group)}" + _shared(group)
         )
         numbers = group.numbers(len(own_columns(agreement, group)))
         yield from rounds_sentences(group, len(group.members), numbers)
@@ -217,6 +223,8 @@ def group_lines(agreement: Agreement) -> Iterator[str]:
 def _shared(group: GroupTerms) -> str:
     """Of an entity that several members have."""
     if group.overlap == "both":
+        if group.head == "tied":
+            return "an entity that several of them have counts with the sum of their rows."
         return "an entity that several of them have stands in the columns of each."
     return (
         "an entity that several of them have is served by the first of them in this order alone, and what it brings "
@@ -277,8 +285,8 @@ def groups_learn(agreement: Agreement, party: str) -> tuple[str, ...]:
         "others' rows what an encoder of so many weights says; no row and no code of theirs"
     )
     if group.overlap == "both":
-        return (f"{trained}, and no entity.",)
-    return (f"{trained}.", *_order_learn(group, party))
+        return (f"{trained}, and no entity.", *tied_learn(group))
+    return (f"{trained}.", *_order_learn(group, party), *tied_learn(group))
 
 
 def _order_learn(group: GroupTerms, party: str) -> Iterator[str]:
@@ -317,3 +325,4 @@ def group_cautions(agreement: Agreement, me: str) -> Iterator[Caution]:
                 "groups.absent",
                 "rows of entities that a member does not have are zeros, which scores can show",
             )
+        yield from tied_cautions(group)

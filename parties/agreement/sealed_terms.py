@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from parties.agreement.federated_terms import check_federated, with_federated_defaults
 from parties.agreement.screen_terms import check_screen
+from parties.agreement.tied_terms import tied_groups
 from parties.names import COORDINATOR, entity_key
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET
 from vfl.models.sealed.messages import Members
@@ -86,6 +87,7 @@ def sealed_members(agreement: Agreement) -> Members:
         anchor=agreement.model.anchor,
         features={party.name: len(party.columns) for party in agreement.features},
         own=len(agreement.party(agreement.label.party).columns),
+        tied=tied_groups(agreement),
     )
 
 

@@ -9,17 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
+from parties.agreement.sealed_terms import sealed_members
 from parties.demo.parity import Parity, Part, ensemble_parity, found_parity, trees_parity, wrong_sums
 from parties.errors import ConfigError, DataError, ParityError
 from parties.node.context import node_secret
 from parties.node.ensemble_label import chosen_average
 from parties.node.home import NodeHome
+from parties.node.sealed_serving import tied_purpose
 from parties.node.tree_splits import opened_numbers
 from parties.node.trees_label import candidates_purpose
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.ensemble.average import averaged
 from vfl.models.judging import Judge
 from vfl.models.sealed.initial import sealed_draw
+from vfl.models.sealed.tied import group_seed
 from vfl.models.sealed.twin import SealedRangeError, float_twin, float_twin_scores, integer_twin
 from vfl.models.trees.columns import tree_columns
 from vfl.models.trees.linear_start import linear_model, linear_scores, own_start
@@ -73,9 +76,10 @@ class AnchoredTwins:
         names = list(self.panels)
         panels, weight = list(self.panels.values()), self.weights(model, names)
         walk, fixed = self.agreement.walk_forward, self.agreement.fixed_point
-        plain = float_twin(panels, self.label, model, walk, fixed, weight)
+        heads = self.heads(names)
+        plain = float_twin(panels, self.label, model, walk, fixed, weight, heads)
         try:
-            return plain, integer_twin(panels, self.label, model, walk, fixed, weight), ""
+            return plain, integer_twin(panels, self.label, model, walk, fixed, weight, heads), ""
         except SealedRangeError as error:
             return plain, None, str(error)
 
@@ -149,7 +153,8 @@ class AnchoredTwins:
                 weight = self.weights(model, names)
                 if len(weight):
                     panels = [self.panels[name] for name in names]
-                    return float_twin(panels, self.label, model, walk, self.agreement.fixed_point, weight)
+                    fixed, heads = self.agreement.fixed_point, self.heads(names)
+                    return float_twin(panels, self.label, model, walk, fixed, weight, heads)
         return np.where(self.label.universe, 0.0, np.nan)
 
     def alone(self, model: AnchoredModel, name: str) -> Floats:
@@ -179,16 +184,27 @@ class AnchoredTwins:
         purpose = candidates_purpose(self.agreement.initial_purpose, self.named)
         return columns, {name: node_secret(self.homes[name].seed, purpose) for name in columns}
 
+    def heads(self, names: Sequence[str]) -> list[str]:
+        """The owner of each party's weights: itself, or the first of a group that has one head."""
+        members = sealed_members(self.agreement)
+        return [members.head(name) for name in names]
+
     def weights(self, model: SealedModel, names: Sequence[str]) -> NDArray[np.int64]:
-        """What these parties' columns started from, int64 (d, h + 1), both holders' draws added; the label's last."""
-        agreement = self.agreement
-        label, total = agreement.label.party, sum(len(party.columns) for party in agreement.parties)
-        parts = []
-        for name in (*names, label):
+        """What these parties' columns started from, int64 (d, h + 1), both holders' draws added; a tied group's once,
+        the label's last.
+        """
+        agreement, members = self.agreement, sealed_members(self.agreement)
+        label, parts = agreement.label.party, []
+        for name in (*dict.fromkeys(self.heads(names)), label):
             count = len(agreement.party(name).columns)
-            holders = (label, model.anchor if name == label else name)
-            seeds = (
-                node_secret(self.homes[holder].seed, f"sealed/{agreement.initial_purpose}/{name}") for holder in holders
-            )
-            parts.append(sum(sealed_draw(seed, count, model, total) for seed in seeds))
+            seeds = self._seed(label, name), self._seed(model.anchor if name == label else name, name)
+            parts.append(sum(sealed_draw(seed, count, model, members.columns) for seed in seeds))
         return np.concatenate(parts)
+
+    def _seed(self, holder: str, owner: str) -> bytes:
+        """What a holder's draw of the first weights on these columns is made from."""
+        group = sealed_members(self.agreement).group(owner)
+        if holder == self.agreement.label.party or len(group) == 1:
+            return node_secret(self.homes[holder].seed, f"sealed/{self.agreement.initial_purpose}/{owner}")
+        purposes = {name: tied_purpose(self.agreement, group, name) for name in group}
+        return group_seed({name: node_secret(self.homes[name].seed, purpose) for name, purpose in purposes.items()})

@@ -27,7 +27,7 @@ from parties.demo.screen_twin import compare_screen
 from parties.demo.static_measures import static_measures
 from parties.errors import DataError
 from parties.node.context import node_secret
-from parties.node.group_encoder import joint_weights
+from parties.node.group_encoder import as_served, joint_weights
 from parties.node.group_order import names_served
 from parties.node.home import NodeHome
 from parties.node.own_rows import kept_own_rows, served_values, withheld_of
@@ -80,7 +80,7 @@ class Pooled:
         runs = {name: home.folder / "runs" / agreement.run_id for name, home in homes.items()}
         panels = {
             party.name: rows.features(
-                homes[party.name].settings.party,
+                as_served(agreement, homes[party.name].settings.party),
                 _queries(homes[party.name]),
                 _data(homes[party.name]),
                 names_served(agreement, party.name, runs[party.name], entities),
@@ -100,7 +100,7 @@ class Pooled:
 
         def scored(model: SealedModel) -> Floats:
             panels, weight = [self.panels[name] for name in names], self.anchored.weights(model, names)
-            return float_twin(panels, self.label, model, walk, fixed, weight)
+            return float_twin(panels, self.label, model, walk, fixed, weight, self.anchored.heads(names))
 
         chosen = chosen_in_the_clear(agreement, self.label, scored)
         return self if chosen is None else replace(self, agreement=agreement.model_copy(update={"model": chosen}))

@@ -19,7 +19,7 @@ from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.earlier_runs import check_begun
-from parties.node.group_encoder import joint_weights
+from parties.node.group_encoder import as_served, joint_weights
 from parties.node.group_order import check_served, names_served
 from parties.node.kept_contribution import keep_contribution
 from parties.node.label_commitment import keep_commitment
@@ -81,8 +81,9 @@ class FeatureParty:
         self.context = context
         agreement = context.agreement
         joint = joint_weights(agreement, context.me, context.run_folder)
+        served = as_served(agreement, context.settings.party)
         names = names_served(agreement, context.me, context.run_folder, entities)
-        panel = rows_of(agreement).features(context.settings.party, context.queries, context.data, names, joint)
+        panel = rows_of(agreement).features(served, context.queries, context.data, names, joint)
         check_served(agreement, context.me, context.run_folder, panel)
         check_own_columns(context, panel, entities)
         self._missing = None if panel.missing is None else panel.missing.reshape(panel.rows.shape)

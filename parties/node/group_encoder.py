@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.agreement.group_terms import group_of, own_columns
+from parties.agreement.tied_terms import is_tied
 from parties.errors import AgreementError
 from parties.settings.consortium import PartySettings
 from parties.settlement.dossier_store import write_durably
 
-__all__ = ["check_group", "keep_encoder", "kept_encoder", "joint_weights"]
+__all__ = ["as_served", "check_group", "keep_encoder", "kept_encoder", "joint_weights"]
 
 F64 = NDArray[np.float64]
 _FILE = "group_encoder.json"
@@ -49,6 +50,13 @@ def check_group(agreement: Agreement, party: PartySettings) -> None:
             f"it cannot be told from the agreement which columns the encoder of group {group.name!r} reads: name them "
             "in group.encoder.columns and in encoder.columns of node.toml"
         )
+
+
+def as_served(agreement: Agreement, party: PartySettings) -> PartySettings:
+    """The settings that a run's columns are made by: under one head of a group nobody whitens, since a mix of a
+    member's own columns would mean something else at each.
+    """
+    return party.model_copy(update={"whiten": False}) if is_tied(agreement, party.name) else party
 
 
 def keep_encoder(run_folder: Path, weights: F64, rounds: Sequence[Sequence[str]]) -> None:

@@ -19,6 +19,7 @@ from parties.data.static_panel import TooFewRows
 from parties.data.text_scorer import pinned_scorer
 from parties.errors import DataError
 from parties.node.align import listed_universe
+from parties.node.group_encoder import as_served
 from parties.node.settings import NodeSettings
 from parties.plurals import things
 from vfl.factors.panel import FeaturePanel, LabelPanel
@@ -88,7 +89,7 @@ def read_own_data(agreement: Agreement, settings: NodeSettings, folder: Path) ->
         entities = rows_of(agreement).entities(party, queries, data, settings.label)
     rows = rows_of(agreement)
     if party.role == "feature":
-        panel = rows.features(party, queries, data, entities)
+        panel = rows.features(as_served(agreement, party), queries, data, entities)
         return OwnData(entities, panel, None, _periods_covered(panel, agreement, party.asked))
     assert settings.label is not None
     try:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
 from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.checkpoints import CheckpointStore
+from parties.node.context import RunContext
 from parties.node.openings import SCORES
 from parties.node.sealed_records import SealedRecords
 from parties.node.zero_supply import PreparedZeros
@@ -24,12 +26,14 @@ from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import coefficient_key
 from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_start
+from vfl.models.sealed.messages import Members
 from vfl.models.sealed.records import StepRecord
+from vfl.models.sealed.tied import agree_start
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.resume import offer_place
 from vfl.terms import SealedModel
 
-__all__ = ["KeptShares", "masks_beside_anchor", "sealed_records", "serve_sealed"]
+__all__ = ["KeptShares", "masks_beside_anchor", "sealed_records", "serve_sealed", "tied_purpose"]
 
 U64 = NDArray[np.uint64]
 
@@ -127,8 +131,13 @@ def _beside_anchor(
 ) -> Flow[None]:
     context, members = party.context, sealed_members(party.context.agreement)
     held = {context.me: members.features[context.me]}
-    weights = _initial_shares(party, held, terms) if kept is None else kept.weights
     masks = yield from masks_beside_anchor(party)
+    if kept is not None:
+        weights = kept.weights
+    elif len(members.group(context.me)) > 1:
+        weights = {context.me: (yield from _tied_start(context, members, terms))}
+    else:
+        weights = _initial_shares(party, held, terms)
     other = SealedFeature(
         context.me,
         members,
@@ -157,6 +166,25 @@ def _initial_shares(party: AnchoredFeatureParty, held: Mapping[str, int], terms:
         owner: sealed_start(context.secret(f"sealed/{purpose}/{owner}"), count, terms, total)
         for owner, count in held.items()
     }
+
+
+def _tied_start(context: RunContext, members: Members, terms: SealedModel) -> Flow[U64]:
+    """The share of the first weights that all members of a group with one head draw from what each brings.
+
+    Learns: as :func:`vfl.models.sealed.tied.agree_start`.
+    Leaks: as this.
+    Model: semi-honest.
+    Source: docs/protocols/sealed.md#tied-heads.
+    """
+    group = members.group(context.me)
+    part = context.secret(tied_purpose(context.agreement, group, context.me))
+    seed = yield from agree_start(context.me, group, part)
+    return sealed_start(seed, members.features[context.me], terms, members.columns)
+
+
+def tied_purpose(agreement: Agreement, group: Sequence[str], member: str) -> str:
+    """What a member's part of its group's first weights is derived for, in a run and its trials alike."""
+    return f"sealed/{agreement.initial_purpose}/tied/{group[0]}/{member}"
 
 
 def masks_beside_anchor(party: AnchoredFeatureParty) -> Flow[ZeroSumMasks]:

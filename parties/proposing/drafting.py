@@ -326,9 +326,10 @@ def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
     if not isinstance(model, AnchoredModel) or isinstance(model, ScreenModel | FederatedModel) or model.anchor:
         return settings
     columns = {party.name: len(party.output_columns) for party in settings.party}
-    return settings.model_copy(
-        update={"model": model.model_copy(update={"anchor": chosen_anchor(settings.party, columns)})}
-    )
+    tied = {name for group in settings.group if group.head == "tied" for name in group.members}
+    outside = [party for party in settings.party if party.name not in tied]
+    chosen = chosen_anchor(outside, columns) or chosen_anchor(settings.party, columns)
+    return settings.model_copy(update={"model": model.model_copy(update={"anchor": chosen})})
 
 
 def _with_batch_floor(settings: ConsortiumSettings) -> ConsortiumSettings:

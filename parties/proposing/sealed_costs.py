@@ -166,6 +166,10 @@ def _products(cost: SealedCost, members: Members, width: int, rows: int, times: 
             cost.sent[key_holder, evaluator] += times * needed.inputs * OPERAND_BYTES
             answer = needed.outputs * ANSWER_BYTES + answered * width * 2 * _RESIDUE
             cost.sent[evaluator, key_holder] += times * answer
+        lead = members.head(evaluator)
+        if train and lead != evaluator:
+            cost.sent[evaluator, lead] += times * columns * width * ELEMENT_BYTES
+            cost.sent[lead, evaluator] += times * columns * width * ELEMENT_BYTES
         if beside:
             cost.sent[evaluator, anchor] += times * rows * width * ELEMENT_BYTES
             cost.sent[anchor, label] += times * columns * width * ELEMENT_BYTES * train
@@ -195,7 +199,7 @@ def _slots(cost: SealedCost, members: Members, model: SealedModel, rows: int, ti
     if train:
         done.append((anchor, rows * model.width, 2))
         done.append((anchor, (members.features.get(anchor, 0) + members.own) * width, 1))
-        done += [(name, members.features[name] * width, 1) for name in members.others]
+        done += [(name, count * width, 1) for name, count in members.heads.items() if name != anchor]
     for evaluator, elements, terms in done:
         if elements:
             count = cost.slots.add(elements, times, terms)

@@ -27,6 +27,7 @@ from vfl.models.sealed.records import (
 )
 from vfl.models.sealed.scales import Update, check_ranges
 from vfl.models.sealed.step import Block, next_block, update_input
+from vfl.models.sealed.tied import TiedHead
 from vfl.protocols.opening import ZeroSumMasks
 from vfl.protocols.session import Done
 from vfl.protocols.slots import SlotEvaluator
@@ -43,7 +44,8 @@ I64 = NDArray[np.int64]
 class SealedFeature:
     """One session of a feature party. ``serve`` is its flow; ``scored`` and ``block`` are what it leaves.
 
-    features: small integers (rows, d) at the terms' feature bits. weight: its share of the initial weights, (d, h + 1).
+    features: small integers (rows, d) at the terms' feature bits. weight: its share of the initial weights, (d, h + 1),
+    the same at every member of a tied group.
     session: name of this attempt, part of every mask's label. stream: secret randomness, new in every attempt.
     journal, resumed: as in :mod:`vfl.models.sealed.records`. predicted: its records of earlier predictions. opens:
     False in a trial, where a prediction keeps the weights for its rows and nothing else. scored_from: of a session that
@@ -77,7 +79,9 @@ class SealedFeature:
             raise LocalProtocolError(f"{shape[0]} columns were agreed and {features.shape[1:]} brought")
         check_ranges(terms, fixed, terms.batch_rows, members.columns)
         self.me, self.members, self.terms, self.fixed = me, members, terms, fixed
-        self.block = Block.starting(weight) if resumed is None else blocks_in(resumed.arrays, {me: shape})[me]
+        self._owner, self._tied = members.head(me), TiedHead.of(me, members, masks, session)
+        found = None if resumed is None else blocks_in(resumed.arrays, {self._owner: shape})
+        self.block = Block.starting(weight) if found is None else found[self._owner]
         self.scored: dict[int, Scored] = scored_in(predicted)
         self._features, self._masks, self._stream, self._session = features, masks, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed
@@ -123,10 +127,10 @@ class SealedFeature:
         if record is not None:
             check_repeated(record, step.step, step.train, rows, self.members.label)
         elif self._journal is not None:
-            arrays = blocks_out({self.me: self.block})
+            arrays = blocks_out({self._owner: self.block})
             self._journal.hold(StepRecord(self._session, step.step, step.train, rows, arrays))
         if not step.train:
-            self.scored[step.step] = Scored(rows, {self.me: self.block.weight})
+            self.scored[step.step] = Scored(rows, {self._owner: self.block.weight})
 
     def _take_part(
         self, step: SealedStep, rows: I64, under_label: TakenProducts, under_anchor: TakenProducts, slots: SlotEvaluator
@@ -147,8 +151,16 @@ class SealedFeature:
         summed = PRIME_RING.add(summed, more)
         update = Update.of(self.terms, self.fixed, len(rows), step.known, self.members.columns)
         bounds = check_ranges(self.terms, self.fixed, len(rows), self.members.columns)
-        total = update_input(self.block, summed, update)
-        speed = yield from evaluate_truncation(
-            self.members.label, f"update/{number}", total, update.shift, slots, bound=bounds.update
+
+        def truncated(gradient: U64) -> Flow[U64]:
+            total = update_input(self.block, gradient, update)
+            return evaluate_truncation(
+                self.members.label, f"update/{number}", total, update.shift, slots, bound=bounds.update
+            )
+
+        speed = (
+            yield from truncated(summed)
+            if self._tied is None
+            else self._tied.speed(number, self.block, summed, truncated)
         )
         self.block = next_block(self.block, speed)

@@ -40,6 +40,7 @@ from vfl.models.sealed.scales import (
 )
 from vfl.models.sealed.score_range import Predicted, check_range, folded
 from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
+from vfl.models.sealed.tied import by_head
 from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.resume import open_step
 from vfl.protocols.session import Done
@@ -107,8 +108,8 @@ class SealedLabel:
 
     @staticmethod
     def columns_held(members: Members) -> dict[str, int]:
-        """Columns of the weights that the label party holds shares of: everybody's."""
-        return dict(members.features) | ({members.label: members.own} if members.own else {})
+        """Columns of the weights that the label party holds shares of: everybody's, a tied group's once."""
+        return members.heads | ({members.label: members.own} if members.own else {})
 
     def start(self) -> Flow[None]:
         """Send the session's public keys.
@@ -199,7 +200,11 @@ class SealedLabel:
         members, width, rows = self.members, self.terms.embedding_width, len(step.rows)
         flows = [
             self._held.forward(
-                name, f"forward/{step.number}", self.blocks[name].weight, rows, train=step.kind == "train"
+                name,
+                f"forward/{step.number}",
+                self.blocks[members.head(name)].weight,
+                rows,
+                train=step.kind == "train",
             )
             for name in members.features
         ]
@@ -225,12 +230,13 @@ class SealedLabel:
         summed = dict(zip(members.features, parts, strict=False))
         for peer, part in zip(members.others, parts[len(summed) :], strict=False):
             summed[peer] = PRIME_RING.add(summed[peer], part)
+        summed = by_head(members, summed)
         if members.own:
             summed[members.label] = PRIME_RING.add(parts[-1], PRIME_RING.matmul(left.T, slope))
         update = Update.of(self.terms, self.fixed, len(step.rows), step.known, members.columns)
         total = {name: update_input(block, summed[name], update) for name, block in self.blocks.items()}
         groups = [(members.anchor, [n for n in (members.anchor, members.label) if n in total])]
-        groups += [(peer, [peer]) for peer in members.others]
+        groups += [(peer, [peer]) for peer in members.heads if peer != members.anchor]
         groups = [(peer, names) for peer, names in groups if names]
         speeds = yield from gather(
             [

@@ -14,6 +14,7 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.received import MalformedError
 
 __all__ = [
+    "FEWEST_TIED",
     "MaskedEmbedding",
     "Members",
     "Scores",
@@ -30,6 +31,9 @@ U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
 _SOURCE = "docs/protocols/sealed.md#a-step"
+
+FEWEST_TIED = 3
+"""Members of a tied head: of two each reads the other's gradient off the sum."""
 
 
 @message(
@@ -108,13 +112,15 @@ class Members:
     """Who takes part in a sealed network.
 
     features: columns of every feature party, in agreed order. own: the label party's own columns. anchor: the second
-    holder of shares, a feature party or somebody who brings no columns. Raises LocalProtocolError when they do not fit.
+    holder of shares, a feature party or somebody who brings no columns. tied: groups of feature parties whose rows add
+    up under one set of weights (:mod:`vfl.models.sealed.tied`). Raises LocalProtocolError when they do not fit.
     """
 
     label: str
     anchor: str
     features: Mapping[str, int]
     own: int
+    tied: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.features) <= 8:
@@ -123,6 +129,33 @@ class Members:
             raise LocalProtocolError("the label party is neither anchor nor feature party: name another anchor")
         if min(self.features.values()) < 1 or self.own < 0:
             raise LocalProtocolError("every feature party brings at least one column")
+        self._check_tied()
+
+    def _check_tied(self) -> None:
+        members = [name for group in self.tied for name in group]
+        if len(set(members)) < len(members) or not set(members) <= set(self.others):
+            raise LocalProtocolError("tied heads are of feature parties beside the anchor, each in one group")
+        for group in self.tied:
+            if len(group) < FEWEST_TIED:
+                raise LocalProtocolError(
+                    f"a tied head needs {FEWEST_TIED} members: of two each reads the other's gradient off the sum"
+                )
+            if len({self.features[name] for name in group}) > 1:
+                raise LocalProtocolError(f"{', '.join(group)} have one head and bring different numbers of columns")
+
+    def group(self, name: str) -> tuple[str, ...]:
+        """Who shares a party's head, itself among them, in agreed order; it alone where it has its own."""
+        found = next((group for group in self.tied if name in group), ())
+        return tuple(other for other in self.features if other in found) or (name,)
+
+    def head(self, name: str) -> str:
+        """The owner of the weights that a party's columns meet: the first of its group, or itself."""
+        return self.group(name)[0]
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """Columns of the feature parties' weights by owner, in agreed order: one of each tied group."""
+        return {name: count for name, count in self.features.items() if self.head(name) == name}
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -141,8 +174,8 @@ class Members:
 
     @property
     def columns(self) -> int:
-        """Of all parties together."""
-        return sum(self.features.values()) + self.own
+        """Of all parties together, those of a tied group once."""
+        return sum(self.heads.values()) + self.own
 
 
 def elements(data: bytes, shape: tuple[int, int], peer: str) -> U64:

@@ -28,6 +28,7 @@ from vfl.models.sealed.scales import (
     beyond_score_limit,
     decays_of,
 )
+from vfl.models.sealed.tied import added_columns
 from vfl.models.sealed.walk import shown_scores
 from vfl.protocols.truncation import LARGEST
 from vfl.terms import FixedPoint, SealedModel, WalkForward
@@ -193,13 +194,15 @@ def integer_twin(
     walk: WalkForward,
     fixed: FixedPoint,
     weight: I64,
+    heads: Sequence[str] = (),
 ) -> F64:
     """Scores (T, n) of the integer twin, centred per period.
 
     panels: in feature-party order; the label party's own columns follow. weight: int64 (d, h + 1), the sum of both
-    sides' initial parts in that order. Raises SealedRangeError.
+    sides' initial parts in that order. heads: where some are tied, the owner of each panel's weights. Raises
+    SealedRangeError.
     """
-    whole = _whole([*(p.rows for p in panels), panel.features.rows], terms, fixed)
+    whole = _joined(panels, panel, terms, fixed, heads)
     return _walked(IntegerTwin(whole, weight, terms, fixed), panel, terms, walk)
 
 
@@ -210,9 +213,10 @@ def float_twin(
     walk: WalkForward,
     fixed: FixedPoint,
     weight: I64,
+    heads: Sequence[str] = (),
 ) -> F64:
     """The same of the float twin."""
-    whole = _whole([*(p.rows for p in panels), panel.features.rows], terms, fixed)
+    whole = _joined(panels, panel, terms, fixed, heads)
     floats = np.ldexp(whole.astype(np.float64), -fixed.feature_bits)
     return _walked(FloatTwin(floats, np.ldexp(weight.astype(np.float64), -WEIGHT_BITS), terms), panel, terms, walk)
 
@@ -236,9 +240,20 @@ def float_twin_scores(
     return _walked(FloatTwin(floats, np.ldexp(np.float64(weight), -WEIGHT_BITS), terms), panel, terms, walk)
 
 
+def _joined(
+    panels: Sequence[FeaturePanel], panel: LabelPanel, terms: SealedModel, fixed: FixedPoint, heads: Sequence[str]
+) -> I64:
+    """Every party's columns side by side, those of one head added up."""
+    if not heads:
+        return _whole([*(p.rows for p in panels), panel.features.rows], terms, fixed)
+    brought = [sealed_columns(p.rows, terms, fixed) for p in panels]
+    return np.concatenate([*added_columns(heads, brought), _whole([panel.features.rows], terms, fixed)], axis=1)
+
+
 def _whole(columns: Sequence[F64], terms: SealedModel, fixed: FixedPoint) -> I64:
     """Every party's columns as it brings them, side by side."""
-    return np.concatenate([sealed_columns(values, terms, fixed) for values in columns if values.shape[1]], axis=1)
+    made = [sealed_columns(values, terms, fixed) for values in columns if values.shape[1]]
+    return np.concatenate(made or [np.zeros((len(columns[0]), 0), dtype=np.int64)], axis=1)
 
 
 def _walked(twin: IntegerTwin | FloatTwin, panel: LabelPanel, terms: SealedModel, walk: WalkForward) -> F64:

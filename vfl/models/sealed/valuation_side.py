@@ -58,7 +58,7 @@ class ValuationSide(NumbersSide):
         self._cut = fixed.feature_bits + WEIGHT_BITS - EMBEDDING_BITS
 
     def _weight(self, piece: Piece, owner: str) -> U64:
-        return self._scored[piece.step].weights[owner]
+        return self._scored[piece.step].weights[self.members.head(owner)]
 
     def _local(self, pieces: Sequence[Piece], owner: str) -> U64:
         """What this side's own columns give with its own share of their weights, (rows, h + 1)."""

@@ -21,6 +21,7 @@ from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_draw
 from vfl.models.sealed.label import LabelKeys, SealedLabel
 from vfl.models.sealed.messages import Members
+from vfl.models.sealed.tied import added_columns, agree_start, group_seed
 from vfl.models.sealed.twin import IntegerTwin
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.opening_budget import OpeningBudget
@@ -76,29 +77,36 @@ class Consortium:
     sides: dict[str, Any] = field(default_factory=dict)
     scores: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     limit: int = 100
+    tied: tuple[tuple[str, ...], ...] = ()
 
     @property
     def members(self) -> Members:
-        return Members("label", self.anchor, {n: x.shape[1] for n, x in self.features.items()}, self.own.shape[1])
+        counts = {n: x.shape[1] for n, x in self.features.items()}
+        return Members("label", self.anchor, counts, self.own.shape[1], self.tied)
 
     @property
     def rows(self) -> int:
         return len(self.own)
 
     def draw(self, holder: str, owner: str, columns: int) -> NDArray[np.int64]:
-        return sealed_draw(seed(f"start/{holder}/{owner}"), columns, self.terms, self.members.columns)
+        members = self.members
+        drawn = seed(f"start/{holder}/{owner}")
+        if holder in members.features and len(members.group(holder)) > 1:
+            drawn = group_seed({name: seed(f"start/{name}") for name in members.group(holder)})
+        return sealed_draw(drawn, columns, self.terms, members.columns)
 
     def weights(self) -> NDArray[np.int64]:
         """Both sides' initial parts added up, in the order of the parties, the label party's own last."""
         members, parts = self.members, []
-        for name, columns in members.features.items():
+        for name, columns in members.heads.items():
             parts.append(self.draw(name, name, columns) + self.draw("label", name, columns))
         if members.own:
             parts.append(self.draw(members.anchor, "label", members.own) + self.draw("label", "label", members.own))
         return np.concatenate(parts)
 
     def twin(self, **options: Any) -> IntegerTwin:
-        pooled = np.concatenate([*self.features.values(), self.own], axis=1)
+        heads = [self.members.head(name) for name in self.features]
+        pooled = np.concatenate([*added_columns(heads, list(self.features.values())), self.own], axis=1)
         return IntegerTwin(pooled, self.weights(), self.terms, FIXED, **options)
 
     def label_side(self, **options: Any) -> SealedLabel:
@@ -128,8 +136,9 @@ class Consortium:
 
     def feature_side(self, me: str, masks: ZeroSumMasks, **options: Any) -> SealedFeature:
         x = self.features[me]
+        weight = PRIME_RING.wrap(self.draw(me, me, x.shape[1]))
         side = SealedFeature(
-            me, self.members, x, PRIME_RING.wrap(self.draw(me, me, x.shape[1])), self.terms, FIXED, masks,
+            me, self.members, x, weight, self.terms, FIXED, masks,
             self.stream(me), session=self.session, **options,
         )  # fmt: skip
         self.sides[me] = side
@@ -137,6 +146,10 @@ class Consortium:
 
     def serve_feature(self, me: str, **options: Any) -> Flow[None]:
         masks = yield from agree_masks(me, self.members.others, RUN, PRIME_RING, self.stream(f"masks/{me}"))
+        group = self.members.group(me)
+        if len(group) > 1:
+            found = yield from agree_start(me, group, seed(f"start/{me}"))
+            assert found == group_seed({name: seed(f"start/{name}") for name in group})
         yield from self.feature_side(me, masks, **options).serve()
 
     def serve_label(self, steps: Sequence[Step], labels: NDArray[np.float64], **options: Any) -> Flow[None]:
@@ -169,7 +182,7 @@ class Consortium:
         """The weights that the sides' shares add up to: what nobody in a run can see."""
         members, label = self.members, self.sides["label"]
         parts = []
-        for name in members.features:
+        for name in members.heads:
             other = self.sides[name]
             theirs = other.blocks[name] if name == self.anchor else other.block
             parts.append(PRIME_RING.signed(PRIME_RING.add(label.blocks[name].weight, theirs.weight)))
@@ -234,9 +247,10 @@ class Observed:
             inside, outside = self._pair(name, members.anchor)
             parts[members.anchor] = inside[: members.anchored], outside[: members.anchored]
             parts["label"] = inside[members.anchored :], outside[members.anchored :]
-        for peer in members.others:
-            parts[peer] = self._pair(name, peer)
-        order = [*members.features, *(["label"] if members.own else [])]
+        for peer in members.heads:
+            if peer != members.anchor:
+                parts[peer] = self._pair(name, peer)
+        order = [*members.heads, *(["label"] if members.own else [])]
         return tuple(np.concatenate([parts[n][i] for n in order]) for i in (0, 1))  # type: ignore[return-value]
 
     def _pair(self, name: str, peer: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

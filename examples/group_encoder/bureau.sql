@@ -1,0 +1,1 @@
+SELECT entity, period, rating FROM read_csv('${data}/bureau.csv')
