@@ -94,8 +94,8 @@ def tied_line(agreement: Agreement, group: GroupTerms) -> str:
         return "Its members are feature parties like others, each with weights of its own: "
     label = agreement.label.party
     return (
-        "Its members have ONE HEAD: their rows add up under the same weights, as those of one party would. None of them "
-        "whitens its columns. Every member holds the same share of these weights. "
+        "Its members have ONE HEAD: their rows add up under the same weights, as those of one party would. None of "
+        "them whitens its columns. Every member holds the same share of these weights. "
         f"WARNING: {label} together with any one member has the group's weights at every step, and so the sum of the "
         "other members' gradients: with three members, or where few others have rows in a step, that says much of one. "
         "Without a member, or without the label party, neither has them. Each member is valued and paid by itself: a "
