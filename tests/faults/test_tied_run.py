@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -90,6 +91,7 @@ def test_a_tied_run_is_its_twin_and_goes_on_after_a_cut() -> None:
     assert all(np.array_equal(share, shares[0]) for share in shares)
 
 
+@pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
 def test_each_member_is_a_player_of_its_own() -> None:
     run = Tied(tied_terms())
     scores = run.attempt().scores
