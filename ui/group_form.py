@@ -33,8 +33,8 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "members": ("Members", "Feature parties with the same columns, three or more; each with entities of its own."),
     "absent": ("An entity that a member lacks", "A drawn row is noise in the score of others' entities. Zeros add the "
                "members' columns up as one party's would be, and can tell which entities no member has."),
-    "head": ("Weights in the model", "Of the columns that the encoder makes: each member its own, or one set for the "
-             "group."),
+    "head": ("Weights in the model", "On the members' columns: each member its own, or one set for the group, which "
+             "tells the label party and a member together more of the others."),
     "overlap": ("An entity that several serve", "It stands in the columns of each, or in those of the first that has "
                 "it, in the order of the members."),
     "personal_head": ("What restores values stays at home", "It is each member's own, and never sent: for members "
