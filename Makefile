@@ -2,7 +2,7 @@
 #
 #   make demo [CONFIG=FILE DATA=DIR] [OUT=DIR] [ARGS=...]   run a consortium, from alignment to the settled ledger
 #   make ui   [OUT=DIR] [ARGS=...]                          look at it in a browser
-#   make test [ARGS="-k words"]   make check   make bench   make screenshots   make map   make clean
+#   make test [ARGS="-k words"]   make check   make bench   make screenshots   make views   make map   make clean
 #   make fuzz [MINUTES=N] [SEED=N] [ARGS="-k words"]        the property tests on examples that nobody has seen yet
 #   make qlib                                               what the tests of the qlib file need, in a folder of its own
 #
@@ -34,7 +34,7 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EDITABLE := $(PIP) --no-build-isolation --editable
 
-.PHONY: help demo ui test fuzz qlib bench screenshots map check clean
+.PHONY: help demo ui test fuzz qlib bench screenshots views map check clean
 
 help:
 	@sed -n '3,10s/^# *//p' Makefile
@@ -69,9 +69,13 @@ map: $(STAMPS)/runtime
 
 qlib: $(QLIB_VENV)/ready
 
-# every view of the web page, light and dark, of a consortium made for it
+# the views of the web page that the guides show, light and dark, of a consortium made for it
 screenshots: $(STAMPS)/test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ui.screenshots docs/img
+
+# every page in every state, at 1280 and 1440 px, light and dark, to be looked at; make views VIEWS="run- trust" takes some
+views: $(STAMPS)/test
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ui.every_view build/views $(VIEWS)
 
 clean:
 	rm -rf demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

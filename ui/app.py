@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from parties.client import EntenteError, PeerError, SignInError, ViewerView
@@ -14,12 +16,14 @@ from ui.pages import PAGES, lay_out
 
 __all__ = ["main"]
 
+_LOGO = Path(__file__).with_name("logo.svg")
 _LAST = "viewer as last told"
 
 
 def main() -> None:
     """Lay out the pages and show the one that was asked for; without a session, nothing."""
     st.set_page_config(page_title="Entente", page_icon=":material/handshake:", layout="wide")
+    st.logo(_LOGO, size="large")
     try:
         desk = connection()
         secret = present_secret()

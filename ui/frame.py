@@ -18,7 +18,6 @@ from ui.zone import CHOSEN
 
 __all__ = ["around"]
 
-_LOGO = Path(__file__).with_name("logo.svg")
 _LOOK = Path(__file__).with_name("look.css")
 _KNOWN = "preferences were read"
 _ASKED, _ASKS = "asked for everywhere", "asks everywhere"
@@ -29,7 +28,6 @@ def around(
 ) -> None:
     """Show the page ``key`` by ``show``, within its frame; ``leave`` signs out."""
     theme = _recall(client)
-    st.logo(_LOGO, size="large")
     st.html(_LOOK)
     with st.sidebar:
         _search()

@@ -56,8 +56,8 @@ def _retry(said: str, again: Callable[[], object], last: bool) -> None:
     since = lost()
     below = " Below is the last state that was read." if last else ""
     st.error(
-        f"{plain(said)}\n\nNo answer for {when(since, ago=False)}.{below} It is asked again every "
-        f"{_RETRY_SECONDS:.0f} seconds; nothing has to be done here.",
+        f"{plain(said[:1].upper() + said[1:])}.\n\nNo answer for {when(since, ago=False)}.{below} It is asked again "
+        f"every {_RETRY_SECONDS:.0f} seconds; nothing has to be done here.",
         title="The coordinator does not answer", icon=":material/cloud_off:",
     )  # fmt: skip
     st.caption(f"Since {instant(since)}.")

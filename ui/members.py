@@ -66,7 +66,10 @@ def columns_table(member: MemberView) -> pd.DataFrame:
 
 
 def warnings(members: Iterable[MemberView]) -> list[str]:
-    """One sentence for each certificate that has ended or soon ends, and for an address that two members name."""
+    """One sentence for each certificate that has ended or soon ends, and for an address that two members name.
+
+    Commands stand between backticks, for :func:`ui.wording.with_commands`.
+    """
     told, at = [], dict[str, str]()
     for member in members:
         if member.address in at:
@@ -78,14 +81,15 @@ def warnings(members: Iterable[MemberView]) -> list[str]:
         if member.certificate == "over":
             told.append(
                 f"The certificate of {member.name} has ended, and nobody accepts it any more. Put it out and invite it "
-                f"again, on this page or where the coordinator runs: entente coordinator revoke {member.name} --home "
-                f"COORDINATOR, then entente invite {member.name} --role {member.role} --home COORDINATOR. Its operator "
-                f"joins from a new folder: entente party join TOKEN --home {member.name}-new --listen {member.address}"
+                f"again, on this page or where the coordinator runs: `entente coordinator revoke {member.name} --home "
+                f"COORDINATOR`, then `entente invite {member.name} --role {member.role} --home COORDINATOR`. Its "
+                f"operator joins from a new folder: `entente party join TOKEN --home {member.name}-new --listen "
+                f"{member.address}`"
             )
         elif member.certificate == "soon":
             told.append(
                 f"The certificate of {member.name} ends in {things(member.days_left, 'days')}. Its operator renews it "
-                f"with entente party rotate --home {member.name}, and starts the node again."
+                f"with `entente party rotate --home {member.name}`, and starts the node again."
             )
     return told
 

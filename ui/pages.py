@@ -107,8 +107,6 @@ def lay_out(client: ClientProtocol, viewer: ViewerView) -> StreamlitPage:
 def _not_for(viewer: ViewerView, page: Page) -> None:
     """What somebody finds whose role may not see a page, instead of no page at all."""
     st.title(page.title)
-    others = ", ".join(role for role in page.roles if role != "admin")
-    empty(
-        f"Not for the role {viewer.role}",
-        f"This page is for the admin{f', and for: {others}' if others else ''}. An admin grants roles.",
-    )
+    *others, last = page.roles
+    named = f"roles {', '.join(others)} and {last}" if others else f"role {last}"
+    empty(f"Not for the role {viewer.role}", f"This page is for the {named}. An admin grants roles.")

@@ -37,6 +37,7 @@ __all__ = [
     "t_value",
     "things",
     "when",
+    "with_commands",
 ]
 
 MISSING = "\N{EN DASH}"
@@ -222,6 +223,15 @@ def plain(text: str, *, longest: int = 400) -> str:
     if len(flat) > longest:
         flat = flat[: longest - 1] + "…"
     return _MARKDOWN.sub(r"\\\1", flat)
+
+
+def with_commands(sentence: str) -> str:
+    """Markdown of a sentence in which commands stand between backticks; all else is shown as it is."""
+    shown = ""
+    for number, part in enumerate(sentence.split("`")):
+        before, after = " " * part[:1].isspace(), " " * (part[-1:].isspace() and len(part) > 1)
+        shown += f"`{part}`" if number % 2 else f"{before}{plain(part, longest=1000)}{after}"
+    return shown
 
 
 def short_id(run_id: str) -> str:

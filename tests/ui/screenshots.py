@@ -1,6 +1,7 @@
 """Pictures of every view, light and dark, of a real consortium: ``make screenshots`` writes them to docs/img.
 
-A finished run, a failed one and one under way are made first, by real nodes on simulated data.
+A finished run, a failed one and one under way are made first, by real nodes on simulated data. All states of all pages,
+at two widths, are the pictures of :mod:`tests.ui.every_view`.
 """
 
 from __future__ import annotations
@@ -10,19 +11,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from tests.ui.chromium import Browser, browsing
+from tests.ui.photographs import THEMES, smaller
 from tests.ui.site_rig import House, house, served
 
 __all__ = ["main"]
 
 _WIDTH, _HEIGHT, _TALLEST = 1440, 1000, 2600
 _CONTENT = "document.querySelector('[data-testid=stMain]')?.scrollHeight"
-_COLOURS = 128
 _A_MOMENT = 1.5
-_THEMES = ("light", "dark")
 
 
 def main(target: Path) -> None:
@@ -40,7 +37,7 @@ def main(target: Path) -> None:
 
 def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> None:
     def picture(name: str, page: str, until: str, *, live: bool = False) -> None:
-        for theme in _THEMES:
+        for theme in THEMES:
             browser.theme(theme)
             browser.tall(_HEIGHT)
             browser.open(f"{address}/{page}")
@@ -53,7 +50,7 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
             else:
                 browser.rest()
             browser.screenshot(target / f"{name}-{theme}.png")
-            _smaller(target / f"{name}-{theme}.png")
+            smaller(target / f"{name}-{theme}.png")
             print(f"{name}-{theme}.png", flush=True)
 
     strict = {**consortium.settings.alignment.model_dump(mode="json"), "minimum_common": 100_000}
@@ -80,22 +77,6 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
     picture("new-run", f"new_run?like={run}", "These terms hold together")
     picture("run", f"run?run={run}", "period by period")
     picture("factor", f"factor?run={run}", "Verified")
-
-
-def _smaller(picture: Path) -> None:
-    """The picture with a palette, a third of its size: every colour of an area exactly, the rest by the nearest."""
-    with Image.open(picture) as file:
-        drawn = file.convert("RGB")
-    codes = np.asarray(drawn, dtype=np.int32).reshape(-1, 3) @ np.array([1 << 16, 1 << 8, 1])
-    colours, places, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    found = np.stack([colours >> 16, (colours >> 8) & 255, colours & 255], axis=1)
-    areas = found[np.argsort(-counts)[:_COLOURS]]
-    others = drawn.quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
-    palette = np.concatenate([areas, np.array(others, dtype=np.int64).reshape(-1, 3)])
-    nearest = ((found[:, None, :] - palette[None]) ** 2).sum(-1).argmin(1).astype(np.uint8)
-    small = Image.fromarray(nearest[places].reshape(drawn.height, drawn.width), "P")
-    small.putpalette(palette.astype(np.uint8).tobytes())
-    small.save(picture, optimize=True)
 
 
 if __name__ == "__main__":

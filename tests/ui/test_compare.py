@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parties.errors import AgreementError
-from tests.ui.pages_rig import said, show
+from tests.ui.pages_rig import said, show, text_tables
 from tests.ui.sample import HOSTILE, RUNNING, SETTLED, SampleClient, settled_run
 from ui.charts.compared import compared_chart
 
@@ -27,9 +27,9 @@ def runs_page(client: object, opened: list[object]) -> None:
 def test_runs_stand_side_by_side() -> None:
     opened: list[object] = []
     app = show(compare_page, SampleClient(), opened, runs=f"{SETTLED},{RUNNING}")
-    numbers, differences, terms = (frame.value for frame in app.dataframe)
-    assert list(numbers.columns) == ["", "weekly-large-caps", HOSTILE[:40]]
-    assert list(numbers[numbers[""] == "Rank IC, joint"].iloc[0])[1:] == ["+0.110", "\N{EN DASH}"]
+    numbers, differences, terms = text_tables(app)
+    assert list(numbers.columns) == ["Number", "weekly-large-caps", HOSTILE[:40]]
+    assert list(numbers[numbers["Number"] == "Rank IC, joint"].iloc[0])[1:] == ["+0.110", "\N{EN DASH}"]
     assert list(differences.iloc[0][["Rank IC less the first's", "t", "95 % interval"]]) == [
         "+0.013", "2.1", "+0.001 to +0.025",
     ]  # fmt: skip

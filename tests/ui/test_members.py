@@ -12,7 +12,7 @@ from tests.ui.pages_rig import button, said, show, text_tables
 from tests.ui.sample import HOSTILE, SampleClient
 from tests.ui.sample_money import TOKEN
 from ui.members import certificate_words, checked_words, code_picture, columns_table, data_look, warnings
-from ui.wording import plain
+from ui.wording import plain, with_commands
 
 
 def members_page(client: object, role: str = "admin") -> None:
@@ -25,7 +25,9 @@ def members_page(client: object, role: str = "admin") -> None:
 def test_members_and_what_they_publish() -> None:
     app = show(members_page, SampleClient())
     assert [e.label for e in app.expander] == ["What it brings: 9 columns"] * 4
-    assert [w.value for w in app.warning] == [plain(told) for told in warnings(SampleClient().membership.members)]
+    assert [w.value for w in app.warning] == [
+        with_commands(told) for told in warnings(SampleClient().membership.members)
+    ]
     assert "ends in 12 days" in app.warning[0].value
     assert "has ended" in app.warning[1].value
     text = said(app)

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from parties.errors import PeerError
-from tests.ui.pages_rig import TIMEOUT, button, numbers, said, show
+from tests.ui.pages_rig import TIMEOUT, button, numbers, said, show, text_tables
 from tests.ui.sample import ABORTED, HOSTILE, PAUSED, RUNNING, SETTLED, SampleClient, bundle, sealed_run
 from ui.wording import plain
 
@@ -168,7 +168,7 @@ def test_the_event_log_is_read_when_asked_for() -> None:
     assert "events" not in client.asked
     app = show(run_page, client, run=SETTLED, part="Log")
     assert "events" in client.asked
-    assert [table.value for table in app.dataframe if "Took" in table.value.columns], "and where the time went"
+    assert [table for table in text_tables(app) if "Took" in table.columns], "and where the time went"
 
 
 def _factor_buttons(app: AppTest) -> list[object]:

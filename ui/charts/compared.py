@@ -16,7 +16,8 @@ __all__ = ["compared_chart"]
 
 _WHEEL = ("blue", "orange", "green", "pink", "red")
 _DASHES = ([1, 0], [5, 3], [2, 2], [8, 3, 2, 3], [1, 3])
-_HEIGHT = 320
+_HEIGHT, _LINE = 290, 16
+_LONG = 22  # characters of a name, of which two do not fit beside each other
 
 
 def compared_chart(lines: Sequence[tuple[str, Sequence[SeriesPoint]]], summed: bool) -> alt.LayerChart:
@@ -34,7 +35,8 @@ def compared_chart(lines: Sequence[tuple[str, Sequence[SeriesPoint]]], summed: b
     ]
     frame = pd.DataFrame(rows, columns=["i", "period", "run", "line", "value"])
     base = alt.Chart(frame).encode(x=period_axis(periods))
-    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, labelLimit=260, columns=2)
+    columns = 1 if max(map(len, names), default=0) > _LONG else 2
+    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, labelLimit=260, columns=columns)
     colours = alt.Scale(domain=names, range=[COLOURS[colour] for colour in _WHEEL[: len(names)]])
     dashes = alt.Scale(domain=names, range=[list(dash) for dash in _DASHES[: len(names)]])
     title = "cumulative rank IC" if summed else "rank IC"
@@ -46,4 +48,6 @@ def compared_chart(lines: Sequence[tuple[str, Sequence[SeriesPoint]]], summed: b
     zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=COLOURS["grey"]).encode(y="value:Q")
     tips = [alt.Tooltip("period:N")]
     tips += [alt.Tooltip(f"run{k}:Q", format="+.3f", title=name) for k, name in enumerate(names) if drawn[name]]
-    return alt.LayerChart(layer=[zero, line, crosshair(base, tips, series="line")], height=_HEIGHT)
+    return alt.LayerChart(
+        layer=[zero, line, crosshair(base, tips, series="line")], height=_HEIGHT + _LINE * -(-len(names) // columns)
+    )

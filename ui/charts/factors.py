@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import altair as alt
@@ -16,12 +17,13 @@ __all__ = ["HEIGHT", "factor_chart"]
 HEIGHT = 260
 _AXIS_LABELS = 8
 _FEW_NAMES = 16
+_NARROW, _BAR = 3, 90
 _POINTS = 40
 
 
 def factor_chart(chart: ChartView, mean: NumberView | None = None) -> alt.LayerChart:
     """One chart of the battery. ``mean`` is drawn as a dashed level in a band chart, with its interval."""
-    names = list(chart.series.x)
+    names = _names(chart)
     frame = pd.DataFrame({"i": range(len(names)), "x": names, "y": list(chart.series.y)})
     if chart.series.low:
         frame["low"], frame["high"] = list(chart.series.low), list(chart.series.high)
@@ -34,7 +36,8 @@ def factor_chart(chart: ChartView, mean: NumberView | None = None) -> alt.LayerC
     ]
     base = alt.Chart(frame).encode(x=x, y=y, tooltip=tips)
     if chart.kind in ("bar", "band"):
-        layers.append(base.mark_bar(color=COLOURS["blue"], opacity=0.85))
+        few = chart.kind == "bar" and len(frame) <= _NARROW  # as wide as its share, a bar alone is a wall
+        layers.append(base.mark_bar(color=COLOURS["blue"], opacity=0.85, **({"size": _BAR} if few else {})))
     elif chart.kind == "area":
         layers.append(base.mark_area(color=COLOURS["red"], opacity=0.3, clip=True, line={"color": COLOURS["red"]}))
     else:
@@ -62,13 +65,20 @@ def _bounds(chart: ChartView, frame: pd.DataFrame, x: alt.X, mean: NumberView | 
     return layers
 
 
+def _names(chart: ChartView) -> list[str]:
+    """Where the chart's values lie; a thousand millions and more as billions."""
+    if chart.key != "capacity":
+        return list(chart.series.x)
+    return [re.sub(r"^(\d+),000m$", r"\1bn", name) for name in chart.series.x]
+
+
 def _x_title(chart: ChartView) -> str:
     known = {"decay": "delay, periods", "quantiles": "quantile of the score", "capacity": "capital"}
     return known.get(chart.key, "" if chart.kind == "bar" else "period")
 
 
 def _x(chart: ChartView) -> alt.X:
-    names = list(chart.series.x)
+    names = _names(chart)
     title = _x_title(chart) or None
     if chart.kind == "bar" and len(names) <= _FEW_NAMES:
         return alt.X("x:N", sort=names, title=title, axis=alt.Axis(labelAngle=0, labelLimit=110))

@@ -11,7 +11,8 @@ from ui.charts.runs import COLOURS, PAYLOAD_COLOURS
 __all__ = ["links_chart"]
 
 _ROW = 30
-_AXIS = 110
+_AXIS, _LEGEND = 90, 26
+_CLASSES = 2
 _MOST_LINKS = 8
 
 
@@ -37,13 +38,15 @@ def links_chart(report: MinimisationView) -> alt.LayerChart:
         alt.Chart(frame)
         .mark_bar(height=16)
         .encode(
-            y=alt.Y("link:N", sort=links, title=None, axis=alt.Axis(labelLimit=260)),
+            y=alt.Y("link:N", sort=links, title=None, axis=alt.Axis(labelLimit=260, labelOverlap=False)),
             x=alt.X("megabytes:Q", title="MB sent", axis=alt.Axis(tickCount=6)),
-            color=alt.Color("payload:N", scale=colours, legend=alt.Legend(orient="top", title=None, columns=2)),
+            color=alt.Color("payload:N", scale=colours, legend=alt.Legend(orient="top", title=None, columns=_CLASSES)),
             tooltip=["link:N", "payload:N", alt.Tooltip("megabytes:Q", format=".3f", title="MB")],
         )
     )
-    return alt.LayerChart(layer=[bars], height=_ROW * max(1, len(links)) + _AXIS)
+    return alt.LayerChart(
+        layer=[bars], height=_ROW * max(1, len(links)) + _AXIS + _LEGEND * -(-len(present) // _CLASSES)
+    )
 
 
 def _link(line: RevealedLine) -> str:

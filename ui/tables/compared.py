@@ -35,7 +35,7 @@ def titles(found: ComparisonView) -> list[str]:
 
 
 def _frame(found: ComparisonView, rows: list[tuple[str, ...]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["", *titles(found)])
+    return pd.DataFrame(rows, columns=["Number", *titles(found)])
 
 
 def numbers_table(found: ComparisonView) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -13,6 +13,14 @@ __all__ = ["actions_table", "sessions_table", "settings_table"]
 
 
 _KIBI = 1024
+_DOINGS: Mapping[str, str] = {
+    "propose": "propose a run", "runs/propose": "propose a run", "cancel": "cancel a run", "pause": "pause a run",
+    "resume": "resume a run", "desk/sign-in": "sign in", "desk/sign-out": "sign out",
+    "desk/end-session": "end somebody's session", "members/invite": "invite a party",
+    "members/withdraw": "withdraw an invitation", "members/revoke": "put a party out",
+    "settlement/ask": "ask for approval of a settlement", "settlement/cash-ask": "ask for approval of a payment",
+    "settlement/withdraw": "withdraw a request for approval", "ledger/verify": "verify the books",
+}  # fmt: skip
 
 
 def settings_table(settings: Sequence[SettingView]) -> pd.DataFrame:
@@ -45,7 +53,7 @@ def actions_table(actions: Sequence[ActionView]) -> pd.DataFrame:
             a.at,
             a.name,
             f"{a.role} of {a.party}" if a.party else a.role,
-            a.what,
+            _DOINGS.get(a.what, a.what),
             a.about,
             a.outcome or "under way",
         )

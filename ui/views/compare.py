@@ -11,7 +11,8 @@ from ui.empty_states import ask, empty
 from ui.links import go
 from ui.shared_reads import shared
 from ui.tables.compared import differences_table, numbers_table, terms_table, titles
-from ui.wording import HELP, MISSING, plain, short_id
+from ui.text_table import show_text_table
+from ui.wording import HELP, plain, short_id
 
 __all__ = ["render"]
 
@@ -49,9 +50,11 @@ def _comparison(found: ComparisonView) -> None:
             if st.button(plain(name), key=f"open {run_id}", icon=":material/monitoring:"):
                 go("run", run=run_id)
     st.subheader("What they reached", help=f"{HELP['rank_ic']} {HELP['t']}")
-    st.dataframe(numbers_table(found), hide_index=True, alt="Numbers of each run")
+    numbers = numbers_table(found)
+    show_text_table(numbers, alt="Numbers of each run", right=list(numbers.columns[1:]))
     st.caption(f"Against {plain(names[0])}, over the periods that both have:", help=HELP["paired"])
-    st.dataframe(differences_table(found), hide_index=True, alt="Differences with their t", placeholder=MISSING)
+    differences = differences_table(found)
+    show_text_table(differences, alt="Differences with their t", right=list(differences.columns[1:]))
     if any(point.ic_joint is not None for run in found.runs for point in run.series):
         st.subheader("Period by period", help=HELP["rank_ic"])
         left, right = st.columns(2)
@@ -60,6 +63,6 @@ def _comparison(found: ComparisonView) -> None:
         draw(compared_chart, lines, False, alt="Rank IC per period of each run", place=right)
     st.subheader("Terms that differ", help=HELP["agreement"])
     if found.terms:
-        st.dataframe(terms_table(found), hide_index=True, alt="Terms in which the agreements differ")
+        show_text_table(terms_table(found), alt="Terms in which the agreements differ", tall=True)
     else:
         st.caption("None that this role sees: they were agreed to in the same words.")

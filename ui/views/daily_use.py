@@ -24,7 +24,7 @@ def daily_use(daily: DailyView | None) -> None:
         st.warning(plain(f"{told} No more follow: {daily.ended}."), icon=":material/event_busy:")
         return
     due = f" Next is {daily.next_period}, due from {instant(daily.next_due)}." if daily.next_due is not None else ""
-    st.info(plain(f"{told}{due} The weights are kept until {daily.expires}."), icon=":material/event_repeat:")
+    st.info(plain(f"{told}{due}"), icon=":material/event_repeat:")
 
 
 def daily_detail(daily: DailyView | None, run_id: str) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from parties.client import CostView, DraftView, ScreenPlanView
 from ui import run_form
 from ui.tables.run_list import costs_table
+from ui.text_table import show_text_table
 from ui.wording import HELP, count, duration, percent, plain, things
 
 __all__ = ["show"]
@@ -152,4 +153,5 @@ def _cost(cost: CostView, *, screened: bool) -> None:
         st.metric("Rows", count(cost.rows), border=True, width="content")
         title = "Periods" if screened else "Periods predicted"
         st.metric(title, count(cost.predicted_periods), border=True, width="content")
-    st.dataframe(costs_table(cost.parties), hide_index=True, alt="Bytes and memory by party")
+    table = costs_table(cost.parties)
+    show_text_table(table, alt="Bytes and memory by party", right=list(table.columns[1:]))

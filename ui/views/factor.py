@@ -9,6 +9,7 @@ from ui.bundle import SUMS, check_archive
 from ui.empty_states import explain
 from ui.links import go
 from ui.tables.run import files_table
+from ui.text_table import show_text_table
 from ui.wording import HELP, data_size, instant, plain, short_id, things
 
 __all__ = ["render"]
@@ -29,30 +30,39 @@ def render(client: ClientProtocol, factor: FactorView) -> None:
             st.code(f"SHA-256 of {SUMS}: {factor.sha256}", language=None)
         if factor.recipients:
             st.caption(f"Sent to {plain(', '.join(factor.recipients))}.")
-        if st.button("Open the factor", icon=":material/query_stats:", key=f"factor of {factor.run_id}"):
-            go("factor", run=factor.run_id)
-        if factor.available:
-            _download(client, factor)
-        else:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"take {factor.run_id}"):
+            if st.button("Open the factor", icon=":material/query_stats:", key=f"factor of {factor.run_id}"):
+                go("factor", run=factor.run_id)
+            fetched = factor.available and _fetched(client, factor)
+        if fetched:
+            _download(factor)
+        elif not factor.available:
             st.info("This coordinator is not among the recipients: the files are at the parties named above.")
     if factor.files:
         with st.expander(f"{things(len(factor.files), 'files')}", icon=":material/folder_zip:"):
-            st.dataframe(files_table(factor.files), hide_index=True, alt="Files of the bundle")
+            show_text_table(files_table(factor.files), alt="Files of the bundle", right=("Size",), code=("SHA-256",))
 
 
-def _download(client: ClientProtocol, factor: FactorView) -> None:
-    """Fetch once, check every fingerprint, then hand over. An archive that fails its check is not handed over."""
+def _fetched(client: ClientProtocol, factor: FactorView) -> bool:
+    """Whether the files are here; until they are, the button that fetches and checks them, once."""
     key = f"bundle {factor.run_id}"
-    if key not in st.session_state:
-        if not st.button("Fetch and check the files", icon=":material/verified:", key=f"fetch {factor.run_id}"):
-            return
-        try:
-            with st.spinner("Fetching the files"):
-                archive = client.download_factor(factor.run_id)
-        except EntenteError as error:
-            explain(error)
-            return
-        st.session_state[key] = archive, check_archive(archive, factor)
+    if key in st.session_state:
+        return True
+    if not st.button("Fetch and check the files", icon=":material/verified:", key=f"fetch {factor.run_id}"):
+        return False
+    try:
+        with st.spinner("Fetching the files"):
+            archive = client.download_factor(factor.run_id)
+    except EntenteError as error:
+        explain(error)
+        return False
+    st.session_state[key] = archive, check_archive(archive, factor)
+    return True
+
+
+def _download(factor: FactorView) -> None:
+    """Hand over what was fetched. An archive that fails its check is not handed over."""
+    key = f"bundle {factor.run_id}"
     archive, check = st.session_state[key]
     if not check.sound:
         st.error(plain("; ".join(check.faults[:5])), title="The files failed their check", icon=":material/gpp_bad:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -37,12 +38,13 @@ def measures(card: FactorCard) -> None:
     found = card.static
     assert found is not None
     rows = [
-        {"model": "joint" if model == "joint" else "label party alone"}
-        | {plain(name.replace("_", " ")): value for name, value in by.items()}
+        {"Scores": "joint" if model == "joint" else "label party alone"}
+        | {name.replace("_", " "): MISSING if value is None else f"{value:.4f}" for name, value in by.items()}
         for model, by in found.measures.items()
     ]
+    table = pd.DataFrame(rows).fillna(MISSING)
     st.subheader(f"On {things(found.rows, 'test rows')}", help=HELP["test_rows"])
-    st.dataframe(rows, hide_index=True, alt="Measures on the test rows")
+    show_text_table(table, alt="Measures on the test rows", right=list(table.columns[1:]))
 
 
 def headline(detail: FactorDetail) -> None:

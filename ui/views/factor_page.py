@@ -10,6 +10,7 @@ from ui.links import go, reachable
 from ui.shared_reads import kept
 from ui.tables.factors import live_table, versions_table
 from ui.tables.run import files_table
+from ui.text_table import show_text_table
 from ui.views import factor_battery as battery
 from ui.views import factor_take as take
 from ui.views.daily_use import daily_detail, daily_use
@@ -106,7 +107,8 @@ def _live(detail: FactorDetail) -> None:
     st.subheader("Live", help=HELP["live"])
     daily_use(detail.daily)
     if detail.live:
-        st.dataframe(live_table(detail.live), hide_index=True, alt="Live periods that the label party attested")
+        table = live_table(detail.live)
+        show_text_table(table, alt="Live periods that the label party attested", right=list(table.columns[1:4]))
     else:
         st.caption("No live period has been attested yet. `entente factors monitor` scores a factor at home meanwhile.")
 
@@ -132,6 +134,6 @@ def _about(detail: FactorDetail) -> None:
         with st.expander("What it is", icon=":material/info:"):
             st.table({"": list(detail.facts), " ": [plain(value) for value in detail.facts.values()]})
     if detail.files:
-        with st.expander(f"{things(len(detail.files), 'files')} with their fingerprints", icon=":material/folder_zip:"):
+        with st.expander(f"{things(len(detail.files), 'files')} with fingerprints", icon=":material/folder_zip:"):
             st.code(f"SHA-256 of SHA256SUMS: {detail.card.sha256}", language=None)
-            st.dataframe(files_table(detail.files), hide_index=True, alt="Files of the bundle")
+            show_text_table(files_table(detail.files), alt="Files of the bundle", right=("Size",), code=("SHA-256",))

@@ -47,7 +47,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         empty("Amounts are not shown to this role", "A reader learns whether the books add up. Ask an admin for more.")
         return
     if not found.accounts:
-        what = "Accounts are opened when the first run settles, or with entente ledger open."
+        what = "Accounts are opened when the first run settles, or with `entente ledger open`."
         empty("No account yet", what if found.scope == "all" else "Your party has no account in this ledger yet.")
         return
     if found.scope == "party":

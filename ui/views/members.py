@@ -30,7 +30,7 @@ from ui.shared_reads import latest, shared
 from ui.text_table import show_text_table
 from ui.views.overlap_form import overlap_form
 from ui.views.overlaps import overlaps_card
-from ui.wording import HELP, MISSING, Colour, instant, plain, things
+from ui.wording import HELP, MISSING, Colour, instant, plain, things, with_commands
 
 __all__ = ["render"]
 
@@ -67,7 +67,7 @@ def _present(client: ClientProtocol, viewer: ViewerView) -> None:
         empty("No party yet", "Invite one: it joins with the token, and appears here.")
         return
     for told in warnings(members):
-        st.warning(plain(told), icon=":material/event_busy:")
+        st.warning(with_commands(told), icon=":material/event_busy:")
     for member in members:
         _member(client, viewer, member)
 
@@ -114,7 +114,7 @@ def _brings(member: MemberView) -> None:
             f"**{100 * member.limits.largest_fraction:.0f} %** of its features' linear forms; {hours}.",
             help=HELP["limits"],
         )
-    st.caption(f"Identity `{member.identity_key}` · certificate `{member.certificate_sha256}`")
+    st.caption(f"Identity `{member.identity_key}`   \nCertificate `{member.certificate_sha256}`")
 
 
 def _revoke(client: ClientProtocol, member: MemberView) -> None:

@@ -39,7 +39,7 @@ def money_steps(client: ClientProtocol, viewer: ViewerView, acted: Callable[[str
     if books is None:
         return
     if not books.accounts:
-        empty("No account yet", "Accounts of parties are opened when a run settles, or by entente ledger open.")
+        empty("No account yet", "Accounts of parties are opened when a run settles, or by `entente ledger open`.")
         return
     kind = st.segmented_control(
         "What", kinds, default=None, format_func=CASH_STEPS.__getitem__, key="cash kind", label_visibility="collapsed"

@@ -99,14 +99,15 @@ def _attention(found: list[Concern]) -> None:
     for number, concern in enumerate(found):
         kind = "grave" if concern.grave else "own" if concern.own else "waits"
         with st.container(border=True, key=f"{kind} {number}"):
-            words, way = st.columns([5, 1], vertical_alignment="center")
+            leads = bool(concern.page) and reachable(concern.page)
+            words, *way = st.columns([5, 1] if leads else 1, vertical_alignment="center")
             colour, icon, title = _KINDS[kind]
             words.markdown(f":{colour}[{icon} **{title}**] {plain(concern.text)}")
             if concern.command:
                 words.code(concern.command, language=None)
-            if concern.page and reachable(concern.page) and way.button(
+            if leads and way[0].button(
                 "Open", key=f"to do {number}", width="stretch", type="primary" if concern.own else "secondary"
-            ):  # fmt: skip
+            ):
                 go(concern.page, **({"run": concern.run} if concern.run else {}))
 
 

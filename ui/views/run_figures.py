@@ -11,6 +11,7 @@ from ui.charts.drawn_once import draw
 from ui.charts.thinned_series import MOST_POINTS
 from ui.empty_states import empty
 from ui.tables import run as run_tables
+from ui.text_table import show_text_table
 from ui.views.run_rounds import round_tiles, rounds
 from ui.views.screen_result import is_screen, screen_opened, screen_result
 from ui.wording import HELP, MISSING, amount, correlation, count, data_size, plain, t_value, things
@@ -149,8 +150,7 @@ def contribution(run: RunView) -> None:
         st.caption(f"{way} {HELP['standard_error']}")
     draw(run_charts.shapley_chart, run.contributions, alt="Shapley values by party")
     table = run_tables.contributions_table(run.contributions, run.unit, run.scale)
-    config = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[1:]}
-    st.dataframe(table, hide_index=True, column_config=config, alt="Shapley values, shares and rewards")
+    show_text_table(table, alt="Shapley values, shares and rewards", right=list(table.columns[1:]))
     st.caption(f"Reward pot: {plain(amount(run.pot, run.unit, run.scale))}")
 
 
@@ -191,9 +191,8 @@ def revealed(run: RunView) -> None:
             total = sum(view.bytes for view in run.bytes_by_message)
             draw(run_charts.bytes_chart, run.bytes_by_message, alt="Megabytes sent by message type")
             with st.expander(f"{data_size(total)} in all, by sender"):
-                st.dataframe(
-                    run_tables.bytes_table(run.bytes_by_message), hide_index=True, alt="Bytes by sender and type"
-                )
+                table = run_tables.bytes_table(run.bytes_by_message)
+                show_text_table(table, alt="Bytes by sender and type", right=("Size", "Messages"), tall=True)
         else:
             st.caption("Nothing has been counted yet.")
         if run.relayed:

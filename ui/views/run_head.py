@@ -66,6 +66,8 @@ def timeline(run: RunView) -> None:
     known = {phase.name: phase for phase in run.phases}
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"phases {run.run_id}"):
         for name, title in PHASE_TITLES.items():
+            if name == "encode" and name not in known:  # of a run with groups alone
+                continue
             phase = known.get(name, PhaseView(name=name, status="waiting"))
             colour, icon = _PHASE_BADGES[phase.status]
             st.badge(f"{title} · {_state(run, phase)}", color=colour, icon=icon, help=HELP[name])

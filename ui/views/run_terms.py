@@ -11,6 +11,7 @@ from parties.client import ClientProtocol, PartyView, RunView
 from ui.charts import runs as run_charts
 from ui.charts.drawn_once import draw
 from ui.empty_states import ask, empty
+from ui.links import go, reachable
 from ui.tables import run as run_tables
 from ui.tables.run_list import columns_table
 from ui.text_table import show_text_table
@@ -30,6 +31,10 @@ def agreed(run: RunView, members: Sequence[PartyView]) -> None:
         st.markdown("**Columns that the run may use**", help=HELP["grants"])
         st.dataframe(columns, hide_index=True, height=240, alt="Columns by party, as agreed")
     st.markdown("**Every term**", help=HELP["canonical"])
+    if reachable("trust") and st.button(
+        "In words, with each signature checked", icon=":material/arrow_forward:", key=f"words {run.run_id}"
+    ):
+        go("trust", section="agreements", run=run.run_id)
     st.json(run.agreement, expanded=1)
 
 
@@ -42,10 +47,10 @@ def log(client: ClientProtocol, run: RunView) -> None:
         # without progress, which the chart does not show and by which no chart can be known again
         spans = tuple(phase.model_copy(update={"progress": ()}) for phase in run.phases)
         draw(run_charts.phase_chart, spans, now, alt="Start, end and duration of each phase")
-    st.dataframe(run_tables.phases_table(run.phases), hide_index=True, alt="Phases")
+    show_text_table(run_tables.phases_table(run.phases), alt="Phases", right=("Took", "Attempt"))
     st.markdown("**Event log**")
     events = ask("the event log", lambda: client.events(run.run_id))
     if events:
-        st.dataframe(run_tables.events_table(events), hide_index=True, alt="Event log of the run")
+        show_text_table(run_tables.events_table(events), alt="Event log of the run", right=("No.",), tall=True)
     elif events is not None:
         empty("No entry", "The coordinator has written nothing about this run.")

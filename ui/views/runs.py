@@ -120,7 +120,7 @@ def _list(client: ClientProtocol, viewer: ViewerView) -> None:
 
 def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     """What is asked for. Text, status and party stand in the page's address, so that a search can be shared."""
-    words, status, party = st.columns([3, 4, 2])
+    words, status, party = st.columns([3, 5, 2])  # all of the status on one line
     text = words.text_input(
         "Search", key="find", type="search", live=True, bind="query-params", placeholder="purpose, party or run id",
         max_chars=200,
@@ -133,7 +133,7 @@ def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     members = ask("the parties", lambda: shared(client, viewer, "parties", client.parties, seconds=30)) or []
     named = [view.name for view in members]
     chosen = party.selectbox("Party", named, index=None, key="party", placeholder="any", bind="query-params")
-    days, order, rows = st.columns([3, 4, 2])
+    days, order, rows = st.columns([3, 5, 2])
     between = days.date_input("Proposed between", [], key="days", format="YYYY-MM-DD")
     by = order.selectbox("Sorted by", list(ORDERS), key="order")
     size = rows.selectbox("Rows", _ROWS, key="rows")

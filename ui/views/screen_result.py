@@ -7,6 +7,7 @@ import streamlit as st
 from parties.client import RunView, ScreenView, ViewerView
 from ui.empty_states import empty
 from ui.tables.screen import hurdles_table
+from ui.text_table import show_text_table
 from ui.wording import HELP, count, data_size, plain, short_id, things
 
 __all__ = ["is_screen", "screen_opened", "screen_result"]
@@ -34,8 +35,7 @@ def screen_result(run: RunView, viewer: ViewerView) -> None:
             icon=":material/do_not_disturb_on:",
         )
     table = hurdles_table(found, run.agreement["model"])
-    right = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[2:]}
-    st.dataframe(table, hide_index=True, column_config=right, alt="Formulas left after each hurdle")
+    show_text_table(table, alt="Formulas left after each hurdle", right=list(table.columns[2:]))
     st.caption(
         "Both halves opened at once, so a label party could look at the second first: the report says what the rule "
         "above says, and no other."

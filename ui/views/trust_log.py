@@ -25,7 +25,10 @@ def render(client: ClientProtocol) -> None:
     if page is None:
         return
     if not page.total:
-        empty("Nothing fits", "No entry fits these filters: take one of them away.")
+        if any(_filters()):
+            empty("Nothing fits", "No entry fits these filters: take one of them away.")
+        else:
+            empty("No entry yet", "The coordinator writes one for each step of a run, and for what people do here.")
         return
     st.caption("Select a row for the entry as it was logged, and its proof.")
     event = st.dataframe(
@@ -50,8 +53,11 @@ def _question(client: ClientProtocol) -> AuditQuestion:
 
 def _pages() -> str:
     """Other filters begin at their own first page."""
-    filters = [st.session_state.get(key) or "" for key in ("audit words", "audit kind", "audit run")]
-    return f"audit pages {filters}"
+    return f"audit pages {_filters()}"
+
+
+def _filters() -> list[str]:
+    return [st.session_state.get(key) or "" for key in ("audit words", "audit kind", "audit run")]
 
 
 def _verification(client: ClientProtocol) -> None:
@@ -78,7 +84,8 @@ def _answer(check: LogCheckView) -> None:
             told += f" Heads of others that were seen, none against another: {seen}."
         st.success(told, title="The log is sound", icon=":material/verified:")
         if check.unlinked:
-            st.caption(f"{things(check.unlinked, 'heads')} are signed, but begin after one that was not seen here.")
+            begun = "is signed, but begins" if check.unlinked == 1 else "are signed, but begin"
+            st.caption(f"{things(check.unlinked, 'heads')} {begun} after one that was not seen here.")
         st.code(f"root {check.root}", language=None)
     else:
         faults = "\n".join(f"- {plain(fault)}" for fault in check.faults[:10])

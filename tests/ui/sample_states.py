@@ -1,0 +1,150 @@
+"""The sample client in each state that a page may be opened in: by role, empty, and without its coordinator."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from parties.calls.views import StaticView
+from parties.client import EvaluationView, FactorPage, OverlapView, PhaseView, RunView, ViewerView
+from parties.errors import PeerError
+from tests.ui import sample_contributions, sample_federated, sample_screen, sample_trust
+from tests.ui.sample import HOSTILE, RUNNING, SETTLED, T0, SampleClient, sealed_run, settled_run
+
+__all__ = ["FEDERATED", "GROUP", "PROPOSED", "ROUNDS", "SEALED", "STATES", "STATIC", "TREES", "client_in"]
+
+FEDERATED, ROUNDS, SEALED, TREES = "fa" * 32, "fb" * 32, "5e" * 32, "73" * 32
+GROUP, PROPOSED, STATIC = "6a" * 32, "9e" * 32, "57" * 32
+STATES = ("", "reader", "operator", "auditor", "empty", "away", "lost")
+_AWAY = "the coordinator at 127.0.0.1:7600 cannot be reached: check the address, and that it runs"
+_UNTIL_LOST = 8.0
+_SAID = "Weekly factor, mid caps"
+
+
+class _Tidy(SampleClient):
+    """Names that try to be markup are for tests; in a picture they read as names do."""
+
+    def ask(self, what: str, question: Any, shape: Any) -> Any:
+        return _tidy(super().ask(what, question, shape))
+
+    def events(self, *args: Any, **kwargs: Any) -> Any:
+        return _tidy(super().events(*args, **kwargs))
+
+    def run(self, run_id: str) -> RunView:
+        found: RunView = _tidy(super().run(run_id))
+        return found
+
+
+class _Lost(_Tidy):
+    """Answers for a moment, and then no longer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = 0.0
+
+    def _answer(self, what: str) -> None:
+        self.first = self.first or time.monotonic()
+        if time.monotonic() > self.first + _UNTIL_LOST:
+            self.error = PeerError(_AWAY)
+        super()._answer(what)
+
+
+def _tidy(answer: Any) -> Any:
+    if isinstance(answer, list):
+        return [_tidy(one) for one in answer]
+    if not isinstance(answer, BaseModel):
+        return answer
+    told = answer.model_dump_json()
+    for name in (HOSTILE, "<b>Eve</b> :red[x]"):
+        told = told.replace(json.dumps(name)[1:-1], _SAID)
+    return TypeAdapter(type(answer)).validate_json(told) if _SAID in told else answer
+
+
+def client_in(state: str) -> SampleClient:
+    """A client of its own for this state."""
+    made = _Lost() if state == "lost" else _Tidy()
+    _more_runs(made)
+    if state in ("reader", "operator", "auditor"):
+        made.role = state  # type: ignore[assignment]
+        whose = "orbit" if state == "operator" else ""
+        made.doors["viewer"] = lambda _: ViewerView(name="Rae", role=made.role, party=whose)
+    elif state == "empty":
+        _nothing(made)
+    elif state == "away":
+        made.error = PeerError(_AWAY)
+    return made
+
+
+def _more_runs(made: SampleClient) -> None:
+    """A run of each kind, and daily use of the settled one."""
+    sealed = sealed_run(settled_run()).model_copy(update={"run_id": SEALED, "purpose": "Sealed network, large caps"})
+    trees = sealed.model_copy(
+        update={
+            "run_id": TREES, "purpose": "Sealed trees, large caps",
+            "agreement": sealed.agreement | {"model": {"kind": "trees", "refit_every": 13}},
+            "series": tuple(
+                point.model_copy(update={"gain": 0.05 / (1 + number)}) for number, point in enumerate(sealed.series)
+            ),
+        }
+    )  # fmt: skip
+    made.views |= _others(sealed) | {
+        SETTLED: made.views[SETTLED].model_copy(update={"daily": sample_screen.DAILY}),
+        SEALED: sealed,
+        TREES: trees,
+        FEDERATED: sample_federated.federated_ended().model_copy(update={"run_id": FEDERATED}),
+        ROUNDS: sample_federated.federated_training().model_copy(update={"run_id": ROUNDS}),
+        sample_screen.SCREEN: sample_screen.screen_run(),
+        sample_screen.SESSION: sample_screen.scoring_run(),
+        RUNNING: made.views[RUNNING].model_copy(update={"purpose": _SAID}),
+    }
+    before = made.doors["factors/one"]
+    made.doors["factors/one"] = lambda asked: before(asked).model_copy(update={"daily": sample_screen.DAILY})
+
+
+def _others(sealed: RunView) -> dict[str, RunView]:
+    """A run with a group of members, one of static data, and a proposal that waits for signatures."""
+    encode = sealed.phases[1].model_copy(update={"name": "encode"})
+    group = sealed.model_copy(
+        update={
+            "run_id": GROUP, "purpose": "One encoder of three brokers",
+            "phases": (*sealed.phases[:2], encode, *sealed.phases[2:]),
+        }
+    )  # fmt: skip
+    measures = {"joint": {"auc": 0.9934, "accuracy": 0.9649}, "own": {"auc": 0.9712, "accuracy": 0.9298}}
+    static = sealed.model_copy(
+        update={
+            "run_id": STATIC, "purpose": "Who pays late", "series": (), "ic_joint": None, "ic_own": None,
+            "evaluation": EvaluationView(static=StaticView(label="binary", rows=171, measures=measures)),
+            "agreement": sealed.agreement | {"static": {"label": "binary"}},
+        }
+    )  # fmt: skip
+    waits = PhaseView(name="approve", status="running", started_at=T0)
+    proposed = settled_run().model_copy(
+        update={
+            "run_id": PROPOSED, "purpose": "Weekly factor, small caps", "status": "proposed", "phase": "approve",
+            "phases": (waits,), "waiting_for": ("orbit", "till"), "ended_at": None, "progress": 0.0, "series": (),
+            "evaluation": None, "ic_joint": None, "ic_own": None, "n_common": None, "contributions": (), "factor": None,
+            "openings": (), "bytes_by_message": (), "relayed": (), "peak_rss_mb": {},
+            "signatures": settled_run().signatures[:2],
+            "agreement": {"expires_at": (T0 + timedelta(days=1)).isoformat()},
+        }
+    )  # fmt: skip
+    return {GROUP: group, STATIC: static, PROPOSED: proposed}
+
+
+def _nothing(made: SampleClient) -> None:
+    """A consortium that has just been made."""
+    made.views.clear()
+    made.money.accounts, made.money.entries, made.money.runs, made.money.dossiers = [], [], [], []
+    made.membership.members = []
+    none: list[OverlapView] = []
+    made.doors |= {
+        "factors/page": lambda asked: FactorPage(total=0, offset=0, cards=()),
+        "overlaps/list": lambda _: none,
+        **sample_contributions.doors(0),
+        **sample_trust.doors(0),
+    }
