@@ -187,7 +187,7 @@ def openings_chart(openings: Sequence[OpeningsView]) -> alt.LayerChart:
         x=alt.X("used:Q", title="openings per row", scale=room, axis=alt.Axis(tickMinStep=1, tickCount=_TICKS)),
         tooltip=["party:N", alt.Tooltip("used:Q", title="most used"), alt.Tooltip("limit:Q", title="limit")],
     )
-    limits = base.mark_tick(color=COLOURS["red"], thickness=3, height=24).encode(x="limit:Q")
+    limits = base.mark_tick(color=COLOURS["red"], thickness=3, height=24, opacity=1).encode(x="limit:Q")
     labels = base.mark_text(align="left", dx=8, color=COLOURS["grey"]).encode(x="limit:Q", text="text:N")
     return _layered(bars, limits, labels, height=_ROW * max(1, len(openings)) + _AXIS)
 

@@ -31,6 +31,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     chosen = st.multiselect(
         f"Runs, up to {COMPARED}; the others are compared with the first",
         list(named), default=asked[:COMPARED], format_func=named.__getitem__, max_selections=COMPARED,
+        placeholder="Choose runs",
     )  # fmt: skip
     if chosen != asked:
         st.query_params["runs"] = ",".join(chosen)

@@ -86,6 +86,8 @@ def _across(client: ClientProtocol, page: ContributionPage, asked: Contributions
         "Shapley value": st.column_config.NumberColumn(format="%+.3f", help=HELP["shapley"]),
         "t": st.column_config.NumberColumn(format="%.1f", help=HELP["t"]),
         "Share, %": st.column_config.NumberColumn(format="%.1f", help=HELP["share"]),
+        "Pot": st.column_config.TextColumn(alignment="right"),
+        "Reward": st.column_config.TextColumn(alignment="right"),
     }
     if len(page.runs) > 1:
         st.caption("Select a row to see that run below.")
