@@ -130,10 +130,11 @@ VIEWS: tuple[View, ...] = (
 
 
 def main(target: Path, wanted: tuple[str, ...] = ()) -> int:
-    """All views, or those whose names begin so; gives how many could not be taken."""
+    """All views, or those named, one by one or by a beginning that ends in a hyphen; gives how many were not taken."""
     target.mkdir(parents=True, exist_ok=True)
     failed = 0
-    views = [view for view in VIEWS if not wanted or view.name.startswith(wanted)]
+    begun = tuple(name for name in wanted if name.endswith("-"))
+    views = [view for view in VIEWS if not wanted or view.name in wanted or view.name.startswith(begun)]
     with (
         tempfile.TemporaryDirectory() as made,
         _served(target / f"page-{os.getpid()}.log") as address,

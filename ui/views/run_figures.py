@@ -141,7 +141,11 @@ def contribution(run: RunView) -> None:
         empty("No contributions", "A screen makes no factor: it values nobody, and pays nothing.")
         return
     if not run.contributions:
-        how = "Coalitions are valued after the evaluation." if not run.ended else "The run ended before, or without it."
+        how = (
+            "Coalitions are valued after the evaluation."
+            if not run.ended
+            else "The run ended before anybody was valued, or was to value nobody."
+        )
         empty("No contributions", how)
         return
     st.subheader("Who contributed what", help=HELP["shapley"])
@@ -159,7 +163,9 @@ def revealed(run: RunView) -> None:
     if run.federated is not None:
         rounds(run.federated)
     elif not run.groups and not run.openings and not run.bytes_by_message:
-        empty("Nothing yet", "Nothing has been opened, and no bytes of this run have been counted.")
+        empty(
+            "Nothing was opened" if run.ended else "Nothing yet", "No opening and no byte of this run has been counted."
+        )
         return
     for found in run.groups:
         rounds(found)
