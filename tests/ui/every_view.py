@@ -141,7 +141,7 @@ def main(target: Path, wanted: tuple[str, ...] = ()) -> int:
         browsing(Path(made), width=1280, height=1000) as browser,
     ):
         browser.open(address)  # the parts of a first page come one by one
-        browser.wait_for_text("Sign out", seconds=90)
+        browser.wait_for_text("Sign out", seconds=240)
         for view in views:
             try:
                 _in_state(browser, address, view.state)
