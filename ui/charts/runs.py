@@ -176,15 +176,15 @@ def shapley_chart(contributions: Sequence[ContributionView]) -> alt.LayerChart:
     return _layered(bars, errors, labels, height=_ROW * max(1, len(rows)) + _AXIS)
 
 
-def openings_chart(openings: Sequence[OpeningsView]) -> alt.LayerChart:
-    """Openings of the most opened row at each feature party (bar) and the agreed limit (tick)."""
+def openings_chart(openings: Sequence[OpeningsView], what: str = "openings") -> alt.LayerChart:
+    """Openings (``what``) of the most opened row at each feature party (bar) and the agreed limit (tick)."""
     rows = [(o.party, o.max_used, o.limit, f"{o.max_used} of {o.limit}") for o in openings]
     frame = pd.DataFrame(rows, columns=["party", "used", "limit", "text"])
     top = max((max(o.limit, o.max_used) for o in openings), default=1)
     room = alt.Scale(domain=[0, 1.2 * top], nice=False)
     base = alt.Chart(frame).encode(y=alt.Y("party:N", title=None))
     bars = base.mark_bar(color=COLOURS["sky"], height=18, cornerRadius=2).encode(
-        x=alt.X("used:Q", title="openings per row", scale=room, axis=alt.Axis(tickMinStep=1, tickCount=_TICKS)),
+        x=alt.X("used:Q", title=f"{what} per row", scale=room, axis=alt.Axis(tickMinStep=1, tickCount=_TICKS)),
         tooltip=["party:N", alt.Tooltip("used:Q", title="most used"), alt.Tooltip("limit:Q", title="limit")],
     )
     limits = base.mark_tick(color=COLOURS["red"], thickness=3, height=24, opacity=1).encode(x="limit:Q")

@@ -72,7 +72,8 @@ def render_revealed(client: ClientProtocol) -> None:
             st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         counted = tuple(one for one in report.openings if not report.score_bits or one.party == report.anchor)
         if counted:
-            draw(openings_chart, counted, alt="Openings used against the limit")
+            what = "scores" if report.score_bits else "openings"
+            draw(openings_chart, counted, what, alt=f"{what.title()} used against the limit")
         else:
             st.caption("Nothing was opened.")
     st.subheader("Message by message", help=HELP["reveals"])
