@@ -103,7 +103,7 @@ def test_the_site_says_since_when_it_has_no_answer_and_goes_on_by_itself() -> No
 def test_a_page_that_is_not_for_a_role_says_for_whom_it_is() -> None:
     text = said(show(not_for_page, "reader"))
     assert "Not for the role reader" in text
-    assert "operator, auditor" in text
+    assert "roles admin, operator and auditor" in text
 
 
 def test_nobody_is_shown_what_is_gone() -> None:
