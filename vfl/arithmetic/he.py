@@ -5,7 +5,8 @@ by one against their primes; SEAL objects are built here from words that were ch
 module writes itself (uncompressed, through a memfd); and nothing but size-2 ciphertexts of a parameter set on the
 allow-list is ever accepted.
 
-SEAL transforms, multiplies, switches and decrypts; what an encryption samples comes from :mod:`vfl.arithmetic.rlwe`.
+SEAL transforms, multiplies and switches; what an encryption samples comes from :mod:`vfl.arithmetic.rlwe`, and what a
+decryption rounds from :mod:`vfl.arithmetic.mask`.
 
 The evaluator's answer follows Halevi and Shoup's rule that a ciphertext which leaves is fresh: ``finish`` adds a
 public-key encryption of zero and subtracts a mask uniform in R_q, so what the key holder sees is independent of the
@@ -22,7 +23,7 @@ import numpy as np
 import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
-from vfl.arithmetic.mask import MaskSource
+from vfl.arithmetic.mask import MaskSource, reduce_once
 from vfl.arithmetic.parameter_sets import PARAMETER_SETS, PRIME_PARAMETER_SETS
 from vfl.arithmetic.prime_ring import PRIME
 from vfl.arithmetic.public_key import SEED_BYTES as KEY_SEED_BYTES
@@ -99,9 +100,9 @@ class Context(SealWords):
         residues[1] = expanded([block[size:]], self.primes, self.degree)[0]
         return self.cipher(self.seal.first_parms_id(), residues, ntt=True)
 
-    def secret_plain(self, words: U64) -> Plain:
-        """A secret key's residues (primes * degree,) in NTT form, as what a ciphertext is multiplied by."""
-        return self.loaded_plain(words, self.seal.first_parms_id())
+    def secret_plain(self, words: U64, parms: Sequence[int]) -> Plain:
+        """A secret key's residues (primes * degree,) in NTT form, by which a ciphertext of ``parms`` is multiplied."""
+        return self.loaded_plain(words, parms)
 
     def answer(self, residues: U64) -> Ciphertext:
         """The size-2 ciphertext of an answer, from residues (2, answer primes, degree) that were checked before."""
@@ -142,7 +143,9 @@ class KeyHolder:
         drawn = context.residues(public, len(context.key_primes))
         self.public_key = rebased(drawn, words.reshape(drawn[0].shape), context.key_primes, os.urandom(KEY_SEED_BYTES))
         count = len(context.primes) * context.degree
-        self._secret = context.secret_plain(words[:count])
+        self._secret = context.secret_plain(words[:count], context.seal.first_parms_id())
+        answered = words[: len(context.answer_primes) * context.degree]
+        self._answered = context.secret_plain(answered, context.answer_parms)
         self._errors = ErrorSource(os.urandom(32))
         self._decryptor, self._key = seal.Decryptor(context.seal, secret), secret
 
@@ -170,7 +173,7 @@ class KeyHolder:
             body = context.scale.scaled(both)
             body += residues_of(self._errors.errors(*both.shape), context.primes)
             bounds = np.array(context.primes, dtype=np.uint64)[:, None]
-            np.subtract(body, bounds, out=body, where=body >= bounds)
+            reduce_once(body, bounds)
             parms = context.seal.first_parms_id()
             made = context.cipher(parms, body, ntt=False)
             context.engine.transform_to_ntt_inplace(made)
@@ -182,21 +185,36 @@ class KeyHolder:
         return tuple(blocks)
 
     def decrypt(self, c0: bytes, c1: bytes, positions: NDArray[np.int64] | None = None) -> U64:
-        """The plaintext at ``positions``, or everywhere; c0 carries residues for these coefficients only.
+        """One of :meth:`decrypt_all`."""
+        return self.decrypt_all([c0], [c1], [positions])[0]
 
-        Raises MalformedError when the bytes are not a ciphertext of this parameter set.
+    def decrypt_all(
+        self, first: Sequence[bytes], second: Sequence[bytes], positions: Sequence[NDArray[np.int64] | None]
+    ) -> list[U64]:
+        """Each plaintext at its ``positions``, or everywhere; c0 carries residues for these coefficients only.
+
+        round(t (c0 + c1 s) / q), rounded there alone and as the evaluator rounds its own share. SEAL's ciphertexts have
+        two polynomials, so c1 of two are multiplied at a time. Raises MalformedError when the bytes are not
+        ciphertexts of this parameter set.
         """
-        context = self.context
-        residues = np.zeros((2, len(context.answer_primes), context.degree), dtype=np.uint64)
-        where = slice(None) if positions is None else positions
-        count = context.degree if positions is None else len(positions)
-        residues[0][:, where] = context.unpack_polynomial(c0, count, answer=True)
-        residues[1] = context.unpack_polynomial(c1, context.degree, answer=True)
-        if not residues[1].any():
-            raise MalformedError("a ciphertext with a zero second polynomial hides nothing")
-        plain = seal.Plaintext()
-        self._decryptor.decrypt(context.answer(residues), plain)
-        return context.coefficients(plain)[where]
+        context, found = self.context, list[U64]()
+        for start in range(0, len(second), 2):
+            hidden = [context.unpack_polynomial(c1, context.degree, answer=True) for c1 in second[start : start + 2]]
+            if not all(one.any() for one in hidden):
+                raise MalformedError("a ciphertext with a zero second polynomial hides nothing")
+            both = context.answer(np.stack([hidden[0], hidden[-1]]))
+            context.engine.transform_to_ntt_inplace(both)
+            context.engine.multiply_plain_inplace(both, self._answered)
+            context.engine.transform_from_ntt_inplace(both)
+            products = context.residues(both, len(context.answer_primes))
+            for place, product in enumerate(products[: len(hidden)], start):
+                where = positions[place]
+                count = context.degree if where is None else len(where)
+                opened = context.unpack_polynomial(first[place], count, answer=True)
+                opened += product if where is None else product[:, where]
+                reduce_once(opened, np.array(context.answer_primes, dtype=np.uint64)[:, None])
+                found.append(context.masks.rounded(opened))
+        return found
 
 
 class Evaluator:
@@ -223,7 +241,9 @@ class Evaluator:
         """A plaintext in NTT form; None for the zero polynomial, which SEAL refuses to multiply by."""
         if not coefficients.any():
             return None
-        plain = self.context.plain(coefficients)
+        whole = np.zeros(self.context.degree, dtype=np.uint64)
+        whole[: coefficients.size] = coefficients
+        plain = self.context.plain(whole)
         self._evaluator.transform_to_ntt_inplace(plain, self.context.seal.first_parms_id())
         return plain
 
@@ -281,9 +301,8 @@ class Evaluator:
         masked = residues[0] if positions is None else residues[0][:, positions]
         mask, share = context.masks.draw(stream, masked.shape[1])
         masked -= mask
-        for row, prime in zip(masked, context.answer_primes, strict=True):
-            # a difference below zero has wrapped past 2**64, far above its prime
-            np.add(row, np.uint64(prime), out=row, where=row >= np.uint64(prime))
+        # a difference below zero has wrapped to far above its prime
+        np.minimum(masked, masked + np.array(context.answer_primes, dtype=np.uint64)[:, None], out=masked)
         return context.pack_polynomial(masked), context.pack_polynomial(residues[1]), share
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vfl.arithmetic.randomness import SecretStream
 
-__all__ = ["MaskSource", "multiply_high"]
+__all__ = ["MaskSource", "multiply_high", "reduce_once"]
 
 U64 = NDArray[np.uint64]
 
@@ -36,6 +36,15 @@ def multiply_high(a: U64, b: int) -> U64:
     return a1
 
 
+def reduce_once(values: U64, bound: np.uint64 | U64) -> None:
+    """Bring values below twice the bound, which is below 2**63, to below it, in place.
+
+    A difference below zero has wrapped to more than the value; a choice of elements, numpy's ``where``, takes six times
+    as long.
+    """
+    np.minimum(values, values - bound, out=values)
+
+
 class MaskSource:
     """Draws masks for the ciphertext modulus q = q1 q2 and plaintext modulus t <= 3 q2 / 4.
 
@@ -53,6 +62,8 @@ class MaskSource:
         self._rest = (modulus << (64 + first.bit_length())) // (first * second)
         self._factor = first % second
         self._shoup = (self._factor << 64) // second
+        self._inverse = pow(first, -1, second)
+        self._inverse_shoup = (self._inverse << 64) // second
 
     def draw(self, stream: SecretStream, count: int) -> tuple[U64, U64]:
         """Residues (2, count) of ``count`` independent uniform r, and round(t r / q) mod t for each."""
@@ -62,14 +73,31 @@ class MaskSource:
         residues[1] = self._second_residue(a, k)
         return residues, self._share(a, k)
 
-    def _second_residue(self, a: U64, k: U64) -> U64:
-        """a + q1 k mod q2; Shoup's product by a constant."""
+    def rounded(self, residues: U64) -> U64:
+        """round(t x / q) mod t of each x with these residues (2, count), as a share of its own mask is rounded."""
+        a, k = residues[0], self._in_second(residues[0])
+        np.subtract(np.uint64(self._second), k, out=k)
+        k += residues[1]
+        reduce_once(k, np.uint64(self._second))
+        return self._share(a, self._times(k, self._inverse, self._inverse_shoup))
+
+    def _in_second(self, a: U64) -> U64:
+        """a mod q2, an array of its own."""
+        return a.copy() if self._first <= self._second else a % np.uint64(self._second)
+
+    def _times(self, values: U64, factor: int, shoup: int) -> U64:
+        """Shoup's product by a constant, mod q2."""
         second = np.uint64(self._second)
-        value = k * np.uint64(self._factor)
-        value -= multiply_high(k, self._shoup) * second
-        np.subtract(value, second, out=value, where=value >= second)
-        value += a if self._first <= self._second else a % second
-        np.subtract(value, second, out=value, where=value >= second)
+        value = values * np.uint64(factor)
+        value -= multiply_high(values, shoup) * second
+        reduce_once(value, second)
+        return value
+
+    def _second_residue(self, a: U64, k: U64) -> U64:
+        """a + q1 k mod q2."""
+        value = self._times(k, self._factor, self._shoup)
+        value += self._in_second(a)
+        reduce_once(value, np.uint64(self._second))
         return value
 
     def _share(self, a: U64, k: U64) -> U64:
@@ -82,6 +110,5 @@ class MaskSource:
         share += low < fraction
         low >>= _TOP
         share += low
-        modulus = np.uint64(self._modulus)
-        np.subtract(share, modulus, out=share, where=share >= modulus)
+        reduce_once(share, np.uint64(self._modulus))
         return share

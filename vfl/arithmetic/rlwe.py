@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vfl.arithmetic.mask import multiply_high
+from vfl.arithmetic.mask import multiply_high, reduce_once
 from vfl.arithmetic.randomness import SecretStream
 
 __all__ = ["LARGEST_ERROR", "SEED_BYTES", "ErrorSource", "MessageScale", "expanded", "residues_of"]
@@ -110,6 +110,6 @@ class MessageScale:
             row -= multiply_high(values, shoup) * bound
             row += rounded  # below 3 q for every prime that is allowed, so two reductions
             for _ in range(2):
-                np.subtract(row, bound, out=row, where=row >= bound)
+                reduce_once(row, bound)
             out[..., number, :] = row
         return out

@@ -364,10 +364,14 @@ def open_part(
         )
     height = packing.n if transposed else packing.m
     column_blocks = math.ceil(columns / packing.k)
-    for index, (c0, c1) in enumerate(zip(answer.first, answer.second, strict=True), done):
+    places = []
+    for index in range(done, done + size):
         outer, c = divmod(index, column_blocks)
         top, bottom = outer * height, min((outer + 1) * height, rows)
-        start, stop = c * packing.k, min((c + 1) * packing.k, columns)
-        positions = packing.positions(bottom - top, stop - start, transposed=transposed)
-        share[top:bottom, start:stop] = key.decrypt(c0, c1, positions).reshape(bottom - top, stop - start)
+        places.append((slice(top, bottom), slice(c * packing.k, min((c + 1) * packing.k, columns))))
+    shapes = [share[place].shape for place in places]
+    positions = [packing.positions(high, wide, transposed=transposed) for high, wide in shapes]
+    opened = key.decrypt_all(answer.first, answer.second, positions)
+    for place, shape, part in zip(places, shapes, opened, strict=True):
+        share[place] = part.reshape(shape)
     return done + size

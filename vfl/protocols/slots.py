@@ -29,8 +29,8 @@ Source: docs/protocols/slots.md#slot-mode; batching of Smart and Vercauteren, De
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -120,20 +120,23 @@ def encrypt_slots(key: KeyHolder, values: U64) -> tuple[bytes, ...]:
 
 @dataclass(frozen=True)
 class LoadedSlots:
-    """A received vector of ``count`` elements, checked, in NTT form; it may serve several products.
+    """A vector of ``count`` elements as far as it has come, checked, in NTT form; it may serve several products.
 
     blocks: as it came, where the products are computed elsewhere; then there are no ``ciphers``.
     """
 
     count: int
-    ciphers: tuple[Ciphertext, ...]
-    blocks: tuple[bytes, ...] = ()
+    ciphers: list[Ciphertext] = field(default_factory=list)
+    blocks: list[bytes] = field(default_factory=list)
+
+    @property
+    def arrived(self) -> int:
+        """Ciphertexts that are here."""
+        return len(self.ciphers) + len(self.blocks)
 
 
 Made = tuple[tuple[bytes, ...], tuple[bytes, ...], U64]
 """What an evaluator makes: both polynomials of each answer, and its share, slot values (ciphertexts, N)."""
-
-Multiplier = Callable[[list[int]], Iterator[tuple[list[int], Made]]]
 
 
 class SlotMultiplier(Protocol):
@@ -188,8 +191,8 @@ def open_slots(key: KeyHolder, answer: SlotAnswer, blocks: int) -> U64:
     """The key holder's share, slot values (blocks, N). Raises MalformedError when the answer does not fit."""
     if len(answer.first) != blocks or len(answer.second) != blocks:
         raise MalformedError(f"the answer has {len(answer.first)} ciphertexts, not {blocks}")
-    pairs = zip(answer.first, answer.second, strict=True)
-    return key.context.slots.values(np.stack([key.decrypt(c0, c1) for c0, c1 in pairs]))
+    opened = key.decrypt_all(answer.first, answer.second, [None] * blocks)
+    return key.context.slots.values(np.stack(opened))
 
 
 def offer_slots(peer: str, label: str, values: U64, key: KeyHolder) -> Flow[None]:
@@ -206,30 +209,37 @@ def offer_slots(peer: str, label: str, values: U64, key: KeyHolder) -> Flow[None
         yield Send(peer, SlotOperand(label, len(flat), sent))
 
 
-def receive_slots(peer: str, label: str, count: int, side: SlotEvaluator) -> Flow[LoadedSlots]:
-    """Evaluator: take a vector of ``count`` elements.
+def receive_slots(
+    peer: str, label: str, count: int, side: SlotEvaluator, *, into: LoadedSlots | None = None
+) -> Flow[LoadedSlots]:
+    """Evaluator: take a vector of ``count`` elements. into: what has come of it; then its next part alone is taken.
 
     Learns: its number of elements, which was agreed.
     Leaks: nothing.
     Model: whatever comes is a ciphertext of the agreed parameter set, or refused.
     Source: docs/protocols/slots.md#slot-mode.
     """
-    due, ciphers, blocks = ciphertexts_of(count), list[Ciphertext](), list[bytes]()
-    while due > len(blocks):
+    due, loaded = ciphertexts_of(count), LoadedSlots(count) if into is None else into
+    while loaded.arrived < due:
         operand = yield from receive(peer, SlotOperand)
         if operand.label != label or operand.count != count:
             raise RemoteProtocolError(
                 f"sent operand {operand.label!r} of {operand.count} elements when {label!r} of {count} was due", peer
             )
-        if not 1 <= len(operand.blocks) <= due - len(blocks):
-            got = len(blocks) + len(operand.blocks)
+        if not 1 <= len(operand.blocks) <= due - loaded.arrived:
+            got = loaded.arrived + len(operand.blocks)
             raise RemoteProtocolError(f"the operand has {got} ciphertexts, not {due}", peer)
-        blocks += operand.blocks
         try:
-            ciphers += [side.evaluator.load(block) for block in operand.blocks]
+            ciphers = [side.evaluator.load(block) for block in operand.blocks]
         except MalformedError as error:
             raise RemoteProtocolError(str(error), peer) from None
-    return LoadedSlots(count, (), tuple(blocks)) if side.spread is not None else LoadedSlots(count, tuple(ciphers))
+        if side.spread is None:
+            loaded.ciphers.extend(ciphers)
+        else:
+            loaded.blocks.extend(operand.blocks)
+        if into is not None:
+            break
+    return loaded
 
 
 def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]:
@@ -279,11 +289,16 @@ def finish_slots(peer: str, label: str, count: int, key: KeyHolder) -> Flow[U64]
 
 
 def answer_slots(
-    peer: str, label: str, terms: Sequence[tuple[LoadedSlots, U64 | Factor]], side: SlotEvaluator
+    peer: str,
+    label: str,
+    terms: Sequence[tuple[LoadedSlots, U64 | Factor]],
+    side: SlotEvaluator,
+    more: Callable[[int], Flow[None]] | None = None,
 ) -> Flow[U64]:
     """Evaluator: its share (count,) of the sum over ``terms`` of received vector times own vector.
 
-    terms: at most MOST_TERMS pairs of the same number of elements; own vectors are elements of Z_p, any shape.
+    terms: at most MOST_TERMS pairs of the same number of elements; own vectors are elements of Z_p, any shape. more:
+    takes what is to come until so many ciphertexts of each term are here; without it all have come.
 
     Learns: its own additive share of the product, uniform in Z_p; which ciphertexts failed.
     Leaks: to the key holder which ciphertexts failed to cancel. Honest noise fails once in 2**30 ciphertexts at the
@@ -297,12 +312,14 @@ def answer_slots(
     count = factors[0][0].count
     assert 1 <= len(terms) <= MOST_TERMS, "the noise bound counts on few terms"
     assert all(loaded.count == own.count == count for loaded, own in factors), "terms of one length"
-    multiply = _multiplier(factors, side)
     share = np.empty((ciphertexts_of(count), _DEGREE), dtype=np.uint64)
     due = list(range(len(share)))
     while True:
         expected: list[Compared] = []
-        for part, (first, second, made) in multiply(due):
+        for part in [due] if side.spread is not None else [due[places] for places in parts_of(len(due))]:
+            if more is not None:
+                yield from more(part[-1] + 1)
+            first, second, made = _multiplied(factors, part, side)
             share[part] = made
             own = compared(label, PRIME_RING.neg(made[:, -CHECK_SLOTS:]), side.stream.take)
             yield Send(peer, SlotAnswer(label, first, second, b"".join(one.point for one in own)))
@@ -338,21 +355,12 @@ class Factor:
         return cls(own.size, values, tuple(side.evaluator.plain(p) for p in context.slots.polynomials(values)))
 
 
-def _multiplier(terms: Sequence[tuple[LoadedSlots, Factor]], side: SlotEvaluator) -> Multiplier:
-    """What makes the answers of these numbers, here or elsewhere."""
-    spread = side.spread
-
-    def elsewhere(due: list[int]) -> Iterator[tuple[list[int], Made]]:
-        assert spread is not None
-        yield due, spread([([loaded.blocks[i] for i in due], own.values[due]) for loaded, own in terms])
-
-    def here(due: list[int]) -> Iterator[tuple[list[int], Made]]:
-        for places in parts_of(len(due)):
-            part = due[places]
-            chosen = [([loaded.ciphers[i] for i in part], [own.plains[i] for i in part]) for loaded, own in terms]
-            yield part, multiply_slots(side.evaluator, chosen, side.stream, side.zeros)
-
-    return here if spread is None else elsewhere
+def _multiplied(terms: Sequence[tuple[LoadedSlots, Factor]], part: list[int], side: SlotEvaluator) -> Made:
+    """The answers of these numbers, made here or elsewhere."""
+    if side.spread is not None:
+        return side.spread([([loaded.blocks[i] for i in part], own.values[part]) for loaded, own in terms])
+    chosen = [([loaded.ciphers[i] for i in part], [own.plains[i] for i in part]) for loaded, own in terms]
+    return multiply_slots(side.evaluator, chosen, side.stream, side.zeros)
 
 
 def _filled(values: U64, stream: SecretStream) -> U64:

@@ -41,6 +41,7 @@ def test_a_share_is_the_rounded_mask(name: str) -> None:
     r = lifted(residues, context.answer_primes)
     assert (residues < np.array(context.answer_primes, dtype=np.uint64)[:, None]).all()
     assert ((2 * t * r + q) // (2 * q) % t == share).all()
+    assert (context.masks.rounded(residues) == share).all(), "what was decrypted is rounded alike"
 
 
 @pytest.mark.parametrize("name", CONTEXTS)
@@ -59,6 +60,7 @@ def test_extreme_masks(name: str) -> None:
     residues, share = context.masks.draw(Both(bytes(32)), len(ends) * len(others))
     r = lifted(residues, (first, second))
     assert {int(v) for v in r} == {a + first * k for a in ends for k in others}
+    assert (context.masks.rounded(residues) == share).all()
     exact = [((2 * t * int(v) + q) // (2 * q)) % t for v in r]
     near = np.array([abs(int(2 * t * v) % (2 * q) - q) < 2**-58 * q for v in r])
     assert all(int(s) == e for s, e, n in zip(share, exact, near, strict=True) if not n)

@@ -27,8 +27,8 @@ FRESH = LARGEST_ERROR + 0.5 + 2.0**-4
 FRESH_DEVIATION = math.sqrt(42 / 4 + 1 / 12)
 Q = math.prod(CONTEXT.answer_primes)
 DROPPED = CONTEXT.primes[-1]
-ROUNDING = 2.0**-60 + 2.0**-59
-"""What our own rounding and SEAL's own (its base conversion, by 2 / 2**60) add to the distance from one half."""
+ROUNDING = 2 * 2.0**-60
+"""What the rounding at each end adds to the distance from one half."""
 
 
 def worst_noise(terms: int) -> float:

@@ -22,15 +22,8 @@ from vfl.models.sealed.messages import Members
 from vfl.models.trees.messages import SplitShares, flat_elements
 from vfl.protocols.product import LeftOperand, Packing, Prepared
 from vfl.protocols.product_flows import evaluate_product, finish_product, offer_right
-from vfl.protocols.slots import (
-    Factor,
-    LoadedSlots,
-    SlotEvaluator,
-    answer_slots,
-    finish_slots,
-    offer_slots,
-    receive_slots,
-)
+from vfl.protocols.slot_streams import answer_together, offer_together
+from vfl.protocols.slots import SlotEvaluator, finish_slots
 from vfl.protocols.spread import Spread, Workers
 
 __all__ = [
@@ -133,10 +126,9 @@ class LabelEnd:
         Source: docs/protocols/trees.md#a-split.
         """
         anchor, label = self.members.anchor, self.members.label
-        if owner != label:
-            yield from offer_slots(anchor, name, factors, self.key)
-        if owner != anchor:
-            yield from offer_slots(anchor, f"{name}/bits", bits, self.key)
+        offered = [(name, factors)] if owner != label else []
+        offered += [(f"{name}/bits", bits)] if owner != anchor else []
+        yield from offer_together(anchor, offered, self.key)
         held = yield from finish_slots(anchor, name, len(factors), self.key)
         return held if owner == anchor else PRIME_RING.add(held, PRIME_RING.mul(factors, bits))
 
@@ -170,13 +162,10 @@ class AnchorEnd:
         Model: hides factors and bits from a malicious label party but for the bits that failures tell.
         Source: docs/protocols/trees.md#a-split.
         """
-        label, count, terms = self.members.label, len(factors), list[tuple[LoadedSlots, Factor]]()
+        label = self.members.label
         offered = [(name, bits)] if owner != label else []
         offered += [(f"{name}/bits", factors)] if owner != self.members.anchor else []
-        encoded = [Factor.of(mine, self.side) for _, mine in offered]  # while the label party encrypts
-        for (due, _), mine in zip(offered, encoded, strict=True):
-            terms.append(((yield from receive_slots(label, due, count, self.side)), mine))
-        share = yield from answer_slots(label, name, terms, self.side)
+        share = yield from answer_together(label, name, offered, self.side)
         return share if owner == label else PRIME_RING.add(share, PRIME_RING.mul(factors, bits))
 
     def tabled(self, name: str, columns: int, products: U64) -> Flow[U64]:
