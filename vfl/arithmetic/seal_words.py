@@ -80,14 +80,6 @@ class SealWords:
         """Residues (2, primes, degree) of one of our own ciphertexts or keys."""
         return self._words(cipher, form.CIPHER_LAYOUT, 2 * primes * self.degree).reshape(2, primes, self.degree)
 
-    def coefficients(self, plain: Plain) -> U64:
-        """All ``degree`` coefficients of a plaintext we decrypted."""
-        count = plain.coeff_count()
-        out = np.zeros(self.degree, dtype=np.uint64)
-        if count:
-            out[:count] = self.words_of(plain, count)
-        return out
-
     def words_of(self, plain: Plain, count: int) -> U64:
         """The first ``count`` words of one of our own plaintexts."""
         return self._words(plain, form.PLAIN_LAYOUT, count)

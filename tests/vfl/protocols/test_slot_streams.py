@@ -51,7 +51,8 @@ def test_shares_add_up_to_the_sum_of_the_products(names: str, spread: bool) -> N
 
 def test_an_answer_leaves_when_its_own_ciphertexts_have_come() -> None:
     held = vectors("a", "b")
-    offered = [effect.message for effect in offer_together("other", held, slot_key()) if isinstance(effect, Send)]
+    sent = [effect.message for effect in offer_together("other", held, slot_key()) if isinstance(effect, Send)]
+    offered = [one for one in sent if isinstance(one, SlotOperand)]
     assert [(one.label, len(one.blocks)) for one in offered] == [("x/a", 2), ("x/b", 2)] * 2 + [("x/a", 1), ("x/b", 1)]
     flow, heard, value = answer_together("holder", "x", held, evaluator_side()), list[type](), None
     while len(heard) < len(offered) + 3:
@@ -60,7 +61,7 @@ def test_an_answer_leaves_when_its_own_ciphertexts_have_come() -> None:
         if isinstance(effect, Recv):
             value = offered[heard.count(SlotOperand)]
             heard.append(SlotOperand)
-        else:
+        elif isinstance(effect, Send):
             heard.append(type(effect.message))
     flow.close()
     assert heard == [SlotOperand, SlotOperand, SlotAnswer] * 3
