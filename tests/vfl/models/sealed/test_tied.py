@@ -130,7 +130,7 @@ def test_what_does_not_fit_ends_the_run_with_the_name_of_who_sent_it(
     kind: type[Message], change: dict[str, Any], said: str
 ) -> None:
     def tamper(sender: str, receiver: str, got: Message) -> Message:
-        return replace(got, **change) if isinstance(got, kind) and "c" in (sender, receiver) else got
+        return replace(got, **change) if isinstance(got, kind) and "c" in (sender, receiver) else got  # type: ignore[type-var]
 
     with pytest.raises(RemoteProtocolError, match=said) as caught:
         tied(own=0, tamper=tamper).run(STEPS[:1], LABELS)
