@@ -79,6 +79,8 @@ MESSAGES: Mapping[str, str] = {
     "sealed.embedding": "masked embeddings",
     "sealed.numbers": "shares of coalitions' numbers",
     "sealed.numbers-committed": "fingerprints of coalitions' numbers",
+    "sealed.product-share": "shares of product columns",
+    "sealed.product-weights": "shares of the products' weights",
     "sealed.range-guess": "test of the scores' range: guesses",
     "sealed.range-point": "test of the scores' range: points",
     "sealed.range-verdict": "test of the scores' range: verdicts",
