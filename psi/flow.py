@@ -167,7 +167,8 @@ class RecvAny:
 class Progress:
     """Tell whoever watches how far a long phase is. Public numbers only. Resumes with ``None``.
 
-    ``names``: who took part in the step that is done, where that differs from step to step.
+    ``names``: who took part in the step that is done, where that differs from step to step. ``begins``: the names are
+    those of the next step, of which nothing has opened; the flow goes on when whoever watches has kept them.
     """
 
     done: int
@@ -175,6 +176,7 @@ class Progress:
     unit: str = "rows"
     metrics: Mapping[str, float] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    begins: bool = False
 
 
 Effect = Send | Recv | RecvAny | Progress

@@ -31,7 +31,7 @@ def federated_view(known: KnownRun) -> FederatedView | None:
     valued = known.agreement.openings.contribution == "retrain"
     times = 1 + (trainings(model, len(rounds.members)) if valued else 0)
     kept = known.progress.rounds().training(span.attempt)
-    view = _view(known, rounds, through, kept, times)
+    view = _view(known, rounds, through, kept, times, ("train", span.attempt))
     gone = {*state.dropped, *through.get("gone", ())}
     return view.model_copy(update={"dropped": tuple(name for name in rounds.members if name in gone)})
 
@@ -50,23 +50,28 @@ def group_views(known: KnownRun) -> tuple[FederatedView, ...]:
             through.get(group.name, {}),
             record.encoding(span.attempt, group.members),
             1,
+            ("encode", span.attempt),
         ).model_copy(update={"group": group.name})
         for group in agreement.groups
     )
 
 
 def _view(
-    known: KnownRun, rounds: Rounds, through: Mapping[str, Any], kept: Sequence[tuple[str, ...]], times: int
+    known: KnownRun,
+    rounds: Rounds,
+    through: Mapping[str, Any],
+    kept: Sequence[tuple[str, ...]],
+    times: int,
+    latest: tuple[str, int],
 ) -> FederatedView:
     """Rounds of the latest attempt: what the log has of it where it is through, else what was kept while it went on.
 
-    times: trainings whose privacy was signed for.
+    times: trainings whose privacy was signed for. latest: the phase and its attempt.
     """
     model, record = rounds.model, known.progress.rounds()
     took = [tuple(names) for names in through.get("rounds", kept)]
-    counted = Counter(record.taken())
-    counted.subtract(name for names in kept for name in names)
-    counted.update(name for names in took for name in names)
+    counted = Counter(record.taken(but=latest if through else None))
+    counted.update(name for names in took for name in names if through)
     taken = {name: counted[name] for name in rounds.members}
     view = FederatedView(
         rounds=model.rounds,

@@ -9,6 +9,7 @@ from parties.calls.views import ProgressView
 from parties.control.phases import PhaseName
 from parties.coordinator.progress import RunProgress
 from parties.coordinator.run import RunFacts, RunState
+from vfl.terms import FederatedModel
 
 __all__ = ["KnownRun"]
 
@@ -28,6 +29,13 @@ class KnownRun:
         agreement = Agreement.model_validate_json(state.agreement)
         facts = RunFacts.of(agreement)
         return cls(state, agreement, facts, RunProgress(state.plan.label, facts.periods))
+
+    @property
+    def noised(self) -> bool:
+        """Whether all its rounds cost privacy, so that each is counted before it opens."""
+        model, groups = self.agreement.model, self.agreement.groups
+        trained = [*groups, *([model] if isinstance(model, FederatedModel) else [])]
+        return bool(trained) and all(one.noise > 0 for one in trained)
 
     def parts(self, phase: PhaseName) -> tuple[ProgressView, ...]:
         """How far those are who still have part in the phase."""

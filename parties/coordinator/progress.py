@@ -97,6 +97,11 @@ class RunProgress:
         self._rounds = self._rounds.opened(phase, attempt, names)
 
     @_alone
+    def round_begins(self, phase: str, attempt: int, names: tuple[str, ...]) -> None:
+        """A round of a federated training may open from now on, over these members at most."""
+        self._rounds = self._rounds.begins(phase, attempt, names)
+
+    @_alone
     def rounds_missed(self) -> None:
         """The coordinator began anew while rounds went on: some may have opened that it kept no record of."""
         self._rounds = self._rounds.model_copy(update={"missed": True})

@@ -24,17 +24,33 @@ class Stretch(BaseModel):
 class RoundRecord(BaseModel):
     """Every round that opened, in order, those of abandoned attempts too: what was told stays told.
 
-    missed: rounds may be missing, for the coordinator was not there when they went on.
+    missed: rounds may be missing, for the coordinator was not there when they went on. begun: rounds that have begun
+    and are not known to have opened, one of each group at most, with everybody who may be in it.
     """
 
     model_config = ConfigDict(frozen=True)
 
     stretches: tuple[Stretch, ...] = ()
     missed: bool = False
+    begun: tuple[Stretch, ...] = ()
+
+    def begins(self, phase: str, attempt: int, names: Sequence[str]) -> RoundRecord:
+        """With a round that may open now. One that began before and is not known to have opened counts as if it had."""
+        here, new, others = self, Stretch(phase=phase, attempt=attempt, names=tuple(names)), []
+        for one in self.begun:
+            if (one.phase, one.attempt) == (phase, attempt) and not set(one.names) & set(names):
+                others.append(one)  # another group's, whose turn comes
+            else:
+                here = here._with(one)
+        return here.model_copy(update={"begun": (*others, new)})
 
     def opened(self, phase: str, attempt: int, names: Sequence[str]) -> RoundRecord:
         """With one more round."""
-        new = Stretch(phase=phase, attempt=attempt, names=tuple(names))
+        here = self._with(Stretch(phase=phase, attempt=attempt, names=tuple(names)))
+        left = tuple(one for one in self.begun if not set(names) <= set(one.names))
+        return here.model_copy(update={"begun": left})
+
+    def _with(self, new: Stretch) -> RoundRecord:
         before, last = self.stretches[:-1], self.stretches[-1:]
         if last and last[0].model_copy(update={"rounds": 1}) == new:
             new = last[0].model_copy(update={"rounds": last[0].rounds + 1})
@@ -53,9 +69,10 @@ class RoundRecord(BaseModel):
         of = (one for one in self.stretches if (one.phase, one.attempt) == (phase, attempt))
         return tuple(one.names for one in of for _ in range(one.rounds))
 
-    def taken(self) -> dict[str, int]:
-        """Rounds that each member was in, of all trainings."""
+    def taken(self, but: tuple[str, int] | None = None) -> dict[str, int]:
+        """Rounds that each member was in, or may have been, of all trainings; but: without this phase's attempt."""
         counted: Counter[str] = Counter()
-        for one in self.stretches:
-            counted.update(dict.fromkeys(one.names, one.rounds))
+        for one in (*self.stretches, *self.begun):
+            if (one.phase, one.attempt) != but:
+                counted.update(dict.fromkeys(one.names, one.rounds))
         return dict(counted)

@@ -43,7 +43,7 @@ class RunBook:
             self.enter(state)
         for run_id, known in self._runs.items():
             known.progress.restore(self._log.load_progress(run_id))
-            if known.state.phase in ("encode", "train", "value"):
+            if known.state.phase in ("encode", "train", "value") and not known.noised:
                 known.progress.rounds_missed()
 
     def enter(self, state: RunState) -> KnownRun:
@@ -123,8 +123,13 @@ class RunBook:
     def watched(
         self, run_id: str, phase: PhaseName, attempt: int, progress: Progress, at: datetime, clock: float
     ) -> None:
-        """How far the coordinator's own part is."""
+        """How far the coordinator's own part is. Raises :class:`StorageError` where a round that begins is not kept."""
         known = self.known(run_id)
+        if progress.begins:
+            known.progress.round_begins(phase, attempt, progress.names)
+            if not self._log.save_progress(run_id, known.progress.to_json()):
+                raise StorageError("the rounds that cost privacy are too many to count: agree on fewer model.rounds")
+            return
         known.progress.heard(COORDINATOR, told(phase, attempt, progress), at, clock)
         if progress.names:
             known.progress.round_opened(phase, attempt, progress.names)

@@ -2,7 +2,8 @@
 
 The log is append-only and hash-chained: an entry's hash covers the one before it, so that an entry changed, dropped or
 put in between is found when the log is read. States are rebuilt from it; nothing else is remembered of a run but
-one bounded progress record, which may be lost without harm, as may an offer: its party says it again. SQLite (WAL,
+one bounded progress record, which may be lost without harm (but for the rounds that cost privacy, each of which is
+written before it opens), as may an offer: its party says it again. SQLite (WAL,
 synchronous=FULL) or PostgreSQL.
 """
 
@@ -128,17 +129,18 @@ class EventLog:
         """Give the database connections back."""
         self._engine.dispose()
 
-    def save_progress(self, run_id: str, record: dict[str, Any]) -> None:
-        """Keep the run's last progress record; one above ``LARGEST_PROGRESS`` characters is dropped."""
+    def save_progress(self, run_id: str, record: dict[str, Any]) -> bool:
+        """Keep the run's last progress record. False: it is above ``LARGEST_PROGRESS`` characters, and is dropped."""
         text = json.dumps(record)
         if len(text) > LARGEST_PROGRESS:
-            return
+            return False
         try:
             with self._engine.begin() as connection:
                 connection.execute(_PROGRESS.delete().where(_PROGRESS.c.run_id == run_id))
                 connection.execute(_PROGRESS.insert(), {"run_id": run_id, "body": text})
         except SQLAlchemyError as error:
             raise StorageError(f"progress cannot be written ({_cause(error)}): check disk and database") from None
+        return True
 
     def load_progress(self, run_id: str) -> dict[str, Any]:
         """The run's last progress record, or nothing."""

@@ -65,9 +65,10 @@ def compare_members(out: Path, agreement: Agreement, folder: Path, *, parity: bo
 
 def _parity(agreement: Agreement, rows: dict[str, MemberRows], scores: dict[str, F64], made: dict[str, Any]) -> Parity:
     """Of all members' scores side by side. Who took part in each round is what the run says."""
-    learners = {name: one.learner(training_seed(one.model, made["attempt"])) for name, one in rows.items()}
+    agreed = federated_rounds(agreement)
+    learners = {name: one.learner(training_seed(agreed, made["attempt"])) for name, one in rows.items()}
     initial = learners[agreement.label.party].weights
-    weights = in_plain(federated_rounds(agreement), learners, initial, took_part=made["rounds"])
+    weights = in_plain(agreed, learners, initial, took_part=made["rounds"])
     plain = {}
     for name in scores:
         learners[name].load(weights)

@@ -73,7 +73,7 @@ class MemberParty:
 
     def _trained(self, attempt: int) -> Flow[dict[str, Any]]:
         rounds, me = federated_rounds(self._context.agreement), self._context.me
-        learner, initial = self.rows.begin(training_seed(self._model, attempt))
+        learner, initial = self.rows.begin(training_seed(rounds, attempt))
         alone = self.rows.alone()
         trained = yield from take_part(rounds, me, learner, initial, self._stream)
         learner.load(trained.weights)

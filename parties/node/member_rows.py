@@ -17,6 +17,7 @@ from parties.settings.consortium import LabelSettings, PartySettings
 from vfl.factors.evaluate import ic_by_period
 from vfl.factors.panel import LabelPanel
 from vfl.federated.learning import ModuleLearner, network_learner, scores_of
+from vfl.federated.rounds import Rounds
 from vfl.federated.valuation import Judged
 from vfl.terms import FederatedModel
 from vfl.walk.schedule import resolved_at
@@ -29,11 +30,9 @@ _FEWEST_ROWS = 3
 """Of a period that has a rank IC."""
 
 
-def training_seed(model: FederatedModel, attempt: int) -> int:
-    """Of the first weights of one attempt: a training that is begun anew begins elsewhere, so that no difference of
-    two sums is one member's update. Those of coalitions lie below.
-    """
-    return model.seed * 4099 + 1000 + attempt
+def training_seed(rounds: Rounds, attempt: int) -> int:
+    """Of the first weights of one attempt: a training that is begun anew begins elsewhere."""
+    return rounds.seed_of(f"train/{attempt}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -184,24 +184,48 @@ class Linear:
         return moved
 
 
-@pytest.mark.parametrize("by_run", [False, True])
-def test_two_runs_with_one_seed_and_a_member_in_one_of_them_alone(by_run: bool) -> None:
-    """On what everybody is told of two honest runs: a declared limit of federated ones, and an attack on a group's."""
-    members = {name: Linear(place) for place, name in enumerate(FIVE)}
+def first_sum(rounds: Rounds, members: Mapping[str, Linear], seed: int, lost: str = "") -> tuple[F64, F64]:
+    """First weights, and the sum of the first updates as every member hears it. lost: who drops out in the round."""
 
     def leaves_out(sender: str, _: str, said: Any) -> bool:
-        return sender == "v" and isinstance(said, SumPart)
+        return sender == lost and isinstance(said, SumPart)
 
+    first = np.random.default_rng(seed).normal(size=3)
+    found, _ = trained(rounds, members, first, drops=leaves_out)
+    made = found[next(name for name in rounds.members if name != lost)]
+    return first, len(made.rounds[0].names) * (made.weights - first)
+
+
+@pytest.mark.parametrize("by_run", [False, True])
+@pytest.mark.parametrize("seed_of", [training_seed, encoder_seed])
+def test_two_runs_with_one_seed_and_a_member_in_one_of_them_alone(
+    seed_of: Callable[[Rounds, int], int], by_run: bool
+) -> None:
+    """Attack, on what everybody is told of two honest runs: without the run's id the difference is one's update."""
+    members = {name: Linear(place) for place, name in enumerate(FIVE)}
     sums = []
-    for run, drops in ((RUN, lambda *_: False), ("6b" * 32, leaves_out)):
+    for run, lost in ((RUN, ""), ("6b" * 32, "v")):
         rounds = replace(rounds_of(FederatedModel(rounds=1), FIVE, 3), run=run)
-        seed = encoder_seed(rounds, 1) if by_run else training_seed(FederatedModel(rounds=1), 1)
-        first = np.random.default_rng(seed).normal(size=3)
-        found, _ = trained(rounds, members, first, drops=drops)
-        sums.append((first, len(found["a"].rounds[0].names) * (found["a"].weights - first)))
+        sums.append(first_sum(rounds, members, seed_of(rounds if by_run else replace(rounds, run=""), 1), lost))
     (first, every), (_, rest) = sums
     read = np.allclose(every - rest, members["v"].train(first, 0) - first, atol=1e-5)
     assert read != by_run
+
+
+@pytest.mark.parametrize("by_members", [False, True])
+def test_a_valuation_made_again_without_a_member_and_two_coalitions_at_one_place(by_members: bool) -> None:
+    """Attack: of five, d drops out between two tries; the fourth coalition of the first is one member less then."""
+    members = {name: Linear(place) for place, name in enumerate(FIVE)}
+    once = Plan(rounds_of(FederatedModel(rounds=1, threshold=3), FIVE, 3), "v", 1, whole=True)
+    again = replace(once, rounds=replace(once.rounds, members=FIVE[:-1]))
+    small, large = frozenset("bc"), frozenset("abc")
+    assert once.coalitions.index(small) == again.coalitions.index(large) == 3
+    assert {once.coalitions[p]: once.seed(p) for p in (0, 1)} == {again.coalitions[p]: again.seed(p) for p in (0, 1)}
+    (first, every), (_, rest) = (
+        first_sum(plan.training(3), members, plan.seed(3) if by_members else 3) for plan in (again, once)
+    )
+    read = np.allclose(every - rest, members["a"].train(first, 0) - first, atol=1e-5)
+    assert read != by_members
 
 
 def test_a_member_left_out_of_the_second_value_has_shown_its_own() -> None:

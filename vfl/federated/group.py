@@ -41,11 +41,8 @@ def weights_digest(weights: F64) -> bytes:
 
 
 def encoder_seed(rounds: Rounds, attempt: int) -> int:
-    """Of the first weights of one attempt in one run. Another run, or another attempt, begins elsewhere: no difference
-    of their first sums is the update of a member that is in one of them alone.
-    """
-    text = f"entente/group/{rounds.run}/{rounds.model.seed}/{attempt}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+    """Of the first weights of one attempt in one run."""
+    return rounds.seed_of(f"encode/{attempt}")
 
 
 def join_group(

@@ -43,7 +43,8 @@ class Learner(Protocol):
 class Rounds:
     """One training. members: who takes part, in agreed order. first: the number of its first sum in the session.
 
-    hearers: who follows it, empty for the members alone.
+    hearers: who follows it, empty for the members alone. before, whole: rounds of earlier trainings, and of all, where
+    several tell their progress as one; 0: this one is all.
     """
 
     model: FederatedRounds
@@ -53,10 +54,24 @@ class Rounds:
     numbers: int
     first: int = 0
     hearers: tuple[str, ...] = ()
+    before: int = 0
+    whole: int = 0
 
     @property
     def sums(self) -> SumTerms:
         return SumTerms(self.members, self.aggregator, self.model.threshold, RING, self.run, self.hearers)
+
+    def seed_of(self, training: str) -> int:
+        """Of the first weights of one training of this run. Another run or training begins elsewhere: no difference of
+        their first sums is the update of a member that is in one of them alone.
+        """
+        text = f"entente/federated/first/{self.run}/{self.model.seed}/{training}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+    def progress(self, done: int, names: Sequence[str], *, begins: bool = False) -> Progress:
+        """How far the rounds are, with who is in the one that is done, or in the one that begins."""
+        told = self.before + done, self.whole or self.model.rounds
+        return Progress(*told, unit="rounds", names=tuple(names), begins=begins)
 
     def wanted(self, number: int) -> tuple[str, ...]:
         """Who trains in a round."""
@@ -114,7 +129,7 @@ def take_part(rounds: Rounds, me: str, learner: Learner, initial: F64, stream: S
             said = yield from _shown(rounds, sum_number, wanted, update)
         weights = weights + _step(rounds, said)
         kept.append(Round(number, said.names))
-        yield Progress(number + 1, model.rounds, unit="rounds", names=said.names)
+        yield rounds.progress(number + 1, said.names)
     return Trained(weights, tuple(kept))
 
 
@@ -129,12 +144,15 @@ def aggregate(rounds: Rounds, gone: set[str]) -> Flow[tuple[Round, ...]]:
     kept = []
     for number in range(rounds.model.rounds):
         wanted, sum_number = rounds.wanted(number), rounds.first + number
+        if rounds.model.noise:
+            # what it costs is kept before it opens: a coordinator that is killed then has counted it
+            yield rounds.progress(number, [name for name in wanted if name not in gone], begins=True)
         if rounds.model.rule == "sum":
             made = yield from total(rounds.sums, sum_number, wanted, rounds.numbers + 1, gone)
         else:
             made = yield from _seen(rounds, sum_number, wanted, gone)
         kept.append(Round(number, made.names))
-        yield Progress(number + 1, rounds.model.rounds, unit="rounds", names=made.names)
+        yield rounds.progress(number + 1, made.names)
     return tuple(kept)
 
 

@@ -107,6 +107,8 @@ class Plan:
             members=members,
             hearers=self.rounds.members,
             first=self.rounds.first + place * (model.rounds + 1),
+            before=place * model.rounds,
+            whole=len(self.coalitions) * model.rounds,
         )
 
     def evaluation(self, place: int) -> int:
@@ -114,8 +116,10 @@ class Plan:
         return self.rounds.first + place * (self.rounds.model.rounds + 1) + self.rounds.model.rounds
 
     def seed(self, place: int) -> int:
-        """Of a coalition's first weights."""
-        return self.rounds.model.seed * 4099 + place + 1
+        """Of a coalition's first weights: by who is in it, since its place is another's in a valuation that is made
+        again without a member.
+        """
+        return self.rounds.seed_of(f"value/{','.join(sorted(self.coalitions[place]))}")
 
     def values(self, opened: Sequence[F64]) -> dict[frozenset[str], F64]:
         """The game: every coalition of the others, those too small to train worth as much as nobody."""

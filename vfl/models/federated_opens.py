@@ -78,8 +78,9 @@ def sentences(model: FederatedModel, sizes: RunSizes) -> Iterator[str]:
     members, numbers = sizes.feature_parties + 1, model.numbers(sizes.label_columns)
     yield from rounds_sentences(model, members, numbers)
     yield (
-        f"First weights are those of model.seed = {model.seed}: of two runs that begin at the same ones on the same "
-        "rows, the difference of the first sums is the update of a member that is in one of them alone."
+        "First weights are drawn from the run's id and model.seed, other ones for each training, so that the "
+        "difference of two trainings' first sums is no member's update. Whoever is in one run with a member and in "
+        "another without it still learns what it changed of the result."
     )
     yield (
         "Of the trained model, and of the models that members train alone, one rank IC a reported period opens to all: "

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parties.agreement.federated_terms import federated_rounds
+from parties.agreement.federated_terms import federated_rounds, valuation_plan
 from parties.calls.run_parts import FederatedView, RoundsView
 from parties.coordinator.events import CoordinatorDone, Event, PartyLost, PhaseDone, Proposed, Signed
 from parties.coordinator.federated_views import federated_view, group_views
 from parties.coordinator.known_run import KnownRun
+from parties.coordinator.round_record import RoundRecord
 from parties.coordinator.run_book import RunBook
 from parties.coordinator.state import replay, step
 from parties.coordinator.store import EventLog
@@ -83,7 +84,7 @@ def test_who_is_in_each_round_is_shown_as_it_opens_and_outlives_a_restart(log: E
         state, _ = step(book.state(RUN), event)
         book.enter(state)
     assert shown(book.known(RUN)).done == 0
-    for number, progress in enumerate(told(), start=1):
+    for number, progress in enumerate((one for one in told() if not one.begins), start=1):
         book.watched(RUN, "train", 1, progress, T0, float(number))
         assert shown(book.known(RUN)).done == number
     view = shown(book.known(RUN))
@@ -98,7 +99,50 @@ def test_who_is_in_each_round_is_shown_as_it_opens_and_outlives_a_restart(log: E
     book.save()
     again = RunBook(log)
     again.restore()
-    assert shown(again.known(RUN)) == view.model_copy(update={"dropped": ("c",), "missed": True})
+    assert shown(again.known(RUN)) == view.model_copy(update={"dropped": ("c",)})
+
+
+@pytest.mark.parametrize("noise", [2.0, 0.0])
+def test_a_coordinator_that_is_killed_has_counted_every_round_that_may_have_opened(log: EventLog, noise: float) -> None:
+    """Nothing is saved but what is written before a round opens: where it costs privacy none is missing."""
+    terms = federated(rounds=4, noise=noise, weights="equal")
+    events: list[Event] = [
+        Proposed(terms.run_id, T0, terms.canonical().decode()),
+        *(Signed(terms.run_id, T0, name, "ab" * 64) for name in MEMBERS),
+        *(PhaseDone(terms.run_id, T0, name, "train", 1, {}) for name in MEMBERS),
+        CoordinatorDone(terms.run_id, T0, "train", 1, {"rounds": [list(MEMBERS)] * 4, "gone": []}),
+        PhaseDone(terms.run_id, T0, "l", "evaluate", 1, {}),
+    ]
+    plan, book = valuation_plan(terms), RunBook(log)
+    for event in events:
+        log.append(event)
+        book.enter(step(book.state(terms.run_id), event)[0])
+    assert book.known(terms.run_id).state.phase == "value"
+    rounds, seen, zero = plan.training(1), list[Progress](), np.zeros(plan.rounds.numbers)
+    flows = {
+        name: take_part(rounds, name, Fixed(zero), zero, secret(name)) for name in rounds.members
+    }  # fmt: skip
+    flows[COORDINATOR] = watched(aggregate(rounds, set()), seen)  # type: ignore[assignment]
+    play(flows)
+    assert [one.done for one in seen if not one.begins] == [5, 6, 7, 8], "of sixteen in four coalitions"
+    assert {one.total for one in seen} == {16}
+    # with noise two rounds have opened and the third has begun; without it nothing is written at once
+    for one in seen[:5] if noise else seen[:2]:
+        book.watched(terms.run_id, "value", 1, one, T0, 1.0)
+    again = RunBook(log)
+    again.restore()
+    view, inside = shown(again.known(terms.run_id)), set(rounds.members)
+    assert view.missed != bool(noise)
+    assert view.taken == {name: 4 + 3 * (name in inside and bool(noise)) for name in MEMBERS}
+
+
+def test_rounds_that_began_in_turns_count_once_each() -> None:
+    """Of two groups, of which one's round opens while the other's has begun; and of an attempt that was given up."""
+    begun = RoundRecord().begins("encode", 1, "ab").begins("encode", 1, "xy")
+    assert begun.opened("encode", 1, "ab").taken() == dict.fromkeys("abxy", 1)
+    again = begun.opened("encode", 1, "a").begins("encode", 2, "ab")
+    assert again.taken() == {"a": 2, "b": 1, "x": 1, "y": 1}
+    assert again.taken(but=("encode", 2)) == dict.fromkeys("axy", 1)
 
 
 def test_a_training_that_is_begun_anew_and_coalitions_spend_too() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from parties.agreement.document import Agreement
-from parties.agreement.federated_terms import valuation_plan
+from parties.agreement.federated_terms import federated_rounds, valuation_plan
 from parties.errors import ConfigError, DataError
 from parties.node.member_rows import read_member_rows, training_seed
 from parties.settings.consortium import PartySettings
@@ -65,10 +65,12 @@ def test_what_cannot_take_part_is_refused_by_name(tmp_path: Path) -> None:
         read_member_rows(terms(), late, None, tmp_path, tmp_path)
 
 
-def test_an_attempt_begins_at_weights_of_its_own() -> None:
-    model = terms().model
-    assert model.kind == "federated"
-    seeds = {training_seed(model, attempt) for attempt in range(1, 25)}
-    assert len(seeds) == 24
-    plan = valuation_plan(terms())
-    assert not seeds & {plan.seed(place) for place in range(128)}
+def test_every_training_of_every_run_begins_at_weights_of_its_own() -> None:
+    """The same terms and attempt begin at the same ones: a run is repeated by its id."""
+    assert training_seed(federated_rounds(terms()), 1) == training_seed(federated_rounds(terms()), 1)
+    seeds: list[int] = []
+    for agreement in (terms(), terms(purpose="another")):
+        plan, rounds = valuation_plan(agreement), federated_rounds(agreement)
+        seeds += [training_seed(rounds, attempt) for attempt in range(1, 25)]
+        seeds += [plan.seed(place) for place in range(len(plan.coalitions))]
+    assert len(set(seeds)) == len(seeds) == 2 * (24 + 4)
