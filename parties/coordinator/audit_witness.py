@@ -10,7 +10,8 @@ import rfc8785
 
 from parties.audit.heads import Head
 from parties.audit.log import AuditLog
-from parties.coordinator.events import Event, event_to_json
+from parties.control.phases import session_name
+from parties.coordinator.events import Event, PartyLost, PartyRestarted, event_to_json
 from parties.coordinator.run import RunState
 from parties.errors import AgreementError, PeerError
 from parties.members.roster import Roster
@@ -29,8 +30,11 @@ class AuditWitness:
         self._log = log
         self._roster = roster
 
-    def noticed(self, event: Event) -> None:
-        """Log an event that changes a run, before it is acted upon. Reports are logged as hashes."""
+    def noticed(self, event: Event, before: RunState | None = None) -> None:
+        """Log an event that changes a run, before it is acted upon. Reports are logged as hashes.
+
+        before: how the run stood, which tells in what session a party was lost.
+        """
         body: dict[str, Any] = event_to_json(event)
         run_id, kind = body.pop("run"), body.pop("kind")
         body.pop("at")
@@ -41,6 +45,10 @@ class AuditWitness:
             report.pop("head", None)
             body |= {name: report[name] for name in _TOLD if name in report}
             body["report_sha256"] = hashlib.sha256(rfc8785.dumps(report)).hexdigest()
+        if before is not None and isinstance(event, PartyLost | PartyRestarted):
+            # while a run waits, its attempt has not begun: what the party was lost in is the one before
+            attempt = before.span.attempt - before.idle
+            body["during"] = session_name(before.span.phase, attempt) if attempt else ""
         self._log.append(kind, run_id, body)
 
     def saw(self, party: str, raw: Any) -> None:

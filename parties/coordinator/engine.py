@@ -310,7 +310,7 @@ class Engine:
         was = before.phase if before is not None else None
         validate_state(state)
         if self._witness is not None:
-            self._witness.noticed(event)
+            self._witness.noticed(event, before)
         self._log.append(event)
         known = self._runs.enter(state)
         _LOG.info("run %s: %s, now %s", state.run[:12], events.described(event), state.status)

@@ -1,18 +1,23 @@
-"""A member whose node stopped in a session of a federated run: its log has no end of it, others' logs show why. Pure.
+"""A party whose node stopped in a session of a run: its log has no end of it, others' logs show why. Pure.
 
 A node logs a session when it ends. One that is killed in it has nothing to show of what it sent, which is no proof that
-it left anything out, where the others went on without it or gave the attempt up too.
+it left anything out, where the others went on without it or gave the attempt up too. Where the coordinator's log is
+there, it has to name that party as the one that was lost then: of an attempt that ended for another's sake every party
+that stayed has an end.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from parties.agreement.federated_terms import federated_rounds
+from parties.agreement.group_terms import group_of, group_rounds
 from parties.evidence.parts import Parts
 from parties.names import COORDINATOR
+from vfl.federated.rounds import Rounds
 
 __all__ = ["Stopped", "ended_well", "stopped"]
 
@@ -20,11 +25,19 @@ _KEY = "fed.key"
 """What a member sends each other one for a secure sum."""
 _VALUES = 2
 """Sums that follow the rounds of a training: what the common model is worth, and what members' own ones are."""
+_HELD = "group.held"
+"""What a member of a group tells each other one before and after the rounds."""
+_PHASE = re.compile(r"[a-z]+-[0-9]+")
+"""What an attempt at a phase is called; other sessions have no attempts that others go on without."""
+_UNPROVED = (
+    " No coordinator's pack is here to say whose node it was: somebody who left out the session of an attempt that was "
+    "given up would read the same."
+)
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """A member's log lacks this session. shown: how others' logs have it leave; lacks: what only they have of it."""
+    """A party's log lacks this session. shown: how others' logs have it leave; lacks: what only they have of it."""
 
     member: str
     session: str
@@ -41,12 +54,10 @@ def ended_well(parts: Parts, session: str) -> bool:
 
 
 def stopped(packs: Sequence[Parts]) -> tuple[Stopped, ...]:
-    """Sessions that a member's log lacks because its node stopped in them; none of runs of other kinds.
+    """Sessions that a party's log lacks because its node stopped in them.
 
-    A session is not among them that the member's own reports, its messages or the coordinator's record say it ended.
+    A session is not among them that the party's own reports, its messages or the coordinator's record say it ended.
     """
-    if not packs[0].federated:
-        return ()
     members, coordinator = (
         [one for one in packs if not one.of_coordinator],
         [one for one in packs if one.of_coordinator],
@@ -56,9 +67,10 @@ def stopped(packs: Sequence[Parts]) -> tuple[Stopped, ...]:
     for one in members:
         name = one.about.writer
         others = [other for other in members if other is not one]
-        for session in sorted({session for other in others for session in sessions[other.about.writer]}):
-            if session in sessions[name]:
-                continue
+        met = {
+            session for other in others for session, body in sessions[other.about.writer].items() if _with(body, name)
+        }
+        for session in sorted(met - set(sessions[name])):
             told = {
                 other.about.writer: count
                 for other in others
@@ -69,7 +81,7 @@ def stopped(packs: Sequence[Parts]) -> tuple[Stopped, ...]:
                 counts = ", ".join(f"{writer} {count:,}" for writer, count in told.items()) or "nobody"
                 lacks = (
                     f"That {name}'s node stopped in session {session}: its log has no end of it. Of what it sent there "
-                    f"only the others' logs tell: messages received by {counts}."
+                    f"only the others' logs tell: messages received by {counts}.{'' if coordinator else _UNPROVED}"
                 )
                 found.append(Stopped(name, session, shown, lacks))
     return tuple(found)
@@ -77,6 +89,13 @@ def stopped(packs: Sequence[Parts]) -> tuple[Stopped, ...]:
 
 def _sessions(parts: Parts) -> Mapping[str, Mapping[str, Any]]:
     return {str(entry.body.get("session")): entry.body for entry in parts.logged("session")}
+
+
+def _with(body: Mapping[str, Any], name: str) -> bool:
+    """Whether anything went between the session's writer and this party."""
+    return any(
+        name in (one.get("from"), one.get("to")) and one.get("messages") for one in body.get("transcripts") or ()
+    )
 
 
 def _count(body: Mapping[str, Any], sender: str, message: str = "") -> int:
@@ -89,8 +108,10 @@ def _count(body: Mapping[str, Any], sender: str, message: str = "") -> int:
 
 
 def _left(name: str, session: str, others: Sequence[Parts], coordinator: Sequence[Parts]) -> str:
-    """How the packs have the member leave the session; "" where they have it end it, or tell nothing."""
+    """How the packs have the party leave the session; "" where they have it end it, or tell nothing."""
     phase, _, attempt = session.rpartition("-")
+    if not _PHASE.fullmatch(session):
+        return ""
     told = {
         report.by: report.report
         for one in coordinator
@@ -99,20 +120,58 @@ def _left(name: str, session: str, others: Sequence[Parts], coordinator: Sequenc
     }
     if name in told:
         return ""  # its own report on the attempt: it ended it
-    if COORDINATOR in told:
+    if COORDINATOR in told and others[0].federated:
         return _dropped(name, session, told[COORDINATOR])
+    if coordinator:
+        return _recorded(name, session, coordinator[0])
     ended = [other for other in others if ended_well(other, session)]
     if not ended:
         return f"Nobody here logged that session {session} came to its end."
-    if phase != "train":
-        return ""  # a valuation that ends well takes everybody who is left
     fewer = []
     for other in ended:
-        sums, had = _sums(other, name), _count(_sessions(other)[session], name, _KEY)
-        if had >= sums:
+        fault = _fewer(other, name, session)
+        if not fault:
             return ""
-        fewer.append(f"{other.about.writer} logged {had:,} of its keys for {sums:,} sums")
+        fewer.append(f"{other.about.writer} logged {fault}")
     return f"{name} left session {session} before its end: {'; '.join(fewer)}."
+
+
+def _recorded(name: str, session: str, coordinator: Parts) -> str:
+    """How the coordinator logged that the party was lost in the session; "" where it did not, or heard its own end."""
+    found = ""
+    for entry in coordinator.log:
+        body = entry.body
+        if f"{body.get('phase')}-{body.get('attempt')}" == session:
+            if body.get("party") == name:
+                return ""
+            if body.get("lost") is True and body.get("peer") == name:
+                found = found or f"{body.get('party', COORDINATOR)} lost touch with {name} in session {session}"
+        elif body.get("during") == session and body.get("party") == name:
+            what = "was silent" if entry.kind == "party_lost" else "began anew"
+            found = found or f"{name}'s node {what} in session {session}, or right after it"
+    return found and f"The coordinator logged that {found}."
+
+
+def _fewer(other: Parts, name: str, session: str) -> str:
+    """What a writer that came to the session's end lacks of the party's messages; "" where nothing is known to lack."""
+    body, rounds = _sessions(other)[session], _rounds(other, session)
+    if rounds is None:
+        return ""  # a valuation that ends well takes everybody who is left; other phases have no count
+    if rounds.model.rule == "sum" and not any(one.get("message") == _KEY for one in body.get("traffic") or ()):
+        return ""  # nothing was trained: an encoder was passed on
+    keys, sums = _count(body, name, _KEY), _sums(rounds, other, name, session)
+    if keys < sums:
+        return f"{keys:,} of its keys for {sums:,} sums"
+    told = _count(body, name, _HELD)
+    return f"{told} of the two digests that it tells" if session.startswith("encode-") and told < 2 else ""
+
+
+def _rounds(other: Parts, session: str) -> Rounds | None:
+    """The training of this session that its writer takes part in."""
+    phase, group = session.rpartition("-")[0], group_of(other.agreement, other.about.writer)
+    if phase == "encode":
+        return None if group is None else group_rounds(other.agreement, group)
+    return federated_rounds(other.agreement) if phase == "train" and other.federated else None
 
 
 def _dropped(name: str, session: str, report: Mapping[str, Any]) -> str:
@@ -125,10 +184,10 @@ def _dropped(name: str, session: str, report: Mapping[str, Any]) -> str:
     return f"The coordinator logged that {name} dropped out of session {session}: {was}."
 
 
-def _sums(other: Parts, name: str) -> int:
+def _sums(rounds: Rounds, other: Parts, name: str, session: str) -> int:
     """Secure sums of the training that both members were drawn for."""
-    rounds = federated_rounds(other.agreement)
+    after = 0 if session.startswith("encode-") else _VALUES
     if rounds.model.rule != "sum":
-        return _VALUES
+        return after
     drawn = (rounds.wanted(number) for number in range(rounds.model.rounds))
-    return sum({name, other.about.writer} <= set(names) for names in drawn) + _VALUES
+    return sum({name, other.about.writer} <= set(names) for names in drawn) + after
