@@ -1,8 +1,8 @@
 """What a run would cost, counted from its agreement alone: steps, bytes, time and memory. Nothing is measured here.
 
-Bytes are exact for the private products, which are nearly all of the traffic; time takes each operation from
-docs/performance.md, so it is that of one core of the machine named there. A party that wants its own machine's time
-measures it (:mod:`parties.proposing.measured_costs`) before it signs.
+Bytes are exact for the private products, which are nearly all of the traffic; those of members' rounds are beside them.
+Time takes each operation from docs/performance.md, so it is that of one core of the machine named there. A party that
+wants its own machine's time measures it (:mod:`parties.proposing.measured_costs`) before it signs.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from parties.agreement.document import Agreement
-from parties.proposing.federated_costs import federated_seconds
+from parties.proposing.federated_costs import rounds_cost, rounds_seconds
 from parties.proposing.trees_costs import anchored_cost, anchored_steps
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.protocols.product import choose_packing
-from vfl.terms import AnchoredModel, FederatedModel, SplitModel
+from vfl.terms import AnchoredModel, SplitModel
 from vfl.walk.schedule import PREDICT_ROWS
 
 __all__ = [
@@ -141,16 +141,18 @@ def run_cost(agreement: Agreement, entities: int) -> RunCost:
     if isinstance(agreement.model, AnchoredModel):
         return _sealed_run_cost(agreement, entities)
     steps = steps_of(agreement, entities)
-    whole, parties = ProductCost(0.0, 0, 0), []
+    whole, parties, sums = ProductCost(0.0, 0, 0), [], rounds_cost(agreement)
     for feature in agreement.features:
         columns = len(feature.columns)
         cost = cost_of_steps(steps, entities, partial(_counted, agreement, columns))
         memory = NODE_MB + (LABEL_MB if feature.encoder else 0.0) + panel_mb(steps.rows, columns)
-        parties.append(PartyCost(feature.name, cost.answer, cost.operand, memory))
+        sent, received = sums.sent_by(feature.name), sums.received_by(feature.name)
+        parties.append(PartyCost(feature.name, cost.answer + sent, cost.operand + received, memory))
         whole += cost
     label = agreement.party(agreement.label.party)
     memory = NODE_MB + LABEL_MB + panel_mb(steps.rows, len(label.columns))
-    return RunCost(steps, whole.seconds, (PartyCost(label.name, whole.operand, whole.answer, memory), *parties))
+    seconds = whole.seconds + rounds_seconds(agreement, entities)
+    return RunCost(steps, seconds, (PartyCost(label.name, whole.operand, whole.answer, memory), *parties))
 
 
 def _sealed_run_cost(agreement: Agreement, entities: int) -> RunCost:
@@ -169,9 +171,7 @@ def _sealed_run_cost(agreement: Agreement, entities: int) -> RunCost:
                 memory + panel_mb(steps.rows, len(party.columns)),
             )
         )
-    seconds = cost.seconds(times, slots, SEALED_SHARE)
-    if isinstance(agreement.model, FederatedModel):
-        seconds = federated_seconds(agreement, entities)
+    seconds = cost.seconds(times, slots, SEALED_SHARE) + rounds_seconds(agreement, entities)
     return RunCost(steps, seconds, tuple(parties))
 
 

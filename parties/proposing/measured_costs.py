@@ -2,7 +2,8 @@
 
 Two private products of the agreement's own shape (one forward, one backward step) are carried out and timed with both
 sides on one core; the schedule's steps, counted as the agreement allows them at most, multiply them. So the time is an
-upper bound for a machine like this one on a fast link: parties work at once, and rows may be fewer.
+upper bound for a machine like this one on a fast link: parties work at once, and rows may be fewer. Members' rounds at
+home are counted, not measured.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from parties.proposing.counted_costs import (
     steps_of,
     sums_bytes,
 )
+from parties.proposing.federated_costs import SUM_TRIPS, rounds_cost, rounds_seconds, sums_of
 from parties.proposing.trees_costs import anchored_cost
 from vfl.arithmetic.he import Context, Evaluator, KeyHolder, raw_operations
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.ring import Ring
 from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.protocols.product import Operand, Prepared, choose_packing, encrypt_right, multiply, open_answer
-from vfl.terms import AnchoredModel
+from vfl.terms import AnchoredModel, FederatedModel
 
 __all__ = ["Estimate", "estimate"]
 
@@ -45,7 +47,9 @@ _SEALED_TRIPS = 12
 
 @dataclass(frozen=True)
 class Estimate:
-    """Upper bounds for one party. bytes are of the private products, which are nearly all; megabytes are 2**20."""
+    """Upper bounds for one party. bytes are of the private products, which are nearly all, and of members' rounds;
+    megabytes are 2**20. sums: rounds that it takes part in, each a secure sum.
+    """
 
     rows: int
     openings: int
@@ -56,11 +60,15 @@ class Estimate:
     memory_mb: float
     round_trip_seconds: float | None = None
     round_trips: int = _SPLIT_TRIPS
+    sums: int = 0
 
     @property
     def waiting_seconds(self) -> float:
-        """Time on the wire: the round trips of a step that wait for each other, at the slowest link."""
-        return self.round_trips * self.steps * (self.round_trip_seconds or 0.0)
+        """Time on the wire: the round trips of a step, and of a secure sum, that wait for each other, at the slowest
+        link.
+        """
+        trips = self.round_trips * self.steps + SUM_TRIPS * self.sums
+        return trips * (self.round_trip_seconds or 0.0)
 
 
 def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seconds: float | None = None) -> Estimate:
@@ -78,15 +86,17 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
     cost = cost_of_steps(planned, entities, partial(_measured, agreement, columns))
     if mine.role == "label":
         cost *= len(agreement.features)
+    sums = rounds_cost(agreement)
     return Estimate(
         rows=planned.rows,
         openings=agreement.row_limit,
         steps=planned.all,
-        seconds=cost.seconds,
-        bytes_sent=cost.operand if mine.role == "label" else cost.answer,
-        bytes_received=cost.answer if mine.role == "label" else cost.operand,
+        seconds=cost.seconds + rounds_seconds(agreement, entities),
+        bytes_sent=(cost.operand if mine.role == "label" else cost.answer) + sums.sent_by(party),
+        bytes_received=(cost.answer if mine.role == "label" else cost.operand) + sums.received_by(party),
         memory_mb=_memory(agreement, party, planned.rows),
         round_trip_seconds=round_trip_seconds,
+        sums=sums_of(agreement, party),
     )
 
 
@@ -105,12 +115,14 @@ def _sealed_estimate(agreement: Agreement, party: str, entities: int, round_trip
         rows=planned.rows,
         openings=agreement.row_limit,
         steps=planned.all,
-        seconds=cost.seconds(_raw_times(coefficient_key()), _raw_times(slot_key()), SEALED_SHARE),
+        seconds=cost.seconds(_raw_times(coefficient_key()), _raw_times(slot_key()), SEALED_SHARE)
+        + rounds_seconds(agreement, entities),
         bytes_sent=cost.sent_by(party),
         bytes_received=cost.received_by(party),
         memory_mb=_memory(agreement, party, planned.rows),
         round_trip_seconds=round_trip,
-        round_trips=_SEALED_TRIPS,
+        round_trips=0 if isinstance(agreement.model, FederatedModel) else _SEALED_TRIPS,
+        sums=sums_of(agreement, party),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
-from parties.proposing.federated_costs import federated_cost, federated_steps
+from parties.proposing.federated_costs import federated_steps, rounds_cost
 from parties.proposing.screen_costs import screen_cost, screen_steps
 from parties.proposing.sealed_costs import (
     ANSWER_BYTES,
@@ -71,12 +71,12 @@ def _steps(agreement: Agreement, entities: int) -> SealedSteps:
 
 
 def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
-    """The whole run's work and bytes, of any kind."""
+    """The whole run's work on shares, and the bytes of it and of members' rounds, of any kind."""
     one = _cost(agreement, entities)
     whole = one
     for _ in range(_models(agreement) - 1):
         whole = whole + one
-    return whole
+    return whole + rounds_cost(agreement)
 
 
 def _cost(agreement: Agreement, entities: int) -> SealedCost:
@@ -84,7 +84,7 @@ def _cost(agreement: Agreement, entities: int) -> SealedCost:
     if isinstance(model, ScreenModel):
         return screen_cost(agreement, entities)
     if isinstance(model, FederatedModel):
-        return federated_cost(agreement)
+        return SealedCost()
     if isinstance(model, EnsembleModel):
         first, *others = (_cost(_of_part(agreement, part), entities) for part in model.members.values())
         for other in others:

@@ -10,10 +10,14 @@ import pytest
 from benchmarks.runs import agreement
 from parties.agreement.bit_plan import bit_plan
 from parties.agreement.document import Agreement
+from parties.agreement.group_terms import group_rounds
 from parties.proposing.counted_costs import RunCost, run_cost, steps_of
 from parties.proposing.measured_costs import estimate
 from parties.proposing.width_and_passes import width_and_passes
-from vfl.terms import SealedModel
+from tests.parties.agreement.test_federated_terms import federated
+from tests.parties.agreement.test_group_terms import signed
+from vfl.arithmetic.he import PARAMETER_SETS
+from vfl.terms import RidgeModel, SealedModel
 from vfl.walk.cycles import cyclic
 
 
@@ -121,3 +125,34 @@ def test_a_model_that_opens_no_sums_has_no_table_of_widths() -> None:
     assert (
         width_and_passes(changed(model={"kind": "ridge"}, openings={"limit_per_row": 2, "contribution": "none"})) == ()
     )
+
+
+@pytest.mark.parametrize("kind", ["sealed", "ridge"])
+def test_a_groups_rounds_are_counted_with_what_follows_them(kind: str) -> None:
+    """Before anybody signs, where the terms are drafted and where a party measures; the fund has no part in them."""
+    made = signed()
+    if kind == "ridge":
+        made = made.model_copy(update={"model": RidgeModel(), "parameter_set": next(iter(PARAMETER_SETS))})
+    one, twice, none = (
+        made.model_copy(update={"groups": groups})
+        for groups in (made.groups, (made.groups[0].model_copy(update={"rounds": 20}),), ())
+    )
+    (once, more, before) = (run_cost(terms, 48) for terms in (one, twice, none))
+    assert more.seconds - before.seconds == pytest.approx(2 * (once.seconds - before.seconds))
+    assert once.seconds > before.seconds + 4 * 10, "ten rounds of four local epochs at four members: over a second each"
+    added = {a.party: a.bytes_sent - b.bytes_sent for a, b in zip(once.parties, before.parties, strict=True)}
+    numbers = group_rounds(made, made.groups[0]).numbers
+    assert added.pop("fund") == 0
+    assert all(10 * 8 * numbers < sent < 10 * 8 * numbers + 20_000 for sent in added.values())
+    if kind == "sealed":
+        measured = estimate(one, "south", 48, round_trip_seconds=1.0)
+        assert measured.bytes_sent == {cost.party: cost for cost in once.parties}["south"].bytes_sent
+        assert measured.waiting_seconds - measured.round_trips * measured.steps == 5 * 10
+
+
+def test_a_federated_run_is_not_told_as_free() -> None:
+    """It has no private product: what a member computes are its rounds."""
+    terms = federated()
+    measured = estimate(terms, "a", 100, round_trip_seconds=0.1)
+    assert measured.seconds == run_cost(terms, 100).seconds > 0
+    assert measured.waiting_seconds == pytest.approx(0.1 * 5 * 12 * (1 + 4))
