@@ -32,6 +32,7 @@ __all__ = ["DemoHomes", "claim", "free_addresses", "lay_out"]
 _MARKER = ".entente-demo"
 _FIRST_PORT, _PORTS = 20_000, 12_000
 _LOOPBACK = "127.0.0.1"
+_UNIVERSE = "universe.csv"
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,21 @@ def _node_settings(
         label=settings.label if party.role == "label" else None,
         limits=limits,
     )
+    if settings.alignment.policy == "universe":
+        node = node.model_copy(update={"universe": str(_listed(queries, data))})
     # static data has no cutoffs for commitments to rows to go by
     return node if settings.static is None else node.model_copy(update={"commit_minutes": 0})
+
+
+def _listed(queries: Path, data: Path) -> Path:
+    """The public list that all nodes of a demo have."""
+    for folder in (queries, data):
+        if (folder / _UNIVERSE).is_file():
+            return folder / _UNIVERSE
+    raise ConfigError(
+        f'alignment.policy = "universe" needs a public list: put {_UNIVERSE}, a CSV with a column entity, beside '
+        "consortium.toml or into the folder given with --data"
+    )
 
 
 def _write_seed(path: Path, name: str, seed: int) -> None:

@@ -10,11 +10,14 @@ import pytest
 from parties.cli import run
 from parties.data.named_files import absent
 from parties.data.simulate import simulate
+from parties.demo.homes import lay_out
 from parties.demo.processes import Processes
 from parties.demo.run import DemoOptions, again, remedy
 from parties.errors import ConfigError
 from parties.names import NO_PARTIES
+from parties.node.settings import load_node_settings
 from parties.settings.consortium import load_consortium
+from tests.places import ROOT
 
 
 def test_what_is_not_there_is_said_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +50,20 @@ def test_a_party_has_no_name_that_the_coordinator_needs(tmp_path: Path, kept: st
     made.config.write_text(text.replace('"satellite"', f'"{kept}"'), encoding="utf-8")
     with pytest.raises(ConfigError, match=f"no party can be called '{kept}', which the coordinator needs itself"):
         load_consortium(made.config)
+
+
+def test_every_node_has_the_public_list_that_is_agreed(tmp_path: Path) -> None:
+    example = (ROOT / "examples" / "group_encoder" / "consortium.toml").read_text(encoding="utf-8")
+    listed = 'policy = "universe"\nuniverse_sha256 = "' + "ab" * 32 + '"'
+    text = example.replace('policy = "union"', listed).replace("size_bucket = 16", "")
+    (tmp_path / "consortium.toml").write_text(text, encoding="utf-8")
+    settings = load_consortium(tmp_path / "consortium.toml")
+    with pytest.raises(ConfigError, match=r"put universe\.csv, a CSV with a column entity"):
+        lay_out(tmp_path / "without", settings, tmp_path, tmp_path, 3)
+    (tmp_path / "universe.csv").write_text("entity\nnorth000\n", encoding="utf-8")
+    homes = lay_out(tmp_path / "with", settings, tmp_path, tmp_path, 3)
+    nodes = [load_node_settings(homes.party(party.name) / "node.toml") for party in settings.party]
+    assert {node.universe for node in nodes} == {str(tmp_path / "universe.csv")}
 
 
 def test_a_killed_process_is_followed_by_the_command_that_goes_on(tmp_path: Path) -> None:
