@@ -36,7 +36,8 @@ class RoundRecord(BaseModel):
 
     def begins(self, phase: str, attempt: int, names: Sequence[str]) -> RoundRecord:
         """With a round that may open now. One that began before and is not known to have opened counts as if it had."""
-        here, new, others = self, Stretch(phase=phase, attempt=attempt, names=tuple(names)), []
+        here, new = self, Stretch(phase=phase, attempt=attempt, names=tuple(names))
+        others: list[Stretch] = []
         for one in self.begun:
             if (one.phase, one.attempt) == (phase, attempt) and not set(one.names) & set(names):
                 others.append(one)  # another group's, whose turn comes
