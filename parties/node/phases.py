@@ -22,6 +22,7 @@ from parties.node.kept_approvals import keep_approvals
 from parties.node.kept_weights import keep_weights
 from parties.node.scoring_run import ScoringRun
 from parties.node.sealed_feature import SealedFeatureParty
+from parties.node.signed_data import check_signed_data
 from psi.flow import Role
 from vfl.factors.verify import verify_bundle
 from vfl.protocols.delivery import receive_bundle
@@ -66,6 +67,10 @@ class PartyRun:
             if phase != "train":
                 raise AgreementError(f"the coordinator started {phase} in a session that only scores")
             return ScoringRun(self.context).train(attempt)
+        if phase in ("align", "encode", "train"):
+            context = self.context
+            key = context.secret(f"signed-data/{context.run_id}")
+            check_signed_data(context.agreement, context.settings, context.folder, key)
         if isinstance(self.context.agreement.model, FederatedModel):
             return self._as_member(phase, attempt)
         match phase:

@@ -27,6 +27,7 @@ from parties.node.own_rows import OwnRows, check_own_rows
 from parties.node.policy import check_agreement
 from parties.node.rehearsal import rehearse
 from parties.node.scoring_run import check_session
+from parties.node.signed_data import SignedData, data_stamp, signed_data
 from parties.node.slow_columns import slow_lines
 from parties.proposing.placebo import check_placebo
 
@@ -37,12 +38,13 @@ __all__ = ["Ready", "check_ready"]
 class Ready:
     """own: what this party's rows hold, where rows open. lines: what was looked at, for its operators.
 
-    links: what answered at each peer's address, for everybody who is to sign.
+    links: what answered at each peer's address, for everybody who is to sign. seen: what the data held, for the start.
     """
 
     own: OwnRows | None
     lines: tuple[str, ...]
     links: Mapping[str, LinkState] = field(default_factory=dict)
+    seen: SignedData | None = None
 
 
 def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, now: datetime) -> Ready:
@@ -61,6 +63,7 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
     secret = partial(node_secret, home.seed)
     check_earlier(agreement, folder, me, secret, openings.begun())
     check_placebo(agreement, folder / "runs")
+    stamp = data_stamp(home.settings, folder)
     try:
         data = read_own_data(agreement, home.settings, folder)
     except ConfigError as error:  # paths and names of this party's files are nobody else's
@@ -73,4 +76,5 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
     step = f"Encrypted products of this kind come out right on this machine ({seconds:.1f} s)."
     party = home.settings.party
     slow = slow_lines(agreement, data.panel if party.role == "feature" else None, len(party.columns))
-    return Ready(own, (*data.lines(agreement), *counted, *slow, *links.lines, step), links.states)
+    seen = signed_data(agreement, data, stamp, now, secret(f"signed-data/{agreement.run_id}"))
+    return Ready(own, (*data.lines(agreement), *counted, *slow, *links.lines, step), links.states, seen)

@@ -24,10 +24,11 @@ from parties.node.home import NodeHome
 from parties.node.openings import OpeningStore
 from parties.node.own_rows import keep_own_rows
 from parties.node.policy import left_to_a_person
-from parties.node.readiness import check_ready
+from parties.node.readiness import Ready, check_ready
 from parties.node.report_outbox import ReportOutbox
 from parties.node.run_ends import RunEnd, forget_end, keep_end
 from parties.node.scoring_run import IncompleteError
+from parties.node.signed_data import data_stamp, keep_signed_data, kept_signed_data
 from parties.private_files import write_private
 from parties.process.supervision import start_loop
 
@@ -46,12 +47,14 @@ class _Waiting:
     """An agreement that waits for this node's operators or hours.
 
     ``by_hand``: for its operators, whatever the node may sign alone. ``told``: that it is signed in its hours only.
+    ``waited``: it was not signed at once.
     """
 
     agreement: Agreement
     folder: Path
     by_hand: bool = False
     told: bool = False
+    waited: bool = False
 
 
 class RunApprovals:
@@ -137,24 +140,19 @@ class RunApprovals:
 
     def _consider(self, run_id: str, body: ApproveBody) -> None:
         """Check an agreement; reject it, or let it wait for a decision."""
-        home, purpose = self._home, ""
+        home = self._home
         try:
             agreement = Agreement.model_validate(body.agreement)
             if agreement.run_id != run_id:
                 raise AgreementError("the agreement does not hash to the run it was sent for")
-            purpose = agreement.purpose
-            ready = check_ready(agreement, home, self._openings, datetime.now(UTC))
         except ValidationError:
             self._reject(run_id, "the agreement is not one this version understands")
             return
-        except IncompleteError as error:
-            self._refuse(run_id, _NOT_YET, str(error), purpose)
+        except AgreementError as error:
+            self._refuse(run_id, str(error), str(error), "")
             return
-        except DataError as error:  # a party's detail stays at home
-            self._refuse(run_id, _DATA_FAULT, str(error), purpose)
-            return
-        except (AgreementError, ConfigError) as error:
-            self._refuse(run_id, str(error), str(error), purpose)
+        ready = self._checked(agreement)
+        if ready is None:
             return
         folder = home.folder / "runs" / run_id
         with self._lock:
@@ -167,8 +165,7 @@ class RunApprovals:
             write_private(folder / "agreement.json", agreement.canonical())
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); check the disk") from None
-        if ready.own is not None:
-            keep_own_rows(folder, ready.own)
+        self._keep(folder, ready)
         self._audit.append("agreement", run_id, {"agreement": run_id})
         if agreement.scores is None:
             self._outbox.data_usable()
@@ -188,8 +185,41 @@ class RunApprovals:
             )
         one = _Waiting(agreement, folder, by_hand=bool(by_hand))
         if not self._decided(one):
+            one.waited = True
             with self._lock:
                 self._waiting[run_id] = one
+
+    def _checked(self, agreement: Agreement) -> Ready | None:
+        """What this node's own checks found; None where they refuse, which everybody is told."""
+        run_id, purpose = agreement.run_id, agreement.purpose
+        try:
+            return check_ready(agreement, self._home, self._openings, datetime.now(UTC))
+        except IncompleteError as error:
+            self._refuse(run_id, _NOT_YET, str(error), purpose)
+        except DataError as error:  # a party's detail stays at home
+            self._refuse(run_id, _DATA_FAULT, str(error), purpose)
+        except (AgreementError, ConfigError) as error:
+            self._refuse(run_id, str(error), str(error), purpose)
+        return None
+
+    def _keep(self, folder: Path, ready: Ready) -> None:
+        """What was found holds in the run: what rows hold, and what the data were."""
+        if ready.own is not None:
+            keep_own_rows(folder, ready.own)
+        if ready.seen is not None:
+            keep_signed_data(folder, ready.seen)
+
+    def _as_looked_at(self, one: _Waiting) -> bool:
+        """Look again where data may have changed while the agreement waited; False where this node refuses now."""
+        before = kept_signed_data(one.folder)
+        if before is None or not one.waited:
+            return True
+        if before.stamp and before.stamp == data_stamp(self._home.settings, self._home.folder):
+            return True
+        ready = self._checked(one.agreement)
+        if ready is not None:
+            self._keep(one.folder, ready)
+        return ready is not None
 
     def _decided(self, one: _Waiting) -> bool:
         """Answer once the operators' verdict is there, in the hours in which this node signs; whether that is over."""
@@ -207,7 +237,8 @@ class RunApprovals:
             self._reject(run_id, decided.why)
             return True
         if settings.limits.open_at(datetime.now(UTC)):
-            self._sign(one.agreement)
+            if self._as_looked_at(one):
+                self._sign(one.agreement)
             return True
         if not one.told:
             one.told = True
