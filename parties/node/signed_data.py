@@ -160,7 +160,8 @@ def check_signed_data(agreement: Agreement, settings: NodeSettings, folder: Path
     now = signed_data(agreement, read_own_data(agreement, settings, folder), stamp, before.at, key)
     found = tuple(_changes(before, now))
     if found:
-        asked = " and ".join(filter(None, (settings.party.asked, settings.label and settings.label.query)))
+        labelled = "" if settings.label is None else settings.label.query
+        asked = " and ".join(filter(None, (settings.party.asked, labelled)))
         raise DataError(
             f"{asked}: this node's data changed after {before.at:%Y-%m-%d %H:%M} UTC, when it looked at them to sign: "
             f"{'; '.join(found)}. Restore what was signed over, or have the run proposed again, which looks anew"
