@@ -24,7 +24,7 @@ def members_page(client: object, role: str = "admin") -> None:
 
 def test_members_and_what_they_publish() -> None:
     app = show(members_page, SampleClient())
-    assert [e.label for e in app.expander] == ["What it brings: 9 columns"] * 4
+    assert [e.label for e in app.expander] == [*["What it brings: 9 columns"] * 4, "Propose an estimate"]
     assert [w.value for w in app.warning] == [
         with_commands(told) for told in warnings(SampleClient().membership.members)
     ]

@@ -24,7 +24,7 @@ def overlap_form(client: ClientProtocol) -> None:
             "Each member answers at its own node (entente overlap answer), with as many approvers as it needs, and "
             "counts its epsilon against its budget with every other. Nothing moves before all have signed."
         )
-        parties = ask("members", client.parties)
+        parties = ask("who could take part", client.parties)
         if parties is not None:
             _fields(client, [one for one in parties if _brings_rows(one)])
 
