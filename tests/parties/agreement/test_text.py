@@ -187,6 +187,28 @@ BASES: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "one head": {
+        "parties": [
+            party("bank", "label", 2),
+            *({**party(name), "columns": GROUPED, "encoder": "group us together"} for name in ("sat", "card", "web")),
+            party("sea", columns=1),
+        ],
+        "model": {"kind": "sealed", "anchor": "sea"},
+        "walk_forward": {},
+        "search": None,
+        "openings": {"contribution": "none"},
+        "alignment": {"policy": "union"},
+        "groups": [
+            {
+                "name": "us",
+                "members": ["sat", "card", "web"],
+                "encoder": {"kind": "transformer", "window": 7, "columns": ["x", "z"], "outputs": 2, "fit_periods": 9},
+                "threshold": 3,
+                "absent": "zeros",
+                "head": "tied",
+            }
+        ],
+    },
     "federated": {
         "parties": [{**party(name, role, 2), "columns": ["x", "z"]} for name, role in MEMBERS.items()],
         "model": {
@@ -351,7 +373,7 @@ def others(value: Any) -> Iterator[Any]:
                 f"{value} ", f"{value}x", f"e{value[1:]}", f"{value[:-1]}0", value.swapcase(),
                 "linear", "mlp", "regression", "mse", "none", "random", "burned", "approved", "fresh", "psi", "ot",
                 "masked", "bfv-4096", "feature", "label", "card", PERIODS[3], "sat", "", "any", "allowed", "never",
-                "median", "rows", "due", "lstm", "next", "zeros", "precedence",
+                "median", "rows", "due", "lstm", "next", "zeros", "precedence", "own",
             )  # fmt: skip
         case tuple() | list():
             yield from (list(value[:-1]), list(reversed(value)), [*value, "another"], [*value[:20], *value[21:]])
