@@ -113,8 +113,6 @@ def factors_monitor(
 
     Live records of daily use, in live/ beside factors/, are read by themselves.
     """
-    import pandas as pd
-
     from parties.factor.fund_tables import read_values
     from parties.factor.tables import open_folder
     from vfl.factors.market import on_grid
@@ -125,15 +123,7 @@ def factors_monitor(
     if joint["mean"] is None or joint["std"] is None:
         raise DataError(f"{folder}: fewer than two periods were evaluated, so there is nothing to expect")
     live, tables = _live(folder, bundle, scores, least_matched)
-    days = pd.DatetimeIndex(live.index.get_level_values("datetime").unique()).sort_values()
-    if "sessions" not in bundle.validation:
-        raise DataError(f"{folder}: made by an earlier version that does not date its ICs; export the factor again")
-    published = zip(bundle.validation["sessions"], joint["by_period"], strict=True)
-    days = days[days > max(day for day, ic in published if ic is not None)]
-    if not len(days):
-        raise DataError(
-            f"{folder}: every date was evaluated before it was published; give later scores with --scores FILE"
-        )
+    days = _later_days(folder, bundle, joint["by_period"], live)
     names = tuple(sorted({*bundle.instruments, *live.index.get_level_values("instrument").astype(str)}))
     grid = on_grid(live, days, names)
     arrived = read_values(labels, "label")
@@ -156,6 +146,24 @@ def factors_monitor(
     write_record(out, found.findings.record() | {"advice": found.advice.action, "reasons": list(found.advice.reasons)})
     _say_what_was_read(tables)
     say(*told)
+
+
+def _later_days(
+    folder: Path, bundle: FactorFolder, by_period: Sequence[float | None], live: pd.Series[float]
+) -> pd.DatetimeIndex:
+    """Dates of scores after the last one that was evaluated before publication."""
+    import pandas as pd
+
+    days = pd.DatetimeIndex(live.index.get_level_values("datetime").unique()).sort_values()
+    if "sessions" not in bundle.validation:
+        raise DataError(f"{folder}: made by an earlier version that does not date its ICs; export the factor again")
+    published = zip(bundle.validation["sessions"], by_period, strict=True)
+    days = days[days > max(day for day, ic in published if ic is not None)]
+    if not len(days):
+        raise DataError(
+            f"{folder}: every date was evaluated before it was published; give later scores with --scores FILE"
+        )
+    return days
 
 
 def _published_half_life(bundle: FactorFolder) -> HalfLife | None:
