@@ -158,12 +158,12 @@ def _later_days(
     if "sessions" not in bundle.validation:
         raise DataError(f"{folder}: made by an earlier version that does not date its ICs; export the factor again")
     published = zip(bundle.validation["sessions"], by_period, strict=True)
-    days = days[days > max(day for day, ic in published if ic is not None)]
-    if not len(days):
+    later = pd.DatetimeIndex(days[days > max(day for day, ic in published if ic is not None)])
+    if not len(later):
         raise DataError(
             f"{folder}: every date was evaluated before it was published; give later scores with --scores FILE"
         )
-    return days
+    return later
 
 
 def _published_half_life(bundle: FactorFolder) -> HalfLife | None:
