@@ -37,7 +37,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
              "tells the label party and a member together more of the others."),
     "overlap": ("An entity that several serve", "It stands in the columns of each, or in those of the first that has "
                 "it, in the order of the members."),
-    "personal_head": ("What restores values stays at home", "It is each member's own, and never sent: for members "
+    "personal_head": ("Decoder stays at home", "What restores values is each member's own, and never sent: for members "
                       "whose data differ."),
     "trimmed": ("Left out at either end", "Members, weight by weight."),
     "batch_rows": ("Rows a batch", "Of one step at home."),

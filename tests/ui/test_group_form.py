@@ -60,7 +60,7 @@ def test_the_pages_terms_are_those_of_a_file_with_the_same_lines(client: SampleC
     for label, value in (
         ("Rounds", 10), ("Passes at home", 4), ("An entity that a member lacks", "zeros"), ("Learning rate", 0.03),
         ("Noise, in clips", 1.5), ("Members count", "equal"), ("Share of members a round", 0.9),
-        ("What restores values stays at home", True), ("Fewest members of a sum", 3),
+        ("Decoder stays at home", True), ("Fewest members of a sum", 3),
     ):  # fmt: skip
         field(app, label).set_value(value).run()
     assert "must be more than half" not in said(app)

@@ -15,12 +15,12 @@ _NARROW = 30
 """Characters of a choice that half a row shows whole on a screen of 1280 pixels."""
 
 
-def in_rows(fields: Iterable[Field], values: Values) -> list[tuple[Field, ...]]:
+def in_rows(fields: Iterable[Field], values: Values, narrow: int = _NARROW) -> list[tuple[Field, ...]]:
     """The fields two abreast in their order, but for choices too long for that, which follow in rows of their own."""
     rows, pair, long = list[tuple[Field, ...]](), list[Field](), list[Field]()
     for field in fields:
-        wide = max((len(title) for title in field.offered(values).values()), default=0) > _NARROW
-        (long if wide and field.kind == "choice" else pair).append(field)
+        wide = max((len(title) for title in field.offered(values).values()), default=0) > narrow
+        (long if (wide and field.kind == "choice") or field.kind == "names" else pair).append(field)
         if len(pair) != 1:
             rows += [tuple(pair)] if pair else []
             rows += [(one,) for one in long]
@@ -53,7 +53,7 @@ def draw_input(key: str, field: Field, values: Values) -> None:
         most = None if high is None else int(high)
         st.number_input(label, int(low or 0), most, value, step=max(1, int(field.step)), key=key, help=about)
     else:
-        step, shape = (100.0, "%.2f") if kind == "money" else (field.step, None)
+        step, shape = (100.0, "%.2f") if kind == "money" else (field.step, "%g" if field.step < 0.01 else None)
         st.number_input(label, float(low or 0), high, value, step=step, format=shape, key=key, help=about)
 
 

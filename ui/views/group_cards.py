@@ -25,6 +25,7 @@ from ui.wording import things
 __all__ = ["draw_groups", "seed_groups"]
 
 _MOST = 8
+_NARROW = 20  # characters that half a row of a card shows whole
 
 
 def seed_groups(
@@ -90,7 +91,7 @@ def _card(start: TemplateView, number: int, place: int, values: dict[str, Value]
         some = [field for field in fields if (field.path in MORE) == folded]
         inside = st.expander("More of its rounds and its encoder", icon=":material/tune:") if folded else st.container()
         with inside:
-            for row in in_rows(some, values):
+            for row in in_rows(some, values, _NARROW):
                 for cell, field in zip(st.columns(2) if len(row) == 2 else [st.container()], row, strict=True):
                     with cell:
                         draw_input(_key(start, number, field.path), field, values)
