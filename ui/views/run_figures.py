@@ -195,17 +195,18 @@ def revealed(run: RunView) -> None:
     with right:
         st.markdown("**Bytes by message type**", help=HELP["bytes"])
         if run.bytes_by_message:
-            total = sum(view.bytes for view in run.bytes_by_message)
             draw(run_charts.bytes_chart, run.bytes_by_message, alt="Megabytes sent by message type")
-            with st.expander(f"{data_size(total)} in all, by sender"):
-                table = run_tables.bytes_table(run.bytes_by_message)
-                show_text_table(table, alt="Bytes by sender and type", right=("Size", "Messages"), tall=True)
         else:
             st.caption("Nothing has been counted yet.")
         if run.relayed:
             st.markdown("**Led through the coordinator**", help=HELP["relayed"])
             pairs = (f"{plain(v.sender)} to {plain(v.receiver)} {data_size(v.bytes)}" for v in run.relayed)
             st.caption(" · ".join(pairs))
+    if run.bytes_by_message:  # of six columns: as wide as the page
+        total = sum(view.bytes for view in run.bytes_by_message)
+        with st.expander(f"{data_size(total)} sent in all, by sender"):
+            table = run_tables.bytes_table(run.bytes_by_message)
+            show_text_table(table, alt="Bytes by sender and type", right=("Size", "Messages"), tall=True)
 
 
 def _scores(run: RunView) -> None:
