@@ -9,6 +9,7 @@ import vfl.federated.messages
 import vfl.models.screen.messages
 import vfl.models.sealed.coalitions
 import vfl.models.sealed.messages
+import vfl.models.sealed.products
 import vfl.models.sealed.score_range
 import vfl.models.sealed.tied
 import vfl.models.sealed.trials

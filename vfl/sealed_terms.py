@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from vfl.agreed import Terms
+from vfl.product_terms import ProductTerms
 
 __all__ = ["FASTEST", "SealedModel"]
 
@@ -52,6 +53,15 @@ class SealedModel(Terms):
         description="the feature party that holds the other half of all shares; empty in a draft: chosen for it",
     )
     seed: int = Field(default=0, ge=0)
+    products: ProductTerms | None = Field(default=None, description="products of a screen as columns; None: none")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms without products keep the hash they had before there were any."""
+        body: dict[str, Any] = handler(self)
+        if self.products is None:
+            body.pop("products", None)
+        return body
 
     @field_validator("linear_rate", "square_rate")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parties.agreement.document import Agreement
+from parties.agreement.product_terms import product_pairs
 from parties.errors import AgreementError
 from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
@@ -34,6 +35,7 @@ def _check_sealed(agreement: Agreement, model: SealedModel | TreesModel, where: 
             _check_linear(agreement, model)
         return  # every other number of a tree fits, whatever its terms
     columns = sum(len(party.columns) for party in agreement.parties)
+    columns += sum(pair.count for pair in product_pairs(agreement))
     for number, one in enumerate((model, *agreement.configurations)):
         try:
             check_ranges(one, agreement.fixed_point, one.batch_rows, columns)

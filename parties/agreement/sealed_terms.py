@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parties.agreement.federated_terms import check_federated, with_federated_defaults
+from parties.agreement.product_terms import check_products, product_pairs
 from parties.agreement.screen_terms import check_screen
 from parties.agreement.tied_terms import tied_groups
 from parties.names import COORDINATOR, entity_key
@@ -88,6 +89,7 @@ def sealed_members(agreement: Agreement) -> Members:
         features={party.name: len(party.columns) for party in agreement.features},
         own=len(agreement.party(agreement.label.party).columns),
         tied=tied_groups(agreement),
+        products=product_pairs(agreement),
     )
 
 
@@ -156,6 +158,7 @@ def check_sealed(agreement: Agreement) -> None:
             'model.weights of model.kind = "ensemble", which choose among a line, a network, trees and their averages; '
             'or set model.kind = "sealed" or model.kind = "split"'
         )
+    check_products(agreement)
     if isinstance(model, EnsembleModel):
         _check_ensemble(agreement, model)
     if openings.attribution:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from parties.agreement.daily_terms import daily_lines
 from parties.agreement.document import Agreement
 from parties.agreement.group_terms import absent_lines, groups_learn, order_lines
+from parties.agreement.product_terms import product_lines
 from parties.names import COORDINATOR
 from vfl.models.classes.opens import sentence as of_classes
 from vfl.models.disclosure import RunSizes
@@ -135,6 +136,7 @@ def _label_lines(agreement: Agreement) -> Iterator[str]:
     yield from sentences(agreement.model, run_sizes(agreement))
     if agreement.configurations:
         yield _tried(agreement)
+    yield from product_lines(agreement)
     yield from daily_lines(agreement)
     if agreement.openings.attribution:
         yield (

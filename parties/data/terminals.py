@@ -7,6 +7,7 @@ The operators are pandas': ``diff``, ``rolling`` and ``ewm``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,15 @@ from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import Calendar
 from vfl.models.screen.numbers import RANK_TOP
 
-__all__ = ["Terminals", "cross_sectional_ranks", "kept_terminals", "read_terminals", "terminals_of"]
+__all__ = [
+    "Terminals",
+    "cross_sectional_ranks",
+    "kept_terminals",
+    "named_terminals",
+    "read_named",
+    "read_terminals",
+    "terminals_of",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -76,8 +85,7 @@ def read_terminals(
     made = terminals_of(seen.values, settings.own_columns, settings.terminals, most)
     if absent is None:
         return made
-    drawn = absent.below(2 * RANK_TOP + 1, made.ranks.size).astype(np.int64).reshape(made.ranks.shape) - RANK_TOP
-    filled = np.where(seen.covered[:, :, None], made.ranks, drawn)
+    filled = np.where(seen.covered[:, :, None], made.ranks, _drawn(absent, made.ranks.shape))
     return Terminals(made.names, filled, made.left_out, seen.covered)
 
 
@@ -110,16 +118,56 @@ def kept_terminals(raw: Floats, columns: tuple[str, ...], terms: TerminalSetting
 
     Raises :class:`ConfigError` for a name that is none of this party's terminals.
     """
-    found = {name: values for name, values in _made(raw, columns, terms) if name in terms.keep}
+    made = set(named_terminals(columns, terms))
     for name in terms.keep:
-        if name not in found:
+        if name not in made:
             raise ConfigError(
                 f"terminals.keep names {name!r}, which these columns, operators and windows do not make: copy it from "
                 "entente run screen, without a minus"
             )
-    kept = [np.where(np.isfinite(found[name]), cross_sectional_ranks(found[name]), np.nan) for name in terms.keep]
+    return _ranked(raw, columns, terms, terms.keep)
+
+
+def read_named(
+    settings: PartySettings,
+    folder: Path,
+    data: Path,
+    calendar: Calendar,
+    entities: Sequence[str],
+    names: Sequence[str],
+    *,
+    absent: SecretStream | None = None,
+) -> Floats:
+    """Terminals of these names (T, n, k), each of :func:`named_terminals`: ranks from -1 to 1, 0 where missing.
+
+    absent: as for :func:`read_terminals`, whose errors are raised too.
+    """
+    seen = raw_panel(settings, party_sources(settings, folder, data), calendar, entities)
+    ranks = np.nan_to_num(_ranked(seen.values, settings.own_columns, settings.terminals, names))
+    return (
+        ranks if absent is None else np.where(seen.covered[:, :, None], ranks, _drawn(absent, ranks.shape) / RANK_TOP)
+    )
+
+
+def named_terminals(columns: tuple[str, ...], terms: TerminalSettings) -> tuple[str, ...]:
+    """Names of all terminals that these columns could make, in the order in which a screen takes them."""
+    chosen = terms.columns or columns
+    made = [
+        _OPERATORS[o][0].format(name, f"{w} periods") for w in terms.windows for o in terms.operators for name in chosen
+    ]
+    return (*chosen, *made)
+
+
+def _ranked(raw: Floats, columns: tuple[str, ...], terms: TerminalSettings, names: Sequence[str]) -> Floats:
+    found = {name: values for name, values in _made(raw, columns, terms) if name in names}
+    kept = [np.where(np.isfinite(found[name]), cross_sectional_ranks(found[name]), np.nan) for name in names]
     whole: Floats = np.stack(kept, axis=2) / RANK_TOP
     return whole
+
+
+def _drawn(absent: SecretStream, shape: tuple[int, ...]) -> Ints:
+    """Ranks of rows that a party does not have."""
+    return absent.below(2 * RANK_TOP + 1, math.prod(shape)).astype(np.int64).reshape(shape) - RANK_TOP
 
 
 def _made(raw: Floats, columns: tuple[str, ...], terms: TerminalSettings) -> Iterator[tuple[str, Floats]]:

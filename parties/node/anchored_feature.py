@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,11 @@ class AnchoredFeatureParty(FeatureParty):
     def values(self) -> NDArray[np.float64]:
         """Its columns, what is missing filled in."""
         return self._values
+
+    @property
+    def halves(self) -> Mapping[str, NDArray[np.int64]]:
+        """Its halves (rows, count) of product columns, by pair; only a sealed network has any."""
+        return {}
 
     @property
     def stream(self) -> SecretStream:

@@ -25,6 +25,7 @@ from parties.node.openings import OpeningStore
 from parties.node.own_data import read_own_data
 from parties.node.own_rows import OwnRows, check_own_rows
 from parties.node.policy import check_agreement
+from parties.node.product_halves import check_halves
 from parties.node.rehearsal import rehearse
 from parties.node.scoring_run import check_session
 from parties.node.signed_data import SignedData, data_stamp, signed_data
@@ -55,6 +56,7 @@ def check_ready(agreement: Agreement, home: NodeHome, openings: OpeningStore, no
     """
     me, folder = home.identity.name, home.folder
     check_agreement(agreement, home.settings, home.identity, home.roster, now)
+    check_halves(agreement, folder, me, home.settings.party)
     if agreement.scores is not None:
         return Ready(None, check_session(agreement, home, partial(node_secret, home.seed)))
     if agreement.alignment.compares and not agreement.rows_kept:

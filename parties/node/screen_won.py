@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +44,17 @@ class Parts(StrictTerms):
 
 
 class WonLine(StrictTerms):
-    """One of them as its owner reads it."""
+    """One of them as its owner reads it. ``column``: the terminal whatever its sign; numbers: as in the report."""
 
     terminal: str
     other: str
     mean: float
     t_first: float
     t_second: float
+    column: str = ""
+    number: Whole = -1
+    other_party: PartyName | Literal[""] = ""
+    other_number: Whole = -1
 
 
 def read_won(document: bytes, terminals: int) -> Parts:
@@ -79,7 +83,8 @@ def keep_won(
         mean = part.mean * (sign if part.other is None else 1)
         turn = sign if part.other is None else 1
         lines.append(WonLine(terminal=terminal, other=other, mean=mean, t_first=part.t_first * turn,
-                             t_second=part.t_second * turn))  # fmt: skip
+                             t_second=part.t_second * turn, column=own, number=part.number,
+                             other_party=part.other or "", other_number=part.other_number))  # fmt: skip
     body = _Kept(trials=told.trials, lines=tuple(lines))
     write_durably(folder / _FILE, body.model_dump_json(indent=1))
     return body.lines

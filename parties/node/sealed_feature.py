@@ -13,14 +13,16 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.node.anchored_feature import AnchoredFeatureParty
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
+from parties.node.product_halves import own_halves
 from parties.node.sealed_records import SealedRecords, last_weights
 from parties.node.sealed_search import kept_choice, serve_search
-from parties.node.sealed_serving import masks_beside_anchor, sealed_records, serve_sealed
+from parties.node.sealed_serving import masks_beside_anchor, product_ends, sealed_records, serve_sealed
 from parties.node.sealed_valuation import serve_numbers
 from parties.node.zero_supply import PreparedZeros
 from psi.flow import Flow
 from vfl.arithmetic.randomness import SecretStream
 from vfl.models.sealed.columns import Columns, SealedColumns
+from vfl.models.sealed.products import AnchorProducts, OwnedProducts
 from vfl.models.sealed.records import scored_in
 from vfl.models.sealed.valuation import AnchorValuation, FeatureValuation
 from vfl.terms import SealedModel
@@ -38,6 +40,11 @@ class SealedFeatureParty(AnchoredFeatureParty):
         self._terms: SealedModel = context.agreement.model
         self._members = sealed_members(context.agreement)
         super().__init__(context, entities)
+        self._halves = own_halves(context, entities)
+
+    @property
+    def halves(self) -> Mapping[str, NDArray[np.int64]]:
+        return self._halves
 
     def _kept_records(self, trial: int | None = None) -> SealedRecords:
         store = self.context.checkpoints() if trial is None else self.context.trial_checkpoints(trial)
@@ -105,7 +112,8 @@ class SealedFeatureParty(AnchoredFeatureParty):
         coalitions: Sequence[tuple[str, ...]] | None = None,
     ) -> AnchorValuation | FeatureValuation:
         """Its side of opening numbers, from what the training of ``records`` left."""
-        kind = AnchorValuation if self.context.me == self._members.anchor else FeatureValuation
+        anchor = self.context.me == self._members.anchor
+        kind = AnchorValuation if anchor else FeatureValuation
         return kind(
             self._members,
             columns,
@@ -117,4 +125,5 @@ class SealedFeatureParty(AnchoredFeatureParty):
             supply=PreparedZeros,
             workers=self.context.workers,
             coalitions=coalitions,
+            products=product_ends(self, terms, len(columns), AnchorProducts if anchor else OwnedProducts),
         )

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +24,21 @@ from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.models.sealed.anchor import SealedAnchor
 from vfl.models.sealed.columns import Columns
-from vfl.models.sealed.ends import coefficient_key
+from vfl.models.sealed.ends import coefficient_key, slot_key
 from vfl.models.sealed.feature import SealedFeature
 from vfl.models.sealed.initial import sealed_start
 from vfl.models.sealed.messages import Members
+from vfl.models.sealed.products import AnchorProducts, OwnedProducts, needs_key
 from vfl.models.sealed.records import StepRecord
 from vfl.models.sealed.tied import agree_start
 from vfl.protocols.opening import ZeroSumMasks, agree_masks
 from vfl.protocols.resume import offer_place
 from vfl.terms import SealedModel
 
-__all__ = ["KeptShares", "masks_beside_anchor", "sealed_records", "serve_sealed", "tied_purpose"]
+__all__ = ["KeptShares", "masks_beside_anchor", "product_ends", "sealed_records", "serve_sealed", "tied_purpose"]
 
 U64 = NDArray[np.uint64]
+Ends = TypeVar("Ends", bound=OwnedProducts)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def sealed_records(party: AnchoredFeatureParty, store: CheckpointStore) -> Seale
     """The party's records of a sealed network in ``store``."""
     digest = hashlib.sha256(repr(party.values.shape).encode())
     digest.update(np.ascontiguousarray(party.values).data)
+    for half in party.halves.values():
+        digest.update(np.ascontiguousarray(half).data)
     return SealedRecords(store, digest.hexdigest())
 
 
@@ -115,6 +120,7 @@ def _as_anchor(
         opens=opens,
         holds=holds,
         scored_from=None if kept is None else kept.scored_from,
+        products=product_ends(party, terms, len(columns), AnchorProducts),
     )
     yield from anchor.serve()
 
@@ -130,7 +136,7 @@ def _beside_anchor(
     kept: KeptShares | None,
 ) -> Flow[None]:
     context, members = party.context, sealed_members(party.context.agreement)
-    held = {context.me: members.features[context.me]}
+    held = SealedFeature.columns_held(context.me, members)
     masks = yield from masks_beside_anchor(party)
     if kept is not None:
         weights = kept.weights
@@ -154,8 +160,27 @@ def _beside_anchor(
         resumed=resumed,
         opens=opens,
         scored_from=None if kept is None else kept.scored_from,
+        products=product_ends(party, terms, len(columns), OwnedProducts),
+        shared={name: weights[name] for name in held if name != context.me},
     )
     yield from other.serve()
+
+
+def product_ends(party: AnchoredFeatureParty, terms: SealedModel, rows: int, kind: type[Ends]) -> Ends | None:
+    """The party's end of product columns, for one session over the first ``rows`` rows; None where the run has none."""
+    context, members = party.context, sealed_members(party.context.agreement)
+    if not members.products:
+        return None
+    return kind(
+        context.me,
+        members,
+        {name: half[:rows] for name, half in party.halves.items()},
+        terms.embedding_width,
+        SecretStream(os.urandom(32)),
+        slot_key() if needs_key(context.me, members) else None,
+        supply=PreparedZeros,
+        workers=context.workers,
+    )
 
 
 def _initial_shares(party: AnchoredFeatureParty, held: Mapping[str, int], terms: SealedModel) -> dict[str, U64]:

@@ -28,6 +28,7 @@ from vfl.models.sealed.messages import (
     elements,
     step_rows,
 )
+from vfl.models.sealed.products import AnchorProducts
 from vfl.models.sealed.records import (
     Scored,
     SealedJournal,
@@ -52,7 +53,7 @@ from vfl.models.sealed.scales import (
     check_ranges,
 )
 from vfl.models.sealed.score_range import Predicted, answer_range, folded
-from vfl.models.sealed.step import Block, centred, gradient, next_block, score, update_input
+from vfl.models.sealed.step import Block, centred, gradient, next_blocks, score, update_input
 from vfl.protocols.opening_budget import OpeningBudget, asked_by
 from vfl.protocols.prime_keys import announce_key
 from vfl.protocols.product import LeftOperand, Prepared
@@ -79,7 +80,7 @@ class SealedAnchor:
     products with the feature parties beside it. budget: counts scores of a row over all runs, and refuses past the
     agreed number. session, stream, journal, resumed, predicted, opens: as for a feature party. holds: linear scores are
     kept in shares, in ``held``, for another model to begin at, and none opens. scored_from: of a session that only
-    scores, the first row that may be asked for; nothing trains in it.
+    scores, the first row that may be asked for; nothing trains in it. products: its end of product columns.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SealedAnchor:
         opens: bool = True,
         holds: bool = False,
         scored_from: int | None = None,
+        products: AnchorProducts | None = None,
     ) -> None:
         width = terms.embedding_width
         if features.shape[1] != members.anchored:
@@ -121,13 +123,15 @@ class SealedAnchor:
         self._session, self._supply, self._workers = session, supply, workers
         self._journal, self._record, self._opens, self._holds = journal, resumed, opens, holds
         self._scored_from = scored_from
+        self._products = products or AnchorProducts.none(members.anchor, members, stream)
         self.held: dict[int, StepRecord] = {}
 
     @staticmethod
     def columns_held(members: Members) -> dict[str, int]:
         """Columns of the weights that an anchor holds shares of: its own, and the label party's."""
         own = {members.anchor: members.anchored} if members.anchored else {}
-        return own | ({members.label: members.own} if members.own else {})
+        own |= {members.label: members.own} if members.own else {}
+        return own | members.products_held(members.anchor)
 
     def serve(self) -> Flow[None]:
         """Hold shares and answer products until the label party is done.
@@ -147,6 +151,7 @@ class SealedAnchor:
         slots = yield from take_slots(label, self._stream, self._supply, self._workers)
         for peer in self.members.others:
             yield from announce_key(peer, self._held.key)
+        yield from self._products.start(slots)
         try:
             while True:
                 chosen, got = yield RecvAny((Recv(label, SealedStep), Recv(label, Done)))
@@ -160,6 +165,7 @@ class SealedAnchor:
                 else:
                     yield from self._predict(step, rows, taken, slots)
         finally:
+            self._products.close()
             if taken is not None:
                 taken.close()
             if slots.zeros is not None:
@@ -183,7 +189,7 @@ class SealedAnchor:
         bounds = check_ranges(terms, self.fixed, len(rows), self.members.columns)
         left = self._features[rows]
         prepared = None if taken is None else taken.prepared(left, terms.embedding_width, train=True)
-        whole = yield from self._forward(step, left, taken, prepared, slots)
+        whole = yield from self._forward(step, rows, left, taken, prepared, slots)
         z = yield from evaluate_truncation(
             label, f"embedding/{number}", whole, self._drop(EMBEDDING_BITS), slots, bound=bounds.forward
         )
@@ -209,13 +215,16 @@ class SealedAnchor:
     def _forward(
         self,
         step: SealedStep,
+        rows: I64,
         left: I64,
         taken: TakenProducts | None,
         prepared: Prepared | LeftOperand | None,
         slots: SlotEvaluator,
     ) -> Flow[U64]:
         """Its share of the embedding of the batch, (B, h + 1)."""
-        width, members = self.terms.embedding_width, self.members
+        width, members, number = self.terms.embedding_width, self.members, str(step.step)
+        held = {name: block.weight for name, block in self.blocks.items()}
+        yield from self._products.make(number, rows, held, train=step.train)
         flows: list[Flow[U64]] = [self._masked(name, step, len(left)) for name in members.others]
         if taken is not None and prepared is not None:
             flows.append(taken.product(f"forward/{step.step}", prepared, width))
@@ -225,7 +234,8 @@ class SealedAnchor:
         total = np.zeros((len(left), width), dtype=np.uint64)
         if members.anchored:
             total = PRIME_RING.matmul(left, self.blocks[members.anchor].weight)
-        for part in (yield from gather(flows)):
+        parts = yield from gather(flows)
+        for part in (*parts, *(yield from self._products.forward(number)).values()):
             total = PRIME_RING.add(total, part)
         return total
 
@@ -264,6 +274,7 @@ class SealedAnchor:
             summed[members.label] = parts[-1]
         if members.anchored:
             summed[members.anchor] = PRIME_RING.add(parts[len(members.others)], PRIME_RING.matmul(left.T, slope))
+        summed |= yield from self._products.passed_on(str(step.step), slope)
         if not summed:
             return
         update = Update.of(self.terms, self.fixed, len(left), step.known, members.columns)
@@ -271,11 +282,7 @@ class SealedAnchor:
         speed = yield from evaluate_truncation(
             members.label, f"update/{step.step}", total, update.shift, slots, bound=bounds.update
         )
-        start = 0
-        for owner, block in self.blocks.items():
-            stop = start + len(block.weight)
-            self.blocks[owner] = next_block(block, speed[start:stop])
-            start = stop
+        self.blocks = next_blocks(self.blocks, speed)
 
     def _predict(self, step: SealedStep, rows: I64, taken: TakenProducts | None, slots: SlotEvaluator) -> Flow[None]:
         label, number = self.members.label, step.step
@@ -308,7 +315,7 @@ class SealedAnchor:
         left, terms = self._features[rows], self.terms
         bounds = check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
         prepared = None if taken is None else taken.prepared(left, terms.embedding_width, train=False)
-        whole = yield from self._forward(step, left, taken, prepared, slots)
+        whole = yield from self._forward(step, rows, left, taken, prepared, slots)
         name, drop = f"held/{step.step}", self._drop(HELD_BITS)
         return (
             yield from evaluate_truncation(self.members.label, name, whole[:, 0], drop, slots, bound=bounds.forward)
@@ -322,7 +329,7 @@ class SealedAnchor:
         bounds = check_ranges(terms, self.fixed, terms.batch_rows, self.members.columns)
         left = self._features[rows]
         prepared = None if taken is None else taken.prepared(left, terms.embedding_width, train=False)
-        whole = yield from self._forward(step, left, taken, prepared, slots)
+        whole = yield from self._forward(step, rows, left, taken, prepared, slots)
         z = yield from evaluate_truncation(
             label, f"embedding/{number}", whole, self._drop(PREDICTED_BITS), slots, bound=bounds.forward
         )

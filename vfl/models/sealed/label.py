@@ -16,6 +16,7 @@ from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import HeldProducts, hold_own
 from vfl.models.sealed.messages import Members, SealedStep, UpdateShare, elements
 from vfl.models.sealed.opened_scores import check_scores, open_scores, short_share
+from vfl.models.sealed.products import LabelProducts
 from vfl.models.sealed.records import (
     LabelJournal,
     ResumedScores,
@@ -103,13 +104,15 @@ class SealedLabel:
         self.scored: dict[int, Scored] = scored_in(predicted)
         self.held: dict[int, StepRecord] = {}
         self._features, self._keys, self._held = features, keys, HeldProducts(keys.coefficient)
+        self._products = LabelProducts(members, keys.slots)
         self._session, self._journal, self._record = session, journal, None if resumed is None else resumed.record
         self._steps = 0
 
     @staticmethod
     def columns_held(members: Members) -> dict[str, int]:
         """Columns of the weights that the label party holds shares of: everybody's, a tied group's once."""
-        return members.heads | ({members.label: members.own} if members.own else {})
+        own = {members.label: members.own} if members.own else {}
+        return members.heads | own | {pair.name: pair.count for pair in members.products}
 
     def start(self) -> Flow[None]:
         """Send the session's public keys.
@@ -210,6 +213,8 @@ class SealedLabel:
         ]
         if members.own:
             flows.append(hold_own(members.anchor, f"own/{step.number}", left.T, width, self._keys.slots))
+        weights = {name: block.weight for name, block in self.blocks.items()}
+        flows += self._products.forward(str(step.number), weights, rows, train=step.kind == "train")
         total = np.zeros((rows, width), dtype=np.uint64)
         if members.own:
             total = PRIME_RING.matmul(left, self.blocks[members.label].weight)
@@ -226,17 +231,20 @@ class SealedLabel:
         if members.own:
             width = self.terms.embedding_width
             flows.append(hold_own(members.anchor, f"own-{name}", left, width, self._keys.slots))
-        parts = yield from gather(flows)
+        found = yield from gather(flows + self._products.backward(str(step.number), slope))
+        parts = found[: len(flows)]
         summed = dict(zip(members.features, parts, strict=False))
         for peer, part in zip(members.others, parts[len(summed) :], strict=False):
             summed[peer] = PRIME_RING.add(summed[peer], part)
         summed = by_head(members, summed)
         if members.own:
             summed[members.label] = PRIME_RING.add(parts[-1], PRIME_RING.matmul(left.T, slope))
+        summed |= self._products.summed(found[len(flows) :])
         update = Update.of(self.terms, self.fixed, len(step.rows), step.known, members.columns)
         total = {name: update_input(block, summed[name], update) for name, block in self.blocks.items()}
         groups = [(members.anchor, [n for n in (members.anchor, members.label) if n in total])]
         groups += [(peer, [peer]) for peer in members.heads if peer != members.anchor]
+        groups = [(peer, [*names, *members.products_held(peer)]) for peer, names in groups]
         groups = [(peer, names) for peer, names in groups if names]
         speeds = yield from gather(
             [

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from psi.flow import LocalProtocolError, Message, Payload, RemoteProtocolError, Role, message
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.received import MalformedError
+from vfl.models.sealed.pairs import check_pairs
+from vfl.product_terms import Pair
 
 __all__ = [
     "FEWEST_TIED",
@@ -81,11 +83,11 @@ class MaskedEmbedding(Message):
     sender=Role.PARTY,
     receiver=Role.LABEL,
     payload=Payload.SHARE,
-    reveals="nothing: the anchor's share of a product whose other share its feature party keeps",
+    reveals="nothing: the anchor's share of a product whose other share its feature party, or a pair of them, keeps",
     source=_SOURCE,
 )
 class UpdateShare(Message):
-    """The anchor's share of X_k^T G_A, (d_k, h + 1), of feature party ``party``."""
+    """The anchor's share of X_k^T G_A, (d_k, h + 1), of feature party ``party``, or of the products of a pair."""
 
     step: int
     party: str
@@ -113,7 +115,8 @@ class Members:
 
     features: columns of every feature party, in agreed order. own: the label party's own columns. anchor: the second
     holder of shares, a feature party or somebody who brings no columns. tied: groups of feature parties whose rows add
-    up under one set of weights (:mod:`vfl.models.sealed.tied`). Raises LocalProtocolError when they do not fit.
+    up under one set of weights (:mod:`vfl.models.sealed.tied`). products: columns that are products of two feature
+    parties' own. Raises LocalProtocolError when they do not fit.
     """
 
     label: str
@@ -121,6 +124,7 @@ class Members:
     features: Mapping[str, int]
     own: int
     tied: tuple[tuple[str, ...], ...] = ()
+    products: tuple[Pair, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.features) <= 8:
@@ -130,6 +134,9 @@ class Members:
         if min(self.features.values()) < 1 or self.own < 0:
             raise LocalProtocolError("every feature party brings at least one column")
         self._check_tied()
+        check_pairs(self.products, self.features)
+        if self.tied and self.products:
+            raise LocalProtocolError("products of two parties' columns and tied heads do not go together")
 
     def _check_tied(self) -> None:
         members = [name for group in self.tied for name in group]
@@ -174,8 +181,17 @@ class Members:
 
     @property
     def columns(self) -> int:
-        """Of all parties together, those of a tied group once."""
-        return sum(self.heads.values()) + self.own
+        """Of all parties together, those of a tied group once, their products among them."""
+        return sum(self.heads.values()) + self.own + sum(pair.count for pair in self.products)
+
+    @property
+    def product_owners(self) -> tuple[str, ...]:
+        """Feature parties with a half of any product, in agreed order."""
+        return tuple(name for name in self.features if any(name in pair.owners for pair in self.products))
+
+    def products_held(self, owner: str) -> dict[str, int]:
+        """Products whose weights a side shares with the label party, by pair."""
+        return {pair.name: pair.count for pair in self.products if pair.holder == owner}
 
 
 def elements(data: bytes, shape: tuple[int, int], peer: str) -> U64:

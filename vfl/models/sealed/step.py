@@ -6,6 +6,7 @@ product can give: the product of the two holders' own parts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.sealed.scales import MEAN_BITS, Update
 
-__all__ = ["Block", "centred", "gradient", "next_block", "score", "update_input"]
+__all__ = ["Block", "centred", "gradient", "next_block", "next_blocks", "score", "update_input"]
 
 U64 = NDArray[np.uint64]
 
@@ -75,3 +76,13 @@ def update_input(block: Block, summed: U64, update: Update) -> U64:
 def next_block(block: Block, speed: U64) -> Block:
     """After the step: weight - speed."""
     return Block(_RING.sub(block.weight, speed), speed)
+
+
+def next_blocks(blocks: Mapping[str, Block], speed: U64) -> dict[str, Block]:
+    """After the step, of blocks whose speeds were truncated together, in order."""
+    moved, start = {}, 0
+    for name, block in blocks.items():
+        stop = start + len(block.weight)
+        moved[name] = next_block(block, speed[start:stop])
+        start = stop
+    return moved

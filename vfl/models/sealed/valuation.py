@@ -19,6 +19,7 @@ from vfl.models.sealed.ends import HeldProducts, TakenProducts, evaluate_own, ho
 from vfl.models.sealed.label import LabelKeys
 from vfl.models.sealed.messages import as_told, check_told, elements
 from vfl.models.sealed.numbers import AnchorNumbers, CoalitionScores, LabelNumbers
+from vfl.models.sealed.products import LabelProducts
 from vfl.models.sealed.scales import EMBEDDING_BITS
 from vfl.models.sealed.step import score
 from vfl.models.sealed.valuation_side import ValuationSide
@@ -43,6 +44,9 @@ class LabelValuation(ValuationSide, LabelNumbers):
         for peer in self.members.everyone:
             if peer in self.members.features:
                 yield from announce_key(peer, keys.coefficient)
+        for peer in self.members.product_owners:
+            if peer != self.members.anchor:  # whom this key comes to in any case
+                yield from announce_key(peer, keys.slots)
 
     def _scores(self, number: int, pieces: Sequence[Piece], keys: LabelKeys) -> Flow[CoalitionScores]:
         members, held = self.members, HeldProducts(keys.coefficient)
@@ -50,7 +54,18 @@ class LabelValuation(ValuationSide, LabelNumbers):
         base = np.zeros((sum(len(piece.rows) for piece in pieces), self.terms.embedding_width), dtype=np.uint64)
         if members.own:
             base = PRIME_RING.add((yield from self._own(number, pieces, keys)), self._local(pieces, members.label))
-        return partial(self._score, base, dict(zip(members.features, parts, strict=True)), keys)
+        shares = dict(zip(members.features, parts, strict=True)) | (yield from self._paired(number, pieces, keys))
+        return partial(self._score, base, shares, keys)
+
+    def _paired(self, number: int, pieces: Sequence[Piece], keys: LabelKeys) -> Flow[dict[str, U64]]:
+        """Its shares of what the products add, by pair."""
+        products, found = LabelProducts(self.members, keys.slots), dict[str, list[U64]]()
+        for place, piece in enumerate(pieces):
+            weights, rows = self._scored[piece.step].weights, len(piece.rows)
+            flows = products.forward(f"value/{number}/{place}", weights, rows, train=False)
+            for pair, part in products.summed((yield from gather(flows)), backward=False).items():
+                found.setdefault(pair, []).append(part)
+        return {pair: np.concatenate(parts) for pair, parts in found.items()}
 
     def _given(self, number: int, pieces: Sequence[Piece], held: HeldProducts, peer: str) -> Flow[U64]:
         """Its share of the peer's columns times its own share of their weights."""
@@ -74,6 +89,7 @@ class LabelValuation(ValuationSide, LabelNumbers):
         anchor, terms, whole, rows = self.members.anchor, self.terms, base, len(base)
         for member in coalition:
             whole = PRIME_RING.add(whole, shares[member])
+        whole = self._with_products(whole, shares, coalition)
         z = yield from hold_truncation(anchor, f"embedding/{name}", whole, self._cut, keys.slots, bound=LARGEST)
         cross = z[:, 1:]
         if terms.width:  # nothing is sent where there is no squared column
@@ -85,15 +101,20 @@ class LabelValuation(ValuationSide, LabelNumbers):
 class AnchorValuation(ValuationSide, AnchorNumbers):
     """The anchor's side."""
 
-    _products: TakenProducts | None = None
+    _taken_products: TakenProducts | None = None
 
     def _begin(self) -> Flow[SlotEvaluator]:
         label = self.members.label
         if self.members.anchored:
-            self._products = yield from take_products(label, self._stream, self._supply, self._workers)
-        return (yield from take_slots(label, self._stream, self._supply, self._workers))
+            self._taken_products = yield from take_products(label, self._stream, self._supply, self._workers)
+        slots = yield from take_slots(label, self._stream, self._supply, self._workers)
+        if self._products is not None:
+            yield from self._products.start(slots)
+        return slots
 
     def _end(self) -> None:
+        if self._taken_products is not None:
+            self._taken_products.close()
         if self._products is not None:
             self._products.close()
 
@@ -101,12 +122,13 @@ class AnchorValuation(ValuationSide, AnchorNumbers):
         members, number = self.members, announced.number
         rows = sum(len(piece.rows) for piece in pieces)
         base = mine = np.zeros((rows, self.terms.embedding_width), dtype=np.uint64)
-        if self._products is not None:
-            part = yield from self._taken(number, pieces, self._products)
+        if self._taken_products is not None:
+            part = yield from self._taken(number, pieces, self._taken_products)
             mine = PRIME_RING.add(part, self._local(pieces, members.anchor))
         if members.own:
             base = yield from self._own(number, pieces, slots)
-        return partial(self._score, base, mine, announced, slots)
+        paired = yield from self._multiplied(number, pieces)
+        return partial(self._score, base, mine, paired, announced, slots)
 
     def _own(self, number: int, pieces: Sequence[Piece], slots: SlotEvaluator) -> Flow[U64]:
         """Its share of the label party's own columns times its share of their weights."""
@@ -129,6 +151,7 @@ class AnchorValuation(ValuationSide, AnchorNumbers):
         self,
         base: U64,
         mine: U64,
+        paired: Mapping[str, U64],
         announced: ValuedRows,
         slots: SlotEvaluator,
         name: str,
@@ -136,6 +159,7 @@ class AnchorValuation(ValuationSide, AnchorNumbers):
     ) -> Flow[U64]:
         members, label, terms, rows = self.members, self.members.label, self.terms, len(base)
         whole = PRIME_RING.add(base, mine) if members.anchor in coalition else base
+        whole = self._with_products(whole, paired, coalition)
         for member in coalition:
             if member != members.anchor:
                 part = yield from self._masked(member, announced, coalition, (rows, terms.embedding_width))
@@ -162,6 +186,7 @@ class FeatureValuation(ValuationSide):
         """
         label, valued = self.members.label, Valued()
         taken = yield from take_products(label, self._stream, self._supply, self._workers)
+        slots = yield from self._keys_of_products(me)
         try:
             while True:
                 chosen, got = yield RecvAny((Recv(label, ValuedRows), Recv(label, ValuesEnd)))
@@ -171,12 +196,26 @@ class FeatureValuation(ValuationSide):
                 pieces, told = pieces_of(announced, self.predicted, valued, label), as_told(announced)
                 part = yield from self._taken(announced.number, pieces, taken)
                 part = PRIME_RING.add(part, self._local(pieces, me))
+                paired = yield from self._multiplied(announced.number, pieces)
                 for coalition in self.coalitions:
                     if me not in coalition:
                         continue
                     among = [name for name in coalition if name != self.members.anchor]
                     name = f"value/{self._session}/{announced.number}/{'+'.join(coalition)}"
-                    masked = PRIME_RING.pack(PRIME_RING.add(part, masks.mask(name, among, part.shape)))
+                    whole = self._with_products(part, paired, coalition)
+                    masked = PRIME_RING.pack(PRIME_RING.add(whole, masks.mask(name, among, part.shape)))
                     yield Send(self.members.anchor, CoalitionEmbedding(announced.number, coalition, told, masked))
         finally:
             taken.close()
+            if self._products is not None:
+                self._products.close()
+            if slots is not None and slots.zeros is not None:
+                slots.zeros.close()
+
+    def _keys_of_products(self, me: str) -> Flow[SlotEvaluator | None]:
+        """Of the label party's key of slot mode, where products need it."""
+        if self._products is None or me not in self.members.product_owners:
+            return None
+        slots = yield from take_slots(self.members.label, self._stream, self._supply, self._workers)
+        yield from self._products.start(slots)
+        return slots

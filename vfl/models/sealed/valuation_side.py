@@ -17,6 +17,7 @@ from vfl.models.sealed.columns import Columns
 from vfl.models.sealed.ends import TakenProducts
 from vfl.models.sealed.messages import Members
 from vfl.models.sealed.numbers import NumbersSide
+from vfl.models.sealed.products import OwnedProducts
 from vfl.models.sealed.records import Scored
 from vfl.models.sealed.scales import EMBEDDING_BITS, WEIGHT_BITS
 from vfl.protocols.spread import Workers
@@ -32,7 +33,7 @@ class ValuationSide(NumbersSide):
 
     session: name of this attempt. stream: secret randomness, new in every attempt. supply, workers: of an evaluator,
     where its encryptions of zero are made ahead and its products computed. coalitions: whose numbers open; by default
-    all but the full one's.
+    all but the full one's. products: its end of product columns, where it has one.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class ValuationSide(NumbersSide):
         supply: Callable[[Evaluator], ZeroSupply] = FreshZeros,
         workers: Workers | None = None,
         coalitions: Sequence[tuple[str, ...]] | None = None,
+        products: OwnedProducts | None = None,
     ) -> None:
         self.members, self.terms, self.fixed = members, terms, fixed
-        self._supply, self._workers = supply, workers
+        self._supply, self._workers, self._products = supply, workers, products
         self._features, self._scored, self._stream, self._session = features, scored, stream, session
         self.coalitions = tuple(valued_coalitions(tuple(members.features)) if coalitions is None else coalitions)
         self.score_bits, self.label_clip = 2 * EMBEDDING_BITS, terms.label_clip
@@ -71,3 +73,24 @@ class ValuationSide(NumbersSide):
             prepared = taken.prepared(self._features[piece.rows], width, train=False)
             parts.append((yield from taken.product(f"value/{number}/{place}", prepared, width)))
         return np.concatenate(parts)
+
+    def _multiplied(self, number: int, pieces: Sequence[Piece]) -> Flow[dict[str, U64]]:
+        """This side's shares of what the products that it has a half of add to these rows' embeddings, by pair."""
+        products, found = self._products, dict[str, list[U64]]()
+        for place, piece in enumerate(pieces if products is not None else ()):
+            assert products is not None
+            name = f"value/{number}/{place}"
+            yield from products.make(name, piece.rows, self._scored[piece.step].weights, train=False)
+            for pair, part in (yield from products.forward(name)).items():
+                found.setdefault(pair, []).append(part)
+        return {pair: np.concatenate(parts) for pair, parts in found.items()}
+
+    def _together(self, coalition: Sequence[str]) -> tuple[str, ...]:
+        """Pairs whose products a coalition has: those of which both owners are members."""
+        return tuple(pair.name for pair in self.members.products if set(pair.owners) <= set(coalition))
+
+    def _with_products(self, part: U64, shares: Mapping[str, U64], coalition: Sequence[str]) -> U64:
+        """A share of an embedding, and the products that a coalition has beside it."""
+        for pair in self._together(coalition):
+            part = PRIME_RING.add(part, shares[pair]) if pair in shares else part
+        return part
