@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vfl.product_terms import Pair, ProductTerms
-from vfl.terms import SealedModel
+from vfl.terms import EnsembleModel, SealedModel
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
@@ -27,6 +27,11 @@ def product_pairs(agreement: Agreement) -> tuple[Pair, ...]:
 
 def check_products(agreement: Agreement) -> None:
     """Raise ValueError for products that this run cannot have."""
+    model = agreement.model
+    if isinstance(model, EnsembleModel) and (model.linear.products or model.network.products):
+        raise ValueError(
+            'products are columns of model.kind = "sealed" alone: leave them out of an ensemble\'s members'
+        )
     terms = products_of_run(agreement)
     if terms is None:
         return
@@ -50,6 +55,11 @@ def check_products(agreement: Agreement) -> None:
                 raise ValueError(
                     f"model.products.formulas has {formula}, and {owner} takes no part in the run: leave the formula "
                     "out, or model.products where none is left"
+                )
+            if owner in agreement.kin:
+                raise ValueError(
+                    f"model.products.formulas has {formula}, and {owner} belongs to {label}'s legal entity: the two "
+                    "could read the other owner's half by answers that they make up; leave the formula out"
                 )
 
 

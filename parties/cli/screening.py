@@ -33,7 +33,7 @@ def run_screen(run: Run, home: Home) -> None:
     if agreement is None or not isinstance(agreement.model, ScreenModel):
         raise ConfigError(f"run {folder.name[:12]} is no screen of formulas: name one whose model.kind is screen")
     if settings.party.role == "label":
-        _show_report(home / "screens" / folder.name[:12])
+        _show_report(home / "screens" / folder.name[:12], agreement.label.party)
         return
     kept = kept_won(folder)
     if kept is None:
@@ -50,8 +50,9 @@ def run_screen(run: Run, home: Home) -> None:
     )
 
 
-def _show_report(folder: Path) -> None:
+def _show_report(folder: Path, label: str) -> None:
     from parties.node.screen_report import MARKDOWN, REPORT
+    from vfl.product_terms import MOST_PRODUCTS
 
     path = folder / REPORT
     try:
@@ -78,6 +79,12 @@ def _show_report(folder: Path) -> None:
                 )
                 for one in rows
             ),
+        )
+    products = [one["formula"] for one in named if one["other"] not in ("", label)]
+    if products:
+        say(
+            "A named product of two other parties can be a column of a sealed run: [model.products] with screen = "
+            f'"{report["run_id"]}" and formulas = {json.dumps(products[:MOST_PRODUCTS])}'
         )
     say(f"All formulas: {folder / 'formulas.csv'}; the report: {folder / MARKDOWN}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ U64 = NDArray[np.uint64]
 
 class SealedFeatureParty(AnchoredFeatureParty):
     """Serves its columns to a network that is trained on shares to the end."""
+
+    _halves: Mapping[str, NDArray[np.int64]] = MappingProxyType({})
 
     def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
         assert isinstance(context.agreement.model, SealedModel)

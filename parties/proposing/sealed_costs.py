@@ -154,6 +154,7 @@ def _products(cost: SealedCost, members: Members, width: int, rows: int, times: 
     label, anchor = members.label, members.anchor
     if members.own:
         _own_products(cost, members, width, rows, times, train=train)
+    _pair_products(cost, members, width, rows, times, train=train)
     for evaluator, columns in members.features.items():
         holder, beside = label, evaluator != anchor
         packing = packing_of(rows, columns, width, train=train)
@@ -180,6 +181,31 @@ def _own_products(cost: SealedCost, members: Members, width: int, rows: int, tim
     label, anchor, own = members.label, members.anchor, members.own
     for inner, columns in [(own, rows), (rows, own)][: 1 + train]:
         own_product(cost, label, anchor, (width, inner, columns), times)
+
+
+def _pair_products(cost: SealedCost, members: Members, width: int, rows: int, times: int, *, train: bool) -> None:
+    """Product columns: the owners' slot product of their halves, and what both multiply by their shares of it."""
+    label, anchor = members.label, members.anchor
+    for pair in members.products:
+        count = cost.slots.add(rows * pair.count, times)
+        cost.sent[pair.holder, pair.other] += times * count * SLOT_OPERAND_BYTES
+        cost.sent[pair.other, pair.holder] += times * count * SLOT_ANSWER_BYTES
+        packing = packing_of(rows, pair.count, width, train=train)
+        forward, again = packing.operations(rows, pair.count, width), packing.again(rows, pair.count, width)
+        for owner in pair.owners:
+            done = [(label, forward, rows)]
+            done += [(label, again, pair.count)] if train else []
+            done += [(anchor, again, pair.count)] if train and owner != anchor else []
+            for key_holder, needed, answered in done:
+                cost.own += counted(needed, times)
+                cost.sent[key_holder, owner] += times * needed.inputs * SLOT_OPERAND_BYTES
+                cost.sent[owner, key_holder] += times * (
+                    needed.outputs * ANSWER_BYTES + answered * width * 2 * _RESIDUE
+                )
+        if train:
+            cost.slots.add(pair.count * width, times)
+            cost.sent[label, pair.holder] += times * SLOT_OPERAND_BYTES
+            cost.sent[pair.holder, label] += times * SLOT_ANSWER_BYTES
 
 
 def own_product(cost: SealedCost, label: str, anchor: str, shape: tuple[int, int, int], times: int) -> None:

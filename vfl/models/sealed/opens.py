@@ -56,10 +56,18 @@ def in_words(model: SealedModel) -> str:
     """The model in one sentence."""
     shape = f"the sealed network, a line and {model.width} squared columns" if model.width else "a sealed line"
     return (
-        f"Model: {shape} over all parties' columns, trained on "
+        f"Model: {shape} over all parties' columns{_products(model)}, trained on "
         f"shares to the end: {model.warmup_steps} steps of {model.batch_rows} rows before the first prediction, then "
         f"{model.steps} a period."
     )
+
+
+def _products(model: SealedModel) -> str:
+    """Beside the columns."""
+    if model.products is None:
+        return ""
+    count = len(model.products.formulas)
+    return f" and {count} product{'' if count == 1 else 's'} of two parties' terminals, made on shares in every step"
 
 
 def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:

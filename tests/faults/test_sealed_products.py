@@ -1,0 +1,59 @@
+"""Product columns through the nodes' own code: a cut changes nothing, and other halves are not gone on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from parties.agreement.product_terms import product_pairs
+from parties.errors import DataError
+from parties.node.sealed_feature import SealedFeatureParty
+from psi.flow import Message
+from tests.faults.consortium import Crash
+from tests.faults.test_resume import cut
+from tests.faults.test_sealed_run import MODEL, TERMS, Sealed, check
+from tests.parties.agreement.test_model_terms import agreement
+from tests.parties.node.test_warm_start import ENTITIES, PERIODS
+from tests.vfl.models.sealed.product_rig import halves_of
+
+PRODUCTS = {"screen": "ab" * 32, "formulas": ["a#0 x b#1", "c#2 x a#0"]}
+WITH = agreement(MODEL | {"products": PRODUCTS}, contribution="none", limit_per_row=1).model_copy(
+    update={"walk_forward": TERMS.walk_forward}
+)
+
+
+@dataclass
+class Multiplied(Sealed):
+    """Halves as an owner would make them of its terminals."""
+
+    moved: int = 0
+
+    def party(self, name: str) -> SealedFeatureParty:
+        party, pairs = super().party(name), product_pairs(self.terms)
+        made = halves_of(pairs, PERIODS * ENTITIES)
+        party._halves = {pair.name: made[pair.name, name] + self.moved for pair in pairs if name in pair.owners}
+        return party
+
+
+def test_a_cut_changes_nothing_and_other_halves_are_not_gone_on_with() -> None:
+    count = [0]
+
+    def relay(sender: str, receiver: str, message: Message) -> Message:
+        count[0] += 1
+        return message
+
+    whole = Multiplied(WITH).attempt(relay)
+    plain = Sealed(TERMS).attempt()
+    predicted = np.isfinite(plain.scores)
+    assert np.abs(whole.scores - plain.scores)[predicted].max() > 0.05 * plain.scores[predicted].std()
+    sealed = Multiplied(WITH)
+    for part in (0.3, 0.5):
+        with pytest.raises(Crash):
+            sealed.attempt(cut(int(part * count[0])))
+    moved = Multiplied(WITH, moved=1)
+    moved.stores = sealed.stores
+    with pytest.raises(DataError, match="this node's data changed"):
+        moved.attempt()
+    check(sealed, sealed.attempt(), whole)

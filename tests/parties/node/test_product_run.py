@@ -1,0 +1,75 @@
+"""Formulas of a screen as columns of a sealed run: agreed, made at home by their owners alone, and worth their cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parties.agreement.document import Agreement
+from parties.agreement.who_learns import who_learns
+from parties.client import Client
+from parties.demo.homes import DemoHomes
+from parties.node.screen_won import kept_won
+from tests.parties.node.test_screen_run import product_of_two
+from tests.parties.planted_rig import Stage, staged
+
+SEALED = """kind = "sealed"
+anchor = "a"
+width = 1
+batch_rows = 1024
+warmup_steps = 16
+steps = 4
+start = 0.01
+"""
+
+
+def proposed(stage: Stage, folder: Path, name: str, more: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    terms = (folder / "consortium.toml").read_text().replace('kind = "screen"\nterminals = 6\n', SEALED + more)
+    path = folder / f"{name}.toml"
+    path.write_text(terms.replace('"screened"\nrecipients = []', '"screened"\nrecipients = ["fund"]'))
+    return stage.settled(capsys, str(path))
+
+
+def mean_ic(homes: DemoHomes, run_id: str) -> float:
+    with Client("", homes.admin) as client:
+        return float(np.nanmean([one.ic_joint for one in client.run(run_id).series if one.ic_joint is not None]))
+
+
+@pytest.mark.system
+def test_a_named_product_is_a_column_that_lifts_a_sealed_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two columns move the label together only. Beside it, what the nodes refuse before they sign."""
+    with staged(tmp_path, 60, product_of_two) as stage:
+        homes = stage.homes
+        screen, reason = stage.settled(capsys, str(tmp_path / "consortium.toml"))
+        assert reason == ""
+        report = json.loads((homes.party("fund") / "screens" / screen[:12] / "report.json").read_bytes())
+        formula = max(report["named"], key=lambda row: abs(row["t_first"]))["formula"]
+        products = f'\n[model.products]\nscreen = "{screen}"\nformulas = ["{formula}"]\n'
+        with_it, reason = proposed(stage, tmp_path, "with", products, capsys)
+        assert reason == ""
+        without, reason = proposed(stage, tmp_path, "without", "", capsys)
+        assert reason == ""
+        found = mean_ic(homes, with_it), mean_ic(homes, without)
+        assert found[0] > 0.3, found
+        assert found[0] > found[1] + 0.15, found
+
+        agreement = Agreement.model_validate_json((homes.party("a") / "runs" / with_it / "agreement.json").read_bytes())
+        said = " ".join(who_learns(agreement)["fund"])
+        assert formula in said
+        assert "it can read a's half" in said
+        kept = kept_won(homes.party("a") / "runs" / screen)
+        assert kept is not None
+        assert kept[1][0].column not in (homes.party("b") / "runs" / with_it / "agreement.json").read_text()
+
+        other = formula.replace("a#", "a#7")
+        _, reason = proposed(stage, tmp_path, "other", products.replace(formula, other), capsys)
+        assert "told a of no named formula" in reason or "told b of no named formula" in reason
+        won = homes.party("b") / "runs" / screen / "screen-won.json"
+        won.rename(won.with_suffix(".away"))
+        _, reason = proposed(stage, tmp_path, "lost", products, capsys)
+        assert "b keeps nothing of the screen" in reason
