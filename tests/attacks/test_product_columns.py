@@ -74,22 +74,21 @@ def test_whatever_a_side_gets_of_a_product_is_uniform(pair: Pair, anchor: str, m
     """Both owners' shares of the columns; all that any key opens; what passes from owner to owner once weights move."""
     seen, owners = Received(monkeypatch), Owners(monkeypatch)
     passed: list[U64] = []
-    for run in range(3):
-        made = consortium(pair, anchor, salt=str(run))
-        made.run(TRAIN, LABELS)
-        for heard in made.heard:
-            message = heard.message
-            if isinstance(message, ProductShare) or (isinstance(message, ProductWeights) and message.name != "0"):
-                passed.append(PRIME_RING.unpack(message.values, 2 * made.terms.embedding_width).reshape(-1))
-        seen.take(made)
+    made = consortium(pair, anchor)
+    made.run(TRAIN, LABELS)
+    for heard in made.heard:
+        message = heard.message
+        if isinstance(message, ProductShare) or (isinstance(message, ProductWeights) and message.name != "0"):
+            passed.append(PRIME_RING.unpack(message.values, 2 * made.terms.embedding_width).reshape(-1))
+    seen.take(made)
     views = {owner: np.concatenate([one.reshape(-1) for one in shares]) for owner, shares in owners.shares.items()}
     views |= {holder: np.concatenate([one.reshape(-1) for one in shares]) for holder, shares in seen.shares.items()}
     assert set(views) == {*pair.owners, "label", "anchor"}
     for who, values in views.items():
-        assert len(values) > 1000
+        assert len(values) > 500
         assert uniformity(values) > 1e-4, who
     few = np.concatenate(passed)
-    assert len(few) == 3 * 12
+    assert len(few) == 12
     assert len(np.unique(few)) == len(few)
     assert few.max() > PRIME // 2 > few.min()
 

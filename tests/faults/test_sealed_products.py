@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 
 from parties.agreement.product_terms import product_pairs
@@ -44,16 +43,16 @@ def test_a_cut_changes_nothing_and_other_halves_are_not_gone_on_with() -> None:
         count[0] += 1
         return message
 
-    whole = Multiplied(WITH).attempt(relay)
-    plain = Sealed(TERMS).attempt()
-    predicted = np.isfinite(plain.scores)
-    assert np.abs(whole.scores - plain.scores)[predicted].max() > 0.05 * plain.scores[predicted].std()
-    sealed = Multiplied(WITH)
-    for part in (0.3, 0.5):
-        with pytest.raises(Crash):
-            sealed.attempt(cut(int(part * count[0])))
+    whole, sealed = Multiplied(WITH).attempt(relay), Multiplied(WITH)
+    with pytest.raises(Crash):
+        sealed.attempt(cut(count[0] // 2))
     moved = Multiplied(WITH, moved=1)
     moved.stores = sealed.stores
     with pytest.raises(DataError, match="this node's data changed"):
         moved.attempt()
     check(sealed, sealed.attempt(), whole)
+    known = {"session", "train", "rows", "data", "scores", "check"}
+    for store in sealed.stores.values():
+        for arrays in store.kept.values():
+            kept = {name: array for name, array in arrays.items() if name not in known}
+            assert all(name.startswith(("weight/", "speed/")) and len(array) <= 6 for name, array in kept.items())

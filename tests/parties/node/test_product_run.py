@@ -10,6 +10,8 @@ import pytest
 
 from parties.agreement.document import Agreement
 from parties.agreement.who_learns import who_learns
+from parties.cli import proposals
+from parties.cli import run as entente
 from parties.client import Client
 from parties.demo.homes import DemoHomes
 from parties.node.screen_won import kept_won
@@ -20,8 +22,9 @@ SEALED = """kind = "sealed"
 anchor = "a"
 width = 1
 batch_rows = 1024
-warmup_steps = 16
-steps = 4
+warmup_steps = 12
+linear_rate = 0.125
+alpha = 10.0
 start = 0.01
 """
 
@@ -29,6 +32,7 @@ start = 0.01
 def proposed(stage: Stage, folder: Path, name: str, more: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     terms = (folder / "consortium.toml").read_text().replace('kind = "screen"\nterminals = 6\n', SEALED + more)
     path = folder / f"{name}.toml"
+    terms = terms.replace("[alignment]", "[walk_forward]\nwarmup = 24\n\n[alignment]")
     path.write_text(terms.replace('"screened"\nrecipients = []', '"screened"\nrecipients = ["fund"]'))
     return stage.settled(capsys, str(path))
 
@@ -40,7 +44,7 @@ def mean_ic(homes: DemoHomes, run_id: str) -> float:
 
 @pytest.mark.system
 def test_a_named_product_is_a_column_that_lifts_a_sealed_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The two columns move the label together only. Beside it, what the nodes refuse before they sign."""
     with staged(tmp_path, 60, product_of_two) as stage:
@@ -66,10 +70,9 @@ def test_a_named_product_is_a_column_that_lifts_a_sealed_line(
         assert kept is not None
         assert kept[1][0].column not in (homes.party("b") / "runs" / with_it / "agreement.json").read_text()
 
-        other = formula.replace("a#", "a#7")
-        _, reason = proposed(stage, tmp_path, "other", products.replace(formula, other), capsys)
-        assert "told a of no named formula" in reason or "told b of no named formula" in reason
         won = homes.party("b") / "runs" / screen / "screen-won.json"
         won.rename(won.with_suffix(".away"))
-        _, reason = proposed(stage, tmp_path, "lost", products, capsys)
-        assert "b keeps nothing of the screen" in reason
+        monkeypatch.setattr(proposals, "_FIRST_ANSWERS_SECONDS", 100.0)  # a busy machine's nodes answer late
+        again = ["run", "propose", str(tmp_path / "with.toml"), "--wait", "60", "--yes", *stage.admin]
+        assert entente(again) == 6
+        assert "b keeps nothing of the screen" in capsys.readouterr().err

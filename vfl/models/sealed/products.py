@@ -151,6 +151,7 @@ class OwnedProducts:
         self._supply, self._workers = supply, workers
         self._sides: dict[str, SlotEvaluator] = {}
         self._made: list[_Made] = []
+        self._trains = False
 
     @classmethod
     def none(cls, me: str, members: Members, stream: SecretStream) -> Self:
@@ -196,6 +197,7 @@ class OwnedProducts:
         Source: docs/protocols/sealed.md#product-columns.
         """
         self._made = yield from gather([self._of_pair(pair, name, rows, weights, train) for pair in self.mine])
+        self._trains = train
 
     def _of_pair(self, pair: Pair, name: str, rows: I64, weights: Mapping[str, U64], train: bool) -> Flow[_Made]:
         half, label = PRIME_RING.wrap(self._halves[pair.name][rows]), f"{pair.name}/{name}"
@@ -241,6 +243,8 @@ class OwnedProducts:
         for made in self._made:
             part = yield from self._product(self.members.label, f"product/{made.pair.name}/{name}", made)
             found[made.pair.name] = PRIME_RING.add(part, _times(made.share, made.weight))
+        if not self._trains:
+            self._made = []
         return found
 
     def backward(self, name: str) -> Flow[dict[str, U64]]:
