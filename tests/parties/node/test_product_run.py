@@ -21,8 +21,8 @@ from tests.parties.planted_rig import Stage, staged
 SEALED = """kind = "sealed"
 anchor = "a"
 width = 1
-batch_rows = 1024
-warmup_steps = 12
+batch_rows = 512
+warmup_steps = 10
 linear_rate = 0.125
 alpha = 10.0
 start = 0.01
