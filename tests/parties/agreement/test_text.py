@@ -66,6 +66,7 @@ PLACEBO: dict[str, Any] = {
 CONTINUED: dict[str, Any] = {
     "continues": {"run_id": "06" * 32, "without": ["sea"], "rows": "kept", "opened": 2}, "search": None,
 }  # fmt: skip
+PRODUCTS: dict[str, Any] = {"products": {"screen": "0a" * 32, "formulas": ["sat#1 x card#2", "card#4 x sat#3"]}}
 DAILY: dict[str, Any] = {"daily": {"scores": 20, "expires": "2027-01-31"}}
 SCORED: dict[str, Any] = {
     "model": {"kind": "sealed", "anchor": "sat"}, "walk_forward": {}, "search": None, "reward": {}, "fees": None,
@@ -92,7 +93,7 @@ BASES: dict[str, dict[str, Any]] = {
     "placebo": PLACEBO,
     "continued": CONTINUED,
     "daily": {
-        "model": {"kind": "sealed", "anchor": "sat"},
+        "model": {"kind": "sealed", "anchor": "sat", **PRODUCTS},
         "walk_forward": {},
         "search": None,
         "openings": {"limit_per_row": 2, "contribution": "none"},
@@ -393,6 +394,7 @@ def others(value: Any) -> Iterator[Any]:
                 {"key_holder": "card", "modulus": "e" * 767 + "f"},
                 {},
                 {"per_period": 500, "periods": 12},
+                PRODUCTS["products"],
                 PLACEBO["placebo"],
                 CONTINUED["continues"],
                 DAILY["daily"],
