@@ -16,7 +16,7 @@ from vfl.models.sealed.messages import Members
 from vfl.models.sealed.pairs import half_bits, products_of
 from vfl.models.sealed.products import AnchorProducts, OwnedProducts
 from vfl.models.sealed.scales import WEIGHT_BITS
-from vfl.models.sealed.twin import FloatTwin
+from vfl.models.sealed.twin import FloatTwin, IntegerTwin
 from vfl.models.sealed.valuation import AnchorValuation, FeatureValuation, LabelValuation
 from vfl.product_terms import MOST_PRODUCTS, Pair
 from vfl.protocols.opening import agree_masks
@@ -61,6 +61,24 @@ def test_a_run_with_products_equals_the_twin_with_these_columns_to_the_last_bit(
     assert np.array_equal(made.opened_weights(), twin.weight)
     moved = np.abs(twin.weight - made.weights())[-sum(pair.count for pair in made.pairs) :]
     assert (moved.max(axis=1) > 0).all(), "every product's weight learned"
+
+
+def test_a_planted_product_lifts_a_line_that_cannot_see_it_without() -> None:
+    """By the twin, which a run equals: a label that one product of two parties' ranks moves, and nothing else."""
+    rows, pair = 3000, Pair("a", "b", 1)
+    made, noise = halves_of((pair,), rows), np.random.default_rng(3).normal(size=rows)
+    product = products_of((pair,), made)
+    label = 0.5 * product[:, 0] / 2.0**FIXED.feature_bits + noise
+    plain = np.concatenate([made[pair.name, owner] << half_bits(FIXED, holder=True) for owner in pair.owners], axis=1)
+    terms, found = SealedModel(batch_rows=2000).model_copy(update={"width": 0}), []
+    for x in (plain, np.concatenate([plain, product], axis=1)):
+        twin = IntegerTwin(x, np.zeros((x.shape[1], 1), dtype=np.int64), terms, FIXED)
+        for number in range(8):
+            twin.train(Step(number, "train", 0, np.arange(2000), 2000), label[:2000])
+        scores = twin.predict(Step(9, "predict", 1, np.arange(2000, rows)))
+        found.append(float(np.corrcoef(scores, label[2000:])[0, 1]))
+    assert abs(found[0]) < 0.1
+    assert found[1] > 0.35
 
 
 def test_a_product_has_the_scale_of_a_feature_whatever_the_scale() -> None:
