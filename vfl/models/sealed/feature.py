@@ -172,11 +172,10 @@ class SealedFeature:
         )
         if not step.train:
             return
-        summed = yield from under_label.product(f"backward/{number}", prepared, width, transposed=True)
+        mine = yield from under_label.product(f"backward/{number}", prepared, width, transposed=True)
         prepared = under_anchor.prepared(left, width, train=True)
-        more = yield from under_anchor.product(f"backward/{number}", prepared, width, transposed=True)
-        summed = PRIME_RING.add(summed, more)
-        paired = yield from self._products.backward(str(number))
+        rest = yield from under_anchor.product(f"backward/{number}", prepared, width, transposed=True)
+        summed, paired = PRIME_RING.add(mine, rest), (yield from self._products.backward(str(number)))
         update = Update.of(self.terms, self.fixed, len(rows), step.known, self.members.columns)
         bounds = check_ranges(self.terms, self.fixed, len(rows), self.members.columns)
 
