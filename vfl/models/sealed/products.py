@@ -11,8 +11,8 @@ For a o b, a at the holder P_i and b at the other owner P_j, both take part in a
 
 Nothing here is truncated but the embedding and the update, which are so already: halves have half of a feature's
 fractional bits each. Full-range operands meet under the parameter set of slot mode, as the label party's own columns.
-Source: docs/protocols/sealed.md#product-columns; each product is one of docs/protocols/slots.md or of
-docs/protocols/product.md.
+Source: docs/protocols/sealed.md#product-columns, of docs/protocols/slots.md#slot-mode and
+docs/protocols/product.md#operand-and-answer.
 """
 
 from __future__ import annotations
