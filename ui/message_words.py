@@ -75,8 +75,6 @@ MESSAGES: Mapping[str, str] = {
     "screen.won": "which formulas were named",
     "sealed.chosen": "which configuration was chosen",
     "sealed.coalition": "masked embeddings of coalitions",
-    "sealed.product-share": "shares of the gradient of product columns",
-    "sealed.product-weights": "shares of the weights of product columns",
     "sealed.committed": "the label party's fingerprints of its rows",
     "sealed.embedding": "masked embeddings",
     "sealed.numbers": "shares of coalitions' numbers",

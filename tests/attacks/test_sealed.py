@@ -55,14 +55,14 @@ class Received:
         self.shares: dict[str, list[U64]] = {"label": [], "anchor": []}
         self.opened: dict[str, list[U64]] = {"sealed.scores": [], "sealed.numbers": []}
         self.kinds: dict[str, set[str]] = {"label": set(), "anchor": set(), "other": set()}
-        given = KeyHolder.decrypt
+        given = KeyHolder.decrypt_all
 
-        def decrypt(key: KeyHolder, *rest: Any) -> U64:
+        def decrypt_all(key: KeyHolder, *rest: Any) -> list[U64]:
             found = given(key, *rest)
-            self.shares["anchor" if key is anchor_key() else "label"].append(found)
+            self.shares["anchor" if key is anchor_key() else "label"] += found
             return found
 
-        patch.setattr(KeyHolder, "decrypt", decrypt)
+        patch.setattr(KeyHolder, "decrypt_all", decrypt_all)
 
     def run(self, made: Consortium, steps: list[Step] = STEPS, labels: NDArray[np.float64] = LABELS) -> None:
         with suppress(LocalProtocolError):  # a score of a label party that cheats may have wrapped, which ends the run

@@ -38,14 +38,18 @@ from parties.settings.consortium import CalendarSettings
 from psi.flow import Flow, Message, RemoteProtocolError, Role, run_local
 from tests.faults.consortium import Crash
 from tests.faults.test_resume import cut
+from tests.faults.test_sealed_products import PRODUCTS, Multiplied
 from tests.faults.test_sealed_run import FEATURES, TERMS, Sealed
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS, panel
+from tests.vfl.models.sealed.product_rig import halves_of
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.arithmetic.randomness import SecretStream
 from vfl.factors.panel import FeaturePanel, LabelPanel
 from vfl.models.sealed.columns import fitted_labels, sealed_columns
 from vfl.models.sealed.initial import sealed_draw
+from vfl.models.sealed.label import SealedLabel
 from vfl.models.sealed.messages import MaskedEmbedding, Scores, SealedStep
+from vfl.models.sealed.pairs import products_of
 from vfl.models.sealed.scales import WEIGHT_BITS
 from vfl.models.sealed.scoring import scoring_steps
 from vfl.models.sealed.twin import IntegerTwin
@@ -181,14 +185,17 @@ class Daily(Sealed):
         model, purpose, members = (
             cast("SealedModel", self.terms.model), self.terms.initial_purpose, sealed_members(self.terms)
         )  # fmt: skip
-        parts = []
-        for name, holders in {**{f: ("l", f) for f in FEATURES}, "l": ("l", members.anchor)}.items():
-            count = members.own if name == "l" else members.features[name]
+        parts, beside = [], {pair.name: pair.holder for pair in members.products}
+        for name, count in SealedLabel.columns_held(members).items():
+            holders = ("l", {"l": members.anchor, **beside}.get(name, name))
             seeds = [self.secret(holder, f"sealed/{purpose}/{name}") for holder in holders]
             parts.append(sum(sealed_draw(seed, count, model, members.columns) for seed in seeds))
         fixed, walk = self.terms.fixed_point, self.terms.walk_forward
         sides = [*(self.values[name].reshape(-1, self.columns(name)) for name in FEATURES), self.panel.features.rows]
-        whole = np.concatenate([sealed_columns(side, model, fixed) for side in sides], axis=1)
+        columns = [sealed_columns(side, model, fixed) for side in sides]
+        if members.products:
+            columns.append(products_of(members.products, halves_of(members.products, len(columns[0]))))
+        whole = np.concatenate(columns, axis=1)
         twin = IntegerTwin(whole, np.concatenate(parts), model, fixed)
         old = LabelPanel(
             panel(self.panel.features.values[:PERIODS]), self.panel.label[:PERIODS], self.panel.known_from[:PERIODS],
@@ -203,6 +210,16 @@ class Daily(Sealed):
         placed = np.full(ENTITIES, np.nan)
         placed[step.rows - PERIODS * ENTITIES] = scores - scores.mean()
         return placed
+
+
+@dataclass
+class DailyProducts(Multiplied, Daily):
+    """The same with product columns."""
+
+    def scoring_party(self, name: str) -> ScoringFeatureParty:
+        party = super().scoring_party(name)
+        party._halves = self.halves(name)
+        return party
 
 
 IDENTITIES: dict[str, Any] = {}
@@ -264,6 +281,15 @@ def test_a_new_period_is_its_twin_after_cuts_and_opens_once(daily: Daily) -> Non
     daily.score()  # a repeated session opens what was recorded, and writes no record again
     assert np.array_equal(daily.found(), found, equal_nan=True)
     assert len(daily.openings.history(cast("Agreement", daily.session).run_id)) == 1
+
+
+def test_a_new_period_has_its_products(terms: Agreement, tmp_path: Path) -> None:
+    model = terms.model.model_dump() | {"products": PRODUCTS}
+    daily = DailyProducts(Agreement.model_validate(terms.model_dump() | {"model": model}), folder=tmp_path)
+    daily.train()
+    daily.score()
+    assert np.nanmax(np.abs(daily.found() - daily.twin())) <= 1e-3
+    assert set(daily.kept("a").weights) == {"a", "a*b", "a*c"}
 
 
 def test_a_period_that_was_scored_and_one_too_many_are_refused(daily: Daily) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from parties.agreement.product_terms import product_pairs
 from parties.errors import DataError
@@ -29,10 +31,15 @@ class Multiplied(Sealed):
 
     moved: int = 0
 
+    def halves(self, name: str) -> dict[str, NDArray[np.int64]]:
+        """Of the run's periods, and of one after them."""
+        pairs = product_pairs(self.terms)
+        made = halves_of(pairs, (PERIODS + 1) * ENTITIES)
+        return {pair.name: made[pair.name, name] + self.moved for pair in pairs if name in pair.owners}
+
     def party(self, name: str) -> SealedFeatureParty:
-        party, pairs = super().party(name), product_pairs(self.terms)
-        made = halves_of(pairs, PERIODS * ENTITIES)
-        party._halves = {pair.name: made[pair.name, name] + self.moved for pair in pairs if name in pair.owners}
+        party = super().party(name)
+        party._halves = {pair: half[: PERIODS * ENTITIES] for pair, half in self.halves(name).items()}
         return party
 
 

@@ -11,7 +11,9 @@ from parties.agreement.product_terms import product_lines
 from parties.agreement.sealed_terms import sealed_members
 from parties.agreement.text import agreement_lines
 from parties.proposing.sealed_costs import sealed_cost
+from tests.parties.agreement.test_group_terms import signed
 from tests.parties.agreement.test_model_terms import agreement
+from tests.parties.agreement.test_static_terms import agreed
 from vfl.product_terms import Pair, ProductTerms
 
 SCREEN = "ab" * 32
@@ -70,6 +72,20 @@ def test_an_owner_of_the_label_partys_legal_entity_is_refused() -> None:
         party["legal_entity"] = {"l": "Fund LLC", "a": "Fund, LLC"}.get(party["name"], "")
     with pytest.raises(ValidationError, match="a belongs to l's legal entity"):
         Agreement.model_validate(body)
+
+
+@pytest.mark.parametrize("head", [{}, {"head": "tied", "absent": "zeros", "threshold": 3}])
+def test_products_and_groups_are_refused_together_whatever_the_groups_head(head: dict[str, object]) -> None:
+    record = signed(**head, members=["south", "east", "west"]).model_dump(mode="json")
+    record["model"]["products"] = {"screen": SCREEN, "formulas": ["north#0 x east#1"]}
+    with pytest.raises(ValidationError, match=r"model.products and groups do not go together"):
+        Agreement.model_validate(record)
+
+
+def test_static_data_has_no_terminals_and_no_products() -> None:
+    products = {"screen": SCREEN, "formulas": ["sat#0 x card#1"]}
+    with pytest.raises(ValidationError, match="of terminals over periods, and static data has none"):
+        agreed(model={"kind": "sealed", "anchor": "sat", "products": products})
 
 
 def test_an_ensemble_has_no_products() -> None:
