@@ -31,6 +31,7 @@ from parties.proposing.sealed_costs import sealed_cost, sealed_steps
 from psi.flow import Flow, Message, RemoteProtocolError
 from tests.faults.consortium import Crash, MemoryStore
 from tests.faults.test_resume import cut
+from tests.faults.test_sealed_products import PRODUCTS, Multiplied
 from tests.faults.test_sealed_run import FEATURES, VALUED, Sealed
 from tests.parties.agreement.test_sealed_terms import nodes
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS, panel
@@ -128,6 +129,25 @@ def test_trials_are_judged_as_in_the_clear_and_the_best_one_trains_the_run(whole
             assert one.ics[period] == pytest.approx(np.corrcoef(ranks, made[period][known])[0, 1], abs=0.02)
         assert one.value == pytest.approx(np.nanmean(one.ics))
     assert len({round(one.value, 4) for one in tried}) == 3
+
+
+@dataclass
+class SearchingProducts(Multiplied, Searching):
+    """The same with product columns."""
+
+
+def test_a_trial_and_the_run_have_the_products_as_without_a_search() -> None:
+    given = terms(Configuration()).model_dump() | {"model": VALUED.model.model_dump() | {"products": PRODUCTS}}
+    searching = SearchingProducts(Agreement.model_validate(given))
+    found = searching.attempt().scores
+    alone = Multiplied(Agreement.model_validate(given | {"search": None, "evaluation": {}})).attempt().scores
+    assert np.nanmax(np.abs(found - alone)[REPORTED:]) < 5e-3 * np.nanstd(alone)
+    [tried] = searching.joint.tried
+    assert np.isfinite(tried.ics).any()
+    for period in np.flatnonzero(np.isfinite(tried.ics)):
+        known = searching.panel.universe[period] & np.isfinite(searching.panel.label[period])
+        ranks = np.argsort(np.argsort(searching.panel.label[period][known]))
+        assert tried.ics[period] == pytest.approx(np.corrcoef(ranks, alone[period][known])[0, 1], abs=0.02)
 
 
 def test_of_a_trial_two_numbers_a_period_open_and_nothing_of_a_row(whole: Searching) -> None:
