@@ -83,11 +83,12 @@ def product_of_two(folder: Path, n: int) -> ConsortiumSettings:
 
 SEALED = """kind = "sealed"
 anchor = "a"
-width = 0
+width = 1
 batch_rows = 512
 warmup_steps = 10
 linear_rate = 0.125
 alpha = 10.0
+start = 0.01
 
 [openings]
 contribution = "none"
@@ -199,7 +200,7 @@ def test_a_planted_product_is_named_and_its_owners_read_it_in_words(
 
 
 @pytest.mark.system
-def test_a_named_product_is_a_column_that_lifts_a_sealed_line(
+def test_a_named_product_is_a_column_that_lifts_a_sealed_network(
     screened: Screened, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The two columns move the label together only. A node that lost what its screen told it does not sign."""
@@ -213,7 +214,7 @@ def test_a_named_product_is_a_column_that_lifts_a_sealed_line(
     assert reason == ""
     with Client("", homes.admin) as client:
         ics = [one.ic_joint for one in client.run(run_id).series if one.ic_joint is not None]
-    assert np.nanmean(ics) > 0.3, "of a line, which the owners' columns alone give nothing"
+    assert np.nanmean(ics) > 0.3, "of a network that begins as a line, which the owners' columns alone give nothing"
 
     agreement = Agreement.model_validate_json((homes.party("a") / "runs" / run_id / "agreement.json").read_bytes())
     said = " ".join(who_learns(agreement)["fund"])
