@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -136,6 +137,7 @@ class SearchingProducts(Multiplied, Searching):
     """The same with product columns."""
 
 
+@pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
 def test_a_trial_and_the_run_have_the_products_as_without_a_search() -> None:
     given = terms(Configuration()).model_dump() | {"model": VALUED.model.model_dump() | {"products": PRODUCTS}}
     searching = SearchingProducts(Agreement.model_validate(given))
