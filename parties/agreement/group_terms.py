@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from parties.agreement.federated_terms import FEWEST_MEMBERS, check_same_columns, check_threshold
+from parties.agreement.group_expansion import check_expansion, expansion_sentences
 from parties.agreement.tied_terms import check_tied, tied_cautions, tied_learn, tied_line
 from parties.names import COORDINATOR, PartyName
 from vfl.encoder_terms import EncoderShape
+from vfl.expansion_terms import ExpansionShape
 from vfl.federated_terms import FederatedRounds
 from vfl.models.disclosure import Caution
 from vfl.models.federated_opens import privacy_sentence, rounds_sentences
@@ -18,12 +20,14 @@ from vfl.terms import SealedModel
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
+    from vfl.federated.expansion import ExpansionPlan
     from vfl.federated.rounds import Rounds
 
 __all__ = [
     "GroupTerms",
     "absent_lines",
     "check_groups",
+    "expansion_plan",
     "group_cautions",
     "group_lines",
     "group_of",
@@ -46,6 +50,9 @@ class GroupTerms(FederatedRounds):
     name: PartyName = Field(description="of the group, which its members' [party.encoder] names")
     members: tuple[PartyName, ...] = Field(description="feature parties of the run that have the same columns")
     encoder: EncoderShape = EncoderShape()
+    expand: ExpansionShape | None = Field(
+        default=None, description="an expansion that the members fit together by sums; none: each may have its own"
+    )
     absent: Literal["drawn", "zeros"] = Field(
         default="drawn",
         description="what a member serves for an entity that it does not have: a row drawn from its others, as every "
@@ -87,24 +94,37 @@ def group_rounds(agreement: Agreement, group: GroupTerms) -> Rounds:
     return Rounds(group, group.members, COORDINATOR, agreement.run_id, numbers)
 
 
+def expansion_plan(agreement: Agreement, group: GroupTerms) -> ExpansionPlan | None:
+    """How a group's members fit their expansion, after the encoder's rounds; None where they fit none."""
+    from vfl.federated.expansion import ExpansionPlan
+
+    if group.expand is None or not group.expand.fits:
+        return None
+    read = group.expand.read(own_columns(agreement, group))
+    return ExpansionPlan(group.expand, len(read), group_rounds(agreement, group).sums, group.rounds)
+
+
 def with_group_encoders(given: Any) -> Any:
-    """Raw terms in which each member's table has the encoder of its group, where it says nothing of one itself."""
+    """Raw terms in which each member's table has the encoder and the expansion of its group, where it says nothing of
+    them itself.
+    """
     if not isinstance(given, Mapping):
         return given
     groups, parties = given.get("group"), given.get("party")
     if not isinstance(groups, Sequence) or not isinstance(parties, Sequence):
         return given
-    encoders: dict[str, dict[str, Any]] = {}
+    common: dict[str, dict[str, Any]] = {}
     for group in groups:
         if isinstance(group, Mapping) and isinstance(group.get("members"), Sequence):
-            shape = group.get("encoder", {})
-            if isinstance(shape, Mapping):
-                made = {**shape, "group": group.get("name", "")}
-                encoders |= {name: made for name in group["members"] if isinstance(name, str)}
+            shapes = {"encoder": group.get("encoder", {}), "expand": group.get("expand")}
+            made = {
+                key: {**shape, "group": group.get("name", "")}
+                for key, shape in shapes.items()
+                if isinstance(shape, Mapping)
+            }
+            common |= {name: made for name in group["members"] if isinstance(name, str)}
     filled = tuple(
-        {**table, "encoder": encoders[table["name"]]}
-        if isinstance(table, Mapping) and "encoder" not in table and table.get("name") in encoders
-        else table
+        {**common[table["name"]], **table} if isinstance(table, Mapping) and table.get("name") in common else table
         for table in parties
     )
     return {**given, "party": filled}
@@ -190,6 +210,7 @@ def _check_encoder(agreement: Agreement, group: GroupTerms) -> None:
                 f"{party.name} does not offer the codes of group {group.name}: its node.toml needs [party.encoder] "
                 f'with group = "{group.name}" and the settings of group.encoder'
             )
+    check_expansion(group, columns, parties, len(agreement.periods))
     if group.encoder.fit_periods >= len(agreement.periods):
         raise ValueError(
             f"group {group.name}: encoder.fit_periods = {group.encoder.fit_periods} of {len(agreement.periods)} "
@@ -216,6 +237,8 @@ def group_lines(agreement: Agreement) -> Iterator[str]:
         )
         numbers = group.numbers(len(own_columns(agreement, group)))
         yield from rounds_sentences(group, len(group.members), numbers)
+        plan = expansion_plan(agreement, group)
+        yield from expansion_sentences(group, (0, 0) if plan is None else (plan.counted, plan.moments))
         yield privacy_sentence(group)
     yield from absent_lines(agreement)
 
@@ -272,8 +295,8 @@ def groups_learn(agreement: Agreement, party: str) -> tuple[str, ...]:
     """What a party, or the coordinator, learns of the groups' training."""
     if party == COORDINATOR:
         seen = [
-            f"It opens the sums of group {group.name}'s updates, and so has the encoder; no row and no code."
-            + ("" if group.rule == "sum" else " It sees every member's update, from which rows can be read.")
+            f"It opens the sums of group {group.name}'s updates, and so has the encoder{_fitted(group)}; no row and no "
+            "code." + ("" if group.rule == "sum" else " It sees every member's update, from which rows can be read.")
             for group in agreement.groups
         ]
         return tuple(seen)
@@ -282,11 +305,15 @@ def groups_learn(agreement: Agreement, party: str) -> tuple[str, ...]:
         return ()
     trained = (
         f"It learns the encoder of group {group.name} and the average of each round's updates, which say of the "
-        "others' rows what an encoder of so many weights says; no row and no code of theirs"
+        f"others' rows what an encoder of so many weights says{_fitted(group)}; no row and no code of theirs"
     )
     if group.overlap == "both":
         return (f"{trained}, and no entity.", *tied_learn(group))
     return (f"{trained}.", *_order_learn(group, party), *tied_learn(group))
+
+
+def _fitted(group: GroupTerms) -> str:
+    return ", and the two sums that its expansion is made of" if group.expand is not None and group.expand.fits else ""
 
 
 def _order_learn(group: GroupTerms, party: str) -> Iterator[str]:

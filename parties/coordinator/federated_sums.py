@@ -7,12 +7,13 @@ from typing import Any
 
 from parties.agreement.document import Agreement
 from parties.agreement.federated_terms import federated_rounds, reported_periods, valuation_plan
-from parties.agreement.group_terms import group_rounds
+from parties.agreement.group_terms import GroupTerms, expansion_plan, group_rounds
 from parties.errors import PeerError
 from psi.flow import Flow, Send
+from vfl.federated.expansion import serve_expansion
 from vfl.federated.group import by_turns, serve_group
 from vfl.federated.messages import MembersLeft
-from vfl.federated.rounds import aggregate
+from vfl.federated.rounds import Round, aggregate
 from vfl.federated.secure_sum import TooFewMembers
 from vfl.federated.valuation import open_value, open_values
 
@@ -39,16 +40,17 @@ def add_up_training(agreement: Agreement, gone: set[str]) -> Flow[dict[str, Any]
 
 
 def add_up_groups(agreement: Agreement) -> Flow[dict[str, Any]]:
-    """Coordinator: the rounds of every group's encoder, a round of each in turn; who took part, for the log.
+    """Coordinator: the rounds of every group's encoder, a round of each in turn, and the sums of its expansion where it
+    has one; who took part, for the log.
 
-    Learns: as :func:`vfl.federated.group.serve_group`, of each group.
-    Leaks: to the members of a group the averages of its own.
+    Learns: as :func:`vfl.federated.group.serve_group` and :func:`vfl.federated.expansion.serve_expansion`, of each.
+    Leaks: to the members of a group the averages of its own, and the sums of its expansion.
     Model: as :func:`vfl.federated.secure_sum.total`. Whoever is lost stays out of later rounds of this attempt, and is
     given the encoder in the next.
     Source: docs/groups.md#a-group-in-a-vertical-run.
     """
     gone: dict[str, set[str]] = {group.name: set() for group in agreement.groups}
-    flows = [serve_group(group_rounds(agreement, group), gone[group.name]) for group in agreement.groups]
+    flows = [_prepare_group(agreement, group, gone[group.name]) for group in agreement.groups]
     try:
         kept = yield from by_turns(flows)
     except TooFewMembers as error:
@@ -57,6 +59,14 @@ def add_up_groups(agreement: Agreement) -> Flow[dict[str, Any]]:
         group.name: {"rounds": [list(one.names) for one in rounds], "gone": sorted(gone[group.name])}
         for group, rounds in zip(agreement.groups, kept, strict=True)
     }
+
+
+def _prepare_group(agreement: Agreement, group: GroupTerms, gone: set[str]) -> Flow[tuple[Round, ...]]:
+    rounds = yield from serve_group(group_rounds(agreement, group), gone)
+    plan = expansion_plan(agreement, group)
+    if plan is not None:
+        yield from serve_expansion(plan, gone)
+    return rounds
 
 
 def add_up_values(agreement: Agreement, without: Collection[str]) -> Flow[dict[str, Any]]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from parties.agreement.document import Agreement
 from parties.agreement.terms import StaticTerms
 from parties.data.calendar import calendar_of
 from parties.data.entities import Readers, canonical_entities, party_entities, read_naming
+from parties.data.joint_fit import JointFit
 from parties.data.panel import build_feature_panel, build_label_panel
 from parties.data.residual_label import residual_panel
 from parties.data.static_panel import static_features, static_label_panel
@@ -42,9 +42,9 @@ class AgreedRows(Protocol):
         folder: Path,
         data: Path,
         entities: Sequence[str],
-        joint: NDArray[np.float64] | None = None,
+        joint: JointFit | None = None,
     ) -> FeaturePanel:
-        """The party's features over the run's periods and these entities. joint: its group's encoder, once trained."""
+        """The party's features over the run's periods and these entities. joint: what its group made."""
 
     def labels(
         self, settings: PartySettings, label: LabelSettings, folder: Path, data: Path, entities: Sequence[str]
@@ -74,7 +74,7 @@ class DatedRows:
         folder: Path,
         data: Path,
         entities: Sequence[str],
-        joint: NDArray[np.float64] | None = None,
+        joint: JointFit | None = None,
     ) -> FeaturePanel:
         return build_feature_panel(settings, folder, data, self.calendar, entities, joint)
 
@@ -104,7 +104,7 @@ class UndatedRows:
         folder: Path,
         data: Path,
         entities: Sequence[str],
-        joint: NDArray[np.float64] | None = None,
+        joint: JointFit | None = None,
     ) -> FeaturePanel:
         assert joint is None, "groups read a history"
         return static_features(settings, folder, data, entities)

@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 
 from parties.data.preprocess import cross_sectional_scores, winsorised
 from parties.errors import ConfigError
-from parties.settings.consortium import ExpansionSettings
+from vfl.expansion_terms import ExpansionSettings, ExpansionShape
+from vfl.federated.expansion import REACH
 
-__all__ = ["expanded"]
+__all__ = ["bent", "expanded", "filled_scores"]
 
 Floats = NDArray[np.float64]
-
-_REACH = 4.0
-"""Scores are cut there before anything is fitted on them, so that one entity bends no cut."""
 
 _SMALL = 500
 """Rows or columns up to which all directions are found at once; beyond, the few that are asked for come far sooner."""
@@ -37,18 +35,28 @@ def expanded(raw: Floats, terms: ExpansionSettings, columns: tuple[str, ...], *,
     ``columns`` names the d columns; m is the length of ``terms.output_columns(columns)``. An entity without any value
     at a period has none. Raises :class:`ConfigError` where the first periods hold too little for ``outputs``.
     """
-    picked = [columns.index(name) for name in terms.read(columns)]
-    scores, _ = cross_sectional_scores(winsorised(raw[:, :, picked], winsorise))
-    known: NDArray[np.bool_] = np.logical_not(np.isnan(scores).all(axis=2))
-    filled = np.clip(np.where(np.isfinite(scores), scores, 0.0), -_REACH, _REACH)
-    made = []
-    if terms.hinges:
-        bent = np.concatenate([np.sign(filled), np.maximum(filled, 0.0)], axis=2)
-        made.append(np.where(known[:, :, None], bent, np.nan))
+    filled, known = filled_scores(raw, terms, columns, winsorise=winsorise)
+    made = [bent(filled, known)] if terms.hinges else []
     if terms.fits:
         made.append(_fitted(filled, known, terms))
     out: Floats = np.concatenate(made, axis=2)
     return out
+
+
+def filled_scores(
+    raw: Floats, terms: ExpansionShape, columns: tuple[str, ...], *, winsorise: float
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Scores (T, n, d) of the columns that it reads, 0 where missing and cut at +-4, and which entities have any."""
+    picked = [columns.index(name) for name in terms.read(columns)]
+    scores, _ = cross_sectional_scores(winsorised(raw[:, :, picked], winsorise))
+    known: NDArray[np.bool_] = np.logical_not(np.isnan(scores).all(axis=2))
+    return np.clip(np.where(np.isfinite(scores), scores, 0.0), -REACH, REACH), known
+
+
+def bent(filled: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Sign and hinge of each score, (T, n, 2 d); NaN where an entity has none."""
+    made = np.concatenate([np.sign(filled), np.maximum(filled, 0.0)], axis=2)
+    return np.where(known[:, :, None], made, np.nan)
 
 
 def _fitted(filled: Floats, known: NDArray[np.bool_], terms: ExpansionSettings) -> Floats:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from parties.data.calendar import period_index
 from parties.data.entities import canonical_entities, read_naming
+from parties.data.joint_fit import JointFit
 from parties.data.preprocess import cross_sectional_scores, model_ready, winsorised
 from parties.data.query import LabelRows, Observations, read_label_rows
 from parties.data.row_contents import column_bits, row_contents, value_bits
@@ -47,13 +48,13 @@ def build_feature_panel(
     data: Path,
     calendar: Calendar,
     entities: Sequence[str],
-    joint: NDArray[np.float64] | None = None,
+    joint: JointFit | None = None,
 ) -> FeaturePanel:
     """Run the party's query and make its features over (calendar, aligned entities).
 
     folder: where consortium.toml (or node.toml) and the SQL lie. entities: canonical ids in the
-    agreed order; one the party has no data for is never covered. joint: weights of the encoder that its group
-    trained; None: there are none yet, and no codes. Raises ConfigError or DataError.
+    agreed order; one the party has no data for is never covered. joint: what its group trained and fitted; None:
+    nothing yet, and no codes. Raises ConfigError or DataError.
     """
     first, *more = party_sources(settings, folder, data)
     return feature_panel_of(settings, first.observed, first.canonical, calendar, entities, more, joint)
@@ -95,7 +96,7 @@ def feature_panel_of(
     calendar: Calendar,
     entities: Sequence[str],
     more: Sequence[Source] = (),
-    joint: NDArray[np.float64] | None = None,
+    joint: JointFit | None = None,
 ) -> FeaturePanel:
     """The same from observations already read, with the canonical id of each; ``more``: further sources of columns."""
     seen = raw_panel(settings, (Source(observed, canonical), *more), calendar, entities)
@@ -106,14 +107,20 @@ def feature_panel_of(
         from parties.data.group_encoder import group_codes
 
         shape, columns = settings.encoder.shape, settings.own_columns
-        made.append(group_codes(raw, shape, columns, joint, winsorise=settings.winsorise))
+        weights = None if joint is None else joint.encoder
+        made.append(group_codes(raw, shape, columns, weights, winsorise=settings.winsorise))
     elif settings.encoder is not None:
         # torch, which a feature party does without otherwise
         from parties.data.encoder import encoded
 
         codes = encoded(raw, settings.encoder, settings.own_columns, winsorise=settings.winsorise, who=settings.name)
         made.append(codes)
-    if settings.expand is not None:
+    if settings.expand is not None and settings.expand.group:
+        from parties.data.group_expansion import group_expanded
+
+        fitted, terms = None if joint is None else joint.expansion, settings.expand.shape
+        made.append(group_expanded(raw, terms, settings.own_columns, fitted, winsorise=settings.winsorise))
+    elif settings.expand is not None:
         from parties.data.expansion import expanded
 
         made.append(expanded(raw, settings.expand, settings.own_columns, winsorise=settings.winsorise))

@@ -27,7 +27,7 @@ from parties.demo.screen_twin import compare_screen
 from parties.demo.static_measures import static_measures
 from parties.errors import DataError
 from parties.node.context import node_secret
-from parties.node.group_encoder import as_served, joint_weights
+from parties.node.group_encoder import as_served, joint_fit
 from parties.node.group_order import names_served
 from parties.node.home import NodeHome
 from parties.node.own_rows import kept_own_rows, served_values, withheld_of
@@ -84,7 +84,7 @@ class Pooled:
                 _queries(homes[party.name]),
                 _data(homes[party.name]),
                 names_served(agreement, party.name, runs[party.name], entities),
-                joint_weights(agreement, party.name, runs[party.name]),
+                joint_fit(agreement, party.name, runs[party.name]),
             )
             for party in agreement.features
         }

@@ -19,7 +19,7 @@ from parties.node.checkpoints import ServedRecords
 from parties.node.context import RunContext
 from parties.node.contribution_evidence import SentParts
 from parties.node.earlier_runs import check_begun
-from parties.node.group_encoder import as_served, joint_weights
+from parties.node.group_encoder import as_served, joint_fit
 from parties.node.group_order import check_served, names_served
 from parties.node.kept_contribution import keep_contribution
 from parties.node.label_commitment import keep_commitment
@@ -80,7 +80,7 @@ class FeatureParty:
     def __init__(self, context: RunContext, entities: tuple[str, ...]) -> None:
         self.context = context
         agreement = context.agreement
-        joint = joint_weights(agreement, context.me, context.run_folder)
+        joint = joint_fit(agreement, context.me, context.run_folder)
         served = as_served(agreement, context.settings.party)
         names = names_served(agreement, context.me, context.run_folder, entities)
         panel = rows_of(agreement).features(served, context.queries, context.data, names, joint)

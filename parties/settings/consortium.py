@@ -26,6 +26,7 @@ from parties.settings.stores import PostgresSettings, S3Settings
 from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
 from vfl.encoder_terms import EncoderSettings
+from vfl.expansion_terms import ExpansionSettings
 from vfl.terms import FixedPoint, Model, OpeningTerms, SplitModel, Terms, WalkForward
 from vfl.walk.configurations import AnyDraft
 
@@ -68,68 +69,6 @@ class ColumnRules(Terms):
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("minimum is above maximum")
         return self
-
-
-class ExpansionSettings(Terms):
-    """Fixed functions of this party's own columns, made at home without labels, as columns exp_0, ...
-
-    Signs and hinges come first, two of each column; then ``outputs`` columns of trees, Fourier features and bins.
-    """
-
-    trees: int = Field(default=0, ge=0, le=1000, description="trees cut at random, whose leaves become columns")
-    depth: int = Field(default=3, ge=1, le=8, description="of a tree: at most 2**depth leaves")
-    fourier: int = Field(default=0, ge=0, le=2000, description="random Fourier features of all columns together")
-    bins: int = Field(default=0, ge=0, le=64, description="bins per column, of equal counts; 0: none")
-    hinges: bool = Field(default=False, description="sign and hinge max(x, 0) of each column's score")
-    outputs: int = Field(
-        default=16, ge=1, le=256, description="whitened columns that trees, Fourier features and bins are reduced to"
-    )
-    columns: tuple[str, ...] = Field(default=(), description="columns it reads; empty: all of the party's")
-    fit_periods: int = Field(
-        default=8, ge=1, description="first periods of the calendar that it is fitted on; what is fitted is empty there"
-    )
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
-
-    @model_validator(mode="after")
-    def _something(self) -> ExpansionSettings:
-        if not (self.hinges or self.fits):
-            raise ValueError("expand makes nothing: set trees, fourier, bins or hinges, or take the table away")
-        if self.bins == 1:
-            raise ValueError("one bin holds everything: set expand.bins to 2 or more")
-        return self
-
-    @property
-    def fits(self) -> bool:
-        """Whether anything is fitted on the first periods."""
-        return bool(self.trees or self.fourier or self.bins)
-
-    def read(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        """The columns it reads, of the party's."""
-        return self.columns or columns
-
-    def output_columns(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        """The columns it makes of the party's."""
-        made = 2 * len(self.read(columns)) * self.hinges + self.outputs * self.fits
-        return tuple(f"exp_{k}" for k in range(made))
-
-    def declared(self, columns: tuple[str, ...]) -> str:
-        """What the other parties sign of it: where exp_0, ... come from, and what it may have seen."""
-        made = self.output_columns(columns)
-        parts = []
-        if self.hinges:
-            parts.append("sign and hinge of each")
-        if self.fits:
-            kinds = (
-                (self.trees, f"the leaves of {self.trees} random trees of depth {self.depth}"),
-                (self.fourier, f"{self.fourier} random Fourier features"),
-                (self.bins, f"{self.bins} bins of each"),
-            )
-            fitted = ", ".join(words for used, words in kinds if used)
-            parts.append(
-                f"{fitted}, reduced to {self.outputs} whitened columns; fitted without labels on this party's first "
-                f"{self.fit_periods} periods, then frozen; seed {self.seed}"
-            )
-        return f"{made[0]} to {made[-1]}: of {', '.join(self.read(columns))}: {'; '.join(parts)}"
 
 
 _PROFILE = "(text|ticker|isin|figi|cusip|sedol|lei|cik|fips|name)"

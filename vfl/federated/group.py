@@ -20,8 +20,19 @@ from psi.flow import Flow, PeerLost, Progress, RemoteProtocolError, Send, receiv
 from vfl.arithmetic.randomness import SecretStream
 from vfl.federated.messages import EncoderHeld, EncoderPassed, EncoderTold
 from vfl.federated.rounds import Learner, Round, Rounds, aggregate, take_part
+from vfl.federated.secure_sum import SumTerms
 
-__all__ = ["JointEncoder", "by_turns", "encoder_seed", "join_group", "serve_group", "weights_digest"]
+__all__ = [
+    "JointEncoder",
+    "by_turns",
+    "common_held",
+    "encoder_seed",
+    "hold_alike",
+    "join_group",
+    "serve_group",
+    "told_held",
+    "weights_digest",
+]
 
 F64 = NDArray[np.float64]
 T = TypeVar("T")
@@ -58,28 +69,51 @@ def join_group(
     them different averages, find out before they use any; who cannot compare with enough others has none.
     Source: McMahan et al. 2017; docs/groups.md#a-group-in-a-vertical-run.
     """
-    others = [name for name in rounds.members if name != me]
+    training = _trained(rounds, me, learner, initial, stream)
+    return (yield from hold_alike(rounds.sums, rounds.numbers, me, held, training))
+
+
+def _trained(rounds: Rounds, me: str, learner: Learner, initial: F64, stream: SecretStream) -> Flow[JointEncoder]:
+    found = yield from take_part(rounds, me, learner, initial, stream)
+    return JointEncoder(found.weights, found.rounds)
+
+
+def hold_alike(
+    sums: SumTerms, numbers: int, me: str, held: F64 | None, making: Flow[JointEncoder], first: int = 0
+) -> Flow[JointEncoder]:
+    """Member: what enough members hold of an earlier attempt, or else what ``making`` makes, the same at all of them.
+
+    sums: whose members and threshold decide how many are enough. numbers: of what is held. first: sets the messages of
+    one thing that members hold apart from those of another.
+
+    Learns: what ``making`` does, which nobody begins where enough hold it; who holds what came of an earlier attempt.
+    Leaks: what ``making`` does; hashes of what came of it; to whoever lost it, that itself.
+    Model: that of ``making``. Members that end with different things find out before they use any.
+    Source: docs/groups.md#a-group-in-a-vertical-run.
+    """
+    others = [name for name in sums.members if name != me]
     mine = b"" if held is None else weights_digest(held)
-    yield Send(rounds.aggregator, EncoderTold(mine))
+    yield Send(sums.aggregator, EncoderTold(mine))
     for name in others:
-        yield Send(name, EncoderHeld(0, mine))
+        yield Send(name, EncoderHeld(first, mine))
     told = {me: mine}
     for name in others:
-        told[name] = yield from _held(name, 0)
-    common = _common(rounds, told)
+        told[name] = yield from told_held(name, first)
+    common = common_held(sums, told)
     if common:
-        return JointEncoder((yield from _passed_on(rounds, me, held, told, common)))
-    trained = yield from take_part(rounds, me, learner, initial, stream)
+        making.close()
+        return JointEncoder((yield from _passed_on(sums, numbers, me, held, told, common)))
+    trained = yield from making
     digest = weights_digest(trained.weights)
     ends, away = {me: digest}, None
     for name in others:
         try:
-            yield Send(name, EncoderHeld(1, digest))
+            yield Send(name, EncoderHeld(first + 1, digest))
         except PeerLost as error:
             away = error
     for name in others:
         try:
-            ends[name] = yield from _held(name, 1)
+            ends[name] = yield from told_held(name, first + 1)
         except PeerLost as error:
             away = error
     differing = sorted(name for name, one in ends.items() if one != digest)
@@ -87,11 +121,11 @@ def join_group(
         raise RemoteProtocolError(
             f"the members end with different encoders, {', '.join(differing)} with another than {me}: the averages "
             "that were told differ",
-            rounds.aggregator,
+            sums.aggregator,
         )
-    if away is not None and len(ends) < _enough(rounds):
+    if away is not None and len(ends) < _enough(sums):
         raise away
-    return JointEncoder(trained.weights, trained.rounds)
+    return trained
 
 
 def serve_group(rounds: Rounds, gone: set[str]) -> Flow[tuple[Round, ...]]:
@@ -105,7 +139,7 @@ def serve_group(rounds: Rounds, gone: set[str]) -> Flow[tuple[Round, ...]]:
     told = {}
     for name in rounds.members:
         told[name] = (yield from receive(name, EncoderTold)).digest
-    if _common(rounds, told):
+    if common_held(rounds.sums, told):
         return ()
     return (yield from aggregate(rounds, gone))
 
@@ -155,39 +189,45 @@ def _step_of(flow: Flow[Any]) -> Flow[tuple[bool, Any]]:
             lost = error
 
 
-def _held(peer: str, number: int) -> Flow[bytes]:
-    """The digest of what a peer holds, before or after the rounds."""
+def told_held(peer: str, number: int) -> Flow[bytes]:
+    """The digest of what a peer holds, at one place of the training.
+
+    Learns: that digest.
+    Leaks: nothing.
+    Model: what a peer tells at another place is refused.
+    Source: docs/groups.md#a-group-in-a-vertical-run.
+    """
     told = yield from receive(peer, EncoderHeld)
     if told.number != number:
         raise RemoteProtocolError("told what it holds at another place of the training", peer)
     return told.digest
 
 
-def _enough(rounds: Rounds) -> int:
+def _enough(sums: SumTerms) -> int:
     """Members who hold the same: as many as the threshold and more than half, so that no others can hold another."""
-    return rounds.sums.over(rounds.members).threshold
+    return sums.over(sums.members).threshold
 
 
-def _common(rounds: Rounds, told: Mapping[str, bytes]) -> bytes:
+def common_held(sums: SumTerms, told: Mapping[str, bytes]) -> bytes:
     """The digest that enough members hold; empty where there is none."""
     [(digest, count)] = Counter(told.values()).most_common(1)
-    return digest if count >= _enough(rounds) else b""
+    return digest if count >= _enough(sums) else b""
 
 
-def _passed_on(rounds: Rounds, me: str, held: F64 | None, told: Mapping[str, bytes], common: bytes) -> Flow[F64]:
+def _passed_on(
+    sums: SumTerms, numbers: int, me: str, held: F64 | None, told: Mapping[str, bytes], common: bytes
+) -> Flow[F64]:
     """The encoder that enough members hold: the first of them gives it to those who do not."""
-    giver = next(name for name in rounds.members if told[name] == common)
+    giver = next(name for name in sums.members if told[name] == common)
     if told[me] == common:
         assert held is not None
-        for name in rounds.members if me == giver else ():
+        for name in sums.members if me == giver else ():
             if told[name] != common:
                 yield Send(name, EncoderPassed(held.astype("<f8").tobytes()))
         return held
     passed = yield from receive(giver, EncoderPassed)
-    if len(passed.values) != 8 * rounds.numbers:
-        raise RemoteProtocolError(
-            f"passed an encoder of {len(passed.values) // 8} weights, not {rounds.numbers}", giver
-        )
+    if len(passed.values) != 8 * numbers:
+        raise RemoteProtocolError(f"passed an encoder of {len(passed.values) // 8} weights, not {numbers}", giver)
     weights = np.frombuffer(passed.values, "<f8").astype(np.float64)
     if weights_digest(weights) != common:
         raise RemoteProtocolError("passed another encoder than the members hold", giver)

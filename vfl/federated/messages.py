@@ -202,11 +202,11 @@ _GROUP = "docs/groups.md#a-group-in-a-vertical-run"
     sender=Role.PARTY,
     receiver=Role.COORDINATOR,
     payload=Payload.COMMITMENT,
-    reveals="whether the sender holds an encoder of an earlier attempt, and its hash",
+    reveals="whether the sender holds an encoder, or sums of an expansion, of an earlier attempt, and their hash",
     source=_GROUP,
 )
 class EncoderTold(Message):
-    """The digest of the encoder that the sender holds before the rounds; empty: none."""
+    """The digest of what the sender holds before the rounds, or before an expansion's sums; empty: nothing."""
 
     digest: bytes
 
@@ -216,11 +216,14 @@ class EncoderTold(Message):
     sender=Role.PARTY,
     receiver=Role.PARTY,
     payload=Payload.COMMITMENT,
-    reveals="a hash of the encoder that the sender holds, which all who trained it have",
+    reveals="a hash of the encoder, or of an expansion's sums, that the sender holds, which all who made it have",
     source=_GROUP,
 )
 class EncoderHeld(Message):
-    """The digest of the encoder that the sender holds, before the rounds (``number`` 0) or after them (1)."""
+    """The digest of what the sender holds: before the rounds (``number`` 0) and after (1); of an expansion 2 and 3.
+
+    4: of the counts that an expansion begins with.
+    """
 
     number: int
     digest: bytes
@@ -231,10 +234,10 @@ class EncoderHeld(Message):
     sender=Role.PARTY,
     receiver=Role.PARTY,
     payload=Payload.RESULT,
-    reveals="the encoder that the members have trained together, to one that was lost before the last round",
+    reveals="the encoder, or the expansion's sums, that the members have, to one that was lost before the end",
     source=_GROUP,
 )
 class EncoderPassed(Message):
-    """The encoder's common weights, 8 bytes each."""
+    """The encoder's common weights, or an expansion's sums, 8 bytes each."""
 
     values: bytes

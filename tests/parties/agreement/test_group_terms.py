@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 
 from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
-from parties.agreement.group_terms import GroupTerms, group_rounds
+from parties.agreement.group_terms import GroupTerms, expansion_plan, group_rounds
 from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
 from parties.control.phases import Plan
@@ -37,6 +39,62 @@ class Known:
 
 def settings() -> ConsortiumSettings:
     return load_consortium(EXAMPLE)
+
+
+EXPAND = {"fourier": 12, "bins": 4, "outputs": 8, "fit_periods": 28}
+
+
+def expanding(tmp_path: Path, **terms: Any) -> ConsortiumSettings:
+    """The example with an expansion of its group."""
+    for file in EXAMPLE.parent.glob("*.sql"):
+        shutil.copy(file, tmp_path)
+    made = "\n".join(f"{name} = {json.dumps(value)}" for name, value in (EXPAND | terms).items())
+    (tmp_path / "c.toml").write_text(
+        EXAMPLE.read_text().replace("[group.encoder]", f"[group.expand]\n{made}\n\n[group.encoder]")
+    )
+    return load_consortium(tmp_path / "c.toml")
+
+
+def signed_by(given: ConsortiumSettings) -> Agreement:
+    names = ["fund", "north", "south", "east", "west", COORDINATOR]
+    return agreement_of(given, dict.fromkeys(names, Known()), NOW)
+
+
+def test_a_group_that_fits_an_expansion_says_what_opens(tmp_path: Path) -> None:
+    given = expanding(tmp_path)
+    made, party = signed_by(given), next(one for one in given.party if one.name == "east")
+    assert party.output_columns[-8:] == tuple(f"exp_{k}" for k in range(8))
+    plan = expansion_plan(made, made.groups[0])
+    assert plan is not None
+    assert (plan.counted, plan.moments, plan.first) == (1 + 4 * 128, 28 + 28 * 29 // 2, 10)
+    text = " ".join(agreement_lines(made))
+    assert "fit one expansion of their columns, on the first 28 periods, by two secure sums of all of them" in text
+    assert "513 numbers; and the sum of each feature and of each product of two, 434 numbers, of 63 bits" in text
+    assert "fitted without labels by the members of group lenders together" in text
+    assert "and the two sums that its expansion is made of" in " ".join(who_learns(made)["west"])
+    check_group(made, party)
+    assert party.expand is not None
+    other = party.model_copy(update={"expand": party.expand.model_copy(update={"bins": 5})})
+    with pytest.raises(AgreementError, match=r"fits another expansion than .* they differ in bins"):
+        check_group(made, other)
+    with pytest.raises(AgreementError, match="do not name the same group"):
+        check_group(made, party.model_copy(update={"expand": None}))
+    assert expansion_plan(signed(), signed().groups[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"trees": 5}, "decided by single rows, which no sum of members gives: set group.expand.trees = 0"),
+        ({"fourier": 300}, "it needs more features than outputs, and 256 at most"),
+        ({"outputs": 28}, "it needs more features than outputs"),
+        ({"fit_periods": 60}, "expand.fit_periods = 60 of 60 periods leave none"),
+        ({"columns": ["x"]}, "names unknown|name unknown columns|name 'x'"),
+    ],
+)
+def test_an_expansion_that_sums_cannot_fit_is_refused(tmp_path: Path, terms: dict[str, Any], said: str) -> None:
+    with pytest.raises((ValidationError, AgreementError, ConfigError), match=said):
+        signed_by(expanding(tmp_path, **terms))
 
 
 def signed(change: dict[str, Any] | None = None, **group: Any) -> Agreement:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from parties.node.group_encoder import kept_encoder
+from parties.node.group_encoder import kept_encoder, kept_expansion
 from tests.parties.demo_rig import demo
 from tests.places import ROOT
 
@@ -30,6 +30,8 @@ def test_members_train_one_encoder_and_go_on_as_feature_parties(tmp_path: Path) 
     with (tmp_path / "west.csv").open("a") as file:  # west has an account of north's too
         file.writelines(f"{line}\n" for line in shared if "north000" in line)
     text = (EXAMPLE / "consortium.toml").read_text().replace("rounds = 10", 'rounds = 3\noverlap = "precedence"')
+    expand = "[group.expand]\nfourier = 8\nbins = 4\noutputs = 6\nfit_periods = 28\n\n[group.encoder]"
+    text = text.replace("[group.encoder]", expand)
     (tmp_path / "consortium.toml").write_text(text.replace("size_bucket = 16", "size_bucket = 8"))
     out = tmp_path / "out"
     with demo(out, "--config", str(tmp_path / "consortium.toml"), "--data", str(tmp_path), size=()) as process:
@@ -39,6 +41,9 @@ def test_members_train_one_encoder_and_go_on_as_feature_parties(tmp_path: Path) 
     runs = {name: out / "parties" / name / "runs" / summary["run_id"] for name in MEMBERS}
     first, *others = (kept_encoder(folder) for folder in runs.values())
     assert first is not None
+    fitted, *same = (kept_expansion(folder) for folder in runs.values())
+    assert fitted is not None
+    assert all(other is not None and (fitted == other).all() for other in same)
     assert all(other is not None and (first == other).all() for other in others)
     assert not (out / "parties" / "fund" / "runs" / summary["run_id"] / "group_encoder.json").exists()
     sent = summary["bytes_by_message_type"]
