@@ -73,7 +73,8 @@ SCORED: dict[str, Any] = {
     "openings": {"limit_per_row": 1, "contribution": "none"}, "evaluation": {},
     "scores": {"of": "08" * 32, "first": PERIODS[26]},
 }  # fmt: skip
-GROUPED = ["x", "z", "enc_0", "enc_1"]
+GROUPED = ["x", "z", "enc_0", "enc_1", *(f"exp_{k}" for k in range(11))]
+TAUGHT = {"encoder": "group us together", "expansion": "group us together"}
 MEMBERS = {"bank": "label", "sat": "feature", "card": "feature", "web": "feature"}
 BASES: dict[str, dict[str, Any]] = {
     "everything": {},
@@ -170,7 +171,7 @@ BASES: dict[str, dict[str, Any]] = {
     "a group": {
         "parties": [
             party("bank", "label", 2),
-            *({**party(name), "columns": GROUPED, "encoder": "group us together"} for name in ("sat", "card", "web")),
+            *({**party(name), "columns": GROUPED, **TAUGHT} for name in ("sat", "card", "web")),
         ],
         "model": {"kind": "sealed", "anchor": "sat"},
         "walk_forward": {},
@@ -182,6 +183,7 @@ BASES: dict[str, dict[str, Any]] = {
                 "name": "us",
                 "members": ["sat", "card", "web"],
                 "encoder": {"kind": "transformer", "window": 7, "columns": ["x", "z"], "outputs": 2, "fit_periods": 9},
+                "expand": {"fourier": 9, "bins": 3, "hinges": True, "columns": ["x", "z"], "outputs": 7},
                 "threshold": 3,
                 "sampled": 0.95,
                 "weights": "equal",
@@ -278,6 +280,15 @@ BASES: dict[str, dict[str, Any]] = {
 TOGETHER: list[tuple[set[tuple[str, str]], dict[str, Any]]] = [
     ({("AlignmentTerms", "policy")}, BASES["a public list"]),
     ({("GroupTerms", "name"), ("GroupTerms", "threshold")}, BASES["a group"]),  # with its members' encoders
+    ({("GroupTerms", "expand")}, BASES["a group"]),  # with its members' expansions
+    (
+        {("GroupTerms", "noise")},  # without an expansion, whose sums carry none
+        {
+            **BASES["a group"],
+            "parties": [one | {"expansion": ""} for one in BASES["a group"]["parties"]],
+            "groups": [{**BASES["a group"]["groups"][0], "expand": None, "noise": 1.0}],
+        },
+    ),
     ({("Agreement", "calendar"), ("Agreement", "static")}, BASES["static"]),
     (
         {("LabelTerms", "residual")},  # names columns of the label party
@@ -306,8 +317,9 @@ CONSTANT = {
     ("EnsembleModel", "kind"),
     ("ScreenModel", "kind"),
     ("FederatedModel", "kind"),
+    ("ExpansionShape", "trees"),
 }
-"""Fields of one possible value: another kind of model is another record."""
+"""Fields of one possible value: another kind of model is another record, and no sum fits a group's trees."""
 
 
 def read(agreement: Agreement) -> set[str]:
