@@ -72,7 +72,7 @@ def _found(context: RunContext, group: GroupTerms, entities: Sequence[str], cove
         # written down before anything is answered: what is told counts, whatever becomes of the attempt
         before = _kept(folder) or _KeptOrder(told={})
         _keep(folder, before.model_copy(update={"told": _written(told)}))
-        _count(context, group, asked, aligned)
+        _count(context, group, asked, aligned, len(entities))
 
     found = yield from take_precedence(
         context.me,
@@ -124,14 +124,16 @@ def _check_counted(context: RunContext, group: GroupTerms) -> None:
         check_repeats(context.folder, _later(context, group), context.settings.limits.alignments, datetime.now(UTC))
 
 
-def _count(context: RunContext, group: GroupTerms, asked: Mapping[str, int], aligned: AlignmentEntry | None) -> None:
+def _count(
+    context: RunContext, group: GroupTerms, asked: Mapping[str, int], aligned: AlignmentEntry | None, rows: int
+) -> None:
     """Write down who is answered, as an alignment with it: of a set as new as the one that it was aligned with."""
     later = _later(context, group)
     if not later or _counted(context):
         return
     sets = {name: HeldSet(size=asked[name], changed=_changed(aligned, name)) for name in later}
     shown = Shown(own=asked[context.me], peers=sets, answered=True)
-    entry = record_alignment(context.folder, context.run_id, _POLICY, shown, 0, datetime.now(UTC))
+    entry = record_alignment(context.folder, context.run_id, _POLICY, shown, rows, datetime.now(UTC))
     context.audit.append("alignment", context.run_id, entry.model_dump(mode="json", exclude={"at", "run"}))
 
 
