@@ -81,20 +81,21 @@ def take_precedence(
     randomness: Randomness,
     served: Sequence[bool] | None = None,
     known: Mapping[str, RowsTold] | None = None,
-    heard: Callable[[Mapping[str, RowsTold]], None] = lambda told: None,
+    heard: Callable[[Mapping[str, RowsTold], bool], None] = lambda told, answers: None,
 ) -> Flow[Precedence]:
     """One member's side.
 
     held: which rows it holds. salt: 32 secret bytes, the same in every attempt. served: what came of an earlier attempt
-    here. known: what others told in an earlier attempt. heard: keeps what they tell now, before anything is answered.
+    here. known: what others told in an earlier attempt. heard: keeps what they tell now, before anything is answered,
+    and hears whether anything will be.
 
     Learns: of each of its own rows whether a member before it in the order serves it; not which, unless one alone is
         before it. The first member learns nothing. Where every member knows its rows from an earlier attempt, nothing.
     Leaks: to the members after it in the order, of their rows alone, whether it or another before them serves them; to
         those before it nothing but the agreed number of points; to everyone salted hashes of its rows.
     Model: semi-honest members. One that colludes with members before it learns which of the rows that it asks for the
-        others serve. One that asks for rows that it does not hold learns as much of these, as many as the agreed number
-        of points, and one that answers falsely makes another leave a row that nobody serves, or serve it twice: both
+        others serve. One that asks for rows that it does not hold learns as much of these, in each attempt as many as the
+        agreed number of points, and one that answers falsely makes another leave a row that nobody serves, or serve it twice: both
         cheat and are not caught. One that tells other rows than in an earlier attempt is.
     Source: Jarecki and Liu, TCC 2009 (oblivious PRF by exponents); docs/groups.md#who-serves-a-shared-entity.
 
@@ -109,8 +110,10 @@ def take_precedence(
     told = yield from _exchanged(me, terms, mine, 0, known)
     # who lost what came of an earlier attempt is still held to it
     fixed = {name: RowsTold(one.held, one.served or known.get(name, one).served) for name, one in told.items()}
-    heard(fixed)
-    if served is not None and all(one.served for one in told.values()):
+    done = served is not None and all(one.served for one in told.values())
+    heard(fixed, not done)
+    if done:
+        assert served is not None
         return Precedence(tuple(served), told)
     found = yield from _found(me, terms, held, run, randomness)
     if served is not None and found != tuple(served):

@@ -253,7 +253,8 @@ def _shared(group: GroupTerms) -> str:
         "an entity that several of them have is served by the first of them in this order alone, and what it brings "
         f"is counted and paid as that one's. Before the rounds {group.members[1]} and those after it learn, each of "
         "its own entities, which ones a member before it serves. One that cheats and asks for entities that it does "
-        "not have learns the same of those, as many as its list is long, or of all of a public list; one that answers "
+        "not have learns the same of those, in each attempt as many as its list is long, or of all of a public list; "
+        "one that answers "
         "falsely makes another leave entities that nobody serves."
     )
 

@@ -66,13 +66,13 @@ def _found(context: RunContext, group: GroupTerms, entities: Sequence[str], cove
     kept, folder = _kept(context.run_folder), context.run_folder
     aligned = _aligned(context, group)
     asked = {name: len(entities) if aligned is None else _size(aligned, context.me, name) for name in group.members}
-    _check_counted(context, group)
 
-    def heard(told: Mapping[str, RowsTold]) -> None:
+    def heard(told: Mapping[str, RowsTold], answers: bool) -> None:
         # written down before anything is answered: what is told counts, whatever becomes of the attempt
         before = _kept(folder) or _KeptOrder(told={})
         _keep(folder, before.model_copy(update={"told": _written(told)}))
-        _count(context, group, asked, aligned, len(entities))
+        if answers:
+            _count(context, group, asked, aligned, len(entities))
 
     found = yield from take_precedence(
         context.me,
@@ -114,26 +114,20 @@ def _later(context: RunContext, group: GroupTerms) -> tuple[str, ...]:
     return group.members[group.members.index(context.me) + 1 :]
 
 
-def _counted(context: RunContext) -> bool:
-    """Whether this run's is written down: in another attempt the same is told."""
-    return any(one.run == context.run_id and one.policy == _POLICY for one in alignments(context.folder))
-
-
-def _check_counted(context: RunContext, group: GroupTerms) -> None:
-    if not _counted(context):
-        check_repeats(context.folder, _later(context, group), context.settings.limits.alignments, datetime.now(UTC))
-
-
 def _count(
     context: RunContext, group: GroupTerms, asked: Mapping[str, int], aligned: AlignmentEntry | None, rows: int
 ) -> None:
-    """Write down who is answered, as an alignment with it: of a set as new as the one that it was aligned with."""
-    later = _later(context, group)
-    if not later or _counted(context):
+    """Write down who is answered, as an alignment with it: of a set as new as the one that it was aligned with, and in
+    a further attempt of a new one, since nobody can tell whether it asks for the same again.
+    """
+    later, now = _later(context, group), datetime.now(UTC)
+    if not later:
         return
-    sets = {name: HeldSet(size=asked[name], changed=_changed(aligned, name)) for name in later}
+    check_repeats(context.folder, later, context.settings.limits.alignments, now)
+    before = any(one.run == context.run_id and one.policy == _POLICY for one in alignments(context.folder))
+    sets = {name: HeldSet(size=asked[name], changed=None if before else _changed(aligned, name)) for name in later}
     shown = Shown(own=asked[context.me], peers=sets, answered=True)
-    entry = record_alignment(context.folder, context.run_id, _POLICY, shown, rows, datetime.now(UTC))
+    entry = record_alignment(context.folder, context.run_id, _POLICY, shown, rows, now)
     context.audit.append("alignment", context.run_id, entry.model_dump(mode="json", exclude={"at", "run"}))
 
 

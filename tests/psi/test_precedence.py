@@ -40,7 +40,7 @@ def play(
             randomness=Seeded(seed, name),
             served=before[name].served if before is not None and name in before else None,
             known=noted.get(name),
-            heard=lambda told, name=name: noted.__setitem__(name, told),  # type: ignore[misc]
+            heard=lambda told, _, name=name: noted.__setitem__(name, told),  # type: ignore[misc]
         )
         for name, held in sets.items()
     }

@@ -124,6 +124,12 @@ def test_each_entity_is_served_once_and_the_same_after_a_restart(home: Path) -> 
     assert all(one.audit.kinds == [] for one in again.values())
     counted = [one for one in alignments(contexts["south"].folder) if one.policy == "precedence"]
     assert [one.peers for one in counted] == [{name: HeldSet(size=16, changed=0) for name in ("east", "west")}]
+    (contexts["east"].run_folder / "precedence.json").unlink()
+    play(home, agreement)
+    assert set(np.flatnonzero(panel_of(home, contexts["east"]).covered.any(axis=0))) == SERVED["east"]
+    last = alignments(contexts["south"].folder)[-1]
+    assert last.policy == "precedence"
+    assert last.peers["east"] == HeldSet(size=16), "what is asked for anew may be something else"
 
 
 def test_a_run_where_all_serve_what_they_have_asks_nothing(home: Path) -> None:
