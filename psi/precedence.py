@@ -94,9 +94,9 @@ def take_precedence(
     Leaks: to the members after it in the order, of their rows alone, whether it or another before them serves them; to
         those before it nothing but the agreed number of points; to everyone salted hashes of its rows.
     Model: semi-honest members. One that colludes with members before it learns which of the rows that it asks for the
-        others serve. One that asks for rows that it does not hold learns as much of these, in each attempt as many as the
-        agreed number of points, and one that answers falsely makes another leave a row that nobody serves, or serve it twice: both
-        cheat and are not caught. One that tells other rows than in an earlier attempt is.
+        others serve. One that asks for rows that it does not hold learns as much of these, in each attempt as many as
+        the agreed number of points, and one that answers falsely makes another leave a row that nobody serves, or serve
+        it twice: both cheat and are not caught. One that tells other rows than in an earlier attempt is.
     Source: Jarecki and Liu, TCC 2009 (oblivious PRF by exponents); docs/groups.md#who-serves-a-shared-entity.
 
     Raises :class:`LocalProtocolError` or :class:`RemoteProtocolError`.

@@ -254,8 +254,7 @@ def _shared(group: GroupTerms) -> str:
         f"is counted and paid as that one's. Before the rounds {group.members[1]} and those after it learn, each of "
         "its own entities, which ones a member before it serves. One that cheats and asks for entities that it does "
         "not have learns the same of those, in each attempt as many as its list is long, or of all of a public list; "
-        "one that answers "
-        "falsely makes another leave entities that nobody serves."
+        "one that answers falsely makes another leave entities that nobody serves."
     )
 
 
