@@ -87,12 +87,14 @@ def _fields() -> Iterator[Field]:
 
 
 def _leaves(schema: Mapping[str, Any], shared: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every term below a table of the schema that is no table itself, by its path."""
+    """Every term below a table of the schema that is no table itself, by its path. A table that a group may do without
+    is for a file alone.
+    """
     for name, told in schema["properties"].items():
         table = told.get("$ref", "").rpartition("/")[2]
         if table:
             yield from _leaves(shared[table], shared, f"{above}{name}.")
-        else:
+        elif "anyOf" not in told:
             yield f"{above}{name}", told
 
 
