@@ -60,8 +60,9 @@ def check_tied(agreement: Agreement, group: GroupTerms) -> None:
         made = [one for one in party.columns if party.makes(one) and one not in group.encoder.output_columns]
         if made:
             raise ValueError(
-                f"{here}: {name} makes {made[0]} of its own rows, which means something else at each member: drop its "
-                '[party.expand] and terminals, or set group.head = "own"'
+                f"{here}: {name} makes {made[0]} of its columns, and one head takes the columns that it has and the "
+                "group's codes alone: drop [party.expand], [group.expand] and its terminals, or set group.head = "
+                '"own"'
             )
     if len({agreement.party(name).text for name in group.members}) > 1:
         raise ValueError(

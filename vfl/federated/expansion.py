@@ -23,7 +23,17 @@ from vfl.federated.messages import EncoderHeld, EncoderTold
 from vfl.federated.secure_sum import SumTerms, add, total
 from vfl.federated.updates import RING
 
-__all__ = ["CELLS", "REACH", "ExpansionPlan", "UnfitSums", "join_expansion", "serve_expansion", "whitened"]
+__all__ = [
+    "CELLS",
+    "REACH",
+    "ExpansionPlan",
+    "UnfitSums",
+    "counts_of",
+    "join_expansion",
+    "moments_of",
+    "serve_expansion",
+    "whitened",
+]
 
 F64 = NDArray[np.float64]
 

@@ -107,7 +107,7 @@ def test_where_no_anchor_is_named_it_is_outside_every_tied_group_and_members_do_
                     for name in MEMBERS
                 }
             },
-            "north makes exp_0 of its own rows",
+            "north makes exp_0 of its columns",
         ),
         ({"parties": {"west": {"text": "lexicon x"}}}, "make columns of texts by different settings"),
     ],
