@@ -209,7 +209,9 @@ def serve_expansion(plan: ExpansionPlan, gone: set[str]) -> Flow[None]:
 def whitened(plan: ExpansionPlan, sums: F64) -> tuple[F64, F64, F64]:
     """Of the opened sums: edges, the features' means, and the whitening (width, outputs), its directions by variance.
 
-    Source: principal components of the pooled rows, from their moments.
+    They are the principal components of the pooled rows.
+
+    Source: docs/groups.md#an-expansion-of-a-group.
     """
     counts, moments = sums[: plan.counted], sums[plan.counted :]
     rows, width, outputs = counts[0], plan.shape.width(plan.columns), plan.shape.outputs
