@@ -45,14 +45,13 @@ def _factor() -> Iterator[View]:
 
 def _new_run() -> Iterator[View]:
     for number in ("1", "2", "3", "4", "5"):
-        yield View(
-            f"new-run-{number}", "new_run", "These terms hold together", (f"{number} ",) if number != "1" else ()
-        )
+        yield View(f"new-run-{number}", "new_run", "Purpose is missing", (f"{number} ",) if number != "1" else ())
     for kind in ("Sealed trees", "Network and trees", "Split network", "Joint ridge", "Screen of formulas"):
         name = kind.lower().replace(" ", "-")
         yield View(f"new-run-{name}", "new_run", "Begin with", (kind, ("text", "3 "), "3 "))
     yield View("new-run-like", f"new_run?like={SETTLED}", "Same as a run")
-    yield View("new-run-propose", "new_run", "These terms hold together", ("Propose", ("text", "This is what each")))
+    said = (("fill", "Purpose", "Next week's return"), ("text", "These terms hold together"))
+    yield View("new-run-propose", "new_run", "Purpose is missing", (*said, "Propose", ("text", "This is what each")))
 
 
 VIEWS: tuple[View, ...] = (

@@ -28,6 +28,7 @@ def test_a_screen_is_proposed_with_its_own_fields_and_its_arithmetic() -> None:
     assert numbers(app)["Lone |t|"] == f"{lone_t(630, 0.05, 77):.1f}"
     assert "puts an indicator of one row in the place of its label" in said(app)
     assert "the pot is empty" not in said(app)
+    field(app, "Purpose").set_value("Which products move next week's return?").run()
     app.button(key="propose").click().run()
     assert "A screen pays nothing" in said(app)
     app.button(key="propose now").click().run()

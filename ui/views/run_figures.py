@@ -184,8 +184,8 @@ def revealed(run: RunView) -> None:
         if run.federated is not None:
             st.caption("Sums over members open, of weights and of rank ICs. The terms say which.")
         elif counted:
-            what = "scores" if run.score_bits else "openings"
-            draw(run_charts.openings_chart, counted, what, alt=f"{what.title()} used against the limit")
+            what = "label vectors" if is_screen(run) else "scores" if run.score_bits else "openings"
+            draw(run_charts.openings_chart, counted, what, alt=f"{what.capitalize()} used against the limit")
         else:
             st.caption("Nothing has been opened yet.")
         if run.peak_rss_mb:
