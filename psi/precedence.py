@@ -96,7 +96,10 @@ def take_precedence(
     Model: semi-honest members. One that colludes with members before it learns which of the rows that it asks for the
         others serve. One that asks for rows that it does not hold learns as much of these, in each attempt as many as
         the agreed number of points, and one that answers falsely makes another leave a row that nobody serves, or serve
-        it twice: both cheat and are not caught. One that tells other rows than in an earlier attempt is.
+        it twice: both cheat and are not caught. One that tells other rows than in an earlier attempt is. A member that
+        kept what came of an earlier attempt keeps to it, whatever it is answered now. Of one that lost it, who answers
+        otherwise in a further attempt learns one bit: whether it holds any row so answered, since it then tells other
+        rows that it serves than before, and the attempt ends.
     Source: Jarecki and Liu, TCC 2009 (oblivious PRF by exponents); docs/groups.md#who-serves-a-shared-entity.
 
     Raises :class:`LocalProtocolError` or :class:`RemoteProtocolError`.
@@ -115,9 +118,7 @@ def take_precedence(
     if done:
         assert served is not None
         return Precedence(tuple(served), told)
-    found = yield from _found(me, terms, held, run, randomness)
-    if served is not None and found != tuple(served):
-        raise LocalProtocolError("the members before this one answer otherwise than in an earlier attempt of this run")
+    found = yield from _found(me, terms, held, run, randomness, served)
     mine = RowsTold(mine.held, rows_digest(run, me, salt, found))
     ended = yield from _exchanged(me, terms, mine, 1, fixed)
     return Precedence(found, ended)
@@ -149,9 +150,14 @@ def _exchanged(
 
 
 def _found(
-    me: str, terms: PrecedenceTerms, held: Sequence[bool], run: bytes, randomness: Randomness
+    me: str,
+    terms: PrecedenceTerms,
+    held: Sequence[bool],
+    run: bytes,
+    randomness: Randomness,
+    kept: Sequence[bool] | None,
 ) -> Flow[tuple[bool, ...]]:
-    """Ask those before this member, and answer those after it."""
+    """Ask those before this member, and answer those after it; by what it kept, where it kept what it serves."""
     seat, members = terms.members.index(me), terms.members
     before, after = members[:seat], members[seat + 1 :]
     named = hash_block(run, [str(row) for row in range(terms.rows)])
@@ -173,6 +179,9 @@ def _found(
             raise RemoteProtocolError(f"sent a seed of {len(got.seed)} bytes, not {_SEED_BYTES}", name)
         seeds[name] = got.seed
     served = yield from _answers(me, terms, held, before, blind)
+    if kept is not None:
+        # to end here where the answers changed would tell who changed one whether this member holds that row
+        served = tuple(kept)
     for name in after:
         yield from _answered(name, terms, served, named, randomness, _mask(seeds, members, name, terms.rows))
     return served

@@ -54,7 +54,7 @@ def in_order(
 
     Learns: as :func:`psi.precedence.take_precedence`, and what training does.
     Leaks: as :func:`psi.precedence.take_precedence`, and what training does.
-    Model: as :func:`psi.precedence.take_precedence`. What came of an attempt is kept, and another has to be the same.
+    Model: as :func:`psi.precedence.take_precedence`. What came of an attempt is kept, and holds in another.
     Source: docs/groups.md#who-serves-a-shared-entity.
     """
     if group.overlap == "precedence":

@@ -91,16 +91,38 @@ def test_who_changes_its_rows_after_an_attempt_that_failed_is_named(changed: set
     assert caught.value.peer == "c"
 
 
-def test_an_answer_that_changes_between_attempts_is_found_out() -> None:
+@pytest.mark.parametrize("row", [2, 5])
+def test_an_answer_that_changes_between_attempts_tells_nothing_of_who_kept_what_it_serves(row: int) -> None:
     first = play(SETS, 6)
 
     def turns(sender: str, to: str, message: Message) -> Message:
         if isinstance(message, PrecedenceAnswered) and (sender, to) == ("a", "b"):
-            return replace(message, rows=bytes([message.rows[0] ^ 0b1100]))
+            return replace(message, rows=bytes([message.rows[0] ^ 1 << row]))
         return message
 
-    with pytest.raises(LocalProtocolError, match="answer otherwise than in an earlier attempt"):
-        play(SETS, 6, before={name: first[name] for name in "abd"}, wire=Wire(turns))
+    again = play(SETS, 6, before={name: first[name] for name in "bcd"}, wire=Wire(turns))
+    assert served(again) == RIGHT, "b holds row 2 and not row 5, and a sees no difference"
+
+
+@pytest.mark.parametrize("row", [2, 5])
+def test_of_who_lost_what_it_serves_a_changed_answer_tells_one_bit_an_attempt(row: int) -> None:
+    heard: dict[str, Mapping[str, RowsTold]] = {}
+    first = play(SETS, 6)
+    heard |= {name: first[name].told for name in SETS}
+
+    def turns(sender: str, to: str, message: Message) -> Message:
+        if isinstance(message, PrecedenceAnswered) and (sender, to) == ("a", "b"):
+            return replace(message, rows=bytes([message.rows[0] ^ 1 << row]))
+        return message
+
+    def again() -> dict[str, Precedence]:
+        return play(SETS, 6, before={name: first[name] for name in "acd"}, heard=heard, wire=Wire(turns))
+
+    if row in SETS["b"]:
+        with pytest.raises(RemoteProtocolError, match="tells other rows than in an earlier attempt"):
+            again()
+    else:
+        assert served(again()) == RIGHT
 
 
 @pytest.mark.parametrize(
