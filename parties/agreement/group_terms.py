@@ -254,7 +254,9 @@ def _shared(group: GroupTerms) -> str:
         f"is counted and paid as that one's. Before the rounds {group.members[1]} and those after it learn, each of "
         "its own entities, which ones a member before it serves. One that cheats and asks for entities that it does "
         "not have learns the same of those, in each attempt as many as its list is long, or of all of a public list; "
-        "one that answers falsely makes another leave entities that nobody serves."
+        "one that answers falsely makes another leave entities that nobody serves; and of one that lost what it found "
+        "in an earlier attempt it learns in each further attempt one bit, whether that one has any of the entities "
+        "that it answers otherwise."
     )
 
 
@@ -295,7 +297,7 @@ def groups_learn(agreement: Agreement, party: str) -> tuple[str, ...]:
     """What a party, or the coordinator, learns of the groups' training."""
     if party == COORDINATOR:
         seen = [
-            f"It opens the sums of group {group.name}'s updates, and so has the encoder{_fitted(group)}; no row and no "
+            f"It opens the sums of group {group.name}'s updates, and so has the encoder{_opened(group)}; no row and no "
             "code." + ("" if group.rule == "sum" else " It sees every member's update, from which rows can be read.")
             for group in agreement.groups
         ]
@@ -314,6 +316,10 @@ def groups_learn(agreement: Agreement, party: str) -> tuple[str, ...]:
 
 def _fitted(group: GroupTerms) -> str:
     return ", and the two sums that its expansion is made of" if group.expand is not None and group.expand.fits else ""
+
+
+def _opened(group: GroupTerms) -> str:
+    return ", and the moments that its expansion is made of" if group.expand is not None and group.expand.fits else ""
 
 
 def _order_learn(group: GroupTerms, party: str) -> Iterator[str]:

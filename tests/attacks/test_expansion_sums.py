@@ -1,4 +1,6 @@
-"""Sums of a group's expansion: a coordinator that tells members other counts, and what two runs tell of a member."""
+"""Sums of a group's expansion: who tells members other counts, moments of too few rows, and what two runs tell of a
+member.
+"""
 
 from __future__ import annotations
 
@@ -9,42 +11,93 @@ import numpy as np
 import pytest
 
 from psi.flow import Message, RemoteProtocolError
+from tests.vfl.federated.rig import COORDINATOR
 from tests.vfl.federated.test_expansion import NAMES, ROWS, fitted, plan
 from vfl.federated import expansion
-from vfl.federated.expansion import CELLS, ExpansionPlan, counts_of, moments_of
-from vfl.federated.messages import SumPart, SumTotal
+from vfl.federated.expansion import CELLS, ExpansionPlan, UnfitSums, counts_of, moments_of
+from vfl.federated.messages import CountsAdded, CountsShare, SumIncluded, SumPart, SumStart, SumTotal
 from vfl.federated.updates import RING
 
 BINS = plan(fourier=0, bins=4, outputs=5)
 
 
 def telling_others_that_all_rows_are_alike(sender: str, to: str, message: Message) -> Message:
-    """Whoever is not the victim e bins all its rows into one bin, so that e's are what varies in the second sum."""
-    if not (isinstance(message, SumTotal) and message.number == 7 and to != "e"):
+    """The member w tells whoever is not the victim e sums by which all rows fall into one bin, so that e's are what
+    varies in the moments.
+    """
+    if not (isinstance(message, CountsAdded) and sender == "w" and to != "e"):
         return message
-    counts = RING.unpack(message.values, BINS.counted)
-    made = np.zeros((3, CELLS), dtype=np.uint64)
-    made[:, -1] = counts[0]
-    return replace(message, values=RING.pack(np.concatenate([counts[:1], made.reshape(-1)])))
+    honest = sum((counts_of(BINS, rows) for rows in ROWS.values()), np.zeros(BINS.counted))
+    made = np.zeros((3, CELLS))
+    made[:, -1] = honest[0]
+    wanted = np.concatenate([honest[:1], made.reshape(-1)])
+    told = RING.unpack(message.values, BINS.counted)
+    return replace(message, values=RING.pack(RING.add(told, RING.encode(wanted - honest, 0))))
 
 
-def test_a_coordinator_that_tells_each_other_counts_reads_one_members_bins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_that_tells_each_other_counts_reads_one_members_bins(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: Any) -> Any:
         return
         yield
 
     edges = BINS.edges(sum((counts_of(BINS, rows) for rows in ROWS.values()), np.zeros(BINS.counted)))
     own = moments_of(BINS, ROWS["e"], edges)[:12].reshape(3, 4)[:, 1:3]
+    at_w = moments_of(BINS, ROWS["w"], edges)[:12].reshape(3, 4)[:, 1:3]
     with monkeypatch.context() as patched:
         patched.setattr(expansion, "_compared", nothing)
         _, sent = fitted(BINS, change=telling_others_that_all_rows_are_alike)
-    [opened] = {message.values for _, _, message in sent if isinstance(message, SumTotal) and message.number == 8}
+    [opened] = {message.values for _, _, message in sent if isinstance(message, SumTotal)}
     read = RING.decode(RING.unpack(opened, BINS.moments), 24)[:12].reshape(3, 4)[:, 1:3]
-    np.testing.assert_allclose(read, own, atol=1e-5)
+    np.testing.assert_allclose(read - at_w, own, atol=1e-5)
     found, sent = fitted(BINS, change=telling_others_that_all_rows_are_alike)
-    assert not any(isinstance(message, SumPart) and message.number == 8 for _, _, message in sent)
+    assert not any(isinstance(message, SumPart) for _, _, message in sent)
     assert isinstance(found["e"], RemoteProtocolError)
-    assert "other counts of the members' rows than e: no moment is told" in str(found["e"])
+    assert "added up other counts of the members' rows than e, so no moment is told" in str(found["e"])
+
+
+WAVES = plan(fourier=20, bins=0, outputs=5)
+FEW = {name: rows[:2] for name, rows in ROWS.items()}
+
+
+def test_a_coordinator_has_no_word_in_whether_rows_suffice_for_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It told everybody alike of a thousand rows, while it opened counts: the moments of eight rows gave all eight."""
+    before, sent = fitted(WAVES)
+    told = [message for sender, _, message in sent if sender == COORDINATOR]
+    first = next(place for place, one in enumerate(sent) if isinstance(one[2], SumPart))
+    assert {type(one) for sender, _, one in sent[:first] if sender == COORDINATOR} == {SumStart, SumIncluded}
+    assert {len(one.values) for one in told if isinstance(one, SumTotal)} == {WAVES.moments * RING.width}
+    assert not any(isinstance(one, CountsShare | CountsAdded) for _, to, one in sent if to == COORDINATOR)
+    assert not isinstance(before["n"], Exception)
+    for name, rows in FEW.items():
+        monkeypatch.setitem(ROWS, name, rows)
+    found, sent = fitted(WAVES)
+    assert not any(isinstance(message, SumPart) for _, _, message in sent)
+    for name in NAMES:
+        assert isinstance(found[name], UnfitSums)
+        assert "hold 8 rows of 3 columns, and 230 sums" in str(found[name])
+
+
+def test_a_member_that_makes_its_counts_up_has_moments_of_few_rows_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit, said in docs/groups.md: 230 moments open of eight rows, of which all eight can be solved for."""
+    for name, rows in FEW.items():
+        monkeypatch.setitem(ROWS, name, rows)
+
+    def inflated(terms: ExpansionPlan, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return counts_of(terms, rows) + (992 if rows is FEW["w"] else 0)
+
+    monkeypatch.setattr(expansion, "counts_of", inflated)
+    _, sent = fitted(WAVES)
+    [opened] = {message.values for _, _, message in sent if isinstance(message, SumTotal)}
+    every = np.concatenate(list(FEW.values()))
+    expected = moments_of(WAVES, every, np.zeros((3, 0)))
+    np.testing.assert_allclose(RING.decode(RING.unpack(opened, WAVES.moments), 24), expected, atol=1e-5)
+
+
+def test_of_a_members_counts_others_see_uniform_shares() -> None:
+    _, sent = fitted(WAVES)
+    seen = [RING.unpack(one.values, 1)[0] for sender, _, one in sent if sender == "e" and isinstance(one, CountsShare)]
+    assert len(seen) == len(set(seen)) == 3
+    assert min(seen) > 1 << 40, "three numbers of 63 bits, where the count is 60"
 
 
 def test_two_runs_of_which_one_has_a_member_more_show_its_counts_and_not_its_features() -> None:

@@ -3,13 +3,14 @@
 What single rows decide (where a random tree cuts) no sum gives, and is not offered. Frequencies are drawn by a hash of
 the run. Edges of bins come from counts of scores in cells of a fixed width, whitened directions from the sums of the
 features and of their products. Both sums are of all members or do not open, so that no two of one run differ by one
-member.
+member. Members add the counts up themselves, since what they let open next depends on them; the coordinator opens the
+second sum alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from vfl.expansion_terms import ExpansionShape
 from vfl.federated.group import JointEncoder, common_held, hold_alike, told_held, weights_digest
 from vfl.federated.messages import EncoderHeld, EncoderTold
 from vfl.federated.secure_sum import SumTerms, add, total
+from vfl.federated.shared_sum import add_among
 from vfl.federated.updates import RING
 
 __all__ = [
@@ -55,13 +57,13 @@ class UnfitSums(ProtocolError):
 @dataclass(frozen=True)
 class ExpansionPlan:
     """columns: how many it reads. group: the sums that the group's encoder opens by, whose threshold says how many hold
-    the same. first: the number of the first of two sums in the session.
+    the same. number: of the sum of moments, in the session.
     """
 
     shape: ExpansionShape
     columns: int
     group: SumTerms
-    first: int
+    number: int
 
     @property
     def sums(self) -> SumTerms:
@@ -81,15 +83,19 @@ class ExpansionPlan:
 
     @property
     def numbers(self) -> int:
+        """Numbers of both sums, which members keep."""
         return self.counted + self.moments
 
-    def check(self, counts: F64, peer: str = "") -> None:
-        """Raise :class:`UnfitSums` where rows are too few for what the second sum tells of them, and
-        :class:`RemoteProtocolError` naming ``peer``, who told the sum, for counts that no rows make.
+    def check(self, counts: F64) -> None:
+        """Raise :class:`UnfitSums` where rows are too few for what the second sum tells of them, or no rows make these
+        counts.
         """
         rows, cells = counts[0], counts[1:].reshape(-1, CELLS)
         if (counts < 0).any() or (cells.sum(axis=1) != rows).any():
-            raise RemoteProtocolError("the members' counts are of no rows: one of them made its own up", peer)
+            raise UnfitSums(
+                "the members' counts are of no rows: one of them made its own up, and a sum does not show which; "
+                "propose the run again without [group.expand], or without that member"
+            )
         if rows * self.columns < self.moments or rows <= self.shape.outputs:
             raise UnfitSums(
                 f"the members' first {self.shape.fit_periods} periods hold {rows:.0f} rows of {self.columns} columns, "
@@ -152,11 +158,16 @@ def join_expansion(
 
     Learns: how many rows all members have in the first periods together; where there are bins, of each column how many
     of these scores lie in each of 128 cells; the sum of each feature over all rows, and of each product of two.
-    Leaks: the same of its own rows as a part of these sums, over all members; to all others who collude, alone.
-    Model: as :func:`vfl.federated.secure_sum.add`, with a threshold of all members, who compare the counts before any
-    moment is told: a coordinator that told each other counts would choose by them whose features vary. Counts are the
-    same in every run on the same rows, so that of a member that is in one run and not in another the difference is its
-    own; features are of other frequencies in every run. A member may tell any sums, and so turn everybody's directions.
+    Leaks: the same of its own rows as a part of these sums: of counts to the members, also where their rows are then
+    too few for moments, of moments to the coordinator too; to all other members who collude, alone.
+    Model: counts as :func:`vfl.federated.shared_sum.add_among`, compared and checked by every member before any moment
+    is told, so that no coordinator chooses by them whose features vary, or opens moments of too few rows. Moments as
+    :func:`vfl.federated.secure_sum.add`, with a threshold of all members. A member that cheats makes its counts up: it
+    places edges of bins, other ones in each attempt, or has moments opened of so few rows that they can be solved for.
+    A member that tells made-up moments, or a coordinator that tells everybody a false total, turns everybody's
+    directions. Counts are the same in every run on the same rows, and with equal edges the moments of bins: of a
+    member that is in one run and not in another, and of what one member changed in between, the difference is its own.
+    Fourier features are of other frequencies in every run.
     Source: docs/groups.md#an-expansion-of-a-group.
     """
     making = _summed(plan, me, rows, stream)
@@ -165,45 +176,46 @@ def join_expansion(
 
 def _summed(plan: ExpansionPlan, me: str, rows: F64, stream: SecretStream) -> Flow[JointEncoder]:
     sums, members = plan.sums, plan.group.members
-    opened = yield from add(sums, me, plan.first, members, RING.encode(counts_of(plan, rows), 0), stream)
-    counts = RING.decode(opened.elements, 0)
-    yield from _compared(sums, me, counts)
-    plan.check(counts, sums.aggregator)
+    counts = RING.decode((yield from add_among(RING, members, me, RING.encode(counts_of(plan, rows), 0), stream)), 0)
+    yield from _compared(members, me, counts)
+    plan.check(counts)
     values = RING.encode(moments_of(plan, rows, plan.edges(counts)), _FRACTION)
-    made = yield from add(sums, me, plan.first + 1, members, values, stream)
+    made = yield from add(sums, me, plan.number, members, values, stream)
     found = np.concatenate([counts, RING.decode(made.elements, _FRACTION)])
     whitened(plan, found)  # before anybody keeps what makes no columns
     return JointEncoder(found)
 
 
-def _compared(sums: SumTerms, me: str, counts: F64) -> Flow[None]:
-    """The counts that every member was told are the same."""
-    others, digest = [name for name in sums.members if name != me], weights_digest(counts)
+def _compared(members: Sequence[str], me: str, counts: F64) -> Flow[None]:
+    """The counts that every member added up are the same."""
+    others, digest = [name for name in members if name != me], weights_digest(counts)
     for name in others:
         yield Send(name, EncoderHeld(_COUNTS, digest))
     for name in others:
         if (yield from told_held(name, _COUNTS)) != digest:
             raise RemoteProtocolError(
-                f"{name} was told other counts of the members' rows than {me}: no moment is told", sums.aggregator
+                f"{name} added up other counts of the members' rows than {me}, so no moment is told: it, or another "
+                "member, told the two different ones",
+                name,
             )
 
 
 def serve_expansion(plan: ExpansionPlan, gone: set[str]) -> Flow[None]:
-    """Coordinator: open both sums, unless enough members hold what came of them already.
+    """Coordinator: open the sum of moments, unless enough members hold what came of both sums already.
 
-    Learns: as :func:`join_expansion`.
-    Leaks: to every member the same.
-    Model: as :func:`vfl.federated.secure_sum.total`, with a threshold of all members.
+    Learns: the sum of each feature over all rows of all members, and of each product of two. With bins these add up to
+    the number of rows; without, that number can be guessed, and tried against a hash of what members hold of an earlier
+    attempt. In which cells scores lie it does not learn.
+    Leaks: to every member the sum.
+    Model: as :func:`vfl.federated.secure_sum.total`, with a threshold of all members. One that tells everybody a false
+    total turns everybody's directions.
     Source: docs/groups.md#an-expansion-of-a-group.
     """
     told = {}
     for name in plan.group.members:
         told[name] = (yield from receive(name, EncoderTold)).digest
-    if common_held(plan.group, told):
-        return
-    opened = yield from total(plan.sums, plan.first, plan.group.members, plan.counted, gone)
-    plan.check(RING.decode(opened.elements, 0))
-    yield from total(plan.sums, plan.first + 1, plan.group.members, plan.moments, gone)
+    if not common_held(plan.group, told):
+        yield from total(plan.sums, plan.number, plan.group.members, plan.moments, gone)
 
 
 def whitened(plan: ExpansionPlan, sums: F64) -> tuple[F64, F64, F64]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from psi.flow import Message, Payload, Role, message
 
 __all__ = [
+    "CountsAdded",
+    "CountsShare",
     "EncoderHeld",
     "EncoderPassed",
     "EncoderTold",
@@ -239,5 +241,36 @@ class EncoderHeld(Message):
 )
 class EncoderPassed(Message):
     """The encoder's common weights, or an expansion's sums, 8 bytes each."""
+
+    values: bytes
+
+
+_COUNTS = "docs/groups.md#an-expansion-of-a-group"
+
+
+@message(
+    "group.share",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.SHARE,
+    reveals="numbers uniform in the ring: one of as many shares of the sender's counts as there are members",
+    source=_COUNTS,
+)
+class CountsShare(Message):
+    """A share of what an expansion counts in the sender's rows."""
+
+    values: bytes
+
+
+@message(
+    "group.added",
+    sender=Role.PARTY,
+    receiver=Role.PARTY,
+    payload=Payload.RESULT,
+    reveals="with those of all members, the sum of their counts; fewer are uniform in the ring",
+    source=_COUNTS,
+)
+class CountsAdded(Message):
+    """The sum of the shares that the sender was given and of the one that it kept."""
 
     values: bytes

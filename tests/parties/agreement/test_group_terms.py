@@ -66,12 +66,16 @@ def test_a_group_that_fits_an_expansion_says_what_opens(tmp_path: Path) -> None:
     assert party.output_columns[-8:] == tuple(f"exp_{k}" for k in range(8))
     plan = expansion_plan(made, made.groups[0])
     assert plan is not None
-    assert (plan.counted, plan.moments, plan.first) == (1 + 4 * 128, 28 + 28 * 29 // 2, 10)
+    assert (plan.counted, plan.moments, plan.number) == (1 + 4 * 128, 28 + 28 * 29 // 2, 10)
     text = " ".join(agreement_lines(made))
-    assert "fit one expansion of their columns, on the first 28 periods, by two secure sums of all of them" in text
-    assert "513 numbers; and the sum of each feature and of each product of two, 434 numbers, of 63 bits" in text
+    assert "fit one expansion of their columns, on the first 28 periods, by two sums of all of them. The" in text
+    assert "it opens to them alone: the number of their rows, and of each column" in text
+    assert "513 numbers; it opens before anybody can tell" in text
+    assert "of each feature and of each product of two, 434 numbers, of 63 bits" in text
+    assert "places the edges of bins, or has the second sum opened of so few rows" in text
     assert "fitted without labels by the members of group lenders together" in text
     assert "and the two sums that its expansion is made of" in " ".join(who_learns(made)["west"])
+    assert "and the moments that its expansion is made of; no row" in " ".join(who_learns(made)[COORDINATOR])
     check_group(made, party)
     assert party.expand is not None
     other = party.model_copy(update={"expand": party.expand.model_copy(update={"bins": 5})})
@@ -131,6 +135,7 @@ def test_its_text_says_who_serves_a_shared_entity_and_who_learns_of_it() -> None
     text, learns = " ".join(agreement_lines(made)), who_learns(made)
     assert "is served by the first of them in this order alone, and what it brings is counted and paid" in text
     assert "Before the rounds south and those after it learn" in text
+    assert "in each further attempt one bit, whether that one has any of the entities that it answers otherwise" in text
     assert "members of group lenders learn which of their own entities a member before them" in learns["north"][0]
     assert "which of its own entities north serves; of no other" in " ".join(learns["south"])
     assert "which of its own entities north or south serves, and not which of them" in " ".join(learns["east"])

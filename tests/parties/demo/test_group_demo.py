@@ -47,6 +47,7 @@ def test_members_train_one_encoder_and_go_on_as_feature_parties(tmp_path: Path) 
     assert all(other is not None and (first == other).all() for other in others)
     assert not (out / "parties" / "fund" / "runs" / summary["run_id"] / "group_encoder.json").exists()
     sent = summary["bytes_by_message_type"]
+    assert {"group.share", "group.added"} <= set(sent["west"]), "members add the expansion's counts up themselves"
     assert {"group.told", "group.held", "fed.part", "fed.key", "fed.unmask"} <= set(sent["west"])
     assert "fed.total" in sent["coordinator"]
     assert not any(kind.startswith(("fed.", "group.")) for kind in sent["fund"])

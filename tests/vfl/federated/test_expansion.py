@@ -25,7 +25,7 @@ from vfl.federated.expansion import (
     whitened,
 )
 from vfl.federated.group import JointEncoder
-from vfl.federated.messages import EncoderPassed, SumPart, SumTotal
+from vfl.federated.messages import CountsAdded, CountsShare, EncoderPassed, SumPart, SumTotal
 from vfl.federated.secure_sum import SumTerms
 from vfl.federated.updates import RING
 
@@ -86,16 +86,27 @@ def test_who_was_lost_is_given_the_sums_and_nothing_is_added_up_again() -> None:
 
 def test_no_sum_opens_without_a_member() -> None:
     def drops(sender: str, _: str, message: Message) -> bool:
-        return sender == "e" and isinstance(message, SumPart) and message.number == 8
+        return sender == "e" and isinstance(message, SumPart) and message.number == 7
 
     found, sent = fitted(plan(), drops=drops)
     assert all(isinstance(found[name], Exception) for name in ("n", "s", "w", COORDINATOR))
-    assert {message.number for _, _, message in sent if isinstance(message, SumTotal)} == {7}
+    assert not any(isinstance(message, SumTotal) for _, _, message in sent)
+
+
+@pytest.mark.parametrize("kind", [CountsShare, CountsAdded])
+def test_counts_of_another_length_are_refused_by_name(kind: type[CountsShare | CountsAdded]) -> None:
+    def change(sender: str, to: str, message: Message) -> Message:
+        return replace(message, values=b"short") if isinstance(message, kind) and sender == "s" else message
+
+    found, _ = fitted(plan(), change=change)
+    assert isinstance(found["n"], RemoteProtocolError)
+    assert found["n"].peer == "s"
+    assert "its share of the members' counts: expected" in str(found["n"])
 
 
 def test_who_is_told_other_sums_finds_out_before_it_uses_them() -> None:
     def change(sender: str, to: str, message: Message) -> Message:
-        if isinstance(message, SumTotal) and to == "w" and message.number == 8:
+        if isinstance(message, SumTotal) and to == "w":
             return replace(message, values=b"\1" + message.values[1:])
         return message
 
@@ -108,8 +119,8 @@ def test_made_up_counts_too_few_rows_and_too_few_directions_are_refused() -> Non
     terms, edges = plan(), np.zeros((3, 3))
     counts = counts_of(terms, rows_of(0, 300))
     terms.check(counts)
-    with pytest.raises(RemoteProtocolError, match="counts are of no rows"):
-        terms.check(counts + np.eye(len(counts))[1], "coordinator")
+    with pytest.raises(UnfitSums, match="counts are of no rows"):
+        terms.check(counts + np.eye(len(counts))[1])
     with pytest.raises(UnfitSums, match=r"hold 40 rows of 3 columns, and 189 sums .* raise group.expand.fit_periods"):
         terms.check(counts_of(terms, rows_of(0, 40)))
     alike = plan(fourier=0, bins=4, outputs=11)
