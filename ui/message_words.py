@@ -89,6 +89,7 @@ MESSAGES: Mapping[str, str] = {
     "sealed.scores": "shares of scores",
     "sealed.step": "which rows a step takes",
     "sealed.tied-gradient": "masked gradients of a group's head",
+    "sealed.tied-held": "fingerprints of a group's weights",
     "sealed.tied-speed": "shares of a group's weights",
     "sealed.tied-start": "parts of a group's first weights",
     "sealed.trial": "which configuration is tried",

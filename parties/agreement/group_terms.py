@@ -285,7 +285,17 @@ def _absent_line(agreement: Agreement, group: GroupTerms) -> str:
         f"WARNING: for an entity that it {_lacks(group)} a member of group {group.name} serves zeros. So the scores "
         f"tell {agreement.label.party}, and who else receives them, which entities no member has, where nobody else's "
         "columns move them; and a label party that cheats, and whoever it colludes with, can read which member "
-        f"{'has' if group.overlap == 'both' else 'serves'} which entity."
+        f"{'has' if group.overlap == 'both' else 'serves'} which entity.{_few_rows(agreement)}"
+    )
+
+
+def _few_rows(agreement: Agreement) -> str:
+    """What numbers of coalitions are of where rows of zeros say nothing."""
+    if agreement.openings.contribution != "moments":
+        return ""
+    return (
+        " Where a member serves few entities in a period, the two numbers of a coalition of it are of these: of one "
+        f"entity, {agreement.label.party} reads its score with that coalition's columns alone."
     )
 
 
@@ -358,4 +368,4 @@ def group_cautions(agreement: Agreement, me: str) -> Iterator[Caution]:
                 "groups.absent",
                 "rows of entities that a member does not have are zeros, which scores can show",
             )
-        yield from tied_cautions(group)
+        yield from tied_cautions(agreement, group)

@@ -182,7 +182,18 @@ def _opens(agreement: Agreement) -> Iterator[str]:
         yield f"A member with fewer than {things(agreement.alignment.minimum_common, 'entities')} takes no part."
     yield from group_lines(agreement)
     yield from label_lines(agreement)
-    yield _MEASURED[agreement.openings.contribution]
+    yield _measured(agreement)
+
+
+def _measured(agreement: Agreement) -> str:
+    """How contributions are; a coalition of members that serve zeros may have few rows of a period, or one."""
+    way = agreement.openings.contribution
+    if way == "moments" and any(group.absent == "zeros" for group in agreement.groups):
+        return (
+            "Contributions are measured by two numbers per coalition and period, which are of as few rows as its "
+            "members serve there."
+        )
+    return _MEASURED[way]
 
 
 def _factor(agreement: Agreement) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from parties.names import entity_key
 from vfl.models.disclosure import Caution
 from vfl.models.sealed.messages import FEWEST_TIED
+from vfl.models.sealed.opens import SCORE_BITS
 from vfl.terms import AnchoredModel, SealedModel
 
 if TYPE_CHECKING:
@@ -99,7 +100,12 @@ def tied_line(agreement: Agreement, group: GroupTerms) -> str:
         "them whitens its columns. Every member holds the same share of these weights. "
         f"WARNING: {label} together with any one member has the group's weights at every step, and so the sum of the "
         "other members' gradients: with three members, or where few others have rows in a step, that says much of one. "
-        "Without a member, or without the label party, neither has them. Each member is valued and paid by itself: a "
+        f"If {label} cheats, the two read rows of every other member exactly, as many numbers in every step as the "
+        f"group has weights, and no limit counts them. Without {label}, or without a member, none who follow the "
+        "protocol have the group's weights. A member that cheats sets them; where it receives the factor it reads "
+        f"{SCORE_BITS} bits a score of any column of the other members. {group.members[0]} passes the weights on, and "
+        "all compare what they hold before every step: a member that tells others different ones and is helped by no "
+        "other member is found. Each member is valued and paid by itself: a "
         "coalition has its members' rows alone. Beside that, "
     )
 
@@ -115,10 +121,19 @@ def tied_learn(group: GroupTerms) -> tuple[str, ...]:
     )
 
 
-def tied_cautions(group: GroupTerms) -> Iterator[Caution]:
+def tied_cautions(agreement: Agreement, group: GroupTerms) -> Iterator[Caution]:
     """What shows more than heads of each member's own."""
-    if group.head == "tied":
+    if group.head != "tied":
+        return
+    yield Caution(
+        "groups.head",
+        "the label party together with one member has the group's weights, and the sum of the others' gradients; if it "
+        "cheats, the two read rows of every other member exactly",
+    )
+    takers = [name for name in group.members if name in agreement.recipients]
+    if takers:
         yield Caution(
-            "groups.head",
-            "the label party together with one member has the group's weights, and the sum of the others' gradients",
+            "recipients",
+            f"{', '.join(takers)} of group {group.name}, which has one head, {'get' if len(takers) > 1 else 'gets'} "
+            f"the factor: a member that cheats and gets it reads {SCORE_BITS} bits a score of any column of the others",
         )

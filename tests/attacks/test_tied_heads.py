@@ -1,4 +1,4 @@
-"""Attacks on tied heads: what a label party and one member of a group read of another member's rows."""
+"""Attacks on tied heads: what a label party and one member of a group, or one that cheats, read of others' rows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from psi.flow import Flow, RemoteProtocolError, Send, receive
 from tests.attacks.test_sealed import uniformity
-from tests.vfl.models.sealed.rig import Consortium, columns
-from tests.vfl.models.sealed.test_tied import GROUP, LABELS, STEPS, TERMS, tied
+from tests.vfl.models.sealed import test_coalition_values as valuing
+from tests.vfl.models.sealed.rig import FIXED, Consortium, columns, label_keys
+from tests.vfl.models.sealed.test_tied import GROUP, LABELS, ROWS, STEPS, TERMS, rows_of_each, tied
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.sealed import anchor as anchor_module
 from vfl.models.sealed import label as label_module
-from vfl.models.sealed.tied import TiedGradient, TiedSpeed, by_head
+from vfl.models.sealed import tied as tied_module
+from vfl.models.sealed.ends import HeldProducts
+from vfl.models.sealed.messages import MaskedEmbedding
+from vfl.models.sealed.scales import WEIGHT_BITS, Update
+from vfl.models.sealed.step import Block
+from vfl.models.sealed.tied import TiedGradient, TiedHead, TiedHeld, TiedSpeed, by_head
+from vfl.models.sealed.twin import FloatTwin
 from vfl.protocols.opening import ZeroSumMasks
 from vfl.walk.schedule import Step
 
@@ -122,3 +130,137 @@ def test_without_the_label_party_members_and_the_anchor_hold_uniform_shares() ->
             if isinstance(heard.message, TiedGradient | TiedSpeed)
         ]
     assert uniformity(np.concatenate(found).reshape(-1)) > 1e-4
+
+
+OFFSET = 2**WEIGHT_BITS // 4
+"""What a lead that cheats adds to one weight of one member."""
+
+
+def lying_lead(patch: pytest.MonkeyPatch, at: int, *, compares: bool) -> None:
+    """b tells d another speed than c at a step; each gets the digest that suits it, and what they send is ignored."""
+    same = TiedHead.same
+    given, off = Send, np.zeros((3, TERMS.embedding_width), dtype=np.int64)
+    off[0, 0] = OFFSET
+    lie, told = PRIME_RING.wrap(off), list[int]()
+
+    def send(peer: str, message: Any) -> Send:
+        if isinstance(message, TiedSpeed) and peer == "d" and message.step == at:
+            true = PRIME_RING.unpack(message.values, off.size).reshape(off.shape)
+            message = TiedSpeed(at, PRIME_RING.pack(PRIME_RING.sub(true, lie)))
+            told.append(at)
+        return given(peer, message)
+
+    def suits(head: TiedHead, step: int, block: Block) -> Flow[None]:
+        if not compares:
+            return
+        if head.me != "b":
+            yield from same(head, step, block)
+            return
+        theirs = Block(PRIME_RING.add(block.weight, lie), PRIME_RING.sub(block.speed, lie)) if told else block
+        yield given("c", TiedHeld(step, tied_module._held(block)))
+        yield given("d", TiedHeld(step, tied_module._held(theirs)))
+        for peer in "cd":
+            yield from receive(peer, TiedHeld)
+
+    patch.setattr(tied_module, "Send", send)
+    patch.setattr(TiedHead, "same", suits)
+
+
+def correlation(made: Consortium, name: str, column: int) -> float:
+    """Of opened scores with a column of a member, over the rows that it has."""
+    x = made.features[name][:, column]
+    rows = np.flatnonzero(x)
+    return float(np.corrcoef(made.scores[2][rows], x[rows])[0, 1])
+
+
+def test_where_members_compare_nothing_a_lead_that_lies_reads_the_column_of_one_it_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = tied(own=0)
+    honest.run(STEPS, LABELS)
+    lying_lead(monkeypatch, 1, compares=False)
+    made = tied(own=0)
+    made.run(STEPS, LABELS)
+    moved, x = made.scores[2] - honest.scores[2], made.features["d"][:, 0]
+    assert np.abs(moved[x == 0]).max() < 0.01 < np.abs(moved[x != 0]).max()
+    assert np.corrcoef(moved[x != 0], x[x != 0])[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["at a step", "at the last one before a prediction"])
+def test_a_lead_that_lies_and_ignores_what_members_send_is_found_by_them(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lying_lead(monkeypatch, at, compares=True)
+    made = tied(own=0)
+    with pytest.raises(RemoteProtocolError, match=r"or b, which passes it on, told members different ones") as caught:
+        made.run(STEPS, LABELS)
+    assert caught.value.peer in ("c", "d")
+    assert not made.scores
+    sent = [heard for heard in made.heard if isinstance(heard.message, MaskedEmbedding) and heard.sender in ("c", "d")]
+    assert max(heard.message.step for heard in sent) == at, "nothing of their rows under the false weights"
+
+
+def test_a_member_that_cheats_sets_everybodys_weights_and_reads_columns_as_scores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is declared of a member that receives the factor: it adds a constant to its share of its gradient sum."""
+    given = TiedHead.speed
+
+    def speed(head: TiedHead, step: int, share: U64, truncated: Any) -> Flow[U64]:
+        if (head.me, step) == ("d", 1):
+            update = Update.of(TERMS, FIXED, 21, ROWS, head_columns)
+            added = np.zeros(share.shape, dtype=np.int64)
+            added[2, 0] = -((1 << WEIGHT_BITS + update.shift) // update.factors[0])
+            share = PRIME_RING.add(share, PRIME_RING.wrap(added))
+        return (yield from given(head, step, share, truncated))
+
+    monkeypatch.setattr(TiedHead, "speed", speed)
+    made = tied(own=0)
+    head_columns = made.members.columns
+    made.run(STEPS, LABELS)
+    assert min(correlation(made, name, 2) for name in "bc") > 0.99
+
+
+def test_a_label_party_that_cheats_and_a_member_read_a_row_of_another_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is declared: a number added to its half of the slope at one row brings that row into the common speed."""
+    made, given, place, bits = tied(own=0), HeldProducts.backward, 5, 24
+    row = int(STEPS[1].rows[place])
+    (victim,) = (name for name in GROUP if made.features[name][row].any())
+    pooled = next(name for name in GROUP[1:] if name != victim)
+    update = Update.of(TERMS, FIXED, 21, ROWS, made.members.columns)
+
+    def backward(held: HeldProducts, peer: str, name: str, slope: U64, count: int) -> Flow[U64]:
+        if (peer, name) == (victim, "backward/1") and held.key is label_keys().coefficient:
+            added = np.zeros(slope.shape, dtype=np.int64)
+            added[place, 0] = (1 << bits + update.shift) // update.factors[0]
+            slope = PRIME_RING.add(slope, PRIME_RING.wrap(added))
+            held.begin()  # an encryption for this peer alone
+        return (yield from given(held, peer, name, slope, count))
+
+    monkeypatch.setattr(HeldProducts, "backward", backward)
+    made.run(STEPS[:2], LABELS)
+    speed = PRIME_RING.add(made.sides["label"].blocks["b"].speed, made.sides[pooled].block.speed)
+    read = np.rint(PRIME_RING.signed(speed)[:, 0] / 2**bits)
+    assert np.abs(read - made.features[victim][row]).max() <= 1
+
+
+def test_a_coalitions_two_numbers_are_of_one_row_where_its_member_has_one() -> None:
+    """What is declared of absent = "zeros": the label party reads the score of the one entity that a member serves."""
+    features, period = rows_of_each(valuing.ROWS), valuing.periods()[0]
+    rows = np.concatenate([piece.rows for piece in period.pieces])
+    row, *rest = (one for one in rows if features["d"][one].any())
+    features["d"][rest] = 0
+    made = Consortium(features, columns(valuing.ROWS, 0, "own"), valuing.TERMS, tied=(GROUP,))
+    made.run(valuing.STEPS, valuing.LABELS)
+    label = period.labels[list(rows).index(row)] - period.labels.mean()
+    read = valuing.value(made).covariance[frozenset("d")][0] * len(rows) / label
+    twin, weights = made.twin(), dict[int, Any]()
+    for step in valuing.STEPS:
+        if step.kind == "train":
+            twin.train(step, valuing.LABELS[step.rows])
+        weights[step.number] = np.ldexp(twin.weight.astype(float), -WEIGHT_BITS)
+    (at,) = (piece.step for piece in period.pieces if row in piece.rows)
+    alone = np.concatenate([np.zeros_like(features["a"]), features["d"]], axis=1) / 2.0**FIXED.feature_bits
+    score = FloatTwin(alone, weights[at], valuing.TERMS).predict(Step(0, "predict", 0, np.array([row])))
+    assert len(rows) >= 10
+    assert read == pytest.approx(score[0], abs=0.02 * abs(score[0]) + 0.005)

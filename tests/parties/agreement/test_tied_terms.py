@@ -42,6 +42,9 @@ def test_its_text_says_what_one_head_means_and_who_sees_more_together() -> None:
     text = " ".join(agreement_lines(made))
     assert "Its members have ONE HEAD: their rows add up under the same weights" in text
     assert "WARNING: fund together with any one member has the group's weights at every step" in text
+    assert "If fund cheats, the two read rows of every other member exactly" in text
+    assert "A member that cheats sets them; where it receives the factor it reads 17 bits a score of any column" in text
+    assert "north passes the weights on, and all compare what they hold before every step" in text
     assert "None of them whitens its columns" in text
     assert "an entity that several of them have counts with the sum of their rows" in text
     served = " ".join(agreement_lines(tied(group={"overlap": "precedence"})))
@@ -55,6 +58,28 @@ def test_its_text_says_what_one_head_means_and_who_sees_more_together() -> None:
     learns = who_learns(made)
     assert any("It holds group lenders's share of the common weights" in line for line in learns["west"])
     assert not any("share of the common weights" in line for name in ("fund", "bureau") for line in learns[name])
+
+
+def test_a_member_that_receives_the_factor_is_a_caution() -> None:
+    def words(agreement: Agreement) -> list[str]:
+        return [one.words for one in agreement_cautions(agreement, "fund") if one.term == "recipients"]
+
+    record = tied().model_dump(mode="json") | {"recipients": ["fund", "bureau", "south"]}
+    (said,) = words(Agreement.model_validate(record))
+    assert said.startswith("south of group lenders, which has one head, gets the factor: a member that cheats")
+    assert "17 bits a score of any column of the others" in said
+    assert not words(Agreement.model_validate(record | {"recipients": ["fund", "bureau"]}))
+    assert not words(Agreement.model_validate(signed().model_dump(mode="json") | {"recipients": ["fund", "south"]}))
+
+
+@pytest.mark.parametrize("head", ["own", "tied"])
+def test_where_absent_rows_are_zeros_numbers_of_coalitions_are_of_few_rows_and_the_text_says_so(head: str) -> None:
+    text = " ".join(agreement_lines(tied(group={"head": head}, openings={"contribution": "moments"})))
+    assert "two numbers per coalition and period, which are of as few rows as its members serve there" in text
+    assert "of one entity, fund reads its score with that coalition's columns alone" in text
+    assert "no row. In this too" not in text
+    none = " ".join(agreement_lines(tied(openings={"contribution": "none"}, reward={"pot": 0})))
+    assert "of one entity" not in none
 
 
 def test_towards_the_run_a_group_is_one_party_and_in_its_pay_four() -> None:

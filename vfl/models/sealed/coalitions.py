@@ -1,4 +1,4 @@
-"""Coalition values of the sealed network without opening a row: two numbers per coalition and period.
+"""Coalition values of the sealed network from sums over a period: two numbers per coalition and period.
 
 A coalition's score is the network's with the columns of its members and the label party's alone. The label party needs,
 per period, the covariance of that score with its labels and the score's variance: both are inner products of shares,
@@ -53,7 +53,10 @@ CHUNK_ROWS = 8188
 """Rows that are valued together, of whole periods: what fills a ciphertext of slot mode."""
 
 FEWEST_ROWS = 10
-"""Rows that a period needs, so that its two numbers are of no row."""
+"""Rows with labels that a period needs, so that its two numbers are of no row where every party has all of them.
+
+Where a group's members serve zeros for entities that they lack, a coalition may have rows of few of these, or of one.
+"""
 
 LABEL_BITS = 12
 """Fractional bits of a label and of a centred score here."""

@@ -114,7 +114,7 @@ class SealedFeature:
 
         Learns: which rows are trained on and predicted when, and how many have labels; its own shares, uniform in Z_p.
         Leaks: to the anchor its uniform share of the embedding under a zero-sum mask; to both holders of shares, masked
-            ciphertexts that decrypt to uniform shares.
+            ciphertexts that decrypt to uniform shares; to other members of a tied group a digest of what all hold.
         Model: semi-honest holders that do not pool what they have; pooled, they see the sum of all feature parties'
             embeddings beside the anchor's (its own, where there is no other such party).
         Source: docs/protocols/sealed.md#a-step.
@@ -136,6 +136,8 @@ class SealedFeature:
                 rows = step_rows(step, len(self._features), largest, label)
                 check_scored(step, rows, self._scored_from, label)
                 self._keep(step, rows)
+                if self._tied is not None:
+                    yield from self._tied.same(step.step, self.block)
                 if step.train or (self._opens and not step.again):
                     yield from self._take_part(step, rows, under_label, under_anchor, slots)
         finally:
@@ -186,9 +188,5 @@ class SealedFeature:
                 self.members.label, f"update/{number}", total, update.shift, slots, bound=bounds.update
             )
 
-        speed = (
-            yield from truncated(summed)
-            if self._tied is None
-            else self._tied.speed(number, self.block, summed, truncated)
-        )
+        speed = yield from truncated(summed) if self._tied is None else self._tied.speed(number, summed, truncated)
         self.blocks = next_blocks(self.blocks, speed)

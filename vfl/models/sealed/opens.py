@@ -89,6 +89,6 @@ def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:
         yield (
             f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for each of {coalitions} "
             "coalitions and each reported period: the covariance of the coalition's score with the label and the "
-            f"score's variance; no row. In this too the label party and {model.anchor} together would see each party's "
-            "own embeddings."
+            f"score's variance, over the period's rows. In this too the label party and {model.anchor} together would "
+            "see each party's own embeddings."
         )
