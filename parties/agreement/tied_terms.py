@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from parties.names import entity_key
 from vfl.models.disclosure import Caution
 from vfl.models.sealed.messages import FEWEST_TIED
-from vfl.models.sealed.opens import SCORE_BITS
+from vfl.models.sealed.scales import SCORE_BITS
 from vfl.terms import AnchoredModel, SealedModel
 
 if TYPE_CHECKING:

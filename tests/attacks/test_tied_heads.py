@@ -196,8 +196,8 @@ def test_a_lead_that_lies_and_ignores_what_members_send_is_found_by_them(
         made.run(STEPS, LABELS)
     assert caught.value.peer in ("c", "d")
     assert not made.scores
-    sent = [heard for heard in made.heard if isinstance(heard.message, MaskedEmbedding) and heard.sender in ("c", "d")]
-    assert max(heard.message.step for heard in sent) == at, "nothing of their rows under the false weights"
+    sent = [one.message.step for one in made.heard if isinstance(one.message, MaskedEmbedding) and one.sender in "cd"]
+    assert max(sent) == at, "nothing of their rows under the false weights"
 
 
 def test_a_member_that_cheats_sets_everybodys_weights_and_reads_columns_as_scores(

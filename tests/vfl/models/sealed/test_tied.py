@@ -153,8 +153,9 @@ def test_who_holds_another_share_is_named_and_the_lead_where_it_may_have_lied(
     """Before a prediction, so that nothing opens under such weights; a lying lead is in tests/attacks."""
 
     def tamper(one: str, other: str, got: Message) -> Message:
-        told = isinstance(got, TiedHeld) and got.step == 2 and (one, other) == (sender, receiver)
-        return replace(got, held=bytes(32)) if told else got  # type: ignore[call-arg]
+        if isinstance(got, TiedHeld) and got.step == 2 and (one, other) == (sender, receiver):
+            return replace(got, held=bytes(32))
+        return got
 
     made = tied(own=0, tamper=tamper)
     with pytest.raises(RemoteProtocolError, match=said):
