@@ -93,7 +93,7 @@ def test_a_run_of_trees_says_how_many_there_are_what_they_gain_and_what_opened()
 def test_contributions_from_coalition_moments_say_what_opened() -> None:
     client = SampleClient()
     client.views[SETTLED] = sealed_run(client.views[SETTLED]).model_copy(update={"contribution_way": "moments"})
-    assert "two numbers per coalition and period opened, and no row" in said(
+    assert "two numbers per coalition and period opened." in said(
         show(run_page, client, run=SETTLED, part="Contributions")
     )
 

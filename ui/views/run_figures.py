@@ -20,7 +20,7 @@ __all__ = ["contribution", "numbers", "quality", "revealed", "trees_of"]
 
 _WAYS = {
     "retrain": "Every coalition trained anew with the lead, and was valued by its rank IC over all members' rows.",
-    "moments": "Valued by each coalition's Pearson IC: two numbers per coalition and period opened, and no row.",
+    "moments": "Valued by each coalition's Pearson IC: two numbers per coalition and period opened.",
 }
 
 

@@ -46,7 +46,7 @@ _METHODS: dict[ContributionMethod, str] = {
     "masked": "v(S) is the IC of the one trained model with the parties outside S contributing 0",
     "retrain": "v(S) is the IC of a model trained anew by the parties of S",
     "moments": "v(S) is the Pearson IC of the one sealed model without the parties outside S, whose columns are 0 in a "
-    "network and whose splits are averaged over in trees; two numbers per coalition and period opened and no row",
+    "network and whose splits are averaged over in trees; two numbers per coalition and period opened",
 }
 _DEFINITION = (
     "{value} of the per-period IC over coalitions of the feature parties. {method}. {label}. "

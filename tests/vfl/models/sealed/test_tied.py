@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from psi.flow import LocalProtocolError, Message, RemoteProtocolError
+from psi.flow import Flow, LocalProtocolError, Message, RemoteProtocolError, run_local
 from tests.vfl.models.sealed import test_coalition_values as valuing
 from tests.vfl.models.sealed.rig import FIXED, Consortium, columns
 from tests.vfl.models.sealed.test_sealed_parity import check_equal
@@ -161,6 +161,26 @@ def test_who_holds_another_share_is_named_and_the_lead_where_it_may_have_lied(
     with pytest.raises(RemoteProtocolError, match=said):
         made.run(STEPS, LABELS)
     assert not made.scores
+
+
+def test_what_a_trial_marks_is_compared_before_its_weights_are_valued() -> None:
+    def tamper(one: str, other: str, got: Message) -> Message:
+        if isinstance(got, TiedHeld) and got.step == 2 and (one, other) == ("d", "c"):
+            return replace(got, held=bytes(32))
+        return got
+
+    def label() -> Flow[None]:
+        side = made.label_side()
+        yield from side.start()
+        for step in STEPS[:2]:
+            yield from side.train(step, LABELS[step.rows])
+        yield from side.mark(STEPS[2])
+        yield from side.finish()
+
+    made = tied(own=0, tamper=tamper)
+    flows: dict[str, Flow[Any]] = {"label": label(), "a": made.anchor_side(opens=False).serve()}
+    with pytest.raises(RemoteProtocolError, match="d: holds another share of its group's weights"):
+        run_local(flows | {name: made.serve_feature(name, opens=False) for name in GROUP}, relay=made.relay)
 
 
 @pytest.mark.parametrize(
