@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from parties.agreement.document import Agreement
 from parties.agreement.every_term import AMOUNTS, amount_in_words
 from parties.agreement.group_terms import group_cautions
+from parties.agreement.product_terms import product_cautions
 from parties.agreement.terms import AlignmentTerms, RewardTerms, SettlementTerms
 from parties.agreement.who_learns import opens_alone, run_sizes
 from parties.names import COORDINATOR
@@ -65,7 +66,7 @@ CAUTION_TERMS = (
         "continues", "recipients", "readers", "reward.settlement.approvers", "reward.settlement.stakes",
         "parties.legal_entity", "fees", "daily", "expires_at", "reward.rows", "reward.outputs", "parties.columns",
         "calendar.frequency", "groups.rule", "groups.threshold", "groups.absent", "groups.overlap",
-        "groups.head",
+        "groups.head", "model.products",
     }
 )  # fmt: skip
 """Every term that a caution may name."""
@@ -106,6 +107,7 @@ def _cautions(agreement: Agreement, me: str) -> Iterator[Caution]:
     yield from _than_usual(agreement)
     yield from model_cautions(agreement.model, run_sizes(agreement, me))
     yield from group_cautions(agreement, me)
+    yield from product_cautions(agreement, me)
     yield from _rows(agreement)
     yield from _people(agreement, me)
     yield from _pay(agreement, me)

@@ -8,6 +8,7 @@ from parties import __version__
 from parties.agreement.arithmetic import check_arithmetic, check_openings
 from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
+from parties.agreement.product_terms import co_owners
 from parties.agreement.screen_terms import holders_of
 from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
 from parties.errors import AgreementError
@@ -157,6 +158,12 @@ def _check_limits(agreement: Agreement, settings: NodeSettings) -> None:
         raise AgreementError(
             f"the agreement's anchor is {agreement.model.anchor!r}, who is not among limits.anchors of this node: add "
             "it there, or ask for another anchor"
+        )
+    strange = sorted(set(co_owners(agreement, settings.party.name)) - set(limits.anchors))
+    if limits.anchors and strange:
+        raise AgreementError(
+            f"{', '.join(strange)} would own the other half of this party's products (model.products) and is not among "
+            "limits.anchors of this node: add it there, or have the formulas left out"
         )
     if settings.party.role != "feature":
         return

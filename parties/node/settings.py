@@ -75,7 +75,9 @@ class StandingLimits(Terms):
     columns_never: tuple[str, ...] = Field(default=(), description="columns that may enter no run")
     counterparties: tuple[PartyName, ...] = Field(default=(), description="allowed parties; empty: all in the roster")
     anchors: tuple[PartyName, ...] = Field(
-        default=(), description="feature parties accepted as anchor of a sealed run; empty: any"
+        default=(),
+        description="feature parties accepted as anchor of a sealed run, or as the other owner of a product; "
+        "empty: any",
     )
     readers: dict[PartyName, str] = Field(
         default={},

@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from parties.agreement.arithmetic import check_arithmetic
+from parties.agreement.cautions import agreement_cautions
 from parties.agreement.document import Agreement
-from parties.agreement.product_terms import product_lines
+from parties.agreement.product_terms import co_owners, product_lines
 from parties.agreement.sealed_terms import sealed_members
 from parties.agreement.text import agreement_lines
 from parties.proposing.sealed_costs import sealed_cost
@@ -46,7 +47,9 @@ def test_terms_without_products_keep_their_hash_and_those_with_them_say_so() -> 
     said = " ".join(agreement_lines(terms))
     assert "1 product of two parties' terminals, made on shares in every step" in said
     assert "a#0 x b#9, named by screen abababababab" in said
-    assert "has the weights of their products whole" in said
+    assert "l together with a, or with b, has the weights of their products before and after every step" in said
+    assert "If l cheats, they can read it whole, and no opening is charged for it" in said
+    assert "If a or b cheats and receives the factor, it can read the other's half of their products" in said
     assert sealed_cost(terms, 100).sent["a", "b"] > sealed_cost(without, 100).sent["a", "b"]
 
 
@@ -72,6 +75,28 @@ def test_an_owner_of_the_label_partys_legal_entity_is_refused() -> None:
         party["legal_entity"] = {"l": "Fund LLC", "a": "Fund, LLC"}.get(party["name"], "")
     with pytest.raises(ValidationError, match="a belongs to l's legal entity"):
         Agreement.model_validate(body)
+
+
+def test_an_anchor_that_is_an_owner_is_refused_where_contributions_are_valued() -> None:
+    record = made("a#0 x b#9").model_dump(mode="json")
+    record["openings"]["contribution"] = "moments"
+    with pytest.raises(ValidationError, match=r"b is the anchor: where contributions .* set model.anchor to another"):
+        Agreement.model_validate(record)
+    record["model"]["anchor"] = "c"
+    said = " ".join(product_lines(Agreement.model_validate(record)))
+    assert "l and c together see of each row what the products of two owners add to its embedding" in said
+
+
+def test_an_owner_is_cautioned_of_the_other_one() -> None:
+    def cautions(me: str, *recipients: str) -> list[str]:
+        terms = made("a#0 x b#9").model_copy(update={"recipients": recipients})
+        return [one.words for one in agreement_cautions(terms, me) if one.term == "model.products"]
+
+    assert cautions("a") == ["l and b together can read a's half of their products: in time, or whole if l cheats"]
+    assert cautions("a", "b")[1:] == ["b receives the factor: if it cheats, it can read a's half of their products"]
+    assert len(cautions("b", "b")) == 1
+    assert not cautions("c", "a", "b")
+    assert co_owners(made("a#0 x b#9", "c#1 x a#2"), "a") == ("b", "c")
 
 
 @pytest.mark.parametrize("head", [{}, {"head": "tied", "absent": "zeros", "threshold": 3}])

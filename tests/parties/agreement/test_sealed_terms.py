@@ -149,6 +149,11 @@ def test_a_node_refuses_an_anchor_that_its_operator_has_not_named() -> None:
     _check_limits(sealed(), settings(anchors=("b",), largest_fraction=0.01))
     with pytest.raises(AgreementError, match="anchor is 'b', who is not among limits"):
         _check_limits(sealed(), settings(anchors=("c",)))
+    products = {"screen": "ab" * 32, "formulas": ["a#0 x c#1"]}
+    shared = sealed({"products": products}, contribution="none")
+    _check_limits(shared, settings(anchors=("b", "c")))
+    with pytest.raises(AgreementError, match="c would own the other half of this party's products"):
+        _check_limits(shared, settings(anchors=("b",)))
     with pytest.raises(AgreementError, match="standing limit is 8"):
         _check_limits(sealed(limit_per_row=9), settings())
 

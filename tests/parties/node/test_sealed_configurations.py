@@ -32,7 +32,7 @@ from parties.proposing.sealed_costs import sealed_cost, sealed_steps
 from psi.flow import Flow, Message, RemoteProtocolError
 from tests.faults.consortium import Crash, MemoryStore
 from tests.faults.test_resume import cut
-from tests.faults.test_sealed_products import PRODUCTS, Multiplied
+from tests.faults.test_sealed_products import Multiplied
 from tests.faults.test_sealed_run import FEATURES, VALUED, Sealed
 from tests.parties.agreement.test_sealed_terms import nodes
 from tests.parties.node.test_warm_start import ENTITIES, PERIODS, panel
@@ -139,7 +139,8 @@ class SearchingProducts(Multiplied, Searching):
 
 @pytest.mark.skipif("ENTENTE_LONG" not in os.environ, reason="takes long: set ENTENTE_LONG=1")
 def test_a_trial_and_the_run_have_the_products_as_without_a_search() -> None:
-    given = terms(Configuration()).model_dump() | {"model": VALUED.model.model_dump() | {"products": PRODUCTS}}
+    products = {"screen": "ab" * 32, "formulas": ["c#2 x a#0"]}
+    given = terms(Configuration()).model_dump() | {"model": VALUED.model.model_dump() | {"products": products}}
     searching = SearchingProducts(Agreement.model_validate(given))
     found = searching.attempt().scores
     alone = Multiplied(Agreement.model_validate(given | {"search": None, "evaluation": {}})).attempt().scores
