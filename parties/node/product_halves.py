@@ -34,17 +34,17 @@ I64 = NDArray[np.int64]
 def check_halves(agreement: Agreement, home: Path, me: str, settings: PartySettings) -> None:
     """Raise unless this node can make its halves of the agreed products.
 
-    Raises :class:`AgreementError` with words for everybody, and :class:`DataError` with the name of a terminal, for
-    this party's operators alone.
+    Raises :class:`AgreementError` with words for everybody, and :class:`DataError` with the name of a terminal, or a
+    formula that it was not told of, for this party's operators alone.
     """
     terms = products_of_run(agreement)
     if terms is None or all(me not in one.owners for one in terms.named):
         return
-    screen = proposed_before(home, terms.screen)
-    if screen is None or not isinstance(screen.model, ScreenModel):
+    screen, label = proposed_before(home, terms.screen), agreement.label.party
+    if screen is None or not isinstance(screen.model, ScreenModel) or screen.label.party != label:
         raise AgreementError(
-            f"{me} knows of no screen of formulas {terms.screen[:12]}: name one that this node took part in "
-            "(model.products.screen)"
+            f"{me} knows of no screen of formulas {terms.screen[:12]} for a label of {label}: name one that this node "
+            "took part in (model.products.screen)"
         )
     makes = named_terminals(settings.own_columns, settings.terminals)
     for name in _names(terms, home, me):
@@ -85,11 +85,14 @@ def _names(terms: ProductTerms, home: Path, me: str) -> tuple[str, ...]:
 
 
 def _name(terms: ProductTerms, home: Path, me: str, numbers: tuple[int, str, int]) -> str:
-    """The terminal of one formula, as this node was told in the screen."""
+    """The terminal of one formula, as this node was told in the screen.
+
+    Which formulas it was not told of, this party's operators alone read: a proposal could ask for one after another.
+    """
     told = _told(terms, home, me)
     if numbers not in told:
         own, other, other_number = numbers
-        raise AgreementError(
+        raise DataError(
             f"the screen {terms.screen[:12]} told {me} of no named formula {me}#{own} x {other}#{other_number}: name "
             "formulas of its report that are named, among the best 50 of each owner (model.products.formulas)"
         )

@@ -31,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     order, signs = np.array([1, 0, 3, 2]), np.array([1, 1, -1, 1])
     keep_won(folder, Parts(trials=10, parts=tuple(parts)), NAMES, order, signs)
-    screen = SimpleNamespace(model=ScreenModel())
+    screen = SimpleNamespace(model=ScreenModel(), label=SimpleNamespace(party="l"))
     monkeypatch.setattr(product_halves, "proposed_before", lambda _, run: screen if run == SCREEN else None)
     return tmp_path
 
@@ -50,7 +50,7 @@ def test_an_owner_finds_its_terminal_whatever_order_and_sign_it_had(home: Path) 
 
 
 def test_what_an_owner_was_not_told_or_cannot_make_is_refused_before_it_signs(home: Path) -> None:
-    with pytest.raises(AgreementError, match="told a of no named formula a#2 x b#8"):
+    with pytest.raises(DataError, match="told a of no named formula a#2 x b#8"):
         check(home, made("a#2 x b#8"))
     with pytest.raises(DataError, match=r"which \[party.terminals\] and the columns of today do not make any more"):
         check(home, made("a#2 x b#7"), TerminalSettings(windows=(5,), operators=("difference",)))
@@ -63,8 +63,15 @@ def test_what_an_owner_was_not_told_or_cannot_make_is_refused_before_it_signs(ho
         check(home, made("a#2 x b#7"))
     elsewhere = made("a#2 x b#7").model_dump(mode="json")
     elsewhere["model"]["products"]["screen"] = "cd" * 32
-    with pytest.raises(AgreementError, match="a knows of no screen of formulas cdcdcdcdcdcd"):
+    with pytest.raises(AgreementError, match="a knows of no screen of formulas cdcdcdcdcdcd for a label of l"):
         check(home, type(made("a#2 x b#7")).model_validate(elsewhere))
+
+
+def test_another_label_partys_screen_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = SimpleNamespace(model=ScreenModel(), label=SimpleNamespace(party="m"))
+    monkeypatch.setattr(product_halves, "proposed_before", lambda *_: theirs)
+    with pytest.raises(AgreementError, match="a knows of no screen of formulas abababababab for a label of l"):
+        check(home, made("a#2 x b#7"))
 
 
 def test_names_of_terminals_are_those_that_a_screen_makes() -> None:
