@@ -63,7 +63,8 @@ _SOURCE = "docs/protocols/sealed.md#product-columns"
     sender=Role.FEATURE,
     receiver=Role.FEATURE,
     payload=Payload.SHARE,
-    reveals="nothing: one owner's share of the weights of product columns, of which the label party has the other",
+    reveals="nothing: one owner's share of the weights of product columns, of which the label party has the other; at "
+    "first the holder's small start",
     source=_SOURCE,
 )
 class ProductWeights(Message):
@@ -190,11 +191,13 @@ class OwnedProducts:
     def make(self, name: str, rows: I64, weights: Mapping[str, U64], *, train: bool) -> Flow[None]:
         """Shares of the products of these rows, for the step ``name``. weights: this side's share of those it holds.
 
-        Learns: its own shares, uniform in Z_p; of a pair that it does not hold the holder's share of the weights.
-        Leaks: to the other owner an encryption of its halves, or the answer to one, as
+        Learns: its own shares, uniform in Z_p; of a pair that it does not hold the holder's share of the weights; as
+            holder which answers fail their check.
+        Leaks: to the other owner an encryption of its halves and its share of the weights, or the answer to one, as
             :func:`vfl.protocols.slots.evaluate_slots` says; the number of rows.
-        Model: semi-honest. An owner that makes its answers up can put the holder's key into the holder's share, which
-            enters what opens: where it sees scores, alone or with the label party, it may read the holder's halves.
+        Model: semi-honest, of owners that do not pool with the label party: both know a pair's weights then. Either
+            owner that makes its half up and receives the factor reads the other's from scores. One that makes its
+            answers up puts the holder's key into the holder's share, which the label party sees in scores.
         Source: docs/protocols/sealed.md#product-columns.
         """
         self._made = yield from gather([self._of_pair(pair, name, rows, weights, train) for pair in self.mine])
@@ -292,8 +295,9 @@ class AnchorProducts(OwnedProducts):
     def passed_on(self, name: str, slope: U64) -> Flow[dict[str, U64]]:
         """:meth:`backward` of the anchor, for its half (rows, h + 1) of the gradient.
 
-        Learns: its own shares, uniform in Z_p.
-        Leaks: to the owners an encryption of its half; to the label party shares, uniform too.
+        Learns: its own shares, uniform in Z_p; as holder the other owner's too.
+        Leaks: to the owners an encryption of its half; to the label party shares, uniform too, and as owner answers to
+            its half of the gradient; to a pair's holder its own share.
         Model: semi-honest; what the owners answer goes to the label party as its shares of other gradients do.
         Source: docs/protocols/sealed.md#product-columns.
         """

@@ -179,9 +179,10 @@ class FeatureValuation(ValuationSide):
         """Its part in every coalition that it is a member of.
 
         Learns: which predicted rows have labels in the valued periods; its own shares.
-        Leaks: to the anchor its uniform share under a zero-sum mask of each coalition.
+        Leaks: to the anchor its uniform share under a zero-sum mask of each coalition; to the other owner of its
+            products what :class:`vfl.models.sealed.products.OwnedProducts` says.
         Model: semi-honest holders that do not pool what they have; pooled, they see each coalition's embeddings, and
-            so this party's own.
+            so this party's own, and what its products add to them.
         Source: docs/protocols/sealed.md#coalition-values.
         """
         label, valued = self.members.label, Valued()
