@@ -26,12 +26,12 @@ def collusion(model: SealedModel) -> str:
 
 def cheating(model: SealedModel, parties: int) -> str:
     """What shares do not protect from: docs/protocols/sealed.md#who-cheats."""
-    said = f"If {model.anchor} cheats and receives the factor, it can read labels from it."
+    said = "cheats and receives the factor, it can read labels from it."
     if parties == 1:
-        return said
+        return f"If {model.anchor} {said}"
     return (
-        f"{said} If a feature party beside {model.anchor} cheats together with the label party, they see what the "
-        f"label party and {model.anchor} would."
+        f"If {model.anchor}, or another feature party, {said} If a feature party beside {model.anchor} cheats together "
+        f"with the label party, they see what the label party and {model.anchor} would."
     )
 
 
