@@ -196,9 +196,7 @@ def test_an_owner_that_cheats_and_receives_the_factor_reads_the_others_half(
 
     monkeypatch.setattr(OwnedProducts, "make", made_up)
     made = consortium(Pair("b", "c", 1))
-    made.terms = SealedModel(
-        width=2, start=0.01, score_limit=4, batch_rows=128, linear_rate=2**-7, square_rate=2**-7
-    )
+    made.terms = SealedModel(width=2, start=0.01, score_limit=4, batch_rows=128, linear_rate=2**-7, square_rate=2**-7)
     made.run([*TRAIN, Step(2, "predict", 0, np.arange(ROWS), ROWS)], LABELS)
     assert abs(np.corrcoef(made.scores[2], made.halves["b*c", other][:, 0])[0, 1]) > 0.99
 
