@@ -40,9 +40,9 @@ def vectors() -> Any:
     [
         (matrices, Evaluator, "combine"),  # the evaluator multiplies
         (matrices, Evaluator, "finish"),
-        (matrices, type(SIDES["bfv-8192"][0].context), "coefficients"),  # the key holder reads its share
+        (matrices, type(SIDES["bfv-8192"][0].context), "answer"),  # the key holder reads its share
         (vectors, Evaluator, "combine"),
-        (vectors, type(prime_rig.slot_key().context), "coefficients"),
+        (vectors, type(prime_rig.slot_key().context), "answer"),
     ],
 )
 def test_a_fault_of_our_own_arithmetic_is_pinned_on_no_peer(
