@@ -25,7 +25,8 @@ from vfl.models.sealed import anchor as anchor_module
 from vfl.models.sealed import label as label_module
 from vfl.models.sealed.anchor import SealedAnchor
 from vfl.models.sealed.ends import TakenProducts, coefficient_key, packing_of
-from vfl.models.sealed.messages import UpdateShare
+from vfl.models.sealed.feature import SealedFeature
+from vfl.models.sealed.messages import MaskedEmbedding, SealedStep, UpdateShare, as_told
 from vfl.models.sealed.step import Block, gradient
 from vfl.protocols.product import Answer, Operand, Packing
 from vfl.protocols.product_flows import hold_product
@@ -222,3 +223,52 @@ def test_an_anchor_that_cheats_and_gets_the_factor_reads_the_label_partys_half_o
     trained = packing_of(64, 1, terms.embedding_width, train=True)
     expected = trained.right(slopes.label[0][: trained.m], PRIME_RING, transposed=True)
     assert np.array_equal(found, expected), "with its own half that is every residual, hence every label"
+
+
+def test_a_feature_party_that_cheats_and_gets_the_factor_reads_labels_by_the_steps_of_its_own_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As docs/protocols/sealed.md says: beside the anchor, with the key that its answers put into the scores."""
+    terms = SealedModel(width=1, batch_rows=64, start=1e-9, linear_rate=2.0**-9)
+    context, size, batch, wanted = label_keys().coefficient.context, 4096, 64, [5, 40]
+    indicators = np.zeros((batch + 2 * size, len(wanted)), dtype=np.int64)
+    indicators[wanted, [0, 1]] = 1 << 15  # eight deviations, as far as a column may go
+    features = {"a": columns(len(indicators), 1, "a"), "b": indicators}
+    made = Consortium(features, columns(len(indicators), 0, "own"), terms)
+    predicted = packing_of(size, len(wanted), terms.embedding_width, train=False)
+    assert predicted.sizes == (size, 1, 2)
+    given, shares = SealedFeature._take_part, list[U64]()
+
+    def take_part(side: SealedFeature, step: SealedStep, rows: I64, *ends: Any) -> Flow[None]:
+        if step.train:
+            shares.append(side.block.weight)  # its own part of its weights, before the step
+            return (yield from given(side, step, rows, *ends))
+        yield from receive("label", Operand)
+        answer = made_up(context, predicted, size, terms.embedding_width, {step.step - 2: 1 << 41})
+        yield Send("label", Answer(f"forward/{step.step}", size, *answer))
+        nothing = PRIME_RING.pack(np.zeros((size, terms.embedding_width), dtype=np.uint64))
+        yield Send("a", MaskedEmbedding(step.step, as_told(step), nothing))  # alone beside the anchor: no masks
+
+    monkeypatch.setattr(SealedFeature, "_take_part", take_part)
+    labels = np.random.default_rng(2).normal(size=made.rows)
+    steps = [Step(n, "train", 0, np.arange(batch), batch) for n in (0, 1)]
+    steps += [Step(n, "predict", n - 1, np.arange(batch + (n - 2) * size, batch + (n - 1) * size)) for n in (2, 3)]
+    made.run(steps, labels)
+    secret = np.empty(context.degree, dtype=np.int64)
+    places = predicted.positions(size, 2, transposed=False).reshape(size, 2)[:, 0]
+    for shift in (0, 1):
+        secret[places - shift] = np.rint((made.scores[shift + 2] - 0.125) * 2).astype(np.int64)
+    secret[-1] *= -1  # x**8192 is -1
+    trained, opened_weights = packing_of(batch, len(wanted), terms.embedding_width, train=True), []
+    for number, own in enumerate(shares):
+        operand = next(
+            h.message for h in made.heard
+            if isinstance(h.message, Operand) and (h.receiver, h.message.label) == ("b", f"forward/{number}")
+        )  # fmt: skip
+        other = opened(context, operand.blocks[0], secret)[: own.size].reshape(own.shape[::-1]).T
+        assert np.array_equal(trained.right(other, PRIME_RING, transposed=False)[: own.size], other.T.reshape(-1))
+        opened_weights.append(PRIME_RING.signed(PRIME_RING.add(own, other)))
+    moved = (opened_weights[1] - opened_weights[0])[:, 0]
+    assert np.abs(moved).min() > 100, "nothing of a row is small beside the rounding"
+    residual = labels[wanted] - labels[:batch].mean()
+    assert moved[0] / moved[1] == pytest.approx(residual[0] / residual[1], rel=0.02)
