@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError, Send, receive
 from psi.group import (
@@ -65,9 +66,12 @@ class Precedence:
     told: Mapping[str, RowsTold]
 
 
-def rows_digest(run: bytes, member: str, salt: bytes, rows: Sequence[bool]) -> bytes:
-    """SHA-256 that fixes a member's rows and tells nothing of them without its ``salt``."""
-    head = f"entente/precedence/1/{member}/{len(rows)}/".encode()
+def rows_digest(run: bytes, member: str, salt: bytes, rows: Sequence[bool], kind: Literal["held", "served"]) -> bytes:
+    """SHA-256 that fixes a member's rows and tells nothing of them without its ``salt``.
+
+    kind: without it the two that a member tells would be alike, and say that it leaves no row, where it leaves none.
+    """
+    head = f"entente/precedence/2/{kind}/{member}/{len(rows)}/".encode()
     return hashlib.sha256(head + len(run).to_bytes(4, "big") + run + salt + _packed(rows)).digest()
 
 
@@ -108,7 +112,10 @@ def take_precedence(
         raise LocalProtocolError("the order of precedence is of other members or rows than this party's")
     if sum(held) > terms.asked[me]:
         raise LocalProtocolError("this party holds more rows than it may ask for: it told a smaller set at alignment")
-    mine = RowsTold(rows_digest(run, me, salt, held), b"" if served is None else rows_digest(run, me, salt, served))
+    mine = RowsTold(
+        rows_digest(run, me, salt, held, "held"),
+        b"" if served is None else rows_digest(run, me, salt, served, "served"),
+    )
     known = known or {}
     told = yield from _exchanged(me, terms, mine, 0, known)
     # who lost what came of an earlier attempt is still held to it
@@ -119,7 +126,7 @@ def take_precedence(
         assert served is not None
         return Precedence(tuple(served), told)
     found = yield from _found(me, terms, held, run, randomness, served)
-    mine = RowsTold(mine.held, rows_digest(run, me, salt, found))
+    mine = RowsTold(mine.held, rows_digest(run, me, salt, found, "served"))
     ended = yield from _exchanged(me, terms, mine, 1, fixed)
     return Precedence(found, ended)
 

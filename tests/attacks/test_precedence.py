@@ -118,3 +118,36 @@ def test_one_that_asks_for_rows_that_it_lacks_reads_as_many_as_the_agreed_points
     raw, opened = read(asked)
     assert share_right(opened, set(asked), TAKEN) == 1.0, "a limit, said in docs/groups.md"
     assert 0.25 < share_right(raw, set(range(ROWS)) - set(asked), TAKEN) < 0.75
+
+
+def test_one_before_it_that_claims_a_row_does_not_read_from_hashes_whether_it_has_that_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = range(0, ROWS, 7)
+
+    def different() -> set[int]:
+        """Claimed rows of which the later member's hashes, of rows that it holds and of those it serves, differ."""
+        found = set()
+        for row in tried:
+            wire, terms = Wire(), PrecedenceTerms(("a", "c"), ROWS, {"a": ROWS, "c": ROWS})
+            sets = {"a": {row}, "c": OWN}
+            flows = {
+                name: take_precedence(
+                    name,
+                    terms,
+                    [one in held for one in range(ROWS)],
+                    run=RUN,
+                    salt=name.encode() * 32,
+                    randomness=Seeded(name, row),
+                )
+                for name, held in sets.items()
+            }
+            run_local(flows, relay=wire)
+            told = [one for sender, _, one in wire.sent if sender == "c" and isinstance(one, PrecedenceHeld)]
+            found |= {row} if told[-1].held != told[-1].served else set()
+        return found
+
+    assert different() == set(tried), "they differ whatever it holds"
+    made = precedence.rows_digest
+    monkeypatch.setattr(precedence, "rows_digest", lambda run, me, salt, rows, _: made(run, me, salt, rows, "held"))
+    assert different() == OWN & set(tried), "hashes of one kind tell it, a row in each attempt"
