@@ -141,7 +141,7 @@ def run_cost(agreement: Agreement, entities: int) -> RunCost:
     if isinstance(agreement.model, AnchoredModel):
         return _sealed_run_cost(agreement, entities)
     steps = steps_of(agreement, entities)
-    whole, parties, sums = ProductCost(0.0, 0, 0), [], rounds_cost(agreement)
+    whole, parties, sums = ProductCost(0.0, 0, 0), [], rounds_cost(agreement, entities)
     for feature in agreement.features:
         columns = len(feature.columns)
         cost = cost_of_steps(steps, entities, partial(_counted, agreement, columns))

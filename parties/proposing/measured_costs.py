@@ -48,7 +48,8 @@ _SEALED_TRIPS = 12
 @dataclass(frozen=True)
 class Estimate:
     """Upper bounds for one party. bytes are of the private products, which are nearly all, and of members' rounds;
-    megabytes are 2**20. sums: rounds that it takes part in, each a secure sum.
+    megabytes are 2**20. sums: rounds that it takes part in, each a secure sum, and those of
+    its group's expansion.
     """
 
     rows: int
@@ -86,7 +87,7 @@ def estimate(agreement: Agreement, party: str, entities: int, *, round_trip_seco
     cost = cost_of_steps(planned, entities, partial(_measured, agreement, columns))
     if mine.role == "label":
         cost *= len(agreement.features)
-    sums = rounds_cost(agreement)
+    sums = rounds_cost(agreement, entities)
     return Estimate(
         rows=planned.rows,
         openings=agreement.row_limit,

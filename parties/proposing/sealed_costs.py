@@ -1,6 +1,7 @@
 """What a sealed run would cost, counted from its agreement: steps, bytes of each link, and seconds of one core.
 
-Bytes are those of operands, answers, masked embeddings and passed-on shares, which are nearly all of the traffic.
+Bytes are those of operands, answers, masked embeddings, passed-on shares and a tied group's digests, which are nearly
+all of the traffic.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from vfl.walk.schedule import PREDICT_ROWS
 
 __all__ = [
     "ANSWER_BYTES",
+    "DIGEST_BYTES",
     "ELEMENT_BYTES",
     "OPERAND_BYTES",
     "SLOT_ANSWER_BYTES",
@@ -37,6 +39,7 @@ __all__ = [
 _DEGREE = 8192
 _RESIDUE, _SEED_BYTES = 8, 64
 ELEMENT_BYTES = 8
+DIGEST_BYTES = 32
 ANSWER_BYTES = 2 * _DEGREE * _RESIDUE
 """One polynomial under the two primes of an answer, in either mode."""
 OPERAND_BYTES = ANSWER_BYTES + _SEED_BYTES
@@ -167,6 +170,9 @@ def _products(cost: SealedCost, members: Members, width: int, rows: int, times: 
             cost.sent[key_holder, evaluator] += times * needed.inputs * OPERAND_BYTES
             answer = needed.outputs * ANSWER_BYTES + answered * width * 2 * _RESIDUE
             cost.sent[evaluator, key_holder] += times * answer
+        for other in members.group(evaluator):
+            if other != evaluator:  # what both hold, before every step
+                cost.sent[evaluator, other] += times * DIGEST_BYTES
         lead = members.head(evaluator)
         if train and lead != evaluator:
             cost.sent[evaluator, lead] += times * columns * width * ELEMENT_BYTES

@@ -76,7 +76,7 @@ def anchored_cost(agreement: Agreement, entities: int) -> SealedCost:
     whole = one
     for _ in range(_models(agreement) - 1):
         whole = whole + one
-    return whole + rounds_cost(agreement)
+    return whole + rounds_cost(agreement, entities)
 
 
 def _cost(agreement: Agreement, entities: int) -> SealedCost:

@@ -14,7 +14,7 @@ from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
 from parties.node.group_encoder import as_served
 from parties.proposing.drafting import anchored
-from parties.proposing.sealed_costs import sealed_cost
+from parties.proposing.sealed_costs import sealed_cost, sealed_steps
 from tests.parties.agreement.test_group_terms import settings, signed
 
 MEMBERS = ("north", "south", "east", "west")
@@ -90,7 +90,10 @@ def test_towards_the_run_a_group_is_one_party_and_in_its_pay_four() -> None:
     assert (apart.columns, members.columns) == (4 * columns + 1 + apart.own, columns + 1 + apart.own)
     assert set(members.features) == {*MEMBERS, "bureau"}
     cost, more = sealed_cost(tied(), 40), sealed_cost(tied(group={"head": "own"}), 40)
-    assert cost.sent["west", "north"] == cost.sent["north", "west"] > 0 == more.sent["west", "north"]
+    steps = sealed_steps(tied(), 40)
+    held = 32 * (steps.train + steps.predict)
+    assert cost.sent["west", "north"] == cost.sent["north", "west"] > held > 0 == more.sent["west", "north"]
+    assert cost.sent["west", "south"] == held, "the digest of every step"
     assert cost.slots.answers < more.slots.answers, "one truncation of the update in place of four"
 
 

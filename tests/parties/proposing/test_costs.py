@@ -10,13 +10,15 @@ import pytest
 from benchmarks.runs import agreement
 from parties.agreement.bit_plan import bit_plan
 from parties.agreement.document import Agreement
-from parties.agreement.group_terms import group_rounds
+from parties.agreement.group_terms import expansion_plan, group_rounds
 from parties.proposing.counted_costs import RunCost, run_cost, steps_of
+from parties.proposing.federated_costs import rounds_seconds, sums_of
 from parties.proposing.measured_costs import estimate
 from parties.proposing.width_and_passes import width_and_passes
 from tests.parties.agreement.test_federated_terms import federated
 from tests.parties.agreement.test_group_terms import signed
 from vfl.arithmetic.he import PARAMETER_SETS
+from vfl.expansion_terms import ExpansionShape
 from vfl.terms import RidgeModel, SealedModel
 from vfl.walk.cycles import cyclic
 
@@ -148,6 +150,29 @@ def test_a_groups_rounds_are_counted_with_what_follows_them(kind: str) -> None:
         measured = estimate(one, "south", 48, round_trip_seconds=1.0)
         assert measured.bytes_sent == {cost.party: cost for cost in once.parties}["south"].bytes_sent
         assert measured.waiting_seconds - measured.round_trips * measured.steps == 5 * 10
+
+
+def test_a_groups_expansion_and_its_order_are_counted_beside_its_rounds() -> None:
+    made = signed()
+    group = made.groups[0]
+    expand = ExpansionShape(fourier=12, bins=4, outputs=8, fit_periods=28)
+    fitted, ordered = (
+        made.model_copy(update={"groups": (group.model_copy(update=terms),)})
+        for terms in ({"expand": expand}, {"overlap": "precedence"})
+    )
+    plan = expansion_plan(fitted, fitted.groups[0])
+    assert plan is not None
+    (alone, sums, order) = ({c.party: c for c in run_cost(one, 48).parties} for one in (made, fitted, ordered))
+    for name in group.members:
+        more = sums[name].bytes_sent - alone[name].bytes_sent
+        numbers = 8 * (plan.moments + 2 * 3 * plan.counted)
+        assert numbers < more < numbers + 2000, "counts to three others, moments to the coordinator"
+    points = {name: order[name].bytes_sent - alone[name].bytes_sent for name in group.members}
+    assert all(3 * 48 * 32 < sent < 3 * (48 * 32 + 200) for sent in points.values()), "a point a row of each pair"
+    assert sums["fund"] == alone["fund"] == order["fund"]
+    seconds = [rounds_seconds(one, 48) for one in (made, fitted, ordered)]
+    assert min(seconds[1:]) > seconds[0]
+    assert sums_of(fitted, "south") == sums_of(made, "south") + 2
 
 
 def test_a_federated_run_is_not_told_as_free() -> None:
