@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from parties.data.calendar import calendar_of, calendar_terms
 from parties.data.entities import party_entities
 from parties.data.group_encoder import encoder_learner
+from parties.data.joint_fit import JointFit
 from parties.data.panel import build_feature_panel, build_label_panel, raw_panel
 from parties.data.sources import party_sources
 from parties.settings.consortium import load_consortium
@@ -67,7 +68,7 @@ class Lenders:
         for party in self.settings.party[1:]:
             member = party.name in self.group.members
             asked = party.model_copy(update={"whiten": whiten or not member})
-            joint = self.encoder if member else None
+            joint = JointFit(self.encoder) if member else None
             made.append(build_feature_panel(asked, EXAMPLE, self.data, self.calendar, self.names, joint))
             names.append(party.name)
         return made, names
