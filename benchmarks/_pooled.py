@@ -126,6 +126,7 @@ def load(config: Path, data: Path) -> Pooled:
 
 def joined(settings: ConsortiumSettings, folder: Path, data: Path) -> Pooled:
     """As :func:`load`, of settings in hand; ``folder`` has their queries."""
+    assert settings.calendar is not None
     calendar = calendar_of(calendar_terms(settings.calendar))
     (fund,) = (party for party in settings.party if party.role == "label")
     entities = [party_entities(p, folder, data, settings.label if p is fund else None) for p in settings.party]

@@ -138,7 +138,7 @@ def _cluster(task: Task) -> Iterator[ComputeSettings]:
     if task.backend == "dask":
         from distributed import LocalCluster
 
-        with LocalCluster(
+        with LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=task.workers, threads_per_worker=1, processes=True, dashboard_address=None
         ) as cluster:
             yield settings.model_copy(update={"address": cluster.scheduler_address})

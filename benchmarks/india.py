@@ -39,6 +39,7 @@ FINALISTS = 20
 def panels(data: Path, warmup: int, last: date) -> Pooled:
     """The example, but that expansions and warm-up take ``warmup`` quarters and that the calendar ends at ``last``."""
     settings = load_consortium(EXAMPLE / "consortium.toml")
+    assert settings.calendar is not None
     parties = tuple(
         party.model_copy(update={"expand": party.expand and party.expand.model_copy(update={"fit_periods": warmup})})
         for party in settings.party
@@ -74,6 +75,7 @@ def drawn(generator: np.random.Generator, columns: int, pooled: Pooled) -> Seale
 def judged(pooled: Pooled, ics: NDArray[np.float64]) -> float:
     """The mean over the quarters that the example evaluates, or over all where the calendar ends before them."""
     settings = pooled.settings
+    assert settings.calendar is not None
     periods = calendar_of(calendar_terms(settings.calendar)).periods
     first = settings.evaluation.first
     return float(np.nanmean(ics[periods.index(first) if first in periods else 0 :]))
@@ -110,7 +112,7 @@ def rounding(terms: SealedModel, pooled: Pooled) -> float:
     columns, seeds = pooled.values.shape[2], (bytes([1]) * 32, bytes([2]) * 32)
     weight = sum(sealed_draw(seed, columns, terms, columns) for seed in seeds)
     plain = float_twin_scores([*(p.rows for p in panels), label.features.rows], label, terms, walk, fixed, seeds)
-    rounded = integer_twin(panels, label, terms, walk, fixed, weight)
+    rounded = integer_twin(panels, label, terms, walk, fixed, np.asarray(weight))
     return float(np.nanmax(np.abs(rounded - plain)) / np.nanstd(plain))
 
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -108,7 +109,7 @@ def measure(store: LedgerStore) -> dict[str, tuple[float, float]]:
             order="amount", accounts=("Liabilities:Party:harbor:Stake",)
         ),
     }  # fmt: skip
-    found = {name: milliseconds(lambda asked=asked: store.search(asked)) for name, asked in questions.items()}
+    found = {name: milliseconds(partial(store.search, asked)) for name, asked in questions.items()}
     found["balances"] = milliseconds(store.balances)
     return found
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import time
+from typing import Any
 
 
 def step_seconds(rows: int, features: int, hidden: int, repeats: int) -> list[tuple[float, float]]:
@@ -30,7 +31,7 @@ def step_seconds(rows: int, features: int, hidden: int, repeats: int) -> list[tu
     w = (0.1 * generator.normal(size=(features, hidden + 1))).astype(np.float32)
     sign = np.where(np.arange(hidden) < (hidden + 1) // 2, 1.0, -1.0).astype(np.float32)
 
-    def step(x, y, w):  # type: ignore[no-untyped-def]
+    def step(x: Any, y: Any, w: Any) -> Any:
         z = x @ w
         residual = z[:, :1] + ((z[:, 1:] * z[:, 1:]) @ sign)[:, None] - y
         residual = residual - jnp.mean(residual)

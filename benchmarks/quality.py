@@ -182,9 +182,10 @@ def main(arguments: list[str] | None = None) -> None:
     if asked.trials:
         report_trials(panels, asked.trials)
     if not asked.changes and not asked.trials:
+        begin, first = asked.tune
         tried = grid(asked.penalties, asked.passes) if asked.network else []
         for name, pooled in panels.items():
-            report_panel(name, pooled, asked.starts, *asked.tune, tried)
+            report_panel(name, pooled, asked.starts, begin, first, tried)
     print(f"{time.monotonic() - began:.0f} s")
 
 

@@ -114,7 +114,7 @@ def measure(count: int, periods: int = 104, times: int = 50) -> dict[str, tuple[
     def ask(what: str = "runs/page", **arguments: Any) -> Callable[[], object]:
         return lambda: pass_through(opened, what, arguments, caller)
 
-    middle = {"order": "ic", "offset": count // 2}
+    middle: dict[str, Any] = {"order": "ic", "offset": count // 2}
     return {
         "first": timed(ask(), 1),
         "page": timed(ask(), times),

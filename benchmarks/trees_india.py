@@ -46,6 +46,7 @@ LARGER = {"trees": 300, "rate": 0.2}
 def panels(data: Path, warmup: int, last: date) -> Pooled:
     """The example, but that the warm-up takes ``warmup`` quarters and that the calendar ends at ``last``."""
     settings = load_consortium(EXAMPLE / "trees.toml")
+    assert settings.calendar is not None
     change = {
         "calendar": settings.calendar.model_copy(update={"last": last}),
         "walk_forward": settings.walk_forward.model_copy(update={"warmup": warmup}),

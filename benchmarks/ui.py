@@ -32,6 +32,7 @@ import psutil
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from benchmarks.runs import runs
 from parties.client import DESK
@@ -56,10 +57,10 @@ class Visitor:
         cookie = {"Cookie": f"entente-session-{self._port}={self._secret}"}
         async with connect(
             address,
-            subprotocols=["streamlit"],
+            subprotocols=[Subprotocol("streamlit")],
             additional_headers=cookie,
             max_size=None,
-            proxy=None,  # type: ignore[list-item]
+            proxy=None,
         ) as line:
             await self._rerun(line, "")
             whole = time.monotonic() + self._every
@@ -103,7 +104,12 @@ class Training(FakeNode):
     """A node that trains for as long as it is watched: progress five times a second."""
 
     def __init__(self, consortium: Consortium, name: str, periods: tuple[str, ...]) -> None:
-        super().__init__(consortium, name, on=Training._began, introduction=consortium.offer(name))
+        super().__init__(
+            consortium,
+            name,
+            on=Training._began,  # type: ignore[arg-type]
+            introduction=consortium.offer(name),
+        )
         self._periods = periods
         self._over = threading.Event()
 

@@ -223,7 +223,7 @@ class FakeNode:
         if isinstance(command.body, ApproveBody):
             agreement = Agreement.model_validate(command.body.agreement)
             assert agreement.run_id == command.run_id
-            self.periods = agreement.calendar.periods
+            self.periods = agreement.periods
             self.line.signed(command.run_id, sign_agreement(self.identity.key, agreement))
         elif isinstance(command.body, StartBody):
             phase, attempt = command.body.phase, command.body.attempt
