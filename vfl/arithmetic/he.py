@@ -146,8 +146,7 @@ class KeyHolder:
         self._secret = context.secret_plain(words[:count], context.seal.first_parms_id())
         answered = words[: len(context.answer_primes) * context.degree]
         self._answered = context.secret_plain(answered, context.answer_parms)
-        self._errors = ErrorSource(os.urandom(32))
-        self._decryptor, self._key = seal.Decryptor(context.seal, secret), secret
+        self._errors, self._key = ErrorSource(os.urandom(32)), secret
 
     def __repr__(self) -> str:
         return f"KeyHolder({self.context.name!r}, ...)"
@@ -319,6 +318,7 @@ def raw_operations(key: KeyHolder) -> dict[str, Callable[[], object]]:
     in_ntt = context.from_block(key.encrypt(words))
     cipher, other, product, answer = (seal.Ciphertext(context.seal) for _ in range(4))
     engine, private = context.engine, seal.Encryptor(context.seal, key._key)
+    opening = seal.Decryptor(context.seal, key._key)
     public = seal.Encryptor(context.seal, context.key(unpack_key(key.public_key, context.key_primes, context.degree)))
     engine.transform_from_ntt(in_ntt, cipher)
     engine.transform_to_ntt(plain, parms, lifted)
@@ -329,7 +329,7 @@ def raw_operations(key: KeyHolder) -> dict[str, Callable[[], object]]:
         "encrypt": lambda: private.encrypt_symmetric(plain, other),
         "expand": lambda: other.load(context.seal, seeded),
         "zero": lambda: public.encrypt_zero(context.answer_parms, other),
-        "decrypt": lambda: key._decryptor.decrypt(answer, result),
+        "decrypt": lambda: opening.decrypt(answer, result),
         "ntt": lambda: engine.transform_to_ntt(cipher, other),
         "inverse_ntt": lambda: engine.transform_from_ntt(in_ntt, other),
         "plain_ntt": lambda: engine.transform_to_ntt(plain, parms, lifted),

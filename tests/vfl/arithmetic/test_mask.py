@@ -6,10 +6,11 @@ import hashlib
 
 import numpy as np
 import pytest
+import tenseal.sealapi as seal
 from numpy.typing import NDArray
 from scipy import stats
 
-from vfl.arithmetic.he import Context
+from vfl.arithmetic.he import Context, KeyHolder
 from vfl.arithmetic.mask import MaskSource
 from vfl.arithmetic.parameter_sets import COEFFICIENT_SET, PARAMETER_SETS, SLOT_SET
 from vfl.arithmetic.prime_ring import PRIME
@@ -64,6 +65,27 @@ def test_extreme_masks(name: str) -> None:
     exact = [((2 * t * int(v) + q) // (2 * q)) % t for v in r]
     near = np.array([abs(int(2 * t * v) % (2 * q) - q) < 2**-58 * q for v in r])
     assert all(int(s) == e for s, e, n in zip(share, exact, near, strict=True) if not n)
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_what_a_key_holder_decrypts_is_what_seal_decrypts(name: str) -> None:
+    """Of uniform residues, so of noise of any size: three at once, one of them in places alone."""
+    context, places = CONTEXTS[name], np.array([5, 0, 4095])
+    key, primes = KeyHolder(context), context.answer_primes
+    opening = seal.Decryptor(context.seal, key._key)
+    uniform = [np.stack([secret(f"{name}/{one}/{p}").below(p, 2 * context.degree) for p in primes]) for one in range(3)]
+    drawn = [np.ascontiguousarray(one.reshape(len(primes), 2, -1).swapaxes(0, 1)) for one in uniform]
+    where = [None, places, None]
+    asked = [first if only is None else first[:, only] for (first, _), only in zip(drawn, where, strict=True)]
+    got = key.decrypt_all(
+        *([context.pack_polynomial(one) for one in part] for part in (asked, [d[1] for d in drawn])), where
+    )
+    for residues, only, found in zip(drawn, where, got, strict=True):
+        plain = seal.Plaintext()
+        opening.decrypt(context.answer(residues), plain)
+        count = plain.coeff_count()
+        whole = np.concatenate([context.words_of(plain, count), np.zeros(context.degree - count, dtype=np.uint64)])
+        assert (found == (whole if only is None else whole[only])).all()
 
 
 @pytest.mark.parametrize("name", CONTEXTS)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
 from tests.places import ROOT
@@ -82,7 +83,7 @@ def noise_of(held: U64, own: U64) -> float:
     total = slot_public().combine(loaded, [slot_public().plain(polynomial(own))])
     CONTEXT.engine.transform_from_ntt_inplace(total)
     CONTEXT.engine.mod_switch_to_inplace(total, CONTEXT.answer_parms)
-    return Q / 2.0 ** slot_key()._decryptor.invariant_noise_budget(total) / (2 * PRIME)
+    return Q / 2.0 ** seal.Decryptor(CONTEXT.seal, slot_key()._key).invariant_noise_budget(total) / (2 * PRIME)
 
 
 def polynomial(slots: U64) -> U64:
