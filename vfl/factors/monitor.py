@@ -188,6 +188,12 @@ def watched_for_decay(
     if series:
         live = half_life(np.array(series), np.array(delays, dtype=np.float64), horizon=horizon)
     findings = found.findings | Findings({"decay": half_life_numbers(live)})
+    if shortest is not None and math.isnan(live.periods):
+        untold = (
+            f"Whether it lasts the {shortest:g} periods that were asked for stays open: the live rank IC shows no "
+            "half-life, for there are too few periods, it is not above zero, or it does not fade within the delays."
+        )
+        return Monitoring(findings, Advice(found.advice.action, (*found.advice.reasons, untold)))
     reason = _faded(live, shortest, published)
     if not reason:
         return replace(found, findings=findings)
@@ -198,16 +204,24 @@ def watched_for_decay(
 
 def _faded(live: HalfLife, shortest: float | None, published: HalfLife | None) -> str:
     """Why the live half-life is too short; "" where it is not, or where nothing can be fitted."""
+    reach = _reach(live)
     told = (
-        f"What the scores say lasts less than it should: of the rank IC half is gone after {live.periods:.1f} periods "
-        f"({live.low:.1f} to {live.high:.1f})"
+        "What the scores say lasts less than it should: of the rank IC half is gone after "
+        f"{live.periods:.1f} periods{reach and f' ({reach})'}"
     )
     act = "trade sooner after the scores or shorten the horizon, and retrain if it stays so."
     if shortest is not None:
         return f"{told}, and {shortest:g} were asked for: {act}" if live.periods < shortest else ""
-    if published is not None and live.high < published.low:
-        return f"{told}, and {published.periods:.1f} ({published.low:.1f} and more) as published: {act}"
+    if published is not None and not math.isnan(live.periods) and live.high < published.low:
+        return f"{told}, and after {_reach(published)} as published: {act}"
     return ""
+
+
+def _reach(found: HalfLife) -> str:
+    """The interval in words; "" where there is none."""
+    if math.isnan(found.low):
+        return ""
+    return f"{found.low:.1f} or more" if math.isnan(found.high) else f"{found.low:.1f} to {found.high:.1f}"
 
 
 def _rolling(ics: Floats, window: int) -> Floats:

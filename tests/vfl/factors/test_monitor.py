@@ -104,7 +104,7 @@ def test_what_cannot_be_monitored_is_refused():
     assert math.isnan(population_stability(np.array([]), OLD.ravel()))
 
 
-def fading(persistence: float, periods: int = 120, seed: int = 3):
+def fading(persistence: float, periods: int, seed: int):
     """Scores that follow a state with this persistence, and labels that the state of their own period moves."""
     rng = np.random.default_rng(seed)
     state = np.zeros((periods, N))
@@ -113,8 +113,8 @@ def fading(persistence: float, periods: int = 120, seed: int = 3):
     return state, 0.4 * state + rng.normal(size=state.shape)
 
 
-def watched(persistence: float, **given):
-    scores, labels = fading(persistence)
+def watched(persistence: float, *, periods: int = 120, seed: int = 3, **given):
+    scores, labels = fading(persistence, periods, seed)
     names = tuple(f"{i:03d}" for i in range(len(scores)))
     expected = Expectation(0.36, 0.08, 60, 1, scores)
     return watched_for_decay(monitor(scores, labels, names, expected), scores, labels, horizon=1, **given)
@@ -138,16 +138,25 @@ def test_a_half_life_that_fell_below_the_published_interval_is_watched_and_one_w
 
 
 def test_too_few_live_periods_have_no_half_life_and_alert_nobody():
-    scores, labels = fading(0.5, periods=8)
-    expected = Expectation(0.36, 0.08, 60, 1, scores)
-    before = monitor(scores, labels, PERIODS[:8], expected)
-    found = watched_for_decay(before, scores, labels, horizon=1, shortest=50.0)
-    assert found.advice == before.advice
-    assert math.isnan(found.findings.value("decay", "half_life"))
+    before = watched(0.5, periods=8)
+    assert math.isnan(before.findings.value("decay", "half_life"))
+    found = watched(0.5, periods=8, shortest=50.0)
+    assert found.advice.action == before.advice.action
+    *same, untold = found.advice.reasons
+    assert tuple(same) == before.advice.reasons
+    assert untold.startswith("Whether it lasts the 50 periods that were asked for stays open")
+
+
+def test_an_interval_without_an_end_is_told_as_open():
+    found = watched(0.97, periods=60, seed=4, shortest=100.0)
+    assert math.isnan(found.findings.value("decay", "half_life_high"))
+    assert "after 25.1 periods (12.6 or more), and 100 were asked for" in found.advice.reasons[-1]
+    published = watched(0.5, published=HalfLife(math.nan, 4.5, math.nan, 100))
+    assert "and after 4.5 or more as published" in published.advice.reasons[-1]
 
 
 def test_a_relation_that_is_lost_stays_a_reason_to_retrain():
-    scores, labels = fading(0.5)
+    scores, labels = fading(0.5, 120, 3)
     lost = monitor(scores, labels, tuple(map(str, range(len(scores)))), Expectation(0.9, 0.02, 60, 1, scores))
     assert lost.advice.action == "retrain"
     found = watched_for_decay(lost, scores, labels, horizon=1, shortest=3.0)
