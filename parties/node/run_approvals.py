@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -116,27 +117,26 @@ class RunApprovals:
         with self._lock:
             asked, waiting = dict(self._asked), dict(self._waiting)
         for run_id, body in asked.items():
-            try:
-                self._consider(run_id, body)
-            except StorageError as error:
-                _LOG.error("run %s: the agreement waits: %s", run_id[:12], error)
-                self._stopped.wait(_TROUBLE_SECONDS)
-                continue
-            except Exception as error:
-                _LOG.exception("run %s: the agreement cannot be looked at", run_id[:12])
-                self._reject(run_id, f"an internal error ({type(error).__name__}): see the node's log")
-            with self._lock:
-                self._asked.pop(run_id, None)
+            if self._over(run_id, partial(self._consider, run_id, body)):
+                with self._lock:
+                    self._asked.pop(run_id, None)
         for run_id, one in waiting.items():
-            try:
-                over = self._decided(one)
-            except StorageError as error:
-                _LOG.error("run %s: the decision waits: %s", run_id[:12], error)
-                self._stopped.wait(_TROUBLE_SECONDS)
-                continue
-            if over:
+            if self._over(run_id, partial(self._decided, one)):
                 with self._lock:
                     self._waiting.pop(run_id, None)
+
+    def _over(self, run_id: str, step: Callable[[], bool | None]) -> bool:
+        """Whether a step needs no other. What a full disk stops is taken up again, what nobody expected is refused."""
+        try:
+            return step() is not False
+        except StorageError as error:
+            _LOG.error("run %s: the agreement waits: %s", run_id[:12], error)
+            self._stopped.wait(_TROUBLE_SECONDS)
+            return False
+        except Exception as error:
+            _LOG.exception("run %s: the agreement cannot be looked at", run_id[:12])
+            self._reject(run_id, f"an internal error ({type(error).__name__}): see the node's log")
+            return True
 
     def _consider(self, run_id: str, body: ApproveBody) -> None:
         """Check an agreement; reject it, or let it wait for a decision."""

@@ -141,15 +141,21 @@ def keep_signed_data(run_folder: Path, found: SignedData) -> None:
 
 
 def kept_signed_data(run_folder: Path) -> SignedData | None:
-    """What was kept before the run was signed; None where nothing was."""
+    """What was kept before a run was signed; None where nothing was. Raises :class:`StorageError` for a damaged one."""
+    path = run_folder / _FILE
     try:
-        return SignedData.model_validate_json((run_folder / _FILE).read_bytes())
-    except (OSError, ValidationError):
+        return SignedData.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
         return None
+    except (OSError, ValidationError):
+        raise StorageError(f"{path}: damaged; restore it from a backup, or have the run proposed again") from None
 
 
 def check_signed_data(agreement: Agreement, settings: NodeSettings, folder: Path, key: bytes) -> None:
-    """Raise :class:`DataError` where this node's data changed since it looked at them to sign; read where files did."""
+    """Raise :class:`DataError` where this node's data changed since it looked at them to sign; read where files did.
+
+    Raises :class:`StorageError` where what they were then is damaged.
+    """
     run_folder = folder / "runs" / agreement.run_id
     before = kept_signed_data(run_folder)
     if before is None:

@@ -16,7 +16,7 @@ from parties.control.commands import ApproveBody
 from parties.data.calendar import calendar_of
 from parties.data.simulate import simulate
 from parties.demo.homes import lay_out
-from parties.errors import DataError
+from parties.errors import DataError, StorageError
 from parties.node.decisions import decide
 from parties.node.home import NodeHome
 from parties.node.own_data import read_own_data
@@ -93,6 +93,10 @@ def test_changed_values_end_the_run_by_name_and_restored_ones_do_not(laid: Laid)
     restore()
     laid.begins("satellite")
     laid.begins("social")  # nothing was kept for it: a run that began under an earlier version goes on
+    kept = laid.home("satellite").folder / "runs" / laid.agreement.run_id / "signed_data.json"
+    kept.write_bytes(kept.read_bytes()[:-9])
+    with pytest.raises(StorageError, match=r"signed_data\.json: damaged; restore it"):
+        laid.begins("satellite")
 
 
 def test_rows_taken_away_are_counted_and_a_changed_label_is_named(laid: Laid) -> None:
@@ -157,8 +161,13 @@ class Said:
         pass
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_a_node_that_signs_later_looks_again_where_its_data_changed(laid: Laid, broken: bool) -> None:
+@pytest.mark.parametrize(
+    ("broken", "answer"),
+    [("", "signed"), ("data", "its data cannot be used"), ("code", "an internal error (KeyError)")],
+)
+def test_a_node_that_signs_later_looks_again_where_its_data_changed(
+    laid: Laid, broken: str, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a person signs is what the data are then; data that cannot be used any more are not signed over."""
     home, run_id, said = laid.home("satellite"), laid.agreement.run_id, Said()
     home.settings = home.settings.model_copy(update={"approve": "ask"})
@@ -173,16 +182,17 @@ def test_a_node_that_signs_later_looks_again_where_its_data_changed(laid: Laid, 
             assert not said.came.wait(0.05), said.answers
         before = kept_signed_data(folder)
         assert before is not None
-        if broken:
+        if broken == "code":
+            monkeypatch.setattr("parties.node.run_approvals.check_ready", lambda *given: {}["fault"])
+        if broken == "data":
             laid.change("satellite.parquet", lambda table: table.drop(columns="heat"))
         else:
             laid.change("satellite.parquet", lambda table: table.__setitem__("heat", -table["heat"]))
         decide(folder, home.settings, "approve", by="somebody")
         assert said.came.wait(60)
+        assert answer in said.answers[run_id]
         if broken:
-            assert "its data cannot be used" in said.answers[run_id]
             return
-        assert said.answers == {run_id: "signed"}
         now = kept_signed_data(folder)
         assert now is not None
         assert now.at > before.at
