@@ -15,6 +15,7 @@ __all__ = [
     "HonestyRow",
     "honesty_rows",
     "left_out_table",
+    "measure_title",
     "number_named",
     "numbers_table",
     "quantity",
@@ -24,7 +25,7 @@ __all__ = [
 
 _WORDS: Mapping[str, str] = {
     "ic": "IC", "mmc": "MMC", "psr": "PSR", "pbo": "PBO", "bhy": "(BHY)", "holm": "(Holm)", "ir": "IR", "p": "p value",
-    "psi": "PSI", "ks": "KS distance",
+    "auc": "AUC", "r2": "R\N{SUPERSCRIPT TWO}", "psi": "PSI", "ks": "KS distance", "sharpe": "Sharpe", "n": "number of",
 }  # fmt: skip
 _ENDINGS = ("_t", "_low", "_high")
 _SURE = 0.95
@@ -34,6 +35,12 @@ _REASONS: Mapping[str, str] = {"truth_less_permuted": "permuted", "beside_memory
 def title_of(name: str) -> str:
     """A number's or a check's name for people: rank_ic_ir is rank IC IR."""
     return " ".join(_WORDS.get(word, word) for word in name.split("_"))
+
+
+def measure_title(name: str) -> str:
+    """The name of a measure on test rows, with a capital: log_loss is Log loss."""
+    title = title_of(name)
+    return title[:1].upper() + title[1:]
 
 
 def quantity(value: float | None, unit: str) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import streamlit as st
 
 from parties.client import EntenteError
-from ui.wording import plain
+from ui.wording import as_sentence, plain
 
 __all__ = ["ask", "empty", "explain"]
 
@@ -27,8 +27,8 @@ def ask(what: str, read: Callable[[], T]) -> T | None:
 
 
 def explain(error: EntenteError) -> None:
-    """The error's own sentence, shown as it is."""
-    st.error(plain(str(error)), icon=":material/error:")
+    """The error's own sentence."""
+    st.error(plain(as_sentence(str(error))), icon=":material/error:")
 
 
 def empty(title: str, hint: str) -> None:

@@ -247,7 +247,8 @@ FIELDS: tuple[Field, ...] = (
           _averaged, when=_kind("ensemble", "federated"), elsewhere={"federated": (
               "Members count", "By their rows, or each alike: with noise, medians or trimmed means alike.")}),
     Field("model.anchor", "Anchor", "choice", "model",
-          f"This feature party holds the other half of every share. {HELP['anchor']}", "", _anchors, when=_anchored),
+          f"This feature party holds the other half of every share; where none is named, the one with most columns of "
+          f"those that the other terms allow. {HELP['anchor']}", "", _anchors, when=_anchored),
     Field("model.width", "Squared columns", "whole", "model",
           "Beside the linear one. Each is a square of a weighted sum, so it holds products of all parties' columns.", 4,
           low=1, high=64, when=_sealed),

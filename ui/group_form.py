@@ -54,6 +54,16 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "encoder.hidden": ("Hidden units of the encoder", "An even number."),
     "encoder.fit_periods": ("Fitted on the first periods", "Of the calendar; it makes no codes for these."),
     "encoder.masked_share": ("Share of a window that is hidden", "Where it restores hidden periods."),
+    "expand": ("An expansion fitted together", "Fixed functions of the members' columns, exp_0 and so on, that mean "
+               "the same at each. Counts and moments over all members' rows open for it. Members' nodes refuse another "
+               "shape than their own."),
+    "expand.fourier": ("Random Fourier features", "Of all columns together. 0: none."),
+    "expand.bins": ("Bins of a column", "Of equal counts, two or more. 0: none."),
+    "expand.hinges": ("Signs and hinges", "Two columns of each column's score; nothing is fitted for them."),
+    "expand.outputs": ("Columns it is reduced to", "Whitened, of the Fourier features and bins, which are more."),
+    "expand.columns": ("Columns it is made of", "None: all that every member has."),
+    "expand.fit_periods": ("It is fitted on the first periods", "Of the calendar; what is fitted is empty there."),
+    "expand.seed": ("Seed of the expansion", "With the run's id it draws the frequencies."),
 }  # fmt: skip
 _CHOICES: Mapping[str, Mapping[str, str]] = {
     "absent": {"drawn": "a row drawn from its others", "zeros": "zeros (sealed models alone)"},
@@ -65,14 +75,25 @@ _CHOICES: Mapping[str, Mapping[str, str]] = {
 MORE = frozenset((
     "batch_rows", "learning_rate", "weight_decay", "proximal", "weights", "most_rows", "rule", "trimmed", "clip",
     "noise", "delta", "fraction_bits", "seed", "encoder.task", "encoder.columns", "encoder.masked_share",
+    "expand.columns", "expand.seed",
 ))  # fmt: skip
 """What most groups leave as it is, and the page folds away."""
 
-_LAST = ("encoder.kind", "encoder.outputs", "encoder.window", "encoder.hidden", "encoder.fit_periods")
+_LAST = (
+    "encoder.kind", "encoder.outputs", "encoder.window", "encoder.hidden", "encoder.fit_periods",
+    "expand", "expand.hinges", "expand.fourier", "expand.bins", "expand.outputs", "expand.fit_periods",
+)  # fmt: skip
 _FIRST = ("name", "members", "rounds", "local_epochs", "sampled", "threshold", "absent")
 _OFFERED = {"model.kind": "federated", FEATURES: ()}
 _FEDERATED = {one.path: one for one in FIELDS if one.path.startswith("model.") and one.when(_OFFERED)}
-_SHAPES = {"integer": "whole", "number": "number", "boolean": "switch", "array": "names"}
+_OPTIONAL = "expand"
+"""The table that a group may do without: a switch says whether it has it."""
+
+_BEGINS: Mapping[str, Value] = {"expand.fourier": 32, "expand.outputs": 8}
+"""Of an expansion that is switched on; by the schema's own values it would make nothing."""
+
+_REFUSED = frozenset(("expand.trees", "expand.depth"))
+"""No sum of members gives a random tree, so that a group never has any."""
 _APPLIES: Mapping[str, Callable[[Values], bool]] = {
     "trimmed": lambda values: values.get("rule") == "trimmed",
     "delta": lambda values: bool(values.get("noise")),
@@ -87,15 +108,19 @@ def _fields() -> Iterator[Field]:
 
 
 def _leaves(schema: Mapping[str, Any], shared: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every term below a table of the schema that is no table itself, by its path. A table that a group may do without
-    is for a file alone.
+    """Every term below a table of the schema that is no table itself, by its path; of a table that a group may do
+    without, whether it has it as well.
     """
     for name, told in schema["properties"].items():
-        table = told.get("$ref", "").rpartition("/")[2]
+        path = f"{above}{name}"
+        optional = next((one["$ref"] for one in told.get("anyOf", ()) if "$ref" in one), "")
+        table = told.get("$ref", optional).rpartition("/")[2]
+        if optional:
+            yield path, {"type": "boolean", "default": False, "description": told.get("description", "")}
         if table:
-            yield from _leaves(shared[table], shared, f"{above}{name}.")
-        elif "anyOf" not in told:
-            yield f"{above}{name}", told
+            yield from _leaves(shared[table], shared, f"{path}.")
+        elif path not in _REFUSED:
+            yield path, told
 
 
 def _field(path: str, told: Mapping[str, Any]) -> Field:
@@ -116,8 +141,12 @@ def _field(path: str, told: Mapping[str, Any]) -> Field:
         path, label, kind, "who", about, told.get("default", [] if kind == "names" else ""), choices,
         low=_bound(told, kind, "inimum"), high=_bound(told, kind, "aximum"),
         step=known.step if known else float(told.get("multipleOf") or _step(told.get("default"))),
-        when=_APPLIES.get(path, lambda _: True),
+        when=_APPLIES.get(path, _expands if path.startswith(f"{_OPTIONAL}.") else lambda _: True),
     )  # fmt: skip
+
+
+def _expands(values: Values) -> bool:
+    return bool(values.get(_OPTIONAL))
 
 
 def _bound(told: Mapping[str, Any], kind: str, which: str) -> float | None:
@@ -154,8 +183,11 @@ def can_group(values: Values) -> bool:
 
 def group_values(table: Mapping[str, Any]) -> dict[str, Value]:
     """What the fields show for this ``[[group]]``."""
+    begins = {} if table.get(_OPTIONAL) else _BEGINS
     return {
-        field.path: typed(field, field.kind, value_at(table, field.path, None), field.standing({}))
+        field.path: typed(
+            field, field.kind, value_at(table, field.path, None), begins.get(field.path, field.standing({}))
+        )
         for field in GROUP_FIELDS
     }
 
@@ -164,7 +196,10 @@ def group_from(base: Mapping[str, Any], values: Values) -> dict[str, Any]:
     """The ``[[group]]`` that the form says, upon what ``base`` says of things that have no field."""
     table = copy.deepcopy(dict(base))
     for field in GROUP_FIELDS:
-        if not field.when(values):
+        if field.path == _OPTIONAL:
+            if not values.get(_OPTIONAL):
+                table.pop(_OPTIONAL, None)
+        elif not field.when(values):
             drop_at(table, field.path)
         elif field.path in values:
             value = values[field.path]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from parties.client import EntenteError, PeerError
-from ui.wording import instant, plain, when
+from ui.wording import as_sentence, instant, plain, when
 
 __all__ = ["away_since", "banner", "found", "lost"]
 
@@ -56,7 +56,7 @@ def _retry(said: str, again: Callable[[], object], last: bool) -> None:
     since = lost()
     below = " Below is the last state that was read." if last else ""
     st.error(
-        f"{plain(said[:1].upper() + said[1:])}.\n\nNo answer for {when(since, ago=False)}.{below} It is asked again "
+        f"{plain(as_sentence(said))}\n\nNo answer for {when(since, ago=False)}.{below} It is asked again "
         f"every {_RETRY_SECONDS:.0f} seconds; nothing has to be done here.",
         title="The coordinator does not answer", icon=":material/cloud_off:",
     )  # fmt: skip

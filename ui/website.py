@@ -14,12 +14,13 @@ from ui.astray import Astray
 from ui.pages import PAGES
 from ui.sign_in import Welcome, routes
 
-__all__ = ["app"]
+__all__ = ["KEYS", "app"]
 
-_KEYS = frozenset(("home", *(page.key for page in PAGES)))
+KEYS = frozenset(("home", *(page.key for page in PAGES)))
+"""The addresses that have a page."""
 
 app = App(
     Path(__file__).with_name("app.py"),
     routes=routes(),
-    middleware=[Middleware(Welcome), Middleware(Astray, keys=_KEYS)],
+    middleware=[Middleware(Welcome), Middleware(Astray, keys=KEYS)],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
@@ -26,6 +26,7 @@ __all__ = [
     "STATUS_ICONS",
     "Colour",
     "amount",
+    "as_sentence",
     "correlation",
     "count",
     "data_size",
@@ -215,6 +216,8 @@ HELP: Mapping[str, str] = {
 }  # fmt: skip
 
 _MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
+_NUMBER = re.compile(r"(?<![\w.,:/#-])(\d{1,3}(?:,\d{3})+|\d{5,})(?![\w:/-]|,\d)")
+_PERCENT = re.compile(r"(?<=\d) ?%")
 
 
 def plain(text: str, *, longest: int = 400) -> str:
@@ -223,6 +226,22 @@ def plain(text: str, *, longest: int = 400) -> str:
     if len(flat) > longest:
         flat = flat[: longest - 1] + "…"
     return _MARKDOWN.sub(r"\\\1", flat)
+
+
+def as_sentence(text: str, names: Collection[str] = ()) -> str:
+    """What a coordinator or a node said, as a sentence of a page: a capital, a full stop, numbers as everywhere else.
+
+    A sentence that is whole stays so, and a first word that is one of ``names``, or part of a term, keeps its case. Not
+    yet escaped.
+    """
+    said = " ".join(text.split())
+    said = _NUMBER.sub(lambda found: count(int(found[1].replace(",", ""))), said)
+    said = _PERCENT.sub("\N{NO-BREAK SPACE}%", said)
+    if not said or said[-1] in ".!?…:":
+        return said
+    first = said.split(" ", 1)[0].rstrip(",;:").removesuffix("'s")
+    begun = said[:1].upper() + said[1:] if first.isalpha() and first not in names else said
+    return f"{begun}."
 
 
 def with_commands(sentence: str) -> str:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+import re
+
+from pydantic import Field, ValidationError, model_validator
 
 from vfl.agreed import Terms
 
-__all__ = ["ExpansionSettings", "ExpansionShape"]
+__all__ = ["ExpansionSettings", "ExpansionShape", "declared_expansion"]
+
+_IN_A_GROUP = re.compile(
+    r"exp_0 to exp_\d{1,4}: of ([^:;]+): (sign and hinge of each)?(?:; )?"
+    r"(?:(?:(\d{1,4}) random Fourier features)?(?:, )?(?:(\d{1,2}) bins of each)?, "
+    r"reduced to (\d{1,3}) whitened columns; fitted without labels by the members of group "
+    r"([a-z0-9_-]+) together, on the first (\d{1,6}) periods, then frozen|agreed by group ([a-z0-9_-]+) together)"
+)
 
 
 class ExpansionShape(Terms):
@@ -104,3 +113,22 @@ class ExpansionSettings(ExpansionShape):
             f"fitted without labels on this party's first {self.fit_periods} periods, then frozen; seed {self.seed}"
         )
         return self.told(columns, fitted)
+
+
+def declared_expansion(declared: str) -> tuple[str, ExpansionShape] | None:
+    """The group and the shape that an expansion declares, all columns that it reads named; None where no group fits it.
+
+    What :meth:`ExpansionSettings.declared` says of a member of a group, read back. The seed is not told.
+    """
+    found = _IN_A_GROUP.fullmatch(declared)
+    if found is None:
+        return None
+    columns, hinges, fourier, bins, outputs, fitted_by, fitted, agreed_by = found.groups()
+    shape: dict[str, object] = {"hinges": bool(hinges), "columns": tuple(columns.split(", "))}
+    if outputs:
+        shape |= {"fourier": int(fourier or 0), "bins": int(bins or 0), "outputs": int(outputs)}
+        shape |= {"fit_periods": int(fitted)}
+    try:
+        return fitted_by or agreed_by, ExpansionShape.model_validate(shape)
+    except ValidationError:
+        return None

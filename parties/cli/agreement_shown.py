@@ -78,7 +78,7 @@ def show_openings(agreement: Agreement, standing: int) -> None:
     """How often a row opens, and what may open of it. standing: this node's own limit."""
     from vfl.models.screen.opens import SCREEN_BITS
     from vfl.models.sealed.scales import SCORE_BITS
-    from vfl.terms import AnchoredModel, FederatedModel, ScreenModel
+    from vfl.terms import AnchoredModel, FederatedModel, RidgeModel, ScreenModel
 
     model = agreement.model
     if isinstance(model, ScreenModel):
@@ -99,9 +99,13 @@ def show_openings(agreement: Agreement, standing: int) -> None:
             (f"agreed limit over all runs, counted by {model.anchor}", agreement.row_limit),
         ]  # fmt: skip
     else:
+        ridge = isinstance(model, RidgeModel)
         title, lines = "Openings of a row", [
             ("predictions", 1),
-            ("training passes", min(model.epochs, agreement.openings_left - 1)),
+            (
+                "entering the moments of training, sums over many rows" if ridge else "training passes",
+                min(model.epochs, agreement.openings_left - 1),
+            ),
             ("for the search's trials of the source layer", agreement.search_openings),
             ("for contributions", max(agreement.needed_openings - 1 - model.epochs, 0)),
             ("agreed limit", agreement.row_limit),

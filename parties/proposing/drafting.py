@@ -15,12 +15,12 @@ from parties import __version__
 from parties.agreement.document import Agreement
 from parties.agreement.federated_terms import payloads_of
 from parties.agreement.group_terms import with_group_encoders
-from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import LabelTerms, PartyTerms, RewardTerms
 from parties.agreement.who_learns import ALONE_OVER_A_LIST, opens_alone
 from parties.errors import ConfigError
 from parties.files.toml import read_toml
 from parties.names import COORDINATOR
+from parties.proposing.anchors import anchored
 from parties.proposing.configurations import signed_search
 from parties.proposing.members import with_members
 from parties.settings.consortium import (
@@ -31,14 +31,20 @@ from parties.settings.consortium import (
 )
 from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
-from vfl.terms import ROWS_PER_COLUMN, AnchoredModel, FederatedModel, OpeningTerms, ScreenModel, SplitModel
+from vfl.terms import (
+    ROWS_PER_COLUMN,
+    AnchoredModel,
+    FederatedModel,
+    OpeningTerms,
+    ScreenModel,
+    SplitModel,
+)
 
 __all__ = [
     "Node",
     "Offer",
     "TermsFault",
     "agreement_of",
-    "anchored",
     "coalition_of",
     "load_proposal",
     "offered_terms",
@@ -318,18 +324,6 @@ def agreement_of(
     if made.alignment.hides_coverage and opens_alone(made):
         raise TermsFault("openings.contribution", ALONE_OVER_A_LIST)
     return made
-
-
-def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
-    """The terms with an anchor, where the model needs one and they name none."""
-    model = settings.model
-    if not isinstance(model, AnchoredModel) or isinstance(model, ScreenModel | FederatedModel) or model.anchor:
-        return settings
-    columns = {party.name: len(party.output_columns) for party in settings.party}
-    tied = {name for group in settings.group if group.head == "tied" for name in group.members}
-    outside = [party for party in settings.party if party.name not in tied]
-    chosen = chosen_anchor(outside, columns) or chosen_anchor(settings.party, columns)
-    return settings.model_copy(update={"model": model.model_copy(update={"anchor": chosen})})
 
 
 def _with_batch_floor(settings: ConsortiumSettings) -> ConsortiumSettings:

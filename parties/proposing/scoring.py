@@ -129,7 +129,7 @@ def scoring_of(
     if gone := left(trained, nodes):
         raise ConfigError(gone)
     body: dict[str, Any] = trained.model_dump(mode="json") | {
-        "purpose": f"scores of {period} under run {trained.run_id[:12]}",
+        "purpose": f"Scores of {period} under run {trained.run_id[:12]}",
         "proposed_at": now,
         "expires_at": now + validity,
         "nonce": f"scores:{secrets.token_hex(16)}",

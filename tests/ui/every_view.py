@@ -26,7 +26,7 @@ from tests.ui.sample_states import FEDERATED, GROUP, PROPOSED, ROUNDS, SEALED, S
 
 __all__ = ["VIEWS", "main"]
 
-_APP = Path(__file__).with_name("every_view_app.py")
+_APP = Path(__file__).with_name("every_view_site.py")
 _UI = Path(__file__).resolve().parents[2] / "ui"
 
 
@@ -87,6 +87,7 @@ VIEWS: tuple[View, ...] = (
     View("factors-empty", "factors", state="empty"),
     *(View(view.name, view.place) for view in _factor()),
     View("factor-away", f"factor?run={AWAY}"),
+    View("factor-unknown", f"factor?run={'9' * 64}"),
     View("factor-empty", "factor", state="empty"),
     View("compare", f"compare?runs={SETTLED},{SEALED}", "Terms that differ"),
     View("compare-three", f"compare?runs={SETTLED},{SEALED},{TREES}", "Terms that differ"),
@@ -122,7 +123,7 @@ VIEWS: tuple[View, ...] = (
     View("settings-sign-ins", "settings", steps=("Sign-ins",)),
     View("settings-reader", "settings", state="reader"),
     View("not-for-the-role", "new_run", state="reader"),
-    View("not-found", "no-such-page"),
+    View("not-found", "no-such-page", "There is no page"),
     View("coordinator-away", "", state="away"),
     View("coordinator-lost", f"run?run={RUNNING}", "No answer since", state="lost"),
 )

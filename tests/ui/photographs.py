@@ -15,7 +15,7 @@ from tests.ui.chromium import Browser
 __all__ = ["THEMES", "View", "photographs", "smaller"]
 
 THEMES = ("light", "dark")
-_HEIGHT, _TALLEST = 1000, 2600
+_HEIGHT, _TALLEST = 1000, 12_000
 _COLOURS = 128
 _A_MOMENT = 0.4
 _MAIN = "document.querySelector('[data-testid=stMain]')"
@@ -67,6 +67,7 @@ def photographs(
             browser.settled(seconds=90)
             _window(browser, width, min(_TALLEST, max(_HEIGHT, int(browser.value(_TALL) or 0))))
             time.sleep(_A_MOMENT)
+            _quiet(browser)
             browser.value(_DRAWN)
             browser.wait_for("window.drawnAnew === true")
             file = target / f"{view.name}-{width}-{theme}.png"

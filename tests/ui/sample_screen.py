@@ -65,7 +65,7 @@ def scoring_run() -> RunView:
     run = settled_run()
     return run.model_copy(
         update={
-            "run_id": SESSION, "purpose": f"scores of 2026-11-06 under run {run.run_id[:12]}", "series": (),
+            "run_id": SESSION, "purpose": f"Scores of 2026-11-06 under run {run.run_id[:12]}", "series": (),
             "evaluation": None, "ic_joint": None, "ic_own": None, "contributions": (), "factor": None, "score_bits": 17,
             "scored_rows": 463, "agreement": run.agreement | {"scores": {"of": run.run_id, "first": "2026-11-06"}},
         }

@@ -13,7 +13,7 @@ from parties.calls.views import StaticView
 from parties.client import EvaluationView, FactorPage, OverlapView, PhaseView, RunView, ViewerView
 from parties.errors import PeerError
 from tests.ui import sample_contributions, sample_federated, sample_screen, sample_trust
-from tests.ui.sample import HOSTILE, RUNNING, SETTLED, T0, SampleClient, sealed_run, settled_run
+from tests.ui.sample import HOSTILE, PAUSED, RUNNING, SETTLED, T0, SampleClient, sealed_run, settled_run
 
 __all__ = ["FEDERATED", "GROUP", "PROPOSED", "ROUNDS", "SEALED", "STATES", "STATIC", "TREES", "client_in"]
 
@@ -100,6 +100,9 @@ def _more_runs(made: SampleClient) -> None:
         sample_screen.SCREEN: sample_screen.screen_run(),
         sample_screen.SESSION: sample_screen.scoring_run(),
         RUNNING: made.views[RUNNING].model_copy(update={"purpose": _SAID}),
+        PAUSED: made.views[RUNNING].model_copy(
+            update={"run_id": PAUSED, "purpose": "Daily factor", "status": "paused", "waiting_for": ("till",)}
+        ),
     }
     before = made.doors["factors/one"]
     made.doors["factors/one"] = lambda asked: before(asked).model_copy(update={"daily": sample_screen.DAILY})
@@ -139,6 +142,7 @@ def _others(sealed: RunView) -> dict[str, RunView]:
 def _nothing(made: SampleClient) -> None:
     """A consortium that has just been made."""
     made.views.clear()
+    made.parties = list  # type: ignore[method-assign]
     made.money.accounts, made.money.entries, made.money.runs, made.money.dossiers = [], [], [], []
     made.membership.members = []
     none: list[OverlapView] = []

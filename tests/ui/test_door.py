@@ -84,6 +84,18 @@ def test_sign_in_follows_the_base_path(base: str) -> None:
     assert asked_below(base, f"{base}/sign-in?token=mine&next=//evil.example").headers["location"] == f"{base}/"
 
 
+def test_the_sample_that_pictures_are_taken_of_leads_there_as_well() -> None:
+    from tests.ui.every_view_site import app
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://desk") as browser:
+            return await browser.get("/no-such-page", headers={"accept": "text/html"})
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/{NOWHERE}?asked=no-such-page")
+
+
 @pytest.mark.parametrize("base", ["", "/funds/desk"])
 def test_an_address_that_no_page_has_leads_to_the_page_that_says_so(base: str) -> None:
     """Streamlit would show its first page under a dialog of its own, and nothing at all for a/b."""

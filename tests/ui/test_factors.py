@@ -95,8 +95,8 @@ def test_a_factor_verifies_and_shows_every_chart_of_the_battery() -> None:
     charts = sum(len(part.get("vega_lite_chart")) for part in parts.values())
     assert charts == sum(len(s.charts) for s in sample_factors.detail().sections) == 13
     text = said(parts["What could fool you"])
-    assert plain("left out: needs the series of two trials or more, there is one") in text
-    assert plain("persistent features identify entities " + HOSTILE, longest=600) in text
+    assert plain("Left out: needs the series of two trials or more, there is one") in text
+    assert plain("Persistent features identify entities " + HOSTILE, longest=600) in text
     assert HOSTILE not in text
     before = client.asked.count("factors/check")
     app.run()
@@ -142,7 +142,9 @@ def test_files_are_offered_where_the_coordinator_says_so(role: str) -> None:
 
 def test_a_run_that_does_not_exist_is_explained() -> None:
     app = show(factor_page, SampleClient(), [], run="<script>")
-    assert "there is no run" in app.error[0].value
+    assert "There is no run" in app.error[0].value
+    assert app.title[0].value == "Factor"
+    assert "All factors" in [b.label for b in app.button]
 
 
 def test_versions_lead_to_each_other() -> None:

@@ -21,6 +21,7 @@ from tests.ui.sample import SampleClient
 from tests.ui.test_new_run import field, labels_of, new_run_page
 from ui import run_form
 from ui.group_form import GROUP_FIELDS, GROUPS, group_from, group_values
+from vfl.expansion_terms import ExpansionSettings, ExpansionShape
 
 EXAMPLE = ROOT / "examples" / "group_encoder" / "consortium.toml"
 LENDERS = ("orbit", "chatter", "till")
@@ -108,9 +109,57 @@ def test_every_term_of_a_group_is_a_field_and_values_and_terms_are_inverse() -> 
     inner = set(EncoderSettings().shape.model_dump())
     paths = {path for name in GroupTerms.model_fields for path in
              ([f"encoder.{one}" for one in inner] if name == "encoder" else [name])}  # fmt: skip
-    assert {one.path for one in GROUP_FIELDS} == paths - {"expand"}, "a table that a group may do without: of a file"
+    trees = {"trees", "depth"}  # which no group may have
+    paths |= {f"expand.{one}" for one in ExpansionShape.model_fields if one not in trees}
+    assert {one.path for one in GROUP_FIELDS} == paths
     table: dict[str, Any] = read_toml(EXAMPLE, "")["group"][0] | {"expand": {"fourier": 32, "outputs": 8}}
     again = group_from(table, group_values(table))
     assert GroupTerms.model_validate(again) == GroupTerms.model_validate(table)
     assert group_values(again) == group_values(table)
     assert run_form.terms_from({}, {"model.kind": "sealed", GROUPS: [(table, group_values(table))]})["group"] == [again]
+    assert "expand" not in group_from(table, group_values(table) | {"expand": False})
+    bins = table | {"expand": {"bins": 8, "outputs": 4}}
+    assert group_values(bins)["expand.fourier"] == 0, "what a table leaves out is the schema's, not that of a new one"
+
+
+def test_an_expansion_is_fitted_together_as_a_file_with_the_same_lines_says(tmp_path: Path) -> None:
+    """The nodes declare it, so it begins the form; it can be taken out, changed, and switched on anew."""
+    settings = ExpansionSettings(group="lenders", fourier=32, outputs=8, fit_periods=28)
+    made = settings.output_columns(COLUMNS)
+    offers = {
+        name: offer.model_copy(update={"columns": (*offer.columns, *made), "expansion": settings.declared(COLUMNS)})
+        if offer.encoder
+        else offer
+        for name, offer in lenders().items()
+    }
+    with mock.patch("tests.ui.sample_runs.members", return_value=offers):
+        client = SampleClient()
+    app = show(new_run_page, client, [])
+    assert not app.error, app.error[0].value
+    assert (field(app, "An expansion fitted together").value, field(app, "Random Fourier features").value) == (True, 32)
+    field(app, "Bins of a column").set_value(4).run()
+    assert not app.error, app.error[0].value
+    question, draft = app.session_state["draft"]
+    base = {key: value for key, value in client.run_templates()[0].terms.items() if key != "group"}
+    shape = to_toml({"encoder": read_toml(EXAMPLE, "")["group"][0]["encoder"]}).replace("[encoder]", "[group.encoder]")
+    written = tmp_path / "terms.toml"
+    written.write_text(
+        f'{to_toml(base)}\n[[group]]\nname = "lenders"\nmembers = ["orbit", "chatter", "till"]\n{shape}\n'
+        "[group.expand]\nfourier = 32\nbins = 4\noutputs = 8\nfit_periods = 28\n"
+    )
+    assert load_proposal(written, offers) == offered_terms(question.terms, offers)
+    assert draft.agreement["groups"][0]["expand"]["bins"] == 4
+    assert "fit one expansion of their columns" in " ".join(line for part in draft.text for line in part.lines)
+    field(app, "An expansion fitted together").set_value(False).run()
+    assert "Random Fourier features" not in labels_of(app)
+    (fault,) = [text.value for text in app.markdown if ":red[" in text.value]
+    assert "do not agree" in fault
+
+
+def test_an_expansion_that_is_switched_on_makes_something(client: SampleClient) -> None:
+    app = show(new_run_page, client, [])
+    field(app, "An expansion fitted together").set_value(True).run()
+    assert "do not agree" in app.error[0].value, "these members' nodes declare none"
+    assert app.session_state["draft"][0].terms["group"][0]["expand"] | {"seed": 0} == {
+        "fourier": 32, "outputs": 8, "bins": 0, "hinges": False, "columns": [], "fit_periods": 8, "seed": 0,
+    }  # fmt: skip

@@ -14,7 +14,7 @@ from tests.ui.sample import HOSTILE, SampleClient
 from ui.charts.money import balances_chart
 from ui.money import accounts_table, entries_table, journal_question, settlements_table, standing_words, whole
 from ui.views.money_steps import minor_of
-from ui.wording import plain
+from ui.wording import as_sentence, plain
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 
@@ -151,7 +151,7 @@ def test_an_empty_ledger_and_a_silent_coordinator() -> None:
     assert "No posting yet" in said(show(ledger_page, client))
     client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
     app = show(ledger_page, client)
-    assert [error.value for error in app.error] == [plain(str(client.error))]
+    assert [error.value for error in app.error] == [plain(as_sentence(str(client.error)))]
     client.error = None
     button(app, "Try again").click().run()
     assert not app.error

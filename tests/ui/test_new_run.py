@@ -92,6 +92,7 @@ def test_taking_parties_out_takes_them_out_everywhere() -> None:
 def test_a_ridge_has_fields_of_its_own() -> None:
     app = show(new_run_page, SampleClient(), [])
     app.button_group[0].set_value("ridge").run()
+    assert "1 for entering the moments of training, which are sums over many rows" in said(app)
     labels = {widget.label for widget in app.number_input}
     assert "Penalty" in labels
     assert "Passes" not in labels
@@ -317,7 +318,7 @@ def test_without_parties_and_without_a_coordinator_the_page_says_so() -> None:
     client = SampleClient()
     client.error = PeerError("the coordinator is away: try again")
     app = show(new_run_page, client, [])
-    assert "the coordinator is away" in app.error[0].value
+    assert "The coordinator is away" in app.error[0].value
     client.error = None
     button(app, "Try again").click().run()
     assert not app.error
@@ -330,7 +331,7 @@ def test_the_coordinator_going_away_under_the_form_keeps_what_was_typed() -> Non
     client.run_templates = lambda: client.doors["runs/templates"](None)
     client.parties = lambda: [PartyView(name=n, role=o.role, columns=o.columns) for n, o in members(PARTIES).items()]
     field(app, "Purpose").set_value("Kept").run()
-    assert "the coordinator is away" in app.error[0].value
+    assert "The coordinator is away" in app.error[0].value
     client.error = None
     app.run()
     assert not app.error

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from parties.errors import PeerError
 from tests.ui.pages_rig import TIMEOUT, button, numbers, said, show, text_tables
 from tests.ui.sample import ABORTED, HOSTILE, PAUSED, RUNNING, SETTLED, SampleClient, bundle, sealed_run
-from ui.wording import plain
+from ui.wording import as_sentence, plain
 
 
 def run_page(client: object) -> None:
@@ -32,7 +32,7 @@ def test_a_silent_coordinator_is_one_sentence_and_a_way_back(page: Callable[...,
     client = SampleClient()
     client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
     app = show(page, client, *args)
-    assert [error.value for error in app.error] == [plain(str(client.error))]
+    assert [error.value for error in app.error] == [plain(as_sentence(str(client.error)))]
     client.error = None
     button(app, "Try again").click().run()
     assert not app.error
@@ -48,7 +48,7 @@ def test_a_settled_run_shows_its_results() -> None:
     assert all(metric.help for metric in app.metric)
     assert len(app.get("vega_lite_chart")) == 3
     assert "96 periods out of sample" in said(app)
-    assert "masked way" in said(show(run_page, SampleClient(), run=SETTLED, part="Contributions"))
+    assert "valued from masked sums" in said(show(run_page, SampleClient(), run=SETTLED, part="Contributions"))
     assert "orbit to harbor 48.0 MB" in said(show(run_page, SampleClient(), run=SETTLED, part="Privacy"))
     assert not app.error
 
@@ -150,7 +150,8 @@ def test_an_aborted_run_says_why_and_a_paused_one_for_whom() -> None:
 
 def test_an_unknown_run_is_refused_by_name() -> None:
     app = show(run_page, SampleClient(), run="ee" * 32)
-    assert "there is no run eeeeeeeeeeee" in app.error[0].value
+    assert "There is no run eeeeeeeeeeee" in app.error[0].value
+    assert app.title[0].value == "Run"
 
 
 def test_choosing_another_run_changes_the_address() -> None:

@@ -16,11 +16,14 @@ from parties.client import ContributionView, OpeningsView, PhaseView, SeriesPoin
 from parties.control.phases import PHASES
 from tests.ui.sample import HOSTILE, T0, SampleClient, bundle, factor, settled_run, training_run
 from ui import wording
+from ui.battery_words import measure_title, title_of
 from ui.bundle import check_archive
+from ui.caution_words import caution_words
 from ui.charts import runs as run_charts
 from ui.charts import thinned_series
 from ui.message_words import MESSAGES, message_words
 from ui.tables import run as run_tables
+from ui.views import run_head
 
 
 @given(st.text(max_size=200))
@@ -39,6 +42,48 @@ def test_plain_escapes_what_streamlit_adds_to_markdown_and_cuts_long_text() -> N
     assert wording.plain(":red[x] $y$ <b>") == r"\:red\[x\] \$y\$ \<b\>"
     assert wording.plain("a\nb\tc") == "a b c"
     assert wording.plain("x" * 500, longest=10) == "x" * 9 + "…"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("there is no run 9: list the runs", "There is no run 9: list the runs."),
+        ("orbit is away: it is asked again", "orbit is away: it is asked again."),
+        ("orbit's node is away", "orbit's node is away."),
+        ("orbit says so.", "orbit says so."),
+        ("openings.noise = 0 tells more", "openings.noise = 0 tells more."),
+        ("up to 60000 of 2,308,800 bits (7%)", "Up to 60 000 of 2 308 800 bits (7\N{NO-BREAK SPACE}%)."),
+        ("pot 10000.00 USD at 127.0.0.1:17600", "Pot 10 000.00 USD at 127.0.0.1:17600."),
+        ("2026-11-02 and run 123456789012-a", "2026-11-02 and run 123456789012-a."),
+        ("", ""),
+    ],
+)
+def test_what_others_said_is_shown_as_a_sentence_of_the_page(said: str, shown: str) -> None:
+    told = wording.as_sentence(said, ("orbit",)).replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert told == shown
+
+
+def test_a_caution_names_its_term_as_the_form_does_and_says_nothing_twice() -> None:
+    told = "openings.contribution: contributions are not measured, so the pot is not shared out"
+    assert caution_words(told) == "Contributions are not measured, so the pot is not shared out."
+    assert caution_words("recipients: the coordinator receives the factor") == "The coordinator receives the factor."
+    masked = "openings.contribution: masked contributions open each party's own scores"
+    assert caution_words(masked) == "Contributions: Masked contributions open each party's own scores."
+    assert caution_words("orbit: its data is late") == "Orbit: its data is late.", "a name that is no term stays"
+    assert caution_words("Only 3 periods are predicted.") == "Only 3 periods are predicted."
+
+
+def test_measures_and_speeds_are_read_as_people_write_them() -> None:
+    assert [measure_title(name) for name in ("auc", "log_loss", "r2")] == ["AUC", "Log loss", "R²"]
+    assert [title_of(name) for name in ("n_trials", "deflated_sharpe")] == ["number of trials", "deflated Sharpe"]
+    speeds = [run_head._speed(pace, "rounds") for pace in (0.4, 1.0, 1.44, 6.0, 6210.0)]
+    assert speeds == [
+        "2.5 s a round",
+        "1 round/s",
+        "1.4 rounds/s",
+        "6 rounds/s",
+        "6\N{NARROW NO-BREAK SPACE}210 rounds/s",
+    ]
 
 
 @pytest.mark.parametrize(

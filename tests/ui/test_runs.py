@@ -18,7 +18,7 @@ from tests.ui.sample import ABORTED, HOSTILE, PAUSED, SETTLED, VIEWER, SampleCli
 from tests.ui.sample_runs import many
 from ui import shared_reads
 from ui.run_search import ORDERS, page_words, pages, question
-from ui.wording import plain
+from ui.wording import as_sentence, plain
 
 
 def runs_page(client: object, opened: list[str], role: str = "admin") -> None:
@@ -101,7 +101,7 @@ def test_a_silent_coordinator_is_one_sentence_and_a_way_back() -> None:
     client = SampleClient()
     client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
     app = show(runs_page, client, [])
-    assert [error.value for error in app.error] == [plain(str(client.error))]
+    assert [error.value for error in app.error] == [plain(as_sentence(str(client.error)))]
     client.error = None
     button(app, "Try again").click().run()
     app.run()

@@ -112,5 +112,6 @@ def test_nobody_is_shown_what_is_gone() -> None:
     app = show(run_page, client, run=SETTLED)
     client.views.pop(SETTLED)
     app.run()
-    assert "there is no run" in app.error[0].value
+    assert "There is no run" in app.error[0].value
     assert not app.metric
+    assert app.title[0].value == "Run"

@@ -171,7 +171,7 @@ def test_runs_are_found_by_words_and_unknown_ones_explained() -> None:
     app.text_input(key="run words").set_value("nothing like it").run()
     assert "No run fits" in said(app)
     app = show(trust_page, SampleClient(), section="agreements", run="<script>")
-    assert "there is no run" in app.error[0].value
+    assert "There is no run" in app.error[0].value
     client = SampleClient()
     client.views.clear()
     assert "No run yet" in said(show(trust_page, client, section="revealed"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from parties.client import ComparisonView
+from ui.form_fields import FIELDS
 from ui.wording import MISSING, amount, correlation, count, duration, instant, percent, short_id, t_value
 
 __all__ = ["differences_table", "numbers_table", "terms_table", "titles"]
@@ -23,6 +24,9 @@ _NUMBERS: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
     "sharpe": ("Sharpe per period, after costs", lambda value: MISSING if value is None else f"{value:.2f}"),
     "deflated_sharpe": ("Deflated Sharpe", percent),
 }
+
+_TERMS: Mapping[str, str] = {one.path: one.label for one in FIELDS if not one.elsewhere}
+"""What a form calls a term, where that is the same whatever the model."""
 
 
 def titles(found: ComparisonView) -> list[str]:
@@ -74,5 +78,7 @@ def differences_table(found: ComparisonView) -> pd.DataFrame:
 
 
 def terms_table(found: ComparisonView) -> pd.DataFrame:
-    """One row per term in which the agreements differ."""
-    return pd.DataFrame([(row.name, *row.values) for row in found.terms], columns=["Term", *titles(found)])
+    """One row per term in which the agreements differ, by what the form of a new run calls it where it has a field."""
+    return pd.DataFrame(
+        [(_TERMS.get(row.name, row.name), *row.values) for row in found.terms], columns=["Term", *titles(found)]
+    )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import streamlit as st
 
 from parties.client import CostView, DraftView, ScreenPlanView
 from ui import run_form
+from ui.caution_words import caution_words
 from ui.tables.run_list import costs_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, count, duration, percent, plain, things
+from ui.wording import HELP, as_sentence, count, duration, percent, plain, things
 
 __all__ = ["show"]
 
@@ -20,7 +20,6 @@ _UNSAID = (
     "propose."
 )
 _NO_PURPOSE = "No purpose is given"
-_PATH = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 
 
 def show(draft: DraftView | None) -> bool:
@@ -31,7 +30,7 @@ def show(draft: DraftView | None) -> bool:
         section = run_form.SECTIONS.get(run_form.section_of(draft.field), "")
         where = run_form.label_at(draft.field)
         title = " · ".join(part for part in (section, where or draft.field) if part) or "These terms do not hold"
-        st.error(plain(draft.fault), icon=":material/error:", title=plain(title))
+        st.error(plain(as_sentence(draft.fault)), icon=":material/error:", title=plain(title))
         st.button("Propose", disabled=True, icon=":material/send:", key="propose", help="Mend what is named above.")
         return False
     unsaid = not str(draft.agreement.get("purpose", "")).strip()
@@ -46,26 +45,16 @@ def show(draft: DraftView | None) -> bool:
     for sentence in draft.warnings:
         if unsaid and sentence.startswith(_NO_PURPOSE):
             continue  # it stands above, with where to mend it
-        st.markdown(f":orange[:material/warning:] {plain(_read(sentence))}")
+        st.markdown(f":orange[:material/warning:] {plain(caution_words(sentence), longest=600)}")
     st.markdown("**Who learns what**")
     for who in draft.learns:
         title = f"{plain(who.who)}, {who.role}" if who.role else plain(who.who)
         with st.expander(title, expanded=who.role == "label party"):
-            st.markdown("\n".join(f"- {plain(line, longest=2000)}" for line in who.what))
+            st.markdown("\n".join(f"- {plain(as_sentence(line), longest=2000)}" for line in who.what))
     _openings(draft)
     if draft.cost is not None:
         _cost(draft.cost, screened=draft.screen is not None)
     return wanted
-
-
-def _read(caution: str) -> str:
-    """A caution by the words of the form, where it begins with a field's path in the terms."""
-    path, mark, said = caution.partition(": ")
-    if not mark or not _PATH.fullmatch(path):
-        return caution
-    label = run_form.label_at(path)
-    said = said[:1].upper() + said[1:]
-    return f"{label}: {said}" if label else said
 
 
 def _openings(draft: DraftView) -> None:

@@ -14,7 +14,7 @@ from ui.charts.drawn_once import draw
 from ui.charts.factors import factor_chart
 from ui.empty_states import empty
 from ui.text_table import show_text_table
-from ui.wording import HELP, MISSING, correlation, plain, t_value, things
+from ui.wording import HELP, MISSING, as_sentence, correlation, plain, t_value, things
 
 __all__ = ["headline", "honesty", "left_out", "measures", "sections", "warnings"]
 
@@ -28,7 +28,11 @@ _HELPS = {
 def warnings(detail: FactorDetail) -> None:
     """What the battery warns of, each on a line of its own."""
     for warning in detail.warnings:
-        st.warning(plain(warning.text, longest=600), title=plain(_sentence(warning.name)), icon=":material/warning:")
+        st.warning(
+            plain(as_sentence(warning.text), longest=600),
+            title=plain(battery_words.measure_title(warning.name)),
+            icon=":material/warning:",
+        )
     if detail.facts and not detail.withheld and not detail.warnings:
         st.caption("No check of the battery raised a warning. What could not be checked is listed below.")
 
@@ -39,7 +43,10 @@ def measures(card: FactorCard) -> None:
     assert found is not None
     rows = [
         {"Scores": "joint" if model == "joint" else "label party alone"}
-        | {name.replace("_", " "): MISSING if value is None else f"{value:.4f}" for name, value in by.items()}
+        | {
+            battery_words.measure_title(name): MISSING if value is None else f"{value:.4f}"
+            for name, value in by.items()
+        }
         for model, by in found.measures.items()
     ]
     table = pd.DataFrame(rows).fillna(MISSING)
@@ -89,7 +96,7 @@ def _verdict(cell: DeltaGenerator, row: battery_words.HonestyRow) -> None:
         st.markdown(f"**{row.title}**", help=row.meaning)
         icon = {True: ":green[:material/check_circle:]", False: ":red[:material/error:]", None: ""}[row.good]
         st.markdown(f"#### {row.value} {icon}")
-        st.caption(plain(row.says, longest=300))
+        st.caption(plain(as_sentence(row.says), longest=300))
 
 
 def sections(detail: FactorDetail, keys: Collection[str], *, others: bool = False) -> None:
@@ -112,15 +119,12 @@ def _section(section: SectionView, detail: FactorDetail) -> None:
             with column:
                 st.markdown(f"**{plain(chart.title)}**")
                 draw(factor_chart, chart, mean if chart.key == "rank_ic" else None, alt=chart.title)
-                st.caption(plain(_sentence(chart.series.definition)))
+                st.caption(plain(as_sentence(chart.series.definition)))
     if section.numbers:
         table = battery_words.numbers_table(section)
-        with st.expander(f"{things(len(table), 'numbers')} with their definitions", expanded=not section.charts):
+        whose = "its definition" if len(table) == 1 else "their definitions"
+        with st.expander(f"{things(len(table), 'numbers')} with {whose}", expanded=not section.charts):
             show_text_table(table, alt=f"Numbers: {section.title}", right=("Value", "t", "95 % interval", "n"))
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def left_out(detail: FactorDetail) -> None:

@@ -32,8 +32,12 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         st.title("Factor")
         empty("No factor yet", "A run's factor appears here as soon as its label party has exported it.")
         return
+    missing = st.container()
     detail = kept(f"factor {run_id}", "the factor", lambda: client.factor(run_id))
     if detail is None:
+        missing.title("Factor")
+        if reachable("factors") and st.button("All factors", icon=":material/query_stats:", key="all factors"):
+            go("factors")
         return
     check = take.checked(client, detail.card)
     _heading(detail, check)
@@ -134,6 +138,7 @@ def _about(detail: FactorDetail) -> None:
         with st.expander("What it is", icon=":material/info:"):
             st.table({"": list(detail.facts), " ": [plain(value) for value in detail.facts.values()]})
     if detail.files:
-        with st.expander(f"{things(len(detail.files), 'files')} with fingerprints", icon=":material/folder_zip:"):
+        what = "its fingerprint" if len(detail.files) == 1 else "their fingerprints"
+        with st.expander(f"{things(len(detail.files), 'files')} with {what}", icon=":material/folder_zip:"):
             st.code(f"SHA-256 of SHA256SUMS: {detail.card.sha256}", language=None)
             show_text_table(files_table(detail.files), alt="Files of the bundle", right=("Size",), code=("SHA-256",))

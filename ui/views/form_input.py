@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 from ui.form_fields import Field, Values
-from ui.wording import plain
+from ui.wording import as_sentence, plain
 
 __all__ = ["draw_input", "in_rows", "wrong"]
 
@@ -59,4 +59,4 @@ def draw_input(key: str, field: Field, values: Values) -> None:
 
 def wrong(sentence: str) -> None:
     """What is wrong with the input above."""
-    st.markdown(f":red[:material/error: {plain(sentence)}]")
+    st.markdown(f":red[:material/error: {plain(as_sentence(sentence))}]")

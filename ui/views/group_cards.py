@@ -44,7 +44,8 @@ def seed_groups(
         values[FEATURES] = list(features)
         _keep(start, number, values, "members", features)
         values[FREE] = common_columns([offers.get(name, ()) for name in values["members"]])
-        _keep(start, number, values, "encoder.columns", values[FREE])
+        for path in ("encoder.columns", "expand.columns"):
+            _keep(start, number, values, path, values[FREE])
         found.append((table, values))
     return found
 
@@ -89,7 +90,9 @@ def _card(start: TemplateView, number: int, place: int, values: dict[str, Value]
     fields = [field for field in GROUP_FIELDS if field.when(values)]
     for folded in (False, True):
         some = [field for field in fields if (field.path in MORE) == folded]
-        inside = st.expander("More of its rounds and its encoder", icon=":material/tune:") if folded else st.container()
+        inside = (
+            st.expander("More of its rounds and what they make", icon=":material/tune:") if folded else st.container()
+        )
         with inside:
             for row in in_rows(some, values, _NARROW):
                 for cell, field in zip(st.columns(2) if len(row) == 2 else [st.container()], row, strict=True):

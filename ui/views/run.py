@@ -48,6 +48,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         st.title("Run")
         empty("No run yet", "A run appears here as soon as an admin proposes one.")
         return
+    missing = st.container()  # the heading of a run is its purpose, which only a run that there is has
     choice, actions = st.columns([3, 2], vertical_alignment="bottom")
     with choice:
         run_id = _choose(page.runs, wanted)
@@ -55,6 +56,9 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     one = f"run {run_id}"
     run = kept(one, "the run", lambda: shared(client, viewer, one, lambda: client.run(run_id), seconds=0))
     if run is None:
+        missing.title("Run")
+        if reachable("runs") and st.button("All runs", icon=":material/list:", key="all runs"):
+            go("runs")
         return
     with actions.container(horizontal=True, horizontal_alignment="right"):
         run_actions.buttons(client, viewer, run)

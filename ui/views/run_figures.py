@@ -6,6 +6,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from parties.client import EvaluationView, RunView, ViewerView
+from ui.battery_words import measure_title
 from ui.charts import runs as run_charts
 from ui.charts.drawn_once import draw
 from ui.charts.thinned_series import MOST_POINTS
@@ -19,6 +20,7 @@ from ui.wording import HELP, MISSING, amount, correlation, count, data_size, pla
 __all__ = ["contribution", "numbers", "quality", "revealed", "trees_of"]
 
 _WAYS = {
+    "masked": "Coalitions were valued from masked sums: one more opening of a row for each.",
     "retrain": "Every coalition trained anew with the lead, and was valued by its rank IC over all members' rows.",
     "moments": "Valued by each coalition's Pearson IC: two numbers per coalition and period opened.",
 }
@@ -83,7 +85,7 @@ def _test_rows(run: RunView, evaluation: EvaluationView) -> None:
     cells = st.columns(max(1, len(joint)) + 1)
     for cell, (name, value) in zip(cells, joint.items(), strict=False):
         note = f"own {_figure(own[name])}" if name in own else None
-        _number(cell, plain(name.replace("_", " ")), _figure(value), HELP["test_rows"], note)
+        _number(cell, plain(measure_title(name)), _figure(value), HELP["test_rows"], note)
     _number(cells[-1], "Common entities", count(run.n_common), HELP["common"])
 
 
@@ -155,7 +157,7 @@ def contribution(run: RunView) -> None:
     draw(run_charts.shapley_chart, run.contributions, alt="Shapley values by party")
     table = run_tables.contributions_table(run.contributions, run.unit, run.scale)
     show_text_table(table, alt="Shapley values, shares and rewards", right=list(table.columns[1:]))
-    st.caption(f"Reward pot: {plain(amount(run.pot, run.unit, run.scale))}")
+    st.caption(f"Reward pot: {plain(amount(run.pot, run.unit, run.scale))}.")
 
 
 def revealed(run: RunView) -> None:

@@ -16,6 +16,7 @@ from ui.wording import (
     STATUS_COLOURS,
     STATUS_ICONS,
     Colour,
+    as_sentence,
     count,
     duration,
     instant,
@@ -38,6 +39,9 @@ _STANDINGS: Mapping[str, tuple[Colour, str]] = {
     "away": ("orange", ":material/cloud_off:"),
 }
 
+_FEW = 10
+"""Of so few a second the first decimal is told as well."""
+
 
 def heading(run: RunView) -> None:
     """What the run is for, how it stands, and why it stopped or waits."""
@@ -52,10 +56,11 @@ def heading(run: RunView) -> None:
         help=f"Proposed {instant(run.proposed_at)}. {HELP['run']}",
     )
     for words in paused_words(run):
-        st.warning(plain(words), icon=":material/pause_circle:")
+        st.warning(plain(as_sentence(words)), icon=":material/pause_circle:")
     if run.status == "aborted":
         blame = f"Aborted by {run.culprit}" if run.culprit else "Aborted"
-        st.error(plain(run.reason) or "no reason was given", icon=":material/cancel:", title=plain(blame))
+        why = plain(as_sentence(run.reason, run.parties)) or "No reason was given."
+        st.error(why, icon=":material/cancel:", title=plain(blame))
     elif run.status == "paused" and not run.pauses:
         waiting = plain(", ".join(run.waiting_for)) or "a party"
         st.warning(f"Paused: waiting for {waiting}. The run goes on when it is back.", icon=":material/pause_circle:")
@@ -110,7 +115,7 @@ def progress(run: RunView, members: Sequence[PartyView]) -> None:
         for words in (*opened, *awaited_words(run, current, members)):
             st.caption(plain(words))
         if current.finished:
-            st.caption(f"Finished: {plain(', '.join(current.finished))}")
+            st.caption(f"Finished by {plain(', '.join(current.finished))}.")
 
 
 def _bar_words(run: RunView, state: ProgressView) -> str:
@@ -130,7 +135,8 @@ def _speed(per_second: float, unit: str) -> str:
     """How fast a party goes; in seconds of one where it does less than one in a second."""
     if 0 < per_second < 1:
         return f"{1 / per_second:.1f} s a {plain(unit.removesuffix('s'))}"
-    return f"{count(per_second)} {plain(unit)}/s"
+    pace = count(per_second, 1) if per_second < _FEW else count(per_second)
+    return f"{pace.removesuffix('.0')} {plain(unit.removesuffix('s') if pace == '1.0' else unit)}/s"
 
 
 def _period(run: RunView, state: ProgressView) -> str:

@@ -19,6 +19,11 @@ def epsilon(value: float) -> str:
     return f"{value:.3g}"
 
 
+def _small(value: float) -> str:
+    """As people write a small number: 1e-5, not 1e-05."""
+    return f"{value:g}".replace("e-0", "e-")
+
+
 def round_tiles(found: FederatedView | None) -> tuple[Tile, ...]:
     """Of the numbers that matter most: rounds, and the privacy that they have cost. Label, value, help, note."""
     if found is None:
@@ -29,7 +34,7 @@ def round_tiles(found: FederatedView | None) -> tuple[Tile, ...]:
         spent = f"{epsilon(found.epsilon)} of {epsilon(found.agreed_epsilon)}"
         if found.missed:
             spent = f"\N{GREATER-THAN OR EQUAL TO} {epsilon(found.epsilon)}"
-        tiles.append((f"Epsilon spent{whose}", spent, HELP["epsilon"], f"delta {found.delta:g}"))
+        tiles.append((f"Epsilon spent{whose}", spent, HELP["epsilon"], f"delta {_small(found.delta)}"))
     return tuple(tiles)
 
 
@@ -84,5 +89,5 @@ def _privacy(found: FederatedView) -> str:
         return f"Epsilon cannot be told here: {plain(found.untold)}"
     return (
         f"Noise of {found.noise:g} clips is in every opened sum of weights. {epsilon(found.agreed_epsilon)} at delta "
-        f"{found.delta:g} was signed for; a training that is begun anew spends its rounds again."
+        f"{_small(found.delta)} was signed for; a training that is begun anew spends its rounds again."
     )

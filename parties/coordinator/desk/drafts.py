@@ -40,13 +40,15 @@ from parties.proposing.counted_costs import run_cost
 from parties.proposing.drafting import TermsFault, agreement_of, coalition_of, offered_terms, terms_of
 from parties.settings.consortium import ConsortiumSettings
 from vfl.models.sealed.scales import SCORE_BITS
-from vfl.terms import AnchoredModel, FederatedModel, ScreenModel
+from vfl.terms import AnchoredModel, FederatedModel, RidgeModel, ScreenModel
 
 __all__ = ["Drafts", "doors"]
 
 _FEW_PERIODS = 12
 _HIGH_T = 7.0
 _LONG_SECONDS = 3600.0
+_ENTRY = "entering the moments of training, which are sums over many rows"
+"""What a ridge charges a row of training for."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,7 @@ def _uses(agreement: Agreement) -> Iterator[OpeningUseView]:
         yield OpeningUseView(what="the prediction", most=agreement.opened_scores)
         return
     yield OpeningUseView(what="the prediction", most=1)
-    yield OpeningUseView(what="training", most=passes)
+    yield OpeningUseView(what=_ENTRY if isinstance(agreement.model, RidgeModel) else "training", most=passes)
     if terms.contribution == "masked" and parties > 1:
         yield OpeningUseView(what="contributions: every coalition", most=2 ** (parties - 1) - 1)
     if terms.attribution:

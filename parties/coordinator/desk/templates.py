@@ -93,7 +93,8 @@ def _grouped(terms: dict[str, Any], offers: Mapping[str, IntroductionBody]) -> d
     groups = offered_groups(offers)
     if not groups:
         return terms
-    fitted = max(group["encoder"]["fit_periods"] for group in groups)
+    made = [group[part] for group in groups for part in ("encoder", "expand") if part in group]
+    fitted = max(shape["fit_periods"] for shape in made)
     walk = {**terms["walk_forward"], "warmup": max(terms["walk_forward"]["warmup"], fitted)}
     openings = dict(terms["openings"])
     if openings["contribution"] == "masked":

@@ -11,8 +11,9 @@ from parties.agreement.document import Agreement
 from parties.agreement.product_terms import co_owners, product_lines
 from parties.agreement.sealed_terms import sealed_members
 from parties.agreement.text import agreement_lines
+from parties.proposing.anchors import anchored
 from parties.proposing.sealed_costs import sealed_cost
-from tests.parties.agreement.test_group_terms import signed
+from tests.parties.agreement.test_group_terms import settings, signed
 from tests.parties.agreement.test_model_terms import agreement
 from tests.parties.agreement.test_static_terms import agreed
 from vfl.product_terms import Pair, ProductTerms
@@ -85,6 +86,17 @@ def test_an_anchor_that_is_an_owner_is_refused_where_contributions_are_valued() 
     record["model"]["anchor"] = "c"
     said = " ".join(product_lines(Agreement.model_validate(record)))
     assert "l and c together see of each row what the products of two owners add to its embedding" in said
+
+
+def test_where_no_anchor_is_named_it_owns_no_half_of_a_valued_product() -> None:
+    asked = settings()
+    products = ProductTerms(screen=SCREEN, formulas=("north#0 x south#1",))
+    model = asked.model.model_copy(update={"anchor": "", "products": products})
+    unnamed = asked.model_copy(update={"group": (), "model": model})
+    assert asked.openings.contribution != "none"
+    assert anchored(unnamed).model.anchor == "east"  # type: ignore[union-attr]
+    free = unnamed.model_copy(update={"openings": asked.openings.model_copy(update={"contribution": "none"})})
+    assert anchored(free).model.anchor == "north", "where nobody is valued any feature party may be it"  # type: ignore[union-attr]
 
 
 def test_an_owner_is_cautioned_of_the_other_one() -> None:

@@ -13,7 +13,7 @@ from parties.agreement.sealed_terms import sealed_members
 from parties.agreement.text import agreement_lines
 from parties.agreement.who_learns import who_learns
 from parties.node.group_encoder import as_served
-from parties.proposing.drafting import anchored
+from parties.proposing.anchors import anchored
 from parties.proposing.sealed_costs import sealed_cost, sealed_steps
 from tests.parties.agreement.test_group_terms import settings, signed
 

@@ -1,0 +1,23 @@
+"""The anchor of a run whose terms name none."""
+
+from __future__ import annotations
+
+from parties.agreement.sealed_terms import chosen_anchor
+from parties.settings.consortium import ConsortiumSettings
+from vfl.terms import AnchoredModel, FederatedModel, ScreenModel, SealedModel
+
+__all__ = ["anchored"]
+
+
+def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
+    """The terms with an anchor, where the model needs one and they name none: one that these terms allow, if any."""
+    model = settings.model
+    if not isinstance(model, AnchoredModel) or isinstance(model, ScreenModel | FederatedModel) or model.anchor:
+        return settings
+    columns = {party.name: len(party.output_columns) for party in settings.party}
+    unfit = {name for group in settings.group if group.head == "tied" for name in group.members}
+    if isinstance(model, SealedModel) and model.products and settings.openings.contribution != "none":
+        unfit |= {owner for one in model.products.named for owner in one.owners}
+    outside = [party for party in settings.party if party.name not in unfit]
+    chosen = chosen_anchor(outside, columns) or chosen_anchor(settings.party, columns)
+    return settings.model_copy(update={"model": model.model_copy(update={"anchor": chosen})})

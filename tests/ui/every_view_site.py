@@ -1,0 +1,19 @@
+"""The sample's pages as a site, for :mod:`tests.ui.every_view`: an address that none has leads to ours that says so.
+
+Streamlit imports it by its bare name, as it does :mod:`ui.website`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from starlette.middleware import Middleware
+from streamlit.starlette import App
+
+from ui.astray import Astray
+from ui.website import KEYS
+
+app = App(Path(__file__).with_name("every_view_app.py"), middleware=[Middleware(Astray, keys=KEYS)])
