@@ -65,6 +65,7 @@ VIEWS: tuple[View, ...] = (
     View("runs-reader", "runs", "All runs", state="reader"),
     View("runs-empty", "runs", state="empty"),
     *_new_run(),
+    View("new-run-group", "new_run", "Name of the group", state="lenders"),
     View("new-run-empty", "new_run", state="empty"),
     *_run("settled", SETTLED, "Contributions", "Privacy", "Terms", "Log"),
     View("run-settled-opened", f"run?run={SETTLED}", steps=(("open",),)),

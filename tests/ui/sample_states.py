@@ -6,20 +6,24 @@ import json
 import time
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 from pydantic import BaseModel, TypeAdapter
 
 from parties.calls.views import StaticView
 from parties.client import EvaluationView, FactorPage, OverlapView, PhaseView, RunView, ViewerView
 from parties.errors import PeerError
-from tests.ui import sample_contributions, sample_federated, sample_screen, sample_trust
-from tests.ui.sample import HOSTILE, PAUSED, RUNNING, SETTLED, T0, SampleClient, sealed_run, settled_run
+from tests.ui import sample_contributions, sample_federated, sample_runs, sample_screen, sample_trust
+from tests.ui.sample import HOSTILE, PARTIES, PAUSED, RUNNING, SETTLED, T0, SampleClient, sealed_run, settled_run
+from tests.ui.sample_lenders import GROUP as GROUP_OF_LENDERS
+from tests.ui.sample_lenders import lenders
+from vfl.expansion_terms import ExpansionSettings
 
 __all__ = ["FEDERATED", "GROUP", "PROPOSED", "ROUNDS", "SEALED", "STATES", "STATIC", "TREES", "client_in"]
 
 FEDERATED, ROUNDS, SEALED, TREES = "fa" * 32, "fb" * 32, "5e" * 32, "73" * 32
 GROUP, PROPOSED, STATIC = "6a" * 32, "9e" * 32, "57" * 32
-STATES = ("", "reader", "operator", "auditor", "empty", "away", "lost")
+STATES = ("", "reader", "operator", "auditor", "empty", "away", "lost", "lenders")
 _AWAY = "the coordinator at 127.0.0.1:7600 cannot be reached: check the address, and that it runs"
 _UNTIL_LOST = 8.0
 _SAID = "Weekly factor, mid caps"
@@ -74,6 +78,8 @@ def client_in(state: str) -> SampleClient:
         made.doors["viewer"] = lambda _: ViewerView(name="Rae", role=made.role, party=whose)
     elif state == "empty":
         _nothing(made)
+    elif state == "lenders":
+        _lenders(made)
     elif state == "away":
         made.error = PeerError(_AWAY)
     return made
@@ -137,6 +143,15 @@ def _others(sealed: RunView) -> dict[str, RunView]:
         }
     )  # fmt: skip
     return {GROUP: group, STATIC: static, PROPOSED: proposed}
+
+
+def _lenders(made: SampleClient) -> None:
+    """Members with the same columns, whose nodes train an encoder and fit an expansion together."""
+    offers = lenders(ExpansionSettings(group=GROUP_OF_LENDERS, fourier=32, outputs=8, fit_periods=28))
+    with mock.patch("tests.ui.sample_runs.members", return_value=offers):
+        made.doors |= sample_runs.drafts(PARTIES, made.proposed)
+        told = made.parties()
+    made.parties = lambda: told  # type: ignore[method-assign]
 
 
 def _nothing(made: SampleClient) -> None:

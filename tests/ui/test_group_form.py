@@ -10,31 +10,17 @@ from unittest import mock
 import pytest
 
 from parties.agreement.group_terms import GroupTerms
-from parties.control.reports import IntroductionBody
 from parties.files.toml import read_toml
 from parties.proposing.drafting import load_proposal, offered_terms
 from parties.settings.consortium import EncoderSettings
 from parties.settings.toml_text import to_toml
-from tests.places import ROOT
 from tests.ui.pages_rig import button, said, show
 from tests.ui.sample import SampleClient
+from tests.ui.sample_lenders import EXAMPLE, GROUP, LENDERS, lenders
 from tests.ui.test_new_run import field, labels_of, new_run_page
 from ui import run_form
 from ui.group_form import GROUP_FIELDS, GROUPS, group_from, group_values
 from vfl.expansion_terms import ExpansionSettings, ExpansionShape
-
-EXAMPLE = ROOT / "examples" / "group_encoder" / "consortium.toml"
-LENDERS = ("orbit", "chatter", "till")
-COLUMNS = ("balance", "spend", "arrears", "visits")
-
-
-def lenders() -> dict[str, IntroductionBody]:
-    """Members whose nodes train the example's encoder together, beside a label party."""
-    shape = read_toml(EXAMPLE, "")["group"][0]["encoder"]
-    told = EncoderSettings(**shape, group="lenders").declared(COLUMNS)
-    fund = IntroductionBody(role="label", columns=("score",), label_name="state", label_definition="a month later")
-    loan = IntroductionBody(role="feature", columns=(*COLUMNS, "enc_0"), encoder=told)
-    return {name: loan if i else fund for i, name in enumerate(("harbor", *LENDERS))}
 
 
 @pytest.fixture
@@ -124,14 +110,7 @@ def test_every_term_of_a_group_is_a_field_and_values_and_terms_are_inverse() -> 
 
 def test_an_expansion_is_fitted_together_as_a_file_with_the_same_lines_says(tmp_path: Path) -> None:
     """The nodes declare it, so it begins the form; it can be taken out, changed, and switched on anew."""
-    settings = ExpansionSettings(group="lenders", fourier=32, outputs=8, fit_periods=28)
-    made = settings.output_columns(COLUMNS)
-    offers = {
-        name: offer.model_copy(update={"columns": (*offer.columns, *made), "expansion": settings.declared(COLUMNS)})
-        if offer.encoder
-        else offer
-        for name, offer in lenders().items()
-    }
+    offers = lenders(ExpansionSettings(group=GROUP, fourier=32, outputs=8, fit_periods=28))
     with mock.patch("tests.ui.sample_runs.members", return_value=offers):
         client = SampleClient()
     app = show(new_run_page, client, [])
