@@ -33,7 +33,7 @@ def test_runs_stand_side_by_side() -> None:
     assert list(differences.iloc[0][["Rank IC less the first's", "t", "95 % interval"]]) == [
         "+0.013", "2.1", "+0.001 to +0.025",
     ]  # fmt: skip
-    assert list(terms.iloc[0]) == ["purpose", "Weekly factor, large caps", HOSTILE]
+    assert list(terms.iloc[0]) == ["Purpose", "Weekly factor, large caps", HOSTILE]
     assert len(app.get("vega_lite_chart")) == 2
     assert HOSTILE not in said(app)
     app.button(key=f"open {RUNNING}").click().run()

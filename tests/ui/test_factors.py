@@ -144,7 +144,6 @@ def test_a_run_that_does_not_exist_is_explained() -> None:
     app = show(factor_page, SampleClient(), [], run="<script>")
     assert "There is no run" in app.error[0].value
     assert app.title[0].value == "Factor"
-    assert "All factors" in [b.label for b in app.button]
 
 
 def test_versions_lead_to_each_other() -> None:

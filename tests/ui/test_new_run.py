@@ -92,7 +92,7 @@ def test_taking_parties_out_takes_them_out_everywhere() -> None:
 def test_a_ridge_has_fields_of_its_own() -> None:
     app = show(new_run_page, SampleClient(), [])
     app.button_group[0].set_value("ridge").run()
-    assert "1 for entering the moments of training, which are sums over many rows" in said(app)
+    assert "1 for entering the moments of training" in said(app)
     labels = {widget.label for widget in app.number_input}
     assert "Penalty" in labels
     assert "Passes" not in labels
@@ -202,7 +202,7 @@ def test_daily_use_is_proposed_as_a_file_of_terms_with_the_same_lines_would_be(t
     app = show(new_run_page, SampleClient(), [])
     assert not {"Weights kept until", "Trained anew", "A later period is proposed by"} & labels_of(app)
     field(app, "Later periods to score").set_value(26).run()
-    assert "name the day from which" in app.error[0].value, "how long weights are kept is for people to say"
+    assert "Name the day from which" in app.error[0].value, "how long weights are kept is for people to say"
     field(app, "Weights kept until").set_value(date(2020, 1, 1)).run()
     assert "is not after the day of the proposal" in app.error[0].value
     assert any("is not after the day" in text.value and ":red[" in text.value for text in app.markdown)

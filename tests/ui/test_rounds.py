@@ -51,7 +51,7 @@ def test_afterwards_the_privacy_tab_has_every_round_and_every_member() -> None:
     assert list(by_name.loc[LOST]) == ["7", "after round 7", "2.94"]
     assert list(by_name.loc[STAYED[0]]) == ["20", "\N{EN DASH}", "5.35"]
     text = said(app).replace("\\", "")
-    assert "7.22 at delta 1e-05 was signed for" in text
+    assert "7.22 at delta 1e-5 was signed for" in text
     assert "No row opens" in text
     assert "most opened row" not in text
 

@@ -29,7 +29,7 @@ def run_page(client: object, opened: list[object], role: str = "admin", party: s
     from parties.client import ViewerView
     from ui.views import run
 
-    st.session_state["pages of the site"] = dict.fromkeys(("run", "new_run", "factor", "contributions"))
+    st.session_state["pages of the site"] = dict.fromkeys(("run", "runs", "new_run", "factor", "contributions"))
     run.go = lambda key, **query: opened.append((key, query))
     run.render(client, ViewerView(name=role, role=role, party=party))
 
@@ -37,6 +37,14 @@ def run_page(client: object, opened: list[object], role: str = "admin", party: s
 def held(by: str, **changes: Any) -> RunView:
     pause = PauseView(by=by, why=HOSTILE, at=T0)
     return training_run().model_copy(update={"status": "paused", "pauses": (pause,), **changes})
+
+
+def test_a_run_that_nobody_has_leads_back_to_the_list() -> None:
+    opened: list[object] = []
+    app = show(run_page, SampleClient(), opened, run="9" * 64)
+    assert [title.value for title in app.title] == ["Run"]
+    button(app, "All runs").click().run()
+    assert opened == [("runs", {})]
 
 
 @pytest.mark.parametrize(
