@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from psi.flow import Message, ProtocolError, RemoteProtocolError
 from tests.vfl.federated.rig import COORDINATOR, RUN, play, secret
-from vfl.expansion_terms import ExpansionShape
+from vfl.expansion_terms import ExpansionSettings, ExpansionShape, declared_expansion
 from vfl.federated.expansion import (
     CELLS,
     REACH,
@@ -133,3 +133,22 @@ def test_made_up_counts_too_few_rows_and_too_few_directions_are_refused() -> Non
 def test_another_run_has_other_frequencies() -> None:
     one, two = plan(bins=0), plan("00" * 32, bins=0)
     assert not np.allclose(one.features(ROWS["n"], np.zeros((3, 0))), two.features(ROWS["n"], np.zeros((3, 0))))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"fourier": 32, "outputs": 8, "fit_periods": 28},
+        {"bins": 8, "hinges": True, "outputs": 4},
+        {"fourier": 3, "bins": 2, "outputs": 2, "columns": ("a", "b")},
+        {"hinges": True},
+    ],
+)
+def test_what_a_member_declares_of_its_groups_expansion_is_read_back(shape: dict[str, Any]) -> None:
+    settings = ExpansionSettings(group="lenders", **shape)
+    meant = settings.shape.model_copy(update={"columns": shape.get("columns", ("a", "b", "c"))})
+    assert declared_expansion(settings.declared(("a", "b", "c"))) == ("lenders", meant)
+    alone = ExpansionSettings(**shape).declared(("a", "b", "c"))
+    assert declared_expansion(alone) is None, "its own, which no group fits"
+    trees = ExpansionSettings(group="lenders", **shape | {"trees": 3}).declared(("a", "b", "c"))
+    assert declared_expansion(trees) is None, "which no group may have"
