@@ -23,7 +23,7 @@ def test_while_it_trains_it_says_who_is_in_the_round_and_what_is_spent() -> None
     app = show(run_page, client_of(federated_training()), [], run=RUNNING)
     shown = numbers(app)
     assert shown["Rounds"] == "9 of 10"
-    assert shown["Epsilon spent"] == "3.4 of 7.22"
+    assert shown["Epsilon spent"] == "3.40 of 7.22"
     assert "Common entities" not in shown
     assert "Openings per row" not in shown
     text = said(app).replace("\\", "")

@@ -7,7 +7,12 @@ import pandas as pd
 from parties.client import FederatedView
 from ui.wording import MISSING, count
 
-__all__ = ["members_table", "rounds_table"]
+__all__ = ["epsilon", "members_table", "rounds_table"]
+
+
+def epsilon(value: float) -> str:
+    """Three digits, so that numbers below one another can be compared: 3.40, not 3.4."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def rounds_table(found: FederatedView) -> pd.DataFrame:
@@ -30,7 +35,7 @@ def members_table(found: FederatedView) -> pd.DataFrame:
     if found.group:
         frame = frame.drop(columns="Dropped")  # the run waits for whoever was lost
     if found.spent:
-        frame["Epsilon"] = [f"{found.spent[name]:.3g}" for name in found.members]
+        frame["Epsilon"] = [epsilon(found.spent[name]) for name in found.members]
     return frame
 
 

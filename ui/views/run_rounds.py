@@ -5,18 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from parties.client import FederatedView
-from ui.tables.rounds import members_table, rounds_table
+from ui.tables.rounds import epsilon, members_table, rounds_table
 from ui.text_table import show_text_table
 from ui.wording import HELP, count, plain, things
 
-__all__ = ["Tile", "dropped", "epsilon", "latest_round", "round_tiles", "rounds"]
+__all__ = ["Tile", "dropped", "latest_round", "round_tiles", "rounds"]
 
 Tile = tuple[str, str, str, str | None]
-
-
-def epsilon(value: float) -> str:
-    """Three digits."""
-    return f"{value:.3g}"
 
 
 def _small(value: float) -> str:
