@@ -119,7 +119,7 @@ def test_files_are_made_when_asked_for_and_a_refusal_is_said() -> None:
     assert len(app.get("download_button")) == 1
     client.doors["ledger/file"] = lambda _: (_ for _ in ()).throw(LedgerError("more than 50000 transactions fit"))
     button(app, "All as Beancount").click().run()
-    assert any("50000" in error.value for error in app.error)
+    assert any("50\N{NARROW NO-BREAK SPACE}000" in error.value for error in app.error)
     button(app, "Statement of chatter").click().run()
     assert client.money.asked[-1].party == "chatter"
     assert not app.exception
@@ -243,7 +243,7 @@ def test_nothing_to_settle_and_a_silent_coordinator() -> None:
     client = SampleClient()
     client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
     app = show(settlement_page, client)
-    assert {error.value for error in app.error} == {plain(str(client.error))}
+    assert {error.value for error in app.error} == {plain(as_sentence(str(client.error)))}
 
 
 # -- the words and tables
