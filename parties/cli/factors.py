@@ -250,14 +250,13 @@ def joint_summary(bundle: FactorFolder) -> dict[str, Any]:
     return summary
 
 
-def show_findings(found: Findings, *, everything: bool) -> None:
-    """The verdict, numbers by section, warnings, and what was left out."""
+def show_findings(found: Findings, *, everything: bool, raised: str = "") -> None:
+    """The verdict, numbers by section, warnings, and what was left out. raised: in place of the warnings' names."""
     from vfl.factors.charts import number_text
     from vfl.factors.report import section_titles, verdict
 
-    raised = (
-        f"Warnings: {', '.join(sorted({one.name for one in found.warnings}))}." if found.warnings else "No warning."
-    )
+    named = ", ".join(sorted({one.name for one in found.warnings}))
+    raised = raised or (f"Warnings: {named}." if named else "No warning.")
     say(f"Verdict: {verdict(found)} {raised}")
 
     for section, title in section_titles(found).items():

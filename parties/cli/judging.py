@@ -141,8 +141,9 @@ def factors_monitor(
     told: tuple[str, ...] = ()
     if signals is not None:
         found, told = _beside_signals(found, bundle, (days, names, grid), (signals, ids), window)
-    show_findings(replace(found.findings, warnings=()), everything=True)
-    say(f"Advice: {found.advice.action}.", *found.advice.reasons)
+    advice = f"Advice: {found.advice.action}."
+    show_findings(replace(found.findings, warnings=()), everything=True, raised=advice)
+    say(advice, *found.advice.reasons)
     write_record(out, found.findings.record() | {"advice": found.advice.action, "reasons": list(found.advice.reasons)})
     _say_what_was_read(tables)
     say(*told)

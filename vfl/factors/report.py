@@ -6,7 +6,7 @@ Every text is escaped, there is no script, and the same findings give the same b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -230,19 +230,30 @@ def verdict(findings: Findings) -> str:
         number = measured[name]
         where = f"on {number.n:,} test rows, whose labels entered nothing."
         return f"{_FIRST.get(name, name)} {_said(number)} {where}"
-    known = findings.numbers.get("library", {})
-    if "ic" not in findings.numbers and "r_squared" in known:
+    return " ".join(_deciding(findings.numbers)) or "No information coefficient could be computed."
+
+
+def _deciding(numbers: Mapping[str, Mapping[str, Number]]) -> Iterator[str]:
+    known, book = numbers.get("library", {}), numbers.get("target_book")
+    if "rank_ic_difference" in numbers.get("uplift", {}):
+        gain, sure = (numbers["uplift"][f"rank_ic_difference{end}"] for end in ("", "_t"))
+        yield f"Uplift of joining {_said(gain)}, t {_said(sure)}."
+    if "ic" in numbers:
+        mean, t = numbers["ic"]["rank_ic"], numbers["ic"]["rank_ic_t"]
+        yield f"Mean rank IC {_said(mean)} over {mean.n} periods, Newey-West t {_said(t)}."
+        return
+    if "live" in numbers and numbers["live"]["rank_ic"].n:
+        mean, low, high = (numbers["live"][name] for name in ("rank_ic", "expected_low", "expected_high"))
+        yield f"Live mean rank IC {_said(mean)} over {mean.n} periods, expected {_said(low)} to {_said(high)}."
+    if "r_squared" in known:
         left = known.get("rank_ic_left")
-        beside = "" if left is None else f" They leave a mean rank IC of {_said(left)}."
-        return f"Known signals explain {_said(known['r_squared'])} of the score's variance.{beside}"
-    if "ic" not in findings.numbers:
-        return "No information coefficient could be computed."
-    mean, t = findings.numbers["ic"]["rank_ic"], findings.numbers["ic"]["rank_ic_t"]
-    joining = ""
-    if "rank_ic_difference" in findings.numbers.get("uplift", {}):
-        gain, sure = (findings.numbers["uplift"][f"rank_ic_difference{end}"] for end in ("", "_t"))
-        joining = f"Uplift of joining {_said(gain)}, t {_said(sure)}. "
-    return f"{joining}Mean rank IC {_said(mean)} over {mean.n} periods, Newey-West t {_said(t)}."
+        yield f"Known signals explain {_said(known['r_squared'])} of the score's variance."
+        if left is not None:
+            yield f"They leave a mean rank IC of {_said(left)}."
+    if book is not None:
+        sharpe = book.get("annual_sharpe")
+        earned = "" if sharpe is None else f"; annual Sharpe ratio after costs {_said(sharpe)}"
+        yield f"{_said(book['names'])} positions, {_said(book['turnover'])} of capital traded a period{earned}."
 
 
 def _said(number: Number) -> str:

@@ -53,8 +53,12 @@ def test_a_backtester_earns_what_the_findings_say(bundle, market, tmp_path, caps
     out, told = tmp_path / "weights.csv", tmp_path / "found.json"
     terms = ("--capital", "1e8", "--ic", "0.2", "--impact", "0", "--max-weight", "0.1", "--findings", str(told))
     assert portfolio(bundle, market, out, *terms, "--report", str(tmp_path / "book.html")) == 0
-    assert "weights are fractions of capital" in capsys.readouterr().out
-    assert "By liquidity" in (tmp_path / "book.html").read_text()
+    said, page = capsys.readouterr().out, (tmp_path / "book.html").read_text()
+    assert "weights are fractions of capital" in said
+    verdict = said.splitlines()[0].removeprefix("Verdict: ").partition("after costs")[0]
+    assert "of capital traded a period; annual Sharpe ratio" in verdict
+    assert verdict in page
+    assert "By liquidity" in page
     weights = pd.read_csv(out, parse_dates=["datetime", "available_at"], keep_default_na=False)
     assert list(weights.columns) == ["datetime", "instrument", "weight", "available_at"]
     assert (weights["available_at"].dt.tz_localize(None) >= weights["datetime"]).all()
