@@ -8,7 +8,7 @@ import streamlit as st
 
 from parties.client import TextSection
 from ui.caution_words import caution_words
-from ui.wording import as_sentence, plain
+from ui.wording import marked, plain
 
 __all__ = ["show_text"]
 
@@ -16,7 +16,7 @@ __all__ = ["show_text"]
 def show_text(text: Sequence[TextSection], cautions: Sequence[str]) -> None:
     """Every section under its heading, each sentence whole."""
     for section in text:
-        lines = "\n".join(f"- {plain(as_sentence(line), longest=4000)}" for line in section.lines)
+        lines = "\n".join(f"- {plain(marked(line), longest=4000)}" for line in section.lines)
         st.markdown(f"**{plain(section.title)}**\n\n{lines}")
     if cautions:
         words = "\n".join(

@@ -32,6 +32,7 @@ __all__ = [
     "data_size",
     "duration",
     "instant",
+    "marked",
     "percent",
     "plain",
     "short_id",
@@ -234,14 +235,18 @@ def as_sentence(text: str, names: Collection[str] = ()) -> str:
     A sentence that is whole stays so, and a first word that is one of ``names``, or part of a term, keeps its case. Not
     yet escaped.
     """
-    said = " ".join(text.split())
-    said = _NUMBER.sub(lambda found: count(int(found[1].replace(",", ""))), said)
-    said = _PERCENT.sub("\N{NO-BREAK SPACE}%", said)
+    said = marked(" ".join(text.split()))
     if not said or said[-1] in ".!?…:":
         return said
     first = said.split(" ", 1)[0].rstrip(",;:").removesuffix("'s")
     begun = said[:1].upper() + said[1:] if first.isalpha() and first not in names else said
     return f"{begun}."
+
+
+def marked(text: str) -> str:
+    """The text with its long numbers and percentages as pages have them; nothing else of it changes."""
+    grouped = _NUMBER.sub(lambda found: count(int(found[1].replace(",", ""))), text)
+    return _PERCENT.sub("\N{NO-BREAK SPACE}%", grouped)
 
 
 def with_commands(sentence: str) -> str:

@@ -12,7 +12,7 @@ from tests.ui.pages_rig import button, said, show, text_tables
 from tests.ui.sample import HOSTILE, SampleClient
 from tests.ui.sample_money import TOKEN
 from ui.members import certificate_words, checked_words, code_picture, columns_table, data_look, warnings
-from ui.wording import plain, with_commands
+from ui.wording import as_sentence, plain, with_commands
 
 
 def members_page(client: object, role: str = "admin") -> None:
@@ -109,7 +109,7 @@ def test_no_member_and_a_silent_coordinator() -> None:
     client = SampleClient()
     client.error = PeerError("the coordinator at 127.0.0.1:1 cannot be reached: check the address, and that it runs")
     app = show(members_page, client)
-    assert {error.value for error in app.error} == {plain(str(client.error))}
+    assert {error.value for error in app.error} == {plain(as_sentence(str(client.error)))}
     client.error = None
     button(app, "Try again").click().run()
     app.run()

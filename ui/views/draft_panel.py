@@ -11,7 +11,7 @@ from ui import run_form
 from ui.caution_words import caution_words
 from ui.tables.run_list import costs_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, as_sentence, count, duration, percent, plain, things
+from ui.wording import HELP, as_sentence, count, duration, marked, percent, plain, things
 
 __all__ = ["show"]
 
@@ -50,7 +50,7 @@ def show(draft: DraftView | None) -> bool:
     for who in draft.learns:
         title = f"{plain(who.who)}, {who.role}" if who.role else plain(who.who)
         with st.expander(title, expanded=who.role == "label party"):
-            st.markdown("\n".join(f"- {plain(as_sentence(line), longest=2000)}" for line in who.what))
+            st.markdown("\n".join(f"- {plain(marked(line), longest=2000)}" for line in who.what))
     _openings(draft)
     if draft.cost is not None:
         _cost(draft.cost, screened=draft.screen is not None)

@@ -38,8 +38,8 @@ def sentences(model: ScreenModel, sizes: RunSizes) -> Iterator[str]:
     """What the label party learns of the feature parties' data."""
     alone, pairs = formulas(model, sizes)
     yield (
-        f"Of each period open one number of {SCREEN_BITS} bits for each terminal, up to {alone}, and one for "
-        f"each product of two parties' terminals, up to {pairs}: the sum over the period's rows of the label's rank "
+        f"Of each period open one number of {SCREEN_BITS} bits for each terminal, up to {alone:,}, and one for "
+        f"each product of two parties' terminals, up to {pairs:,}: the sum over the period's rows of the label's rank "
         "times the terminal or the product. No row opens, and no score. Terminals come in an order and with signs that "
         "only their owner knows, drawn anew for each run."
     )

@@ -57,7 +57,7 @@ def in_words(model: SealedModel) -> str:
     shape = f"the sealed network, a line and {model.width} squared columns" if model.width else "a sealed line"
     return (
         f"Model: {shape} over all parties' columns{_products(model)}, trained on "
-        f"shares to the end: {model.warmup_steps} steps of {model.batch_rows} rows before the first prediction, then "
+        f"shares to the end: {model.warmup_steps} steps of {model.batch_rows:,} rows before the first prediction, then "
         f"{model.steps} a period."
     )
 
