@@ -217,7 +217,8 @@ HELP: Mapping[str, str] = {
 }  # fmt: skip
 
 _MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
-_NUMBER = re.compile(r"(?<![\w.,:/#-])(\d{1,3}(?:,\d{3})+|\d{5,})(?![\w:/-]|,\d)")
+_NUMBER = re.compile(r"(?<![\w.,:/#'-])(\d{1,3}(?:,\d{3})+|\d{5,11})(?![\w/'-]|[,:]\d)")
+"""Twelve digits may be the beginning of a run's id."""
 _PERCENT = re.compile(r"(?<=\d) ?%")
 
 

@@ -54,7 +54,8 @@ def test_plain_escapes_what_streamlit_adds_to_markdown_and_cuts_long_text() -> N
         ("openings.noise = 0 tells more", "openings.noise = 0 tells more."),
         ("up to 60000 of 2,308,800 bits (7%)", "Up to 60 000 of 2 308 800 bits (7\N{NO-BREAK SPACE}%)."),
         ("pot 10000.00 USD at 127.0.0.1:17600", "Pot 10 000.00 USD at 127.0.0.1:17600."),
-        ("2026-11-02 and run 123456789012-a", "2026-11-02 and run 123456789012-a."),
+        ("run 123456789012: of 2026-11-02", "Run 123456789012: of 2026-11-02."),
+        ("products, up to 60,000: the sum of '12345'", "Products, up to 60 000: the sum of '12345'."),
         ("", ""),
     ],
 )
