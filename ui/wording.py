@@ -219,12 +219,15 @@ HELP: Mapping[str, str] = {
 _MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
 _NUMBER = re.compile(r"(?<![\w.,:/#'-])(\d{1,3}(?:,\d{3})+|\d{5,11})(?![\w/'-]|[,:]\d)")
 """Twelve digits may be the beginning of a run's id."""
+_UNBROKEN = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+_SPACES = re.compile(" +")
 _PERCENT = re.compile(r"(?<=\d) ?%")
 
 
 def plain(text: str, *, longest: int = 400) -> str:
     """The text on one line as Markdown that shows it as it is, cut off after ``longest`` characters."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    shown = "".join(c if c.isprintable() or c in _UNBROKEN else " " for c in text)
+    flat = _SPACES.sub(" ", shown).strip()
     if len(flat) > longest:
         flat = flat[: longest - 1] + "…"
     return _MARKDOWN.sub(r"\\\1", flat)
@@ -236,7 +239,7 @@ def as_sentence(text: str, names: Collection[str] = ()) -> str:
     A sentence that is whole stays so, and a first word that is one of ``names``, or part of a term, keeps its case. Not
     yet escaped.
     """
-    said = marked(" ".join(text.split()))
+    said = marked(text.strip())
     if not said or said[-1] in ".!?…:":
         return said
     first = said.split(" ", 1)[0].rstrip(",;:").removesuffix("'s")

@@ -41,6 +41,7 @@ def test_plain_shows_any_text_as_itself(raw: str) -> None:
 def test_plain_escapes_what_streamlit_adds_to_markdown_and_cuts_long_text() -> None:
     assert wording.plain(":red[x] $y$ <b>") == r"\:red\[x\] \$y\$ \<b\>"
     assert wording.plain("a\nb\tc") == "a b c"
+    assert wording.plain(f" {wording.count(12345)} rows ") == "12\N{NARROW NO-BREAK SPACE}345 rows", "in one piece"
     assert wording.plain("x" * 500, longest=10) == "x" * 9 + "…"
 
 
