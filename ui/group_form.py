@@ -54,7 +54,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "encoder.hidden": ("Hidden units of the encoder", "An even number."),
     "encoder.fit_periods": ("Fitted on the first periods", "Of the calendar; it makes no codes for these."),
     "encoder.masked_share": ("Share of a window that is hidden", "Where it restores hidden periods."),
-    "expand": ("An expansion fitted together", "Fixed functions of the members' columns, exp_0 and so on, that mean "
+    "expand": ("Shared expansion", "Fixed functions of the members' columns, exp_0 and so on, that mean "
                "the same at each. Counts and moments over all members' rows open for it. Members' nodes refuse another "
                "shape than their own."),
     "expand.fourier": ("Random Fourier features", "Of all columns together. 0: none."),
@@ -62,7 +62,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "expand.hinges": ("Signs and hinges", "Two columns of each column's score; nothing is fitted for them."),
     "expand.outputs": ("Columns it is reduced to", "Whitened, of the Fourier features and bins, which are more."),
     "expand.columns": ("Columns it is made of", "None: all that every member has."),
-    "expand.fit_periods": ("It is fitted on the first periods", "Of the calendar; what is fitted is empty there."),
+    "expand.fit_periods": ("Expansion's first periods", "Of the calendar; it is fitted on these, and empty there."),
     "expand.seed": ("Seed of the expansion", "With the run's id it draws the frequencies."),
 }  # fmt: skip
 _CHOICES: Mapping[str, Mapping[str, str]] = {

@@ -115,7 +115,7 @@ def test_an_expansion_is_fitted_together_as_a_file_with_the_same_lines_says(tmp_
         client = SampleClient()
     app = show(new_run_page, client, [])
     assert not app.error, app.error[0].value
-    assert (field(app, "An expansion fitted together").value, field(app, "Random Fourier features").value) == (True, 32)
+    assert (field(app, "Shared expansion").value, field(app, "Random Fourier features").value) == (True, 32)
     field(app, "Bins of a column").set_value(4).run()
     assert not app.error, app.error[0].value
     question, draft = app.session_state["draft"]
@@ -129,7 +129,7 @@ def test_an_expansion_is_fitted_together_as_a_file_with_the_same_lines_says(tmp_
     assert load_proposal(written, offers) == offered_terms(question.terms, offers)
     assert draft.agreement["groups"][0]["expand"]["bins"] == 4
     assert "fit one expansion of their columns" in " ".join(line for part in draft.text for line in part.lines)
-    field(app, "An expansion fitted together").set_value(False).run()
+    field(app, "Shared expansion").set_value(False).run()
     assert "Random Fourier features" not in labels_of(app)
     (fault,) = [text.value for text in app.markdown if ":red[" in text.value]
     assert "do not agree" in fault
@@ -137,7 +137,7 @@ def test_an_expansion_is_fitted_together_as_a_file_with_the_same_lines_says(tmp_
 
 def test_an_expansion_that_is_switched_on_makes_something(client: SampleClient) -> None:
     app = show(new_run_page, client, [])
-    field(app, "An expansion fitted together").set_value(True).run()
+    field(app, "Shared expansion").set_value(True).run()
     assert "do not agree" in app.error[0].value, "these members' nodes declare none"
     assert app.session_state["draft"][0].terms["group"][0]["expand"] | {"seed": 0} == {
         "fourier": 32, "outputs": 8, "bins": 0, "hinges": False, "columns": [], "fit_periods": 8, "seed": 0,
