@@ -27,7 +27,7 @@ __all__ = ["Section", "agreement_lines", "agreement_text", "terms_section"]
 
 _MEASURED = {
     "masked": "Contributions are measured by leaving parties out of opened sums.",
-    "moments": "Contributions are measured by two numbers per coalition and period, which are of no row.",
+    "moments": "Contributions are measured by two numbers per coalition and period, each over the period's rows.",
     "retrain": "Contributions are measured by training each coalition of members anew.",
     "none": "Contributions are not measured in this run.",
 }

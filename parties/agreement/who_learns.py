@@ -12,7 +12,7 @@ from parties.names import COORDINATOR
 from vfl.models.classes.opens import sentence as of_classes
 from vfl.models.disclosure import RunSizes
 from vfl.models.opens import sentences
-from vfl.models.sealed.opens import NUMBER_BITS
+from vfl.models.sealed.opens import NUMBER_BITS, one_row
 from vfl.terms import AnchoredModel, FederatedModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 
@@ -154,8 +154,9 @@ def _tried(agreement: Agreement) -> str:
     return (
         f"For its search two numbers of {NUMBER_BITS} bits open to the label party for each configuration and each of "
         f"the {periods} periods before {agreement.evaluation.first} that is predicted and known, up to "
-        f"{2 * tried * periods} in all: the score's covariance with the label and its variance; no row, and no score "
-        f"of these periods. {agreement.model.anchor} counts their rows, and refuses more than {agreement.row_limit} "
+        f"{2 * tried * periods} in all: the covariance of the configuration's scores with the label over the period's "
+        f"rows, and the variance of these scores. No single score of these periods opens. {one_row()} "
+        f"{agreement.model.anchor} counts the rows, and refuses more than {agreement.row_limit} "
         "such numbers of a row over all runs."
     )
 

@@ -128,7 +128,7 @@ def _show_configurations(agreement: Agreement) -> None:
     listed = agreement.search.configurations
     table("Configurations", (">trial", "of [model]"), tuple((n, c.words) for n, c in enumerate(listed, start=1)))
     say(
-        f"Each opens two numbers for each predicted period before {agreement.evaluation.first}, and no row. A row "
+        f"Each opens two numbers for each predicted period before {agreement.evaluation.first}, and no score. A row "
         f"enters the numbers of {len(listed)} trials, of {agreement.openings_left} left."
     )
 

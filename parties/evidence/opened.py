@@ -33,9 +33,12 @@ _MESSAGES: dict[tuple[str, str], tuple[str, int]] = {
     ("sent", "trees.numbers"): ("counts and sums of trees' anonymous candidates", SUM_BITS),
     ("received", "fed.total"): ("sums over members", RING_BITS),
     ("sent", "fed.plain"): ("updates of this member's own", RING_BITS),
-    ("received", "group.passed"): ("weights of a group's encoder, in place of its sums", 64),
+    ("received", "group.passed"): ("numbers of a group's encoder or expansion, in place of its sums", 64),
 }
 """What opens and is charged to no row: by way and message what it is, and the bits of a number; as long as it came."""
+
+_ADDED = ("received", "group.added")
+"""What every other member sends of one sum that they add up themselves: it opens once, as long as one of these came."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ def opened_bits(agreement: Agreement, entries: Iterable[Logged]) -> tuple[Opened
 
     for entry in entries:
         if entry.kind == SESSION:
+            added = [one for one in entry.body["traffic"] if (one["way"], one["message"]) == _ADDED]
+            if added:
+                most = max(added, key=lambda one: int(one["bytes"]))
+                numbers = 8 * int(most["bytes"]) // RING_BITS
+                count("counts of a group's rows", numbers, float(RING_BITS), int(most["messages"]))
             for one in entry.body["traffic"]:
                 if told := _MESSAGES.get((str(one["way"]), str(one["message"]))):
                     count(told[0], 8 * int(one["bytes"]) // told[1], float(told[1]), int(one["messages"]))

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from parties.agreement.federated_terms import federated_rounds
-from parties.agreement.group_terms import group_of, group_rounds
+from parties.agreement.group_terms import group_of
 from parties.evidence.parts import Parts
 from parties.names import COORDINATOR
-from vfl.federated.rounds import Rounds
 
 __all__ = ["Stopped", "ended_well", "stopped"]
 
@@ -26,7 +25,7 @@ _KEY = "fed.key"
 _VALUES = 2
 """Sums that follow the rounds of a training: what the common model is worth, and what members' own ones are."""
 _HELD = "group.held"
-"""What a member of a group tells each other one before and after the rounds."""
+"""What a member of a group tells each other one before and after the rounds, and again of an expansion."""
 _PHASE = re.compile(r"[a-z]+-[0-9]+")
 """What an attempt at a phase is called; other sessions have no attempts that others go on without."""
 _UNPROVED = (
@@ -154,24 +153,21 @@ def _recorded(name: str, session: str, coordinator: Parts) -> str:
 
 def _fewer(other: Parts, name: str, session: str) -> str:
     """What a writer that came to the session's end lacks of the party's messages; "" where nothing is known to lack."""
-    body, rounds = _sessions(other)[session], _rounds(other, session)
-    if rounds is None:
+    body = _sessions(other)[session]
+    if session.startswith("encode-"):
+        return _digests(other, body, name)
+    if not session.startswith("train-") or not other.federated:
         return ""  # a valuation that ends well takes everybody who is left; other phases have no count
-    if rounds.model.rule == "sum" and not any(one.get("message") == _KEY for one in body.get("traffic") or ()):
-        return ""  # nothing was trained: an encoder was passed on
-    keys, sums = _count(body, name, _KEY), _sums(rounds, other, name, session)
-    if keys < sums:
-        return f"{keys:,} of its keys for {sums:,} sums"
+    keys, sums = _count(body, name, _KEY), _sums(other, name)
+    return f"{keys:,} of its keys for {sums:,} sums" if keys < sums else ""
+
+
+def _digests(other: Parts, body: Mapping[str, Any], name: str) -> str:
+    """Of what a group makes: who comes to its end tells as many digests as any member, whatever was trained."""
+    group = group_of(other.agreement, other.about.writer)
     told = _count(body, name, _HELD)
-    return f"{told} of the two digests that it tells" if session.startswith("encode-") and told < 2 else ""
-
-
-def _rounds(other: Parts, session: str) -> Rounds | None:
-    """The training of this session that its writer takes part in."""
-    phase, group = session.rpartition("-")[0], group_of(other.agreement, other.about.writer)
-    if phase == "encode":
-        return None if group is None else group_rounds(other.agreement, group)
-    return federated_rounds(other.agreement) if phase == "train" and other.federated else None
+    due = max((_count(body, one, _HELD) for one in (group.members if group else ()) if one != name), default=0)
+    return f"{told} of the {due} digests that members tell" if told < due else ""
 
 
 def _dropped(name: str, session: str, report: Mapping[str, Any]) -> str:
@@ -184,10 +180,10 @@ def _dropped(name: str, session: str, report: Mapping[str, Any]) -> str:
     return f"The coordinator logged that {name} dropped out of session {session}: {was}."
 
 
-def _sums(rounds: Rounds, other: Parts, name: str, session: str) -> int:
-    """Secure sums of the training that both members were drawn for."""
-    after = 0 if session.startswith("encode-") else _VALUES
+def _sums(other: Parts, name: str) -> int:
+    """Secure sums of a federated training that both members were drawn for."""
+    rounds = federated_rounds(other.agreement)
     if rounds.model.rule != "sum":
-        return after
+        return _VALUES
     drawn = (rounds.wanted(number) for number in range(rounds.model.rounds))
-    return sum({name, other.about.writer} <= set(names) for names in drawn) + after
+    return sum({name, other.about.writer} <= set(names) for names in drawn) + _VALUES

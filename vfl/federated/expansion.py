@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from psi.flow import Flow, ProtocolError, RemoteProtocolError, Send, receive
 from vfl.arithmetic.randomness import SecretStream
 from vfl.expansion_terms import ExpansionShape
-from vfl.federated.group import JointEncoder, common_held, hold_alike, told_held, weights_digest
+from vfl.federated.group import Alike, JointEncoder, common_held, hold_alike, told_held, weights_digest
 from vfl.federated.messages import EncoderHeld, EncoderTold
 from vfl.federated.secure_sum import SumTerms, add, total
 from vfl.federated.shared_sum import add_among
@@ -171,7 +171,8 @@ def join_expansion(
     Source: docs/groups.md#an-expansion-of-a-group.
     """
     making = _summed(plan, me, rows, stream)
-    return (yield from hold_alike(plan.group, plan.numbers, me, held, making, first=_FIRST))
+    what = Alike(plan.numbers, _FIRST, "expansion", "moments")
+    return (yield from hold_alike(plan.group, what, me, held, making))
 
 
 def _summed(plan: ExpansionPlan, me: str, rows: F64, stream: SecretStream) -> Flow[JointEncoder]:

@@ -23,6 +23,7 @@ from vfl.federated.rounds import Learner, Round, Rounds, aggregate, take_part
 from vfl.federated.secure_sum import SumTerms
 
 __all__ = [
+    "Alike",
     "JointEncoder",
     "by_turns",
     "common_held",
@@ -70,7 +71,7 @@ def join_group(
     Source: McMahan et al. 2017; docs/groups.md#a-group-in-a-vertical-run.
     """
     training = _trained(rounds, me, learner, initial, stream)
-    return (yield from hold_alike(rounds.sums, rounds.numbers, me, held, training))
+    return (yield from hold_alike(rounds.sums, Alike(rounds.numbers), me, held, training))
 
 
 def _trained(rounds: Rounds, me: str, learner: Learner, initial: F64, stream: SecretStream) -> Flow[JointEncoder]:
@@ -78,13 +79,24 @@ def _trained(rounds: Rounds, me: str, learner: Learner, initial: F64, stream: Se
     return JointEncoder(found.weights, found.rounds)
 
 
+@dataclass(frozen=True)
+class Alike:
+    """What members are to hold alike. numbers: of it. first: the number of its first message, which sets it apart from
+    another such thing. name: what it is. told: by the coordinator, of what it is made.
+    """
+
+    numbers: int
+    first: int = 0
+    name: str = "encoder"
+    told: str = "averages"
+
+
 def hold_alike(
-    sums: SumTerms, numbers: int, me: str, held: F64 | None, making: Flow[JointEncoder], first: int = 0
+    sums: SumTerms, what: Alike, me: str, held: F64 | None, making: Flow[JointEncoder]
 ) -> Flow[JointEncoder]:
     """Member: what enough members hold of an earlier attempt, or else what ``making`` makes, the same at all of them.
 
-    sums: whose members and threshold decide how many are enough. numbers: of what is held. first: sets the messages of
-    one thing that members hold apart from those of another.
+    sums: whose members and threshold decide how many are enough.
 
     Learns: what ``making`` does, which nobody begins where enough hold it; who holds what came of an earlier attempt.
     Leaks: what ``making`` does; hashes of what came of it; to whoever lost it, that itself.
@@ -95,32 +107,32 @@ def hold_alike(
     mine = b"" if held is None else weights_digest(held)
     yield Send(sums.aggregator, EncoderTold(mine))
     for name in others:
-        yield Send(name, EncoderHeld(first, mine))
+        yield Send(name, EncoderHeld(what.first, mine))
     told = {me: mine}
     for name in others:
-        told[name] = yield from told_held(name, first)
+        told[name] = yield from told_held(name, what.first)
     common = common_held(sums, told)
     if common:
         making.close()
-        return JointEncoder((yield from _passed_on(sums, numbers, me, held, told, common)))
+        return JointEncoder((yield from _passed_on(sums, what, me, held, told, common)))
     trained = yield from making
     digest = weights_digest(trained.weights)
     ends, away = {me: digest}, None
     for name in others:
         try:
-            yield Send(name, EncoderHeld(first + 1, digest))
+            yield Send(name, EncoderHeld(what.first + 1, digest))
         except PeerLost as error:
             away = error
     for name in others:
         try:
-            ends[name] = yield from told_held(name, first + 1)
+            ends[name] = yield from told_held(name, what.first + 1)
         except PeerLost as error:
             away = error
     differing = sorted(name for name, one in ends.items() if one != digest)
     if differing:
         raise RemoteProtocolError(
-            f"the members end with different encoders, {', '.join(differing)} with another than {me}: the averages "
-            "that were told differ",
+            f"the members end with different {what.name}s, {', '.join(differing)} with another than {me}: the "
+            f"{what.told} that were told differ, or a member tells a hash that is not its own",
             sums.aggregator,
         )
     if away is not None and len(ends) < _enough(sums):
@@ -215,9 +227,9 @@ def common_held(sums: SumTerms, told: Mapping[str, bytes]) -> bytes:
 
 
 def _passed_on(
-    sums: SumTerms, numbers: int, me: str, held: F64 | None, told: Mapping[str, bytes], common: bytes
+    sums: SumTerms, what: Alike, me: str, held: F64 | None, told: Mapping[str, bytes], common: bytes
 ) -> Flow[F64]:
-    """The encoder that enough members hold: the first of them gives it to those who do not."""
+    """What enough members hold: the first of them gives it to those who do not."""
     giver = next(name for name in sums.members if told[name] == common)
     if told[me] == common:
         assert held is not None
@@ -226,9 +238,11 @@ def _passed_on(
                 yield Send(name, EncoderPassed(held.astype("<f8").tobytes()))
         return held
     passed = yield from receive(giver, EncoderPassed)
-    if len(passed.values) != 8 * numbers:
-        raise RemoteProtocolError(f"passed an encoder of {len(passed.values) // 8} weights, not {numbers}", giver)
+    if len(passed.values) != 8 * what.numbers:
+        raise RemoteProtocolError(
+            f"passed {len(passed.values) // 8} numbers as its group's {what.name}, not {what.numbers}", giver
+        )
     weights = np.frombuffer(passed.values, "<f8").astype(np.float64)
     if weights_digest(weights) != common:
-        raise RemoteProtocolError("passed another encoder than the members hold", giver)
+        raise RemoteProtocolError(f"passed another {what.name} than the members hold", giver)
     return weights

@@ -93,13 +93,22 @@ def test_sums_are_counted_in_bits_by_the_bytes_that_came() -> None:
         ("received", "fed.survivors"),
         ("sent", "fed.plain"),
         ("received", "group.passed"),
+        ("received", "group.added"),
     )
-    traffic = [{"way": way, "peer": COORDINATOR, "message": kind, "messages": 12, "bytes": 6300} for way, kind in kinds]
+    traffic = [
+        {"way": way, "peer": peer, "message": kind, "messages": 12, "bytes": 6300}
+        for way, kind in kinds
+        for peer in (("a", "b") if kind == "group.added" else (COORDINATOR,))
+    ]
     entry = Logged(cast("Any", None), "", SESSION, "", {"traffic": traffic})
-    sums, plain, passed = opened_bits(federated(), [entry, entry])
+    added, sums, plain, passed = opened_bits(federated(), [entry, entry])
     assert (sums.what, sums.openings, sums.numbers, sums.bits) == ("sums over members", 24, 1600, 2 * 8 * 6300)
     assert (plain.what, plain.bits) == ("updates of this member's own", 2 * 8 * 6300)
-    assert (passed.what, passed.bits) == ("weights of a group's encoder, in place of its sums", 2 * 8 * (6300 // 8 * 8))
+    assert (passed.what, passed.bits) == (
+        "numbers of a group's encoder or expansion, in place of its sums",
+        2 * 8 * (6300 // 8 * 8),
+    )
+    assert (added.what, added.bits) == ("counts of a group's rows", 2 * 8 * 6300), "a sum of two others' opens once"
     assert {kind for _, kind in kinds} <= set(REGISTER)
 
 

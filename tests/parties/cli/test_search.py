@@ -146,7 +146,7 @@ def test_a_sealed_run_is_proposed_with_the_very_configurations_that_it_tries(
     assert search(folder, "--trials", "5", "--report-from", "2021Q1") == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "as agreed" in printed
-    assert "Each opens two numbers for each predicted period before 2021Q1, and no row." in printed
+    assert "Each opens two numbers for each predicted period before 2021Q1, and no score." in printed
     assert "the numbers of 5 trials, of 6 left" in printed
     assert search(folder, "--trials", "5", "--report-from", "2021Q1") == 0
     first, again = (one.search for one in fake.proposed)

@@ -185,10 +185,15 @@ def test_who_leaves_out_a_session_that_ended_for_anothers_sake_is_missed(
     assert any("c's pack has no transcript" in fault for fault in said.faults)
 
 
-@pytest.mark.parametrize(("keys", "held", "missed"), [(2, 1, False), (10, 1, False), (10, 2, True), (0, 1, True)])
-def test_a_member_killed_while_its_group_trains_an_encoder(tmp_path: Path, keys: int, held: int, missed: bool) -> None:
-    """The others came to the end without it: ten keys and both digests are all that there are, and no key at all of
-    anybody is an encoder that was passed on.
+@pytest.mark.parametrize(
+    ("keys", "held", "others", "missed"),
+    [(2, 1, 2, False), (10, 1, 2, False), (10, 2, 2, True), (0, 1, 1, True), (11, 4, 5, False), (1, 4, 4, True)],
+)
+def test_a_member_killed_while_its_group_trains_an_encoder(
+    tmp_path: Path, keys: int, held: int, others: int, missed: bool
+) -> None:
+    """The others came to the end without it. Who is there to the end tells as many digests as they: two of an encoder
+    that is trained and one of one that was passed on, beside them three of an expansion.
     """
     terms, lost = signed(), "west"
     assert group_rounds(terms, terms.groups[0]).model.rounds == 10
@@ -196,7 +201,7 @@ def test_a_member_killed_while_its_group_trains_an_encoder(tmp_path: Path, keys:
     packs = []
     for name in stayed:
         told = {peer: (keys if peer == lost or not keys else 10) for peer in (*stayed, lost) if peer != name}
-        body = session(name, told, named="encode-1", held=dict.fromkeys(stayed, 2) | {lost: held})
+        body = session(name, told, named="encode-1", held=dict.fromkeys(stayed, others) | {lost: held})
         body["transcripts"] = [one | {"messages": 5} for one in body["transcripts"]]
         packs.append(pack_of(tmp_path, name, body, terms=terms))
     packs += [pack_of(tmp_path, name, None, terms=terms) for name in (lost, "fund")]

@@ -367,7 +367,8 @@ def test_everyone_is_told_before_signing() -> None:
     assert "1: as agreed; 2: linear_rate 0.00390625 and square_rate 0.00390625; 3: width 4 and steps 2" in said
     learned = who_learns(signed)
     assert "up to 30 in all" in " ".join(learned["l"])
-    assert "b counts their rows, and refuses more than 3 such numbers of a row" in " ".join(learned["l"])
+    assert "No single score of these periods opens. A label party that cheats may" in " ".join(learned["l"])
+    assert "b counts the rows, and refuses more than 3 such numbers of a row" in " ".join(learned["l"])
     assert "It learns which of the 3 configurations was chosen." in learned["a"]
     assert "search.configurations" in {caution.term for caution in agreement_cautions(signed)}
 

@@ -112,7 +112,7 @@ def test_who_is_told_other_sums_finds_out_before_it_uses_them() -> None:
 
     found, _ = fitted(plan(), change=change)
     assert all(isinstance(found[name], RemoteProtocolError) for name in NAMES)
-    assert "the members end with different encoders" in str(found["n"])
+    assert "the members end with different expansions, w with another than n: the moments" in str(found["n"])
 
 
 def test_made_up_counts_too_few_rows_and_too_few_directions_are_refused() -> None:

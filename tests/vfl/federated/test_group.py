@@ -113,7 +113,7 @@ def test_half_of_eight_pass_nothing_on_where_fewer_train_in_a_round() -> None:
     ("kind", "with_", "said"),
     [
         (EncoderPassed, {"values": b"\0" * 40}, "passed another encoder than the members hold"),
-        (EncoderPassed, {"values": b"\0" * 8}, "passed an encoder of 1 weights, not 5"),
+        (EncoderPassed, {"values": b"\0" * 8}, "passed 1 numbers as its group's encoder, not 5"),
         (EncoderHeld, {"number": 7}, "told what it holds at another place"),
     ],
 )

@@ -9,7 +9,7 @@ from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.sealed.score_range import CHECK_BITS
 from vfl.terms import SealedModel
 
-__all__ = ["NUMBER_BITS", "cheating", "collusion", "in_words", "one_bit", "opened_bits", "sentences"]
+__all__ = ["NUMBER_BITS", "cheating", "collusion", "in_words", "one_bit", "one_row", "opened_bits", "sentences"]
 
 NUMBER_BITS = 32
 """Bits of an opened number of a coalition and period."""
@@ -41,6 +41,14 @@ def one_bit(anchor: str) -> str:
         f"Of each prediction {CHECK_BITS} bit more opens, to the label party and {anchor}: whether all its scores are "
         "in range; where one is not, the run ends. A label party that cheats may predict row by row, so that this bit "
         "is of one row, and ask with it whether a guess of its own is right; the first that is not ends the run."
+    )
+
+
+def one_row() -> str:
+    """What numbers of a period tell a label party that makes its labels up: docs/protocols/sealed.md."""
+    return (
+        "A label party that cheats may bring labels that single a row out: each covariance is then "
+        f"{NUMBER_BITS} bits of that row's score."
     )
 
 
@@ -89,6 +97,6 @@ def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:
         yield (
             f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for each of {coalitions} "
             "coalitions and each reported period: the covariance of the coalition's score with the label and the "
-            f"score's variance, over the period's rows. In this too the label party and {model.anchor} together would "
-            "see each party's own embeddings."
+            f"score's variance, over the period's rows. {one_row()} In this too the label party and {model.anchor} "
+            "together would see each party's own embeddings."
         )
