@@ -50,9 +50,6 @@ def show_page(
     that is printed signs in, once.
     """
     script = _script()
-    with contextlib.closing(socket.socket()) as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise ConfigError(f"port {port} is in use; choose another with --port")
     if secrets is not None and not secrets.is_file():
         raise ConfigError(f"{secrets}: no such file; name Streamlit's secrets.toml with --secrets")
     below = base_path.strip("/")
@@ -60,9 +57,10 @@ def show_page(
         raise ConfigError(f"--base-path {base_path!r}: write a path such as /desk: letters, digits, -, _ and /")
     address = f"http://127.0.0.1:{port}" + (f"/{below}" if below else "")
     link = address
+    homes = None if out is None else DemoHomes.load(out.resolve())
+    _check_free(port)
     with contextlib.ExitStack() as stack:
-        if out is not None:
-            homes = DemoHomes.load(out.resolve())
+        if homes is not None:
             credentials = homes.desk
             if not (homes.desk / "keys").is_dir():
                 enrol_desk(homes.coordinator, homes.desk)
@@ -77,7 +75,7 @@ def show_page(
         if not (credentials / "roster.json").is_file():
             raise ConfigError(f"{credentials}: no roster.json there; name the desk's folder with --credentials")
         say(f"Open {link} in a browser; stop with Ctrl-C.")
-        if out is not None:
+        if homes is not None:
             say(
                 "The link signs in once, within a day. "
                 f"Another: entente ui token --home {pasted(homes.coordinator)} ..."
@@ -94,6 +92,12 @@ def show_page(
         if browser:
             start_task(lambda: _open_browser(port, link), "browser", lambda error: None)
         return _until_it_ends(page)
+
+
+def _check_free(port: int) -> None:
+    with contextlib.closing(socket.socket()) as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ConfigError(f"port {port} is in use; choose another with --port")
 
 
 def _open_browser(port: int, link: str) -> None:

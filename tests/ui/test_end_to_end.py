@@ -26,6 +26,7 @@ from tests.parties.oidc_rig import CLIENT, SECRET, Provider, provider
 from tests.ui.accessibility import serious
 from tests.ui.chromium import CHROMIUM, Browser, browsing
 from tests.ui.site_rig import House, house, served
+from ui.factor_files import FORM_TITLES
 from vfl.factors.verify import verify_bundle
 
 pytestmark = [
@@ -173,8 +174,7 @@ def test_a_failed_run_gives_the_reason_and_obeys_no_markup(site: Site, admin: Br
 def test_a_factor_is_verified_and_its_download_verifies_again(site: Site, admin: Browser) -> None:
     admin.open(f"{site.address}/factor?run={site.finished.run_id}&section=Files")
     admin.wait_for_text("files are as signed by", seconds=60)
-    admin.wait_for("[...document.querySelectorAll('[data-testid=stDownloadButton] button')].some(b => !b.disabled)")
-    admin.value("document.querySelector('[data-testid=stDownloadButton] button:not([disabled])').click()")
+    admin.click(FORM_TITLES["zip"])
     end = time.monotonic() + 30
     while not (found := list(admin.downloads.glob("*.zip"))):
         assert time.monotonic() < end, list(admin.downloads.iterdir())
