@@ -11,7 +11,7 @@ import streamlit as st
 
 from parties.client import Client, EntenteError, SignInError
 from ui.sign_in import PROVIDER, SIGN_IN, SIGN_OUT, below, cookie_name, nonce_name, tickets
-from ui.wording import plain
+from ui.wording import as_sentence, plain
 
 __all__ = ["HELD", "arrive", "forget", "keep", "leave", "present_secret", "sign_out"]
 
@@ -60,7 +60,7 @@ def arrive(desk: Client) -> bool:
     try:
         secret = desk.sign_in(id_token=str(st.user.tokens.get("id", "")))
     except SignInError as error:
-        st.error(plain(str(error)), icon=":material/lock:")
+        st.error(plain(as_sentence(str(error))), icon=":material/lock:")
         with st.container(horizontal=True):
             st.button("Sign in again", on_click=st.login, type="primary")
             st.button("Sign out of your organisation", on_click=st.logout)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import streamlit as st
 
 from parties.client import EntenteError
-from ui.wording import as_sentence, plain
+from ui.wording import as_sentence, with_commands
 
 __all__ = ["ask", "empty", "explain"]
 
@@ -28,7 +28,7 @@ def ask(what: str, read: Callable[[], T]) -> T | None:
 
 def explain(error: EntenteError) -> None:
     """The error's own sentence."""
-    st.error(plain(as_sentence(str(error))), icon=":material/error:")
+    st.error(with_commands(as_sentence(str(error))), icon=":material/error:")
 
 
 def empty(title: str, hint: str) -> None:

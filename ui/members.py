@@ -45,11 +45,11 @@ def seen_words(member: MemberView) -> str:
 
 
 def checked_words(member: MemberView) -> str:
-    """When its node last tried its queries, and what to do where they failed."""
+    """When its node last tried its queries, and what to do where they failed, a command between backticks."""
     if member.data_checked is None:
         return "its node has not said" if member.health != "offline" else "its node has not started"
     told = f"checked {when(member.data_checked)}"
-    return told if member.data_usable else f"{told}; its operator reads why with entente doctor"
+    return told if member.data_usable else f"{told}; its operator reads why with `entente doctor`"
 
 
 def certificate_words(member: MemberView) -> str:
@@ -84,7 +84,7 @@ def warnings(members: Iterable[MemberView]) -> list[str]:
                 f"again, on this page or where the coordinator runs: `entente coordinator revoke {member.name} --home "
                 f"COORDINATOR`, then `entente invite {member.name} --role {member.role} --home COORDINATOR`. Its "
                 f"operator joins from a new folder: `entente party join TOKEN --home {member.name}-new --listen "
-                f"{member.address}`"
+                f"{member.address}`."
             )
         elif member.certificate == "soon":
             told.append(

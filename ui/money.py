@@ -19,7 +19,7 @@ from parties.client import (
     StandingView,
     StepLine,
 )
-from ui.wording import MISSING, Colour, amount, correlation, count, plain, short_id, things, when
+from ui.wording import MISSING, Colour, amount, as_sentence, correlation, count, plain, short_id, things, when
 
 __all__ = [
     "APPROVER_WORDS",
@@ -191,7 +191,7 @@ def settlements_table(runs: Iterable[SettlementView]) -> pd.DataFrame:
             STATE_LOOKS[run.state][0] + (" · approval asked" if run.dossier else ""),
             amount(run.amount, run.unit, run.scale),
             f"{run.live_periods} of {run.live_needed}" if run.live_needed else MISSING,
-            run.waits[0] if run.waits else "",
+            as_sentence(run.waits[0]) if run.waits else "",
         )
         for run in runs
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ from parties.client import (
     SettlementView,
     ViewerView,
 )
-from ui.wording import amount, when
+from ui.wording import amount, as_sentence, things, when
 
 __all__ = ["Concern", "concerns", "pending_money"]
 
@@ -27,10 +27,11 @@ _RECENT = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """One sentence. ``grave``: something is wrong, and not merely waiting. ``own``: the reader's own to do.
+    """A sentence or two. ``grave``: something is wrong, and not merely waiting. ``own``: the reader's own to do.
 
+    Commands in ``text`` stand between backticks, for :func:`ui.wording.with_commands`; names in it come from peers.
     ``command``: what to type at the reader's node, to be copied. ``page``: where in the site it is done, ``run`` for
-    which run. Names in the sentence come from peers.
+    which run.
     """
 
     text: str
@@ -58,8 +59,12 @@ def concerns(
     found = []
     if balances is not None and not balances.standing.balanced:
         why = balances.standing.finding or "its entries do not add up"
-        found.append(Concern(f"The ledger does not balance: {why}.", grave=True))
-    found += [Concern(f"{told[:1].upper()}{told[1:]}.", grave=" ended on " in told) for told in house.warnings]
+        found.append(Concern(as_sentence(f"the ledger does not balance: {why}"), grave=True))
+    mine = f"the certificate of {viewer.party} " if viewer is not None and viewer.party else ""
+    found += [
+        Concern(as_sentence(told), grave=" ended on " in told, own=bool(mine) and told.startswith(mine))
+        for told in house.warnings
+    ]
     away = {party.name for party in parties if party.health != "online"}
     for run in runs:
         name = run.purpose or run.consortium
@@ -79,13 +84,23 @@ def concerns(
         away -= set(run.waiting_for)
     if settlements is not None:
         found += _money(settlements, viewer)
-    if away:
-        many = "party is" if len(away) == 1 else "parties are"
-        last = {party.name: party.last_seen for party in parties}
-        since = (f"{name} (last heard of {when(last[name])})" for name in sorted(away))
-        found.append(Concern(f"{len(away)} {many} not online: {', '.join(since)}."))
+    found += _away(away, {party.name: party.last_seen for party in parties}, viewer.party if viewer else "")
     found += [_stopped(run) for run in stopped if run.ended_at and datetime.now(UTC) - run.ended_at < _RECENT]
     return sorted(found, key=lambda concern: (not concern.grave, not concern.own))
+
+
+def _away(names: Collection[str], last: Mapping[str, datetime | None], own: str) -> Iterator[Concern]:
+    """Parties that are not there, and how their nodes are started; the reader's own with the command to copy."""
+    since = {name: f"{name} (last heard of {when(last[name])})" for name in sorted(names)}
+    if mine := since.pop(own, ""):
+        text = f"Your party is not online: {mine}. Where its node runs:"
+        yield Concern(text, own=True, command=f"entente party start --home {own}")
+    if since:
+        one = len(since) == 1
+        who = f"{things(len(since), 'parties')} {'is' if one else 'are'} not online: {', '.join(since.values())}."
+        start = f"`entente party start --home {next(iter(since)) if one else 'NODE'}`"
+        how = f"Its operator starts it with {start}." if one else f"Operators start them with {start}."
+        yield Concern(f"{who} {how}", page="members")
 
 
 def _money(page: SettlementPage, viewer: ViewerView | None) -> Iterator[Concern]:

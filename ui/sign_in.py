@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parties.client import EntenteError
 from ui.connection import connection, consortium_name
+from ui.wording import as_sentence
 
 __all__ = [
     "PROVIDER",
@@ -219,7 +220,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _page(words: str, place: str, *, wrong: bool = False) -> str:
-    words = words[:1].upper() + words[1:]
+    words = as_sentence(words)
     said = f'<p class="{"wrong" if wrong else "note"}" role="alert">{html.escape(words)}</p>' if words else ""
     kept = html.escape(place if _PLACE.fullmatch(place) else below("/"), quote=True)
     provider = _PROVIDER.format(home=below("/")) if _provider_known() else ""

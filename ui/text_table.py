@@ -101,4 +101,4 @@ def _cell(value: object, *, hash_like: bool) -> str:
         return f'<span class="whole">{text}</span>'
     if hash_like and len(str(value)) > _LONG:
         return f'<abbr title="{text}">{html.escape(str(value)[:_SHOWN])}…</abbr>'
-    return text
+    return f'<span class="whole">{text}</span>' if hash_like and text else text

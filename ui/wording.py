@@ -136,7 +136,7 @@ HELP: Mapping[str, str] = {
     "daily_left": "Of the periods that were agreed; more need another run.",
     "daily_kept": "On this day every node erases its share of the weights.",
     "daily_due": "A period is due once its cutoff has passed; nodes refuse it while their own data is not complete.",
-    "retrain": "As agreed: entente run score proposes terms like this run's over a calendar that goes on.",
+    "retrain": "As agreed: `entente run score` proposes terms like this run's over a calendar that goes on.",
     "federated": "Members with the same columns train at home on their own entities; what changed is averaged, and the "
     "average moves the weights that all share.",
     "rounds": "Each opens one sum, over the agreed threshold of members or more. The coordinator, which opens it, "
@@ -180,7 +180,7 @@ HELP: Mapping[str, str] = {
     "reveals": "What the receiver of such a message could learn from it, as the protocol's register says.",
     "agreement": "What every party signed before any byte moved; its fingerprint is the run id.",
     "evidence": "One file, signed by the coordinator: agreement, signatures, logs, reports, contributions, the "
-    "journal's entries. Check it with entente evidence check.",
+    "journal's entries. Check it with `entente evidence check`.",
     "canonical": "The JSON of RFC 8785, byte for byte what was hashed and signed.",
     "left_out": "A check is left out rather than guessed when what it needs was not given to the run.",
     "pending": "Booked, but not final until the label's horizon has passed on live data.",
@@ -217,8 +217,10 @@ HELP: Mapping[str, str] = {
 }  # fmt: skip
 
 _MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
-_NUMBER = re.compile(r"(?<![\w.,:/#'-])(\d{1,3}(?:,\d{3})+|\d{5,11})(?![\w/'-]|[,:]\d)")
-"""Twelve digits may be the beginning of a run's id."""
+_NUMBER = re.compile(
+    r"(?<![\w.,:/#'-])(?<!seed )(?:\d{1,3}(?:,\d{3})+|\d{4,11}(?=\.\d)|\d{5,11})(?=(?:\.\d+)?(?![\w/'-]|[.,:]\d))"
+)
+"""With commas, of five digits and more, or with decimals; twelve digits may be the beginning of a run's id."""
 _UNBROKEN = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
 _SPACES = re.compile(" +")
 _PERCENT = re.compile(r"(?<=\d) ?%")
@@ -249,7 +251,7 @@ def as_sentence(text: str, names: Collection[str] = ()) -> str:
 
 def marked(text: str) -> str:
     """The text with its long numbers and percentages as pages have them; nothing else of it changes."""
-    grouped = _NUMBER.sub(lambda found: count(int(found[1].replace(",", ""))), text)
+    grouped = _NUMBER.sub(lambda found: count(int(found[0].replace(",", ""))), text)
     return _PERCENT.sub("\N{NO-BREAK SPACE}%", grouped)
 
 
@@ -258,7 +260,7 @@ def with_commands(sentence: str) -> str:
     shown = ""
     for number, part in enumerate(sentence.split("`")):
         before, after = " " * part[:1].isspace(), " " * (part[-1:].isspace() and len(part) > 1)
-        shown += f"`{part}`" if number % 2 else f"{before}{plain(part, longest=1000)}{after}"
+        shown += f"`{' '.join(part.split())}`" if number % 2 else f"{before}{plain(part, longest=1000)}{after}"
     return shown
 
 
@@ -268,8 +270,11 @@ def short_id(run_id: str) -> str:
 
 
 def correlation(value: float | None) -> str:
-    """A correlation with its sign: +0.123."""
-    return MISSING if value is None or not math.isfinite(value) else f"{value:+.3f}"
+    """A correlation with its sign: +0.123; what rounds to nothing has none."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    told = f"{value:+.3f}"
+    return told if float(told) else told[1:]
 
 
 def t_value(value: float | None) -> str:

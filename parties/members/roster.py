@@ -225,12 +225,12 @@ def expiry_warnings(roster: Mapping[str, Member], now: datetime) -> tuple[str, .
 def _renewed(name: str, *, ended: bool) -> str:
     """What gives this node a new certificate. A party whose own has ended is not let in to renew it."""
     if name == COORDINATOR:
-        return "run entente coordinator rotate --home COORDINATOR, and start it again"
+        return "run `entente coordinator rotate --home COORDINATOR`, and start it again"
     if name in NO_PARTIES:
         return "it needs a new one" if ended else "rotate it"
     if ended:
         return (
-            f"run entente coordinator revoke {name} --home COORDINATOR, then entente invite {name} --home COORDINATOR, "
-            "with which it joins again"
+            f"run `entente coordinator revoke {name} --home COORDINATOR`, then `entente invite {name} --home "
+            "COORDINATOR`, with which it joins again"
         )
-    return f"its operator runs entente party rotate --home {name}, and starts the node again"
+    return f"its operator runs `entente party rotate --home {name}`, and starts the node again"

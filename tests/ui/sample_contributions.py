@@ -14,23 +14,28 @@ __all__ = ["doors", "shares"]
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x^2$ [link](http://x)"
 _VALUES = {"orbit": (0.031, 0.55), "chatter": (0.019, 0.36), "till": (0.005, 0.09)}
+_ERROR = 0.005
 _AT = datetime(2026, 6, 1, 8, tzinfo=UTC)
 
 
 def shares(number: int = 0, **changes: Any) -> RunShares:
     """The ``number``-th run, a month after the one before it."""
+    values = {
+        name: (phi + 0.004 * math.sin(number + i), share) for i, (name, (phi, share)) in enumerate(_VALUES.items())
+    }
     parties = tuple(
         PartyShare(
-            party=name, phi=phi + 0.004 * math.sin(number + i), standard_error=0.005, t=phi / 0.005, low=phi - 0.01,
-            high=phi + 0.01, leave_one_out=0.9 * phi, standalone=1.4 * phi, plain=1.8 * phi, plain_standard_error=0.006,
-            attribution=0.4 * phi, share=share, reward=round(250_000 * share),
+            party=name, phi=phi, standard_error=_ERROR, t=phi / _ERROR, low=phi - 1.96 * _ERROR,
+            high=phi + 1.96 * _ERROR, leave_one_out=0.9 * phi, standalone=1.4 * phi, plain=1.8 * phi,
+            plain_standard_error=0.006, attribution=0.4 * phi, share=share, reward=round(250_000 * share),
         )
-        for i, (name, (phi, share)) in enumerate(_VALUES.items())
+        for name, (phi, share) in values.items()
     )  # fmt: skip
     told: dict[str, Any] = {
         "run_id": f"{number + 1:02x}" * 32, "consortium": "Harbour consortium", "purpose": "Weekly factor, large caps",
         "label_party": "harbor", "at": _AT + timedelta(days=30 * number), "method": "masked", "n_periods": 96,
-        "v_everyone": 0.11, "v_nobody": 0.055, "pot": 250_000, "unit": "USD", "scale": 2, "parties": parties,
+        "v_everyone": 0.055 + sum(one.phi for one in parties), "v_nobody": 0.055, "pot": 250_000, "unit": "USD",
+        "scale": 2, "parties": parties,
     }  # fmt: skip
     return RunShares.model_validate(told | changes)
 
@@ -63,7 +68,7 @@ def doors(count: int = 6) -> dict[str, Callable[[Any], Any]]:
                 BandPoint(period=f"2024-W{i:02d}", mean=phi, low=phi - 0.1 / i, high=phi + 0.1 / i)
                 for i in range(4, 53)
             )
-            for name, (phi, _) in _VALUES.items()
+            for name, phi in ((one.party, one.phi) for one in run.parties)
         }
         told = "Exact Shapley value of the per-period IC over coalitions of the feature parties."
         return ContributionDetail(

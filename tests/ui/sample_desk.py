@@ -34,8 +34,10 @@ def house(**changes: Any) -> HouseView:
         "name": "Harbour consortium", "version": "0.1.0", "started_at": T0, "database": "SQLite",
         "disk_free": 212 * 10**9, "disk_total": 500 * 10**9, "log_entries": 128,
         "warnings": (
-            "the certificate of till ends on 2026-11-20, in 18 days: its operator runs entente party rotate "
-            "--home till, and starts the node again",
+            "the certificate of orbit ends on 2026-11-14, in 12 days: its operator runs `entente party rotate "
+            "--home orbit`, and starts the node again",
+            "the certificate of till ended on 2026-10-30: run `entente coordinator revoke till --home COORDINATOR`, "
+            "then `entente invite till --home COORDINATOR`, with which it joins again",
         ),
     }  # fmt: skip
     return HouseView.model_validate({**terms, **changes})

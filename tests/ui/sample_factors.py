@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = ["AWAY", "MADE", "OLDER", "away", "broken", "card", "check", "detail",
 
 MADE, AWAY, OLDER = "a1" * 32, "e5" * 32, "f6" * 32
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x^2$ [link](http://x)"
+_LAST = date(2025, 6, 27)
 
 
 @cache
@@ -56,7 +58,7 @@ def findings() -> Findings:
     )  # fmt: skip
     known = np.repeat(np.minimum(np.arange(periods) + 1, periods)[:, None], names, axis=1).astype(np.int64)
     subject = Subject(
-        periods=tuple(f"2024-{1 + i // 31:02d}-{1 + i % 31:02d}" for i in range(periods)),
+        periods=tuple(str(_LAST - timedelta(weeks=periods - 1 - i)) for i in range(periods)),
         scores=scores, labels=truth, horizon=1, known_from=known, own=own, embeddings=scores[:, :, None],
     )  # fmt: skip
     return battery(subject, market, BookTerms(periods_per_year=52), n_trials=3)
@@ -84,7 +86,7 @@ def detail(run_id: str = MADE, **changes: Any) -> FactorDetail:
     told: dict[str, Any] = {
         "card": card(run_id), "may_download": True,
         "facts": {"Label": "Return over the next week", "Universe": HOSTILE, "Trials counted": "3"},
-        "last_date": "2025-06-27", "sections": battery_sections(found), "left_out": found.left_out,
+        "last_date": str(_LAST), "sections": battery_sections(found), "left_out": found.left_out,
         "warnings": (WarnView(name="fingerprint", text="persistent features identify entities " + HOSTILE),),
         "files": (FileView(path="factor.parquet", bytes=402_112, sha256="ab" * 32),),
         "forms": {"zip": "", "report": "", "csv": "", "alphalens": "", "qlib": "",
@@ -126,7 +128,9 @@ def doors() -> dict[str, Callable[[Any], Any]]:
     """The doors about factors: three of them, two of them versions of one."""
 
     def older() -> FactorCard:
-        return card(OLDER, version="2024-q4", ic_joint=0.08, warnings=())
+        spark = tuple(0.73 * value for value in card().spark)
+        worse = {"ic_joint": 0.0805, "uplift": 0.0252, "t_joint": 9.8, "t_uplift": 3.4, "spark": spark}
+        return card(OLDER, version="2024-q4", warnings=(), **worse)
 
     details = {MADE: detail, AWAY: away, OLDER: lambda: detail(OLDER, card=older(), live=())}
 

@@ -57,6 +57,10 @@ def federated_ended(**changes: Any) -> RunView:
     update = {
         "purpose": "One model of four lenders", "n_common": None, "openings": (), "contribution_way": "retrain",
         "agreement": {**run.agreement, "model": _MODEL}, "federated": found, "factor": None,
+        "contributions": tuple(
+            one.model_copy(update={"share": share, "reward": round(run.pot * share)})
+            for one, share in zip(run.contributions, (0.6, 0.4), strict=False)  # the last was lost, and is paid nothing
+        ),
     }  # fmt: skip
     return run.model_copy(update=update)
 

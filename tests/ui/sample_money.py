@@ -64,10 +64,11 @@ class Money:
             checked_at=T0,
             whole_at=T0,
         )
-        amounts = {"orbit": (1_375_00, 812_50, 8_000_00), "chatter": (900_00, 120_00, 2_000_00), "till": (0, 0, 0)}
+        amounts = {"orbit": (1_375_00, 812_50, 8_000_00), "chatter": (900_00, 120_00, 2_000_00), "till": (225_00, 0, 0)}
         held = [
             ("Assets:Consortium:Cash", "", "consortium", 31_250_00, 0),
             ("Expenses:Reward", "", "consortium", 0, 2_500_00),
+            ("Liabilities:Consortium:Pot", "", "consortium", 20_317_50, 0),
         ]
         for party, (pending, payable, stake) in amounts.items():
             for kind, posted, waits in (("Pending", 0, pending), ("Payable", payable, 0), ("Stake", stake, 0)):
@@ -87,16 +88,19 @@ class Money:
         hostile = number % 40 == 0
         lines = (
             ("Expenses:Reward", 2_500_00),
-            ("Liabilities:Party:orbit:Pending", -1_600_00),
+            ("Liabilities:Party:orbit:Pending", -1_375_00),
             ("Liabilities:Party:chatter:Pending", -900_00),
+            ("Liabilities:Party:till:Pending", -225_00),
         )
+        state, run = ("pending", "posted", "voided")[number % 3], RUNS[number % len(RUNS)]
+        told = {"pending": "pending until its labels resolve", "posted": "final", "voided": "void"}[state]
         return EntryView(
             sequence=number,
             transaction=f"settlement/{number}",
             at=T0 + timedelta(hours=number),
-            narration=self.hostile if hostile else f"Reward of run {number}, pending until its labels resolve",
-            state=("pending", "posted", "voided")[number % 3],
-            run_id=RUNS[0],
+            narration=self.hostile if hostile else f"Reward of run {run[:12]}, {told}",
+            state=state,
+            run_id=run,
             evidence="cd" * 32,
             digest="ef" * 32,
             lines=tuple(LineView(account=a, minor=m, **USD) for a, m in lines) if number % 7 else (),
@@ -124,7 +128,8 @@ class Money:
             live_needed=2,
             outcomes=(
                 OutcomeView(party="chatter", pending=900_00, lost=75_00),
-                OutcomeView(party="orbit", pending=1_600_00, payable=1_200_00),
+                OutcomeView(party="orbit", pending=1_375_00, payable=1_200_00),
+                OutcomeView(party="till", pending=225_00),
             )
             if state == "final"
             else (),
@@ -133,9 +138,12 @@ class Money:
 
     def steps(self, run_id: str) -> tuple[StepLine, ...]:
         lines = (
-            ("Liabilities:Party:orbit:Pending", 1_600_00),
+            ("Liabilities:Party:orbit:Pending", 1_375_00),
+            ("Liabilities:Party:chatter:Pending", 900_00),
+            ("Liabilities:Party:till:Pending", 225_00),
+            ("Liabilities:Party:chatter:Stake", 75_00),
             ("Liabilities:Party:orbit:Payable", -1_200_00),
-            ("Liabilities:Consortium:Pot", -400_00),
+            ("Liabilities:Consortium:Pot", -1_375_00),
         )
         return (
             StepLine(
@@ -161,7 +169,7 @@ class Money:
             run_id=run_id,
             asked_by=self.hostile,
             asked_at=T0,
-            reasons=("orbit: 1200.00 USD of 1600.00 USD payable: below the close's", self.hostile),
+            reasons=("orbit: 1200.00 USD of 1375.00 USD payable: below the close's", self.hostile),
             steps=self.steps(run_id),
             needed=2,
             approvers=people,
@@ -188,8 +196,9 @@ class Money:
         return b"sequence,transaction\r\n"
 
     def page(self, asked: SettlementQuestion) -> SettlementPage:
-        chosen = self.runs[asked.offset : asked.offset + asked.limit]
-        return SettlementPage(runs=tuple(chosen), total=len(self.runs), dossiers=tuple(self.dossiers))
+        known = [run for run in self.runs if run.run_id.startswith(asked.run_id)]
+        chosen = known[asked.offset : asked.offset + asked.limit]
+        return SettlementPage(runs=tuple(chosen), total=len(known), dossiers=tuple(self.dossiers))
 
     def plan(self, asked: StepQuestion) -> PlanView:
         run = next(run for run in self.runs if run.run_id == asked.run_id)
@@ -200,15 +209,20 @@ class Money:
             OutcomeView(
                 party="orbit",
                 score=0.0212,
-                pending=1_600_00,
+                pending=1_375_00,
                 payable=1_200_00,
                 why="live contribution below the close's",
             ),
             OutcomeView(party="chatter", score=-0.0031, pending=900_00, lost=75_00, why=self.hostile),
+            OutcomeView(party="till", score=-0.0002, pending=225_00, why="live contribution not above zero"),
         )
         effects = (
             ("Liabilities:Party:orbit:Payable", 812_50, 0, 2_012_50, 0),
-            ("Liabilities:Party:orbit:Pending", 0, 1_600_00, 0, 0),
+            ("Liabilities:Party:orbit:Pending", 0, 1_375_00, 0, 0),
+            ("Liabilities:Party:chatter:Pending", 0, 900_00, 0, 0),
+            ("Liabilities:Party:chatter:Stake", 2_000_00, 0, 1_925_00, 0),
+            ("Liabilities:Party:till:Pending", 0, 225_00, 0, 0),
+            ("Liabilities:Consortium:Pot", 20_317_50, 0, 21_692_50, 0),
         )
         return PlanView(
             kind=asked.kind,
@@ -277,9 +291,9 @@ class Members:
             MemberView(
                 name=name,
                 role="feature" if i else "label",
-                legal_entity=hostile if i == 2 else f"{name.title()} LLC",
+                legal_entity=hostile if i == 2 else f"{name.title()} Capital LLC",
                 address=f"10.0.0.{5 + i}:7400",
-                health=("online", "online", "silent", "offline")[i],
+                health=("online", "online", "online", "offline")[i],
                 last_seen=T0,
                 version="0.1.0",
                 certificate_expires=T0 + timedelta(days=days[i]),

@@ -11,9 +11,9 @@ from unittest import mock
 from pydantic import BaseModel, TypeAdapter
 
 from parties.calls.views import StaticView
-from parties.client import EvaluationView, FactorPage, OverlapView, PhaseView, RunView, ViewerView
+from parties.client import EvaluationView, FactorPage, OverlapView, PhaseView, RunView, StandingView, ViewerView
 from parties.errors import PeerError
-from tests.ui import sample_contributions, sample_federated, sample_runs, sample_screen, sample_trust
+from tests.ui import sample_contributions, sample_desk, sample_federated, sample_runs, sample_screen, sample_trust
 from tests.ui.sample import HOSTILE, PARTIES, PAUSED, RUNNING, SETTLED, T0, SampleClient, sealed_run, settled_run
 from tests.ui.sample_lenders import GROUP as GROUP_OF_LENDERS
 from tests.ui.sample_lenders import lenders
@@ -27,6 +27,12 @@ STATES = ("", "reader", "operator", "auditor", "empty", "away", "lost", "lenders
 _AWAY = "the coordinator at 127.0.0.1:7600 cannot be reached: check the address, and that it runs"
 _UNTIL_LOST = 8.0
 _SAID = "Weekly factor, mid caps"
+_INSTEAD = {
+    "consortium": "Harbour consortium", "consortia": "Harbour consortium", "name": "Eve", "asked_by": "Ada (admin)",
+    "why": "live contribution below the close's", "reason": "its data is not complete", "facts": "Large caps",
+    "answers": "the noise is too small", "narration": "Reward of the run, pending", "text": "that stay the same",
+    "reasons": "till: live contribution not above zero",
+}  # fmt: skip
 
 
 class _Tidy(SampleClient):
@@ -62,10 +68,27 @@ def _tidy(answer: Any) -> Any:
         return [_tidy(one) for one in answer]
     if not isinstance(answer, BaseModel):
         return answer
-    told = answer.model_dump_json()
-    for name in (HOSTILE, "<b>Eve</b> :red[x]"):
-        told = told.replace(json.dumps(name)[1:-1], _SAID)
-    return TypeAdapter(type(answer)).validate_json(told) if _SAID in told else answer
+    told = json.loads(answer.model_dump_json())
+    tidied = _tidied(told)
+    return answer if tidied == told else TypeAdapter(type(answer)).validate_json(json.dumps(tidied))
+
+
+def _tidied(told: Any, key: str = "", whose: str = "") -> Any:
+    """What is said in the place of a name that tries to be markup, by the field that it stands in."""
+    if isinstance(told, dict):
+        owner = str(told.get("name") or told.get("party") or "")
+        return {
+            name: _tidied(value, name if name in (*_INSTEAD, "legal_entity") else key, owner or whose)
+            for name, value in told.items()
+        }
+    if isinstance(told, list):
+        return [_tidied(value, key, whose) for value in told]
+    if not isinstance(told, str):
+        return told
+    said = f"{whose.title()} Capital LLC" if key == "legal_entity" else _INSTEAD.get(key, _SAID)
+    for name in (HOSTILE, sample_desk.HOSTILE):
+        told = told.replace(name, said)
+    return told
 
 
 def client_in(state: str) -> SampleClient:
@@ -75,6 +98,7 @@ def client_in(state: str) -> SampleClient:
     if state in ("reader", "operator", "auditor"):
         made.role = state  # type: ignore[assignment]
         whose = "orbit" if state == "operator" else ""
+        made.money.scope = {"reader": "none", "operator": "party"}.get(state, "all")
         made.doors["viewer"] = lambda _: ViewerView(name="Rae", role=made.role, party=whose)
     elif state == "empty":
         _nothing(made)
@@ -110,6 +134,7 @@ def _more_runs(made: SampleClient) -> None:
             update={"run_id": PAUSED, "purpose": "Daily factor", "status": "paused", "waiting_for": ("till",)}
         ),
     }
+    made.doors["trust/agreement"] = lambda asked: sample_trust.agreement_in_words(PARTIES)
     before = made.doors["factors/one"]
     made.doors["factors/one"] = lambda asked: before(asked).model_copy(update={"daily": sample_screen.DAILY})
 
@@ -159,9 +184,13 @@ def _nothing(made: SampleClient) -> None:
     made.views.clear()
     made.parties = list  # type: ignore[method-assign]
     made.money.accounts, made.money.entries, made.money.runs, made.money.dossiers = [], [], [], []
+    made.money.standing = StandingView(
+        entries=0, checked=0, complete=True, balanced=True, transactions=0, postings=0, unresolved=0, checked_at=T0
+    )
     made.membership.members = []
     none: list[OverlapView] = []
     made.doors |= {
+        "desk/house": lambda _: sample_desk.house(warnings=(), log_entries=0),
         "factors/page": lambda asked: FactorPage(total=0, offset=0, cards=()),
         "overlaps/list": lambda _: none,
         **sample_contributions.doors(0),

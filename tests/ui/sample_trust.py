@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,7 +26,7 @@ from parties.client import (
 from parties.coordinator.desk.agreement_views import caution_lines, section_views
 from parties.errors import ConfigError
 
-__all__ = ["agreement", "check", "doors", "report"]
+__all__ = ["agreement", "agreement_in_words", "check", "doors", "report"]
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x^2$ [link](http://x)"
 SETTLED = "a1" * 32
@@ -36,7 +36,7 @@ _KINDS = ("proposed", "signed", "phase_done", "coordinator_done")
 
 def _entry(index: int) -> AuditEntryView:
     kind = _KINDS[index % 4]
-    body = {"party": "orbit", "phase": "train", "reason": HOSTILE, "report_sha256": "ab" * 32}
+    body = {"party": "orbit", "phase": "train", "by": "admin", "reason": HOSTILE, "report_sha256": "ab" * 32}
     text = json.dumps({"at": _AT.isoformat(), "body": body, "kind": kind, "run": SETTLED})
     return AuditEntryView(
         index=index, at=_AT.isoformat(), kind=kind, run_id=SETTLED, body=body, text=text, leaf=f"{index:064x}"
@@ -46,7 +46,7 @@ def _entry(index: int) -> AuditEntryView:
 def check(**changes: Any) -> LogCheckView:
     told: dict[str, Any] = {
         "sound": True, "size": 300, "root": "cd" * 32, "own_heads": 12, "unlinked": 1,
-        "others": {"orbit": 4, "till": 3}, "checked_at": _AT,
+        "others": {"orbit": 4}, "checked_at": _AT,
     }  # fmt: skip
     return LogCheckView.model_validate(told | changes)
 
@@ -67,33 +67,52 @@ def report(**changes: Any) -> MinimisationView:
     return MinimisationView.model_validate(told | changes)
 
 
-def _document() -> Agreement:
+def _document(names: Sequence[str] = ("harbor", "orbit", "till"), said: str = HOSTILE) -> Agreement:
+    """``said``: what every party says of itself, of its label and of the purpose; the real names where it is empty."""
     parties = [
         {
-            "name": name, "role": "feature" if i else "label", "legal_entity": HOSTILE, "address": "127.0.0.1:1",
+            "name": name, "role": "feature" if i else "label",
+            "legal_entity": said or f"{name.title()} Capital LLC", "address": "127.0.0.1:1",
             "identity_key": "ab" * 32, "certificate_sha256": "cd" * 32, "columns": [f"{name}_{k}" for k in range(12)],
         }
-        for i, name in enumerate(("harbor", "orbit", "till"))
+        for i, name in enumerate(names)
     ]  # fmt: skip
     periods = [f"2024-{i:02d}" for i in range(1, 13)]
     ends = [_AT - timedelta(days=400 - 30 * i) for i in range(12)]
     return Agreement.model_validate(
         {
-            "consortium": "Harbour consortium", "purpose": HOSTILE, "proposed_at": _AT, "expires_at": _AT, "nonce": "1",
+            "consortium": "Harbour consortium", "purpose": said or "Weekly factor, large caps", "proposed_at": _AT,
+            "expires_at": _AT + timedelta(days=1), "nonce": "1",
             "coordinator_certificate_sha256": "ef" * 32, "coordinator_address": "127.0.0.1:1", "parties": parties,
-            "label": {"name": "y", "definition": HOSTILE, "party": "harbor"},
+            "label": {"name": "y", "definition": said or "return of the week after the decision", "party": "harbor"},
             "calendar": {"frequency": "M", "periods": periods, "period_ends": ends, "cutoffs": ends},
             "reward": {"pot": 250_000}, "recipients": ["orbit", "coordinator"], "code_version": "0.1.0",
         }
     )  # fmt: skip
 
 
-def agreement(**changes: Any) -> AgreementText:
+def agreement_in_words(names: Sequence[str]) -> AgreementText:
+    """The same of so many parties, with names as parties have them, and under the id of the sample's run."""
+    document = _document(names, "")
+    found, real = agreement(document), document.run_id
+    text = tuple(
+        part.model_copy(update={"lines": tuple(line.replace(real, SETTLED) for line in part.lines)})
+        for part in found.text
+    )
+    return found.model_copy(update={"text": text})
+
+
+def agreement(document: Agreement | None = None, **changes: Any) -> AgreementText:
     """Words of a real agreement, with a label definition and a legal entity that try to be markup."""
-    document = _document()
+    document = document or _document()
     signers = tuple(
         SignerCheck(
-            party=party.name, legal_entity=HOSTILE, role=party.role, key="ab" * 32, signature="cd" * 64, signed_at=_AT
+            party=party.name,
+            legal_entity=party.legal_entity,
+            role=party.role,
+            key="ab" * 32,
+            signature="cd" * 64,
+            signed_at=_AT,
         )
         for party in document.parties
     )

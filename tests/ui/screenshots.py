@@ -65,7 +65,7 @@ def _shoot(consortium: House, address: str, browser: Browser, target: Path) -> N
     assert consortium.ended(run).status == "settled"
     browser.open(address)
     browser.click("Not now")
-    picture("runs", "runs", "Sorted by")
+    picture("runs", "runs", "All runs")
     picture("run-failed", f"run?run={failed}", "data cannot be used")
     picture("factors", "factors", "Sign out")
     picture("contributions", "contributions", "Sign out")

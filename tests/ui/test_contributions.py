@@ -36,7 +36,7 @@ def test_the_newest_run_is_shown_under_all_of_them() -> None:
     client, opened = SampleClient(), []
     app = show(contributions_page, client, opened)
     assert listed(app) == [f"{i:02x}" * 6 for i in range(6, 0, -1)]
-    assert numbers(app)["Gain to share"] == "+0.055"
+    assert numbers(app)["Gain to share"] == "+0.053"
     assert numbers(app)["Pot"] == plain("2\N{NARROW NO-BREAK SPACE}500.00 USD")
     text = said(app)
     assert "Run 060606060606" in text

@@ -25,7 +25,7 @@ from tests.ui.sample import SampleClient, paused_run, training_run
 from tests.ui.sample_desk import HOSTILE, T0, balances, house
 from ui.needs_attention import concerns, pending_money
 from ui.tables.desk import actions_table, sessions_table, settings_table
-from ui.wording import MISSING, instant, plain
+from ui.wording import instant, plain
 from ui.zone import CHOSEN
 
 
@@ -70,10 +70,12 @@ def test_the_overview_says_what_runs_who_is_there_and_what_waits() -> None:
     found = numbers(app)
     assert found["In progress"] == "2"
     assert found["Parties online"] == "3 of 4"
-    assert found["Money pending"].replace("\N{NARROW NO-BREAK SPACE}", " ") == "2 275.00 USD"
-    assert found["Disk free"] == "212.0 GB"
+    assert found["Money pending"].replace("\N{NARROW NO-BREAK SPACE}", " ") == "2 500.00 USD"
+    assert "212.0 GB of 500.0 GB of disk free" in said(app).replace("\\", "")
     words = [markdown.value for markdown in app.markdown]
-    assert any("certificate of till ends" in text for text in words)
+    assert "orbit signed the agreement." in "\n".join(words).replace("\\", ""), "what happened lately"
+    assert any("certificate of orbit ends" in text for text in words)
+    assert any("`entente party rotate --home orbit`" in text for text in words), "a command is code"
     assert any("is paused and waits for till" in text for text in words)
     next(b for b in app.button if (b.key or "").startswith("open ")).click().run()
     assert opened[0].startswith("run ")
@@ -85,7 +87,9 @@ def test_the_overview_of_a_reader_asks_for_no_money() -> None:
     client = SampleClient()
     app = show(overview_page, client, "reader", [])
     assert "ledger/balances" not in client.asked
-    assert numbers(app)["Money pending"] == MISSING
+    assert "Money pending" not in numbers(app)
+    assert "Lately" not in said(app)
+    assert "disk free" not in said(app)
     assert not [b for b in app.button if b.label == "New run"]
 
 
@@ -111,13 +115,14 @@ def test_an_empty_consortium_is_told_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("made", "says", "grave"),
     [
-        (house(), "The certificate of till ends", False),
+        (house(warnings=house().warnings[:1]), "The certificate of orbit ends", False),
         (house(warnings=("the certificate of till ended on 2026-01-01: it needs a new one",)), "ended on", True),
     ],
 )
 def test_concerns_about_the_house(made: HouseView, says: str, grave: bool) -> None:
-    found = concerns(made, (), (), None)
+    found = concerns(made, (), (), None, ViewerView(name="o", role="operator", party="orbit"))
     assert [(says in concern.text, concern.grave) for concern in found] == [(True, grave)]
+    assert found[0].own is ("orbit" in says), "a certificate is its own party's to renew"
 
 
 def test_concerns_put_what_is_wrong_first() -> None:
@@ -130,7 +135,12 @@ def test_concerns_put_what_is_wrong_first() -> None:
     texts = [concern.text for concern in found[1:]]
     assert texts == ["“Daily factor” is paused and waits for till.", "“P” waits for the signature of orbit."]
     away = concerns(house(warnings=()), (), client.parties(), None)
-    assert [concern.text for concern in away] == ["1 party is not online: till (last heard of 2026-11-02)."]
+    start = "Its operator starts it with `entente party start --home till`."
+    assert [concern.text for concern in away] == [f"1 party is not online: till (last heard of 2026-11-02). {start}"]
+    (own,) = concerns(
+        house(warnings=()), (), client.parties(), None, ViewerView(name="o", role="operator", party="till")
+    )
+    assert (own.own, own.command) == (True, "entente party start --home till")
 
 
 def test_money_that_waits_is_named_with_who_has_to_act() -> None:

@@ -40,7 +40,7 @@ def test_members_and_what_they_publish() -> None:
 def test_members_say_when_their_data_were_checked_and_what_came_of_it() -> None:
     ready, broken, *_, silent = SampleClient().membership.members
     assert (data_look(ready)[0], data_look(broken)[0]) == ("data ready", "data cannot be used")
-    assert checked_words(broken).endswith("its operator reads why with entente doctor")
+    assert checked_words(broken).endswith("its operator reads why with `entente doctor`")
     assert (data_look(silent)[0], checked_words(silent)) == ("data not checked", "its node has not started")
     text = said(show(members_page, SampleClient()))
     assert "data ready" in text

@@ -45,17 +45,17 @@ def harmless(app: Any) -> None:
 def test_balances_are_summed_shown_and_drawn() -> None:
     app = show(ledger_page, SampleClient())
     assert numbers(app) == {
-        "Rewards pending": plain(f"2{NARROW}275.00 USD"), "Payable": plain("932.50 USD"),
+        "Rewards pending": plain(f"2{NARROW}500.00 USD"), "Payable": plain("932.50 USD"),
         "Staked": plain(f"10{NARROW}000.00 USD"), "Cash": plain(f"31{NARROW}250.00 USD"),
     }  # fmt: skip
     assert all(metric.help for metric in app.metric)
     assert len(app.get("vega_lite_chart")) == 1
     balances = text_tables(app)[0]
-    assert len(balances) == 9, "eight accounts with money, and a sum"
+    assert len(balances) == 11, "ten accounts with money, and a sum"
     assert balances["Final"].iloc[-1] == f"10{NARROW}932.50 USD"
     assert balances["Pending"].iloc[0] == "\N{EN DASH}"
     app.toggle(key="zero accounts").set_value(True).run()
-    assert len(text_tables(app)[0]) == 12
+    assert len(text_tables(app)[0]) == 13
     assert "all verified 2026-" in said(app)
     assert not app.error
 
@@ -66,7 +66,7 @@ def test_books_that_do_not_balance_say_what_was_found() -> None:
         update={"balanced": False, "finding": f"entry 7 {HOSTILE}", "complete": False}
     )
     app = show(ledger_page, client)
-    assert "entry 7" in app.error[0].value
+    assert "Entry 7" in app.error[0].value
     harmless(app)
 
 
@@ -173,7 +173,22 @@ def test_runs_stand_where_they_stand() -> None:
     assert list(table["Stands"]) == ["to finalise", "pending", "final", "to close"]
     assert table["Live periods"].iloc[0] == "2 of 2"
     assert "live contribution below the close" in str(text_tables(app)[0])
+    assert table["Waits for"].iloc[1].startswith("The agreement wants live data")
     harmless(app)
+
+
+def test_a_way_to_one_run_shows_that_run() -> None:
+    client = SampleClient()
+    disputed = client.money.runs[1].run_id
+    app = show(settlement_page, client, run=disputed)
+    assert any("Disputed by till." in warning.value for warning in app.warning), "not the first of the list"
+    del client.money.runs[2:]
+    others = client.money.runs * 13
+    client.money.runs = [run for run in others if run.run_id != disputed][:12] * 3 + [client.money.runs[1]]
+    app = show(settlement_page, client, run=disputed)
+    assert list(app.dataframe[0].value["Run"]) == [disputed[:12]], "one that is on a later page stands alone"
+    button(app, "All runs").click().run()
+    assert len(app.dataframe[0].value) == 25
 
 
 def test_an_admin_asks_for_what_the_dry_run_showed() -> None:
@@ -211,7 +226,7 @@ def test_a_void_needs_its_reason_before_it_can_be_asked_for() -> None:
     app = show(settlement_page, client)
     run = client.money.runs[0].run_id
     app.get("button_group")[0].set_value("void").run()
-    assert "say why" in app.info[0].value
+    assert "Say why" in app.info[0].value
     assert not [b for b in app.button if b.label.startswith("Ask for approval")]
     app.text_input(key=f"why void {run}").set_value("the label was wrong").run()
     button(app, "Ask for approval: void").click().run()
@@ -334,7 +349,7 @@ def test_a_final_run_shows_what_each_party_got_and_its_statement() -> None:
     client.money.runs = [client.money.runs[2]]
     app = show(settlement_page, client)
     table = text_tables(app)[0]
-    assert list(table["Party"]) == ["chatter", "orbit", "All"]
+    assert list(table["Party"]) == ["chatter", "orbit", "till", "All"]
     assert table["Became payable"].iloc[-1] == f"1{NARROW}200.00 USD"
     button(app, "Statement as PDF").click().run()
     assert client.money.asked[-1].party == "chatter"

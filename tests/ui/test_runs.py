@@ -38,6 +38,9 @@ def test_runs_are_counted_and_those_under_way_can_be_opened() -> None:
     app = show(runs_page, client, opened)
     assert numbers(app) == {"In progress": "2", "Settled": "1", "Aborted": "1", "Best rank IC": "+0.110"}
     assert len(listed(app)) == 4
+    table = app.dataframe[0].value.set_index("Run")
+    assert table.loc[ABORTED[:12], "Status"] == "aborted by till"
+    assert "has been silent" in table.loc[ABORTED[:12], "Why it stopped"]
     app.button(key=f"open {PAUSED}").click().run()
     assert opened == [PAUSED]
     assert plain(HOSTILE, longest=90) in said(app)

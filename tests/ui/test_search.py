@@ -25,6 +25,10 @@ def test_a_word_finds_runs_members_and_factors() -> None:
     assert [one.value for one in members.subheader if one.value == "Members"] == ["Members"]
     app.button(key="Runs 0").click().run()
     assert opened[0][0] == "run"
+    app = show(search_page, SampleClient(), opened, q="orbit")
+    app.button(key="Audit log 0").click().run()
+    assert opened[-1][0] == "trust"
+    assert app.session_state["audit words"] == "orbit", "the page that opens is asked for the same"
 
 
 def test_names_stay_harmless_and_nothing_is_said_so() -> None:

@@ -26,6 +26,8 @@ def test_cells_are_whole_escaped_and_say_when() -> None:
     assert drawn.count("\N{EN DASH}</td>") == 2, "what is not known is a dash"
     assert "1\N{NARROW NO-BREAK SPACE}234\N{NARROW NO-BREAK SPACE}567" in drawn
     assert f'<abbr title="{"ab" * 32}">{"ab" * 8}…</abbr>' in drawn
+    short = text_table(pd.DataFrame({"Id": ["settlement/120"]}), alt="ids", code=("Id",))
+    assert '<span class="whole">settlement/120</span>' in short, "a short one is not broken over lines"
     assert drawn.count('class="group"') == 2
     assert '<span class="whole">2026-11-06</span>' in text_table(pd.DataFrame({"Period": ["2026-11-06"]}), alt="days")
     assert drawn.count('class="total"') == 1

@@ -10,6 +10,7 @@ import pytest
 
 from parties.plurals import singular, things
 from ui.paging import page_words
+from ui.wording import as_sentence, marked, with_commands
 from ui.wording import things as shown
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +54,28 @@ def test_one_is_singular_and_many_have_thousands() -> None:
     assert shown(12_000, "files") == "12\N{NARROW NO-BREAK SPACE}000 files"
     assert page_words(1, 0, 25, "runs") == "1 run"
     assert page_words(30, 25, 25, "runs") == "26 to 30 of 30 runs"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown_as"),
+    [
+        ("up to 60000: of 2,308,800 bits", "up to 60 000: of 2 308 800 bits"),
+        ("Reward pot: 2500.00 USD (250000 minor units)", "Reward pot: 2 500.00 USD (250 000 minor units)"),
+        ("98765, 1,234.5 and 0.12345", "98 765, 1 234.5 and 0.12345"),
+        ("2024-02-29 at 127.0.0.1:50051, 4000 rows of W-12345", ""),
+        ("run 123456789012, y_12345, seed 1234567, 12345ab, 10000/2", ""),
+    ],
+)
+def test_numbers_within_sentences_are_marked_and_names_are_not(text: str, shown_as: str) -> None:
+    narrow = "\N{NARROW NO-BREAK SPACE}"
+    words = shown_as or text
+    for number in ("60 000", "2 308 800", "2 500", "250 000", "98 765", "1 234"):
+        words = words.replace(number, number.replace(" ", narrow))
+    assert marked(text) == words
+
+
+def test_what_a_program_says_in_passing_becomes_a_sentence() -> None:
+    assert as_sentence("say why: everybody reads it") == "Say why: everybody reads it."
+    assert as_sentence("Whole already.") == "Whole already."
+    assert as_sentence("") == ""
+    assert with_commands("run `entente\n\n# x`, *then*") == "run `entente # x`\\, \\*then\\*", "code stays on its line"

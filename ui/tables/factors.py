@@ -9,7 +9,28 @@ import pandas as pd
 from parties.client import FactorCard, LiveView
 from ui.wording import correlation, instant, short_id, t_value
 
-__all__ = ["live_table", "versions_table"]
+__all__ = ["factors_table", "live_table", "versions_table"]
+
+
+def factors_table(cards: Sequence[FactorCard]) -> pd.DataFrame:
+    """One row per factor, in the order given; numbers stay numbers, so that a column can be sorted."""
+    rows = [
+        (
+            card.factor_id,
+            card.version,
+            card.purpose,
+            card.ic_joint,
+            card.t_joint,
+            card.uplift,
+            card.n_periods,
+            card.created_at,
+            "here" if card.available else "at the recipients",
+            ", ".join(card.warnings),
+        )
+        for card in cards
+    ]
+    columns = ["Factor", "Version", "Purpose", "Rank IC", "t", "Uplift", "Periods", "Made", "Files", "Warnings"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def versions_table(cards: Sequence[FactorCard], here: str) -> pd.DataFrame:

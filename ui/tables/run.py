@@ -23,6 +23,7 @@ from ui.wording import (
     PHASE_TITLES,
     amount,
     correlation,
+    count,
     data_size,
     duration,
     instant,
@@ -60,7 +61,7 @@ def _frame(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> pd.DataF
 def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
     """One row per run, in the order given; one under way says how far it is.
 
-    Times are instants for the viewer's zone.
+    Times are instants for the viewer's zone. Why runs stopped has a column where one did.
     """
     columns = ["Proposed", "Run", "Purpose", "Status", "Rank IC", "Alone", "Common", "Took"]
     rows = [
@@ -71,21 +72,27 @@ def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
             _standing(run),
             run.ic_joint,
             run.ic_own,
-            run.n_common,
+            count(run.n_common),
             duration((run.ended_at - run.proposed_at).total_seconds() if run.ended_at else None),
         )
         for run in runs
     ]
-    return _frame(columns, rows)
+    found = _frame(columns, rows)
+    if any(run.reason for run in runs):
+        found["Why it stopped"] = [run.reason for run in runs]
+    return found
 
 
 def _standing(run: RunSummary) -> str:
     """A run's status for a cell, which shows every character as it is."""
     if run.status == "paused" and run.waiting_for:
         return f"waiting for {', '.join(run.waiting_for)}"
+    if run.status == "aborted" and run.culprit:
+        return f"aborted by {run.culprit}"
     if run.ended or not run.phase:
         return run.status
-    return f"{PHASE_DOINGS.get(run.phase) or run.phase}, {percent(run.progress)}"
+    doing = PHASE_DOINGS.get(run.phase) or run.phase
+    return doing if run.status == "proposed" else f"{doing}, {percent(run.progress)}"
 
 
 def parties_table(parties: Sequence[PartyView]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from parties.client import AuditEntryView, HeadsView, MinimisationView, SignerCheck, TermView
 from ui.log_sentences import sentence
 from ui.message_words import message_words
-from ui.wording import MISSING, PHASE_TITLES, data_size, instant, short_id, when
+from ui.wording import MISSING, PHASE_TITLES, data_size, instant, marked, short_id, when
 
 __all__ = [
     "audit_table",
@@ -153,5 +153,12 @@ def signers_table(signers: Sequence[SignerCheck]) -> pd.DataFrame:
 
 def terms_table(terms: Sequence[TermView]) -> pd.DataFrame:
     """One row per term, in the order of the document; ``Section`` is the same for the terms that belong together."""
-    rows = [(t.section[:1].upper() + t.section[1:], t.name, t.value, t.meaning) for t in terms]
+    rows = [
+        (t.section[:1].upper() + t.section[1:], t.name, _value(t), t.meaning.replace("None: ", "none: ")) for t in terms
+    ]
     return pd.DataFrame(rows, columns=["Section", "Term", "Value", "Meaning"])
+
+
+def _value(term: TermView) -> str:
+    """A number as on all pages; what parties wrote, and a seed, which is typed again, as it is."""
+    return marked(term.value) if term.value[:1].isdigit() and "seed" not in term.name else term.value

@@ -1,4 +1,4 @@
-"""Finished factors as cards: how good, how old, whose, and the way to each one's page."""
+"""Finished factors as cards or as a list: how good, how old, whose, the way to each one's page and to a comparison."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from parties.client import ClientProtocol, FactorCard, FactorOrder, FactorPage, FactorsQuestion, ViewerView
+from parties.client import COMPARED, ClientProtocol, FactorCard, FactorOrder, FactorPage, FactorsQuestion, ViewerView
 from ui.empty_states import empty
 from ui.links import go
 from ui.paging import offset_of, turn_pages
 from ui.shared_reads import kept
-from ui.wording import HELP, correlation, instant, plain, short_id, t_value, things, when
+from ui.tables.factors import factors_table
+from ui.wording import HELP, MISSING, correlation, instant, plain, short_id, t_value, things, when
+from ui.zone import viewer_zone
 
 __all__ = ["render"]
 
 _COLUMNS = 3
-_CARDS = 12
+_CARDS, _ROWS = 12, 50
+_LOOKS: Mapping[str, str] = {"cards": "Cards", "list": "List"}
 _ORDERS: Mapping[FactorOrder, str] = {
     "newest": "Newest first",
     "rank_ic": "Highest rank IC",
@@ -29,7 +32,7 @@ _ORDERS: Mapping[FactorOrder, str] = {
 def render(client: ClientProtocol, _: ViewerView) -> None:
     """The page."""
     st.title("Factors")
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    left, right, looks = st.columns([6, 2, 1.4], vertical_alignment="bottom")
     search = left.text_input(
         "Search",
         placeholder="Name, version, purpose, recipient or run id",
@@ -37,16 +40,21 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
         key="factor words",
     )
     order = right.selectbox("Order", list(_ORDERS), format_func=_ORDERS.__getitem__, key="factor order")
-    pages = f"factors {order} {search}"
-    question = FactorsQuestion(search=search[:200], sort=order, limit=_CARDS, offset=offset_of(pages, _CARDS))
+    look = looks.segmented_control(
+        "Shown as", list(_LOOKS), default="cards", format_func=_LOOKS.__getitem__, required=True, key="factor look",
+        label_visibility="collapsed",
+    )  # fmt: skip
+    rows = _ROWS if look == "list" else _CARDS
+    pages = f"factors {order} {look} {search}"
+    question = FactorsQuestion(search=search[:200], sort=order, limit=rows, offset=offset_of(pages, rows))
     page = kept(pages, "factors", lambda: client.factor_page(question))
     if page is None:
         return
     if not page.total:
         _nothing(search)
         return
-    _cards(page)
-    turn_pages(pages, page.total, _CARDS, "factors")
+    (_list if look == "list" else _cards)(page)
+    turn_pages(pages, page.total, rows, "factors")
 
 
 def _nothing(search: str) -> None:
@@ -61,6 +69,26 @@ def _cards(page: FactorPage) -> None:
         for column, card in zip(st.columns(_COLUMNS), page.cards[start : start + _COLUMNS], strict=False):
             with column, st.container(border=True, height="stretch"):
                 _card(card)
+
+
+def _list(page: FactorPage) -> None:
+    st.caption("Select a row to open the factor, or several to compare their runs. A column's title sorts this page.")
+    event = st.dataframe(
+        factors_table(page.cards), hide_index=True, on_select="rerun", selection_mode="multi-row", alt="Factors",
+        key=f"list of factors {page.offset} {page.total}", height="content", placeholder=MISSING,
+        column_config={
+            "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
+            "t": st.column_config.NumberColumn(format="%.1f", help=HELP["t"]),
+            "Uplift": st.column_config.NumberColumn(format="%+.3f", help=HELP["uplift"]),
+            "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD", timezone=str(viewer_zone())),
+        },
+    )  # fmt: skip
+    chosen = [page.cards[row].run_id for row in event["selection"]["rows"] if row < len(page.cards)]
+    with st.container(horizontal=True):
+        if st.button("Open", icon=":material/query_stats:", key="open chosen", disabled=len(chosen) != 1):
+            go("factor", run=chosen[0])
+        if st.button("Compare", icon=":material/compare_arrows:", key="compare chosen", disabled=len(chosen) < 2):
+            go("compare", runs=",".join(chosen[:COMPARED]))
 
 
 def _card(card: FactorCard) -> None:

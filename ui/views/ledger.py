@@ -26,10 +26,11 @@ from ui.money import ORDERS, STATES, accounts_table, days_of, entries_table, jou
 from ui.preferences import thousands
 from ui.shared_reads import shared
 from ui.text_table import show_text_table
-from ui.wording import HELP, amount, count, instant, plain, things
+from ui.wording import HELP, amount, as_sentence, count, instant, plain, things
 
 __all__ = ["render"]
 
+_PARTS = ("Balances", "Journal", "Statements")
 _ROWS = 50
 _REFRESH_SECONDS = 2.0
 _FORMS = {"pdf": "PDF", "html": "Web page", "csv": "Spreadsheet (CSV)"}
@@ -54,7 +55,8 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         st.caption(
             f"You work for {plain(viewer.party)}: its accounts, and of each entry that moves them its own postings."
         )
-    balances, journal, statements = st.tabs(["Balances", "Journal", "Statements"])
+    wanted = st.query_params.get("part", "")
+    balances, journal, statements = st.tabs(_PARTS, default=wanted if wanted in _PARTS else None)
     with balances:
         _balances(found)
     with journal:
@@ -74,7 +76,8 @@ def _standing_now(client: ClientProtocol, viewer: ViewerView) -> None:
     if standing is None:
         return
     if standing.finding or not standing.balanced:
-        st.error(standing_words(standing), icon=":material/error:", title="Not balanced")
+        found = as_sentence(standing.finding or "the entries do not add up")
+        st.error(plain(found), icon=":material/error:", title="Not balanced")
     with st.container(horizontal=True, vertical_alignment="center"):
         if not standing.finding and standing.complete:
             st.badge("balanced", color="green", icon=":material/balance:", help=HELP["balanced"])

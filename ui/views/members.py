@@ -84,7 +84,7 @@ def _member(client: ClientProtocol, viewer: ViewerView, member: MemberView) -> N
         word, colour, icon = data_look(member)
         data.badge(word, color=colour, icon=icon, help=HELP["data_check"])
         told = f"Queries last tried {instant(member.data_checked)}." if member.data_checked else None
-        data.caption(plain(checked_words(member)), help=told)
+        data.caption(with_commands(checked_words(member)), help=told)
         word, icon, colour = _CERTIFICATE[member.certificate]
         good.badge(word, color=colour, icon=icon, help=HELP["certificate"])
         good.caption(certificate_words(member), help=f"Until {instant(member.certificate_expires)}.")

@@ -51,7 +51,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         return
     templates, members = read
     if not any(_has_said(member) for member in members):
-        empty("No party has said what it brings", "A party's node says it when it is started: entente party start.")
+        empty("No party has said what it brings", "A party's node says it when it is started: `entente party start`.")
         return
     start = _start(client, templates)
     if start is not None:

@@ -21,7 +21,7 @@ def overlap_form(client: ClientProtocol) -> None:
     """The fields, folded until they are wanted."""
     with st.expander("Propose an estimate", icon=":material/join_inner:", key="propose an estimate"):
         st.caption(
-            "Each member answers at its own node (entente overlap answer), with as many approvers as it needs, and "
+            "Each member answers at its own node (`entente overlap answer`), with as many approvers as it needs, and "
             "counts its epsilon against its budget with every other. Nothing moves before all have signed."
         )
         parties = ask("who could take part", client.parties)

@@ -30,7 +30,7 @@ def overlaps_card(client: ClientProtocol, viewer: ViewerView) -> None:
         return
     if not found:
         how = "Propose one below." if viewer.role == "admin" else "An admin proposes one here."
-        empty("No estimate yet", f"{how} A member does on its own machine: entente overlap propose --with MEMBER.")
+        empty("No estimate yet", f"{how} A member does on its own machine: `entente overlap propose --with MEMBER`.")
     for one in found:
         _card(one)
 

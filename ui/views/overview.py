@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import streamlit as st
 
 from parties.client import (
+    AuditQuestion,
     BalancesView,
     ClientProtocol,
     FactorsQuestion,
@@ -20,9 +22,11 @@ from ui.empty_states import empty
 from ui.glance import glance
 from ui.incidents import live_part
 from ui.links import go, reachable
+from ui.log_sentences import sentence
 from ui.needs_attention import Concern, pending_money
 from ui.shared_reads import latest, shared
 from ui.tables.run import status_text
+from ui.tables.trust import moment, moment_of
 from ui.wording import (
     HELP,
     MISSING,
@@ -39,12 +43,14 @@ from ui.wording import (
     short_id,
     things,
     when,
+    with_commands,
 )
 
 __all__ = ["render"]
 
 _REFRESH_SECONDS = 5.0
 _SHORT_OF_ROOM = 0.1
+_NEWEST = 6
 _KINDS: Mapping[str, tuple[Colour, str, str]] = {
     "grave": ("red", ":material/error:", "Wrong:"),
     "own": ("orange", ":material/assignment_ind:", "Yours:"),
@@ -74,7 +80,7 @@ def _live(client: ClientProtocol, viewer: ViewerView) -> None:
         return
     house, page, parties, balances = read.house, read.page, read.parties, read.balances
     _attention(read.concerns(viewer))
-    _numbers(house, page, parties, balances, viewer)
+    _numbers(page, parties, balances, viewer)
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.subheader("Under way", help=HELP["run"])
@@ -89,7 +95,8 @@ def _live(client: ClientProtocol, viewer: ViewerView) -> None:
         st.subheader("Parties")
         _parties(parties)
         st.subheader("The coordinator")
-        _house(house)
+        _house(house, viewer)
+        _lately(client, viewer)
 
 
 def _attention(found: list[Concern]) -> None:
@@ -102,7 +109,7 @@ def _attention(found: list[Concern]) -> None:
             leads = bool(concern.page) and reachable(concern.page)
             words, *way = st.columns([5, 1] if leads else 1, vertical_alignment="center")
             colour, icon, title = _KINDS[kind]
-            words.markdown(f":{colour}[{icon} **{title}**] {plain(concern.text)}")
+            words.markdown(f":{colour}[{icon} **{title}**] {with_commands(concern.text)}")
             if concern.command:
                 words.code(concern.command, language=None)
             if leads and way[0].button(
@@ -111,22 +118,17 @@ def _attention(found: list[Concern]) -> None:
                 go(concern.page, **({"run": concern.run} if concern.run else {}))
 
 
-def _numbers(
-    house: HouseView, page: RunPage, parties: list[PartyView], balances: BalancesView | None, viewer: ViewerView
-) -> None:
+def _numbers(page: RunPage, parties: list[PartyView], balances: BalancesView | None, viewer: ViewerView) -> None:
     online = sum(party.health == "online" for party in parties)
-    keeps_house = viewer.role in ("admin", "auditor")
-    cells = st.columns([2, 2, 2, 3, 2] if keeps_house else [2, 2, 2, 3])
+    sees_money = viewer.role != "reader"
+    cells = st.columns([2, 2, 2, 3] if sees_money else 3)
     cells[0].metric("In progress", count(page.total), border=True, help=HELP["run"])
     cells[1].metric("Parties online", f"{online} of {len(parties)}", border=True)
     cells[2].metric("Best rank IC", correlation(page.best_ic), border=True, help=HELP["rank_ic"])
+    if not sees_money:
+        return
     waiting = [amount(sum_, unit, scale) for (unit, scale), sum_ in pending_money(balances).items()]
     cells[3].metric("Money pending", " + ".join(waiting) or MISSING, border=True, help=HELP["pending"])
-    if not keeps_house:
-        return
-    short = house.disk_free < _SHORT_OF_ROOM * house.disk_total
-    cells[4].metric("Disk free", data_size(house.disk_free), "little" if short else None, border=True,
-                    help=HELP["disk"], delta_color="inverse")  # fmt: skip
 
 
 def _card(run: RunSummary) -> None:
@@ -157,7 +159,8 @@ def _factors(client: ClientProtocol, viewer: ViewerView) -> None:
             st.markdown(
                 f"**{plain(card.purpose or card.factor_id, longest=60)}**  \n"
                 f"rank IC {correlation(card.ic_joint)}"
-                + ("" if card.ic_own is None else f", alone {correlation(card.ic_own)}"),
+                + ("" if card.ic_own is None else f", alone {correlation(card.ic_own)}")
+                + f" · made {when(card.created_at)}",
                 width="content",
             )
             if st.button("Open", key=f"factor {card.run_id}"):
@@ -182,10 +185,38 @@ def _parties(parties: list[PartyView]) -> None:
                 st.badge(word, color=colour, icon=icon, help=f"Last heard of {instant(party.last_seen)}")
 
 
-def _house(house: HouseView) -> None:
+def _house(house: HouseView, viewer: ViewerView) -> None:
     with st.container(border=True):
         st.markdown(f"**{plain(house.name)}** · version {plain(house.version)}")
-        st.caption(
-            f"Serving since {instant(house.started_at)} on {house.database}; "
-            f"{things(house.log_entries, 'audit entries')}."
-        )
+        st.caption(f"Serving since {instant(house.started_at)} on {house.database}.")
+        if viewer.role not in ("admin", "auditor"):
+            return
+        short = house.disk_free < _SHORT_OF_ROOM * house.disk_total
+        free = f"{data_size(house.disk_free)} of {data_size(house.disk_total)} of disk free"
+        said = f":red[:material/hard_drive: {free}]" if short else free
+        st.caption(f"{things(house.log_entries, 'audit entries')} · {said}", help=HELP["disk"])
+
+
+def _lately(client: ClientProtocol, viewer: ViewerView) -> None:
+    """The newest entries of the audit log, for those who may read it."""
+    if not reachable("trust"):
+        return
+    st.subheader("Lately", help=HELP["audit_log"])
+    asked = AuditQuestion(limit=_NEWEST)
+    page = latest(
+        "lately", lambda: shared(client, viewer, "newest entries", lambda: client.audit_page(asked), seconds=10)
+    )
+    if page is None:
+        return
+    if not page.entries:
+        empty("Nothing has happened yet", "Each step of a run leaves an entry here.")
+        return
+    with st.container(border=True, gap="small"):
+        for entry in page.entries:
+            at = moment_of(entry.at)
+            stamp = when(at) if isinstance(at, datetime) else ""
+            run = f" · `{short_id(entry.run_id)}`" if entry.run_id else ""
+            st.markdown(plain(sentence(entry.kind, entry.body)))
+            st.caption(f"{stamp}{run}", help=moment(entry.at))
+        if st.button("All entries", key="all entries", icon=":material/list:", type="tertiary"):
+            go("trust")

@@ -120,7 +120,7 @@ def _list(client: ClientProtocol, viewer: ViewerView) -> None:
 
 def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     """What is asked for. Text, status and party stand in the page's address, so that a search can be shared."""
-    words, status, party = st.columns([3, 5, 2])  # all of the status on one line
+    words, status, more = st.columns([4, 6, 2], vertical_alignment="bottom")  # all of the status on one line
     text = words.text_input(
         "Search", key="find", type="search", live=True, bind="query-params", placeholder="purpose, party or run id",
         max_chars=200,
@@ -132,11 +132,13 @@ def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     )  # fmt: skip
     members = ask("the parties", lambda: shared(client, viewer, "parties", client.parties, seconds=30)) or []
     named = [view.name for view in members]
-    chosen = party.selectbox("Party", named, index=None, key="party", placeholder="any", bind="query-params")
-    days, order, rows = st.columns([3, 5, 2])
-    between = days.date_input("Proposed between", [], key="days", format="YYYY-MM-DD")
-    by = order.selectbox("Sorted by", list(ORDERS), key="order")
-    size = rows.selectbox("Rows", _ROWS, key="rows")
+    used = sum(bool(st.session_state.get(key)) for key in ("party", "days"))
+    title = f"More ({used})" if used else "More"
+    with more.popover(title, icon=":material/tune:", width="stretch", key="more filters"):
+        chosen = st.selectbox("Party", named, index=None, key="party", placeholder="any", bind="query-params")
+        between = st.date_input("Proposed between", [], key="days", format="YYYY-MM-DD")
+        by = st.selectbox("Sorted by", list(ORDERS), key="order")
+        size = st.selectbox("Rows", _ROWS, key="rows")
     asked = question(
         groups=groups or (),
         party=chosen or "",
@@ -167,7 +169,8 @@ def _table(page: RunPage) -> None:
         "Proposed": st.column_config.DatetimeColumn(format="distance", timezone=str(viewer_zone())),
         "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
         "Alone": st.column_config.NumberColumn(format="%+.3f", help=HELP["ic_own"]),
-        "Common": st.column_config.NumberColumn(help=HELP["common"]),
+        "Common": st.column_config.TextColumn(width=64, alignment="right", help=HELP["common"]),
+        "Status": st.column_config.TextColumn(width=142),
     }
     event = st.dataframe(
         runs_table(page.runs),

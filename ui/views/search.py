@@ -27,6 +27,8 @@ __all__ = ["render"]
 _MOST = 8
 Hit = tuple[str, str, str, dict[str, str]]
 """What is found, what stands beside it, the page it is on, and that page's address."""
+_FIELDS = {"ledger": "journal words", "trust": "audit words"}
+"""The fields of those pages that ask for the same words."""
 
 
 def render(client: ClientProtocol, viewer: ViewerView) -> None:
@@ -54,12 +56,12 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
             explain(error)
             continue
         found += len(hits)
-        _show(title, hits)
+        _show(title, hits, words)
     if not found:
         empty("Nothing fits", "Use fewer words, or the beginning of an id.")
 
 
-def _show(title: str, hits: Sequence[Hit]) -> None:
+def _show(title: str, hits: Sequence[Hit], words: str) -> None:
     if not hits:
         return
     st.subheader(title)
@@ -67,6 +69,8 @@ def _show(title: str, hits: Sequence[Hit]) -> None:
         with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"**{plain(name, longest=90)}**  \n{plain(beside, longest=160)}", width="content")
             if st.button("Open", key=f"{title} {number}"):
+                if page in _FIELDS:
+                    st.session_state[_FIELDS[page]] = words
                 go(page, **address)
 
 
@@ -110,7 +114,12 @@ def _members(client: ClientProtocol, viewer: ViewerView, words: str) -> list[Hit
 def _journal(client: ClientProtocol, words: str) -> list[Hit]:
     page = client.journal(JournalQuestion(text=words, limit=_MOST))
     return [
-        (f"No. {entry.sequence}: {entry.narration}", f"{entry.state} · {instant(entry.at)}", "ledger", {})
+        (
+            f"No. {entry.sequence}: {entry.narration}",
+            f"{entry.state} · {instant(entry.at)}",
+            "ledger",
+            {"part": "Journal"},
+        )
         for entry in page.entries
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import streamlit as st
 
 from parties.client import (
@@ -33,13 +35,14 @@ from ui.shared_reads import latest, shared
 from ui.text_table import show_text_table
 from ui.views.money_steps import CASH_STEPS, money_steps
 from ui.views.step_plan import show_plan, show_reasons
-from ui.wording import HELP, Colour, amount, instant, plain, short_id, when
+from ui.wording import HELP, Colour, amount, as_sentence, instant, plain, short_id, when
 
 __all__ = ["render"]
 
 _ROWS = 25
 _LINES = 66  # pixels of a row: from 64 on, Streamlit breaks what is longer than its column
 _REFRESH_SECONDS = 3.0
+_RUN = re.compile("[0-9a-f]{64}")
 _PAGES = "settlement pages"
 _ACTS = "settlement acts"
 _RIGHT = st.column_config.TextColumn(alignment="right", width=125)
@@ -95,7 +98,7 @@ def _card(client: ClientProtocol, viewer: ViewerView, dossier: DossierView) -> N
             f"`{dossier.digest[:12]}`", help=f"Asked {instant(dossier.asked_at)}. {HELP['dossier']}",
         )  # fmt: skip
         with st.expander("Reasons and amounts"):
-            show_reasons(dossier.reasons)
+            show_reasons(dossier.reasons, [person.name for person in dossier.approvers])
             show_text_table(steps_table(dossier.steps), alt="What would be posted", right=("Debit", "Credit"))
         if viewer.role == "admin":
             _withdraw(client, dossier)
@@ -114,7 +117,7 @@ def _people(people: tuple[ApproverView, ...]) -> None:
             st.badge(f"{plain(person.name)}: {APPROVER_WORDS[person.state]}{away}", color=colour, icon=icon)
     for person in people:
         if person.state == "refused":
-            st.warning(f"{plain(person.name)} refused: {plain(person.why)}", icon=":material/cancel:")
+            st.warning(f"{plain(person.name)} refused: {plain(person.why.rstrip('.'))}.", icon=":material/cancel:")
 
 
 def _withdraw(client: ClientProtocol, dossier: DossierView) -> None:
@@ -141,6 +144,9 @@ def _runs(client: ClientProtocol, viewer: ViewerView) -> None:
     page = ask("the runs", lambda: client.settlements(question))
     if page is None:
         return
+    wanted = st.query_params.get("run", "")
+    if wanted and _RUN.fullmatch(wanted) and all(run.run_id != wanted for run in page.runs):
+        page = _alone(client, wanted) or page
     if not page.runs:
         empty("Nothing to settle yet", "A run with a reward appears here once its contributions are valued.")
         return
@@ -150,11 +156,26 @@ def _runs(client: ClientProtocol, viewer: ViewerView) -> None:
     _history(page)
 
 
+def _alone(client: ClientProtocol, run_id: str) -> SettlementPage | None:
+    """A run that the address names and that this page of the list has not, with a way back to all."""
+    asked = SettlementQuestion(run_id=run_id)
+    found = ask("the run", lambda: client.settlements(asked))
+    if found is None or not found.runs:
+        return None
+    if st.button("All runs", icon=":material/list:", type="tertiary", key="all settlements"):
+        del st.query_params["run"]
+        st.rerun()
+    return found
+
+
 def _choose(page: SettlementPage) -> SettlementView:
-    table = settlements_table(page.runs)
+    """The run that a row is chosen of; at first the one that the address names."""
+    table, ids = settlements_table(page.runs), [run.run_id for run in page.runs]
+    wanted = st.query_params.get("run", "")
+    first = ids.index(wanted) if wanted in ids else 0
     event = st.dataframe(
         table, hide_index=True, on_select="rerun", selection_mode="single-row-required", key="settlement runs",
-        alt="Where each run's reward stands", selection_default={"selection": {"rows": [0]}},
+        alt="Where each run's reward stands", selection_default={"selection": {"rows": [first]}},
         row_height=_LINES if any(run.waits for run in page.runs) else None,
         column_config={
             "Booked": _RIGHT, "Stands": st.column_config.TextColumn(width=115),
@@ -164,7 +185,7 @@ def _choose(page: SettlementPage) -> SettlementView:
         },
     )  # fmt: skip
     rows = event["selection"]["rows"]
-    return page.runs[rows[0] if rows and rows[0] < len(page.runs) else 0]
+    return page.runs[rows[0] if rows and rows[0] < len(page.runs) else first]
 
 
 def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> None:
@@ -180,9 +201,9 @@ def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> Non
         )
         kinds = _kinds(run)
         for why in () if kinds else run.waits:  # the dry run below says what stands against it
-            st.markdown(f":material/hourglass_top: {plain(why)}")
+            st.markdown(f":material/hourglass_top: {plain(as_sentence(why))}")
         if run.disputes:
-            st.warning(f"Disputed by {plain(', '.join(run.disputes))}", icon=":material/gavel:")
+            st.warning(f"Disputed by {plain(', '.join(run.disputes))}.", icon=":material/gavel:")
         elif run.disputable_until is not None:
             st.caption(f"Can be disputed until {instant(run.disputable_until)}.", help=HELP["dispute"])
         if run.dossier:

@@ -12,7 +12,7 @@ from ui.charts.trust import links_chart
 from ui.empty_states import ask, empty
 from ui.tables.trust import revealed_table, signers_table, terms_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, count, data_size, plain, short_id, things
+from ui.wording import HELP, as_sentence, count, data_size, plain, short_id, things
 
 __all__ = ["render_agreement", "render_revealed"]
 
@@ -59,7 +59,7 @@ def render_revealed(client: ClientProtocol) -> None:
     _summary(report)
     if report.opens:
         st.markdown("**What the label party learns of the feature parties' data**", help=HELP["reveals"])
-        st.markdown("\n".join(f"- {plain(line, longest=2000)}" for line in report.opens))
+        st.markdown("\n".join(f"- {plain(as_sentence(line), longest=2000)}" for line in report.opens))
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.markdown("**Bytes by link**", help=HELP["bytes"])
@@ -152,7 +152,11 @@ def _signatures(found: AgreementText) -> None:
         )  # fmt: skip
     elif any(signer.signature for signer in wrong):
         named = "; ".join(f"{signer.party}: {signer.fault}" for signer in wrong if signer.signature)
-        st.error(plain(named), title="A signature does not fit", icon=":material/gpp_bad:")
+        st.error(
+            plain(as_sentence(named, [signer.party for signer in wrong])),
+            title="A signature does not fit",
+            icon=":material/gpp_bad:",
+        )
     elif wrong:
         st.warning(
             f"Still to sign, or never signed: {plain(', '.join(signer.party for signer in wrong))}.",

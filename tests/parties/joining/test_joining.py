@@ -299,12 +299,12 @@ def test_certificates_near_their_end_are_told(tmp_path: Path) -> None:
     [told] = expiry_warnings(members, now)
     assert "soon ends on" in told
     assert "29 days" in told or "28 days" in told
-    assert told.endswith("its operator runs entente party rotate --home soon, and starts the node again")
+    assert told.endswith("its operator runs `entente party rotate --home soon`, and starts the node again")
     over = expiry_warnings(members, now + timedelta(days=40))[0]
     assert "ended on" in over, "and nobody lets it in to renew it"
-    assert "entente coordinator revoke soon --home COORDINATOR, then entente invite soon" in over
+    assert "`entente coordinator revoke soon --home COORDINATOR`, then `entente invite soon" in over
     coordinator = expiry_warnings({COORDINATOR: members["soon"]}, now + timedelta(days=40))[0]
-    assert "run entente coordinator rotate --home COORDINATOR, and start it again" in coordinator
+    assert "run `entente coordinator rotate --home COORDINATOR`, and start it again" in coordinator
 
 
 def test_keys_open_with_the_right_key_file_only(tmp_path: Path, key_file: Path) -> None:

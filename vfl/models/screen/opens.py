@@ -50,12 +50,12 @@ def sentences(model: ScreenModel, sizes: RunSizes) -> Iterator[str]:
     )
     yield (
         "A label party that cheats puts an indicator of one row in the place of its label, or of three rows weighed "
-        "apart, and reads their terminals and products. It may choose other rows for each number, and a terminal is in "
-        f"up to {sums} numbers of a period: so of each period it reads up to {3 * sums} rows of a terminal, all where "
-        f"there are no more. That is at most {SCREEN_BITS} bits for each number that opens, whatever it encrypts. It "
-        "commits to its labels beforehand, so an auditor who is shown them can tell; a row enters the sums of at most "
-        f"{sizes.row_limit} screens over all runs, and each feature party counts for itself. What it learns of a row "
-        "in one screen and in the next adds up."
+        "apart, and reads their terminals and products. It may choose other rows for each number, and a terminal is in"
+        f" up to {sums:,} numbers of a period: so of each period it reads up to {3 * sums:,} rows of a terminal, all "
+        f"where there are no more. That is at most {SCREEN_BITS} bits for each number that opens, whatever it encrypts."
+        " It commits to its labels beforehand, so an auditor who is shown them can tell; a row enters the sums of at "
+        f"most {sizes.row_limit} screens over all runs, and each feature party counts for itself. What it learns of a "
+        "row in one screen and in the next adds up."
     )
     if sizes.feature_parties > 1:
         yield (

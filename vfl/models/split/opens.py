@@ -23,11 +23,11 @@ _TOPS = {"linear": "a line", "mlp": "a tanh layer", "residual": "a line and a ta
 
 def in_words(model: SplitModel) -> str:
     """The model in one sentence."""
-    passes = f"{model.epochs} pass{'' if model.epochs == 1 else 'es'}"
+    passes, least = f"{model.epochs} pass{'' if model.epochs == 1 else 'es'}", model.smallest_batch or 1
     return (
         f"Model: the split network, an embedding of width {model.embedding_width} that opens and {model.members} top "
         f"models on it ({_TOPS[model.top]}); loss {model.loss}; {passes} over the rows of each period, at least "
-        f"{model.smallest_batch or 1} rows a step."
+        f"{least} row{'' if least == 1 else 's'} a step."
     )
 
 
