@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from parties.cli.help_group import HelpGroup
-from parties.cli.runs import Coordinator, Credentials, connect
+from parties.cli.runs import Coordinator, Credentials, connect, full_id
 from parties.errors import ConfigError, DataError, StorageError
 from parties.plurals import things
 from parties.terminal.console import say
@@ -66,7 +66,7 @@ def evidence_write(
         data = _of_coordinator(home, run)
     else:
         with connect(coordinator, credentials) as client:
-            data = client.evidence(client.run(run).run_id)
+            data = client.evidence(full_id(client, run))
     check = check_evidence(data)
     assert check.parts is not None
     about = check.parts.about

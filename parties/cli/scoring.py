@@ -49,8 +49,6 @@ def run_score(
     Nodes sign by themselves, for the run's agreement allowed it. Each period is scored once.
     """
     from parties.agreement.document import Agreement
-    from parties.members.roster import Roster
-    from parties.names import COORDINATOR
 
     if watch and period:
         raise ConfigError("--watch scores every period that is due: name no --period beside it")
@@ -65,15 +63,29 @@ def run_score(
             raise ConfigError(f"this run scored periods of run {trained.scores.of[:12]}: name that one")
         _check_kind(trained)
         _say_advice(trained, advice, credentials)
-        while True:
-            roster = Roster.load(credentials / "roster.json")
-            nodes: dict[str, Node] = {COORDINATOR: roster.member(COORDINATOR)}
-            nodes |= {party.name: party for party in client.parties()}
-            if not watch:
-                _score(client, trained, nodes, period or _due(client, trained)[0], valid)
-                return
-            _score_due(client, trained, nodes, valid)
+        if not watch:
+            _score(client, trained, _nodes(client, credentials), period or _due(client, trained)[0], valid)
+        while watch:
+            _look(client, trained, credentials, valid)
             time.sleep(pause)
+
+
+def _nodes(client: Client, credentials: Path) -> dict[str, Node]:
+    from parties.members.roster import Roster
+    from parties.names import COORDINATOR
+
+    roster = Roster.load(credentials / "roster.json")
+    return {COORDINATOR: roster.member(COORDINATOR), **{party.name: party for party in client.parties()}}
+
+
+def _look(client: Client, trained: Agreement, credentials: Path, valid: str) -> None:
+    """What is due is scored; a coordinator that is away is asked again the next time."""
+    from parties.client import CoordinatorAway
+
+    try:
+        _score_due(client, trained, _nodes(client, credentials), valid)
+    except CoordinatorAway as away:
+        say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {away}; it is asked again in the next look")
 
 
 def _check_kind(trained: Agreement) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from parties.cli import scoring
-from parties.errors import AgreementError, ConfigError, RunAborted
+from parties.errors import AgreementError, ConfigError, PeerError, RunAborted
+from parties.transport.to_coordinator import CoordinatorAway
 from tests.parties.agreement.test_model_terms import agreement
 from tests.parties.coordinator.test_scoring_sessions import TRAINED
 
@@ -88,6 +89,26 @@ def test_late_data_of_one_period_stops_no_other(
     assert "no new period is due" in capsys.readouterr().out
     with pytest.raises(AgreementError, match="no new period"):
         scoring._score_due(_knows("all 2 agreed periods were scored"), TRAINED, {}, "1h")
+
+
+def test_a_coordinator_that_is_away_is_asked_in_the_next_look(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no absence ends the command."""
+    answers: list[Exception] = [
+        CoordinatorAway("the coordinator at h:1 cannot be reached"),
+        PeerError("not understood"),
+    ]
+
+    def parties() -> Any:
+        raise answers.pop(0)
+
+    home = Path(__file__).parent
+    client: Any = SimpleNamespace(parties=parties)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("parties.members.roster.Roster.load", lambda path: SimpleNamespace(member=lambda name: None))
+        scoring._look(client, TRAINED, home, "1h")
+        assert "cannot be reached; it is asked again in the next look" in capsys.readouterr().out
+        with pytest.raises(PeerError, match="not understood"):
+            scoring._look(client, TRAINED, home, "1h")
 
 
 def _knows(ended: str) -> Any:

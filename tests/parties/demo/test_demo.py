@@ -304,6 +304,9 @@ def test_the_coordinator_shows_the_run_after_a_restart(finished: Finished, capsy
         assert entente(["run", "cancel", view.run_id[:8], *credentials]) == 0
         assert "has ended already" in capsys.readouterr().out
         assert entente(["run", "show", "ffffffff", *credentials]) == 2
+        pack = homes.out / "of-the-admin.zip"
+        assert entente(["evidence", view.run_id[:8], *credentials, "--out", str(pack)]) == 0
+        assert read_parts(unpacked(pack.read_bytes())).of_coordinator
     assert processes.children["coordinator"].process.returncode == 0
 
 
