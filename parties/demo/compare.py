@@ -19,6 +19,7 @@ from parties.agreement.document import Agreement
 from parties.agreement.static_terms import TEST
 from parties.data.agreed_rows import rows_of
 from parties.data.calendar import calendar_of
+from parties.data.security_list import within_list
 from parties.demo.anchored_twins import AnchoredTwins
 from parties.demo.class_measures import class_measures, class_parity
 from parties.demo.federated_twin import compare_members
@@ -26,6 +27,7 @@ from parties.demo.parity import Parity, found_parity
 from parties.demo.screen_twin import compare_screen
 from parties.demo.static_measures import static_measures
 from parties.errors import DataError
+from parties.node.align import listed_universe
 from parties.node.context import node_secret
 from parties.node.group_encoder import as_served, joint_fit
 from parties.node.group_order import names_served
@@ -73,9 +75,16 @@ class Pooled:
             name: set(rows.entities(home.settings.party, _queries(home), _data(home), home.settings.label))
             for name, home in homes.items()
         }
-        # where coverage is hidden the factor has every entity of the label party
-        whole = agreement.alignment.hides_coverage
-        common = brought[agreement.label.party] if whole else set.intersection(*brought.values())
+        held = homes[agreement.label.party]
+        public = None
+        if agreement.alignment.policy == "universe":
+            public = listed_universe(agreement, held.settings, held.folder)
+            common = set(public.ids)
+        elif agreement.alignment.hides_coverage:
+            # over a union the factor has every entity of the label party
+            common = brought[agreement.label.party]
+        else:
+            common = set.intersection(*brought.values())
         entities = tuple(sorted(common))
         runs = {name: home.folder / "runs" / agreement.run_id for name, home in homes.items()}
         panels = {
@@ -88,9 +97,10 @@ class Pooled:
             )
             for party in agreement.features
         }
-        held = homes[agreement.label.party]
         assert held.settings.label is not None
         label = rows.labels(held.settings.party, held.settings.label, _queries(held), _data(held), entities)
+        if public is not None and agreement.calendar is not None:
+            label = within_list(label, public.listed(calendar_of(agreement.dated), entities))
         return cls(agreement, homes, entities, panels, label)._searched()
 
     def _searched(self) -> Pooled:

@@ -75,6 +75,8 @@ def _below(folder: Path, suffixes: frozenset[str] | None = None) -> Iterator[Pat
     for place, folders, files in os.walk(folder.resolve()):
         if suffixes is not None:
             folders[:] = [name for name in folders if name not in _OWN_FOLDERS]
+        # what lies behind a link to a folder has its place here too, and the link may come to lead elsewhere
+        yield from (Path(place, name) for name in folders if Path(place, name).is_symlink())
         for name in files:
             if suffixes is None or Path(name).suffix.lower() in suffixes:
                 yield Path(place, name)

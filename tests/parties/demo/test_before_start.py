@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from parties.cli import run
 from parties.data.named_files import absent
+from parties.data.security_list import read_security_list
 from parties.data.simulate import simulate
+from parties.demo.compare import Pooled
 from parties.demo.homes import lay_out
 from parties.demo.processes import Processes
 from parties.demo.run import DemoOptions, again, remedy
 from parties.errors import ConfigError
 from parties.names import NO_PARTIES
 from parties.node.settings import load_node_settings
+from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 from tests.places import ROOT
 
@@ -64,6 +68,24 @@ def test_every_node_has_the_public_list_that_is_agreed(tmp_path: Path) -> None:
     homes = lay_out(tmp_path / "with", settings, tmp_path, tmp_path, 3)
     nodes = [load_node_settings(homes.party(party.name) / "node.toml") for party in settings.party]
     assert {node.universe for node in nodes} == {str(tmp_path / "universe.csv")}
+
+
+def test_over_a_public_list_a_demo_compares_rows_that_nobody_has_too(tmp_path: Path) -> None:
+    """The factor has every listed row, where over a union it has the label party's."""
+    made = simulate(tmp_path / "sim", entities=20, periods=12, parties=2, seed=1, model="sealed")
+    listed = made.config.parent / "universe.csv"
+    listed.write_text("\n".join(("entity", *made.truth["common"], "NOBODY")), encoding="utf-8")
+    digest = read_security_list(listed).digest.hex()
+    text = made.config.read_text(encoding="utf-8")
+    text = text.replace('policy = "psi"', f'policy = "universe"\nuniverse_sha256 = "{digest}"')
+    made.config.write_text(text, encoding="utf-8")
+    settings, out = load_consortium(made.config), tmp_path / "out"
+    homes = lay_out(out, settings, made.config.parent, made.data, 7)
+    agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
+    (out / "agreement.json").write_bytes(agreement.canonical())
+    pooled = Pooled.load(out)
+    assert set(pooled.entities) == {*made.truth["common"], "NOBODY"}
+    assert not pooled.panels["social"].covered[:, pooled.entities.index("NOBODY")].any()
 
 
 def test_a_killed_process_is_followed_by_the_command_that_goes_on(tmp_path: Path) -> None:

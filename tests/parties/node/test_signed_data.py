@@ -99,6 +99,19 @@ def test_changed_values_end_the_run_by_name_and_restored_ones_do_not(laid: Laid)
         laid.begins("satellite")
 
 
+def test_a_link_that_leads_to_another_folder_is_a_change_of_files(laid: Laid) -> None:
+    home = laid.home("satellite")
+    for month in ("may", "june"):
+        (laid.data / month).mkdir()
+    link = laid.data / "current"
+    link.symlink_to("may", target_is_directory=True)
+    before = data_stamp(home.settings, home.folder)
+    assert before == data_stamp(home.settings, home.folder)
+    link.unlink()
+    link.symlink_to("june", target_is_directory=True)
+    assert data_stamp(home.settings, home.folder) != before
+
+
 def test_rows_taken_away_are_counted_and_a_changed_label_is_named(laid: Laid) -> None:
     for name in ("satellite", "fund"):
         laid.looked_at(name, datetime.now(UTC))

@@ -114,8 +114,9 @@ class SealedFeature:
 
         Learns: which rows are trained on and predicted when, and how many have labels; its own shares, uniform in Z_p.
         Leaks: to the anchor its uniform share of the embedding under a zero-sum mask; to both holders of shares, masked
-            ciphertexts that decrypt to uniform shares; to other members of a tied group a digest of what all hold; to
-            the other owner of its products what :class:`vfl.models.sealed.products.OwnedProducts` says.
+            ciphertexts that decrypt to uniform shares; to other members of a tied group what
+            :class:`vfl.models.sealed.tied.TiedHead` says; to the other owner of its products what
+            :class:`vfl.models.sealed.products.OwnedProducts` says.
         Model: semi-honest holders that do not pool what they have; pooled, they see the sum of all feature parties'
             embeddings beside the anchor's (its own, where there is no other such party).
         Source: docs/protocols/sealed.md#a-step.
