@@ -10,7 +10,7 @@ from ui.empty_states import explain
 from ui.links import go
 from ui.tables.run import files_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, data_size, instant, plain, short_id, things
+from ui.wording import HELP, as_sentence, data_size, instant, plain, short_id, things
 
 __all__ = ["render"]
 
@@ -65,7 +65,8 @@ def _download(factor: FactorView) -> None:
     key = f"bundle {factor.run_id}"
     archive, check = st.session_state[key]
     if not check.sound:
-        st.error(plain("; ".join(check.faults[:5])), title="The files failed their check", icon=":material/gpp_bad:")
+        named = plain(as_sentence("; ".join(check.faults[:5])))
+        st.error(named, title="The files failed their check", icon=":material/gpp_bad:")
         if st.button("Fetch again", icon=":material/refresh:", key=f"refetch {factor.run_id}"):
             del st.session_state[key]
             st.rerun()
