@@ -24,7 +24,7 @@ from parties.errors import DataError, StorageError
 from parties.node.own_data import OwnData, read_own_data
 from parties.node.settings import NodeSettings
 from parties.plurals import things
-from parties.private_files import write_private
+from parties.private_files import write_whole
 from vfl.factors.panel import FeaturePanel, LabelPanel
 
 __all__ = ["SignedData", "check_signed_data", "data_stamp", "keep_signed_data", "kept_signed_data", "signed_data"]
@@ -137,7 +137,7 @@ def keep_signed_data(run_folder: Path, found: SignedData) -> None:
     """Keep it with the run. Raises :class:`StorageError` where the disk refuses."""
     path = run_folder / _FILE
     try:
-        write_private(path, found.model_dump_json().encode())
+        write_whole(path, found.model_dump_json().encode())
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check the disk") from None
 
