@@ -38,6 +38,9 @@ __all__ = [
 
 app = typer.Typer(cls=HelpGroup, help="Propose, decide on, follow and stop runs.", no_args_is_help=True)
 
+_PAGE = 1000
+"""Runs that the coordinator tells at a time."""
+
 Coordinator = Annotated[
     str,
     typer.Option(
@@ -289,7 +292,10 @@ def _asker(
 
 def full_id(client: Client, start: str) -> str:
     """The one run whose id begins like this."""
-    found = [view.run_id for view in client.runs(limit=1000) if view.run_id.startswith(start)]
+    ids = list[str]()
+    while len(ids) % _PAGE == 0 and (page := client.runs(limit=_PAGE, offset=len(ids))):
+        ids += [view.run_id for view in page]
+    found = [run_id for run_id in ids if run_id.startswith(start)]
     if not found:
         raise ConfigError(f"no run begins with {start!r}: list the runs for their ids")
     if len(found) > 1:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from parties.cli import scoring
+from parties.cli.runs import full_id
 from parties.errors import AgreementError, ConfigError, PeerError, RunAborted
 from parties.transport.to_coordinator import CoordinatorAway
 from tests.parties.agreement.test_model_terms import agreement
@@ -109,6 +110,21 @@ def test_a_coordinator_that_is_away_is_asked_in_the_next_look(capsys: pytest.Cap
         assert "cannot be reached; it is asked again in the next look" in capsys.readouterr().out
         with pytest.raises(PeerError, match="not understood"):
             scoring._look(client, TRAINED, home, "1h")
+
+
+def test_a_run_is_found_by_its_first_characters_however_many_came_after_it() -> None:
+    """Sessions of daily use are runs too."""
+    ids = [f"{number:064x}" for number in range(2000)]
+
+    def runs(limit: int, offset: int) -> list[Any]:
+        return [SimpleNamespace(run_id=one) for one in ids[offset : offset + limit]]
+
+    client: Any = SimpleNamespace(runs=runs)
+    assert full_id(client, ids[1999]) == ids[1999]
+    with pytest.raises(ConfigError, match="16 runs begin with"):
+        full_id(client, ids[1999][:-1])
+    with pytest.raises(ConfigError, match="no run begins with 'ff'"):
+        full_id(client, "ff")
 
 
 def _knows(ended: str) -> Any:
