@@ -90,7 +90,8 @@ def data_check(
         say(*static_lines(settings.party, queries, data_folder, times, settings.label))
         return
     calendar = calendar_of(times)
-    _refuse_faults(row_faults(settings.party, queries, data_folder), settings.party.query)
+    if settings.party.columns:  # of labels, and of texts, nothing is counted here
+        _refuse_faults(row_faults(settings.party, queries, data_folder), settings.party.query)
     report = coverage_report(settings.party, queries, data_folder, calendar, settings.label)
     _show(report)
     _verdict(report)
@@ -135,7 +136,8 @@ def _refuse_faults(faults: Sequence[Fault], query: str) -> None:
     say(f"Look-ahead: {counts['look-ahead'] or 'none'}. Duplicates: {counts['duplicate'] or 'none'}.")
     if not faults:
         return
-    table("", ("fault", ">row", "detail"), ((f.what, f.row, f.detail) for f in faults[:_FULL_LISTING]))
+    shown = f"The first {_FULL_LISTING} of {len(faults)}" if len(faults) > _FULL_LISTING else ""
+    table(shown, ("fault", ">row", "detail"), ((f.what, f.row, f.detail) for f in faults[:_FULL_LISTING]))
     from parties.data.check import mended
 
     raise DataError(f"{query}: {things(len(faults), 'rows')} would stop every run: {mended(faults, query)}")
@@ -166,11 +168,12 @@ def entities_check(
         + ", ".join(f"{count} {_KINDS[kind]}" for kind, count in counts.items() if count)
     )
     doubtful = [match for match in matches if match.kind in ("close", "ambiguous", "none")]
-    table(
-        f"To look at (the first {_MOST_SHOWN} of {len(doubtful)})" if len(doubtful) > _MOST_SHOWN else "To look at",
-        ("name", "proposal", ">score", "verdict", "or"),
-        ((m.name, m.reference, f"{m.score:.0f}", m.kind, m.next_best) for m in doubtful[:_MOST_SHOWN]),
-    )
+    if doubtful:
+        table(
+            f"To look at (the first {_MOST_SHOWN} of {len(doubtful)})" if len(doubtful) > _MOST_SHOWN else "To look at",
+            ("name", "proposal", ">score", "verdict", "or"),
+            ((m.name, m.reference, f"{m.score:.0f}", m.kind, m.next_best) for m in doubtful[:_MOST_SHOWN]),
+        )
     if write is None:
         say("Nothing was written. --write FILE writes exact and close matches as an alias table for you to read.")
     else:

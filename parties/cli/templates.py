@@ -24,6 +24,9 @@ def run_template(
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="A day of the last period.")],
     frequency: Annotated[str, typer.Option("--frequency", help="Q, M, W-FRI, B, D, or an exchange's code.")] = "W-FRI",
     kind: Annotated[Kind, typer.Option("--kind", help="Of model.")] = "sealed",
+    without: Annotated[
+        str, typer.Option("--without", metavar="NAME,NAME", help="Members to leave out, such as one that is away.")
+    ] = "",
     coordinator: Coordinator = "",
     credentials: Credentials = None,
 ) -> None:
@@ -38,7 +41,9 @@ def run_template(
     with connect(coordinator, credentials) as client:
         members = {member.name: member for member in client.parties()}
         name = client.coordinator().name
-    text = terms_template(name, list(members.values()), kind, frequency, first.date(), last.date())
+    left_out = [one.strip() for one in without.split(",") if one.strip()]
+    dates = (first.date(), last.date())
+    text = terms_template(name, list(members.values()), kind, frequency, *dates, without=left_out)
     try:
         write_new(file, text.encode())
     except FileExistsError:

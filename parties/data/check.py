@@ -24,6 +24,7 @@ from parties.data.panel import build_label_panel, feature_panel_of, label_panel_
 from parties.data.preprocess import cross_sectional_scores, uncut
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations, sql_text
 from parties.data.sources import party_sources
+from parties.data.stale_rows import stale_end
 from parties.data.universe import universe_line
 from parties.plurals import things
 from parties.settings.consortium import LabelSettings, PartySettings
@@ -183,6 +184,7 @@ def coverage_report(
             *_constant(settings, raw),
             *_maybe_thousands(observed),
             *_late(observed, inside, calendar),
+            *stale_end(panel, calendar.periods),
             *left,
         ),
         readings=tuple(readings),

@@ -175,7 +175,7 @@ def raw_panel(
     for source in sources:
         seen = source.observed
         entity = _positions(source.canonical, entities)
-        _refuse_twice(seen.source, source.canonical, seen.period, seen.available_at)
+        _refuse_twice(seen.source, source.canonical, seen.period, seen.available_at, seen.values)
         oldest = None if seen.windowed else age
         chosen = as_of(entity, seen.period, seen.available_at, calendar.cutoffs, len(entities), oldest)
         used = chosen >= 0
@@ -241,7 +241,7 @@ def label_panel_of(
     Of several vintages of one label the first counts, since it is what was known first. Raises
     :class:`DataError` for a label known at its own cutoff and for two labels of one entity and period.
     """
-    _refuse_twice(rows.source, canonical, rows.period, rows.available_at)
+    _refuse_twice(rows.source, canonical, rows.period, rows.available_at, rows.label)
     entity, when = _positions(canonical, entities), period_index(calendar, rows.period)
     used = np.flatnonzero((entity >= 0) & (when >= 0))
     early = used[rows.available_at[used] <= calendar.cutoffs[when[used]]]
@@ -302,16 +302,24 @@ def _positions(canonical: NDArray[np.object_], entities: Sequence[str]) -> Ints:
     return positions
 
 
-def _refuse_twice(source: str, canonical: NDArray[np.object_], period: Times, available_at: Times) -> None:
+def _refuse_twice(
+    source: str, canonical: NDArray[np.object_], period: Times, available_at: Times, values: NDArray[np.float64]
+) -> None:
     """One entity, period and moment of availability may have one row."""
     keys = pd.DataFrame({"entity": pd.factorize(canonical)[0], "period": period, "available_at": available_at})
     twice = np.flatnonzero(keys.duplicated().to_numpy())
     if twice.size:
         again = int(twice[0])
         first = int(np.flatnonzero((keys == keys.iloc[again]).all(axis=1).to_numpy())[0])
+        alike = pd.concat([keys, pd.DataFrame(values)], axis=1).duplicated().to_numpy()[twice].all()
+        remedy = (
+            f"{twice.size} of {len(keys)} rows repeat another whole: write SELECT DISTINCT in {source}"
+            if alike
+            else "keep one, or give the revision its own available_at"
+        )
         raise DataError(
             f"{source}: rows {first + 1} and {again + 1} are both entity {canonical[again]!r}, period "
-            f"{_day(period[again])}, known at the same time; keep one, or give the revision its own available_at"
+            f"{_day(period[again])}, known at the same time; {remedy}"
         )
 
 

@@ -48,8 +48,9 @@ _MONEY = "$€£¥₹"
 _APART = re.compile(r"(?<=\d)['\u2019 \u00a0\u202f\u2009](?=\d{3})")
 _POWER = r"(?:[eE][+-]?\d+)?"
 _PLAIN = re.compile(rf"(?:\d+\.?\d*|\.\d+){_POWER}", re.ASCII)
-_ENGLISH = re.compile(rf"(?:(?:\d{{1,3}}(?:,\d{{2,3}})*,\d{{3}}|\d+)\.?\d*|\.\d+){_POWER}", re.ASCII)
-_CONTINENTAL = re.compile(r"(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d*)?|,\d+", re.ASCII)
+# no group begins with 0, or 0,005 would be 5
+_ENGLISH = re.compile(rf"(?:(?:[1-9]\d{{0,2}}(?:,\d{{2,3}})*,\d{{3}}|\d+)\.?\d*|\.\d+){_POWER}", re.ASCII)
+_CONTINENTAL = re.compile(r"(?:[1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,\d*)?|,\d+", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     (_show_measures if "quality" in summary else _show_ics)(summary, agreement, view, twin)
     show_choice(summary["choice"], agreement)
     used, own = summary["openings"], agreement.alignment.policy == "own"
-    opened = f"each opened {used['max_used']} times at most, {used['limit']} agreed"
+    opened = f"each opened {things(used['max_used'], 'times')} at most, {used['limit']} agreed"
     say(*traffic_lines(summary, "none opened" if own else opened))
     if summary["parity"] is not None:
         say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))

@@ -21,7 +21,7 @@ LARGEST = 1e50
 _PLAIN_SIGNS = frozenset("0123456789+-.eE")
 _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(
-    r"[+-]?\d{1,3}(?P<sign>[,' \u00a0\u202f\u2009\u2019])\d{3}(?:(?P=sign)\d{3})*(?P<rest>\.\d+)?", re.ASCII
+    r"[+-]?[1-9]\d{0,2}(?P<sign>[,' \u00a0\u202f\u2009\u2019])\d{3}(?:(?P=sign)\d{3})*(?P<rest>\.\d+)?", re.ASCII
 )
 _CONTINENTAL = re.compile(r"[+-]?(?:\d{1,3}(?:[.' \u00a0\u202f]\d{3})+|\d+),\d+|[+-]?\d{1,3}(?:\.\d{3}){2,}", re.ASCII)
 _MONEY = "$€£¥₹"

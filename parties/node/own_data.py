@@ -15,6 +15,7 @@ from parties.agreement.document import Agreement
 from parties.data.agreed_rows import rows_of
 from parties.data.check import mended, row_faults
 from parties.data.entities import has_periods, listed_names, party_entities
+from parties.data.stale_rows import stale_end
 from parties.data.static_panel import TooFewRows
 from parties.data.text_scorer import pinned_scorer
 from parties.errors import DataError
@@ -56,6 +57,8 @@ class OwnData:
                 f"In {things(len(periods) - self.covered, 'periods')} no entity has a row of ours: they count "
                 "as absent."
             )
+        if self.panel is not None and agreement.static is None:
+            found.extend(f"Look: {line}" for line in stale_end(self.panel, periods))
         if self.few:
             found.append(f"It would stop in training: {self.few}")
         terms = agreement.alignment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Literal, Protocol
 
@@ -28,12 +28,24 @@ class Offered(Protocol):
 
 
 def terms_template(
-    consortium: str, members: Sequence[Offered], kind: Kind, frequency: str, first: date, last: date
+    consortium: str,
+    members: Sequence[Offered],
+    kind: Kind,
+    frequency: str,
+    first: date,
+    last: date,
+    *,
+    without: Collection[str] = (),
 ) -> str:
-    """Terms for all members that have said what they bring, as TOML with comments. They can be proposed as they are.
+    """Terms for all members but those left out, as TOML with comments. They can be proposed as they are.
 
-    Raises :class:`ConfigError` where members are missing: one label party, and a feature party or more.
+    Raises :class:`ConfigError` where members are missing: one label party, and a feature party or more, and whoever has
+    joined and not started, since nobody knows yet what such a member brings.
     """
+    unknown = sorted(set(without) - {member.name for member in members})
+    if unknown:
+        raise ConfigError(f"no member is called {unknown[0]}: {', '.join(sorted(one.name for one in members))}")
+    members = [member for member in members if member.name not in without]
     there = [member for member in members if member.role]
     silent = sorted(member.name for member in members if not member.role)
     labels = [member.name for member in there if member.role == "label"]
@@ -42,6 +54,11 @@ def terms_template(
         away = f"; {', '.join(silent)} {'has' if len(silent) == 1 else 'have'} not started yet" if silent else ""
         raise ConfigError(
             f"a run needs one label party and a feature party or more; here are {len(labels)} and {len(features)}{away}"
+        )
+    if silent:
+        raise ConfigError(
+            f"{', '.join(silent)} {'has' if len(silent) == 1 else 'have'} not started yet, so these terms cannot say "
+            f"what such a member brings: entente party start there, or leave it out with --without {','.join(silent)}"
         )
     names, width, limit = [*labels, *features], 0, 0
     if kind == "split":

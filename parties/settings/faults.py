@@ -35,6 +35,8 @@ def _first(error: ValidationError) -> Mapping[str, Any]:
 def _said(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return "no such key: correct its name or take it out (docs/configuration.md lists every key)"
+    if fault["type"] == "union_tag_invalid":  # of the kinds of model, and of nothing else
+        return f"kind is {fault['ctx']['tag']!r}, which is none of {fault['ctx']['expected_tags'].replace(chr(39), '')}"
     return str(fault["msg"]).removeprefix("Value error, ")
 
 

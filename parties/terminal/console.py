@@ -32,6 +32,7 @@ __all__ = [
 
 
 _WIDE = 4000
+_SENTENCE = 24  # a cell of more than this, and of several words, may fold
 _WARNING = "warning:"
 _MEASURE = 100  # longer lines than this are hard to read
 
@@ -87,18 +88,20 @@ def complain(line: str) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Show rows under headings; a column called ``>name`` is aligned to the right."""
     grid = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    cells = [[plain(cell) for cell in row] for row in rows]
     for place, column in enumerate(columns, start=1):
         right = column.startswith(">")
-        # only words at the end may fold: a long definition must not cut the numbers before it
-        words = place == len(columns) and not right
+        # only words may fold: a long purpose or definition must not cut the numbers and ids beside it
+        sentence = any(" " in one and len(one) > _SENTENCE for row in cells for one in row[place - 1 : place])
+        words = not right and (place == len(columns) or sentence)
         grid.add_column(
             column.removeprefix(">"),
             justify="right" if right else "left",
             no_wrap=not words,
             overflow="fold" if words else "ellipsis",
         )
-    for row in rows:
-        grid.add_row(*(plain(cell) for cell in row))
+    for row in cells:
+        grid.add_row(*row)
     terminal = screen()
     if not terminal.is_terminal:
         # a file or pipe has no edge to wrap at

@@ -137,7 +137,7 @@ def _took(view: RunView, phase: PhaseView) -> str:
     if phase.status == "skipped" or phase.seconds is None:
         return ""
     last = max(phase.progress, key=lambda progress: progress.done, default=None)
-    told = f", {last.done:,} {last.unit}" if last is not None and last.unit not in ("ids", "chunks") else ""
+    told = f", {things(last.done, last.unit)}" if last is not None and last.unit not in ("ids", "chunks") else ""
     if phase.name == "align" and view.n_common is not None:
         told = f", {things(view.n_common, 'entities')}"
     return f"{phase.seconds:.1f} s{told}"

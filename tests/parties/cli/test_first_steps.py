@@ -41,6 +41,14 @@ def test_an_unknown_key_is_named_as_it_stands_in_the_file(tmp_path: Path, old: s
     assert "docs/configuration.md" in str(fault.value)
 
 
+def test_an_unknown_kind_of_model_is_named_beside_those_there_are(tmp_path: Path) -> None:
+    simulate(tmp_path, entities=40, periods=12, parties=2, model="split")
+    path = tmp_path / "consortium.toml"
+    path.write_text(path.read_text().replace('kind = "split"', 'kind = "splitt"', 1))
+    with pytest.raises(ConfigError, match=r"model: kind is 'splitt', which is none of sealed, split, ridge, trees"):
+        load_consortium(path)
+
+
 def test_unknown_keys_of_a_coordinator_read_alike(tmp_path: Path) -> None:
     (tmp_path / "coordinator.toml").write_text('[transport]\nrelais = "never"\n')
     with pytest.raises(ConfigError, match=r"coordinator\.toml: transport\.relais: no such key: "):
@@ -70,6 +78,17 @@ def test_a_long_definition_cuts_no_number(monkeypatch: pytest.MonkeyPatch, width
     assert "…" not in said
 
 
+def test_a_long_purpose_cuts_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(console, "screen", lambda: Console(file=out, width=80, force_terminal=True, no_color=True))
+    row = ("3e3f2bc7704e", "2026-11-30 17:49", "waits for you", "say what the factor is for " * 3, "1 to approve, " * 3)
+    console.table("", ("run", "asked (UTC)", "here", "purpose", ""), [row])
+    said = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert all(cell in said for cell in row[:3])
+    assert said.count("factor") == said.count("approve") == 3
+    assert max(map(len, said.splitlines())) <= 80
+
+
 def heading_anchors(text: str) -> set[str]:
     found: set[str] = set()
     for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE):
@@ -96,3 +115,32 @@ def test_every_relative_link_and_anchor_leads_somewhere() -> None:
 def test_the_readme_leads_to_every_guide() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in sorted((ROOT / "docs").glob("*.md")) if f"(docs/{path.name})" not in readme] == []
+
+
+def test_every_command_in_a_block_can_be_typed_as_it_stands() -> None:
+    """Outside docs/commands.md, which lists forms: the command is there, its options too, and none is missing."""
+    import shlex
+
+    import typer.main
+
+    from parties.cli import app
+
+    command = re.compile(r"(?:^|[;|(]|&&|until |do |\$ )\s*entente ((?:[^;|&>#()\"\n]|\"[^\"]*\")*)", re.MULTILINE)
+    refused, count, whole = [], 0, typer.main.get_command(app)
+    for path in DOCUMENTS:
+        if path.name in ("commands.md", "CHANGELOG.md"):
+            continue
+        for block in re.findall(r"```[a-z]*\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            for line in command.findall(block.replace("\\\n", " ")):
+                words, meant, count = shlex.split(line), whole, count + 1
+                while words and words[0] in getattr(meant, "commands", {}):
+                    meant = meant.commands[words.pop(0)]
+                try:
+                    meant.make_context("entente", words)
+                except typer.Exit:
+                    pass  # --version
+                except Exception as fault:  # whatever click says of it
+                    if type(fault).__name__ != "BadParameter":  # a value such as RUN or DIR stands for another
+                        refused.append(f"{path.relative_to(ROOT)}: entente {line}: {fault}")
+    assert count > 100
+    assert refused == []

@@ -173,6 +173,8 @@ NUMBERS = {
     "thousands": (["1,234.75", "900", "2,000", "850"], [[1234.75, 900, 2000, 850]]),
     "continental": (["1.234,75", "900", "2,5"], [[1234.75, 900, 2.5]]),
     "either": (["1,500", "2,250"], [[1500, 2250], [1.5, 2.25]]),
+    "below one": (["0,005", "0,250"], [[0.005, 0.25]]),
+    "points below one": (["0.125", "n/a"], [[0.125, np.nan]]),
     "per cent": (["12%", "3.5 %"], [[0.12, 0.035]]),
     "dollars": (["$1.50", "-$2"], [[1.5, -2]]),
     "accounts": (["(1,234.50)", "7"], [[-1234.5, 7]]),
@@ -195,6 +197,7 @@ def test_numbers_as_text_are_read_by_what_is_told_and_none_is_lost(home: Path, c
     said = refusal(home, PARQUET, frame)
     assert "column 'x' is VARCHAR, not a number" in said
     assert "TRY_CAST" not in said
+    assert (", or CAST(" in said) == (len(wanted) > 1)
     for way, values in enumerate(wanted):
         got = read(home, around(said, PARQUET, way), frame)
         assert np.allclose(got.values[:, 0], values, equal_nan=True)

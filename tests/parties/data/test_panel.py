@@ -149,8 +149,11 @@ def test_a_planted_future_value_never_enters(tmp_path: Path) -> None:
 
 def test_a_row_given_twice_is_named(tmp_path: Path) -> None:
     rows = "('AA','2020-03-31','2020-04-10',1), ('BB','2020-03-31','2020-04-10',2), ('AA','2020-03-31','2020-04-10',1)"
-    with pytest.raises(DataError, match=r"q\.sql: rows 1 and 3 are both entity 'AA', period 2020-03-31, known at"):
+    named = r"q\.sql: rows 1 and 3 are both entity 'AA', period 2020-03-31, known at the same time; "
+    with pytest.raises(DataError, match=named + r"1 of 3 rows repeat another whole: write SELECT DISTINCT in q\.sql"):
         build_feature_panel(party(), home_with(tmp_path, rows), tmp_path, quarters(), FOUR)
+    with pytest.raises(DataError, match=named + "keep one, or give the revision its own available_at"):
+        build_feature_panel(party(), home_with(tmp_path, rows[:-2] + "9)"), tmp_path, quarters(), FOUR)
 
 
 def test_two_names_of_one_entity_collide_only_on_one_date(tmp_path: Path) -> None:
@@ -273,6 +276,21 @@ def test_a_label_party_may_bring_labels_alone(tmp_path: Path) -> None:
     told = "l.sql: 4 rows, 3 ids, 2020-03-31 to 2020-06-30; labels not known yet: 1; known 20 days after"
     assert report.readings[0].startswith(told)
     assert row_faults(alone, tmp_path, tmp_path) == ()
+
+
+def test_data_that_ended_before_the_calendar_does_are_noted(tmp_path: Path) -> None:
+    def notes(quarters_there: list[int], **changes: Any) -> list[str]:
+        ends = pd.period_range("2020Q1", periods=8, freq="Q").end_time
+        rows = ", ".join(f"('AA','{ends[k]:%Y-%m-%d}','{ends[k]:%Y-%m-%d}',{k})" for k in quarters_there)
+        report = coverage_report(party(**changes), home_with(tmp_path, rows), tmp_path, quarters(8))
+        return [note for note in report.notes if "no row is newer" in note]
+
+    told = "no row is newer than 2020-12-31: 4 of 8 periods after it use older ones; end the calendar earlier"
+    assert [note[: len(told)] for note in notes([0, 1, 2, 3])] == [told]
+    assert notes([0, 1, 2, 3], largest_age_days=30) == []
+    assert notes(list(range(7))) == [], "the last one may be late"
+    assert notes([0, 3, 5]) == [], "as long a stretch as before"
+    assert notes([0]) == [], "what is said once and for all"
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,18 @@ def test_it_says_who_is_missing() -> None:
         terms_template("x", [away, PartyView(name="web")], "sealed", "M", date(2023, 1, 1), date(2024, 1, 1))
 
 
+def test_a_member_that_is_away_is_in_the_terms_or_left_out_by_name() -> None:
+    whole, dates = [*MEMBERS, PartyView(name="card")], (date(2023, 1, 1), date(2024, 1, 1))
+    with pytest.raises(ConfigError, match=r"card has not started yet, .* or leave it out with --without card"):
+        terms_template("x", whole, "sealed", "M", *dates)
+    assert terms_template("x", whole, "sealed", "M", *dates, without=["card"]) == terms_template(
+        "x", MEMBERS, "sealed", "M", *dates
+    )
+    assert '"sat"' not in terms_template("x", MEMBERS, "sealed", "M", *dates, without=["sat"])
+    with pytest.raises(ConfigError, match=r"no member is called crad: bank, card, sat, web"):
+        terms_template("x", whole, "sealed", "M", *dates, without=["crad"])
+
+
 def test_too_few_columns_for_a_split_network_name_what_fits() -> None:
     few = [MEMBERS[1], member("web", "feature", 3)]
     with pytest.raises(ConfigError, match=r"3 feature columns leave a split network no opening .*--kind sealed"):

@@ -94,9 +94,10 @@ def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:
     yield cheating(model, sizes.feature_parties)
     if sizes.openings.contribution == "moments":
         coalitions = 2**sizes.feature_parties - 1
+        each = f"each of {coalitions} coalitions" if coalitions > 1 else "the one coalition"
         yield (
-            f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for each of {coalitions} "
-            "coalitions and each reported period: the covariance of the coalition's score with the label and the "
+            f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for {each} "
+            "and each reported period: the covariance of the coalition's score with the label and the "
             f"score's variance, over the period's rows. {one_row()} In this too the label party and {model.anchor} "
             "together would see each party's own embeddings."
         )
