@@ -11,6 +11,7 @@ from parties.agreement.federated_terms import FEWEST_MEMBERS, check_same_columns
 from parties.agreement.group_expansion import check_expansion, expansion_sentences
 from parties.agreement.tied_terms import check_tied, tied_cautions, tied_learn, tied_line
 from parties.names import COORDINATOR, PartyName
+from parties.plurals import things
 from vfl.encoder_terms import EncoderShape
 from vfl.expansion_terms import ExpansionShape
 from vfl.federated_terms import FederatedRounds
@@ -228,11 +229,12 @@ def group_lines(agreement: Agreement) -> Iterator[str]:
     """What a run's groups train, and what opens of it."""
     for group in agreement.groups:
         names, encoder = ", ".join(group.members), group.encoder
+        made = things(encoder.outputs, "columns")
         kept = " The part that restores values stays at each member and is its own." if group.personal_head else ""
         yield (
             f"Group {group.name}: {names} train one encoder of their columns together before the model is trained, in "
             f"{group.rounds} rounds of {group.local_epochs} passes at home, without labels and on the first "
-            f"{encoder.fit_periods} periods alone; then it is frozen, and each makes {encoder.outputs} columns of its "
+            f"{encoder.fit_periods} periods alone; then it is frozen, and each makes {made} of its "
             f"own entities with it.{kept} {tied_line(agreement, group)}" + _shared(group)
         )
         numbers = group.numbers(len(own_columns(agreement, group)))
@@ -251,8 +253,8 @@ def _shared(group: GroupTerms) -> str:
         return "an entity that several of them have stands in the columns of each."
     return (
         "an entity that several of them have is served by the first of them in this order alone, and what it brings "
-        f"is counted and paid as that one's. Before the rounds {group.members[1]} and those after it learn, each of "
-        "its own entities, which ones a member before it serves. One that cheats and asks for entities that it does "
+        f"is counted and paid as that one's. Before the rounds {group.members[1]} and those after it each learn which "
+        "of their own entities a member before them serves. One that cheats and asks for entities that it does "
         "not have learns the same of those, in each attempt as many as its list is long, or of all of a public list; "
         "one that answers falsely makes another leave entities that nobody serves; and of one that lost what it found "
         "in an earlier attempt it learns in each further attempt one bit, whether that one has any of the entities "
@@ -341,7 +343,12 @@ def _order_learn(group: GroupTerms, party: str) -> Iterator[str]:
         yield f"It learns which of its own entities {' or '.join(before)} serves{hidden}; of no other entity anything."
     if after:
         others = f" or {' or '.join(before)}" if before else ""
-        yield f"{' and '.join(after)} learn, each of its own entities, which ones this party{others} serves."
+        whose = f"{after[0]} learns which of its" if len(after) == 1 else f"{_all(after)} each learn which of their"
+        yield f"{whose} own entities this party{others} serves."
+
+
+def _all(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def group_cautions(agreement: Agreement, me: str) -> Iterator[Caution]:

@@ -115,9 +115,9 @@ def tied_learn(group: GroupTerms) -> tuple[str, ...]:
     if group.head != "tied":
         return ()
     return (
-        f"It holds group {group.name}'s share of the common weights, as every member does, which says nothing without "
-        "the label party's; the first member in agreed order also learns the sum of all members' shares of a gradient, "
-        "single ones only under masks.",
+        f"It holds the share of group {group.name} in the common weights, as every member does, which says nothing "
+        "without the label party's; the first member in agreed order also learns the sum of all members' shares of a "
+        "gradient, single ones only under masks.",
     )
 
 

@@ -63,16 +63,23 @@ _MEMBER = (
     "It computes on its own rows alone, and keeps the model, which says of the others' rows what a model of so many "
     "weights says."
 )
-_DRAWN = (
-    "What opens does not set a row that a party does not cover apart from others: it is drawn anew in each period. So "
-    "a label party that cheats and reads rows can tell by their changes which ones a party does not cover."
-)
 _PAID_BY = "It learns every feature party's contribution by period, signed by the label party: what all are paid by."
 
 
 def alignment_line(agreement: Agreement) -> str:
     """What everybody learns of the others' entities."""
     return " ".join((_aligned(agreement), *order_lines(agreement)))
+
+
+def _uncovered(agreement: Agreement) -> str:
+    """What is told by a row that a party does not cover."""
+    zeros = [group.name for group in agreement.groups if group.absent == "zeros"]
+    but = f"; members of group {' and '.join(zeros)} serve zeros in its place, which scores can show" if zeros else ""
+    return (
+        "What opens does not set a row that a party does not cover apart from others: it is drawn anew in each "
+        f"period{but}. So a label party that cheats and reads rows can tell by their changes which ones a party does "
+        "not cover."
+    )
 
 
 def _aligned(agreement: Agreement) -> str:
@@ -88,16 +95,16 @@ def _aligned(agreement: Agreement) -> str:
     if terms.policy == "universe":
         named = f" ({terms.universe_version})" if terms.universe_version else ""
         return (
-            f"Rows are a public list{named}: no party's list of entities is compared with another's. {_DRAWN} Feature "
-            "parties see which rows have labels."
+            f"Rows are a public list{named}: no party's list of entities is compared with another's. "
+            f"{_uncovered(agreement)} Feature parties see which rows have labels."
         )
     if terms.policy == "union":
         return (
             "Rows are the union of all parties' entities under random names: a party knows its own rows, and cannot "
-            f"tell which of them others hold too. {_DRAWN} Feature parties see which rows have labels, so of their own "
-            f"entities they learn which {agreement.label.party} has labels for; of each other's, nothing. Everybody "
-            f"learns each set's size, rounded up to a multiple of {terms.size_bucket}. Whoever receives the factor "
-            f"reads the names of {agreement.label.party}'s entities."
+            f"tell which of them others hold too. {_uncovered(agreement)} Feature parties see which rows have labels, "
+            f"so of their own entities they learn which {agreement.label.party} has labels for; of each other's, "
+            f"nothing. Everybody learns each set's size, rounded up to a multiple of {terms.size_bucket}. Whoever "
+            f"receives the factor reads the names of {agreement.label.party}'s entities."
         )
     size = f"size, rounded up to a multiple of {terms.size_bucket}" if terms.size_bucket else "size"
     if agreement.continues is None:

@@ -119,6 +119,7 @@ def test_its_text_says_who_trains_what_opens_and_what_zeros_tell() -> None:
     numbers = group_rounds(made, made.groups[0]).numbers
     assert f"of {numbers} weights' changes and the sum of their rows, {numbers + 1} numbers of 63 bits, over 3" in text
     assert "WARNING: for an entity that it does not have a member of group lenders serves zeros" in text
+    assert "drawn anew in each period; members of group lenders serve zeros in its place, which scores can show" in text
     assert "the scores tell fund, and who else receives them, which entities no member has" in text
     assert "serves a row drawn from its others" in " ".join(agreement_lines(signed(absent="drawn")))
     learns = who_learns(made)
@@ -134,12 +135,13 @@ def test_its_text_says_who_serves_a_shared_entity_and_who_learns_of_it() -> None
     made = signed(overlap="precedence")
     text, learns = " ".join(agreement_lines(made)), who_learns(made)
     assert "is served by the first of them in this order alone, and what it brings is counted and paid" in text
-    assert "Before the rounds south and those after it learn" in text
+    assert "Before the rounds south and those after it each learn which of their own entities a member" in text
     assert "in each further attempt one bit, whether that one has any of the entities that it answers otherwise" in text
     assert "members of group lenders learn which of their own entities a member before them" in learns["north"][0]
     assert "which of its own entities north serves; of no other" in " ".join(learns["south"])
     assert "which of its own entities north or south serves, and not which of them" in " ".join(learns["east"])
-    assert "east and west learn, each of its own entities, which ones this party or north serves" in learns["south"][-2]
+    assert "east and west each learn which of their own entities this party or north serves" in learns["south"][-2]
+    assert "west learns which of its own entities this party or north or south serves." in learns["east"]
     for name in ("fund", COORDINATOR):
         assert not any("of its own entities" in line for line in learns[name])
     assert "groups.overlap" in {one.term for one in agreement_cautions(made, "west")}

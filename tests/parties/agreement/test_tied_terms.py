@@ -56,7 +56,7 @@ def test_its_text_says_what_one_head_means_and_who_sees_more_together() -> None:
     assert "groups.head" in {one.term for one in agreement_cautions(made, "east")}
     assert "groups.head" not in {one.term for one in agreement_cautions(signed(), "east")}
     learns = who_learns(made)
-    assert any("It holds group lenders's share of the common weights" in line for line in learns["west"])
+    assert any("It holds the share of group lenders in the common weights" in line for line in learns["west"])
     assert not any("share of the common weights" in line for name in ("fund", "bureau") for line in learns[name])
 
 
