@@ -14,7 +14,7 @@ import altair as alt
 __all__ = ["crosshair", "period_axis", "thousands_axis"]
 
 _LABELS = 6
-_HALF_A_LABEL = 30
+_APART, _HALF_A_LABEL = 8, 30
 """Pixels; a label as near to an end as this stands within the chart, which would cut it."""
 
 
@@ -28,7 +28,8 @@ def period_axis(periods: Sequence[str], title: str | None = "period", field: str
     names = json.dumps(list(periods))
     axis = alt.Axis(
         labelExpr=f"datum.value == round(datum.value) ? ({names}[datum.value] || '') : ''",
-        labelAngle=0, labelOverlap=True, labelFlush=_HALF_A_LABEL, tickMinStep=1, tickCount=_LABELS, grid=False,
+        labelAngle=0, labelOverlap=True, labelSeparation=_APART, labelFlush=_HALF_A_LABEL, tickMinStep=1,
+        tickCount=_LABELS, grid=False,
     )  # fmt: skip
     last = max(1, len(periods) - 1)
     return alt.X(f"{field}:Q", title=title, axis=axis, scale=alt.Scale(domain=[0, last], nice=False, zero=False))
