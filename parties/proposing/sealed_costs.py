@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 from parties.agreement.document import Agreement
 from parties.agreement.sealed_terms import sealed_members
+from vfl.models.sealed.coalitions import CHUNK_ROWS, valued_coalitions
 from vfl.models.sealed.ends import own_packing, packing_of
 from vfl.models.sealed.messages import Members
 from vfl.protocols.operations import Operations
@@ -31,6 +33,7 @@ __all__ = [
     "SlotWork",
     "sealed_cost",
     "sealed_steps",
+    "valued_cost",
     "add_scored",
     "counted",
     "own_product",
@@ -142,7 +145,41 @@ def sealed_cost(agreement: Agreement, entities: int) -> SealedCost:
         for rows, times, train in ((steps.batch, steps.train, True), (predicted, steps.predict, False)):
             _products(cost, members, terms.embedding_width, rows, times, train=train)
             _slots(cost, members, terms, rows, times, train=train)
+            _digests(cost, members, times)
     return cost
+
+
+def valued_cost(agreement: Agreement, entities: int) -> SealedCost:
+    """What opens coalitions' numbers, if every reported period has a label of each of so many entities."""
+    cost, members, model = SealedCost(), sealed_members(agreement), agreement.model
+    assert isinstance(model, SealedModel)
+    if agreement.openings.contribution != "moments":
+        return cost
+    pieces = -(-entities // PREDICT_ROWS)
+    periods = _steps(agreement, model, len(agreement.periods), entities).predict // pieces
+    if agreement.evaluation.first:
+        periods = min(periods, len(agreement.periods) - agreement.reported_from)
+    width, label, anchor = model.embedding_width, members.label, members.anchor
+    _products(cost, members, width, min(entities, PREDICT_ROWS), periods * pieces, train=False)
+    coalitions = valued_coalitions(tuple(members.features))
+    for name in members.others:  # one embedding is counted with the products
+        masked = sum(name in coalition for coalition in coalitions) - 1
+        cost.sent[name, anchor] += masked * periods * entities * width * ELEMENT_BYTES
+    together = max(1, CHUNK_ROWS // entities)
+    for rows in (min(together, periods - start) * entities for start in range(0, periods, together)):
+        # a truncation, squares, a truncation of what is centred, its products with labels and with itself
+        for elements in (rows * width, rows * model.width, rows, rows, rows):
+            if elements:
+                count = cost.slots.add(elements, len(coalitions))
+                cost.sent[label, anchor] += len(coalitions) * count * SLOT_OPERAND_BYTES
+                cost.sent[anchor, label] += len(coalitions) * count * SLOT_ANSWER_BYTES
+    return cost
+
+
+def _digests(cost: SealedCost, members: Members, steps: int) -> None:
+    """What members of a tied group tell each other before every step."""
+    for one, other in ((a, b) for group in members.tied for a, b in permutations(group, 2)):
+        cost.sent[one, other] += steps * DIGEST_BYTES
 
 
 def add_scored(cost: SealedCost, members: Members, model: SealedModel, rows: int) -> None:
@@ -150,6 +187,7 @@ def add_scored(cost: SealedCost, members: Members, model: SealedModel, rows: int
     batch, times = min(rows, PREDICT_ROWS), -(-rows // PREDICT_ROWS)
     _products(cost, members, model.embedding_width, batch, times, train=False)
     _slots(cost, members, model, batch, times, train=False)
+    _digests(cost, members, times)
 
 
 def _products(cost: SealedCost, members: Members, width: int, rows: int, times: int, *, train: bool) -> None:
@@ -170,9 +208,6 @@ def _products(cost: SealedCost, members: Members, width: int, rows: int, times: 
             cost.sent[key_holder, evaluator] += times * needed.inputs * OPERAND_BYTES
             answer = needed.outputs * ANSWER_BYTES + answered * width * 2 * _RESIDUE
             cost.sent[evaluator, key_holder] += times * answer
-        for other in members.group(evaluator):
-            if other != evaluator:  # what both hold, before every step
-                cost.sent[evaluator, other] += times * DIGEST_BYTES
         lead = members.head(evaluator)
         if train and lead != evaluator:
             cost.sent[evaluator, lead] += times * columns * width * ELEMENT_BYTES

@@ -25,6 +25,7 @@ from parties.proposing.sealed_costs import (
     own_product,
     sealed_cost,
     sealed_steps,
+    valued_cost,
 )
 from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.messages import Members
@@ -91,7 +92,7 @@ def _cost(agreement: Agreement, entities: int) -> SealedCost:
             first = first + other
         return first
     if not isinstance(model, TreesModel):
-        return sealed_cost(agreement, entities)
+        return sealed_cost(agreement, entities) + valued_cost(agreement, entities)
     members, cost = sealed_members(agreement), SealedCost()
     valued = agreement.openings.contribution == "moments"
     linear = linear_model(model) if model.init_score == "linear" else None

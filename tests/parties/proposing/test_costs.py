@@ -14,11 +14,13 @@ from parties.agreement.group_terms import expansion_plan, group_rounds
 from parties.proposing.counted_costs import RunCost, run_cost, steps_of
 from parties.proposing.federated_costs import rounds_seconds, sums_of
 from parties.proposing.measured_costs import estimate
+from parties.proposing.sealed_costs import SLOT_OPERAND_BYTES
 from parties.proposing.width_and_passes import width_and_passes
 from tests.parties.agreement.test_federated_terms import federated
 from tests.parties.agreement.test_group_terms import signed
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.expansion_terms import ExpansionShape
+from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.terms import RidgeModel, SealedModel
 from vfl.walk.cycles import cyclic
 
@@ -150,6 +152,24 @@ def test_a_groups_rounds_are_counted_with_what_follows_them(kind: str) -> None:
         measured = estimate(one, "south", 48, round_trip_seconds=1.0)
         assert measured.bytes_sent == {cost.party: cost for cost in once.parties}["south"].bytes_sent
         assert measured.waiting_seconds - measured.round_trips * measured.steps == 5 * 10
+
+
+def test_what_coalitions_cost_is_counted_where_they_are_valued() -> None:
+    made = signed()
+    assert made.openings.contribution == "moments"
+    alone = made.model_copy(update={"openings": made.openings.model_copy(update={"contribution": "none"})})
+    valued, without = ({c.party: c for c in run_cost(one, 48).parties} for one in (made, alone))
+    reported = len(made.periods) - made.reported_from
+    masked = (
+        8 * 3 * 48 * reported * sum("south" in names for names in valued_coalitions(["north", "south", "east", "west"]))
+    )
+    assert valued["south"].bytes_sent - without["south"].bytes_sent > masked > 0, (
+        "an embedding a coalition, and answers"
+    )
+    assert valued["fund"].bytes_sent > without["fund"].bytes_sent + 15 * 5 * SLOT_OPERAND_BYTES, (
+        "five slot products each"
+    )
+    assert run_cost(made, 48).seconds > run_cost(alone, 48).seconds
 
 
 def test_a_groups_expansion_and_its_order_are_counted_beside_its_rounds() -> None:
