@@ -169,7 +169,7 @@ def _table(page: RunPage) -> None:
         "Proposed": st.column_config.DatetimeColumn(format="distance", timezone=str(viewer_zone())),
         "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
         "Alone": st.column_config.NumberColumn(format="%+.3f", help=HELP["ic_own"]),
-        "Common": st.column_config.TextColumn(width=64, alignment="right", help=HELP["common"]),
+        "Common": st.column_config.TextColumn(width=70, alignment="right", help=HELP["common"]),
         "Status": st.column_config.TextColumn(width=142),
     }
     event = st.dataframe(
