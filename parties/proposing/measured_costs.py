@@ -17,6 +17,8 @@ from functools import partial
 import numpy as np
 
 from parties.agreement.document import Agreement
+from parties.agreement.product_terms import product_pairs
+from parties.agreement.tied_terms import tied_groups
 from parties.proposing.counted_costs import (
     LABEL_MB,
     NODE_MB,
@@ -43,6 +45,9 @@ _SPLIT_TRIPS = 3
 """Two of a forward product and one of a backward one."""
 _SEALED_TRIPS = 12
 """Two products, and five in slot mode, of two round trips each: three truncations, the squares, the gradient."""
+_TIED_TRIPS, _PRODUCT_TRIPS = 2, 3
+"""More of a step: a group's digests before it, its gradient and speed after it; owners' halves, in slot mode, and what
+one owner passes on to the other."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +127,13 @@ def _sealed_estimate(agreement: Agreement, party: str, entities: int, round_trip
         bytes_received=cost.received_by(party),
         memory_mb=_memory(agreement, party, planned.rows),
         round_trip_seconds=round_trip,
-        round_trips=0 if isinstance(agreement.model, FederatedModel) else _SEALED_TRIPS,
+        round_trips=0 if isinstance(agreement.model, FederatedModel) else _sealed_trips(agreement),
         sums=sums_of(agreement, party),
     )
+
+
+def _sealed_trips(agreement: Agreement) -> int:
+    return _SEALED_TRIPS + _TIED_TRIPS * bool(tied_groups(agreement)) + _PRODUCT_TRIPS * bool(product_pairs(agreement))
 
 
 def _raw_times(key: KeyHolder) -> dict[str, float]:

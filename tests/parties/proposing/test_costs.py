@@ -18,6 +18,7 @@ from parties.proposing.sealed_costs import SLOT_OPERAND_BYTES
 from parties.proposing.width_and_passes import width_and_passes
 from tests.parties.agreement.test_federated_terms import federated
 from tests.parties.agreement.test_group_terms import signed
+from tests.parties.agreement.test_tied_terms import tied
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.expansion_terms import ExpansionShape
 from vfl.models.sealed.coalitions import valued_coalitions
@@ -193,6 +194,11 @@ def test_a_groups_expansion_and_its_order_are_counted_beside_its_rounds() -> Non
     seconds = [rounds_seconds(one, 48) for one in (made, fitted, ordered)]
     assert min(seconds[1:]) > seconds[0]
     assert sums_of(fitted, "south") == sums_of(made, "south") + 2
+
+
+def test_a_step_under_one_head_waits_longer() -> None:
+    own, one = estimate(signed(), "south", 48), estimate(tied(), "south", 48)
+    assert one.round_trips == own.round_trips + 2
 
 
 def test_a_federated_run_is_not_told_as_free() -> None:
