@@ -2,7 +2,7 @@
 #
 #   make demo [CONFIG=FILE DATA=DIR] [OUT=DIR] [ARGS=...]   run a consortium, from alignment to the settled ledger
 #   make ui   [OUT=DIR] [ARGS=...]                          look at it in a browser
-#   make test [ARGS="-k words"]   make check   make bench   make screenshots   make views   make map   make clean
+#   make test [WORKERS=N] [ARGS="-k words"]   make check   make bench   make screenshots   make views   make map   make clean
 #   make fuzz [MINUTES=N] [SEED=N] [ARGS="-k words"]        the property tests on examples that nobody has seen yet
 #   make qlib                                               what the tests of the qlib file need, in a folder of its own
 #
@@ -22,6 +22,7 @@ CONFIG ?=
 DATA ?=
 ARGS ?=
 MINUTES ?= 10
+WORKERS ?= 3
 SEED ?=
 TORCH_FLAGS ?=
 TORCH ?=
@@ -53,9 +54,10 @@ ui: $(STAMPS)/runtime
 bench: $(STAMPS)/test
 	@for file in benchmarks/[!_]*.py; do name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" $(ARGS); done
 
-# one worker per core of a small machine, so each computes on one thread; files in the order of tests/conftest.py
+# tests that start processes wait for half of their time, so one worker more than a small machine has cores; each computes
+# on one thread, files in the order of tests/conftest.py
 test: $(STAMPS)/test
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(STAMPS)/test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes "$(MINUTES)" $(if $(SEED),--seed "$(SEED)") $(ARGS)
