@@ -66,7 +66,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What :meth:`AuditLog.verify` found. ``unlinked``: heads of others whose proof starts at one we never saw."""
+    """What :meth:`AuditLog.verify` found. ``unlinked``: heads of others whose proof starts at one we never saw.
+
+    ``keyless``: logs of others whose key is not known, as that of a member which was put out: only that their heads fit
+    together was checked.
+    """
 
     size: int
     root: str
@@ -74,6 +78,7 @@ class Findings:
     others: Mapping[str, int]
     unlinked: int
     faults: tuple[str, ...]
+    keyless: tuple[str, ...] = ()
 
 
 class AuditLog:
@@ -294,12 +299,13 @@ class AuditLog:
         by_log: dict[str, list[Head]] = {}
         for head in {(h.log, h.size, h.root): h for h in (*self.heads(), *held)}.values():
             by_log.setdefault(head.log, []).append(head)
+        keyless = tuple(sorted(by_log.keys() - keys.keys() - {self.name}))
         for log, heads in sorted(by_log.items()):
             heads.sort(key=lambda head: head.size)
             faults.extend(
                 f"{log}: the head at {head.size} entries is not signed by a key in the roster"
                 for head in heads
-                if log not in keys or not check_head(head, keys[log])
+                if log not in keyless and (log not in keys or not check_head(head, keys[log]))
             )
             if log == self.name:
                 own = len(heads)
@@ -311,7 +317,7 @@ class AuditLog:
                 unlinked += linked is None
                 if linked is False:
                     faults.append(f"{log}: heads at {old.size} and {new.size} entries do not fit: cut or forked")
-        return Findings(len(self._tree), self._tree.root.hex(), own, others, unlinked, tuple(faults))
+        return Findings(len(self._tree), self._tree.root.hex(), own, others, unlinked, tuple(faults), keyless)
 
     def _own_faults(self, heads: list[Head]) -> list[str]:
         faults = []

@@ -150,10 +150,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if error.errno not in _NO_SPACE and error.errno != errno.EROFS:
             return _failed(error, _own_fault(error), 1)
         place = error.filename or "the disk"
-        return _failed(error, f"{place}: cannot be written ({error.strerror}); {FREE_SPACE}", StorageError.exit_code)
+        remedy = FREE_SPACE if error.errno in _NO_SPACE else "name another place, or mount it to be written"
+        return _failed(error, f"{place}: cannot be written ({error.strerror}); {remedy}", StorageError.exit_code)
     except Exception as error:
         return _failed(error, _own_fault(error), 1)
 
@@ -181,7 +182,8 @@ def _failed(error: BaseException, text: str, code: int) -> int:
 
 def _misused(error: TyperException) -> int:
     """A command line that does not parse."""
-    text = plain(error.format_message()).strip()
+    text = plain(error.format_message()).strip().replace("Value error, ", "")
+    text = text.replace("does not match the formats '%Y-%m-%d'", "is no day written as YYYY-MM-DD")
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         typer.echo(context.get_help(), err=True)

@@ -86,7 +86,8 @@ def audit_verify(
         f"root {found.root}"
     )
     for other_name, count in found.others.items():
-        say(f"{other_name}: {things(count, 'heads')} seen, none contradicts another")
+        unknown = "; it is no member now, so who signed them was not checked" if other_name in found.keyless else ""
+        say(f"{other_name}: {things(count, 'heads')} seen, none contradicts another{unknown}")
     if found.unlinked:
         say(f"{things(found.unlinked, 'heads')} signed, but beginning after one that was not seen here.")
 

@@ -244,10 +244,9 @@ class CoordinatorLine:
     def _try(self, report: Report) -> None:
         try:
             self._call(report, report.encoded())
-        except PeerError as error:
-            _LOG.debug("%s not delivered: %s", report.kind, error)  # that the line is down was said once
         except EntenteError as error:
-            _LOG.info("%s not delivered: %s", report.kind, error)
+            down = isinstance(error, PeerError) or self._trouble  # which was said once
+            _LOG.log(logging.DEBUG if down else logging.INFO, "%s not delivered: %s", report.kind, error)
 
     # -- threads
 

@@ -179,6 +179,25 @@ def test_a_head_that_others_did_not_sign_is_refused(tmp_path: Path) -> None:
         assert Head.model_validate_json(head.model_dump_json()) == head
 
 
+def test_a_member_that_was_put_out_is_no_fault_of_the_log(tmp_path: Path) -> None:
+    """Its key is known no more. That its heads fit together is checked on; who signs for a member stays a fault."""
+    with filled(tmp_path, 3) as sat, filled(tmp_path, 3, first=1, file="fork") as fork, log(tmp_path, "bank") as bank:
+        bank.append("phase", RUN, {})
+        bank.head()
+        bank.saw(sat.head(), PUBLIC["sat"])
+        left = {name: key for name, key in PUBLIC.items() if name != "sat"}
+        found = bank.verify(left)
+        assert (found.faults, found.keyless, found.others) == ((), ("sat",), {"sat": 1})
+        assert "cut or forked" in bank.verify(left, [fork.head()]).faults[0]
+        wrong = bank.verify({**PUBLIC, "sat": PUBLIC["bank"]})
+        assert (wrong.faults, wrong.keyless) == (
+            ("sat: the head at 3 entries is not signed by a key in the roster",),
+            (),
+        )
+        own = bank.verify({"sat": PUBLIC["sat"]})
+        assert own.faults == ("bank: the head at 1 entries is not signed by a key in the roster",)
+
+
 def test_entries_are_canonical_and_numbers_stay_numbers(tmp_path: Path) -> None:
     with log(tmp_path) as made:
         made.append("opening", RUN, {"width": 8, "label": "train-1/0", "share": 0.25})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from parties.cli import run
 from parties.coordinator.settings import load_coordinator_settings
 from parties.data.simulate import simulate
 from parties.errors import ConfigError
@@ -47,6 +48,11 @@ def test_an_unknown_kind_of_model_is_named_beside_those_there_are(tmp_path: Path
     path.write_text(path.read_text().replace('kind = "split"', 'kind = "splitt"', 1))
     with pytest.raises(ConfigError, match=r"model: kind is 'splitt', which is none of sealed, split, ridge, trees"):
         load_consortium(path)
+
+
+def test_a_day_in_another_form_is_told_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "check", "--home", "x", "--frequency", "D", "--from", "5.1.2024", "--to", "2024-06-28"]) == 2
+    assert "'--from': '5.1.2024' is no day written as YYYY-MM-DD; see entente" in capsys.readouterr().err
 
 
 def test_unknown_keys_of_a_coordinator_read_alike(tmp_path: Path) -> None:

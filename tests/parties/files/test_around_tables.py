@@ -124,6 +124,9 @@ def test_a_full_disk_is_exit_code_7_and_a_second_try_works(tmp_path: Path, capsy
         (small / "fill").unlink()
         subprocess.run(["mount", "-o", "remount,size=1m", small], check=True)
         assert founded(small / "hub") == 0
+        subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+        assert run(["factors", "key", "--out", str(small / "k"), "--plain-keys"]) == 7
+        assert "cannot be written (Read-only file system); name another place" in capsys.readouterr().err
     finally:
         subprocess.run(["umount", small], check=True)
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from parties.errors import ConfigError
 from parties.node import coordinator_line
 from parties.node.coordinator_line import CoordinatorLine
 from parties.wire.gen import coordinator_pb2 as wire
+from tests.parties.coordinator_rig import wait_until
 
 RUN = "ab" * 32
 WELCOME = wire.Command(kind="welcome", body=b'{"version": "1", "heartbeat_seconds": 0.1}')
@@ -108,3 +110,27 @@ def test_a_fault_in_the_line_itself_is_logged_and_it_goes_on(
         assert connection.heartbeats.acquire(timeout=10)
     threads = {json.dumps(record.args) for record in caplog.records if "did not expect" in record.msg}
     assert threads == {'["coordinator line"]', '["coordinator heartbeat"]'}
+
+
+def test_a_node_that_was_put_out_says_so_once_and_not_at_every_heartbeat(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection, refused = ScriptedConnection(WELCOME), ConfigError("these do not accept each other")
+    made, tries = connection.stream, threading.Semaphore(0)
+
+    def stream(*what: Any) -> Any:
+        tries.release()
+        if connection.scripts:
+            return made(*what)
+        connection.fail_next = [refused] * 1000
+        raise refused
+
+    monkeypatch.setattr(connection, "stream", stream)
+    with caplog.at_level(logging.INFO), line_to(connection, monkeypatch, tmp_path):
+        for _ in range(2):
+            assert tries.acquire(timeout=10)
+        left = len(connection.fail_next)
+        wait_until(lambda: len(connection.fail_next) < left - 2, "heartbeats that are refused")
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("no line to the coordinator: these do not accept each other. If" in line for line in said) == 1
+    assert sum("not delivered" in line for line in said) <= 1, "one may be on its way before it is said"
