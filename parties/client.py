@@ -60,6 +60,7 @@ from parties.calls.factors import (
     SignerView,
     WarnView,
 )
+from parties.calls.favourites import FavouriteKind, FavouriteView
 from parties.calls.membership import (
     InvitationQuestion,
     InvitationView,
@@ -203,6 +204,8 @@ __all__ = [
     "FederatedView",
     "FactorsQuestion",
     "FaultView",
+    "FavouriteKind",
+    "FavouriteView",
     "FileView",
     "HouseView",
     "InvitationQuestion",

@@ -13,6 +13,7 @@ from ui.connection import known_as
 from ui.incidents import guarded
 from ui.links import addresses, go, reachable
 from ui.preferences import apply_theme, recall
+from ui.shortcuts import listen, offer_keys, recall_keys
 from ui.wording import HELP, plain
 from ui.zone import CHOSEN
 
@@ -32,8 +33,10 @@ def around(
     with st.sidebar:
         _search()
         _person(viewer, leave)
+        offer_keys()
         if theme is not None:
             apply_theme(theme, addresses())
+    listen()
     if key == "overview":
         tour.offer()
     tour.show(key, client)
@@ -51,6 +54,7 @@ def _recall(client: ClientProtocol) -> str | None:
         return None
     st.session_state[_KNOWN] = True
     recall(preferred.get("thousands", ""))
+    recall_keys(preferred.get("shortcuts", ""))
     if zone := preferred.get("zone"):
         st.session_state[CHOSEN] = zone
     if preferred.get("tour"):

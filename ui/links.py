@@ -9,7 +9,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from ui.sign_in import below
 
-__all__ = ["addresses", "go", "reachable", "remember"]
+__all__ = ["addresses", "go", "reachable", "remember", "titled"]
 
 _PAGES = "pages of the site"
 
@@ -33,3 +33,9 @@ def addresses() -> list[str]:
 def reachable(key: str) -> bool:
     """Whether this session has that page: its role may see it."""
     return key in st.session_state.get(_PAGES, {})
+
+
+def titled(key: str) -> str:
+    """What this session's page is called, less how much waits there; raises KeyError for one it does not have."""
+    pages: Mapping[str, StreamlitPage] = st.session_state[_PAGES]
+    return pages[key].title.partition(" (")[0]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from parties.client import singular
+from ui.shortcuts import turn_by_keys
 from ui.wording import count
 
-__all__ = ["offset_of", "page_words", "turn_pages"]
+__all__ = ["offset_of", "page_words", "pages_and_keys", "turn_pages"]
 
 
 def page_words(total: int, offset: int, size: int, things: str) -> str:
@@ -33,4 +34,10 @@ def turn_pages(key: str, total: int, size: int, things: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(page_words(total, offset, size, things), width="content")
         if total > size:
-            st.pagination(-(-total // size), key=key)
+            pages_and_keys(key, -(-total // size))
+
+
+def pages_and_keys(key: str, pages: int) -> None:
+    """The way to the other pages, by pointer and by key; which page is open stands under ``key``."""
+    st.pagination(pages, key=key)
+    turn_by_keys(key, int(st.session_state.get(key, 1)), pages, lambda to: st.session_state.update({key: to}))

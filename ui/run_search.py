@@ -34,6 +34,7 @@ def question(
     *,
     groups: Iterable[RunGroup] = (),
     party: str = "",
+    favourites: bool = False,
     text: str = "",
     days: tuple[date, ...] = (),
     zone: tzinfo,
@@ -51,6 +52,7 @@ def question(
     return RunsQuestion(
         groups=tuple(groups),
         party=party,
+        favourites=favourites,
         text=text[:200],
         since=since,
         until=until,

@@ -8,6 +8,7 @@ from parties.calls.comparing import ComparisonCalls
 from parties.calls.contributions import ContributionCalls
 from parties.calls.drafts import DraftCalls
 from parties.calls.factors import FactorsCalls
+from parties.calls.favourites import FavouriteCalls
 from parties.calls.membership import MembershipCalls
 from parties.calls.money import MoneyCalls
 from parties.calls.overlaps import OverlapCalls
@@ -27,6 +28,7 @@ class DeskCalls(
     DraftCalls,
     MoneyCalls,
     FactorsCalls,
+    FavouriteCalls,
     ContributionCalls,
     SettlementCalls,
     MembershipCalls,

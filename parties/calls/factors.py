@@ -41,11 +41,15 @@ _Search = Annotated[str, StringConstraints(max_length=200)]
 
 
 class FactorsQuestion(Question):
-    """A page of factors. ``search`` looks in name, version, purpose, consortium, recipients and run id."""
+    """A page of factors. ``search`` looks in name, version, purpose, consortium, recipients and run id.
+
+    ``favourites``: the caller's own alone.
+    """
 
     search: _Search = ""
     factor_id: _Search = ""
     sort: FactorOrder = "newest"
+    favourites: bool = False
     limit: Annotated[int, Field(ge=1, le=200)] = 12
     offset: Annotated[int, Field(ge=0)] = 0
 

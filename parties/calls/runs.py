@@ -24,10 +24,12 @@ class RunsQuestion(Question):
 
     ``groups`` empty: all. ``text`` is looked for in purpose, consortium, parties and run id, whatever its case;
     several words must all be there. ``since`` and ``until`` bound the proposal's time, ``until`` left out.
+    ``favourites``: the caller's own alone.
     """
 
     groups: tuple[RunGroup, ...] = ()
     party: Text = ""
+    favourites: bool = False
     text: Text = ""
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None

@@ -12,7 +12,7 @@ from parties.calls.views import View
 
 __all__ = ["HouseView", "Preference", "PreferenceQuestion", "SettingView", "StateCalls"]
 
-Preference = Literal["zone", "tour", "theme", "thousands"]
+Preference = Literal["zone", "tour", "theme", "thousands", "shortcuts"]
 
 
 class HouseView(View):

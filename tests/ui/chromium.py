@@ -151,6 +151,13 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.do("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
+    def key(self, key: str, *, shift: bool = False) -> None:
+        """One letter or digit as a person types it, with Shift or alone."""
+        code = f"Digit{key}" if key.isdigit() else f"Key{key.upper()}"
+        said = {"code": code, "windowsVirtualKeyCode": ord(key.upper()), "modifiers": 8 if shift else 0}
+        self.do("Input.dispatchKeyEvent", type="keyDown", key=key, text=key.upper() if shift else key, **said)
+        self.do("Input.dispatchKeyEvent", type="keyUp", key=key, **said)
+
     def settled(self, *, seconds: float = 30) -> None:
         """Until the page has something on it and nothing on it is being drawn."""
         self.wait_for(

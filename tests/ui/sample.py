@@ -207,12 +207,14 @@ class SampleClient(DeskCalls):
         self.money = sample_money.Money(HOSTILE, PARTIES)
         self.membership = sample_money.Members(HOSTILE, PARTIES)
         self.ordered: list[tuple[str, ...]] = []
+        desk = sample_desk.doors()
+        favourites = desk["desk/favourites"]
         self.doors: dict[str, Callable[[Any], Any]] = {
             "viewer": lambda _: ViewerView(name=self.role, role=self.role),
-            **sample_desk.doors(),
-            **sample_runs.doors(self.views),
+            **desk,
+            **sample_runs.doors(self.views, favourites),
             **sample_runs.drafts(PARTIES, self.proposed),
-            **sample_factors.doors(),
+            **sample_factors.doors(favourites),
             **sample_contributions.doors(),
             **sample_trust.doors(),
             **sample_money.doors(self.money, self.membership),

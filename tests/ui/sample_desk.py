@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from parties.calls.favourites import FavouriteQuestion
 from parties.calls.people import ActionsQuestion
 from parties.calls.state import PreferenceQuestion
 from parties.client import (
@@ -13,6 +14,7 @@ from parties.client import (
     ActionsView,
     ActionView,
     BalancesView,
+    FavouriteView,
     HouseView,
     OverlapLine,
     OverlapView,
@@ -77,6 +79,7 @@ def overlaps() -> Iterator[OverlapView]:
 def doors() -> dict[str, Callable[[Any], Any]]:
     """Doors whose preferences, sessions and actions change as a coordinator's would."""
     preferred: dict[str, str] = {"tour": "seen"}
+    favoured: list[FavouriteView] = []
     sessions = {
         number: SessionView(
             number=number, name=name, role="admin" if here else "reader", way="one-time token", began=T0, seen=T0,
@@ -107,7 +110,14 @@ def doors() -> dict[str, Callable[[Any], Any]]:
         preferred[question.key] = question.value
         return b"null"
 
+    def favour(question: FavouriteQuestion) -> bytes:
+        one = FavouriteView(kind=question.kind, what=question.what)
+        favoured[:] = [one] * question.kept + [other for other in favoured if other != one]
+        return b"null"
+
     return {
+        "desk/favourites": lambda _: list(favoured),
+        "desk/favour": favour,
         "overlaps/list": lambda _: list(overlaps()),
         "overlaps/propose": lambda _: list(overlaps()),
         "desk/house": lambda _: house(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from parties.client import (
     FactorDetail,
     FactorPage,
     FaultView,
+    FavouriteView,
     FileView,
     LiveView,
     LoggedView,
@@ -124,8 +125,8 @@ def away() -> FactorDetail:
     return FactorDetail(card=_away(), withheld=why, sections=detail().sections[:1])
 
 
-def doors() -> dict[str, Callable[[Any], Any]]:
-    """The doors about factors: three of them, two of them versions of one."""
+def doors(favourites: Callable[[Any], Sequence[FavouriteView]] = lambda _: ()) -> dict[str, Callable[[Any], Any]]:
+    """The doors about factors: three of them, two of them versions of one. ``favourites`` says which are marked."""
 
     def older() -> FactorCard:
         spark = tuple(0.73 * value for value in card().spark)
@@ -139,7 +140,8 @@ def doors() -> dict[str, Callable[[Any], Any]]:
         words = asked.search.casefold().split()
         found = [
             c for c in cards
-            if (not asked.factor_id or c.factor_id == asked.factor_id)
+            if (not asked.favourites or c.run_id in {one.what for one in favourites(None) if one.kind == "factor"})
+            and (not asked.factor_id or c.factor_id == asked.factor_id)
             and all(word in f"{c.factor_id} {c.purpose} {c.run_id}".casefold() for word in words)
         ]  # fmt: skip
         return FactorPage(total=len(found), offset=asked.offset, cards=tuple(found[asked.offset :][: asked.limit]))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from parties.calls.comparing import ComparedRun, CompareQuestion, ComparisonView, DifferenceView, TermRow
 from parties.calls.drafts import LikeQuestion, ProposedView, ProposeQuestion
-from parties.client import PartyView, RunPage, RunsQuestion, RunSummary, RunView
+from parties.client import FavouriteView, PartyView, RunPage, RunsQuestion, RunSummary, RunView
 from parties.control.reports import IntroductionBody
 from parties.coordinator.desk.drafts import Drafts
 from parties.names import COORDINATOR
@@ -20,14 +20,17 @@ UNITS = {"harbor_0": "ratio", "orbit_0": "cars a day", "till_0": "USD m"}
 GROUPS = {"proposed": "waiting", "paused": "paused", "settled": "settled", "aborted": "aborted"}
 
 
-def doors(views: Mapping[str, RunView]) -> dict[str, Callable[[Any], Any]]:
-    """The doors about runs, over ``views``, which may change afterwards."""
+def doors(
+    views: Mapping[str, RunView], favourites: Callable[[Any], Sequence[FavouriteView]] = lambda _: ()
+) -> dict[str, Callable[[Any], Any]]:
+    """The doors about runs, over ``views``, which may change afterwards, as may what ``favourites`` says."""
 
     def matching(question: RunsQuestion) -> list[RunSummary]:
         return [
             run
             for run in views.values()
-            if (not question.groups or GROUPS.get(run.status, "running") in question.groups)
+            if (not question.favourites or run.run_id in {one.what for one in favourites(None) if one.kind == "run"})
+            and (not question.groups or GROUPS.get(run.status, "running") in question.groups)
             and (not question.party or question.party in run.parties)
             and all(word in f"{run.purpose} {run.run_id}".casefold() for word in question.text.casefold().split())
         ]

@@ -104,6 +104,9 @@ def client_in(state: str) -> SampleClient:
         _nothing(made)
     elif state == "lenders":
         _lenders(made)
+    elif state == "favourites":
+        for kind, what in (("run", SETTLED), ("run", TREES), ("factor", SETTLED), ("search", "weekly")):
+            made.favour(kind, what, kept=True)  # type: ignore[arg-type]
     elif state == "away":
         made.error = PeerError(_AWAY)
     return made

@@ -154,3 +154,77 @@ def test_a_chosen_theme_is_every_pages_and_is_taken_back_in_other_browsers_too(a
     browser.open(f"{address}/members")
     browser.wait_for_text("Invite a party")
     browser.wait_for(light)
+
+
+_SHOWN = "document.querySelector('[role=dialog]')"
+_LOOSE = "document.activeElement?.blur()"
+
+
+def test_keys_lead_to_pages_lists_and_the_search_and_are_only_text_in_a_field(address: str, browser: Browser) -> None:
+    browser.open(f"{address}/members")
+    browser.wait_for_text("Invite a party")
+    browser.answered()
+    browser.key("2", shift=True)
+    browser.wait_for("location.pathname === '/runs'")
+    browser.wait_for_text("All runs")
+    browser.answered()
+    browser.key("s")
+    browser.wait_for("document.activeElement.getAttribute('aria-label') === 'Search everything'")
+    for letter in "skn4":
+        browser.key(letter)
+    browser.key("G", shift=True)
+    browser.answered()
+    assert browser.value("document.activeElement.value") == "skn4G"
+    assert browser.value("location.pathname") == "/runs"
+    assert not browser.value(f"!!{_SHOWN}")
+    browser.open(f"{address}/settings")
+    browser.click("Action log")
+    browser.wait_for_text("1 to 50 of 120 actions")
+    browser.answered()
+    browser.key("n")
+    browser.wait_for_text("51 to 100 of 120 actions")
+    browser.answered()
+    browser.key("p")
+    browser.wait_for_text("1 to 50 of 120 actions")
+    browser.answered()
+    browser.key("k")
+    browser.wait_for(f"{_SHOWN}?.innerText.includes('Next page of a list')")
+    browser.press("Escape")
+    browser.wait_for(f"!{_SHOWN}")
+    assert not browser.value("[...document.querySelectorAll('[class*=st-key-unseen]')].some(e => e.checkVisibility())")
+
+
+def test_keys_go_through_a_new_run_and_propose_nothing_unasked(address: str, browser: Browser) -> None:
+    tab = "document.querySelector('[data-testid=stMain] [role=tab][aria-selected=true]').innerText"
+    browser.open(f"{address}/new_run")
+    browser.wait_for_text("Purpose is missing")
+    browser.fill("Purpose", "Next week's return")
+    browser.wait_for_text("These terms hold together")
+    browser.value(_LOOSE)
+    for key, where in (("n", "2 "), ("n", "3 "), ("p", "2 ")):
+        browser.answered()
+        browser.key(key)
+        browser.wait_for(f"{tab}.startsWith('{where}')")
+    browser.answered()
+    browser.key("P", shift=True)
+    browser.wait_for(f"{_SHOWN}?.innerText.includes('This is what each')")
+    browser.key("P", shift=True)  # asks again, and no more
+    browser.answered()
+    assert browser.value("location.pathname") == "/new_run"
+    assert browser.value(f"!!{_SHOWN}")
+
+
+def test_keys_can_be_turned_off(address: str, browser: Browser) -> None:
+    toggle = "document.querySelector('[role=switch][aria-label=\"Keyboard shortcuts\"]')"
+    hints = "document.querySelectorAll('[aria-label^=Shortcut]').length"
+    browser.open(f"{address}/settings")
+    browser.wait_for(f"!!{toggle} && {hints} > 10")
+    browser.answered()
+    browser.value(f"{toggle}.click()")
+    browser.wait_for(f"{hints} === 0")
+    browser.value(_LOOSE)
+    browser.key("2", shift=True)
+    browser.answered()
+    assert browser.value("location.pathname") == "/settings"
+    browser.value(f"{toggle}.click()")
+    browser.wait_for(f"{hints} > 10")

@@ -9,6 +9,7 @@ import streamlit as st
 from parties.client import CostView, DraftView, ScreenPlanView
 from ui import run_form
 from ui.caution_words import caution_words
+from ui.shortcuts import heard
 from ui.tables.run_list import costs_table
 from ui.text_table import show_text_table
 from ui.wording import HELP, as_sentence, count, duration, marked, percent, plain, things
@@ -39,7 +40,9 @@ def show(draft: DraftView | None) -> bool:
             st.badge("Purpose is missing", color="orange", icon=":material/edit:")
         else:
             st.badge("These terms hold together", color="green", icon=":material/check:")
-        wanted = st.button("Propose", type="primary", icon=":material/send:", key="propose", disabled=unsaid)
+        wanted = st.button(
+            "Propose", type="primary", icon=":material/send:", key="propose", disabled=unsaid, shortcut=heard("Shift+P")
+        )  # fmt: skip
     if unsaid:
         st.markdown(f":orange[:material/edit: {_UNSAID}]")
     for sentence in draft.warnings:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from parties.client import ClientProtocol, FactorCheck, FactorDetail, FactorsQuestion, ViewerView
 from ui.empty_states import ask, empty
+from ui.favourites import star
 from ui.links import go, reachable
 from ui.shared_reads import kept
 from ui.tables.factors import live_table, versions_table
@@ -40,7 +41,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
             go("factors")
         return
     check = take.checked(client, detail.card)
-    _heading(detail, check)
+    _heading(client, detail, check)
     if check is not None and not check.sound:
         take.answer(check)
     if detail.card.static is None:
@@ -85,7 +86,7 @@ def _newest(client: ClientProtocol) -> str:
     return page.cards[0].run_id if page and page.cards else ""
 
 
-def _heading(detail: FactorDetail, check: FactorCheck | None) -> None:
+def _heading(client: ClientProtocol, detail: FactorDetail, check: FactorCheck | None) -> None:
     card = detail.card
     with st.container(horizontal=True):
         if st.button("All factors", icon=":material/arrow_back:", type="tertiary", key="all factors"):
@@ -96,6 +97,7 @@ def _heading(detail: FactorDetail, check: FactorCheck | None) -> None:
             "Compare", icon=":material/compare_arrows:", type="tertiary", key="compare factor"
         ):
             go("compare", runs=card.run_id)
+        star(client, "factor", card.run_id)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(plain(card.factor_id, longest=90), width="content")
         take.badge(card, check)

@@ -32,7 +32,7 @@ _ORDERS: Mapping[FactorOrder, str] = {
 def render(client: ClientProtocol, _: ViewerView) -> None:
     """The page."""
     st.title("Factors")
-    left, right, looks = st.columns([6, 2, 1.4], vertical_alignment="bottom")
+    left, middle, right, looks = st.columns([4, 2, 2, 1.4], vertical_alignment="bottom")
     search = left.text_input(
         "Search",
         placeholder="Name, version, purpose, recipient or run id",
@@ -45,20 +45,25 @@ def render(client: ClientProtocol, _: ViewerView) -> None:
         label_visibility="collapsed",
     )  # fmt: skip
     rows = _ROWS if look == "list" else _CARDS
-    pages = f"factors {order} {look} {search}"
-    question = FactorsQuestion(search=search[:200], sort=order, limit=rows, offset=offset_of(pages, rows))
+    only = middle.toggle("Only favourites", key="favourite factors")
+    pages = f"factors {order} {look} {search} {only}"
+    question = FactorsQuestion(
+        search=search[:200], sort=order, favourites=only, limit=rows, offset=offset_of(pages, rows)
+    )
     page = kept(pages, "factors", lambda: client.factor_page(question))
     if page is None:
         return
     if not page.total:
-        _nothing(search)
+        _nothing(search, only)
         return
     (_list if look == "list" else _cards)(page)
     turn_pages(pages, page.total, rows, "factors")
 
 
-def _nothing(search: str) -> None:
-    if search:
+def _nothing(search: str, only: bool) -> None:
+    if only:
+        empty("No favourite here", "On a factor's page, “Add to favourites” keeps it. Only you see them.")
+    elif search:
         empty("No factor fits", f"Nothing has the words “{plain(search, longest=60)}”. Use fewer words.")
     else:
         empty("No factor yet", "A run's factor appears here as soon as its label party has exported it.")

@@ -26,6 +26,7 @@ from ui.links import go
 from ui.tables.run_list import grants_table
 from ui.views import draft_panel
 from ui.views.form_input import draw_input, in_rows, wrong
+from ui.views.form_tabs import form_tabs, tab_steps
 from ui.views.group_cards import draw_groups, seed_groups
 from ui.wording import plain, short_id
 
@@ -103,14 +104,15 @@ def _form(client: ClientProtocol, start: TemplateView, members: Sequence[PartyVi
     left, right = st.columns([5, 4], gap="medium")
     with left:
         wrong = run_form.section_of(fault) if fault else ""
-        titles = [f"{title} :material/error:" if name == wrong else title for name, title in run_form.SECTIONS.items()]
-        for name, tab in zip(run_form.SECTIONS, st.tabs(titles, key=f"sections {start.key}"), strict=True):
+        sections = f"sections {start.key}"
+        for name, tab in form_tabs(sections, run_form.SECTIONS, wrong).items():
             with tab:
                 if name == "time" and made:
                     _presets(start, str(values["calendar.frequency"]))
                 _fields(start, name, values, draft)
                 if name == "who":
                     _who(start, members, values, draft, made=made)
+        tab_steps(sections, run_form.SECTIONS)
     with right:
         if draft_panel.show(draft):
             st.session_state.pop("proposal", None)  # proposed_at is of now

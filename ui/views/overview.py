@@ -19,6 +19,7 @@ from parties.client import (
     ViewerView,
 )
 from ui.empty_states import empty
+from ui.favourites import show_favourites
 from ui.glance import glance
 from ui.incidents import live_part
 from ui.links import go, reachable
@@ -69,6 +70,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         st.title("Overview", width="content")
         if reachable("new_run") and st.button("New run", type="primary", icon=":material/add:"):
             go("new_run")
+    show_favourites(client)
     live_part(_live, run_every=_REFRESH_SECONDS)(client, viewer)
 
 

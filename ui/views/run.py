@@ -16,6 +16,7 @@ from parties.client import (
     ViewerView,
 )
 from ui.empty_states import empty
+from ui.favourites import star
 from ui.incidents import live_part
 from ui.links import go, reachable
 from ui.run_orders import orders
@@ -61,6 +62,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
             go("runs")
         return
     with actions.container(horizontal=True, horizontal_alignment="right"):
+        star(client, "run", run.run_id)
         run_actions.buttons(client, viewer, run)
     run_actions.refusal()
     if run.ended:

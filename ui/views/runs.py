@@ -10,6 +10,7 @@ from parties.client import COMPARED, ClientProtocol, RunPage, RunsQuestion, RunS
 from ui.empty_states import ask, empty
 from ui.incidents import live_part
 from ui.links import go
+from ui.paging import pages_and_keys
 from ui.run_search import GROUPS, ORDERS, page_words, pages, question
 from ui.shared_reads import latest, seen, shared
 from ui.tables.run import runs_table, status_text
@@ -107,7 +108,7 @@ def _list(client: ClientProtocol, viewer: ViewerView) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(page_words(page.total, page.offset, len(page.runs)), width="content")
         if (number := pages(page.total, asked.limit)) > 1:
-            st.pagination(number, key=_page_key(asked))
+            pages_and_keys(_page_key(asked), number)
         st.download_button(
             f"Export {count(page.total)} as CSV",
             lambda: client.runs_export(asked),
@@ -132,9 +133,11 @@ def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     )  # fmt: skip
     members = ask("the parties", lambda: shared(client, viewer, "parties", client.parties, seconds=30)) or []
     named = [view.name for view in members]
-    used = sum(bool(st.session_state.get(key)) for key in ("party", "days"))
+    asked_for = {**st.query_params.to_dict(), **st.session_state.to_dict()}  # the address first, on a first visit
+    used = sum(bool(asked_for.get(key)) for key in ("party", "days", "favourites"))
     title = f"More ({used})" if used else "More"
     with more.popover(title, icon=":material/tune:", width="stretch", key="more filters"):
+        favourites = st.toggle("Only favourites", key="favourites", bind="query-params")
         chosen = st.selectbox("Party", named, index=None, key="party", placeholder="any", bind="query-params")
         between = st.date_input("Proposed between", [], key="days", format="YYYY-MM-DD")
         by = st.selectbox("Sorted by", list(ORDERS), key="order")
@@ -142,6 +145,7 @@ def _filters(client: ClientProtocol, viewer: ViewerView) -> RunsQuestion:
     asked = question(
         groups=groups or (),
         party=chosen or "",
+        favourites=favourites,
         text=text or "",
         days=_days(between),
         zone=viewer_zone(),

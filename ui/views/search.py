@@ -16,6 +16,7 @@ from parties.client import (
     ViewerView,
 )
 from ui.empty_states import empty, explain
+from ui.favourites import star
 from ui.links import go, reachable
 from ui.log_sentences import sentence
 from ui.shared_reads import shared
@@ -39,6 +40,7 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
         empty("What is looked for?", "A run, a factor, a member, a purpose, the beginning of an id, a word of a memo.")
         return
     st.caption(f"Everything with “{plain(words, longest=80)}” that you may see.")
+    star(client, "search", words)
     kinds: dict[str, tuple[str, Callable[[], Sequence[Hit]]]] = {
         "Runs": ("run", lambda: _runs(client, words)),
         "Factors": ("factor", lambda: _factors(client, words)),

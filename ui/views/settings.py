@@ -11,6 +11,7 @@ from ui.empty_states import ask, empty, explain
 from ui.links import addresses, go, reachable
 from ui.paging import offset_of, turn_pages
 from ui.preferences import GROUPING, THEMES, apply_theme, recall
+from ui.shortcuts import recall_keys, show_keys
 from ui.tables.desk import actions_table, sessions_table, settings_table
 from ui.text_table import show_text_table
 from ui.tour import start
@@ -78,7 +79,7 @@ def _zone(client: ClientProtocol) -> None:
 
 
 def _look(client: ClientProtocol) -> None:
-    """The theme and the mark between thousands, kept for the person."""
+    """The theme, the mark between thousands and the keys, kept for the person."""
     preferred = ask("what you prefer", client.preferences)
     if preferred is None:
         return
@@ -93,6 +94,15 @@ def _look(client: ClientProtocol) -> None:
         format_func=lambda key: f"12{GROUPING[key]}345.67", key="thousands",
         help="The mark between thousands on all pages. Files keep plain numbers.",
     )  # fmt: skip
+    used = st.toggle(
+        "Keyboard shortcuts", preferred.get("shortcuts") != "off", key="use shortcuts",
+        help="Single keys that lead to a page or turn one. None is heard while you type.",
+    )  # fmt: skip
+    with st.expander("Which keys there are", icon=":material/keyboard:"):
+        show_keys()
+    if used == (preferred.get("shortcuts") == "off") and _kept(client, "shortcuts", "" if used else "off"):
+        recall_keys("" if used else "off")
+        st.rerun()
     if grouped != mark and _kept(client, "thousands", grouped):
         recall(grouped)
         st.rerun()

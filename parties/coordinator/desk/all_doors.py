@@ -8,6 +8,7 @@ from parties.coordinator.desk import (
     contributions,
     drafts,
     factors,
+    favourites,
     membership,
     money,
     overlaps,
@@ -28,7 +29,8 @@ def all_doors(context: DeskContext) -> Doors:
     return {
         **people.doors(context.sessions, context.actions),
         **state.doors(context.home, context.settings, context.roster, context.audit, context.sessions, context.now()),
-        **runs.doors(context.engine),
+        **favourites.doors(context.sessions),
+        **runs.doors(context.engine, context.sessions),
         **comparing.doors(context),
         **drafts.doors(context.engine, context.roster),
         **factors.doors(context),

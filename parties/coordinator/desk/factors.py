@@ -32,6 +32,7 @@ from parties.coordinator.desk.access import holds_factor, run_of, takes_part
 from parties.coordinator.desk.doors import Caller, Door, Doors
 from parties.coordinator.desk.factor_index import FactorIndex, FactorRow
 from parties.coordinator.known_run import KnownRun
+from parties.coordinator.run import RunState
 from parties.errors import AgreementError, DataError, LedgerError
 from parties.settlement.dossier_store import Dossiers
 from parties.settlement.live_record import LiveRecord
@@ -89,8 +90,14 @@ class _Factors:
         self._index = FactorIndex()
 
     def page(self, asked: FactorsQuestion, caller: Caller) -> FactorPage:
-        engine = self._context.engine
-        rows, total = self._index.find(engine.all_runs(), asked, lambda state: takes_part(caller, state.plan))
+        engine, among = self._context.engine, None
+        if asked.favourites:
+            among = frozenset(run for _, run in self._context.sessions.favourites(caller.signature, "factor"))
+
+        def admits(state: RunState) -> bool:
+            return takes_part(caller, state.plan) and (among is None or state.run in among)
+
+        rows, total = self._index.find(engine.all_runs(), asked, admits)
         cards = [_card(row, self._context) for row in rows]
         told = (card.model_copy(update={"warnings": self._warnings(card) if card.available else ()}) for card in cards)
         return FactorPage(total=total, offset=asked.offset, cards=tuple(told))

@@ -7,7 +7,7 @@ summaries of its own few runs.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -86,25 +86,27 @@ class RunIndex:
         self._rows: dict[str, _Row] = {}
         self._lock = threading.Lock()
 
-    def find(self, runs: Sequence[KnownRun], question: RunsQuestion) -> tuple[list[KnownRun], RunPage]:
+    def find(
+        self, runs: Sequence[KnownRun], question: RunsQuestion, among: Container[str] | None = None
+    ) -> tuple[list[KnownRun], RunPage]:
         """The runs of the page that was asked for, and the page itself, still without their summaries.
 
-        ``runs`` are all runs, newest first; runs that sort alike keep that order.
+        ``runs`` are all runs, newest first; runs that sort alike keep that order. ``among``: of these ids alone.
         """
         rows = self._updated(runs)
         counts: dict[RunGroup, int] = dict.fromkeys(("waiting", "running", "paused", "settled", "aborted"), 0)
         for row in rows:
             counts[row.group] += 1
-        found = _matching(rows, question)
+        found = _matching(rows, question, among)
         best = max((row.ic_joint for row in rows if row.ic_joint is not None), default=None)
         page = RunPage(total=len(found), offset=question.offset, counts=counts, best_ic=best)
         taken = found[question.offset : question.offset + question.limit]
         return [row.known for row in taken], page
 
-    def export(self, runs: Sequence[KnownRun], question: RunsQuestion) -> bytes:
+    def export(self, runs: Sequence[KnownRun], question: RunsQuestion, among: Container[str] | None = None) -> bytes:
         """Every run that was asked for as CSV, one row each, times in UTC."""
         rows = []
-        for row in _matching(self._updated(runs), question):
+        for row in _matching(self._updated(runs), question, among):
             state, facts = row.state, row.known.facts
             words = (state.run, facts.consortium, facts.purpose, state.status, state.reason)
             times = (_instant(state.proposed_at), _instant(state.ended_at))
@@ -123,12 +125,13 @@ class RunIndex:
             return rows
 
 
-def _matching(rows: Sequence[_Row], question: RunsQuestion) -> list[_Row]:
+def _matching(rows: Sequence[_Row], question: RunsQuestion, among: Container[str] | None) -> list[_Row]:
     groups, words = frozenset(question.groups), question.text.casefold().split()
     found = [
         row
         for row in rows
-        if (not groups or row.group in groups)
+        if (among is None or row.state.run in among)
+        and (not groups or row.group in groups)
         and (not question.party or question.party in row.state.plan.parties)
         and (question.since is None or row.state.proposed_at >= question.since)
         and (question.until is None or row.state.proposed_at < question.until)

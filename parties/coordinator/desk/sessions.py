@@ -1,4 +1,4 @@
-"""Sign-ins at the desk: one-time tokens, the sessions they are exchanged for, and what people prefer there.
+"""Sign-ins at the desk: one-time tokens, the sessions they are exchanged for, and what people prefer there and mark.
 
 Of a token and of a session's secret only the SHA-256 is stored. A token is spent by one conditional update, so it is
 good once whoever races for it. Sessions are in memory as well, since every call asks for one.
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from parties.calls.asking import Role
+from parties.calls.favourites import FavouriteKind
 from parties.errors import ConfigError, SignInError, StorageError
 from parties.process.database import open_engine
 
@@ -57,6 +58,15 @@ _PREFERENCES = sa.Table(
     sa.Column("key", sa.String(32), primary_key=True),
     sa.Column("value", sa.String(80), nullable=False),
 )
+_FAVOURITES = sa.Table(
+    "desk_favourites",
+    _TABLES,
+    sa.Column("person", sa.String(200), primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("what", sa.String(200), primary_key=True),
+    sa.Column("since", sa.String(40), nullable=False),
+)
+_MOST_FAVOURITES = 200
 _LONGEST_NAME = 80
 _WRITE_SEEN = timedelta(seconds=60)
 _SHOWN = 500
@@ -232,6 +242,28 @@ class Sessions:
             connection.execute(_PREFERENCES.delete().where(same))
             if value:
                 connection.execute(_PREFERENCES.insert(), row)
+
+    def favourites(self, person: str, kind: FavouriteKind | None = None) -> list[tuple[FavouriteKind, str]]:
+        """A person's favourites, of one kind or all, as kind and what: the latest first."""
+        query = sa.select(_FAVOURITES.c.kind, _FAVOURITES.c.what).where(_FAVOURITES.c.person == person)
+        if kind:
+            query = query.where(_FAVOURITES.c.kind == kind)
+        with self._stored() as connection:
+            return [(row.kind, row.what) for row in connection.execute(query.order_by(_FAVOURITES.c.since.desc()))]
+
+    def favour(self, person: str, kind: FavouriteKind, what: str, *, kept: bool) -> None:
+        """Keep it, or take it away. Raises :class:`ConfigError` for one more than there may be."""
+        row = {"person": person, "kind": kind, "what": what}
+        mine = _FAVOURITES.c.person == person
+        with self._stored() as connection:
+            same = (_FAVOURITES.c.kind == kind) & (_FAVOURITES.c.what == what)
+            connection.execute(_FAVOURITES.delete().where(mine & same))
+            if not kept:
+                return
+            counted = sa.select(sa.func.count()).select_from(_FAVOURITES).where(mine)
+            if connection.execute(counted).scalar_one() >= _MOST_FAVOURITES:
+                raise ConfigError(f"you have {_MOST_FAVOURITES} favourites, as many as are kept: take one away first")
+            connection.execute(_FAVOURITES.insert(), row | {"since": _text(self.now())})
 
     def _end(self, digest: str, session: Session, by: str) -> None:
         ended = {"seen": _text(session.seen), "ended": _text(self.now()), "ended_by": by[:200]}

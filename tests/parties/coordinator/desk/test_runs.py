@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.runs import START, runs
 from parties.calls.runs import RunOrder, RunsQuestion
 from parties.calls.views import RunSummary
-from parties.client import Client
+from parties.client import Client, FactorsQuestion
 from parties.coordinator.desk.run_index import RunIndex
 from parties.coordinator.run_views import run_summary
 from parties.errors import ConfigError
@@ -107,6 +107,41 @@ def test_a_coordinator_pages_and_exports_its_runs(tmp_path: Path) -> None:
                 node.__exit__()
         second = client.propose(consortium.agreement("2", purpose="Daily"))
         _check_pages(client, first, second)
+        with consortium.desk() as desk:
+            _check_favourites(client, desk, consortium, first, second)
+
+
+def _check_favourites(client: Client, desk: Client, consortium: Consortium, first: str, second: str) -> None:
+    """They are one person's, outlive the session, and leave nothing in a log that others read."""
+
+    def signed_in(name: str) -> Client:
+        return desk.within(desk.sign_in(consortium.token("reader", name, "")))
+
+    ada, ben = signed_in("Ada"), signed_in("Ben")
+    before = client.actions().total, client.house().log_entries, len(client.events())
+    ada.favour("run", first, kept=True)
+    ada.favour("search", "weekly", kept=True)
+    ada.favour("factor", first, kept=True)
+    ben.favour("run", second, kept=True)
+    assert (client.actions().total, client.house().log_entries, len(client.events())) == before
+    ada.sign_out()
+    ada, mine = signed_in("Ada"), RunsQuestion(favourites=True)
+    assert [(one.kind, one.what) for one in ada.favourites()] == [
+        ("factor", first), ("search", "weekly"), ("run", first)
+    ]  # fmt: skip
+    assert [run.run_id for run in ada.runs_page(mine).runs] == [first]
+    assert [run.run_id for run in ben.runs_page(mine).runs] == [second]
+    assert ben.runs_page(mine).counts["settled"] == 1  # counts are of all runs
+    assert second not in ada.runs_export(mine).decode()
+    assert [card.run_id for card in ada.factor_page(FactorsQuestion(favourites=True)).cards] == [first]
+    assert ben.factor_page(FactorsQuestion(favourites=True)).total == 0
+    assert not client.favourites()
+    ada.favour("run", first, kept=False)
+    assert ada.runs_page(mine).total == 0
+    for number in range(198):
+        ada.favour("search", str(number), kept=True)
+    with pytest.raises(ConfigError, match="200 favourites"):
+        ada.favour("search", "one more", kept=True)
 
 
 def _check_pages(client: Client, first: str, second: str) -> None:
