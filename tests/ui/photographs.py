@@ -17,6 +17,7 @@ __all__ = ["THEMES", "View", "photographs", "smaller"]
 THEMES = ("light", "dark")
 _HEIGHT, _TALLEST = 1000, 12_000
 _COLOURS = 128
+_LOOKS = 5
 _A_MOMENT = 0.4
 _MAIN = "document.querySelector('[data-testid=stMain]')"
 _TALL = f"{_MAIN}?.scrollHeight"
@@ -63,11 +64,7 @@ def photographs(
         for theme in THEMES:
             browser.theme(theme)
             _window(browser, width, _HEIGHT)
-            time.sleep(_A_MOMENT)
-            browser.settled(seconds=90)
-            _window(browser, width, min(_TALLEST, max(_HEIGHT, int(browser.value(_TALL) or 0))))
-            time.sleep(_A_MOMENT)
-            _quiet(browser)
+            _whole(browser, width)
             browser.value(_DRAWN)
             browser.wait_for("window.drawnAnew === true")
             file = target / f"{view.name}-{width}-{theme}.png"
@@ -100,6 +97,19 @@ def _quiet(browser: Browser) -> None:
     time.sleep(0.3)
     browser.wait_for("!document.querySelector('[data-test-script-state=running]')", seconds=90)
     browser.settled(seconds=90)
+
+
+def _whole(browser: Browser, width: int) -> None:
+    """As tall as the page is, which grows while it is drawn."""
+    height = _HEIGHT
+    for _ in range(_LOOKS):
+        time.sleep(_A_MOMENT)
+        _quiet(browser)
+        tall = min(_TALLEST, int(browser.value(_TALL) or 0))
+        if tall <= height:
+            break
+        height = tall
+        _window(browser, width, height)
 
 
 def _window(browser: Browser, width: int, height: int) -> None:
