@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from parties.agreement.group_terms import GroupTerms
 from parties.agreement.sealed_terms import chosen_anchor
 from parties.settings.consortium import ConsortiumSettings
 from vfl.terms import AnchoredModel, FederatedModel, ScreenModel, SealedModel
 
-__all__ = ["anchored"]
+__all__ = ["anchored", "unfit_anchors"]
 
 
 def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
@@ -15,9 +18,15 @@ def anchored(settings: ConsortiumSettings) -> ConsortiumSettings:
     if not isinstance(model, AnchoredModel) or isinstance(model, ScreenModel | FederatedModel) or model.anchor:
         return settings
     columns = {party.name: len(party.output_columns) for party in settings.party}
-    unfit = {name for group in settings.group if group.head == "tied" for name in group.members}
-    if isinstance(model, SealedModel) and model.products and settings.openings.contribution != "none":
-        unfit |= {owner for one in model.products.named for owner in one.owners}
+    unfit = unfit_anchors(settings.group, model, valued=settings.openings.contribution != "none")
     outside = [party for party in settings.party if party.name not in unfit]
     chosen = chosen_anchor(outside, columns) or chosen_anchor(settings.party, columns)
     return settings.model_copy(update={"model": model.model_copy(update={"anchor": chosen})})
+
+
+def unfit_anchors(groups: Iterable[GroupTerms], model: object, *, valued: bool) -> set[str]:
+    """Whom the terms refuse: members of a tied group and, where contributions are valued, owners of products."""
+    unfit = {name for group in groups if group.head == "tied" for name in group.members}
+    if valued and isinstance(model, SealedModel) and model.products:
+        unfit |= {owner for one in model.products.named for owner in one.owners}
+    return unfit

@@ -22,8 +22,10 @@ from parties.agreement.sealed_terms import chosen_anchor
 from parties.agreement.terms import PartyTerms
 from parties.errors import AgreementError, ConfigError
 from parties.names import COORDINATOR
+from parties.proposing.anchors import unfit_anchors
 from parties.proposing.drafting import Node
 from parties.settings.faults import reason
+from vfl.terms import SealedModel
 
 __all__ = ["STANDS", "check_continuation", "check_weights", "continued_without", "may_be_opened"]
 
@@ -73,7 +75,9 @@ def continued_without(
     if epochs is not None:
         model["epochs"] = epochs
     if model.get("anchor") in gone:
-        model["anchor"] = chosen_anchor(staying, {party.name: len(party.columns) for party in staying})
+        unfit = unfit_anchors(earlier.groups, earlier.model, valued=openings["contribution"] != "none")
+        fit = [party for party in staying if party.name not in unfit]
+        model["anchor"] = chosen_anchor(fit or staying, {party.name: len(party.columns) for party in staying})
     coalitions = 2 ** (len(features) - 1) - 1 if openings["contribution"] == "masked" else 0
     needed = 1 + model.get("epochs", earlier.model.epochs) + coalitions + int(openings["attribution"])
     needed = max(needed, len(earlier.configurations))
@@ -121,6 +125,7 @@ def _staying(earlier: Agreement, gone: set[str], nodes: Mapping[str, Node]) -> l
             f"{earlier.label.party!r} holds the labels and the network above the source layer: without it nothing is "
             "left to go on with; propose a run with another label party"
         )
+    _check_apart(earlier, gone)
     staying = [party for party in earlier.parties if party.name not in gone]
     if all(party.role != "feature" for party in staying):
         raise ConfigError("no feature party would be left: the label party alone needs no run")
@@ -128,6 +133,21 @@ def _staying(earlier: Agreement, gone: set[str], nodes: Mapping[str, Node]) -> l
     if lost:
         raise ConfigError(f"{', '.join(lost)} is no member any more: name it with --without too")
     return staying
+
+
+def _check_apart(earlier: Agreement, gone: set[str]) -> None:
+    """Raise :class:`ConfigError` where the terms bind a party that is gone to one that stays."""
+    away = ", ".join(sorted(gone))
+    for group in earlier.groups:
+        if gone.intersection(group.members):
+            raise ConfigError(
+                f"members of group {group.name!r} train one encoder together: propose a run of its own without {away}"
+            )
+    products = earlier.model.products if isinstance(earlier.model, SealedModel) else None
+    if products and any(gone.intersection(one.owners) for one in products.named):
+        raise ConfigError(
+            f"product columns of that run have halves at {away}: propose a run of its own without these formulas"
+        )
 
 
 def _renewed(party: dict[str, Any], node: Node) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from parties.agreement.document import Agreement
+from parties.agreement.group_terms import GroupTerms
 from parties.agreement.text import agreement_lines
 from parties.control.phases import PhaseName, Plan
 from parties.coordinator.engine import Engine
@@ -37,7 +38,8 @@ from tests.parties.coordinator_rig import (
     wait_for_status,
 )
 from vfl.models.split.initial import initial_share
-from vfl.terms import FixedPoint
+from vfl.product_terms import ProductTerms
+from vfl.terms import FixedPoint, SealedModel
 
 NOW = datetime.now(UTC)
 ROOM = {"limit_per_row": 4, "largest_fraction": 2.5}
@@ -125,6 +127,18 @@ def test_what_cannot_go_on_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         go_on(consortium, terms(consortium), *without)
+
+
+def test_a_party_that_others_are_bound_to_is_not_left_out(consortium: Consortium) -> None:
+    """By its group's encoder, or by halves of products: the remedy is a run of its own."""
+    earlier = terms(consortium)
+    group = GroupTerms(name="shops", members=("card", "sat"))
+    with pytest.raises(ConfigError, match=r"group 'shops' train one encoder together: .*own without card"):
+        go_on(consortium, earlier.model_copy(update={"groups": (group,)}), "card", single_party=True)
+    products = ProductTerms(screen="a" * 64, formulas=("card#1 x sat#2",))
+    multiplied = earlier.model_copy(update={"model": SealedModel(anchor="sat", products=products)})
+    with pytest.raises(ConfigError, match="halves at card: propose a run of its own without these formulas"):
+        go_on(consortium, multiplied, "card", single_party=True)
 
 
 def test_a_side_that_knows_the_earlier_run_holds_the_agreement_to_it(consortium: Consortium) -> None:
