@@ -123,11 +123,10 @@ def _verdict(report: CoverageReport) -> None:
         )
     if report.labels and not any(report.labels):
         raise DataError("no period of this calendar has a label: choose periods that the labels cover")
-    look = len(report.notes) + bool(empty)
     gaps = f"{empty} of {len(report.periods)} periods {'has' if empty == 1 else 'have'} no row" if empty else ""
     notes = f"{len(report.notes)} notes above to look at" if len(report.notes) > 1 else "1 note above to look at"
-    told = ", ".join(filter(None, (gaps, notes if report.notes else "")))
-    say(f"Ready for a run over this calendar{f', with {told}' if look else ''}.")
+    told = "; ".join(filter(None, ("Ready for a run over this calendar", gaps, notes if report.notes else "")))
+    say(f"{told}.")
 
 
 def _refuse_faults(faults: Sequence[Fault], query: str) -> None:

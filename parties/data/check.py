@@ -297,10 +297,11 @@ def _late(observed: Observations, inside: NDArray[np.int64], calendar: Calendar)
     late = (observed.available_at[there] - calendar.cutoffs[inside[there]]) / np.timedelta64(1, "D")
     if observed.windowed or not late.size or not (late > 0).all():
         return []
-    days = math.ceil(float(np.quantile(late, 0.95)) - 1e-6)
+    days = max(1, math.ceil(float(np.quantile(late, 0.95)) - 1e-6))  # midnight is a moment after the day's cutoff
     return [
-        f"no row is known by the cutoff of its own period, so each is used in a later one; most are known {days} days "
-        f"after it: decision_lag_days larger by {days} in the run's terms would use them in their own"
+        "no row is known by the cutoff of its own period, so each is used in a later one; most are known "
+        f"{things(days, 'days')} after it: decision_lag_days larger by {days} in the run's terms would use them in "
+        "their own"
     ]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from parties.data.calendar import calendar_of, calendar_terms
@@ -84,3 +86,11 @@ def test_rows_that_are_all_known_too_late_for_their_own_period_are_said(tmp_path
     told = [note for note in report.notes if "no row is known by the cutoff of its own period" in note]
     assert len(told) == bool(late)
     assert all(f"most are known {late} after it" in note for note in told)
+
+
+def test_a_moment_too_late_is_a_day(tmp_path: Path) -> None:
+    """A lag of no days would change nothing."""
+    home = files(tmp_path, *(f"{name},{day},{i}" for i, name in enumerate("ABCD") for day in CALENDAR.periods))
+    earlier = replace(CALENDAR, cutoffs=CALENDAR.cutoffs - np.timedelta64(1, "us"))
+    notes = coverage_report(party(lag_days=0), home, home, earlier).notes
+    assert any("most are known 1 day after it: decision_lag_days larger by 1 in" in note for note in notes), notes
