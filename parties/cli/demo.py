@@ -94,6 +94,9 @@ def simulate(
     text: Annotated[
         bool, typer.Option("--text", help="The social fund brings posts instead of numbers ([party.text]).")
     ] = False,
+    further: Annotated[
+        int, typer.Option("--further", min=0, max=260, help="Weeks that the files go on for after the terms' last.")
+    ] = 0,
 ) -> None:
     """Write a simulated consortium: settings, SQL, alias tables and messy data with a signal of known size."""
     from parties.data.simulate import simulate as write
@@ -108,6 +111,7 @@ def simulate(
             signal=signal,
             model=model,
             text=text,
+            further=further,
         )
     say(
         f"{made.config} and {made.data} are written.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -22,14 +22,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from parties.data.consortium_files import SimulatedModel, write_texts
-from parties.data.simulated_posts import posts_table
-from parties.data.vendors import FUND, POSTING, SPELL, VENDORS, Vendor, spelling
+from parties.data.simulated_files import HISTORY, World, observations, posts, prices, write_aliases
+from parties.data.vendors import FUND, POSTING, VENDORS, Vendor
 from parties.errors import ConfigError, StorageError
 
 __all__ = ["Signal", "Simulated", "simulate"]
-
-_HISTORY = 16
-"""Weeks before the first decision period: prices for momentum, and observations to start from."""
 
 _PERSISTENCE = (0.96, 0.93, 0.90)
 _BRISK = (0.5, 0.5, 0.5)
@@ -60,25 +57,6 @@ class Simulated:
     truth: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _World:
-    """M companies over W Fridays. The first ``common`` companies are covered by every party.
-
-    tickers, former: object (M,); renamed_at: int (M,), the first week under the present ticker. states: per
-    party float64 (3, W, M), the fund first. returns: float64 (W, M), over the week that ends then.
-    """
-
-    common: int
-    tickers: Texts
-    former: Texts
-    renamed_at: NDArray[np.int64]
-    fridays: Times
-    sector: NDArray[np.int64]
-    covered: dict[str, Flags]
-    states: dict[str, Floats]
-    returns: Floats
-
-
 def simulate(
     out: Path,
     *,
@@ -92,6 +70,7 @@ def simulate(
     first: date = date(2023, 1, 6),
     model: SimulatedModel = "sealed",
     text: bool = False,
+    further: int = 0,
 ) -> Simulated:
     """Write a consortium of ``parties`` feature parties and a label party below ``out``.
 
@@ -100,15 +79,16 @@ def simulate(
     next week's return over the common companies. interaction_share: share of its variance in products of
     two parties' states. signal: ``products`` puts all of it there, whatever ``interaction_share`` says, so that no
     party alone and no linear model of all finds anything. model: what consortium.toml asks for. text: the social fund
-    brings posts instead of numbers. Same arguments, same files. Raises ConfigError or StorageError.
+    brings posts instead of numbers. further: weeks that the files go on for after the last decision; what comes before
+    is the same without them. Same arguments, same files. Raises ConfigError or StorageError.
     """
     _check(entities, periods, parties, ic, interaction_share, signal, first)
     if text and (parties < POSTING or model != "sealed"):
         raise ConfigError(f"simulate: posts need {POSTING} feature parties or more, and the model sealed")
     vendors = VENDORS[:parties]
     rng = np.random.default_rng([seed, 0])
-    weeks = _HISTORY + periods + 1
-    fridays = np.datetime64(first, "D") + 7 * (np.arange(weeks) - _HISTORY)
+    weeks = HISTORY + periods + 1
+    fridays = np.datetime64(first, "D") + 7 * (np.arange(weeks) - HISTORY)
     persistence = _BRISK if signal == "products" else _PERSISTENCE
     covered = _coverage(rng, entities, (FUND, *vendors))
     size = len(covered[FUND.name])
@@ -118,20 +98,23 @@ def simulate(
         for number, vendor in enumerate((FUND, *vendors))
     }
     sector = rng.integers(0, 10, size)
-    parts = _signal_parts(states, vendors, 1.0 if signal == "products" else interaction_share)
-    returns, truth = _returns(rng, parts, sector, ic, entities)
-    world = _World(entities, tickers, former, renamed_at, fridays, sector, covered, states, returns)
+    lines_share = 1.0 if signal == "products" else interaction_share
+    parts = _signal_parts(states, vendors, lines_share)
+    returns, earned, loading, truth = _returns(rng, parts, sector, ic, entities)
+    world = World(entities, tickers, former, renamed_at, fridays, sector, covered, states, returns, weeks)
+    if further:
+        world = _gone_on(world, vendors, seed, further, persistence, lines_share, loading, earned)
     data = out / "data"
     try:
         data.mkdir(parents=True, exist_ok=True)
         for number, vendor in enumerate((FUND, *vendors)):
-            generator = np.random.default_rng([seed, 2, number])
+            generator, later = (np.random.default_rng([seed, part, number]) for part in (2, 4))
             if text and vendor is VENDORS[POSTING - 1]:
-                _write(data / "posts.parquet", _posts(generator, world, vendor))
+                _write(data / "posts.parquet", posts(generator, later, world, vendor))
             else:
-                _write(data / f"{vendor.name}.parquet", _observations(generator, world, vendor))
-            _write_aliases(out / "aliases" / f"{vendor.name}.csv", world, vendor)
-        _write(data / "prices.parquet", _prices(np.random.default_rng([seed, 3]), world))
+                _write(data / f"{vendor.name}.parquet", observations(generator, later, world, vendor))
+            write_aliases(out / "aliases" / f"{vendor.name}.csv", world, vendor)
+        _write(data / "prices.parquet", prices(np.random.default_rng([seed, 3]), world))
         truth |= {
             "seed": seed,
             "n_common": entities,
@@ -185,16 +168,22 @@ def _names(rng: np.random.Generator, size: int, weeks: int) -> tuple[Texts, Text
         names[letters + (f".{'AB'[int(rng.integers(2))]}" if rng.random() < 0.04 else "")] = None
     pool = np.array(list(names), dtype=object)
     renamed = (rng.random(size) < _RENAMED) & (np.arange(size) >= len(_FAMOUS))
-    moment = rng.integers(_HISTORY + 1, weeks - 1, size)
+    moment = rng.integers(HISTORY + 1, weeks - 1, size)
     return pool[:size], pool[size:wanted], np.where(renamed, moment, 0)
 
 
-def _hidden_states(rng: np.random.Generator, weeks: int, size: int, persistence: tuple[float, float, float]) -> Floats:
-    """Three stationary AR(1) states with unit variance, float64 (3, W, M)."""
+def _hidden_states(
+    rng: np.random.Generator,
+    weeks: int,
+    size: int,
+    persistence: tuple[float, float, float],
+    before: Floats | None = None,
+) -> Floats:
+    """Three stationary AR(1) states with unit variance, float64 (3, W, M); ``before``: (3, M) of the week before."""
     shocks = rng.standard_normal((3, weeks, size))
     phi = np.array(persistence)[:, None]
     states = np.empty_like(shocks)
-    states[:, 0] = shocks[:, 0]
+    states[:, 0] = shocks[:, 0] if before is None else phi * before + np.sqrt(1 - phi**2) * shocks[:, 0]
     for week in range(1, weeks):
         states[:, week] = phi * states[:, week - 1] + np.sqrt(1 - phi**2) * shocks[:, week]
     return states
@@ -221,15 +210,13 @@ def _signal_parts(
 
 def _returns(
     rng: np.random.Generator, parts: dict[str, Floats], sector: NDArray[np.int64], ic: float, common: int
-) -> tuple[Floats, dict[str, Any]]:
-    """Weekly returns (W, M) that follow the factor of the week before, and what is true of them."""
+) -> tuple[Floats, Floats, float, dict[str, Any]]:
+    """Weekly returns (W, M) that follow the factor of the week before; what each week earns in the next, as deviations
+    (W, M); the factor's loading in it; and what is true of them."""
     factor = _standardised(np.sum(list(parts.values()), axis=0))
-    weeks, size = factor.shape
-    market = rng.standard_normal((weeks, 1)) * rng.normal(1.0, 0.3, size)
-    sectors = rng.standard_normal((weeks, 10))[:, sector]
-    alone = rng.standard_t(4, (weeks, size)) / np.sqrt(2.0)
-    noise = _standardised(0.35 * market + 0.45 * sectors + alone)
-    decided = slice(_HISTORY, weeks - 1)
+    weeks = len(factor)
+    noise = _noise(rng, weeks, sector)
+    decided = slice(HISTORY, weeks - 1)
 
     def score(values: Floats, loading: float) -> Floats:
         earned = loading * factor[decided, :common] + np.sqrt(1 - loading**2) * noise[decided, :common]
@@ -249,130 +236,51 @@ def _returns(
         },
         "variance_share": {name: round(float(part.var()), 4) for name, part in parts.items()},
     }
-    returns = np.empty_like(earned)
-    returns[0] = noise[0]
-    returns[1:] = earned[:-1]
-    common_move = 0.5 * rng.standard_normal((weeks, 1))
-    return np.maximum(_WEEKLY_VOLATILITY * (returns + common_move), -0.6), truth
+    return _moved(rng, np.concatenate([noise[:1], earned[:-1]])), earned, loading, truth
 
 
-def _observations(rng: np.random.Generator, world: _World, vendor: Vendor) -> pa.Table:
-    """The vendor's file: one row per company, week and vintage, in order of publication."""
-    weeks = _observed_weeks(world)
-    companies = np.flatnonzero(world.covered[vendor.name])
-    week, company = (grid.ravel() for grid in np.meshgrid(weeks, companies, indexing="ij"))
-    # Clouds and outages hit neighbours together: half of a gap's chance comes from the week and region.
-    region = rng.random((len(world.fridays), 10)) < vendor.gaps / 2
-    present = (rng.random(week.size) >= vendor.gaps / 2) & ~region[week, world.sector[company]]
-    week, company = week[present], company[present]
-    shocks = rng.standard_t(vendor.tail, (len(vendor.columns), week.size)) / np.sqrt(vendor.tail / (vendor.tail - 2))
-    season = vendor.seasonal * np.sin(2 * np.pi * week / 52 + world.sector[company])
-    burst = np.where(rng.random(week.size) < vendor.bursts, rng.exponential(3.0, week.size), 0.0)
-    seen = np.stack(
-        [
-            column.loading * world.states[vendor.name][column.state][week, company]
-            + np.sqrt(1 - column.loading**2) * shocks[k]
-            + season
-            + (burst if column.kind == "count" else 0.0)
-            for k, column in enumerate(vendor.columns)
-        ]
+def _noise(rng: np.random.Generator, weeks: int, sector: NDArray[np.int64]) -> Floats:
+    """Market, sectors and what is a company's own, float64 (W, M), standardised by week."""
+    market = rng.standard_normal((weeks, 1)) * rng.normal(1.0, 0.3, len(sector))
+    sectors = rng.standard_normal((weeks, 10))[:, sector]
+    alone = rng.standard_t(4, (weeks, len(sector))) / np.sqrt(2.0)
+    return _standardised(0.35 * market + 0.45 * sectors + alone)
+
+
+def _moved(rng: np.random.Generator, earned: Floats) -> Floats:
+    """Returns of weeks in which these deviations are earned, with a move that all share."""
+    common_move = 0.5 * rng.standard_normal((len(earned), 1))
+    return np.maximum(_WEEKLY_VOLATILITY * (earned + common_move), -0.6)
+
+
+def _gone_on(
+    world: World,
+    vendors: tuple[Vendor, ...],
+    seed: int,
+    further: int,
+    persistence: tuple[float, float, float],
+    interaction_share: float,
+    loading: float,
+    earned: Floats,
+) -> World:
+    """The world some weeks longer; nothing of what was there changes."""
+    states = {}
+    for number, vendor in enumerate((FUND, *vendors)):
+        before, drawn = world.states[vendor.name], np.random.default_rng([seed, 5, number])
+        more = _hidden_states(drawn, further, before.shape[2], persistence, before[:, -1])
+        states[vendor.name] = np.concatenate([before, more], axis=1)
+    rng = np.random.default_rng([seed, 6])
+    parts = _signal_parts(states, vendors, interaction_share)
+    factor = _standardised(np.sum(list(parts.values()), axis=0))[world.weeks :]
+    earned_after = loading * factor + np.sqrt(1 - loading**2) * _noise(rng, further, world.sector)
+    returns = _moved(rng, np.concatenate([earned[-1:], earned_after[:-1]]))
+    fridays = world.fridays[-1] + 7 * np.arange(1, further + 1)
+    return replace(
+        world,
+        fridays=np.concatenate([world.fridays, fridays]),
+        states=states,
+        returns=np.concatenate([world.returns, returns]),
     )
-    size = np.maximum(np.rint(np.exp(rng.normal(3.0, 0.8, len(world.tickers)))), 2).astype(np.int64)
-    observed = world.fridays[week] + np.timedelta64(vendor.period_day, "D")
-    days = vendor.publishes_after + 7 * (rng.random(week.size) < vendor.late)
-    seconds = days * 86_400 + rng.integers(6, 18, week.size) * 3_600
-    published: Times = observed.astype("datetime64[s]") + seconds.astype("timedelta64[s]")
-    holes = rng.random(seen.shape) < vendor.holes
-    # A first print is what the revision will be, plus an error.
-    first = seen + 0.35 * rng.standard_normal(seen.shape) if vendor.revised else seen
-    blocks = [_block(world, vendor, week, company, first, holes, size, observed, published)]
-    if vendor.revised:
-        again: Times = published + np.timedelta64(28, "D")
-        blocks.append(_block(world, vendor, week, company, seen, holes, size, observed, again))
-    return pa.concat_tables(blocks)
-
-
-def _observed_weeks(world: _World) -> NDArray[np.int64]:
-    return np.arange(_HISTORY - 8, len(world.fridays) - 1)
-
-
-def _block(
-    world: _World,
-    vendor: Vendor,
-    week: NDArray[np.int64],
-    company: NDArray[np.int64],
-    seen: Floats,
-    holes: Flags,
-    size: NDArray[np.int64],
-    observed: Times,
-    published: Times,
-) -> pa.Table:
-    columns: dict[str, Any] = {
-        "company": _spelled(world, vendor, week, company),
-        "security": company.astype(np.int64),
-        "observed": observed.astype("datetime64[D]"),
-    }
-    if vendor is not FUND:
-        del columns["security"]
-    if vendor.stated:
-        columns["published"] = published
-    columns[vendor.size] = size[company]
-    for k, column in enumerate(vendor.columns):
-        if column.kind == "count":
-            level = np.exp(np.clip(column.spread * seen[k], -6, 6))
-            values: NDArray[Any] = np.rint(size[company] * column.centre * level).astype(np.int64)
-        else:
-            # Decimals that every machine's libm agrees on.
-            values = np.round(column.centre + column.spread * seen[k], 5)
-        columns[column.name] = pa.array(values, mask=holes[k])
-    return pa.table(columns)
-
-
-def _posts(rng: np.random.Generator, world: _World, vendor: Vendor) -> pa.Table:
-    """What is posted about the companies that the vendor follows, over the weeks that others are observed in."""
-    companies = np.flatnonzero(world.covered[vendor.name])
-    week, company = (g.ravel() for g in np.meshgrid(_observed_weeks(world), companies, indexing="ij"))
-    states = world.states[vendor.name][:, week, company]
-    return posts_table(rng, _spelled(world, vendor, week, company), week, states, world.fridays)
-
-
-def _prices(rng: np.random.Generator, world: _World) -> pa.Table:
-    """The fund's closes, by its own security number, under the ticker of the day."""
-    companies = np.flatnonzero(world.covered[FUND.name])
-    start = np.exp(rng.normal(4.0, 0.6, companies.size))
-    closes = np.round(start * np.cumprod(1 + world.returns[:, companies], axis=0), 6)
-    weeks = np.arange(len(world.fridays))
-    week, company = (grid.ravel() for grid in np.meshgrid(weeks, companies, indexing="ij"))
-    return pa.table(
-        {
-            "company": _spelled(world, FUND, week, company),
-            "security": company.astype(np.int64),
-            "friday": world.fridays[week].astype("datetime64[D]"),
-            "close": np.maximum(closes, 1e-6).ravel(),
-            "halted": rng.random(week.size) < 0.01,
-        }
-    )
-
-
-def _spelled(world: _World, vendor: Vendor, week: NDArray[np.int64], company: NDArray[np.int64]) -> pa.Array:
-    """The vendor's name for each company at the time."""
-    now = [spelling(vendor.spelling, ticker, k) for k, ticker in enumerate(world.tickers)]
-    then = [SPELL[vendor.spelling](ticker) for ticker in world.former]
-    place = np.where(week < world.renamed_at[company], company + len(now), company)
-    return pa.array(now + then, type=pa.string()).take(pa.array(place))
-
-
-def _write_aliases(path: Path, world: _World, vendor: Vendor) -> None:
-    """The party's own table: its former and trade names, to present tickers."""
-    lines = ["alias,entity"]
-    for k in np.flatnonzero(world.covered[vendor.name]):
-        ticker = str(world.tickers[k])
-        if world.renamed_at[k] > 0:
-            lines.append(f"{SPELL[vendor.spelling](world.former[k]).strip()},{ticker}")
-        if vendor.spelling == "slash" and k % 20 == 0:
-            lines.append(f"{spelling('slash', ticker, int(k))},{ticker}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write(path: Path, table: pa.Table) -> None:

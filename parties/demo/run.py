@@ -40,6 +40,8 @@ _POLL_SECONDS = 0.25
 _VERDICT_SECONDS = 10.0
 _FAREWELL_SECONDS = 10.0
 _DIED = "the process of"
+_FURTHER_WEEKS = 13
+"""What the parties' files hold beyond the run's calendar, for a further run in the page or by hand."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def run_demo(options: DemoOptions) -> None:
                 parties=options.parties,
                 seed=options.seed,
                 model=options.model,
+                further=_FURTHER_WEEKS,
             )
             config, data = made.config, made.data
             settings = load_consortium(config)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
@@ -184,6 +185,24 @@ def test_a_signal_of_products_is_found_by_a_model_of_products(products: Loaded) 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_further_weeks_follow_what_is_there_and_change_nothing_of_it(tmp_path: Path) -> None:
+    """A run over them goes on with the same companies and states; terms and truth are those of the weeks before."""
+    first = simulate(tmp_path / "a", entities=60, periods=26, ic=0.4)
+    longer = simulate(tmp_path / "b", entities=60, periods=26, ic=0.4, further=13)
+    assert first.config.read_text() == longer.config.read_text()
+    assert first.truth == longer.truth
+    for file in sorted(first.data.glob("*.parquet")):
+        before, after = pd.read_parquet(file), pd.read_parquet(longer.data / file.name)
+        known = after.merge(before, how="left", indicator=True)["_merge"].eq("both")
+        assert int(known.sum()) == len(before) < len(after), file.name
+        day = "friday" if "friday" in before else "observed"
+        assert after[day][~known].min() > before[day].max(), file.name
+    closes = pd.read_parquet(longer.data / "prices.parquet").pivot(index="friday", columns="security", values="close")
+    moves = closes.pct_change().abs().mean(axis=1)
+    assert moves.iloc[-13:].mean() == pytest.approx(moves.iloc[1:-13].mean(), rel=0.3), "no leap where they begin"
+    assert moves.iloc[-13] < 0.2
 
 
 def test_a_seed_gives_the_same_files_and_another_seed_others(tmp_path: Path) -> None:
