@@ -124,11 +124,13 @@ class DraftView(View):
     """What the terms come to. With a ``fault`` there is no agreement: ``field`` says where it is, or is "".
 
     ``score_bits``: of a sealed network, whose rows open a score alone; 0 where sums open, of which ``exposed`` linear
-    forms of a row at most. ``screen``: of a screen of formulas alone, which has neither.
+    forms of a row at most. ``screen``: of a screen of formulas alone, which has neither. ``refusals``: why nodes will
+    not sign these terms, as far as a coordinator can tell.
     """
 
     fault: str = ""
     field: str = ""
+    refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     run_id: str = ""
     agreement: dict[str, Any] = Field(default_factory=dict)

@@ -350,6 +350,22 @@ def test_hostile_names_stay_text() -> None:
     assert HOSTILE not in said(app)
 
 
+def test_terms_that_nodes_will_refuse_are_red_and_never_ticked() -> None:
+    client = SampleClient()
+    answer = client.doors["runs/draft"]
+
+    def refused(question: Any) -> Any:
+        made = answer(question)
+        named = made.agreement | {"purpose": "Next week"}
+        return made.model_copy(update={"agreement": named, "refusals": ("Run 1f left no room",)})
+
+    client.doors["runs/draft"] = refused
+    app = show(new_run_page, client, [])
+    assert [one.value for one in app.error] == [plain("Run 1f left no room.")]
+    assert "Nodes will refuse this" in said(app)
+    assert "hold together" not in said(app)
+
+
 def template() -> dict[str, Any]:
     terms: dict[str, Any] = SampleClient().run_templates()[0].terms
     return terms

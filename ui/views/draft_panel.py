@@ -38,6 +38,8 @@ def show(draft: DraftView | None) -> bool:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         if unsaid:
             st.badge("Purpose is missing", color="orange", icon=":material/edit:")
+        elif draft.refusals:
+            st.badge("Nodes will refuse this", color="red", icon=":material/block:")
         else:
             st.badge("These terms hold together", color="green", icon=":material/check:")
         wanted = st.button(
@@ -45,6 +47,8 @@ def show(draft: DraftView | None) -> bool:
         )  # fmt: skip
     if unsaid:
         st.markdown(f":orange[:material/edit: {_UNSAID}]")
+    for sentence in draft.refusals:
+        st.error(plain(caution_words(sentence), longest=600), icon=":material/block:")
     for sentence in draft.warnings:
         if unsaid and sentence.startswith(_NO_PURPOSE):
             continue  # it stands above, with where to mend it

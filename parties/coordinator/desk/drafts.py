@@ -136,6 +136,7 @@ class Drafts:
         predicted = _predicted(agreement)
         sealed = isinstance(agreement.model, AnchoredModel)
         return DraftView(
+            refusals=tuple(used_openings(agreement, self._engine.all_runs())),
             warnings=tuple(self._warnings(agreement, predicted, cost.seconds)),
             run_id=agreement.run_id,
             agreement=agreement.model_dump(mode="json"),
@@ -215,7 +216,6 @@ class Drafts:
         for known in self._engine.all_runs():
             if not known.state.ended:
                 busy.update(dict.fromkeys(known.state.plan.parties, known.state.run[:12]))
-        yield from used_openings(agreement, self._engine.all_runs())
         if not agreement.purpose:
             what = "screen" if isinstance(agreement.model, ScreenModel) else "factor"
             yield f"No purpose is given: say what the {what} is for, which every party signs."

@@ -12,6 +12,7 @@ import pytest
 from parties.agreement.document import Agreement
 from parties.calls.drafts import DraftQuestion, DraftView
 from parties.client import Client
+from parties.coordinator.desk import drafts
 from parties.coordinator.desk.doors import Caller, pass_through
 from parties.coordinator.desk.drafts import doors
 from parties.errors import AgreementError, ConfigError
@@ -151,6 +152,17 @@ def test_warnings_name_what_deserves_a_second_look(office: tuple[Consortium, Any
     said = " ".join(loud.warnings)
     for words in ("No purpose", "pot is empty", "in the future", "own embedding", "more than an hour"):
         assert words in said, said
+
+
+def test_what_earlier_runs_left_no_room_for_is_no_mere_warning(
+    office: tuple[Consortium, Any, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafts, "used_openings", lambda agreement, runs: iter([f"{agreement.row_limit} {list(runs)}"]))
+    draft = drafted(office[2], purpose="x", openings__contribution="none", openings__limit_per_row=4)
+    assert not draft.fault
+    assert len(draft.refusals) == 1
+    assert draft.refusals[0].startswith("4 [")
+    assert draft.refusals[0] not in draft.warnings
 
 
 def test_a_draft_is_proposed_as_it_was_shown_and_like_it_again(office: tuple[Consortium, Any, Client]) -> None:
