@@ -28,7 +28,7 @@ def main(target: Path) -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         with (
-            house(folder / "demo", entities=120, periods=52, parties=3) as consortium,
+            house(folder / "demo", entities=120, periods=52, parties=3, model="sealed") as consortium,
             served(consortium.homes.desk) as address,
             browsing(folder / "browser", width=_WIDTH, height=_HEIGHT) as browser,
         ):

@@ -19,6 +19,7 @@ import ui
 from parties.calls.asking import Role
 from parties.client import Client, RunView
 from parties.coordinator.desk.granting import grant_token
+from parties.data.consortium_files import SimulatedModel
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.demo.processes import Processes
@@ -77,12 +78,20 @@ class House:
 
 
 @contextmanager
-def house(out: Path, *, entities: int = 60, periods: int = 24, parties: int = 2, desk: str = "") -> Iterator[House]:
+def house(
+    out: Path,
+    *,
+    entities: int = 60,
+    periods: int = 24,
+    parties: int = 2,
+    model: SimulatedModel = "split",
+    desk: str = "",
+) -> Iterator[House]:
     """A small simulated consortium below ``out``, whose nodes sign what stays within its terms.
 
     ``desk`` is added to coordinator.toml.
     """
-    made = simulate(out / "data", entities=entities, periods=periods, parties=parties, seed=7, model="split")
+    made = simulate(out / "data", entities=entities, periods=periods, parties=parties, seed=7, model=model)
     settings = load_consortium(made.config)
     # so few periods show no uplift at any usual level
     untested = settings.reward.model_copy(update=UNTESTED)
