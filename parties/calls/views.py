@@ -278,6 +278,7 @@ class RunSummary(View):
     n_common: int | None = None
     ic_joint: float | None = None
     ic_own: float | None = None
+    t_joint: float | None = None
     pot: int = 0
     unit: str = ""
     scale: int = 0

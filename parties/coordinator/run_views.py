@@ -91,6 +91,7 @@ def _summary(known: KnownRun) -> dict[str, Any]:
         "n_common": n_common(state),
         "ic_joint": numbers.ic_joint if numbers else None,
         "ic_own": numbers.ic_own if numbers else None,
+        "t_joint": numbers.t_joint if numbers else None,
         "pot": facts.pot,
         "unit": facts.unit,
         "scale": facts.scale,

@@ -102,7 +102,8 @@ def settled_run() -> RunView:
     return RunView(
         run_id=SETTLED, consortium="Harbour consortium", purpose="Weekly factor, large caps", status="settled",
         proposed_at=T0, ended_at=at, parties=PARTIES, label_party="harbor", progress=1.0, n_common=463,
-        ic_joint=0.1104, ic_own=0.0553, pot=250_000, unit="USD", scale=2, phases=tuple(phases), series=series(104),
+        ic_joint=0.1104, ic_own=0.0553, t_joint=14.21,
+        pot=250_000, unit="USD", scale=2, phases=tuple(phases), series=series(104),
         openings=tuple(OpeningsView(party=p, limit=6, max_used=6 - (p == "till")) for p in PARTIES[1:]),
         bytes_by_message=tuple(
             BytesView(party=p, message=m, payload=kind, bytes=size // (2 + i), messages=120 + i)

@@ -45,7 +45,8 @@ def screen_run(named: int = 2, *, told: bool = True) -> RunView:
     return run.model_copy(
         update={
             "run_id": SCREEN, "purpose": "Which products move next week's return?", "series": (), "evaluation": None,
-            "ic_joint": None, "ic_own": None, "contributions": (), "contribution_way": "", "factor": None, "pot": 0,
+            "ic_joint": None, "ic_own": None, "t_joint": None,
+            "contributions": (), "contribution_way": "", "factor": None, "pot": 0,
             "phases": tuple(
                 PhaseView(name=one.name, status="skipped") if one.name in skipped else one for one in run.phases
             ),
@@ -66,7 +67,8 @@ def scoring_run() -> RunView:
     return run.model_copy(
         update={
             "run_id": SESSION, "purpose": f"Scores of 2026-11-06 under run {run.run_id[:12]}", "series": (),
-            "evaluation": None, "ic_joint": None, "ic_own": None, "contributions": (), "factor": None, "score_bits": 17,
+            "evaluation": None, "ic_joint": None, "ic_own": None, "t_joint": None,
+            "contributions": (), "factor": None, "score_bits": 17,
             "scored_rows": 463, "agreement": run.agreement | {"scores": {"of": run.run_id, "first": "2026-11-06"}},
         }
     )  # fmt: skip

@@ -155,6 +155,7 @@ def _others(sealed: RunView) -> dict[str, RunView]:
     static = sealed.model_copy(
         update={
             "run_id": STATIC, "purpose": "Who pays late", "series": (), "ic_joint": None, "ic_own": None,
+            "t_joint": None,
             "evaluation": EvaluationView(static=StaticView(label="binary", rows=171, measures=measures)),
             "agreement": sealed.agreement | {"static": {"label": "binary"}},
         }
@@ -164,7 +165,8 @@ def _others(sealed: RunView) -> dict[str, RunView]:
         update={
             "run_id": PROPOSED, "purpose": "Weekly factor, small caps", "status": "proposed", "phase": "approve",
             "phases": (waits,), "waiting_for": ("orbit", "till"), "ended_at": None, "progress": 0.0, "series": (),
-            "evaluation": None, "ic_joint": None, "ic_own": None, "n_common": None, "contributions": (), "factor": None,
+            "evaluation": None, "ic_joint": None, "ic_own": None, "t_joint": None,
+            "n_common": None, "contributions": (), "factor": None,
             "openings": (), "bytes_by_message": (), "relayed": (), "peak_rss_mb": {},
             "signatures": settled_run().signatures[:2],
             "agreement": {"expires_at": (T0 + timedelta(days=1)).isoformat()},

@@ -41,6 +41,9 @@ def test_runs_are_counted_and_those_under_way_can_be_opened() -> None:
     table = app.dataframe[0].value.set_index("Run")
     assert table.loc[ABORTED[:12], "Status"] == "aborted by till"
     assert "has been silent" in table.loc[ABORTED[:12], "Why it stopped"]
+    settled = table.loc[SETTLED[:12]]
+    assert settled["t"] == 14.21
+    assert settled["Uplift"] == pytest.approx(settled["Rank IC"] - 0.0553)
     app.button(key=f"open {PAUSED}").click().run()
     assert opened == [PAUSED]
     assert plain(HOSTILE, longest=90) in said(app)

@@ -63,7 +63,7 @@ def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
 
     Times are instants for the viewer's zone. Why runs stopped has a column where one did.
     """
-    columns = ["Proposed", "Run", "Purpose", "Status", "Rank IC", "Alone", "Common", "Took"]
+    columns = ["Proposed", "Run", "Purpose", "Status", "Rank IC", "t", "Uplift", "Common", "Took"]
     rows = [
         (
             run.proposed_at,
@@ -71,7 +71,8 @@ def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
             run.purpose or run.consortium,
             _standing(run),
             run.ic_joint,
-            run.ic_own,
+            run.t_joint,
+            None if run.ic_joint is None or run.ic_own is None else run.ic_joint - run.ic_own,
             count(run.n_common),
             duration((run.ended_at - run.proposed_at).total_seconds() if run.ended_at else None),
         )

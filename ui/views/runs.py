@@ -172,8 +172,10 @@ def _table(page: RunPage) -> None:
     config = {
         "Proposed": st.column_config.DatetimeColumn(format="distance", timezone=str(viewer_zone())),
         "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
-        "Alone": st.column_config.NumberColumn(format="%+.3f", help=HELP["ic_own"]),
+        "t": st.column_config.NumberColumn(format="%.1f", width=48, help=HELP["t"]),
+        "Uplift": st.column_config.NumberColumn(format="%+.3f", width=66, help=HELP["uplift"]),
         "Common": st.column_config.TextColumn(width=70, alignment="right", help=HELP["common"]),
+        "Purpose": st.column_config.TextColumn(width=204),
         "Status": st.column_config.TextColumn(width=142),
     }
     event = st.dataframe(
