@@ -39,6 +39,7 @@ _START_SECONDS = 120.0
 _POLL_SECONDS = 0.25
 _VERDICT_SECONDS = 10.0
 _FAREWELL_SECONDS = 10.0
+_DYING_SECONDS = 3.0
 _DIED = "the process of"
 _FURTHER_WEEKS = 13
 """What the parties' files hold beyond the run's calendar, for a further run in the page or by hand."""
@@ -277,7 +278,7 @@ class _Demo:
             self._processes.wait(self._names, _FAREWELL_SECONDS)
             raise
         except PeerError as error:
-            lost = next(iter(self._processes.ended()), None)
+            lost = self._lost()
             if lost is None:
                 raise
             raise RunAborted(
@@ -286,6 +287,13 @@ class _Demo:
         if view.status != "settled":
             raise RunAborted(self._why(view))
         return view
+
+    def _lost(self) -> Child | None:
+        """A process that has ended, or is about to: its connections are gone before it is."""
+        deadline = time.monotonic() + _DYING_SECONDS
+        while not (ended := list(self._processes.ended())) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return ended[0] if ended else None
 
     def _followed(self, client: Client, run_id: str) -> RunView:
         """The run once it has ended. A process that died gets the others some time to notice by themselves."""
