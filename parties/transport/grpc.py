@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 # Both are read when the C core starts. Parties are never forked with channels open, and the core's
 # fork handlers would stall unrelated child processes.
@@ -41,6 +41,7 @@ from parties.transport.courier import FAREWELL, Caller, Courier, Deliver
 from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, SessionClosed
 from parties.transport.meter import Recorder
 from parties.transport.reach import beyond_ports, cannot_listen
+from parties.transport.refusals import refuse, unrostered
 from parties.transport.routes import Routes, Way
 from parties.transport.session import SessionChannel
 from parties.transport.sessions import Sessions, TooManyWaiting
@@ -132,11 +133,11 @@ def authenticated_peer(context: grpc.ServicerContext, roster: Roster) -> str:
     certificates: Any = context.auth_context().get("x509_pem_cert", ())
     owners = [name for name in map(roster.name_of, certificates) if name is not None]
     if not owners:
-        _refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, "no rostered certificate")
+        refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, unrostered(certificates))
     try:
         roster[owners[0]].check_valid(owners[0], datetime.now(UTC))
     except PeerError as error:
-        _refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, str(error))
+        refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, str(error))
     return owners[0]
 
 
@@ -283,7 +284,7 @@ class ExchangeServer:
         hello = first.hello
         if first.WhichOneof("part") != "hello" or hello.sender != peer:
             detail = f"{peer!r} calls itself {hello.sender!r}"
-            _refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, detail)
+            refuse(context, grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED, detail)
         key = (hello.run_id, hello.session)
         if not self._sessions.known(key):
             yield wire.Receipt(waiting=True)
@@ -291,11 +292,11 @@ class ExchangeServer:
         try:
             channel = self._sessions.wait(key, peer, context.is_active)
         except TooManyWaiting:
-            _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, _BUSY, f"{peer!r} waits for too many sessions")
+            refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, _BUSY, f"{peer!r} waits for too many sessions")
         if channel is None:
             yield wire.Receipt(closed=True)
         elif peer not in channel.terms.peers:
-            _refuse(context, grpc.StatusCode.PERMISSION_DENIED, _STRANGER, f"{peer!r} in session {hello.session!r}")
+            refuse(context, grpc.StatusCode.PERMISSION_DENIED, _STRANGER, f"{peer!r} in session {hello.session!r}")
         else:
             yield from _take_in(channel, peer, frames, context)
 
@@ -384,17 +385,10 @@ def _take_in(
         return
     except RemoteProtocolError as error:
         inbox.refuse(error)
-        _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, _BREACH, str(error))
+        refuse(context, grpc.StatusCode.INVALID_ARGUMENT, _BREACH, str(error))
     except Exception as error:  # a fault of ours: the peer learns no detail, and our flow does not wait in vain
         _LOG.exception("could not take in a message of %r", peer)
         inbox.abort(INTAKE_FAILED)
-        _refuse(context, grpc.StatusCode.ABORTED, _FAULT, repr(error))
+        refuse(context, grpc.StatusCode.ABORTED, _FAULT, repr(error))
     finally:
         inbox.lose(peer, ticket)
-
-
-def _refuse(context: grpc.ServicerContext, code: grpc.StatusCode, text: str, detail: str) -> NoReturn:
-    """End a call with a fixed sentence; what happened is for our log only."""
-    _LOG.warning("refused a call from %s: %s", context.peer(), detail)
-    context.abort(code, text)
-    raise AssertionError("abort does not return")
