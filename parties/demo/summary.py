@@ -118,9 +118,10 @@ def show_summary(summary: Mapping[str, Any], agreement: Agreement, view: RunView
     """The same for people."""
     (_show_measures if "quality" in summary else _show_ics)(summary, agreement, view, twin)
     show_choice(summary["choice"], agreement)
-    used, own = summary["openings"], agreement.alignment.policy == "own"
-    opened = f"each opened {things(used['max_used'], 'times')} at most, {used['limit']} agreed"
-    say(*traffic_lines(summary, "none opened" if own else opened))
+    used, opened = summary["openings"], "none opened"
+    if agreement.alignment.policy != "own":
+        opened = f"each opened {things(used['max_used'] or 0, 'times')} at most, {used['limit']} agreed"
+    say(*traffic_lines(summary, opened))
     if summary["parity"] is not None:
         say(told(max(summary["parity"], summary.get("parity_rounded") or 0.0), summary["parity_cause"]))
     if view.federated is not None:
