@@ -117,7 +117,7 @@ HELP: Mapping[str, str] = {
     "attribution": "Which part of the factor's output runs through a party; not what that part is worth.",
     "share": "The party's part of the reward pot.",
     "screen": "A screen tries formulas over columns that stay at their owners: each alone, and each product of two "
-    "parties' columns, against the label. It opens sums over a period, and no row.",
+    "parties' columns, against the label. It opens sums over the rows of a period.",
     "screen_trials": "Each is a trial, and counted as one. Parties may make fewer terminals than they are allowed.",
     "screen_bits": "One number for each formula and period. A label party that cheats can put one row in the place of "
     "its label and read that row's terminals from a period's numbers: it commits to its labels beforehand.",

@@ -85,4 +85,4 @@ def test_what_opened_is_said_in_numbers_and_bytes() -> None:
     client.views[SCREEN] = screen_run()
     text = said(show(run_page, client, [], run=SCREEN, part="Privacy"))
     assert "60\N{NARROW NO-BREAK SPACE}300 formulas in 156 periods" in text
-    assert "No row opened" in text
+    assert "No score opened" in text

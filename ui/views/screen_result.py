@@ -97,6 +97,6 @@ def screen_opened(run: RunView) -> None:
         numbers = found.tried.all * found.periods
         st.caption(
             f"{count(found.tried.all)} formulas in {things(found.periods, 'periods')}: {count(numbers)} numbers of "
-            f"{found.bits} bits opened to {plain(run.label_party)}, {data_size(found.opened_bits / 8)} in all. No row "
-            "opened."
+            f"{found.bits} bits opened to {plain(run.label_party)}, {data_size(found.opened_bits / 8)} in all. No "
+            "score opened."
         )

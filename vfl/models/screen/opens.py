@@ -40,7 +40,7 @@ def sentences(model: ScreenModel, sizes: RunSizes) -> Iterator[str]:
     yield (
         f"Of each period open one number of {SCREEN_BITS} bits for each terminal, up to {alone:,}, and one for "
         f"each product of two parties' terminals, up to {pairs:,}: the sum over the period's rows of the label's rank "
-        "times the terminal or the product. No row opens, and no score. Terminals come in an order and with signs that "
+        "times the terminal or the product. No score opens. Terminals come in an order and with signs that "
         "only their owner knows, drawn anew for each run."
     )
     sums = 1 + model.terminals * (sizes.feature_parties - 1 + bool(sizes.label_columns))
