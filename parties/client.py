@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from parties.agreement.document import Agreement
 from parties.calls.asking import Question, Role
 from parties.calls.client_calls import ClientProtocol
-from parties.calls.comparing import COMPARED, ComparedRun, CompareQuestion, ComparisonView, DifferenceView, TermRow
+from parties.calls.comparing import COMPARED, CompareQuestion, ComparisonView
 from parties.calls.contributions import (
     BandPoint,
     ContributionDetail,
@@ -35,8 +35,6 @@ from parties.calls.drafts import (
     CostView,
     DraftQuestion,
     DraftView,
-    LearnsView,
-    OpeningUseView,
     PartyCostView,
     ScreenPlanView,
     TemplateView,
@@ -173,7 +171,6 @@ __all__ = [
     "Client",
     "ClientProtocol",
     "CompareQuestion",
-    "ComparedRun",
     "ComparisonView",
     "ContributionDetail",
     "ContributionPage",
@@ -184,7 +181,6 @@ __all__ = [
     "CostView",
     "DossierView",
     "DeskCalls",
-    "DifferenceView",
     "DraftQuestion",
     "DraftView",
     "EffectView",
@@ -217,7 +213,6 @@ __all__ = [
     "JournalFilter",
     "JournalPage",
     "JournalQuestion",
-    "LearnsView",
     "LedgerView",
     "LimitsView",
     "LineView",
@@ -229,7 +224,6 @@ __all__ = [
     "MemberHeads",
     "MinimisationView",
     "NumberView",
-    "OpeningUseView",
     "OpeningsView",
     "OutcomeView",
     "PartyCostView",
@@ -273,7 +267,6 @@ __all__ = [
     "StepLine",
     "StepQuestion",
     "TemplateView",
-    "TermRow",
     "TermView",
     "TextSection",
     "ViewerView",

@@ -104,17 +104,8 @@ def simulate(
     world = World(entities, tickers, former, renamed_at, fridays, sector, covered, states, returns, weeks)
     if further:
         world = _gone_on(world, vendors, seed, further, persistence, lines_share, loading, earned)
-    data = out / "data"
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        for number, vendor in enumerate((FUND, *vendors)):
-            generator, later = (np.random.default_rng([seed, part, number]) for part in (2, 4))
-            if text and vendor is VENDORS[POSTING - 1]:
-                _write(data / "posts.parquet", posts(generator, later, world, vendor))
-            else:
-                _write(data / f"{vendor.name}.parquet", observations(generator, later, world, vendor))
-            write_aliases(out / "aliases" / f"{vendor.name}.csv", world, vendor)
-        _write(data / "prices.parquet", prices(np.random.default_rng([seed, 3]), world))
+        data = _write_files(out, world, vendors, seed, text=text)
         truth |= {
             "seed": seed,
             "n_common": entities,
@@ -130,6 +121,21 @@ def simulate(
         why = os.strerror(error.errno) if error.errno else str(error)
         raise StorageError(f"{out}: cannot write the simulated files ({why}); choose a folder with room") from None
     return Simulated(config, data, truth)
+
+
+def _write_files(out: Path, world: World, vendors: tuple[Vendor, ...], seed: int, *, text: bool) -> Path:
+    """Every vendor's file, the fund's prices, and the parties' alias tables; returns the folder of the data."""
+    data = out / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    for number, vendor in enumerate((FUND, *vendors)):
+        generator, later = (np.random.default_rng([seed, part, number]) for part in (2, 4))
+        if text and vendor is VENDORS[POSTING - 1]:
+            _write(data / "posts.parquet", posts(generator, later, world, vendor))
+        else:
+            _write(data / f"{vendor.name}.parquet", observations(generator, later, world, vendor))
+        write_aliases(out / "aliases" / f"{vendor.name}.csv", world, vendor)
+    _write(data / "prices.parquet", prices(np.random.default_rng([seed, 3]), world))
+    return data
 
 
 def _check(

@@ -146,8 +146,8 @@ class Recorded:
     def __init__(self, views: list[RunView]) -> None:
         self._views = {found.run_id: found for found in views}
 
-    def runs(self, *, limit: int) -> list[RunSummary]:
-        return list(self._views.values())[:limit]
+    def runs(self, *, limit: int, offset: int = 0) -> list[RunSummary]:
+        return list(self._views.values())[offset : offset + limit]
 
     def run(self, run_id: str) -> RunView:
         return self._views[run_id]
