@@ -45,7 +45,6 @@ Signal = Literal["mixed", "products"]
 Floats = NDArray[np.float64]
 Texts = NDArray[np.object_]
 Flags = NDArray[np.bool_]
-Times = NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)
