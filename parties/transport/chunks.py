@@ -39,7 +39,11 @@ def wire_frames(item: Frame | End) -> Iterator[wire.Frame]:
 
 
 def assemble(frames: Iterator[wire.Frame], terms: SessionTerms, peer: str) -> Iterator[Frame | End]:
-    """Whole messages out of chunks, hashed as they come. Nothing is kept of a message that the terms refuse."""
+    """Whole messages out of chunks, hashed as they come. Nothing is kept of a message that the terms refuse.
+
+    Frames that end within a message are a connection that was lost: gRPC may report it as an end of the call. Nothing
+    of that message is taken, and its sender begins it anew.
+    """
     place = (terms.run_id, terms.session, peer)
     for first in frames:
         part = first.WhichOneof("part")
@@ -57,7 +61,9 @@ def assemble(frames: Iterator[wire.Frame], terms: SessionTerms, peer: str) -> It
         digest = hashlib.sha256(first.data)
         while size < header.size:
             frame = next(frames, None)
-            if frame is None or frame.WhichOneof("part") or len(frame.data) < min(_SMALLEST, header.size - size):
+            if frame is None:
+                return
+            if frame.WhichOneof("part") or len(frame.data) < min(_SMALLEST, header.size - size):
                 raise RemoteProtocolError(f"{header.kind}: cut short after {size} of {header.size} bytes", peer)
             pieces.append(frame.data)
             size += len(frame.data)

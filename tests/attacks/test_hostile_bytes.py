@@ -326,13 +326,25 @@ def test_an_announced_size_is_not_allocated_and_crumbs_are_refused() -> None:
     place = {"run_id": "ab" * 32, "session": "train-1", "sender": "label", "kind": "source.done"}
     generous = dataclasses.replace(TERMS, settings=TransportSettings(largest_message=2**31))
     with at_most(2**20):
-        for first, rest in ((bytes(8192), [b"xy"] * 1000), (b"x", [bytes(8192)]), (bytes(8192), [])):
+        for first, rest in ((bytes(8192), [b"xy"] * 1000), (b"x", [bytes(8192)]), (bytes(8192), [b""])):
             stream = [wire.Frame(header=wire.Header(size=2**30, **place), data=first)]
             stream += [wire.Frame(data=piece) for piece in rest]
             with pytest.raises(RemoteProtocolError, match=r"chunk|cut short"):
                 list(assemble(iter(stream), generous, "label"))
     whole = Frame("ab" * 32, "train-1", "label", 3, "source.done", bytes(3 * 2**20 + 5))
     assert list(assemble(wire_frames(whole), generous, "label")) == [whole]
+
+
+def test_a_call_that_ends_within_a_message_is_a_lost_connection_and_no_breach() -> None:
+    """Bytes that changed on the way end a call so, now and then: the run went on from there, or ended, by chance."""
+    first, second = (
+        Frame("ab" * 32, "train-1", "label", number, "source.done", bytes([number]) * (2**20 + 5)) for number in (3, 4)
+    )
+    chunks = [*wire_frames(first), *wire_frames(second)]
+    generous = dataclasses.replace(TERMS, settings=TransportSettings(largest_message=2**21))
+    for taken in range(1, len(chunks)):
+        found = list(assemble(iter(chunks[:taken]), generous, "label"))
+        assert found == ([first] if taken >= len(chunks) // 2 else [])
 
 
 # --- documents: the agreement, and what parties report --------------------------------------------
