@@ -9,9 +9,11 @@ restart; "page" is the newest 25; "search" is two words and a party; "sorted" is
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +23,9 @@ from typing import Any
 
 from parties.agreement.document import Agreement
 from parties.control.phases import Plan
-from parties.coordinator.desk.doors import Caller, pass_through
+from parties.coordinator.desk.doors import Caller, Doors, pass_through
 from parties.coordinator.desk.runs import doors
+from parties.coordinator.desk.sessions import Sessions
 from parties.coordinator.known_run import KnownRun
 from parties.coordinator.progress import RunProgress
 from parties.coordinator.run import PhaseSpan, RunFacts, RunState
@@ -108,13 +111,21 @@ def timed(work: Callable[[], object], times: int) -> tuple[float, float]:
 def measure(count: int, periods: int = 104, times: int = 50) -> dict[str, tuple[float, float]]:
     """(median, worst) milliseconds of each question."""
     engine = RunsInMemory(list(runs(count, periods)))
-    opened: Any = doors(engine)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory(prefix="entente-runs-") as folder:
+        day = timedelta(days=1)
+        database = f"sqlite:///{folder}/coordinator.db"
+        with contextlib.closing(Sessions(database, lambda: START, idle=day, longest=day)) as sessions:
+            return ask_all(engine, doors(engine, sessions), times)  # type: ignore[arg-type]
+
+
+def ask_all(engine: RunsInMemory, opened: Doors, times: int) -> dict[str, tuple[float, float]]:
+    """(median, worst) milliseconds of each question at ``opened``."""
     caller = Caller("admin", "admin")
 
     def ask(what: str = "runs/page", **arguments: Any) -> Callable[[], object]:
         return lambda: pass_through(opened, what, arguments, caller)
 
-    middle: dict[str, Any] = {"order": "ic", "offset": count // 2}
+    middle: dict[str, Any] = {"order": "ic", "offset": len(engine.all_runs()) // 2}
     return {
         "first": timed(ask(), 1),
         "page": timed(ask(), times),

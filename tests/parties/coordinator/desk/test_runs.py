@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.runs import START, runs
+from benchmarks.runs import START, measure, runs
 from parties.calls.runs import RunOrder, RunsQuestion
 from parties.calls.views import RunSummary
 from parties.client import Client, FactorsQuestion
@@ -91,6 +91,10 @@ def test_the_export_has_every_run_and_no_formula() -> None:
     assert [row["run_id"] for row in rows] == [known.state.run for known in KNOWN]
     assert rows[0]["purpose"] == "'=cmd()"
     assert {row["status"] for row in rows} == {"settled", "aborted"}
+
+
+def test_the_benchmark_asks_every_question_of_the_doors() -> None:
+    assert all(0 < median <= worst for median, worst in measure(30, 8, times=3).values())
 
 
 def test_a_coordinator_pages_and_exports_its_runs(tmp_path: Path) -> None:
