@@ -40,7 +40,9 @@ class RunsQuestion(Question):
 
 
 class RunPage(View):
-    """One page of runs. ``total`` counts what was asked for; ``counts`` (by group) and ``best_ic`` are of all runs."""
+    """One page of runs. ``total`` counts what was asked for; ``counts`` (by group) and ``best_ic`` are of all runs that
+    concern the caller.
+    """
 
     runs: tuple[RunSummary, ...] = ()
     total: int = 0

@@ -14,6 +14,8 @@ from parties.notices.settings import About, MailSettings
 
 __all__ = ["Notice", "as_mail", "as_webhook", "signature"]
 
+_MARKS = {"<": "(", ">": ")", "](": "] (", "://": ": //", "@": "@ "}  # in this order
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -27,8 +29,8 @@ class Notice:
     run_id: str = ""
 
     def said(self, *, names: bool) -> str:
-        """The sentence, with names or without."""
-        return self.text if names else self.brief
+        """The sentence, with names or without, on one line: whoever proposes a run or stops it has words in it."""
+        return _harmless(_line(self.text if names else self.brief))
 
 
 def as_webhook(notice: Notice, who: str, at: datetime, *, names: bool) -> bytes:
@@ -63,6 +65,13 @@ def as_mail(notice: Notice, who: str, at: datetime, settings: MailSettings, *, n
         lines += ["", f"    {notice.command}"]
     mail.set_content("\n".join([*lines, "", "Nothing is signed or approved by answering this."]) + "\n")
     return mail
+
+
+def _harmless(text: str) -> str:
+    """The text without what a chat makes a link of, or calls everybody by."""
+    for mark, instead in _MARKS.items():
+        text = text.replace(mark, instead)
+    return text
 
 
 def _line(text: str) -> str:

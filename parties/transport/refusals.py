@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -19,38 +19,49 @@ _LOG = logging.getLogger(__name__)
 
 
 class SaidLately:
-    """Which lines were said within the last ``seconds``; the ``most`` latest are known. Thread-safe."""
+    """Which lines were said of whom within the last ``seconds``: ``each`` of one, ``most`` in all. Thread-safe."""
 
-    def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._most, self._clock = seconds, most, clock
-        self._said: OrderedDict[tuple[str, ...], float] = OrderedDict()
+    def __init__(self, seconds: float, most: int, each: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._most, self.each, self._clock = seconds, most, each, clock
+        self._said: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._of: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def again(self, *line: str) -> bool:
-        """Whether the line was said already; if it was not, it is now."""
+    def number(self, who: str, line: str) -> int:
+        """Says the line, which is the how many of ``who``; 0 where it is not to be said: again, or one too many."""
         now = self._clock()
         with self._lock:
-            before = self._said.get(line)
-            if before is not None and now - before < self._seconds:
-                return True
-            self._said[line] = now
-            self._said.move_to_end(line)
-            if len(self._said) > self._most:
-                self._said.popitem(last=False)
-            return False
+            while self._said and now - next(iter(self._said.values())) >= self._seconds:
+                self._forget()
+            if (who, line) in self._said or self._of[who] >= self.each:
+                return 0
+            if len(self._said) >= self._most:
+                self._forget()
+            self._said[who, line] = now
+            self._of[who] += 1
+            return self._of[who]
+
+    def _forget(self) -> None:
+        (who, _), _ = self._said.popitem(last=False)
+        self._of[who] -= 1
+        if not self._of[who]:
+            del self._of[who]
 
 
-_LATELY = SaidLately(seconds=600.0, most=1024)
+_LATELY = SaidLately(seconds=600.0, most=1024, each=20)
+_LONGEST = 300  # its caller chooses the names in it, as long as a frame
 
 
 def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, text: str, detail: str) -> NoReturn:
     """End a call with a fixed sentence; what happened is for our log only.
 
-    A node that was put out calls every other second: the same reason from the same host is a line in ten minutes.
+    A node that was put out calls every other second: the same reason from the same host is a line in ten minutes. So
+    are a few reasons of one host, which can think up as many as it likes.
     """
-    peer = context.peer()
-    level = logging.DEBUG if _LATELY.again(peer.rpartition(":")[0], detail) else logging.WARNING
-    _LOG.log(level, "refused a call from %s: %s", peer, detail)
+    peer, said = context.peer(), detail if len(detail) <= _LONGEST else f"{detail[: _LONGEST - 1]}…"
+    number = _LATELY.number(peer.rpartition(":")[0], said)
+    more = " (more of this host for ten minutes: at level debug alone)" if number == _LATELY.each else ""
+    _LOG.log(logging.WARNING if number else logging.DEBUG, "refused a call from %s: %s%s", peer, said, more)
     context.abort(code, text)
     raise AssertionError("abort does not return")
 

@@ -23,7 +23,7 @@ from parties.cli import run as entente
 from parties.coordinator.notice_watch import CoordinatorWatch
 from parties.errors import ConfigError, PeerError
 from parties.notices import sending
-from parties.notices.message import Notice, as_webhook
+from parties.notices.message import Notice, as_mail, as_webhook
 from parties.notices.notifier import Notifier, Way, ways
 from parties.notices.settings import MailSettings, NoticeSettings, WebhookSettings
 from tests.parties.coordinator_rig import PARTIES, Consortium, wait_for_status
@@ -54,6 +54,20 @@ def test_mail_goes_to_addresses_and_no_header_can_be_smuggled_in() -> None:
     for bad in ("b", "b@x", "b@example.org\nBcc: c@example.org", "B <b@example.org>"):
         with pytest.raises(ValidationError, match="no e-mail address"):
             MailSettings(host="mail.example.org", sender="a@example.org", to=(bad,))
+
+
+def test_words_of_others_are_no_link_no_call_and_no_command() -> None:
+    """Attack: a purpose, or a reason to stop, that a chat or a mail shows as ours: a link, everybody called, a line."""
+    words = "P <https://evil.example|Approve here> [Approve](https://evil.example) <!channel> @all\n\n    entente sign"
+    notice = Notice(
+        "failed q", "failed", f"“{words}” has stopped: {words}.", "run q has stopped.", "entente run show q"
+    )
+    shown = json.loads(as_webhook(notice, "Fund", NOW, names=True))
+    mail = as_mail(notice, "Fund", NOW, MAIL, names=True).get_content()
+    for text in (shown["text"], shown["data"]["text"], mail):
+        assert not any(mark in text for mark in ("<", ">", "](", "://", "@a"))
+    assert shown["text"].splitlines()[1:] == ["entente run show q"]
+    assert [line.strip() for line in mail.splitlines() if line.startswith("    ")] == ["entente run show q"]
 
 
 def test_a_post_is_signed_so_that_its_receiver_can_tell(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_node_that_calls_again_and_again_is_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(refusals, "_LATELY", SaidLately(600.0, 8, lambda: now[0]))
+    monkeypatch.setattr(refusals, "_LATELY", SaidLately(600.0, 8, 8, lambda: now[0]))
     caplog.set_level(logging.INFO)
     for number in range(400):
         now[0] += 2
@@ -54,11 +54,32 @@ def test_a_node_that_calls_again_and_again_is_one_line(
     ]
 
 
-def test_what_is_remembered_has_a_bound() -> None:
-    said = SaidLately(600.0, 3, lambda: 0.0)
-    assert not any(said.again(str(number)) for number in range(5))
-    assert said.again("4")
-    assert not said.again("0"), "forgotten, so said again"
+def test_a_host_that_thinks_up_names_fills_neither_log_nor_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Attack: a member calls itself something else in each call, half a megabyte long."""
+    said = SaidLately(600.0, 64, 5, lambda: 0.0)
+    monkeypatch.setattr(refusals, "_LATELY", said)
+    caplog.set_level(logging.INFO)
+    for number in range(200):
+        with pytest.raises(Ended):
+            detail = f"'sat' calls itself {number}{'x' * 2**19}"
+            refuse(cast(Any, Call("10.0.0.5", number)), grpc.StatusCode.UNAUTHENTICATED, "who are you?", detail)
+    assert len(caplog.records) == said.each
+    assert max(len(record.getMessage()) for record in caplog.records) < 500
+    assert "at level debug" in caplog.records[-1].getMessage()
+    assert said.number("ipv4:10.0.0.6", "another host") == 1
+
+
+def test_what_is_remembered_has_a_bound_and_an_end() -> None:
+    now = [0.0]
+    said = SaidLately(600.0, 3, 2, lambda: now[0])
+    assert all(said.number(str(host), "why") == 1 for host in range(5))
+    assert said.number("4", "why") == 0
+    assert said.number("0", "why") == 1, "forgotten, so said again"
+    assert [said.number("0", line) for line in ("another", "one too many")] == [2, 0]
+    now[0] = 600.0
+    assert said.number("0", "one too many") == 1
 
 
 def test_a_certificate_in_no_roster_is_named_by_what_it_says_on_one_line(tmp_path: Path) -> None:

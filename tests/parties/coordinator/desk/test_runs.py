@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.runs import START, measure, runs
+from benchmarks.runs import START, RunsInMemory, measure, runs
 from parties.calls.runs import RunOrder, RunsQuestion
 from parties.calls.views import RunSummary
 from parties.client import Client, FactorsQuestion
+from parties.coordinator.desk.doors import Caller, pass_through
 from parties.coordinator.desk.run_index import RunIndex
+from parties.coordinator.desk.runs import doors
+from parties.coordinator.desk.sessions import Sessions
 from parties.coordinator.run_views import run_summary
 from parties.errors import ConfigError
 from tests.parties.coordinator_rig import PARTIES, Consortium, FakeNode, wait_for_status
@@ -91,6 +95,18 @@ def test_the_export_has_every_run_and_no_formula() -> None:
     assert [row["run_id"] for row in rows] == [known.state.run for known in KNOWN]
     assert rows[0]["purpose"] == "'=cmd()"
     assert {row["status"] for row in rows} == {"settled", "aborted"}
+
+
+def test_an_operator_of_no_party_of_a_run_finds_nothing_of_it(tmp_path: Path) -> None:
+    """In no page, count, best number or export, as it may not open the run either."""
+    sessions = Sessions(f"sqlite:///{tmp_path}/desk.db", lambda: START, idle=timedelta(1), longest=timedelta(1))
+    made = doors(cast(Any, RunsInMemory(KNOWN)), sessions)
+    for party, many in ((KNOWN[0].state.plan.parties[1], len(KNOWN)), ("stranger", 0)):
+        ola = Caller("Ola", "operator", party, session=1)
+        page = json.loads(pass_through(made, "runs/page", {}, ola))
+        assert (page["total"], sum(page["counts"].values()), bool(page["best_ic"])) == (many, many, many > 0)
+        assert len(pass_through(made, "runs/export", {}, ola).splitlines()) == 1 + many
+    sessions.close()
 
 
 def test_the_benchmark_asks_every_question_of_the_doors() -> None:
