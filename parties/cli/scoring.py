@@ -17,7 +17,7 @@ from parties.terminal.console import pasted, say
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
-    from parties.client import Client
+    from parties.client import Client, RunView
     from parties.proposing.drafting import Node
 
 __all__ = ["run_score"]
@@ -124,18 +124,22 @@ def _score_due(client: Client, trained: Agreement, nodes: dict[str, Node], valid
 
 
 def _score(client: Client, trained: Agreement, nodes: dict[str, Node], period: str, valid: str) -> None:
-    """One session: proposed, signed, scored. Raises what stands in its way."""
+    """One session: proposed, signed, scored. Raises what stands in its way; a coordinator that goes away does not."""
     from parties.proposing.scoring import scoring_of
+    from parties.terminal.progress import answered
+
+    def view_of(run_id: str) -> RunView:
+        return answered(lambda: client.run(run_id), say, lambda: time.sleep(_POLL_SECONDS))
 
     agreement = scoring_of(trained, nodes, datetime.now(UTC), duration(valid), period)
     began = time.monotonic()
     run_id = client.propose(agreement)
     say(f"Scoring {period} as run {run_id[:12]}")
-    while not (view := client.run(run_id)).ended:
+    while not (view := view_of(run_id)).ended:
         time.sleep(_POLL_SECONDS)
     if view.status != "settled":
         raise RunAborted(f"{period} is not scored: {view.reason or 'the session has ended'}")
-    daily = client.run(trained.run_id).daily
+    daily = view_of(trained.run_id).daily
     assert daily is not None
     say(
         f"{period} is scored in {time.monotonic() - began:.1f} s; {len(daily.scored)} of {daily.agreed} agreed "

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
@@ -17,9 +18,11 @@ from parties.names import COORDINATOR
 from parties.plurals import singular, things
 from parties.terminal.console import plain
 
-__all__ = ["ProgressLines", "ProgressScreen", "followed", "speed", "watcher"]
+__all__ = ["ProgressLines", "ProgressScreen", "answered", "followed", "speed", "watcher"]
 
 _EVERY_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 def watcher(console: Console) -> ProgressScreen | ProgressLines:
@@ -102,23 +105,30 @@ class ProgressScreen:
 
 
 def followed(read: Callable[[], RunView], shown: ProgressLines | ProgressScreen, pause: Callable[[], None]) -> RunView:
-    """Show a run until it has ended; its last view. While nobody answers it is asked on, and that is said once."""
+    """Show a run until it has ended; its last view. A coordinator that goes away is waited for."""
+    while True:
+        view = answered(read, shown.note, pause)
+        shown.show(view)
+        if view.ended:
+            return view
+        pause()
+
+
+def answered(read: Callable[[], T], say: Callable[[str], None], pause: Callable[[], None]) -> T:
+    """What the coordinator answers. While it is away it is asked on, and that is said once."""
     lost: datetime | None = None
     while True:
         try:
-            view = read()
+            found = read()
         except CoordinatorAway as away:
             if lost is None:
                 lost = datetime.now(UTC)
-                shown.note(f"{away}. It is asked again until it answers; Ctrl-C ends the watch, not the run.")
+                say(f"{away}. It is asked again until it answers; Ctrl-C ends this command, not the run.")
+            pause()
         else:
             if lost is not None:
-                shown.note(f"The coordinator answers again, after {(datetime.now(UTC) - lost).total_seconds():.0f} s.")
-                lost = None
-            shown.show(view)
-            if view.ended:
-                return view
-        pause()
+                say(f"The coordinator answers again, after {(datetime.now(UTC) - lost).total_seconds():.0f} s.")
+            return found
 
 
 def _slowest(phase: PhaseView) -> ProgressView | None:

@@ -112,6 +112,30 @@ def test_a_coordinator_that_is_away_is_asked_in_the_next_look(capsys: pytest.Cap
             scoring._look(client, TRAINED, home, "1h")
 
 
+def test_a_coordinator_that_goes_away_during_a_session_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The session goes on at the nodes: the command says so once each time, and then what became of it."""
+    away = CoordinatorAway("the coordinator at h:1 cannot be reached")
+    daily = SimpleNamespace(scored=("2025Q3",), agreed=2, expires=date(2027, 1, 1))
+    running, ended = (SimpleNamespace(ended=over, status="settled", daily=daily) for over in (False, True))
+    answers: list[Any] = [running, away, away, running, ended, away, ended]
+
+    def answer(run_id: str) -> Any:
+        if isinstance(found := answers.pop(0), Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr("parties.proposing.scoring.scoring_of", lambda *_: TRAINED)
+    monkeypatch.setattr(scoring, "_POLL_SECONDS", 0.0)
+    client: Any = SimpleNamespace(propose=lambda agreement: "ab" * 32, run=answer)
+    scoring._score(client, TRAINED, {}, "2025Q3", "1h")
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("cannot be reached. It is asked again until it answers") == said.count("answers again") == 2
+    assert "2025Q3 is scored in" in said
+    assert answers == []
+
+
 def test_a_run_is_found_by_its_first_characters_however_many_came_after_it() -> None:
     """Sessions of daily use are runs too."""
     ids = [f"{number:064x}" for number in range(2000)]
