@@ -108,7 +108,7 @@ class ProgressView(View):
 
 
 class PhaseView(View):
-    """One phase of a run's timeline."""
+    """One phase of a run's timeline, from its first attempt's beginning to its last one's end."""
 
     name: str
     status: PhaseStatus
@@ -121,7 +121,7 @@ class PhaseView(View):
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; ``None`` while it has not ended."""
+        """How long it took with all attempts, and waits between them; ``None`` while it has not ended."""
         if self.started_at is None or self.ended_at is None:
             return None
         return (self.ended_at - self.started_at) / timedelta(seconds=1)

@@ -171,7 +171,7 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
         (
             (
                 phase.name,
-                phase.status,
+                phase.status + (f", {things(phase.attempt, 'attempts')}" if phase.attempt > 1 else ""),
                 "-" if phase.seconds is None else f"{phase.seconds:.1f}",
                 ", ".join(phase.finished),
             )

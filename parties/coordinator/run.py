@@ -50,6 +50,13 @@ class PhaseSpan:
     reports: Mapping[str, Mapping[str, Any]] | None = None
     held: int = 0
     """Earlier attempts that ended by a pause: they are no failures."""
+    first_at: datetime | None = None
+    """When the first attempt began; ``None`` in the first."""
+
+    @property
+    def began_at(self) -> datetime:
+        """When the phase began, in whichever attempt it is now."""
+        return self.first_at or self.started_at
 
     @property
     def done(self) -> frozenset[str]:

@@ -189,7 +189,7 @@ def _phases(known: KnownRun) -> tuple[PhaseView, ...]:
                 name=phase,
                 status=span.outcome,
                 attempt=span.attempt,
-                started_at=span.started_at,
+                started_at=span.began_at,
                 ended_at=span.ended_at,
                 participants=team,
                 finished=tuple(p for p in team if p in span.done),

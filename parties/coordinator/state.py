@@ -350,7 +350,8 @@ def _interrupt(
     span = state.span
     if span.attempt - span.held >= MOST_ATTEMPTS and not planned:
         return _abort(state, at, f"{reason} (the {MOST_ATTEMPTS}th attempt at {span.phase})", culprit)
-    fresh = PhaseSpan(span.phase, span.attempt + 1, at, reports={}, held=span.held + planned)
+    held, first = span.held + planned, span.began_at
+    fresh = PhaseSpan(span.phase, span.attempt + 1, at, reports={}, held=held, first_at=first)
     paused = replace(state, spans=(*state.spans[:-1], fresh), absent=absent, halted=bool(state.holds), left=())
     begin = () if paused.idle else _begin(state, fresh.phase, fresh.attempt)
     return paused, (Interrupt(reason), *begin)

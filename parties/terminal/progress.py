@@ -143,14 +143,15 @@ def _fraction(phase: PhaseView) -> float:
 
 
 def _took(view: RunView, phase: PhaseView) -> str:
-    """Seconds, and of what: common entities rather than ids on their way, rows; smaller units are for under way."""
+    """Seconds of all attempts, and of what: common entities, rows; never ids on their way, which are for under way."""
     if phase.status == "skipped" or phase.seconds is None:
         return ""
     last = max(phase.progress, key=lambda progress: progress.done, default=None)
     told = f", {things(last.done, last.unit)}" if last is not None and last.unit not in ("ids", "chunks") else ""
     if phase.name == "align" and view.n_common is not None:
         told = f", {things(view.n_common, 'entities')}"
-    return f"{phase.seconds:.1f} s{told}"
+    attempts = f" in {things(phase.attempt, 'attempts')}" if phase.attempt > 1 else ""
+    return f"{phase.seconds:.1f} s{attempts}{told}"
 
 
 def _detail(view: RunView, phase: PhaseView) -> str:

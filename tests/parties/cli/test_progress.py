@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
@@ -62,6 +62,23 @@ def test_a_line_that_says_nothing_new_is_left_out(monkeypatch: pytest.MonkeyPatc
         "train     running",
         "train     running  1/3 sum tables",
         "train     running  2/3 sum tables",
+    ]
+
+
+def test_a_phase_that_began_anew_is_told_with_its_attempts() -> None:
+    """Its rows are those of all attempts, and so are its seconds."""
+    out = StringIO()
+    rows = ProgressView(party="a", phase="train", done=8000, total=8000, unit="rows", at=T0)
+    phases = [
+        PhaseView(name=name, status="done", attempt=attempt, started_at=T0, ended_at=T0 + timedelta(seconds=90),
+                  progress=(rows,)) for name, attempt in (("train", 1), ("value", 2))
+    ]  # fmt: skip
+    ProgressLines(Console(file=out, width=100)).show(
+        RunView(run_id="0" * 64, consortium="c", purpose="", status="settled", proposed_at=T0, phases=tuple(phases))
+    )
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
+        "train     done     90.0 s, 8,000 rows",
+        "value     done     90.0 s in 2 attempts, 8,000 rows",
     ]
 
 

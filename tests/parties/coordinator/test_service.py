@@ -195,6 +195,9 @@ def test_a_silent_party_pauses_the_run_and_its_return_continues_it(consortium: C
             assert wait_for_status(client, run_id, "settled", "aborted").reason == ""
         attempts = [c.body.attempt for c in parties["sat"].told("start") if c.body.phase == "train"]
         assert attempts == [1, 2]
+        [before], [after] = ([p for p in view.phases if p.name == "train"] for view in (run, client.run(run_id)))
+        assert (before.attempt, after.attempt) == (2, 2)
+        assert (after.seconds or 0.0) >= 1.0, "the attempt that waited for card in vain counts too"
 
 
 def test_an_absent_party_pauses_the_proposal_until_it_comes(consortium: Consortium) -> None:

@@ -242,6 +242,11 @@ def test_a_lost_party_pauses_a_run_and_its_return_begins_the_phase_anew() -> Non
     assert step(state, late) == (state, ()), "a report of the attempt that was given up"
     early = PhaseDone(RUN, T0, "sat", "train", 2, {"rows": 2})
     assert step(state, early) == (state, ()), "nothing is under way while the run waits"
+    later = T0 + timedelta(minutes=5)
+    again, _ = step(state, PartyLost(RUN, later, "sat", 31.0))
+    assert (again.span.attempt, again.span.began_at) == (2, T0)
+    again, _ = step(training(), PartyLost(RUN, later, "sat", 31.0))
+    assert (again.span.started_at, again.span.began_at) == (later, before.span.started_at)
     state, actions = step(state, PartyLost(RUN, T0, "sat", 31.0))
     assert (state.absent, actions) == (("sat", "card"), ())
     state, actions = step(state, PartyBack(RUN, T0, "card"))
