@@ -13,7 +13,7 @@ from parties.transport.channel import End, Frame, SessionTerms
 from parties.wire.gen import exchange_pb2 as wire
 from psi.flow import RemoteProtocolError
 
-__all__ = ["LARGEST_FRAME", "assemble", "wire_frames"]
+__all__ = ["LARGEST_FRAME", "Arriving", "assemble", "wire_frames"]
 
 _CHUNK = 2**19
 _SMALLEST = 4096  # smaller chunks of a large message would cost many times their bytes to keep
@@ -36,6 +36,19 @@ def wire_frames(item: Frame | End) -> Iterator[wire.Frame]:
     yield wire.Frame(header=header, data=item.body[:_CHUNK])
     for start in range(_CHUNK, len(item.body), _CHUNK):
         yield wire.Frame(data=item.body[start : start + _CHUNK])
+
+
+class Arriving(Iterator[wire.Frame]):
+    """One call's frames as they come. ``within``: some came after the last whole message, so one has begun."""
+
+    def __init__(self, frames: Iterator[wire.Frame]) -> None:
+        self._frames = frames
+        self.within = False
+
+    def __next__(self) -> wire.Frame:
+        frame = next(self._frames)
+        self.within = True
+        return frame
 
 
 def assemble(frames: Iterator[wire.Frame], terms: SessionTerms, peer: str) -> Iterator[Frame | End]:

@@ -14,7 +14,7 @@ from parties.errors import PeerError
 from parties.process.supervision import start_task
 from parties.transport.channel import SessionTerms
 from parties.transport.chunks import wire_frames
-from parties.transport.inbox import Inbox
+from parties.transport.inbox import FRUITLESS, Inbox
 from parties.transport.outbox import Outbox
 from parties.transport.routes import Way
 from parties.wire.gen import exchange_pb2 as wire
@@ -23,7 +23,6 @@ __all__ = ["FAREWELL", "Caller", "Courier", "Deliver"]
 
 _LOG = logging.getLogger(__name__)
 _PAUSE = 0.1
-_FRUITLESS = 8
 FAREWELL = 1.0
 
 Deliver: TypeAlias = "grpc.StreamStreamMultiCallable[wire.Frame, wire.Receipt]"
@@ -110,7 +109,7 @@ class Courier:
             self._taken, self._fruitless, self._fruitless_since = taken, 0, now
             return False
         self._fruitless += 1
-        return self._fruitless >= _FRUITLESS and now - self._fruitless_since >= window
+        return self._fruitless >= FRUITLESS and now - self._fruitless_since >= window
 
     def _unreachable(self, detail: str) -> PeerError:
         _LOG.warning("%s: no connection to %r: %s", self._terms.session, self._peer, detail)

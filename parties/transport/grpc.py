@@ -36,7 +36,7 @@ from parties.members.roster import Member, Roster, certificate_name
 from parties.names import COORDINATOR
 from parties.settings.consortium import TransportSettings
 from parties.transport.channel import End, Frame, SessionTerms
-from parties.transport.chunks import LARGEST_FRAME, assemble
+from parties.transport.chunks import LARGEST_FRAME, Arriving, assemble
 from parties.transport.courier import FAREWELL, Caller, Courier, Deliver
 from parties.transport.inbox import INTAKE_FAILED, ConnectionReplaced, SessionClosed
 from parties.transport.meter import Recorder
@@ -366,9 +366,11 @@ def _take_in(
     context.add_callback(inbox.wake)
     ticket, expected = inbox.attach(peer)
     messages = size = 0
+    arriving = Arriving(frames)
     try:
         yield wire.Receipt(next=expected)
-        for item in assemble(frames, channel.terms, peer):
+        for item in assemble(arriving, channel.terms, peer):
+            arriving.within = False
             if isinstance(item, End):
                 inbox.end(peer, ticket, aborted=item.aborted, anew=item.anew)
                 yield wire.Receipt(next=expected)
@@ -391,4 +393,4 @@ def _take_in(
         inbox.abort(INTAKE_FAILED)
         refuse(context, grpc.StatusCode.ABORTED, _FAULT, repr(error))
     finally:
-        inbox.lose(peer, ticket)
+        inbox.lose(peer, ticket, within=arriving.within)

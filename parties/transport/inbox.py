@@ -19,8 +19,10 @@ from parties.transport.meter import Direction, Meter, Record, Recorder
 from parties.transport.transcript import Transcript, TranscriptHead
 from psi.flow import RemoteProtocolError
 
-__all__ = ["INTAKE_FAILED", "ConnectionReplaced", "Inbox", "SessionClosed", "record_of"]
+__all__ = ["FRUITLESS", "INTAKE_FAILED", "ConnectionReplaced", "Inbox", "SessionClosed", "record_of"]
 
+FRUITLESS = 8
+"""So many connections that come and go, and bring nothing whole, are a line that nobody waits for."""
 INTAKE_FAILED = "this node could not take in a message: its log says why"
 
 
@@ -43,6 +45,8 @@ class _Sender:
     waiting: int = 0
     ended: bool = False
     lost_at: float | None = None
+    broken: int = 0
+    broken_since: float = 0.0
     failure: PeerError | None = None
     queues: dict[str, deque[Frame]] = field(default_factory=dict)
 
@@ -89,6 +93,7 @@ class Inbox:
                 sender = self._admit(frame, ticket)
                 self._wait_for_room(sender, frame, ticket, alive, patience)
                 sender.expected += 1
+                sender.broken = 0
                 sender.unread += len(frame.body)
                 sender.transcript.extend(frame.kind, digest)
                 self._meter.add("received", frame.sender, frame.kind, len(frame.body))
@@ -121,14 +126,34 @@ class Inbox:
                     sender.failure = PeerError(f"{name!r} has stopped its part of the run: its own log says why", name)
                 self._change.notify_all()
 
-    def lose(self, name: str, ticket: int) -> None:
-        """The connection of ``name`` is gone; it may return within the reconnect window."""
+    def lose(self, name: str, ticket: int, *, within: bool = False) -> None:
+        """The connection of ``name`` is gone, ``within`` a message; it may return within the reconnect window.
+
+        One that is lost within a message again and again, for as long as that window, is given up: as its own side
+        would, where it is the line, and whatever it is, nobody waits for it longer. It is no breach.
+        """
         with self._change:
             sender = self._senders[name]
+            if within:
+                self._note_broken(name, sender)
             if ticket == sender.ticket and not sender.ended and sender.lost_at is None:
                 sender.lost_at = time.monotonic()
                 sender.ticket += 1
                 self._change.notify_all()
+
+    def _note_broken(self, name: str, sender: _Sender) -> None:
+        now = time.monotonic()
+        sender.broken += 1
+        if sender.broken == 1:
+            sender.broken_since = now
+        lasting = now - sender.broken_since >= self._terms.settings.reconnect_seconds
+        if sender.broken >= FRUITLESS and lasting and sender.failure is None:
+            sender.failure = PeerError(
+                f"the connection to {name!r} breaks within a message again and again, {sender.broken} times now: "
+                "see the line to it, and what its node does",
+                name,
+            )
+            self._change.notify_all()
 
     def fail(self, name: str, error: PeerError) -> None:
         """``name`` cannot be dealt with any more."""

@@ -22,6 +22,7 @@ from parties.members.keys import create_identity
 from parties.members.roster import Roster
 from parties.settings.consortium import TransportSettings
 from parties.transport.grpc import ExchangeServer
+from parties.transport.inbox import FRUITLESS
 from parties.wire.gen import exchange_pb2 as wire
 from psi.flow import Recv, RemoteProtocolError, Role
 from tests.conformance.rigs import (
@@ -253,6 +254,35 @@ def test_malformed_streams_are_breaches(tmp_path: Path, fault: str) -> None:
         with pytest.raises(RemoteProtocolError) as caught:
             channel.receive([NOTE], 10)
         assert caught.value.peer == "label"
+
+
+def test_a_peer_that_ends_each_call_within_a_message_is_given_up_and_no_breach(tmp_path: Path) -> None:
+    """It is named and nobody waits for it longer. What comes whole in between begins the count anew."""
+    identities, roster = make_roster(tmp_path, ROLES)
+    settings = SETTINGS.model_copy(update={"reconnect_seconds": 0.001, "contact_seconds": 60})
+    header = wire.Header(run_id=RUN, session=SESSION, sender="label", kind="test.blob", size=10_000)
+    half = wire.Frame(header=header, data=bytes(5_000))
+    whole = list(conversation("label", [frame("label", 0, Note(1, "whole"))]))[1:2]
+    with (
+        ExchangeServer(identities["cards"], roster, roster["cards"].address, settings=settings) as cards,
+        cards.open(RUN, SESSION, ROLES, ALL) as channel,
+    ):
+
+        def calls(number: int, *before: wire.Frame) -> None:
+            for _ in range(number):
+                assert call_raw(identities["label"], roster, "cards", iter([hello("label"), *before, half])) is None
+
+        calls(FRUITLESS - 1)
+        calls(1, *whole)
+        calls(FRUITLESS - 2)
+        channel.inbox.check("label")
+        assert channel.receive([NOTE], 10) == (0, Note(1, "whole"))
+        calls(1)
+        with pytest.raises(PeerError, match="'label' breaks within a message again and again, 8 times now") as caught:
+            channel.receive([NOTE], 10)
+        assert caught.value.peer == "label"
+        assert not channel.inbox.faulty
+        channel.abort("done")
 
 
 def test_a_party_outside_the_session_is_refused(tmp_path: Path) -> None:
