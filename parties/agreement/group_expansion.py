@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from parties.agreement.terms import PartyTerms
+from vfl.federated.expansion import VALUES_A_MOMENT
 from vfl.federated_terms import RING_BITS
 
 if TYPE_CHECKING:
@@ -75,13 +76,18 @@ def expansion_sentences(group: GroupTerms, numbers: tuple[int, int]) -> Iterator
     yield (
         f"After the encoder {names} fit one expansion of their columns, on the first {terms.fit_periods} periods, by "
         "two sums of all of them. The first they add up themselves, of uniform shares, and it opens to them alone: "
-        f"the number of their rows, {cells}{numbers[0]} numbers; it opens before anybody can tell whether the rows "
-        "suffice for the second. The second is a secure sum that opens to them and the coordinator: of each feature "
+        f"the number of their rows, {cells}{numbers[0]} numbers. "
+        "The second is a secure sum that opens to them and the coordinator: of each feature "
         f"and of each product of two, {numbers[1]} numbers, of {RING_BITS} bits; the number of rows can be worked out "
-        "of it. No member's own number opens; all members but one who collude read that one's. A member that cheats "
-        "makes its counts up, other ones in each attempt: it "
-        + ("places the edges of bins, or " if terms.bins else "")
-        + "has the second sum opened of so few rows that they can be solved for. A member that makes its part of the "
+        "of it. No member's own number opens; all members but one who collude read that one's. A member whose own "
+        f"rows, as far as they differ, hold fewer than {VALUES_A_MOMENT * numbers[1]} values takes part in neither, "
+        "and the run ends: of few rows such sums can be solved for."
+        + (
+            " A member that cheats makes its counts up, other ones in each attempt: it places the edges of bins."
+            if terms.bins
+            else ""
+        )
+        + " A member that makes its part of the "
         "second sum up, or a coordinator that tells a false total, turns everybody's columns of it. The counts are the "
         "same in every run on the same rows: of a member that is in one such run and not in another, and of what one "
         "member changed in between, their difference is its own"

@@ -43,6 +43,13 @@ REACH = 4.0
 """Scores are cut there before anything is fitted on them, so that one entity bends no edge."""
 CELLS = 128
 """Of equal width, in which a column's scores are counted: an edge of a bin is an edge of a cell."""
+VALUES_A_MOMENT = 4
+"""A member has as many values as this for each moment, in rows that differ: of its rows alone they cannot be solved for
+then, whatever others add. From one value a moment they were, to 0.3 % of a deviation
+(tests/attacks/test_expansion_sums.py); a moment is of some 32 bits, a value of some 14, and 0.6 of them as elsewhere.
+"""
+_ALIKE = 2
+"""Decimals of a score from which on rows differ."""
 _FRACTION = 24
 _FIRST, _COUNTS = 2, 4
 """Numbers of what members tell each other that they hold, after those of the encoder."""
@@ -87,19 +94,28 @@ class ExpansionPlan:
         return self.counted + self.moments
 
     def check(self, counts: F64) -> None:
-        """Raise :class:`UnfitSums` where rows are too few for what the second sum tells of them, or no rows make these
-        counts.
-        """
+        """Raise :class:`UnfitSums` where rows are too few for the directions, or no rows make these counts."""
         rows, cells = counts[0], counts[1:].reshape(-1, CELLS)
         if (counts < 0).any() or (cells.sum(axis=1) != rows).any():
             raise UnfitSums(
                 "the members' counts are of no rows: one of them made its own up, and a sum does not show which; "
                 "propose the run again without [group.expand], or without that member"
             )
-        if rows * self.columns < self.moments or rows <= self.shape.outputs:
+        if rows <= self.shape.outputs:
             raise UnfitSums(
-                f"the members' first {self.shape.fit_periods} periods hold {rows:.0f} rows of {self.columns} columns, "
-                f"and {self.moments} sums of an expansion would tell too much of so few: raise "
+                f"the members' first {self.shape.fit_periods} periods hold {rows:.0f} rows, too few for "
+                f"{self.shape.outputs} directions: raise group.expand.fit_periods, or lower group.expand.outputs"
+            )
+
+    def check_own(self, rows: F64) -> None:
+        """Raise :class:`UnfitSums` where a member's own rows (n, columns) are too few for what the second sum tells of
+        them, to others who know all the rest or make it up.
+        """
+        many = len(np.unique(np.round(rows, _ALIKE) + 0.0, axis=0))
+        if many * self.columns < VALUES_A_MOMENT * self.moments:
+            raise UnfitSums(
+                f"this party's first {self.shape.fit_periods} periods hold {many} different rows of {self.columns} "
+                f"columns, and {self.moments} sums of an expansion would tell too much of so few: raise "
                 "group.expand.fit_periods, or lower group.expand.fourier or bins"
             )
 
@@ -158,16 +174,16 @@ def join_expansion(
 
     Learns: how many rows all members have in the first periods together; where there are bins, of each column how many
     of these scores lie in each of 128 cells; the sum of each feature over all rows, and of each product of two.
-    Leaks: the same of its own rows as a part of these sums: of counts to the members, also where their rows are then
-    too few for moments, of moments to the coordinator too; to all other members who collude, alone.
+    Leaks: the same of its own rows as a part of these sums: of counts to the members, of moments to the coordinator
+    too; to all other members who collude, alone. Nothing where its own rows are too few for moments.
     Model: counts as :func:`vfl.federated.shared_sum.add_among`, compared and checked by every member before any moment
-    is told, so that no coordinator chooses by them whose features vary, or opens moments of too few rows. Moments as
+    is told, so that no coordinator chooses by them whose features vary. Moments as
     :func:`vfl.federated.secure_sum.add`, with a threshold of all members. A member that cheats makes its counts up: it
-    places edges of bins, other ones in each attempt, or has moments opened of so few rows that they can be solved for.
-    A member that tells made-up moments, or a coordinator that tells everybody a false total, turns everybody's
-    directions. Counts are the same in every run on the same rows, and with equal edges the moments of bins: of a
-    member that is in one run and not in another, and of what one member changed in between, the difference is its own.
-    Fourier features are of other frequencies in every run.
+    places edges of bins, other ones in each attempt. A member that tells made-up moments, or a coordinator that tells
+    everybody a false total, turns everybody's directions. Counts are the same in every run on the same rows, and with
+    equal edges the moments of bins: of a member that is in one run and not in another, and of what one member changed
+    in between, the difference is its own. Fourier features are of other frequencies in every run, so runs on the same
+    rows tell more of them, which nobody counts.
     Source: docs/groups.md#an-expansion-of-a-group.
     """
     making = _summed(plan, me, rows, stream)
@@ -177,6 +193,7 @@ def join_expansion(
 
 def _summed(plan: ExpansionPlan, me: str, rows: F64, stream: SecretStream) -> Flow[JointEncoder]:
     sums, members = plan.sums, plan.group.members
+    plan.check_own(rows)
     counts = RING.decode((yield from add_among(RING, members, me, RING.encode(counts_of(plan, rows), 0), stream)), 0)
     yield from _compared(members, me, counts)
     plan.check(counts)

@@ -70,9 +70,10 @@ def test_a_group_that_fits_an_expansion_says_what_opens(tmp_path: Path) -> None:
     text = " ".join(agreement_lines(made))
     assert "fit one expansion of their columns, on the first 28 periods, by two sums of all of them. The" in text
     assert "it opens to them alone: the number of their rows, and of each column" in text
-    assert "513 numbers; it opens before anybody can tell" in text
+    assert "513 numbers. The second is a secure sum" in text
     assert "of each feature and of each product of two, 434 numbers, of 63 bits" in text
-    assert "places the edges of bins, or has the second sum opened of so few rows" in text
+    assert "hold fewer than 1736 values takes part in neither, and the run ends" in text
+    assert "makes its counts up, other ones in each attempt: it places the edges of bins." in text
     assert "fitted without labels by the members of group lenders together" in text
     assert "and the two sums that its expansion is made of" in " ".join(who_learns(made)["west"])
     assert "and the moments that its expansion is made of; no row" in " ".join(who_learns(made)[COORDINATOR])

@@ -26,7 +26,7 @@ PLAN = ExpansionPlan(SHAPE, 2, SumTerms(NAMES, COORDINATOR, 2, RING, RUN), 0)
 
 def raw_of(seed: int) -> F64:
     draw = np.random.default_rng(seed)
-    values = draw.normal(size=(12, 15, 2))
+    values = draw.normal(size=(12, 60, 2))
     values[draw.random(values.shape) < 0.1] = np.nan
     values[:, 0] = np.nan
     return values

@@ -38,7 +38,7 @@ def plan(run: str = RUN, **shape: Any) -> ExpansionPlan:
     return ExpansionPlan(ExpansionShape.model_validate(terms), 3, SumTerms(NAMES, COORDINATOR, 3, RING, run), 7)
 
 
-def rows_of(seed: int, count: int = 60) -> F64:
+def rows_of(seed: int, count: int = 320) -> F64:
     return np.clip(np.random.default_rng(seed).standard_t(4, size=(count, 3)), -REACH, REACH)
 
 
@@ -121,8 +121,11 @@ def test_made_up_counts_too_few_rows_and_too_few_directions_are_refused() -> Non
     terms.check(counts)
     with pytest.raises(UnfitSums, match="counts are of no rows"):
         terms.check(counts + np.eye(len(counts))[1])
-    with pytest.raises(UnfitSums, match=r"hold 40 rows of 3 columns, and 189 sums .* raise group.expand.fit_periods"):
-        terms.check(counts_of(terms, rows_of(0, 40)))
+    with pytest.raises(UnfitSums, match=r"hold 5 rows, too few for 5 directions: raise group.expand.fit_periods"):
+        terms.check(counts_of(terms, rows_of(0, 5)))
+    terms.check_own(rows_of(0, 252))
+    with pytest.raises(UnfitSums, match=r"hold 251 different rows of 3 columns, and 189 sums .* raise group.expand"):
+        terms.check_own(np.repeat(rows_of(0, 251), 2, axis=0))
     alike = plan(fourier=0, bins=4, outputs=11)
     made = np.concatenate([counts, moments_of(alike, rows_of(0, 300), edges)])
     with pytest.raises(UnfitSums, match="fewer than 11 directions"):
