@@ -123,14 +123,17 @@ def _options(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", hidden=True, help="Show where an error was raised.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", hidden=True, help="Show where an error was raised; log how connections end.")
+    ] = False,
+    trace: Annotated[bool, typer.Option("--trace", hidden=True, help="Show where an error was raised.")] = False,
 ) -> None:
-    state.debug = debug
+    state.debug, state.trace = debug, debug or trace
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; returns the exit code. Nothing but :class:`SystemExit` gets out."""
-    state.debug = False
+    state.debug = state.trace = False
     command: Any = typer.main.get_command(app)
     try:
         _refuse_unreadable(sys.argv[1:] if arguments is None else arguments)
@@ -174,7 +177,7 @@ def _refuse_unreadable(arguments: Sequence[str]) -> None:
 
 
 def _failed(error: BaseException, text: str, code: int) -> int:
-    if state.debug:
+    if state.trace:
         traceback.print_exception(error)
     complain(f"error: {text}")
     return code

@@ -15,7 +15,7 @@ from parties.cli.parent import follow_parent
 from parties.errors import ConfigError
 from parties.process.leaving import when_told_to_stop
 from parties.process.logs import log_to
-from parties.terminal.console import say
+from parties.terminal.console import say, state
 
 __all__ = ["coordinator", "coordinator_start", "party", "party_approve", "party_start"]
 
@@ -88,7 +88,7 @@ def _begin(home: Path, with_parent: bool, key_file: Path | None, log_json: bool)
     """Log to standard error; with a parent, stop when its end of our standard input closes."""
     if not home.is_dir():
         raise ConfigError(f"{home}: no such folder; name the node's home")
-    log_to(json_lines=True if log_json else None)
+    log_to(json_lines=True if log_json else None, debug=state.debug)
     joining.use_key_file(key_file)
     if with_parent:
         follow_parent()

@@ -136,8 +136,10 @@ class RunThread:
         except EntenteError as trouble:
             _LOG.error("%s", trouble)
         lost = isinstance(error, PeerError)
-        if isinstance(error, PeerError) and error.anew:
-            _LOG.info("run %s: %s stopped: %s", self._context.run_id[:12], phase, error)
+        if isinstance(error, PeerError):  # the run is not over
+            level = logging.INFO if error.anew else logging.WARNING
+            again = "" if error.anew else f". The run waits: {phase} begins anew once everybody is there"
+            _LOG.log(level, "run %s: %s stopped: %s%s", self._context.run_id[:12], phase, error, again)
         else:
             _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
         self._outbox.failed(self._context.run_id, phase, attempt, reason, peer, lost=lost)

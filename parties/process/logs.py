@@ -48,9 +48,14 @@ class PlainLines(logging.Formatter):
         return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def log_to(stream: TextIO | None = None, *, json_lines: bool | None = None) -> None:
-    """Log to ``stream`` (standard error); JSON where asked for, or where ``ENTENTE_LOG_FORMAT`` is ``json``."""
+def log_to(stream: TextIO | None = None, *, json_lines: bool | None = None, debug: bool = False) -> None:
+    """Log to ``stream`` (standard error); JSON where asked for, or where ``ENTENTE_LOG_FORMAT`` is ``json``.
+
+    ``debug``: of this program also what is of use to its makers alone, such as how the library says that a call ended.
+    """
     wanted = os.environ.get(LOG_FORMAT, "") == "json" if json_lines is None else json_lines
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if wanted else PlainLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if debug:
+        logging.getLogger("parties").setLevel(logging.DEBUG)

@@ -42,6 +42,7 @@ class State:
     """What the options before the command set, for one command line."""
 
     debug: bool = False
+    trace: bool = False
 
 
 state = State()

@@ -23,6 +23,7 @@ __all__ = ["FAREWELL", "Caller", "Courier", "Deliver"]
 
 _LOG = logging.getLogger(__name__)
 _PAUSE = 0.1
+_SAID_SECONDS = 60.0
 FAREWELL = 1.0
 
 Deliver: TypeAlias = "grpc.StreamStreamMultiCallable[wire.Frame, wire.Receipt]"
@@ -63,6 +64,7 @@ class Courier:
         self._caller = caller
         self._call: Any = None
         self._told = ""
+        self._away, self._said = False, -_SAID_SECONDS
         self._resumed = False
         self._taken, self._fruitless, self._fruitless_since = 0, 0, time.monotonic()
         self._stopped = threading.Event()
@@ -89,6 +91,7 @@ class Courier:
                 self._give_up(error)
                 return
             tried = True
+            self._say_lost(reached, settings.reconnect_seconds if reached else window)
             if reached:
                 window, since = settings.reconnect_seconds, time.monotonic()
                 if self._gets_nowhere(window):
@@ -102,6 +105,23 @@ class Courier:
                 self.outbox.missed()
                 self._stopped.wait(_PAUSE)
 
+    def _say_lost(self, reached: bool, window: float) -> None:
+        """Once for each time that the peer is away, and once a minute at most: it is called ten times a second."""
+        now = time.monotonic()
+        if self.outbox.done or self._stopped.is_set() or self._away or now - self._said < _SAID_SECONDS:
+            return
+        self._away, self._said = True, now
+        what = f"the connection to {self._peer!r} is lost" if reached else f"{self._peer!r} cannot be reached"
+        _LOG.warning("run %s: %s: %s; it is called again, and waited for up to %g s", *self._place(), what, window)
+
+    def _say_back(self) -> None:
+        if self._away:
+            _LOG.info("run %s: %s: %r is there again", *self._place(), self._peer)
+        self._away = False
+
+    def _place(self) -> tuple[str, str]:
+        return self._terms.run_id[:12], self._terms.session
+
     def _gets_nowhere(self, window: float) -> bool:
         """Whether connections have come and gone for ``window`` seconds, and the peer took nothing of what waits."""
         taken, now = self.outbox.taken, time.monotonic()
@@ -112,7 +132,7 @@ class Courier:
         return self._fruitless >= FRUITLESS and now - self._fruitless_since >= window
 
     def _unreachable(self, detail: str) -> PeerError:
-        _LOG.warning("%s: no connection to %r: %s", self._terms.session, self._peer, detail)
+        _LOG.debug("run %s: %s: no connection to %r: %s", *self._place(), self._peer, detail)
         text = f"{self._peer!r} cannot be reached: see whether its node is running and knows our certificate"
         relayed = self._caller.trouble()
         return PeerError(f"{text} (through the coordinator: {relayed})" if relayed else text, self._peer)
@@ -131,6 +151,7 @@ class Courier:
                 if not reached:
                     reached = True
                     self._caller.reached(way)
+                    self._say_back()
                 if receipt.closed:
                     self.outbox.discard()
                 elif self._resumed:
@@ -146,7 +167,7 @@ class Courier:
             detail = f"{way}: {error.code()}: {error.details()}"
             if detail != self._told:  # a peer that is away is tried ten times a second
                 self._told = detail
-                _LOG.info("%s: call to %r ended: %s", self._terms.session, self._peer, detail)
+                _LOG.debug("run %s: %s: the call to %r ended: %s", *self._place(), self._peer, detail)
             refusal = _REFUSALS.get(error.code())
             if refusal or "CERTIFICATE_VERIFY_FAILED" in detail:
                 text = f"{self._peer!r} {refusal or 'does not show the certificate that our roster names'}"

@@ -153,8 +153,10 @@ def test_bytes_changed_on_the_wire_change_no_message(pair: tuple[ExchangeServer,
 
 
 def test_a_connection_that_stays_away_names_the_peer_on_both_sides(
-    pair: tuple[ExchangeServer, ExchangeServer, Wire],
+    pair: tuple[ExchangeServer, ExchangeServer, Wire], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The log says so once in plain words; what the library says of it is at level debug."""
+    caplog.set_level(logging.DEBUG, "parties")
     label, cards, relay = pair
     sender, receiver = label.open(RUN, SESSION, ROLES, ALL), cards.open(RUN, SESSION, ROLES, ALL)
     sender.send("cards", Note(1, "here"))
@@ -168,6 +170,11 @@ def test_a_connection_that_stays_away_names_the_peer_on_both_sides(
     assert caught.value.peer == "cards"
     with pytest.raises(PeerError, match="'cards' cannot be reached"):
         sender.send("cards", Note(2, "lost"))
+    told = [(one.levelname, one.getMessage()) for one in caplog.records if "'cards'" in one.getMessage()]
+    assert [text for level, text in told if level != "DEBUG"] == [
+        f"run {RUN[:12]}: {SESSION}: the connection to 'cards' is lost; it is called again, and waited for up to 1.5 s"
+    ]
+    assert any("StatusCode." in text for level, text in told if level == "DEBUG")
 
 
 def test_a_server_that_forgot_the_session_is_not_sent_half_of_it(tmp_path: Path) -> None:

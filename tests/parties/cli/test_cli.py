@@ -168,6 +168,7 @@ def test_faults_of_the_program_are_one_line_and_debug_shows_where(entente, monke
     ran = entente("--debug", "simulate", "--out", "x")
     assert ran.code == 1
     assert "Traceback" in ran.err
+    assert "Traceback" in entente("--trace", "simulate", "--out", "x").err, "what a demo's processes run with"
 
 
 def test_an_interrupt_is_a_clean_stop(entente, monkeypatch: pytest.MonkeyPatch) -> None:

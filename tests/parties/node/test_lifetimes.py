@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -33,6 +34,7 @@ from parties.node.node import Node
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings, load_consortium
 from parties.settings.toml_text import to_toml
+from psi.flow import RemoteProtocolError
 
 RUNS = 20 if os.environ.get("ENTENTE_LONG") else 4
 PANEL_BYTES = 8 << 20
@@ -284,6 +286,33 @@ def test_a_fault_in_a_phase_fails_the_phase_and_not_the_thread(
             assert said[4] == "an internal error (RuntimeError): see the node's log"
             gc.collect()
             assert PANELS[-1]() is None, "what a failed attempt held is let go of"
+
+
+@pytest.mark.parametrize(("anew", "level"), [(False, "WARNING"), (True, "INFO")])
+def test_a_peer_that_is_lost_is_a_warning_and_says_what_is_waited_for(
+    anew: bool, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run goes on later. What ends it here is an error."""
+    caplog.set_level(logging.INFO, "parties")
+    said: list[Any] = []
+    context: Any = SimpleNamespace(
+        run_id="ab" * 32, abort=said.append,
+        audit=SimpleNamespace(append=lambda *_: None, head=lambda since: SimpleNamespace(model_dump=lambda mode: {})),
+    )  # fmt: skip
+    outbox: Any = SimpleNamespace(failed=lambda *told, lost: said.append((*told[2:], lost)))
+    thread = run_thread.RunThread(context, {}, cast(Any, None), outbox)
+    try:
+        thread._fail("train", 1, PeerError("'card' cannot be reached", "card", anew=anew))
+        thread._fail("train", 2, RemoteProtocolError("a message of a kind that is not in the register", "card"))
+    finally:
+        thread.end("the test is over")
+        thread.join(10)
+    waits = "" if anew else ". The run waits: train begins anew once everybody is there"
+    assert [(one.levelname, one.getMessage()) for one in caplog.records if one.name == run_thread.__name__] == [
+        (level, f"run abababababab: train stopped: 'card' cannot be reached{waits}"),
+        ("ERROR", "run abababababab: train failed: card: a message of a kind that is not in the register"),
+    ]
+    assert said[0] == (1, "'card' cannot be reached", "card", True)
 
 
 def test_a_command_that_fails_is_logged_and_the_next_is_taken(
