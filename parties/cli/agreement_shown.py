@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parties.terminal.console import section, table
+from parties.plurals import things
+from parties.terminal.console import pasted, say, section, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from parties.node.settings import NodeSettings
     from vfl.models.disclosure import Caution
 
-__all__ = ["show_agreement", "show_all_to_sign", "show_openings", "show_width_and_passes"]
+__all__ = ["show_agreement", "show_all_to_sign", "show_in_short", "show_openings", "show_width_and_passes"]
 
 
 def show_agreement(agreement: Agreement, me: str = "", own: Sequence[Caution] = ()) -> None:
@@ -30,10 +31,7 @@ def show_agreement(agreement: Agreement, me: str = "", own: Sequence[Caution] = 
 
 def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
     """All that the operator of the node in ``home`` signs: the text, every term, and what is not as it was."""
-    from parties.agreement.cautions import weaker_than_before
-    from parties.agreement.every_term import differences
     from parties.agreement.text import terms_section
-    from parties.node.last_signed import last_signed
     from parties.node.own_rows import kept_own_rows, own_cautions, own_lines
 
     own = kept_own_rows(home / "runs" / agreement.run_id)
@@ -44,6 +42,35 @@ def show_all_to_sign(agreement: Agreement, settings: NodeSettings, home: Path) -
         section("This party's labels", [_universe(agreement, settings, home)])
     whole = terms_section(agreement)
     section(whole.title, whole.lines)
+    _show_new(agreement, settings, home)
+
+
+def show_in_short(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
+    """What is signed, in a few lines, for who has read it; and what is not as it was."""
+    from parties.agreement.cautions import agreement_cautions
+    from parties.node.own_rows import kept_own_rows, own_cautions
+
+    own = own_cautions(kept_own_rows(home / "runs" / agreement.run_id))
+    twice = [one.term for one in (*agreement_cautions(agreement, settings.party.name), *own)]
+    first, last, number = agreement.periods[0], agreement.periods[-1], things(len(agreement.periods), "periods")
+    over = "static data, one row an entity" if agreement.calendar is None else f"{first} to {last}, {number}"
+    say(
+        f"Run {agreement.run_id}",
+        f"Purpose: {agreement.purpose or 'none is named'}",
+        f"Over: {over}",
+        f"Model: {agreement.model.kind}",
+        f"Look twice: {', '.join(dict.fromkeys(twice)) or 'nothing lowers protection or pay below what is usual'}",
+    )
+    _show_new(agreement, settings, home)
+    say("", f"Read it whole: entente run review {agreement.run_id[:12]} --home {pasted(home)}")
+
+
+def _show_new(agreement: Agreement, settings: NodeSettings, home: Path) -> None:
+    """What is not as in the last agreement with the same parties."""
+    from parties.agreement.cautions import weaker_than_before
+    from parties.agreement.every_term import differences
+    from parties.node.last_signed import last_signed
+
     before = last_signed(home, settings, agreement)
     if before is None:
         section("Compared with the last one", ["This node has signed no agreement with these parties before."])
@@ -116,7 +143,6 @@ def show_openings(agreement: Agreement, standing: int) -> None:
 def show_width_and_passes(agreement: Agreement) -> None:
     """Which other widths and passes the agreed share of a row's features would allow, for whoever proposes."""
     from parties.proposing.width_and_passes import width_and_passes
-    from parties.terminal.console import say
 
     rooms = width_and_passes(agreement)
     if not rooms:

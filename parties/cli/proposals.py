@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parties.cli.agreement_shown import show_agreement, show_all_to_sign, show_width_and_passes
+from parties.cli.agreement_shown import show_agreement, show_all_to_sign, show_in_short, show_width_and_passes
 from parties.cli.joining import duration
 from parties.cli.review_shown import show_cost, show_review
 from parties.cli.runs import Coordinator, Credentials, OrHome, Run, app, connect, full_id, proposed_run, reading
@@ -237,7 +237,10 @@ def run_review(
 def run_approve(
     run: Run, home: Home, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, by: As = ""
 ) -> None:
-    """Approve a proposed run. The node signs once as many people as it needs have approved."""
+    """Approve a proposed run. The node signs once as many people as it needs have approved.
+
+    It shows all terms and asks; with --yes it shows what is signed in short, and what is not as it was before.
+    """
     from parties.node.decisions import decide, waiting_for
     from parties.node.settings import load_node_settings
 
@@ -245,7 +248,7 @@ def run_approve(
     settings = load_node_settings(home / "node.toml")
     agreement = _agreement(folder)
     _refuse_ended(folder, agreement)
-    show_all_to_sign(agreement, settings, home)
+    (show_in_short if yes else show_all_to_sign)(agreement, settings, home)
     if not yes and not typer.confirm("Sign this agreement?", default=False):
         say("Nothing was decided: the run waits. Refuse it for good with entente run reject.")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,8 +51,31 @@ def test_what_waits_is_named_with_the_command_that_reads_it(
     said = listed(home, capsys)
     assert "waits for you" in said
     assert f"entente run review {agreement.run_id[:12]} --home {home}" in said
+    capsys.readouterr()
     assert run(["run", "approve", agreement.run_id[:8], "--home", str(home), "--yes"]) == 0
+    said = capsys.readouterr().out
     assert "approved" in listed(home, capsys)
+    lines = said.splitlines()
+    assert len(lines) < 20, "who says yes beforehand has read it"
+    assert lines[:4] == [
+        f"Run {agreement.run_id}",
+        f"Purpose: {agreement.purpose}",
+        f"Over: {agreement.periods[0]} to {agreement.periods[-1]}, 12 periods",
+        f"Model: {agreement.model.kind}",
+    ]
+    assert "signed no agreement with these parties before" in said
+    assert f"Read it whole: entente run review {agreement.run_id[:12]} --home {home}" in said
+
+
+def test_who_is_asked_reads_every_term_first(
+    waiting: tuple[Path, Agreement], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, agreement = waiting
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run(["run", "approve", agreement.run_id[:8], "--home", str(home)]) == 0
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) > 60
+    assert "Nothing was decided: the run waits" in said
 
 
 def test_nothing_is_signed_once_a_run_has_ended(
