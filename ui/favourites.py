@@ -36,8 +36,7 @@ def star(client: ClientProtocol, kind: FavouriteKind, what: str) -> None:
     """The button that makes the ``kind`` on this page a favourite, or none any more."""
     kept = FavouriteView(kind=kind, what=what) in favourites(client)
     st.button(
-        f"Favourite {kind}" if kept else "Add to favourites",
-        icon=":material/star:" if kept else ":material/star_outline:",
+        f"★ Favourite {kind}" if kept else "☆ Add to favourites",
         key=f"star {kind}",
         type="tertiary",
         shortcut=heard("F"),

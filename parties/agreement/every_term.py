@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from parties.agreement.document import Agreement
+from parties.agreement.plain_meanings import PLAIN_MEANINGS
 from parties.agreement.terms import RewardTerms
 from parties.ledger.entries import Unit
 
@@ -32,7 +33,7 @@ _EACH_TIME = frozenset(("nonce", "proposed at"))  # new in every agreement, and 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term: where it stands, its value in words, and what it means ("" where its name says it)."""
+    """One term: where it stands, its value in words, and what it means."""
 
     section: str
     name: str
@@ -77,7 +78,7 @@ def _terms(model: BaseModel, section: str, reward: RewardTerms) -> Iterator[Term
             later += [(_join(section, f"{name} {getattr(one, 'name', i + 1)}"), one) for i, one in enumerate(value)]
         else:
             words = _amount(value, reward) if name in AMOUNTS else _plain(value, whole=name in _WHOLE)
-            yield Term(section, name.replace("_", " "), words, field.description or "")
+            yield Term(section, name.replace("_", " "), words, field.description or PLAIN_MEANINGS.get(name, ""))
     for where, inner in later:
         yield from _terms(inner, where, reward)
 

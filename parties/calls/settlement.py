@@ -217,6 +217,10 @@ class SettlementCalls(Asking, Protocol):
         """Where runs stand, and what waits for approval."""
         return self.ask("settlement/page", question, SettlementPage)
 
+    def settlements_export(self, question: SettlementQuestion) -> bytes:
+        """Where every run stands as CSV, in the order of the list; pages are ignored."""
+        return self.fetch("settlement/export", question)
+
     def settlement_plan(self, question: StepQuestion) -> PlanView:
         """What a step would do; nothing is posted."""
         return self.ask("settlement/plan", question, PlanView)

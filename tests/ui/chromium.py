@@ -146,6 +146,18 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def press_row(self, alt: str, row: int, *, height: int = 35, column: int = 200) -> None:
+        """The mouse pressed on a row of the list with this name, counted from 0, so far from the list's left edge."""
+        named = json.dumps(f"[aria-label={json.dumps(alt)}] canvas")
+        grid = f"document.querySelector({named})"
+        self.wait_for(f"!!{grid}")
+        self.value(f"{grid}.scrollIntoView({{block: 'center'}})")
+        left, top = self.value(f"(r => [r.x, r.y])({grid}.getBoundingClientRect())")
+        at = {"x": left + column, "y": top + 36 + (row + 0.5) * height}
+        self.do("Input.dispatchMouseEvent", type="mouseMoved", **at)  # a list hears nobody who is not over it
+        for kind in ("mousePressed", "mouseReleased"):
+            self.do("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
+
     def press(self, key: str) -> None:
         """One key, such as Escape."""
         for kind in ("keyDown", "keyUp"):

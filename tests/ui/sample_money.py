@@ -200,6 +200,10 @@ class Money:
         chosen = known[asked.offset : asked.offset + asked.limit]
         return SettlementPage(runs=tuple(chosen), total=len(known), dossiers=tuple(self.dossiers))
 
+    def export(self, asked: SettlementQuestion) -> bytes:
+        known = [run.run_id for run in self.runs if run.run_id.startswith(asked.run_id)]
+        return "\r\n".join(["run_id", *known]).encode()
+
     def plan(self, asked: StepQuestion) -> PlanView:
         run = next(run for run in self.runs if run.run_id == asked.run_id)
         blocked = run.waits if asked.kind == "final" else ()
@@ -337,6 +341,7 @@ def doors(money: Money, members: Members) -> dict[str, Callable[[Any], Any]]:
         "ledger/file": money.file,
         "ledger/statement": money.file,
         "settlement/page": money.page,
+        "settlement/export": money.export,
         "settlement/plan": money.plan,
         "settlement/ask": money.ask,
         "settlement/cash-plan": money.cash_plan,

@@ -70,6 +70,20 @@ def test_the_way_from_the_list_to_a_run(address: str, browser: Browser) -> None:
     assert not browser.value("!!document.querySelector('img[src=x], a[href=\"http://x\"]')")
 
 
+def test_a_click_anywhere_on_a_row_opens_or_shows_what_it_is_of(address: str, browser: Browser) -> None:
+    browser.open(f"{address}/runs")
+    browser.wait_for_text("1 to 4 of 4 runs")
+    browser.answered()
+    browser.press_row("Runs", 2, column=400)
+    browser.wait_for(f"location.pathname + location.search === '/run?run={SETTLED}'")
+    browser.open(f"{address}/settlement")
+    browser.wait_for_text("1 to 4 of 4 runs")
+    browser.answered()
+    for row, run in ((1, "e5e5e5e5e5e5"), (2, "f6f6f6f6f6f6"), (0, "a1a1a1a1a1a1")):
+        browser.press_row("Where each run's reward stands", row, height=66)
+        browser.wait_for_text(f"Run {run} ·")
+
+
 def test_a_settled_run_draws_its_charts_and_hands_over_its_factor(address: str, browser: Browser) -> None:
     browser.open(f"{address}/run?run={SETTLED}")
     browser.wait_for("document.querySelectorAll('[data-testid=stVegaLiteChart] :is(canvas, svg)').length >= 2")

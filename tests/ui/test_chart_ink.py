@@ -13,6 +13,7 @@ import pytest
 import ui
 from parties.client import AccountView
 from tests.ui.sample import settled_run
+from ui import list_rows
 from ui.charts import runs
 from ui.charts.compared import compared_chart
 from ui.charts.drawn_once import INK, ON_DARK, ON_LIGHT, specification
@@ -84,3 +85,12 @@ def _walk(node: Any) -> list[tuple[str, Any]]:
     if isinstance(node, dict):
         return [*node.items(), *(pair for value in node.values() for pair in _walk(value))]
     return [pair for value in node for pair in _walk(value)] if isinstance(node, list) else []
+
+
+def test_words_on_a_status_chip_can_be_read() -> None:
+    """Streamlit writes in white on a ground of a luminance of 0.5 or less, and in black on others."""
+    chips = list_rows.chips(dict.fromkeys(list_rows.GROUNDS, "gray") | {"settled": "green"})["type_config"]["options"]
+    assert chips[-1] == {"value": "settled", "color": list_rows.GROUNDS["green"]}
+    assert {"red", "orange", "green", "blue", "gray"} == set(list_rows.GROUNDS)
+    for name, ground in list_rows.GROUNDS.items():
+        assert contrast("#ffffff", ground) >= 6.5, name

@@ -53,11 +53,16 @@ def test_fewer_than_two_and_foreign_runs_are_explained() -> None:
 
 
 def test_the_list_of_runs_leads_to_a_comparison() -> None:
-    app = show(runs_page, SampleClient(), [])
-    assert not [b for b in app.button if b.key == "compare chosen"]
-    app.toggle(key="compare some").set_value(True).run()
+    opened: list[object] = []
+    app = show(runs_page, SampleClient(), opened)
     assert app.button(key="compare chosen").disabled
-    assert not app.exception
+    listed = list(app.dataframe[0].value["Run"])
+    app.session_state["list of runs"] = {"selection": {"rows": [0, 2], "columns": [], "cells": []}}
+    app.run()
+    app.button(key="compare chosen").click().run()
+    [(page, query)] = opened
+    assert page == "compare"
+    assert [run_id[:12] for run_id in query["runs"].split(",")] == [listed[0], listed[2]]
 
 
 def test_lines_of_other_calendars_share_one_axis() -> None:

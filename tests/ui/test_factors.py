@@ -54,13 +54,17 @@ def test_cards_show_the_factor_and_lead_to_it() -> None:
 
 
 def test_factors_are_also_a_list_to_sort_and_to_compare() -> None:
-    app = show(factors_page, SampleClient(), [])
+    opened: list[str] = []
+    app = show(factors_page, SampleClient(), opened)
     assert not app.dataframe
     app.get("button_group")[0].set_value("list").run()
     table = app.dataframe[0].value
     assert list(table["Rank IC"]) == [0.1104, 0.1104, 0.0805], "numbers, which sort as such"
     assert HOSTILE in list(table["Purpose"]), "a table shows text as it is"
-    assert {b.label: b.disabled for b in app.button} == {"Open": True, "Compare": True}
+    assert {b.label: b.disabled for b in app.button} == {"Compare": True}
+    app.session_state["list of factors 0 3"] = {"selection": {"rows": [], "columns": [], "cells": [[1, "Made"]]}}
+    app.run()
+    assert opened == ["factor e5e5"]
 
 
 def test_search_asks_the_coordinator_and_says_when_nothing_fits() -> None:

@@ -31,19 +31,19 @@ def test_a_star_keeps_and_takes_away_and_the_overview_leads_there() -> None:
     client = SampleClient()
     opened: list[object] = []
     app = show(a_page, client, "run", opened, run=SETTLED)
-    button(app, "Add to favourites").click().run()
+    button(app, "☆ Add to favourites").click().run()
     assert kept(client) == [("run", SETTLED)]
     app = show(a_page, client, "search", opened, q="weekly")
-    button(app, "Add to favourites").click().run()
+    button(app, "☆ Add to favourites").click().run()
     app = show(a_page, client, "overview", opened)
     assert "Weekly factor" in app.button(key=f"favourite run {SETTLED}").label
     app.button(key=f"favourite run {SETTLED}").click().run()
     app.button(key="favourite search weekly").click().run()
     assert opened == [("run", {"run": SETTLED}), ("search", {"q": "weekly"})]
     app = show(a_page, client, "run", opened, run=SETTLED)
-    button(app, "Favourite run").click().run()
+    button(app, "★ Favourite run").click().run()
     assert kept(client) == [("search", "weekly")]
-    assert button(app, "Add to favourites")
+    assert button(app, "☆ Add to favourites")
 
 
 def test_lists_show_favourites_alone_where_asked() -> None:
@@ -69,10 +69,10 @@ def test_one_too_many_is_said_and_without_keys_no_button_has_one() -> None:
 
     client.doors["desk/favour"] = full
     app = show(a_page, client, "run", [], run=SETTLED)
-    assert button(app, "Add to favourites").proto.shortcut == "f"
-    button(app, "Add to favourites").click().run()
+    assert button(app, "☆ Add to favourites").proto.shortcut == "f"
+    button(app, "☆ Add to favourites").click().run()
     assert "200 favourites" in app.error[0].value
     client.doors["desk/prefer"](PreferenceQuestion(key="shortcuts", value="off"))
     app.session_state["keyboard shortcuts are off"] = True
     app.run()
-    assert button(app, "Add to favourites").proto.shortcut == ""
+    assert button(app, "☆ Add to favourites").proto.shortcut == ""

@@ -39,8 +39,9 @@ def test_runs_are_counted_and_those_under_way_can_be_opened() -> None:
     assert numbers(app) == {"In progress": "2", "Settled": "1", "Aborted": "1", "Best rank IC": "+0.110"}
     assert len(listed(app)) == 4
     table = app.dataframe[0].value.set_index("Run")
-    assert table.loc[ABORTED[:12], "Status"] == "aborted by till"
-    assert "has been silent" in table.loc[ABORTED[:12], "Why it stopped"]
+    assert list(table["Status"]) == [["training 43 %"], ["waiting for till"], ["settled"], ["aborted by till"]]
+    assert table.loc[SETTLED[:12], "Parties"] == "harbor, orbit, chatter, till"
+    assert "has been silent" in table.loc[ABORTED[:12], "Reason"]
     settled = table.loc[SETTLED[:12]]
     assert settled["t"] == 14.21
     assert settled["Uplift"] == pytest.approx(settled["Rank IC"] - 0.0553)
@@ -48,6 +49,18 @@ def test_runs_are_counted_and_those_under_way_can_be_opened() -> None:
     assert opened == [PAUSED]
     assert plain(HOSTILE, longest=90) in said(app)
     assert HOSTILE not in said(app)
+
+
+def test_a_click_on_a_row_opens_its_run_and_steps_by_keys_open_nothing() -> None:
+    opened: list[str] = []
+    app = show(runs_page, SampleClient(), opened)
+    for cell in ([0, "Proposed"], [0, "Run"], [1, "Run"]):  # Tab into the list, and two keys from there
+        app.session_state["list of runs"] = {"selection": {"rows": [], "columns": [], "cells": [cell]}}
+        app.run()
+    assert opened == []
+    app.session_state["list of runs"] = {"selection": {"rows": [1], "columns": [], "cells": [[2, "Common"]]}}
+    app.run()
+    assert opened == [SETTLED]
 
 
 def test_no_run_says_how_one_comes() -> None:

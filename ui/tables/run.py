@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -41,8 +41,20 @@ __all__ = [
     "phases_table",
     "runs_table",
     "signatures_table",
+    "standing",
     "status_text",
 ]
+
+_DOINGS: Mapping[str, str] = {
+    "approve": "to be signed",
+    "align": "aligning",
+    "encode": "encoding",
+    "train": "training",
+    "evaluate": "evaluating",
+    "value": "valuing",
+    "export": "exporting",
+    "settle": "settling",
+}
 
 
 def status_text(run: RunSummary) -> str:
@@ -61,15 +73,17 @@ def _frame(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> pd.DataF
 def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
     """One row per run, in the order given; one under way says how far it is.
 
-    Times are instants for the viewer's zone. Why runs stopped has a column where one did.
+    Times are instants for the viewer's zone. A status is a list of one, which is drawn as a chip. Why runs stopped has
+    a column where one did.
     """
-    columns = ["Proposed", "Run", "Purpose", "Status", "Rank IC", "t", "Uplift", "Common", "Took"]
+    columns = ["Proposed", "Run", "Purpose", "Status", "Parties", "Rank IC", "t", "Uplift", "Common", "Took"]
     rows = [
         (
             run.proposed_at,
             short_id(run.run_id),
             run.purpose or run.consortium,
-            _standing(run),
+            [standing(run)],
+            ", ".join(run.parties),
             run.ic_joint,
             run.t_joint,
             None if run.ic_joint is None or run.ic_own is None else run.ic_joint - run.ic_own,
@@ -80,20 +94,20 @@ def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
     ]
     found = _frame(columns, rows)
     if any(run.reason for run in runs):
-        found["Why it stopped"] = [run.reason for run in runs]
+        found["Reason"] = [run.reason for run in runs]
     return found
 
 
-def _standing(run: RunSummary) -> str:
-    """A run's status for a cell, which shows every character as it is."""
+def standing(run: RunSummary) -> str:
+    """A run's status in few words, for a chip in a list, which shows every character as it is."""
     if run.status == "paused" and run.waiting_for:
         return f"waiting for {', '.join(run.waiting_for)}"
     if run.status == "aborted" and run.culprit:
         return f"aborted by {run.culprit}"
     if run.ended or not run.phase:
         return run.status
-    doing = PHASE_DOINGS.get(run.phase) or run.phase
-    return doing if run.status == "proposed" else f"{doing}, {percent(run.progress)}"
+    doing = _DOINGS.get(run.phase) or run.phase
+    return doing if run.status == "proposed" else f"{doing} {100 * run.progress:.0f} %"
 
 
 def parties_table(parties: Sequence[PartyView]) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from ui.charts import contributions as charts
 from ui.charts.drawn_once import draw
 from ui.empty_states import ask, empty
 from ui.links import go
+from ui.list_rows import choose_row
 from ui.paging import offset_of, turn_pages
 from ui.tables.contributions import shares_table, valued_table
 from ui.text_table import show_text_table
@@ -90,11 +91,10 @@ def _across(client: ClientProtocol, page: ContributionPage, asked: Contributions
         "Reward": st.column_config.TextColumn(alignment="right"),
     }
     if len(page.runs) > 1:
-        st.caption("Select a row to see that run below.")
-    event = st.dataframe(
-        valued_table(page.runs, asked.party), hide_index=True, column_config=config, on_select="rerun",
-        selection_mode="single-row", key=f"valued {_page_key(asked)} {asked.offset}", alt="Valued runs",
-        height="content" if len(page.runs) <= 8 else 320,
+        st.caption("Click a row to see that run below.")
+    chosen = choose_row(
+        valued_table(page.runs, asked.party), key=f"valued {_page_key(asked)} {asked.offset}", first=0,
+        column_config=config, alt="Valued runs", height="content" if len(page.runs) <= 8 else 320,
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         turn_pages(_page_key(asked), page.total, _ROWS, "valued runs")
@@ -106,8 +106,7 @@ def _across(client: ClientProtocol, page: ContributionPage, asked: Contributions
             icon=":material/download:",
             on_click="ignore",
         )
-    rows = event["selection"]["rows"]
-    return page.runs[rows[0] if rows else 0]
+    return page.runs[chosen or 0]
 
 
 def _within(detail: ContributionDetail) -> None:

@@ -8,6 +8,7 @@ from parties.client import ClientProtocol, FactorCheck, FactorDetail, FactorsQue
 from ui.empty_states import ask, empty
 from ui.favourites import star
 from ui.links import go, reachable
+from ui.list_rows import open_row
 from ui.shared_reads import kept
 from ui.tables.factors import live_table, versions_table
 from ui.tables.run import files_table
@@ -125,14 +126,9 @@ def _versions(client: ClientProtocol, detail: FactorDetail) -> None:
     page = ask("versions", lambda: client.factor_page(FactorsQuestion(factor_id=name[:200], limit=_VERSIONS)))
     if page is not None:
         table = versions_table(page.cards, detail.card.run_id)
-        event = st.dataframe(
-            table, hide_index=True, on_select="rerun", selection_mode="single-row", key=f"versions {name}",
-            alt="Versions of this factor",
-        )  # fmt: skip
-        if rows := event["selection"]["rows"]:
-            chosen = page.cards[rows[0]]
-            if chosen.run_id != detail.card.run_id:
-                go("factor", run=chosen.run_id)
+        chosen = open_row(table, key=f"versions {name}", alt="Versions of this factor")
+        if chosen is not None and page.cards[chosen].run_id != detail.card.run_id:
+            go("factor", run=page.cards[chosen].run_id)
 
 
 def _about(detail: FactorDetail) -> None:

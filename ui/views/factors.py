@@ -9,10 +9,11 @@ import streamlit as st
 from parties.client import COMPARED, ClientProtocol, FactorCard, FactorOrder, FactorPage, FactorsQuestion, ViewerView
 from ui.empty_states import empty
 from ui.links import go
+from ui.list_rows import open_or_tick
 from ui.paging import offset_of, turn_pages
 from ui.shared_reads import kept
 from ui.tables.factors import factors_table
-from ui.wording import HELP, MISSING, correlation, instant, plain, short_id, t_value, things, when
+from ui.wording import HELP, correlation, instant, plain, short_id, t_value, things, when
 from ui.zone import viewer_zone
 
 __all__ = ["render"]
@@ -77,10 +78,9 @@ def _cards(page: FactorPage) -> None:
 
 
 def _list(page: FactorPage) -> None:
-    st.caption("Select a row to open the factor, or several to compare their runs. A column's title sorts this page.")
-    event = st.dataframe(
-        factors_table(page.cards), hide_index=True, on_select="rerun", selection_mode="multi-row", alt="Factors",
-        key=f"list of factors {page.offset} {page.total}", height="content", placeholder=MISSING,
+    st.caption("Click a row to open the factor; tick some to compare their runs. A column's title sorts this page.")
+    opened, ticked = open_or_tick(
+        factors_table(page.cards), key=f"list of factors {page.offset} {page.total}", alt="Factors",
         column_config={
             "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
             "t": st.column_config.NumberColumn(format="%.1f", help=HELP["t"]),
@@ -88,12 +88,10 @@ def _list(page: FactorPage) -> None:
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD", timezone=str(viewer_zone())),
         },
     )  # fmt: skip
-    chosen = [page.cards[row].run_id for row in event["selection"]["rows"] if row < len(page.cards)]
-    with st.container(horizontal=True):
-        if st.button("Open", icon=":material/query_stats:", key="open chosen", disabled=len(chosen) != 1):
-            go("factor", run=chosen[0])
-        if st.button("Compare", icon=":material/compare_arrows:", key="compare chosen", disabled=len(chosen) < 2):
-            go("compare", runs=",".join(chosen[:COMPARED]))
+    if opened is not None:
+        go("factor", run=page.cards[opened].run_id)
+    if st.button("Compare", icon=":material/compare_arrows:", key="compare chosen", disabled=len(ticked) < 2):
+        go("compare", runs=",".join(page.cards[row].run_id for row in ticked[:COMPARED]))
 
 
 def _card(card: FactorCard) -> None:

@@ -10,13 +10,13 @@ from parties.client import COMPARED, ClientProtocol, RunPage, RunsQuestion, RunS
 from ui.empty_states import ask, empty
 from ui.incidents import live_part
 from ui.links import go
+from ui.list_rows import chips, open_or_tick
 from ui.paging import pages_and_keys
 from ui.run_search import GROUPS, ORDERS, page_words, pages, question
 from ui.shared_reads import latest, seen, shared
-from ui.tables.run import runs_table, status_text
+from ui.tables.run import runs_table, standing, status_text
 from ui.wording import (
     HELP,
-    MISSING,
     STATUS_COLOURS,
     STATUS_ICONS,
     correlation,
@@ -104,8 +104,11 @@ def _list(client: ClientProtocol, viewer: ViewerView) -> None:
         else:
             empty("Nothing fits", "No run fits these filters: take one of them away.")
         return
-    _table(page)
+    chosen = _table(page)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        icon = ":material/compare_arrows:"
+        if st.button("Compare", type="primary", icon=icon, key="compare chosen", disabled=len(chosen) < 2):
+            go("compare", runs=",".join(chosen[:COMPARED]))
         st.caption(page_words(page.total, page.offset, len(page.runs)), width="content")
         if (number := pages(page.total, asked.limit)) > 1:
             pages_and_keys(_page_key(asked), number)
@@ -165,34 +168,21 @@ def _days(chosen: object) -> tuple[date, ...]:
     return tuple(chosen) if isinstance(chosen, tuple) else (chosen,) if isinstance(chosen, date) else ()
 
 
-def _table(page: RunPage) -> None:
-    many = st.toggle("Choose some to compare", key="compare some")
-    if not many:
-        st.caption("Select a row to open the run.")
+def _table(page: RunPage) -> list[str]:
+    """The list. A click on a row opens its run; gives the runs that are ticked."""
+    st.caption("Click a row to open the run; tick some to compare them.")
     config = {
         "Proposed": st.column_config.DatetimeColumn(format="distance", timezone=str(viewer_zone())),
+        "Purpose": st.column_config.TextColumn(width=166),
+        "Status": chips({standing(run): STATUS_COLOURS.get(run.status, "blue") for run in page.runs}, width=132),
+        "Parties": st.column_config.TextColumn(width=156),
         "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
-        "t": st.column_config.NumberColumn(format="%.1f", width=48, help=HELP["t"]),
-        "Uplift": st.column_config.NumberColumn(format="%+.3f", width=66, help=HELP["uplift"]),
-        "Common": st.column_config.TextColumn(width=70, alignment="right", help=HELP["common"]),
-        "Purpose": st.column_config.TextColumn(width=204),
-        "Status": st.column_config.TextColumn(width=142),
+        "t": st.column_config.NumberColumn(format="%.1f", width=42, help=HELP["t"]),
+        "Uplift": st.column_config.NumberColumn(format="%+.3f", width=60, help=HELP["uplift"]),
+        "Common": st.column_config.TextColumn(width=66, alignment="right", help=HELP["common"]),
+        "Reason": st.column_config.TextColumn(help="Why the run stopped."),
     }
-    event = st.dataframe(
-        runs_table(page.runs),
-        hide_index=True,
-        column_config=config,
-        on_select="rerun",
-        selection_mode="multi-row" if many else "single-row",
-        key=f"list of runs {many}",
-        placeholder=MISSING,
-        alt="Runs",
-        height="content",
-    )
-    chosen = [page.runs[row].run_id for row in event["selection"]["rows"]]
-    if not many and chosen:
-        go("run", run=chosen[0])
-    if many and st.button(
-        "Compare", type="primary", icon=":material/compare_arrows:", key="compare chosen", disabled=len(chosen) < 2
-    ):
-        go("compare", runs=",".join(chosen[:COMPARED]))
+    opened, ticked = open_or_tick(runs_table(page.runs), key="list of runs", alt="Runs", column_config=config)
+    if opened is not None:
+        go("run", run=page.runs[opened].run_id)
+    return [page.runs[row].run_id for row in ticked]

@@ -21,6 +21,7 @@ from parties.client import (
 )
 from ui.empty_states import ask, empty
 from ui.incidents import live_part
+from ui.list_rows import choose_row
 from ui.made_files import made_file
 from ui.money import (
     APPROVER_WORDS,
@@ -35,7 +36,7 @@ from ui.shared_reads import latest, shared
 from ui.text_table import show_text_table
 from ui.views.money_steps import CASH_STEPS, money_steps
 from ui.views.step_plan import show_plan, show_reasons
-from ui.wording import HELP, Colour, amount, as_sentence, instant, plain, short_id, when
+from ui.wording import HELP, Colour, amount, as_sentence, instant, plain, short_id, things, when
 
 __all__ = ["render"]
 
@@ -144,14 +145,24 @@ def _runs(client: ClientProtocol, viewer: ViewerView) -> None:
     page = ask("the runs", lambda: client.settlements(question))
     if page is None:
         return
-    wanted = st.query_params.get("run", "")
+    wanted, alone = st.query_params.get("run", ""), ""
     if wanted and _RUN.fullmatch(wanted) and all(run.run_id != wanted for run in page.runs):
-        page = _alone(client, wanted) or page
+        found = _alone(client, wanted)
+        page, alone = (page, "") if found is None else (found, wanted)
     if not page.runs:
         empty("Nothing to settle yet", "A run with a reward appears here once its contributions are valued.")
         return
     chosen = _choose(page)
-    turn_pages(_PAGES, page.total, _ROWS, "runs")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        turn_pages(_PAGES, page.total, _ROWS, "runs")
+        st.download_button(
+            f"Export {things(page.total, 'runs')} as CSV",
+            lambda: client.settlements_export(SettlementQuestion(run_id=alone)),
+            file_name="settlements.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
     _run(client, viewer, chosen)
     _history(page)
 
@@ -173,9 +184,8 @@ def _choose(page: SettlementPage) -> SettlementView:
     table, ids = settlements_table(page.runs), [run.run_id for run in page.runs]
     wanted = st.query_params.get("run", "")
     first = ids.index(wanted) if wanted in ids else 0
-    event = st.dataframe(
-        table, hide_index=True, on_select="rerun", selection_mode="single-row-required", key="settlement runs",
-        alt="Where each run's reward stands", selection_default={"selection": {"rows": [first]}},
+    chosen = choose_row(
+        table, key="settlement runs", first=first, alt="Where each run's reward stands",
         row_height=_LINES if any(run.waits for run in page.runs) else None,
         column_config={
             "Booked": _RIGHT, "Stands": st.column_config.TextColumn(width=115),
@@ -184,8 +194,7 @@ def _choose(page: SettlementPage) -> SettlementView:
             "Waits for": st.column_config.TextColumn(width=290),
         },
     )  # fmt: skip
-    rows = event["selection"]["rows"]
-    return page.runs[rows[0] if rows and rows[0] < len(page.runs) else first]
+    return page.runs[first if chosen is None else chosen]
 
 
 def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> None:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from parties.client import AuditEntryView, AuditQuestion, ClientProtocol, EntenteError, LogCheckView
 from ui.empty_states import ask, empty, explain
+from ui.list_rows import choose_row
 from ui.paging import offset_of, turn_pages
 from ui.tables.trust import audit_table, exchanges_table, members_table, moment
 from ui.text_table import show_text_table
@@ -30,15 +31,14 @@ def render(client: ClientProtocol) -> None:
         else:
             empty("No entry yet", "The coordinator writes one for each step of a run, and for what people do here.")
         return
-    st.caption("Select a row for the entry as it was logged, and its proof.")
-    event = st.dataframe(
-        audit_table(page.entries), hide_index=True, on_select="rerun", selection_mode="single-row",
-        key=f"audit entries {page.offset} {page.total}", alt="Entries of the audit log",
+    st.caption("Click a row for the entry as it was logged, and its proof.")
+    chosen = choose_row(
+        audit_table(page.entries), key=f"audit entries {page.offset} {page.total}", alt="Entries of the audit log",
         column_config={"What": st.column_config.TextColumn(width=340), "Entry": st.column_config.TextColumn(width=60)},
     )  # fmt: skip
     turn_pages(_pages(), page.total, _ROWS, "entries")
-    if rows := event["selection"]["rows"]:
-        _entry(client, page.entries[rows[0]])
+    if chosen is not None:
+        _entry(client, page.entries[chosen])
 
 
 def _question(client: ClientProtocol) -> AuditQuestion:

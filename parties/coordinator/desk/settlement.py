@@ -6,8 +6,8 @@ admin asks for a step, and what it asks for must be what the dry run showed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from parties.calls.asking import Role
 from parties.calls.settlement import (
@@ -22,8 +22,9 @@ from parties.calls.settlement import (
     StepQuestion,
     WithdrawQuestion,
 )
-from parties.coordinator.approvals import Approvals
+from parties.coordinator.approvals import Approvals, Waiting
 from parties.coordinator.closed_runs import closed_run, is_valued
+from parties.coordinator.desk.csv_sheet import sheet
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
 from parties.coordinator.desk.dossier_views import DossierViews, amounts_of
 from parties.coordinator.engine import Engine
@@ -54,6 +55,11 @@ from parties.settlement.proposals import (
 __all__ = ["SettlementDesk", "doors"]
 
 _CONCERNED: frozenset[Role] = frozenset(("admin", "operator", "auditor"))
+_COLUMNS = (
+    "run_id", "consortium", "purpose", "label_party", "parties", "state", "closed_at", "amount_minor", "pot_minor",
+    "unit", "scale", "live_periods", "live_needed", "waits", "disputes", "disputable_until", "dossier",
+    "payable_minor", "lost_minor",
+)  # fmt: skip
 
 
 class SettlementDesk:
@@ -67,11 +73,31 @@ class SettlementDesk:
         self._views = DossierViews(ledger, engine, approvals)
 
     def page(self, asked: SettlementQuestion, caller: Caller) -> SettlementPage:
+        runs, waits = self._concerning(asked, caller)
+        valued = [known for known in runs if is_valued(known.state)]
+        return SettlementPage(
+            runs=self._standings(valued[asked.offset : asked.offset + asked.limit], waits),
+            total=len(valued),
+            dossiers=tuple(map(self._views.dossier, waits[:50])),
+        )
+
+    def export(self, asked: SettlementQuestion, caller: Caller) -> bytes:
+        """Every run that the caller may see as CSV, one row each: amounts in minor units, times in UTC."""
+        runs, waits = self._concerning(asked, caller)
+        rows: list[Sequence[object]] = []
+        for run in self._standings([known for known in runs if is_valued(known.state)], waits):
+            facts = (run.run_id, run.consortium, run.purpose, run.label_party, " ".join(run.parties), run.state)
+            money = (_instant(run.closed_at), run.amount, run.pot, run.unit, run.scale)
+            waiting = (run.live_periods, run.live_needed, "; ".join(run.waits), " ".join(run.disputes))
+            became = (sum(one.payable for one in run.outcomes), sum(one.lost for one in run.outcomes))
+            asked_for = (_instant(run.disputable_until), run.dossier)
+            rows.append((*facts, *money, *waiting, *asked_for, *(became if run.outcomes else ("", ""))))
+        return sheet(_COLUMNS, rows)
+
+    def _concerning(self, asked: SettlementQuestion, caller: Caller) -> tuple[list[KnownRun], list[Waiting]]:
+        """The runs with a reward that the caller may see, and what was asked for about them."""
         runs = [known for known in self._engine.all_runs() if known.facts.pot > 0 and _concerns(known, caller)]
         runs = [known for known in runs if known.state.run.startswith(asked.run_id)]
-        valued = [known for known in runs if is_valued(known.state)]
-        page = valued[asked.offset : asked.offset + asked.limit]
-        chosen = [(known, run) for known in page if (run := closed_run(known.state, known.agreement)) is not None]
         mine = {known.state.run for known in runs}
         everyone = caller.role != "operator"
         waits = [
@@ -81,13 +107,13 @@ class SettlementDesk:
         ]
         if asked.run_id:
             waits = [one for one in waits if one.dossier.run_id.startswith(asked.run_id)]
+        return runs, waits
+
+    def _standings(self, runs: Iterable[KnownRun], waits: Iterable[Waiting]) -> tuple[SettlementView, ...]:
         open_now = {one.dossier.run_id: one.request.digest for one in waits if one.open}
         now = self._approvals.clock()
-        return SettlementPage(
-            runs=tuple(self._standing(known, run, open_now, now) for known, run in chosen),
-            total=len(valued),
-            dossiers=tuple(map(self._views.dossier, waits[:50])),
-        )
+        chosen = [(known, run) for known in runs if (run := closed_run(known.state, known.agreement)) is not None]
+        return tuple(self._standing(known, run, open_now, now) for known, run in chosen)
 
     def plan(self, asked: StepQuestion, caller: Caller) -> PlanView:
         run = self._run(asked.run_id, caller)
@@ -234,6 +260,7 @@ def doors(ledger: LedgerStore, engine: Engine, approvals: Approvals, roster: Ros
     desk = SettlementDesk(ledger, engine, approvals, roster)
     return {
         "settlement/page": Door(desk.page, _CONCERNED, SettlementQuestion),
+        "settlement/export": Door(desk.export, _CONCERNED, SettlementQuestion),
         "settlement/plan": Door(desk.plan, _CONCERNED, StepQuestion),
         "settlement/ask": Door(desk.ask, ADMINS, SettlementStep, acts=True),
         "settlement/withdraw": Door(desk.withdraw, ADMINS, WithdrawQuestion, acts=True),
@@ -242,6 +269,10 @@ def doors(ledger: LedgerStore, engine: Engine, approvals: Approvals, roster: Ros
 
 def _concerns(known: KnownRun, caller: Caller) -> bool:
     return caller.role != "operator" or caller.party in known.state.plan.parties
+
+
+def _instant(at: datetime | None) -> str:
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _became(pending: Transaction, final: Transaction) -> tuple[OutcomeView, ...]:

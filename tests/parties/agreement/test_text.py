@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from parties.agreement.cautions import agreement_cautions, weaker_than_before
 from parties.agreement.document import Agreement
-from parties.agreement.every_term import differences
+from parties.agreement.every_term import differences, every_term
+from parties.agreement.plain_meanings import PLAIN_MEANINGS
 from parties.agreement.text import agreement_lines, agreement_text, terms_section
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -466,6 +467,31 @@ def test_no_signed_term_changes_without_a_line_changing() -> None:
                     unseen.append(f"{'.'.join(map(str, path))}: another value than {value!r}")
     assert not unseen, "\n".join(unseen)
     assert fields() - changed - {name for names, _ in TOGETHER for name in names} == CONSTANT
+
+
+def test_every_term_says_what_it_means() -> None:
+    """By its declaration or by its name; a meaning for a name that no such term has is left over."""
+    silent = set[str]()
+
+    def walk(model: type[BaseModel], seen: set[type[BaseModel]]) -> None:
+        seen.add(model)
+        for name, field in model.model_fields.items():
+            inner = [one for one in _parts(field.annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
+            if not inner and not field.description:
+                silent.add(name)
+            for one in inner:
+                if one not in seen:
+                    walk(one, seen)
+
+    walk(Agreement, set())
+    assert silent == set(PLAIN_MEANINGS)
+    assert all(term.meaning for term in every_term(Agreement.model_validate(document())))
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for one in get_args(annotation):
+        yield from _parts(one)
 
 
 def test_terms_that_only_change_together_show_too() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -33,6 +35,9 @@ class Desk:
     def ask(self, what: str, caller: Caller = ADMIN, **arguments: Any) -> Any:
         return json.loads(pass_through(self.doors, what, arguments, caller))
 
+    def file(self, what: str, caller: Caller = ADMIN, **arguments: Any) -> str:
+        return pass_through(self.doors, what, arguments, caller).decode()
+
 
 @pytest.fixture
 def settled(tmp_path: Path) -> SettledHome:
@@ -55,8 +60,14 @@ def test_where_a_run_stands_and_what_it_waits_for(desk: Desk, settled: SettledHo
     assert (run["state"], run["waits"], run["live_periods"]) == ("due", [], 2)
     assert desk.ask("settlement/page", SAT)["total"] == 1
     assert desk.ask("settlement/page", STRANGER) == {"runs": [], "total": 0, "dossiers": []}
-    with pytest.raises(AgreementError, match="signed in as reader"):
-        desk.ask("settlement/page", READER)
+    for door in ("settlement/page", "settlement/export"):
+        with pytest.raises(AgreementError, match="signed in as reader"):
+            desk.ask(door, READER)
+    [row] = csv.DictReader(io.StringIO(desk.file("settlement/export", SAT)))
+    assert (row["run_id"], row["state"], row["amount_minor"], row["waits"]) == (run["run_id"], "due", "2500", "")
+    assert (row["live_periods"], row["live_needed"], row["payable_minor"]) == ("2", "2", "")
+    assert row["closed_at"] == run["closed_at"][:19].replace("T", " ")
+    assert len(desk.file("settlement/export", STRANGER).splitlines()) == 1
 
 
 def test_a_dry_run_posts_nothing_and_says_everything(desk: Desk, settled: SettledHome) -> None:
