@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["singular", "things"]
 
-_ODD = {"people": "person", "indices": "index"}
+_ODD = {"people": "person", "indices": "index", "aliases": "alias"}
 
 
 def things(number: int, many: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from parties.agreement.document import Agreement
 from parties.agreement.product_terms import product_pairs
 from parties.errors import AgreementError
+from parties.plurals import things
 from psi.flow import LocalProtocolError
 from vfl.arithmetic.he import PARAMETER_SETS
 from vfl.federated.privacy import spent
@@ -13,7 +14,7 @@ from vfl.models.trees.linear_start import linear_model
 from vfl.terms import AnchoredModel, EnsembleModel, FederatedModel, ScreenModel, SealedModel
 from vfl.tree_terms import TreesModel
 
-__all__ = ["check_arithmetic", "check_openings"]
+__all__ = ["check_arithmetic", "check_openings", "warmup_fault"]
 
 
 def _check_linear(agreement: Agreement, trees: TreesModel) -> None:
@@ -87,3 +88,15 @@ def check_openings(agreement: Agreement) -> None:
             f"{agreement.reserved_openings} for contributions and attribution: allow openings.limit_per_row = {needed} "
             "or more, or leave these out"
         )
+
+
+def warmup_fault(agreement: Agreement) -> str:
+    """Why no period could be predicted even if every label were known in time, or ""."""
+    walk = agreement.walk_forward
+    needed = walk.warmup + max(1, walk.longest + walk.embargo)
+    if agreement.static is not None or len(agreement.periods) >= needed:
+        return ""
+    return (
+        f"the first prediction needs {things(needed, 'periods')} (warmup {walk.warmup}, then horizon and embargo), and "
+        f"the calendar has {len(agreement.periods)}: lower walk_forward.warmup or lengthen the calendar"
+    )

@@ -12,7 +12,7 @@ from parties.cli.help_group import HelpGroup
 from parties.cli.runs import Coordinator, Credentials, connect, full_id
 from parties.errors import ConfigError, DataError, StorageError
 from parties.plurals import things
-from parties.terminal.console import say
+from parties.terminal.console import pasted, say
 
 if TYPE_CHECKING:
     from parties.evidence.checking import EvidenceCheck
@@ -88,7 +88,8 @@ def _of_node(home: Path, run: str, replay: Path | None) -> bytes:
     found = [path.parent.name for path in (node.folder / "runs").glob(f"{run}*/agreement.json") if run]
     if len(found) != 1:
         raise ConfigError(
-            f"{home}: {things(len(found), 'runs')} begin with {run!r}: `entente run list --home {home}` lists them"
+            f"{home}: {things(len(found), 'runs')} begin with {run!r}: `entente run list --home {pasted(home)}` "
+            "lists them"
         )
     verdict = b"" if replay is None else read_verdict(replay).model_dump_json().encode()
     return evidence_of_node(node, found[0], datetime.now(UTC), verdict)

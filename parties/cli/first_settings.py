@@ -97,7 +97,28 @@ def from_own_files(name: str, role: str, listen: str, own: OwnFiles, entity: str
             lag=_lag(own.lag_days),
         ),
     )  # fmt: skip
+    if own.data is not None and (own.query or own.label_query):
+        _try(text, own)
     return FirstSettings(text, entity, beside)
+
+
+def _try(text: str, own: OwnFiles) -> None:
+    """Read what the queries yield as a run would, so that a fault in days, names or labels is told before joining."""
+    import tomllib
+
+    from parties.data.entities import has_periods
+    from parties.data.query import read_label_rows, read_observations
+    from parties.node.settings import NodeSettings
+
+    settings = NodeSettings.model_validate(tomllib.loads(text))
+    party, label = settings.party, settings.label if own.label_query else None
+    queries, data = Path(settings.queries), Path(settings.data)
+    if not has_periods(party, queries, data, label):
+        return  # static data: one row an entity, and nothing is asked of dates
+    if own.query:
+        read_observations(party, queries, data)
+    if label is not None:
+        read_label_rows(party, label, queries, data)
 
 
 def _lag(days: int | None) -> str:

@@ -11,7 +11,7 @@ from parties.cli.audit import app
 from parties.errors import ConfigError, DataError, StorageError
 from parties.plurals import things
 from parties.private_files import write_whole
-from parties.terminal.console import correlation, say, table
+from parties.terminal.console import correlation, pasted, say, table
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
@@ -52,7 +52,7 @@ def audit_evidence(
         raise ConfigError(
             f"run {run_id[:12]} is federated: members' rank ICs open in sums alone, so nobody can compute its "
             "contributions anew; what is signed and logged of them is in the pack of "
-            f"`entente evidence {run_id[:12]} --home {home}`"
+            f"`entente evidence {run_id[:12]} --home {pasted(home)}`"
         )
     if isinstance(agreement.model, ScreenModel):
         data, what = _screen_evidence(node, agreement)

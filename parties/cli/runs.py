@@ -267,7 +267,7 @@ def run_pause(
         client.pause(run_id, why or f"paused by {name}")
     say(
         f"Run {run_id[:12]} is paused. It goes on when {name} says so: entente run resume {run_id[:12]} "
-        + (f"--home {home}" if home is not None else f"--credentials {credentials}")
+        + (f"--home {pasted(home)}" if home is not None else f"--credentials {pasted(credentials)}")
     )
 
 

@@ -172,5 +172,5 @@ def _say_advice(trained: Agreement, path: Path | None, credentials: Path) -> Non
     write_file(file, to_toml(successor_terms(trained, datetime.now(UTC))).encode())
     say(
         f"{file} has the run's terms, over a calendar that ends with the last period that is over. Propose it:",
-        f"  entente run propose {file} --credentials {pasted(credentials)}",
+        f"  entente run propose {pasted(file)} --credentials {pasted(credentials)}",
     )

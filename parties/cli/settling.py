@@ -62,7 +62,7 @@ Credentials = Annotated[
 As = Annotated[str, typer.Option("--as", metavar="NAME", help="Who you are, as the roster or the agreement says.")]
 Run = Annotated[str, typer.Argument(help="Run id, or its first characters.")]
 Live = Annotated[
-    Path | None, typer.Option("--live", metavar="FILE", help="Live contributions, attested by the label party.")
+    Path | None, typer.Option("--live", metavar="FILE", help="Live contributions, if not those the label party sent.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show every number and why; write nothing.")]
 Why = Annotated[str, typer.Option("--why", help="The reason everybody reads.")]
@@ -97,17 +97,22 @@ def settle_finalise(
     credentials: Credentials = None,
     name: As = "admin",
 ) -> None:
-    """Propose the final settlement of a run from live data."""
-    from parties.coordinator.closed_runs import find_run, open_ledger
-    from parties.settlement.proposals import propose_final, settlement_rules
+    """Propose the final settlement of a run from live data: what its label party sent, or a file."""
+    from parties.coordinator.closed_runs import attested_file, find_run, open_ledger
+    from parties.settlement.proposals import final_blocked, propose_final, settlement_rules
 
     closed = find_run(home, run)
-    record = read_live(live)
+    record = read_live(live or attested_file(home, closed.run_id))
     if record is not None:
         record.verify(closed.run_id, closed.agreement, settlement_rules(closed.agreement).live_periods)
+        if live is None:
+            say(f"Live data as {closed.agreement.label.party} attested it: {things(len(record.periods), 'periods')}.")
     with open_ledger(home) as ledger:
         show_final(ledger, closed, record)
-        if not dry_run:
+        if dry_run:
+            for against in final_blocked(ledger, closed, record, now()):
+                say(f"Not yet: {against}.")
+        else:
             propose(home, ledger, closed, propose_final(ledger, closed, record, name, now()), credentials, name)
 
 
@@ -205,7 +210,9 @@ def settle_receive(
     party: Annotated[str, typer.Argument(help="Who paid.")],
     amount: Annotated[str, typer.Argument(help="In whole units, such as 1250.00.")],
     home: Home,
-    reference: Annotated[str, typer.Option("--reference", help="The bank's reference, once per receipt.")],
+    reference: Annotated[
+        str, typer.Option("--reference", help="The bank's reference without spaces, once per receipt.")
+    ],
     stake: Annotated[bool, typer.Option("--stake/--subscription", help="What it was paid for.")] = False,
     credentials: Credentials = None,
     name: As = "admin",

@@ -14,8 +14,9 @@ from parties.ledger.store import LedgerStore
 from parties.process.database import open_engine
 from parties.settlement.closed_run import ClosedRun
 from parties.settlement.contribution import ContributionRecord
+from parties.settlement.dossier_store import FOLDER
 
-__all__ = ["closed_run", "find_run", "is_valued", "open_ledger", "run_states", "valued_runs"]
+__all__ = ["attested_file", "closed_run", "find_run", "is_valued", "open_ledger", "run_states", "valued_runs"]
 
 
 def open_ledger(home: Path) -> LedgerStore:
@@ -25,6 +26,12 @@ def open_ledger(home: Path) -> LedgerStore:
     if (isinstance(place, Path) or place.startswith("sqlite:///")) and not file.is_file():
         raise ConfigError(f"{file}: no such ledger; name the coordinator's folder, and start the coordinator once")
     return LedgerStore(place)
+
+
+def attested_file(home: Path, run_id: str) -> Path | None:
+    """The live record that the run's label party sent over its line, where it has sent one."""
+    file = home / FOLDER / "live" / f"{run_id}.json"
+    return file if file.is_file() else None
 
 
 def valued_runs(home: Path) -> list[ClosedRun]:

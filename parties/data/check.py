@@ -20,6 +20,7 @@ from parties.data.calendar import period_index
 from parties.data.csv_numbers import READ_AS_THOUSANDS, maybe_thousands
 from parties.data.delistings import delisting_notes
 from parties.data.entities import canonical_entities, read_naming
+from parties.data.naming import Naming
 from parties.data.panel import build_label_panel, feature_panel_of, label_panel_of, raw_panel
 from parties.data.preprocess import cross_sectional_scores, uncut
 from parties.data.query import LabelRows, Observations, read_label_rows, read_observations, sql_text
@@ -145,7 +146,7 @@ def coverage_report(
     position = np.searchsorted(np.array(entities, dtype=object), canonical).astype(np.int64)
     keys = np.unique(np.stack([position, observed.period.astype(np.int64)]), axis=1)
     inside = period_index(calendar, observed.period)
-    readings = [_reading(observed, entities, len(calendar), inside, len(naming)) + _not_cut(settings, raw)]
+    readings = [_reading(observed, entities, len(calendar), inside, naming) + _not_cut(settings, raw)]
     readings += [_text_reading(source.observed) for source in more]
     labels: tuple[int, ...] = ()
     left: list[str] = []
@@ -237,7 +238,7 @@ def _maybe_thousands(observed: Observations) -> list[str]:
 
 
 def _reading(
-    observed: Observations, entities: Sequence[str], periods: int, inside: NDArray[np.int64], aliases: int
+    observed: Observations, entities: Sequence[str], periods: int, inside: NDArray[np.int64], naming: Naming
 ) -> str:
     missing = np.isnan(observed.values).sum(axis=0)
     empty = ", ".join(f"{name} {count:,}" for name, count in zip(observed.columns, missing, strict=True) if count)
@@ -246,7 +247,7 @@ def _reading(
     facts = [
         f"{len(observed):,} {what}, {things(len(entities), 'ids')}, {days.min()} to {days.max()}",
         f"{things(int((inside >= 0).sum()), 'rows')} lie within the calendar's {things(periods, 'periods')}",
-        *([f"{aliases:,} aliases were applied"] if aliases else []),
+        *([f"{naming.met(observed.entity):,} of {things(len(naming), 'aliases')} were applied"] if len(naming) else []),
         f"values missing: {empty or 'none'}",
         *observed.rules,
     ]

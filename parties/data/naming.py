@@ -48,6 +48,11 @@ class Naming:
     def __len__(self) -> int:
         return len(self.aliases)
 
+    def met(self, raw: Texts) -> int:
+        """How many aliases are spellings that occur in ``raw``."""
+        seen = {unprofiled(spelling) for spelling in set(raw)}
+        return sum(unprofiled(one.alias) in seen for one in self.aliases)
+
     @property
     def dated(self) -> bool:
         """Whether any alias holds for a time only."""

@@ -290,7 +290,7 @@ def _frame(
         if availability not in types and lag_days is None:
             raise ConfigError(
                 f"{source}: nothing says when a row of party {party.name!r} became known; "
-                f"add a column {availability} to the query or lag_days to its settings"
+                f"add a column {availability} to the query, or lag_days to its settings (--lag-days when it joins)"
             )
         times = ["period"] + [availability] * (availability in types)
         numbers = [*columns, *(name for name in optional if name in types)]

@@ -19,6 +19,7 @@ import pandas as pd
 from parties.errors import DataError
 from parties.files.days import DayFault, days_of_texts, is_blank
 from parties.files.numbers import MISSING, NumberFault, numbers_of_texts
+from parties.plurals import things
 
 __all__ = [
     "ResultColumns",
@@ -177,7 +178,7 @@ def rules_of(availability: str, kinds: dict[str, str], lag_days: int | None) -> 
     """What was decided about days and availability, in words."""
     found = ["period has a time zone and is midnight UTC: read as that day"] if _zoned(kinds["period"]) else []
     if availability not in kinds:
-        found.append(f"known {lag_days} days after period (lag_days)")
+        found.append(f"known {things(lag_days or 0, 'days')} after period (lag_days)")
     elif kinds[availability] == "DATE":
         found.append(f"a plain date of {availability} is the end of that day, UTC")
     elif _zoned(kinds[availability]):

@@ -16,6 +16,7 @@ from parties.data.query import run_query
 from parties.data.result_columns import ResultColumns, quoted, rules_of, text_column, time_column
 from parties.data.row_checks import check_frame
 from parties.errors import ConfigError, DataError
+from parties.plurals import things
 from parties.settings.consortium import PartySettings
 from parties.settings.text import TextSettings
 
@@ -142,7 +143,7 @@ def _rules(kinds: dict[str, str], lag: int | None) -> list[str]:
     stated = rules_of("time", {"period": "DATE", "time": kinds["time"]}, None)
     if "available_at" in kinds:
         return [*stated, *rules_of("available_at", kinds | {"period": "DATE"}, None)]
-    return [*stated, f"known {lag} days after time (lag_days)"]
+    return [*stated, f"known {things(lag or 0, 'days')} after time (lag_days)"]
 
 
 def _written(column: list[Any], most: int) -> tuple[list[str], int, int]:

@@ -35,7 +35,7 @@ from parties.ledger.entries import (
     instant,
 )
 
-__all__ = ["Admission", "Book", "Reason", "Refused", "admit", "admit_account", "admit_lock"]
+__all__ = ["Admission", "Book", "Reason", "Refused", "admit", "admit_account", "admit_lock", "check_shape"]
 
 _ACCOUNT = re.compile(
     r"(?:Assets|Liabilities|Equity|Income|Expenses)"
@@ -109,7 +109,7 @@ def admit(book: Book, transaction: Transaction) -> Admission:
     Pure: whoever keeps the book records the admission, or nothing. An accepted repetition
     (``receipt.repeated``) has no balances and must not be recorded.
     """
-    _check_shape(transaction)
+    check_shape(transaction)
     known = book.entry(transaction.id)
     if known is not None:
         if canonical(known.transaction) != canonical(transaction):
@@ -216,8 +216,8 @@ def _check_timestamp(what: str, timestamp: object) -> None:
         )
 
 
-def _check_shape(transaction: Transaction) -> None:
-    """What can be judged without a ledger."""
+def check_shape(transaction: Transaction) -> None:
+    """What can be judged without a ledger. Raises :class:`Refused`."""
     what = f"transaction {transaction.id!r}"
     if not _is_text(transaction.id, _TOKEN):
         raise Refused(Reason.ID_MALFORMED, f"{what}: an id is 1 to 200 printable ASCII characters without spaces")

@@ -32,6 +32,7 @@ from parties.node.decisions import verdict
 from parties.node.overlap_sets import overlap_sets
 from parties.process.supervision import start_loop
 from parties.settlement.dossier_store import write_durably
+from parties.terminal.console import pasted
 from parties.transport.channel import Endpoint
 from psi.flow import Payload, ProtocolError, Role
 from psi.overlap import Overlap, estimate_overlap
@@ -114,7 +115,8 @@ class Overlaps:
             return
         path = self._folder / name / "asked.json"
         if not path.exists():
-            _LOG.info("overlap %s waits: entente overlap answer %s --home %s", name[:12], name[:12], self._home.folder)
+            home = pasted(self._home.folder)
+            _LOG.info("overlap %s waits: entente overlap answer %s --home %s", name[:12], name[:12], home)
         write_durably(path, state.model_dump_json())
 
     def _consider(self, folder: Path) -> None:

@@ -32,6 +32,7 @@ from parties.node.scoring_run import IncompleteError
 from parties.node.signed_data import data_stamp, keep_signed_data, kept_signed_data
 from parties.private_files import write_private
 from parties.process.supervision import start_loop
+from parties.terminal.console import pasted
 
 __all__ = ["RunApprovals"]
 
@@ -181,7 +182,10 @@ class RunApprovals:
             _LOG.warning("run %s is not signed without a person: %s", run_id[:12], reason)
         if by_hand or asked:
             _LOG.info(
-                "run %s waits for you: entente run review %s --home %s", run_id[:12], run_id[:12], folder.parents[1]
+                "run %s waits for you: entente run review %s --home %s",
+                run_id[:12],
+                run_id[:12],
+                pasted(folder.parents[1]),
             )
         one = _Waiting(agreement, folder, by_hand=bool(by_hand))
         if not self._decided(one):

@@ -20,6 +20,7 @@ from parties.node.screen_evidence import keep_terminals
 from parties.node.screen_won import keep_won, read_won
 from parties.node.sealed_records import SealedRecords
 from parties.node.zero_supply import PreparedZeros
+from parties.terminal.console import pasted
 from psi.flow import Flow, LocalProtocolError, RemoteProtocolError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
@@ -99,7 +100,7 @@ class ScreenFeatureParty(AnchoredFeatureParty):
             len(lines),
             told.trials,
             context.run_id[:12],
-            context.folder,
+            pasted(context.folder),
         )
 
     def _charge(self, name: str, ranks: NDArray[np.int64], own: int, others: int) -> None:

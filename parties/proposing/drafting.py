@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import ValidationError
 
 from parties import __version__
+from parties.agreement.arithmetic import warmup_fault
 from parties.agreement.document import Agreement
 from parties.agreement.federated_terms import payloads_of
 from parties.agreement.group_terms import with_group_encoders
@@ -29,6 +30,7 @@ from parties.settings.consortium import (
     ExpansionSettings,
     PartySettings,
 )
+from parties.settings.faults import first_said
 from parties.settings.terminals import TerminalSettings
 from parties.settings.text import TextSettings
 from vfl.terms import (
@@ -138,12 +140,10 @@ def offered_terms(terms: Mapping[str, Any], offers: Mapping[str, Offer]) -> Cons
 
 def _fault(error: ValidationError) -> TermsFault:
     """The first thing that is wrong. A sentence about several fields is put at the one that it tells to change."""
-    first = error.errors()[0]
     # a union's tag, such as the model's kind, stands in the place but in nobody's file
     kinds = ("sealed", "split", "ridge", "trees", "ensemble", "screen", "federated")
-    loc = first["loc"]
+    loc, text = first_said(error)
     place = ".".join(str(part) for number, part in enumerate(loc) if number != 1 or part not in kinds)
-    text = first["msg"].removeprefix("Value error, ")
     if not place:
         named = re.search(
             r"\b((?:model|openings|group|alignment|fees|walk_forward|daily|reward\.settlement)\.[a-z_]+)", text
@@ -323,6 +323,8 @@ def agreement_of(
         raise _contradiction(error) from None
     if made.alignment.hides_coverage and opens_alone(made):
         raise TermsFault("openings.contribution", ALONE_OVER_A_LIST)
+    if short := warmup_fault(made):
+        raise TermsFault("walk_forward.warmup", short)
     return made
 
 

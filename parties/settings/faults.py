@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-__all__ = ["first_fault", "reason"]
+__all__ = ["first_fault", "first_said", "reason"]
 
 
 def first_fault(error: ValidationError, record: object) -> str:
@@ -15,6 +15,12 @@ def first_fault(error: ValidationError, record: object) -> str:
     first = _first(error)
     where = _place(first["loc"], record) or "the file"
     return f"{where}: {_said(first)}"
+
+
+def first_said(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
+    """Where validation found the first fault, variants' names included, and what it is."""
+    first = _first(error)
+    return tuple(first["loc"]), _said(first)
 
 
 def reason(error: ValidationError) -> str:

@@ -20,6 +20,8 @@ from vfl.protocols.fee_reports import FeeResult
 
 __all__ = ["propose_exit", "propose_fee_income", "propose_payouts", "propose_receipt", "propose_release"]
 
+_REFERENCE = re.compile(r"[\x21-\x7e]{1,80}")
+
 
 def propose_receipt(
     party: str, amount: int, reference: str, by: str, at: datetime, *, stake: bool, unit: Unit | None = None
@@ -28,6 +30,7 @@ def propose_receipt(
 
     ``unit``: what whoever signs reads the amount in.
     """
+    _check_reference(reference)
     if amount <= 0:
         raise LedgerError("what came in is above zero: money that leaves is paid out with entente settle pay")
     made = (
@@ -69,9 +72,17 @@ def propose_fee_income(
     return new_dossier("receipt", "", by, at, reasons, [made], basis)
 
 
+def _check_reference(reference: str) -> None:
+    if not _REFERENCE.fullmatch(reference):
+        raise LedgerError(
+            f"reference {reference!r}: the books take 1 to 80 letters, digits and signs without spaces or accents, "
+            "such as SEPA-2026-06"
+        )
+
+
 def _token(name: str) -> str:
     """A name as the books' ids take one: as it is where it can be, else made printable, with a digest of it."""
-    if re.fullmatch(r"[\x21-\x7e]{1,80}", name):
+    if _REFERENCE.fullmatch(name):
         return name
     printable = re.sub(r"[^\x21-\x7e]+", "-", name)[:60]
     return f"{printable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
@@ -104,7 +115,8 @@ def propose_release(ledger: LedgerStore, party: str, cooling_days: int, by: str,
 
 
 def propose_payouts(ledger: LedgerStore, parties: Sequence[str], reference: str, by: str, at: datetime) -> Dossier:
-    """Everything payable to these parties leaves the bank account."""
+    """Everything payable to these parties leaves the bank account. Raises :class:`LedgerError`."""
+    _check_reference(reference)
     balances = ledger.balances()
     due = {
         party: balances[party_account(party, "Payable")].lowest

@@ -9,6 +9,7 @@ from typing import Any
 from parties.agreement.document import Agreement
 from parties.errors import LedgerError
 from parties.ledger.entries import Transaction
+from parties.ledger.rules import check_shape
 from parties.ledger.store import LedgerStore
 from parties.settlement.dossier import Dossier, DossierKind, Intended
 
@@ -28,6 +29,9 @@ def new_dossier(
     *,
     party: str = "",
 ) -> Dossier:
+    """Raises :class:`LedgerError` for what the books would refuse once everybody has signed."""
+    for transaction in transactions:
+        check_shape(transaction)
     return Dossier(
         kind=kind,
         run_id=run_id,

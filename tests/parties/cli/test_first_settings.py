@@ -84,7 +84,7 @@ def test_a_number_that_is_text_is_not_left_out_without_a_word(tmp_path: Path, fi
         'company,week,cars,sector,n\nA,2024-01-05,"1,234",01,3\nB,2024-01-05,"12,345",02,4\n'
     )
     sql = (
-        "SELECT company AS entity, week AS period, cars, sector, n "
+        "SELECT company AS entity, CAST(week AS DATE) AS period, cars, sector, n "
         "FROM read_csv('${data}/marks.csv', all_varchar = true)"
     )
     (files / "marks.sql").write_text(sql)
@@ -94,8 +94,30 @@ def test_a_number_that_is_text_is_not_left_out_without_a_word(tmp_path: Path, fi
         loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "marks.sql"))
     around = str(refused.value).split("put around the query ")[1].split(", or ")[0]
     (files / "mended.sql").write_text(around.replace("(...)", f"({sql})"))
-    settings = loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "mended.sql"))
+    settings = loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "mended.sql", lag_days=1))
     assert settings.party.columns == ("cars",), "codes with zeros in front stay text"
+
+
+@pytest.mark.parametrize(
+    ("columns", "lag", "told"),
+    [
+        ("company AS entity, week AS period, visits", None, r"own\.sql: nothing says when a row .*--lag-days"),
+        ("company AS entity, CAST(week AS TIMESTAMPTZ) + INTERVAL 16 HOUR AS period, visits", 1, "has a time zone"),
+        ("visits AS entity, week AS period, visits AS n", 1, "column .entity. is DOUBLE, not text"),
+    ],
+)
+def test_days_and_names_are_looked_at_before_the_token_is_used(
+    tmp_path: Path, files: Path, columns: str, lag: int | None, told: str
+) -> None:
+    (files / "own.sql").write_text(f"SELECT {columns} FROM '${{data}}/rows.csv'")
+    with pytest.raises((ConfigError, DataError), match=told):
+        loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "own.sql", lag_days=lag))
+
+
+def test_a_label_query_is_read_before_the_token_is_used(tmp_path: Path, files: Path) -> None:
+    (files / "label.sql").write_text("SELECT company AS entity, week AS period, note AS label FROM '${data}/rows.csv'")
+    with pytest.raises(DataError, match=r"label\.sql: .*column 'label' is VARCHAR"):
+        loaded(tmp_path, "label", OwnFiles(files, None, (), files / "label.sql", "r", "d", 8))
 
 
 def test_a_label_party_without_its_table_is_told_what_is_missing(tmp_path: Path) -> None:

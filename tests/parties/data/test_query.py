@@ -187,7 +187,7 @@ def test_a_faulty_label_row_is_named(home: Path, change: tuple[str, str], messag
 
 def test_a_label_needs_a_date_or_a_lag(home: Path) -> None:
     (home / "label.sql").write_text("SELECT 'AA' AS entity, DATE '2020-03-31' AS period, 1 AS label")
-    with pytest.raises(ConfigError, match="add a column label_available_at to the query or lag_days"):
+    with pytest.raises(ConfigError, match="add a column label_available_at to the query, or lag_days"):
         read_label_rows(party(), LABEL, home, home / "data")
     later = LABEL.model_copy(update={"lag_days": 60})
     got = read_label_rows(party(), later, home, home / "data")
@@ -199,6 +199,7 @@ def test_aliases_keep_names_that_look_like_something_else(home: Path) -> None:
     (home / "aliases.csv").write_text("alias,entity\nNA,NAN\n$true,TRUE\n001,01\n")
     got = read_naming(party(aliases="aliases.csv"), home, home / "data")
     assert dict(got.pairs) == {"NA": "NAN", "$true": "TRUE", "001": "01"}
+    assert (len(got), got.met(np.array(["AA", "na", "TRUE", "1"], dtype=object))) == (3, 2), "not all occur"
     assert party_entities(party(aliases="aliases.csv"), home, home / "data") == ("AA", "NAN", "TRUE")
 
 

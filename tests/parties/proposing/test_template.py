@@ -51,6 +51,37 @@ def test_it_can_be_proposed_as_it_is(tmp_path: Path, kind: Kind) -> None:
     assert (agreement.calendar.frequency, len(agreement.calendar.periods)) == ("W-FRI", 104)
 
 
+def proposed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "terms.toml").write_text(text, encoding="utf-8")
+    members = {one.name: one for one in MEMBERS}
+    settings = load_proposal(tmp_path / "terms.toml", members)
+    agreement_of(
+        settings, {COORDINATOR: member(COORDINATOR, "feature", 0), **members}, datetime(2026, 1, 1, tzinfo=UTC)
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "told"),
+    [
+        ('kind = "sealed"', 'kind = "seeled"', r"terms\.toml: model: kind is 'seeled', which is none of sealed, "),
+        ("limit_per_row", "limit_pro_row", r"terms\.toml: openings\.limit_pro_row: no such key: correct its name"),
+        (
+            "warmup = 12",
+            "warmup = 104",
+            r"walk_forward\.warmup: the first prediction needs 105 periods .* has 104: lower",
+        ),
+        ("horizon = 1", "horizon = 93", r"walk_forward\.warmup: the first prediction needs 105 periods"),
+    ],
+)
+def test_a_slip_in_the_terms_is_told_in_words_before_anybody_is_asked(
+    tmp_path: Path, written: str, instead: str, told: str
+) -> None:
+    text = terms_template("T", MEMBERS, "sealed", "W-FRI", date(2023, 1, 6), date(2024, 12, 27))
+    with pytest.raises(ConfigError, match=told):
+        proposed(tmp_path, text.replace(written, instead))
+    proposed(tmp_path, text.replace("warmup = 12", "warmup = 103"))
+
+
 def test_members_of_a_federated_model_offer_the_same_columns() -> None:
     dates = (date(2023, 1, 6), date(2024, 12, 27))
     with pytest.raises(ConfigError, match="bank offers no columns"):

@@ -111,7 +111,14 @@ def test_final_takes_live_data_and_two_people(entente: Entente, settled: Settled
     dry = entente("settle", "finalise", run[:9], "--home", settled.home, "--live", live, "--dry-run")
     assert dry.code == 0
     assert not list(settled.home.glob("settlements/final-*"))
-    proposed = entente("settle", "finalise", run, "--home", settled.home, "--live", live, *signing(settled, "admin"))
+    nothing = entente("settle", "finalise", run, "--home", settled.home, "--dry-run").out
+    assert "Not yet: the agreement wants live data of 2 or more resolved periods" in nothing
+    sent = settled.home / "settlements" / "live" / f"{run}.json"
+    sent.parent.mkdir(parents=True)
+    sent.write_bytes(live.read_bytes())
+    held = entente("settle", "finalise", run, "--home", settled.home, "--dry-run").out
+    assert held == "Live data as bank attested it: 4 periods.\n" + dry.out, "what came over its line needs no file"
+    proposed = entente("settle", "finalise", run, "--home", settled.home, *signing(settled, "admin"))
     assert proposed.code == 0, proposed.err
     assert "1 of 2 approvals" in proposed.out
     file = only_dossier(settled, "final")
@@ -197,6 +204,12 @@ def test_void_correct_dispute_and_pay(entente: Entente, settled: SettledHome, tm
     ("step", "code", "says"),
     [
         (("receive", "sat", "--reference", "r", "--", "-5.00"), 8, "what came in is above zero"),
+        (
+            ("receive", "sat", "5.00", "--reference", "virement 42"),
+            8,
+            "reference 'virement 42': the books take 1 to 80",
+        ),
+        (("pay", "--party", "sat", "--reference", "SEPA é"), 8, "reference 'SEPA é': the books take 1 to 80"),
         (("receive", "stranger", "5.00", "--reference", "r", "--stake"), 8, "check the party's name, or open"),
         (("exit", "sat", "--", "-5.00"), 8, "ask more than zero back"),
         (("correct", "RUN", "--pay", "sat", "--why", "x"), 2, "write it as PARTY=AMOUNT"),
