@@ -11,6 +11,7 @@ __all__ = [
     "ADMIN",
     "COORDINATOR",
     "DESK",
+    "NOBODY",
     "NO_PARTIES",
     "LegalEntity",
     "PartyName",
@@ -27,6 +28,10 @@ DESK = "desk"
 
 
 COORDINATOR = "coordinator"
+
+
+NOBODY = "?"
+"""In a report of what failed, in place of whom to hold responsible: it was one of several, and nothing shows which."""
 
 
 NO_PARTIES = frozenset((ADMIN, DESK, COORDINATOR))

@@ -34,6 +34,7 @@ __all__ = [
     "RemoteProtocolError",
     "Role",
     "Send",
+    "UnattributedError",
     "fields_of",
     "gather",
     "message",
@@ -61,6 +62,10 @@ class RemoteProtocolError(ProtocolError):
         super().__init__(f"{peer}: {reason}" if peer else reason)
         self.reason = reason
         self.peer = peer
+
+
+class UnattributedError(ProtocolError):
+    """One of several broke the protocol, and nothing that is known here shows which: nobody is named for it."""
 
 
 class PeerLost(Exception):

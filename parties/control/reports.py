@@ -130,7 +130,7 @@ class DoneBody(StrictTerms):
 
 
 class FailedBody(StrictTerms):
-    """A part of a phase failed. ``peer``: who is held responsible, or ""; ``lost``: only touch with it was lost."""
+    """A part of a phase failed. ``peer``: who is blamed, "" for the reporter; ``lost``: only touch with it was lost."""
 
     phase: PhaseName
     attempt: Attempt

@@ -34,7 +34,7 @@ from parties.coordinator.state import EventRefused, step
 from parties.coordinator.store import EventLog
 from parties.errors import AgreementError, PeerError, StorageError
 from parties.members.roster import Roster
-from parties.names import COORDINATOR
+from parties.names import COORDINATOR, NOBODY
 from parties.process.supervision import start_task
 from parties.proposing.continuing import STANDS
 from psi.flow import Progress
@@ -292,7 +292,7 @@ class Engine:
         with self._lock:
             if self._stopped:
                 raise PeerError(_STOPPING, COORDINATOR)
-            if isinstance(event, events.PhaseFailed | events.CoordinatorFailed) and event.peer:
+            if isinstance(event, events.PhaseFailed | events.CoordinatorFailed) and event.peer not in ("", NOBODY):
                 before = self._runs.state(event.run)
                 state, _ = step(before, event)
                 if state is before:

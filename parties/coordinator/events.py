@@ -99,7 +99,7 @@ class PhaseDone:
 
 @dataclass(frozen=True, slots=True)
 class PhaseFailed:
-    """A party could not do its part of a phase, and says why; ``peer`` is whom it holds responsible, or "".
+    """A party could not do its part of a phase, and says why; ``peer`` is whom it holds responsible, "" or NOBODY.
 
     ``lost``: nothing is wrong but that it lost touch with ``peer``, so that the phase can be tried again.
     """

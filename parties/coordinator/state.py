@@ -65,7 +65,7 @@ from parties.coordinator.run_actions import (
     Stop,
 )
 from parties.errors import AgreementError
-from parties.names import ADMIN, COORDINATOR
+from parties.names import ADMIN, COORDINATOR, NOBODY
 
 __all__ = ["EventRefused", "replay", "step"]
 
@@ -212,7 +212,7 @@ def _failed(state: RunState, event: PhaseFailed | CoordinatorFailed) -> Step:
     party = event.party if isinstance(event, PhaseFailed) else COORDINATOR
     if not _current(state, event, party):
         return state, ()
-    blamed = event.peer if event.peer in (*state.plan.parties, COORDINATOR) else party
+    blamed = "" if event.peer == NOBODY else event.peer if event.peer in (*state.plan.parties, COORDINATOR) else party
     reason = f"{party} stopped in {event.phase}: {event.reason}"
     if event.lost and state.goes_on_without(party):
         return _left(state, party, event.at)

@@ -11,12 +11,13 @@ from typing import Any
 from parties.control.phase_reports import phase_report
 from parties.control.phases import PhaseName
 from parties.errors import ConfigError, DataError, EntenteError, PeerError, RunAborted, StorageError
+from parties.names import NOBODY
 from parties.node.context import RunContext
 from parties.node.line import Line
 from parties.node.phases import PartyRun
 from parties.node.report_outbox import ReportOutbox
 from parties.process.supervision import start_task
-from psi.flow import ProtocolError
+from psi.flow import ProtocolError, UnattributedError
 
 __all__ = ["RunThread"]
 
@@ -142,4 +143,5 @@ class RunThread:
             _LOG.log(level, "run %s: %s stopped: %s%s", self._context.run_id[:12], phase, error, again)
         else:
             _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
-        self._outbox.failed(self._context.run_id, phase, attempt, reason, peer, lost=lost)
+        blamed = NOBODY if isinstance(error, UnattributedError) else peer
+        self._outbox.failed(self._context.run_id, phase, attempt, reason, blamed, lost=lost)

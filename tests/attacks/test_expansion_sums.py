@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, linear_sum_assignment
 
-from psi.flow import Message, RemoteProtocolError
+from psi.flow import Message, UnattributedError
 from tests.vfl.federated.rig import COORDINATOR
 from tests.vfl.federated.test_expansion import NAMES, ROWS, fitted, plan, rows_of
 from vfl.federated import expansion
@@ -54,7 +54,7 @@ def test_a_member_that_tells_each_other_counts_reads_one_members_bins(monkeypatc
     np.testing.assert_allclose(read - at_w, own, atol=1e-5)
     found, sent = fitted(BINS, change=telling_others_that_all_rows_are_alike)
     assert not any(isinstance(message, SumPart) for _, _, message in sent)
-    assert isinstance(found["e"], RemoteProtocolError)
+    assert isinstance(found["e"], UnattributedError)
     assert "added up other counts of the members' rows than e, so no moment is told" in str(found["e"])
 
 

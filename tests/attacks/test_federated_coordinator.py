@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from parties.node.member_rows import training_seed
-from psi.flow import Flow, PeerLost, RemoteProtocolError, Send
+from psi.flow import Flow, PeerLost, RemoteProtocolError, Send, UnattributedError
 from tests.vfl.federated.rig import COORDINATOR, RUN, Fixed, play, rounds_of, secret, trained
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.shamir import joined
@@ -119,7 +119,7 @@ def test_members_that_compare_what_they_were_told_give_no_share() -> None:
     terms, included, survivors = of_five()
     read, ended = attacked(terms, included, survivors, ("v",))
     assert read is None
-    refused = [str(one) for one in ended if isinstance(one, RemoteProtocolError)]
+    refused = [str(one) for one in ended if isinstance(one, UnattributedError)]
     assert any("was told other members of sum 0" in one for one in refused)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, ProtocolError, RemoteProtocolError, Send, receive
+from psi.flow import Flow, ProtocolError, Send, UnattributedError, receive
 from vfl.arithmetic.randomness import SecretStream
 from vfl.expansion_terms import ExpansionShape
 from vfl.federated.group import Alike, JointEncoder, common_held, hold_alike, told_held, weights_digest
@@ -211,10 +211,9 @@ def _compared(members: Sequence[str], me: str, counts: F64) -> Flow[None]:
         yield Send(name, EncoderHeld(_COUNTS, digest))
     for name in others:
         if (yield from told_held(name, _COUNTS)) != digest:
-            raise RemoteProtocolError(
+            raise UnattributedError(
                 f"{name} added up other counts of the members' rows than {me}, so no moment is told: it, or another "
-                "member, told the two different ones",
-                name,
+                "member, told the two different ones; nothing shows which"
             )
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, PeerLost, Progress, RemoteProtocolError, Send, receive
+from psi.flow import Flow, PeerLost, Progress, RemoteProtocolError, Send, UnattributedError, receive
 from vfl.arithmetic.randomness import SecretStream
 from vfl.federated.messages import EncoderHeld, EncoderPassed, EncoderTold
 from vfl.federated.rounds import Learner, Round, Rounds, aggregate, take_part
@@ -130,10 +130,10 @@ def hold_alike(
             away = error
     differing = sorted(name for name, one in ends.items() if one != digest)
     if differing:
-        raise RemoteProtocolError(
+        raise UnattributedError(
             f"the members end with different {what.name}s, {', '.join(differing)} with another than {me}: the "
-            f"{what.told} that were told differ, or a member tells a hash that is not its own",
-            sums.aggregator,
+            f"{what.told} that the coordinator told differ, or a member tells a hash that is not its own; nothing "
+            "shows which"
         )
     if away is not None and len(ends) < _enough(sums):
         raise away

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from psi.flow import Flow, PeerLost, Progress, RemoteProtocolError, Send
+from psi.flow import Flow, PeerLost, Progress, RemoteProtocolError, Send, UnattributedError
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.federated.messages import PlainUpdate, SumStart, SumTotal
@@ -164,11 +164,10 @@ def _step(rounds: Rounds, said: Total) -> F64:
         raise RemoteProtocolError(f"the average: {error}", rounds.aggregator) from None
     length, most = float(np.linalg.norm(step)), farthest(rounds.model, len(said.names), rounds.numbers)
     if length > most:
-        raise RemoteProtocolError(
+        raise UnattributedError(
             f"the average of {', '.join(said.names)} has the norm {length:.3g}, and updates within "
             f"{rounds.model.section}.clip cannot exceed {most:.3g}: one of them did not clip its own, or the "
-            "coordinator changed the sum",
-            rounds.aggregator,
+            "coordinator changed the sum; nothing shows which"
         )
     return step
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
-from psi.flow import Flow, Message, PeerLost, ProtocolError, RemoteProtocolError, Send, receive
+from psi.flow import Flow, Message, PeerLost, ProtocolError, RemoteProtocolError, Send, UnattributedError, receive
 from vfl.arithmetic.randomness import SecretStream
 from vfl.arithmetic.received import MalformedError
 from vfl.arithmetic.ring import Ring
@@ -174,10 +174,9 @@ def _agree(terms: SumTerms, me: str, mine: SumAgreed) -> Flow[None]:
                 lost.add(peer)
                 continue
             if told != mine:
-                raise RemoteProtocolError(
+                raise UnattributedError(
                     f"{peer} says it was told other members of sum {mine.number} than {me} was, so no mask comes off: "
-                    "the coordinator tells members different things, or that member makes it up",
-                    terms.aggregator,
+                    "the coordinator tells members different things, or a member makes it up; nothing shows which"
                 )
     terms.check_enough([name for name in mine.survivors if name not in lost], "who were told the same of a sum")
 

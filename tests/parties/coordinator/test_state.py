@@ -52,7 +52,7 @@ from parties.coordinator.run_actions import (
 )
 from parties.coordinator.state import EventRefused, replay, step
 from parties.errors import StorageError
-from parties.names import COORDINATOR
+from parties.names import COORDINATOR, NOBODY
 
 NAMES = ("bank", "sat", "card")
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
@@ -231,6 +231,8 @@ def test_a_failure_names_who_stopped_and_who_is_held_responsible() -> None:
     assert state.culprit == "sat"
     state, _ = step(training(), PhaseFailed(RUN, T0, "bank", "train", 1, "disk full", "<b>nobody</b>"))
     assert state.culprit == "bank"
+    state, _ = step(training(), PhaseFailed(RUN, T0, "bank", "train", 1, "one of several did it", NOBODY))
+    assert (state.status, state.culprit) == ("aborted", ""), "neither the several, nor who noticed"
 
 
 def test_a_lost_party_pauses_a_run_and_its_return_begins_the_phase_anew() -> None:

@@ -27,6 +27,7 @@ from parties.control.phases import PhaseName
 from parties.data.simulate import Simulated, simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import AgreementError, PeerError, StorageError
+from parties.names import NOBODY
 from parties.node import run_approvals, run_thread
 from parties.node.decisions import decide
 from parties.node.home import NodeHome
@@ -34,7 +35,7 @@ from parties.node.node import Node
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings, load_consortium
 from parties.settings.toml_text import to_toml
-from psi.flow import RemoteProtocolError
+from psi.flow import RemoteProtocolError, UnattributedError
 
 RUNS = 20 if os.environ.get("ENTENTE_LONG") else 4
 PANEL_BYTES = 8 << 20
@@ -304,6 +305,7 @@ def test_a_peer_that_is_lost_is_a_warning_and_says_what_is_waited_for(
     try:
         thread._fail("train", 1, PeerError("'card' cannot be reached", "card", anew=anew))
         thread._fail("train", 2, RemoteProtocolError("a message of a kind that is not in the register", "card"))
+        thread._fail("train", 3, UnattributedError("one of several told a false hash"))
     finally:
         thread.end("the test is over")
         thread.join(10)
@@ -311,7 +313,9 @@ def test_a_peer_that_is_lost_is_a_warning_and_says_what_is_waited_for(
     assert [(one.levelname, one.getMessage()) for one in caplog.records if one.name == run_thread.__name__] == [
         (level, f"run abababababab: train stopped: 'card' cannot be reached{waits}"),
         ("ERROR", "run abababababab: train failed: card: a message of a kind that is not in the register"),
+        ("ERROR", "run abababababab: train failed: one of several told a false hash"),
     ]
+    assert said[2] == (3, "one of several told a false hash", NOBODY, False)
     assert said[0] == (1, "'card' cannot be reached", "card", True)
 
 

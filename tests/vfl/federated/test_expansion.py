@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from psi.flow import Message, ProtocolError, RemoteProtocolError
+from psi.flow import Message, ProtocolError, RemoteProtocolError, UnattributedError
 from tests.vfl.federated.rig import COORDINATOR, RUN, play, secret
 from vfl.expansion_terms import ExpansionSettings, ExpansionShape, declared_expansion
 from vfl.federated.expansion import (
@@ -111,7 +111,7 @@ def test_who_is_told_other_sums_finds_out_before_it_uses_them() -> None:
         return message
 
     found, _ = fitted(plan(), change=change)
-    assert all(isinstance(found[name], RemoteProtocolError) for name in NAMES)
+    assert all(isinstance(found[name], UnattributedError) for name in NAMES)
     assert "the members end with different expansions, w with another than n: the moments" in str(found["n"])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from psi.flow import Message, PeerLost, RemoteProtocolError
+from psi.flow import Message, PeerLost, RemoteProtocolError, UnattributedError
 from tests.vfl.federated.rig import COORDINATOR, RUN, Fixed, play, secret
 from vfl.federated.group import JointEncoder, by_turns, encoder_seed, join_group, serve_group
 from vfl.federated.messages import EncoderHeld, EncoderPassed, SumPart, SumTotal
@@ -79,9 +79,21 @@ def test_who_is_told_other_averages_finds_out_before_it_uses_them() -> None:
         return message
 
     found, _ = group(change=change)
-    assert all(isinstance(found[name], RemoteProtocolError) for name in NAMES)
+    assert all(isinstance(found[name], UnattributedError) for name in NAMES), "a lying coordinator or member"
     assert "the members end with different encoders, w" in str(found["n"])
-    assert found["n"].peer == COORDINATOR
+
+
+def test_a_member_that_tells_a_false_hash_has_nobody_named_for_it() -> None:
+    """What the others see is the same as where the coordinator told them different averages."""
+
+    def change(sender: str, to: str, message: Message) -> Message:
+        lies = isinstance(message, EncoderHeld) and sender == "w" and message.number == 1
+        return replace(message, digest=b"x" * 32) if lies else message
+
+    found, _ = group(change=change)
+    assert all(isinstance(found[name], UnattributedError) for name in NAMES if name != "w")
+    assert "tells a hash that is not its own; nothing shows which" in str(found["n"])
+    assert getattr(found["n"], "peer", "") == ""
 
 
 def test_who_cannot_compare_with_enough_others_has_no_encoder() -> None:
