@@ -12,6 +12,7 @@ from ui.connection import connection
 from ui.empty_states import explain
 from ui.frame import around
 from ui.lost import banner, found
+from ui.page_shell import ICON
 from ui.pages import PAGES, lay_out
 
 __all__ = ["main"]
@@ -22,7 +23,7 @@ _LAST = "viewer as last told"
 
 def main() -> None:
     """Lay out the pages and show the one that was asked for; without a session, nothing."""
-    st.set_page_config(page_title="Entente", page_icon=":material/handshake:", layout="wide")
+    st.set_page_config(page_title="Entente", page_icon=ICON, layout="wide")
     st.logo(_LOGO, size="large")
     try:
         desk = connection()

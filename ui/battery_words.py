@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from parties.client import FactorDetail, NumberView, SectionView
-from ui.wording import HELP, MISSING, count, things
+from ui.wording import HELP, MISSING, count, marked, things
 
 __all__ = [
     "HonestyRow",
@@ -79,14 +79,15 @@ def numbers_table(section: SectionView) -> pd.DataFrame:
             (
                 title_of(number.name),
                 quantity(number.value, number.unit),
-                number.unit,
+                "" if number.unit.startswith("yes") else number.unit,  # the value says it
                 quantity(t.value, t.unit) if t else "",
                 _interval(low, high),
                 number.n,
-                number.definition,
+                marked(number.definition),
             )
         )
-    return pd.DataFrame(rows, columns=["Number", "Value", "Unit", "t", "95 % interval", "n", "Definition"])
+    table = pd.DataFrame(rows, columns=["Number", "Value", "Unit", "t", "95 % interval", "n", "Definition"])
+    return table.drop(columns=[name for name in ("t", "95 % interval") if not any(table[name])])
 
 
 def _interval(low: NumberView | None, high: NumberView | None) -> str:

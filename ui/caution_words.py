@@ -20,6 +20,6 @@ def caution_words(caution: str) -> str:
     if not mark or not (path in _LONE or _PATH.fullmatch(path)):
         return as_sentence(caution)
     label, sentence = label_at(path), as_sentence(said)
-    if not label or sentence.lower().startswith(f"{label.lower()} "):
+    if not label or label.lower() in sentence.lower().split(" ", 2)[:2]:
         return sentence
     return f"{label}: {sentence}"

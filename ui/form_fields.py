@@ -335,7 +335,7 @@ FIELDS: tuple[Field, ...] = (
     Field("daily.retrain", "Trained anew", "choice", "openings",
           "A successor is a run like any other: monitoring may name its terms, and every party signs it, or does not.",
           "advice", _RETRAINS, when=_goes_on),
-    Field("evaluation.metrics_to_coordinator", "Coordinator gets losses, ICs", "switch", "openings",
+    Field("evaluation.metrics_to_coordinator", "Coordinator is told losses and ICs", "switch", "openings",
           "Off: the numbers stay with the label party, and these pages cannot show them.", True, when=_opens_rows,
           elsewhere={"screen": (
               "Tell the coordinator counts", "How many formulas stand each hurdle: no formula, and no t. Off: these "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ui.wording import PHASE_TITLES, count, short_id, things
+from ui.wording import PHASE_NOUNS, count, listed, short_id, things
 
 __all__ = ["facts", "sentence"]
 
@@ -27,9 +27,7 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "paused": lambda body: f"{body['by']} paused the run{_why(body)}.",
     "resumed": lambda body: f"{body['by']} resumed the run.",
     "cancelled": lambda body: f"{body['by']} cancelled the run{_why(body)}.",
-    "continued": lambda body: (
-        f"The others go on without {', '.join(body['without'])}, as run {short_id(body['as_run'])}."
-    ),
+    "continued": lambda body: f"The others go on without {listed(body['without'])}, as run {short_id(body['as_run'])}.",
     "expired": lambda _: "The agreement expired before everybody had signed.",
     "interrupted": lambda body: f"Interrupted: {body['why']}",
     "rows": lambda body: f"{body['by']} committed to its rows up to {body['through'][:10]}.",
@@ -62,7 +60,7 @@ def facts(body: Mapping[str, Any]) -> str:
 
 def _phase(body: Mapping[str, Any]) -> str:
     """The phase, and which attempt where it is not the first."""
-    name = PHASE_TITLES.get(body["phase"], str(body["phase"]))
+    name = PHASE_NOUNS.get(body["phase"], str(body["phase"]))
     return f"{name} at attempt {body['attempt']}" if body.get("attempt", 1) != 1 else name
 
 

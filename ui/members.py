@@ -65,9 +65,10 @@ def columns_table(member: MemberView) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Column", "Unit"])
 
 
-def warnings(members: Iterable[MemberView]) -> list[str]:
+def warnings(members: Iterable[MemberView], *, admin: bool = True) -> list[str]:
     """One sentence for each certificate that has ended or soon ends, and for an address that two members name.
 
+    An ``admin`` reads what to do, everybody else who does it.
     Commands stand between backticks, for :func:`ui.wording.with_commands`.
     """
     told, at = [], dict[str, str]()
@@ -75,14 +76,14 @@ def warnings(members: Iterable[MemberView]) -> list[str]:
         if member.address in at:
             told.append(
                 f"{member.name} names the address of {at[member.address]}, {member.address}: one of them cannot be "
-                "reached there. Put it out, and invite it again with an address of its own."
+                f"reached there. {'Put' if admin else 'An admin puts'} it out, and "
+                f"{'invite' if admin else 'invites'} it again with an address of its own."
             )
         at.setdefault(member.address, member.name)
         if member.certificate == "over":
             told.append(
-                f"The certificate of {member.name} has ended, and nobody accepts it any more. Put it out and invite it "
-                f"again, on this page or where the coordinator runs: `entente coordinator revoke {member.name} --home "
-                f"COORDINATOR`, then `entente invite {member.name} --role {member.role} --home COORDINATOR`. Its "
+                f"The certificate of {member.name} has ended, and nobody accepts it any more. "
+                f"{_put_out_and_invite(member) if admin else 'An admin puts it out and invites it again.'} Its "
                 f"operator joins from a new folder: `entente party join TOKEN --home {member.name}-new --listen "
                 f"{member.address}`."
             )
@@ -92,6 +93,14 @@ def warnings(members: Iterable[MemberView]) -> list[str]:
                 f"with `entente party rotate --home {member.name}`, and starts the node again."
             )
     return told
+
+
+def _put_out_and_invite(member: MemberView) -> str:
+    return (
+        "Put it out and invite it again, on this page or where the coordinator runs: `entente coordinator revoke "
+        f"{member.name} --home COORDINATOR`, then `entente invite {member.name} --role {member.role} --home "
+        "COORDINATOR`."
+    )
 
 
 def code_picture(rows: Sequence[str], *, module: int = 6) -> str:

@@ -17,7 +17,7 @@ from parties.client import (
     SettlementView,
     ViewerView,
 )
-from ui.wording import amount, as_sentence, things, when
+from ui.wording import amount, as_sentence, listed, things, when
 
 __all__ = ["Concern", "concerns", "pending_money"]
 
@@ -61,26 +61,26 @@ def concerns(
         why = balances.standing.finding or "its entries do not add up"
         found.append(Concern(as_sentence(f"the ledger does not balance: {why}"), grave=True))
     mine = f"the certificate of {viewer.party} " if viewer is not None and viewer.party else ""
-    found += [
-        Concern(as_sentence(told), grave=" ended on " in told, own=bool(mine) and told.startswith(mine))
-        for told in house.warnings
-    ]
+    admin = viewer is None or viewer.role == "admin"
+    for told in house.warnings:
+        text = as_sentence(
+            told if admin else told.replace(": run `entente coordinator", ": an admin runs `entente coordinator")
+        )
+        found.append(Concern(text, grave=" ended on " in told, own=bool(mine) and told.startswith(mine)))
     away = {party.name for party in parties if party.health != "online"}
     for run in runs:
         name = run.purpose or run.consortium
         if run.status == "paused":
-            waited = ", ".join(run.waiting_for) or "whoever paused it"
+            waited = listed(run.waiting_for) or "whoever paused it"
             found.append(Concern(f"“{name}” is paused and waits for {waited}.", page="run", run=run.run_id))
         elif run.status == "proposed" and viewer is not None and viewer.party and viewer.party in run.waiting_for:
             review = f"entente run review {run.run_id[:12]} --home {viewer.party}"
             text = f"“{name}” waits for the signature of {viewer.party}, your party. At its node:"
             found.append(Concern(text, own=True, command=review))
         elif run.status == "proposed" and run.waiting_for:
-            found.append(
-                Concern(
-                    f"“{name}” waits for the signature of {', '.join(run.waiting_for)}.", page="run", run=run.run_id
-                )
-            )
+            signatures = "signature" if len(run.waiting_for) == 1 else "signatures"
+            text = f"“{name}” waits for the {signatures} of {listed(run.waiting_for)}."
+            found.append(Concern(text, page="run", run=run.run_id))
         away -= set(run.waiting_for)
     if settlements is not None:
         found += _money(settlements, viewer)
@@ -114,13 +114,14 @@ def _money(page: SettlementPage, viewer: ViewerView | None) -> Iterator[Concern]
         if run.dossier:
             continue
         if run.disputes:
-            text = f"“{name}” is disputed by {', '.join(run.disputes)}: it must be judged before anything is final."
+            text = f"“{name}” is disputed by {listed(run.disputes)}: it must be judged before anything is final."
             yield Concern(text, own=admin, page="settlement", run=run.run_id)
         elif run.state == "due":
             text = f"“{name}”: {worth} can be made final; nobody has been asked for approval yet."
             yield Concern(text, own=admin, page="settlement", run=run.run_id)
         elif run.state == "to close":
-            yield Concern(f"“{name}” is to be closed.", own=admin, page="settlement", run=run.run_id)
+            text = f"“{name}” is to be closed: no reward is booked before."
+            yield Concern(text, own=admin, page="settlement", run=run.run_id)
         elif run.state == "pending" and viewer is not None and viewer.party == run.label_party:
             yield from _live_due(run)
 
@@ -146,7 +147,7 @@ def _approval(dossier: DossierView, page: SettlementPage, viewer: ViewerView | N
         text = f"{what} waits for the approval of {viewer.party}, your party. At its node:"
         return Concern(text, own=True, command=command, page="settlement", run=dossier.run_id)
     missing = dossier.needed - dossier.approved
-    text = f"{what} waits for {missing} more approval{'s' * (missing != 1)}, of {', '.join(open_for) or 'nobody left'}."
+    text = f"{what} waits for {missing} more approval{'s' * (missing != 1)}, of {listed(open_for) or 'nobody left'}."
     return Concern(text, page="settlement", run=dossier.run_id)
 
 

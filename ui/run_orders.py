@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from parties.client import PartyView, PhaseView, RunSummary, RunView, ViewerView
-from ui.wording import when
+from ui.wording import listed, when
 
 __all__ = ["Order", "Standing", "awaited_words", "orders", "paused_words", "standings"]
 
@@ -62,5 +62,5 @@ def awaited_words(run: RunView, phase: PhaseView, members: Sequence[PartyView]) 
         f"{one.name} is away, last heard of {when(one.last_seen)}; the run goes on when it is back." for one in away
     ]
     if phase.finished and still:
-        words.insert(0, f"Waits for {', '.join(still)}.")
+        words.insert(0, f"Waits for {listed(still)}.")
     return tuple(words)

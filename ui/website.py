@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 from ui.astray import Astray
+from ui.page_shell import PageShell
 from ui.pages import PAGES
 from ui.sign_in import Welcome, routes
 
@@ -22,5 +23,5 @@ KEYS = frozenset(("home", *(page.key for page in PAGES)))
 app = App(
     Path(__file__).with_name("app.py"),
     routes=routes(),
-    middleware=[Middleware(Welcome), Middleware(Astray, keys=KEYS)],
+    middleware=[Middleware(Welcome), Middleware(Astray, keys=KEYS), Middleware(PageShell)],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
@@ -21,6 +21,7 @@ __all__ = [
     "HELP",
     "MISSING",
     "PHASE_DOINGS",
+    "PHASE_NOUNS",
     "PHASE_TITLES",
     "STATUS_COLOURS",
     "STATUS_ICONS",
@@ -32,6 +33,7 @@ __all__ = [
     "data_size",
     "duration",
     "instant",
+    "listed",
     "marked",
     "percent",
     "plain",
@@ -81,6 +83,18 @@ COUNTED: Mapping[str, str] = {
     "moments": "from each coalition's moments",
 }
 """How coalitions were valued, by the word that a report has for it."""
+
+PHASE_NOUNS: Mapping[str, str] = {
+    "approve": "signing",
+    "align": "alignment",
+    "encode": "training of the encoders",
+    "train": "training",
+    "evaluate": "evaluation",
+    "value": "valuation",
+    "export": "export",
+    "settle": "settlement",
+}
+"""The phases as a sentence has them: finished training, stopped in alignment."""
 
 HELP: Mapping[str, str] = {
     "run": "One job from a signed agreement to a settled ledger; its id is the SHA-256 of the agreement.",
@@ -289,6 +303,11 @@ def percent(value: float | None) -> str:
 def count(value: float | None, places: int = 0) -> str:
     """A whole number, or one with so many places, with its thousands marked."""
     return MISSING if value is None or not math.isfinite(value) else f"{value:,.{places}f}".replace(",", thousands())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: harbor, orbit and till. Not yet escaped."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def things(number: int, many: str) -> str:

@@ -54,6 +54,23 @@ def _port(process: subprocess.Popen[bytes], file: Path) -> int:
     return int(file.read_text().split()[0])
 
 
+def _complaint(event: dict[str, Any]) -> str:
+    """What an event of the protocol says went wrong on the page; "" of all others."""
+    said = event.get("params", {})
+    kind = event.get("method", "")
+    if kind == "Network.responseReceived" and said["response"]["status"] >= 400:
+        return f"{said['response']['status']}: {said['response']['url']}"
+    if kind == "Network.loadingFailed" and not said.get("canceled"):
+        return f"{said['errorText']} ({said['type']})"
+    if kind == "Log.entryAdded" and said["entry"]["level"] == "error":
+        return f"{said['entry']['text']} {said['entry'].get('url', '')}"
+    if kind == "Runtime.consoleAPICalled" and said["type"] in ("error", "assert"):
+        return " ".join(str(part.get("value", part.get("description", ""))) for part in said["args"])
+    if kind == "Runtime.exceptionThrown":
+        return str(said["exceptionDetails"].get("exception", {}).get("description", said["exceptionDetails"]["text"]))
+    return ""
+
+
 class Navigated(Exception):
     """The page was left while a command was under way on it."""
 
@@ -65,6 +82,7 @@ class Browser:
         self.downloads = downloads
         self._line = line
         self._numbers = itertools.count(1)
+        self._complaints: list[str] = []
         self.do("Page.enable")
         self.do("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
 
@@ -74,6 +92,8 @@ class Browser:
         self._line.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
             answer = json.loads(self._line.recv(timeout=30))
+            if complaint := _complaint(answer):
+                self._complaints.append(complaint)
             if answer.get("id") == number:
                 if "navigated" in answer.get("error", {}).get("message", ""):
                     raise Navigated(method)
@@ -83,6 +103,17 @@ class Browser:
 
     def open(self, address: str) -> None:
         self.do("Page.navigate", url=address)
+
+    def listen(self) -> None:
+        """From now on keep what goes wrong on pages, for :meth:`complaints`."""
+        for part in ("Network", "Log", "Runtime"):
+            self.do(f"{part}.enable")
+
+    def complaints(self) -> list[str]:
+        """What went wrong since the last call: failed or refused requests, and the console's errors."""
+        self.value("0")  # what was said until now has arrived before the answer to this
+        told, self._complaints = self._complaints, []
+        return told
 
     def value(self, script: str) -> Any:
         """What the JavaScript expression is worth on the page."""

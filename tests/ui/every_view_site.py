@@ -14,6 +14,9 @@ from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 from ui.astray import Astray
+from ui.page_shell import PageShell
 from ui.website import KEYS
 
-app = App(Path(__file__).with_name("every_view_app.py"), middleware=[Middleware(Astray, keys=KEYS)])
+app = App(
+    Path(__file__).with_name("every_view_app.py"), middleware=[Middleware(Astray, keys=KEYS), Middleware(PageShell)]
+)

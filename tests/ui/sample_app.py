@@ -1,4 +1,4 @@
-"""The real pages over the sample client, with nobody to sign in: ``streamlit run tests/ui/sample_app.py``."""
+"""The real pages over the sample client, with nobody to sign in: what :mod:`tests.ui.sample_site` serves."""
 
 from __future__ import annotations
 

@@ -25,11 +25,11 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where Streamlit serves the sample app."""
+    """Where Streamlit serves the sample's site."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    script = Path(__file__).with_name("sample_app.py")
+    script = Path(__file__).with_name("sample_site.py")
     log = tmp_path_factory.mktemp("streamlit") / "log"
     options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
     options += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
@@ -133,10 +133,17 @@ def _open_all(browser: Browser, where: str) -> None:
 
 @pytest.mark.parametrize("where", _PLACES)
 def test_whatever_a_page_folds_away_opens(address: str, browser: Browser, where: str) -> None:
-    """Opening where the time went ended the page of every run; so might any part that is made when it is opened."""
+    """Opening where the time went ended the page of every run; so might any part that is made when it is opened.
+
+    Nothing is asked for that is not there, or elsewhere than of this site, and the browser's console has no error.
+    """
+    browser.listen()
+    browser.open("about:blank")
+    browser.complaints()
     browser.open(f"{address}/{where}")
     browser.settled()
     _open_all(browser, where)
+    assert browser.complaints() == [], where
 
 
 def test_a_question_opens(address: str, browser: Browser) -> None:

@@ -70,7 +70,7 @@ def test_a_caution_names_its_term_as_the_form_does_and_says_nothing_twice() -> N
     assert caution_words(told) == "Contributions are not measured, so the pot is not shared out."
     assert caution_words("recipients: the coordinator receives the factor") == "The coordinator receives the factor."
     masked = "openings.contribution: masked contributions open each party's own scores"
-    assert caution_words(masked) == "Contributions: Masked contributions open each party's own scores."
+    assert caution_words(masked) == "Masked contributions open each party's own scores."
     assert caution_words("orbit: its data is late") == "Orbit: its data is late.", "a name that is no term stays"
     assert caution_words("Only 3 periods are predicted.") == "Only 3 periods are predicted."
 

@@ -27,7 +27,7 @@ def test_while_it_trains_it_says_who_is_in_the_round_and_what_is_spent() -> None
     assert "Common entities" not in shown
     assert "Openings per row" not in shown
     text = said(app).replace("\\", "")
-    assert f"Round 9: {', '.join(STAYED)}, without {LOST}." in text
+    assert f"Round 9: harbor, orbit and chatter, without {LOST}." in text
     assert f"Dropped in training: {LOST}." in text
     assert "the run goes on when it is back" not in text, "nobody waits for who is dropped"
 
@@ -87,7 +87,7 @@ def test_while_a_group_trains_its_encoder_its_rounds_are_shown_and_nobody_is_dro
     app = show(run_page, client_of(group_encoding()), [], run=RUNNING)
     assert numbers(app)["Rounds, lenders"] == "9 of 10"
     text = said(app).replace("\\", "")
-    assert f"Round 9 of 10 of group lenders: orbit, chatter, without {LOST}." in text
+    assert f"Round 9 of 10 of group lenders: orbit and chatter, without {LOST}." in text
     assert "waits for who is away before the model is trained" in text
     assert "Dropped in training" not in text
     app = show(run_page, client_of(group_encoding()), [], run=RUNNING, part="Privacy")

@@ -37,9 +37,9 @@ def test_cells_are_whole_escaped_and_say_when() -> None:
 
 def test_entries_of_the_log_are_sentences() -> None:
     aligned = {"party": "card", "phase": "align", "attempt": 2, "n_common": 60}
-    assert sentence("phase_done", aligned) == "card finished Align at attempt 2 (60 common entities)."
+    assert sentence("phase_done", aligned) == "card finished alignment at attempt 2 (60 common entities)."
     settled = {"phase": "settle", "attempt": 1, "rewards": {"card": 0, "sat": 5}, "rolled_over": 0}
-    assert sentence("coordinator_done", settled) == "The coordinator finished Settle (rewards to 1 of 2 parties)."
+    assert sentence("coordinator_done", settled) == "The coordinator finished settlement (rewards to 1 of 2 parties)."
     asked = {"name": "Ada", "role": "operator", "party": "sat", "what": "cancel", "about": "ab" * 32, "outcome": "done"}
     assert sentence("desk", asked) == "Ada (operator of sat) asked to cancel abababababab: done."
     assert sentence("signed", {"of": "another shape"}) == "of another shape"

@@ -36,7 +36,7 @@ def test_the_log_answers_green_when_asked() -> None:
     assert "1 to 50 of 300 entries" in said(app)
     app.button(key="verify log").click().run()
     assert app.success[0].value.startswith("300 entries and 12 signed heads, all in order.")
-    assert "none against another: orbit 4." in app.success[0].value
+    assert "none at odds with another: 4 of orbit." in app.success[0].value
     assert "cd" * 32 in app.code[0].value
     app.run()
     assert client.asked.count("trust/check") == 1
@@ -109,7 +109,7 @@ def test_the_report_of_a_run_adds_up() -> None:
     }  # fmt: skip
     table = tables(app)[0]
     assert list(table["To"]) == ["orbit", "not said", "harbor"]
-    assert f"The factor's files went to {plain('harbor, coordinator')}." in said(app)
+    assert f"The factor's files went to {plain('harbor and coordinator')}." in said(app)
 
 
 def test_the_report_of_a_sealed_run_counts_scores_and_says_what_two_holders_would_see() -> None:

@@ -37,11 +37,12 @@ def factor_chart(chart: ChartView, mean: NumberView | None = None) -> alt.LayerC
     base = alt.Chart(frame).encode(x=x, y=y, tooltip=tips)
     if chart.kind in ("bar", "band"):
         few = chart.kind == "bar" and len(frame) <= _NARROW  # as wide as its share, a bar alone is a wall
-        layers.append(base.mark_bar(color=COLOURS["blue"], opacity=0.85, size=_BAR if few else alt.Undefined))
+        layers.append(base.mark_bar(color=COLOURS["blue"], size=_BAR if few else alt.Undefined))
     elif chart.kind == "area":
         layers.append(base.mark_area(color=COLOURS["red"], opacity=0.3, clip=True, line={"color": COLOURS["red"]}))
     else:
-        layers.append(base.mark_line(color=COLOURS["blue"], strokeWidth=2, point=len(frame) <= _POINTS, clip=True))
+        points = {"color": COLOURS["blue"], "clip": False} if len(frame) <= _POINTS else False
+        layers.append(base.mark_line(color=COLOURS["blue"], strokeWidth=2, point=points, clip=True))
     layers += _bounds(chart, frame, x, mean)
     if chart.kind in ("line", "area"):
         layers.append(crosshair(alt.Chart(frame).encode(x=x), tips))

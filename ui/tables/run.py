@@ -27,6 +27,7 @@ from ui.wording import (
     data_size,
     duration,
     instant,
+    listed,
     percent,
     plain,
     short_id,
@@ -60,7 +61,7 @@ _DOINGS: Mapping[str, str] = {
 def status_text(run: RunSummary) -> str:
     """A run's status in words: what it waits for, what it does, or how it ended. Markdown-safe."""
     if run.status == "paused" and run.waiting_for:
-        return f"waiting for {plain(', '.join(run.waiting_for))}"
+        return f"waiting for {plain(listed(run.waiting_for))}"
     if run.ended or not run.phase:
         return run.status
     return PHASE_DOINGS.get(run.phase) or plain(run.phase)
@@ -101,7 +102,7 @@ def runs_table(runs: Sequence[RunSummary]) -> pd.DataFrame:
 def standing(run: RunSummary) -> str:
     """A run's status in few words, for a chip in a list, which shows every character as it is."""
     if run.status == "paused" and run.waiting_for:
-        return f"waiting for {', '.join(run.waiting_for)}"
+        return f"waiting for {listed(run.waiting_for)}"
     if run.status == "aborted" and run.culprit:
         return f"aborted by {run.culprit}"
     if run.ended or not run.phase:

@@ -7,7 +7,7 @@ import streamlit as st
 from parties.client import DailyView, RunView
 from ui.tables.daily import sessions_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, count, data_size, instant, plain, short_id, things, when
+from ui.wording import HELP, count, data_size, instant, listed, plain, short_id, things
 
 __all__ = ["daily_detail", "daily_use", "scored_periods", "trained_run"]
 
@@ -18,7 +18,7 @@ def daily_use(daily: DailyView | None) -> None:
     """In one line; nothing where no daily use was agreed."""
     if daily is None:
         return
-    last = f"the last {when(daily.last_at)}" if daily.last_at is not None else "none yet"
+    last = f"{daily.scored[-1]} the last of them" if daily.scored else "none yet"
     told = f"Daily use: {count(len(daily.scored))} of {count(daily.agreed)} later periods scored, {last}."
     if daily.ended:
         st.warning(plain(f"{told} No more follow: {daily.ended}."), icon=":material/event_busy:")
@@ -56,7 +56,7 @@ def _figures(daily: DailyView) -> None:
         for label, value, meaning in tiles:
             st.metric(label, value, help=meaning, border=True)
     if daily.gone:
-        st.caption(f"Left with their shares of the weights: {plain(', '.join(daily.gone))}.")
+        st.caption(f"Left with their shares of the weights: {plain(listed(daily.gone))}.")
     else:
         st.caption("Every party of the run is still a member, so no share of the weights has left.")
 

@@ -145,9 +145,9 @@ def _scores(draft: DraftView) -> None:
 def _cost(cost: CostView, *, screened: bool) -> None:
     st.markdown("**Cost, at most**", help=HELP["preflight"])
     with st.container(horizontal=True):  # as wide as the figures are: the panel is narrow
-        st.metric("One core", duration(cost.seconds), border=True, width="content")
+        st.metric("On one core", duration(cost.seconds), border=True, width="content")
         st.metric("Rows", count(cost.rows), border=True, width="content")
-        title = "Periods" if screened else "Periods predicted"
-        st.metric(title, count(cost.predicted_periods), border=True, width="content")
+        title, meaning = ("Periods", None) if screened else ("Predicted", "Periods that are predicted.")
+        st.metric(title, count(cost.predicted_periods), border=True, width="content", help=meaning)
     table = costs_table(cost.parties)
     show_text_table(table, alt="Bytes and memory by party", right=list(table.columns[1:]))

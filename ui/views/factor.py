@@ -10,7 +10,7 @@ from ui.empty_states import explain
 from ui.links import go
 from ui.tables.run import files_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, as_sentence, data_size, instant, plain, short_id, things
+from ui.wording import HELP, as_sentence, data_size, instant, listed, plain, short_id, things
 
 __all__ = ["render"]
 
@@ -29,7 +29,7 @@ def render(client: ClientProtocol, factor: FactorView) -> None:
         if factor.sha256:
             st.code(f"SHA-256 of {SUMS}: {factor.sha256}", language=None)
         if factor.recipients:
-            st.caption(f"Sent to {plain(', '.join(factor.recipients))}.")
+            st.caption(f"Sent to {plain(listed(factor.recipients))}.")
         with st.container(horizontal=True, vertical_alignment="center", key=f"take {factor.run_id}"):
             if st.button("Open the factor", icon=":material/query_stats:", key=f"factor of {factor.run_id}"):
                 go("factor", run=factor.run_id)

@@ -18,6 +18,7 @@ from ui.wording import HELP, MISSING, as_sentence, correlation, plain, t_value, 
 
 __all__ = ["headline", "honesty", "left_out", "measures", "sections", "warnings"]
 
+_FIGURES = frozenset(("Value", "t", "95 % interval", "n"))
 _HELPS = {
     "ic": "rank_ic", "uplift": "uplift", "decay": "decay", "quantiles": "quantile", "stability": "turnover",
     "long_short": "drawdown", "capacity": "capacity", "neutralised": "neutralised", "significance": "hurdle",
@@ -124,7 +125,7 @@ def _section(section: SectionView, detail: FactorDetail) -> None:
         table = battery_words.numbers_table(section)
         whose = "its definition" if len(table) == 1 else "their definitions"
         with st.expander(f"{things(len(table), 'numbers')} with {whose}", expanded=not section.charts):
-            show_text_table(table, alt=f"Numbers: {section.title}", right=("Value", "t", "95 % interval", "n"))
+            show_text_table(table, alt=f"Numbers: {section.title}", right=_FIGURES & set(table))
 
 
 def left_out(detail: FactorDetail) -> None:

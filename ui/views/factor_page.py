@@ -17,7 +17,7 @@ from ui.views import factor_battery as battery
 from ui.views import factor_take as take
 from ui.views.daily_use import daily_detail, daily_use
 from ui.views.evidence_download import evidence
-from ui.wording import HELP, instant, plain, short_id, things, when
+from ui.wording import HELP, instant, listed, plain, short_id, things, when
 
 __all__ = ["TABS", "render"]
 
@@ -104,7 +104,7 @@ def _heading(client: ClientProtocol, detail: FactorDetail, check: FactorCheck | 
         take.badge(card, check)
     words = [plain(card.purpose, longest=90), plain(card.consortium, longest=60)]
     words.append(f"version {plain(card.version, longest=40)}")
-    words += [f"made {when(card.created_at)}", f"for {plain(', '.join(card.recipients))}"]
+    words += [f"made {when(card.created_at)}", f"for {plain(listed(card.recipients))}"]
     st.caption(" · ".join(word for word in words if word), help=f"Made {instant(card.created_at)}.")
     if detail.withheld:
         st.info(plain(detail.withheld), icon=":material/lock:")

@@ -66,7 +66,7 @@ def _present(client: ClientProtocol, viewer: ViewerView) -> None:
     if not members:
         empty("No party yet", "Invite one: it joins with the token, and appears here.")
         return
-    for told in warnings(members):
+    for told in warnings(members, admin=viewer.role == "admin"):
         st.warning(with_commands(told), icon=":material/event_busy:")
     for member in members:
         _member(client, viewer, member)

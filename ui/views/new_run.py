@@ -28,7 +28,7 @@ from ui.views import draft_panel
 from ui.views.form_input import draw_input, in_rows, wrong
 from ui.views.form_tabs import form_tabs, tab_steps
 from ui.views.group_cards import draw_groups, seed_groups
-from ui.wording import plain, short_id
+from ui.wording import listed, plain, short_id
 
 __all__ = ["render"]
 
@@ -226,7 +226,7 @@ def _who(
                 st.caption(f"{plain(member.name)} makes {plain(told, longest=800)}.")
     silent = [member.name for member in members if not _has_said(member)]
     if silent:
-        st.caption(f"Has not said what it brings: {plain(', '.join(silent))}.")
+        st.caption(f"Has not said what it brings: {plain(listed(silent))}.")
     one, two = st.columns(2)
     one.number_input(
         "To be signed within, hours",

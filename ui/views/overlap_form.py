@@ -36,7 +36,7 @@ def _brings_rows(member: PartyView) -> bool:
 def _fields(client: ClientProtocol, parties: list[PartyView]) -> None:
     names = [one.name for one in parties]
     members = st.multiselect(
-        "Among", names, max_selections=_MOST, key="overlap members",
+        "Among", names, max_selections=_MOST, key="overlap members", placeholder="Choose members",
         help="Two to five. The first that is named counts, and learns no more than the others.",
     )  # fmt: skip
     left, right = st.columns(2)

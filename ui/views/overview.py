@@ -194,9 +194,14 @@ def _house(house: HouseView, viewer: ViewerView) -> None:
         if viewer.role not in ("admin", "auditor"):
             return
         short = house.disk_free < _SHORT_OF_ROOM * house.disk_total
-        free = f"{data_size(house.disk_free)} of {data_size(house.disk_total)} of disk free"
+        free = f"{_room(house.disk_free)} of {_room(house.disk_total)} disk free"
         said = f":red[:material/hard_drive: {free}]" if short else free
         st.caption(f"{things(house.log_entries, 'audit entries')} · {said}", help=HELP["disk"])
+
+
+def _room(size: int) -> str:
+    """Of a disk: in whole gigabytes, unless it is tiny."""
+    return f"{count(size / 1e9)} GB" if size >= 1e10 else data_size(size)
 
 
 def _lately(client: ClientProtocol, viewer: ViewerView) -> None:

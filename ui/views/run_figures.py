@@ -184,7 +184,7 @@ def revealed(run: RunView) -> None:
             st.markdown("**Openings of the most opened row**", help=HELP["openings"])
         counted = tuple(one for one in run.openings if not run.score_bits or one.party == run.anchor)
         if run.federated is not None:
-            st.caption("Sums over members open, of weights and of rank ICs. The terms say which.")
+            st.caption("What opens are sums over members, of weights and of rank ICs; the terms say which.")
         elif counted:
             what = "label vectors" if is_screen(run) else "scores" if run.score_bits else "openings"
             draw(run_charts.openings_chart, counted, what, alt=f"{what.capitalize()} used against the limit")

@@ -20,6 +20,7 @@ from ui.wording import (
     count,
     duration,
     instant,
+    listed,
     plain,
     when,
 )
@@ -33,6 +34,7 @@ _PHASE_BADGES: Mapping[str, tuple[Colour, str]] = {
     "skipped": ("gray", ":material/redo:"),
     "waiting": ("gray", ":material/schedule:"),
 }
+_PAUSED: tuple[Colour, str] = ("orange", ":material/pause_circle:")
 _STANDINGS: Mapping[str, tuple[Colour, str]] = {
     "signed": ("green", ":material/signature:"),
     "deciding": ("blue", ":material/hourglass_top:"),
@@ -62,7 +64,7 @@ def heading(run: RunView) -> None:
         why = plain(as_sentence(run.reason, run.parties)) or "No reason was given."
         st.error(why, icon=":material/cancel:", title=plain(blame))
     elif run.status == "paused" and not run.pauses:
-        waiting = plain(", ".join(run.waiting_for)) or "a party"
+        waiting = plain(listed(run.waiting_for)) or "a party"
         st.warning(f"Paused: waiting for {waiting}. The run goes on when it is back.", icon=":material/pause_circle:")
 
 
@@ -74,12 +76,16 @@ def timeline(run: RunView) -> None:
             if name == "encode" and name not in known:  # of a run with groups alone
                 continue
             phase = known.get(name, PhaseView(name=name, status="waiting"))
-            colour, icon = _PHASE_BADGES[phase.status]
+            colour, icon = _PAUSED if _held(run, phase) else _PHASE_BADGES[phase.status]
             st.badge(f"{title} · {_state(run, phase)}", color=colour, icon=icon, help=HELP[name])
 
 
+def _held(run: RunView, phase: PhaseView) -> bool:
+    return run.status == "paused" and phase.status == "running"
+
+
 def _state(run: RunView, phase: PhaseView) -> str:
-    idle = "not reached" if run.ended and phase.status == "waiting" else phase.status
+    idle = "not reached" if run.ended and phase.status == "waiting" else "paused" if _held(run, phase) else phase.status
     again = f" · attempt {phase.attempt}" if phase.attempt > 1 else ""
     return f"{duration(phase.seconds) if phase.ended_at else idle}{again}"
 
@@ -115,7 +121,7 @@ def progress(run: RunView, members: Sequence[PartyView]) -> None:
         for words in (*opened, *awaited_words(run, current, members)):
             st.caption(plain(words))
         if current.finished:
-            st.caption(f"Finished by {plain(', '.join(current.finished))}.")
+            st.caption(f"Finished by {plain(listed(current.finished))}.")
 
 
 def _bar_words(run: RunView, state: ProgressView) -> str:
@@ -124,9 +130,9 @@ def _bar_words(run: RunView, state: ProgressView) -> str:
         parts.append(period)
     if "gain" in state.metrics:
         parts.append(f"latest gain {state.metrics['gain']:.2%}")
-    if state.per_second is not None:
+    if state.per_second is not None and run.status != "paused":
         parts.append(_speed(state.per_second, state.unit))
-    if state.eta_seconds is not None:
+    if state.eta_seconds is not None and run.status != "paused":
         parts.append(f"{duration(state.eta_seconds)} left")
     return " · ".join(parts)
 

@@ -7,7 +7,7 @@ import streamlit as st
 from parties.client import FederatedView
 from ui.tables.rounds import epsilon, members_table, rounds_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, count, plain, things
+from ui.wording import HELP, count, listed, plain, things
 
 __all__ = ["Tile", "dropped", "latest_round", "round_tiles", "rounds"]
 
@@ -38,18 +38,18 @@ def latest_round(found: FederatedView | None) -> tuple[str, ...]:
     if found is None or not found.latest:
         return ()
     missed = found.stretches[-1].missed
-    without = f", without {', '.join(missed)}" if missed else ""
+    without = f", without {listed(missed)}" if missed else ""
     if not found.group:
-        return (f"Round {count(found.done)}: {', '.join(found.latest)}{without}.",)
+        return (f"Round {count(found.done)}: {listed(found.latest)}{without}.",)
     awaited = " The others train on; the run waits for who is away before the model is trained." if missed else ""
     of = f"Round {count(found.done)} of {count(found.rounds)} of group {found.group}"
-    return (f"{of}: {', '.join(found.latest)}{without}.{awaited}",)
+    return (f"{of}: {listed(found.latest)}{without}.{awaited}",)
 
 
 def dropped(found: FederatedView | None) -> None:
     """Whom the run goes on without."""
     if found is not None and found.dropped:
-        names = plain(", ".join(found.dropped))
+        names = plain(listed(found.dropped))
         st.warning(f"Dropped in training: {names}. {HELP['dropped']}", icon=":material/person_off:")
 
 

@@ -84,7 +84,7 @@ def _where(run: RunView, viewer: ViewerView) -> None:
     st.code(f"entente run screen {run_id} --home NODE", language=None)
     if run.screen is not None and run.screen.named.all:
         st.caption(
-            "To use one, each of its owners keeps its half as a column (keep = [...] in [party.terminals]); nobody "
+            "To use one, each of its owners keeps its half as a column (`keep = [...]` in `[party.terminals]`); nobody "
             "publishes anything. Judge the factor on later periods than this screen's."
         )
 

@@ -36,7 +36,7 @@ from ui.shared_reads import latest, shared
 from ui.text_table import show_text_table
 from ui.views.money_steps import CASH_STEPS, money_steps
 from ui.views.step_plan import show_plan, show_reasons
-from ui.wording import HELP, Colour, amount, as_sentence, instant, plain, short_id, things, when
+from ui.wording import HELP, Colour, amount, as_sentence, instant, listed, plain, short_id, things, when
 
 __all__ = ["render"]
 
@@ -212,7 +212,7 @@ def _run(client: ClientProtocol, viewer: ViewerView, run: SettlementView) -> Non
         for why in () if kinds else run.waits:  # the dry run below says what stands against it
             st.markdown(f":material/hourglass_top: {plain(as_sentence(why))}")
         if run.disputes:
-            st.warning(f"Disputed by {plain(', '.join(run.disputes))}.", icon=":material/gavel:")
+            st.warning(f"Disputed by {plain(listed(run.disputes))}.", icon=":material/gavel:")
         elif run.disputable_until is not None:
             st.caption(f"Can be disputed until {instant(run.disputable_until)}.", help=HELP["dispute"])
         if run.dossier:

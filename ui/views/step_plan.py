@@ -9,7 +9,7 @@ import streamlit as st
 from parties.client import PlanView
 from ui.money import effects_table, outcomes_table, steps_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, as_sentence, plain
+from ui.wording import HELP, as_sentence, listed, plain
 
 __all__ = ["show_plan", "show_reasons"]
 
@@ -33,7 +33,7 @@ def show_plan(plan: PlanView) -> None:
         effects = effects_table(plan.effects)
         show_text_table(effects, alt="What it does to each balance", right=list(effects.columns[1:]))
     if plan.approvers:
-        names = ", ".join(person.name for person in plan.approvers)
+        names = listed([person.name for person in plan.approvers])
         who = "must approve" if plan.needed > 1 else "must approve it"
         people = f"{plan.needed} different people of {plain(names)}" if plan.needed > 1 else plain(names)
         st.caption(f"{people} {who}.", help=HELP["four_eyes"])

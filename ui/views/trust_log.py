@@ -10,7 +10,7 @@ from ui.list_rows import choose_row
 from ui.paging import offset_of, turn_pages
 from ui.tables.trust import audit_table, exchanges_table, members_table, moment
 from ui.text_table import show_text_table
-from ui.wording import HELP, count, instant, plain, short_id, things, when
+from ui.wording import HELP, count, instant, listed, plain, short_id, things, when
 
 __all__ = ["render", "render_heads", "verdict"]
 
@@ -79,9 +79,9 @@ def _verification(client: ClientProtocol) -> None:
 def _answer(check: LogCheckView) -> None:
     if check.sound:
         told = f"{things(check.size, 'entries')} and {things(check.own_heads, 'signed heads')}, all in order."
-        seen = ", ".join(f"{plain(name)} {count(number)}" for name, number in check.others.items())
+        seen = listed([f"{count(number)} of {plain(name)}" for name, number in check.others.items()])
         if seen:
-            told += f" Heads of others that were seen, none against another: {seen}."
+            told += f" Heads of other logs were seen, none at odds with another: {seen}."
         st.success(told, title="The log is sound", icon=":material/verified:")
         if check.unlinked:
             begun = "is signed, but begins" if check.unlinked == 1 else "are signed, but begin"

@@ -12,7 +12,7 @@ from ui.charts.trust import links_chart
 from ui.empty_states import ask, empty
 from ui.tables.trust import revealed_table, signers_table, terms_table
 from ui.text_table import show_text_table
-from ui.wording import HELP, as_sentence, count, data_size, plain, short_id, things
+from ui.wording import HELP, as_sentence, count, data_size, listed, plain, short_id, things
 
 __all__ = ["render_agreement", "render_revealed"]
 
@@ -95,7 +95,7 @@ def _summary(report: MinimisationView) -> None:
     cells[2].metric(label, f"{used} of {limit}" if limit else "none", border=True, help=HELP[meaning])
     cells[3].metric("Common entities", count(report.n_common), border=True, help=HELP["common"])
     if report.factor_to:
-        st.caption(f"The factor's files went to {plain(', '.join(report.factor_to))}.")
+        st.caption(f"The factor's files went to {plain(listed(report.factor_to))}.")
 
 
 def render_agreement(client: ClientProtocol) -> None:
@@ -159,7 +159,7 @@ def _signatures(found: AgreementText) -> None:
         )
     elif wrong:
         st.warning(
-            f"Still to sign, or never signed: {plain(', '.join(signer.party for signer in wrong))}.",
+            f"Still to sign, or never signed: {plain(listed([signer.party for signer in wrong]))}.",
             title="Not signed by everybody", icon=":material/ink_pen:",
         )  # fmt: skip
     else:

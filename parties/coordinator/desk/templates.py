@@ -123,7 +123,7 @@ _KINDS = (
     TemplateView(
         key="ensemble",
         title="Network and trees",
-        words="An ensemble of the two above, averaged at each period's ranks: steadier than either, and two scores "
+        words="An ensemble of the two before it, averaged at each period's ranks: steadier than either, and two scores "
         "of a row open. Parties are valued by runs of coalitions, or in a run of one of the two.",
     ),
     TemplateView(
