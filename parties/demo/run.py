@@ -33,7 +33,7 @@ from parties.terminal.progress import ProgressLines, ProgressScreen, watcher
 from vfl.factors.verify import verify_bundle
 from vfl.terms import FederatedModel, ScreenModel
 
-__all__ = ["DemoOptions", "again", "remedy", "run_demo", "start_coordinator", "start_parties"]
+__all__ = ["DemoOptions", "again", "not_compared", "remedy", "run_demo", "start_coordinator", "start_parties"]
 
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.25
@@ -87,10 +87,10 @@ def run_demo(options: DemoOptions) -> None:
         agreement = agreement_of(settings, homes.roster, datetime.now(UTC))
         homes.agreement.write_bytes(agreement.canonical())
         with Processes(homes.logs) as processes:
-            drawn = _drawn(agreement)
-            compared = options.check_parity and not drawn
-            if options.check_parity and drawn:
-                say(f"{drawn}: no run in the clear equals it.")
+            unequalled = not_compared(agreement)
+            compared = options.check_parity and not unequalled
+            if options.check_parity and unequalled:
+                say(unequalled)
             demo = _Demo(homes, agreement, processes, again=again(options))
             screened = isinstance(agreement.model, ScreenModel)
             far = (demo.run_screen if screened else demo.run)(check_parity=compared)
@@ -110,12 +110,17 @@ def run_demo(options: DemoOptions) -> None:
             )
 
 
-def _drawn(agreement: Agreement) -> str:
-    """What of the run each party draws by a secret of its own, which no other run can repeat; or ""."""
+def not_compared(agreement: Agreement) -> str:
+    """Why the demo makes no run in the clear that the scores are held against; "" where it does."""
     if agreement.alignment.hides_coverage:
-        return "Rows that a party does not cover are drawn by its secret seed"
+        zeros = {name for group in agreement.groups if group.absent == "zeros" for name in group.members}
+        served = f"members {', '.join(sorted(zeros))} serve zeros for rows that they do not cover"
+        if all(party.name in zeros for party in agreement.features):
+            return f"The {served}, and the demo has no run in the clear that does: none is made."
+        but = f", and {served}" if zeros else ""
+        return f"Rows that a party does not cover are drawn by its secret seed{but}: no run in the clear equals it."
     if isinstance(agreement.model, FederatedModel) and agreement.model.noise:
-        return "Each member draws its part of the noise by a secret of its own"
+        return "Each member draws its part of the noise by a secret of its own: no run in the clear equals it."
     return ""
 
 

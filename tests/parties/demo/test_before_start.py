@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from parties.agreement.terms import AlignmentTerms
 from parties.cli import run
 from parties.data.named_files import absent
 from parties.data.security_list import read_security_list
@@ -15,13 +18,14 @@ from parties.data.simulate import simulate
 from parties.demo.compare import Pooled
 from parties.demo.homes import lay_out
 from parties.demo.processes import Processes
-from parties.demo.run import DemoOptions, again, remedy
+from parties.demo.run import DemoOptions, again, not_compared, remedy
 from parties.errors import ConfigError
 from parties.names import NO_PARTIES
 from parties.node.settings import load_node_settings
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 from tests.places import ROOT
+from vfl.terms import SealedModel
 
 
 def test_what_is_not_there_is_said_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +49,30 @@ def test_what_is_not_there_is_said_before_anything_is_made(tmp_path: Path, capsy
     assert [words.partition("; ")[2] for words in told] == [
         "mend query, which names it", "mend label.query, which names it", "name an existing folder",
     ]  # fmt: skip
+
+
+def test_why_no_run_in_the_clear_is_made_tells_drawn_rows_from_zeros() -> None:
+    features = [SimpleNamespace(name=name) for name in ("east", "west")]
+
+    def said(policy: str, *groups: tuple[str, tuple[str, ...]]) -> str:
+        made = [SimpleNamespace(absent=absent, members=members) for absent, members in groups]
+        terms: Any = SimpleNamespace(
+            alignment=AlignmentTerms.model_validate({"policy": policy}),
+            groups=made,
+            features=features,
+            model=SealedModel(),
+        )
+        return not_compared(terms)
+
+    assert said("psi") == ""
+    assert said("union").startswith("Rows that a party does not cover are drawn by its secret seed: no run")
+    assert said("union", ("drawn", ("east", "west"))) == said("union")
+    assert "secret seed, and members west serve zeros for rows that they do not cover: no run" in said(
+        "union", ("zeros", ("west",))
+    )
+    every = said("union", ("zeros", ("east", "west")))
+    assert every.startswith("The members east, west serve zeros for rows")
+    assert "drawn" not in every
 
 
 @pytest.mark.parametrize("kept", sorted(NO_PARTIES))
