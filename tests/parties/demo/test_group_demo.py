@@ -30,7 +30,7 @@ def test_members_train_one_encoder_and_go_on_as_feature_parties(tmp_path: Path) 
     with (tmp_path / "west.csv").open("a") as file:  # west has an account of north's too
         file.writelines(f"{line}\n" for line in shared if "north000" in line)
     text = (EXAMPLE / "consortium.toml").read_text().replace("rounds = 10", 'rounds = 3\noverlap = "precedence"')
-    expand = "[group.expand]\nfourier = 8\nbins = 4\noutputs = 6\nfit_periods = 28\n\n[group.encoder]"
+    expand = "[group.expand]\nfourier = 4\nbins = 4\noutputs = 6\nfit_periods = 28\n\n[group.encoder]"
     text = text.replace("[group.encoder]", expand)
     (tmp_path / "consortium.toml").write_text(text.replace("size_bucket = 16", "size_bucket = 8"))
     out = tmp_path / "out"
