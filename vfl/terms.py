@@ -121,9 +121,9 @@ class SplitModel(Terms):
             body.pop(name, None)
         return body
 
-    def smallest_block(self, features: int) -> int:
-        """Fewest rows whose moments a warm start may open, for ``features`` columns of all feature parties."""
-        return ROWS_PER_COLUMN * features
+    def smallest_block(self, features: int, label_columns: int) -> int:
+        """Fewest rows whose moments a warm start may open, as :meth:`RidgeModel.smallest_block`."""
+        return ROWS_PER_COLUMN * (features + label_columns)
 
     @property
     def correlation_share(self) -> float:
@@ -147,7 +147,7 @@ class RidgeModel(Terms):
     rows_per_column: int = Field(
         default=ROWS_PER_COLUMN,
         ge=2,
-        description="rows a block of moments needs for each column of the feature parties",
+        description="rows a block of moments needs for each column of all parties, the label among them",
     )
 
     @property
@@ -167,9 +167,13 @@ class RidgeModel(Terms):
         """Nothing here is random."""
         return 0
 
-    def smallest_block(self, features: int) -> int:
-        """Fewest rows whose moments may be opened, for ``features`` columns of all feature parties."""
-        return self.rows_per_column * features
+    def smallest_block(self, features: int, label_columns: int) -> int:
+        """Fewest rows whose moments may be opened, for ``features`` columns of all feature parties.
+
+        label_columns: the label party's own and its label. It knows them, so each is an equation of the rows of every
+        other column: of as many rows as it has columns these can be solved for.
+        """
+        return self.rows_per_column * (features + label_columns)
 
 
 def _kind(value: Any) -> str:

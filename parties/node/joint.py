@@ -157,7 +157,9 @@ class SplitJoint:
         return (*self._tried, *self._found.tried) if self._found is not None else ()
 
     def _check_block(self) -> None:
-        rows, least = len(self._warm_rows), self._terms.smallest_block(self._context.agreement.total_features)
+        label_columns = self._panel.features.values.shape[-1] + 1
+        rows = len(self._warm_rows)
+        least = self._terms.smallest_block(self._context.agreement.total_features, label_columns)
         if rows < least:
             raise ConfigError(
                 f"{rows} rows have labels at the first prediction and a warm start needs {least}: "

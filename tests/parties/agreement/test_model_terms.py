@@ -90,7 +90,7 @@ def test_a_ridge_needs_few_openings_and_survives_the_canonical_form() -> None:
 
 def test_signing_a_ridge_says_what_its_moments_show() -> None:
     said = "\n".join(agreement_lines(agreement({"kind": "ridge", "rows_per_column": 7}, limit_per_row=5)))
-    assert f"at least {7 * 16} rows" in said
+    assert f"at least {7 * 18} rows" in said
     assert "up to 2 linear forms" in said
     assert "second moments" not in "\n".join(agreement_lines(agreement({"embedding_width": 1}, limit_per_row=5)))
 
@@ -109,5 +109,5 @@ def test_a_warm_start_is_off_and_then_leaves_the_terms_as_they_were(tmp_path: Pa
 def test_signing_a_warm_start_says_what_it_shows() -> None:
     said = "\n".join(agreement_lines(agreement({"embedding_width": 1, "warm_start": "ridge"}, limit_per_row=5)))
     assert "second moments" in said
-    assert f"at least {5 * 16}, each party's columns in a basis only that party knows" in said
+    assert f"at least {5 * 18}, each party's columns in a basis only that party knows" in said
     assert "up to 2 linear forms" in said

@@ -504,7 +504,7 @@ def test_every_kind_of_model_says_what_it_opens() -> None:
     split, ridge = (Agreement.model_validate(document(**BASES[name])) for name in ("softmax", "ridge"))
     assert any(line.startswith("Model: the split network") for line in read(split))
     assert any(line.startswith("Model: the joint ridge") for line in read(ridge))
-    assert any("blocks of at least 300 rows" in line for line in read(ridge))
+    assert any("blocks of at least 315 rows" in line for line in read(ridge))
 
 
 def test_the_text_says_when_what_and_how_much() -> None:

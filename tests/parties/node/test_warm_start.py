@@ -33,7 +33,7 @@ from vfl.terms import SplitModel
 from vfl.walk.result import TrainingResult
 from vfl.walk.schedule import warm_up_rows
 
-PERIODS, ENTITIES = 6, 45
+PERIODS, ENTITIES = 6, 50
 F64 = NDArray[np.float64]
 
 
@@ -177,7 +177,7 @@ def test_a_warm_started_run_equals_its_twin_and_counts_the_opening(whole: Consor
         first = warm.charges[name][0]
         assert (first.label, first.width, len(first.rows)) == ("warm-start/train-1", 1, len(warm.warm_rows))
     assert warm.counted("a").max() <= warm.terms.row_limit
-    assert len(warm.warm_rows) >= warm.model.smallest_block(16)
+    assert len(warm.warm_rows) >= warm.model.smallest_block(16, 2)
     assert difference(consortium("none").twin(), plain) > 0.05
 
 

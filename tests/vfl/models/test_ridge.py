@@ -132,7 +132,7 @@ def closed_form(x: F64, y: F64, alpha: float) -> tuple[F64, float]:
 def test_moments_equal_those_of_the_pooled_columns(columns: list[int], own: int, extra: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     terms = RidgeModel()
-    n = terms.smallest_block(sum(columns)) + extra
+    n = terms.smallest_block(sum(columns), own + 1) + extra
     features = {f"p{i}": rng.normal(size=(n + 9, d)).clip(-8, 8) for i, d in enumerate(columns)}
     features["p0"][:, 0] = 0.0
     mine, label = rng.normal(size=(n, own)) * 1e3, rng.normal(size=n) * 50 + 1e4
@@ -244,7 +244,7 @@ def test_nothing_after_the_cutoff_moves_a_score() -> None:
     for step in before.steps:
         if step.kind == "train":
             assert (step.rows // 50 + 2 <= step.period).all()
-            assert len(step.rows) >= terms.smallest_block(9)
+            assert len(step.rows) >= terms.smallest_block(9, 3)
     entered = np.concatenate([s.rows for s in before.steps if s.kind == "train"])
     assert len(np.unique(entered)) == len(entered)
 
@@ -269,7 +269,7 @@ def test_small_and_repeated_blocks_are_refused_by_the_feature_party() -> None:
         yield from source.moments(0, np.arange(30), np.zeros((30, 0)), y[:30])
         yield from source.moments(1, np.arange(29, 60), np.zeros((31, 0)), y[29:])
 
-    with pytest.raises(RemoteProtocolError, match="20 are needed"):
+    with pytest.raises(RemoteProtocolError, match="25 are needed"):
         run(two(), 1, block(np.arange(19), np.zeros((19, 0)), y[:19]), terms)
     with pytest.raises(RemoteProtocolError, match="entered before"):
         run(two(), 1, repeat, terms)

@@ -37,7 +37,7 @@ class _Blocks:
     ) -> None:
         self.session, self.columns, self.label_columns = session, columns, label_columns
         self.key, self.pairs = keys
-        self.least = terms.smallest_block(sum(session.parties.values()))
+        self.least = terms.smallest_block(sum(session.parties.values()), label_columns)
         self.entered = np.zeros(len(columns), dtype=np.bool_)
         self.blocks = [
             set(rows.tolist()) for label, rows in session.budget.charged("").items() if MOMENTS_CHARGE in label

@@ -22,11 +22,12 @@ def in_words(model: RidgeModel) -> str:
 
 def sentences(model: RidgeModel, sizes: RunSizes) -> Iterator[str]:
     """What the label party learns of the feature parties' data."""
+    least = model.smallest_block(sizes.features, sizes.label_columns + 1)
     yield opened_sums(model.embedding_width, sizes)
     yield ROWS_AND_COLUMNS
     yield (
         "The label party also learns second moments of all feature columns and the label, summed over blocks of at "
-        f"least {model.smallest_block(sizes.features)} rows, each party's columns in a basis only that party knows; "
+        f"least {least} rows, each party's columns in a basis only that party knows; "
         f"one that cheats reads up to {sizes.label_columns + 1} linear forms over rows per block instead."
     )
     if sizes.openings.contribution == "masked":

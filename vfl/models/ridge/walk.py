@@ -168,7 +168,7 @@ def ridge_steps(
 ) -> Iterator[Step]:
     """The walk-forward schedule: at each period resolved rows enter the moments ("train"), then its rows are predicted.
 
-    A block waits until ``terms.smallest_block(features)`` rows have resolved, so no small sum is ever opened.
+    A block waits until ``terms.smallest_block`` rows have resolved, so no small sum is ever opened.
     ``features``: columns of all feature parties. ``row_limit`` and ``reserved`` as in ``prequential``.
     Raises ValueError when nothing can be predicted, or the openings do not suffice.
     """
@@ -179,14 +179,16 @@ def ridge_steps(
         )
     resolved = resolved_at(walk, panel.known_from, panel.label, panel.universe)
     periods, entities = panel.label.shape
-    start, least = first_prediction(walk, resolved), terms.smallest_block(features)
+    label_columns = panel.features.values.shape[-1] + 1
+    start, least = first_prediction(walk, resolved), terms.smallest_block(features, label_columns)
     flat = resolved.reshape(-1)
     while start < periods and int((flat <= start).sum()) < least:
         start += 1
     if start >= periods:
         raise ValueError(
             f"no period can be predicted: {least} rows with labels known in time are needed first, for {features} "
-            "columns; lower walk_forward.warmup or model.rows_per_column, or lengthen the calendar"
+            f"columns and {label_columns} of the label party; lower walk_forward.warmup or model.rows_per_column, or "
+            "lengthen the calendar"
         )
     number, entered = 0, -1
     for period in range(start, periods):

@@ -36,9 +36,10 @@ def sentences(model: SplitModel, sizes: RunSizes) -> Iterator[str]:
     yield opened_sums(model.embedding_width, sizes)
     yield ROWS_AND_COLUMNS
     if model.warm_start == "ridge":
+        least = model.smallest_block(sizes.features, sizes.label_columns + 1)
         yield (
             "For a warm start the label party also learns second moments of all feature columns and the label, summed "
-            f"over the warm-up rows, at least {model.smallest_block(sizes.features)}, each party's columns in a basis "
+            f"over the warm-up rows, at least {least}, each party's columns in a basis "
             f"only that party knows; one that cheats reads up to {sizes.label_columns + 1} linear forms over these "
             "rows instead, each time training begins anew. It is charged as an opening of each of these rows."
         )

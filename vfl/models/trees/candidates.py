@@ -4,6 +4,11 @@ Column and threshold of a candidate are random, its sides are swapped at random,
 side of their own, drawn for that candidate; where the drawn threshold is itself a missing value, missing is one side
 and present the other. Each side holds at least the agreed number of the drawn rows, counted by the party itself; where
 no draw in :data:`DRAWS` gives such a side, the bits are random and tell nothing.
+
+The label party is shown exact counts of candidates. Of a column of few values every threshold is one of few counts, so
+it sees which they are, and each further fit makes one more equation of known rows. So from a run's second fit on, the
+rows whose value is the threshold itself are dealt to the two sides by a share that is drawn for that candidate: any
+count between is as likely, as of a continuous column, where there is no other such row.
 """
 
 from __future__ import annotations
@@ -43,35 +48,49 @@ class Drawn:
     columns: I64
 
 
-def draw_candidates(values: F64, drawn: I64, count: int, smallest_leaf: int, stream: SecretStream) -> Bits:
+def draw_candidates(
+    values: F64, drawn: I64, count: int, smallest_leaf: int, stream: SecretStream, *, deal: bool = False
+) -> Bits:
     """The bits of :func:`drawn_candidates` alone."""
-    return drawn_candidates(values, drawn, count, smallest_leaf, stream).bits
+    return drawn_candidates(values, drawn, count, smallest_leaf, stream, deal=deal).bits
 
 
-def drawn_candidates(values: F64, drawn: I64, count: int, smallest_leaf: int, stream: SecretStream) -> Drawn:
+def drawn_candidates(
+    values: F64, drawn: I64, count: int, smallest_leaf: int, stream: SecretStream, *, deal: bool = False
+) -> Drawn:
     """``count`` candidates.
 
     values: float64 (rows, d) of one party, NaN where missing. drawn: positions among them of the rows that the tree
     draws, from which thresholds come. stream: secret, of this tree and level alone, so that a tree that is grown again
-    after a crash has the same candidates.
+    after a crash has the same candidates. deal: the rows at the threshold to both sides, as from the second fit on.
     """
     bits, columns = np.empty((count, len(values)), dtype=np.bool_), np.empty(count, dtype=np.int64)
     least = least_rows(len(drawn), smallest_leaf)
     for number in range(count):
-        bits[number], columns[number] = _candidate(values, drawn, least, stream)
+        bits[number], columns[number] = _candidate(values, drawn, least, stream, deal=deal)
     return Drawn(bits, columns)
 
 
-def _candidate(values: F64, drawn: I64, least: int, stream: SecretStream) -> tuple[Bits, int]:
+def _candidate(values: F64, drawn: I64, least: int, stream: SecretStream, *, deal: bool) -> tuple[Bits, int]:
     for _ in range(DRAWS):
         place = int(stream.below(values.shape[1], 1)[0])
         column = values[:, place]
         threshold = column[drawn[int(stream.below(len(drawn), 1)[0])]]
         swapped, side = (bool(bit) for bit in stream.bits(1, 2))
         missing = np.isnan(column)
-        bits: Bits = missing if np.isnan(threshold) else np.where(missing, side, column > threshold)
+        nowhere = bool(np.isnan(threshold))
+        bits: Bits = missing if nowhere else np.where(missing, side, column > threshold)
+        if deal:
+            bits = _dealt(bits, missing if nowhere else column == threshold, stream)
         held = int(bits[drawn].sum())
         if least <= held <= len(drawn) - least:
             return bits ^ swapped, place
     random: Bits = stream.bits(1, len(values)).astype(np.bool_)
     return random, NOWHERE
+
+
+def _dealt(bits: Bits, alike: Bits, stream: SecretStream) -> Bits:
+    """The bits, anew for the rows that are ``alike`` in value: each is 1 with a probability that is drawn for all."""
+    made, share = bits.copy(), stream.unit(1)
+    made[alike] = stream.unit(int(alike.sum())) < share
+    return made

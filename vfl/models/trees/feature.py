@@ -89,7 +89,9 @@ class Candidates:
             # candidates read one column at a time
             self._chosen = rows.active, np.asfortranarray(self._values[rows.active])
         terms, stream = self._terms, self._secret.child(f"{step}/{level}")
-        return drawn_candidates(self._chosen[1], rows.drawn, terms.candidates, terms.smallest_leaf, stream)
+        return drawn_candidates(
+            self._chosen[1], rows.drawn, terms.candidates, terms.smallest_leaf, stream, deal=terms.deals(step)
+        )
 
 
 def chosen_here(label: str, step: TreeStep, level: int, terms: TreesModel) -> Flow[int]:

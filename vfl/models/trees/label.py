@@ -213,7 +213,10 @@ class TreesLabel:
         if not own.size:
             return None
         stream = self._candidates.child(f"{number}/{level}")
-        return drawn_candidates(own, rows.drawn, self.terms.candidates, self.terms.smallest_leaf, stream)
+        terms = self.terms
+        return drawn_candidates(
+            own, rows.drawn, terms.candidates, terms.smallest_leaf, stream, deal=terms.deals(number)
+        )
 
     def _level(
         self,

@@ -89,7 +89,9 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         )
     yield (
         f"Every candidate holds at least {model.smallest_leaf} rows and {SMALLEST_SHARE:.0%} of a tree's on each side; "
-        "its owner counts that. Within a leaf of a deeper level nobody can: a pair may be of few rows, or of one."
+        "its owner counts that. Within a leaf of a deeper level nobody can: a pair may be of few rows, or of one. Of a "
+        "column of few values the first fit shows how many rows have each; later fits deal rows of one value to both "
+        "sides, so that no further count tells whose they are."
     )
     yield (
         f"A label party that cheats can put rows of its choice into the sums and read {PAIR_BITS} bits of candidates "

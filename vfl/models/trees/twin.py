@@ -130,7 +130,7 @@ class IntegerTwin:
             bits = {
                 owner: draw_candidates(
                     values[rows.active], rows.drawn, terms.candidates, terms.smallest_leaf,
-                    self._streams[owner].child(f"{step.number}/{level}"),
+                    self._streams[owner].child(f"{step.number}/{level}"), deal=terms.deals(step.number),
                 )
                 for owner, values in self.columns.items()
             }  # fmt: skip

@@ -1,0 +1,75 @@
+"""Exact counts of sealed trees over a run's fits: an honest label party, and a column of zeros and ones that stands
+still.
+
+Each fit has more rows than the one before it, all of them known, and shows how many are ones: an equation more. Many
+candidates are of one column, and where it has few values their counts are alike, so the commonest count is that
+column's, whoever does not say so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tests.attacks.rig import secret
+from vfl.models.trees.candidates import draw_candidates
+from vfl.tree_terms import TreesModel
+from vfl.walk.refits import blocks_of
+
+ENTITIES, PERIODS, FIRST, COLUMNS = 60, 36, 12, 8
+TERMS = TreesModel(blocks=4, trees=24)
+
+
+def read_over_fits() -> tuple[float, float]:
+    """Share of (fit, block) whose commonest count is the column's, and of entities that are read off the counts."""
+    draw = np.random.default_rng(0)
+    flag = draw.random(ENTITIES) < 0.3
+    values = draw.normal(size=(PERIODS, ENTITIES, COLUMNS))
+    values[:, :, 0] = flag
+    values = np.asfortranarray(values.reshape(-1, COLUMNS))
+    labelled, dealt = draw.random((PERIODS, ENTITIES)) > 0.03, blocks_of(TERMS, PERIODS * ENTITIES)
+    equations, counts, right = [], [], []
+    for fit, period in enumerate(range(FIRST, PERIODS)):
+        known = np.flatnonzero(labelled[:period])
+        for block in range(TERMS.blocks):
+            drawn, seen = known[dealt[known] == block], Counter[int]()
+            for tree in range(block, TERMS.trees, TERMS.blocks):
+                step = fit * TERMS.trees + tree
+                bits = draw_candidates(
+                    values, drawn, 16, TERMS.smallest_leaf, secret(f"{step}"), deal=TERMS.deals(step)
+                )
+                held = bits[:, drawn].sum(axis=1)
+                seen.update(np.minimum(held, len(drawn) - held).tolist())
+            told = seen.most_common(1)[0][0]
+            equations.append(np.bincount(drawn % ENTITIES, minlength=ENTITIES).astype(float))
+            counts.append(float(told))
+            right.append(told == int(flag[drawn % ENTITIES].sum()))
+    rate = counts[-1] / equations[-1].sum()
+    apart = np.array(counts) - np.array(equations).sum(axis=1) * rate
+    guess = rate + np.linalg.lstsq(np.array(equations), apart, rcond=1e-9)[0]
+    return float(np.mean(right)), float(((guess > 0.5) == flag).mean())
+
+
+def test_counts_over_fits_read_a_column_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without dealing: 96 equations of 60 entities. With it, the counts of the first fit are the only ones."""
+    monkeypatch.setattr(TreesModel, "deals", lambda *_: False)
+    seen, read = read_over_fits()
+    assert seen > 0.95
+    assert read > 0.95
+    monkeypatch.undo()
+    seen, read = read_over_fits()
+    assert seen < 3 / (PERIODS - FIRST)
+    assert read < 0.75, "where a guess of zeros alone is right for seven in ten"
+
+
+def test_rows_that_are_alike_in_value_are_dealt_and_no_others_are() -> None:
+    values = np.repeat(np.array([0.0, 1.0, np.nan]), 100)[:, None]
+    for number in range(40):
+        one = draw_candidates(values, np.arange(300), 1, 5, secret(f"{number}"), deal=True)[0].reshape(3, 100)
+        shares = one.mean(axis=1)
+        assert sum(0 < share < 1 for share in shares) <= 1
+    alone = np.arange(300.0)[:, None]
+    kept, dealt = (draw_candidates(alone, np.arange(300), 4, 5, secret("one"), deal=deal) for deal in (False, True))
+    assert (kept[0] != dealt[0]).sum() <= 1
