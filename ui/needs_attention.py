@@ -29,6 +29,7 @@ _RECENT = timedelta(days=7)
 class Concern:
     """A sentence or two. ``grave``: something is wrong, and not merely waiting. ``own``: the reader's own to do.
 
+    ``ended``: a run that came to no end, so that nothing waits.
     Commands in ``text`` stand between backticks, for :func:`ui.wording.with_commands`; names in it come from peers.
     ``command``: what to type at the reader's node, to be copied. ``page``: where in the site it is done, ``run`` for
     which run.
@@ -37,6 +38,7 @@ class Concern:
     text: str
     grave: bool = False
     own: bool = False
+    ended: bool = False
     command: str = ""
     page: str = ""
     run: str = ""
@@ -154,7 +156,7 @@ def _approval(dossier: DossierView, page: SettlementPage, viewer: ViewerView | N
 def _stopped(run: RunSummary) -> Concern:
     why = run.reason.rstrip(".") or "no reason was given"
     return Concern(
-        f"“{run.purpose or run.consortium}” ({run.run_id[:12]}) has stopped: {why}.", page="run", run=run.run_id
+        f"“{run.purpose or run.consortium}” ({run.run_id[:12]}): {why}.", ended=True, page="run", run=run.run_id
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from parties.factor.tables import FactorFolder, ScoresFolder
-    from vfl.factors.findings import Findings
+    from vfl.factors.findings import Findings, Number
 
 __all__ = [
     "app",
@@ -252,7 +252,6 @@ def joint_summary(bundle: FactorFolder) -> dict[str, Any]:
 
 def show_findings(found: Findings, *, everything: bool, raised: str = "") -> None:
     """The verdict, numbers by section, warnings, and what was left out. raised: in place of the warnings' names."""
-    from vfl.factors.charts import number_text
     from vfl.factors.report import section_titles, verdict
 
     named = ", ".join(sorted({one.name for one in found.warnings}))
@@ -261,8 +260,7 @@ def show_findings(found: Findings, *, everything: bool, raised: str = "") -> Non
 
     for section, title in section_titles(found).items():
         rows = [
-            (name.replace("_", " "), number_text(number.value), number.n, number.unit)
-            + ((number.explained,) if everything else ())
+            (name.replace("_", " "), _told(number), number.n, number.unit) + ((number.explained,) if everything else ())
             for name, number in found.numbers[section].items()
             if everything or not name.endswith(("_low", "_high"))
         ]
@@ -273,10 +271,20 @@ def show_findings(found: Findings, *, everything: bool, raised: str = "") -> Non
             if number.why_undefined and not everything and not name.endswith(("_low", "_high")):
                 why.setdefault(number.why_undefined, []).append(name.replace("_", " "))
         say(*(f"not computed: {', '.join(names)} ({reason})" for reason, names in why.items()))
+    left: dict[str, list[str]] = {}
     for name, reason in found.left_out.items():
-        say(f"left out: {name.replace('_', ' ')} ({reason})")
+        left.setdefault(reason, []).append(name.replace("_", " "))
+    say(*(f"left out: {', '.join(names)} ({reason})" for reason, names in left.items()))
     for warning in found.warnings:
         say(f"warning, {warning.name}: {warning.text}")
+
+
+def _told(number: Number) -> str:
+    """Four digits; of a probability that is nearly none or all, and of yes or no, what the report writes."""
+    from vfl.factors.charts import measured_text, number_text
+
+    said = measured_text(number.value, number.unit)
+    return said if said[0] in "<>" or said in ("yes", "no") else number_text(number.value)
 
 
 def _draw(found: Findings, folder: Path | None) -> None:

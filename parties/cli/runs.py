@@ -119,13 +119,12 @@ def run_list(
         return
     table(
         "",
-        ("run", "proposed (UTC)", "status", "consortium", ">joint IC", ">common", "waiting for / reason"),
+        ("run", "proposed (UTC)", "status", ">joint IC", ">common", "waiting for / reason"),
         (
             (
                 run.run_id[:12],
                 f"{run.proposed_at:%Y-%m-%d %H:%M}",
                 run.status,
-                run.consortium,
                 correlation(run.ic_joint),
                 "-" if run.n_common is None else run.n_common,
                 run.reason or ", ".join((*(f"paused by {pause.by}" for pause in run.pauses), *run.waiting_for)),
@@ -163,7 +162,7 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
     say(f"Run {view.run_id}", f"{view.consortium}: {view.purpose}" if view.purpose else view.consortium)
     say(f"Status: {view.status}" + (f" ({view.reason})" if view.reason else ""), *_waits(view))
     if view.relayed:
-        pairs = (f"{one.sender} to {one.receiver} {one.bytes / 1e6:.1f} MB" for one in view.relayed)
+        pairs = (f"{one.sender} to {one.receiver} {_size(one.bytes)}" for one in view.relayed)
         say(f"Led through the coordinator, encrypted between the two: {', '.join(pairs)}")
     table(
         "",
@@ -181,6 +180,10 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
     for found in (view.federated, *view.groups):
         show_rounds(found)
     _show_results(view)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
 
 def _waits(view: RunView) -> Iterator[str]:
@@ -210,7 +213,11 @@ def _show_results(view: RunView) -> None:
             f"Contributions ({view.contribution_way})",
             ("party", ">Shapley", ">reward"),
             (
-                (c.party, correlation(c.shapley), money(c.reward, view.scale, view.unit or "units"))
+                (
+                    c.party,
+                    correlation(c.shapley),
+                    money(c.reward, view.scale, view.unit or "units") if view.status == "settled" else "-",
+                )
                 for c in view.contributions
             ),
         )

@@ -247,9 +247,10 @@ def label_panel_of(
     early = used[rows.available_at[used] <= calendar.cutoffs[when[used]]]
     if early.size:
         index = int(early[0])
+        known = str(rows.available_at[index])[:16].replace("T", " ")
         raise DataError(
             f"{rows.source}: row {index + 1} (entity {canonical[index]!r}, period {_day(rows.period[index])}): the "
-            f"label is known at {rows.available_at[index]}, by the cutoff of {calendar.periods[when[index]]}, so there "
+            f"label is known at {known} UTC, by the cutoff of {calendar.periods[when[index]]}, so there "
             "is nothing to predict; date it by the period it follows, or mend label_available_at"
         )
     used = used[np.lexsort((rows.available_at[used], when[used], entity[used]))]

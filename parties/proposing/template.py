@@ -197,4 +197,6 @@ kind = "{kind}
 # unit = "USD"
 # scale = 2
 # pot = 1000000
+# Rows earn that a node committed to before what followed was known, so history earns nothing; "any" pays for it too.
+# rows = "any"
 {parties}"""

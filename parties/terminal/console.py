@@ -33,6 +33,8 @@ __all__ = [
 
 _WIDE = 4000
 _SENTENCE = 24  # a cell of more than this, and of several words, may fold
+_LEAST = 16  # columns that a cell of words needs
+_BETWEEN = 3
 _WARNING = "warning:"
 _MEASURE = 100  # longer lines than this are hard to read
 
@@ -90,11 +92,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """Show rows under headings; a column called ``>name`` is aligned to the right."""
     grid = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     cells = [[plain(cell) for cell in row] for row in rows]
+    terminal = screen()
+    below = terminal.is_terminal and not _fits(columns, cells, terminal.width)
+    apart = [(row[0], row.pop()) for row in cells] if below else []
+    if below:
+        *columns, last = columns
     for place, column in enumerate(columns, start=1):
         right = column.startswith(">")
         # only words may fold: a long purpose or definition must not cut the numbers and ids beside it
         sentence = any(" " in one and len(one) > _SENTENCE for row in cells for one in row[place - 1 : place])
-        words = not right and (place == len(columns) or sentence)
+        words = not right and ((place == len(columns) and not below) or sentence)
         grid.add_column(
             column.removeprefix(">"),
             justify="right" if right else "left",
@@ -103,11 +110,31 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         )
     for row in cells:
         grid.add_row(*row)
-    terminal = screen()
     if not terminal.is_terminal:
         # a file or pipe has no edge to wrap at
         terminal.width = _WIDE
     terminal.print(grid)
+    if any(text for _, text in apart):
+        terminal.print(f" {last}:")
+        for name, text in apart:
+            if text:
+                begin = f" {name}  "
+                terminal.print(
+                    "\n".join(textwrap.wrap(begin + text, terminal.width - 1, subsequent_indent=" " * len(begin)))
+                )
+        terminal.print()
+
+
+def _fits(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether the last column, which folds, has room beside those that must not be cut."""
+    if len(columns) < 2 or columns[-1].startswith(">") or not any(row[-1] for row in cells):
+        return True
+    taken = 0
+    for place, column in enumerate(columns[:-1]):
+        longest = max(len(row[place]) for row in cells)
+        folds = not column.startswith(">") and any(" " in row[place] and len(row[place]) > _SENTENCE for row in cells)
+        taken += (_LEAST if folds else max(longest, len(column.removeprefix(">")))) + _BETWEEN
+    return taken + min(_LEAST, max(len(row[-1]) for row in cells)) <= width
 
 
 def correlation(value: float | None) -> str:

@@ -185,7 +185,7 @@ def test_an_operator_reads_its_own_first_and_what_to_type() -> None:
     assert found[0].own
     assert [one.text for one in found[1:]] == [
         "“Daily factor” is paused and waits for till.",
-        f"“Q” ({late.run_id[:12]}) has stopped: orbit rejected the agreement: too few rows.",
+        f"“Q” ({late.run_id[:12]}): orbit rejected the agreement: too few rows.",
     ]
 
 

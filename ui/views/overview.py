@@ -55,6 +55,7 @@ _NEWEST = 6
 _KINDS: Mapping[str, tuple[Colour, str, str]] = {
     "grave": ("red", ":material/error:", "Wrong:"),
     "own": ("orange", ":material/assignment_ind:", "Yours:"),
+    "ended": ("gray", ":material/block:", "Stopped:"),
     "waits": ("gray", ":material/hourglass_top:", "Waits:"),
 }
 _HEALTH: Mapping[str, tuple[Colour, str]] = {
@@ -106,7 +107,7 @@ def _attention(found: list[Concern]) -> None:
         st.success("Nothing needs attention.", icon=":material/task_alt:")
         return
     for number, concern in enumerate(found):
-        kind = "grave" if concern.grave else "own" if concern.own else "waits"
+        kind = "grave" if concern.grave else "own" if concern.own else "ended" if concern.ended else "waits"
         with st.container(border=True, key=f"{kind} {number}"):
             leads = bool(concern.page) and reachable(concern.page)
             words, *way = st.columns([5, 1] if leads else 1, vertical_alignment="center")

@@ -371,7 +371,7 @@ def _told(metadata: FactorMetadata, findings: Findings, signer: Signer | None) -
         "configurations tried": str(metadata.n_trials),
         "openings per row": f"{metadata.openings_used} of {metadata.openings_limit} allowed",
         "run": metadata.run_id,
-        "terms of use": metadata.terms or "none stated",
+        "purpose": metadata.terms or "none stated",
     }
 
 

@@ -53,13 +53,18 @@ def _search(numbers: Numbers) -> str:
     deflated, trials = _known(numbers, "deflated_sharpe"), _known(numbers, "n_trials")
     if deflated is None or trials is None:
         return ""
-    luck = "more than the luck of so many trials" if deflated.value >= _SURE else "luck alone could have found it"
+    more = "more than luck" if trials.value == 1 else "more than the luck of so many trials"
+    luck = more if deflated.value >= _SURE else "luck alone could have found it"
     many = "1 configuration" if trials.value == 1 else f"{_text(trials)} configurations"
     return f"After {many} tried, the deflated Sharpe ratio is {_text(deflated)}: {luck}."
 
 
 def _contribution(numbers: Numbers) -> str:
-    values = {name.removeprefix("phi_"): _known(numbers, name) for name in numbers if f"{name}_t" in numbers}
+    values = {
+        name.removeprefix("phi_"): _known(numbers, name)
+        for name in numbers
+        if name.startswith("phi_") and f"{name}_t" in numbers
+    }
     known = {party: number for party, number in values.items() if number is not None}
     if not known:
         return ""

@@ -126,5 +126,5 @@ def _told(metadata: StaticMetadata) -> dict[str, str]:
         "configurations tried": str(metadata.n_trials),
         "scores opened per test row": f"{metadata.openings_used} of {metadata.openings_limit} allowed",
         "run": metadata.run_id,
-        "terms of use": metadata.terms or "none stated",
+        "purpose": metadata.terms or "none stated",
     }

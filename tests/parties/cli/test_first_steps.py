@@ -95,6 +95,29 @@ def test_a_long_purpose_cuts_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, said.splitlines())) <= 80
 
 
+def test_what_has_no_room_beside_ids_stands_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(console, "screen", lambda: Console(file=out, width=72, force_terminal=True, no_color=True))
+    rows = [
+        (
+            "3e3f2bc7704e",
+            "2026-11-30 17:49",
+            "aborted",
+            "-",
+            "Quatre maisons",
+            "web rejected the agreement: " + "why " * 30,
+        ),
+        ("8f66e006734e", "2026-11-30 17:40", "settled", "+0.1560", "Quatre maisons", ""),
+    ]
+    console.table("", ("run", "proposed (UTC)", "status", ">joint IC", "consortium", "reason"), rows)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert all(cell in said for row in rows for cell in row[:5])
+    assert said.count("why") == 30
+    assert "…" not in said
+    assert re.search(r"^ reason:\n 3e3f2bc7704e  web rejected", said, re.MULTILINE)
+    assert max(map(len, said.splitlines())) <= 72
+
+
 def heading_anchors(text: str) -> set[str]:
     found: set[str] = set()
     for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE):
