@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import parties.cli.own_packages  # first: it ends what would run with another distribution's modules
+
+# isort: split
 import errno
 import locale
 import os

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from parties import __version__
+from parties.cli.own_packages import recorded
 from parties.coordinator.settings import load_coordinator_settings
 from parties.data.named_files import absent
 from parties.errors import EntenteError
@@ -49,7 +50,7 @@ class Check:
 def examine(home: Path) -> tuple[Check, ...]:
     """Look at the node or coordinator in ``home``. Nothing is changed, and no run is touched."""
     is_node = (home / "node.toml").exists()
-    found = [*_versions(), *_guarded("settings", lambda: _settings(home, is_node=is_node))]
+    found = [*_versions(), *_packages(), *_guarded("settings", lambda: _settings(home, is_node=is_node))]
     found += [*_permissions(home), *_guarded("disk", lambda: _disk(home))]
     name = COORDINATOR
     try:
@@ -90,6 +91,11 @@ def _versions() -> Iterator[Check]:
     yield Check(
         "libraries", "fail" if missing else "ok", f"missing: {', '.join(missing)}" if missing else ", ".join(present)
     )
+
+
+def _packages() -> Iterator[Check]:
+    as_installed, told = recorded()
+    yield Check("packages", "ok" if as_installed else "fail", told)
 
 
 def _settings(home: Path, *, is_node: bool) -> Iterator[Check]:

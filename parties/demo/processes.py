@@ -139,7 +139,7 @@ class Processes:
 
 def command_line(*arguments: str) -> list[str]:
     """This very program with other arguments. Children log where an error was raised."""
-    return [sys.executable, "-m", "parties.cli", "--trace", *arguments]
+    return [sys.executable, "-P", "-m", "parties.cli", "--trace", *arguments]
 
 
 def environment() -> dict[str, str]:

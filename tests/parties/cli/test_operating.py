@@ -144,6 +144,7 @@ def found(checks: tuple[Check, ...]) -> dict[str, tuple[str, str]]:
 def test_the_doctor_finds_a_sound_node_sound(homes: DemoHomes, hub: Coordinator) -> None:
     checks = found(examine(homes.party("social")))
     assert {what for what, (verdict, _) in checks.items() if verdict == "fail"} == set()
+    assert checks["packages"][0] == "ok"
     assert checks["coordinator"][0] == "ok"
     assert checks["version"][0] == "ok"
     assert checks["clock"][1].startswith("0.")
