@@ -215,7 +215,7 @@ def test_approval_is_asked_for_shown_and_given_once(
     assert (ran.code, "no run begins with 'ffff'" in ran.fault) == (2, True)
     ran = entente("party", "approve", agreement.run_id[:12], "--home", tmp_path, "--yes")
     assert ran.code == 0
-    assert "linear forms" in ran.out, "the operator must read what is revealed"
+    assert f"entente run review {agreement.run_id[:12]}" in ran.out, "the operator must find what is revealed"
     assert agreement.run_id in ran.out
     [decided] = decisions(folder)
     assert (decided.decision, decided.why) == ("approve", "")
