@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ui.wording import MISSING, Colour
 
@@ -27,19 +28,21 @@ GROUNDS: Mapping[Colour, str] = {
 """Of a chip, in both themes: Streamlit writes in white on what is as dark as this, with a contrast of 6.5 or more."""
 
 
-def open_row(table: pd.DataFrame, *, key: str, **more: Any) -> int | None:
-    """The list; gives the row that was clicked, if one was."""
+def open_row(table: pd.DataFrame, hint: str, *, key: str, **more: Any) -> int | None:
+    """The list under ``hint``; gives the row that was clicked, if one was."""
+    line = _line(hint, key)
     event = st.dataframe(table, hide_index=True, key=key, on_select="rerun", selection_mode="single-cell", **more)
-    return _clicked(event, table, key)
+    return _opened(event, table, key, line)
 
 
-def open_or_tick(table: pd.DataFrame, *, key: str, **more: Any) -> tuple[int | None, list[int]]:
-    """The list, as high as its rows; gives the row that was clicked, if one was, and those that are ticked."""
+def open_or_tick(table: pd.DataFrame, hint: str, *, key: str, **more: Any) -> tuple[int | None, list[int]]:
+    """The list under ``hint``, as high as its rows; gives the row that was clicked, if one was, and those ticked."""
+    line = _line(hint, key)
     event = st.dataframe(
         table, hide_index=True, key=key, on_select="rerun", selection_mode=("multi-row", "single-cell"),
         height="content", placeholder=MISSING, **more,
     )  # fmt: skip
-    return _clicked(event, table, key), [row for row in event["selection"]["rows"] if row < len(table)]
+    return _opened(event, table, key, line), [row for row in event["selection"]["rows"] if row < len(table)]
 
 
 def choose_row(table: pd.DataFrame, *, key: str, first: int | None = None, **more: Any) -> int | None:
@@ -53,11 +56,28 @@ def choose_row(table: pd.DataFrame, *, key: str, first: int | None = None, **mor
     return next((row for row in event["selection"]["rows"] if row < len(table)), first)
 
 
-def _clicked(event: Mapping[str, Any], table: pd.DataFrame, key: str) -> int | None:
-    """The row of the cell that was clicked.
+def _line(hint: str, key: str) -> DeltaGenerator:
+    """The line above a list: ``hint``, and as much room as a button takes, where the list's tools do not cover it."""
+    line = st.container(
+        horizontal=True, vertical_alignment="center", height=44, border=False, gap="medium", key=f"line above {key}"
+    )  # fmt: skip
+    line.caption(hint, width="content")
+    return line
+
+
+def _opened(event: Mapping[str, Any], table: pd.DataFrame, key: str, line: DeltaGenerator) -> int | None:
+    """The row of the cell that was clicked. One that keys may have reached is opened by a button in ``line``."""
+    row, by_keys = _clicked(event, table, key)
+    if row is None or not by_keys:
+        return row
+    return row if line.button(f"Open row {row + 1}", key=f"open row of {key}") else None
+
+
+def _clicked(event: Mapping[str, Any], table: pd.DataFrame, key: str) -> tuple[int | None, bool]:
+    """The row of the cell that was chosen, and whether keys may have chosen it.
 
     While the pointer is over a list, keys choose cells too: Tab comes in at the first one, and each further key goes on
-    to a neighbour. Neither may open anything, or nobody could pass the list by keys.
+    to a neighbour. Neither may open anything by itself, or nobody could pass the list by keys.
     """
     names, at = [str(name) for name in table.columns], f"cell reached by keys in {key}"
     before = st.session_state.pop(at, None)
@@ -65,10 +85,10 @@ def _clicked(event: Mapping[str, Any], table: pd.DataFrame, key: str) -> int | N
         if row < len(table) and name in names:
             column = names.index(name)
             by_keys = row == column == 0 or (before and abs(row - before[0]) + abs(column - before[1]) <= 1)
-            if not by_keys:
-                return int(row)
-            st.session_state[at] = (row, column)
-    return None
+            if by_keys:
+                st.session_state[at] = (row, column)
+            return int(row), bool(by_keys)
+    return None, False
 
 
 def _tick(key: str) -> None:

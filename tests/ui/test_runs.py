@@ -51,13 +51,17 @@ def test_runs_are_counted_and_those_under_way_can_be_opened() -> None:
     assert HOSTILE not in said(app)
 
 
-def test_a_click_on_a_row_opens_its_run_and_steps_by_keys_open_nothing() -> None:
+def test_a_click_on_a_row_opens_its_run_and_steps_by_keys_open_it_by_a_button() -> None:
     opened: list[str] = []
     app = show(runs_page, SampleClient(), opened)
     for cell in ([0, "Proposed"], [0, "Run"], [1, "Run"]):  # Tab into the list, and two keys from there
         app.session_state["list of runs"] = {"selection": {"rows": [], "columns": [], "cells": [cell]}}
         app.run()
     assert opened == []
+    app.session_state["list of runs"] = {"selection": {"rows": [], "columns": [], "cells": [cell]}}  # kept by a browser
+    app.button(key="open row of list of runs").click().run()
+    assert opened == [PAUSED]
+    opened.clear()
     app.session_state["list of runs"] = {"selection": {"rows": [1], "columns": [], "cells": [[2, "Common"]]}}
     app.run()
     assert opened == [SETTLED]

@@ -126,7 +126,8 @@ def _versions(client: ClientProtocol, detail: FactorDetail) -> None:
     page = ask("versions", lambda: client.factor_page(FactorsQuestion(factor_id=name[:200], limit=_VERSIONS)))
     if page is not None:
         table = versions_table(page.cards, detail.card.run_id)
-        chosen = open_row(table, key=f"versions {name}", alt="Versions of this factor")
+        hint = "Click a row to open that version."
+        chosen = open_row(table, hint, key=f"versions {name}", alt="Versions of this factor")
         if chosen is not None and page.cards[chosen].run_id != detail.card.run_id:
             go("factor", run=page.cards[chosen].run_id)
 

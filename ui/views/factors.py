@@ -78,9 +78,9 @@ def _cards(page: FactorPage) -> None:
 
 
 def _list(page: FactorPage) -> None:
-    st.caption("Click a row to open the factor; tick some to compare their runs. A column's title sorts this page.")
+    hint = "Click a row to open the factor; tick some to compare their runs. A column's title sorts this page."
     opened, ticked = open_or_tick(
-        factors_table(page.cards), key=f"list of factors {page.offset} {page.total}", alt="Factors",
+        factors_table(page.cards), hint, key=f"list of factors {page.offset} {page.total}", alt="Factors",
         column_config={
             "Rank IC": st.column_config.NumberColumn(format="%+.3f", help=HELP["rank_ic"]),
             "t": st.column_config.NumberColumn(format="%.1f", help=HELP["t"]),

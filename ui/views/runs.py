@@ -170,7 +170,6 @@ def _days(chosen: object) -> tuple[date, ...]:
 
 def _table(page: RunPage) -> list[str]:
     """The list. A click on a row opens its run; gives the runs that are ticked."""
-    st.caption("Click a row to open the run; tick some to compare them.")
     config = {
         "Proposed": st.column_config.DatetimeColumn(format="distance", timezone=str(viewer_zone())),
         "Purpose": st.column_config.TextColumn(width=166),
@@ -182,7 +181,8 @@ def _table(page: RunPage) -> list[str]:
         "Common": st.column_config.TextColumn(width=66, alignment="right", help=HELP["common"]),
         "Reason": st.column_config.TextColumn(help="Why the run stopped."),
     }
-    opened, ticked = open_or_tick(runs_table(page.runs), key="list of runs", alt="Runs", column_config=config)
+    hint = "Click a row to open the run; tick some to compare them."
+    opened, ticked = open_or_tick(runs_table(page.runs), hint, key="list of runs", alt="Runs", column_config=config)
     if opened is not None:
         go("run", run=page.runs[opened].run_id)
     return [page.runs[row].run_id for row in ticked]
