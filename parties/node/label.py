@@ -265,6 +265,7 @@ class LabelParty:
             "seed": agreement.model.seed,
             "input_commitments": {name: root.hex() for name, root in self._roots.items()},
             "terms": agreement.purpose,
+            "proposed_at": agreement.proposed_at,
         }
 
     def _rescored(self) -> Callable[[F64], F64] | None:

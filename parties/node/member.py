@@ -215,6 +215,7 @@ class MemberParty:
             purge=agreement.walk_forward.longest,
             embargo=agreement.walk_forward.embargo,
             n_trials=1,
+            proposed_at=agreement.proposed_at,
         )
         made = FactorBundle(
             calendar=calendar_of(agreement.dated),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,7 @@ METADATA = FactorMetadata(
     git_sha="0" * 40,
     lockfile_sha256="0" * 64,
     seed=0,
+    proposed_at=datetime(2024, 6, 3, 20, 11, 5, tzinfo=UTC),
 )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from vfl.terms import Terms
 
@@ -51,6 +52,15 @@ class BundleMetadata(Terms):
     seed: int
     input_commitments: dict[str, str] = Field(default_factory=dict, description="party -> commitment to its inputs")
     terms: str = Field(default="", description="what the recipients may do with the factor")
+    proposed_at: AwareDatetime | None = Field(
+        default=None, description="when the run was proposed, as all parties signed it; nothing says when this was made"
+    )
+
+    @property
+    def proposed(self) -> dict[str, str]:
+        """The line of a report's head, where the time is known."""
+        at = self.proposed_at
+        return {} if at is None else {"proposed": f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, as all parties signed it"}
 
 
 class FactorMetadata(BundleMetadata):

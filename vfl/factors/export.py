@@ -363,6 +363,7 @@ def _told(metadata: FactorMetadata, findings: Findings, signer: Signer | None) -
         "label": f"{metadata.label_name}: {metadata.label_definition}",
         "higher scores mean": metadata.sign.rpartition(", ")[2],
         **({"periods": scored} if scored else {}),
+        **metadata.proposed,
         "signed by": "nobody yet" if signer is None else signer.name,
         "universe": metadata.universe,
         "calendar": f"{metadata.calendar}; horizon {metadata.horizon}, purge {metadata.purge}, "

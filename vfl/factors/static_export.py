@@ -75,8 +75,9 @@ def export_static(bundle: StaticBundle, signer: Signer | None = None) -> dict[st
                 "battery": quality.findings.record(),
             }
         ),
-        "report.html": render_report(f"{metadata.factor_id} {metadata.version}", _told(metadata), quality.findings),
     }
+    title = f"{metadata.factor_id} {metadata.version}"
+    files["report.html"] = render_report(title, _told(metadata, signer), quality.findings)
     record["files"] = {name: file_facts(name, content) for name, content in files.items()}
     files[METADATA] = json_bytes(record)
     files[MANIFEST] = manifest_of(files)
@@ -116,11 +117,13 @@ def _definitions(bundle: StaticBundle) -> dict[str, str]:
     return told | {"class": "the class with the largest estimate, the first of equals"}
 
 
-def _told(metadata: StaticMetadata) -> dict[str, str]:
+def _told(metadata: StaticMetadata, signer: Signer | None) -> dict[str, str]:
     return {
         "label": f"{metadata.label_name}: {metadata.label_definition}",
         "scores": metadata.unit,
         "parts": metadata.parts,
+        **metadata.proposed,
+        "signed by": "nobody yet" if signer is None else signer.name,
         "universe": metadata.universe,
         "parties": ", ".join(metadata.parties),
         "configurations tried": str(metadata.n_trials),

@@ -21,7 +21,7 @@ from tests.vfl.bundles import made_up, signer
 from tests.vfl.lab import made_up_lab
 from ui.battery_words import quantity
 from vfl.factors.charts import area_chart, band_chart, bar_chart, line_chart, measured_text, number_text
-from vfl.factors.export import export_bundle
+from vfl.factors.export import export_bundle, reissue_bundle
 from vfl.factors.findings import Findings, Number, Series, Warn
 from vfl.factors.ic_by_year import by_year, fall_of_the_sum
 from vfl.factors.report import chart_of, render_report
@@ -201,6 +201,11 @@ def test_numbers_read_well(value, text):
     assert number_text(value) == text
 
 
+def record_of(files: dict[str, bytes]) -> dict[str, str]:
+    record: dict[str, str] = json.loads(files["metadata.json"])
+    return record
+
+
 def test_a_bundle_with_the_battery_is_signed_whole_and_one_without_is_as_before():
     trial = Trial("ab" * 32, "split", {"hidden": 16}, 0, LAB.subject.periods, FOUND.series["rank_ic"].y, selected=True)
     files = export_bundle(made_up(findings=FOUND, trials=(trial,)), signer())
@@ -210,6 +215,13 @@ def test_a_bundle_with_the_battery_is_signed_whole_and_one_without_is_as_before(
     assert record["schema_version"] == 1
     assert Findings.read(record["battery"]).value("ic", "rank_ic") == FOUND.value("ic", "rank_ic")
     assert b"next week: return from one cutoff to the next" in files["report.html"]
+    head = files["report.html"].partition(b"</dl>")[0].decode()
+    assert "<dt>proposed</dt><dd>2024-06-03 20:11 UTC, as all parties signed it</dd>" in head
+    assert "<dt>signed by</dt><dd>bank</dd>" in head
+    assert record_of(files)["proposed_at"] == "2024-06-03T20:11:05Z"
+    again = reissue_bundle(files, signer(), version="2", why="more is known", found=FOUND)
+    assert record_of(again)["proposed_at"] == "2024-06-03T20:11:05Z"
+    assert "2024-06-03 20:11 UTC, as all" in again["report.html"].decode()
     assert read_trials(files["trials.parquet"])[0].selected
     plain = export_bundle(made_up())
     assert set(files) - set(plain) == {"report.html", "trials.parquet", "signatures/bank.pub", "signatures/bank.sig"}

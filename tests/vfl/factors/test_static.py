@@ -107,6 +107,7 @@ def test_the_bundle_has_entity_score_and_part_and_nothing_of_periods() -> None:
     assert set(validation["battery"]["numbers"]) == {"test_rows", "mean_label", "calibration"}
     page = files["report.html"].decode()
     assert "AUC" in page
+    assert "<dt>proposed</dt><dd>2024-06-03 20:11 UTC, as all parties signed it</dd>" in page
     assert not any(word in page.lower() for word in ("turnover", "decay", "capacity", "rank ic", "quantile of the"))
     assert {fault.file for fault in verify_bundle(files).faults} == {"signatures/"}, "nobody has signed it here"
     assert bundled() == files
