@@ -12,9 +12,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.attacks.rig import secret
-from vfl.models.trees.candidates import draw_candidates
+from vfl.arithmetic.randomness import SecretStream
+from vfl.models.trees.candidates import candidate_stream, draw_candidates
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import blocks_of
 
@@ -73,3 +75,24 @@ def test_rows_that_are_alike_in_value_are_dealt_and_no_others_are() -> None:
     alone = np.arange(300.0)[:, None]
     kept, dealt = (draw_candidates(alone, np.arange(300), 4, 5, secret("one"), deal=deal) for deal in (False, True))
     assert (kept[0] != dealt[0]).sum() <= 1
+
+
+def test_two_runs_of_one_seed_of_which_one_has_a_row_more_tell_nothing_of_it() -> None:
+    """Were candidates alike, the difference of each one's counts would be the side on which that row lies."""
+    values, rows = np.random.default_rng(1).normal(size=(1001, 6)), np.arange(1001)
+
+    def differences(streams: tuple[SecretStream, SecretStream]) -> NDArray[np.int64]:
+        counts = [
+            draw_candidates(values[:many], rows[:many], 200, 20, stream).sum(axis=1)
+            for many, stream in zip((1000, 1001), streams, strict=True)
+        ]
+        found: NDArray[np.int64] = counts[1] - counts[0]
+        return found
+
+    alike = differences((secret("one"), secret("one")))
+    assert np.isin(alike, (0, 1)).mean() > 0.95
+    assert 0.2 < (alike == 1).mean() < 0.8
+    apart = differences(tuple(candidate_stream(secret("one"), 7, 0, rows[:many]) for many in (1000, 1001)))  # type: ignore[arg-type]
+    assert np.isin(apart, (0, 1)).mean() < 0.1
+    again = candidate_stream(secret("one"), 7, 0, rows)
+    assert again.take(8) == candidate_stream(secret("one"), 7, 0, rows).take(8), "a run that goes on has the same"

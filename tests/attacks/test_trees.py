@@ -23,7 +23,7 @@ from vfl.models.trees import anchor as anchor_module
 from vfl.models.trees import ends
 from vfl.models.trees import feature as feature_module
 from vfl.models.trees import label as label_module
-from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.candidates import candidate_stream, draw_candidates
 from vfl.models.trees.ends import take_sums
 from vfl.models.trees.messages import CandidateSums, Owner, SplitShares
 from vfl.models.trees.scales import PAIR_BITS, RESIDUAL_BITS, SUM_BITS, Packing32
@@ -170,7 +170,7 @@ class Watched:
                 return self.parts[-2], self.parts[-1]
 
             patch.setattr(feature_module, "halves", given)
-            taken = [4, 2, 0]
+            taken = [5, 2, 0]
             patch.setattr(
                 label_module, "best_candidate", lambda totals, *rest: taken[len(totals.count).bit_length() - 1]
             )
@@ -234,7 +234,11 @@ def test_label_party_and_anchor_together_read_the_side_of_every_split(watched: W
     """As docs/protocols/trees.md says; either of them alone holds uniform shares."""
     terms, rows = watched.made.terms, np.arange(Watched.ROWS)
     taken = draw_candidates(
-        watched.made.features["b"], rows, terms.candidates, terms.smallest_leaf, secret("candidates/b").child("0/1")
+        watched.made.features["b"],
+        rows,
+        terms.candidates,
+        terms.smallest_leaf,
+        candidate_stream(secret("candidates/b"), 0, 1, rows),
     )[0]
     read = PRIME_RING.signed(PRIME_RING.add(watched.bits["label"]["b"], watched.bits["a"]["b"]))
     assert np.array_equal(read[0], taken), "b's split, at the second level"
@@ -303,7 +307,11 @@ def cheated(patch: pytest.MonkeyPatch) -> tuple[I64, U64, NDArray[np.bool_]]:
     bits = np.concatenate(
         [
             draw_candidates(
-                made.features[n], np.arange(rows), 4, terms.smallest_leaf, secret(f"candidates/{n}").child("0/0")
+                made.features[n],
+                np.arange(rows),
+                4,
+                terms.smallest_leaf,
+                candidate_stream(secret(f"candidates/{n}"), 0, 0, np.arange(rows)),
             )
             for n in "ab"
         ]
@@ -364,7 +372,11 @@ def test_a_number_in_place_of_a_bit_reads_a_residual_in_the_same_thirty_two_bits
     carry = (1 << packing.shift) + int(np.rint(np.ldexp(y[row], 16)))
     bits = {
         (n, level): draw_candidates(
-            made.features[n], np.arange(rows), 4, terms.smallest_leaf, secret(f"candidates/{n}").child(f"0/{level}")
+            made.features[n],
+            np.arange(rows),
+            4,
+            terms.smallest_leaf,
+            candidate_stream(secret(f"candidates/{n}"), 0, level, np.arange(rows)),
         )
         for n in "ab"
         for level in (0, 1)
@@ -408,7 +420,7 @@ def test_leaf_numbers_in_place_of_leaf_values_read_sides_of_rows_in_the_seventee
     opened = np.concatenate([made.scores[step.number] for step in steps[terms.trees :]])
     read = spelled(np.ldexp(opened, terms.score_fraction), LOST + 9)[:, LOST:]
     for place, (tree, level, owner, number) in enumerate(made.sides["label"].chosen):
-        stream = secret(f"candidates/{owner}").child(f"{tree}/{level}")
+        stream = candidate_stream(secret(f"candidates/{owner}"), tree, level, known)
         sides = draw_candidates(made.features[owner], known, 2, terms.smallest_leaf, stream)[number]
         assert np.array_equal(read[before:, place], sides[: rows - before]), "fitted rows, and rows that are predicted"
     from_anchor = [h.message for h in made.heard if h.kind == "sealed.scores"]

@@ -13,6 +13,7 @@ count between is as likely, as of a continuous column, where there is no other s
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -22,7 +23,15 @@ from numpy.typing import NDArray
 from vfl.arithmetic.randomness import SecretStream
 from vfl.models.trees.splits import NOWHERE
 
-__all__ = ["DRAWS", "SMALLEST_SHARE", "Drawn", "draw_candidates", "drawn_candidates", "least_rows"]
+__all__ = [
+    "DRAWS",
+    "SMALLEST_SHARE",
+    "Drawn",
+    "candidate_stream",
+    "draw_candidates",
+    "drawn_candidates",
+    "least_rows",
+]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -46,6 +55,16 @@ class Drawn:
 
     bits: Bits
     columns: I64
+
+
+def candidate_stream(secret: SecretStream, step: int, level: int, rows: I64) -> SecretStream:
+    """What a tree's candidates at a level are drawn from. rows: ids of those that the tree draws.
+
+    Other rows have other candidates, in another run of the same seed too: alike, the difference of their counts would
+    tell on which side of each of them the one row lies that is in one of the runs alone.
+    """
+    told = hashlib.sha256(rows.astype("<u8").tobytes()).hexdigest()
+    return secret.child(f"{step}/{level}/{told}")
 
 
 def draw_candidates(

@@ -16,7 +16,7 @@ from vfl.arithmetic.zero_supply import FreshZeros, ZeroSupply
 from vfl.models.sealed.ends import TakenProducts, take_products
 from vfl.models.sealed.messages import Members, as_told
 from vfl.models.sealed.records import SealedJournal, StepRecord, check_repeated
-from vfl.models.trees.candidates import Drawn, drawn_candidates
+from vfl.models.trees.candidates import Drawn, candidate_stream, drawn_candidates
 from vfl.models.trees.ends import halves, take_sums
 from vfl.models.trees.messages import CandidateSums, Chosen, SplitShares, TreeStep, row_ids
 from vfl.models.trees.shares import multiplied
@@ -88,7 +88,7 @@ class Candidates:
         if self._chosen is None or not np.array_equal(self._chosen[0], rows.active):
             # candidates read one column at a time
             self._chosen = rows.active, np.asfortranarray(self._values[rows.active])
-        terms, stream = self._terms, self._secret.child(f"{step}/{level}")
+        terms, stream = self._terms, candidate_stream(self._secret, step, level, rows.active[rows.drawn])
         return drawn_candidates(
             self._chosen[1], rows.drawn, terms.candidates, terms.smallest_leaf, stream, deal=terms.deals(step)
         )

@@ -20,7 +20,7 @@ from vfl.models.sealed.opened_scores import open_scores, short_share
 from vfl.models.sealed.records import ResumedScores, StepRecord, check_repeated
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.sealed.score_range import Predicted, check_range, folded
-from vfl.models.trees.candidates import Drawn, drawn_candidates
+from vfl.models.trees.candidates import Drawn, candidate_stream, drawn_candidates
 from vfl.models.trees.coalitions import TellsApart
 from vfl.models.trees.ends import LabelEnd, hold_sums, take_sides
 from vfl.models.trees.growth import best_candidate, gains, leaf_values, lowered, split_totals
@@ -212,7 +212,7 @@ class TreesLabel:
         """Its own candidates; None without columns."""
         if not own.size:
             return None
-        stream = self._candidates.child(f"{number}/{level}")
+        stream = candidate_stream(self._candidates, number, level, rows.active[rows.drawn])
         terms = self.terms
         return drawn_candidates(
             own, rows.drawn, terms.candidates, terms.smallest_leaf, stream, deal=terms.deals(number)

@@ -18,7 +18,7 @@ from vfl.models.sealed.coalitions import valued_coalitions
 from vfl.models.sealed.columns import fitted_labels
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.sealed.walk import shown_scores
-from vfl.models.trees.candidates import draw_candidates
+from vfl.models.trees.candidates import candidate_stream, draw_candidates
 from vfl.models.trees.coalitions import merged_values
 from vfl.models.trees.growth import best_candidate, leaf_values, split_totals
 from vfl.models.trees.scales import RESIDUAL_BITS, Packing32, Pairs, beyond_score_limit, beyond_their_range
@@ -124,13 +124,13 @@ class IntegerTwin:
         residual[rows.fitted] = y - score[rows.fitted]
         carries = (1 << packing.shift) + residual[rows.drawn]
         leaf = np.zeros(len(rows.active), dtype=np.int64)
-        opened = self._opened or _nearest(packing)
+        opened, ids = self._opened or _nearest(packing), rows.active[rows.drawn]
         totals = near_totals = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0))
         for level in range(terms.depth):
             bits = {
                 owner: draw_candidates(
                     values[rows.active], rows.drawn, terms.candidates, terms.smallest_leaf,
-                    self._streams[owner].child(f"{step.number}/{level}"), deal=terms.deals(step.number),
+                    candidate_stream(self._streams[owner], step.number, level, ids), deal=terms.deals(step.number),
                 )
                 for owner, values in self.columns.items()
             }  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.vfl.models.trees.rig import Consortium, columns, secret
-from vfl.models.trees.candidates import draw_candidates, least_rows
+from vfl.models.trees.candidates import candidate_stream, draw_candidates, least_rows
 from vfl.models.trees.twin import IntegerTwin, TreesRangeError, run_twin
 from vfl.tree_terms import TreesModel
 from vfl.walk.refits import refits_static
@@ -30,7 +30,7 @@ def boosted(columns: dict[str, np.ndarray], y: np.ndarray, terms: TreesModel) ->
         for level in range(terms.depth):
             found: list[tuple[float, np.ndarray]] = []
             for name, values in columns.items():
-                stream = secret(f"candidates/{name}").child(f"{tree}/{level}")
+                stream = candidate_stream(secret(f"candidates/{name}"), tree, level, block)
                 for bits in draw_candidates(values, block, terms.candidates, terms.smallest_leaf, stream):
                     gain = 0.0
                     for one in range(2**level):
@@ -71,7 +71,7 @@ def test_a_leaf_value_is_off_by_no_more_than_a_thousandth() -> None:
     chosen = {level: (owner, number) for _, level, owner, number in twin.chosen}
     leaf = np.zeros(ROWS, dtype=int)
     for level, (owner, number) in chosen.items():
-        stream = secret(f"candidates/{owner}").child(f"0/{level}")
+        stream = candidate_stream(secret(f"candidates/{owner}"), 0, level, np.arange(ROWS))
         bits = draw_candidates(twin.columns[owner], np.arange(ROWS), 5, terms.smallest_leaf, stream)
         leaf += bits[number] * 2**level
     for one in range(4):
@@ -127,6 +127,6 @@ def test_fits_are_kept_dropped_or_made_anew(kept: int) -> None:
 def test_scores_beyond_the_limit_are_refused_by_name() -> None:
     terms = TreesModel(depth=1, trees=30, candidates=2, rate=1.0, reg_lambda=0.0, score_limit=2, label_clip=8.0)
     consortium, y = made(terms)
-    twin = IntegerTwin({"a": consortium.features["a"]}, {"a": bytes(32)}, terms)
+    twin = IntegerTwin({"a": consortium.features["a"]}, {"a": bytes([1]) * 32}, terms)
     with pytest.raises(TreesRangeError, match=r"raise model\.score_limit"):
         run_twin(twin, list(refits_static(terms, ROWS)), lambda step: np.where(y > np.median(y), 5.0, -5.0))
