@@ -94,9 +94,11 @@ def warmup_fault(agreement: Agreement) -> str:
     """Why no period could be predicted even if every label were known in time, or ""."""
     walk = agreement.walk_forward
     needed = walk.warmup + max(1, walk.longest + walk.embargo)
-    if agreement.static is not None or len(agreement.periods) >= needed:
+    walks = agreement.static is None and not isinstance(agreement.model, FederatedModel)
+    if not walks or len(agreement.periods) >= needed:
         return ""
     return (
-        f"the first prediction needs {things(needed, 'periods')} (warmup {walk.warmup}, then horizon and embargo), and "
-        f"the calendar has {len(agreement.periods)}: lower walk_forward.warmup or lengthen the calendar"
+        f"nothing can be predicted: the calendar has {things(len(agreement.periods), 'periods')}, and the first "
+        f"prediction needs {needed:,} (warmup {walk.warmup}, then horizon and embargo): lower walk_forward.warmup or "
+        "lengthen the calendar"
     )

@@ -211,7 +211,7 @@ def _show_results(view: RunView) -> None:
     if view.contributions:
         table(
             f"Contributions ({view.contribution_way})",
-            ("party", ">Shapley", ">reward"),
+            ("party", ">Shapley", ">reward at close"),
             (
                 (
                     c.party,

@@ -9,6 +9,14 @@ from pydantic import ValidationError
 
 __all__ = ["first_fault", "first_said", "reason"]
 
+_KINDS = {
+    "int_": "be a whole number",
+    "float_": "be a number",
+    "bool_": "be true or false",
+    "string_type": "be text, in quotes",
+    "date_": "be a day, such as 2024-01-05",
+}
+
 
 def first_fault(error: ValidationError, record: object) -> str:
     """The first fault as ``where: what``, with the place as it stands in ``record``, which was validated."""
@@ -43,7 +51,13 @@ def _said(fault: Mapping[str, Any]) -> str:
         return "no such key: correct its name or take it out (docs/configuration.md lists every key)"
     if fault["type"] == "union_tag_invalid":  # of the kinds of model, and of nothing else
         return f"kind is {fault['ctx']['tag']!r}, which is none of {fault['ctx']['expected_tags'].replace(chr(39), '')}"
-    return str(fault["msg"]).removeprefix("Value error, ")
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    if not text.startswith("Input should "):
+        return text
+    kind = next((said for begin, said in _KINDS.items() if fault["type"].startswith(begin)), "")
+    must = kind or text.removeprefix("Input should ").split(", ")[0]
+    given = fault.get("input")
+    return f"must {must}" + (f", and is {given!r}" if isinstance(given, str | int | float) else "")
 
 
 def _place(location: Sequence[int | str], record: object) -> str:

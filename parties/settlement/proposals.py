@@ -146,7 +146,7 @@ def final_blocked(ledger: LedgerStore, run: ClosedRun, live: LiveRecord | None, 
     elif rules.live_periods:
         waits.append(
             f"the agreement wants live data of {rules.live_periods} or more resolved periods: the label party attests "
-            "it at its node (entente settle live), or name its record with --live"
+            "it at its node, entente settle live"
         )
     return waits
 

@@ -147,7 +147,7 @@ def test_contributions_are_sorted_and_priced() -> None:
     run = settled_run()
     table = run_tables.contributions_table(run.contributions[::-1], run.unit, run.scale)
     assert list(table["Party"]) == ["orbit", "chatter", "till"]
-    assert table["Reward"][0].endswith("375.00 USD")
+    assert table["Reward at close"][0].endswith("375.00 USD")
     shown = [ContributionView(party="a", shapley=0.01, plain=0.02, attribution=0.0031), *run.contributions[:1]]
     beside = run_tables.contributions_table(shown, run.unit, run.scale).set_index("Party")
     assert beside.loc["a", "Plain value"] == "+0.020"

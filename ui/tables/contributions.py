@@ -46,4 +46,4 @@ def shares_table(run: RunShares) -> pd.DataFrame:
         for one in sorted(run.parties, key=lambda one: -one.phi)
     ]
     values = ["Shapley value", "t", "95 % interval", "Plain", "Leave one out", "Standalone"]
-    return pd.DataFrame(rows, columns=["Party", *values, "Share", "Reward"])
+    return pd.DataFrame(rows, columns=["Party", *values, "Share", "Reward at close"])

@@ -152,7 +152,7 @@ def contributions_table(contributions: Sequence[ContributionView], unit: str, sc
         )
         for c in sorted(contributions, key=lambda c: -c.shapley)
     ]
-    columns = ["Party", "Shapley (rank IC)", "Standard error", "Plain value", "Attribution", "Share", "Reward"]
+    columns = ["Party", "Shapley (rank IC)", "Standard error", "Plain value", "Attribution", "Share", "Reward at close"]
     table = _frame(columns, rows)
     return table[[name for name in columns if not len(table) or (table[name] != MISSING).any()]]
 

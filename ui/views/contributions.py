@@ -88,7 +88,7 @@ def _across(client: ClientProtocol, page: ContributionPage, asked: Contributions
         "t": st.column_config.NumberColumn(format="%.1f", help=HELP["t"]),
         "Share, %": st.column_config.NumberColumn(format="%.1f", help=HELP["share"]),
         "Pot": st.column_config.TextColumn(alignment="right"),
-        "Reward": st.column_config.TextColumn(alignment="right"),
+        "Reward at close": st.column_config.TextColumn(alignment="right"),
     }
     if len(page.runs) > 1:
         st.caption("Click a row to see that run below.")

@@ -68,9 +68,12 @@ def proposed(tmp_path: Path, text: str) -> None:
         (
             "warmup = 12",
             "warmup = 104",
-            r"walk_forward\.warmup: the first prediction needs 105 periods .* has 104: lower",
+            r"walk_forward\.warmup: nothing .* has 104 periods, and the first prediction needs 105 .*: lower",
         ),
-        ("horizon = 1", "horizon = 93", r"walk_forward\.warmup: the first prediction needs 105 periods"),
+        ("limit_per_row = 4", "limit_per_row = 0", "limit_per_row: must be greater than or equal to 1, and is 0$"),
+        ("warmup = 12", "warmup = 2.5", r"walk_forward\.warmup: must be a whole number, and is 2\.5$"),
+        ('policy = "psi"', 'policy = "pse"', "alignment.policy: must be .*'psi'.*, and is 'pse'$"),
+        ("horizon = 1", "horizon = 93", r"walk_forward\.warmup: nothing can .* needs 105 "),
     ],
 )
 def test_a_slip_in_the_terms_is_told_in_words_before_anybody_is_asked(

@@ -68,11 +68,11 @@ def test_every_template_makes_an_agreement_as_it_is(office: tuple[Consortium, An
     [
         ({"model__embedding_width": 0}, "model.embedding_width", "greater than or equal to 1"),
         ({"model__embedding_width": 60}, "openings.limit_per_row", "linear forms"),
-        ({"model__colour": "red"}, "model.colour", "not permitted"),
+        ({"model__colour": "red"}, "model.colour", "no such key"),
         ({"openings__limit_per_row": 2}, "openings.limit_per_row", "leave none to train on"),
         ({"calendar__frequency": "fortnightly"}, "calendar", "unknown frequency"),
         ({"calendar__last": "2001-01-01"}, "calendar", "is before first"),
-        ({"calendar__last": "someday"}, "calendar.last", "date"),
+        ({"calendar__last": "someday"}, "calendar.last", "must be a day, such as 2024-01-05, and is 'someday'"),
         ({"walk_forward__warmup": 500}, "walk_forward.warmup", "nothing can be predicted"),
         ({"evaluation__first": "2020Q1"}, "evaluation.first", "none of the periods"),
         ({"parties": ["bank", "moon"]}, "parties", "'moon' is no member"),
@@ -81,7 +81,7 @@ def test_every_template_makes_an_agreement_as_it_is(office: tuple[Consortium, An
         ({"recipients": ["moon"]}, "", "take no part"),
         ({"parameter_set": "bfv-1"}, "parameter_set", "not one of"),
         ({"label": "y"}, "label", "name and its definition"),
-        ({"name": 7}, "name", "string"),
+        ({"name": 7}, "name", "must be text, in quotes, and is 7"),
         ({"coalition": ("moon",)}, "", "is no feature party"),
     ],
 )
