@@ -12,7 +12,7 @@ from parties.cli.settling import Credentials, app
 from parties.errors import ConfigError, StorageError
 from parties.plurals import things
 from parties.private_files import write_whole
-from parties.terminal.console import correlation, figure, pasted, say, table
+from parties.terminal.console import correlation, figure, pasted, say, table, tell
 
 if TYPE_CHECKING:
     from parties.node.home import NodeHome
@@ -147,7 +147,7 @@ def settle_live(
             for party, one in said.parties.items()
         ),
     )
-    say(f"Periods: {', '.join(found.record.periods)}. The later run's model has gone on learning since.")
+    tell(f"Periods: {', '.join(found.record.periods)}. The later run's model has gone on learning since.")
     if found.missing:
         say(f"{found.missing} more must resolve before the settlement can be final, as agreed.")
     if dry_run:

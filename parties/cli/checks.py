@@ -13,7 +13,7 @@ import typer
 from parties.cli.help_group import HelpGroup
 from parties.errors import ConfigError, DataError, StorageError
 from parties.plurals import things
-from parties.terminal.console import say, table
+from parties.terminal.console import say, table, tell
 
 if TYPE_CHECKING:
     from parties.agreement.terms import CalendarTerms, StaticTerms
@@ -126,7 +126,7 @@ def _verdict(report: CoverageReport) -> None:
     gaps = f"{empty} of {len(report.periods)} periods {'has' if empty == 1 else 'have'} no row" if empty else ""
     notes = f"{len(report.notes)} notes above to look at" if len(report.notes) > 1 else "1 note above to look at"
     told = "; ".join(filter(None, ("Ready for a run over this calendar", gaps, notes if report.notes else "")))
-    say(f"{told}.")
+    tell(f"{told}.")
 
 
 def _refuse_faults(faults: Sequence[Fault], query: str) -> None:
@@ -256,10 +256,10 @@ def _times(home: Path, config: Path | None) -> CalendarTerms | StaticTerms:
 
 
 def _show(report: CoverageReport) -> None:
-    say(
-        f"{report.party}: {things(report.rows, 'rows')}, {things(report.entities, 'entities')}, "
-        f"{report.vintages} of the rows revise an "
-        f"earlier one; observations from {report.first} to {report.last}"
+    revised = things(report.vintages, "revisions") if report.vintages else "no revision"
+    tell(
+        f"{report.party}: {things(report.rows, 'rows')} of {things(report.entities, 'entities')}, {revised} among "
+        f"them; observations from {report.first} to {report.last}"
     )
     periods = range(len(report.periods))
     step = max(1, math.ceil(len(report.periods) / _FULL_LISTING))
@@ -291,7 +291,7 @@ def _show(report: CoverageReport) -> None:
                 for p in report.preview
             ),
         )
-    say(*(f"note: {note}" for note in report.notes), *(f"read {reading}" for reading in report.readings))
+    tell(*(f"note: {note}" for note in report.notes), *(f"read {reading}" for reading in report.readings))
 
 
 def _aged(days: float) -> str:

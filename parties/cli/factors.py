@@ -13,7 +13,7 @@ from parties.errors import ConfigError, DataError, StorageError
 from parties.factor.formats import Format
 from parties.plurals import things
 from parties.private_files import write_whole
-from parties.terminal.console import correlation, figure, say, table
+from parties.terminal.console import correlation, figure, say, table, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -256,7 +256,7 @@ def show_findings(found: Findings, *, everything: bool, raised: str = "") -> Non
 
     named = ", ".join(sorted({one.name for one in found.warnings}))
     raised = raised or (f"Warnings: {named}." if named else "No warning.")
-    say(f"Verdict: {verdict(found)} {raised}")
+    tell(f"Verdict: {verdict(found)} {raised}")
 
     for section, title in section_titles(found).items():
         rows = [
@@ -270,13 +270,13 @@ def show_findings(found: Findings, *, everything: bool, raised: str = "") -> Non
         for name, number in found.numbers[section].items():
             if number.why_undefined and not everything and not name.endswith(("_low", "_high")):
                 why.setdefault(number.why_undefined, []).append(name.replace("_", " "))
-        say(*(f"not computed: {', '.join(names)} ({reason})" for reason, names in why.items()))
+        tell(*(f"not computed: {', '.join(names)} ({reason})" for reason, names in why.items()))
     left: dict[str, list[str]] = {}
     for name, reason in found.left_out.items():
         left.setdefault(reason, []).append(name.replace("_", " "))
-    say(*(f"left out: {', '.join(names)} ({reason})" for reason, names in left.items()))
+    tell(*(f"left out: {', '.join(names)} ({reason})" for reason, names in left.items()))
     for warning in found.warnings:
-        say(f"warning, {warning.name}: {warning.text}")
+        tell(f"warning, {warning.name}: {warning.text}")
 
 
 def _told(number: Number) -> str:

@@ -12,7 +12,7 @@ import typer
 from parties.cli.help_group import HelpGroup
 from parties.errors import AgreementError, ConfigError
 from parties.plurals import things
-from parties.terminal.console import correlation, figure, money, pasted, say, table
+from parties.terminal.console import correlation, figure, money, pasted, say, table, tell
 from parties.terminal.rounds import show_rounds
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def run_show(run: Run, coordinator: Coordinator = "", credentials: Credentials =
     say(f"Status: {view.status}" + (f" ({view.reason})" if view.reason else ""), *_waits(view))
     if view.relayed:
         pairs = (f"{one.sender} to {one.receiver} {_size(one.bytes)}" for one in view.relayed)
-        say(f"Led through the coordinator, encrypted between the two: {', '.join(pairs)}")
+        tell(f"Led through the coordinator, encrypted between the two: {', '.join(pairs)}")
     table(
         "",
         ("phase", "status", ">seconds", "finished"),

@@ -28,6 +28,7 @@ __all__ = [
     "section",
     "state",
     "table",
+    "tell",
 ]
 
 
@@ -67,12 +68,22 @@ def say(*lines: str) -> None:
     sys.stdout.flush()
 
 
+def tell(*sentences: str) -> None:
+    """Write sentences, which nobody copies: on a terminal they are broken between words, and go on two columns in."""
+    for line in sentences:
+        say(*(textwrap.wrap(plain(line), _measure(), subsequent_indent="  ", break_on_hyphens=False) or [""]))
+
+
+def _measure() -> int:
+    return min(shutil.get_terminal_size().columns, _MEASURE) if sys.stdout.isatty() else _WIDE
+
+
 def section(title: str, lines: Iterable[str]) -> None:
     """Write lines under a heading; on a terminal they are broken at its edge, and go on below their own beginning.
 
     A line that begins with "warning:" is red there.
     """
-    width = min(shutil.get_terminal_size().columns, _MEASURE) if sys.stdout.isatty() else _WIDE
+    width = _measure()
     say("", title, "-" * len(title))
     for line in lines:
         told = textwrap.wrap(plain(line), width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)

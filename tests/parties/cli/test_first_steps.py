@@ -118,6 +118,17 @@ def test_what_has_no_room_beside_ids_stands_below(monkeypatch: pytest.MonkeyPatc
     assert max(map(len, said.splitlines())) <= 72
 
 
+def test_a_long_sentence_is_broken_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    console.tell("note: no row is known by the cutoff of its own period, so each is used later")
+    assert capsys.readouterr().out == (
+        "note: no row is known by the cutoff of\n  its own period, so each is used later\n"
+    )
+
+
 def heading_anchors(text: str) -> set[str]:
     found: set[str] = set()
     for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE):
