@@ -10,8 +10,12 @@ import pytest
 import streamlit as st
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from ui.astray import NOWHERE, Astray
+from ui.page_shell import PageShell
 from ui.sign_in import Welcome, cookie_name, routes
 
 
@@ -107,3 +111,29 @@ def test_an_address_that_no_page_has_leads_to_the_page_that_says_so(base: str) -
         assert asked_below(base, f"{base}{there}", **known).status_code == 404, "it is Streamlit's to answer"
     assert asked_below(base, f"{base}/nowhere", **known, accept="image/png").status_code == 404
     assert asked_below(base, f"{base}/nowhere").headers["location"].startswith(f"{base}/sign-in?next=")
+
+
+@pytest.mark.parametrize("base", ["", "/desk"])
+def test_a_page_is_told_where_its_server_is_and_nothing_else_is_changed(base: str) -> None:
+    """Untold it asks below its own address first; a file's tag would bring back a shell that was not told."""
+    index = "<!DOCTYPE html><html><head><title>Streamlit</title></head></html>"
+
+    async def served(request: Request) -> Response:
+        assert "if-none-match" not in request.headers
+        html = request.url.path.endswith("/runs")
+        said = {"etag": "1", "content-type": "text/html; charset=utf-8" if html else "text/javascript"}
+        return Response(index, headers=said)
+
+    async def ask(path: str, accept: str) -> httpx.Response:
+        app = Starlette(routes=[Route("/{rest:path}", served)], middleware=[Middleware(PageShell)])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://desk") as browser:
+            return await browser.get(path, headers={"accept": accept, "if-none-match": "1"} if accept else {})
+
+    with mock.patch("ui.sign_in.st.get_option", return_value=base.strip("/")):
+        page = asyncio.run(ask(f"{base}/runs", "text/html"))
+        script = asyncio.run(ask(f"{base}/static/runs.js", ""))
+    assert f'BACKEND_BASE_URL:location.origin+"{base}/"' in page.text
+    assert "<title>Entente</title>" in page.text
+    assert "etag" not in page.headers
+    assert int(page.headers["content-length"]) == len(page.content)
+    assert (script.text, script.headers["etag"]) == (index, "1")
