@@ -123,7 +123,7 @@ VIEWS: tuple[View, ...] = (
     View("search", "search?q=weekly", "Everything with"),
     View("search-orbit", "search?q=orbit", "Everything with"),
     View("search-none", "search?q=zzzz", "Nothing fits"),
-    View("search-blank", "search", "What is looked for?"),
+    View("search-blank", "search", "What are you looking for?"),
     View("guides", "guides"),
     View("settings", "settings", "Take the tour again"),
     View("settings-coordinator", "settings", steps=("Coordinator",)),

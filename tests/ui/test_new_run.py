@@ -57,7 +57,7 @@ def test_a_template_holds_together_and_says_what_it_means() -> None:
     assert "One score of 17 bits per predicted row: 76\N{NARROW NO-BREAK SPACE}000 rows" in bar
     assert "1 of 4 scores" in bar
     assert "till is not connected" in shown.replace("\\", "")
-    assert {"On one core", "Rows", "Predicted"} <= {metric.label for metric in app.metric}
+    assert {"On one core", "Rows", "Predictions"} <= {metric.label for metric in app.metric}
     assert app.button(key="propose").disabled is True
     assert "fill in Purpose, in the tab 1 Who" in shown
     assert "No purpose is given" not in shown

@@ -36,7 +36,7 @@ def test_names_stay_harmless_and_nothing_is_said_so() -> None:
     assert HOSTILE not in said(app)
     assert [one.value for one in app.subheader] == ["Runs"]
     assert "Nothing fits" in said(show(search_page, SampleClient(), [], q="*zzz*"))
-    assert "What is looked for?" in said(show(search_page, SampleClient(), []))
+    assert "What are you looking for?" in said(show(search_page, SampleClient(), []))
 
 
 def test_a_reader_is_not_even_asked_about_money_and_logs() -> None:

@@ -26,7 +26,13 @@ _DOINGS: Mapping[str, str] = {
 def settings_table(settings: Sequence[SettingView]) -> pd.DataFrame:
     """One row per setting, in the order of the file; bytes and seconds as people say them."""
     rows = [
-        (f"[{s.table}]" if s.table else "[ ] at the top", s.key, _said(s, s.value), _said(s, s.default), s.meaning)
+        (
+            f"[{s.table}]" if s.table else "At the top of the file",
+            s.key,
+            _said(s, s.value),
+            _said(s, s.default),
+            s.meaning,
+        )
         for s in settings
     ]
     return pd.DataFrame(rows, columns=["Table", "Key", "In force", "Default", "Meaning"])

@@ -144,10 +144,10 @@ def _scores(draft: DraftView) -> None:
 
 def _cost(cost: CostView, *, screened: bool) -> None:
     st.markdown("**Cost, at most**", help=HELP["preflight"])
-    with st.container(horizontal=True):  # as wide as the figures are: the panel is narrow
+    with st.container(horizontal=True, gap="xsmall"):  # as wide as the figures are: the panel is narrow
         st.metric("On one core", duration(cost.seconds), border=True, width="content")
         st.metric("Rows", count(cost.rows), border=True, width="content")
-        title, meaning = ("Periods", None) if screened else ("Predicted", "Periods that are predicted.")
-        st.metric(title, count(cost.predicted_periods), border=True, width="content", help=meaning)
+        title = "Periods" if screened else "Predictions"
+        st.metric(title, count(cost.predicted_periods), border=True, width="content")
     table = costs_table(cost.parties)
     show_text_table(table, alt="Bytes and memory by party", right=list(table.columns[1:]))

@@ -83,6 +83,7 @@ def _privacy(found: FederatedView) -> str:
     if found.agreed_epsilon is None:
         return f"Epsilon cannot be told here: {plain(found.untold)}"
     return (
-        f"Noise of {found.noise:g} clips is in every opened sum of weights. {epsilon(found.agreed_epsilon)} at delta "
-        f"{_small(found.delta)} was signed for; a training that is begun anew spends its rounds again."
+        f"Noise of {found.noise:g} clips is in every opened sum of weights: a clip is the most one member changes. "
+        f"{epsilon(found.agreed_epsilon)} at delta {_small(found.delta)} was signed for; a training that is begun anew "
+        "spends its rounds again."
     )

@@ -37,7 +37,10 @@ def render(client: ClientProtocol, viewer: ViewerView) -> None:
     words = st.query_params.get("q", "").strip()[:200]
     st.title("Search")
     if not words:
-        empty("What is looked for?", "A run, a factor, a member, a purpose, the beginning of an id, a word of a memo.")
+        empty(
+            "What are you looking for?",
+            "A run, a factor, a member, a purpose, the beginning of an id, a word of a memo.",
+        )
         return
     st.caption(f"Everything with “{plain(words, longest=80)}” that you may see.")
     star(client, "search", words)
