@@ -157,8 +157,7 @@ class SplitJoint:
         return (*self._tried, *self._found.tried) if self._found is not None else ()
 
     def _check_block(self) -> None:
-        label_columns = self._panel.features.values.shape[-1] + 1
-        rows = len(self._warm_rows)
+        rows, label_columns = len(self._warm_rows), self._panel.features.values.shape[-1] + 1
         least = self._terms.smallest_block(self._context.agreement.total_features, label_columns)
         if rows < least:
             raise ConfigError(

@@ -321,11 +321,16 @@ def agreement_of(
         )
     except ValidationError as error:
         raise _contradiction(error) from None
+    _check_kept(made)
+    return made
+
+
+def _check_kept(made: Agreement) -> None:
+    """What a node would refuse once it looks at its data."""
     if made.alignment.hides_coverage and opens_alone(made):
         raise TermsFault("openings.contribution", ALONE_OVER_A_LIST)
     if short := warmup_fault(made):
         raise TermsFault("walk_forward.warmup", short)
-    return made
 
 
 def _with_batch_floor(settings: ConsortiumSettings) -> ConsortiumSettings:
