@@ -49,6 +49,13 @@ def _sentence(text: str) -> str:
         if re.search(r'"[^"]*[,;|\t][^"]*"', names):
             why = "its rows do not have the same number of fields, so each is taken for one column"
             return f"DuckDB refuses the query ({first}):{there} {why}; mend the rows that differ from the header"
+        if "required extension" in first or "Loading external extensions" in first:
+            found = re.search(r"extension '(\w+)", first)
+            named = f"DuckDB's extension {found[1]}" if found else "an extension of DuckDB"
+            return f"the query needs {named}, a download, and none is made: save the data as CSV or Parquet"
+        if "No function matches" in first and "VARCHAR" in first:
+            remedy = "give its reader thousands, decimal_separator and types = {'COLUMN': 'DOUBLE'}, or CAST it"
+            return f"DuckDB refuses the query ({first}{place}); a column that is text there is no number: {remedy}"
         return f"DuckDB refuses the query ({first}{place});{there} mend the SQL or the file it reads" if first else ""
     file = next((line.partition("= ")[2] for line in lines if line.startswith("file = ")), "")
     said = [line.rstrip(".") for line in lines[1:] if not line.startswith(_NOISE) and not _SETTING.match(line)]

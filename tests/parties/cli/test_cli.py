@@ -191,7 +191,7 @@ def test_data_check_counts_what_a_party_has(entente, homes: DemoHomes) -> None:
     config = homes.out.parent / "data" / "consortium.toml"
     ran = entente("data", "check", "--home", homes.party("satellite"), "--config", config)
     assert ran.code == 0
-    assert re.search(r"satellite: \d+ rows, \d+ entities", ran.out)
+    assert re.search(r"satellite: \d+ rows of \d+ entities, no revision", ran.out)
     for column in load_consortium(config).party[1].columns:
         assert column in ran.out
     assert "labels" in entente("data", "check", "--home", homes.party("fund"), "--config", config).out

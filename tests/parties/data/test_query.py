@@ -94,6 +94,14 @@ ONE = "SELECT 'AA' AS entity, DATE '2020-03-31' AS period, DATE '2020-04-01' AS 
         (("true AS light", "true AS light WHERE false"), r"yields no rows"),
         (("true AS light", "true AS light FROM nowhere"), r"q\.sql: DuckDB refuses the query \(Catalog Error"),
         (("true AS light", "true AS light FROM"), r"q\.sql: DuckDB refuses the query \(Parser Error"),
+        (
+            ("true AS light", "true AS light FROM sqlite_scan('a.db', 't')"),
+            r"extension sqlite_scanner, a .* CSV or Parquet",
+        ),
+        (
+            ("1 AS lots", "CAST('1' AS VARCHAR) / CAST('2' AS VARCHAR) AS lots"),
+            r"text there is no number: give .*types",
+        ),
         (("1 AS lots", "CAST('x' AS INTEGER) AS lots"), r"q\.sql: DuckDB refuses the query \(Conversion Error"),
     ],
 )
