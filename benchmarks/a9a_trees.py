@@ -45,7 +45,7 @@ def trees_auc(data: A9a, terms: TreesModel, fitted: I64, judged: I64) -> float:
     label = static_labels(known)
     steps = [step for step in refits_static(terms, len(known), fitted) if step.kind == "train"]
     steps.append(Step(len(steps), "predict", 0, judged))
-    twin = IntegerTwin(sides, {name: name.encode().ljust(32) for name in sides}, terms)
+    twin = IntegerTwin(sides, {name: name.encode().ljust(32) for name in sides}, terms, deal=False)
     scores = run_twin(twin, steps, lambda step: label[step.rows])
     return float(roc_auc_score(data.classes[judged], scores[judged]))
 

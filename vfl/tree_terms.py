@@ -74,12 +74,6 @@ class TreesModel(Terms):
             body.pop("init_alpha", None)
         return body
 
-    def deals(self, step: int) -> bool:
-        """Whether candidates of this step's tree deal the rows at their threshold to both sides: not in a run's first
-        fit, whose steps come first.
-        """
-        return step >= self.trees
-
     @property
     def score_fraction(self) -> int:
         """Fractional bits of an opened score."""

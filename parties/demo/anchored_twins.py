@@ -71,6 +71,11 @@ class AnchoredTwins:
             case ScreenModel() | FederatedModel():
                 raise ConfigError(_NO_SCORES)
 
+    @property
+    def _deal(self) -> bool:
+        """Whether trees' candidates deal rows of one value."""
+        return self.agreement.static is None
+
     def _network_twins(self, model: SealedModel) -> tuple[Floats, Floats | None, str]:
         """Scores in floats, and as a run rounds; None and why where a run could not hold the numbers."""
         names = list(self.panels)
@@ -124,8 +129,8 @@ class AnchoredTwins:
         walk = self.agreement.walk_forward
         try:
             start = self._start(model, list(self.panels))
-            plain = trees_twin(columns, self.label, model, walk, seeds, start=start)[0]
-            return plain, *trees_twin(columns, self.label, model, walk, seeds, opened, start)
+            plain = trees_twin(columns, self.label, model, walk, seeds, start=start, deal=self._deal)[0]
+            return plain, *trees_twin(columns, self.label, model, walk, seeds, opened, start, deal=self._deal)
         except (SealedRangeError, TreesRangeError) as error:
             raise ParityError(f"scores of the run are wrong where they left their range: {error}") from None
 
@@ -148,7 +153,7 @@ class AnchoredTwins:
                 columns, seeds = self._tree_columns(names)
                 if columns:
                     start = self._start(model, names)
-                    return trees_twin(columns, self.label, model, walk, seeds, start=start)[0]
+                    return trees_twin(columns, self.label, model, walk, seeds, start=start, deal=self._deal)[0]
             case SealedModel():
                 weight = self.weights(model, names)
                 if len(weight):
@@ -168,7 +173,7 @@ class AnchoredTwins:
             case TreesModel():
                 start = own_start(panel.rows, self.label, model, walk, self.agreement.fixed_point, (ours, theirs))
                 columns = {name: tree_columns(panel)}
-                return trees_twin(columns, self.label, model, walk, {name: ours}, start=start)[0]
+                return trees_twin(columns, self.label, model, walk, {name: ours}, start=start, deal=self._deal)[0]
             case SealedModel():
                 draws, fixed = (ours, theirs), self.agreement.fixed_point
                 return float_twin_scores([panel.rows], self.label, model, walk, fixed, draws)

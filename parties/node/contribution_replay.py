@@ -343,7 +343,7 @@ def _own(label: LabelEvidence, panel: LabelPanel, found: _Findings) -> F64 | Non
 def _own_trees(label: LabelEvidence, terms: TreesModel, panel: LabelPanel) -> F64:
     """The twin's scores on its own columns. Raises ValueError where a value is called missing and is not."""
     me, basis, features = label.agreement.label.party, label.basis, panel.features
-    missing = basis.get("missing")
+    missing, dated = basis.get("missing"), label.agreement.static is None
     if missing is not None and (missing.shape != features.values.shape or features.values[missing != 0].any()):
         raise ValueError("values of its own columns are called missing and are none")
     columns = tree_columns(replace(features, missing=None if missing is None else missing != 0))
@@ -351,7 +351,7 @@ def _own_trees(label: LabelEvidence, terms: TreesModel, panel: LabelPanel) -> F6
     if terms.init_score == "linear":
         seeds = seed, basis["seed_1"].tobytes()
         start = own_start(features.rows, panel, terms, walk, label.agreement.fixed_point, seeds)
-    return trees_twin({me: columns}, panel, terms, walk, {me: seed}, start=start)[0]
+    return trees_twin({me: columns}, panel, terms, walk, {me: seed}, start=start, deal=dated)[0]
 
 
 def _differences(said: ContributionRecord, computed: ContributionRecord) -> Iterator[str]:

@@ -144,6 +144,7 @@ def serve_trees(
             valued=valued,
             book=book,
             linear=linear,
+            deal=agreement.static is None,
         )
         yield from anchor.serve()
     else:
@@ -161,6 +162,7 @@ def serve_trees(
             journal=records,
             resumed=resumed,
             book=book,
+            deal=agreement.static is None,
         )
         yield from other.serve()
     records.finish()

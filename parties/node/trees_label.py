@@ -132,6 +132,7 @@ class TreesJoint:
             valued=self._valued,
             book=SplitsFile(context, self._named),
             linear=linear,
+            deal=agreement.static is None,
         )
         result = yield from trees_walk_forward(
             source, self.steps, self._panel, agreement.walk_forward, resumed=resumed
@@ -224,4 +225,5 @@ class TreesJoint:
         seeds = (seed, context.secret("alone/theirs"))
         panel, terms, fixed = self._panel, self._terms, context.agreement.fixed_point
         start = own_start(panel.features.rows, panel, terms, walk, fixed, seeds)
-        return trees_twin({me: tree_columns(panel.features)}, panel, terms, walk, {me: seed}, start=start)[0]
+        columns, deal = {me: tree_columns(panel.features)}, context.agreement.static is None
+        return trees_twin(columns, panel, terms, walk, {me: seed}, start=start, deal=deal)[0]

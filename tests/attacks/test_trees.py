@@ -170,7 +170,7 @@ class Watched:
                 return self.parts[-2], self.parts[-1]
 
             patch.setattr(feature_module, "halves", given)
-            taken = [5, 2, 0]
+            taken = [4, 2, 0]
             patch.setattr(
                 label_module, "best_candidate", lambda totals, *rest: taken[len(totals.count).bit_length() - 1]
             )
@@ -227,7 +227,7 @@ def test_instance_sets_in_the_clear_would_tell_it(watched: Watched) -> None:
     both = [PRIME_RING.signed(PRIME_RING.add(*pair)) for pair in zip(*watched.carries.values(), strict=True)]
     reached = both[0] != 0
     assert (reached.sum(axis=1) == 1).all()
-    assert auc(reached.astype(np.float64), watched.y > 0) > 0.8
+    assert auc(reached.astype(np.float64), watched.y > 0) > 0.6
 
 
 def test_label_party_and_anchor_together_read_the_side_of_every_split(watched: Watched) -> None:
@@ -239,6 +239,7 @@ def test_label_party_and_anchor_together_read_the_side_of_every_split(watched: W
         terms.candidates,
         terms.smallest_leaf,
         candidate_stream(secret("candidates/b"), 0, 1, rows),
+        deal=True,
     )[0]
     read = PRIME_RING.signed(PRIME_RING.add(watched.bits["label"]["b"], watched.bits["a"]["b"]))
     assert np.array_equal(read[0], taken), "b's split, at the second level"
@@ -312,6 +313,7 @@ def cheated(patch: pytest.MonkeyPatch) -> tuple[I64, U64, NDArray[np.bool_]]:
                 4,
                 terms.smallest_leaf,
                 candidate_stream(secret(f"candidates/{n}"), 0, 0, np.arange(rows)),
+                deal=True,
             )
             for n in "ab"
         ]
@@ -377,6 +379,7 @@ def test_a_number_in_place_of_a_bit_reads_a_residual_in_the_same_thirty_two_bits
             4,
             terms.smallest_leaf,
             candidate_stream(secret(f"candidates/{n}"), 0, level, np.arange(rows)),
+            deal=True,
         )
         for n in "ab"
         for level in (0, 1)
@@ -421,7 +424,7 @@ def test_leaf_numbers_in_place_of_leaf_values_read_sides_of_rows_in_the_seventee
     read = spelled(np.ldexp(opened, terms.score_fraction), LOST + 9)[:, LOST:]
     for place, (tree, level, owner, number) in enumerate(made.sides["label"].chosen):
         stream = candidate_stream(secret(f"candidates/{owner}"), tree, level, known)
-        sides = draw_candidates(made.features[owner], known, 2, terms.smallest_leaf, stream)[number]
+        sides = draw_candidates(made.features[owner], known, 2, terms.smallest_leaf, stream, deal=True)[number]
         assert np.array_equal(read[before:, place], sides[: rows - before]), "fitted rows, and rows that are predicted"
     from_anchor = [h.message for h in made.heard if h.kind == "sealed.scores"]
     assert sum(len(got.values) for got in from_anchor) == -(-rows * SCORE_BITS // 8), "and no more than that arrives"

@@ -127,7 +127,7 @@ class Classes:
             seeds = {name: self.secret(name, purpose) for name in columns}
             weight = self.weights(linear_model(model))
             start = linear_scores(list(columns.values()), one, model, walk, fixed, weight)
-            found = trees_twin(columns, one, model, walk, seeds, start=start)[0]
+            found = trees_twin(columns, one, model, walk, seeds, start=start, deal=False)[0]
         else:
             found = integer_twin([panel(self.values["sat"])], one, model, walk, fixed, self.weights(model))
         assert one.scale is not None

@@ -60,7 +60,7 @@ class TreesAnchor:
     values: its own columns, float64 (rows, d), NaN where missing, or (rows, 0) when it is no feature party. key: of
     this session, for the sums of the others. budget: counts scores of a row over all runs, and refuses past the number.
     most_steps: trees and predictions that were agreed; a step beyond is refused. candidates, session, stream, journal,
-    resumed, book: as for a feature party. valued, linear: as for the label party.
+    resumed, book, deal: as for a feature party. valued, linear: as for the label party.
     """
 
     def __init__(
@@ -82,13 +82,14 @@ class TreesAnchor:
         valued: bool = False,
         book: SplitBook | None = None,
         linear: LinearStart | None = None,
+        deal: bool = True,
     ) -> None:
         if values.shape[1] != members.anchored:
             raise LocalProtocolError(f"{members.anchored} columns were agreed and {values.shape[1]} brought")
         self.members, self.terms = members, terms
         self.coalitions = valued_coalitions(tuple(members.features)) if valued else ()
         self.fits = FitShares.gone_on(len(values), resumed, len(self.coalitions))
-        self._candidates = Candidates(values, terms, candidates)
+        self._candidates = Candidates(values, terms, candidates, deal=deal)
         self._announced = Announced(terms, len(values), most_steps, members.label)
         self._key, self._budget, self._stream, self._session = key, budget, stream, session
         self._supply, self._workers, self._journal, self._record = supply, workers, journal, resumed

@@ -6,8 +6,8 @@ and present the other. Each side holds at least the agreed number of the drawn r
 no draw in :data:`DRAWS` gives such a side, the bits are random and tell nothing.
 
 The label party is shown exact counts of candidates. Of a column of few values every threshold is one of few counts, so
-it sees which they are, and each further fit makes one more equation of known rows. So from a run's second fit on, the
-rows whose value is the threshold itself are dealt to the two sides by a share that is drawn for that candidate: any
+it sees which they are, and each further fit or run makes one more equation of known rows. So where data have a calendar
+the rows whose value is the threshold itself are dealt to the two sides by a share that is drawn for that candidate: any
 count between is as likely, as of a continuous column, where there is no other such row.
 """
 
@@ -81,7 +81,7 @@ def drawn_candidates(
 
     values: float64 (rows, d) of one party, NaN where missing. drawn: positions among them of the rows that the tree
     draws, from which thresholds come. stream: secret, of this tree and level alone, so that a tree that is grown again
-    after a crash has the same candidates. deal: the rows at the threshold to both sides, as from the second fit on.
+    after a crash has the same candidates. deal: the rows at the threshold to both sides, as where data have a calendar.
     """
     bits, columns = np.empty((count, len(values)), dtype=np.bool_), np.empty(count, dtype=np.int64)
     least = least_rows(len(drawn), smallest_leaf)

@@ -77,10 +77,10 @@ class Announced:
 
 
 class Candidates:
-    """A party's own candidates, of the rows of the fit under way."""
+    """A party's own candidates, of the rows of the fit under way. deal: as of :func:`drawn_candidates`."""
 
-    def __init__(self, values: F64, terms: TreesModel, secret: SecretStream) -> None:
-        self._values, self._terms, self._secret = values, terms, secret
+    def __init__(self, values: F64, terms: TreesModel, secret: SecretStream, *, deal: bool) -> None:
+        self._values, self._terms, self._secret, self._deal = values, terms, secret, deal
         self._chosen: tuple[I64, F64] | None = None
 
     def draw(self, step: int, level: int, rows: TreeRows) -> Drawn:
@@ -90,7 +90,7 @@ class Candidates:
             self._chosen = rows.active, np.asfortranarray(self._values[rows.active])
         terms, stream = self._terms, candidate_stream(self._secret, step, level, rows.active[rows.drawn])
         return drawn_candidates(
-            self._chosen[1], rows.drawn, terms.candidates, terms.smallest_leaf, stream, deal=terms.deals(step)
+            self._chosen[1], rows.drawn, terms.candidates, terms.smallest_leaf, stream, deal=self._deal
         )
 
 
@@ -114,7 +114,7 @@ class TreesFeature:
     values: float64 (rows, d), NaN where missing. candidates: secret, the same in every attempt, of which its candidates
     are drawn. session: name of this attempt. most_steps: as for the anchor. stream: secret randomness, new in every
     attempt. journal, resumed: its records, in which there are no numbers. book: where its own splits are written as
-    they are taken.
+    they are taken. deal: False for data without a calendar, which has one fit.
     """
 
     def __init__(
@@ -133,13 +133,14 @@ class TreesFeature:
         journal: SealedJournal | None = None,
         resumed: StepRecord | None = None,
         book: SplitBook | None = None,
+        deal: bool = True,
     ) -> None:
         if me not in members.others:
             raise LocalProtocolError(f"{me!r} is no feature party beside the anchor of this run")
         if values.shape[1] != members.features[me]:
             raise LocalProtocolError(f"{members.features[me]} columns were agreed and {values.shape[1]} brought")
         self.me, self.members, self.terms = me, members, terms
-        self._candidates = Candidates(values, terms, candidates)
+        self._candidates = Candidates(values, terms, candidates, deal=deal)
         self._announced = Announced(terms, len(values), most_steps, members.label)
         self._stream, self._session, self._supply, self._workers = stream, session, supply, workers
         self._journal, self._record = journal, resumed

@@ -82,6 +82,7 @@ class TreesLabel:
         valued: bool = False,
         book: SplitBook | None = None,
         linear: LinearStart | None = None,
+        deal: bool = True,
     ) -> None:
         if values.shape[1] != members.own:
             raise LocalProtocolError(f"{members.own} own columns were agreed and {values.shape[1]} brought")
@@ -93,7 +94,7 @@ class TreesLabel:
         self._values, self._candidates, self._keys, self._stream = values, candidates, keys, stream
         self._session, self._journal = session, journal
         self._book: SplitBook = book or NoSplits()
-        self._start = linear
+        self._start, self._deal = linear, deal
         self.gain = 0.0
         self._record = None if resumed is None else resumed.record
         self._end = LabelEnd(members, keys.slots)
@@ -214,9 +215,7 @@ class TreesLabel:
             return None
         stream = candidate_stream(self._candidates, number, level, rows.active[rows.drawn])
         terms = self.terms
-        return drawn_candidates(
-            own, rows.drawn, terms.candidates, terms.smallest_leaf, stream, deal=terms.deals(number)
-        )
+        return drawn_candidates(own, rows.drawn, terms.candidates, terms.smallest_leaf, stream, deal=self._deal)
 
     def _level(
         self,

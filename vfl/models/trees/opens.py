@@ -89,9 +89,9 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         )
     yield (
         f"Every candidate holds at least {model.smallest_leaf} rows and {SMALLEST_SHARE:.0%} of a tree's on each side; "
-        "its owner counts that. Within a leaf of a deeper level nobody can: a pair may be of few rows, or of one. Of a "
-        "column of few values the first fit shows how many rows have each; later fits deal rows of one value to both "
-        "sides, so that no further count tells whose they are."
+        "its owner counts that. Within a leaf of a deeper level nobody can: a pair may be of few rows, or of one. "
+        "Where data have a calendar, rows of one value are dealt to both sides, so that counts over fits and runs do "
+        "not tell whose a value is; elsewhere a column of few values shows how many rows have each, a block and run."
     )
     yield (
         f"A label party that cheats can put rows of its choice into the sums and read {PAIR_BITS} bits of candidates "

@@ -63,6 +63,7 @@ class IntegerTwin:
 
     seeds: 32 bytes by owner, of which its candidates are drawn. opened(step, level, sums): what opens of packed sums,
     by default rounded to nearest. parties: the feature parties, in agreed order, where their coalitions are valued.
+    deal: as of candidates.
 
     ``others`` are the levels at which the sums rounded to nearest would have taken another candidate than what opened
     did; ``beyond`` is how many of the opened numbers are more than MOST_OFF units off.
@@ -76,10 +77,11 @@ class IntegerTwin:
         *,
         opened: Opened | None = None,
         parties: Sequence[str] = (),
+        deal: bool = True,
     ) -> None:
         self.columns, self.terms = columns, terms
         self._streams = {owner: SecretStream(seed) for owner, seed in seeds.items()}
-        self._opened = opened
+        self._opened, self._deal = opened, deal
         rows = len(next(iter(columns.values())))
         self._blocks = blocks_of(terms, rows)
         self.groups: list[I64] = []
@@ -130,7 +132,7 @@ class IntegerTwin:
             bits = {
                 owner: draw_candidates(
                     values[rows.active], rows.drawn, terms.candidates, terms.smallest_leaf,
-                    candidate_stream(self._streams[owner], step.number, level, ids), deal=terms.deals(step.number),
+                    candidate_stream(self._streams[owner], step.number, level, ids), deal=self._deal,
                 )
                 for owner, values in self.columns.items()
             }  # fmt: skip
@@ -219,10 +221,12 @@ def trees_twin(
     seeds: Mapping[str, bytes],
     opened: Opened | None = None,
     start: Sequence[tuple[I64, I64]] = (),
+    *,
+    deal: bool = True,
 ) -> tuple[F64, IntegerTwin]:
-    """The same, and the twin itself. opened: as of :class:`IntegerTwin`. start: as of :func:`run_twin`."""
+    """The same, and the twin itself. opened, deal: as of :class:`IntegerTwin`. start: as of :func:`run_twin`."""
     steps = tuple(refits(terms, walk, panel.known_from, panel.label, panel.universe))
     labels = fitted_labels(panel, walk)
-    twin = IntegerTwin(columns, seeds, terms, opened=opened)
+    twin = IntegerTwin(columns, seeds, terms, opened=opened, deal=deal)
     found = run_twin(twin, steps, lambda step: labels.at(step.period, step.rows), start)
     return shown_scores(panel, found), twin

@@ -31,7 +31,7 @@ def boosted(columns: dict[str, np.ndarray], y: np.ndarray, terms: TreesModel) ->
             found: list[tuple[float, np.ndarray]] = []
             for name, values in columns.items():
                 stream = candidate_stream(secret(f"candidates/{name}"), tree, level, block)
-                for bits in draw_candidates(values, block, terms.candidates, terms.smallest_leaf, stream):
+                for bits in draw_candidates(values, block, terms.candidates, terms.smallest_leaf, stream, deal=True):
                     gain = 0.0
                     for one in range(2**level):
                         inside = leaf == one
@@ -72,7 +72,7 @@ def test_a_leaf_value_is_off_by_no_more_than_a_thousandth() -> None:
     leaf = np.zeros(ROWS, dtype=int)
     for level, (owner, number) in chosen.items():
         stream = candidate_stream(secret(f"candidates/{owner}"), 0, level, np.arange(ROWS))
-        bits = draw_candidates(twin.columns[owner], np.arange(ROWS), 5, terms.smallest_leaf, stream)
+        bits = draw_candidates(twin.columns[owner], np.arange(ROWS), 5, terms.smallest_leaf, stream, deal=True)
         leaf += bits[number] * 2**level
     for one in range(4):
         rows = y[leaf == one]
@@ -127,6 +127,6 @@ def test_fits_are_kept_dropped_or_made_anew(kept: int) -> None:
 def test_scores_beyond_the_limit_are_refused_by_name() -> None:
     terms = TreesModel(depth=1, trees=30, candidates=2, rate=1.0, reg_lambda=0.0, score_limit=2, label_clip=8.0)
     consortium, y = made(terms)
-    twin = IntegerTwin({"a": consortium.features["a"]}, {"a": bytes([1]) * 32}, terms)
+    twin = IntegerTwin({"a": consortium.features["a"]}, {"a": bytes([1]) * 32}, terms, deal=False)
     with pytest.raises(TreesRangeError, match=r"raise model\.score_limit"):
         run_twin(twin, list(refits_static(terms, ROWS)), lambda step: np.where(y > np.median(y), 5.0, -5.0))
