@@ -242,10 +242,10 @@ def effects_table(effects: Iterable[EffectView]) -> pd.DataFrame:
     rows = [
         (
             e.account,
-            amount(e.posted, e.unit, e.scale),
-            amount(e.posted_after, e.unit, e.scale),
-            amount(e.pending, e.unit, e.scale),
-            amount(e.pending_after, e.unit, e.scale),
+            _or_dash(e.posted, e.unit, e.scale),
+            _or_dash(e.posted_after, e.unit, e.scale),
+            _or_dash(e.pending, e.unit, e.scale),
+            _or_dash(e.pending_after, e.unit, e.scale),
         )
         for e in effects
     ]
