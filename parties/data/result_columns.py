@@ -135,15 +135,24 @@ def number_column(source: str, name: str, result: ResultColumns) -> str:
 
 
 def numbers_in_text(source: str, result: ResultColumns, names: Sequence[str]) -> None:
-    """Refuse the first of these columns that is text, all of it formatted numbers: it was meant as a number."""
+    """Refuse those of these columns that are text, all of it formatted numbers: they were meant as numbers."""
+    found: dict[str, tuple[str, str]] = {}
     for name in names:
         if result.types[name] != "VARCHAR":
             continue
         values = ["" if value is None else str(value) for value in result.sample(name)]
-        if _first_formatted(values)[0] and any(
-            result.works(held) and result.works(way) for way, held in _number_ways(name, values)
-        ):
-            number_column(source, name, result)
+        row, why = _first_formatted(values)
+        ways = [way for way, held in _number_ways(name, values) if result.works(held) and result.works(way)]
+        if row and ways:
+            found[name] = (f"{row}column {name!r} is VARCHAR, not a number{why}", ways[0])
+    if len(found) == 1:
+        number_column(source, next(iter(found)), result)
+    if found:
+        first, *others = found
+        also = ", ".join(map(repr, others))
+        made = ", ".join(f"{way} AS {quoted(name)}" for name, (_, way) in found.items())
+        around = f"put around the query SELECT * REPLACE ({made}) FROM (...)"  # noqa: S608 it is shown, not run
+        raise DataError(f"{source}: {found[first][0]}, and so {'is' if len(others) == 1 else 'are'} {also}; {around}")
 
 
 def period_as_day(source: str, frame: pd.DataFrame, kind: str) -> None:

@@ -98,6 +98,20 @@ def test_a_number_that_is_text_is_not_left_out_without_a_word(tmp_path: Path, fi
     assert settings.party.columns == ("cars",), "codes with zeros in front stay text"
 
 
+def test_all_numbers_that_are_text_are_told_at_once(tmp_path: Path, files: Path) -> None:
+    (files / "de.csv").write_text("company;week;cars;euros\nA;2024-01-05;1.234,5;2.000,25\nB;2024-01-05;12,5;3,75\n")
+    sql = "SELECT company AS entity, week AS period, cars, euros FROM read_csv('${data}/de.csv', delim = ';')"
+    (files / "de.sql").write_text(sql)
+    with pytest.raises(
+        DataError, match=r"column 'cars' is VARCHAR, not a number .*, and so is 'euros'; put"
+    ) as refused:
+        loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "de.sql", lag_days=1))
+    around = str(refused.value).split("put around the query ")[1]
+    (files / "mended.sql").write_text(around.replace("(...)", f"({sql})"))
+    settings = loaded(tmp_path, "feature", OwnFiles(data=files, query=files / "mended.sql", lag_days=1))
+    assert settings.party.columns == ("cars", "euros")
+
+
 @pytest.mark.parametrize(
     ("columns", "lag", "told"),
     [
