@@ -28,17 +28,18 @@ def balances_chart(accounts: Iterable[AccountView], mark: str) -> alt.LayerChart
     rows = []
     chosen = [account for account in in_order(accounts, zero=False) if account.party]
     for account in chosen:
-        for part, minor in zip(_PARTS, (account.posted, account.pending), strict=True):
+        for place, (part, minor) in enumerate(zip(_PARTS, (account.posted, account.pending), strict=True)):
             rows.append(
                 {
                     "party": account.party,
                     "row": f"{account.party} · {KINDS[account.kind].lower()}",
                     "part": part,
+                    "place": place,
                     "amount": whole(minor, account.scale),
                     "text": amount(minor, account.unit, account.scale),
                 }
             )
-    frame = pd.DataFrame(rows, columns=["party", "row", "part", "amount", "text"])
+    frame = pd.DataFrame(rows, columns=["party", "row", "part", "place", "amount", "text"])
     units = sorted({account.unit for account in chosen})
     base = alt.Chart(frame).encode(
         y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, labelOverlap=False)),
@@ -51,6 +52,6 @@ def balances_chart(accounts: Iterable[AccountView], mark: str) -> alt.LayerChart
             scale=alt.Scale(domain=_PARTS, range=[COLOURS["blue"], COLOURS["sky"]]),
             legend=alt.Legend(orient="top", title=None),
         ),
-        order=alt.Order("part:N"),
+        order=alt.Order("place:Q"),
     )
     return alt.LayerChart(layer=[bars], height=_ROW * max(1, len(chosen)) + _AXIS)
