@@ -233,6 +233,15 @@ class Browser:
         width = int(self.value("window.innerWidth"))
         self.do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
+    @contextmanager
+    def as_a_phone(self, width: int = 390, height: int = 844) -> Iterator[None]:
+        """The page as a phone of this size shows it."""
+        self.do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True)
+        try:
+            yield
+        finally:
+            self.do("Emulation.clearDeviceMetricsOverride")
+
     def theme(self, name: str) -> None:
         """Ask for the light or the dark theme, as the machine's own settings would."""
         self.do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])

@@ -117,6 +117,7 @@ _PLACES = (
     "overview", f"run?run={SETTLED}", f"run?run={RUNNING}", f"run?run={ABORTED}", "new_run", f"factor?run={SETTLED}",
     "contributions", "ledger", "settlement", "trust", "members", "settings",
 )  # fmt: skip
+_MAIN = "document.querySelector('[data-testid=stMain]')"
 _CLOSED = "[...document.querySelectorAll('[data-testid=stMain] details:not([open]) > summary')]"
 _TABS = "[...document.querySelectorAll('[data-testid=stMain] [role=tab]')]"
 _ASKING = "[...document.querySelectorAll('[data-testid=stPopover] button')]"
@@ -144,6 +145,7 @@ def test_whatever_a_page_folds_away_opens(address: str, browser: Browser, where:
     """Opening where the time went ended the page of every run; so might any part that is made when it is opened.
 
     Nothing is asked for that is not there, or elsewhere than of this site, and the browser's console has no error.
+    On a phone nothing of it, opened, is wider than the page.
     """
     browser.listen()
     browser.open("about:blank")
@@ -152,6 +154,8 @@ def test_whatever_a_page_folds_away_opens(address: str, browser: Browser, where:
     browser.settled()
     _open_all(browser, where)
     assert browser.complaints() == [], where
+    with browser.as_a_phone():
+        browser.wait_for(f"{_MAIN}.clientWidth < 400 && {_MAIN}.scrollWidth === {_MAIN}.clientWidth")
 
 
 def test_a_question_opens(address: str, browser: Browser) -> None:
