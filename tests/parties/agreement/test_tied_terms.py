@@ -77,7 +77,7 @@ def test_where_absent_rows_are_zeros_numbers_of_coalitions_are_of_few_rows_and_t
     text = " ".join(agreement_lines(tied(group={"head": head}, openings={"contribution": "moments"})))
     assert "two numbers per coalition and period, which are of as few rows as its members serve there" in text
     assert "of one entity, fund reads its score with that coalition's columns alone" in text
-    assert "each covariance is then 32 bits of that row's score. In this too" in text
+    assert "each covariance is then 32 bits of that row's score. Of a coalition whose" in text
     none = " ".join(agreement_lines(tied(openings={"contribution": "none"}, reward={"pot": 0})))
     assert "of one entity" not in none
 

@@ -9,7 +9,17 @@ from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.sealed.score_range import CHECK_BITS
 from vfl.terms import SealedModel
 
-__all__ = ["NUMBER_BITS", "cheating", "collusion", "in_words", "one_bit", "one_row", "opened_bits", "sentences"]
+__all__ = [
+    "NUMBER_BITS",
+    "cheating",
+    "collusion",
+    "in_words",
+    "one_bit",
+    "one_row",
+    "opened_bits",
+    "sentences",
+    "slow_scores",
+]
 
 NUMBER_BITS = 32
 """Bits of an opened number of a coalition and period."""
@@ -49,6 +59,15 @@ def one_row() -> str:
     return (
         "A label party that cheats may bring labels that single a row out: each covariance is then "
         f"{NUMBER_BITS} bits of that row's score."
+    )
+
+
+def slow_scores() -> str:
+    """What numbers of many periods tell a label party that keeps to the protocol: docs/protocols/sealed.md."""
+    return (
+        "Of a coalition whose columns hardly change, the covariances of many periods are equations of the same scores: "
+        "a label party that keeps to the protocol solves them for what each entity's score is with that coalition's "
+        "columns, the better the more periods there are beside entities."
     )
 
 
@@ -98,6 +117,7 @@ def sentences(model: SealedModel, sizes: RunSizes) -> Iterator[str]:
         yield (
             f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for {each} "
             "and each reported period: the covariance of the coalition's score with the label and the "
-            f"score's variance, over the period's rows. {one_row()} In this too the label party and {model.anchor} "
+            f"score's variance, over the period's rows. {one_row()} {slow_scores()} "
+            f"In this too the label party and {model.anchor} "
             "together would see each party's own embeddings."
         )

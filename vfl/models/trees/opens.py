@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from vfl.models.disclosure import RunSizes
-from vfl.models.sealed.opens import NUMBER_BITS, one_bit, one_row
+from vfl.models.sealed.opens import NUMBER_BITS, one_bit, one_row, slow_scores
 from vfl.models.sealed.scales import SCORE_BITS
 from vfl.models.sealed.score_range import CHECK_BITS
 from vfl.models.trees.candidates import SMALLEST_SHARE
@@ -108,7 +108,8 @@ def sentences(model: TreesModel, sizes: RunSizes) -> Iterator[str]:
         yield (
             f"For contribution two numbers of {NUMBER_BITS} bits open to the label party for {each} "
             "and each reported period: the covariance of the coalition's score with the label and the "
-            f"score's variance, over the period's rows. {one_row()} A coalition's score averages over the splits of "
+            f"score's variance, over the period's rows. {one_row()} {slow_scores()} "
+            f"A coalition's score averages over the splits of "
             f"those who are not in it{line}. In this too the label party and {model.anchor} together would see every "
             "row's score of each coalition."
         )
