@@ -58,19 +58,19 @@ class OwnData:
                 "as absent."
             )
         if self.panel is not None and agreement.static is None:
-            found.extend(f"Look: {line}" for line in stale_end(self.panel, periods))
+            found.extend(f"warning: {line}" for line in stale_end(self.panel, periods))
         if self.few:
-            found.append(f"It would stop in training: {self.few}")
+            found.append(f"warning: it would stop in training: {self.few}")
         terms = agreement.alignment
         if terms.compares and len(self.entities) < terms.minimum_common:
             found.append(
-                f"Fewer than the {things(terms.minimum_common, 'common entities')} that the run needs "
+                f"warning: fewer than the {things(terms.minimum_common, 'common entities')} that the run needs "
                 "(alignment.minimum_common): "
                 "it would stop in alignment"
             )
         if terms.compares and len(self.entities) > terms.maximum_set_size:
             found.append(
-                f"More than the {things(terms.maximum_set_size, 'entities')} that the agreement allows "
+                f"warning: more than the {things(terms.maximum_set_size, 'entities')} that the agreement allows "
                 "(alignment.maximum_set_size): it would stop in alignment"
             )
         return tuple(f"{line.rstrip('.')}." for line in found)

@@ -173,7 +173,8 @@ class RunApprovals:
         if ready.links:
             self._outbox.links(run_id, LinksBody(at=datetime.now(UTC), peers=dict(ready.links)))
         for line in (*agreement_lines(agreement), *ready.lines):
-            _LOG.info("agreement %s: %s", run_id[:12], line)
+            level = logging.WARNING if line.startswith("warning:") else logging.INFO
+            _LOG.log(level, "agreement %s: %s", run_id[:12], line.removeprefix("warning: "))
         agreed = agreement.scores is not None  # by the run that it scores, whose terms this one was held to
         asked = home.settings.approve == "ask" and not agreed
         automatic = home.settings.approve == "automatic" and not agreed

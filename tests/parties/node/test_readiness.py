@@ -149,7 +149,7 @@ def test_how_many_entities_there_are_refuses_nothing_and_is_said_at_home(laid: L
     """A refusal would tell a proposer the number, limit by limit, before anybody agreed to anything."""
     agreement = agreed(laid, lambda record: record["alignment"].update(minimum_common=5000, maximum_set_size=9000))
     told = " ".join(ready(laid, agreement, "satellite", store).lines)
-    assert "Fewer than the 5,000 common entities that the run needs" in told
+    assert "warning: fewer than the 5,000 common entities that the run needs" in told
 
 
 def opened(laid: Laid, store: OpeningStore, kind: str, times: int) -> Agreement:
