@@ -58,6 +58,9 @@ def _complaint(event: dict[str, Any]) -> str:
     """What an event of the protocol says went wrong on the page; "" of all others."""
     said = event.get("params", {})
     kind = event.get("method", "")
+    if kind == "Network.requestWillBeSent" and said["request"]["url"].startswith("http"):
+        url = str(said["request"]["url"])
+        return "" if "://127.0.0.1:" in url else f"asked of another site: {url}"
     if kind == "Network.responseReceived" and said["response"]["status"] >= 400:
         return f"{said['response']['status']}: {said['response']['url']}"
     if kind == "Network.loadingFailed" and not said.get("canceled"):
