@@ -16,7 +16,8 @@ def slow_lines(agreement: Agreement, panel: FeaturePanel | None, columns: int) -
     """For a feature party that signs a run of which scores alone open: how they compare with what its rows hold.
 
     A label party that cheats may ask for another direction in each period (docs/protocols/sealed.md#who-cheats), so
-    what matters is not what a row holds but what is new in it. columns: the party's own.
+    what matters is not what a row holds but what is new in it. What coalitions' numbers tell of such columns an honest
+    one has too (docs/protocols/sealed.md#coalition-values). columns: the party's own.
     """
     model = agreement.model
     if panel is None or agreement.static is not None or not isinstance(model, AnchoredModel):
@@ -30,3 +31,10 @@ def slow_lines(agreement: Agreement, panel: FeaturePanel | None, columns: int) -
         f"{told} bits of a predicted row open. A label party that cheats, and asks another thing in each period, reads "
         f"up to {share:.0%} of what is new in a row; a column that keeps its value it reads whole, in time."
     )
+    if agreement.openings.contribution == "moments":
+        periods, entities = panel.values.shape[:2]
+        yield (
+            f"For contribution up to {periods} covariances of scores with this party's columns alone open, of "
+            f"{entities} entities: as far as its columns keep their values these are equations of the same {entities} "
+            "scores, which an honest label party solves, the better the more periods there are beside entities."
+        )

@@ -22,7 +22,7 @@ from psi.flow import Flow
 from tests.vfl.models.sealed.rig import Consortium, columns
 from vfl.arithmetic.prime_ring import PRIME_RING
 from vfl.models.sealed.scales import SCORE_BITS, WEIGHT_BITS
-from vfl.terms import SealedModel
+from vfl.terms import OpeningTerms, SealedModel
 from vfl.walk.schedule import Step
 
 ENTITIES, PERIODS = 50, 4
@@ -88,10 +88,13 @@ def test_a_party_reads_before_it_signs_how_scores_compare_with_what_is_new_in_it
     node, agreement = home
     panel = read_own_data(agreement, node.settings, node.folder).panel
     assert panel is not None
-    (line,) = slow_lines(agreement, panel, len(node.settings.party.columns))
+    line, numbers = slow_lines(agreement, panel, len(node.settings.party.columns))
     assert f"{SCORE_BITS} bits of a predicted row open" in line
     assert f"{min(1.0, SCORE_BITS / panel.row_bits):.0%} of what is new" in line
-    (all_of_it,) = slow_lines(agreement, replace(panel, row_bits=10.0), 1)
+    periods, entities = panel.values.shape[:2]
+    assert f"up to {periods} covariances of scores with this party's columns alone open, of {entities} ent" in numbers
+    unvalued = agreement.model_copy(update={"openings": OpeningTerms(contribution="none")})
+    (all_of_it,) = slow_lines(unvalued, replace(panel, row_bits=10.0), 1)
     assert "100% of what is new" in all_of_it
     assert not list(slow_lines(agreement, None, 1)), "the label party"
     assert any("column that keeps its value" in said for said in label_lines(agreement))
