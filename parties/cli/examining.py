@@ -59,8 +59,9 @@ def examine(home: Path) -> tuple[Check, ...]:
         identity = load_identity(name, home / "keys")
         roster = Roster.load(home / "roster.json")
     except EntenteError as error:
-        told = any(str(error) == one.detail for one in found)  # what the settings' line says already
-        return tuple(found) if told else (*found, Check("keys and roster", "fail", str(error)))
+        if any(str(error) == one.detail for one in found):  # what the settings' line says already
+            return (*found, Check("keys and roster", "warn", "not tried: the settings have to be mended first"))
+        return (*found, Check("keys and roster", "fail", str(error)))
     found += _certificates(identity, roster)
     if is_node:
         found += _guarded("data", lambda: _data(home))

@@ -171,6 +171,14 @@ def test_the_doctor_names_what_must_be_mended(homes: DemoHomes, capsys: pytest.C
     assert "nobody can be reached" in checks["coordinator"][1]
 
 
+def test_the_doctor_says_a_fault_of_the_settings_once(tmp_path: Path) -> None:
+    create_identity("social", tmp_path / "keys")
+    (tmp_path / "node.toml").write_text("listen = 5\n")
+    checks = examine(tmp_path)
+    assert [check.what for check in checks if "listen" in check.detail] == ["settings"]
+    assert found(checks)["keys and roster"] == ("warn", "not tried: the settings have to be mended first")
+
+
 def test_the_doctor_warns_of_certificates_and_strangers(homes: DemoHomes, tmp_path: Path, hub: Coordinator) -> None:
     home = tmp_path / "home"
     short = create_identity("social", home / "keys", validity=timedelta(days=10))
