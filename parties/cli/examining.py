@@ -17,13 +17,19 @@ from parties import __version__
 from parties.cli.own_packages import recorded
 from parties.coordinator.settings import load_coordinator_settings
 from parties.data.named_files import absent
-from parties.errors import EntenteError
+from parties.errors import EntenteError, PeerError
 from parties.members.keys import Identity, load_identity
-from parties.members.roster import EXPIRY_WARNING, Roster, expiry_warnings
+from parties.members.roster import (
+    EXPIRY_WARNING,
+    Roster,
+    certificate_fingerprint,
+    expiry_warnings,
+    parse_certificate,
+)
 from parties.names import COORDINATOR
 from parties.node.settings import load_node_settings
 from parties.plurals import things
-from parties.transport.pinned import fetch_certificate
+from parties.transport.pinned import fetch_certificate, shown_at
 from parties.transport.reach import round_trip
 from parties.transport.to_coordinator import Connection
 from parties.wire.gen import coordinator_pb2 as wire
@@ -31,6 +37,7 @@ from parties.wire.gen import coordinator_pb2 as wire
 __all__ = ["Check", "examine"]
 
 _LIBRARIES = ("cryptography", "duckdb", "grpcio", "numpy", "pandas", "rbcl", "tenseal", "torch")
+_CALLED = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # what listens on all interfaces, from here
 _LEAST_DISK = 2 * 2**30
 _SKEW_SECONDS, _LARGEST_SKEW_SECONDS = 5.0, 120.0
 
@@ -63,6 +70,7 @@ def examine(home: Path) -> tuple[Check, ...]:
             return (*found, Check("keys and roster", "warn", "not tried: the settings have to be mended first"))
         return (*found, Check("keys and roster", "fail", str(error)))
     found += _certificates(identity, roster)
+    found += _guarded("port", lambda: _port(home, identity, roster, is_node=is_node))
     if is_node:
         found += _guarded("data", lambda: _data(home))
         found += _guarded("coordinator", lambda: _coordinator(home, identity, roster))
@@ -157,6 +165,36 @@ def _certificates(identity: Identity, roster: Roster) -> Iterator[Check]:
     for told in expiry_warnings({name: member for name, member in roster.items() if name != identity.name}, now):
         yield Check("roster", "warn", told)
     yield Check("roster", "ok", f"{things(len(roster), 'members')}: {', '.join(sorted(roster))}")
+
+
+def _port(home: Path, identity: Identity, roster: Roster, *, is_node: bool) -> Iterator[Check]:
+    """Who listens where this one would: itself, nobody, or another, beside whom it could not start."""
+    listen = load_node_settings(home / "node.toml").listen if is_node else load_coordinator_settings(home).listen
+    host, _, port = listen.rpartition(":")
+    if port == "0":
+        yield Check("port", "ok", "a free one is taken at each start")
+        return
+    called = f"{_CALLED.get(host, host)}:{port}"
+    if round_trip(called, timeout=2.0) is None:
+        yield Check("port", "ok", f"nobody listens on {listen} yet")
+        return
+    try:
+        shown = shown_at(called, timeout=5.0).decode()
+    except PeerError:
+        shown = ""
+    there = shown and certificate_fingerprint(parse_certificate(shown.encode()))
+    if there == identity.certificate_sha256:
+        yield Check("port", "ok", f"this one runs, and listens on {listen}")
+        return
+    if shown and identity.member(listen).model_copy(update={"certificate": shown}).self_certified(identity.name):
+        yield Check("port", "fail", f"this one runs on {listen} with an earlier certificate: start it again")
+        return
+    owner = next((name for name, member in roster.items() if member.certificate_sha256 == there), "")
+    who = "the coordinator" if owner == COORDINATOR else f"the node of {owner!r}" if owner else "another program"
+    remedy = "stop that one"
+    if is_node:
+        remedy += ", or have this member revoked and invited again, and join from a new folder with another --listen"
+    yield Check("port", "fail", f"{who} listens on {listen} already: {remedy}")
 
 
 def _coordinator(home: Path, identity: Identity, roster: Roster) -> Iterator[Check]:

@@ -24,13 +24,14 @@ from parties.coordinator.settings import CoordinatorSettings
 from parties.data.simulate import simulate
 from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import ConfigError
-from parties.members.keys import create_identity
-from parties.members.roster import Roster
+from parties.members.keys import create_identity, renew_certificate, store_certificate
+from parties.members.roster import Member, Roster
 from parties.names import COORDINATOR
 from parties.process.health import HealthServer, Sample, exposition
 from parties.process.logs import JsonLines
 from parties.process.supervision import EXIT_CODE
 from parties.settings.consortium import load_consortium
+from parties.transport.grpc import ExchangeServer
 from tests.places import ROOT
 
 
@@ -151,7 +152,10 @@ def test_the_doctor_finds_a_sound_node_sound(homes: DemoHomes, hub: Coordinator)
     assert checks["permissions"][0] == "ok"
     assert checks["encryption at rest"][0] == "warn", "a demo's keys are open"
     assert checks["peer"][0] == "warn", "the others do not run"
-    assert found(examine(homes.coordinator))["own certificate"][0] == "ok"
+    assert checks["port"][1].startswith("nobody listens")
+    coordinator = found(examine(homes.coordinator))
+    assert coordinator["own certificate"][0] == "ok"
+    assert coordinator["port"] == ("ok", f"this one runs, and listens on {hub.address}")
 
 
 def test_the_doctor_names_what_must_be_mended(homes: DemoHomes, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,6 +181,32 @@ def test_the_doctor_says_a_fault_of_the_settings_once(tmp_path: Path) -> None:
     checks = examine(tmp_path)
     assert [check.what for check in checks if "listen" in check.detail] == ["settings"]
     assert found(checks)["keys and roster"] == ("warn", "not tried: the settings have to be mended first")
+
+
+def test_the_doctor_knows_who_listens_where_this_node_would(homes: DemoHomes, tmp_path: Path, hub: Coordinator) -> None:
+    """Of a node whose port is another's, of one that still runs with the certificate before the last, and of no TLS."""
+    home = tmp_path / "home"
+    identity = create_identity("social", home / "keys")
+    settings = (homes.party("social") / "node.toml").read_text()
+
+    def port(listen: str, **members: Member) -> tuple[str, str]:
+        (home / "node.toml").write_text(re.sub(r'(?m)^listen = ".*"', f'listen = "{listen}"', settings))
+        Roster({**Roster.load(homes.party("social") / "roster.json"), **members}).save(home / "roster.json")
+        return found(examine(home))["port"]
+
+    verdict, said = port(hub.address, social=identity.member("127.0.0.1:1"))
+    assert verdict == "fail"
+    assert f"the coordinator listens on {hub.address} already" in said
+    assert "another --listen" in said
+    with ExchangeServer(identity, homes.roster, "127.0.0.1:0") as server:
+        assert port(server.address) == ("ok", f"this one runs, and listens on {server.address}")
+        assert port(server.address.replace("127.0.0.1", "0.0.0.0"))[0] == "ok"
+        store_certificate(renew_certificate(identity), home / "keys")
+        verdict, said = port(server.address)
+        assert (verdict, "with an earlier certificate" in said) == ("fail", True)
+    with hub.health() as plain:
+        assert isinstance(plain, HealthServer)
+        assert "another program listens" in port(plain.address)[1]
 
 
 def test_the_doctor_warns_of_certificates_and_strangers(homes: DemoHomes, tmp_path: Path, hub: Coordinator) -> None:
