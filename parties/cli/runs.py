@@ -147,7 +147,7 @@ def run_waiting(home: Annotated[Path, typer.Option("--home", help="Folder of thi
     table(
         "",
         ("run", "asked (UTC)", "here", "purpose", "reason"),
-        ((one.run_id[:12], f"{one.at:%Y-%m-%d %H:%M}", one.status, one.purpose, one.reason) for one in asked),
+        ((one.run_id[:12], f"{one.at:%Y-%m-%d %H:%M}", one.status, one.purpose or "-", one.reason) for one in asked),
     )
     first = next((one for one in asked if one.status == "waits for you"), None)
     if first is not None:

@@ -154,12 +154,13 @@ class Node:
 
     def _aborted(self, run_id: str, body: AbortBody) -> int:
         self._end(run_id, body.reason)
-        self._approvals.forget(run_id)
+        purpose = self._approvals.forget(run_id)
         if not body.silent:
             self._forget(run_id, rows=True)
             erase_kept(self._home.folder, run_id)
         self._log("aborted", run_id, {"reason": body.reason[:300]})
-        self._ended(run_id, RunEnd(status="aborted", reason=body.reason[:2000], at=datetime.now(UTC)))
+        reason = body.reason[:2000]
+        self._ended(run_id, RunEnd(status="aborted", reason=reason, at=datetime.now(UTC), purpose=purpose))
         _LOG.error("run %s has ended: %s", run_id[:12], body.reason)
         return RunAborted.exit_code
 

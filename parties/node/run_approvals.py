@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
@@ -100,12 +101,19 @@ class RunApprovals:
         with self._lock:
             return self._agreements.get(run_id)
 
-    def forget(self, run_id: str) -> None:
-        """The run has ended; should it go on after all, we are asked or started anew."""
+    def forget(self, run_id: str) -> str:
+        """The run has ended; should it go on after all, we are asked or started anew. Its purpose, where it is known.
+
+        An agreement that nobody here has answered yet is in no file, so that its purpose would be lost.
+        """
         with self._lock:
-            self._asked.pop(run_id, None)
+            asked = self._asked.pop(run_id, None)
             self._waiting.pop(run_id, None)
-            self._agreements.pop(run_id, None)
+            known = self._agreements.pop(run_id, None)
+        if known is None and asked is not None:
+            with contextlib.suppress(ValidationError):
+                known = Agreement.model_validate(asked.agreement)
+        return known.purpose if known is not None and known.run_id == run_id else ""
 
     def close(self) -> None:
         """Stop answering; what is decided is on disk."""

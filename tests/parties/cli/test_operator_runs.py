@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -118,6 +119,8 @@ def test_why_this_node_refused_outlives_the_run(
     said = listed(home, capsys)
     assert "column 'visits' is text" in said
     assert "sat rejected" not in said
+    keep_end(home, "cd" * 32, RunEnd(status="aborted", reason="web rejected: no", at=now))
+    assert re.search(r"cdcdcdcdcdcd .* aborted +- +web rejected: no", listed(home, capsys)), "no purpose is known"
     assert run(["run", "review", refused[:8], "--home", str(home)]) != 0
     assert "this node refused it: column 'visits' is text" in capsys.readouterr().err
 

@@ -29,9 +29,11 @@ from parties.demo.homes import DemoHomes, lay_out
 from parties.errors import AgreementError, PeerError, StorageError
 from parties.names import NOBODY
 from parties.node import run_approvals, run_thread
+from parties.node.asked_runs import asked_runs
 from parties.node.decisions import decide
 from parties.node.home import NodeHome
 from parties.node.node import Node
+from parties.node.run_ends import kept_end
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import ConsortiumSettings, load_consortium
 from parties.settings.toml_text import to_toml
@@ -210,6 +212,31 @@ def test_an_approval_outlives_a_coordinator_that_cannot_be_reached(
     assert (kind, run_id) == ("signed", agreement.run_id)
     verify_signature(agreement, "social", signature)
     assert line.refusals == []
+
+
+def test_a_run_that_ends_while_it_is_looked_at_keeps_its_purpose(
+    settings: ConsortiumSettings, homes: DemoHomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreement, unseen = proposal(settings, homes, 150), "cd" * 32
+    begun, over, look = threading.Event(), threading.Event(), run_approvals.check_ready
+
+    def held_up(*given: Any) -> Any:
+        begun.set()
+        assert over.wait(100)
+        return look(*given)
+
+    monkeypatch.setattr(run_approvals, "check_ready", held_up)
+    with serving(homes) as (line, _, home):
+        approve(line, agreement)
+        assert begun.wait(100)
+        for run_id in (agreement.run_id, unseen):
+            line.inbox.put(Command(AbortBody(reason="web rejected: no"), run_id))
+        until(lambda: kept_end(home / "runs" / unseen) is not None, "both ends are kept")
+        over.set()
+    assert not (home / "runs" / agreement.run_id / "agreement.json").exists()
+    told = {one.run_id: (one.status, one.purpose, one.reason) for one in asked_runs(home)}
+    assert told[agreement.run_id] == ("aborted", "run 150", "web rejected: no")
+    assert told[unseen] == ("aborted", "", "web rejected: no"), "of this one no agreement came"
 
 
 @pytest.mark.parametrize(
