@@ -69,7 +69,7 @@ def recorded() -> tuple[bool, str]:
             other.append(str(one))
     if other:
         return False, f"{len(other)} of {len(files)} files are not those of {version}, the first {other[0]}: {_REMEDY}"
-    return True, f"{where}: {len(files)} files, all as {version} was installed"
+    return True, f"{where}: all {len(files):,} of its files are as {version} was installed"
 
 
 def _same(found: str, ours: str) -> bool:

@@ -80,7 +80,7 @@ def test_a_package_that_was_installed_over_ours_is_refused_with_whose_it_is(inst
 
 def test_the_doctor_compares_every_file_with_the_record(installed: Path) -> None:
     asked = ("-c", "from parties.cli.own_packages import recorded; print(recorded())")
-    assert "7 files, all as Entente 9 was installed" in ended(installed, words=asked)[1]
+    assert "all 7 of its files are as Entente 9 was installed" in ended(installed, words=asked)[1]
     with (installed / "parties" / "cli" / "__main__.py").open("a") as file:
         file.write("# another version's\n")
     said = ended(installed, words=asked)[1]
