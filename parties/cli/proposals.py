@@ -13,8 +13,8 @@ from parties.cli.agreement_shown import show_agreement, show_all_to_sign, show_i
 from parties.cli.joining import duration
 from parties.cli.review_shown import show_cost, show_review
 from parties.cli.runs import Coordinator, Credentials, OrHome, Run, app, connect, full_id, proposed_run, reading
-from parties.errors import ConfigError, RunAborted, StorageError
-from parties.terminal.console import pasted, say, screen
+from parties.errors import ConfigError, PeerError, RunAborted, StorageError
+from parties.terminal.console import complain, pasted, say, screen
 
 if TYPE_CHECKING:
     from parties.agreement.document import Agreement
@@ -158,7 +158,10 @@ def put(
         return
     run_id = client.propose(agreement)
     say(f"Proposed run {run_id}")
-    _say_first_answers(client, run_id)
+    try:
+        _say_first_answers(client, run_id)
+    except PeerError as error:  # the run stands: a command that failed would have it proposed again
+        complain(f"The run is proposed, but what nodes answer at once was not heard: {error}")
     say(f"Follow it: entente run watch {run_id[:12]} --credentials {pasted(credentials)}")
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from parties import errors
-from parties.cli import run
+from parties.agreement.document import Agreement
+from parties.cli import proposals, run
 from parties.cli.configuration_reference import reference
 from parties.cli.examining import Check, examine
 from parties.cli.manual import manual
+from parties.client import Client
 from parties.coordinator.service import Coordinator
 from parties.coordinator.settings import CoordinatorSettings
 from parties.data.simulate import simulate
@@ -30,6 +32,7 @@ from parties.names import COORDINATOR
 from parties.process.health import HealthServer, Sample, exposition
 from parties.process.logs import JsonLines
 from parties.process.supervision import EXIT_CODE
+from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
 from parties.transport.grpc import ExchangeServer
 from tests.places import ROOT
@@ -222,6 +225,27 @@ def test_the_doctor_warns_of_certificates_and_strangers(homes: DemoHomes, tmp_pa
     other = create_identity(COORDINATOR, tmp_path / "other").member(hub.address)
     Roster({**members, COORDINATOR: other}).save(home / "roster.json")
     assert "does not show the certificate" in found(examine(home))["coordinator"][1]
+
+
+def test_a_run_is_proposed_though_the_coordinator_goes_away_right_after(
+    homes: DemoHomes, hub: Coordinator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = load_consortium(homes.out.parent / "data" / "consortium.toml")
+    propose = Client.propose
+
+    def then_away(client: Client, agreement: Agreement) -> str:
+        run_id = propose(client, agreement)
+        hub.stop()
+        return run_id
+
+    monkeypatch.setattr(Client, "propose", then_away)
+    agreement = agreement_of(terms, homes.roster, datetime.now(UTC), timedelta(minutes=5))
+    with Client("", homes.admin) as client:
+        proposals.put(client, agreement, homes.admin, yes=True)
+    said = capsys.readouterr()
+    assert f"Proposed run {agreement.run_id}" in said.out
+    assert f"Follow it: entente run watch {agreement.run_id[:12]} --credentials {homes.admin}" in said.out
+    assert said.err.startswith("The run is proposed, but what nodes answer at once was not heard: the coordinator at")
 
 
 def test_the_coordinator_tells_lines_runs_and_certificates(hub: Coordinator) -> None:
