@@ -218,7 +218,7 @@ HELP: Mapping[str, str] = {
     "sha256": "Fingerprint of the file; equal fingerprints mean equal files.",
     "peak": "The most memory the party's process has held, in megabytes.",
     "relayed": "Connections that led through the coordinator: encrypted between the two, it sees sizes and times.",
-    "budget": "What may be revealed of one row in the run; each feature party's node counts it and stops at the limit.",
+    "budget": "What may be revealed of one row, over all runs; each feature party's node counts it and stops.",
     "preflight": "Counted from the terms: the products' bytes, and one core's time as docs/performance.md has it.",
     "grants": "Columns as agreed; what a party's node never lets into runs cannot be among them.",
     "disk": "Room left on the disk that holds the coordinator's databases and factors.",

@@ -125,7 +125,8 @@ class DraftView(View):
 
     ``score_bits``: of a sealed network, whose rows open a score alone; 0 where sums open, of which ``exposed`` linear
     forms of a row at most. ``screen``: of a screen of formulas alone, which has neither. ``refusals``: why nodes will
-    not sign these terms, as far as a coordinator can tell.
+    not sign these terms, as far as a coordinator can tell. ``openings`` are this run's; ``opened_before``: the most
+    that earlier runs may have opened of one of its rows, as far as a coordinator is told; ``row_limit`` is over all.
     """
 
     fault: str = ""
@@ -139,6 +140,7 @@ class DraftView(View):
     learns: tuple[LearnsView, ...] = ()
     openings: tuple[OpeningUseView, ...] = ()
     row_limit: int = 0
+    opened_before: int = 0
     exposed: int = 0
     score_bits: int = 0
     opened_rows: int = 0

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parties.client import DraftQuestion, DraftView, PartyView
+from parties.coordinator.desk import drafts
 from parties.errors import PeerError
 from parties.proposing.drafting import load_proposal, offered_terms
 from parties.settings.toml_text import to_toml
@@ -55,7 +56,7 @@ def test_a_template_holds_together_and_says_what_it_means() -> None:
     assert "together would see what the label party would see" in shown
     bar = app.get("progress")[0].proto.text
     assert "One score of 17 bits per predicted row: 76\N{NARROW NO-BREAK SPACE}000 rows" in bar
-    assert "1 of 4 scores" in bar
+    assert "Scores of a row over all runs: 1 in this run, none known in earlier ones, limit 4" in bar
     assert "till is not connected" in shown.replace("\\", "")
     assert {"On one core", "Rows", "Predictions"} <= {metric.label for metric in app.metric}
     assert app.button(key="propose").disabled is True
@@ -65,6 +66,13 @@ def test_a_template_holds_together_and_says_what_it_means() -> None:
     field(app, "Purpose").set_value("Next week's return").run()
     assert app.button(key="propose").disabled is False
     assert "fill in Purpose" not in said(app)
+
+
+def test_what_earlier_runs_opened_is_counted_beside_this_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "opened_before", lambda agreement, runs: 2)
+    bar = show(new_run_page, SampleClient(), []).get("progress")[0].proto
+    assert "Scores of a row over all runs: 1 in this run, up to 2 in earlier ones, limit 4" in bar.text
+    assert bar.value == 75
 
 
 def test_a_wrong_field_gets_one_sentence_beside_it_and_nothing_can_be_proposed() -> None:

@@ -76,15 +76,22 @@ def _openings(draft: DraftView) -> None:
         _scores(draft)
         return
     st.markdown("**Opening budget of a row**", help=HELP["budget"])
-    used = sum(use.most for use in draft.openings)
     share = draft.exposed / draft.features if draft.features else None
     share_words = percent(share).replace(" ", "\N{NO-BREAK SPACE}")
-    words = (
-        f"{used} of {draft.row_limit} openings · at most {things(draft.exposed, 'linear forms')} of "
-        f"{draft.features} features"
-    )
-    st.progress(min(1.0, used / draft.row_limit) if draft.row_limit else 0.0, text=f"{words} ({share_words})")
+    forms = things(draft.exposed, "linear forms")
+    _bar(draft, "Openings", f"at most {forms} of {draft.features} features ({share_words})")
     st.caption(" · ".join(f"{use.most} for {plain(use.what)}" for use in draft.openings))
+
+
+def _bar(draft: DraftView, counted: str, beside: str = "") -> None:
+    """How much of the limit is used, by this run and by those before it: a node counts a row over all runs."""
+    used, before = sum(use.most for use in draft.openings), draft.opened_before
+    earlier = f"up to {before} in earlier ones" if before else "none known in earlier ones"
+    words = f"{counted} of a row over all runs: {used} in this run, {earlier}, limit {draft.row_limit}"
+    st.progress(
+        min(1.0, (used + before) / draft.row_limit) if draft.row_limit else 0.0,
+        text=" · ".join(part for part in (words, beside) if part),
+    )
 
 
 def _screen(draft: DraftView, plan: ScreenPlanView) -> None:
@@ -104,8 +111,7 @@ def _screen(draft: DraftView, plan: ScreenPlanView) -> None:
         f"discoveries of {percent(plan.level)} over all formulas, a deflated Sharpe ratio of 95 % or more; "
         "then the same sign."
     )
-    used = sum(use.most for use in draft.openings)
-    st.progress(min(1.0, used / draft.row_limit), text=f"{used} of {draft.row_limit} label vectors of a row")
+    _bar(draft, "Label vectors")
 
 
 def _sums(draft: DraftView, model: dict[str, Any]) -> None:
@@ -129,11 +135,7 @@ def _scores(draft: DraftView) -> None:
     used = sum(use.most for use in draft.openings)
     bits = f"{draft.score_bits} bits"
     scores = f"One score of {bits}" if used == 1 else f"{things(used, 'scores')} of {bits} each"
-    st.progress(
-        min(1.0, used / draft.row_limit),
-        text=f"{scores} per predicted row: {things(draft.opened_rows, 'rows')} · "
-        f"{used} of {draft.row_limit} scores of a row over all runs",
-    )
+    _bar(draft, "Scores", f"{scores} per predicted row: {things(draft.opened_rows, 'rows')}")
     model = draft.agreement.get("model")
     trees = isinstance(model, dict) and model.get("kind") in ("trees", "ensemble")
     training = (

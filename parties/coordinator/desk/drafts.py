@@ -29,7 +29,7 @@ from parties.control.reports import IntroductionBody
 from parties.coordinator.desk.agreement_views import caution_lines, section_views
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
 from parties.coordinator.desk.templates import Before, templates
-from parties.coordinator.desk.used_openings import used_openings
+from parties.coordinator.desk.used_openings import opened_before, used_openings
 from parties.coordinator.engine import Engine
 from parties.coordinator.run_views import n_common
 from parties.coordinator.screen_views import screen_plan
@@ -135,8 +135,9 @@ class Drafts:
         cost = run_cost(agreement, said.entities)
         predicted = _predicted(agreement)
         sealed = isinstance(agreement.model, AnchoredModel)
+        runs = tuple(self._engine.all_runs())
         return DraftView(
-            refusals=tuple(used_openings(agreement, self._engine.all_runs())),
+            refusals=tuple(used_openings(agreement, runs)),
             warnings=tuple(self._warnings(agreement, predicted, cost.seconds)),
             run_id=agreement.run_id,
             agreement=agreement.model_dump(mode="json"),
@@ -145,6 +146,7 @@ class Drafts:
             learns=tuple(_learns(agreement)),
             openings=tuple(_uses(agreement)),
             row_limit=agreement.row_limit,
+            opened_before=opened_before(agreement, runs),
             exposed=0 if sealed else agreement.row_limit * agreement.model.embedding_width,
             score_bits=SCORE_BITS if sealed and not isinstance(agreement.model, ScreenModel | FederatedModel) else 0,
             opened_rows=0 if isinstance(agreement.model, ScreenModel | FederatedModel) else predicted * said.entities,

@@ -158,10 +158,12 @@ def test_what_earlier_runs_left_no_room_for_is_no_mere_warning(
     office: tuple[Consortium, Any, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drafts, "used_openings", lambda agreement, runs: iter([f"{agreement.row_limit} {list(runs)}"]))
+    monkeypatch.setattr(drafts, "opened_before", lambda agreement, runs: 3)
     draft = drafted(office[2], purpose="x", openings__contribution="none", openings__limit_per_row=4)
     assert not draft.fault
     assert len(draft.refusals) == 1
     assert draft.refusals[0].startswith("4 [")
+    assert (draft.opened_before, draft.row_limit) == (3, 4)
     assert draft.refusals[0] not in draft.warnings
 
 

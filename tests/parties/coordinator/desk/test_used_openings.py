@@ -10,11 +10,12 @@ import pytest
 
 from parties.agreement.document import Agreement
 from parties.calls.views import OpeningsView
-from parties.coordinator.desk.used_openings import used_openings
+from parties.coordinator.desk.used_openings import opened_before, used_openings
 from parties.data.simulate import simulate
 from parties.demo.homes import lay_out
 from parties.proposing.drafting import agreement_of
 from parties.settings.consortium import load_consortium
+from vfl.terms import SplitModel
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +51,17 @@ def test_other_parties_or_other_periods_are_no_reason(agreement: Agreement) -> N
     calendar = agreement.calendar
     later = calendar.model_copy(update={"periods": tuple(f"{name}x" for name in calendar.periods)})
     assert told(agreement, fewer, ran(agreement, agreement.row_limit, calendar=later)) == []
+
+
+def test_what_may_have_opened_of_a_row_is_the_most_of_runs_that_may_share_one(agreement: Agreement) -> None:
+    calendar = agreement.calendar
+    later = calendar.model_copy(update={"periods": tuple(f"{name}x" for name in calendar.periods)})
+    fewer = ran(agreement, 2, parties=agreement.parties[:-1])
+    assert opened_before(agreement, cast(Any, ())) == 0
+    assert opened_before(agreement, cast(Any, (ran(agreement, 1), fewer, ran(agreement, 3, calendar=later)))) == 2
+    scored = ran(agreement, 3, calendar=calendar.model_copy(update={"periods": calendar.periods[:1]}))
+    assert opened_before(agreement, cast(Any, (scored,))) == 0, "no row of a first period opens a score"
+    narrow, wide = (agreement.model_copy(update={"model": SplitModel(embedding_width=w)}) for w in (2, 4))
+    sums = ran(wide, 0)
+    sums.progress.openings = lambda: (OpeningsView(party=agreement.features[-1].name, limit=8, max_used=3),)
+    assert [opened_before(run, cast(Any, (sums,))) for run in (agreement, narrow, wide)] == [0, 6, 3]
