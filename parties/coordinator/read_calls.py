@@ -13,7 +13,7 @@ from parties import __version__
 from parties.calls.views import CoordinatorView, RunView
 from parties.coordinator.bundles import BundleStore
 from parties.coordinator.daily_views import daily_view
-from parties.coordinator.desk.access import holds_factor, run_of, sees_rewards, takes_part
+from parties.coordinator.desk.access import holds_factor, run_of, runs_of, sees_rewards, takes_part
 from parties.coordinator.desk.doors import AUDITORS, Caller, admit
 from parties.coordinator.engine import Engine
 from parties.coordinator.run_views import LedgerReader, event_view, party_view, run_summary, run_view
@@ -51,7 +51,7 @@ class Reader:
         self._ledger = ledger
         self._views: dict[str, Callable[[wire.Query, Caller], Any]] = {
             "coordinator": lambda *_: self._self(),
-            "parties": lambda *_: self._parties(),
+            "parties": lambda _, caller: self._parties(caller),
             "runs": self._runs,
             "run": self._run,
             "events": self._events,
@@ -102,15 +102,16 @@ class Reader:
     def _members(self) -> list[str]:
         return [name for name in self._roster if name not in NO_PARTIES]
 
-    def _parties(self) -> list[BaseModel]:
-        heartbeat, runs = self._settings.heartbeat_seconds, self._engine.all_runs()
+    def _parties(self, caller: Caller) -> list[BaseModel]:
+        heartbeat, runs = self._settings.heartbeat_seconds, runs_of(self._engine, caller)
         members = {name: self._roster[name] for name in self._members()}
         lines = self._engine.attachments(members)
         return [party_view(name, members[name], line, runs, heartbeat) for name, line in lines.items()]
 
     def _runs(self, query: wire.Query, caller: Caller) -> list[BaseModel]:
-        seen = [known for known in self._engine.all_runs() if takes_part(caller, known.state.plan)]
-        return [run_summary(known) for known in seen[query.offset : query.offset + _rows(query)]]
+        return [
+            run_summary(known) for known in runs_of(self._engine, caller)[query.offset : query.offset + _rows(query)]
+        ]
 
     def _events(self, query: wire.Query, caller: Caller) -> list[BaseModel]:
         found = self._log.read(run_id=query.run_id, after=query.offset, limit=_rows(query))

@@ -13,7 +13,7 @@ from parties.coordinator.engine import Engine
 from parties.coordinator.known_run import KnownRun
 from parties.errors import AgreementError
 
-__all__ = ["holds_factor", "run_of", "sees_rewards", "takes_part"]
+__all__ = ["holds_factor", "run_of", "runs_of", "sees_rewards", "takes_part"]
 
 
 def takes_part(caller: Caller, plan: Plan) -> bool:
@@ -31,6 +31,11 @@ def holds_factor(caller: Caller, plan: Plan) -> bool:
 def sees_rewards(caller: Caller, plan: Plan) -> bool:
     """Whether contributions and rewards are the caller's to see: not a reader's, nor an operator's outside the run."""
     return caller.role != "reader" and takes_part(caller, plan)
+
+
+def runs_of(engine: Engine, caller: Caller) -> list[KnownRun]:
+    """The runs that concern the caller, newest first."""
+    return [known for known in engine.all_runs() if takes_part(caller, known.state.plan)]
 
 
 def run_of(engine: Engine, run_id: str, caller: Caller) -> KnownRun:

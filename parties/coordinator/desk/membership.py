@@ -16,6 +16,7 @@ from parties.calls.membership import (
     MemberQuestion,
     MemberView,
 )
+from parties.coordinator.desk.access import runs_of
 from parties.coordinator.desk.doors import ADMINS, Caller, Door, Doors
 from parties.coordinator.engine import Engine
 from parties.coordinator.membership import Membership
@@ -36,8 +37,8 @@ class MembersDesk:
         self._membership = membership
         self._heartbeat = heartbeat
 
-    def members(self, _: Nothing, __: Caller) -> list[MemberView]:
-        return self._members()
+    def members(self, _: Nothing, caller: Caller) -> list[MemberView]:
+        return self._members(caller)
 
     def invitations(self, _: Nothing, __: Caller) -> list[InvitationView]:
         return self._invitations()
@@ -53,21 +54,21 @@ class MembersDesk:
         self._membership.withdraw(asked.name)
         return self._invitations()
 
-    def revoke(self, asked: MemberQuestion, _: Caller) -> list[MemberView]:
+    def revoke(self, asked: MemberQuestion, caller: Caller) -> list[MemberView]:
         if asked.name in NO_PARTIES:
             raise ConfigError(f"{asked.name!r} is no party: only parties are put out here")
         self._membership.revoke(asked.name)
         self._engine.members_changed((asked.name,))
-        return self._members()
+        return self._members(caller)
 
     def _invitations(self) -> list[InvitationView]:
         found = sorted(self._membership.invited(), key=lambda one: one.expires)
         return [InvitationView(name=one.name, role=one.role, expires=one.expires) for one in found]
 
-    def _members(self) -> list[MemberView]:
+    def _members(self, caller: Caller) -> list[MemberView]:
         now = self._membership.clock()
         members = {name: self._roster[name] for name in sorted(set(self._roster) - NO_PARTIES)}
-        runs, made = self._engine.all_runs(), []
+        runs, made = runs_of(self._engine, caller), []
         invited = self._membership.invited_roles()
         for name, line in self._engine.attachments(members).items():
             seen = party_view(name, members[name], line, runs, self._heartbeat)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from parties.calls.runs import RunPage, RunsQuestion
-from parties.coordinator.desk.access import takes_part
+from parties.coordinator.desk.access import runs_of
 from parties.coordinator.desk.doors import Caller, Door, Doors
 from parties.coordinator.desk.run_index import RunIndex
 from parties.coordinator.desk.sessions import Sessions
 from parties.coordinator.engine import Engine
-from parties.coordinator.known_run import KnownRun
 from parties.coordinator.run_views import run_summary
 
 __all__ = ["doors"]
@@ -18,9 +17,6 @@ def doors(engine: Engine, sessions: Sessions) -> Doors:
     """The doors about runs."""
     index = RunIndex()
 
-    def concerning(caller: Caller) -> list[KnownRun]:
-        return [known for known in engine.all_runs() if takes_part(caller, known.state.plan)]
-
     def among(question: RunsQuestion, caller: Caller) -> frozenset[str] | None:
         """The caller's own favourites, where only they are asked for."""
         return (
@@ -28,11 +24,11 @@ def doors(engine: Engine, sessions: Sessions) -> Doors:
         )
 
     def page(question: RunsQuestion, caller: Caller) -> RunPage:
-        taken, found = index.find(concerning(caller), question, among(question, caller))
+        taken, found = index.find(runs_of(engine, caller), question, among(question, caller))
         return found.model_copy(update={"runs": tuple(run_summary(known) for known in taken)})
 
     def export(question: RunsQuestion, caller: Caller) -> bytes:
-        return index.export(concerning(caller), question, among(question, caller))
+        return index.export(runs_of(engine, caller), question, among(question, caller))
 
     return {
         "runs/page": Door(page, shape=RunsQuestion),

@@ -125,10 +125,18 @@ def test_a_coordinator_pages_and_exports_its_runs(tmp_path: Path) -> None:
         finally:
             for node in nodes:
                 node.__exit__()
-        second = client.propose(consortium.agreement("2", purpose="Daily"))
+        *some, outsider = PARTIES
+        agreed = consortium.agreement(
+            "2", purpose="Daily", recipients=some[1:], openings={"single_party": True, "limit_per_row": 3}
+        )
+        without = tuple(party for party in agreed.parties if party.name != outsider)
+        second = client.propose(agreed.model_copy(update={"parties": without}))
         _check_pages(client, first, second)
         with consortium.desk() as desk:
             _check_favourites(client, desk, consortium, first, second)
+            ola = desk.within(desk.sign_in(consortium.token("operator", "Ola", outsider)))
+            assert {seen.running for seen in (*client.parties(), *client.members())} == {second, ""}
+            assert {seen.running for seen in (*ola.parties(), *ola.members())} == {""}
 
 
 def _check_favourites(client: Client, desk: Client, consortium: Consortium, first: str, second: str) -> None:
