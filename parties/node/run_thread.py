@@ -18,16 +18,18 @@ from parties.node.phases import PartyRun
 from parties.node.report_outbox import ReportOutbox
 from parties.process.supervision import start_task
 from psi.flow import ProtocolError, UnattributedError
+from vfl.federated.expansion import UnfitRows
 
-__all__ = ["RunThread"]
+__all__ = ["RunThread", "told_of"]
 
 _LOG = logging.getLogger(__name__)
 
 # The texts of these errors may name entities, values or paths, which are nobody else's business.
-_OWN_FAULTS: dict[type[EntenteError], str] = {
+_OWN_FAULTS: dict[type[Exception], str] = {
     ConfigError: "its configuration does not fit the run",
     DataError: "its data cannot be used",
     StorageError: "its disk or database failed",
+    UnfitRows: "its rows do not suffice for the group's expansion ([group.expand])",
 }
 
 Job = tuple[PhaseName, int]
@@ -122,15 +124,9 @@ class RunThread:
         _LOG.info("run %s: %s stopped, as the run is paused", self._context.run_id[:12], phase)
 
     def _fail(self, phase: PhaseName, attempt: int, error: Exception) -> None:
-        reason = str(error)
-        own = next((text for kind, text in _OWN_FAULTS.items() if isinstance(error, kind)), "")
-        if own:
-            if isinstance(error, DataError) and error.column:
-                own = f"its data drifted from the agreed schema at column {error.column!r}"
-            reason = f"{own}: its operator finds the detail in the node's log"
-        elif not isinstance(error, EntenteError | ProtocolError):
+        reason = told_of(error)
+        if not isinstance(error, EntenteError | ProtocolError):
             _LOG.exception("run %s: %s failed", self._context.run_id[:12], phase)
-            reason = f"an internal error ({type(error).__name__}): see the node's log"
         peer = str(getattr(error, "peer", ""))[:32]
         try:
             self._logged(phase, attempt, {"outcome": "failed", "reason": reason[:300], "peer": peer})
@@ -145,3 +141,15 @@ class RunThread:
             _LOG.error("run %s: %s failed: %s", self._context.run_id[:12], phase, error)
         blamed = NOBODY if isinstance(error, UnattributedError) else peer
         self._outbox.failed(self._context.run_id, phase, attempt, reason, blamed, lost=lost)
+
+
+def told_of(error: Exception) -> str:
+    """What the coordinator, and so everybody, reads of a phase that failed by this."""
+    own = next((text for kind, text in _OWN_FAULTS.items() if isinstance(error, kind)), "")
+    if isinstance(error, DataError) and error.column:
+        own = f"its data drifted from the agreed schema at column {error.column!r}"
+    if own:
+        return f"{own}: its operator finds the detail in the node's log"
+    if isinstance(error, EntenteError | ProtocolError):
+        return str(error)
+    return f"an internal error ({type(error).__name__}): see the node's log"

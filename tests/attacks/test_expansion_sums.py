@@ -12,11 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, linear_sum_assignment
 
+from parties.node.run_thread import told_of
 from psi.flow import Message, UnattributedError
 from tests.vfl.federated.rig import COORDINATOR
 from tests.vfl.federated.test_expansion import NAMES, ROWS, fitted, plan, rows_of
 from vfl.federated import expansion
-from vfl.federated.expansion import CELLS, ExpansionPlan, UnfitSums, counts_of, moments_of
+from vfl.federated.expansion import CELLS, ExpansionPlan, UnfitRows, counts_of, moments_of
 from vfl.federated.messages import CountsAdded, CountsShare, SumIncluded, SumPart, SumStart, SumTotal
 from vfl.federated.updates import RING
 
@@ -76,8 +77,9 @@ def test_a_coordinator_has_no_word_in_whether_rows_suffice_for_moments(monkeypat
     found, sent = fitted(WAVES)
     assert not any(isinstance(message, SumPart | CountsShare) for _, _, message in sent)
     for name in NAMES:
-        assert isinstance(found[name], UnfitSums)
+        assert isinstance(found[name], UnfitRows)
         assert "hold 2 different rows of 3 columns, and 230 sums" in str(found[name])
+        assert "2" not in told_of(found[name]), "how many rows it has is not for others"
 
 
 def test_a_member_that_makes_its_counts_up_has_no_moments_opened_of_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +92,7 @@ def test_a_member_that_makes_its_counts_up_has_no_moments_opened_of_few_rows(mon
 
     monkeypatch.setattr(expansion, "counts_of", inflated)
     found, sent = fitted(WAVES)
-    assert isinstance(found["e"], UnfitSums)
+    assert isinstance(found["e"], UnfitRows)
     assert not any(isinstance(message, SumPart) for _, _, message in sent)
     monkeypatch.setattr(ExpansionPlan, "check_own", lambda *_: None)
     _, sent = fitted(WAVES)
@@ -135,7 +137,7 @@ def test_rows_of_as_many_values_as_moments_are_solved_for_and_of_four_times_as_m
     """
     terms, rows = plan(fourier=12, bins=0, outputs=2), np.random.default_rng(0).normal(size=(120, 3))
     assert solved(terms, rows[:30], 0) < 0.1
-    with pytest.raises(UnfitSums, match="hold 119 different rows"):
+    with pytest.raises(UnfitRows, match="hold 119 different rows"):
         terms.check_own(rows[1:])
     terms.check_own(rows)
     assert solved(terms, np.vstack([rows_of(9, 30), rows]), 30) > 0.2

@@ -29,6 +29,7 @@ __all__ = [
     "CELLS",
     "REACH",
     "ExpansionPlan",
+    "UnfitRows",
     "UnfitSums",
     "counts_of",
     "join_expansion",
@@ -59,6 +60,10 @@ _SMALLEST = 1e-9
 
 class UnfitSums(ProtocolError):
     """The members' rows together do not do for the agreed expansion."""
+
+
+class UnfitRows(ProtocolError):
+    """A member's own rows do not do for it. The text counts them, which is for this member alone."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +108,17 @@ class ExpansionPlan:
             )
         if rows <= self.shape.outputs:
             raise UnfitSums(
-                f"the members' first {self.shape.fit_periods} periods hold {rows:.0f} rows, too few for "
+                f"the members' first {self.shape.fit_periods} periods hold too few rows for "
                 f"{self.shape.outputs} directions: raise group.expand.fit_periods, or lower group.expand.outputs"
             )
 
     def check_own(self, rows: F64) -> None:
-        """Raise :class:`UnfitSums` where a member's own rows (n, columns) are too few for what the second sum tells of
+        """Raise :class:`UnfitRows` where a member's own rows (n, columns) are too few for what the second sum tells of
         them, to others who know all the rest or make it up.
         """
         many = len(np.unique(np.round(rows, _ALIKE) + 0.0, axis=0))
         if many * self.columns < VALUES_A_MOMENT * self.moments:
-            raise UnfitSums(
+            raise UnfitRows(
                 f"this party's first {self.shape.fit_periods} periods hold {many} different rows of {self.columns} "
                 f"columns, and {self.moments} sums of an expansion would tell too much of so few: raise "
                 "group.expand.fit_periods, or lower group.expand.fourier or bins"
@@ -175,7 +180,7 @@ def join_expansion(
     Learns: how many rows all members have in the first periods together; where there are bins, of each column how many
     of these scores lie in each of 128 cells; the sum of each feature over all rows, and of each product of two.
     Leaks: the same of its own rows as a part of these sums: of counts to the members, of moments to the coordinator
-    too; to all other members who collude, alone. Nothing where its own rows are too few for moments.
+    too; to all other members who collude, alone. Where its own rows are too few for moments, only that they are.
     Model: counts as :func:`vfl.federated.shared_sum.add_among`, compared and checked by every member before any moment
     is told, so that no coordinator chooses by them whose features vary. Moments as
     :func:`vfl.federated.secure_sum.add`, with a threshold of all members. A member that cheats makes its counts up: it

@@ -17,6 +17,7 @@ from vfl.federated.expansion import (
     CELLS,
     REACH,
     ExpansionPlan,
+    UnfitRows,
     UnfitSums,
     counts_of,
     join_expansion,
@@ -121,10 +122,10 @@ def test_made_up_counts_too_few_rows_and_too_few_directions_are_refused() -> Non
     terms.check(counts)
     with pytest.raises(UnfitSums, match="counts are of no rows"):
         terms.check(counts + np.eye(len(counts))[1])
-    with pytest.raises(UnfitSums, match=r"hold 5 rows, too few for 5 directions: raise group.expand.fit_periods"):
+    with pytest.raises(UnfitSums, match=r"hold too few rows for 5 directions: raise group.expand.fit_periods"):
         terms.check(counts_of(terms, rows_of(0, 5)))
     terms.check_own(rows_of(0, 252))
-    with pytest.raises(UnfitSums, match=r"hold 251 different rows of 3 columns, and 189 sums .* raise group.expand"):
+    with pytest.raises(UnfitRows, match=r"hold 251 different rows of 3 columns, and 189 sums .* raise group.expand"):
         terms.check_own(np.repeat(rows_of(0, 251), 2, axis=0))
     alike = plan(fourier=0, bins=4, outputs=11)
     made = np.concatenate([counts, moments_of(alike, rows_of(0, 300), edges)])
